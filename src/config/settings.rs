@@ -1,0 +1,317 @@
+//! Every setting, its unit and its built-in value. `config.toml` is this file in TOML; a test
+//! proves that the two agree.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+
+/// The effective configuration of one process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub http: Http,
+    pub auth: Auth,
+    pub signaling: Signaling,
+    pub ice: Ice,
+    pub turn: Turn,
+    pub admin: Admin,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where the database and generated secrets live. Unset: `$STATE_DIRECTORY`, else
+    /// `$XDG_DATA_HOME/parlor`, else `~/.local/share/parlor`.
+    pub data_dir: Option<PathBuf>,
+    /// What users type to get here (`https://talk.example.org`): invite links and the host of ICE URLs.
+    pub public_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    pub listen: Vec<SocketAddr>,
+    /// Origins that may call. Empty: any, without credentials.
+    pub allowed_origins: Vec<String>,
+    /// From accept to the first byte, and again to the end of a request's headers.
+    #[serde(with = "super::duration")]
+    pub header_timeout: Duration,
+    /// For the whole of a request, WebSockets excepted.
+    #[serde(with = "super::duration")]
+    pub request_timeout: Duration,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// TCP connections at once, WebSockets included.
+    pub max_connections: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Shared secret of the tokens, at least 32 bytes. Unset: generated once into the data directory.
+    pub secret: Option<Secret>,
+    /// Older secrets that still check, but no longer sign.
+    pub previous_secrets: Vec<Secret>,
+    pub algorithm: Algorithm,
+    /// Checked in tokens when set.
+    pub issuer: Option<String>,
+    /// Checked in tokens when set.
+    pub audience: Option<String>,
+    /// Life of the tokens that parlor issues itself.
+    #[serde(with = "super::duration")]
+    pub token_ttl: Duration,
+    /// A valid token whose `sub` is not known yet makes that user.
+    pub provision_users: bool,
+    /// Close plain WebSockets, too, when their token expires.
+    pub enforce_expiry: bool,
+}
+
+/// Signature algorithms of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Signaling {
+    #[serde(with = "super::duration")]
+    pub ping_interval: Duration,
+    #[serde(with = "super::duration")]
+    pub ping_timeout: Duration,
+    /// How long a closed connection may take to read its close frame.
+    #[serde(with = "super::duration")]
+    pub close_timeout: Duration,
+    /// Bytes of one message.
+    pub max_message: usize,
+    /// Bytes that may wait for one reader; past that it is closed with 4010.
+    pub max_queue: usize,
+    /// Messages a second, per connection.
+    pub rate: u32,
+    /// Messages at once, per connection.
+    pub burst: u32,
+}
+
+/// External servers that are added to the ICE list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ice {
+    pub stun_urls: Vec<String>,
+    pub turn_urls: Vec<String>,
+    pub turn_username: Option<String>,
+    pub turn_password: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Each address serves UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    pub realm: String,
+    /// Shared secret of the time-limited credentials. Unset: generated once into the data directory.
+    pub secret: Option<Secret>,
+    /// Older secrets that still check, but no longer mint.
+    pub previous_secrets: Vec<Secret>,
+    #[serde(with = "super::duration")]
+    pub credential_ttl: Duration,
+    /// `address`, `public/private`, or `auto` (asked of the first of `ice.stun_urls`).
+    pub external_ip: Vec<String>,
+    /// The host in ICE URLs. Unset: that of `server.public_url`, else that of the request.
+    pub public_host: Option<String>,
+    /// `first-last`.
+    pub relay_ports: PortRange,
+    /// Peers that may be reached although they are denied by default.
+    pub allowed_peers: Vec<IpNet>,
+    /// Peers that may never be reached; outranks `allowed_peers`.
+    pub denied_peers: Vec<IpNet>,
+    /// 0 = as many as descriptors allow.
+    pub max_allocations: usize,
+    pub max_allocations_per_user: u32,
+    pub max_permissions: usize,
+    pub max_channels: usize,
+    /// Bits a second each way, 0 = unlimited.
+    pub bandwidth_per_allocation: u64,
+    /// Bits a second each way, 0 = unlimited.
+    pub bandwidth_per_user: u64,
+    /// Answers a second to an address that has proved nothing, 0 = unlimited.
+    pub unauthenticated_rate: u32,
+    /// TURN streams (TCP) from one address.
+    pub max_streams_per_address: usize,
+}
+
+/// An inclusive range of ports, written `first-last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where `/metrics` is served.
+    pub metrics_listen: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            listen: both_families(8000),
+            allowed_origins: Vec::new(),
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            max_body: 64 * 1024,
+            max_connections: 12_000,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth {
+            secret: None,
+            previous_secrets: Vec::new(),
+            algorithm: Algorithm::HS256,
+            issuer: None,
+            audience: None,
+            token_ttl: Duration::from_secs(12 * 3600),
+            provision_users: false,
+            enforce_expiry: false,
+        }
+    }
+}
+
+impl Default for Signaling {
+    fn default() -> Self {
+        Signaling {
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(10),
+            max_message: 256 * 1024,
+            max_queue: 1024 * 1024,
+            rate: 100,
+            burst: 1000,
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Turn {
+            listen: both_families(3478),
+            realm: "parlor".to_owned(),
+            secret: None,
+            previous_secrets: Vec::new(),
+            credential_ttl: Duration::from_secs(12 * 3600),
+            external_ip: Vec::new(),
+            public_host: None,
+            relay_ports: PortRange {
+                first: 49152,
+                last: 65535,
+            },
+            allowed_peers: Vec::new(),
+            denied_peers: Vec::new(),
+            max_allocations: 0,
+            max_allocations_per_user: 200,
+            max_permissions: 64,
+            max_channels: 64,
+            bandwidth_per_allocation: 8_000_000,
+            bandwidth_per_user: 100_000_000,
+            unauthenticated_rate: 10,
+            max_streams_per_address: 64,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin {
+            metrics_listen: vec![SocketAddr::from(([127, 0, 0, 1], 9641))],
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        }
+    }
+}
+
+/// `0.0.0.0` and `[::]`: two sockets, so that IPv4 addresses arrive as such.
+fn both_families(port: u16) -> Vec<SocketAddr> {
+    vec![
+        SocketAddr::from(([0, 0, 0, 0], port)),
+        SocketAddr::from(([0u16; 8], port)),
+    ]
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.split_once('-').and_then(|(first, last)| {
+            Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+        });
+        match parsed {
+            Some((first, last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
+            _ => Err(format!(
+                "`{text}` is not a range of ports such as 49152-65535"
+            )),
+        }
+    }
+}
+
+impl Serialize for PortRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,16 @@
+//! parlor: WebRTC signaling, a STUN/TURN relay and rooms in SQLite, in one process.
+//!
+//! The house is built in floors, and imports point down only (`docs/architecture.md`; checked by
+//! `tests/architecture.rs`):
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | 4 · composition | `main`, [`cli`], [`daemon`] |
+//! | 3 · edges | [`http`], [`relay`] |
+//! | 2 · resources | [`store`] |
+//! | 1 · state machines | [`turn`], [`room`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`secret`] |
+
+pub mod clock;
+pub mod config;
+pub mod secret;
