@@ -13,4 +13,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod credential;
+pub mod relay;
 pub mod secret;

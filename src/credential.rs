@@ -1,0 +1,248 @@
+//! Time-limited TURN credentials: minted and checked in one file, so that the two can't differ.
+//!
+//! `username = "{unix expiry}:{user id}"`, or `"{unix expiry}:{user id}/{room id}"` where the
+//! credential is bound to a room; `password = base64(HMAC-SHA1(secret, username))`. This is what
+//! coturn's `use-auth-secret` and every WebRTC client understand
+//! (draft-uberti-behave-turn-rest-00). The newest secret mints, all check.
+
+use std::collections::HashSet;
+use std::sync::RwLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+use ring::hmac;
+
+use crate::secret::Secret;
+
+/// Bytes of a username that are read at most; RFC 8489 section 14.3 allows 508.
+const MAX_USERNAME: usize = 508;
+
+/// The secrets that mint and check.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Newest first.
+    secrets: Vec<hmac::Key>,
+}
+
+/// What a client hands to its TURN server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Minted {
+    pub username: String,
+    pub credential: String,
+}
+
+/// Whom a username names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bearer<'a> {
+    /// Unix seconds.
+    pub expires: u64,
+    pub user: &'a str,
+    pub room: Option<&'a str>,
+}
+
+/// The MD5 key of the long-term credential mechanism (RFC 8489 section 9.2.2).
+pub type LongTermKey = [u8; 16];
+
+impl Credentials {
+    pub fn new(newest: &Secret, previous: &[Secret]) -> Credentials {
+        let secrets = std::iter::once(newest).chain(previous);
+        let key =
+            |s: &Secret| hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, s.expose().as_bytes());
+        Credentials {
+            secrets: secrets.map(key).collect(),
+        }
+    }
+
+    /// Mints a credential for `user` that may allocate until `expires` (Unix seconds).
+    pub fn mint(&self, user: &str, room: Option<&str>, expires: u64) -> Minted {
+        let username = match room {
+            Some(room) => format!("{expires}:{user}/{room}"),
+            None => format!("{expires}:{user}"),
+        };
+        let credential = password(&self.secrets[0], &username);
+        Minted {
+            username,
+            credential,
+        }
+    }
+
+    /// The long-term keys that `username` may prove itself with, one for each secret.
+    ///
+    /// The caller checks the message's integrity against each; which of them fits says nothing
+    /// about a secret.
+    pub fn keys<'a>(
+        &'a self,
+        username: &'a str,
+        realm: &'a str,
+    ) -> impl Iterator<Item = LongTermKey> + 'a {
+        let keys = self.secrets.iter();
+        keys.map(move |secret| long_term_key(username, realm, &password(secret, username)))
+    }
+}
+
+impl<'a> Bearer<'a> {
+    /// Reads a username. `None` where it is not of the form that [`Credentials::mint`] gives.
+    pub fn parse(username: &'a str) -> Option<Bearer<'a>> {
+        if username.len() > MAX_USERNAME {
+            return None;
+        }
+        let (expires, who) = username.split_once(':')?;
+        if !expires.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let (user, room) = match who.split_once('/') {
+            Some((user, room)) => (user, Some(room)),
+            None => (who, None),
+        };
+        if user.is_empty() || room.is_some_and(str::is_empty) {
+            return None;
+        }
+        Some(Bearer {
+            expires: expires.parse().ok()?,
+            user,
+            room,
+        })
+    }
+}
+
+/// `MD5(username ":" realm ":" password)`, RFC 8489 section 9.2.2.
+pub fn long_term_key(username: &str, realm: &str, password: &str) -> LongTermKey {
+    let mut hash = Md5::new();
+    for part in [username, ":", realm, ":", password] {
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+fn password(secret: &hmac::Key, username: &str) -> String {
+    STANDARD.encode(hmac::sign(secret, username.as_bytes()))
+}
+
+/// Who may not allocate although a credential of theirs still checks: users that are disabled or
+/// deleted, and members who left a room, for credentials bound to it.
+///
+/// Shared by all shards and read at Allocate and Refresh only.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    inner: RwLock<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    users: HashSet<Box<str>>,
+    memberships: HashSet<(Box<str>, Box<str>)>,
+}
+
+impl Refusals {
+    /// Whether the bearer is refused.
+    pub fn refuses(&self, bearer: &Bearer<'_>) -> bool {
+        let refused = self.inner.read().unwrap_or_else(|e| e.into_inner());
+        refused.users.contains(bearer.user)
+            || bearer.room.is_some_and(|room| {
+                let pair = (Box::from(bearer.user), Box::from(room));
+                refused.memberships.contains(&pair)
+            })
+    }
+
+    pub fn refuse_user(&self, user: &str) {
+        self.write(|refused| refused.users.insert(user.into()));
+    }
+
+    pub fn refuse_membership(&self, user: &str, room: &str) {
+        self.write(|refused| refused.memberships.insert((user.into(), room.into())));
+    }
+
+    pub fn admit_membership(&self, user: &str, room: &str) {
+        self.write(|refused| refused.memberships.remove(&(user.into(), room.into())));
+    }
+
+    /// Replaces everything: what the store knows is the truth.
+    pub fn replace(
+        &self,
+        users: impl IntoIterator<Item = String>,
+        memberships: impl IntoIterator<Item = (String, String)>,
+    ) {
+        let users = users.into_iter().map(Box::from).collect();
+        let pairs = memberships.into_iter();
+        let memberships = pairs.map(|(u, r)| (Box::from(u), Box::from(r))).collect();
+        self.write(|refused| *refused = Refused { users, memberships });
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Refused) -> T) -> T {
+        change(&mut self.inner.write().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials::new(&Secret::new("north"), &[Secret::new("old")])
+    }
+
+    #[test]
+    fn a_credential_is_what_coturn_mints_for_the_same_secret() {
+        // echo -n 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
+        let minted = credentials().mint("alice", None, 1_700_000_000);
+        assert_eq!(minted.username, "1700000000:alice");
+        assert_eq!(minted.credential, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
+    }
+
+    #[test]
+    fn a_credential_may_be_bound_to_a_room() {
+        let minted = credentials().mint("alice", Some("lobby"), 5);
+        let bearer = Bearer::parse(&minted.username).unwrap();
+        assert_eq!(bearer.room, Some("lobby"));
+        assert_eq!((bearer.user, bearer.expires), ("alice", 5));
+    }
+
+    #[test]
+    fn the_newest_secret_mints_and_all_listed_secrets_check() {
+        let old = Credentials::new(&Secret::new("old"), &[]).mint("alice", None, 9);
+        let key = long_term_key(&old.username, "parlor", &old.credential);
+        let credentials = credentials();
+        let mut keys = credentials.keys(&old.username, "parlor");
+        assert!(keys.any(|candidate| candidate == key));
+    }
+
+    #[test]
+    fn a_username_of_another_form_names_nobody() {
+        for name in [
+            "",
+            "alice",
+            ":alice",
+            "12:",
+            "x:alice",
+            "+1:a",
+            "1:/r",
+            "1:a/",
+            "99999999999999999999:a",
+        ] {
+            assert_eq!(Bearer::parse(name), None, "{name}");
+        }
+        assert_eq!(Bearer::parse(&format!("1:{}", "a".repeat(600))), None);
+    }
+
+    #[test]
+    fn the_long_term_key_is_that_of_rfc_8489() {
+        // RFC 8489 section 9.2.2: user "user", realm "realm", password "pass".
+        let key = long_term_key("user", "realm", "pass");
+        let hex: String = key.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "8493fbc53ba582fb4c044c456bdc40eb");
+    }
+
+    #[test]
+    fn leaving_refuses_the_room_bound_credential_alone_and_joining_lifts_it() {
+        let refusals = Refusals::default();
+        refusals.refuse_membership("alice", "lobby");
+        let bound = Bearer::parse("1:alice/lobby").unwrap();
+        let free = Bearer::parse("1:alice").unwrap();
+        assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
+        refusals.admit_membership("alice", "lobby");
+        assert!(!refusals.refuses(&bound));
+        refusals.refuse_user("alice");
+        assert!(refusals.refuses(&bound) && refusals.refuses(&free));
+    }
+}

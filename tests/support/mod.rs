@@ -1,0 +1,256 @@
+//! The real binary, started on addresses that the kernel picks, in a data directory of its own.
+//!
+//! Each test file uses its own part of this.
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Long enough for the slowest machine; a passing test never waits for it.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a daemon is started with.
+pub struct Builder {
+    env: HashMap<String, String>,
+    args: Vec<String>,
+    data_dir: TempDir,
+}
+
+/// A running `parlor serve`; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    env: HashMap<String, String>,
+    data_dir: TempDir,
+    output: Arc<Captured>,
+    listening: HashMap<String, Vec<SocketAddr>>,
+}
+
+/// What the daemon has printed so far.
+#[derive(Default)]
+struct Captured {
+    lines: Mutex<Lines>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    ended: usize,
+}
+
+impl Builder {
+    pub fn new() -> Builder {
+        let data_dir = TempDir::new().expect("a temporary directory");
+        let env = [
+            ("PARLOR_HTTP__LISTEN", "127.0.0.1:0"),
+            ("PARLOR_TURN__LISTEN", "127.0.0.1:0"),
+            ("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0"),
+            ("PARLOR_LOG__FORMAT", "json"),
+            ("PARLOR_LOG__LEVEL", "debug"),
+        ];
+        let mut env: HashMap<String, String> = env
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let dir = data_dir.path().join("data");
+        env.insert(
+            "PARLOR_SERVER__DATA_DIR".into(),
+            dir.to_str().unwrap().into(),
+        );
+        Builder {
+            env,
+            args: vec!["serve".into()],
+            data_dir,
+        }
+    }
+
+    pub fn env(mut self, key: &str, value: &str) -> Builder {
+        self.env.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn arg(mut self, arg: &str) -> Builder {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start(self) -> Daemon {
+        let mut child = parlor(&self.env)
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("parlor starts");
+        let output = Arc::new(Captured::default());
+        capture(child.stdout.take().unwrap(), &output, |l| &mut l.stdout);
+        capture(child.stderr.take().unwrap(), &output, |l| &mut l.stderr);
+        let mut daemon = Daemon {
+            child,
+            env: self.env,
+            data_dir: self.data_dir,
+            output,
+            listening: HashMap::new(),
+        };
+        daemon.wait_for_log("ready");
+        daemon.listening = daemon.addresses();
+        daemon
+    }
+}
+
+impl Daemon {
+    /// A daemon with nothing but the defaults and addresses of its own.
+    pub fn start() -> Daemon {
+        Builder::new().start()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        Path::new(&self.env["PARLOR_SERVER__DATA_DIR"])
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.listening["http"][0]
+    }
+
+    pub fn metrics(&self) -> SocketAddr {
+        self.listening["metrics"][0]
+    }
+
+    /// The first TURN address; UDP and TCP share the port.
+    pub fn turn(&self) -> SocketAddr {
+        self.listening["turn-udp"][0]
+    }
+
+    /// Every address of a kind: `http`, `metrics`, `turn-udp`, `turn-tcp`.
+    pub fn all(&self, what: &str) -> &[SocketAddr] {
+        &self.listening[what]
+    }
+
+    /// The invite link that the first start printed.
+    pub fn invite_link(&self) -> String {
+        let lines = self.output.lines.lock().unwrap();
+        let words = lines.stdout.iter().flat_map(|l| l.split_whitespace());
+        let link = words.filter(|word| word.contains("/r/")).next_back();
+        link.expect("an invite link on stdout").to_owned()
+    }
+
+    /// Runs a CLI command beside the daemon, with the daemon's environment.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        parlor(&self.env).args(args).output().expect("parlor runs")
+    }
+
+    /// Runs a CLI command with `--json` that must succeed, and gives its value.
+    pub fn cli_json(&self, args: &[&str]) -> Value {
+        let output = self.cli(&[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).expect("one JSON value on stdout")
+    }
+
+    /// Everything logged so far, a line each.
+    pub fn log(&self) -> Vec<String> {
+        self.output.lines.lock().unwrap().stderr.clone()
+    }
+
+    /// Waits until a log line contains `text`, and gives that line.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let lines = self.output.lines.lock().unwrap();
+        let found = |l: &Lines| l.stderr.iter().any(|line| line.contains(text));
+        let (lines, _) = self
+            .output
+            .grown
+            .wait_timeout_while(lines, DEADLINE, |l| !found(l) && l.ended < 2)
+            .unwrap();
+        let line = lines.stderr.iter().find(|line| line.contains(text));
+        line.unwrap_or_else(|| panic!("no `{text}` in the log: {:#?}", lines.stderr))
+            .clone()
+    }
+
+    /// SIGTERM, and the status it ends with.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.wait().expect("parlor ends")
+    }
+
+    /// Stops the daemon and starts another on the same data directory.
+    pub fn restart(mut self) -> Daemon {
+        self.signal("TERM");
+        self.child.wait().expect("parlor ends");
+        let env = self.env.clone();
+        let data_dir = std::mem::replace(&mut self.data_dir, TempDir::new().unwrap());
+        let args = vec!["serve".into()];
+        Builder {
+            env,
+            args,
+            data_dir,
+        }
+        .start()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    fn addresses(&self) -> HashMap<String, Vec<SocketAddr>> {
+        let mut addresses: HashMap<String, Vec<SocketAddr>> = HashMap::new();
+        for line in self.log() {
+            let Ok(event) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            let fields = &event["fields"];
+            if fields["message"] == "listening" {
+                let what = fields["what"].as_str().unwrap().to_owned();
+                let address = fields["address"].as_str().unwrap().parse().unwrap();
+                addresses.entry(what).or_default().push(address);
+            }
+        }
+        addresses
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary under test with an environment of its own.
+pub fn parlor(env: &HashMap<String, String>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+    command.env_clear().envs(env);
+    command.current_dir(std::env::temp_dir());
+    command
+}
+
+fn capture(
+    pipe: impl Read + Send + 'static,
+    output: &Arc<Captured>,
+    side: fn(&mut Lines) -> &mut Vec<String>,
+) {
+    let output = output.clone();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            side(&mut output.lines.lock().unwrap()).push(line);
+            output.grown.notify_all();
+        }
+        output.lines.lock().unwrap().ended += 1;
+        output.grown.notify_all();
+    });
+}
