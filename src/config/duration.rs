@@ -1,32 +1,105 @@
-//! Durations in settings: `"20s"`, `"12h"`, or a bare number of seconds.
+//! Durations in settings: `"20s"`, `"1h 30m"`, or a bare number of seconds.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use serde::de::{Deserializer, Error, Visitor};
+use serde::ser::Serializer;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Seconds(u64),
-    Text(String),
+/// Nothing here waits for longer, and sums of times stay far from overflowing.
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).
+///
+/// # Errors
+/// A sentence that names the text, where it is no duration.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    if let Ok(seconds) = trimmed.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    if let Some(span) = trimmed.parse().ok().and_then(fraction) {
+        return Ok(span);
+    }
+    humantime::parse_duration(trimmed)
+        .map_err(|_| format!("`{text}` is not a duration such as 20s, 15m or 12h"))
+}
+
+/// Writes what [`parse`] reads: `20s`, `1h 30m`.
+pub fn format(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
 }
 
 pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*span))
+    serializer.serialize_str(&format(*span))
 }
 
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    match Written::deserialize(deserializer)? {
-        Written::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
-        Written::Text(text) => parse(&text).map_err(D::Error::custom),
+    deserializer.deserialize_any(Written)
+}
+
+struct Written;
+
+impl Visitor<'_> for Written {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a duration such as \"20s\", or a number of seconds")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
+        Ok(Duration::from_secs(seconds))
+    }
+
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
+        u64::try_from(seconds)
+            .map(Duration::from_secs)
+            .map_err(|_| E::custom(format!("`{seconds}` is less than no time")))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
+        fraction(seconds).ok_or_else(|| E::custom(format!("`{seconds}` is no number of seconds")))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).map_err(E::custom)
     }
 }
 
-/// Reads `"20s"`, `"1h 30m"` or `"20"` (seconds).
-pub fn parse(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Ok(Duration::from_secs(seconds));
+fn fraction(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_bare_number_is_seconds() {
+        assert_eq!(parse("20"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse(" 1h 30m "), Ok(Duration::from_secs(5400)));
     }
-    humantime::parse_duration(text.trim())
-        .map_err(|_| format!("`{text}` is not a duration such as 20s, 15m or 12h"))
+
+    #[test]
+    fn what_is_no_duration_is_named() {
+        for text in ["", "soon", "-1", "NaN", "inf", "1e300"] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(millis in 0u64..10_000_000_000) {
+            let span = Duration::from_millis(millis);
+            prop_assert_eq!(parse(&format(span)), Ok(span));
+        }
+    }
 }

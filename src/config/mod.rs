@@ -1,6 +1,280 @@
-//! Settings: layers, origins and checks.
+//! Settings: built-in < file < environment < flags, with every problem named by its place.
+//!
+//! The struct in `settings` is the only list of keys. Nothing here reads the environment or the
+//! command line behind the caller's back: both come in as [`Sources`].
 
+mod check;
 pub mod duration;
+mod environment;
+mod file;
+mod keys;
+mod nets;
+mod origin;
+mod public_url;
 mod settings;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use environment::{LEGACY, variable};
+pub use keys::Keys;
+pub use origin::{Entry, Origin, Problem};
+pub use public_url::PublicUrl;
 pub use settings::*;
+
+/// Where `serve` looks last for a file.
+pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
+
+/// More problems than this are of no help to anybody.
+const PROBLEMS_TOLD: usize = 50;
+
+/// What a configuration is made of.
+pub struct Sources {
+    /// `--config`: exactly this file, whoever owns it.
+    pub file: Option<PathBuf>,
+    /// Otherwise this one, where root or `caller` owns it and nobody else may write it …
+    pub local_file: PathBuf,
+    /// … or else this one, where it exists.
+    pub system_file: PathBuf,
+    /// The effective user id.
+    pub caller: u32,
+    pub environment: Vec<(OsString, OsString)>,
+    pub flags: Vec<Flag>,
+}
+
+/// A setting from the command line.
+pub struct Flag {
+    /// As it is typed: `--data-dir`.
+    pub name: &'static str,
+    /// The key it sets: `server.data_dir`.
+    pub key: &'static str,
+    /// Lists are separated by commas.
+    pub text: String,
+}
+
+/// An effective configuration and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// Where each key that is not built in came from.
+    pub origins: BTreeMap<String, Origin>,
+    /// What the caller should be told on standard error.
+    pub remarks: Vec<String>,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug)]
+pub struct Refused {
+    /// At least one.
+    pub problems: Vec<Problem>,
+    pub remarks: Vec<String>,
+}
+
+impl Sources {
+    /// Those of this process.
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Sources {
+        Sources {
+            file,
+            local_file: Path::new(".").join("config.toml"),
+            system_file: PathBuf::from(SYSTEM_FILE),
+            caller: nix::unistd::geteuid().as_raw(),
+            environment: std::env::vars_os().collect(),
+            flags,
+        }
+    }
+}
+
+/// Puts the layers together and checks the whole.
+///
+/// # Errors
+/// Every problem of every layer at once; what values must be together is judged only when each of
+/// them can be read.
+pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
+    let keys = Keys::known();
+    let found = match &sources.file {
+        Some(path) => file::Found {
+            path: Some(path.clone()),
+            remarks: Vec::new(),
+        },
+        None => file::find(&sources.local_file, &sources.system_file, sources.caller),
+    };
+    let from_file = found.path.as_ref().map(|path| file::read(path, &keys));
+    let layers = [
+        from_file.unwrap_or_else(|| Ok(Vec::new())),
+        environment::read(&sources.environment, &keys),
+        flags(&sources.flags, &keys),
+    ];
+    match assemble(layers) {
+        Ok((config, origins)) => Ok(Loaded {
+            config,
+            file: found.path,
+            origins,
+            remarks: found.remarks,
+        }),
+        Err(mut problems) => {
+            problems.truncate(PROBLEMS_TOLD);
+            Err(Refused {
+                problems,
+                remarks: found.remarks,
+            })
+        }
+    }
+}
+
+type Layer = Result<Vec<Entry>, Vec<Problem>>;
+
+fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Vec<Problem>> {
+    let mut tree = keys::built_in();
+    let mut origins = BTreeMap::new();
+    let mut problems = Vec::new();
+    for layer in layers {
+        match layer {
+            Ok(entries) => {
+                for entry in entries {
+                    keys::put(&mut tree, &entry.key, entry.value);
+                    origins.insert(entry.key, entry.origin);
+                }
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let config: Config = serde_json::from_value(tree)
+        .map_err(|error| vec![Problem::new(Origin::BuiltIn, "", error.to_string())])?;
+    let faults: Vec<_> = check::check(&config)
+        .into_iter()
+        .map(|(key, text)| {
+            let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);
+            Problem::new(origin, key, text)
+        })
+        .collect();
+    match faults.is_empty() {
+        true => Ok((config, origins)),
+        false => Err(faults),
+    }
+}
+
+fn flags(flags: &[Flag], keys: &Keys) -> Layer {
+    let mut entries = Vec::new();
+    let mut problems = Vec::new();
+    for flag in flags {
+        let origin = Origin::Flag(flag.name.to_owned());
+        let value = keys.from_text(flag.key, &flag.text);
+        match keys.judge(flag.key, &value) {
+            Ok(()) => entries.push(Entry {
+                key: flag.key.to_owned(),
+                value,
+                origin,
+            }),
+            Err(text) => problems.push(Problem::new(origin, flag.key, text)),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(entries),
+        false => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn sources(dir: &Path, file: &str, variables: &[(&str, &str)]) -> Sources {
+        let path = dir.join("given.toml");
+        fs::write(&path, file).unwrap();
+        Sources {
+            file: Some(path),
+            local_file: dir.join("absent.toml"),
+            system_file: dir.join("absent.toml"),
+            caller: 0,
+            environment: variables
+                .iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+            flags: Vec::new(),
+        }
+    }
+
+    fn told(refused: Refused) -> Vec<String> {
+        refused.problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn a_later_layer_outranks_an_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = "[turn]\nrealm = \"file\"\n[signaling]\nrate = 1\nburst = 2\n";
+        let variables = [
+            ("PARLOR_SIGNALING__RATE", "3"),
+            ("PARLOR_HTTP__LISTEN", "[::1]:1"),
+        ];
+        let mut sources = sources(dir.path(), file, &variables);
+        sources.flags.push(Flag {
+            name: "--listen",
+            key: "http.listen",
+            text: "[::1]:2".to_owned(),
+        });
+        let loaded = load(&sources).unwrap();
+        let config = loaded.config;
+        assert_eq!(config.turn.realm, "file");
+        assert_eq!((config.signaling.rate, config.signaling.burst), (3, 2));
+        assert_eq!(config.http.listen, ["[::1]:2".parse().unwrap()]);
+        assert_eq!(
+            loaded.origins["http.listen"],
+            Origin::Flag("--listen".to_owned())
+        );
+    }
+
+    #[test]
+    fn every_layer_tells_its_problems_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = sources(dir.path(), "\n[turn]\nrelm = 1\n", &[("PARLOR_X__Y", "1")]);
+        sources.flags.push(Flag {
+            name: "--listen",
+            key: "http.listen",
+            text: "here".to_owned(),
+        });
+        let told = told(load(&sources).unwrap_err());
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("given.toml:3: turn.relm"), "{told:?}");
+        assert!(told[1].starts_with("PARLOR_X__Y is not"), "{told:?}");
+        assert!(
+            told[2].starts_with("--listen is wrong at \"here\""),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_faulty_value_is_named_by_the_place_that_set_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let short = [("SECRET_KEY", "short"), ("WEBSOCKET_PING_TIMEOUT", "0")];
+        let told = told(load(&sources(dir.path(), "signaling.burst = 0", &short)).unwrap_err());
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(
+            told[0].starts_with("WEBSOCKET_PING_TIMEOUT must be longer"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("given.toml:1: signaling.burst must be"),
+            "{told:?}"
+        );
+        assert!(
+            told[2].starts_with("SECRET_KEY must have at least 32 bytes"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_a_problem_when_it_was_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = sources(dir.path(), "", &[]);
+        sources.file = Some(dir.path().join("absent.toml"));
+        let told = told(load(&sources).unwrap_err());
+        assert!(told[0].ends_with("absent.toml does not exist"), "{told:?}");
+    }
+}

@@ -130,8 +130,10 @@ pub struct Turn {
     /// `first-last`.
     pub relay_ports: PortRange,
     /// Peers that may be reached although they are denied by default.
+    #[serde(deserialize_with = "super::nets::deserialize")]
     pub allowed_peers: Vec<IpNet>,
     /// Peers that may never be reached; outranks `allowed_peers`.
+    #[serde(deserialize_with = "super::nets::deserialize")]
     pub denied_peers: Vec<IpNet>,
     /// 0 = as many as descriptors allow.
     pub max_allocations: usize,
@@ -297,7 +299,7 @@ impl std::str::FromStr for PortRange {
         match parsed {
             Some((first, last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
             _ => Err(format!(
-                "`{text}` is not a range of ports such as 49152-65535"
+                "`{text}` is not a range of ports such as 49152-65535, the lower one first"
             )),
         }
     }

@@ -1,0 +1,419 @@
+//! What each value must be beyond its type, and what values must be together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::duration::LONGEST;
+use super::{Config, PublicUrl, duration};
+
+/// Bytes below which a shared secret can be guessed.
+const SECRET_BYTES: usize = 32;
+
+/// Every fault of `config`: the key, and what must change.
+pub fn check(config: &Config) -> Vec<(&'static str, String)> {
+    let mut faults = Faults(Vec::new());
+    faults.durations(config);
+    faults.amounts(config);
+    faults.texts(config);
+    faults.secrets(config);
+    faults.listeners(config);
+    faults.addresses(config);
+    faults.ice(config);
+    faults.0
+}
+
+struct Faults(Vec<(&'static str, String)>);
+
+impl Faults {
+    fn unless(&mut self, sound: bool, key: &'static str, text: impl Into<String>) {
+        if !sound {
+            self.0.push((key, text.into()));
+        }
+    }
+
+    fn durations(&mut self, config: &Config) {
+        let Config {
+            http,
+            auth,
+            signaling,
+            turn,
+            ..
+        } = config;
+        let all: [(&'static str, Duration); 7] = [
+            ("http.header_timeout", http.header_timeout),
+            ("http.request_timeout", http.request_timeout),
+            ("auth.token_ttl", auth.token_ttl),
+            ("signaling.ping_interval", signaling.ping_interval),
+            ("signaling.ping_timeout", signaling.ping_timeout),
+            ("signaling.close_timeout", signaling.close_timeout),
+            ("turn.credential_ttl", turn.credential_ttl),
+        ];
+        for (key, span) in all {
+            let longest = duration::format(LONGEST);
+            self.unless(
+                !span.is_zero(),
+                key,
+                "must be longer than zero, such as 10s",
+            );
+            self.unless(
+                span <= LONGEST,
+                key,
+                format!("must not be longer than {longest}"),
+            );
+        }
+        // Tokens and credentials expire on a whole second.
+        for (key, span) in [
+            ("auth.token_ttl", auth.token_ttl),
+            ("turn.credential_ttl", turn.credential_ttl),
+        ] {
+            let sound = span.is_zero() || span >= Duration::from_secs(1);
+            self.unless(sound, key, "must be at least one second");
+        }
+    }
+
+    fn amounts(&mut self, config: &Config) {
+        let Config {
+            http,
+            signaling,
+            turn,
+            ..
+        } = config;
+        for (key, amount) in [
+            ("http.max_body", http.max_body),
+            ("http.max_connections", http.max_connections),
+            ("signaling.max_message", signaling.max_message),
+            ("signaling.rate", signaling.rate as usize),
+            ("signaling.burst", signaling.burst as usize),
+            (
+                "turn.max_allocations_per_user",
+                turn.max_allocations_per_user as usize,
+            ),
+            ("turn.max_permissions", turn.max_permissions),
+            ("turn.max_channels", turn.max_channels),
+            ("turn.max_streams_per_address", turn.max_streams_per_address),
+        ] {
+            self.unless(
+                amount > 0,
+                key,
+                "must be at least 1: with 0 nothing would work",
+            );
+        }
+        let (queue, message) = (signaling.max_queue, signaling.max_message);
+        self.unless(
+            queue >= message,
+            "signaling.max_queue",
+            format!(
+                "must be at least signaling.max_message ({message}), or that message fits nowhere"
+            ),
+        );
+    }
+
+    fn texts(&mut self, config: &Config) {
+        for (key, text) in [
+            ("server.public_url", &config.server.public_url),
+            ("auth.issuer", &config.auth.issuer),
+            ("auth.audience", &config.auth.audience),
+            ("ice.turn_username", &config.ice.turn_username),
+            ("turn.public_host", &config.turn.public_host),
+        ] {
+            let sound = text.as_ref().is_none_or(|text| !text.trim().is_empty());
+            self.unless(sound, key, "must not be empty: leave the key out instead");
+        }
+        let path = config.server.data_dir.as_ref();
+        self.unless(
+            path.is_none_or(|path| !path.as_os_str().is_empty()),
+            "server.data_dir",
+            "must not be empty: leave the key out for the default",
+        );
+        let realm = &config.turn.realm;
+        let plain = realm
+            .chars()
+            .all(|c| !c.is_control() && c != '"' && c != '\\');
+        self.unless(
+            (1..128).contains(&realm.chars().count()) && plain,
+            "turn.realm",
+            "must have 1 to 127 characters, none of them a quote or a control character",
+        );
+    }
+
+    fn secrets(&mut self, config: &Config) {
+        let newest = config
+            .auth
+            .secret
+            .iter()
+            .map(|secret| ("auth.secret", secret));
+        let older = config.auth.previous_secrets.iter();
+        for (key, secret) in newest.chain(older.map(|secret| ("auth.previous_secrets", secret))) {
+            let bytes = secret.expose().len();
+            self.unless(
+                bytes >= SECRET_BYTES,
+                key,
+                format!(
+                    "must have at least {SECRET_BYTES} bytes, not {bytes}: \
+                     `openssl rand -hex 32` makes a good one"
+                ),
+            );
+        }
+        let newest = config
+            .turn
+            .secret
+            .iter()
+            .map(|secret| ("turn.secret", secret));
+        let older = config.turn.previous_secrets.iter();
+        for (key, secret) in newest.chain(older.map(|secret| ("turn.previous_secrets", secret))) {
+            let sound = !secret.expose().is_empty();
+            self.unless(sound, key, "must not be empty: leave the key out instead");
+        }
+    }
+
+    /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
+    fn listeners(&mut self, config: &Config) {
+        let lists: [(&'static str, &[SocketAddr]); 3] = [
+            ("http.listen", &config.http.listen),
+            ("turn.listen", &config.turn.listen),
+            ("admin.metrics_listen", &config.admin.metrics_listen),
+        ];
+        let mut taken = BTreeMap::new();
+        for (key, list) in lists {
+            let needed = key != "admin.metrics_listen";
+            let example = "must name at least one address, such as 0.0.0.0:8000";
+            self.unless(!list.is_empty() || !needed, key, example);
+            for address in list.iter().filter(|address| address.port() != 0) {
+                if let Some(other) = taken.insert(*address, key) {
+                    let text = format!("names {address}, which {other} has already");
+                    self.unless(false, key, text);
+                }
+            }
+        }
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        let url = config.server.public_url.as_deref();
+        for url in url.iter().filter(|text| !text.trim().is_empty()) {
+            if let Err(reason) = PublicUrl::parse(url) {
+                self.unless(false, "server.public_url", reason);
+            }
+        }
+        for origin in &config.http.allowed_origins {
+            if let Err(reason) = PublicUrl::parse(origin) {
+                self.unless(false, "http.allowed_origins", reason);
+            }
+        }
+        if let Some(host) = config.turn.public_host.as_deref() {
+            self.unless(
+                host.trim().is_empty() || is_host(host),
+                "turn.public_host",
+                format!("must be a name or an address without port or scheme, not `{host}`"),
+            );
+        }
+        for text in &config.turn.external_ip {
+            self.unless(
+                text == "auto" || is_external(text),
+                "turn.external_ip",
+                format!("must be an address, `public/private` or `auto`, not `{text}`"),
+            );
+        }
+        let auto = config.turn.external_ip.iter().any(|text| text == "auto");
+        self.unless(
+            !auto || !config.ice.stun_urls.is_empty(),
+            "turn.external_ip",
+            "is `auto`, which asks a STUN server: name one in ice.stun_urls",
+        );
+    }
+
+    fn ice(&mut self, config: &Config) {
+        let ice = &config.ice;
+        let lists: [(&'static str, &[String], [&str; 2]); 2] = [
+            ("ice.stun_urls", &ice.stun_urls, ["stun:", "stuns:"]),
+            ("ice.turn_urls", &ice.turn_urls, ["turn:", "turns:"]),
+        ];
+        for (key, urls, schemes) in lists {
+            for url in urls {
+                let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+                let sound = rest.is_some_and(|rest| {
+                    !rest.is_empty()
+                        && !rest.starts_with('/')
+                        && !rest.contains(char::is_whitespace)
+                });
+                let scheme = schemes[0];
+                self.unless(
+                    sound,
+                    key,
+                    format!("must look like {scheme}example.org:3478, not `{url}`"),
+                );
+            }
+        }
+        let credentials = ice.turn_username.is_some() && ice.turn_password.is_some();
+        self.unless(
+            ice.turn_urls.is_empty() || credentials,
+            "ice.turn_urls",
+            "needs ice.turn_username and ice.turn_password (TURN_USERNAME and TURN_PASSWORD): \
+             browsers refuse a TURN server without them",
+        );
+    }
+}
+
+/// A DNS name or an address, as it may stand in a URL.
+fn is_host(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if bare.unwrap_or(text).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+fn is_external(text: &str) -> bool {
+    let usable = |text: &str| {
+        let address: IpAddr = text.trim().parse().ok()?;
+        (!address.is_unspecified() && !address.is_multicast()).then_some(address)
+    };
+    match text.split_once('/') {
+        None => usable(text).is_some(),
+        Some((public, private)) => match (usable(public), usable(private)) {
+            (Some(public), Some(private)) => public.is_ipv4() == private.is_ipv4(),
+            _ => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn faults(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+        let mut config = Config::default();
+        change(&mut config);
+        check(&config).into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn the_built_in_configuration_is_sound() {
+        assert_eq!(faults(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn a_secret_under_32_bytes_is_refused_and_never_printed() {
+        let mut config = Config::default();
+        config.auth.secret = Some(Secret::new("x".repeat(31)));
+        let found = check(&config);
+        assert_eq!(found[0].0, "auth.secret");
+        assert!(!found[0].1.contains("xxx"));
+        assert_eq!(
+            faults(|config| config.auth.secret = Some(Secret::new("x".repeat(32)))),
+            [""; 0]
+        );
+        assert_eq!(
+            faults(|config| config.auth.previous_secrets = vec![Secret::new("old")]),
+            ["auth.previous_secrets"]
+        );
+    }
+
+    #[test]
+    fn zero_is_no_timeout_and_no_limit_of_what_is_needed() {
+        let zero = Duration::ZERO;
+        assert_eq!(
+            faults(|config| {
+                config.signaling.ping_interval = zero;
+                config.signaling.burst = 0;
+                config.turn.credential_ttl = zero;
+            }),
+            [
+                "signaling.ping_interval",
+                "turn.credential_ttl",
+                "signaling.burst"
+            ]
+        );
+        assert_eq!(
+            faults(|config| config.http.request_timeout = Duration::MAX),
+            ["http.request_timeout"]
+        );
+    }
+
+    #[test]
+    fn an_address_serves_one_purpose() {
+        assert_eq!(faults(|config| config.http.listen.clear()), ["http.listen"]);
+        assert_eq!(
+            faults(|config| config.admin.metrics_listen.clear()),
+            [""; 0]
+        );
+        assert_eq!(
+            faults(|config| config.turn.listen = config.http.listen.clone()),
+            ["turn.listen", "turn.listen"]
+        );
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        assert_eq!(
+            faults(|config| config.http.listen = vec![any, any]),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn an_external_address_is_one_a_pair_or_auto() {
+        for good in ["192.0.2.1", "192.0.2.1/10.0.0.1", "2001:db8::1/fd00::1"] {
+            assert!(is_external(good), "{good}");
+        }
+        for bad in [
+            "",
+            "0.0.0.0",
+            "192.0.2.1/fd00::1",
+            "192.0.2.1/24",
+            "example.org",
+            "1/2/3",
+        ] {
+            assert!(!is_external(bad), "{bad}");
+        }
+        let auto = |config: &mut Config| config.turn.external_ip = vec!["auto".to_owned()];
+        assert_eq!(faults(auto), ["turn.external_ip"]);
+        assert_eq!(
+            faults(|config| {
+                auto(config);
+                config.ice.stun_urls = vec!["stun:192.0.2.1:3478".to_owned()];
+            }),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn an_external_turn_server_needs_its_credentials() {
+        let url = |config: &mut Config| config.ice.turn_urls = vec!["turn:t.example".to_owned()];
+        assert_eq!(faults(url), ["ice.turn_urls"]);
+        assert_eq!(
+            faults(|config| {
+                url(config);
+                config.ice.turn_username = Some("u".to_owned());
+                config.ice.turn_password = Some(Secret::new("p"));
+            }),
+            [""; 0]
+        );
+        assert_eq!(
+            faults(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
+            ["ice.stun_urls"]
+        );
+    }
+
+    #[test]
+    fn a_host_has_no_port_and_no_scheme() {
+        for good in [
+            "turn.example.org",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+            "localhost",
+        ] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a..b", "turn:x", "x:3478", "http://x", "a b"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The file's layer: which file, whether it may be trusted, and what stands on which line.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::Keys;
+use super::origin::{Entry, Origin, Problem};
+
+/// No configuration is larger.
+const LARGEST: u64 = 1024 * 1024;
+
+/// The file that applies, and remarks on one that was passed over.
+pub struct Found {
+    pub path: Option<PathBuf>,
+    pub remarks: Vec<String>,
+}
+
+/// `local` where root or `caller` owns it and nobody else may write it, else `system`.
+pub fn find(local: &Path, system: &Path, caller: u32) -> Found {
+    let mut remarks = Vec::new();
+    match fs::symlink_metadata(local) {
+        Ok(link) => match distrust(local, &link, caller) {
+            None => {
+                return Found {
+                    path: Some(local.to_owned()),
+                    remarks,
+                };
+            }
+            Some(reason) => remarks.push(format!(
+                "{} was skipped, because {reason}; name it by --config to use it all the same",
+                local.display()
+            )),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => remarks.push(format!("{} was skipped: {error}", local.display())),
+    }
+    let path = system.exists().then(|| system.to_owned());
+    Found { path, remarks }
+}
+
+/// Why a file in the current directory, which may be anybody's, is not to be believed.
+fn distrust(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
+    let foreign = |owner: u32| owner != 0 && owner != caller;
+    if foreign(link.uid()) {
+        return Some(format!("user {} owns it", link.uid()));
+    }
+    let target = match fs::metadata(path) {
+        Ok(target) => target,
+        Err(error) => return Some(format!("it can't be looked at ({error})")),
+    };
+    if foreign(target.uid()) {
+        return Some(format!("user {} owns it", target.uid()));
+    }
+    if !target.is_file() {
+        return Some("it is not a file".to_owned());
+    }
+    match target.mode() & 0o022 {
+        0 => None,
+        _ => Some("others may write it (mend it by `chmod go-w`)".to_owned()),
+    }
+}
+
+/// Reads the settings of `path`.
+///
+/// # Errors
+/// Every problem of the file at once: it can't be read, is no TOML, or has keys that don't exist.
+pub fn read(path: &Path, keys: &Keys) -> Result<Vec<Entry>, Vec<Problem>> {
+    let text = contents(path).map_err(|text| vec![Problem::new(Origin::BuiltIn, "", text)])?;
+    parse(path, &text, keys)
+}
+
+fn contents(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => format!("configuration file {shown} does not exist"),
+        io::ErrorKind::InvalidData => format!("configuration file {shown} is not UTF-8 text"),
+        _ => format!("configuration file {shown} can't be read: {error}"),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(format!("configuration file {shown} is larger than 1 MiB")),
+        false => Ok(text),
+    }
+}
+
+fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Vec<Entry>, Vec<Problem>> {
+    let lines = Lines::new(path, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What was recovered around a syntax error may be anything: judge only the syntax.
+        let told = errors.iter().map(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            Problem::new(lines.origin(start), "", error.message())
+        });
+        return Err(by_line(told.collect()));
+    }
+    let mut walk = Walk {
+        keys,
+        lines,
+        entries: Vec::new(),
+        problems: Vec::new(),
+    };
+    walk.section("", table.get_ref());
+    match walk.problems.is_empty() {
+        true => Ok(walk.entries),
+        false => Err(by_line(walk.problems)),
+    }
+}
+
+fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| match problem.origin {
+        Origin::File { line, .. } => line,
+        _ => 0,
+    });
+    problems
+}
+
+struct Walk<'a> {
+    keys: &'a Keys,
+    lines: Lines<'a>,
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn section(&mut self, above: &str, table: &DeTable) {
+        for (name, value) in table {
+            let key = match above {
+                "" => name.get_ref().to_string(),
+                above => format!("{above}.{}", name.get_ref()),
+            };
+            let origin = self.lines.origin(name.span().start);
+            self.setting(key, origin, value);
+        }
+    }
+
+    fn setting(&mut self, key: String, origin: Origin, value: &Spanned<DeValue>) {
+        let verdict = if let Some(default) = self.keys.default_of(&key) {
+            let value = match (default, json(value.get_ref())) {
+                (Value::Array(_), item @ Value::String(_)) => Value::Array(vec![item]),
+                (_, value) => value,
+            };
+            self.keys.judge(&key, &value).map(|()| value)
+        } else if !self.keys.is_section(&key) {
+            Err(match self.keys.nearest(&key) {
+                Some(near) => format!("is not a known key; did you mean {near}?"),
+                None => "is not a known key".to_owned(),
+            })
+        } else if let DeValue::Table(table) = value.get_ref() {
+            return self.section(&key, table);
+        } else {
+            Err(format!("is a section: write [{key}] and its keys below"))
+        };
+        match verdict {
+            Ok(value) => self.entries.push(Entry { key, value, origin }),
+            Err(text) => self.problems.push(Problem::new(origin, &key, text)),
+        }
+    }
+}
+
+/// Dates become text: no setting is one.
+fn json(value: &DeValue) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+            .map_or_else(|_| Value::String(digits.to_string()), Value::from),
+        DeValue::Float(digits) => digits
+            .as_str()
+            .parse()
+            .ok()
+            .and_then(Number::from_f64)
+            .map_or_else(|| Value::String(digits.to_string()), Value::Number),
+        DeValue::Boolean(truth) => Value::Bool(*truth),
+        DeValue::Datetime(date) => Value::String(date.to_string()),
+        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(name, value)| (name.get_ref().to_string(), json(value.get_ref())))
+            .collect::<Map<_, _>>()
+            .into(),
+    }
+}
+
+struct Lines<'a> {
+    path: &'a Path,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(path: &'a Path, text: &str) -> Lines<'a> {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        Lines {
+            path,
+            starts: std::iter::once(0).chain(newlines).collect(),
+        }
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        Origin::File {
+            path: self.path.to_owned(),
+            line: self.starts.partition_point(|start| *start <= offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<Entry>, Vec<String>> {
+        parse(Path::new("c.toml"), text, &Keys::known())
+            .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_line() {
+        let text = "[turn]\nrelm = \"x\"\n\n[http]\nmax_body = \"big\"\nlisten = [\"here\"]\n";
+        assert_eq!(
+            parsed(text).unwrap_err(),
+            [
+                "c.toml:2: turn.relm is not a known key; did you mean turn.realm?",
+                "c.toml:5: http.max_body must be a whole number (the default is 65536)",
+                "c.toml:6: http.listen is wrong at \"here\": invalid socket address syntax \
+                 (the default is [\"0.0.0.0:8000\",\"[::]:8000\"])",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_syntax_error_is_told_with_its_line_and_without_the_text() {
+        let errors = parsed("[auth]\nsecret = \"s3cr3t\nrealm = = 1\n").unwrap_err();
+        assert!(errors.len() >= 2, "{errors:?}");
+        assert!(errors[0].starts_with("c.toml:2: "), "{errors:?}");
+        assert!(!errors.concat().contains("s3cr3t"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_section_is_not_a_value_and_a_value_is_not_a_section() {
+        let errors = parsed("http = 5\n[turn.realm]\nx = 1\n").unwrap_err();
+        assert_eq!(
+            errors[0],
+            "c.toml:1: http is a section: write [http] and its keys below"
+        );
+        assert!(errors[1].contains("turn.realm must be text"), "{errors:?}");
+    }
+
+    #[test]
+    fn one_text_stands_for_a_list_of_one() {
+        let entries = parsed("turn.external_ip = \"auto\"").unwrap();
+        assert_eq!(entries[0].value, serde_json::json!(["auto"]));
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_passed_over_with_a_remark() {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, system) = (dir.path().join("config.toml"), dir.path().join("system"));
+        fs::write(&local, "").unwrap();
+        fs::write(&system, "").unwrap();
+        let me = fs::metadata(&local).unwrap().uid();
+        let find_with_mode = |mode| {
+            fs::set_permissions(&local, fs::Permissions::from_mode(mode)).unwrap();
+            find(&local, &system, me)
+        };
+        assert_eq!(find_with_mode(0o644).path, Some(local.clone()));
+        for mode in [0o664, 0o646] {
+            let found = find_with_mode(mode);
+            assert_eq!(found.path, Some(system.clone()));
+            assert!(found.remarks[0].contains("others may write it"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_passed_over_and_a_missing_file_without_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, system) = (dir.path().join("config.toml"), dir.path().join("system"));
+        let me = fs::metadata(dir.path()).unwrap().uid();
+        let found = find(&local, &system, me);
+        assert!(found.path.is_none() && found.remarks.is_empty());
+        symlink("nowhere", &local).unwrap();
+        assert!(find(&local, &system, me).remarks[0].contains("can't be looked at"));
+        fs::remove_file(&local).unwrap();
+        fs::create_dir(&local).unwrap();
+        assert!(find(&local, &system, me).remarks[0].contains("not a file"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics(text in ".*") {
+            let _ = parsed(&text);
+        }
+
+        #[test]
+        fn no_almost_toml_panics(text in "(\\[{0,2}[a-z.\"]{0,9}\\]{0,2}|[a-z.]{1,6} *= *[-0-9\\[\\]{}\"'a-z.:,]{0,9}|#|\n){0,30}") {
+            let _ = parsed(&text);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The known keys: those of the serialised default, so that the type is the only list.
+//!
+//! Serialised to JSON, an unset `Option` is `null`, which keeps its key; the shape of each default
+//! decides how text from the environment is read. An unset key is text (a test holds the type to it).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+/// Every key, dotted (`turn.relay_ports`), with its built-in value.
+pub struct Keys(BTreeMap<String, Value>);
+
+impl Keys {
+    pub fn known() -> Keys {
+        let mut leaves = BTreeMap::new();
+        flatten(String::new(), built_in(), &mut leaves);
+        Keys(leaves)
+    }
+
+    /// All keys and their built-in values; `null` where unset.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The built-in value of `key`; `None` where there is no such key.
+    pub fn default_of(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    pub fn is_section(&self, path: &str) -> bool {
+        let prefix = format!("{path}.");
+        self.0.keys().any(|key| key.starts_with(&prefix))
+    }
+
+    /// The known key that looks most like `key`, where any does.
+    pub fn nearest(&self, key: &str) -> Option<&str> {
+        if key.len() > 100 {
+            return None; // as long as no key is: comparing would only cost time
+        }
+        let (score, found) = self
+            .0
+            .keys()
+            .map(|known| (likeness(known, key), known))
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (score > 0.4).then_some(found.as_str())
+    }
+
+    /// Turns text (of a variable or a flag) into the shape of the key's default.
+    pub fn from_text(&self, key: &str, text: &str) -> Value {
+        match self.default_of(key) {
+            Some(Value::Array(_)) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .collect(),
+            Some(Value::Number(_)) => match text.trim().parse::<i64>() {
+                Ok(number) => number.into(),
+                Err(_) => text.into(),
+            },
+            Some(Value::Bool(_)) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => true.into(),
+                "false" | "no" | "off" | "0" => false.into(),
+                _ => text.into(),
+            },
+            _ => text.into(),
+        }
+    }
+
+    /// Judges one value alone against the type.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence that began with the key. Never tells a secret.
+    pub fn judge(&self, key: &str, value: &Value) -> Result<(), String> {
+        let wrong = match self.default_of(key) {
+            Some(default) => misshapen(default, value),
+            None => return Err("is not a known key".to_owned()),
+        };
+        if let Some(wanted) = wrong {
+            return Err(format!("must be {wanted}{}", self.example(key)));
+        }
+        if let Value::Array(items) = value {
+            return items.iter().try_for_each(|item| {
+                // Only text is told: what is refused for being no text may be a secret.
+                let told = item
+                    .as_str()
+                    .map_or(String::new(), |text| format!(" at {text:?}"));
+                self.fits(key, &Value::Array(vec![item.clone()]))
+                    .map_err(|reason| format!("is wrong{told}: {reason}{}", self.example(key)))
+            });
+        }
+        self.fits(key, value)
+            .map_err(|reason| format!("is wrong: {reason}{}", self.example(key)))
+    }
+
+    fn fits(&self, key: &str, value: &Value) -> Result<(), String> {
+        let mut tree = Value::Object(Map::new());
+        put(&mut tree, key, value.clone());
+        serde_json::from_value::<Config>(tree)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn example(&self, key: &str) -> String {
+        match self.default_of(key) {
+            Some(Value::Array(items)) if items.is_empty() => String::new(),
+            None | Some(Value::Null) => String::new(),
+            Some(value) => format!(" (the default is {value})"),
+        }
+    }
+}
+
+/// The built-in configuration as a tree.
+pub fn built_in() -> Value {
+    serde_json::to_value(Config::default()).unwrap_or_default()
+}
+
+/// Puts `value` at the dotted `key`, making sections as needed.
+pub fn put(tree: &mut Value, key: &str, value: Value) {
+    let mut place = tree;
+    for part in key.split('.') {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[part];
+    }
+    *place = value;
+}
+
+fn flatten(path: String, value: Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(section) => {
+            for (name, value) in section {
+                let path = match path.as_str() {
+                    "" => name,
+                    above => format!("{above}.{name}"),
+                };
+                flatten(path, value, into);
+            }
+        }
+        leaf => {
+            into.insert(path, leaf);
+        }
+    }
+}
+
+/// What was wanted, where the shape is not that of the default. Durations, which are text by
+/// default, may be numbers; an unset key is text.
+fn misshapen(default: &Value, value: &Value) -> Option<&'static str> {
+    let duration = |text: &str| super::duration::parse(text).is_ok();
+    match (default, value) {
+        (Value::Array(_), Value::Array(_))
+        | (Value::Bool(_), Value::Bool(_))
+        | (Value::String(_) | Value::Null, Value::String(_)) => None,
+        (Value::Number(_), Value::Number(number)) if !number.is_f64() => None,
+        (Value::String(text), Value::Number(_)) if duration(text) => None,
+        (Value::String(text), _) if duration(text) => Some("a duration"),
+        (Value::Array(_), _) => Some("a list"),
+        (Value::Bool(_), _) => Some("true or false"),
+        (Value::Number(_), _) => Some("a whole number"),
+        _ => Some("text in quotes"),
+    }
+}
+
+/// Alike as a whole, or with the same last part in another section.
+fn likeness(known: &str, key: &str) -> f64 {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let whole = strsim::normalized_damerau_levenshtein(known, key);
+    whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(known), &last(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unset_key_is_known_and_takes_text() {
+        let keys = Keys::known();
+        let unset: Vec<_> = keys.iter().filter(|(_, value)| value.is_null()).collect();
+        assert!(unset.iter().any(|(key, _)| *key == "auth.secret"));
+        for (key, _) in unset {
+            assert_eq!(keys.judge(key, &"text".into()), Ok(()), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_default_survives_its_own_text() {
+        let keys = Keys::known();
+        for (key, default) in keys.iter().filter(|(_, value)| !value.is_null()) {
+            let text = match default {
+                Value::Array(items) => items
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .collect::<Vec<_>>()
+                    .join(","),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            assert_eq!(&keys.from_text(key, &text), default, "{key}");
+            assert_eq!(keys.judge(key, default), Ok(()), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_typo_and_a_wrong_section_find_their_key() {
+        let keys = Keys::known();
+        assert_eq!(keys.nearest("turn.relm"), Some("turn.realm"));
+        assert_eq!(keys.nearest("http.relay_ports"), Some("turn.relay_ports"));
+        assert_eq!(keys.nearest("zzzzzzzzzzzzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn a_wrong_item_of_a_list_is_named() {
+        let keys = Keys::known();
+        let error = keys
+            .judge("http.listen", &serde_json::json!(["127.0.0.1:80", "8000"]))
+            .unwrap_err();
+        assert!(error.contains("\"8000\""), "{error}");
+        assert!(!error.contains("127.0.0.1"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_of_a_wrong_shape_is_not_told() {
+        let keys = Keys::known();
+        for (key, value) in [
+            ("auth.secret", serde_json::json!(271_828)),
+            ("auth.previous_secrets", serde_json::json!([[271_828]])),
+        ] {
+            let error = keys.judge(key, &value).unwrap_err();
+            assert!(error.contains("text"), "{error}");
+            assert!(!error.contains("271828"), "{error}");
+        }
+    }
+}

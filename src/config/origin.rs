@@ -1,0 +1,64 @@
+//! Where a value came from, so that every complaint can name the place to mend.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The place of one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    BuiltIn,
+    /// `line` counts from 1.
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Variable(String),
+    Flag(String),
+}
+
+/// One setting of one layer.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Dotted: `turn.realm`.
+    pub key: String,
+    pub value: Value,
+    pub origin: Origin,
+}
+
+/// One thing to mend, printed as one sentence that names where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub origin: Origin,
+    /// Dotted; empty where the place itself is wrong (a file that can't be read).
+    pub key: String,
+    /// What is wrong with it, and what to do: `must be …`.
+    pub text: String,
+}
+
+impl Problem {
+    pub fn new(origin: Origin, key: &str, text: impl Into<String>) -> Problem {
+        Problem {
+            origin,
+            key: key.to_owned(),
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
+            Origin::Variable(name) | Origin::Flag(name) => {
+                return write!(f, "{name} {}", self.text);
+            }
+            Origin::BuiltIn => {}
+        }
+        match self.key.as_str() {
+            "" => f.write_str(&self.text),
+            key => write!(f, "{key} {}", self.text),
+        }
+    }
+}
