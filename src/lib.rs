@@ -16,3 +16,4 @@ pub mod config;
 pub mod credential;
 pub mod relay;
 pub mod secret;
+pub mod stun;
