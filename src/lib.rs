@@ -9,11 +9,12 @@
 //! | 3 · edges | [`http`], [`relay`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`secret`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`rate`], [`secret`] |
 
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod rate;
 pub mod relay;
 pub mod secret;
 pub mod stun;

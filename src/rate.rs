@@ -1,0 +1,175 @@
+//! Rates: one word of state a limit (GCRA), time as an argument, nothing that strangers can grow.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Mono;
+
+/// Fractions of a nanosecond that a unit's cost is kept in.
+const FRACTION: u32 = 10;
+
+/// How much may pass: a steady rate, and a burst on top of silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What one unit costs, in 2^-10 ns. Zero: unlimited.
+    cost: u64,
+    /// What may be owed, in ns.
+    burst: u64,
+}
+
+impl Limit {
+    pub const UNLIMITED: Limit = Limit { cost: 0, burst: 0 };
+
+    /// `rate` units a second, `burst` at once. A rate of 0 is unlimited.
+    pub fn per_second(rate: u64, burst: u64) -> Limit {
+        if rate == 0 {
+            return Limit::UNLIMITED;
+        }
+        let cost = ((1_000_000_000u128 << FRACTION) / u128::from(rate)).max(1) as u64;
+        let burst = (u128::from(burst.max(1)) * u128::from(cost)) >> FRACTION;
+        Limit {
+            cost,
+            burst: burst.min(u128::from(u64::MAX / 4)) as u64,
+        }
+    }
+
+    /// When the debt is paid after taking `units` at `now`; `None` where it would be too large.
+    fn after(self, paid: u64, now: Mono, units: u64) -> Option<u64> {
+        let cost = units.saturating_mul(self.cost) >> FRACTION;
+        let next = paid.max(now.0).saturating_add(cost);
+        (next - now.0 <= self.burst).then_some(next)
+    }
+}
+
+/// One limited thing: when its debt will be paid.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cell(u64);
+
+impl Cell {
+    /// Takes `units`, or nothing at all.
+    pub fn take(&mut self, limit: Limit, now: Mono, units: u64) -> bool {
+        if limit == Limit::UNLIMITED {
+            return true;
+        }
+        let next = limit.after(self.0, now, units);
+        self.0 = next.unwrap_or(self.0);
+        next.is_some()
+    }
+}
+
+/// A [`Cell`] that several threads take from.
+#[derive(Debug, Default)]
+pub struct SharedCell(AtomicU64);
+
+impl SharedCell {
+    /// Takes `units`, or nothing at all.
+    pub fn take(&self, limit: Limit, now: Mono, units: u64) -> bool {
+        if limit == Limit::UNLIMITED {
+            return true;
+        }
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
+                limit.after(paid, now, units)
+            })
+            .is_ok()
+    }
+}
+
+/// A limit for each source address: a fixed array of cells under a keyed hash of the source's
+/// prefix (/32, or /56 of IPv6). Sources that collide share a cell; nothing ever grows.
+#[derive(Debug)]
+pub struct Sources {
+    limit: Limit,
+    hash: RandomState,
+    cells: Box<[SharedCell]>,
+}
+
+impl Sources {
+    pub fn new(limit: Limit, cells: usize) -> Sources {
+        Sources {
+            limit,
+            hash: RandomState::new(),
+            cells: (0..cells.max(1)).map(|_| SharedCell::default()).collect(),
+        }
+    }
+
+    /// Whether `source` may have one more.
+    pub fn take(&self, source: IpAddr, now: Mono) -> bool {
+        let mut hasher = self.hash.build_hasher();
+        prefix(source).hash(&mut hasher);
+        let index = std::hash::Hasher::finish(&hasher) as usize % self.cells.len();
+        self.cells[index].take(self.limit, now, 1)
+    }
+}
+
+fn prefix(source: IpAddr) -> u64 {
+    match source.to_canonical() {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        IpAddr::V6(ip) => ((u128::from(ip) >> 72) as u64) << 8 | 1 << 63,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_burst_passes_at_once_and_the_rate_after_it() {
+        let limit = Limit::per_second(10, 20);
+        let mut cell = Cell::default();
+        let mut now = Mono(5_000_000_000);
+        let passed = (0..100).filter(|_| cell.take(limit, now, 1)).count();
+        assert_eq!(passed, 20);
+        now = now + SECOND;
+        let passed = (0..100).filter(|_| cell.take(limit, now, 1)).count();
+        assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_no_limit() {
+        let mut cell = Cell::default();
+        assert!(cell.take(Limit::per_second(0, 0), Mono(0), u64::MAX));
+    }
+
+    #[test]
+    fn one_source_does_not_use_up_another() {
+        let sources = Sources::new(Limit::per_second(1, 1), 4096);
+        let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        assert!(sources.take(a, Mono(1)) && !sources.take(a, Mono(1)));
+        assert!(sources.take(b, Mono(1)));
+    }
+
+    #[test]
+    fn an_ipv6_site_is_one_source() {
+        let sources = Sources::new(Limit::per_second(1, 1), 4096);
+        assert!(sources.take("2001:db8::1".parse().unwrap(), Mono(1)));
+        assert!(!sources.take("2001:db8:0:ff::2".parse().unwrap(), Mono(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_passes_than_burst_and_rate_allow(
+            rate in 1u64..1_000_000,
+            burst in 1u64..10_000,
+            steps in prop::collection::vec((0u64..10_000_000, 1u64..2_000), 1..200),
+        ) {
+            let limit = Limit::per_second(rate, burst);
+            let (mut cell, mut now, mut passed) = (Cell::default(), Mono(0), 0u128);
+            for (wait, units) in steps {
+                now = now + Duration::from_nanos(wait);
+                if cell.take(limit, now, units) {
+                    passed += u128::from(units);
+                }
+            }
+            let allowed = u128::from(burst) + u128::from(rate) * u128::from(now.0) / 1_000_000_000;
+            // The cost of a unit is rounded to 2^-10 ns.
+            prop_assert!(passed <= allowed + allowed / 500 + 1);
+        }
+    }
+}
