@@ -17,4 +17,5 @@ pub mod credential;
 pub mod rate;
 pub mod relay;
 pub mod secret;
+pub mod store;
 pub mod stun;

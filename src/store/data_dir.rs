@@ -1,0 +1,429 @@
+//! The data directory: where it is, who may use it, and the secrets in it.
+//!
+//! `serve` makes it (mode 0700) and locks it for as long as it runs. Commands beside it use the
+//! directory as they find it, and never make one: run by root, they would make it for root.
+
+use std::env;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
+
+use crate::config;
+use crate::secret::Secret;
+
+/// Locked by the one `serve` that uses the directory; tells its process id.
+const LOCK: &str = "parlor.lock";
+const DATABASE: &str = "parlor.db";
+/// Random bytes of a secret; it is kept as hexadecimal text.
+const SECRET_BYTES: usize = 32;
+
+/// A secret that is made once and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Signs tokens, where `auth.secret` is unset.
+    Auth,
+    /// Mints credentials, where `turn.secret` is unset.
+    Turn,
+    /// Keys the nonces of STUN, which so stay valid across a restart.
+    Nonce,
+}
+
+impl Kept {
+    fn file_name(self) -> &'static str {
+        match self {
+            Kept::Auth => "auth.secret",
+            Kept::Turn => "turn.secret",
+            Kept::Nonce => "nonce.key",
+        }
+    }
+}
+
+/// Why the data directory can't be used; each names the path and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error(
+        "no home directory is known to keep data in: set server.data_dir (PARLOR_SERVER__DATA_DIR)"
+    )]
+    NoHome,
+    #[error(
+        "data directory {0} does not exist: `parlor serve` makes it; or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
+    )]
+    Missing(PathBuf),
+    #[error(
+        "data directory {0} is not a directory: set server.data_dir (PARLOR_SERVER__DATA_DIR) to one"
+    )]
+    NotADirectory(PathBuf),
+    #[error(
+        "data directory {path} can't be used: {source}; give this user access to it, or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
+    )]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error(
+        "data directory {path} is in use by another `parlor serve`{owner}: stop that one, or set server.data_dir (PARLOR_SERVER__DATA_DIR) to another"
+    )]
+    InUse { path: PathBuf, owner: String },
+    #[error("{path} can't be used: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} belongs to user {owner}, who could know it: delete it, and a new one will be made"
+    )]
+    Foreign { path: PathBuf, owner: u32 },
+    #[error("{0} is damaged: put it back from a backup, or delete it, and a new one will be made")]
+    Damaged(PathBuf),
+}
+
+/// A data directory in use; what holds the lock lives as long as this.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    owner: u32,
+    _lock: Option<File>,
+}
+
+/// The directory that the configuration and the environment name.
+///
+/// # Errors
+/// [`DataDirError::NoHome`] where neither does.
+pub fn resolve(server: &config::Server) -> Result<PathBuf, DataDirError> {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let home = || {
+        let user = || nix::unistd::User::from_uid(nix::unistd::geteuid());
+        variable("HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(user().ok()??.dir))
+    };
+    choose(
+        server.data_dir.as_deref(),
+        variable("STATE_DIRECTORY").map(PathBuf::from),
+        variable("XDG_DATA_HOME").map(PathBuf::from),
+        home,
+    )
+    .ok_or(DataDirError::NoHome)
+}
+
+fn choose(
+    configured: Option<&Path>,
+    state: Option<PathBuf>,
+    xdg: Option<PathBuf>,
+    home: impl FnOnce() -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    if let Some(path) = configured {
+        return Some(path.to_owned());
+    }
+    if let Some(paths) = state {
+        // systemd separates several by colons.
+        return env::split_paths(&paths).next();
+    }
+    if let Some(data) = xdg.filter(|data| data.is_absolute()) {
+        return Some(data.join("parlor"));
+    }
+    Some(home()?.join(".local/share/parlor"))
+}
+
+impl DataDir {
+    /// For `serve`: makes the directory where there is none, and locks it.
+    ///
+    /// # Errors
+    /// Where it can't be made or written, or another `serve` has it.
+    pub fn acquire(path: &Path) -> Result<DataDir, DataDirError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| match path.metadata() {
+                Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
+                _ => unusable(path, source),
+            })?;
+        let mut data_dir = DataDir::existing(path)?;
+        data_dir._lock = Some(lock(path)?);
+        Ok(data_dir)
+    }
+
+    /// For commands beside `serve`, or without it: the directory as it is, not locked.
+    ///
+    /// # Errors
+    /// Where there is no such directory.
+    pub fn existing(path: &Path) -> Result<DataDir, DataDirError> {
+        let found = path.metadata().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DataDirError::Missing(path.to_owned()),
+            _ => unusable(path, source),
+        })?;
+        match found.is_dir() {
+            true => Ok(DataDir {
+                path: path.to_owned(),
+                owner: found.uid(),
+                _lock: None,
+            }),
+            false => Err(DataDirError::NotADirectory(path.to_owned())),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database's path. The file is made, empty and for the directory's owner, where it is
+    /// missing: a command run by root must not keep the daemon's user out.
+    ///
+    /// # Errors
+    /// Where it can't be made.
+    pub fn database(&self) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join(DATABASE);
+        match self.create(&path) {
+            Ok(_) => Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
+            Err(source) => Err(unusable(&self.path, source)),
+        }
+    }
+
+    /// A secret of this directory; made on the first call ever.
+    ///
+    /// # Errors
+    /// Where it can't be read or made, or is not what was made.
+    pub fn secret(&self, kept: Kept) -> Result<Secret, DataDirError> {
+        let path = self.path.join(kept.file_name());
+        if let Some(secret) = self.read(&path)? {
+            return Ok(secret);
+        }
+        self.generate(&path)?;
+        // What stands there now counts: another process may have been faster.
+        self.read(&path)?.ok_or(DataDirError::Damaged(path))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Secret>, DataDirError> {
+        let wrong = |source| DataDirError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(wrong)?,
+        };
+        let found = file.metadata().map_err(wrong)?;
+        let me = nix::unistd::geteuid().as_raw();
+        if ![0, me, self.owner].contains(&found.uid()) {
+            return Err(DataDirError::Foreign {
+                path: path.to_owned(),
+                owner: found.uid(),
+            });
+        }
+        if found.mode() & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), mode = %format!("{:o}", found.mode() & 0o777),
+                "a secret was open to other users of this host; it is private now");
+            file.set_permissions(Permissions::from_mode(0o600))
+                .map_err(wrong)?;
+        }
+        let mut text = String::new();
+        file.take(4096).read_to_string(&mut text).map_err(wrong)?;
+        match text.trim() {
+            text if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path.to_owned())),
+            text => Ok(Some(Secret::new(text))),
+        }
+    }
+
+    /// Written beside and linked into place whole, so that nobody ever reads half of it.
+    fn generate(&self, path: &Path) -> Result<(), DataDirError> {
+        let beside = path.with_extension(format!("{}.new", Uuid::new_v4()));
+        let written = self
+            .write(&beside)
+            .and_then(|()| fs::hard_link(&beside, path));
+        let removed = fs::remove_file(&beside);
+        match written.and(removed) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(source) => Err(unusable(&self.path, source)),
+            Ok(()) => File::open(&self.path)
+                .and_then(|directory| directory.sync_all())
+                .map_err(|source| unusable(&self.path, source)),
+        }
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut bytes = [0; SECRET_BYTES];
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file = self.create(path)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()
+    }
+
+    /// A new file, mode 0600, that belongs to the directory's owner.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        if file.metadata()?.uid() != self.owner && nix::unistd::geteuid().is_root() {
+            let group = self.path.metadata()?.gid();
+            fchown(&file, Some(self.owner), Some(group))?;
+        }
+        Ok(file)
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, DataDirError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(LOCK))
+        .map_err(|source| unusable(directory, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = file.take(20).read_to_string(&mut holder).is_ok() && !holder.is_empty();
+            return Err(DataDirError::InUse {
+                path: directory.to_owned(),
+                owner: match known {
+                    true => format!(" (process {})", holder.trim()),
+                    false => String::new(),
+                },
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(unusable(directory, source)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|source| unusable(directory, source))?;
+    Ok(file)
+}
+
+fn unusable(path: &Path, source: io::Error) -> DataDirError {
+    DataDirError::Unusable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_configured_directory_comes_before_systemd_before_xdg_before_home() {
+        let configured = Some(Path::new("/conf"));
+        let state = || Some(PathBuf::from("/state:/other"));
+        let xdg = || Some(PathBuf::from("/xdg"));
+        let home = || Some(PathBuf::from("/home/me"));
+        let chosen = [
+            choose(configured, state(), xdg(), home),
+            choose(None, state(), xdg(), home),
+            choose(None, None, xdg(), home),
+            choose(None, None, Some("relative".into()), home),
+            choose(None, None, None, || None),
+        ];
+        let chosen = chosen.map(|path| path.map(|path| path.display().to_string()));
+        let chosen = chosen
+            .each_ref()
+            .map(|path| path.as_deref().unwrap_or("nowhere"));
+        let default = "/home/me/.local/share/parlor";
+        assert_eq!(
+            chosen,
+            ["/conf", "/state", "/xdg/parlor", default, "nowhere"]
+        );
+    }
+
+    #[test]
+    fn serve_makes_the_directory_for_its_user_alone_and_a_command_does_not() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("a/b");
+        let error = DataDir::existing(&path).unwrap_err();
+        assert!(matches!(error, DataDirError::Missing(_)), "{error}");
+        DataDir::acquire(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn a_second_serve_is_refused_and_told_by_whom_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::acquire(dir.path()).unwrap();
+        let error = DataDir::acquire(dir.path()).unwrap_err().to_string();
+        let process = format!("(process {})", std::process::id());
+        assert!(
+            error.contains("in use") && error.contains(&process),
+            "{error}"
+        );
+        drop(first);
+        DataDir::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_made_once_private_and_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let first = data_dir.secret(Kept::Auth).unwrap();
+        assert_eq!(first.expose().len(), 2 * SECRET_BYTES);
+        assert_eq!(data_dir.secret(Kept::Auth).unwrap(), first);
+        assert_ne!(data_dir.secret(Kept::Turn).unwrap(), first);
+        assert_eq!(mode(&dir.path().join("auth.secret")), 0o600);
+        let names = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(names, 2, "nothing is left beside the secrets");
+    }
+
+    #[test]
+    fn many_who_make_a_secret_at_once_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let secrets: Vec<_> = std::thread::scope(|scope| {
+            let make = || data_dir.secret(Kept::Nonce).unwrap();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(secrets.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn a_secret_that_was_open_to_others_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("turn.secret");
+        fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let secret = data_dir.secret(Kept::Turn).unwrap();
+        assert_eq!(secret.expose(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn a_secret_cut_short_is_refused_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("auth.secret"), "").unwrap();
+        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let error = data_dir.secret(Kept::Auth).unwrap_err().to_string();
+        assert!(error.contains("auth.secret is damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for result in [
+            DataDir::acquire(file.path()),
+            DataDir::existing(file.path()),
+        ] {
+            let error = result.unwrap_err();
+            assert!(matches!(error, DataDirError::NotADirectory(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_new_database_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let path = data_dir.database().unwrap();
+        assert_eq!((mode(&path), path.metadata().unwrap().len()), (0o600, 0));
+        fs::write(&path, "kept").unwrap();
+        assert_eq!(fs::read(data_dir.database().unwrap()).unwrap(), b"kept");
+    }
+}
