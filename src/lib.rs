@@ -19,3 +19,4 @@ pub mod relay;
 pub mod secret;
 pub mod store;
 pub mod stun;
+pub mod token;

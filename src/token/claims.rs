@@ -1,0 +1,132 @@
+//! What a token says, read leniently where nothing depends on it and strictly where it does.
+
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::TokenError;
+
+/// 9999-12-31T23:59:59Z. A later `exp` counts as this, so that no arithmetic on it can overflow.
+pub const LAST_SECOND: u64 = 253_402_300_799;
+
+/// The claims of a token that has been checked, or of one to be issued.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// The user's id.
+    pub sub: String,
+    /// Unix seconds; at this second the token is expired.
+    pub exp: u64,
+    /// Unix seconds of issue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
+    /// Display name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The only rooms the bearer may enter; `None` leaves the choice to the rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<Vec<String>>,
+    /// For frontends to read; parlor itself asks the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+impl Claims {
+    /// Whether the token lets its bearer try this room at all.
+    pub fn allows_room(&self, room: &str) -> bool {
+        self.rooms.is_none() || self.names_room(room)
+    }
+
+    /// Whether the token names this room, which opens a private one.
+    pub fn names_room(&self, room: &str) -> bool {
+        self.rooms
+            .as_ref()
+            .is_some_and(|rooms| rooms.iter().any(|named| named == room))
+    }
+}
+
+/// Claims as they arrive.
+#[derive(Deserialize)]
+pub(super) struct RawClaims {
+    #[serde(default)]
+    sub: Value,
+    #[serde(default, deserialize_with = "numeric_date")]
+    exp: Option<f64>,
+    #[serde(default, deserialize_with = "numeric_date")]
+    nbf: Option<f64>,
+    #[serde(default)]
+    iss: Value,
+    #[serde(default)]
+    aud: Value,
+    #[serde(default)]
+    name: Value,
+    rooms: Option<Vec<String>>,
+    #[serde(default)]
+    role: Value,
+}
+
+impl RawClaims {
+    /// RFC 7519 §4.1.4 and §4.1.5, without leeway.
+    pub(super) fn check_time(&self, unix: u64) -> Result<(), TokenError> {
+        let now = unix as f64;
+        let exp = self.exp.ok_or(TokenError::NoExpiry)?;
+        if now >= exp {
+            return Err(TokenError::Expired);
+        }
+        if self.nbf.is_some_and(|nbf| now < nbf) {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_issued_by(&self, issuer: &str) -> bool {
+        self.iss.as_str() == Some(issuer)
+    }
+
+    /// RFC 7519 §4.1.3: one audience or a list of them.
+    pub(super) fn is_for(&self, audience: &str) -> bool {
+        match &self.aud {
+            Value::String(one) => one == audience,
+            Value::Array(several) => several.iter().any(|one| one.as_str() == Some(audience)),
+            _ => false,
+        }
+    }
+
+    pub(super) fn into_claims(self) -> Result<Claims, TokenError> {
+        let sub = text(self.sub).ok_or(TokenError::BadSubject)?;
+        if !super::valid_id(&sub) {
+            return Err(TokenError::BadSubject);
+        }
+        Ok(Claims {
+            sub,
+            exp: (self.exp.unwrap_or(0.0) as u64).min(LAST_SECOND),
+            iat: None,
+            iss: text(self.iss),
+            aud: text(self.aud),
+            name: text(self.name),
+            rooms: self.rooms,
+            role: text(self.role),
+        })
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// RFC 7519 §2: a JSON number, with or without a fraction.
+fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match Option::<serde_json::Number>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(number) => match number.as_f64() {
+            Some(date) if date.is_finite() => Ok(Some(date)),
+            _ => Err(D::Error::custom("a date out of range")),
+        },
+    }
+}
