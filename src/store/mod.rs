@@ -1,3 +1,86 @@
-//! What parlor keeps: the data directory and, in it, the database.
+//! What parlor keeps: the data directory and, in it, users, rooms and memberships in SQLite. All
+//! SQL of the crate is in here.
+//!
+//! One thread writes and a few read; async code only waits for their answers, so no disk ever
+//! blocks it. A write is acknowledged when it is on the disk. Another process (the CLI) may have
+//! the same file open at any time; [`Store::changes`] says when it wrote.
 
+mod connection;
 pub mod data_dir;
+mod error;
+mod invites;
+mod model;
+mod participants;
+mod reader;
+mod rooms;
+mod schema;
+mod threads;
+mod users;
+pub mod utc;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+pub use error::{CreateError, InviteError, JoinError, StoreError};
+pub use model::*;
+
+use threads::Threads;
+
+/// The database's name in the data directory.
+pub const FILE_NAME: &str = "parlor.db";
+
+/// A handle on the database; clones share it, and the last one to go closes the file.
+#[derive(Clone)]
+pub struct Store {
+    threads: Arc<Threads>,
+}
+
+impl Store {
+    /// Opens the file at `path`, makes it where there is none, and brings its schema up to date.
+    /// Blocks until that is done: call it before serving.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let threads = Arc::new(Threads::start(path)?);
+        Ok(Store { threads })
+    }
+
+    /// Bumped when *another* process has written, within about half a second.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.threads.changes()
+    }
+
+    /// Whether a write reaches the disk now.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        self.write(|connection| {
+            let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+            connection.pragma_update(None, "user_version", version)?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// Runs `work` in a savepoint of its own; an `Err` of either kind rolls it back.
+    async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.threads.write(work).await
+    }
+
+    /// Runs `work` on a connection that can only read.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.threads.read(work).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Why the database did not do as asked, each in one sentence that names the file and a way out.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// A fault of the database itself, not of what was asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot open the database {}: {why}; check that its directory exists and is writable", path.display())]
+    CannotOpen { path: PathBuf, why: String },
+    #[error("{} is not a database of parlor; move it away, or name another `server.data_dir`", .0.display())]
+    NotOurs(PathBuf),
+    #[error("the database {} is damaged; restore it from a backup", .0.display())]
+    Damaged(PathBuf),
+    #[error(
+        "the database {} has schema {found}, and this parlor knows schemas up to {known}; \
+         run the version that made it, or a newer one", path.display()
+    )]
+    NewerSchema {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error("the database {} cannot be written; check the owner and mode of the file and its directory", .0.display())]
+    ReadOnly(PathBuf),
+    #[error("another process holds the database {} locked; try again when it has finished", .0.display())]
+    Locked(PathBuf),
+    #[error("no space is left for the database {}; make room on its file system", .0.display())]
+    Full(PathBuf),
+    #[error("the database {} failed: {why}", path.display())]
+    Failed { path: PathBuf, why: String },
+    #[error("the database {} is closed", .0.display())]
+    Closed(PathBuf),
+}
+
+impl StoreError {
+    pub(super) fn new(path: &Path, error: &rusqlite::Error) -> StoreError {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => StoreError::NotOurs(path),
+            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(path),
+            Some(ErrorCode::DiskFull) => StoreError::Full(path),
+            Some(ErrorCode::CannotOpen) => StoreError::CannotOpen {
+                path,
+                why: error.to_string(),
+            },
+            _ => StoreError::Failed {
+                path,
+                why: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Why a user or a room was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    #[error("the name `{0}` is taken")]
+    NameTaken(String),
+    #[error("the id `{0}` is taken")]
+    IdTaken(String),
+    #[error("`{0}` cannot be an id: use 1 to 128 of A-Z a-z 0-9 . _ ~ -")]
+    BadId(String),
+    #[error("a name needs 1 to 128 characters, none of them a control character")]
+    BadName,
+    #[error("a room holds 1 to 1,000,000 participants, not {0}")]
+    BadCapacity(u32),
+    #[error("there is no user `{0}`")]
+    NoSuchOwner(String),
+    #[error("the user `{0}` was deleted, and a deleted id stays refused")]
+    Deleted(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why somebody did not get into a room.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is closed")]
+    RoomClosed,
+    #[error("the room is full")]
+    RoomFull,
+    #[error("the room is private; ask its owner for an invite")]
+    NotInvited,
+    #[error("the invite is wrong, used up or expired; ask for a new one")]
+    BadInvite,
+    #[error("you have been banned from this room")]
+    Banned,
+    #[error("a guest belongs to one room, and it is not this one")]
+    GuestElsewhere,
+    #[error("the guest's time has run out")]
+    GuestExpired,
+    #[error("there is no such user")]
+    NoSuchUser,
+    #[error("the user is disabled")]
+    UserDisabled,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an invite was not made or did not open its room.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InviteError {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is closed")]
+    RoomClosed,
+    #[error("the room is full")]
+    RoomFull,
+    #[error("the invite is wrong, used up or expired; ask for a new one")]
+    BadInvite,
+    #[error("a name needs 1 to 128 characters, none of them a control character")]
+    BadName,
+    #[error("an invite is good for at least one use")]
+    NoUses,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,139 @@
+//! Invites: text that opens one room, for a while and perhaps a number of times. The store keeps
+//! the SHA-256 of it; 192 random bits need no slower hash.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::Connection;
+
+use super::users::{insert, valid_name};
+use super::{Guest, Invite, InviteError, NewInvite, Room, Store, User, participants, rooms, utc};
+use crate::clock;
+use crate::secret::Secret;
+
+const RANDOM_BYTES: usize = 24;
+
+impl Store {
+    pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
+        let unix = clock::now().unix;
+        let invite = Invite {
+            id: uuid::Uuid::new_v4().to_string(),
+            text: Secret::new(random_text()),
+            expires_at: unix.saturating_add(new.ttl.as_secs()),
+        };
+        self.write(move |connection| {
+            if new.uses == Some(0) {
+                return Ok(Err(InviteError::NoUses));
+            }
+            if let Err(refusal) = open_room(connection, &new.room_id)? {
+                return Ok(Err(refusal));
+            }
+            connection
+                .prepare_cached(
+                    "INSERT INTO room_invites
+                            (id, room_id, hash, created_by, created_at, expires_at, uses_left)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute((
+                    &invite.id,
+                    &new.room_id,
+                    hash(invite.text.expose()),
+                    &new.created_by,
+                    utc::text(unix),
+                    utc::text(invite.expires_at),
+                    new.uses,
+                ))?;
+            Ok(Ok(invite))
+        })
+        .await
+    }
+
+    /// Makes a guest of whoever brings the invite. The guest belongs to the room until
+    /// `guest_until`, but is no member before joining.
+    pub async fn redeem_invite(
+        &self,
+        room_id: &str,
+        invite: &str,
+        display_name: &str,
+        unix: u64,
+        guest_until: u64,
+    ) -> Result<User, InviteError> {
+        let (room_id, invite) = (room_id.to_owned(), invite.to_owned());
+        let display_name = display_name.trim().to_owned();
+        self.write(move |connection| {
+            if !valid_name(&display_name) {
+                return Ok(Err(InviteError::BadName));
+            }
+            // Before anything else is told about the room.
+            if !take(connection, &room_id, &invite, unix)? {
+                return Ok(Err(InviteError::BadInvite));
+            }
+            let room = match open_room(connection, &room_id)? {
+                Ok(room) => room,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if participants::is_full(connection, &room, unix)? {
+                return Ok(Err(InviteError::RoomFull));
+            }
+            let guest = new_guest(room.id, display_name, unix, guest_until);
+            insert(connection, &guest, None)?;
+            Ok(Ok(guest))
+        })
+        .await
+    }
+}
+
+fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> User {
+    let id = uuid::Uuid::new_v4().to_string();
+    User {
+        name: id.clone(),
+        id,
+        display_name,
+        admin: false,
+        disabled: false,
+        deleted: false,
+        guest: Some(Guest { room_id, until }),
+        created_at: unix,
+    }
+}
+
+/// Takes one use of the invite; false where it is not good for this room now.
+pub(super) fn take(
+    connection: &Connection,
+    room_id: &str,
+    text: &str,
+    unix: u64,
+) -> rusqlite::Result<bool> {
+    let taken = connection
+        .prepare_cached(
+            "UPDATE room_invites SET uses_left = uses_left - 1
+             WHERE hash = ?1 AND room_id = ?2 AND expires_at > ?3
+               AND (uses_left IS NULL OR uses_left > 0)",
+        )?
+        .execute((hash(text), room_id, utc::text(unix)))?;
+    Ok(taken > 0)
+}
+
+fn open_room(connection: &Connection, id: &str) -> rusqlite::Result<Result<Room, InviteError>> {
+    Ok(match rooms::by_id(connection, id)? {
+        None => Err(InviteError::NoSuchRoom),
+        Some(room) if room.closed_at.is_some() => Err(InviteError::RoomClosed),
+        Some(room) => Ok(room),
+    })
+}
+
+fn hash(text: &str) -> Vec<u8> {
+    digest::digest(&digest::SHA256, text.as_bytes())
+        .as_ref()
+        .to_vec()
+}
+
+fn random_text() -> String {
+    let mut bytes = [0; RANDOM_BYTES];
+    // Linux has no way to fail here once it is up; a predictable invite would be worse than none.
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system gives out random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,149 @@
+//! What the tables hold, as values.
+
+use std::time::Duration;
+
+/// Somebody who may be let in, or, disabled or deleted, may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: String,
+    /// What the CLI calls them by. A guest's is their id.
+    pub name: String,
+    /// What people see.
+    pub display_name: String,
+    pub admin: bool,
+    pub disabled: bool,
+    /// A tombstone: the row stays so that the id stays refused.
+    pub deleted: bool,
+    /// Where a guest belongs and until when; `None` for everybody else.
+    pub guest: Option<Guest>,
+    /// Unix seconds.
+    pub created_at: u64,
+}
+
+/// What is particular to a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    pub room_id: String,
+    /// Unix seconds; at this second their time has run out.
+    pub until: u64,
+}
+
+impl User {
+    /// Whether the store knows of no reason to turn this user away at `unix`.
+    pub fn is_welcome(&self, unix: u64) -> bool {
+        !self.disabled
+            && !self.deleted
+            && self.guest.as_ref().is_none_or(|guest| unix < guest.until)
+    }
+}
+
+/// A user to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewUser {
+    pub name: String,
+    /// Unset: the name.
+    pub display_name: Option<String>,
+    pub admin: bool,
+    /// PHC text.
+    pub password_hash: Option<String>,
+}
+
+/// A place to talk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub id: String,
+    pub name: String,
+    /// Entered by members and invited people only.
+    pub private: bool,
+    /// `None`: no limit.
+    pub max_participants: Option<u32>,
+    pub owner_id: Option<String>,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// Unix seconds; a closed room stays closed.
+    pub closed_at: Option<u64>,
+}
+
+/// A room to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewRoom {
+    /// Unset: a UUID.
+    pub id: Option<String>,
+    pub name: String,
+    pub private: bool,
+    /// 1 to 1,000,000.
+    pub max_participants: Option<u32>,
+    /// A user's id.
+    pub owner_id: Option<String>,
+}
+
+/// What, beside a membership, opens a private room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JoinGrant {
+    /// Nothing: open rooms, and private ones one is a member of.
+    None,
+    /// A token that names the room, or an admin at the CLI.
+    Granted,
+    /// The text of an invite to the room.
+    Invite(String),
+}
+
+/// What became of a leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    pub was_member: bool,
+    /// Still a member of another room.
+    pub elsewhere: bool,
+}
+
+/// A member of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    pub user_id: String,
+    pub display_name: String,
+    /// Unix seconds.
+    pub joined_at: u64,
+    pub guest: bool,
+}
+
+/// All that decides whether a connection is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Disabled users and tombstones included.
+    pub user: Option<User>,
+    /// Closed rooms included.
+    pub room: Option<Room>,
+    /// Has joined and not left.
+    pub participant: bool,
+}
+
+/// An invite to be made.
+#[derive(Debug, Clone)]
+pub struct NewInvite {
+    /// A room's id.
+    pub room_id: String,
+    /// The id of the user who invites, if it is one.
+    pub created_by: Option<String>,
+    /// From now.
+    pub ttl: Duration,
+    /// `None`: as often as asked.
+    pub uses: Option<u32>,
+}
+
+/// An invite just made. Its text exists only here: the store keeps a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    pub id: String,
+    pub text: crate::secret::Secret,
+    /// Unix seconds.
+    pub expires_at: u64,
+}
+
+/// Who the relay must turn away although their credential may still be good.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Ids of the disabled and the deleted.
+    pub users: Vec<String>,
+    /// `(user id, room id)` of those who have left, and are not back.
+    pub memberships: Vec<(String, String)>,
+}

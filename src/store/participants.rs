@@ -1,0 +1,237 @@
+//! Memberships: who is in which room. A row whose `left_at` is NULL is a member.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::rooms::{ROOM, room_at};
+use super::users::{USER, USER_COLUMNS, time_at, user_at};
+use super::{Admission, JoinError, JoinGrant, Left, Participant, Room, Store, StoreError, User};
+use super::{invites, rooms, users, utc};
+
+/// Members of `?1` at `?2` who count: a guest whose time has run out no longer does.
+const PRESENT: &str = "room_participants p JOIN users u ON u.id = p.user_id
+    WHERE p.room_id = ?1 AND p.left_at IS NULL
+      AND (u.guest_until IS NULL OR u.guest_until > ?2)";
+
+impl Store {
+    /// Makes the user a member, if the room lets them in. A member who joins again is answered the
+    /// same, even in a full room.
+    pub async fn join(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        grant: JoinGrant,
+        unix: u64,
+    ) -> Result<Room, JoinError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        self.write(move |connection| join(connection, &room_id, &user_id, &grant, unix))
+            .await
+    }
+
+    /// Ends the membership, if there is one.
+    pub async fn leave(&self, room_id: &str, user_id: &str, unix: u64) -> Result<Left, StoreError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        self.write(move |connection| {
+            let ended = connection
+                .prepare_cached(
+                    "UPDATE room_participants SET left_at = ?3
+                     WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
+                )?
+                .execute((&room_id, &user_id, utc::text(unix)))?;
+            let elsewhere = connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM room_participants
+                                    WHERE user_id = ?1 AND left_at IS NULL)",
+                )?
+                .query_row([&user_id], |row| row.get(0))?;
+            Ok(Ok(Left {
+                was_member: ended > 0,
+                elsewhere,
+            }))
+        })
+        .await
+    }
+
+    /// The members of a room, in the order in which they came.
+    pub async fn participants(
+        &self,
+        room_id: &str,
+        unix: u64,
+    ) -> Result<Vec<Participant>, StoreError> {
+        let parameters = (room_id.to_owned(), utc::text(unix));
+        let sql = format!(
+            "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
+             FROM {PRESENT} ORDER BY p.joined_at, u.id"
+        );
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let participants = statement.query_map(parameters, |row| {
+                Ok(Participant {
+                    user_id: row.get(0)?,
+                    display_name: row.get(1)?,
+                    joined_at: time_at(row, 2)?,
+                    guest: row.get(3)?,
+                })
+            })?;
+            participants.collect()
+        })
+        .await
+    }
+
+    /// Everything that decides whether this user may connect to this room, in one read.
+    pub async fn admission(&self, room_id: &str, user_id: &str) -> Result<Admission, StoreError> {
+        let parameters = (room_id.to_owned(), user_id.to_owned());
+        let sql = format!(
+            "SELECT u.id IS NOT NULL, r.id IS NOT NULL,
+                    p.user_id IS NOT NULL AND p.left_at IS NULL, {USER}, {ROOM}
+             FROM (SELECT ?1 AS room_id, ?2 AS user_id) asked
+             LEFT JOIN users u ON u.id = asked.user_id
+             LEFT JOIN coworking_rooms r ON r.id = asked.room_id
+             LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id"
+        );
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_row(parameters, |row| {
+                    let (user_known, room_known): (bool, bool) = (row.get(0)?, row.get(1)?);
+                    Ok(Admission {
+                        participant: row.get(2)?,
+                        user: user_known.then(|| user_at(row, 3)).transpose()?,
+                        room: room_known
+                            .then(|| room_at(row, 3 + USER_COLUMNS))
+                            .transpose()?,
+                    })
+                })
+        })
+        .await
+    }
+
+    /// Ends the memberships of guests whose time has run out, and names them as
+    /// `(user id, room id)`.
+    pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
+        let now = utc::text(unix);
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "UPDATE room_participants SET left_at = ?1
+                 WHERE left_at IS NULL
+                   AND user_id IN (SELECT id FROM users WHERE guest_until <= ?1)
+                 RETURNING user_id, room_id",
+            )?;
+            let ended = statement.query_map([&now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(Ok(ended.collect::<rusqlite::Result<_>>()?))
+        })
+        .await
+    }
+}
+
+fn join(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    grant: &JoinGrant,
+    unix: u64,
+) -> rusqlite::Result<Result<Room, JoinError>> {
+    let user = match welcome_user(connection, user_id, unix)? {
+        Ok(user) => user,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let room = match rooms::by_id(connection, room_id)? {
+        None => return Ok(Err(JoinError::NoSuchRoom)),
+        Some(room) if room.closed_at.is_some() => return Ok(Err(JoinError::RoomClosed)),
+        Some(room) => room,
+    };
+    if user
+        .guest
+        .as_ref()
+        .is_some_and(|guest| guest.room_id != room.id)
+    {
+        return Ok(Err(JoinError::GuestElsewhere));
+    }
+    if is_member(connection, room_id, user_id)? {
+        return Ok(Ok(room));
+    }
+    if is_banned(connection, room_id, user_id, unix)? {
+        return Ok(Err(JoinError::Banned));
+    }
+    if is_full(connection, &room, unix)? {
+        return Ok(Err(JoinError::RoomFull));
+    }
+    if let Some(refusal) = closed_door(connection, &room, &user, grant, unix)? {
+        return Ok(Err(refusal));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO room_participants (room_id, user_id, joined_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at, left_at = NULL",
+        )?
+        .execute((room_id, user_id, utc::text(unix)))?;
+    Ok(Ok(room))
+}
+
+fn welcome_user(
+    connection: &Connection,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Result<User, JoinError>> {
+    Ok(match users::by_id(connection, user_id)? {
+        None => Err(JoinError::NoSuchUser),
+        Some(user) if user.deleted => Err(JoinError::NoSuchUser),
+        Some(user) if user.disabled => Err(JoinError::UserDisabled),
+        Some(user) if !user.is_welcome(unix) => Err(JoinError::GuestExpired),
+        Some(user) => Ok(user),
+    })
+}
+
+/// What keeps this user out of a private room, if anything does. An invite is taken only where it
+/// is needed.
+fn closed_door(
+    connection: &Connection,
+    room: &Room,
+    user: &User,
+    grant: &JoinGrant,
+    unix: u64,
+) -> rusqlite::Result<Option<JoinError>> {
+    let open = !room.private || user.guest.is_some() || room.owner_id.as_ref() == Some(&user.id);
+    Ok(match grant {
+        _ if open => None,
+        JoinGrant::Granted => None,
+        JoinGrant::None => Some(JoinError::NotInvited),
+        JoinGrant::Invite(text) => match invites::take(connection, &room.id, text, unix)? {
+            true => None,
+            false => Some(JoinError::BadInvite),
+        },
+    })
+}
+
+fn is_member(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<bool> {
+    let left: Option<bool> = connection
+        .prepare_cached(
+            "SELECT left_at IS NULL FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
+        )?
+        .query_row((room_id, user_id), |row| row.get(0))
+        .optional()?;
+    Ok(left == Some(true))
+}
+
+fn is_banned(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM room_bans WHERE room_id = ?1 AND user_id = ?2
+                            AND (expires_at IS NULL OR expires_at > ?3))",
+        )?
+        .query_row((room_id, user_id, utc::text(unix)), |row| row.get(0))
+}
+
+pub(super) fn is_full(connection: &Connection, room: &Room, unix: u64) -> rusqlite::Result<bool> {
+    let Some(capacity) = room.max_participants else {
+        return Ok(false);
+    };
+    let present: u32 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM {PRESENT}"))?
+        .query_row((&room.id, utc::text(unix)), |row| row.get(0))?;
+    Ok(present >= capacity)
+}

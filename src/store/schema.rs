@@ -1,0 +1,57 @@
+//! The tables, and how an older file becomes the current one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StoreError;
+
+/// Marks a file as parlor's (`PRAGMA application_id`): "prlr".
+const APPLICATION_ID: i64 = 0x7072_6c72;
+
+/// Step `n` takes a file from schema `n` to `n + 1`. A step that has shipped is never edited.
+const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Brings the file to the current schema: all steps in one transaction, or none.
+pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::new(path, &error);
+    if version(connection, path)? == STEPS.len() {
+        return Ok(());
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // Asked again: another process may have migrated while this one waited for the lock.
+    let found = version(&transaction, path)?;
+    for step in &STEPS[found..] {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .and_then(|()| transaction.pragma_update(None, "user_version", STEPS.len() as i64))
+        .and_then(|()| transaction.commit())
+        .map_err(failed)
+}
+
+/// The file's schema, from 0 (a new file) to the current one.
+fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let ask = |question: &str| {
+        connection
+            .query_row(question, (), |row| row.get::<_, i64>(0))
+            .map_err(|error| StoreError::new(path, &error))
+    };
+    let application = ask("PRAGMA application_id")?;
+    let found = ask("PRAGMA user_version")?;
+    let new = application == 0 && found == 0 && ask("SELECT count(*) FROM sqlite_schema")? == 0;
+    if !new && application != APPLICATION_ID {
+        return Err(StoreError::NotOurs(path.to_owned()));
+    }
+    match usize::try_from(found) {
+        Ok(found) if found <= STEPS.len() => Ok(found),
+        _ => Err(StoreError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known: STEPS.len() as i64,
+        }),
+    }
+}

@@ -1,0 +1,134 @@
+//! The threads behind a [`super::Store`]: how they start, how orders reach them, how they end.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as blocking;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::writer::{Order, Write};
+use super::{StoreError, connection, reader, writer};
+
+const READERS: usize = 2;
+/// Orders that may wait for one thread; whoever asks beyond that waits to ask.
+const QUEUE: usize = 1024;
+/// How often to look whether another process has written.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+
+pub struct Threads {
+    path: PathBuf,
+    /// Emptied first when all is to end.
+    stop_looking: Option<blocking::Sender<()>>,
+    writer: Option<mpsc::Sender<Order>>,
+    readers: Vec<mpsc::Sender<reader::Read>>,
+    next_reader: AtomicUsize,
+    changes: watch::Receiver<u64>,
+    /// In the order in which they end: who looks, who reads, who writes. The last connection to
+    /// close writes the journal back into the file.
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    pub fn start(path: &Path) -> Result<Threads, StoreError> {
+        let writing = connection::writer(path)?;
+        let reading = (0..READERS)
+            .map(|_| connection::reader(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (changed, changes) = watch::channel(0);
+        let (writer, orders) = mpsc::channel(QUEUE);
+        let (stop_looking, stopped) = blocking::channel();
+        let mut threads = Threads {
+            path: path.to_owned(),
+            stop_looking: Some(stop_looking),
+            writer: Some(writer.clone()),
+            readers: Vec::new(),
+            next_reader: AtomicUsize::new(0),
+            changes,
+            running: Vec::new(),
+        };
+        threads.spawn("store-look", move || look(&writer, &stopped))?;
+        for connection in reading {
+            let (sender, reads) = mpsc::channel(QUEUE);
+            threads.readers.push(sender);
+            threads.spawn("store-read", move || reader::run(connection, reads))?;
+        }
+        let path = path.to_owned();
+        threads.spawn("store-write", move || {
+            writer::run(writing, path, orders, changed);
+        })?;
+        Ok(threads)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+        let running = spawned.map_err(|error| StoreError::Failed {
+            path: self.path.clone(),
+            why: format!("no thread can be started for it: {error}"),
+        })?;
+        self.running.push(running);
+        Ok(())
+    }
+
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let closed = || E::from(StoreError::Closed(self.path.clone()));
+        let (write, answer) = Write::new(work);
+        let writer = self.writer.as_ref().ok_or_else(closed)?;
+        let order = Order::Write(Box::new(write));
+        writer.send(order).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let closed = || StoreError::Closed(self.path.clone());
+        let (asker, answer) = oneshot::channel();
+        let read: reader::Read = Box::new(move |connection| {
+            // Whoever asked may be gone.
+            let _ = asker.send(work(connection));
+        });
+        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        self.readers[turn].send(read).await.map_err(|_| closed())?;
+        let answer = answer.await.map_err(|_| closed())?;
+        answer.map_err(|error| StoreError::new(&self.path, &error))
+    }
+}
+
+impl Drop for Threads {
+    /// Lets what was asked finish, then closes the file.
+    fn drop(&mut self) {
+        self.stop_looking = None;
+        self.readers.clear();
+        self.writer = None;
+        for running in self.running.drain(..) {
+            // A thread that panicked has said so itself.
+            let _ = running.join();
+        }
+    }
+}
+
+/// Reminds the writer to look for other processes' writes, until the other end of `stopped` goes.
+fn look(writer: &mpsc::Sender<Order>, stopped: &blocking::Receiver<()>) {
+    while stopped.recv_timeout(LOOK_EVERY) == Err(blocking::RecvTimeoutError::Timeout) {
+        // A full queue: the writer is busy, and is reminded again soon.
+        let _ = writer.try_send(Order::LookForChanges);
+    }
+}

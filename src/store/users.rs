@@ -1,0 +1,215 @@
+//! Users: found, made, disabled; their tombstones.
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use super::{CreateError, Guest, NewUser, Refused, Store, StoreError, User, utc};
+use crate::clock;
+use crate::token::valid_id;
+
+/// The columns that [`user_at`] reads, in its order; the table goes by `u`.
+pub(super) const USER: &str = "u.id, u.name, u.display_name, u.is_admin, \
+    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, u.created_at";
+pub(super) const USER_COLUMNS: usize = 9;
+
+impl Store {
+    /// The user whose id this is, else the one whose name it is. Ids find disabled users and
+    /// tombstones too, names neither tombstones nor guests.
+    pub async fn user(&self, id_or_name: &str) -> Result<Option<User>, StoreError> {
+        let key = id_or_name.to_owned();
+        self.read(move |connection| match by_id(connection, &key)? {
+            Some(user) => Ok(Some(user)),
+            None => by_name(connection, &key),
+        })
+        .await
+    }
+
+    /// All users but guests and the deleted, by name.
+    pub async fn users(&self) -> Result<Vec<User>, StoreError> {
+        let sql = format!(
+            "SELECT {USER} FROM users u
+             WHERE guest_until IS NULL AND deleted_at IS NULL ORDER BY name"
+        );
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.query_map((), |row| user_at(row, 0))?.collect()
+        })
+        .await
+    }
+
+    /// Makes a user with a fresh id.
+    pub async fn add_user(&self, new: NewUser) -> Result<User, CreateError> {
+        let unix = clock::now().unix;
+        self.write(move |connection| {
+            let display_name = new.display_name.as_deref().unwrap_or(&new.name);
+            if !valid_name(&new.name) || !valid_name(display_name) {
+                return Ok(Err(CreateError::BadName));
+            }
+            if by_name(connection, &new.name)?.is_some() {
+                return Ok(Err(CreateError::NameTaken(new.name)));
+            }
+            let user = User {
+                id: uuid::Uuid::new_v4().to_string(),
+                name: new.name.clone(),
+                display_name: display_name.to_owned(),
+                admin: new.admin,
+                disabled: false,
+                deleted: false,
+                guest: None,
+                created_at: unix,
+            };
+            insert(connection, &user, new.password_hash.as_deref())?;
+            Ok(Ok(user))
+        })
+        .await
+    }
+
+    /// The user with this id, made if there is none: for tokens of an issuer who knows users that
+    /// the store does not. `display_name` is what the token calls them.
+    pub async fn provision(
+        &self,
+        id: &str,
+        display_name: Option<&str>,
+    ) -> Result<User, CreateError> {
+        let id = id.to_owned();
+        let display_name = display_name
+            .filter(|name| valid_name(name))
+            .unwrap_or(&id)
+            .to_owned();
+        let unix = clock::now().unix;
+        self.write(move |connection| {
+            if !valid_id(&id) {
+                return Ok(Err(CreateError::BadId(id)));
+            }
+            match by_id(connection, &id)? {
+                Some(user) if user.deleted => return Ok(Err(CreateError::Deleted(id))),
+                Some(user) => return Ok(Ok(user)),
+                None => {}
+            }
+            let user = User {
+                name: free_name(connection, &id)?,
+                id,
+                display_name,
+                admin: false,
+                disabled: false,
+                deleted: false,
+                guest: None,
+                created_at: unix,
+            };
+            insert(connection, &user, None)?;
+            Ok(Ok(user))
+        })
+        .await
+    }
+
+    /// Whom the relay must turn away: everyone disabled or deleted, and who has left a room at
+    /// `since_unix` or later (older credentials have expired by themselves).
+    pub async fn refused(&self, since_unix: u64) -> Result<Refused, StoreError> {
+        let since = utc::text(since_unix);
+        self.read(move |connection| {
+            let users = connection
+                .prepare_cached(
+                    "SELECT id FROM users
+                     WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL",
+                )?
+                .query_map((), |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let memberships = connection
+                .prepare_cached(
+                    "SELECT user_id, room_id FROM room_participants
+                     WHERE left_at IS NOT NULL AND left_at >= ?1",
+                )?
+                .query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Refused { users, memberships })
+        })
+        .await
+    }
+}
+
+/// 1 to 128 characters, none of them a control character, not blank.
+pub(super) fn valid_name(name: &str) -> bool {
+    (1..=128).contains(&name.chars().count())
+        && !name.trim().is_empty()
+        && !name.chars().any(char::is_control)
+}
+
+pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
+    connection
+        .prepare_cached(&format!("SELECT {USER} FROM users u WHERE id = ?1"))?
+        .query_row([id], |row| user_at(row, 0))
+        .optional()
+}
+
+fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<User>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {USER} FROM users u
+             WHERE name = ?1 AND guest_until IS NULL AND deleted_at IS NULL"
+        ))?
+        .query_row([name], |row| user_at(row, 0))
+        .optional()
+}
+
+/// `wanted`, or `wanted~2`, `wanted~3`, … where somebody else has that name already.
+fn free_name(connection: &Connection, wanted: &str) -> rusqlite::Result<String> {
+    let mut name = wanted.to_owned();
+    let mut number = 1;
+    while by_name(connection, &name)?.is_some() {
+        number += 1;
+        name = format!("{wanted}~{number}");
+    }
+    Ok(name)
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    user: &User,
+    password_hash: Option<&str>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO users (id, name, display_name, password_hash, is_admin,
+                                guest_room_id, guest_until, created_at)
+             VALUES (:id, :name, :display_name, :password_hash, :admin,
+                     :guest_room, :guest_until, :created_at)",
+        )?
+        .execute(named_params! {
+            ":id": user.id,
+            ":name": user.name,
+            ":display_name": user.display_name,
+            ":password_hash": password_hash,
+            ":admin": user.admin,
+            ":guest_room": user.guest.as_ref().map(|guest| &guest.room_id),
+            ":guest_until": user.guest.as_ref().map(|guest| utc::text(guest.until)),
+            ":created_at": utc::text(user.created_at),
+        })
+        .map(drop)
+}
+
+/// Reads [`USER`] from the column `first` on.
+pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    let guest_room: Option<String> = row.get(first + 6)?;
+    let guest_until = optional_time_at(row, first + 7)?;
+    Ok(User {
+        id: row.get(first)?,
+        name: row.get(first + 1)?,
+        display_name: row.get(first + 2)?,
+        admin: row.get(first + 3)?,
+        disabled: row.get(first + 4)?,
+        deleted: row.get(first + 5)?,
+        guest: guest_room
+            .zip(guest_until)
+            .map(|(room_id, until)| Guest { room_id, until }),
+        created_at: time_at(row, first + 8)?,
+    })
+}
+
+pub(super) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(optional_time_at(row, column)?.unwrap_or(0))
+}
+
+/// A time that cannot be read (somebody edited the file) counts as 1970.
+pub(super) fn optional_time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.map(|text| utc::unix(&text).unwrap_or(0)))
+}

@@ -1,0 +1,54 @@
+//! Times as the tables write them: UTC text of fixed width, which sorts as time does.
+
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcDateTime};
+
+use crate::token::LAST_SECOND;
+
+/// Unix seconds as `2026-01-31T23:59:59Z`; later than the year 9999 counts as its last second.
+pub fn text(unix: u64) -> String {
+    let seconds = unix.min(LAST_SECOND) as i64;
+    UtcDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| {
+            time.format(format_description!(
+                "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
+            ))
+            .ok()
+        })
+        .unwrap_or_default()
+}
+
+/// The reverse of [`text`]; `None` for what is no such text.
+pub fn unix(text: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_with_fixed_width_and_read_back() {
+        assert_eq!(text(0), "1970-01-01T00:00:00Z");
+        assert_eq!(text(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(text(u64::MAX), "9999-12-31T23:59:59Z");
+        for seconds in [0, 1, 951_782_400, 1_700_000_000, LAST_SECOND] {
+            assert_eq!(unix(&text(seconds)), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "yesterday",
+            "1969-12-31T23:59:59Z",
+            "2023-13-01T00:00:00Z",
+        ] {
+            assert_eq!(unix(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The one thread that writes. It takes all that waits into one IMMEDIATE transaction, a savepoint
+//! each, and answers only after COMMIT: every acknowledged write is on the disk, without one fsync
+//! each. A write that fails rolls back alone.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::StoreError;
+
+/// Writes that one transaction takes at most, so that the first does not wait for ever.
+const GROUP: usize = 256;
+
+/// What the thread is asked to do.
+pub enum Order {
+    Write(Box<dyn Work>),
+    /// Look whether another process has written, and tell the watch.
+    LookForChanges,
+}
+
+/// A write on its way: first it runs, and when all is on the disk or lost, it answers.
+pub trait Work: Send {
+    /// Runs inside a savepoint, which is kept only where this returns true.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
+    /// Tells the asker. `fault` is what kept the transaction, or this write, from the disk.
+    fn answer(self: Box<Self>, fault: Option<StoreError>);
+}
+
+/// A closure and the one who waits for its result.
+pub struct Write<T, E, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, E>>,
+    asker: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Write<T, E, F>
+where
+    F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    pub fn new(work: F) -> (Write<T, E, F>, oneshot::Receiver<Result<T, E>>) {
+        let (asker, answer) = oneshot::channel();
+        let write = Write {
+            work: Some(work),
+            outcome: None,
+            asker,
+        };
+        (write, answer)
+    }
+}
+
+impl<T, E, F> Work for Write<T, E, F>
+where
+    F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Some(work) = self.work.take() else {
+            return Ok(false);
+        };
+        let outcome = work(connection)?;
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        Ok(keep)
+    }
+
+    fn answer(self: Box<Self>, fault: Option<StoreError>) {
+        let answer = match (fault, self.outcome) {
+            (Some(fault), _) => Err(E::from(fault)),
+            (None, Some(outcome)) => outcome,
+            // Dropping the sender tells the asker that the store is closed.
+            (None, None) => return,
+        };
+        // Whoever asked may be gone; what was written stays.
+        let _ = self.asker.send(answer);
+    }
+}
+
+/// Runs until every sender is gone.
+pub fn run(
+    connection: Connection,
+    path: PathBuf,
+    mut orders: mpsc::Receiver<Order>,
+    changes: watch::Sender<u64>,
+) {
+    let mut writer = Writer { connection, path };
+    let mut version = writer.data_version();
+    let mut group: Vec<Box<dyn Work>> = Vec::new();
+    while let Some(first) = orders.blocking_recv() {
+        let mut look = false;
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Write(work) => group.push(work),
+                Order::LookForChanges => look = true,
+            }
+            next = (group.len() < GROUP)
+                .then(|| orders.try_recv().ok())
+                .flatten();
+        }
+        writer.commit(&mut group);
+        if look {
+            let now = writer.data_version();
+            if now != version {
+                version = now;
+                changes.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Writer {
+    /// Changes when a connection other than this one has committed; readers never do.
+    fn data_version(&self) -> Option<i64> {
+        self.connection
+            .query_row("PRAGMA data_version", (), |row| row.get(0))
+            .ok()
+    }
+
+    /// Writes the group and answers every member of it.
+    fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
+        if group.is_empty() {
+            return;
+        }
+        let mut faults = Vec::with_capacity(group.len());
+        let written = self.write(group, &mut faults);
+        if written.is_err() && !self.connection.is_autocommit() {
+            // If even this fails, the next BEGIN does too, and says so to its askers.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let lost = written
+            .err()
+            .map(|error| StoreError::new(&self.path, &error));
+        faults.resize(group.len(), None);
+        for (work, fault) in group.drain(..).zip(faults) {
+            work.answer(lost.clone().or(fault));
+        }
+    }
+
+    /// One transaction, from BEGIN to COMMIT. `faults` gets what went wrong with each write alone.
+    fn write(
+        &self,
+        group: &mut [Box<dyn Work>],
+        faults: &mut Vec<Option<StoreError>>,
+    ) -> rusqlite::Result<()> {
+        self.execute("BEGIN IMMEDIATE")?;
+        for work in group {
+            self.execute("SAVEPOINT one")?;
+            let ran = work.run(&self.connection);
+            // A full disk, say, makes SQLite roll back the whole transaction by itself.
+            if ran.is_err() && self.connection.is_autocommit() {
+                return ran.map(drop);
+            }
+            if !matches!(ran, Ok(true)) {
+                self.execute("ROLLBACK TO one")?;
+            }
+            self.execute("RELEASE one")?;
+            let fault = ran.err().map(|error| StoreError::new(&self.path, &error));
+            faults.push(fault);
+        }
+        self.execute("COMMIT")
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute(()).map(drop)
+    }
+}
