@@ -14,6 +14,8 @@
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod http;
+pub mod metrics;
 pub mod rate;
 pub mod relay;
 pub mod secret;

@@ -1,0 +1,87 @@
+//! Which web pages may call.
+//!
+//! There are no cookies, so nothing rides on an origin by itself: unless `http.allowed_origins`
+//! is set, any page may call, without credentials. Where it is set, pages of this very host
+//! (the embedded one) stay welcome.
+
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+
+/// The layer that answers preflights and names who may read an answer.
+pub fn cors(allowed: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        // `*` would not cover `Authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(Duration::from_secs(3600));
+    if allowed.is_empty() {
+        return layer.allow_origin(Any);
+    }
+    let list = allowed.iter().filter_map(|o| HeaderValue::from_str(o).ok());
+    layer
+        .allow_origin(AllowOrigin::list(list))
+        .allow_credentials(true)
+}
+
+/// Whether a request with these headers may be answered.
+pub fn allows(allowed: &[String], headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true; // not a page
+    };
+    allowed.is_empty()
+        || allowed
+            .iter()
+            .any(|known| known.as_bytes() == origin.as_bytes())
+        || same_host(origin, headers.get(header::HOST))
+}
+
+fn same_host(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let origin = origin
+        .to_str()
+        .ok()
+        .and_then(|o| Some(o.split_once("://")?.1));
+    let host = host.and_then(|host| host.to_str().ok());
+    matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(origin: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("talk.example:8000"));
+        headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+        headers
+    }
+
+    #[test]
+    fn unset_allows_every_origin() {
+        assert!(allows(&[], &headers("https://elsewhere.example")));
+    }
+
+    #[test]
+    fn a_list_allows_its_own_and_this_host_alone() {
+        let list = ["https://app.example".to_owned()];
+        assert!(allows(&list, &headers("https://app.example")));
+        assert!(allows(&list, &headers("http://talk.example:8000")));
+        assert!(allows(&list, &HeaderMap::new()));
+        for origin in [
+            "https://app.example.evil",
+            "null",
+            "http://talk.example",
+            "",
+        ] {
+            assert!(!allows(&list, &headers(origin)), "{origin}");
+        }
+    }
+}

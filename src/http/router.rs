@@ -1,0 +1,226 @@
+//! Which handler answers which path.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::exchange::{Error, Request, Response, decode};
+use super::{App, health};
+
+/// A handler's work.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+
+/// Starts the work on one request.
+pub type Handler = fn(Request) -> Answer;
+type Params = Vec<(String, String)>;
+
+/// One method of one path. `{name}` in a path is one segment, `{*name}` the rest.
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub handler: Handler,
+}
+
+impl Route {
+    pub const fn new(method: Method, path: &'static str, handler: Handler) -> Route {
+        Route {
+            method,
+            path,
+            handler,
+        }
+    }
+}
+
+/// An existing frontend knows the rooms under this name too.
+const ROOMS: &str = "/api/rooms";
+const ROOMS_ALIAS: &str = "/api/coworking/rooms";
+
+/// Every route, found by path and then by method.
+pub struct Router {
+    paths: matchit::Router<Methods>,
+}
+
+/// The handlers of one path.
+struct Methods {
+    /// The route's path: what metrics and logs may name.
+    pattern: &'static str,
+    handlers: Vec<(Method, Handler)>,
+}
+
+/// What a request found.
+pub struct Found {
+    pub pattern: &'static str,
+    pub outcome: Result<(Handler, Params), Error>,
+}
+
+impl Router {
+    /// The public routes.
+    pub fn public() -> Router {
+        Router::of(health::routes())
+    }
+
+    /// The routes of the metrics listener.
+    pub fn metrics() -> Router {
+        Router::of(health::metrics_routes())
+    }
+
+    fn of(routes: Vec<Route>) -> Router {
+        let mut by_path: Vec<(String, Methods)> = Vec::new();
+        for route in routes {
+            let alias = route.path.strip_prefix(ROOMS);
+            let alias = alias.map(|rest| format!("{ROOMS_ALIAS}{rest}"));
+            for path in [Some(route.path.to_owned()), alias].into_iter().flatten() {
+                let handler = (route.method.clone(), route.handler);
+                match by_path.iter_mut().find(|(known, _)| *known == path) {
+                    Some((_, methods)) => methods.handlers.push(handler),
+                    None => by_path.push((
+                        path,
+                        Methods {
+                            pattern: route.path,
+                            handlers: vec![handler],
+                        },
+                    )),
+                }
+            }
+        }
+        let mut paths = matchit::Router::new();
+        for (path, methods) in by_path {
+            paths
+                .insert(path, methods)
+                .expect("the table of routes names each path once");
+        }
+        Router { paths }
+    }
+
+    pub fn find(&self, method: &Method, path: &str) -> Found {
+        let Ok(matched) = self.paths.at(path) else {
+            return Found {
+                pattern: "",
+                outcome: Err(Error::not_found("There is nothing here")),
+            };
+        };
+        let wanted = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let handlers = &matched.value.handlers;
+        let handler = handlers.iter().find(|(known, _)| known == wanted);
+        let outcome = match handler {
+            None => Err(not_allowed(handlers)),
+            Some((_, handler)) => matched
+                .params
+                .iter()
+                .map(|(key, value)| Some((key.to_owned(), decode(value, false)?)))
+                .collect::<Option<_>>()
+                .map(|params| (*handler, params))
+                .ok_or_else(|| Error::bad_request("The path is not valid")),
+        };
+        Found {
+            pattern: matched.value.pattern,
+            outcome,
+        }
+    }
+
+    /// Answers a request; counts and logs it, without its query.
+    pub async fn answer(
+        &self,
+        app: Arc<App>,
+        peer: SocketAddr,
+        request: hyper::Request<Incoming>,
+    ) -> Response {
+        let method = request.method().clone();
+        let found = self.find(&method, request.uri().path());
+        let result = match found.outcome {
+            Err(error) => Err(error),
+            Ok((handler, params)) => {
+                let limit = app.config.http.request_timeout;
+                let request = Request::new(app.clone(), peer, request, params);
+                tokio::time::timeout(limit, handler(request))
+                    .await
+                    .unwrap_or_else(|_| Err(timed_out()))
+            }
+        };
+        let response = result.unwrap_or_else(Error::into_response);
+        let status = response.status();
+        app.metrics.http.answered(found.pattern, status.as_u16());
+        tracing::debug!(%method, route = found.pattern, status = status.as_u16(), "answered");
+        response
+    }
+}
+
+fn not_allowed(handlers: &[(Method, Handler)]) -> Error {
+    let names: Vec<&str> = handlers.iter().map(|(method, _)| method.as_str()).collect();
+    let error = Error::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "This path takes other methods",
+    );
+    match HeaderValue::from_str(&names.join(", ")) {
+        Ok(allow) => error.with(header::ALLOW, allow),
+        Err(_) => error,
+    }
+}
+
+fn timed_out() -> Error {
+    Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "timeout",
+        "The server took too long",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(_: Request) -> Answer {
+        Box::pin(async { Err(Error::internal()) })
+    }
+
+    fn router() -> Router {
+        Router::of(vec![
+            Route::new(Method::GET, "/api/rooms/{room}", nothing),
+            Route::new(Method::POST, "/api/rooms/{room}/join", nothing),
+        ])
+    }
+
+    #[test]
+    fn rooms_answer_under_both_of_their_names() {
+        for path in ["/api/rooms/a%2Eb/join", "/api/coworking/rooms/a%2Eb/join"] {
+            let found = router().find(&Method::POST, path);
+            let (_, params) = found.outcome.expect("a handler");
+            assert_eq!(params, [("room".to_owned(), "a.b".to_owned())]);
+            assert_eq!(found.pattern, "/api/rooms/{room}/join");
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_which_ones_are_right() {
+        let error = router()
+            .find(&Method::DELETE, "/api/rooms/a")
+            .outcome
+            .expect_err("no handler");
+        assert_eq!(error.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(error.headers[0].1, "GET");
+    }
+
+    #[test]
+    fn head_is_answered_as_get() {
+        let found = router().find(&Method::HEAD, "/api/rooms/a");
+        assert!(found.outcome.is_ok());
+    }
+
+    #[test]
+    fn an_unknown_path_is_not_found() {
+        let found = router().find(&Method::GET, "/nowhere");
+        assert_eq!(
+            found.outcome.err().map(|e| e.status),
+            Some(StatusCode::NOT_FOUND)
+        );
+    }
+}

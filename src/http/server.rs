@@ -1,0 +1,198 @@
+//! Listeners and their connections: how many, how long, how large.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::cors::CorsLayer;
+use tower_layer::Layer;
+
+use super::exchange::{Error, Response};
+use super::router::Router;
+use super::{App, origin};
+
+/// Bytes of a request's head; browsers' tokens stay far below.
+const MAX_HEAD: usize = 16 * 1024;
+/// What is waited where the process has no descriptor left.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// Serves the public routes until `shutdown`, then waits for what is under way.
+pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
+    let bound = app.config.http.max_connections;
+    Server::new(app, Router::public(), bound)
+        .run(listeners, shutdown)
+        .await;
+}
+
+/// Serves the metrics routes until `shutdown`.
+pub async fn serve_metrics(
+    app: Arc<App>,
+    listeners: Vec<TcpListener>,
+    shutdown: CancellationToken,
+) {
+    const SCRAPERS: usize = 64;
+    Server::new(app, Router::metrics(), SCRAPERS)
+        .run(listeners, shutdown)
+        .await;
+}
+
+/// A connection's share of `http.max_connections`; free again when the last holder is gone.
+#[derive(Clone)]
+pub(super) struct Slot {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+struct Server {
+    app: Arc<App>,
+    router: Arc<Router>,
+    cors: CorsLayer,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    fn new(app: Arc<App>, router: Router, connections: usize) -> Server {
+        Server {
+            cors: origin::cors(&app.config.http.allowed_origins),
+            app,
+            router: Arc::new(router),
+            slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    async fn run(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
+        let server = Arc::new(self);
+        for listener in listeners {
+            let accepting = server.clone().accept(listener, shutdown.clone());
+            server.tasks.spawn(accepting);
+        }
+        server.tasks.close();
+        server.tasks.wait().await;
+    }
+
+    /// Accepts while there are slots: past that, clients wait in the kernel's backlog.
+    async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+        while let Some((stream, peer, slot)) =
+            shutdown.run_until_cancelled(self.next(&listener)).await
+        {
+            let connection = self
+                .clone()
+                .connection(stream, peer, slot, shutdown.clone());
+            self.tasks.spawn(connection);
+        }
+    }
+
+    async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Slot) {
+        let permit = self.slots.clone().acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let permit = Arc::new(permit);
+                    return (stream, peer, Slot { _permit: permit });
+                }
+                Err(e) if is_of_one_connection(&e) => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "no connection can be accepted");
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        slot: Slot,
+        shutdown: CancellationToken,
+    ) {
+        let deadline = self.app.config.http.header_timeout;
+        let mut first = [0];
+        let peek = tokio::time::timeout(deadline, stream.peek(&mut first));
+        let first = shutdown.run_until_cancelled(peek).await;
+        if !matches!(first, Some(Ok(Ok(1)))) || stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let service = self.cors.layer(Service {
+            server: self.clone(),
+            peer,
+            slot,
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(deadline)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = match shutdown.run_until_cancelled(connection.as_mut()).await {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "HTTP connection ended");
+        }
+    }
+}
+
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Service {
+    server: Arc<Server>,
+    peer: SocketAddr,
+    slot: Slot,
+}
+
+impl tower_service::Service<hyper::Request<Incoming>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        let Service { server, peer, slot } = self.clone();
+        request.extensions_mut().insert(slot);
+        Box::pin(async move {
+            let app = server.app.clone();
+            if !origin::allows(&app.config.http.allowed_origins, request.headers()) {
+                let refused = Error::new(
+                    StatusCode::FORBIDDEN,
+                    "origin",
+                    "This page may not call this server",
+                );
+                return Ok(refused.into_response());
+            }
+            Ok(server.router.answer(app, peer, request).await)
+        })
+    }
+}
+
+/// Errors of accept(2) that say nothing about the next connection.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
