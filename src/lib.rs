@@ -18,6 +18,7 @@ pub mod http;
 pub mod metrics;
 pub mod rate;
 pub mod relay;
+pub mod room;
 pub mod secret;
 pub mod store;
 pub mod stun;
