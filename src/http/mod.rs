@@ -6,6 +6,7 @@
 mod exchange;
 mod health;
 mod origin;
+mod page;
 mod router;
 mod server;
 

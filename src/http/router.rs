@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::exchange::{Error, Request, Response, decode};
-use super::{App, health};
+use super::{App, health, page};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -60,7 +60,12 @@ pub struct Found {
 impl Router {
     /// The public routes.
     pub fn public() -> Router {
-        Router::of(health::routes())
+        Router::of(
+            [health::routes(), page::routes()]
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
     }
 
     /// The routes of the metrics listener.

@@ -1,0 +1,56 @@
+// The HTTP API, one function a route.
+//
+// Every address is relative to the page's own, so that the page works behind a proxy that puts
+// parlor under a prefix: the page is at {root}/r/{room}, so {root} is one up.
+
+export const root = new URL('..', location.origin + location.pathname);
+export const room = decodeURIComponent(location.pathname.split('/').pop());
+
+/** An answer that is not 2xx, or none at all (`status` 0). `code` is a machine's word for it. */
+export class ApiError extends Error {
+  constructor(status, code, detail) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** Trades an invite and a name for a token that is good for this room alone. */
+export const guest = (invite, name) => call('POST', 'api/auth/guest', { body: { room, invite, name } });
+
+/** Becomes a participant. Joining twice is fine, so a reload just joins again. */
+export const join = (token) => call('POST', here('join'), { token, body: {} });
+
+/** Stops being a participant. The server closes our WebSocket and frees what we hold of the relay. */
+export const leave = (token) => call('POST', here('leave'), { token, body: {} });
+
+/** All participants with their names; those with `connected` are here now. */
+export const participants = async (token) => (await call('GET', here('participants'), { token })).participants;
+
+/** STUN and TURN servers with fresh credentials, in the shape RTCPeerConnection takes. */
+export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });
+
+/** Where the WebSocket is: the same place as the API, with ws for http. */
+export function socketUrl() {
+  const url = new URL(`api/ws/rooms/${encodeURIComponent(room)}`, root);
+  url.protocol = url.protocol.replace('http', 'ws');
+  return url;
+}
+
+const here = (what) => `api/rooms/${encodeURIComponent(room)}/${what}`;
+
+async function call(method, path, { token, body } = {}) {
+  const headers = {};
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body) headers['Content-Type'] = 'application/json';
+  let response;
+  try {
+    response = await fetch(new URL(path, root), { method, headers, body: body && JSON.stringify(body), cache: 'no-store' });
+  } catch {
+    throw new ApiError(0, 'unreachable', 'The server does not answer.');
+  }
+  // A proxy in front may answer with a page of its own, so the body may be anything.
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ApiError(response.status, answer.code, answer.detail);
+  return answer;
+}

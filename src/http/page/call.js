@@ -1,0 +1,126 @@
+// The call: one Peer for everybody else in the room, each connected to each.
+//
+// Who offers to whom: on `user-joined`, everybody who is already here makes an offer to the
+// newcomer, who waits. So for each pair exactly one side begins.
+
+import { Peer } from './peer.js';
+
+/** A newcomer who is here but was sent no offer by then makes one. */
+const OFFER_EXPECTED = 15_000;
+
+/** An offer that nobody has answered is made again after that. */
+const ASK_AGAIN = 5_000;
+
+export class Call {
+  #me;
+  #configuration;
+  #voice = { track: null, stream: new MediaStream() };
+  #peers = new Map();
+  #expected = new Map();
+  #on;
+
+  /**
+   * @param on.send(type, to, fields)
+   * @param on.track(id, track)   somebody's voice
+   * @param on.state(id, peer)    how the connection to somebody is
+   * @param on.freshIce()         calls configure() with fresh credentials (a promise)
+   */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** Begins, or begins again after the signaling connection was lost. */
+  start(me, configuration) {
+    this.stop();
+    this.#me = me;
+    this.#configuration = configuration;
+  }
+
+  /** ICE servers for all connections from now on. */
+  configure(configuration) {
+    this.#configuration = configuration;
+    for (const peer of this.#peers.values()) peer.configure(configuration);
+  }
+
+  /** Our voice for everybody, now and later. null: none. */
+  async setTrack(track) {
+    this.#voice.track = track;
+    await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(track)));
+  }
+
+  /** Somebody came in: the offer is ours to make. */
+  invite(id) {
+    this.drop(id); // they may have come back, to a new page that knows nothing of the old call
+    this.#peer(id, newCallId()).invite();
+  }
+
+  /** Somebody was here before us: they make the offer. */
+  expect(id) {
+    if (this.#peers.has(id) || this.#expected.has(id)) return;
+    this.#expected.set(id, setTimeout(() => this.invite(id), OFFER_EXPECTED));
+  }
+
+  /** Somebody has gone. */
+  drop(id) {
+    clearTimeout(this.#expected.get(id));
+    this.#expected.delete(id);
+    this.#peers.get(id)?.close();
+    this.#peers.delete(id);
+  }
+
+  /** An `offer`, `answer` or `ice-candidate` from somebody. */
+  take({ type, from, call, data }) {
+    let peer = this.#peers.get(from);
+    // Other frontends may not name their calls. Theirs fits whatever we have.
+    const fits = peer && (call === undefined || call === peer.call);
+    if (type === 'offer' && !fits) {
+      // Both began at once. The same rule as in peer.js: one side insists.
+      if (peer?.offering && !this.#polite(from)) return;
+      this.drop(from);
+      peer = this.#peer(from, call);
+    } else if (!fits) {
+      return;
+    }
+    peer.take(type, data);
+  }
+
+  peer(id) {
+    return this.#peers.get(id);
+  }
+
+  stop() {
+    for (const id of [...this.#peers.keys(), ...this.#expected.keys()]) this.drop(id);
+  }
+
+  #polite(id) {
+    return this.#me < id;
+  }
+
+  #peer(id, call) {
+    const peer = new Peer({
+      call,
+      configuration: this.#configuration,
+      voice: { ...this.#voice },
+      polite: this.#polite(id),
+      on: {
+        send: (type, data) => this.#on.send(type, id, { call, data }),
+        track: (track) => this.#on.track(id, track),
+        state: () => this.#changed(id, peer),
+        restart: () => this.#on.freshIce(),
+      },
+    });
+    this.#peers.set(id, peer);
+    this.#on.state(id, peer);
+    return peer;
+  }
+
+  #changed(id, peer) {
+    this.#on.state(id, peer);
+    if (peer.state !== 'failed' || peer.answered) return;
+    setTimeout(() => this.#peers.get(id) === peer && !peer.answered && this.invite(id), ASK_AGAIN);
+  }
+}
+
+function newCallId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,190 @@
+// One RTCPeerConnection: our voice to one other person, and theirs to us.
+//
+// Offers may cross ("glare"), most of all when both sides restart ICE after the same failure. The
+// rule is "perfect negotiation": one side of each pair is polite and takes its own offer back, the
+// other insists. Which is which follows from the two ids, so both sides agree without asking.
+
+/** How long a connection may take before we say that there is none. */
+const PATIENCE = 20_000;
+
+export class Peer {
+  /** Names this pair of connections; answers and candidates of an earlier pair are ignored by it. */
+  call;
+  /** connecting · connected · interrupted · failed */
+  state = 'connecting';
+
+  #pc;
+  #polite;
+  #on;
+  #voice;
+  #sender;
+  #makingOffer = false;
+  #ignoring = false;
+  #work = Promise.resolve();
+  #timer;
+  #closed = false;
+  #gathered = new Set();
+  #relayErrors = new Set();
+
+  /**
+   * @param configuration      what GET /api/ice-servers said
+   * @param voice              {track, stream}: what we send; a null track sends silence
+   * @param polite             whether our offer gives way
+   * @param on.send(type, data)   to the other side
+   * @param on.track(track)    the other side's voice
+   * @param on.state()         `state` changed
+   * @param on.restart()       calls configure() with fresh credentials (a promise)
+   */
+  constructor({ call, configuration, voice, polite, on }) {
+    this.call = call;
+    this.#polite = polite;
+    this.#voice = voice;
+    this.#on = on;
+    const pc = new RTCPeerConnection(configuration);
+    this.#pc = pc;
+    pc.onnegotiationneeded = () => this.#offer();
+    // An empty candidate says "that was all", which nobody needs to hear.
+    pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#found(candidate);
+    pc.onicecandidateerror = (event) => this.#relayError(event);
+    pc.ontrack = ({ track }) => on.track(track);
+    pc.onconnectionstatechange = () => this.#changed();
+    this.#expect();
+  }
+
+  /** We were here first: make the offer. */
+  invite() {
+    // One transceiver for both directions, even without a microphone: a track that comes later
+    // needs no new negotiation.
+    const { track, stream } = this.#voice;
+    const transceiver = this.#pc.addTransceiver(track ?? 'audio', { direction: 'sendrecv', streams: [stream] });
+    this.#sender = transceiver.sender;
+  }
+
+  /** Whether our own offer is out and unanswered. */
+  get offering() {
+    return this.#makingOffer || this.#pc.signalingState === 'have-local-offer';
+  }
+
+  /** Whether the other side has ever answered. */
+  get answered() {
+    return this.#pc.remoteDescription !== null;
+  }
+
+  /** A frame from the other side. One after the other: a candidate must not overtake its offer. */
+  take(type, data) {
+    this.#work = this.#work.then(() => this.#take(type, data)).catch((error) => this.#trouble(error));
+  }
+
+  /** Sends another track (or null) from now on. */
+  setTrack(track) {
+    this.#voice.track = track;
+    return this.#sender?.replaceTrack(track);
+  }
+
+  /** Fresh credentials; they count from the next time ICE gathers. */
+  configure(configuration) {
+    this.#pc.setConfiguration(configuration);
+  }
+
+  /** Why there is no connection: refused · unreachable · no-relay · other. */
+  get diagnosis() {
+    if (this.#gathered.has('relay')) return 'other';
+    if (this.#relayErrors.has(401)) return 'refused';
+    return this.#relayErrors.size > 0 ? 'unreachable' : 'no-relay';
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#pc.close();
+  }
+
+  async #offer() {
+    try {
+      this.#makingOffer = true;
+      await this.#pc.setLocalDescription();
+      this.#on.send('offer', this.#pc.localDescription);
+    } catch (error) {
+      this.#trouble(error);
+    } finally {
+      this.#makingOffer = false;
+    }
+  }
+
+  async #take(type, data) {
+    if (this.#closed || !data) return;
+    const pc = this.#pc;
+    if (type === 'ice-candidate') {
+      // Candidates of an offer that we ignored fit nothing.
+      return pc.addIceCandidate(data).catch((error) => this.#ignoring || this.#trouble(error));
+    }
+    if (type === 'answer') {
+      if (pc.signalingState === 'have-local-offer') await pc.setRemoteDescription(data);
+      return;
+    }
+    const crossed = this.#makingOffer || pc.signalingState !== 'stable';
+    this.#ignoring = crossed && !this.#polite;
+    if (this.#ignoring) return;
+    await pc.setRemoteDescription(data); // takes our own offer back, if there is one
+    await this.#speak();
+    await pc.setLocalDescription();
+    this.#on.send('answer', pc.localDescription);
+  }
+
+  /** The other side's offer made a transceiver that only receives: put our voice on it. */
+  async #speak() {
+    const transceiver = this.#pc.getTransceivers().find((t) => t.receiver.track.kind === 'audio');
+    if (!transceiver) return;
+    transceiver.direction = 'sendrecv';
+    transceiver.sender.setStreams?.(this.#voice.stream);
+    this.#sender = transceiver.sender;
+    await this.#sender.replaceTrack(this.#voice.track);
+  }
+
+  #found(candidate) {
+    this.#gathered.add(candidate.type);
+    this.#on.send('ice-candidate', candidate.toJSON());
+  }
+
+  #relayError({ url, errorCode }) {
+    if (/^turns?:/.test(url)) this.#relayErrors.add(errorCode);
+  }
+
+  #changed() {
+    switch (this.#pc.connectionState) {
+      case 'connected':
+        clearTimeout(this.#timer);
+        return this.#become('connected');
+      case 'disconnected':
+        // Often over in a moment. If not, "failed" follows.
+        return this.#become('interrupted');
+      case 'failed':
+        return this.#restart();
+    }
+  }
+
+  /** ICE found no way, or lost it: look again, with fresh credentials. */
+  async #restart() {
+    this.#become('failed');
+    await this.#on.restart();
+    if (this.#closed) return;
+    this.#pc.restartIce();
+    this.#expect();
+  }
+
+  /** Without an answer ICE never starts, so it never fails either: the clock decides. */
+  #expect() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#become('failed'), PATIENCE);
+  }
+
+  #become(state) {
+    if (this.#closed || this.state === state) return;
+    this.state = state;
+    this.#on.state();
+  }
+
+  #trouble(error) {
+    if (!this.#closed) console.warn('negotiation:', error);
+  }
+}

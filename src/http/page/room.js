@@ -1,0 +1,373 @@
+// The story of the page: link → name → microphone → room → gone, and back again.
+//
+//   api.js        the HTTP routes           sound.js   microphone, speaker, loudness
+//   signaling.js  the WebSocket             ui.js      what can be seen
+//   call.js       who is called by whom     words.js   what is said when something fails
+//   peer.js       one connection
+
+import * as api from './api.js';
+import { Call } from './call.js';
+import { CLOSED, Signaling } from './signaling.js';
+import { microphonePossible, openMicrophone, wake } from './sound.js';
+import * as ui from './ui.js';
+import * as words from './words.js';
+
+// The token lives as long as the tab: a reload comes back as the same person, a new tab is a new
+// one. The name and the microphone are remembered for next time, wherever that is.
+const KEY = `parlor ${api.root.pathname} ${api.room}`;
+const NAME = 'parlor name';
+const MICROPHONE = 'parlor microphone';
+
+let session = JSON.parse(sessionStorage.getItem(KEY) ?? 'null') ?? {};
+let track = null;
+let muted = false;
+let iceTimer;
+const here = new Map(); // id → name, or undefined until it is known
+
+const call = new Call({
+  send: (type, to, fields) => signaling.send(type, to, fields),
+  track: (id, voice) => ui.voice(id, voice),
+  state: peerChanged,
+  freshIce,
+});
+
+const signaling = new Signaling({ open: opened, frame: received, lost, closed });
+
+// ---- link and name ----
+
+function begin() {
+  const invite = decodeURIComponent(location.hash.slice(1));
+  if (invite && session.invite !== invite) remember({ invite });
+  if (session.inCall) return comeBack();
+  if (!session.invite) return ui.ended({ title: 'An invite is needed', text: words.noInvite });
+  ui.askName(session.name ?? localStorage.getItem(NAME) ?? '');
+}
+
+async function nameGiven(event) {
+  event.preventDefault();
+  wake();
+  const name = event.target.elements.name.value.trim();
+  if (!name) return;
+  ui.say('name-problem', '');
+  try {
+    if (!session.token || session.name !== name) await signIn(name);
+  } catch (error) {
+    return ui.say('name-problem', words.api(error));
+  }
+  await microphone();
+}
+
+/** Becomes a guest: from here on we are somebody. */
+async function signIn(name) {
+  const { access_token: token, user } = await api.guest(session.invite, name);
+  localStorage.setItem(NAME, name);
+  remember({ invite: session.invite, name, token, id: user.id });
+}
+
+function remember(next) {
+  session = next;
+  sessionStorage.setItem(KEY, JSON.stringify(session));
+}
+
+// ---- microphone ----
+
+async function microphone() {
+  if (!microphonePossible()) return ui.microphoneStep({ problem: words.insecure, retry: false });
+  ui.microphoneStep({ hint: 'Your browser asks whether this page may use the microphone. Please allow it.' });
+  try {
+    await useMicrophone(localStorage.getItem(MICROPHONE) ?? '');
+    ui.microphoneStep({});
+  } catch (error) {
+    ui.microphoneStep({ problem: words.microphone(error) });
+  }
+}
+
+/** Opens a microphone and speaks through it from now on. */
+async function useMicrophone(deviceId) {
+  const next = await openMicrophone(deviceId);
+  track?.stop();
+  track = next;
+  track.enabled = !muted;
+  track.addEventListener('ended', () => next === track && unplugged());
+  ui.ownVoice(track);
+  ui.ownState({ muted, listening: false });
+  await call.setTrack(track);
+  await listDevices();
+}
+
+/** The microphone in use has gone: take what is left. */
+async function unplugged() {
+  ui.news('Your microphone has gone.');
+  try {
+    await useMicrophone('');
+  } catch (error) {
+    withoutMicrophone();
+    ui.say('room-problem', words.microphone(error));
+  }
+}
+
+function withoutMicrophone() {
+  track?.stop();
+  track = null;
+  ui.ownVoice(null);
+  ui.ownState({ muted, listening: true });
+  call.setTrack(null);
+}
+
+async function microphoneChosen(event) {
+  const id = event.target.value;
+  ui.say('settings-problem', '');
+  try {
+    await useMicrophone(id);
+    localStorage.setItem(MICROPHONE, id);
+  } catch (error) {
+    ui.say('settings-problem', words.microphone(error));
+  }
+}
+
+const listDevices = () => ui.listDevices(track?.getSettings().deviceId);
+
+async function toggleMute() {
+  if (!track && microphonePossible()) {
+    // Only listening so far, and now there is something to say.
+    muted = false;
+    ui.say('room-problem', '');
+    return useMicrophone('').catch((error) => ui.say('room-problem', words.microphone(error)));
+  }
+  if (!track) return ui.say('room-problem', words.insecure);
+  muted = !muted;
+  track.enabled = !muted;
+  ui.ownState({ muted, listening: false });
+  ui.news(muted ? 'You are muted.' : 'You can be heard.');
+}
+
+// ---- room ----
+
+async function enter() {
+  wake();
+  try {
+    const { room, ice_servers: ice } = await join();
+    useIce(ice);
+    remember({ ...session, inCall: true });
+    here.clear();
+    ui.enterRoom(room.name, session.id, session.name);
+    ui.ownState({ muted, listening: !track });
+    ui.link('Connecting …');
+    signaling.connect(session.token, session.id);
+  } catch (error) {
+    finish({ title: 'You are not in the room', text: words.api(error), again: 'Try again' });
+  }
+}
+
+/** Joins; a token that has expired meanwhile is traded for a new one, as long as the invite works. */
+async function join() {
+  try {
+    return await api.join(session.token);
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    await signIn(session.name);
+    return api.join(session.token);
+  }
+}
+
+/** After a reload: the same person, the same microphone, no questions. */
+async function comeBack() {
+  if (microphonePossible()) {
+    await useMicrophone(localStorage.getItem(MICROPHONE) ?? '').catch(withoutMicrophone);
+  }
+  await enter();
+}
+
+async function leave() {
+  finish({ title: 'You have left', text: 'Nobody hears you any more.', again: 'Come back' });
+  // The server would find out by itself that we are silent, but not that we gave up our seat.
+  await api.leave(session.token).catch(() => {});
+}
+
+/** Ends the call, whoever ended it, and says so. */
+function finish(ending) {
+  remember({ ...session, inCall: false });
+  signaling.close();
+  call.stop();
+  clearTimeout(iceTimer);
+  withoutMicrophone();
+  ui.settings.close();
+  ui.removeOthers();
+  ui.ended(ending);
+}
+
+// ---- signaling ----
+
+/** We are a newcomer, now or again: those who are here will call us, and nobody else's call counts. */
+function opened() {
+  ui.link('');
+  here.clear();
+  ui.removeOthers();
+  call.start(session.id, configuration);
+  readRoster();
+}
+
+function received(frame) {
+  const id = frame.from;
+  switch (frame.type) {
+    case 'user-joined':
+      // Other frontends also send this to announce a name, when the call has long begun.
+      if (!call.peer(id)) {
+        arrived(id);
+        call.invite(id);
+      }
+      return readRoster();
+    case 'user-left':
+      return gone(id);
+    case 'offer':
+    case 'answer':
+    case 'ice-candidate':
+      if (!here.has(id)) {
+        arrived(id);
+        readRoster();
+      }
+      return call.take(frame);
+  }
+}
+
+function lost(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  ui.link(navigator.onLine ? `The server is gone. Trying again in ${seconds} s …` : 'You are offline. Waiting for the network …');
+}
+
+async function closed(code) {
+  if (code !== CLOSED.token) return finish(words.closed(code));
+  try {
+    await signIn(session.name);
+  } catch {
+    return finish(words.closed(code));
+  }
+  await enter();
+}
+
+// ---- who is here ----
+
+let rosterIsStale = false;
+let rosterIsBeingRead = false;
+
+/** Names come from the participants list. What changes while it travels makes it worthless. */
+async function readRoster() {
+  rosterIsStale = true;
+  if (rosterIsBeingRead) return;
+  rosterIsBeingRead = true;
+  try {
+    while (rosterIsStale) {
+      rosterIsStale = false;
+      const participants = await api.participants(session.token);
+      if (!rosterIsStale) useRoster(participants);
+    }
+  } catch {
+    // The WebSocket notices the same trouble and has the words for it.
+  } finally {
+    rosterIsBeingRead = false;
+  }
+}
+
+function useRoster(participants) {
+  const others = participants.filter((one) => one.connected && one.user_id !== session.id);
+  for (const { user_id: id, display_name: name } of others) {
+    if (!here.has(id)) call.expect(id); // here before us
+    const known = here.get(id);
+    here.set(id, { name, isNew: false });
+    ui.add(id, name);
+    if (known?.isNew) ui.news(`${name} has come in.`);
+  }
+  const present = new Set(others.map((one) => one.user_id));
+  for (const id of [...here.keys()]) if (!present.has(id)) gone(id);
+}
+
+function arrived(id) {
+  here.set(id, { name: undefined, isNew: true });
+  ui.add(id, 'Somebody');
+  ui.state(id, 'connecting');
+  rosterIsStale = true;
+}
+
+function gone(id) {
+  const name = here.get(id)?.name;
+  here.delete(id);
+  call.drop(id);
+  ui.remove(id);
+  rosterIsStale = true;
+  if (name) ui.news(`${name} has left.`);
+}
+
+const nameOf = (id) => here.get(id)?.name ?? 'somebody';
+
+function peerChanged(id, peer) {
+  ui.state(id, peer.state);
+  if (peer.state === 'failed') ui.say('room-problem', words.noRoute(nameOf(id), peer.diagnosis));
+  else if (peer.state === 'connected') ui.say('room-problem', '');
+}
+
+// ---- ICE servers ----
+
+let configuration;
+
+/** Credentials expire: fresh ones are here before the old ones are refused. */
+function useIce(ice) {
+  configuration = { iceServers: ice.iceServers, iceTransportPolicy: ice.iceTransportPolicy };
+  call.configure(configuration);
+  clearTimeout(iceTimer);
+  iceTimer = setTimeout(freshIce, Math.min(ice.ttl * 800, 2 ** 31 - 1));
+}
+
+async function freshIce() {
+  try {
+    useIce(await api.iceServers(session.token));
+  } catch (error) {
+    console.warn('ICE servers:', error);
+    iceTimer = setTimeout(freshIce, 60_000);
+  }
+}
+
+// ---- what is pressed ----
+
+ui.on('name-form', 'submit', (event) => ui.busy(event.submitter ?? event.target, () => nameGiven(event)));
+ui.on('mic-retry', 'click', microphone);
+ui.on('mic-choice', 'change', microphoneChosen);
+ui.on('enter', 'click', (event) => ui.busy(event.currentTarget, enter));
+ui.on('listen', 'click', (event) => ui.busy(event.currentTarget, enter));
+ui.on('again', 'click', (event) => ui.busy(event.currentTarget, comeBack));
+ui.on('sound-on', 'click', () => {
+  wake();
+  ui.playAll();
+});
+ui.on('mute', 'click', toggleMute);
+ui.on('leave', 'click', leave);
+ui.on('settings-open', 'click', () => {
+  listDevices();
+  ui.settings.showModal();
+});
+ui.on('input-choice', 'change', microphoneChosen);
+ui.on('output-choice', 'change', (event) => {
+  ui.chooseSpeaker(event.target.value).catch((error) => ui.say('settings-problem', error.message));
+});
+ui.on('copy', 'click', async () => {
+  try {
+    await navigator.clipboard.writeText(`${location.origin}${location.pathname}#${session.invite}`);
+    ui.news('The invite link is copied.');
+  } catch {
+    ui.news('The link could not be copied. Take it from the address bar.');
+  }
+});
+
+addEventListener('keydown', (event) => {
+  const typing = event.target.closest?.('input:not([type="range"]), select, dialog');
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
+  if (event.key.toLowerCase() === 'm' && plain && !typing && session.inCall) toggleMute();
+});
+addEventListener('pointerdown', wake, { once: true });
+addEventListener('online', () => signaling.hurry());
+addEventListener('hashchange', () => location.reload());
+navigator.mediaDevices?.addEventListener('devicechange', listDevices);
+
+// A page that the browser kept and shows again has lost its connections.
+addEventListener('pageshow', (event) => event.persisted && location.reload());
+
+begin();

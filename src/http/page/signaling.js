@@ -1,0 +1,96 @@
+// The WebSocket to the room, and coming back to it.
+//
+// Frames are JSON: {type, from, roomId, to?, data?}. The server stamps `from` and `roomId` with
+// what it knows, whatever we write. A newcomer is sent nothing on arrival: those who are already
+// here make the offer.
+
+import { room, socketUrl } from './api.js';
+
+/** Close codes after which coming back by itself would be wrong; room.js has words for each. */
+export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
+const FINAL = new Set(Object.values(CLOSED));
+const TOO_MUCH = 4008;
+
+const LONGEST_WAIT = 30_000;
+const STABLE_AFTER = 10_000;
+
+export class Signaling {
+  #socket;
+  #token;
+  #me;
+  #attempt = 0;
+  #timer;
+  #on;
+
+  /**
+   * @param on.open()          connected: we are a newcomer, now or again
+   * @param on.frame(frame)    something arrived
+   * @param on.lost(milliseconds)  the connection is gone; the next attempt is that far away
+   * @param on.closed(code)    it is gone for good, see CLOSED
+   */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  connect(token, me) {
+    this.#token = token;
+    this.#me = me;
+    this.#open();
+  }
+
+  /** Sends to one person, or to everybody else when `to` is left out. */
+  send(type, to, fields) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(JSON.stringify({ type, from: this.#me, roomId: room, to, ...fields }));
+  }
+
+  /** Does not wait for the next attempt, if one is being waited for. */
+  hurry() {
+    if (this.#timer) this.#open();
+  }
+
+  close() {
+    this.#forget();
+    this.#socket?.close(1000);
+    this.#socket = undefined;
+  }
+
+  #open() {
+    this.#forget();
+    // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
+    const socket = new WebSocket(socketUrl(), ['bearer', this.#token]);
+    this.#socket = socket;
+    socket.onopen = () => {
+      // A server that takes us in and drops us at once must not be asked again at once.
+      this.#timer = undefined;
+      this.#stable = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
+      this.#on.open();
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket === this.#socket) this.#on.frame(JSON.parse(data));
+    };
+    socket.onclose = ({ code }) => {
+      if (socket === this.#socket) this.#closed(code);
+    };
+  }
+
+  #closed(code) {
+    this.#forget();
+    this.#socket = undefined;
+    if (FINAL.has(code)) return this.#on.closed(code);
+    // Everybody in a room loses the server at the same moment. The random part keeps them from
+    // coming back at the same moment, too.
+    const ceiling = Math.min(LONGEST_WAIT, 500 * 2 ** this.#attempt++);
+    const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
+    this.#timer = setTimeout(() => this.#open(), wait);
+    this.#on.lost(wait);
+  }
+
+  #stable;
+
+  #forget() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#stable);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,90 @@
+// What is going on, in words that say what to do about it.
+
+import { CLOSED } from './signaling.js';
+
+/** Why the microphone could not be opened. */
+export function microphone(error) {
+  switch (error.name) {
+    case 'NotAllowedError':
+    case 'SecurityError':
+      return 'The microphone was refused. To talk, allow it for this page (in most browsers by the symbol at the left of the address), then try again.';
+    case 'NotFoundError':
+      return 'No microphone was found. Plug one in, or only listen.';
+    case 'NotReadableError':
+    case 'AbortError':
+      return 'The microphone is there, but it could not be opened. Another program may be using it.';
+    default:
+      return `The microphone could not be opened (${error.message || error.name}).`;
+  }
+}
+
+export const insecure =
+  'This page was opened over plain HTTP, and browsers give a microphone to HTTPS pages only. Ask for a link that begins with “https”. You can still listen.';
+
+export const noInvite = 'This link has no invite in it. The invite is the part after “#”: ask for the whole link.';
+
+/** Why an API call failed. */
+export function api(error) {
+  switch (error.status) {
+    case 0:
+      return 'The server does not answer. Check your connection, then try again.';
+    case 401:
+    case 403:
+      return 'This invite does not work: it is mistyped, used up or expired. Ask for a new one.';
+    case 404:
+      return 'There is no such room. Ask for a new invite link.';
+    case 409:
+      return 'The room is full. Try again when somebody has left.';
+    case 410:
+      return 'This room has been closed.';
+    case 429:
+      return 'Too many attempts. Wait a minute, then try again.';
+    default:
+      return error.status >= 500 || !error.message
+        ? `The server could not do that (error ${error.status}). Try again in a while.`
+        : error.message;
+  }
+}
+
+/** Why the server closed the connection for good: {title, text, again}. */
+export function closed(code) {
+  switch (code) {
+    case CLOSED.elsewhere:
+      return {
+        title: 'You are talking in another window',
+        text: 'This room was opened a second time as you, so this window has let go of it.',
+        again: 'Talk here instead',
+      };
+    case CLOSED.notIn:
+      return { title: 'You are no longer in the room', text: 'You have left it, here or elsewhere.', again: 'Come back' };
+    case CLOSED.roomClosed:
+      return { title: 'The room is closed', text: 'Whoever runs it has closed it for everybody.' };
+    case CLOSED.removed:
+      return { title: 'You were removed from the room', text: 'Whoever runs it has ended your visit.' };
+    case CLOSED.token:
+      return {
+        title: 'Your visit has expired',
+        text: 'The invite that you came with no longer works. Ask for a new one.',
+      };
+  }
+}
+
+/** Why there is no connection to somebody. */
+export function noRoute(name, diagnosis) {
+  switch (diagnosis) {
+    case 'refused':
+      return `No route to ${name}: the relay did not accept our credentials. Load the page again.`;
+    case 'unreachable':
+      return `No route to ${name}: your network does not let you reach the relay. Another network (or a phone’s hotspot) may.`;
+    case 'no-relay':
+      return `No route to ${name}: no direct path was found, and no relay was there to help.`;
+    default:
+      return `No route to ${name}: your side reaches the relay, theirs seems not to. Trying again.`;
+  }
+}
+
+/** The state of a connection, for a tile. */
+export const peerState = { connecting: 'connecting …', connected: '', interrupted: 'connection is shaky …', failed: 'no connection' };
+
+/** How many are here. */
+export const count = (people) => (people === 1 ? 'You are here' : `${people} people are here`);
