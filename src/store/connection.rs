@@ -23,6 +23,8 @@ pub fn writer(path: &Path) -> Result<Connection, StoreError> {
     if connection.is_readonly("main").map_err(failed)? {
         return Err(StoreError::ReadOnly(path.to_owned()));
     }
+    // Another program's file is left as it is, its journal mode too.
+    schema::version(&connection, path)?;
     use_wal(&connection).map_err(failed)?;
     connection
         .pragma_update(None, "synchronous", "FULL")

@@ -30,9 +30,6 @@ pub use model::*;
 
 use threads::Threads;
 
-/// The database's name in the data directory.
-pub const FILE_NAME: &str = "parlor.db";
-
 /// A handle on the database; clones share it, and the last one to go closes the file.
 #[derive(Clone)]
 pub struct Store {

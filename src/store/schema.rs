@@ -33,8 +33,11 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
         .map_err(failed)
 }
 
-/// The file's schema, from 0 (a new file) to the current one.
-fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+/// The file's schema, from 0 (a new file) to the current one; asking changes nothing.
+///
+/// # Errors
+/// Where the file is another program's, or a newer parlor's.
+pub fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     let ask = |question: &str| {
         connection
             .query_row(question, (), |row| row.get::<_, i64>(0))

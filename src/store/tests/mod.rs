@@ -1,10 +1,16 @@
 //! What the store promises, on files in a temporary directory.
 
+mod file;
+mod members;
+mod model;
+mod names;
+
 use std::time::Duration;
 
 use super::*;
 
 const NOW: u64 = 1_700_000_000;
+const FILE_NAME: &str = "parlor.db";
 
 struct World {
     store: Store,
@@ -73,25 +79,4 @@ impl World {
         let members = self.store.participants(room, NOW).await.unwrap();
         members.into_iter().map(|member| member.user_id).collect()
     }
-}
-
-#[tokio::test]
-async fn a_user_is_found_by_id_and_by_name_and_the_id_outranks_the_name() {
-    let world = World::new();
-    let alice = world.user("alice").await;
-    let by_name = world.store.user("alice").await.unwrap().unwrap();
-    assert_eq!(world.store.user(&alice).await.unwrap().unwrap(), by_name);
-    assert_eq!(by_name.display_name, "alice");
-
-    let provisioned = world.store.provision("alice", Some("Al")).await.unwrap();
-    assert_eq!(
-        (provisioned.id.as_str(), provisioned.name.as_str()),
-        ("alice", "alice~2")
-    );
-    assert_eq!(
-        world.store.user("alice").await.unwrap().unwrap(),
-        provisioned
-    );
-    assert_eq!(world.store.users().await.unwrap().len(), 2);
-    assert_eq!(world.store.user("bob").await.unwrap(), None);
 }

@@ -1,0 +1,132 @@
+//! The file: writes together, other processes beside, what is not ours.
+
+use super::*;
+
+#[tokio::test]
+async fn a_failing_write_rolls_back_alone() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    let insert = |id: &'static str, fails: bool| {
+        world.store.write(move |connection| {
+            connection.execute(
+                "INSERT INTO users (id, name, display_name, created_at) VALUES (?1, ?1, '', '')",
+                [id],
+            )?;
+            match fails {
+                true => Ok(Err(StoreError::Closed("refused".into()))),
+                false => Ok(Ok(())),
+            }
+        })
+    };
+    // Asked together, so that one transaction takes them.
+    let (one, two, three, again) = tokio::join!(
+        insert("one", false),
+        insert("two", true),
+        insert("three", false),
+        insert("one", false),
+    );
+    assert_eq!((one, two.is_err(), three), (Ok(()), true, Ok(())));
+    assert!(matches!(again, Err(StoreError::Failed { .. })));
+    let users = world.store.users().await.unwrap();
+    let ids: Vec<_> = users.iter().map(|user| user.id.as_str()).collect();
+    assert_eq!(ids, ["one", "three"]);
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let world = World::new();
+    let written = world
+        .store
+        .read(|connection| connection.execute("DELETE FROM users", ()));
+    assert!(matches!(written.await, Err(StoreError::ReadOnly(_))));
+}
+
+#[tokio::test]
+async fn another_processes_write_is_noticed() {
+    let world = World::new();
+    let mut changes = world.store.changes();
+    world.sql("UPDATE users SET is_admin = 1");
+    let noticed = tokio::time::timeout(Duration::from_secs(30), changes.changed());
+    noticed.await.expect("noticed in time").unwrap();
+    assert_eq!(*changes.borrow_and_update(), 1);
+}
+
+#[tokio::test]
+async fn a_write_waits_for_another_process_instead_of_failing() {
+    let world = World::new();
+    let other = world.other();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let store = world.store.clone();
+    let writing = tokio::spawn(async move { store.provision("alice", None).await });
+    // Reads go on meanwhile, and the lock still holds when they have.
+    for _ in 0..100 {
+        assert_eq!(world.store.users().await.unwrap(), []);
+    }
+    assert!(!writing.is_finished());
+    other.execute_batch("COMMIT").unwrap();
+    writing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
+    let World { store, dir } = World::new();
+    store.provision("alice", None).await.unwrap();
+    drop(store);
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!(store.users().await.unwrap().len(), 1);
+}
+
+#[test]
+fn the_file_is_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    for entry in std::fs::read_dir(world.dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_of_parlor_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text");
+    std::fs::write(
+        &text,
+        "not a database, but long enough to look like one".repeat(100),
+    )
+    .unwrap();
+    let foreign = dir.path().join("foreign");
+    let other = Connection::open(&foreign).unwrap();
+    other.execute_batch("CREATE TABLE theirs (a)").unwrap();
+    for path in [text, foreign] {
+        let before = std::fs::read(&path).unwrap();
+        let refused = Store::open(&path).err();
+        assert_eq!(refused, Some(StoreError::NotOurs(path.clone())));
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "{path:?} was changed"
+        );
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_in_words() {
+    let world = World::new();
+    world.sql("PRAGMA user_version = 99");
+    let path = world.dir.path().join(FILE_NAME);
+    let refused = Store::open(&path).err().unwrap().to_string();
+    assert!(
+        refused.contains("schema 99") && refused.contains(path.to_str().unwrap()),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let path = Path::new("/nonexistent/parlor.db");
+    let refused = Store::open(path).err().unwrap().to_string();
+    assert!(refused.contains("/nonexistent/parlor.db"), "{refused}");
+}

@@ -1,0 +1,114 @@
+//! How users and rooms are made and found.
+
+use super::*;
+
+#[tokio::test]
+async fn a_user_is_found_by_id_and_by_name_and_the_id_outranks_the_name() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let by_name = world.store.user("alice").await.unwrap().unwrap();
+    assert_eq!(world.store.user(&alice).await.unwrap().unwrap(), by_name);
+    assert_eq!(by_name.display_name, "alice");
+
+    let provisioned = world.store.provision("alice", Some("Al")).await.unwrap();
+    assert_eq!(
+        (provisioned.id.as_str(), provisioned.name.as_str()),
+        ("alice", "alice~2")
+    );
+    assert_eq!(
+        world.store.user("alice").await.unwrap().unwrap(),
+        provisioned
+    );
+    assert_eq!(world.store.users().await.unwrap().len(), 2);
+    assert_eq!(world.store.user("bob").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_name_is_taken_by_one_user_and_one_open_room() {
+    let world = World::new();
+    world.user("alice").await;
+    let again = NewUser {
+        name: "alice".into(),
+        ..NewUser::default()
+    };
+    let taken = CreateError::NameTaken("alice".into());
+    assert_eq!(world.store.add_user(again).await.unwrap_err(), taken);
+
+    let named = |id: &str| NewRoom {
+        id: Some(id.into()),
+        name: "Lobby".into(),
+        ..NewRoom::default()
+    };
+    world.store.create_room(named("one")).await.unwrap();
+    let taken = world.store.create_room(named("two")).await.unwrap_err();
+    assert_eq!(taken, CreateError::NameTaken("Lobby".into()));
+    world.sql("UPDATE coworking_rooms SET closed_at = '2020-01-01T00:00:00Z'");
+    let second = world.store.create_room(named("two")).await.unwrap();
+    assert_eq!(world.store.room("Lobby").await.unwrap(), Some(second));
+    let taken = world.store.create_room(named("one")).await.unwrap_err();
+    assert_eq!(taken, CreateError::IdTaken("one".into()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_room_is_refused() {
+    let world = World::new();
+    let make = |new: NewRoom| world.store.create_room(new);
+    let room = |name: &str| NewRoom {
+        name: name.into(),
+        ..NewRoom::default()
+    };
+    for name in ["", " ", "a\nb", &"x".repeat(129)] {
+        assert_eq!(
+            make(room(name)).await,
+            Err(CreateError::BadName),
+            "{name:?}"
+        );
+    }
+    let id = |id: &str| NewRoom {
+        id: Some(id.into()),
+        ..room("r")
+    };
+    assert_eq!(make(id("a/b")).await, Err(CreateError::BadId("a/b".into())));
+    for capacity in [0, 1_000_001] {
+        let new = NewRoom {
+            max_participants: Some(capacity),
+            ..room("r")
+        };
+        assert_eq!(make(new).await, Err(CreateError::BadCapacity(capacity)));
+    }
+    let new = NewRoom {
+        owner_id: Some("nobody".into()),
+        ..room("r")
+    };
+    assert_eq!(
+        make(new).await,
+        Err(CreateError::NoSuchOwner("nobody".into()))
+    );
+    assert_eq!(world.store.rooms().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_deleted_id_stays_refused_and_its_name_is_free_again() {
+    let world = World::new();
+    world.store.provision("alice", None).await.unwrap();
+    world.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z' WHERE id = 'alice'");
+    let refused = world.store.provision("alice", None).await.unwrap_err();
+    assert_eq!(refused, CreateError::Deleted("alice".into()));
+    world.room("r", false, None).await;
+    assert_eq!(world.join("r", "alice").await, Err(JoinError::NoSuchUser));
+    assert!(world.store.user("alice").await.unwrap().unwrap().deleted);
+    let second = world.user("alice").await;
+    assert_ne!(second, "alice");
+    assert_eq!(world.store.refused(NOW).await.unwrap().users, ["alice"]);
+}
+
+#[tokio::test]
+async fn provisioning_twice_makes_one_user() {
+    let world = World::new();
+    let first = world.store.provision("sub-1", Some("One")).await.unwrap();
+    let second = world.store.provision("sub-1", Some("Two")).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(first.display_name, "One");
+    let odd = world.store.provision("a b", None).await.unwrap_err();
+    assert_eq!(odd, CreateError::BadId("a b".into()));
+}
