@@ -45,7 +45,7 @@ async fn readers_cannot_write() {
 async fn another_processes_write_is_noticed() {
     let world = World::new();
     let mut changes = world.store.changes();
-    world.sql("UPDATE users SET is_admin = 1");
+    world.sql("INSERT INTO users (id, name, display_name, created_at) VALUES ('a', 'a', '', '')");
     let noticed = tokio::time::timeout(Duration::from_secs(30), changes.changed());
     noticed.await.expect("noticed in time").unwrap();
     assert_eq!(*changes.borrow_and_update(), 1);
