@@ -6,6 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Every figure of the process.
@@ -35,6 +36,34 @@ impl Metrics {
             http,
             registry: Mutex::new(registry),
         }
+    }
+
+    /// A counter; `name` is without prefix and without `_total`.
+    pub fn counter(&self, name: &str, help: &str) -> Counter {
+        let counter = Counter::default();
+        self.locked().register(name, help, counter.clone());
+        counter
+    }
+
+    /// One counter for each value of a label, in the order of `values`.
+    pub fn counters<'a>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<Counter> {
+        let family = Family::<[(&'static str, String); 1], Counter>::default();
+        self.locked().register(name, help, family.clone());
+        let counter = |value: &str| family.get_or_create(&[(label, value.to_owned())]).clone();
+        values.into_iter().map(counter).collect()
+    }
+
+    /// A figure that goes up and down.
+    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        let gauge = Gauge::default();
+        self.locked().register(name, help, gauge.clone());
+        gauge
     }
 
     /// Adds figures that somebody else keeps, and that are read at each scrape.

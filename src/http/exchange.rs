@@ -9,11 +9,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::App;
+use super::server::Slot;
 
 /// Every answer is complete before it is sent.
 pub type Response = hyper::Response<Full<Bytes>>;
@@ -23,9 +25,18 @@ pub struct Request {
     pub app: Arc<App>,
     /// The address of the TCP connection.
     pub peer: SocketAddr,
+    /// The connection's share of those that may be open.
+    pub(super) slot: Slot,
     parts: Parts,
     body: Incoming,
     params: Vec<(String, String)>,
+}
+
+/// Where a request comes from.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub peer: SocketAddr,
+    pub slot: Slot,
 }
 
 /// An answer that says what is wrong: `{"detail": "human sentence", "code": "machine-word"}`.
@@ -41,14 +52,15 @@ pub struct Error {
 impl Request {
     pub(super) fn new(
         app: Arc<App>,
-        peer: SocketAddr,
+        caller: Caller,
         request: hyper::Request<Incoming>,
         params: Vec<(String, String)>,
     ) -> Request {
         let (parts, body) = request.into_parts();
         Request {
             app,
-            peer,
+            peer: caller.peer,
+            slot: caller.slot,
             parts,
             body,
             params,
@@ -94,6 +106,12 @@ impl Request {
         scheme
             .eq_ignore_ascii_case("bearer")
             .then_some(token.trim())
+    }
+
+    /// What becomes of the connection once it was told to switch protocols; `None` where the
+    /// client did not ask for that, or this was asked before.
+    pub(super) fn upgrade(&mut self) -> Option<OnUpgrade> {
+        self.parts.extensions.remove()
     }
 
     /// The whole body.

@@ -29,7 +29,17 @@ async fn alive(_: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &value!({"status": "ok"})))
 }
 
-async fn ready(_: Request) -> Result<Response, Error> {
+/// Fit for traffic: the store takes writes. That the relay is bound is certain by now: the daemon
+/// serves nothing before.
+async fn ready(request: Request) -> Result<Response, Error> {
+    if let Err(error) = request.app.store.check_writable().await {
+        tracing::error!(%error, "the store takes no writes");
+        return Err(Error::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store",
+            "The store takes no writes",
+        ));
+    }
     Ok(json(StatusCode::OK, &value!({"status": "ready"})))
 }
 

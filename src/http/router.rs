@@ -1,6 +1,5 @@
 //! Which handler answers which path.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::exchange::{Error, Request, Response, decode};
-use super::{App, health, page};
+use super::exchange::{Caller, Error, Request, Response, decode};
+use super::{App, health, page, socket};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -61,7 +60,7 @@ impl Router {
     /// The public routes.
     pub fn public() -> Router {
         Router::of(
-            [health::routes(), page::routes()]
+            [health::routes(), socket::routes(), page::routes()]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -135,7 +134,7 @@ impl Router {
     pub async fn answer(
         &self,
         app: Arc<App>,
-        peer: SocketAddr,
+        caller: Caller,
         request: hyper::Request<Incoming>,
     ) -> Response {
         let method = request.method().clone();
@@ -144,7 +143,7 @@ impl Router {
             Err(error) => Err(error),
             Ok((handler, params)) => {
                 let limit = app.config.http.request_timeout;
-                let request = Request::new(app.clone(), peer, request, params);
+                let request = Request::new(app.clone(), caller, request, params);
                 tokio::time::timeout(limit, handler(request))
                     .await
                     .unwrap_or_else(|_| Err(timed_out()))

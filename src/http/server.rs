@@ -17,21 +17,29 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::CorsLayer;
 use tower_layer::Layer;
 
-use super::exchange::{Error, Response};
+use super::exchange::{Caller, Error, Response};
 use super::router::Router;
-use super::{App, origin};
+use super::{App, origin, socket};
 
 /// Bytes of a request's head; browsers' tokens stay far below.
 const MAX_HEAD: usize = 16 * 1024;
 /// What is waited where the process has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
-/// Serves the public routes until `shutdown`, then waits for what is under way.
+/// Serves the public routes until `shutdown`, then closes the WebSockets and waits for what is
+/// under way.
 pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
-    let bound = app.config.http.max_connections;
-    Server::new(app, Router::public(), bound)
-        .run(listeners, shutdown)
-        .await;
+    let (hub, bound) = (app.hub.clone(), app.config.http.max_connections);
+    let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
+    let serving = Server::new(app, Router::public(), bound).run(listeners, shutdown.clone());
+    let closing = async {
+        shutdown.cancelled().await;
+        hub.shutdown();
+    };
+    tokio::join!(serving, closing);
+    hub.tasks.close();
+    hub.tasks.wait().await;
+    rechecking.abort();
 }
 
 /// Serves the metrics routes until `shutdown`.
@@ -127,8 +135,7 @@ impl Server {
         }
         let service = self.cors.layer(Service {
             server: self.clone(),
-            peer,
-            slot,
+            caller: Caller { peer, slot },
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -154,8 +161,7 @@ impl Server {
 #[derive(Clone)]
 struct Service {
     server: Arc<Server>,
-    peer: SocketAddr,
-    slot: Slot,
+    caller: Caller,
 }
 
 impl tower_service::Service<hyper::Request<Incoming>> for Service {
@@ -170,9 +176,8 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: hyper::Request<Incoming>) -> Self::Future {
-        let Service { server, peer, slot } = self.clone();
-        request.extensions_mut().insert(slot);
+    fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
+        let Service { server, caller } = self.clone();
         Box::pin(async move {
             let app = server.app.clone();
             if !origin::allows(&app.config.http.allowed_origins, request.headers()) {
@@ -183,7 +188,7 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
                 );
                 return Ok(refused.into_response());
             }
-            Ok(server.router.answer(app, peer, request).await)
+            Ok(server.router.answer(app, caller, request).await)
         })
     }
 }

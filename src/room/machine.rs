@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::envelope::{Envelope, quoted};
-use super::limit::{Budget, Rate};
-use super::{CloseCode, Kind, Limits, Reason};
+use super::{CloseCode, Kind, Reason};
 use crate::clock::Mono;
+use crate::rate::{Cell, Limit};
 
 /// Replacements of one user's connection that are borne within [`REPLACEMENT_SPAN`]. Two tabs that
 /// reconnect after any close would else replace each other for ever.
@@ -76,7 +77,8 @@ pub enum Join {
 pub struct Room {
     /// The id as JSON.
     id: String,
-    limits: Limits,
+    /// Messages that each connection may send.
+    rate: Limit,
     next: u64,
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
@@ -87,17 +89,17 @@ struct Member {
     user: Arc<str>,
     /// The user's id as JSON.
     quoted: String,
-    rate: Rate,
+    rate: Cell,
     budget: Budget,
     /// When connections of this user replaced each other, oldest first.
     replacements: Vec<Mono>,
 }
 
 impl Room {
-    pub fn new(id: &str, limits: Limits) -> Room {
+    pub fn new(id: &str, rate: Limit) -> Room {
         Room {
             id: quoted(id),
-            limits,
+            rate,
             next: 0,
             members: HashMap::new(),
             by_user: HashMap::new(),
@@ -124,7 +126,7 @@ impl Room {
         let member = Member {
             quoted: quoted(&user),
             user: user.clone(),
-            rate: Rate::default(),
+            rate: Cell::default(),
             budget: Budget::default(),
             replacements,
         };
@@ -187,7 +189,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&connection) else {
             return Outcome::Gone;
         };
-        if !member.rate.admits(&self.limits, now) {
+        if !member.rate.take(self.rate, now, 1) {
             return self.too_many(connection, effects);
         }
         let judged = match input {
@@ -270,14 +272,10 @@ fn deliver(connection: ConnectionId, frame: &Bytes) -> Effect {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        rate: 100,
-        burst: 1000,
-    };
     const NOW: Mono = Mono(0);
 
     fn room(users: &[&str]) -> (Room, Vec<ConnectionId>) {
-        let mut room = Room::new("lobby", LIMITS);
+        let mut room = Room::new("lobby", Limit::per_second(100, 1000));
         let ids = users
             .iter()
             .map(|user| seat(&mut room, user, NOW))

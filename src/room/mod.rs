@@ -5,16 +5,15 @@
 //! is an argument. It never reaches out of its room, never passes on a sender's claim about who
 //! they are, and changes no byte of a message but those claims.
 
+mod budget;
 mod close;
 mod envelope;
-mod limit;
 mod machine;
 #[cfg(test)]
 mod model;
 
 pub use close::CloseCode;
 pub use envelope::Kind;
-pub use limit::Limits;
 pub use machine::{ConnectionId, Effect, Input, Join, Outcome, Room};
 
 /// Why a message went nowhere. Counted by the edge; a plain client is told nothing.

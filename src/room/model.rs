@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+use super::{ConnectionId, Effect, Input, Join, Outcome, Room};
 use crate::clock::Mono;
+use crate::rate::Limit;
 
-/// Unlimited, so that only the rules of delivery are at work.
-const LIMITS: Limits = Limits { rate: 0, burst: 1 };
 const USERS: [&str; 4] = ["alice", "bob", "carol", "d\"ave\\"];
 const ROOMS: [&str; 2] = ["lobby", "attic"];
 
@@ -115,7 +114,10 @@ impl Rooms {
 fn run(steps: Vec<Step>) -> (Rooms, Model) {
     let mut model = Model::default();
     let mut machine = Rooms {
-        rooms: ROOMS.iter().map(|id| Room::new(id, LIMITS)).collect(),
+        rooms: ROOMS
+            .iter()
+            .map(|id| Room::new(id, Limit::UNLIMITED))
+            .collect(),
         connections: Vec::new(),
         inbox: BTreeMap::new(),
         now: Mono(0),
@@ -263,7 +265,7 @@ proptest! {
 
 /// What bob reads when alice sends this.
 fn relayed(text: &str) -> Option<String> {
-    let mut room = Room::new("lobby", LIMITS);
+    let mut room = Room::new("lobby", Limit::UNLIMITED);
     let mut effects = Vec::new();
     let Join::Seated(alice) = room.join("alice", Mono(0), &mut effects) else {
         return None;

@@ -1,0 +1,70 @@
+//! What signaling counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::metrics::Metrics;
+use crate::room::{CloseCode, Kind, Outcome, Reason};
+
+/// Counters that are found by position, so that a message costs no look-up by name.
+pub struct Counts {
+    pub connections: Gauge,
+    pub rooms: Gauge,
+    relayed: Vec<Counter>,
+    copies: Counter,
+    dropped: Vec<Counter>,
+    closed: Vec<Counter>,
+}
+
+impl Counts {
+    pub fn new(metrics: &Metrics) -> Counts {
+        let codes = CloseCode::ALL.map(|code| code.code().to_string());
+        Counts {
+            connections: metrics.gauge("signaling_connections", "WebSockets in a room"),
+            rooms: metrics.gauge("signaling_rooms", "Rooms that somebody is connected to"),
+            relayed: metrics.counters(
+                "signaling_messages",
+                "Messages taken from clients and passed on",
+                "type",
+                Kind::ALL.map(Kind::word),
+            ),
+            copies: metrics.counter("signaling_deliveries", "Copies of messages handed out"),
+            dropped: metrics.counters(
+                "signaling_dropped",
+                "Messages from clients that went nowhere",
+                "reason",
+                Reason::ALL.map(Reason::word),
+            ),
+            closed: metrics.counters(
+                "signaling_closed",
+                "WebSockets that the server closed",
+                "code",
+                codes.each_ref().map(String::as_str),
+            ),
+        }
+    }
+
+    /// A client's message was judged.
+    pub fn received(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Relayed { kind, copies } => {
+                count(&self.relayed, &Kind::ALL, kind);
+                self.copies.inc_by(copies as u64);
+            }
+            Outcome::Dropped(reason) => count(&self.dropped, &Reason::ALL, reason),
+            Outcome::Control | Outcome::Closed(_) | Outcome::Gone => {}
+        }
+    }
+
+    /// A close frame is on its way.
+    pub fn closed(&self, code: CloseCode) {
+        count(&self.closed, &CloseCode::ALL, code);
+    }
+}
+
+fn count<T: PartialEq>(counters: &[Counter], all: &[T], one: T) {
+    let position = all.iter().position(|known| *known == one);
+    if let Some(counter) = position.and_then(|position| counters.get(position)) {
+        counter.inc();
+    }
+}

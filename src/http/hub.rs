@@ -1,0 +1,238 @@
+//! The rooms that somebody is connected to, and the connections' queues.
+//!
+//! Each room has a lock of its own. Locks are taken in one order, shard before room before outbox,
+//! and never held while anything waits.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::TaskTracker;
+
+use super::counts::Counts;
+use super::socket::Outbox;
+use crate::clock;
+use crate::config::Signaling;
+use crate::metrics::Metrics;
+use crate::rate::Limit;
+use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Outcome, Room};
+
+/// Rooms are spread over this many locks.
+const SHARDS: usize = 16;
+
+type Rooms = HashMap<Arc<str>, Arc<Mutex<Seating>>>;
+
+/// Who is connected where.
+pub struct Hub {
+    rate: Limit,
+    shards: [Mutex<Rooms>; SHARDS],
+    hasher: RandomState,
+    stopped: AtomicBool,
+    /// Grows with each [`Hub::close`], so that whoever was checked before can be checked again.
+    closings: AtomicU64,
+    pub(super) counts: Counts,
+    /// The tasks of all connections.
+    pub(super) tasks: TaskTracker,
+}
+
+/// A room, and where the frames for its connections go.
+struct Seating {
+    room: Room,
+    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    effects: Vec<Effect>,
+}
+
+/// A connection's place in a room. Whoever drops it has left.
+pub struct Seat {
+    hub: Arc<Hub>,
+    room: Arc<str>,
+    seating: Arc<Mutex<Seating>>,
+    connection: ConnectionId,
+}
+
+impl Hub {
+    pub fn new(settings: &Signaling, metrics: &Metrics) -> Arc<Hub> {
+        Arc::new(Hub {
+            rate: Limit::per_second(settings.rate.into(), settings.burst.into()),
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            stopped: AtomicBool::new(false),
+            closings: AtomicU64::new(0),
+            counts: Counts::new(metrics),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// The users who are connected to a room.
+    pub fn connected(&self, room: &str) -> Vec<Arc<str>> {
+        let seating = lock(self.shard(room)).get(room).cloned();
+        seating.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
+    }
+
+    /// Everybody who is connected, as (room, users).
+    pub fn everybody(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+        let rooms = self.shards.iter().flat_map(|shard| {
+            let rooms: Vec<_> = lock(shard).keys().cloned().collect();
+            rooms
+        });
+        rooms
+            .map(|room| (room.clone(), self.connected(&room)))
+            .collect()
+    }
+
+    /// Closes the connection of a user to a room; whether there was one.
+    pub fn close(&self, room: &str, user: &str, code: CloseCode) -> bool {
+        self.closings.fetch_add(1, Ordering::SeqCst);
+        self.in_room(room, |seating| {
+            seating.room.close_user(user, code, &mut seating.effects)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Closes every connection to a room; how many there were.
+    pub fn close_room(&self, room: &str, code: CloseCode) -> usize {
+        self.closings.fetch_add(1, Ordering::SeqCst);
+        self.in_room(room, |seating| {
+            seating.room.close_all(code, &mut seating.effects);
+            seating.effects.len()
+        })
+        .unwrap_or(0)
+    }
+
+    /// Closes every connection with 1001, and every later one too.
+    pub fn shutdown(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        for (room, _) in self.everybody() {
+            self.close_room(&room, CloseCode::Stopped);
+        }
+    }
+
+    /// A number that changes whenever somebody is closed.
+    pub(super) fn closings(&self) -> u64 {
+        self.closings.load(Ordering::SeqCst)
+    }
+
+    /// Seats a connection of `user`, whose frames go to `outbox`.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        room: &str,
+        user: &str,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Seat, CloseCode> {
+        let mut shard = lock(self.shard(room));
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(CloseCode::Stopped);
+        }
+        let (room, seating) = match shard.get_key_value(room) {
+            Some((room, seating)) => (room.clone(), seating.clone()),
+            None => {
+                let id: Arc<str> = Arc::from(room);
+                let seating = Arc::new(Mutex::new(Seating::new(room, self.rate)));
+                shard.insert(id.clone(), seating.clone());
+                self.counts.rooms.inc();
+                (id, seating)
+            }
+        };
+        let connection = lock(&seating).join(user, outbox)?;
+        self.counts.connections.inc();
+        Ok(Seat {
+            hub: self.clone(),
+            room,
+            seating,
+            connection,
+        })
+    }
+
+    /// Runs `work` on a room that somebody is connected to, and carries out what follows.
+    fn in_room<T>(&self, room: &str, work: impl FnOnce(&mut Seating) -> T) -> Option<T> {
+        let seating = lock(self.shard(room)).get(room).cloned()?;
+        let mut seating = lock(&seating);
+        let result = work(&mut seating);
+        seating.carry_out();
+        Some(result)
+    }
+
+    fn leave(&self, seat: &Seat) {
+        let mut shard = lock(self.shard(&seat.room));
+        let mut seating = lock(&seat.seating);
+        let Seating { room, effects, .. } = &mut *seating;
+        room.leave(seat.connection, effects);
+        seating.carry_out();
+        seating.outboxes.remove(&seat.connection);
+        let current = shard.get(&seat.room);
+        if seating.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &seat.seating)) {
+            shard.remove(&seat.room);
+            self.counts.rooms.dec();
+        }
+        self.counts.connections.dec();
+    }
+
+    fn shard(&self, room: &str) -> &Mutex<Rooms> {
+        &self.shards[self.hasher.hash_one(room) as usize % SHARDS]
+    }
+}
+
+impl Seat {
+    /// The connection sent something.
+    pub fn receive(&self, input: Input<'_>) -> Outcome {
+        let now = clock::now().mono;
+        let mut seating = lock(&self.seating);
+        let Seating { room, effects, .. } = &mut *seating;
+        let outcome = room.receive(self.connection, input, now, effects);
+        seating.carry_out();
+        drop(seating);
+        self.hub.counts.received(outcome);
+        outcome
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.hub.leave(self);
+    }
+}
+
+impl Seating {
+    fn new(room: &str, rate: Limit) -> Seating {
+        Seating {
+            room: Room::new(room, rate),
+            outboxes: HashMap::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    fn join(&mut self, user: &str, outbox: &Arc<Outbox>) -> Result<ConnectionId, CloseCode> {
+        let now = clock::now().mono;
+        let joined = self.room.join(user, now, &mut self.effects);
+        self.carry_out();
+        match joined {
+            Join::Refused(code) => Err(code),
+            Join::Seated(connection) => {
+                self.outboxes.insert(connection, outbox.clone());
+                Ok(connection)
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Deliver { connection, frame } => {
+                    if let Some(outbox) = self.outboxes.get(&connection) {
+                        outbox.push(frame);
+                    }
+                }
+                Effect::Close { connection, code } => {
+                    if let Some(outbox) = self.outboxes.remove(&connection) {
+                        outbox.close(code);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,232 @@
+//! One WebSocket: a single task that reads, writes, pings and ends.
+//!
+//! Everything that may happen is looked at in one poll, without splitting the socket: what others
+//! queued, the clock, what the client sent, what the kernel takes. A poll never waits for another
+//! connection.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
+
+use super::outbox::Outbox;
+use super::wire::Wire;
+use crate::config::Signaling;
+use crate::http::hub::Seat;
+use crate::room::{CloseCode, Input, Outcome};
+
+/// Read at a time and kept per connection: what decides the memory of an idle one.
+const READ_BUFFER: usize = 4096;
+/// Messages of one connection before the others get their turn.
+const TURN: usize = 64;
+/// A timer is no longer than this; nobody's token lives on for a year.
+const FAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The server closes it.
+    Close(CloseCode),
+    /// The client closed it; the answer is queued.
+    Answered,
+    /// The socket is gone.
+    Gone,
+}
+
+/// An open WebSocket with a place in a room.
+pub struct Connection<S> {
+    socket: WebSocketStream<Wire<S>>,
+    outbox: Arc<Outbox>,
+    seat: Seat,
+    pulse: Pulse,
+    /// When the token expires, if that ends the connection.
+    expires: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    max_replies: usize,
+}
+
+/// Pings, and the wait for their pongs.
+struct Pulse {
+    interval: Duration,
+    timeout: Duration,
+    number: u32,
+    /// The next ping, or the end of the wait for a pong.
+    due: Instant,
+    waiting: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// `early` is what the client sent before it had our answer.
+    pub async fn open(
+        stream: S,
+        early: Vec<u8>,
+        outbox: Arc<Outbox>,
+        seat: Seat,
+        expires_in: Option<Duration>,
+        settings: &Signaling,
+    ) -> Connection<S> {
+        let now = Instant::now();
+        let pulse = Pulse {
+            interval: settings.ping_interval.min(FAR),
+            timeout: settings.ping_timeout.min(FAR),
+            number: 0,
+            due: now + settings.ping_interval.min(FAR),
+            waiting: false,
+        };
+        let expires = expires_in.map(|left| now + left.min(FAR));
+        let wake_at = expires.map_or(pulse.due, |at| at.min(pulse.due));
+        Connection {
+            socket: WebSocketStream::from_partially_read(
+                Wire::new(stream),
+                early,
+                Role::Server,
+                Some(limits(settings)),
+            )
+            .await,
+            outbox,
+            seat,
+            pulse,
+            expires,
+            timer: Box::pin(tokio::time::sleep_until(wake_at)),
+            max_replies: settings.max_queue,
+        }
+    }
+
+    /// Serves the connection to its end, leaves the room, and gives the socket for the farewell.
+    pub async fn run(mut self) -> (Wire<S>, Ending) {
+        let ending = std::future::poll_fn(|context| self.poll(context)).await;
+        (self.socket.into_inner(), ending)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            let wire = self.socket.get_mut();
+            if let Some(code) = self.outbox.take(context, |frame| wire.text(frame)) {
+                return Poll::Ready(Ending::Close(code));
+            }
+            if let Poll::Ready(code) = self.poll_clock(context) {
+                return Poll::Ready(Ending::Close(code));
+            }
+            match self.poll_read(context) {
+                Poll::Ready(Some(ending)) => return Poll::Ready(ending),
+                Poll::Ready(None) => continue, // our outbox says why
+                Poll::Pending => {}
+            }
+            let outbox = &self.outbox;
+            let sent = self.socket.get_mut().poll_send(context, |b| outbox.sent(b));
+            return match sent {
+                Poll::Ready(Err(_)) => Poll::Ready(Ending::Gone),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
+    /// Reads until there is nothing more or others should have their turn. `None`: the room has
+    /// no place for us any more.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Ending>> {
+        for _ in 0..TURN {
+            let message = match Pin::new(&mut self.socket).poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Some(Ending::Answered)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(ending(&error))),
+                Poll::Ready(Some(Ok(message))) => message,
+            };
+            let outcome = match &message {
+                Message::Text(text) => self.seat.receive(Input::Text(text)),
+                Message::Binary(_) => self.seat.receive(Input::Binary),
+                Message::Ping(_) => self.seat.receive(Input::Control),
+                Message::Pong(payload) if self.pulse.heard(payload) => {
+                    self.set_timer();
+                    continue;
+                }
+                Message::Pong(_) => self.seat.receive(Input::Control),
+                Message::Close(_) | Message::Frame(_) => continue,
+            };
+            if matches!(outcome, Outcome::Closed(_) | Outcome::Gone) {
+                return Poll::Ready(None);
+            }
+            if self.socket.get_ref().replies() > self.max_replies {
+                return Poll::Ready(Some(Ending::Close(CloseCode::TooSlow)));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Pings, and ready when the connection's time has run out.
+    fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if self.expires.is_some_and(|at| at <= now) {
+                return Poll::Ready(CloseCode::AuthenticationFailed);
+            }
+            if self.pulse.due <= now {
+                match self.pulse.beat(now) {
+                    Some(payload) => self.socket.get_mut().ping(payload),
+                    None => return Poll::Ready(CloseCode::NoPong),
+                }
+            }
+            self.set_timer();
+        }
+        Poll::Pending
+    }
+
+    fn set_timer(&mut self) {
+        let due = self.pulse.due;
+        let next = self.expires.map_or(due, |at| at.min(due));
+        self.timer.as_mut().reset(next);
+    }
+}
+
+impl Pulse {
+    /// What is due: a ping with this payload, or `None` where its pong is.
+    fn beat(&mut self, now: Instant) -> Option<[u8; 4]> {
+        if self.waiting {
+            return None;
+        }
+        self.waiting = true;
+        self.number = self.number.wrapping_add(1);
+        self.due = now + self.timeout;
+        Some(self.number.to_be_bytes())
+    }
+
+    /// Whether a pong is the one that is waited for.
+    fn heard(&mut self, payload: &[u8]) -> bool {
+        let heard = self.waiting && payload == self.number.to_be_bytes();
+        if heard {
+            self.waiting = false;
+            self.due = self.due - self.timeout + self.interval;
+        }
+        heard
+    }
+}
+
+/// tungstenite's defaults would keep 134 KB for each connection.
+fn limits(settings: &Signaling) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(READ_BUFFER)
+        .max_message_size(Some(settings.max_message))
+        .max_frame_size(Some(settings.max_message))
+}
+
+/// After an error the socket must not be read through tungstenite any more: its limits no longer
+/// hold.
+fn ending(error: &Error) -> Ending {
+    match error {
+        Error::Capacity(_) => Ending::Close(CloseCode::TooLarge),
+        Error::Utf8(_) => Ending::Close(CloseCode::InvalidText),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
+        Error::Protocol(_) => Ending::Close(CloseCode::ProtocolError),
+        Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed => Ending::Gone,
+        _ => Ending::Close(CloseCode::ConnectionError),
+    }
+}

@@ -1,0 +1,55 @@
+//! The end of a WebSocket that the client can still read.
+//!
+//! A socket that is closed with unread bytes sends a reset, and the browser shows 1006 instead of
+//! the code. So after the close frame the server only shuts down its side, and throws away what
+//! still comes, in bounds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::wire::Wire;
+
+/// Bytes that are thrown away before the client is given up.
+const PATIENCE: usize = 1024 * 1024;
+
+/// Sends what waits, shuts down writing and discards what comes, until the client is done or the
+/// time is over.
+pub async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, time: Duration) {
+    let (mut sending, mut discarded) = (true, 0);
+    let done = std::future::poll_fn(|context| {
+        if sending && poll_finish(&mut wire, context)?.is_ready() {
+            sending = false;
+        }
+        poll_discard(&mut wire, &mut discarded, context)
+    });
+    // Late, done or broken: the socket is dropped in any case.
+    let _ = tokio::time::timeout(time, done).await;
+}
+
+fn poll_finish<S: AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    context: &mut Context<'_>,
+) -> Poll<std::io::Result<()>> {
+    std::task::ready!(wire.poll_send(context, |_| ()))?;
+    Pin::new(wire).poll_shutdown(context)
+}
+
+fn poll_discard<S: AsyncRead + Unpin>(
+    wire: &mut Wire<S>,
+    discarded: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<std::io::Result<()>> {
+    let mut bytes = [0; 4096];
+    while *discarded < PATIENCE {
+        let mut buffer = ReadBuf::new(&mut bytes);
+        std::task::ready!(Pin::new(&mut *wire).poll_read(context, &mut buffer))?;
+        match buffer.filled().len() {
+            0 => break,
+            some => *discarded += some,
+        }
+    }
+    Poll::Ready(Ok(()))
+}

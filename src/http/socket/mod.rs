@@ -1,0 +1,118 @@
+//! The WebSocket edge: who may come in, and the life of a connection.
+//!
+//! The upgrade is always completed, and a refusal is a close frame after it: a browser shows its
+//! page no other answer.
+
+mod admission;
+mod connection;
+mod farewell;
+mod handshake;
+mod outbox;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use self::admission::{Admitted, admit};
+use self::connection::{Connection, Ending};
+use self::farewell::farewell;
+pub use self::outbox::Outbox;
+use self::wire::Wire;
+use super::App;
+use super::exchange::{Error, Request, Response};
+use super::router::Route;
+use super::server::Slot;
+use crate::clock;
+use crate::room::CloseCode;
+
+pub use self::admission::recheck;
+
+pub fn routes() -> Vec<Route> {
+    vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
+        Box::pin(open(r))
+    })]
+}
+
+/// Answers the handshake; the connection goes on in a task of its own.
+async fn open(mut request: Request) -> Result<Response, Error> {
+    let response = handshake::accept(&request)?;
+    let upgrade = request.upgrade().ok_or_else(Error::internal)?;
+    let token = handshake::token(&request);
+    let (app, room) = (request.app.clone(), request.param("room").to_owned());
+    let slot = request.slot.clone();
+    let closings = app.hub.closings();
+    let verdict = admit(&app, token.as_deref(), &room).await;
+    let visit = Visit {
+        app: app.clone(),
+        room,
+        verdict,
+        closings,
+        slot,
+    };
+    app.hub.tasks.spawn(visit.run(upgrade));
+    Ok(response)
+}
+
+/// A connection from its upgrade to its end.
+struct Visit {
+    app: Arc<App>,
+    room: String,
+    verdict: Result<Admitted, CloseCode>,
+    /// Of the hub, from before the verdict.
+    closings: u64,
+    slot: Slot,
+}
+
+impl Visit {
+    async fn run(self, upgrade: OnUpgrade) {
+        let Some((stream, early)) = socket(upgrade).await else {
+            return;
+        };
+        let (mut wire, ending) = match self.seat().await {
+            Ok((outbox, seat, expires_in)) => {
+                let settings = &self.app.config.signaling;
+                Connection::open(stream, early, outbox, seat, expires_in, settings)
+                    .await
+                    .run()
+                    .await
+            }
+            Err(code) => (Wire::new(stream), Ending::Close(code)),
+        };
+        match ending {
+            Ending::Gone => return,
+            Ending::Answered => {}
+            Ending::Close(code) => {
+                tracing::debug!(room = self.room, code = code.code(), "WebSocket closed");
+                self.app.hub.counts.closed(code);
+                wire.close(code);
+            }
+        }
+        farewell(wire, self.app.config.signaling.close_timeout).await;
+        drop(self.slot);
+    }
+
+    /// Takes a place in the room.
+    async fn seat(&self) -> Result<(Arc<Outbox>, super::hub::Seat, Option<Duration>), CloseCode> {
+        let admitted = self.verdict.as_ref().map_err(|code| *code)?;
+        let outbox = Arc::new(Outbox::new(self.app.config.signaling.max_queue));
+        let hub = &self.app.hub;
+        let seat = hub.join(&self.room, &admitted.user, &outbox)?;
+        if hub.closings() != self.closings {
+            // Somebody was closed since the verdict: it might have been us.
+            admission::still_welcome(&self.app, &admitted.user, &self.room).await?;
+        }
+        let left = |at: u64| Duration::from_secs(at.saturating_sub(clock::now().unix));
+        Ok((outbox, seat, admitted.expires.map(left)))
+    }
+}
+
+/// The TCP stream under an upgrade, and what the client sent early. hyper's own buffers go.
+async fn socket(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
+    let Parts { io, read_buf, .. } = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((io.into_inner(), read_buf.to_vec()))
+}

@@ -1,0 +1,326 @@
+//! The socket under a WebSocket: reads go through, writes are frames that wait here.
+//!
+//! tungstenite keeps the largest buffer it ever needed and writes one frame at a time. So it is
+//! only let read, and answer pings and closes; the text frames of a room go past it, straight
+//! from the shared [`Bytes`] to the kernel, several in one system call.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::outbox::cost;
+use crate::room::CloseCode;
+
+/// Frames in one system call; each may take two slices.
+const BATCH: usize = 32;
+/// Frames that an idle queue keeps room for.
+const SPARE: usize = 16;
+
+/// FIN and opcode (RFC 6455 section 5.2).
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+
+/// A stream, and the frames that wait for it.
+pub struct Wire<S> {
+    stream: S,
+    waiting: VecDeque<Waiting>,
+    /// Bytes of the first frame that the kernel has.
+    begun: usize,
+    /// Bytes that tungstenite wrote and the kernel has not.
+    replies: usize,
+}
+
+/// Head and payload of a frame; both where tungstenite wrote it are in `payload`.
+struct Waiting {
+    head: [u8; 10],
+    head_len: u8,
+    of_outbox: bool,
+    payload: Bytes,
+}
+
+impl<S> Wire<S> {
+    pub fn new(stream: S) -> Wire<S> {
+        Wire {
+            stream,
+            waiting: VecDeque::new(),
+            begun: 0,
+            replies: 0,
+        }
+    }
+
+    /// Queues a text message that came out of the outbox.
+    pub fn text(&mut self, payload: Bytes) {
+        self.waiting.push_back(Waiting::new(TEXT, payload, true));
+    }
+
+    /// Queues a ping.
+    pub fn ping(&mut self, payload: [u8; 4]) {
+        let payload = Bytes::copy_from_slice(&payload);
+        self.waiting.push_back(Waiting::new(PING, payload, false));
+    }
+
+    /// Queues a close. A reader that was too slow gets it next, instead of what waits.
+    pub fn close(&mut self, code: CloseCode) {
+        if code == CloseCode::TooSlow {
+            self.waiting.truncate(usize::from(self.begun > 0));
+        }
+        let mut payload = code.code().to_be_bytes().to_vec();
+        payload.extend_from_slice(code.reason().as_bytes());
+        let frame = Waiting::new(CLOSE, Bytes::from(payload), false);
+        self.waiting.push_back(frame);
+    }
+
+    /// Bytes of replies (pongs) that wait because the client does not read them.
+    pub fn replies(&self) -> usize {
+        self.replies
+    }
+
+    /// Counts `written` bytes off the frames that wait; gives what those that are done cost the
+    /// outbox.
+    fn advance(&mut self, written: usize) -> usize {
+        let (mut written, mut freed) = (self.begun + written, 0);
+        while let Some(first) = self.waiting.front() {
+            if written < first.len() {
+                break;
+            }
+            written -= first.len();
+            if first.of_outbox {
+                freed += cost(&first.payload);
+            } else {
+                self.replies = self.replies.saturating_sub(first.payload.len());
+            }
+            self.waiting.pop_front();
+        }
+        self.begun = written;
+        freed
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes what waits, until nothing does or the kernel takes no more; `sent` is told what each
+    /// write frees of the outbox.
+    pub fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        mut sent: impl FnMut(usize),
+    ) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 2 * BATCH];
+            let filled = gather(&self.waiting, self.begun, &mut slices);
+            let stream = Pin::new(&mut self.stream);
+            match ready!(stream.poll_write_vectored(context, &slices[..filled]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => sent(self.advance(written)),
+            }
+        }
+        if self.waiting.capacity() > SPARE {
+            self.waiting.shrink_to(SPARE);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The slices of the first frames, without the bytes that the kernel has.
+fn gather<'a>(
+    waiting: &'a VecDeque<Waiting>,
+    begun: usize,
+    slices: &mut [IoSlice<'a>; 2 * BATCH],
+) -> usize {
+    let (mut filled, mut skip) = (0, begun);
+    for frame in waiting.iter().take(BATCH) {
+        for part in [frame.head(), &frame.payload[..]] {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            if skipped < part.len() {
+                slices[filled] = IoSlice::new(&part[skipped..]);
+                filled += 1;
+            }
+        }
+    }
+    filled
+}
+
+impl Waiting {
+    /// Server frames are not masked (RFC 6455 section 5.1).
+    fn new(opcode: u8, payload: Bytes, of_outbox: bool) -> Waiting {
+        let mut head = [opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let length = payload.len();
+        let head_len = match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ 0..=125), _) => {
+                head[1] = short;
+                2
+            }
+            (_, Ok(medium)) => {
+                head[1] = 126;
+                head[2..4].copy_from_slice(&medium.to_be_bytes());
+                4
+            }
+            _ => {
+                head[1] = 127;
+                head[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+                10
+            }
+        };
+        Waiting {
+            head,
+            head_len,
+            of_outbox,
+            payload,
+        }
+    }
+
+    fn head(&self) -> &[u8] {
+        &self.head[..usize::from(self.head_len)]
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.head_len) + self.payload.len()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+/// What tungstenite writes are whole frames, because it is never told to wait.
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        frame: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.replies += frame.len();
+        self.waiting.push_back(Waiting {
+            head: [0; 10],
+            head_len: 0,
+            of_outbox: false,
+            payload: Bytes::copy_from_slice(frame),
+        });
+        Poll::Ready(Ok(frame.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_tungstenite::tungstenite::{Message, WebSocket};
+
+    use super::*;
+
+    /// A stream that takes a few bytes at a time, and refuses every other write.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        refuse: bool,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.refuse = !self.refuse;
+            if self.refuse {
+                return Poll::Pending;
+            }
+            let some = bytes.len().min(7);
+            self.taken.extend_from_slice(&bytes[..some]);
+            Poll::Ready(Ok(some))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn drain(wire: &mut Wire<Narrow>) -> usize {
+        let (mut freed, mut context) = (0, Context::from_waker(Waker::noop()));
+        while wire
+            .poll_send(&mut context, |bytes| freed += bytes)
+            .is_pending()
+        {}
+        freed
+    }
+
+    fn read(bytes: Vec<u8>) -> Vec<Message> {
+        let stream = std::io::Cursor::new(bytes);
+        let mut client = WebSocket::from_raw_socket(stream, Role::Client, None);
+        std::iter::from_fn(|| client.read().ok()).collect()
+    }
+
+    #[test]
+    fn frames_of_every_size_arrive_whole_through_a_narrow_stream() {
+        let mut wire = Wire::new(Narrow::default());
+        let sizes = [0, 1, 125, 126, 65_535, 65_536];
+        let texts = sizes.map(|size| "x".repeat(size));
+        let mut cost_of_all = 0;
+        for text in &texts {
+            let frame = Bytes::from(text.clone());
+            cost_of_all += cost(&frame);
+            wire.text(frame);
+        }
+        wire.ping([1, 2, 3, 4]);
+        assert_eq!(drain(&mut wire), cost_of_all);
+        let mut expected = texts.map(Message::text).to_vec();
+        expected.push(Message::Ping(Bytes::from_static(&[1, 2, 3, 4])));
+        assert_eq!(read(wire.stream.taken), expected);
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_so_after_the_frame_it_is_in() {
+        let mut wire = Wire::new(Narrow::default());
+        wire.text(Bytes::from_static(b"first and longer than seven"));
+        wire.text(Bytes::from_static(b"second"));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            assert!(wire.poll_send(&mut context, |_| ()).is_pending());
+        }
+        wire.close(CloseCode::TooSlow);
+        drain(&mut wire);
+        let messages = read(wire.stream.taken);
+        assert_eq!(messages[0], Message::text("first and longer than seven"));
+        let Message::Close(Some(close)) = &messages[1] else {
+            panic!("{messages:?}")
+        };
+        assert_eq!(u16::from(close.code), 4010);
+    }
+
+    #[test]
+    fn replies_that_nobody_reads_are_counted() {
+        let mut wire = Wire::new(Narrow::default());
+        let mut context = Context::from_waker(Waker::noop());
+        let pong = [0x8a, 2, b'h', b'i'];
+        let written = Pin::new(&mut wire).poll_write(&mut context, &pong);
+        assert!(matches!(written, Poll::Ready(Ok(4))));
+        assert_eq!(wire.replies(), 4);
+        drain(&mut wire);
+        assert_eq!(wire.replies(), 0);
+        assert_eq!(wire.stream.taken, pong);
+    }
+}
