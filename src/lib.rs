@@ -23,3 +23,4 @@ pub mod secret;
 pub mod store;
 pub mod stun;
 pub mod token;
+pub mod turn;

@@ -1,0 +1,182 @@
+//! The way of a packet. Nothing here allocates, copies a payload or takes a lock.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use rand::Rng;
+
+use crate::clock::Now;
+use crate::stun::{
+    Attribute, CHANNEL_HEADER, COOKIE, ChannelData, Class, HEADER, MAX_XOR_ADDRESS, Message,
+    Method, TransactionId, decode_xor_address, encode_xor_address,
+};
+
+use super::allocation::Relay;
+use super::{AllocationId, Dropped, Route, Server, Verdict};
+
+const ATTRIBUTE_HEADER: usize = 4;
+
+impl Server {
+    /// Peer and place of the data of a Send indication (RFC 8656 section 11.2); `None` where one
+    /// is missing or an attribute is not understood.
+    pub(super) fn send_indication(message: &Message<'_>) -> Option<(SocketAddr, Range<usize>)> {
+        let (mut peer, mut data) = (None, None);
+        for (attribute, value) in message.attributes() {
+            match attribute {
+                Attribute::XOR_PEER_ADDRESS if peer.is_none() => {
+                    peer = Some(decode_xor_address(value, &message.transaction())?);
+                }
+                Attribute::DATA if data.is_none() => {
+                    let start = message.offset_of(value);
+                    data = Some(start..start + value.len());
+                }
+                Attribute::XOR_PEER_ADDRESS | Attribute::DATA => {}
+                other if other.comprehension_required() => return None,
+                _ => {}
+            }
+        }
+        Some((peer?, data?))
+    }
+
+    /// Application data that a client sent on a channel (RFC 8656 section 12.6).
+    pub(super) fn on_channel(
+        &mut self,
+        now: Now,
+        route: &Route,
+        number: u16,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        let Some(id) = self.table.of_client(route) else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
+        let allocation = self.table.get(id);
+        let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
+            return Verdict::Dropped(Dropped::NoChannel);
+        };
+        let direct = channel.direct;
+        self.relay(now, id, channel.peer, direct, buffer, payload)
+    }
+
+    /// Application data that a client sent by Send indication.
+    pub(super) fn on_send(
+        &mut self,
+        now: Now,
+        route: &Route,
+        peer: SocketAddr,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        let Some(id) = self.table.of_client(route) else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
+        let direct = self.settings.policy.permits_port(peer);
+        self.relay(now, id, peer, direct, buffer, payload)
+    }
+
+    /// Towards a peer: another client of ours, or out of the relay socket where `direct` says that
+    /// the policy allows it.
+    fn relay(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        peer: SocketAddr,
+        direct: bool,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        let limit = self.settings.bandwidth;
+        let Some(allocation) = self.table.get(id) else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
+        let Relay::Bound { socket, relayed } = allocation.relay else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
+        if allocation.permission(peer.ip(), now.mono).is_none() {
+            return Verdict::Dropped(Dropped::NoPermission);
+        }
+        if let Err(dropped) = allocation.spend_to_peer(limit, now.mono, payload.len()) {
+            return Verdict::Dropped(dropped);
+        }
+        if let Some(target) = self.table.of_relayed(peer) {
+            return self.deliver(now, target, relayed, buffer, payload);
+        }
+        if !direct {
+            return Verdict::Dropped(Dropped::NoRelay);
+        }
+        Verdict::ToPeer {
+            socket,
+            peer,
+            range: payload,
+        }
+    }
+
+    /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data
+    /// indication (RFC 8656 sections 11.3 and 12.7). The header is written before the payload.
+    pub(super) fn deliver(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        peer: SocketAddr,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        let limit = self.settings.bandwidth;
+        let Some(allocation) = self.table.get(id) else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
+        if allocation.permission(peer.ip(), now.mono).is_none() {
+            return Verdict::Dropped(Dropped::NoPermission);
+        }
+        if let Err(dropped) = allocation.spend_to_client(limit, now.mono, payload.len()) {
+            return Verdict::Dropped(dropped);
+        }
+        let route = allocation.route;
+        let range = match allocation.channel_to(peer, now.mono).map(|c| c.number) {
+            Some(number) => put_channel_header(number, buffer, payload),
+            None => {
+                let mut transaction = [0; 12];
+                self.random.fill_bytes(&mut transaction);
+                put_data_indication(peer, &transaction, buffer, payload)
+            }
+        };
+        Verdict::ToClient { route, range }
+    }
+}
+
+fn put_channel_header(number: u16, buffer: &mut [u8], payload: Range<usize>) -> Range<usize> {
+    let start = payload.start - CHANNEL_HEADER;
+    let len = payload.len();
+    let header = ChannelData { number, len }.header();
+    buffer[start..payload.start].copy_from_slice(&header);
+    start..payload.end
+}
+
+fn put_data_indication(
+    peer: SocketAddr,
+    transaction: &TransactionId,
+    buffer: &mut [u8],
+    payload: Range<usize>,
+) -> Range<usize> {
+    let mut address = [0; MAX_XOR_ADDRESS];
+    let address_len = encode_xor_address(peer, transaction, &mut address);
+    let end = payload.start + payload.len().next_multiple_of(4);
+    let start = payload.start - (HEADER + 2 * ATTRIBUTE_HEADER + address_len);
+    buffer[payload.end..end].fill(0);
+
+    let put = |buffer: &mut [u8], at: usize, bytes: &[u8]| {
+        buffer[at..at + bytes.len()].copy_from_slice(bytes);
+        at + bytes.len()
+    };
+    let kind = Method::DATA.with_class(Class::Indication).to_be_bytes();
+    let at = put(buffer, start, &kind);
+    let at = put(buffer, at, &((end - start - HEADER) as u16).to_be_bytes());
+    let at = put(buffer, at, &COOKIE);
+    let at = put(buffer, at, transaction);
+    let at = put(buffer, at, &Attribute::XOR_PEER_ADDRESS.0.to_be_bytes());
+    let at = put(buffer, at, &(address_len as u16).to_be_bytes());
+    let at = put(buffer, at, &address[..address_len]);
+    let at = put(buffer, at, &Attribute::DATA.0.to_be_bytes());
+    put(buffer, at, &(payload.len() as u16).to_be_bytes());
+    start..end
+}

@@ -1,0 +1,196 @@
+//! TURN (RFC 8656) as a state machine: bytes and time in, bytes and orders out.
+//!
+//! [`Server`] decides, the edge does. There is one `Server` per relay shard and no lock inside on
+//! the way of a packet. It never touches a socket, a clock or global randomness.
+//!
+//! # How to drive it
+//!
+//! - A datagram from a client goes to [`Server::client`], one from a peer to [`Server::peer`].
+//!   What to do with the packet is *returned* ([`Verdict`]): data is never copied, only headers are
+//!   written into the [`HEADROOM`] before it.
+//! - After each call that may queue something, drain [`Server::poll_output`]. A socket exists
+//!   before success is promised: [`Output::Bind`] must be answered by [`Server::bound`].
+//! - Call [`Server::expire`] when [`Server::next_deadline`] has passed.
+
+mod allocation;
+mod auth;
+mod data;
+mod nonce;
+mod policy;
+mod quota;
+mod relayed;
+mod requests;
+mod server;
+mod table;
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+pub use nonce::Nonces;
+pub use policy::Policy;
+pub use quota::{Permit, Quotas};
+pub use relayed::{External, RelayedAddresses};
+pub use server::{Server, Settings};
+
+use crate::stun::Method;
+
+/// Bytes that must be free in front of each datagram handed in: the header of a Data indication
+/// from an IPv6 peer (20 + 24 + 4).
+pub const HEADROOM: usize = 48;
+
+/// Bytes that must be free behind each datagram handed in: the padding of a DATA attribute.
+pub const TAILROOM: usize = 3;
+
+/// How a client reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// A client's five-tuple, and the way back to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub transport: Transport,
+    /// The client's address as the server sees it (its *server-reflexive* address).
+    pub client: SocketAddr,
+    /// The address that the client asked.
+    pub server: SocketAddr,
+    /// The edge's own number for the socket or stream; the core only hands it back.
+    pub via: u32,
+}
+
+/// An allocation, by its place and the generation of that place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllocationId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// What to do with the datagram just handed in. Ranges are of the caller's buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send to `peer` from the relay socket that the edge called `socket`.
+    ToPeer {
+        socket: u32,
+        peer: SocketAddr,
+        range: Range<usize>,
+    },
+    /// Send to a client: a packet from a peer, or from another client of ours (the hairpin).
+    ToClient { route: Route, range: Range<usize> },
+    /// Send [`Server::answer`] back to where the datagram came from.
+    Answer(Outcome),
+    /// The answer will come out of [`Server::poll_output`].
+    Queued,
+    /// Nothing to send.
+    Dropped(Dropped),
+}
+
+/// What an answer says; for the log and the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Granted(Method),
+    Refused(Method, Refusal),
+}
+
+/// Why a request was refused, in the words that an admin reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Refusal {
+    /// The normal first 401 of every client: not an error.
+    #[error("challenge")]
+    Challenge,
+    #[error("bad request")]
+    BadRequest,
+    #[error("unknown attribute")]
+    UnknownAttribute,
+    #[error("stale nonce")]
+    StaleNonce,
+    #[error("unknown realm")]
+    UnknownRealm,
+    #[error("unknown user")]
+    UnknownUser,
+    #[error("bad credential")]
+    BadCredential,
+    #[error("expired")]
+    Expired,
+    #[error("revoked")]
+    Revoked,
+    #[error("wrong credentials")]
+    WrongCredentials,
+    #[error("allocation mismatch")]
+    AllocationMismatch,
+    #[error("address family not supported")]
+    AddressFamily,
+    #[error("unsupported transport")]
+    UnsupportedTransport,
+    #[error("peer address family mismatch")]
+    PeerFamily,
+    #[error("peer denied")]
+    PeerDenied,
+    #[error("user quota")]
+    UserQuota,
+    #[error("quota of permissions or channels")]
+    PeerQuota,
+    #[error("total quota")]
+    TotalQuota,
+    #[error("no relay port")]
+    NoPort,
+}
+
+/// Why a datagram led to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Dropped {
+    #[error("not STUN")]
+    NotStun,
+    #[error("malformed")]
+    Malformed,
+    #[error("not for a server")]
+    NotForServer,
+    #[error("stranger over the rate")]
+    StrangerRate,
+    #[error("retransmitted while being served")]
+    Pending,
+    #[error("no allocation")]
+    NoAllocation,
+    #[error("no channel")]
+    NoChannel,
+    #[error("no permission")]
+    NoPermission,
+    #[error("peer denied")]
+    PeerDenied,
+    #[error("no such relayed address")]
+    NoRelay,
+    #[error("bandwidth of the allocation")]
+    AllocationBandwidth,
+    #[error("bandwidth of the user")]
+    UserBandwidth,
+}
+
+/// An order to the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Bind a UDP relay socket here and report by [`Server::bound`].
+    Bind {
+        id: AllocationId,
+        address: SocketAddr,
+    },
+    /// Send an answer that had to wait.
+    Answer {
+        route: Route,
+        bytes: Vec<u8>,
+        outcome: Outcome,
+    },
+    /// Close a relay socket.
+    Unbind { socket: u32 },
+}
+
+/// Whose allocations to free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every allocation of the user.
+    All,
+    /// Those bound to this room.
+    Room(Box<str>),
+    /// Those bound to this room, and those bound to none.
+    RoomAndUnbound(Box<str>),
+}

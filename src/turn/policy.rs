@@ -1,0 +1,252 @@
+//! Which peers may be reached: one function over one canonical address, asked on every path.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+/// What the relay may reach. Order of judgement: `denied`, the house's own listeners, `allowed`,
+/// special-purpose ranges, this host's own addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Ranges that may be reached although they are denied by default.
+    pub allowed: Vec<IpNet>,
+    /// Ranges that may never be reached.
+    pub denied: Vec<IpNet>,
+    /// Addresses of this host, those it is known by outside included.
+    pub own: Vec<IpAddr>,
+    /// Where this process listens. An unspecified address stands for every own one.
+    pub listeners: Vec<SocketAddr>,
+}
+
+impl Policy {
+    /// Whether any port of `ip` may be reached.
+    pub fn permits(&self, ip: IpAddr) -> bool {
+        let (spellings, count) = spellings(ip);
+        let mut spellings = spellings[..count].iter();
+        spellings.all(|ip| self.permits_canonical(*ip))
+    }
+
+    /// Whether `peer` may be reached: its address, and the port as well.
+    pub fn permits_port(&self, peer: SocketAddr) -> bool {
+        self.permits(peer.ip()) && !self.is_listener(peer)
+    }
+
+    /// Whether this process itself listens at `peer`.
+    pub fn is_listener(&self, peer: SocketAddr) -> bool {
+        let (spellings, count) = spellings(peer.ip());
+        let mut ports = self.listeners.iter().filter(|l| l.port() == peer.port());
+        ports.any(|listener| {
+            spellings[..count].iter().any(|ip| {
+                let ours = self.own.contains(ip) || ip.is_loopback() || ip.is_unspecified();
+                listener.ip() == *ip || listener.ip().is_unspecified() && ours
+            })
+        })
+    }
+
+    fn permits_canonical(&self, ip: IpAddr) -> bool {
+        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
+        if within(&self.denied) {
+            return false;
+        }
+        within(&self.allowed) || !(is_special(ip) || self.own.contains(&ip))
+    }
+}
+
+/// The addresses that `ip` stands for: itself, or the IPv4 addresses inside a transition format.
+/// Teredo names two.
+fn spellings(ip: IpAddr) -> ([IpAddr; 2], usize) {
+    let one = |ip: IpAddr| ([ip, ip], 1);
+    let IpAddr::V6(v6) = ip else {
+        return one(ip);
+    };
+    let octets = v6.octets();
+    let v4 = |from: usize| {
+        IpAddr::V4(Ipv4Addr::from(
+            octets[from..].first_chunk().map_or([0; 4], |b| *b),
+        ))
+    };
+    match v6.segments() {
+        // Mapped (RFC 4291 section 2.5.5.2), and translated (RFC 2765).
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => one(v4(12)),
+        // Compatible (RFC 4291 section 2.5.5.1), but `::` and `::1` are themselves.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => one(v4(12)),
+        // NAT64's well-known prefix (RFC 6052).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => one(v4(12)),
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => one(v4(2)),
+        // Teredo (RFC 4380): its server, and its client with every bit inverted.
+        [0x2001, 0, ..] => {
+            let IpAddr::V4(client) = v4(12) else {
+                return one(ip);
+            };
+            ([v4(4), IpAddr::V4(Ipv4Addr::from(!u32::from(client)))], 2)
+        }
+        _ => one(ip),
+    }
+}
+
+/// Ranges with a special purpose (RFC 6890 and its registries): nothing a call's peer lives in.
+fn is_special(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_special_v4(ip),
+        IpAddr::V6(ip) => is_special_v6(ip),
+    }
+}
+
+fn is_special_v4(ip: Ipv4Addr) -> bool {
+    match ip.octets() {
+        // This network, loopback, multicast, reserved, broadcast.
+        [0 | 127 | 224..=255, ..] => true,
+        // Private, shared, link-local.
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [169, 254, ..] => {
+            true
+        }
+        // Protocol assignments, documentation, 6to4 relays, AS112, benchmarking.
+        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => true,
+        [192, 31, 196, _] | [192, 52, 193, _] | [192, 175, 48, _] | [198, 18 | 19, ..] => true,
+        _ => false,
+    }
+}
+
+fn is_special_v6(ip: Ipv6Addr) -> bool {
+    match ip.segments() {
+        // Unspecified and loopback.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
+        // Unique-local, link-local, site-local, multicast.
+        [0xfc00..=0xfdff | 0xfe80..=0xfeff | 0xff00..=0xffff, ..] => true,
+        // NAT64 for local use, discard-only, protocol assignments (benchmarking and ORCHID among
+        // them), documentation, SRv6.
+        [0x64, 0xff9b, ..] | [0x100, ..] | [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] => true,
+        [0x3fff, 0..=0xfff, ..] | [0x5f00, ..] => true,
+        // Everything outside 2000::/3 is reserved.
+        [first, ..] => first >> 13 != 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            own: vec![ip("198.41.0.9"), ip("2a00:1450::9")],
+            listeners: vec![
+                "0.0.0.0:8000".parse().unwrap(),
+                "[::]:3478".parse().unwrap(),
+            ],
+            ..Policy::default()
+        }
+    }
+
+    /// Every way to write an IPv4 address as IPv6.
+    fn disguises(v4: Ipv4Addr) -> Vec<IpAddr> {
+        let [a, b, c, d] = v4.octets().map(u16::from);
+        let (high, low) = (a << 8 | b, c << 8 | d);
+        [
+            [0, 0, 0, 0, 0, 0xffff, high, low],
+            [0, 0, 0, 0, 0xffff, 0, high, low],
+            [0, 0, 0, 0, 0, 0, high, low],
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low],
+            [0x2002, high, low, 0, 0, 0, 0, 1],
+            [0x2001, 0, high, low, 0, 0, !0x0808, !0x0808],
+            [0x2001, 0, 0x0808, 0x0808, 0, 0, !high, !low],
+        ]
+        .map(|segments| IpAddr::V6(Ipv6Addr::from(segments)))
+        .into()
+    }
+
+    #[test]
+    fn the_default_denies_every_special_range() {
+        for text in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "198.18.0.1",
+            "240.0.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "2001:db8::1",
+            "64:ff9b:1::1",
+            "fec0::1",
+            "4000::1",
+        ] {
+            assert!(!policy().permits(ip(text)), "{text}");
+        }
+        for text in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2a00:1450::1",
+            "2606:4700::1111",
+        ] {
+            assert!(policy().permits(ip(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_hosts_own_addresses_are_denied_unless_allowed_by_name() {
+        let mut policy = policy();
+        assert!(!policy.permits(ip("198.41.0.9")) && !policy.permits(ip("::ffff:198.41.0.9")));
+        policy.allowed = vec!["198.41.0.0/24".parse().unwrap()];
+        assert!(policy.permits(ip("198.41.0.9")));
+    }
+
+    #[test]
+    fn own_listeners_stay_closed_whatever_is_allowed() {
+        let mut policy = policy();
+        policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        for peer in [
+            "127.0.0.1:8000",
+            "198.41.0.9:3478",
+            "[::ffff:127.0.0.1]:8000",
+            "0.0.0.0:8000",
+            "[::1]:3478",
+        ] {
+            assert!(!policy.permits_port(peer.parse().unwrap()), "{peer}");
+        }
+        assert!(policy.permits_port("127.0.0.1:8001".parse().unwrap()));
+        assert!(policy.permits_port("8.8.8.8:8000".parse().unwrap()));
+    }
+
+    #[test]
+    fn denied_outranks_allowed() {
+        let mut policy = policy();
+        policy.allowed = vec!["10.0.0.0/8".parse().unwrap()];
+        policy.denied = vec!["10.9.0.0/16".parse().unwrap()];
+        assert!(policy.permits(ip("10.1.0.1")) && !policy.permits(ip("10.9.0.1")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_disguise_never_opens_what_the_address_itself_may_not(bits in any::<u32>(), local in any::<bool>()) {
+            let bits = if local { bits & 0x00ff_ffff | 0x0a00_0000 } else { bits };
+            let v4 = Ipv4Addr::from(bits);
+            let policy = policy();
+            let expected = policy.permits(IpAddr::V4(v4));
+            for disguise in disguises(v4) {
+                if !expected {
+                    prop_assert!(!policy.permits(disguise), "{disguise} stands for {v4}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Relayed addresses: what they are called outside, and which of this host's addresses hold any.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::RwLock;
+
+/// What a bound address is called outside, for hosts behind 1:1 NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct External {
+    pub public: IpAddr,
+    /// The address that it stands for; `None`: every one of its family.
+    pub private: Option<IpAddr>,
+}
+
+impl External {
+    /// The address to advertise for a relay socket bound to `bound`.
+    pub fn advertise(mappings: &[External], bound: SocketAddr) -> SocketAddr {
+        let exact = mappings.iter().find(|m| m.private == Some(bound.ip()));
+        let any = |m: &&External| m.private.is_none() && m.public.is_ipv4() == bound.is_ipv4();
+        let mapping = exact.or_else(|| mappings.iter().find(any));
+        SocketAddr::new(mapping.map_or(bound.ip(), |m| m.public), bound.port())
+    }
+}
+
+impl FromStr for External {
+    type Err = String;
+
+    /// Reads `public` or `public/private`.
+    fn from_str(text: &str) -> Result<External, String> {
+        let (public, private) = match text.split_once('/') {
+            Some((public, private)) => (public, Some(private)),
+            None => (text, None),
+        };
+        let parse = |ip: &str| {
+            let ip = ip.trim();
+            ip.parse::<IpAddr>()
+                .map_err(|_| format!("`{ip}` is not an IP address"))
+        };
+        let external = External {
+            public: parse(public)?,
+            private: private.map(parse).transpose()?,
+        };
+        match external.private {
+            Some(private) if private.is_ipv4() != external.public.is_ipv4() => {
+                Err(format!("`{text}` pairs IPv4 with IPv6"))
+            }
+            _ => Ok(external),
+        }
+    }
+}
+
+/// How many living relayed addresses each IP holds, over all shards. Read at CreatePermission and
+/// ChannelBind, never on the way of a packet.
+#[derive(Debug, Default)]
+pub struct RelayedAddresses {
+    held: RwLock<HashMap<IpAddr, usize>>,
+}
+
+impl RelayedAddresses {
+    /// Whether any living relayed address has this IP.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.held
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .contains_key(&ip)
+    }
+
+    pub(super) fn add(&self, ip: IpAddr) {
+        let mut held = self.held.write().unwrap_or_else(|e| e.into_inner());
+        *held.entry(ip).or_default() += 1;
+    }
+
+    pub(super) fn remove(&self, ip: IpAddr) {
+        let mut held = self.held.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(count) = held.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_maps_its_own_address_and_a_bare_one_its_family() {
+        let mappings = ["192.0.2.1/10.0.0.1", "192.0.2.9"].map(|text| text.parse().unwrap());
+        let advertised =
+            |text: &str| External::advertise(&mappings, text.parse().unwrap()).to_string();
+        assert_eq!(advertised("10.0.0.1:7"), "192.0.2.1:7");
+        assert_eq!(advertised("10.0.0.2:7"), "192.0.2.9:7");
+        assert_eq!(advertised("[::1]:7"), "[::1]:7");
+        assert!("1.2.3.4/::1".parse::<External>().is_err());
+        assert!("nonsense".parse::<External>().is_err());
+    }
+}

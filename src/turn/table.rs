@@ -1,0 +1,226 @@
+//! All allocations of a shard: one slab, its indexes and its deadlines. The only file that edits
+//! them, so that they can't disagree.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::clock::Mono;
+
+use super::allocation::{Allocation, Relay};
+use super::{AllocationId, RelayedAddresses, Route, Transport};
+
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: Slab<Slot>,
+    /// Keyed by SipHash with a random key: remote parties choose what is in here.
+    by_client: HashMap<ClientKey, u32>,
+    by_relayed: HashMap<SocketAddr, u32>,
+    /// The IPs that `by_relayed` has, with counts: a glance that spares most packets its hash.
+    relay_ips: Vec<(IpAddr, usize)>,
+    deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
+    generation: u32,
+    everywhere: Arc<RelayedAddresses>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    /// When the earliest entry of this allocation in `deadlines` comes up.
+    queued: Mono,
+    allocation: Allocation,
+}
+
+/// A five-tuple, packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ClientKey([u64; 5]);
+
+impl Hash for ClientKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for word in self.0 {
+            state.write_u64(word);
+        }
+    }
+}
+
+impl ClientKey {
+    fn of(route: &Route) -> ClientKey {
+        let [client_high, client_low] = halves(route.client.ip());
+        let [server_high, server_low] = halves(route.server.ip());
+        let transport = u64::from(route.transport == Transport::Tcp);
+        let ports = u64::from(route.client.port()) << 16 | u64::from(route.server.port());
+        ClientKey([
+            client_high,
+            client_low,
+            server_high,
+            server_low,
+            transport << 32 | ports,
+        ])
+    }
+}
+
+fn halves(ip: IpAddr) -> [u64; 2] {
+    match ip {
+        IpAddr::V4(ip) => [0, 0xffff << 32 | u64::from(u32::from(ip))],
+        IpAddr::V6(ip) => [(u128::from(ip) >> 64) as u64, u128::from(ip) as u64],
+    }
+}
+
+impl Table {
+    pub fn new(everywhere: Arc<RelayedAddresses>) -> Table {
+        Table {
+            slots: Slab::new(),
+            by_client: HashMap::new(),
+            by_relayed: HashMap::new(),
+            relay_ips: Vec::new(),
+            deadlines: BinaryHeap::new(),
+            generation: 0,
+            everywhere,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
+        self.generation = self.generation.wrapping_add(1);
+        let (client, expires) = (ClientKey::of(&allocation.route), allocation.expires);
+        let generation = self.generation;
+        let slot = Slot {
+            generation,
+            queued: expires,
+            allocation,
+        };
+        let id = AllocationId {
+            index: self.slots.insert(slot) as u32,
+            generation,
+        };
+        self.by_client.insert(client, id.index);
+        self.deadlines.push(Reverse((expires, id)));
+        id
+    }
+
+    pub fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
+        Some(&mut self.slot(id)?.allocation)
+    }
+
+    pub fn of_client(&self, route: &Route) -> Option<AllocationId> {
+        let index = *self.by_client.get(&ClientKey::of(route))?;
+        self.id(index)
+    }
+
+    /// The allocation whose relayed address this is.
+    pub fn of_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
+        if !self.relay_ips.iter().any(|(ip, _)| *ip == address.ip()) {
+            return None;
+        }
+        self.id(*self.by_relayed.get(&address)?)
+    }
+
+    /// Gives an allocation its relayed address. False where another has it already.
+    pub fn set_relayed(&mut self, id: AllocationId, socket: u32, relayed: SocketAddr) -> bool {
+        if self.by_relayed.contains_key(&relayed) || self.get(id).is_none() {
+            return false;
+        }
+        if let Some(allocation) = self.get(id) {
+            allocation.relay = Relay::Bound { socket, relayed };
+        }
+        self.by_relayed.insert(relayed, id.index);
+        match self
+            .relay_ips
+            .iter_mut()
+            .find(|(ip, _)| *ip == relayed.ip())
+        {
+            Some((_, count)) => *count += 1,
+            None => self.relay_ips.push((relayed.ip(), 1)),
+        }
+        self.everywhere.add(relayed.ip());
+        true
+    }
+
+    pub fn is_relayed(&self, address: SocketAddr) -> bool {
+        self.by_relayed.contains_key(&address)
+    }
+
+    /// Moves an allocation's end.
+    pub fn set_expiry(&mut self, id: AllocationId, expires: Mono) {
+        let Some(slot) = self.slot(id) else {
+            return;
+        };
+        slot.allocation.expires = expires;
+        // A later end is found when the old entry comes up.
+        if expires < slot.queued {
+            slot.queued = expires;
+            self.deadlines.push(Reverse((expires, id)));
+        }
+    }
+
+    pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        self.get(id)?;
+        let Slot { allocation, .. } = self.slots.remove(id.index as usize);
+        self.by_client.remove(&ClientKey::of(&allocation.route));
+        if let Some(relayed) = allocation.relayed() {
+            self.by_relayed.remove(&relayed);
+            self.everywhere.remove(relayed.ip());
+            if let Some(at) = self
+                .relay_ips
+                .iter()
+                .position(|(ip, _)| *ip == relayed.ip())
+            {
+                self.relay_ips[at].1 -= 1;
+                if self.relay_ips[at].1 == 0 {
+                    self.relay_ips.swap_remove(at);
+                }
+            }
+        }
+        Some(allocation)
+    }
+
+    /// The next moment at which something may have run out.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// An allocation whose time has run out; entries that have moved are put back.
+    pub fn pop_expired(&mut self, now: Mono) -> Option<AllocationId> {
+        while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
+            if at > now {
+                return None;
+            }
+            self.deadlines.pop();
+            let Some(slot) = self.slot(id) else {
+                continue;
+            };
+            let expires = slot.allocation.expires;
+            if expires <= now {
+                return Some(id);
+            }
+            slot.queued = expires;
+            self.deadlines.push(Reverse((expires, id)));
+        }
+        None
+    }
+
+    /// The allocations that fit, for rare orders such as a revocation.
+    pub fn matching(&self, fits: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
+        let slots = self.slots.iter().filter(|(_, slot)| fits(&slot.allocation));
+        slots
+            .filter_map(|(index, _)| self.id(index as u32))
+            .collect()
+    }
+
+    fn id(&self, index: u32) -> Option<AllocationId> {
+        let generation = self.slots.get(index as usize)?.generation;
+        Some(AllocationId { index, generation })
+    }
+
+    fn slot(&mut self, id: AllocationId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        (slot.generation == id.generation).then_some(slot)
+    }
+}
