@@ -3,6 +3,8 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
+pub mod api;
+pub mod auth;
 mod counts;
 mod exchange;
 mod health;
@@ -13,6 +15,7 @@ mod router;
 mod server;
 mod socket;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -33,6 +36,9 @@ pub struct App {
     pub store: Store,
     pub tokens: Tokens,
     pub credentials: Credentials,
+    /// Where TURN listens, over UDP and TCP alike; what ICE servers are made of.
+    pub turn: Vec<SocketAddr>,
+    pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,
     pub metrics: Metrics,

@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::exchange::{Caller, Error, Request, Response, decode};
-use super::{App, health, page, socket};
+use super::{App, api, health, page, socket};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -60,10 +60,15 @@ impl Router {
     /// The public routes.
     pub fn public() -> Router {
         Router::of(
-            [health::routes(), socket::routes(), page::routes()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            [
+                health::routes(),
+                api::routes(),
+                socket::routes(),
+                page::routes(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         )
     }
 

@@ -1,0 +1,87 @@
+//! `POST /api/auth/guest`: an invite and a name for a token that is good for one room.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::{no_such_room, require_json, role, room_closed, user_json};
+use crate::clock;
+use crate::http::{Error, Request, Response, json};
+use crate::store::InviteError;
+use crate::token::Claims;
+
+/// Attempts from one address, right or wrong: after a burst, this many a second.
+pub const PER_SECOND: u64 = 1;
+pub const AT_ONCE: u64 = 30;
+/// Addresses told apart, about.
+pub const CELLS: usize = 4096;
+
+#[derive(Deserialize)]
+struct Body {
+    room: String,
+    invite: String,
+    #[serde(alias = "display_name")]
+    name: String,
+}
+
+pub async fn enter(request: Request) -> Result<Response, Error> {
+    let now = clock::now();
+    if !request.app.api.guests.take(request.peer.ip(), now.mono) {
+        return Err(too_many());
+    }
+    require_json(&request)?;
+    let app = request.app.clone();
+    let body: Body = request.json().await?;
+    let ttl = app.config.auth.token_ttl.as_secs();
+    let until = now.unix.saturating_add(ttl);
+    let redeemed = app
+        .store
+        .redeem_invite(&body.room, &body.invite, &body.name, now.unix, until);
+    let user = redeemed.await?;
+    let claims = Claims {
+        sub: user.id.clone(),
+        exp: until,
+        iat: Some(now.unix),
+        name: Some(user.display_name.clone()),
+        rooms: Some(vec![body.room]),
+        role: Some(role(&user).to_owned()),
+        ..Claims::default()
+    };
+    let answer = value!({
+        "access_token": app.tokens.issue(&claims),
+        "token_type": "bearer",
+        "expires_in": ttl,
+        "user": user_json(&user),
+    });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+fn too_many() -> Error {
+    Error::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-attempts",
+        "Too many attempts from your address; wait a moment, then try again",
+    )
+    .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+impl From<InviteError> for Error {
+    fn from(error: InviteError) -> Error {
+        match error {
+            InviteError::BadInvite => Error::new(
+                StatusCode::FORBIDDEN,
+                "bad-invite",
+                "The invite is wrong, used up or expired; ask for a new one",
+            ),
+            InviteError::NoSuchRoom => no_such_room(),
+            InviteError::RoomClosed => room_closed(),
+            InviteError::RoomFull => Error::conflict("room-full", "The room is full"),
+            InviteError::BadName => Error::bad_request(
+                "A name needs 1 to 128 characters, none of them a control character",
+            ),
+            InviteError::NoUses => Error::bad_request("An invite is good for at least one use"),
+            InviteError::Store(fault) => fault.into(),
+        }
+    }
+}

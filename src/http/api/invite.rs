@@ -1,0 +1,74 @@
+//! `POST …/invites`: a link that lets guests in, made by the room's owner or an admin.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header;
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::{no_such_room, not_for_this_room, require_json};
+use crate::config;
+use crate::http::{Error, Request, Response, json};
+use crate::store::{NewInvite, utc};
+
+/// A week.
+const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[derive(Deserialize)]
+struct Body {
+    /// Seconds, or text such as `7d`.
+    #[serde(default = "default_ttl", with = "config::duration")]
+    ttl: Duration,
+    /// How many guests it lets in; unset: any number.
+    uses: Option<u32>,
+}
+
+fn default_ttl() -> Duration {
+    DEFAULT_TTL
+}
+
+pub async fn create(request: Request) -> Result<Response, Error> {
+    let visitor = request.visitor(request.param("room")).await?;
+    let room = visitor.room.ok_or_else(no_such_room)?;
+    let caller = visitor.caller;
+    if !caller.claims.allows_room(&room.id) {
+        return Err(not_for_this_room());
+    }
+    if !caller.user.admin && room.owner_id.as_ref() != Some(&caller.user.id) {
+        return Err(Error::forbidden(
+            "Only the room's owner and admins may invite",
+        ));
+    }
+    require_json(&request)?;
+    let app = request.app.clone();
+    let base = base_url(&request);
+    let body: Body = request.json().await?;
+    let new = NewInvite {
+        room_id: room.id.clone(),
+        created_by: Some(caller.user.id),
+        ttl: body.ttl,
+        uses: body.uses,
+    };
+    let invite = app.store.create_invite(new).await?;
+    let text = invite.text.expose();
+    let answer = value!({
+        "id": invite.id,
+        "invite": text,
+        "link": format!("{base}/r/{}#{text}", room.id),
+        "uses": body.uses,
+        "expires_at": utc::text(invite.expires_at),
+    });
+    Ok(json(StatusCode::CREATED, &answer))
+}
+
+/// Where the page is: as configured, else where the request came to.
+fn base_url(request: &Request) -> String {
+    match &request.app.config.server.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!(
+            "http://{}",
+            request.header(header::HOST).unwrap_or("localhost")
+        ),
+    }
+}

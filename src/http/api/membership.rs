@@ -1,0 +1,154 @@
+//! `POST …/join` and `POST …/leave`: the store first, then whoever has to know.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::json as value;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{ice, is_json, no_such_room, not_for_this_room, room_closed, room_json};
+use crate::clock;
+use crate::http::auth::{Caller, Refusal};
+use crate::http::{App, Error, Request, Response, json};
+use crate::room::CloseCode;
+use crate::store::{JoinError, JoinGrant, Left, Room};
+
+/// Keeps what the relay and the hub are told of one user in the order of the store's commits.
+pub struct Order {
+    locks: [Mutex<()>; 64],
+    hash: RandomState,
+}
+
+impl Default for Order {
+    fn default() -> Order {
+        Order {
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            hash: RandomState::new(),
+        }
+    }
+}
+
+impl Order {
+    async fn of(&self, user: &str) -> MutexGuard<'_, ()> {
+        let index = self.hash.hash_one(user) as usize % self.locks.len();
+        self.locks[index].lock().await
+    }
+}
+
+/// Nothing has to be sent; an invite opens a private room.
+#[derive(Default, Deserialize)]
+struct JoinBody {
+    invite: Option<String>,
+}
+
+pub async fn join(request: Request) -> Result<Response, Error> {
+    let id = request.param("room").to_owned();
+    let caller = request.caller().await?;
+    if !caller.claims.allows_room(&id) {
+        return Err(not_for_this_room());
+    }
+    let host = ice::host(&request)?;
+    let app = request.app.clone();
+    let grant = grant(request, &caller, &id).await?;
+    let joined = carry_out(joined(app.clone(), caller.user.id.clone(), id, grant)).await?;
+    let room = joined?;
+    let offer = ice::Offer::new(&app, &host, &caller.user.id, Some(&room.id));
+    let answer = value!({
+        "success": true,
+        "room": room_json(&room),
+        "websocket_url": format!("/api/ws/rooms/{}", room.id),
+        "message": format!("Successfully joined {}", room.name),
+        "ice_servers": offer.servers,
+    });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGrant, Error> {
+    if caller.claims.names_room(room) {
+        return Ok(JoinGrant::Granted);
+    }
+    // Existing frontends send what they like, or nothing.
+    if !is_json(&request) {
+        return Ok(JoinGrant::None);
+    }
+    let body = request.body().await?;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(JoinGrant::None);
+    }
+    let body: Option<JoinBody> = serde_json::from_slice(&body).map_err(|error| {
+        Error::bad_request(format!("The body is not JSON as it should be: {error}"))
+    })?;
+    let invite = body.unwrap_or_default().invite;
+    Ok(invite.map_or(JoinGrant::None, JoinGrant::Invite))
+}
+
+async fn joined(
+    app: Arc<App>,
+    user: String,
+    room: String,
+    grant: JoinGrant,
+) -> Result<Room, JoinError> {
+    let _order = app.api.order.of(&user).await;
+    let unix = clock::now().unix;
+    let joined = app.store.join(&room, &user, grant, unix).await?;
+    app.relay.joined(&user, &room);
+    Ok(joined)
+}
+
+/// Leaving a room that one is not in is fine, too: afterwards one is not in it.
+pub async fn leave(request: Request) -> Result<Response, Error> {
+    let visitor = request.visitor(request.param("room")).await?;
+    let room = visitor.room.ok_or_else(no_such_room)?;
+    let user = visitor.caller.user.id;
+    let left = carry_out(left(request.app.clone(), user, room.id)).await?;
+    left?;
+    let answer = value!({
+        "success": true,
+        "message": format!("Successfully left {}", room.name),
+    });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+async fn left(app: Arc<App>, user: String, room: String) -> Result<Left, Error> {
+    let _order = app.api.order.of(&user).await;
+    let left = app.store.leave(&room, &user, clock::now().unix).await?;
+    app.hub.close(&room, &user, CloseCode::NotAParticipant);
+    if left.was_member {
+        app.relay.left(&user, &room, left.elsewhere);
+    }
+    Ok(left)
+}
+
+/// Runs to its end even where the client goes away and its request is dropped.
+async fn carry_out<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(|_| Error::internal())
+}
+
+impl From<JoinError> for Error {
+    fn from(error: JoinError) -> Error {
+        let forbidden = |code, detail| Error::new(StatusCode::FORBIDDEN, code, detail);
+        match error {
+            JoinError::NoSuchRoom => no_such_room(),
+            JoinError::RoomClosed => room_closed(),
+            JoinError::RoomFull => Error::conflict("room-full", "The room is full"),
+            JoinError::NotInvited => forbidden(
+                "room-private",
+                "The room is private; ask its owner for an invite",
+            ),
+            JoinError::BadInvite => forbidden(
+                "bad-invite",
+                "The invite is wrong, used up or expired; ask for a new one",
+            ),
+            JoinError::Banned => forbidden("banned", "You have been banned from this room"),
+            JoinError::GuestElsewhere => not_for_this_room(),
+            JoinError::GuestExpired => Refusal::GuestExpired.into(),
+            JoinError::NoSuchUser => Refusal::Deleted.into(),
+            JoinError::UserDisabled => Refusal::Disabled.into(),
+            JoinError::Store(fault) => fault.into(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The JSON routes: who one is, in and out of rooms, servers for ICE.
+//!
+//! Every answer that carries a token or a credential is `no-store`. What is to happen after a write
+//! (a connection closed, a relay told) happens even where the client has gone meanwhile.
+
+mod guest;
+mod ice;
+mod invite;
+mod membership;
+mod people;
+
+use hyper::header;
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json as value};
+
+use super::exchange::{Error, Request};
+use super::router::Route;
+use crate::rate::{Limit, Sources};
+use crate::store::{Room, User, utc};
+use membership::Order;
+
+/// What the routes remember between requests. It does not grow.
+pub struct State {
+    guests: Sources,
+    order: Order,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            guests: Sources::new(
+                Limit::per_second(guest::PER_SECOND, guest::AT_ONCE),
+                guest::CELLS,
+            ),
+            order: Order::default(),
+        }
+    }
+}
+
+pub fn routes() -> Vec<Route> {
+    let (get, post) = (Method::GET, Method::POST);
+    vec![
+        Route::new(post.clone(), "/api/auth/guest", |r| {
+            Box::pin(guest::enter(r))
+        }),
+        Route::new(get.clone(), "/api/auth/me", |r| Box::pin(people::me(r))),
+        Route::new(get.clone(), "/api/ice-servers", |r| {
+            Box::pin(ice::servers(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/join", |r| {
+            Box::pin(membership::join(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/leave", |r| {
+            Box::pin(membership::leave(r))
+        }),
+        Route::new(get, "/api/rooms/{room}/participants", |r| {
+            Box::pin(people::participants(r))
+        }),
+        Route::new(post, "/api/rooms/{room}/invites", |r| {
+            Box::pin(invite::create(r))
+        }),
+    ]
+}
+
+fn room_json(room: &Room) -> Value {
+    value!({
+        "id": room.id,
+        "name": room.name,
+        "private": room.private,
+        "max_participants": room.max_participants,
+        "owner_id": room.owner_id,
+        "created_at": utc::text(room.created_at),
+    })
+}
+
+/// A guest's name is the one they gave; to the store it is no name at all.
+fn user_json(user: &User) -> Value {
+    let name = match user.guest {
+        Some(_) => &user.display_name,
+        None => &user.name,
+    };
+    value!({
+        "id": user.id,
+        "name": name,
+        "display_name": user.display_name,
+        "role": role(user),
+        "guest": user.guest.is_some(),
+    })
+}
+
+fn role(user: &User) -> &'static str {
+    match user {
+        User { guest: Some(_), .. } => "guest",
+        User { admin: true, .. } => "admin",
+        _ => "user",
+    }
+}
+
+fn no_such_room() -> Error {
+    Error::not_found("There is no such room")
+}
+
+fn room_closed() -> Error {
+    Error::new(StatusCode::GONE, "room-closed", "The room is closed")
+}
+
+fn not_for_this_room() -> Error {
+    Error::new(
+        StatusCode::FORBIDDEN,
+        "not-for-this-room",
+        "The token is for other rooms than this one",
+    )
+}
+
+fn not_a_participant() -> Error {
+    Error::new(
+        StatusCode::FORBIDDEN,
+        "not-a-participant",
+        "Join the room first",
+    )
+}
+
+/// 415 where the body does not say that it is JSON. A page of another origin cannot say so without
+/// asking first.
+fn require_json(request: &Request) -> Result<(), Error> {
+    match is_json(request) {
+        true => Ok(()),
+        false => Err(Error::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Send JSON, with `Content-Type: application/json`",
+        )),
+    }
+}
+
+fn is_json(request: &Request) -> bool {
+    let kind = request.header(header::CONTENT_TYPE).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    kind.eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,147 @@
+//! From a token to a user that the store knows, or the reason why not.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+
+use super::App;
+use super::exchange::{Error, Request};
+use crate::clock;
+use crate::store::{CreateError, Room, StoreError, User};
+use crate::token::{Claims, TokenError};
+
+/// Somebody whose token is good and whom the store lets in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub claims: Claims,
+    pub user: User,
+}
+
+/// A caller at the door of a room.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    pub caller: Caller,
+    /// `None` where there is no such room. It may be closed.
+    pub room: Option<Room>,
+    /// Has joined the room and not left it.
+    pub participant: bool,
+}
+
+/// Why somebody is not believed to be anybody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no token")]
+    NoToken,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("the token's user is not known here, and `auth.provision_users` is off")]
+    Unknown,
+    #[error("the token's user was deleted")]
+    Deleted,
+    #[error("the guest's time has run out")]
+    GuestExpired,
+    #[error("the user is disabled")]
+    Disabled,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who the token says one is.
+pub async fn caller(app: &App, token: Option<&str>) -> Result<Caller, Refusal> {
+    // No room has an empty id.
+    Ok(visitor(app, token, "").await?.caller)
+}
+
+/// Who the token says one is, and how things stand with `room`: one read of the store.
+pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visitor, Refusal> {
+    let unix = clock::now().unix;
+    let claims = app.tokens.check(token.ok_or(Refusal::NoToken)?, unix)?;
+    let admission = app.store.admission(room, &claims.sub).await?;
+    let (user, room) = match admission.user {
+        Some(user) => (user, admission.room),
+        None => (provision(app, &claims).await?, admission.room),
+    };
+    if user.deleted {
+        return Err(Refusal::Deleted);
+    }
+    if user.disabled {
+        return Err(Refusal::Disabled);
+    }
+    if !user.is_welcome(unix) {
+        return Err(Refusal::GuestExpired);
+    }
+    Ok(Visitor {
+        caller: Caller { claims, user },
+        room,
+        participant: admission.participant,
+    })
+}
+
+async fn provision(app: &App, claims: &Claims) -> Result<User, Refusal> {
+    if !app.config.auth.provision_users {
+        return Err(Refusal::Unknown);
+    }
+    let made = app.store.provision(&claims.sub, claims.name.as_deref());
+    made.await.map_err(|error| match error {
+        CreateError::Store(fault) => Refusal::Store(fault),
+        CreateError::Deleted(_) => Refusal::Deleted,
+        _ => Refusal::Unknown,
+    })
+}
+
+impl Request {
+    /// [`caller`] by the `Authorization` header.
+    pub async fn caller(&self) -> Result<Caller, Error> {
+        Ok(caller(&self.app, self.bearer()).await?)
+    }
+
+    /// [`visitor`] by the `Authorization` header.
+    pub async fn visitor(&self, room: &str) -> Result<Visitor, Error> {
+        Ok(visitor(&self.app, self.bearer(), room).await?)
+    }
+}
+
+impl From<Refusal> for Error {
+    /// The cause goes to the log; the caller learns what to do about it.
+    fn from(refusal: Refusal) -> Error {
+        if !matches!(refusal, Refusal::Store(_)) {
+            tracing::debug!(reason = %refusal, "not authenticated");
+        }
+        match refusal {
+            Refusal::NoToken => Error::unauthorized("Not authenticated"),
+            Refusal::Token(TokenError::Expired) | Refusal::GuestExpired => {
+                invalid_token("token-expired", "The token has expired")
+            }
+            Refusal::Token(_) | Refusal::Unknown | Refusal::Deleted => {
+                invalid_token("unauthorized", "Could not validate credentials")
+            }
+            Refusal::Disabled => Error::new(
+                StatusCode::FORBIDDEN,
+                "user-disabled",
+                "This user is disabled",
+            ),
+            Refusal::Store(fault) => fault.into(),
+        }
+    }
+}
+
+/// RFC 6750 §3.1.
+fn invalid_token(code: &'static str, detail: &'static str) -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, code, detail).with(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer error=\"invalid_token\""),
+    )
+}
+
+impl From<StoreError> for Error {
+    fn from(fault: StoreError) -> Error {
+        tracing::error!(error = %fault, "the database failed");
+        match fault {
+            StoreError::Locked(_) | StoreError::Full(_) | StoreError::Closed(_) => Error::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The server cannot do that at the moment; try again in a while",
+            ),
+            _ => Error::internal(),
+        }
+    }
+}
