@@ -11,6 +11,7 @@
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`rate`], [`secret`] |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credential;

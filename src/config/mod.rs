@@ -8,6 +8,7 @@ pub mod duration;
 mod environment;
 mod file;
 mod keys;
+mod links;
 mod nets;
 mod origin;
 mod public_url;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
+pub use links::{base_url, invite_link, reachable, turn_host};
 pub use origin::{Entry, Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;

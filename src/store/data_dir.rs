@@ -58,15 +58,15 @@ pub enum DataDirError {
     )]
     NotADirectory(PathBuf),
     #[error(
-        "data directory {path} can't be used: {source}; give this user access to it, or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
+        "data directory {path} can't be used: {why}; give this user access to it, or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
     )]
-    Unusable { path: PathBuf, source: io::Error },
+    Unusable { path: PathBuf, why: io::Error },
     #[error(
         "data directory {path} is in use by another `parlor serve`{owner}: stop that one, or set server.data_dir (PARLOR_SERVER__DATA_DIR) to another"
     )]
     InUse { path: PathBuf, owner: String },
-    #[error("{path} can't be used: {source}")]
-    File { path: PathBuf, source: io::Error },
+    #[error("{path} can't be used: {why}")]
+    File { path: PathBuf, why: io::Error },
     #[error(
         "{path} belongs to user {owner}, who could know it: delete it, and a new one will be made"
     )]
@@ -133,9 +133,9 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|source| match path.metadata() {
+            .map_err(|why| match path.metadata() {
                 Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
-                _ => unusable(path, source),
+                _ => unusable(path, why),
             })?;
         let mut data_dir = DataDir::existing(path)?;
         data_dir._lock = Some(lock(path)?);
@@ -147,9 +147,9 @@ impl DataDir {
     /// # Errors
     /// Where there is no such directory.
     pub fn existing(path: &Path) -> Result<DataDir, DataDirError> {
-        let found = path.metadata().map_err(|source| match source.kind() {
+        let found = path.metadata().map_err(|why| match why.kind() {
             io::ErrorKind::NotFound => DataDirError::Missing(path.to_owned()),
-            _ => unusable(path, source),
+            _ => unusable(path, why),
         })?;
         match found.is_dir() {
             true => Ok(DataDir {
@@ -175,7 +175,7 @@ impl DataDir {
         match self.create(&path) {
             Ok(_) => Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
-            Err(source) => Err(unusable(&self.path, source)),
+            Err(why) => Err(unusable(&self.path, why)),
         }
     }
 
@@ -194,9 +194,9 @@ impl DataDir {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Secret>, DataDirError> {
-        let wrong = |source| DataDirError::File {
+        let wrong = |why| DataDirError::File {
             path: path.to_owned(),
-            source,
+            why,
         };
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -233,10 +233,10 @@ impl DataDir {
         let removed = fs::remove_file(&beside);
         match written.and(removed) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(source) => Err(unusable(&self.path, source)),
+            Err(why) => Err(unusable(&self.path, why)),
             Ok(()) => File::open(&self.path)
                 .and_then(|directory| directory.sync_all())
-                .map_err(|source| unusable(&self.path, source)),
+                .map_err(|why| unusable(&self.path, why)),
         }
     }
 
@@ -274,7 +274,7 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .mode(0o600)
         .open(directory.join(LOCK))
-        .map_err(|source| unusable(directory, source))?;
+        .map_err(|why| unusable(directory, why))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -288,18 +288,18 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
                 },
             });
         }
-        Err(TryLockError::Error(source)) => return Err(unusable(directory, source)),
+        Err(TryLockError::Error(why)) => return Err(unusable(directory, why)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|source| unusable(directory, source))?;
+        .map_err(|why| unusable(directory, why))?;
     Ok(file)
 }
 
-fn unusable(path: &Path, source: io::Error) -> DataDirError {
+fn unusable(path: &Path, why: io::Error) -> DataDirError {
     DataDirError::Unusable {
         path: path.to_owned(),
-        source,
+        why,
     }
 }
 

@@ -1,0 +1,173 @@
+//! `parlor token issue` and `parlor turn credential`
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::clock;
+use crate::config::{Config, reachable, turn_host};
+use crate::store::utc;
+use crate::token::Claims;
+
+use super::args::Grant;
+use super::context::Context;
+use super::failure::Failure;
+use super::output::{Answer, table};
+
+pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
+    let room = match &grant.room {
+        Some(room) => Some(context.open_room(room).await?),
+        None => None,
+    };
+    let user = context.provisioned_user(&grant.user).await?;
+    if let Some(guest) = &user.guest
+        && room.as_ref().is_none_or(|room| room.id != guest.room_id)
+    {
+        return Err(Failure::refused(format!(
+            "`{}` is a guest, who may enter one room alone: name it by --room {}",
+            grant.user, guest.room_id
+        )));
+    }
+    let unix = clock::now().unix;
+    let exp = unix.saturating_add(grant.ttl.as_secs());
+    let claims = Claims {
+        sub: user.id.clone(),
+        exp,
+        iat: Some(unix),
+        name: Some(user.display_name.clone()),
+        rooms: room.as_ref().map(|room| vec![room.id.clone()]),
+        ..Claims::default()
+    };
+    let token = context.tokens()?.issue(&claims);
+    let expires_at = utc::text(exp);
+    let mut json = json!({
+        "token": token,
+        "id": user.id,
+        "name": user.name,
+        "expires_at": expires_at,
+    });
+    if let Some(room) = &room {
+        json["room"] = json!({ "id": room.id, "name": room.name });
+    }
+    let remark = format!(
+        "Token of {} (id {}), until {expires_at}.",
+        user.name, user.id
+    );
+    Ok(Answer::new(json, token).remark(remark))
+}
+
+pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failure> {
+    let room = match &grant.room {
+        Some(room) => Some(context.open_room(room).await?.id),
+        None => None,
+    };
+    let user = context.welcome_user(&grant.user).await?;
+    let expires = clock::now().unix.saturating_add(grant.ttl.as_secs());
+    let minted = context
+        .credentials()?
+        .mint(&user.id, room.as_deref(), expires);
+    let Urls { urls, remark } = urls(&context.config);
+    let expires_at = utc::text(expires);
+    let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
+    let mut rows = vec![
+        row("username", &minted.username),
+        row("credential", &minted.credential),
+        row("expires_at", &expires_at),
+    ];
+    rows.extend(urls.iter().map(|url| row("url", url)));
+    let json = json!({
+        "username": minted.username,
+        "credential": minted.credential,
+        "urls": urls,
+        "expires_at": expires_at,
+    });
+    let answer = Answer::new(json, table(&["NAME", "VALUE"], rows));
+    Ok(match remark {
+        Some(remark) => answer.remark(remark),
+        None => answer,
+    })
+}
+
+struct Urls {
+    urls: Vec<String>,
+    remark: Option<&'static str>,
+}
+
+/// Where the relay is reached. No request says by which name this host is known, so without a
+/// configured one the URLs are good on this host alone.
+fn urls(config: &Config) -> Urls {
+    let known = turn_host(config);
+    let listen = &config.turn.listen;
+    let hosts: BTreeSet<(u16, String)> = listen
+        .iter()
+        .map(|address| match &known {
+            Some(host) => (address.port(), host.clone()),
+            None => (address.port(), host_of(reachable(*address))),
+        })
+        .filter(|(port, _)| *port != 0)
+        .collect();
+    let urls = hosts.iter().flat_map(|(port, host)| {
+        ["udp", "tcp"].map(|transport| format!("turn:{host}:{port}?transport={transport}"))
+    });
+    let remark = if hosts.is_empty() {
+        Some("turn.listen has port 0, so only the running server knows its URLs.")
+    } else if known.is_none() {
+        Some(
+            "The URLs name the addresses that parlor listens on: set turn.public_host or \
+             server.public_url for ones that work elsewhere.",
+        )
+    } else {
+        None
+    };
+    Urls {
+        urls: urls.collect(),
+        remark,
+    }
+}
+
+fn host_of(address: std::net::SocketAddr) -> String {
+    match address {
+        std::net::SocketAddr::V4(v4) => v4.ip().to_string(),
+        std::net::SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_stands_for_all_addresses_of_a_port() {
+        let mut config = Config::default();
+        config.turn.public_host = Some("turn.example.org".to_owned());
+        let found = urls(&config);
+        assert_eq!(
+            found.urls,
+            [
+                "turn:turn.example.org:3478?transport=udp",
+                "turn:turn.example.org:3478?transport=tcp"
+            ]
+        );
+        assert_eq!(found.remark, None);
+    }
+
+    #[test]
+    fn without_a_name_the_addresses_stand_and_port_0_has_no_url() {
+        let mut config = Config::default();
+        let found = urls(&config);
+        assert_eq!(found.urls.len(), 4);
+        assert!(
+            found
+                .urls
+                .contains(&"turn:127.0.0.1:3478?transport=udp".to_owned())
+        );
+        assert!(
+            found
+                .urls
+                .contains(&"turn:[::1]:3478?transport=tcp".to_owned())
+        );
+        assert!(found.remark.is_some());
+        config.turn.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        assert_eq!(urls(&config).urls, [""; 0]);
+    }
+}

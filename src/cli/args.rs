@@ -1,0 +1,191 @@
+//! The command line, as clap reads it. Scripts rely on these names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Flag, duration};
+use crate::token::valid_id;
+
+/// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
+#[derive(Debug, Parser)]
+#[command(
+    name = "parlor",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Configuration file; otherwise ./config.toml (where root or you own it and nobody else may
+    /// write it), else /etc/parlor/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Answer with one JSON value on standard output, for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Where the database and the secrets live (server.data_dir)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    OnDatabase(OnDatabase),
+    /// List the ports to open in a firewall, and why
+    Ports,
+    /// Print the version
+    Version,
+}
+
+/// Commands that need no daemon, and do not mind one.
+#[derive(Debug, Subcommand)]
+pub enum OnDatabase {
+    /// Add and list users
+    #[command(subcommand)]
+    User(User),
+    /// Create and list rooms, and add members
+    #[command(subcommand)]
+    Room(Room),
+    /// Invite people who are not users
+    #[command(subcommand)]
+    Invite(Invite),
+    /// Issue tokens that the API and signaling accept
+    #[command(subcommand)]
+    Token(Token),
+    /// Mint credentials for the relay
+    #[command(subcommand)]
+    Turn(Turn),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add a user
+    Add {
+        name: String,
+        /// What people see; otherwise the name
+        #[arg(long, value_name = "NAME")]
+        display_name: Option<String>,
+        /// May do everything
+        #[arg(long)]
+        admin: bool,
+        /// Read a password from standard input; without one there is no login by password
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List users
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Room {
+    /// Create a room
+    Create {
+        name: String,
+        /// 1 to 128 of A-Z a-z 0-9 . _ ~ -; otherwise a UUID
+        #[arg(long, value_parser = id)]
+        id: Option<String>,
+        /// 1 to 1,000,000; otherwise no limit
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        max_participants: Option<u32>,
+        /// Only members and the invited may enter
+        #[arg(long)]
+        private: bool,
+    },
+    /// List open rooms
+    List,
+    /// Make a user a member, without a connection
+    AddMember {
+        /// Id or name
+        room: String,
+        /// Id or name
+        user: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Invite {
+    /// Make a link that lets people into a room as guests
+    Create {
+        /// Id or name
+        room: String,
+        /// How long it is good for
+        #[arg(long, default_value = "7d", value_parser = ttl)]
+        ttl: Duration,
+        /// How many people it lets in; otherwise as many as come
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Issue a token for a user
+    Issue(Grant),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Turn {
+    /// Mint a credential for a user
+    Credential(Grant),
+}
+
+/// What a token and a credential are made of.
+#[derive(Debug, Args)]
+pub struct Grant {
+    /// Id or name
+    pub user: String,
+    /// How long it is good for
+    #[arg(long, default_value = "1h", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Good for this room alone (id or name)
+    #[arg(long)]
+    pub room: Option<String>,
+}
+
+impl Cli {
+    /// The flags that are settings.
+    pub fn settings(&self) -> Vec<Flag> {
+        let data_dir = self.data_dir.clone().map(|text| Flag {
+            name: "--data-dir",
+            key: "server.data_dir",
+            text,
+        });
+        data_dir.into_iter().collect()
+    }
+}
+
+fn id(text: &str) -> Result<String, String> {
+    match valid_id(text) {
+        true => Ok(text.to_owned()),
+        false => Err("an id has 1 to 128 of A-Z a-z 0-9 . _ ~ -".to_owned()),
+    }
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let span = duration::parse(text)?;
+    if span < Duration::from_secs(1) {
+        return Err("it must be one second or longer, such as 1h or 7d".to_owned());
+    }
+    if span > duration::LONGEST {
+        return Err("it must not be longer than ten years".to_owned());
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line: reads it, loads the configuration, and does what a command says.
+//!
+//! Commands work on the database, beside a running daemon or without one. Standard output carries
+//! the answer alone (with `--json` exactly one JSON value), standard error everything else. Exit
+//! codes: 0, 2 for usage and configuration, 1 for the rest.
+
+mod access;
+mod args;
+mod context;
+mod failure;
+mod output;
+mod ports;
+mod rooms;
+mod users;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+
+use crate::config::{self, Config, Sources};
+
+use args::{Cli, Command, OnDatabase};
+use context::Context;
+use failure::{Failure, USAGE};
+use output::{Answer, note};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let flags = cli.settings();
+    let load = || load(cli.config, flags);
+    let answer = match cli.command {
+        Command::Version => version(),
+        Command::Ports => ports::run(&load()?),
+        Command::OnDatabase(command) => on_database(load()?, command)?,
+    };
+    answer.print(cli.json)
+}
+
+fn load(file: Option<std::path::PathBuf>, flags: Vec<config::Flag>) -> Result<Config, Failure> {
+    match config::load(&Sources::of_process(file, flags)) {
+        Ok(loaded) => {
+            loaded.remarks.iter().for_each(|remark| note(remark));
+            Ok(loaded.config)
+        }
+        Err(refused) => {
+            refused.remarks.iter().for_each(|remark| note(remark));
+            Err(Failure {
+                code: USAGE,
+                problems: refused.problems.iter().map(ToString::to_string).collect(),
+            })
+        }
+    }
+}
+
+fn on_database(config: Config, command: OnDatabase) -> Result<Answer, Failure> {
+    show_warnings();
+    let context = Context::open(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            OnDatabase::User(command) => users::run(&context, command).await,
+            OnDatabase::Room(command) => rooms::run(&context, command).await,
+            OnDatabase::Invite(command) => rooms::invite(&context, command).await,
+            OnDatabase::Token(args::Token::Issue(grant)) => access::token(&context, grant).await,
+            OnDatabase::Turn(args::Turn::Credential(grant)) => {
+                access::credential(&context, grant).await
+            }
+        }
+    })
+}
+
+fn version() -> Answer {
+    let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let json = json!({ "name": name, "version": version });
+    Answer::new(json, format!("{name} {version}"))
+}
+
+/// What lower floors warn of reaches whoever typed the command.
+fn show_warnings() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .with_target(false)
+        .without_time();
+    // Only a test that runs commands in its own process could have set one before.
+    let _ = subscriber.try_init();
+}
+
+/// Help and version are answers; the rest is a fault of usage, which scripts read as JSON.
+fn misread(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os()
+        .take_while(|arg| arg != "--")
+        .any(|arg| arg == "--json");
+    if !error.use_stderr() || !json {
+        // Nobody may be there to read it: that is no reason to fail otherwise.
+        let _ = error.print();
+        return match error.use_stderr() {
+            true => ExitCode::from(USAGE),
+            false => ExitCode::SUCCESS,
+        };
+    }
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let sentence = first.trim().trim_start_matches("error: ");
+    Failure::usage(sentence.split_whitespace().collect::<Vec<_>>().join(" ")).report(true)
+}

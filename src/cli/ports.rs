@@ -1,0 +1,139 @@
+//! `parlor ports`: what to open in a firewall, and why, from the effective configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+
+use super::output::{Answer, table};
+
+struct Opening {
+    protocol: &'static str,
+    ports: String,
+    addresses: Vec<SocketAddr>,
+    why: &'static str,
+}
+
+pub fn run(config: &Config) -> Answer {
+    let openings = openings(config);
+    let rows = openings.iter().map(|opening| {
+        vec![
+            opening.protocol.to_owned(),
+            opening.ports.clone(),
+            opening.from().to_owned(),
+            opening.why.to_owned(),
+        ]
+    });
+    let text = table(&["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
+    let answer = Answer::new(openings.iter().map(Opening::json).collect(), text);
+    match config.turn.external_ip.is_empty() {
+        true => answer,
+        false => answer.remark(
+            "This host is behind NAT (turn.external_ip): forward the same ports to it, unchanged.",
+        ),
+    }
+}
+
+fn openings(config: &Config) -> Vec<Opening> {
+    let turn = &config.turn;
+    let web = "the page, the API, and signaling by WebSocket";
+    let udp = "STUN, and TURN for clients that can send UDP";
+    let tcp = "TURN for clients whose network lets no UDP out";
+    let metrics = "metrics; nothing protects them, so let only Prometheus in";
+    let mut all = by_port("tcp", &config.http.listen, web);
+    all.extend(by_port("udp", &turn.listen, udp));
+    all.extend(by_port("tcp", &turn.listen, tcp));
+    all.push(Opening {
+        protocol: "udp",
+        ports: turn.relay_ports.to_string(),
+        addresses: turn.listen.clone(),
+        why: "relayed media: the other side sends here",
+    });
+    all.extend(by_port("tcp", &config.admin.metrics_listen, metrics));
+    all
+}
+
+/// One opening for all addresses that share a port.
+fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> Vec<Opening> {
+    let mut ports: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
+    for address in listen {
+        ports.entry(address.port()).or_default().push(*address);
+    }
+    ports
+        .into_iter()
+        .map(|(port, addresses)| Opening {
+            protocol,
+            ports: match port {
+                0 => "any (port 0)".to_owned(),
+                port => port.to_string(),
+            },
+            addresses,
+            why,
+        })
+        .collect()
+}
+
+impl Opening {
+    /// Whom it serves, as far as the addresses tell.
+    fn from(&self) -> &'static str {
+        match self.is_local() {
+            true => "nobody: this host alone uses it",
+            false => "everybody",
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.addresses
+            .iter()
+            .all(|address| address.ip().is_loopback())
+    }
+
+    fn json(&self) -> Value {
+        let addresses = self
+            .addresses
+            .iter()
+            .map(|address| address.ip().to_string());
+        json!({
+            "protocol": self.protocol,
+            "ports": self.ports,
+            "addresses": addresses.collect::<Vec<_>>(),
+            "open": !self.is_local(),
+            "why": self.why,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_configuration_needs_four_openings_and_keeps_metrics_to_itself() {
+        let listed = run(&Config::default()).json;
+        let listed: Vec<_> = listed.as_array().unwrap().iter().collect();
+        let brief: Vec<_> = listed
+            .iter()
+            .map(|one| {
+                (
+                    one["protocol"].as_str().unwrap(),
+                    one["ports"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            brief,
+            [
+                ("tcp", "8000"),
+                ("udp", "3478"),
+                ("tcp", "3478"),
+                ("udp", "49152-65535"),
+                ("tcp", "9641")
+            ]
+        );
+        let open = listed.iter().map(|one| one["open"].as_bool().unwrap());
+        assert_eq!(open.collect::<Vec<_>>(), [true, true, true, true, false]);
+        assert_eq!(listed[0]["addresses"], json!(["0.0.0.0", "::"]));
+    }
+}

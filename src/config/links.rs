@@ -1,0 +1,85 @@
+//! How others get here: the base of links, and the host of ICE URLs where nobody asked by one.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Config, PublicUrl};
+
+/// What links begin with: `server.public_url`, else the address that HTTP listens on (`127.0.0.1`
+/// where that is every address). No slash at the end.
+pub fn base_url(config: &Config, http: SocketAddr) -> String {
+    let public = config.server.public_url.as_deref();
+    match public.and_then(|text| PublicUrl::parse(text).ok()) {
+        Some(url) => url.to_string(),
+        None => format!("http://{}", reachable(http)),
+    }
+}
+
+/// The link that lets its reader into a room. The invite stands in the fragment, which browsers
+/// keep to themselves, so that no log sees it.
+pub fn invite_link(config: &Config, http: SocketAddr, room_id: &str, invite: &str) -> String {
+    format!("{}/r/{room_id}#{invite}", base_url(config, http))
+}
+
+/// The host of ICE URLs: `turn.public_host`, else that of `server.public_url`; `None` where only
+/// a request could tell. An IPv6 address stands in brackets.
+pub fn turn_host(config: &Config) -> Option<String> {
+    if let Some(host) = config.turn.public_host.as_deref() {
+        return Some(match host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => host.to_owned(),
+        });
+    }
+    let url = PublicUrl::parse(config.server.public_url.as_deref()?).ok()?;
+    Some(url.host().to_owned())
+}
+
+/// An address that a program on this host can connect to.
+pub fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(public_url: Option<&str>, public_host: Option<&str>) -> Config {
+        let mut config = Config::default();
+        config.server.public_url = public_url.map(str::to_owned);
+        config.turn.public_host = public_host.map(str::to_owned);
+        config
+    }
+
+    #[test]
+    fn a_link_begins_with_the_public_url_or_else_with_this_host() {
+        let any: SocketAddr = "0.0.0.0:8000".parse().unwrap();
+        let public = config(Some("https://talk.example.org/"), None);
+        assert_eq!(
+            invite_link(&public, any, "lobby", "abc"),
+            "https://talk.example.org/r/lobby#abc"
+        );
+        let private = config(None, None);
+        assert_eq!(base_url(&private, any), "http://127.0.0.1:8000");
+        assert_eq!(
+            base_url(&private, "[::]:1".parse().unwrap()),
+            "http://[::1]:1"
+        );
+    }
+
+    #[test]
+    fn the_host_of_ice_urls_is_that_of_turn_before_that_of_the_page() {
+        let url = Some("https://talk.example.org:8443");
+        let host = |url, host| turn_host(&config(url, host));
+        assert_eq!(
+            host(url, Some("turn.example.org")).unwrap(),
+            "turn.example.org"
+        );
+        assert_eq!(host(None, Some("2001:db8::1")).unwrap(), "[2001:db8::1]");
+        assert_eq!(host(url, None).unwrap(), "talk.example.org");
+        assert_eq!(host(None, None), None);
+    }
+}
