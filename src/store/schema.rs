@@ -38,14 +38,15 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
 /// # Errors
 /// Where the file is another program's, or a newer parlor's.
 pub fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
-    let ask = |question: &str| {
-        connection
-            .query_row(question, (), |row| row.get::<_, i64>(0))
-            .map_err(|error| StoreError::new(path, &error))
-    };
-    let application = ask("PRAGMA application_id")?;
-    let found = ask("PRAGMA user_version")?;
-    let new = application == 0 && found == 0 && ask("SELECT count(*) FROM sqlite_schema")? == 0;
+    // One statement, so that another process can't turn the file into a database in between.
+    let question = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+                    FROM pragma_application_id, pragma_user_version";
+    let (application, found, tables): (i64, i64, i64) = connection
+        .query_row(question, (), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .map_err(|error| StoreError::new(path, &error))?;
+    let new = application == 0 && found == 0 && tables == 0;
     if !new && application != APPLICATION_ID {
         return Err(StoreError::NotOurs(path.to_owned()));
     }
