@@ -11,6 +11,7 @@ use crate::store::{Room, Store, User};
 use crate::token::Tokens;
 
 use super::failure::Failure;
+use super::users::refusal;
 
 /// A command's hold on what the daemon, if one runs, uses too.
 pub struct Context {
@@ -65,7 +66,11 @@ impl Context {
     /// The same; `auth.provision_users` makes one who is not known yet.
     pub async fn provisioned_user(&self, id_or_name: &str) -> Result<User, Failure> {
         if self.config.auth.provision_users && self.store.user(id_or_name).await?.is_none() {
-            return Ok(self.store.provision(id_or_name, None).await?);
+            return self
+                .store
+                .provision(id_or_name, None)
+                .await
+                .map_err(refusal);
         }
         self.welcome_user(id_or_name).await
     }

@@ -17,6 +17,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use serde_json::json;
 
 use crate::config::{self, Config, Sources};
@@ -115,8 +116,19 @@ fn misread(error: &clap::Error) -> ExitCode {
             false => ExitCode::SUCCESS,
         };
     }
+    Failure::usage(sentence(error)).report(true)
+}
+
+/// The first paragraph of clap's complaint, on one line.
+fn sentence(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a subcommand is missing: --help lists them".to_owned();
+    }
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
-    let sentence = first.trim().trim_start_matches("error: ");
-    Failure::usage(sentence.split_whitespace().collect::<Vec<_>>().join(" ")).report(true)
+    let words: Vec<_> = first
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    words.join(" ")
 }

@@ -3,6 +3,8 @@
 //! Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod command;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
