@@ -145,8 +145,8 @@ impl Daemon {
     /// The invite link that the first start printed.
     pub fn invite_link(&self) -> String {
         let lines = self.output.lines.lock().unwrap();
-        let words = lines.stdout.iter().flat_map(|l| l.split_whitespace());
-        let link = words.filter(|word| word.contains("/r/")).next_back();
+        let mut words = lines.stdout.iter().flat_map(|l| l.split_whitespace());
+        let link = words.rfind(|word| word.contains("/r/"));
         link.expect("an invite link on stdout").to_owned()
     }
 
