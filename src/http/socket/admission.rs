@@ -6,9 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::http::App;
+use crate::http::auth::{self, Refusal};
 use crate::room::CloseCode;
-use crate::store::Admission;
-use crate::token::{Claims, valid_id};
+use crate::store::Room;
+use crate::token::valid_id;
 
 /// Somebody who may come in.
 pub struct Admitted {
@@ -19,35 +20,36 @@ pub struct Admitted {
 
 /// Judges a newcomer. A bad token outranks everything else, then an id that cannot be one.
 pub async fn admit(app: &App, token: Option<&str>, room: &str) -> Result<Admitted, CloseCode> {
-    let unix = clock::now().unix;
-    let claims = app
-        .tokens
-        .check(token.unwrap_or(""), unix)
-        .map_err(|error| {
-            tracing::debug!(%error, "a token was refused");
-            CloseCode::AuthenticationFailed
-        })?;
-    let admission = known(app, &claims, room).await?;
-    let guest = admission.user.as_ref().is_some_and(|u| u.guest.is_some());
-    judge(&admission, unix).map_err(|code| match code {
-        CloseCode::Removed | CloseCode::AuthenticationFailed => code,
-        _ if !valid_id(room) => CloseCode::ConnectionError,
-        _ => code,
-    })?;
+    let visitor = auth::visitor(app, token, room).await.map_err(refused)?;
+    let (claims, user) = (visitor.caller.claims, visitor.caller.user);
+    if !valid_id(room) {
+        return Err(CloseCode::ConnectionError);
+    }
     if !claims.allows_room(room) {
         return Err(CloseCode::NotAParticipant);
     }
-    let ends = guest || app.config.auth.enforce_expiry;
+    entry(visitor.room.as_ref(), visitor.participant)?;
+    let expires = match user.guest {
+        Some(guest) => Some(guest.until.min(claims.exp)),
+        None => app.config.auth.enforce_expiry.then_some(claims.exp),
+    };
     Ok(Admitted {
-        user: claims.sub,
-        expires: ends.then_some(claims.exp),
+        user: user.id,
+        expires,
     })
 }
 
 /// Whether somebody who was let in still may be there.
 pub async fn still_welcome(app: &App, user: &str, room: &str) -> Result<(), CloseCode> {
-    let admission = app.store.admission(room, user).await.map_err(fault)?;
-    judge(&admission, clock::now().unix)
+    let admission = app.store.admission(room, user).await;
+    let admission = admission.map_err(|fault| refused(fault.into()))?;
+    match admission.user {
+        Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
+        Some(user) if user.is_welcome(clock::now().unix) => {
+            entry(admission.room.as_ref(), admission.participant)
+        }
+        _ => Err(CloseCode::AuthenticationFailed),
+    }
 }
 
 /// Closes who is no longer welcome whenever another process has written to the store.
@@ -56,43 +58,36 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
     while let Some(Ok(())) = shutdown.run_until_cancelled(changes.changed()).await {
         for (room, users) in app.hub.everybody() {
             for user in users {
-                if let Err(code) = still_welcome(&app, &user, &room).await {
-                    app.hub.close(&room, &user, code);
+                match still_welcome(&app, &user, &room).await {
+                    // A fault of ours is no reason to send anybody away.
+                    Ok(()) | Err(CloseCode::ConnectionError) => {}
+                    Err(code) => {
+                        app.hub.close(&room, &user, code);
+                    }
                 }
             }
         }
     }
 }
 
-/// What the store says, with a user made of a stranger's token where that is configured.
-async fn known(app: &App, claims: &Claims, room: &str) -> Result<Admission, CloseCode> {
-    let admission = app.store.admission(room, &claims.sub).await;
-    let mut admission = admission.map_err(fault)?;
-    if admission.user.is_none() && app.config.auth.provision_users {
-        let made = app.store.provision(&claims.sub, claims.name.as_deref());
-        admission.user = Some(made.await.map_err(fault)?);
-    }
-    Ok(admission)
-}
-
-fn judge(admission: &Admission, unix: u64) -> Result<(), CloseCode> {
-    let Some(user) = admission.user.as_ref().filter(|user| !user.deleted) else {
-        return Err(CloseCode::AuthenticationFailed);
-    };
-    if user.disabled {
-        return Err(CloseCode::Removed);
-    }
-    if !user.is_welcome(unix) {
-        return Err(CloseCode::AuthenticationFailed);
-    }
-    match &admission.room {
+fn entry(room: Option<&Room>, participant: bool) -> Result<(), CloseCode> {
+    match room {
         Some(room) if room.closed_at.is_some() => Err(CloseCode::RoomClosed),
-        Some(_) if admission.participant => Ok(()),
+        Some(_) if participant => Ok(()),
         _ => Err(CloseCode::NotAParticipant),
     }
 }
 
-fn fault(error: impl std::error::Error) -> CloseCode {
-    tracing::error!(%error, "the store does not answer");
-    CloseCode::ConnectionError
+fn refused(refusal: Refusal) -> CloseCode {
+    match refusal {
+        Refusal::Store(error) => {
+            tracing::error!(%error, "the store does not answer");
+            CloseCode::ConnectionError
+        }
+        Refusal::Disabled => CloseCode::Removed,
+        reason => {
+            tracing::debug!(%reason, "a WebSocket is not authenticated");
+            CloseCode::AuthenticationFailed
+        }
+    }
 }
