@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use crate::credential::Refusals;
+use crate::turn::Scope;
+
+use super::mailbox::{Mailbox, Order};
 
 /// Tells every shard who came, left or was removed. Cheap to clone; the default one relays nothing.
 #[derive(Clone, Default)]
 pub struct Handle {
     refusals: Arc<Refusals>,
+    shards: Arc<[Mailbox]>,
 }
 
 impl Handle {
-    pub fn new(refusals: Arc<Refusals>) -> Handle {
-        Handle { refusals }
+    pub(super) fn new(refusals: Arc<Refusals>, shards: Arc<[Mailbox]>) -> Handle {
+        Handle { refusals, shards }
     }
 
     /// `user` is a member of `room` (again): credentials bound to it may allocate.
@@ -22,12 +26,28 @@ impl Handle {
 
     /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
     /// member of no room any more (`elsewhere` is false).
-    pub fn left(&self, user: &str, room: &str, _elsewhere: bool) {
+    pub fn left(&self, user: &str, room: &str, elsewhere: bool) {
         self.refusals.refuse_membership(user, room);
+        let scope = if elsewhere {
+            Scope::Room
+        } else {
+            Scope::RoomAndUnbound
+        };
+        self.revoke(user, scope(room.into()));
     }
 
     /// `user` was disabled or deleted: all their allocations end.
     pub fn removed(&self, user: &str) {
         self.refusals.refuse_user(user);
+        self.revoke(user, Scope::All);
+    }
+
+    fn revoke(&self, user: &str, scope: Scope) {
+        for shard in self.shards.iter() {
+            shard.order(Order::Revoke {
+                user: user.to_owned(),
+                scope: scope.clone(),
+            });
+        }
     }
 }

@@ -1,5 +1,235 @@
 //! The relay's edge: sockets around [`crate::turn`].
+//!
+//! UDP belongs to shards, each a thread of its own; TURN over TCP belongs to tasks that exchange
+//! whole frames with a shard. Nothing in here decides who may do what.
 
+mod counters;
+mod external;
+mod framer;
 mod handle;
+pub mod host;
+mod mailbox;
+mod mmsg;
+mod shard;
+pub mod sockets;
+mod stream;
 
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::credential::{Credentials, Refusals};
+use crate::rate::{Limit, Sources};
+use crate::turn::{External, Nonces, Policy, Quotas, Server, Settings};
+
+pub use counters::RelayCollector;
+pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::Handle;
+
+use counters::Counters;
+use mailbox::Order;
+use shard::Shard;
+use stream::Acceptor;
+
+/// Cells for the rate of strangers: 64 KiB of them.
+const STRANGER_CELLS: usize = 8192;
+
+/// A burst is as much as the rate gives in this many seconds.
+const STRANGER_BURST: u64 = 2;
+
+/// What may pass at once on top of the rate: a key frame, or a second of voice.
+const BANDWIDTH_BURST: u64 = 64 * 1024;
+
+/// What a relay is started with.
+pub struct Options<'a> {
+    pub turn: &'a config::Turn,
+    pub external: Vec<External>,
+    pub credentials: Credentials,
+    pub nonces: Nonces,
+    pub refusals: Arc<Refusals>,
+    /// Where else this process listens: never to be reached through the relay.
+    pub other_listeners: Vec<SocketAddr>,
+    /// Allocations at once.
+    pub max_allocations: usize,
+    pub seed: [u8; 32],
+}
+
+/// Why a relay could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("cannot listen on {address} (turn.listen): {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("this host's own addresses can't be listed, and the relay must know them: {0}")]
+    OwnAddresses(io::Error),
+    #[error("the relay could not start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// The listening sockets, bound before anything else is started.
+pub struct Bound {
+    pub udp: Vec<UdpSocket>,
+    pub tcp: Vec<TcpListener>,
+}
+
+/// A running relay.
+pub struct Relay {
+    pub handle: Handle,
+    pub collector: RelayCollector,
+    /// Resolves when a shard has ended, with why where it was not told to.
+    pub ended: oneshot::Receiver<io::Result<()>>,
+    shards: Arc<[mailbox::Mailbox]>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// Binds `turn.listen`, UDP and TCP.
+pub fn bind(listen: &[SocketAddr]) -> Result<Bound, RelayError> {
+    let mut bound = Bound {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+    };
+    for &address in listen {
+        match sockets::turn_pair(address) {
+            Ok((udp, tcp)) => {
+                bound.udp.push(udp);
+                bound.tcp.push(tcp);
+            }
+            Err(error) if sockets::family_missing(address, &error) => {
+                tracing::warn!(%address, "this host has no IPv6: not listening there");
+            }
+            Err(source) => return Err(RelayError::Listen { address, source }),
+        }
+    }
+    Ok(bound)
+}
+
+impl Relay {
+    /// Starts the shard and the tasks that accept streams. To be called inside a tokio runtime.
+    pub fn start(
+        bound: Bound,
+        options: Options<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Relay, RelayError> {
+        let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
+        let local = |socket: &UdpSocket| socket.local_addr();
+        let listeners = bound
+            .udp
+            .iter()
+            .map(local)
+            .collect::<io::Result<Vec<_>>>()?;
+        warn_of_private_addresses(&options.external, &listeners, &own);
+        let refusals = options.refusals.clone();
+        let max_streams = options.turn.max_streams_per_address;
+        let seed = options.seed;
+        let server = Server::new(settings(options, own, &listeners), seed);
+
+        let counters = Arc::new(Counters::default());
+        let (shard, mailbox) = Shard::new(server, bound.udp, counters.clone())?;
+        let (ended_sender, ended) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("relay-0".into())
+            .spawn(move || {
+                // The receiver is gone when the house is being torn down: nobody left to tell.
+                let _ = ended_sender.send(shard.run());
+            })?;
+        let acceptor = Acceptor::new(mailbox.clone(), max_streams);
+        for listener in bound.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(acceptor.clone().accept(listener, stop.clone()));
+        }
+        let shards: Arc<[_]> = Arc::new([mailbox]);
+        Ok(Relay {
+            handle: Handle::new(refusals, shards.clone()),
+            collector: RelayCollector(counters),
+            ended,
+            shards,
+            thread,
+        })
+    }
+
+    /// Ends the shards and waits for them.
+    pub fn stop(self) {
+        for shard in self.shards.iter() {
+            shard.order(Order::Stop);
+        }
+        if self.thread.join().is_err() {
+            tracing::error!("the relay had panicked");
+        }
+    }
+}
+
+fn settings(
+    options: Options<'_>,
+    own: Vec<std::net::IpAddr>,
+    listeners: &[SocketAddr],
+) -> Settings {
+    let turn = options.turn;
+    let bandwidth = |bits: u64| match bits {
+        0 => Limit::UNLIMITED,
+        bits => Limit::per_second((bits / 8).max(1), BANDWIDTH_BURST.max(bits / 8 / 4)),
+    };
+    let rate = u64::from(turn.unauthenticated_rate);
+    let other_family = host::likely_addresses(listeners, &own);
+    let public = options.external.iter().map(|external| external.public);
+    let mut closed = options.other_listeners;
+    closed.extend_from_slice(listeners);
+    Settings {
+        realm: turn.realm.clone(),
+        credentials: options.credentials,
+        nonces: options.nonces,
+        policy: Policy {
+            allowed: turn.allowed_peers.clone(),
+            denied: turn.denied_peers.clone(),
+            own: public.chain(own.iter().copied()).collect(),
+            listeners: closed,
+        },
+        ports: turn.relay_ports,
+        other_family,
+        external: options.external,
+        max_permissions: turn.max_permissions,
+        max_channels: turn.max_channels,
+        bandwidth: bandwidth(turn.bandwidth_per_allocation),
+        refusals: options.refusals,
+        quotas: Arc::new(Quotas::new(
+            options.max_allocations,
+            turn.max_allocations_per_user,
+            bandwidth(turn.bandwidth_per_user),
+        )),
+        strangers: Arc::new(Sources::new(
+            Limit::per_second(rate, rate * STRANGER_BURST),
+            STRANGER_CELLS,
+        )),
+        relayed: Arc::default(),
+    }
+}
+
+/// A relayed address that nobody outside can reach is the usual reason why a call stays silent.
+fn warn_of_private_addresses(
+    external: &[External],
+    listeners: &[SocketAddr],
+    own: &[std::net::IpAddr],
+) {
+    let loopback_only = listeners.iter().all(|listener| listener.ip().is_loopback());
+    let asked = listeners.iter().flat_map(|listener| {
+        let any = listener.ip().is_unspecified();
+        let same = own
+            .iter()
+            .filter(move |ip| any && ip.is_ipv4() == listener.is_ipv4());
+        same.copied().chain((!any).then_some(listener.ip()))
+    });
+    let advertised = asked.map(|ip| External::advertise(external, SocketAddr::new(ip, 0)).ip());
+    let advertised: Vec<_> = advertised.collect();
+    if !loopback_only && !advertised.iter().any(|ip| host::is_public(*ip)) {
+        tracing::warn!(
+            "every address that the relay can advertise is private: clients outside this network \
+             will not be heard. Behind 1:1 NAT, set turn.external_ip to the public address"
+        );
+    }
+}

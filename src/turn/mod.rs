@@ -166,6 +166,49 @@ pub enum Dropped {
     UserBandwidth,
 }
 
+impl Refusal {
+    /// In the order of their numbers.
+    pub const ALL: [Refusal; 19] = [
+        Refusal::Challenge,
+        Refusal::BadRequest,
+        Refusal::UnknownAttribute,
+        Refusal::StaleNonce,
+        Refusal::UnknownRealm,
+        Refusal::UnknownUser,
+        Refusal::BadCredential,
+        Refusal::Expired,
+        Refusal::Revoked,
+        Refusal::WrongCredentials,
+        Refusal::AllocationMismatch,
+        Refusal::AddressFamily,
+        Refusal::UnsupportedTransport,
+        Refusal::PeerFamily,
+        Refusal::PeerDenied,
+        Refusal::UserQuota,
+        Refusal::PeerQuota,
+        Refusal::TotalQuota,
+        Refusal::NoPort,
+    ];
+}
+
+impl Dropped {
+    /// In the order of their numbers.
+    pub const ALL: [Dropped; 12] = [
+        Dropped::NotStun,
+        Dropped::Malformed,
+        Dropped::NotForServer,
+        Dropped::StrangerRate,
+        Dropped::Pending,
+        Dropped::NoAllocation,
+        Dropped::NoChannel,
+        Dropped::NoPermission,
+        Dropped::PeerDenied,
+        Dropped::NoRelay,
+        Dropped::AllocationBandwidth,
+        Dropped::UserBandwidth,
+    ];
+}
+
 /// An order to the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {

@@ -1,0 +1,158 @@
+//! What a shard has done: written by its thread alone, read at each scrape.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::turn::{Dropped, Refusal};
+
+/// The way that a relayed packet took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// From one of our clients to another, without a relay socket.
+    Hairpin,
+    ToPeer,
+    FromPeer,
+}
+
+const PATHS: [(Path, &str); 3] = [
+    (Path::Hairpin, "hairpin"),
+    (Path::ToPeer, "to_peer"),
+    (Path::FromPeer, "from_peer"),
+];
+
+#[derive(Debug, Default)]
+pub struct Counters {
+    packets: [AtomicU64; PATHS.len()],
+    bytes: [AtomicU64; PATHS.len()],
+    granted: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    dropped: [AtomicU64; Dropped::ALL.len()],
+    /// Datagrams that the kernel did not take: full buffers, unreachable peers.
+    unsent: AtomicU64,
+    /// Packets that a stream's reader was too slow for.
+    stream_overflow: AtomicU64,
+    allocations: AtomicU64,
+    streams: AtomicU64,
+}
+
+/// One writer: no need for a locked instruction.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
+impl Counters {
+    pub fn relayed(&self, path: Path, bytes: usize) {
+        add(&self.packets[path as usize], 1);
+        add(&self.bytes[path as usize], bytes as u64);
+    }
+
+    pub fn granted(&self) {
+        add(&self.granted, 1);
+    }
+
+    pub fn refused(&self, refusal: Refusal) {
+        add(&self.refused[refusal as usize], 1);
+    }
+
+    pub fn dropped(&self, dropped: Dropped) {
+        add(&self.dropped[dropped as usize], 1);
+    }
+
+    pub fn unsent(&self, count: usize) {
+        add(&self.unsent, count as u64);
+    }
+
+    pub fn stream_overflow(&self) {
+        add(&self.stream_overflow, 1);
+    }
+
+    pub fn living(&self, allocations: usize, streams: usize) {
+        self.allocations
+            .store(allocations as u64, Ordering::Relaxed);
+        self.streams.store(streams as u64, Ordering::Relaxed);
+    }
+}
+
+/// Writes a relay's figures at each scrape.
+#[derive(Debug)]
+pub struct RelayCollector(pub Arc<Counters>);
+
+impl Collector for RelayCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counters = &self.0;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut family = |name: &str, help: &str, label: &str, rows: Vec<(String, u64)>| {
+            let kind = prometheus_client::metrics::MetricType::Counter;
+            let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+            for (value, count) in rows {
+                let metric = ConstCounter::new(count);
+                metric.encode(descriptor.encode_family(&[(label, value.as_str())])?)?;
+            }
+            Ok(())
+        };
+        let by_path = |figures: &[AtomicU64]| {
+            let rows = PATHS.iter().zip(figures);
+            rows.map(|((_, name), count)| (name.to_string(), read(count)))
+                .collect()
+        };
+        let packets = by_path(&counters.packets);
+        family("turn_relayed_packets", "Packets relayed", "path", packets)?;
+        let bytes = by_path(&counters.bytes);
+        family(
+            "turn_relayed_bytes",
+            "Bytes of application data relayed",
+            "path",
+            bytes,
+        )?;
+        let refused = Refusal::ALL.iter().zip(&counters.refused);
+        let refused = refused
+            .map(|(refusal, n)| (refusal.to_string(), read(n)))
+            .collect();
+        family("turn_refused", "Requests refused", "reason", refused)?;
+        let dropped = Dropped::ALL.iter().zip(&counters.dropped);
+        let dropped = dropped
+            .map(|(reason, n)| (reason.to_string(), read(n)))
+            .collect();
+        family(
+            "turn_dropped",
+            "Datagrams that led to nothing",
+            "reason",
+            dropped,
+        )?;
+
+        for (name, help, count) in [
+            ("turn_granted", "Requests granted", &counters.granted),
+            (
+                "turn_unsent",
+                "Datagrams that the kernel did not take",
+                &counters.unsent,
+            ),
+            (
+                "turn_stream_overflow",
+                "Packets that a stream was too slow for",
+                &counters.stream_overflow,
+            ),
+        ] {
+            let metric = ConstCounter::new(read(count));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        for (name, help, count) in [
+            (
+                "turn_allocations",
+                "Living allocations",
+                &counters.allocations,
+            ),
+            ("turn_streams", "Open TURN streams", &counters.streams),
+        ] {
+            let metric = ConstGauge::new(read(count) as i64);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

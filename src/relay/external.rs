@@ -1,0 +1,171 @@
+//! `turn.external_ip`: what this host is called outside.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use ::stun::agent::TransactionId;
+use ::stun::message::{BINDING_REQUEST, Message as Request};
+
+use crate::stun::{Attribute, Class, Message, decode_xor_address};
+use crate::turn::External;
+
+/// The port of a STUN server whose URL names none (RFC 7064 section 3.2).
+const STUN_PORT: u16 = 3478;
+
+const TRIES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why `auto` gave no address.
+#[derive(Debug, thiserror::Error)]
+pub enum Undiscovered {
+    #[error("`auto` needs a STUN server to ask: set ice.stun_urls (or STUN_SERVER_URL)")]
+    NobodyToAsk,
+    #[error("`{0}` is not a STUN URL such as stun:stun.example.org:3478")]
+    NotAUrl(String),
+    #[error("{url} could not be asked: {source}")]
+    Io { url: String, source: io::Error },
+    #[error("{0} did not answer; name the address itself instead of `auto`")]
+    Silent(String),
+}
+
+/// Reads the setting; `auto` is asked of the first of `stun_urls`.
+pub fn resolve(setting: &[String], stun_urls: &[String]) -> Result<Vec<External>, ExternalError> {
+    let read = |text: &String| match text.as_str() {
+        "auto" => discover(stun_urls).map_err(ExternalError::Auto),
+        text => text.parse().map_err(ExternalError::Unreadable),
+    };
+    setting.iter().map(read).collect()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExternalError {
+    #[error("{0}")]
+    Unreadable(String),
+    #[error(transparent)]
+    Auto(Undiscovered),
+}
+
+fn discover(stun_urls: &[String]) -> Result<External, Undiscovered> {
+    let url = stun_urls.first().ok_or(Undiscovered::NobodyToAsk)?;
+    let server = host_and_port(url).ok_or_else(|| Undiscovered::NotAUrl(url.clone()))?;
+    let fault = |source| Undiscovered::Io {
+        url: url.clone(),
+        source,
+    };
+    let mut addresses = server.to_socket_addrs().map_err(fault)?;
+    // An IPv4 address is what 1:1 NAT is about.
+    let first = addresses.next();
+    let server = first
+        .filter(SocketAddr::is_ipv4)
+        .or_else(|| addresses.find(SocketAddr::is_ipv4));
+    let server = server
+        .or(first)
+        .ok_or_else(|| Undiscovered::Silent(url.clone()))?;
+    let public = ask(server).map_err(fault)?;
+    let public = public.ok_or_else(|| Undiscovered::Silent(url.clone()))?;
+    Ok(External {
+        public,
+        private: None,
+    })
+}
+
+/// `stun:host`, `stun:host:port`, `stun:[v6]:port`.
+fn host_and_port(url: &str) -> Option<(String, u16)> {
+    let rest = url.strip_prefix("stun:")?;
+    let rest = rest.split('?').next()?;
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (rest, STUN_PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// The address that `server` sees us at.
+fn ask(server: SocketAddr) -> io::Result<Option<IpAddr>> {
+    let any = match server {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from([0u16; 8]),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut request = Request::new();
+    request
+        .build(&[Box::new(TransactionId::new()), Box::new(BINDING_REQUEST)])
+        .map_err(io::Error::other)?;
+    for _ in 0..TRIES {
+        socket.send(&request.raw)?;
+        let mut answer = [0; 1500];
+        match socket.recv(&mut answer) {
+            Ok(len) => {
+                if let Some(ip) = mapped_address(&answer[..len], &request.transaction_id.0) {
+                    return Ok(Some(ip));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn mapped_address(answer: &[u8], transaction: &[u8; 12]) -> Option<IpAddr> {
+    let message = Message::parse(answer).ok()?;
+    if message.class() != Class::Success || message.transaction() != *transaction {
+        return None;
+    }
+    let value = message.get(Attribute::XOR_MAPPED_ADDRESS)?;
+    Some(decode_xor_address(value, transaction)?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::{Method, Writer};
+    use std::thread;
+
+    #[test]
+    fn auto_is_what_the_stun_server_says() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let url = format!("stun:{}", server.local_addr().unwrap());
+        let answering = thread::spawn(move || {
+            let mut request = [0; 100];
+            let (_, client) = server.recv_from(&mut request).unwrap();
+            let mut answer = Vec::new();
+            Writer::new(
+                &mut answer,
+                Method::BINDING,
+                Class::Success,
+                request[8..20].try_into().unwrap(),
+            )
+            .xor_address(
+                Attribute::XOR_MAPPED_ADDRESS,
+                "192.0.2.77:5".parse().unwrap(),
+            )
+            .fingerprint();
+            server.send_to(&answer, client).unwrap();
+        });
+        let external = resolve(&["auto".into()], &[url]).unwrap();
+        assert_eq!(external[0].public.to_string(), "192.0.2.77");
+        answering.join().unwrap();
+    }
+
+    #[test]
+    fn auto_without_a_server_says_what_to_set() {
+        let error = resolve(&["auto".into()], &[]).unwrap_err();
+        assert!(error.to_string().contains("STUN_SERVER_URL"));
+    }
+
+    #[test]
+    fn stun_urls_may_leave_the_port_out() {
+        assert_eq!(
+            host_and_port("stun:a.example"),
+            Some(("a.example".into(), 3478))
+        );
+        assert_eq!(host_and_port("stun:[::1]:99"), Some(("::1".into(), 99)));
+        assert_eq!(host_and_port("stun:[::1]"), Some(("::1".into(), 3478)));
+        assert_eq!(host_and_port("http://x"), None);
+    }
+}

@@ -1,0 +1,483 @@
+//! A shard: one thread with its own poller, its own [`Server`], and batches in and out.
+//!
+//! A turn of its loop waits for something to do, reads the clock once, takes one batch from each
+//! ready socket, and sends everything that came of it before it waits again. A socket that stays
+//! ready takes its turn with the others, so no one starves the rest.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::clock::{self, Now};
+use crate::turn::{
+    AllocationId, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
+};
+
+use super::counters::{Counters, Path};
+use super::framer::next_frame;
+use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
+use super::mmsg::{BATCH, Outgoing, Sender, Slots};
+use super::sockets;
+use super::stream::Outbound;
+
+/// Pieces of mail taken in one turn.
+const MAIL_A_TURN: usize = 64;
+
+/// Tokens: listeners count from 0, relay sockets from here; the waker has the last.
+const FIRST_RELAY: usize = 1 << 16;
+const WAKER: Token = Token(usize::MAX);
+
+pub struct Shard {
+    poll: Poll,
+    server: Server,
+    inbox: Inbox,
+    counters: Arc<Counters>,
+    listeners: Vec<Listener>,
+    relays: Slab<RelaySocket>,
+    streams: HashMap<u32, Stream>,
+    /// Sockets that may have more to read.
+    ready: VecDeque<Source>,
+    slots: Slots,
+    used: usize,
+    /// Answers of this turn, one after the other.
+    answers: Vec<u8>,
+    to_clients: Vec<Vec<Pending>>,
+    to_peers: Vec<(usize, Pending)>,
+    sender: Sender,
+    stopping: bool,
+}
+
+/// A socket that clients send to.
+struct Listener {
+    socket: UdpSocket,
+    address: SocketAddr,
+    queued: bool,
+}
+
+struct RelaySocket {
+    socket: UdpSocket,
+    allocation: AllocationId,
+    queued: bool,
+}
+
+struct Stream {
+    route: Route,
+    outbound: Arc<Outbound>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Listener(usize),
+    Relay(usize),
+}
+
+/// A datagram that leaves at the end of the turn.
+struct Pending {
+    place: Place,
+    range: Range<usize>,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Slot(usize),
+    Answers,
+}
+
+impl Shard {
+    /// A shard that serves `sockets`, and how to reach it.
+    pub fn new(
+        server: Server,
+        sockets: Vec<UdpSocket>,
+        counters: Arc<Counters>,
+    ) -> io::Result<(Shard, Mailbox)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (mailbox, inbox) = mailbox(waker);
+        let mut listeners = Vec::new();
+        for (index, socket) in sockets.into_iter().enumerate() {
+            register(&poll, &socket, Token(index))?;
+            listeners.push(Listener {
+                address: socket.local_addr()?,
+                socket,
+                queued: false,
+            });
+        }
+        let shard = Shard {
+            poll,
+            server,
+            inbox,
+            counters,
+            to_clients: listeners.iter().map(|_| Vec::new()).collect(),
+            listeners,
+            relays: Slab::new(),
+            streams: HashMap::new(),
+            ready: VecDeque::new(),
+            slots: Slots::new(),
+            used: 0,
+            answers: Vec::new(),
+            to_peers: Vec::new(),
+            sender: Sender::new(),
+            stopping: false,
+        };
+        Ok((shard, mailbox))
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut now = clock::now();
+        while !self.stopping {
+            let patience = if self.ready.is_empty() {
+                let deadline = self.server.next_deadline();
+                deadline.map(|at| at.since(now.mono))
+            } else {
+                Some(std::time::Duration::ZERO)
+            };
+            match self.poll.poll(&mut events, patience) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            now = clock::now();
+            self.turn(now, &events);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, now: Now, events: &Events) {
+        for event in events {
+            self.note_ready(event.token());
+        }
+        self.read_mail(now);
+        for _ in 0..self.ready.len() {
+            if let Some(source) = self.ready.pop_front() {
+                self.serve(now, source);
+            }
+        }
+        self.server.expire(now);
+        self.carry_out(now);
+        self.flush();
+        let allocations = self.server.allocations();
+        self.counters.living(allocations, self.streams.len());
+    }
+
+    fn note_ready(&mut self, token: Token) {
+        let (source, queued) = match token {
+            WAKER => return,
+            Token(index) if index < FIRST_RELAY => match self.listeners.get_mut(index) {
+                Some(listener) => (Source::Listener(index), &mut listener.queued),
+                None => return,
+            },
+            Token(index) => match self.relays.get_mut(index - FIRST_RELAY) {
+                Some(relay) => (Source::Relay(index - FIRST_RELAY), &mut relay.queued),
+                None => return,
+            },
+        };
+        if !mem::replace(queued, true) {
+            self.ready.push_back(source);
+        }
+    }
+
+    /// Takes one batch from a socket. Only a batch that filled all slots can have left more behind:
+    /// the poller is edge-triggered and speaks up for whatever arrives later.
+    fn serve(&mut self, now: Now, source: Source) {
+        if self.used == BATCH {
+            self.flush();
+        }
+        let first = self.used;
+        let socket = match source {
+            Source::Listener(index) => Some(&self.listeners[index].socket),
+            Source::Relay(index) => self.relays.get(index).map(|relay| &relay.socket),
+        };
+        let Some(socket) = socket else {
+            return;
+        };
+        let received = match self.slots.receive(socket.as_fd(), first) {
+            Ok(received) => received,
+            // An error of an earlier send, reported here: there may be datagrams behind it.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.ready.push_back(source);
+                return;
+            }
+            Err(_) => 0,
+        };
+        self.used = first + received;
+        for slot in first..self.used {
+            match source {
+                Source::Listener(index) => self.on_client(now, index, slot),
+                Source::Relay(index) => self.on_peer(now, index, slot),
+            }
+        }
+        let more = self.used == BATCH;
+        self.carry_out(now);
+        let queued = match source {
+            Source::Listener(index) => Some(&mut self.listeners[index].queued),
+            Source::Relay(index) => self.relays.get_mut(index).map(|relay| &mut relay.queued),
+        };
+        if let Some(queued) = queued {
+            *queued = more;
+            if more {
+                self.ready.push_back(source);
+            }
+        }
+    }
+
+    fn on_client(&mut self, now: Now, index: usize, slot: usize) {
+        let Some(origin) = self.slots.origin(slot) else {
+            return;
+        };
+        let listener = &self.listeners[index];
+        let asked = origin.to.unwrap_or(listener.address.ip());
+        let route = Route {
+            transport: Transport::Udp,
+            client: origin.from,
+            server: SocketAddr::new(asked, listener.address.port()),
+            via: index as u32,
+        };
+        self.client_message(now, &route, slot, origin.len);
+    }
+
+    fn client_message(&mut self, now: Now, route: &Route, slot: usize, len: usize) {
+        let range = HEADROOM..HEADROOM + len;
+        let buffer = self.slots.slot(slot);
+        match self.server.client(now, route, buffer, range) {
+            Verdict::ToClient { route, range } => {
+                self.counters.relayed(Path::Hairpin, range.len());
+                self.send_to_client(&route, Place::Slot(slot), range);
+            }
+            Verdict::ToPeer {
+                socket,
+                peer,
+                range,
+            } => {
+                self.counters.relayed(Path::ToPeer, range.len());
+                let pending = Pending {
+                    place: Place::Slot(slot),
+                    range,
+                    to: peer,
+                    from: None,
+                };
+                self.to_peers.push((socket as usize, pending));
+            }
+            Verdict::Answer(outcome) => {
+                self.note(route, outcome);
+                let range = self.keep_answer();
+                self.send_to_client(route, Place::Answers, range);
+            }
+            Verdict::Queued => {}
+            Verdict::Dropped(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    fn on_peer(&mut self, now: Now, index: usize, slot: usize) {
+        let (Some(origin), Some(relay)) = (self.slots.origin(slot), self.relays.get(index)) else {
+            return;
+        };
+        let range = HEADROOM..HEADROOM + origin.len;
+        let buffer = self.slots.slot(slot);
+        let id = relay.allocation;
+        match self.server.peer(now, id, origin.from, buffer, range) {
+            Verdict::ToClient { route, range } => {
+                self.counters.relayed(Path::FromPeer, range.len());
+                self.send_to_client(&route, Place::Slot(slot), range);
+            }
+            Verdict::Dropped(reason) => self.counters.dropped(reason),
+            _ => {}
+        }
+    }
+
+    /// Puts the server's answer behind those that already wait.
+    fn keep_answer(&mut self) -> Range<usize> {
+        let start = self.answers.len();
+        self.answers.extend_from_slice(self.server.answer());
+        start..self.answers.len()
+    }
+
+    fn send_to_client(&mut self, route: &Route, place: Place, range: Range<usize>) {
+        if route.transport == Transport::Tcp {
+            let bytes = match place {
+                Place::Slot(slot) => &self.slots.read(slot)[range],
+                Place::Answers => &self.answers[range],
+            };
+            let stream = self.streams.get(&route.via);
+            if stream.is_some_and(|stream| !stream.outbound.push(bytes)) {
+                self.counters.stream_overflow();
+            }
+            return;
+        }
+        let index = route.via as usize;
+        let wildcard = self.listeners[index].address.ip().is_unspecified();
+        self.to_clients[index].push(Pending {
+            place,
+            range,
+            to: route.client,
+            from: wildcard.then_some(route.server.ip()),
+        });
+    }
+
+    fn note(&mut self, route: &Route, outcome: Outcome) {
+        match outcome {
+            Outcome::Granted(_) => self.counters.granted(),
+            Outcome::Refused(method, refusal) => {
+                self.counters.refused(refusal);
+                if refusal != Refusal::Challenge {
+                    let client = route.client;
+                    tracing::debug!(%client, method = method.0, reason = %refusal, "refused");
+                }
+            }
+        }
+    }
+
+    /// Does what the server ordered.
+    fn carry_out(&mut self, now: Now) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Bind { id, address } => {
+                    let bound = self.bind(id, address);
+                    if let Err(error) = &bound
+                        && error.kind() != io::ErrorKind::AddrInUse
+                    {
+                        tracing::warn!(%address, %error, "a relay socket could not be bound");
+                    }
+                    self.server.bound(now, id, bound);
+                }
+                Output::Answer {
+                    route,
+                    bytes,
+                    outcome,
+                } => {
+                    self.note(&route, outcome);
+                    let start = self.answers.len();
+                    self.answers.extend_from_slice(&bytes);
+                    let range = start..self.answers.len();
+                    self.send_to_client(&route, Place::Answers, range);
+                }
+                Output::Unbind { socket } => self.unbind(socket as usize),
+            }
+        }
+    }
+
+    fn bind(&mut self, allocation: AllocationId, address: SocketAddr) -> io::Result<u32> {
+        let socket = sockets::relay(address)?;
+        let entry = self.relays.vacant_entry();
+        let index = entry.key();
+        register(&self.poll, &socket, Token(FIRST_RELAY + index))?;
+        entry.insert(RelaySocket {
+            socket,
+            allocation,
+            queued: false,
+        });
+        Ok(index as u32)
+    }
+
+    fn unbind(&mut self, index: usize) {
+        // What waits to leave through this socket leaves first.
+        self.flush();
+        if let Some(relay) = self.relays.try_remove(index) {
+            let fd = relay.socket.as_raw_fd();
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    fn read_mail(&mut self, now: Now) {
+        self.inbox.look();
+        while let Some(order) = self.inbox.order() {
+            match order {
+                Order::Revoke { user, scope } => {
+                    let count = self.server.revoke(&user, &scope);
+                    tracing::debug!(%user, count, "allocations revoked");
+                }
+                Order::Stop => self.stopping = true,
+            }
+        }
+        for _ in 0..MAIL_A_TURN {
+            let Some(mail) = self.inbox.mail() else {
+                return;
+            };
+            match mail {
+                Mail::Opened { route, outbound } => {
+                    self.streams.insert(route.via, Stream { route, outbound });
+                }
+                Mail::Frames { stream, bytes } => self.on_stream(now, stream, &bytes),
+                Mail::Closed { stream } => {
+                    if let Some(stream) = self.streams.remove(&stream) {
+                        self.server.stream_closed(&stream.route);
+                    }
+                }
+            }
+        }
+        // There may be more: come back without waiting.
+        self.inbox.again();
+    }
+
+    /// Each frame is copied into a slot, where it has the room around it that headers need.
+    fn on_stream(&mut self, now: Now, stream: u32, mut bytes: &[u8]) {
+        let Some(route) = self.streams.get(&stream).map(|stream| stream.route) else {
+            return;
+        };
+        while let Ok(Some(frame)) = next_frame(bytes) {
+            if self.used == BATCH {
+                self.flush();
+            }
+            let slot = self.used;
+            self.used += 1;
+            self.slots.slot(slot)[HEADROOM..][..frame.len].copy_from_slice(&bytes[..frame.len]);
+            self.client_message(now, &route, slot, frame.len);
+            bytes = &bytes[frame.padded..];
+        }
+        self.carry_out(now);
+    }
+
+    /// Sends everything that waits, and frees the slots.
+    fn flush(&mut self) {
+        let (slots, answers) = (&self.slots, &self.answers);
+        let outgoing = |pending: &Pending| Outgoing {
+            bytes: match pending.place {
+                Place::Slot(slot) => &slots.read(slot)[pending.range.clone()],
+                Place::Answers => &answers[pending.range.clone()],
+            },
+            to: pending.to,
+            from: pending.from,
+        };
+        let mut unsent = 0;
+        for (listener, waiting) in self.listeners.iter().zip(&mut self.to_clients) {
+            for batch in waiting.chunks(BATCH) {
+                let taken = self
+                    .sender
+                    .send(listener.socket.as_fd(), batch.iter().map(outgoing));
+                unsent += batch.len() - taken;
+            }
+            waiting.clear();
+        }
+        for run in self.to_peers.chunk_by(|(a, _), (b, _)| a == b) {
+            for batch in run.chunks(BATCH) {
+                let batch_out = batch.iter().map(|(_, pending)| outgoing(pending));
+                let relay = self.relays.get(batch[0].0);
+                let taken =
+                    relay.map_or(0, |relay| self.sender.send(relay.socket.as_fd(), batch_out));
+                unsent += batch.len() - taken;
+            }
+        }
+        self.to_peers.clear();
+        self.answers.clear();
+        self.used = 0;
+        if unsent > 0 {
+            self.counters.unsent(unsent);
+        }
+    }
+}
+
+fn register(poll: &Poll, socket: &UdpSocket, token: Token) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    poll.registry()
+        .register(&mut SourceFd(&fd), token, Interest::READABLE)
+}

@@ -1,0 +1,81 @@
+//! Sockets, bound as the relay needs them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
+const BACKLOG: i32 = 4096;
+
+/// Bytes that the kernel is asked to keep for a listening socket, each way.
+const LISTENER_BUFFER: usize = 4 << 20;
+
+/// Tries to find a port that is free for UDP and TCP, where any will do.
+const PAIR_TRIES: usize = 32;
+
+/// A UDP and a TCP socket on one address; port 0 means any that is free for both.
+pub fn turn_pair(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
+    loop {
+        let udp = listener(address)?;
+        tries -= 1;
+        match tcp(udp.local_addr()?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            result => return Ok((udp, result?)),
+        }
+    }
+}
+
+/// A TCP listener.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A UDP socket that clients send to. On a wildcard address it learns which address was asked.
+fn listener(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    // As much as the system allows; less is no error.
+    let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
+    let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+    if address.ip().is_unspecified() {
+        if address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket for a relayed transport address.
+pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Whether listening failed because this host has no such address family: no fault for a wildcard
+/// that only meant "everywhere".
+pub fn family_missing(address: SocketAddr, error: &io::Error) -> bool {
+    let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
+    let missing = error
+        .raw_os_error()
+        .is_some_and(|code| missing.contains(&code));
+    address.ip().is_unspecified() && address.is_ipv6() && missing
+}
