@@ -36,6 +36,7 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
         iat: Some(unix),
         name: Some(user.display_name.clone()),
         rooms: room.as_ref().map(|room| vec![room.id.clone()]),
+        role: Some(user.role().to_owned()),
         ..Claims::default()
     };
     let token = context.tokens()?.issue(&claims);

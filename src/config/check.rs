@@ -196,9 +196,11 @@ impl Faults {
             }
         }
         for origin in &config.http.allowed_origins {
-            if let Err(reason) = PublicUrl::parse(origin) {
-                self.unless(false, "http.allowed_origins", reason);
-            }
+            self.unless(
+                is_origin(origin),
+                "http.allowed_origins",
+                format!("must be origins such as https://app.example.org, not `{origin}`"),
+            );
         }
         if let Some(host) = config.turn.public_host.as_deref() {
             self.unless(
@@ -251,6 +253,20 @@ impl Faults {
             "needs ice.turn_username and ice.turn_password (TURN_USERNAME and TURN_PASSWORD): \
              browsers refuse a TURN server without them",
         );
+    }
+}
+
+/// A scheme and a host, with nothing behind: web pages, and the schemes of packaged ones.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => PublicUrl::parse(text).is_ok(),
+        _ => {
+            let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+            !scheme.is_empty() && scheme.chars().all(name) && is_host(authority)
+        }
     }
 }
 
@@ -399,6 +415,28 @@ mod tests {
             faults(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
             ["ice.stun_urls"]
         );
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        for good in [
+            "https://app.example:8443",
+            "http://localhost",
+            "tauri://localhost",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "app.example",
+            "https://x/y",
+            "://x",
+            "tauri://",
+            "a b://x",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
 
     #[test]

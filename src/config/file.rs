@@ -66,6 +66,18 @@ fn distrust(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
     }
 }
 
+/// A remark where everybody on this host may read the secrets of these keys.
+pub fn exposure(path: &Path, secrets: &[&str]) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode();
+    (mode & 0o004 != 0 && !secrets.is_empty()).then(|| {
+        format!(
+            "{} holds {}, and every user of this host may read it: mend that by `chmod o-r`",
+            path.display(),
+            secrets.join(" and ")
+        )
+    })
+}
+
 /// Reads the settings of `path`.
 ///
 /// # Errors

@@ -109,21 +109,43 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
         environment::read(&sources.environment, &keys),
         flags(&sources.flags, &keys),
     ];
+    let mut remarks = found.remarks;
     match assemble(layers) {
-        Ok((config, origins)) => Ok(Loaded {
-            config,
-            file: found.path,
-            origins,
-            remarks: found.remarks,
-        }),
-        Err(mut problems) => {
-            problems.truncate(PROBLEMS_TOLD);
-            Err(Refused {
-                problems,
-                remarks: found.remarks,
+        Ok((config, origins)) => {
+            let secrets = secrets_of_file(&config, &origins);
+            remarks.extend(
+                found
+                    .path
+                    .as_ref()
+                    .and_then(|path| file::exposure(path, &secrets)),
+            );
+            Ok(Loaded {
+                config,
+                file: found.path,
+                origins,
+                remarks,
             })
         }
+        Err(mut problems) => {
+            problems.truncate(PROBLEMS_TOLD);
+            Err(Refused { problems, remarks })
+        }
     }
+}
+
+/// The keys of secrets that stand in the file; serialised, a secret is stars.
+fn secrets_of_file<'a>(config: &Config, origins: &'a BTreeMap<String, Origin>) -> Vec<&'a str> {
+    let tree = serde_json::to_value(config).unwrap_or_default();
+    let is_secret = |key: &str| {
+        let value = key.split('.').fold(&tree, |place, part| &place[part]);
+        let value = value.get(0).unwrap_or(value);
+        value.as_str() == Some(crate::secret::SHOWN)
+    };
+    origins
+        .iter()
+        .filter(|(key, origin)| matches!(origin, Origin::File { .. }) && is_secret(key))
+        .map(|(key, _)| key.as_str())
+        .collect()
 }
 
 type Layer = Result<Vec<Entry>, Vec<Problem>>;
@@ -146,8 +168,9 @@ fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Ve
     if !problems.is_empty() {
         return Err(problems);
     }
-    let config: Config = serde_json::from_value(tree)
+    let mut config: Config = serde_json::from_value(tree)
         .map_err(|error| vec![Problem::new(Origin::BuiltIn, "", error.to_string())])?;
+    normalise(&mut config);
     let faults: Vec<_> = check::check(&config)
         .into_iter()
         .map(|(key, text)| {
@@ -158,6 +181,16 @@ fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Ve
     match faults.is_empty() {
         true => Ok((config, origins)),
         false => Err(faults),
+    }
+}
+
+/// URLs as browsers write origins, so that comparing text compares them.
+fn normalise(config: &mut Config) {
+    let urls = config.server.public_url.iter_mut();
+    for text in urls.chain(&mut config.http.allowed_origins) {
+        if let Ok(url) = PublicUrl::parse(text) {
+            *text = url.to_string();
+        }
     }
 }
 
@@ -269,6 +302,36 @@ mod tests {
             told[2].starts_with("SECRET_KEY must have at least 32 bytes"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn urls_are_kept_as_browsers_write_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = "server.public_url = \"HTTPS://Talk.example.org:443/\"\n\
+                    http.allowed_origins = [\"https://App.example/\", \"tauri://localhost\"]";
+        let config = load(&sources(dir.path(), file, &[])).unwrap().config;
+        let url = config.server.public_url.as_deref();
+        assert_eq!(url, Some("https://talk.example.org"));
+        let origins = ["https://app.example", "tauri://localhost"];
+        assert_eq!(config.http.allowed_origins, origins);
+    }
+
+    #[test]
+    fn a_secret_in_a_file_that_everybody_may_read_is_remarked_on() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("given.toml");
+        let remarks = |file: &str, mode| {
+            let sources = sources(dir.path(), file, &[("PARLOR_TURN__SECRET", "elsewhere")]);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            load(&sources).unwrap().remarks
+        };
+        let secret = "auth.previous_secrets = [\"0123456789abcdef0123456789abcdef\"]";
+        let told = remarks(secret, 0o644);
+        assert!(told[0].contains("auth.previous_secrets"), "{told:?}");
+        assert!(!told[0].contains("turn.secret"), "{told:?}");
+        assert!(remarks(secret, 0o640).is_empty());
+        assert!(remarks("turn.realm = \"open\"", 0o644).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Every setting, its unit and its built-in value. `config.toml` is this file in TOML; a test
-//! proves that the two agree.
+//! Every setting, its unit and its built-in value: the only list of keys. `config.toml` is this file
+//! in TOML; tests hold it, and `docs/configuration.md`, to what is here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ pub struct Auth {
     pub issuer: Option<String>,
     /// Checked in tokens when set.
     pub audience: Option<String>,
-    /// Life of the tokens that parlor issues itself.
+    /// Life of the tokens that the server issues; `parlor token issue` has `--ttl`.
     #[serde(with = "super::duration")]
     pub token_ttl: Duration,
     /// A valid token whose `sub` is not known yet makes that user.

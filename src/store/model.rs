@@ -29,6 +29,15 @@ pub struct Guest {
 }
 
 impl User {
+    /// What frontends call them by: `guest`, `admin` or `user`.
+    pub fn role(&self) -> &'static str {
+        match self {
+            User { guest: Some(_), .. } => "guest",
+            User { admin: true, .. } => "admin",
+            _ => "user",
+        }
+    }
+
     /// Whether the store knows of no reason to turn this user away at `unix`.
     pub fn is_welcome(&self, unix: u64) -> bool {
         !self.disabled

@@ -5,7 +5,7 @@ use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use serde_json::json as value;
 
-use super::{no_such_room, require_json, role, room_closed, user_json};
+use super::{no_such_room, require_json, room_closed, user_json};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::store::InviteError;
@@ -45,7 +45,7 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
         iat: Some(now.unix),
         name: Some(user.display_name.clone()),
         rooms: Some(vec![body.room]),
-        role: Some(role(&user).to_owned()),
+        role: Some(user.role().to_owned()),
         ..Claims::default()
     };
     let answer = value!({

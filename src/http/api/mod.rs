@@ -83,17 +83,9 @@ fn user_json(user: &User) -> Value {
         "id": user.id,
         "name": name,
         "display_name": user.display_name,
-        "role": role(user),
+        "role": user.role(),
         "guest": user.guest.is_some(),
     })
-}
-
-fn role(user: &User) -> &'static str {
-    match user {
-        User { guest: Some(_), .. } => "guest",
-        User { admin: true, .. } => "admin",
-        _ => "user",
-    }
 }
 
 fn no_such_room() -> Error {
