@@ -8,9 +8,9 @@ use hyper::header;
 use serde_json::{Value, json as value};
 
 use super::{no_such_room, not_a_participant, not_for_this_room};
-use crate::clock;
 use crate::http::{App, Error, Request, Response, json};
 use crate::store::utc;
+use crate::{clock, config};
 
 pub async fn servers(request: Request) -> Result<Response, Error> {
     let host = host(&request)?;
@@ -102,29 +102,13 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
 /// request was sent to. IPv6 addresses are in brackets.
 pub fn host(request: &Request) -> Result<String, Error> {
-    let config = &request.app.config;
-    let public_url = config.server.public_url.as_deref();
-    let configured = match &config.turn.public_host {
-        Some(host) => Some(host.as_str()),
-        None => public_url.map(authority),
-    };
     let asked = request.header(header::HOST).or(request
         .uri()
         .authority()
         .map(|authority| authority.as_str()));
-    configured
-        .or(asked)
-        .and_then(bare_host)
+    config::turn_host(&request.app.config)
+        .or_else(|| asked.and_then(bare_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
-}
-
-/// The part of a URL between `//` and the path.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host)
 }
 
 /// A host without its port; `None` for what can be none.
@@ -188,16 +172,6 @@ mod tests {
         for odd in ["", ":80", "[::1", "a b", "a/b", "a\"b", "[evil]"] {
             assert_eq!(bare(odd), None, "{odd}");
         }
-    }
-
-    #[test]
-    fn the_authority_of_a_url_is_what_stands_before_the_path() {
-        assert_eq!(authority("https://talk.example/x/y"), "talk.example");
-        assert_eq!(
-            authority("https://u:p@talk.example:8443?a"),
-            "talk.example:8443"
-        );
-        assert_eq!(authority("talk.example"), "talk.example");
     }
 
     #[test]
