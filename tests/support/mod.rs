@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod command;
+pub mod http;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json as value;
 
 use super::{no_such_room, not_for_this_room, require_json};
-use crate::config;
+use crate::config::{self, PublicUrl};
 use crate::http::{Error, Request, Response, json};
 use crate::store::{NewInvite, utc};
 
@@ -64,8 +64,9 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 
 /// Where the page is: as configured, else where the request came to.
 fn base_url(request: &Request) -> String {
-    match &request.app.config.server.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+    let public = request.app.config.server.public_url.as_deref();
+    match public.and_then(|url| PublicUrl::parse(url).ok()) {
+        Some(url) => url.to_string(),
         None => format!(
             "http://{}",
             request.header(header::HOST).unwrap_or("localhost")
