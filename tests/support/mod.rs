@@ -145,10 +145,21 @@ impl Daemon {
 
     /// The invite link that the first start printed.
     pub fn invite_link(&self) -> String {
+        let is_link = |line: &&String| line.contains("/r/");
         let lines = self.output.lines.lock().unwrap();
-        let mut words = lines.stdout.iter().flat_map(|l| l.split_whitespace());
-        let link = words.rfind(|word| word.contains("/r/"));
-        link.expect("an invite link on stdout").to_owned()
+        // Printed before the daemon was ready, but stdout is read by a thread of its own.
+        let (lines, _) = self
+            .output
+            .grown
+            .wait_timeout_while(lines, DEADLINE, |l| {
+                l.ended < 2 && !l.stdout.iter().any(|line| is_link(&line))
+            })
+            .unwrap();
+        let line = lines.stdout.iter().rfind(is_link).cloned();
+        drop(lines);
+        let line = line.expect("an invite link on stdout");
+        let mut words = line.split_whitespace();
+        words.rfind(|w| w.contains("/r/")).unwrap().to_owned()
     }
 
     /// Runs a CLI command beside the daemon, with the daemon's environment.
@@ -188,11 +199,24 @@ impl Daemon {
         self.child.wait().expect("parlor ends")
     }
 
-    /// Stops the daemon and starts another on the same data directory.
-    pub fn restart(mut self) -> Daemon {
+    /// Stops the daemon and starts another, in the same data directory and on the same addresses.
+    pub fn restart(self) -> Daemon {
+        self.restart_after(|| {})
+    }
+
+    /// As [`Daemon::restart`]; `meanwhile` runs when the one has ended and the other not begun.
+    pub fn restart_after(mut self, meanwhile: impl FnOnce()) -> Daemon {
         self.signal("TERM");
         self.child.wait().expect("parlor ends");
-        let env = self.env.clone();
+        meanwhile();
+        let mut env = self.env.clone();
+        for (what, key) in [
+            ("http", "PARLOR_HTTP__LISTEN"),
+            ("turn-udp", "PARLOR_TURN__LISTEN"),
+        ] {
+            let addresses = self.all(what).iter().map(|a| a.to_string());
+            env.insert(key.into(), addresses.collect::<Vec<_>>().join(","));
+        }
         let data_dir = std::mem::replace(&mut self.data_dir, TempDir::new().unwrap());
         let args = vec!["serve".into()];
         Builder {

@@ -27,7 +27,7 @@ export const leave = (token) => call('POST', here('leave'), { token, body: {} })
 /** All participants with their names; those with `connected` are here now. */
 export const participants = async (token) => (await call('GET', here('participants'), { token })).participants;
 
-/** STUN and TURN servers with fresh credentials, in the shape RTCPeerConnection takes. */
+/** STUN and TURN servers with fresh credentials in the shape RTCPeerConnection takes, and their `ttl` in seconds. */
 export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });
 
 /** Where the WebSocket is: the same place as the API, with ws for http. */

@@ -24,7 +24,7 @@ export class Peer {
   #timer;
   #closed = false;
   #gathered = new Set();
-  #relayErrors = new Set();
+  #refused = false;
 
   /**
    * @param configuration      what GET /api/ice-servers said
@@ -45,7 +45,7 @@ export class Peer {
     pc.onnegotiationneeded = () => this.#offer();
     // An empty candidate says "that was all", which nobody needs to hear.
     pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#found(candidate);
-    pc.onicecandidateerror = (event) => this.#relayError(event);
+    pc.onicecandidateerror = ({ url, errorCode }) => (this.#refused ||= isRelay(url) && errorCode === 401);
     pc.ontrack = ({ track }) => on.track(track);
     pc.onconnectionstatechange = () => this.#changed();
     this.#expect();
@@ -89,8 +89,9 @@ export class Peer {
   /** Why there is no connection: refused · unreachable · no-relay · other. */
   get diagnosis() {
     if (this.#gathered.has('relay')) return 'other';
-    if (this.#relayErrors.has(401)) return 'refused';
-    return this.#relayErrors.size > 0 ? 'unreachable' : 'no-relay';
+    if (this.#refused) return 'refused';
+    const urls = this.#pc.getConfiguration().iceServers.flatMap((server) => server.urls);
+    return urls.some(isRelay) ? 'unreachable' : 'no-relay';
   }
 
   close() {
@@ -146,10 +147,6 @@ export class Peer {
     this.#on.send('ice-candidate', candidate.toJSON());
   }
 
-  #relayError({ url, errorCode }) {
-    if (/^turns?:/.test(url)) this.#relayErrors.add(errorCode);
-  }
-
   #changed() {
     switch (this.#pc.connectionState) {
       case 'connected':
@@ -163,19 +160,20 @@ export class Peer {
     }
   }
 
-  /** ICE found no way, or lost it: look again, with fresh credentials. */
+  /** No way was found, or it was lost: look again, with fresh credentials. */
   async #restart() {
     this.#become('failed');
+    if (!this.answered) return; // there is nobody to restart with
     await this.#on.restart();
     if (this.#closed) return;
     this.#pc.restartIce();
     this.#expect();
   }
 
-  /** Without an answer ICE never starts, so it never fails either: the clock decides. */
+  /** Without candidates from the other side ICE may wait for ever: the clock decides. */
   #expect() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#become('failed'), PATIENCE);
+    this.#timer = setTimeout(() => this.#restart(), PATIENCE);
   }
 
   #become(state) {
@@ -188,3 +186,5 @@ export class Peer {
     if (!this.#closed) console.warn('negotiation:', error);
   }
 }
+
+const isRelay = (url) => /^turns?:/.test(url);

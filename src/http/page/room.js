@@ -21,6 +21,7 @@ const MICROPHONE = 'parlor microphone';
 let session = JSON.parse(sessionStorage.getItem(KEY) ?? 'null') ?? {};
 let track = null;
 let muted = false;
+let configuration = {};
 let iceTimer;
 const here = new Map(); // id → name, or undefined until it is known
 
@@ -146,9 +147,10 @@ async function toggleMute() {
 async function enter() {
   wake();
   try {
-    const { room, ice_servers: ice } = await join();
-    useIce(ice);
+    const { room, ice_servers: iceServers } = await join();
     remember({ ...session, inCall: true });
+    configuration = { iceServers };
+    freshIce(); // says when they expire, too
     here.clear();
     ui.enterRoom(room.name, session.id, session.name);
     ui.ownState({ muted, listening: !track });
@@ -231,8 +233,7 @@ function received(frame) {
 }
 
 function lost(milliseconds) {
-  const seconds = Math.ceil(milliseconds / 1000);
-  ui.link(navigator.onLine ? `The server is gone. Trying again in ${seconds} s …` : 'You are offline. Waiting for the network …');
+  ui.link(words.lost(Math.ceil(milliseconds / 1000)));
 }
 
 async function closed(code) {
@@ -307,23 +308,19 @@ function peerChanged(id, peer) {
 
 // ---- ICE servers ----
 
-let configuration;
-
 /** Credentials expire: fresh ones are here before the old ones are refused. */
-function useIce(ice) {
-  configuration = { iceServers: ice.iceServers, iceTransportPolicy: ice.iceTransportPolicy };
-  call.configure(configuration);
-  clearTimeout(iceTimer);
-  iceTimer = setTimeout(freshIce, Math.min(ice.ttl * 800, 2 ** 31 - 1));
-}
-
 async function freshIce() {
+  clearTimeout(iceTimer);
+  let secondsLeft = 60; // until the next attempt, if this one fails
   try {
-    useIce(await api.iceServers(session.token));
+    const { iceServers, iceTransportPolicy, ttl } = await api.iceServers(session.token);
+    configuration = { iceServers, iceTransportPolicy };
+    call.configure(configuration);
+    secondsLeft = ttl * 0.8;
   } catch (error) {
     console.warn('ICE servers:', error);
-    iceTimer = setTimeout(freshIce, 60_000);
   }
+  if (session.inCall) iceTimer = setTimeout(freshIce, Math.min(secondsLeft * 1000, 2 ** 31 - 1));
 }
 
 // ---- what is pressed ----

@@ -53,6 +53,8 @@ export async function busy(button, work) {
     return await work();
   } finally {
     button.disabled = false;
+    // A button that is disabled loses the focus; it gets it back, unless the story went on.
+    if (document.activeElement === document.body) button.focus();
   }
 }
 
@@ -75,6 +77,7 @@ export function microphoneStep({ hint = '', problem = '', retry = true }) {
   $('mic-retry').hidden = !problem || !retry;
   $('listen').hidden = !problem;
   if (works) $('enter').focus();
+  else if (problem) $(retry ? 'mic-retry' : 'listen').focus();
 }
 
 export function ended({ title, text, again = '' }) {

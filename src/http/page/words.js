@@ -23,28 +23,20 @@ export const insecure =
 
 export const noInvite = 'This link has no invite in it. The invite is the part after “#”: ask for the whole link.';
 
-/** Why an API call failed. */
-export function api(error) {
-  switch (error.status) {
-    case 0:
-      return 'The server does not answer. Check your connection, then try again.';
-    case 401:
-    case 403:
-      return 'This invite does not work: it is mistyped, used up or expired. Ask for a new one.';
-    case 404:
-      return 'There is no such room. Ask for a new invite link.';
-    case 409:
-      return 'The room is full. Try again when somebody has left.';
-    case 410:
-      return 'This room has been closed.';
-    case 429:
-      return 'Too many attempts. Wait a minute, then try again.';
-    default:
-      return error.status >= 500 || !error.message
-        ? `The server could not do that (error ${error.status}). Try again in a while.`
-        : error.message;
-  }
-}
+const byCode = {
+  unreachable: 'The server does not answer. Check your connection, then try again.',
+  'bad-invite': 'This invite does not work: it is mistyped, used up or expired. Ask for a new one.',
+  'room-private': 'This room is private, and your invite does not open it any more. Ask for a new one.',
+  'room-full': 'The room is full. Try again when somebody has left.',
+  'room-closed': 'This room has been closed.',
+  'not-found': 'There is no such room. Ask for a new invite link.',
+  banned: 'You have been banned from this room.',
+  'too-many-attempts': 'Too many attempts. Wait a moment, then try again.',
+};
+
+/** Why an API call failed. The server's own sentence will do where we have none. */
+export const api = (error) =>
+  byCode[error.code] ?? (error.message || `The server could not do that (error ${error.status}). Try again in a while.`);
 
 /** Why the server closed the connection for good: {title, text, again}. */
 export function closed(code) {
@@ -68,6 +60,9 @@ export function closed(code) {
       };
   }
 }
+
+/** The WebSocket is gone. Whose fault it is (the server's, the network's) cannot be told from here. */
+export const lost = (seconds) => `The server cannot be reached. Trying again in ${seconds} s …`;
 
 /** Why there is no connection to somebody. */
 export function noRoute(name, diagnosis) {
