@@ -157,6 +157,12 @@ impl Refusals {
         self.write(|refused| refused.memberships.remove(&(user.into(), room.into())));
     }
 
+    /// The users that are refused.
+    pub fn users(&self) -> HashSet<Box<str>> {
+        let refused = self.inner.read().unwrap_or_else(|e| e.into_inner());
+        refused.users.clone()
+    }
+
     /// Replaces everything: what the store knows is the truth.
     pub fn replace(
         &self,

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod daemon;
 pub mod http;
 pub mod metrics;
 pub mod rate;

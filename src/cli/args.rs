@@ -36,6 +36,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the server
+    Serve,
     #[command(flatten)]
     OnDatabase(OnDatabase),
     /// List the ports to open in a firewall, and why

@@ -21,6 +21,7 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 use crate::config::{self, Config, Sources};
+use crate::daemon;
 
 use args::{Cli, Command, OnDatabase};
 use context::Context;
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let flags = cli.settings();
     let load = || load(cli.config, flags);
     let answer = match cli.command {
+        Command::Serve => return serve(load()?),
         Command::Version => version(),
         Command::Ports => ports::run(&load()?),
         Command::OnDatabase(command) => on_database(load()?, command)?,
@@ -84,6 +86,10 @@ fn on_database(config: Config, command: OnDatabase) -> Result<Answer, Failure> {
             }
         }
     })
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    daemon::run(config).map_err(|error| Failure::refused(format!("{error:#}")))
 }
 
 fn version() -> Answer {

@@ -59,7 +59,7 @@ mod tests {
             0 => (vec![0, 1], 16),
             _ => (vec![0x40, 0], 0),
         };
-        let payload = if kind % 2 == 0 {
+        let payload = if kind.is_multiple_of(2) {
             payload / 4 * 4
         } else {
             payload
@@ -79,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn http_is_not_turn() {
-        assert_eq!(next_frame(b"GET / HTTP/1.1"), Err(NotTurn));
+    fn what_begins_like_neither_is_refused_at_its_first_byte() {
+        assert_eq!(next_frame(b"POST / HTTP/1.1"), Err(NotTurn));
         assert_eq!(next_frame(b"P"), Err(NotTurn));
     }
 

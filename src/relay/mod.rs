@@ -62,11 +62,9 @@ pub struct Options<'a> {
 /// Why a relay could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    #[error("cannot listen on {address} (turn.listen): {source}")]
-    Listen {
-        address: SocketAddr,
-        source: io::Error,
-    },
+    /// The whole sentence, as [`sockets::cannot_listen`] gives it.
+    #[error("{0}")]
+    Listen(String),
     #[error("this host's own addresses can't be listed, and the relay must know them: {0}")]
     OwnAddresses(io::Error),
     #[error("the relay could not start: {0}")]
@@ -82,9 +80,9 @@ pub struct Bound {
 /// A running relay.
 pub struct Relay {
     pub handle: Handle,
-    pub collector: RelayCollector,
     /// Resolves when a shard has ended, with why where it was not told to.
     pub ended: oneshot::Receiver<io::Result<()>>,
+    counters: Arc<Counters>,
     shards: Arc<[mailbox::Mailbox]>,
     thread: thread::JoinHandle<()>,
 }
@@ -104,8 +102,15 @@ pub fn bind(listen: &[SocketAddr]) -> Result<Bound, RelayError> {
             Err(error) if sockets::family_missing(address, &error) => {
                 tracing::warn!(%address, "this host has no IPv6: not listening there");
             }
-            Err(source) => return Err(RelayError::Listen { address, source }),
+            Err(error) => {
+                let sentence = sockets::cannot_listen(address, "turn.listen", &error);
+                return Err(RelayError::Listen(sentence));
+            }
         }
+    }
+    if bound.udp.is_empty() && !listen.is_empty() {
+        let sentence = "no address of turn.listen can be listened on".to_owned();
+        return Err(RelayError::Listen(sentence));
     }
     Ok(bound)
 }
@@ -147,11 +152,16 @@ impl Relay {
         let shards: Arc<[_]> = Arc::new([mailbox]);
         Ok(Relay {
             handle: Handle::new(refusals, shards.clone()),
-            collector: RelayCollector(counters),
+            counters,
             ended,
             shards,
             thread,
         })
+    }
+
+    /// What a scrape reads of this relay.
+    pub fn collector(&self) -> RelayCollector {
+        RelayCollector(self.counters.clone())
     }
 
     /// Ends the shards and waits for them.

@@ -79,3 +79,16 @@ pub fn family_missing(address: SocketAddr, error: &io::Error) -> bool {
         .is_some_and(|code| missing.contains(&code));
     address.ip().is_unspecified() && address.is_ipv6() && missing
 }
+
+/// Why an address can't be listened on, in one sentence that says what to do.
+pub fn cannot_listen(address: SocketAddr, key: &str, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "it is taken: stop what listens there, or set another address",
+        io::ErrorKind::PermissionDenied => {
+            "this user may not: use a port above 1023, or grant CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrNotAvailable => "this host has no such address: set one of its own",
+        _ => return format!("cannot listen on {address} ({key}): {error}"),
+    };
+    format!("cannot listen on {address} ({key}): {advice}")
+}

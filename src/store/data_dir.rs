@@ -179,6 +179,11 @@ impl DataDir {
         }
     }
 
+    /// Whether a secret has been made.
+    pub fn has(&self, kept: Kept) -> bool {
+        self.path.join(kept.file_name()).exists()
+    }
+
     /// A secret of this directory; made on the first call ever.
     ///
     /// # Errors

@@ -1,0 +1,150 @@
+//! What must be there before anything is served: data directory, keys, sockets.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context as _, anyhow};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::config::Config;
+use crate::credential::Credentials;
+use crate::relay::{self, sockets};
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::data_dir::{self, DataDir, Kept};
+use crate::token::Tokens;
+use crate::turn::Nonces;
+
+/// Descriptors kept for everything that is neither a connection nor a relay socket.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Whatever the system allows: a relay that can hold nothing is no relay.
+const FEWEST_ALLOCATIONS: u64 = 64;
+
+/// The data directory and what is made of its contents.
+pub struct Prepared {
+    pub data_dir: DataDir,
+    pub store: Store,
+    pub tokens: Tokens,
+    pub credentials: Credentials,
+    pub nonces: Nonces,
+    /// Whether no `serve` has used this directory before.
+    pub first_start: bool,
+}
+
+impl Prepared {
+    pub fn new(config: &Config) -> anyhow::Result<Prepared> {
+        let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
+        let kept = |configured: &Option<Secret>, kept| match configured {
+            Some(secret) => Ok(secret.clone()),
+            None => data_dir.secret(kept),
+        };
+        let auth = kept(&config.auth.secret, Kept::Auth)?;
+        let turn = kept(&config.turn.secret, Kept::Turn)?;
+        // Nothing but `serve` makes this one.
+        let first_start = !data_dir.has(Kept::Nonce);
+        let nonce = data_dir.secret(Kept::Nonce)?;
+        Ok(Prepared {
+            store: Store::open(&data_dir.database()?)?,
+            tokens: Tokens::new(&config.auth, &auth),
+            credentials: Credentials::new(&turn, &config.turn.previous_secrets),
+            nonces: Nonces::new(&[nonce.expose()]),
+            first_start,
+            data_dir,
+        })
+    }
+}
+
+/// Every listening socket.
+pub struct Listeners {
+    pub http: Vec<TcpListener>,
+    pub metrics: Vec<TcpListener>,
+    pub turn: relay::Bound,
+}
+
+impl Listeners {
+    pub fn bind(config: &Config) -> anyhow::Result<Listeners> {
+        Ok(Listeners {
+            http: tcp(&config.http.listen, "http.listen")?,
+            metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
+            turn: relay::bind(&config.turn.listen)?,
+        })
+    }
+
+    pub fn turn_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.turn
+            .udp
+            .iter()
+            .map(|socket| socket.local_addr())
+            .collect()
+    }
+
+    /// Where this process listens besides TURN.
+    pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let all = self.http.iter().chain(&self.metrics);
+        all.map(TcpListener::local_addr).collect()
+    }
+}
+
+fn tcp(listen: &[SocketAddr], key: &str) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for &address in listen {
+        match sockets::tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if sockets::family_missing(address, &error) => {
+                tracing::warn!(%address, "this host has no IPv6: not listening there");
+            }
+            Err(error) => return Err(anyhow!(sockets::cannot_listen(address, key, &error))),
+        }
+    }
+    if listeners.is_empty() && !listen.is_empty() {
+        return Err(anyhow!("no address of {key} can be listened on"));
+    }
+    Ok(listeners)
+}
+
+pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
+    let listeners = listeners.into_iter();
+    listeners.map(tokio::net::TcpListener::from_std).collect()
+}
+
+/// Says where everything listens, one line each.
+pub fn announce(
+    http: &[TcpListener],
+    metrics: &[TcpListener],
+    turn: &[SocketAddr],
+) -> io::Result<()> {
+    for (what, listeners) in [("http", http), ("metrics", metrics)] {
+        for listener in listeners {
+            tracing::info!(what, address = %listener.local_addr()?, "listening");
+        }
+    }
+    for address in turn {
+        for what in ["turn-udp", "turn-tcp"] {
+            tracing::info!(what, %address, "listening");
+        }
+    }
+    Ok(())
+}
+
+/// `turn.max_allocations`, or as many as ports and descriptors allow.
+pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
+    if config.turn.max_allocations > 0 {
+        return config.turn.max_allocations;
+    }
+    let ports = config.turn.relay_ports;
+    let ports = u64::from(ports.last - ports.first) + 1;
+    let others = config.http.max_connections as u64 + OTHER_DESCRIPTORS;
+    let left = descriptors.saturating_sub(others).max(FEWEST_ALLOCATIONS);
+    let allocations = left.min(ports);
+    tracing::info!(descriptors, allocations, "allocations at once, at most");
+    allocations as usize
+}
+
+/// Randomness for a shard, drawn once.
+pub fn seed() -> anyhow::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    let filled = SystemRandom::new().fill(&mut seed);
+    filled.ok().context("the system gives no random bytes")?;
+    Ok(seed)
+}
