@@ -19,7 +19,7 @@ use tower_layer::Layer;
 
 use super::exchange::{Caller, Error, Response};
 use super::router::Router;
-use super::{App, origin, socket};
+use super::{App, api, origin, socket};
 
 /// Bytes of a request's head; browsers' tokens stay far below.
 const MAX_HEAD: usize = 16 * 1024;
@@ -31,6 +31,7 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
     let (hub, bound) = (app.hub.clone(), app.config.http.max_connections);
     let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
+    let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
     let serving = Server::new(app, Router::public(), bound).run(listeners, shutdown.clone());
     let closing = async {
         shutdown.cancelled().await;
@@ -40,6 +41,7 @@ pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: Cancell
     hub.tasks.close();
     hub.tasks.wait().await;
     rechecking.abort();
+    sweeping.abort();
 }
 
 /// Serves the metrics routes until `shutdown`.

@@ -8,7 +8,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::Connection;
 
 use super::users::{insert, valid_name};
-use super::{Guest, Invite, InviteError, NewInvite, Room, Store, User, participants, rooms, utc};
+use super::{
+    Guest, Invite, InviteError, NewInvite, Room, Store, StoreError, User, participants, rooms, utc,
+};
 use crate::clock;
 use crate::secret::Secret;
 
@@ -82,7 +84,29 @@ impl Store {
         })
         .await
     }
+
+    /// Forgets invites that expired and guests whose time ran out before `unix`, so that neither
+    /// piles up. Guests who have written something stay, as its author.
+    pub async fn forget_expired(&self, unix: u64) -> Result<(), StoreError> {
+        let before = utc::text(unix);
+        self.write(move |connection| {
+            for forget in FORGET {
+                connection.prepare_cached(forget)?.execute([&before])?;
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
 }
+
+const FORGET: [&str; 3] = [
+    "DELETE FROM room_invites WHERE expires_at < ?1",
+    "DELETE FROM room_participants
+     WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
+    "DELETE FROM users WHERE guest_until < ?1
+       AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)
+       AND NOT EXISTS (SELECT 1 FROM room_bans WHERE user_id = users.id)",
+];
 
 fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> User {
     let id = uuid::Uuid::new_v4().to_string();

@@ -18,6 +18,7 @@ CREATE TABLE users (
 
 CREATE UNIQUE INDEX users_by_name ON users (name)
     WHERE guest_until IS NULL AND deleted_at IS NULL;
+CREATE INDEX users_guests ON users (guest_until) WHERE guest_until IS NOT NULL;
 CREATE INDEX users_refused ON users (id)
     WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL;
 

@@ -8,6 +8,7 @@ mod ice;
 mod invite;
 mod membership;
 mod people;
+mod sweep;
 
 use hyper::header;
 use hyper::{Method, StatusCode};
@@ -18,6 +19,8 @@ use super::router::Route;
 use crate::rate::{Limit, Sources};
 use crate::store::{Room, User, utc};
 use membership::Order;
+
+pub use sweep::sweep;
 
 /// What the routes remember between requests. It does not grow.
 pub struct State {

@@ -208,3 +208,36 @@ async fn an_admission_follows_joins_and_leaves() {
             .participant
     );
 }
+
+#[tokio::test]
+async fn guests_and_invites_long_gone_are_forgotten_unless_they_left_something() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    let silent = world.guest("r", NOW + 60).await;
+    let author = world.guest("r", NOW + 60).await;
+    let here = world.guest("r", NOW + 100).await;
+    for guest in [&silent, &author, &here] {
+        world.join("r", guest).await.unwrap();
+    }
+    world.sql(&format!(
+        "INSERT INTO room_messages (room_id, user_id, content, created_at)
+         VALUES ('r', '{author}', 'hello', '')"
+    ));
+    world.store.forget_expired(NOW + 60).await.unwrap();
+    assert_eq!(world.members("r").await.len(), 3);
+    world.store.forget_expired(NOW + 61).await.unwrap();
+    assert_eq!(world.members("r").await, [here]);
+    assert_eq!(world.store.user(&silent).await.unwrap(), None);
+    assert!(world.store.user(&author).await.unwrap().is_some());
+    let invites = "SELECT count(*) FROM room_invites";
+    let count = |world: &World| -> u32 {
+        world
+            .other()
+            .query_row(invites, (), |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(count(&world), 3);
+    let later = clock::now().unix + 2 * 3600;
+    world.store.forget_expired(later).await.unwrap();
+    assert_eq!(count(&world), 0);
+}

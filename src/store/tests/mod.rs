@@ -8,6 +8,7 @@ mod names;
 use std::time::Duration;
 
 use super::*;
+use crate::clock;
 
 const NOW: u64 = 1_700_000_000;
 const FILE_NAME: &str = "parlor.db";
