@@ -36,8 +36,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the server
-    Serve,
+    /// Run the server: page, API, signaling and relay
+    Serve(Serve),
     #[command(flatten)]
     OnDatabase(OnDatabase),
     /// List the ports to open in a firewall, and why
@@ -64,6 +64,23 @@ pub enum OnDatabase {
     /// Mint credentials for the relay
     #[command(subcommand)]
     Turn(Turn),
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Addresses for HTTP, separated by commas (http.listen)
+    #[arg(long, value_name = "ADDRESSES")]
+    pub listen: Option<String>,
+    /// Addresses for STUN and TURN, separated by commas (turn.listen)
+    #[arg(long, value_name = "ADDRESSES")]
+    pub turn_listen: Option<String>,
+    /// What users type to get here, such as https://talk.example.org (server.public_url)
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// The address that others reach this host by: an address, public/private, or auto
+    /// (turn.external_ip)
+    #[arg(long, value_name = "ADDRESS")]
+    pub external_ip: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,12 +171,18 @@ pub struct Grant {
 impl Cli {
     /// The flags that are settings.
     pub fn settings(&self) -> Vec<Flag> {
-        let data_dir = self.data_dir.clone().map(|text| Flag {
-            name: "--data-dir",
-            key: "server.data_dir",
-            text,
-        });
-        data_dir.into_iter().collect()
+        let flag =
+            |name, key, text: &Option<String>| text.clone().map(|text| Flag { name, key, text });
+        let mut flags = vec![flag("--data-dir", "server.data_dir", &self.data_dir)];
+        if let Command::Serve(serve) = &self.command {
+            flags.extend([
+                flag("--listen", "http.listen", &serve.listen),
+                flag("--turn-listen", "turn.listen", &serve.turn_listen),
+                flag("--public-url", "server.public_url", &serve.public_url),
+                flag("--external-ip", "turn.external_ip", &serve.external_ip),
+            ]);
+        }
+        flags.into_iter().flatten().collect()
     }
 }
 
@@ -184,10 +207,32 @@ fn ttl(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Keys;
     use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_that_is_a_setting_names_a_known_key_and_itself() {
+        let all = [
+            "parlor",
+            "serve",
+            "--data-dir=a",
+            "--listen=b",
+            "--turn-listen=c",
+            "--public-url=d",
+            "--external-ip=e",
+        ];
+        let flags = Cli::parse_from(all).settings();
+        let typed: Vec<_> = flags
+            .iter()
+            .map(|flag| format!("{}={}", flag.name, flag.text))
+            .collect();
+        assert_eq!(typed, all[2..]);
+        let keys = Keys::known();
+        assert!(flags.iter().all(|flag| keys.default_of(flag.key).is_some()));
     }
 }

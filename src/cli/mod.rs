@@ -45,7 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let flags = cli.settings();
     let load = || load(cli.config, flags);
     let answer = match cli.command {
-        Command::Serve => return serve(load()?),
+        Command::Serve(_) => return serve(load()?),
         Command::Version => version(),
         Command::Ports => ports::run(&load()?),
         Command::OnDatabase(command) => on_database(load()?, command)?,
