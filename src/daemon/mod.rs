@@ -20,9 +20,6 @@ use crate::store::Store;
 
 use startup::{Listeners, Prepared};
 
-/// How often guests whose time has run out are looked for.
-const SWEEP: Duration = Duration::from_secs(60);
-
 /// How long connections may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -98,10 +95,7 @@ async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
     ));
     let scraping = startup::to_tokio(metrics)?;
     let scraping = tokio::spawn(http::serve_metrics(app.clone(), scraping, stop.clone()));
-    let chores = [
-        tokio::spawn(sweep_guests(app.clone())),
-        tokio::spawn(follow_changes(app.clone(), refusals)),
-    ];
+    let following = tokio::spawn(follow_changes(app.clone(), refusals));
     tracing::info!("ready");
 
     let outcome = tokio::select! {
@@ -112,7 +106,7 @@ async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
         ended = &mut relay.ended => Err(relay_failure(ended)),
     };
     stop.cancel();
-    chores.iter().for_each(tokio::task::JoinHandle::abort);
+    following.abort();
     let goodbye = async { (serving.await, scraping.await) };
     if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -135,22 +129,6 @@ async fn recall_refusals(
     let refused = store.refused(oldest).await?;
     refusals.replace(refused.users, refused.memberships);
     Ok(())
-}
-
-/// Ends the memberships of guests whose time has run out.
-async fn sweep_guests(app: Arc<App>) {
-    let mut tick = tokio::time::interval(SWEEP);
-    loop {
-        tick.tick().await;
-        match app.store.end_expired_guests(crate::clock::now().unix).await {
-            Ok(ended) => {
-                for (user, room) in ended {
-                    app.relay.left(&user, &room, false);
-                }
-            }
-            Err(error) => tracing::error!(%error, "expired guests could not be swept out"),
-        }
-    }
 }
 
 /// Takes up what another process (a command of the CLI) wrote: whoever it disabled is refused.
