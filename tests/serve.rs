@@ -1,0 +1,109 @@
+//! `parlor serve` as it is started: flags, and what keeps it from starting.
+
+mod support;
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+
+use support::command::Desk;
+use support::{Builder, Daemon};
+
+/// A desk where `serve` would start, on ports that the kernel picks.
+fn desk() -> Desk {
+    Desk::new()
+        .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
+        .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
+        .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
+}
+
+#[test]
+fn flags_outrank_the_environment() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("made/here");
+    let daemon = Builder::new()
+        .arg("--listen=127.0.0.2:0")
+        .arg("--turn-listen=127.0.0.3:0")
+        .arg("--public-url=https://talk.example.org")
+        .arg("--data-dir")
+        .arg(path.to_str().unwrap())
+        .start();
+    assert_eq!(daemon.http().ip().to_string(), "127.0.0.2");
+    assert_eq!(daemon.turn().ip().to_string(), "127.0.0.3");
+    assert!(
+        daemon
+            .invite_link()
+            .starts_with("https://talk.example.org/r/lobby#")
+    );
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_address_and_its_key() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let over_tcp = tcp.local_addr().unwrap();
+    let over_udp = udp.local_addr().unwrap();
+    for (key, address) in [
+        ("http.listen", over_tcp),
+        ("turn.listen", over_tcp),
+        ("turn.listen", over_udp),
+        ("admin.metrics_listen", over_tcp),
+    ] {
+        let desk = desk().env(&parlor::config::variable(key), &address.to_string());
+        desk.refused(&["serve"], &address.to_string());
+        desk.refused(&["serve"], key);
+    }
+}
+
+#[test]
+fn a_second_serve_on_a_data_directory_is_refused_by_the_first_ones_process() {
+    let daemon = Daemon::start();
+    let path = daemon.data_dir().to_str().unwrap();
+    let args = ["serve", "--data-dir", path];
+    desk().refused(&args, path);
+    desk().refused(&args, &format!("(process {})", daemon.pid()));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let desk = desk();
+    let file = desk.place().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let path = path.to_str().unwrap();
+        desk.refused(&["serve", "--data-dir", path], path);
+    }
+}
+
+#[test]
+fn a_bad_setting_is_told_before_anything_is_made() {
+    let desk = desk().env("SECRET_KEY", "short");
+    let path = desk.data_dir().join("new");
+    let args = ["serve", "--data-dir", path.to_str().unwrap()];
+    desk.misused(&args, "SECRET_KEY must have at least 32 bytes");
+    assert!(!path.exists());
+    desk.misused(
+        &["serve", "--listen", "8000"],
+        "--listen is wrong at \"8000\"",
+    );
+    desk.misused(
+        &["serve", "--config", "absent.toml"],
+        "absent.toml does not exist",
+    );
+}
+
+#[test]
+fn commands_beside_a_daemon_work_on_the_same_database() {
+    let daemon = Daemon::start();
+    let rooms = daemon.cli_json(&["room", "list"]);
+    assert_eq!(rooms[0]["id"], "lobby");
+    let alice = daemon.cli_json(&["user", "add", "alice"]);
+    let member = daemon.cli_json(&["room", "add-member", "Lobby", "alice"]);
+    assert_eq!(member["user"]["id"], alice["id"]);
+    assert_eq!(
+        daemon.cli_json(&["user", "list"]),
+        serde_json::json!([alice])
+    );
+}
