@@ -142,6 +142,7 @@ async fn follow_changes(app: Arc<App>, refusals: Arc<Refusals>) {
 }
 
 async fn apply_changes(app: &App, refusals: &Refusals) -> anyhow::Result<()> {
+    let _undisturbed = app.api.undisturbed().await;
     let known = refusals.users();
     recall_refusals(&app.store, &app.config, refusals).await?;
     for user in refusals.users().difference(&known) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{ice, is_json, no_such_room, not_for_this_room, room_closed, room_json};
 use crate::clock;
@@ -15,25 +15,34 @@ use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
 use crate::store::{JoinError, JoinGrant, Left, Room};
 
-/// Keeps what the relay and the hub are told of one user in the order of the store's commits.
+/// Keeps what the relay and the hub are told in the order of the store's commits.
 pub struct Order {
-    locks: [Mutex<()>; 64],
+    /// Shared by single changes, alone for whoever tells everything anew.
+    all: RwLock<()>,
+    users: [Mutex<()>; 64],
     hash: RandomState,
 }
 
 impl Default for Order {
     fn default() -> Order {
         Order {
-            locks: std::array::from_fn(|_| Mutex::new(())),
+            all: RwLock::new(()),
+            users: std::array::from_fn(|_| Mutex::new(())),
             hash: RandomState::new(),
         }
     }
 }
 
 impl Order {
-    async fn of(&self, user: &str) -> MutexGuard<'_, ()> {
-        let index = self.hash.hash_one(user) as usize % self.locks.len();
-        self.locks[index].lock().await
+    /// For a change to one user's memberships, from before its commit until all are told.
+    async fn of(&self, user: &str) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
+        let index = self.hash.hash_one(user) as usize % self.users.len();
+        (self.all.read().await, self.users[index].lock().await)
+    }
+
+    /// For changes to many.
+    pub async fn of_all(&self) -> RwLockWriteGuard<'_, ()> {
+        self.all.write().await
     }
 }
 

@@ -40,6 +40,14 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// Nobody joins or leaves while this is held: for reading all that the store refuses and
+    /// telling it to the relay, without undoing what came in between.
+    pub async fn undisturbed(&self) -> impl Drop {
+        self.order.of_all().await
+    }
+}
+
 pub fn routes() -> Vec<Route> {
     let (get, post) = (Method::GET, Method::POST);
     vec![

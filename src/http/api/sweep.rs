@@ -25,10 +25,12 @@ pub async fn sweep(app: Arc<App>, shutdown: CancellationToken) {
 }
 
 async fn once(app: &App, unix: u64) -> Result<(), StoreError> {
+    let undisturbed = app.api.undisturbed().await;
     for (user, room) in app.store.end_expired_guests(unix).await? {
         app.hub.close(&room, &user, CloseCode::AuthenticationFailed);
         app.relay.left(&user, &room, false);
     }
+    drop(undisturbed);
     // Credentials of a user whom the store does not know are accepted, so a guest is not
     // forgotten before the last of theirs has expired.
     let kept = KEPT + app.config.turn.credential_ttl;

@@ -1,0 +1,97 @@
+//! Servers for ICE, and the credentials in them.
+
+use super::*;
+
+#[test]
+fn ice_servers_are_what_a_peer_connection_takes() {
+    let house = House::with(|builder| {
+        builder
+            .env("PARLOR_TURN__SECRET", "north")
+            .env("STUN_SERVER_URL", "stun:stun.example:3478")
+            .env("TURN_SERVER_URL", "turn:turn.example:3478")
+            .env("TURN_USERNAME", "user")
+            .env("TURN_PASSWORD", "pass")
+    });
+    let id = house.user("alice");
+    let answer = house.bearer(&id).get("/api/ice-servers");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let ice = answer.ok();
+    let port = house.daemon.turn().port();
+    let servers = ice["iceServers"].as_array().unwrap();
+    assert_eq!(
+        servers[0],
+        json!({"urls": [format!("stun:127.0.0.1:{port}")]})
+    );
+    let turn = [
+        format!("turn:127.0.0.1:{port}?transport=udp"),
+        format!("turn:127.0.0.1:{port}?transport=tcp"),
+    ];
+    assert_eq!(servers[1]["urls"], json!(turn));
+    let ttl = ice["ttl"].as_u64().unwrap();
+    let (expires, user) = servers[1]["username"]
+        .as_str()
+        .unwrap()
+        .split_once(':')
+        .unwrap();
+    assert_eq!(user, id);
+    let ahead = expires.parse::<u64>().unwrap().abs_diff(now() + ttl);
+    assert!(ahead < 60, "{ahead}");
+    assert_eq!(servers[2], json!({"urls": ["stun:stun.example:3478"]}));
+    let external =
+        json!({"urls": ["turn:turn.example:3478"], "username": "user", "credential": "pass"});
+    assert_eq!(servers[3], external);
+    assert_eq!(ice["iceTransportPolicy"], json!("all"));
+    assert!(text(&ice["expiresAt"]).ends_with('Z'));
+}
+
+#[test]
+fn ice_servers_for_a_room_are_for_its_participants_and_bound_to_it() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let id = house.user("alice");
+    let alice = house.bearer(&id);
+    let ask = || alice.get("/api/ice-servers?room=r1");
+    assert_eq!(refused(&ask()), is(403, "not-a-participant"));
+    let joined = alice.post("/api/rooms/r1/join").ok();
+    for servers in [&joined["ice_servers"], &ask().ok()["iceServers"]] {
+        let username = text(&servers[1]["username"]);
+        assert!(username.ends_with(&format!(":{id}/r1")), "{username}");
+    }
+    alice.post("/api/rooms/r1/leave").ok();
+    assert_eq!(refused(&ask()), is(403, "not-a-participant"));
+    assert_eq!(
+        refused(&alice.get("/api/ice-servers?room=none")),
+        is(404, "not-found")
+    );
+}
+
+#[test]
+fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
+    let stun = |house: &House, host: &str| {
+        let alice = house.bearer("alice");
+        let answer = alice
+            .send("GET", "/api/ice-servers", &[("Host", host)], b"")
+            .ok();
+        let url = text(&answer["iceServers"][0]["urls"][0]);
+        url.rsplit_once(':').unwrap().0.to_owned()
+    };
+    let start = |change: fn(Builder) -> Builder| {
+        House::with(|builder| change(builder.env("PARLOR_AUTH__PROVISION_USERS", "true")))
+    };
+    let plain = start(|builder| builder);
+    assert_eq!(stun(&plain, "talk.example:8000"), "stun:talk.example");
+    assert_eq!(stun(&plain, "[2001:db8::1]:8000"), "stun:[2001:db8::1]");
+    let odd = plain
+        .bearer("alice")
+        .send("GET", "/api/ice-servers", &[("Host", "")], b"");
+    assert_eq!(odd.status, 400);
+    let public =
+        start(|builder| builder.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example:8443"));
+    assert_eq!(stun(&public, "elsewhere"), "stun:talk.example");
+    let named = start(|builder| {
+        builder
+            .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example")
+            .env("PARLOR_TURN__PUBLIC_HOST", "2001:db8::2")
+    });
+    assert_eq!(stun(&named, "elsewhere"), "stun:[2001:db8::2]");
+}

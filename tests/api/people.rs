@@ -1,0 +1,231 @@
+//! Who one is: tokens, guests, invites.
+
+use super::*;
+
+#[test]
+fn a_private_room_opens_to_members_named_tokens_and_invites() {
+    let house = House::new();
+    house.room("den", &["--private"]);
+    let (alice, bob) = (house.user("alice"), house.user("bob"));
+    let door = "/api/rooms/den/join";
+    let stranger = house.bearer(&alice);
+    assert_eq!(refused(&stranger.post(door)), is(403, "room-private"));
+    let looked = stranger.get("/api/rooms/den/participants");
+    assert_eq!(refused(&looked), is(403, "not-a-participant"));
+    let wrong = stranger.post_json(door, &json!({"invite": "wrong"}));
+    assert_eq!(refused(&wrong), is(403, "bad-invite"));
+    let invite = house.invite("den", &["--uses", "1"]);
+    stranger.post_json(door, &json!({"invite": invite})).ok();
+
+    house.daemon.cli_json(&["room", "add-member", "den", "bob"]);
+    house.bearer(&bob).post(door).ok();
+    let named = Claims {
+        rooms: Some(vec!["den".into()]),
+        ..claims(&house.user("carol"))
+    };
+    house.claiming(named).post(door).ok();
+}
+
+#[test]
+fn a_token_that_names_rooms_opens_no_other() {
+    let house = House::new();
+    house.room("r1", &[]);
+    house.room("r2", &[]);
+    let named = Claims {
+        rooms: Some(vec!["r1".into()]),
+        ..claims(&house.user("alice"))
+    };
+    let alice = house.claiming(named);
+    alice.post("/api/rooms/r1/join").ok();
+    for answer in [
+        alice.post("/api/rooms/r2/join"),
+        alice.get("/api/rooms/r2/participants"),
+        alice.get("/api/ice-servers?room=r2"),
+    ] {
+        assert_eq!(refused(&answer), is(403, "not-for-this-room"));
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_believed_answers_401_and_says_how_to_come_in() {
+    let house = House::new();
+    let alice = house.user("alice");
+    let expired = Claims {
+        exp: now() - 1,
+        ..claims(&alice)
+    };
+    let other = Tokens::new(
+        &config::Auth::default(),
+        &Secret::new("another secret, just as long as it is"),
+    );
+    for (client, code) in [
+        (house.client.clone(), "unauthorized"),
+        (house.client.with_token("nonsense"), "unauthorized"),
+        (
+            house.client.with_token(&other.issue(&claims(&alice))),
+            "unauthorized",
+        ),
+        (house.bearer("stranger"), "unauthorized"),
+        // A name is no id.
+        (house.bearer("alice"), "unauthorized"),
+        (house.claiming(expired), "token-expired"),
+    ] {
+        for answer in [
+            client.get("/api/auth/me"),
+            client.post("/api/rooms/none/join"),
+        ] {
+            assert_eq!(refused(&answer), is(401, code));
+            let challenge = answer.header("www-authenticate").expect("a challenge");
+            assert!(challenge.starts_with("Bearer"), "{challenge}");
+        }
+    }
+}
+
+#[test]
+fn provisioning_makes_the_user_that_a_token_names() {
+    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    let named = Claims {
+        name: Some("Dora".into()),
+        ..claims("sub-17")
+    };
+    let me = house.claiming(named).get("/api/auth/me").ok();
+    assert_eq!(
+        (&me["id"], &me["display_name"]),
+        (&json!("sub-17"), &json!("Dora"))
+    );
+    assert_eq!((&me["role"], &me["guest"]), (&json!("user"), &json!(false)));
+    let users = house.daemon.cli_json(&["user", "list"]);
+    assert_eq!(users[0]["id"], json!("sub-17"));
+}
+
+#[test]
+fn me_tells_who_one_is_and_until_when() {
+    let house = House::new();
+    let id = house.user("alice");
+    let me = house.bearer(&id).get("/api/auth/me").ok();
+    assert_eq!((&me["id"], &me["name"]), (&json!(id), &json!("alice")));
+    assert!(text(&me["expires_at"]).ends_with('Z'));
+    assert_eq!(me.get("rooms"), None);
+}
+
+#[test]
+fn a_guest_gets_a_token_for_one_room() {
+    let house = House::new();
+    house.room("r1", &["--private"]);
+    house.room("r2", &[]);
+    let answer = house.enter("r1", &house.invite("r1", &[]));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let entered = answer.ok();
+    assert_eq!(entered["token_type"], json!("bearer"));
+    assert!(entered["expires_in"].as_u64().unwrap() > 0);
+    assert_eq!(entered["user"]["display_name"], json!("Gast"));
+    let guest = house.client.with_token(&text(&entered["access_token"]));
+    guest.post("/api/rooms/r1/join").ok();
+    let me = guest.get("/api/auth/me").ok();
+    assert_eq!(
+        (&me["role"], &me["rooms"]),
+        (&json!("guest"), &json!(["r1"]))
+    );
+    assert_eq!(me["id"], entered["user"]["id"]);
+    for answer in [
+        guest.post("/api/rooms/r2/join"),
+        guest.get("/api/rooms/r2/participants"),
+        guest.get("/api/ice-servers?room=r2"),
+    ] {
+        assert_eq!(refused(&answer), is(403, "not-for-this-room"));
+    }
+    let username = text(&guest.get("/api/ice-servers").ok()["iceServers"][1]["username"]);
+    assert!(username.ends_with("/r1"), "{username}");
+}
+
+#[test]
+fn the_lobbys_printed_link_lets_two_people_in() {
+    let house = House::new();
+    let link = house.daemon.invite_link();
+    let (page, invite) = link.split_once('#').expect("an invite in the fragment");
+    let room = page.rsplit_once('/').unwrap().1;
+    for _ in 0..2 {
+        let entered = house.enter(room, invite).ok();
+        let guest = house.client.with_token(&text(&entered["access_token"]));
+        guest.post(&format!("/api/rooms/{room}/join")).ok();
+    }
+}
+
+#[test]
+fn an_invite_that_is_wrong_or_used_up_answers_403_and_a_full_room_409() {
+    let house = House::new();
+    house.room("r1", &["--max-participants", "1"]);
+    house.room("r2", &[]);
+    let once = house.invite("r2", &["--uses", "1"]);
+    house.enter("r2", &once).ok();
+    assert_eq!(refused(&house.enter("r2", &once)), is(403, "bad-invite"));
+    let other = house.invite("r2", &[]);
+    assert_eq!(refused(&house.enter("r1", &other)), is(403, "bad-invite"));
+    assert_eq!(refused(&house.enter("none", &other)), is(403, "bad-invite"));
+    let invite = house.invite("r1", &[]);
+    house.caller("alice").post("/api/rooms/r1/join").ok();
+    assert_eq!(refused(&house.enter("r1", &invite)), is(409, "room-full"));
+}
+
+#[test]
+fn guessing_invites_is_slowed_down() {
+    let house = House::new();
+    let guesses = (0..200).map(|_| house.enter("lobby", "guess").refusal());
+    let limited: Vec<_> = guesses.filter(|refusal| refusal.0 == 429).collect();
+    assert!(limited.len() > 100, "{}", limited.len());
+    assert_eq!(limited[0], is(429, "too-many-attempts"));
+    assert!(
+        house
+            .enter("lobby", "guess")
+            .header("retry-after")
+            .is_some()
+    );
+}
+
+#[test]
+fn admins_invite_and_others_do_not() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let admin = text(&house.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
+    let invites = "/api/rooms/r1/invites";
+    let alice = house.caller("alice");
+    let body = json!({"ttl": "1h", "uses": 1});
+    assert_eq!(
+        refused(&alice.post_json(invites, &body)),
+        is(403, "forbidden")
+    );
+    let admin = house.bearer(&admin);
+    let made = admin.post_json(invites, &body);
+    assert_eq!(made.status, 201);
+    let made = made.ok();
+    let link = text(&made["link"]);
+    assert_eq!(
+        link,
+        format!(
+            "http://{}/r/r1#{}",
+            house.daemon.http(),
+            text(&made["invite"])
+        )
+    );
+    house.enter("r1", &text(&made["invite"])).ok();
+    let none = admin.post_json(invites, &json!({"uses": 0}));
+    assert_eq!(refused(&none), is(400, "bad-request"));
+}
+
+#[test]
+fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
+    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    let alice = house.bearer("alice");
+    alice.get("/api/auth/me").ok();
+    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    assert_eq!(
+        refused(&alice.get("/api/auth/me")),
+        is(403, "user-disabled")
+    );
+    assert_eq!(
+        refused(&alice.post("/api/rooms/lobby/join")),
+        is(403, "user-disabled")
+    );
+    house.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
+    assert_eq!(refused(&alice.get("/api/auth/me")), is(401, "unauthorized"));
+}

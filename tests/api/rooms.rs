@@ -1,0 +1,116 @@
+//! Joining, leaving, and who is there.
+
+use super::*;
+
+#[test]
+fn a_join_answers_as_the_contract_says_under_both_names() {
+    let house = House::new();
+    let alice = house.caller("alice");
+    house.room("r1", &[]);
+    for prefix in ["/api/rooms", "/api/coworking/rooms"] {
+        let answer = alice.post(&format!("{prefix}/r1/join"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let joined = answer.ok();
+        assert_eq!(joined["success"], json!(true));
+        assert_eq!(joined["websocket_url"], json!("/api/ws/rooms/r1"));
+        assert_eq!(joined["message"], json!("Successfully joined r1"));
+        assert_eq!(joined["room"]["id"], json!("r1"));
+        let mut names: Vec<_> = joined.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["ice_servers", "message", "room", "success", "websocket_url"]
+        );
+        assert_eq!(
+            joined["ice_servers"][0]["urls"].as_array().unwrap().len(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_full_room_answers_409_except_to_those_who_are_in() {
+    let house = House::new();
+    house.room("small", &["--max-participants", "1"]);
+    let (alice, bob) = (house.caller("alice"), house.caller("bob"));
+    alice.post("/api/rooms/small/join").ok();
+    assert_eq!(
+        refused(&bob.post("/api/rooms/small/join")),
+        is(409, "room-full")
+    );
+    alice.post("/api/rooms/small/join").ok();
+    alice.post("/api/rooms/small/leave").ok();
+    bob.post("/api/rooms/small/join").ok();
+}
+
+#[test]
+fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let (alice, bob) = (house.user("alice"), house.user("bob"));
+    let (as_alice, as_bob) = (house.bearer(&alice), house.bearer(&bob));
+    as_alice.post("/api/rooms/r1/join").ok();
+    as_bob.post("/api/rooms/r1/join").ok();
+    assert_eq!(members(&as_alice, "r1").len(), 2);
+    let left = as_bob.post("/api/rooms/r1/leave").ok();
+    assert_eq!(left["success"], json!(true));
+    as_bob.post("/api/coworking/rooms/r1/leave").ok();
+    assert_eq!(members(&as_alice, "r1"), [alice]);
+}
+
+#[test]
+fn participants_have_names_and_say_whether_they_are_connected() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let guest = house.guest("r1");
+    guest.post("/api/rooms/r1/join").ok();
+    let answer = guest.get("/api/rooms/r1/participants").ok();
+    let member = &answer["participants"][0];
+    assert_eq!(member["display_name"], json!("Gast"));
+    assert_eq!(
+        (&member["guest"], &member["connected"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(
+        text(&member["joined_at"]).len(),
+        "2026-01-31T23:59:59Z".len()
+    );
+}
+
+#[test]
+fn a_connection_shows_among_the_participants_and_a_leave_closes_it_with_4003() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let token = sign(&claims(&house.user("alice")));
+    let alice = house.client.with_token(&token);
+    alice.post("/api/rooms/r1/join").ok();
+    let mut socket = house.connect("r1", &token);
+    // The server seats a connection just after it has answered the upgrade.
+    let connected = || {
+        let shown = alice.get("/api/rooms/r1/participants").ok();
+        shown["participants"][0]["connected"] == json!(true)
+    };
+    let started = clock::now().mono;
+    while !connected() {
+        assert!(
+            clock::now().mono.since(started) < DEADLINE,
+            "never connected"
+        );
+    }
+    alice.post("/api/rooms/r1/leave").ok();
+    assert_eq!(close_code(&mut socket), 4003);
+}
+
+#[test]
+fn a_closed_room_answers_410() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let invite = house.invite("r1", &[]);
+    house.sql("UPDATE coworking_rooms SET closed_at = '2020-01-01T00:00:00Z'");
+    let alice = house.caller("alice");
+    assert_eq!(
+        refused(&alice.post("/api/rooms/r1/join")),
+        is(410, "room-closed")
+    );
+    assert_eq!(refused(&house.enter("r1", &invite)), is(410, "room-closed"));
+}
