@@ -23,6 +23,9 @@ mod requests;
 mod server;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::ops::Range;
 

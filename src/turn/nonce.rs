@@ -1,6 +1,6 @@
 //! Nonces without a table: `timestamp ‖ HMAC(key, client address ‖ timestamp)`.
 //!
-//! A nonce is good for the address it was given to, for [`LIFETIME`], and across restarts, since
+//! A nonce is good for the address it was given to, for an hour, and across restarts, since
 //! the key is kept. Nothing is stored for whoever asks for one.
 
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ impl Nonces {
         text
     }
 
-    /// Whether `nonce` was given to `client` less than [`LIFETIME`] before `unix`.
+    /// Whether `nonce` was given to `client` less than an hour before `unix`.
     pub fn check(&self, nonce: &[u8], client: SocketAddr, unix: u64) -> bool {
         let mut given = [0; RAW + 1];
         if nonce.len() != LEN || URL_SAFE_NO_PAD.decode_slice(nonce, &mut given) != Ok(RAW) {

@@ -1,0 +1,224 @@
+//! Limits, policy and noise.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn denied_peers_are_403_in_every_request() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    for peer in [
+        "127.0.0.1:1",
+        "10.0.0.1:1",
+        "169.254.169.254:80",
+        "0.0.0.0:1",
+        "224.0.0.1:1",
+    ] {
+        assert_eq!(
+            client.permit(&mut world, &[peer]).code(),
+            Some(403),
+            "{peer}"
+        );
+        assert_eq!(
+            client.bind(&mut world, 0x4001, peer).code(),
+            Some(403),
+            "{peer}"
+        );
+    }
+}
+
+#[test]
+fn a_user_holds_no_more_allocations_than_the_quota() {
+    let quotas = Arc::new(Quotas::new(3, 2, Limit::UNLIMITED));
+    let mut world = World::with(Settings {
+        quotas,
+        ..settings()
+    });
+    world.allocated("192.88.1.1:1", "alice");
+    let (mut second, _) = world.allocated("192.88.1.1:2", "alice");
+    assert_eq!(
+        Client::new("192.88.1.1:3", "alice")
+            .allocate(&mut world, &[])
+            .code(),
+        Some(486)
+    );
+    world.allocated("192.88.1.1:4", "bob");
+    assert_eq!(
+        Client::new("192.88.1.1:5", "carol")
+            .allocate(&mut world, &[])
+            .code(),
+        Some(508)
+    );
+    second.refresh(&mut world, 0);
+    world.allocated("192.88.1.1:3", "alice");
+}
+
+#[test]
+fn permissions_and_channels_have_quotas_of_their_own() {
+    let mut world = World::with(Settings {
+        max_permissions: 3,
+        max_channels: 2,
+        ..settings()
+    });
+    let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
+    assert_eq!(client.bind(&mut world, 0x4001, "8.8.8.1:1").code(), None);
+    assert_eq!(client.bind(&mut world, 0x4002, "8.8.8.1:2").code(), None);
+    assert_eq!(
+        client.bind(&mut world, 0x4003, "8.8.8.1:3").code(),
+        Some(508)
+    );
+    assert_eq!(
+        client
+            .permit(&mut world, &["8.8.8.2:1", "8.8.8.3:1"])
+            .code(),
+        None
+    );
+    assert_eq!(client.permit(&mut world, &["8.8.8.4:1"]).code(), Some(508));
+    assert_eq!(
+        client.permit(&mut world, &["8.8.8.3:1"]).code(),
+        None,
+        "a refresh takes no room"
+    );
+    client.refresh(&mut world, 3600);
+    world.advance(Duration::from_secs(601));
+    assert_eq!(
+        client.bind(&mut world, 0x4003, "8.8.8.4:3").code(),
+        None,
+        "what ran out gives room"
+    );
+}
+
+#[test]
+fn bandwidth_over_the_limit_is_dropped_each_way_and_comes_back() {
+    let bandwidth = Limit::per_second(1000, 2000);
+    let mut world = World::with(Settings {
+        bandwidth,
+        ..settings()
+    });
+    let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+    client.bind(&mut world, 0x4001, "8.8.8.8:1");
+    let data = channel_data(0x4001, &[0; 1000]);
+    let sent = (0..5).filter(|_| {
+        matches!(
+            world.receive(&client.route, &data).0,
+            Verdict::ToPeer { .. }
+        )
+    });
+    assert_eq!(sent.count(), 2);
+    assert_eq!(
+        world.receive(&client.route, &data).0,
+        Verdict::Dropped(Dropped::AllocationBandwidth)
+    );
+    let back = (0..5).filter(|_| {
+        matches!(
+            world.on_peer(relayed, "8.8.8.8:1", &[0; 1000]).0,
+            Verdict::ToClient { .. }
+        )
+    });
+    assert_eq!(back.count(), 2, "the other way has a limit of its own");
+    world.advance(Duration::from_secs(1));
+    assert!(matches!(
+        world.receive(&client.route, &data).0,
+        Verdict::ToPeer { .. }
+    ));
+}
+
+#[test]
+fn a_users_allocations_share_the_users_bandwidth() {
+    let quotas = Arc::new(Quotas::new(10, 10, Limit::per_second(1000, 1000)));
+    let mut world = World::with(Settings {
+        quotas,
+        ..settings()
+    });
+    let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
+    let (mut second, _) = world.allocated("192.88.1.1:2", "alice");
+    first.bind(&mut world, 0x4001, "8.8.8.8:1");
+    second.bind(&mut world, 0x4001, "8.8.8.8:1");
+    let data = channel_data(0x4001, &[0; 1000]);
+    assert!(matches!(
+        world.receive(&first.route, &data).0,
+        Verdict::ToPeer { .. }
+    ));
+    assert_eq!(
+        world.receive(&second.route, &data).0,
+        Verdict::Dropped(Dropped::UserBandwidth)
+    );
+}
+
+#[test]
+fn strangers_over_the_rate_get_no_answer_and_the_proven_are_not_limited() {
+    let strangers = Arc::new(Sources::new(Limit::per_second(1, 3), 1024));
+    let mut world = World::with(Settings {
+        strangers,
+        ..settings()
+    });
+    let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
+    let mut binding = Vec::new();
+    Writer::new(&mut binding, Method::BINDING, Class::Request, [1; 12]).fingerprint();
+    let answered =
+        (0..20).filter(|_| matches!(world.receive(&client.route, &binding).0, Verdict::Answer(_)));
+    assert_eq!(answered.count(), 2, "one of three went to the challenge");
+    for _ in 0..20 {
+        assert_eq!(client.refresh(&mut world, 600).code(), None);
+    }
+}
+
+#[test]
+fn what_is_not_for_a_server_gets_no_answer() {
+    let mut world = World::new();
+    let route = Client::new("192.88.1.1:1", "alice").route;
+    for (class, method) in [
+        (Class::Success, Method::BINDING),
+        (Class::Indication, Method::BINDING),
+        (Class::Request, Method(0x0ff)),
+    ] {
+        let mut out = Vec::new();
+        Writer::new(&mut out, method, class, [1; 12]).fingerprint();
+        assert_eq!(
+            world.receive(&route, &out).0,
+            Verdict::Dropped(Dropped::NotForServer)
+        );
+    }
+    assert_eq!(
+        world.receive(&route, b"\x80noise").0,
+        Verdict::Dropped(Dropped::NotStun)
+    );
+    assert_eq!(
+        world.receive(&route, b"").0,
+        Verdict::Dropped(Dropped::NotStun)
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_datagram_panics_the_server(noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..20)) {
+        let mut world = World::new();
+        let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+        client.bind(&mut world, 0x4000, "8.8.8.8:1");
+        for datagram in &noise {
+            world.receive(&client.route, datagram);
+            let mut channel = channel_data(0x4000, datagram);
+            channel.truncate(channel.len().saturating_sub(datagram.len() % 3));
+            world.receive(&client.route, &channel);
+            world.on_peer(relayed, "8.8.8.8:1", datagram);
+        }
+        prop_assert_eq!(world.server.allocations(), 1);
+    }
+
+    #[test]
+    fn no_attribute_of_a_proven_request_panics_the_server(
+        method in 1u16..12,
+        attributes in prop::collection::vec((0u16..0x30, prop::collection::vec(any::<u8>(), 0..24)), 0..5),
+    ) {
+        let mut world = World::new();
+        let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
+        let integrity = [Attribute::MESSAGE_INTEGRITY.0, Attribute::MESSAGE_INTEGRITY_SHA256.0];
+        let attributes: Vec<_> = attributes.into_iter().filter(|(kind, _)| !integrity.contains(kind))
+            .map(|(kind, value)| (Attribute(kind), value)).collect();
+        let transaction = client.transaction();
+        let request = client.signed(Method(method), transaction, &attributes);
+        world.receive(&client.route, &request);
+        prop_assert!(world.server.allocations() <= 1);
+    }
+}

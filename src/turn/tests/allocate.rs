@@ -1,0 +1,172 @@
+//! Allocate and Refresh.
+
+use super::*;
+
+#[test]
+fn an_allocation_is_promised_only_after_its_socket_is_bound() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.greet(&mut world);
+    let transaction = client.transaction();
+    let request = client.signed(
+        Method::ALLOCATE,
+        transaction,
+        &[(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())],
+    );
+    let answer = Answer(world.answer(&client.route, &request));
+    assert_eq!(answer.code(), None);
+    assert!(answer.message().verify(&client.key()));
+    assert_eq!(answer.lifetime(), 600);
+    assert_eq!(
+        answer.address(Attribute::XOR_MAPPED_ADDRESS),
+        Some(client.route.client)
+    );
+    let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    assert_eq!(world.sockets, [Some(relayed)]);
+    assert!((50_000..=60_000).contains(&relayed.port()));
+}
+
+#[test]
+fn a_retransmitted_allocate_gets_the_same_answer_and_another_one_437() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+    let again = client.signed(Method::ALLOCATE, [client.transaction; 12], &transport);
+    let first = world.answer(&client.route, &again);
+    let second = world.answer(&client.route, &again);
+    assert_eq!(first, second);
+    assert_eq!(Answer(first).code(), None);
+    let other = client.request(&mut world, Method::ALLOCATE, &transport);
+    assert_eq!(other.code(), Some(437));
+    assert_eq!(world.open_sockets(), 1);
+}
+
+#[test]
+fn a_taken_port_is_not_the_clients_problem() {
+    let settings = Settings {
+        ports: PortRange {
+            first: 50_000,
+            last: 50_001,
+        },
+        ..settings()
+    };
+    let mut world = World::with(settings);
+    world.taken.push("198.41.0.4:50000".parse().unwrap());
+    let (_, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    assert_eq!(relayed.port(), 50_001);
+    let mut late = Client::new("192.88.1.1:1001", "bob");
+    assert_eq!(late.allocate(&mut world, &[]).code(), Some(508));
+    assert_eq!(world.server.allocations(), 1);
+    assert_eq!(world.server.settings.quotas.held(), 1);
+}
+
+#[test]
+fn the_transport_must_be_there_and_must_be_udp() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.greet(&mut world);
+    assert_eq!(
+        client.request(&mut world, Method::ALLOCATE, &[]).code(),
+        Some(400)
+    );
+    let tcp = (Attribute::REQUESTED_TRANSPORT, vec![6, 0, 0, 0]);
+    assert_eq!(
+        client.request(&mut world, Method::ALLOCATE, &[tcp]).code(),
+        Some(442)
+    );
+}
+
+#[test]
+fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
+    let mut world = World::new();
+    let family = |number| (Attribute::REQUESTED_ADDRESS_FAMILY, vec![number, 0, 0, 0]);
+    let mut six = Client::new("192.88.1.1:1000", "alice");
+    let answer = six.allocate(&mut world, &[family(2)]);
+    assert!(
+        answer
+            .address(Attribute::XOR_RELAYED_ADDRESS)
+            .unwrap()
+            .is_ipv6()
+    );
+    let mut odd = Client::new("192.88.1.1:1001", "alice");
+    assert_eq!(odd.allocate(&mut world, &[family(3)]).code(), Some(440));
+    world.server.settings.other_family.clear();
+    let mut none = Client::new("192.88.1.1:1002", "alice");
+    assert_eq!(none.allocate(&mut world, &[family(2)]).code(), Some(440));
+}
+
+#[test]
+fn an_unknown_required_attribute_is_named_in_420() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    let answer = client.allocate(&mut world, &[(Attribute(0x0018), vec![0; 4])]);
+    assert_eq!(answer.code(), Some(420));
+    let listed = answer
+        .message()
+        .get(Attribute::UNKNOWN_ATTRIBUTES)
+        .map(<[u8]>::to_vec);
+    assert_eq!(listed, Some(vec![0, 0x18]));
+    assert_eq!(world.server.allocations(), 0);
+}
+
+#[test]
+fn a_lifetime_is_at_least_ten_minutes_and_at_most_an_hour() {
+    let mut world = World::new();
+    let lifetime = |seconds: u32| (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
+    for (port, asked, given) in [(1, 5, 600), (2, 700, 700), (3, u32::MAX, 3600)] {
+        let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
+        assert_eq!(
+            client.allocate(&mut world, &[lifetime(asked)]).lifetime(),
+            given
+        );
+        assert_eq!(client.refresh(&mut world, asked).lifetime(), given);
+    }
+}
+
+#[test]
+fn an_allocation_ends_when_its_time_is_up_and_not_before() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    world.advance(Duration::from_secs(500));
+    assert_eq!(client.refresh(&mut world, 600).code(), None);
+    world.advance(Duration::from_secs(599));
+    assert_eq!(world.open_sockets(), 1);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.open_sockets(), 0);
+    assert_eq!(world.server.settings.quotas.held(), 0);
+    assert_eq!(client.refresh(&mut world, 600).code(), Some(437));
+}
+
+#[test]
+fn a_refresh_with_zero_ends_it_at_once() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    let answer = client.refresh(&mut world, 0);
+    assert_eq!((answer.code(), answer.lifetime()), (None, 0));
+    assert_eq!((world.server.allocations(), world.open_sockets()), (0, 0));
+}
+
+#[test]
+fn an_allocation_made_over_a_stream_dies_with_the_stream() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.route.transport = Transport::Tcp;
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    world.server.stream_closed(&client.route);
+    world.run_orders();
+    assert_eq!((world.server.allocations(), world.open_sockets()), (0, 0));
+}
+
+#[test]
+fn behind_nat_the_public_address_is_advertised_and_the_private_one_bound() {
+    let external = vec!["203.0.114.5".parse().unwrap()];
+    let mut world = World::with(Settings {
+        external,
+        ..settings()
+    });
+    let (_, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    assert_eq!(relayed.ip().to_string(), "203.0.114.5");
+    let bound = world.sockets[0].unwrap();
+    assert_eq!(bound.ip().to_string(), "198.41.0.4");
+    assert_eq!(bound.port(), relayed.port());
+}

@@ -1,0 +1,180 @@
+//! Who may do what: challenges, credentials, revocation.
+
+use super::*;
+
+#[test]
+fn a_request_without_integrity_is_challenged_and_leaves_nothing_behind() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.greet(&mut world);
+    assert_eq!(client.nonce.len(), nonce::LEN);
+    assert_eq!(world.server.allocations(), 0);
+}
+
+#[test]
+fn an_expired_credential_is_refused_with_401() {
+    let mut world = World::new();
+    let credentials = Credentials::new(&Secret::new("north"), &[]);
+    let mut client = Client::with(
+        "192.88.1.1:1000",
+        credentials.mint("alice", None, world.now.unix),
+    );
+    assert_eq!(client.allocate(&mut world, &[]).code(), Some(401));
+}
+
+#[test]
+fn a_living_allocation_may_refresh_after_its_credential_expired() {
+    let mut world = World::new();
+    let credentials = Credentials::new(&Secret::new("north"), &[]);
+    let minted = credentials.mint("alice", None, world.now.unix + 60);
+    let mut client = Client::with("192.88.1.1:1000", minted);
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    world.advance(Duration::from_secs(120));
+    assert_eq!(client.refresh(&mut world, 600).code(), None);
+}
+
+#[test]
+fn a_wrong_secret_a_wrong_realm_and_no_user_at_all_look_the_same() {
+    let mut world = World::new();
+    let foreign = Credentials::new(&Secret::new("south"), &[]).mint("alice", None, u64::MAX);
+    let mut wrong_secret = Client::with("192.88.1.1:1000", foreign);
+    assert_eq!(wrong_secret.allocate(&mut world, &[]).code(), Some(401));
+    let mut wrong_realm = Client::new("192.88.1.1:1000", "alice");
+    wrong_realm.realm = "elsewhere".into();
+    assert_eq!(wrong_realm.allocate(&mut world, &[]).code(), Some(401));
+    let nobody = Minted {
+        username: "nobody".into(),
+        credential: "x".into(),
+    };
+    let mut nobody = Client::with("192.88.1.1:1000", nobody);
+    assert_eq!(nobody.allocate(&mut world, &[]).code(), Some(401));
+}
+
+#[test]
+fn integrity_without_user_realm_or_nonce_is_a_bad_request() {
+    let mut world = World::new();
+    let client = Client::new("192.88.1.1:1000", "alice");
+    let mut out = Vec::new();
+    Writer::new(&mut out, Method::ALLOCATE, Class::Request, [1; 12])
+        .attribute(Attribute::USERNAME, client.minted.username.as_bytes())
+        .integrity(&client.key())
+        .fingerprint();
+    assert_eq!(Answer(world.answer(&client.route, &out)).code(), Some(400));
+}
+
+#[test]
+fn a_nonce_that_has_aged_is_stale_and_a_fresh_one_comes_with_the_438() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    assert_eq!(client.refresh(&mut world, 3600).code(), None);
+    world.advance(Duration::from_secs(nonce::LIFETIME - 1));
+    let lifetime = [(Attribute::LIFETIME, 3600u32.to_be_bytes().to_vec())];
+    assert_eq!(
+        client
+            .request(&mut world, Method::REFRESH, &lifetime)
+            .code(),
+        None
+    );
+    world.advance(Duration::from_secs(1));
+    let stale = client.request(&mut world, Method::REFRESH, &lifetime);
+    assert_eq!(stale.code(), Some(438));
+    client.nonce = stale.message().get(Attribute::NONCE).unwrap().to_vec();
+    assert_eq!(
+        client
+            .request(&mut world, Method::REFRESH, &lifetime)
+            .code(),
+        None
+    );
+}
+
+#[test]
+fn a_nonce_of_another_address_is_stale() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.greet(&mut world);
+    client.route.client.set_port(1001);
+    let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+    assert_eq!(
+        client
+            .request(&mut world, Method::ALLOCATE, &transport)
+            .code(),
+        Some(438)
+    );
+}
+
+#[test]
+fn another_users_credential_on_an_allocation_is_441() {
+    let mut world = World::new();
+    let (alice, _) = world.allocated("192.88.1.1:1000", "alice");
+    let mut bob = Client::new("192.88.1.1:1000", "bob");
+    bob.nonce = alice.nonce.clone();
+    let answer = bob.refresh(&mut world, 0);
+    assert_eq!(answer.code(), Some(441));
+    assert!(answer.message().verify(&bob.key()));
+    assert_eq!(world.server.allocations(), 1);
+}
+
+#[test]
+fn a_refused_user_gets_401_and_an_unknown_one_passes() {
+    let mut world = World::new();
+    world.server.settings.refusals.refuse_user("alice");
+    assert_eq!(
+        Client::new("192.88.1.1:1000", "alice")
+            .allocate(&mut world, &[])
+            .code(),
+        Some(401)
+    );
+    assert_eq!(
+        Client::new("192.88.1.1:1000", "stranger")
+            .allocate(&mut world, &[])
+            .code(),
+        None
+    );
+}
+
+#[test]
+fn revocation_frees_what_its_scope_names_and_nothing_else() {
+    let credentials = Credentials::new(&Secret::new("north"), &[]);
+    let all = |world: &mut World| {
+        for (port, user, room) in [
+            (1, "alice", Some("r1")),
+            (2, "alice", Some("r2")),
+            (3, "alice", None),
+            (4, "bob", Some("r1")),
+        ] {
+            let minted = credentials.mint(user, room, world.now.unix + 600);
+            let mut client = Client::with(&format!("192.88.1.1:{port}"), minted);
+            assert_eq!(client.allocate(world, &[]).code(), None);
+        }
+    };
+    for (scope, freed) in [
+        (Scope::Room("r1".into()), 1),
+        (Scope::RoomAndUnbound("r1".into()), 2),
+        (Scope::All, 3),
+    ] {
+        let mut world = World::new();
+        all(&mut world);
+        assert_eq!(world.server.revoke("alice", &scope), freed);
+        world.run_orders();
+        assert_eq!(world.open_sockets(), 4 - freed);
+        assert_eq!(world.server.settings.quotas.held(), 4 - freed);
+    }
+}
+
+#[test]
+fn answers_to_strangers_are_small() {
+    let mut world = World::new();
+    world.server.settings.realm = "sixteen.letters.".into();
+    let client = Client::new("192.88.1.1:1000", "alice");
+    let mut out = Vec::new();
+    Writer::new(&mut out, Method::ALLOCATE, Class::Request, [1; 12]).fingerprint();
+    assert!(world.answer(&client.route, &out).len() <= 140);
+    out.clear();
+    Writer::new(&mut out, Method::BINDING, Class::Request, [1; 12]).fingerprint();
+    let answer = Answer(world.answer(&client.route, &out));
+    assert_eq!(
+        answer.address(Attribute::XOR_MAPPED_ADDRESS),
+        Some(client.route.client)
+    );
+    assert!(answer.0.len() <= 40);
+}

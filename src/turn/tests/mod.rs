@@ -1,0 +1,354 @@
+//! The server against clients made of bytes, over virtual time, without a socket.
+
+mod abuse;
+mod allocate;
+mod authentication;
+mod relaying;
+mod simulation;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Mono, Now};
+use crate::config::PortRange;
+use crate::credential::{Credentials, Minted, long_term_key};
+use crate::rate::{Limit, Sources};
+use crate::secret::Secret;
+use crate::stun::{
+    Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
+};
+
+use super::*;
+
+const UDP: [u8; 4] = [17, 0, 0, 0];
+const SERVER: &str = "198.41.0.4:3478";
+
+/// A server, its clock, and what came out of it.
+struct World {
+    server: Server,
+    now: Now,
+    /// Sockets that are bound, by the number that the edge gave them.
+    sockets: Vec<Option<SocketAddr>>,
+    /// Addresses that the edge finds taken.
+    taken: Vec<SocketAddr>,
+    /// Answers that came late.
+    answers: Vec<(Route, Vec<u8>)>,
+}
+
+/// A client: its five-tuple and its credential.
+struct Client {
+    route: Route,
+    minted: Minted,
+    realm: String,
+    nonce: Vec<u8>,
+    transaction: u8,
+}
+
+fn settings() -> Settings {
+    Settings {
+        realm: "parlor".into(),
+        credentials: Credentials::new(&Secret::new("north"), &[]),
+        nonces: Nonces::new(&[b"nonce key"]),
+        policy: Policy {
+            own: vec!["198.41.0.4".parse().unwrap()],
+            listeners: vec![
+                "0.0.0.0:3478".parse().unwrap(),
+                "0.0.0.0:8000".parse().unwrap(),
+            ],
+            ..Policy::default()
+        },
+        ports: PortRange {
+            first: 50_000,
+            last: 60_000,
+        },
+        external: Vec::new(),
+        other_family: vec!["198.41.0.4".parse().unwrap(), "2a00::4".parse().unwrap()],
+        max_permissions: 64,
+        max_channels: 64,
+        bandwidth: Limit::UNLIMITED,
+        refusals: Arc::default(),
+        quotas: Arc::new(Quotas::new(1000, 200, Limit::UNLIMITED)),
+        strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
+        relayed: Arc::default(),
+    }
+}
+
+impl World {
+    fn new() -> World {
+        World::with(settings())
+    }
+
+    fn with(settings: Settings) -> World {
+        World {
+            server: Server::new(settings, [7; 32]),
+            now: Now {
+                mono: Mono(1_000_000_000),
+                unix: 1_700_000_000,
+            },
+            sockets: Vec::new(),
+            taken: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn advance(&mut self, span: Duration) {
+        self.now.mono = self.now.mono + span;
+        self.now.unix += span.as_secs();
+        self.server.expire(self.now);
+        self.run_orders();
+    }
+
+    /// Hands a datagram in, and gives the verdict with the bytes that it speaks of.
+    fn receive(&mut self, route: &Route, datagram: &[u8]) -> (Verdict, Vec<u8>) {
+        let mut buffer = vec![0xee; HEADROOM + datagram.len() + TAILROOM];
+        let range = HEADROOM..HEADROOM + datagram.len();
+        buffer[range.clone()].copy_from_slice(datagram);
+        let verdict = self.server.client(self.now, route, &mut buffer, range);
+        let bytes = self.bytes_of(&verdict, &buffer);
+        self.run_orders();
+        (verdict, bytes)
+    }
+
+    fn on_peer(&mut self, relayed: SocketAddr, peer: &str, data: &[u8]) -> (Verdict, Vec<u8>) {
+        let id = self
+            .server
+            .table
+            .of_relayed(relayed)
+            .expect("an allocation");
+        let mut buffer = vec![0xee; HEADROOM + data.len() + TAILROOM];
+        let range = HEADROOM..HEADROOM + data.len();
+        buffer[range.clone()].copy_from_slice(data);
+        let peer = peer.parse().unwrap();
+        let verdict = self.server.peer(self.now, id, peer, &mut buffer, range);
+        let bytes = self.bytes_of(&verdict, &buffer);
+        (verdict, bytes)
+    }
+
+    fn bytes_of(&self, verdict: &Verdict, buffer: &[u8]) -> Vec<u8> {
+        match verdict {
+            Verdict::ToPeer { range, .. } | Verdict::ToClient { range, .. } => {
+                buffer[range.clone()].to_vec()
+            }
+            Verdict::Answer(_) => self.server.answer().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Plays the edge.
+    fn run_orders(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Bind { id, address } => {
+                    let open = self.sockets.iter().flatten();
+                    let result =
+                        if self.taken.contains(&address) || open.clone().any(|a| *a == address) {
+                            Err(std::io::ErrorKind::AddrInUse.into())
+                        } else {
+                            self.sockets.push(Some(address));
+                            Ok(self.sockets.len() as u32 - 1)
+                        };
+                    self.server.bound(self.now, id, result);
+                }
+                Output::Answer { route, bytes, .. } => self.answers.push((route, bytes)),
+                Output::Unbind { socket } => {
+                    let closed = self.sockets[socket as usize].take();
+                    assert!(closed.is_some(), "a socket is closed once");
+                }
+            }
+        }
+    }
+
+    fn open_sockets(&self) -> usize {
+        self.sockets.iter().flatten().count()
+    }
+
+    /// The answer to a request, whichever way it came.
+    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+        match self.receive(route, request) {
+            (Verdict::Answer(_), bytes) => bytes,
+            (Verdict::Queued, _) => self.answers.pop().expect("a late answer").1,
+            (other, _) => panic!("no answer: {other:?}"),
+        }
+    }
+
+    /// A client that has allocated, and its relayed address.
+    fn allocated(&mut self, address: &str, user: &str) -> (Client, SocketAddr) {
+        let mut client = Client::new(address, user);
+        let answer = client.allocate(self, &[]);
+        let relayed = answer
+            .address(Attribute::XOR_RELAYED_ADDRESS)
+            .expect("a relayed address");
+        (client, relayed)
+    }
+}
+
+impl Client {
+    fn new(address: &str, user: &str) -> Client {
+        Client::with(
+            address,
+            Credentials::new(&Secret::new("north"), &[]).mint(user, None, 1_700_010_000),
+        )
+    }
+
+    fn with(address: &str, minted: Minted) -> Client {
+        Client {
+            route: Route {
+                transport: Transport::Udp,
+                client: address.parse().unwrap(),
+                server: SERVER.parse().unwrap(),
+                via: 0,
+            },
+            minted,
+            realm: "parlor".into(),
+            nonce: Vec::new(),
+            transaction: 0,
+        }
+    }
+
+    fn key(&self) -> IntegrityKey {
+        let Minted {
+            username,
+            credential,
+        } = &self.minted;
+        IntegrityKey::new(&long_term_key(username, &self.realm, credential))
+    }
+
+    fn transaction(&mut self) -> [u8; 12] {
+        self.transaction += 1;
+        [self.transaction; 12]
+    }
+
+    /// A signed request; the same transaction id as the last where `again`.
+    fn signed(
+        &self,
+        method: Method,
+        transaction: [u8; 12],
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, transaction);
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        writer
+            .attribute(Attribute::USERNAME, self.minted.username.as_bytes())
+            .attribute(Attribute::REALM, self.realm.as_bytes())
+            .attribute(Attribute::NONCE, &self.nonce)
+            .integrity(&self.key())
+            .fingerprint();
+        out
+    }
+
+    /// Takes the nonce of a challenge.
+    fn greet(&mut self, world: &mut World) {
+        let mut out = Vec::new();
+        Writer::new(&mut out, Method::ALLOCATE, Class::Request, [0xaa; 12])
+            .attribute(Attribute::REQUESTED_TRANSPORT, &UDP)
+            .fingerprint();
+        let answer = Answer(world.answer(&self.route, &out));
+        assert_eq!(answer.code(), Some(401));
+        self.nonce = answer.message().get(Attribute::NONCE).unwrap().to_vec();
+    }
+
+    fn request(
+        &mut self,
+        world: &mut World,
+        method: Method,
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Answer {
+        let transaction = self.transaction();
+        let request = self.signed(method, transaction, attributes);
+        Answer(world.answer(&self.route, &request))
+    }
+
+    /// Challenge, then Allocate with REQUESTED-TRANSPORT UDP and `more`.
+    fn allocate(&mut self, world: &mut World, more: &[(Attribute, Vec<u8>)]) -> Answer {
+        self.greet(world);
+        let transport = (Attribute::REQUESTED_TRANSPORT, UDP.to_vec());
+        self.request(world, Method::ALLOCATE, &[&[transport], more].concat())
+    }
+
+    fn permit(&mut self, world: &mut World, peers: &[&str]) -> Answer {
+        let transaction = self.transaction();
+        let peers = peers.iter().map(|peer| xor_peer(peer, &transaction));
+        let request = self.signed(
+            Method::CREATE_PERMISSION,
+            transaction,
+            &peers.collect::<Vec<_>>(),
+        );
+        Answer(world.answer(&self.route, &request))
+    }
+
+    fn bind(&mut self, world: &mut World, number: u16, peer: &str) -> Answer {
+        let transaction = self.transaction();
+        let [high, low] = number.to_be_bytes();
+        let attributes = [
+            (Attribute::CHANNEL_NUMBER, vec![high, low, 0, 0]),
+            xor_peer(peer, &transaction),
+        ];
+        let request = self.signed(Method::CHANNEL_BIND, transaction, &attributes);
+        Answer(world.answer(&self.route, &request))
+    }
+
+    fn refresh(&mut self, world: &mut World, seconds: u32) -> Answer {
+        let lifetime = (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
+        self.request(world, Method::REFRESH, &[lifetime])
+    }
+
+    fn send_indication(&mut self, peer: &str, data: &[u8]) -> Vec<u8> {
+        let transaction = self.transaction();
+        let (attribute, value) = xor_peer(peer, &transaction);
+        let mut out = Vec::new();
+        let _ = Writer::new(&mut out, Method::SEND, Class::Indication, transaction)
+            .attribute(attribute, &value)
+            .attribute(Attribute::DATA, data);
+        out
+    }
+}
+
+fn xor_peer(peer: &str, transaction: &[u8; 12]) -> (Attribute, Vec<u8>) {
+    let mut value = [0; 20];
+    let len = encode_xor_address(peer.parse().unwrap(), transaction, &mut value);
+    (Attribute::XOR_PEER_ADDRESS, value[..len].to_vec())
+}
+
+fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
+    let mut out = number.to_be_bytes().to_vec();
+    out.extend((data.len() as u16).to_be_bytes());
+    out.extend(data);
+    out
+}
+
+/// An answer's bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer(Vec<u8>);
+
+impl Answer {
+    fn message(&self) -> Message<'_> {
+        Message::parse(&self.0).expect("a STUN message")
+    }
+
+    /// The error code; `None` for a success.
+    fn code(&self) -> Option<u16> {
+        let message = self.message();
+        assert!(matches!(message.class(), Class::Success | Class::Error));
+        let value = message.get(Attribute::ERROR_CODE)?;
+        Some(u16::from(value[2]) * 100 + u16::from(value[3]))
+    }
+
+    fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
+        let message = self.message();
+        decode_xor_address(message.get(attribute)?, &message.transaction())
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::from_be_bytes(
+            self.message()
+                .get(Attribute::LIFETIME)
+                .unwrap()
+                .try_into()
+                .unwrap(),
+        )
+    }
+}
