@@ -1,5 +1,7 @@
 //! `GET /api/auth/me` and `GET …/participants`: who one is, and who else is in a room.
 
+use std::collections::HashSet;
+
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
@@ -27,7 +29,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
         return Err(room_closed());
     }
     may_look(&visitor, &room)?;
-    let connected = app.hub.connected(&room.id);
+    let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
     let members = app.store.participants(&room.id, clock::now().unix).await?;
     let participants: Vec<Value> = members
         .iter()
@@ -37,7 +39,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
                 "display_name": member.display_name,
                 "joined_at": utc::text(member.joined_at),
                 "guest": member.guest,
-                "connected": connected.iter().any(|user| **user == *member.user_id),
+                "connected": connected.contains(member.user_id.as_str()),
             })
         })
         .collect();
