@@ -1,0 +1,97 @@
+//! HTTP around the routes: health, metrics, origins, limits.
+
+use crate::support::http::Client as Http;
+use crate::world::{LOBBY, World};
+
+#[test]
+fn the_server_says_that_it_is_alive_fit_and_which_build() {
+    let world = World::start();
+    let http = world.http("");
+    assert_eq!(http.get("/healthz").ok()["status"], "ok");
+    assert_eq!(http.get("/readyz").ok()["status"], "ready");
+    assert_eq!(
+        http.get("/api/version").ok()["version"],
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+#[test]
+fn metrics_are_open_metrics_and_on_their_own_listener() {
+    let world = World::start();
+    let _alice = world.enter(LOBBY, "alice");
+    let answer = Http::new(world.daemon.metrics()).get("/metrics");
+    let kind = answer.header("content-type").expect("a type");
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(answer.body.ends_with(b"# EOF\n"));
+    assert_eq!(world.metric("parlor_signaling_connections"), 1);
+    assert_eq!(world.metric("parlor_signaling_rooms"), 1);
+    assert_eq!(world.http("").get("/metrics").status, 404);
+}
+
+#[test]
+fn any_origin_may_call_without_credentials_by_default() {
+    let world = World::start();
+    let origin = [("Origin", "https://app.example")];
+    let answer = world.http("").send("GET", "/healthz", &origin, b"");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
+    let preflight = [
+        ("Origin", "https://app.example"),
+        ("Access-Control-Request-Method", "POST"),
+        (
+            "Access-Control-Request-Headers",
+            "authorization,content-type",
+        ),
+    ];
+    let answer = world
+        .http("")
+        .send("OPTIONS", "/api/rooms/lobby/join", &preflight, b"");
+    assert_eq!(answer.status, 200);
+    let headers = answer
+        .header("access-control-allow-headers")
+        .expect("headers");
+    assert!(headers.contains("authorization") && headers.contains("content-type"));
+    let methods = answer
+        .header("access-control-allow-methods")
+        .expect("methods");
+    assert!(methods.contains("POST"));
+}
+
+#[test]
+fn listed_origins_may_call_and_others_may_not() {
+    let listed = "https://app.example,https://other.example";
+    let world = World::with(&[("PARLOR_HTTP__ALLOWED_ORIGINS", listed)]);
+    let from = |origin| {
+        world
+            .http("")
+            .send("GET", "/healthz", &[("Origin", origin)], b"")
+    };
+    let answer = from("https://other.example");
+    assert_eq!(answer.status, 200);
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("https://other.example"));
+    assert_eq!(
+        from("https://evil.example").refusal(),
+        (403, "origin".to_owned())
+    );
+    assert_eq!(world.http("").get("/healthz").status, 200);
+}
+
+#[test]
+fn errors_are_a_sentence_and_a_word() {
+    let world = World::start();
+    let nowhere = world.http("").get("/api/nowhere");
+    assert_eq!(nowhere.refusal(), (404, "not-found".to_owned()));
+    let wrong = world.http("").post("/healthz");
+    assert_eq!(wrong.refusal(), (405, "method-not-allowed".to_owned()));
+    assert_eq!(wrong.header("allow"), Some("GET"));
+}
+
+#[test]
+fn a_body_past_the_limit_is_refused() {
+    let world = World::with(&[("PARLOR_HTTP__MAX_BODY", "1000")]);
+    let body = serde_json::json!({"invite": "x".repeat(2000)});
+    let http = world.http(&world.token("alice"));
+    let answer = http.post_json("/api/rooms/lobby/join", &body);
+    assert_eq!(answer.refusal(), (413, "too-large".to_owned()));
+}

@@ -1,0 +1,13 @@
+//! The plain protocol over real sockets against the real binary: every row of its table, every
+//! close code, and what a hostile client may try.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod closing;
+mod endings;
+mod hostile;
+mod http;
+mod messages;
+mod opening;
+mod world;
