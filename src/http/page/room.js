@@ -139,7 +139,6 @@ async function toggleMute() {
   muted = !muted;
   track.enabled = !muted;
   ui.ownState({ muted, listening: false });
-  ui.news(muted ? 'You are muted.' : 'You can be heard.');
 }
 
 // ---- room ----
@@ -357,7 +356,9 @@ ui.on('copy', 'click', async () => {
 addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input:not([type="range"]), select, dialog');
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
-  if (event.key.toLowerCase() === 'm' && plain && !typing && session.inCall) toggleMute();
+  if (event.key.toLowerCase() !== 'm' || !plain || typing || !session.inCall) return;
+  // A screen reader reads a button that is pressed, but not one that a key presses from elsewhere.
+  toggleMute().then(() => track && ui.news(muted ? 'You are muted.' : 'You can be heard.'));
 });
 addEventListener('pointerdown', wake, { once: true });
 addEventListener('online', () => signaling.hurry());

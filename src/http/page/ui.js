@@ -5,6 +5,7 @@ import * as words from './words.js';
 
 const SECTIONS = ['starting', 'name-step', 'mic-step', 'room', 'ended'];
 const NEWS_STAYS = 5_000;
+const NEWS_AT_ONCE = 2;
 const SPEAKING = 0.25;
 
 const $ = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ export function show(section) {
   for (const id of SECTIONS) $(id).hidden = id !== section;
   $('controls').hidden = section !== 'room';
   if (section !== 'room') link('');
+  $('news').replaceChildren();
   $(section).querySelector('h1').focus();
 }
 
@@ -39,6 +41,7 @@ export function news(text) {
   const line = document.createElement('p');
   line.textContent = text;
   $('news').append(line);
+  if ($('news').childElementCount > NEWS_AT_ONCE) $('news').firstElementChild.remove();
   setTimeout(() => line.remove(), NEWS_STAYS);
 }
 
