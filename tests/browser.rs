@@ -1,0 +1,358 @@
+//! People in real browsers, through the real page, on the real binary.
+//!
+//! A call counts as proved when the tone that one person's microphone plays is measured at the
+//! other's loudspeaker.
+
+#[path = "support/browser.rs"]
+mod browser;
+#[path = "support/browser_box.rs"]
+mod browser_box;
+#[path = "support/browser_call.rs"]
+mod browser_call;
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use browser::{Browser, Microphone};
+use browser_box::in_a_box;
+use browser_call::{Person, Via, prelude};
+use support::{Builder, Daemon};
+
+// Far enough apart to tell, and none a harmonic of another.
+const ADA: (&str, u32) = ("Ada", 523);
+const GRACE: (&str, u32) = ("Grace", 787);
+const EMMY: (&str, u32) = ("Emmy", 1103);
+const MARY: (&str, u32) = ("Mary", 1511);
+
+const OWN_ID: &str = "JSON.parse(Object.values(sessionStorage)[0]).id";
+
+in_a_box! {
+    fn two_people_hear_each_other_through_the_relay_over_udp() {
+        relayed_call(Via::RelayUdp, "udp");
+    }
+
+    fn two_people_hear_each_other_through_the_relay_over_tcp() {
+        relayed_call(Via::RelayTcp, "tcp");
+    }
+
+    fn a_third_person_comes_and_goes() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+        ada.hears(&[GRACE]);
+
+        let mut emmy = enters(&link, EMMY, Via::RelayUdp, &folder);
+        emmy.hears(&[ADA, GRACE]);
+        ada.sees("Emmy has come in.");
+        ada.hears(&[GRACE, EMMY]);
+        grace.hears(&[ADA, EMMY]);
+
+        emmy.click("#leave");
+        emmy.sees("You have left");
+        ada.sees("Emmy has left.");
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+
+        emmy.click("#again");
+        emmy.hears(&[ADA, GRACE]);
+        drop(emmy); // the window is closed without a word
+        ada.hears(&[GRACE]);
+    }
+
+    fn two_rooms_do_not_hear_each_other() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let lobby = daemon.invite_link();
+        daemon.cli_json(&["room", "create", "Study", "--id", "study"]);
+        let study = invite(&daemon, "study", &[]);
+
+        let mut ada = enters(&lobby, ADA, Via::RelayUdp, &folder);
+        let mut mary = enters(&study, MARY, Via::RelayUdp, &folder);
+        let mut grace = enters(&lobby, GRACE, Via::RelayUdp, &folder);
+        let mut emmy = enters(&study, EMMY, Via::RelayUdp, &folder);
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+        mary.hears(&[EMMY]);
+        emmy.hears(&[MARY]);
+
+        for (person, strangers) in [(&mut ada, [EMMY, MARY]), (&mut emmy, [ADA, GRACE])] {
+            for (name, tone) in strangers {
+                let trace = person.ask(&format!("test.hearsTraceOf({tone})"));
+                assert_eq!(trace, false, "{} hears {name} of the other room", person.name);
+            }
+        }
+    }
+
+    fn muting_silences_and_unmuting_brings_back() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        grace.hears(&[ADA]);
+
+        for (key, pressed, heard) in [("m", "true", 0), ("M", "false", ADA.1)] {
+            for kind in ["keyDown", "keyUp"] {
+                let event = json!({"type": kind, "key": key, "text": key});
+                ada.browser.tell(&ada.tab, "Input.dispatchKeyEvent", event);
+            }
+            let button = format!("document.querySelector('#mute').ariaPressed === '{pressed}'");
+            ada.wait("for the button to show it", &button);
+            grace.wait("to hear the difference", &format!("test.hearsExactly([{heard}])"));
+        }
+    }
+
+    fn a_reload_comes_back_as_the_same_person() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        grace.hears(&[ADA]);
+        let id = ada.ask(OWN_ID);
+
+        ada.browser.tell(&ada.tab, "Page.reload", json!({}));
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+        assert_eq!(ada.ask(OWN_ID), id);
+    }
+
+    fn the_same_person_in_a_second_window_ends_the_first_for_good() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+
+        // What duplicating a tab does: the new one begins with a copy of the session.
+        let session = ada.ask("JSON.stringify({...sessionStorage})");
+        let copy = format!("Object.assign(sessionStorage, JSON.parse({session}));");
+        let second = ada.browser.open(&link, &(prelude(Via::Any) + &copy));
+        ada.sees("You are talking in another window");
+        let here = "!document.querySelector('#room').hidden && document.querySelector('#link').hidden";
+        ada.browser.wait(&second, "the second window to be in the room", here);
+    }
+
+    fn a_refused_microphone_is_said_in_words_and_one_may_listen() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut browser = Browser::start(folder.path(), "Grace", &Microphone::Refused);
+        let tab = browser.open(&link, &prelude(Via::Any));
+        let mut grace = Person { browser, tab, name: GRACE.0 };
+        grace.gives_name();
+        grace.sees("The microphone was refused.");
+
+        grace.click("#listen");
+        grace.hears(&[ADA]);
+        grace.sees("you, only listening");
+        ada.hears(&[("Grace", 0)]);
+    }
+
+    fn plain_http_from_elsewhere_is_told_to_use_https() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let file = folder.path().join("unused.wav");
+        let mut browser = Browser::start(folder.path(), "Ada", &Microphone::Plays(&file));
+        let insecure = "Object.defineProperty(window, 'isSecureContext', {value: false});";
+        let tab = browser.open(&daemon.invite_link(), insecure);
+        let mut ada = Person { browser, tab, name: ADA.0 };
+        ada.gives_name();
+        ada.sees("Ask for a link that begins with “https”");
+    }
+
+    fn a_wrong_invite_is_said_in_words() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let (address, _) = link.split_once('#').expect("an invite in the link");
+        let mut ada = opens(&format!("{address}#wrong"), ADA, Via::Any, &folder);
+        ada.gives_name();
+        ada.sees("This invite does not work");
+
+        // The right link in the same tab is another chance.
+        ada.ask(&format!("location.href = {link:?}"));
+        ada.wait("for a fresh page", "document.querySelector('#name-problem')?.hidden");
+        ada.gives_name();
+        ada.click("#enter");
+        ada.is_in_the_room();
+
+        let mut grace = opens(address, GRACE, Via::Any, &folder);
+        grace.sees("This link has no invite in it.");
+    }
+
+    fn a_full_room_says_so() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        daemon.cli_json(&["room", "create", "Cell", "--id", "cell", "--max-participants", "1"]);
+        let link = invite(&daemon, "cell", &[]);
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = opens(&link, GRACE, Via::Any, &folder);
+        grace.gives_name();
+        grace.sees("The room is full.");
+
+        ada.click("#leave");
+        ada.sees("You have left");
+        grace.click("#name-form button");
+        grace.click("#enter");
+        grace.is_in_the_room();
+    }
+
+    fn a_server_that_goes_and_comes_back_takes_the_call_up_again() {
+        let folder = folder();
+        let mut daemon = Daemon::start();
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+        grace.hears(&[ADA]);
+
+        daemon = daemon.restart_after(|| {
+            ada.sees("The server cannot be reached. Trying again");
+            grace.sees("The server cannot be reached. Trying again");
+        });
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+        grace.is_in_the_room();
+        drop(daemon);
+    }
+
+    fn offers_that_cross_do_not_end_the_call() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+
+        // Both at the same moment, so that each offer meets the other on its way.
+        let moment = ada.ask("Date.now() + 500");
+        let restart = format!(
+            "test.credentials = test.ice(); \
+             setTimeout(() => test.connections[0].restartIce(), {moment} - Date.now()), true"
+        );
+        for person in [&mut ada, &mut grace] {
+            person.ask(&restart);
+        }
+        let restarted = "test.ice() !== test.credentials && test.connections[0].signalingState === 'stable' \
+             && test.connections[0].iceConnectionState !== 'checking'";
+        ada.wait("for ICE to restart", restarted);
+        grace.wait("for ICE to restart", restarted);
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+        assert_eq!(ada.ask("test.connections.length"), 1, "the connection is the same");
+    }
+
+    fn where_there_is_no_route_the_page_says_so() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let _ada = enters(&link, ADA, Via::Nothing, &folder);
+        let mut grace = enters(&link, GRACE, Via::Nothing, &folder);
+        grace.sees("No route to Ada: no direct path was found, and no relay was there to help.");
+    }
+
+    fn fresh_credentials_come_before_the_old_ones_expire() {
+        let daemon = Builder::new().env("PARLOR_TURN__CREDENTIAL_TTL", "5s").start();
+        let (link, folder) = (daemon.invite_link(), folder());
+        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+        ada.hears(&[GRACE]);
+        let credentials = "test.connections[0].getConfiguration().iceServers[0].username";
+        let first = ada.ask(credentials);
+        ada.wait("for others", &format!("{credentials} !== {first}"));
+        grace.hears(&[ADA]);
+    }
+
+    fn a_guest_whose_time_is_over_comes_in_again_while_the_invite_works() {
+        let daemon = Builder::new().env("PARLOR_AUTH__TOKEN_TTL", "10s").start();
+        let folder = folder();
+        let once = invite(&daemon, "lobby", &["--uses", "1"]);
+        let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
+        let mut grace = enters(&once, GRACE, Via::Any, &folder);
+        let first = ada.ask(OWN_ID);
+        grace.sees("Your visit has expired");
+        ada.wait("to be somebody new", &format!("{OWN_ID} !== {first}"));
+        ada.is_in_the_room();
+    }
+
+    fn everything_fits_on_a_phone_of_320_pixels() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let fits = "document.scrollingElement.scrollWidth <= 320";
+        let mut ada = opens(&link, ("Ada Augusta King, Countess of Lovelace", 523), Via::Any, &folder);
+        ada.browser.resize(&ada.tab, (320, 568), "light");
+        ada.wait("for a narrow name step", fits);
+        ada.gives_name();
+        ada.wait("for a narrow microphone step", fits);
+        ada.click("#enter");
+        ada.is_in_the_room();
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        ada.hears(&[GRACE]);
+        ada.wait("for a narrow room", fits);
+        grace.click("#leave");
+    }
+
+    fn a_room_that_the_server_forgot_us_in_offers_to_come_back() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        ada.ask(
+            "fetch('../api/rooms/lobby/leave', {method: 'POST', headers: \
+             {Authorization: `Bearer ${JSON.parse(Object.values(sessionStorage)[0]).token}`}}).then(r => r.status)",
+        );
+        ada.sees("You are no longer in the room");
+        ada.click("#again");
+        ada.is_in_the_room();
+    }
+}
+
+/// Renews the picture in the README: `cargo test --test browser -- --ignored`.
+#[test]
+#[ignore = "writes docs/images/call.png"]
+fn the_picture_in_the_readme_is_of_a_real_call() {
+    let (daemon, folder) = (Daemon::start(), folder());
+    let link = daemon.invite_link();
+    let names = [
+        ("Ada Lovelace", 523),
+        ("Grace Hopper", 787),
+        ("Emmy Noether", 1103),
+    ];
+    let mut people = names.map(|person| enters(&link, person, Via::Any, &folder));
+    let [ada, _grace, emmy] = &mut people;
+    ada.browser.resize(&ada.tab, (900, 560), "light");
+    ada.hears(&[names[1], names[2]]);
+    ada.click("#mute");
+    emmy.click("#mute");
+    ada.wait("until Grace alone speaks, and nothing is new", "document.querySelectorAll('.speaking').length === 1 && !document.querySelector('#news').firstChild");
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    std::fs::create_dir_all(&images).expect("a folder for the picture");
+    ada.browser.picture(&ada.tab, &images.join("call.png"));
+}
+
+fn relayed_call(via: Via, protocol: &str) {
+    let (daemon, folder) = (Daemon::start(), folder());
+    let link = daemon.invite_link();
+    let mut ada = enters(&link, ADA, via, &folder);
+    ada.sees("Nobody else is here yet");
+    let mut grace = enters(&link, GRACE, via, &folder);
+    for (listener, speaker) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+        listener.hears(&[speaker]);
+        listener.is_relayed_over(protocol);
+        listener.has_seen_no_trouble();
+    }
+}
+
+fn opens(link: &str, (name, tone): (&'static str, u32), via: Via, folder: &TempDir) -> Person {
+    Person::opens(link, name, tone, via, folder.path())
+}
+
+fn enters(link: &str, (name, tone): (&'static str, u32), via: Via, folder: &TempDir) -> Person {
+    Person::enters(link, name, tone, via, folder.path())
+}
+
+fn invite(daemon: &Daemon, room: &str, more: &[&str]) -> String {
+    let invite = daemon.cli_json(&[&["invite", "create", room], more].concat());
+    let link = invite["link"].as_str().expect("a link").to_owned();
+    // Without a public URL the CLI does not know on which port the daemon listens.
+    let path = link.split_once("/r/").expect("a room's link").1;
+    format!("http://{}/r/{path}", daemon.http())
+}
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a temporary folder")
+}

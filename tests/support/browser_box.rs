@@ -1,0 +1,67 @@
+//! A box for each browser test: network, mounts and processes of its own. Only `lo` is in there,
+//! tests cannot meet each other's ports, and nothing is left behind when the box is closed.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Set in a process that lives in such a box.
+pub const INSIDE: &str = "PARLOR_TEST_BOXED";
+
+/// Turns functions into tests that run in a box of their own.
+macro_rules! in_a_box {
+    ($($(#[$doc:meta])* fn $name:ident() $body:block)+) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            if !browser_box::ran_inside(stringify!($name)) $body
+        }
+    )+};
+}
+pub(crate) use in_a_box;
+
+/// Runs this test again inside a box and says `true`; or says `false`, in which case the caller
+/// is to run it: inside the box, or where the kernel grants no namespaces, on the plain loopback.
+pub fn ran_inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return false;
+    }
+    if !namespaces_work() {
+        eprintln!("{test}: no namespaces here, so it runs on the plain loopback");
+        return false;
+    }
+    let folder = TempDir::new().expect("a folder for the box");
+    let this = std::env::current_exe().expect("the path of this test");
+    let output = unshare(&folder)
+        .arg(this)
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A misspelt name would run no test at all, and succeed.
+    let passed = output.status.success() && text.contains("1 passed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(passed, "{test} failed in its box:\n{text}\n{errors}");
+    true
+}
+
+/// What a command is put behind to run inside a new box: only `lo` is up, and temporary files go
+/// to memory that vanishes with the box.
+fn unshare(folder: &TempDir) -> Command {
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
+    command.args(["--mount-proc", "--propagation", "private", "sh", "-c"]);
+    command.arg("ip link set lo up && mount -t tmpfs none \"$TMPDIR\" && exec \"$@\"");
+    command.arg("box").env("TMPDIR", folder.path());
+    command
+}
+
+fn namespaces_work() -> bool {
+    let folder = TempDir::new().expect("a folder for the box");
+    let tried = unshare(&folder).arg("true").output();
+    tried.is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,250 @@
+//! A person in a call: a browser whose microphone plays a tone, and what can be measured in it.
+//!
+//! The page has no hooks for tests. What is needed is wrapped around the browser's own functions
+//! before the page's scripts run.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::browser::{Browser, Microphone, Tab};
+
+/// How media may travel.
+#[derive(Clone, Copy)]
+pub enum Via {
+    /// As the page asks for.
+    Any,
+    /// Through the relay, reached over UDP.
+    RelayUdp,
+    /// Through the relay, reached over TCP.
+    RelayTcp,
+    /// Not at all: through a relay, and there is none.
+    Nothing,
+}
+
+/// One browser with one person in it.
+pub struct Person {
+    pub browser: Browser,
+    pub tab: Tab,
+    pub name: &'static str,
+}
+
+impl Person {
+    /// Somebody with a `tone` (in hertz) for a voice, who opens a link.
+    pub fn opens(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
+        let file = folder.join(format!("{name}.wav"));
+        std::fs::write(&file, wav(tone)).expect("the tone is written");
+        let mut browser = Browser::start(folder, name, &Microphone::Plays(&file));
+        let tab = browser.open(link, &prelude(via));
+        Person { browser, tab, name }
+    }
+
+    /// Somebody who goes all the way into the room.
+    pub fn enters(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
+        let mut person = Person::opens(link, name, tone, via, folder);
+        person.gives_name();
+        person.click("#enter");
+        person.is_in_the_room();
+        person
+    }
+
+    pub fn gives_name(&mut self) {
+        self.browser.type_into(&self.tab, "#name", self.name);
+        self.click("#name-form button");
+    }
+
+    /// Waits until the server has taken us in.
+    pub fn is_in_the_room(&mut self) {
+        let there =
+            "!document.querySelector('#room').hidden && document.querySelector('#link').hidden";
+        self.wait("to be in the room", there);
+    }
+
+    pub fn click(&mut self, selector: &str) {
+        self.browser.click(&self.tab, selector);
+    }
+
+    pub fn sees(&mut self, words: &str) {
+        self.browser.sees(&self.tab, words);
+    }
+
+    pub fn wait(&mut self, what: &str, expression: &str) -> Value {
+        let what = format!("{} waits {what}", self.name);
+        self.browser.wait(&self.tab, &what, expression)
+    }
+
+    pub fn ask(&mut self, expression: &str) -> Value {
+        let answer = self.browser.evaluate(&self.tab, expression);
+        answer.unwrap_or_else(|error| panic!("{}: {expression}: {error}", self.name))
+    }
+
+    /// Waits until the tones of exactly these people arrive, a stream each, and until the page
+    /// shows nobody else.
+    pub fn hears(&mut self, others: &[(&str, u32)]) {
+        let mut tones: Vec<u32> = others.iter().map(|(_, tone)| *tone).collect();
+        tones.sort_unstable();
+        let what = format!("to hear {others:?}");
+        self.wait(&what, &format!("test.hearsExactly({tones:?})"));
+        let mut names: Vec<&str> = others.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        self.wait(&what, &format!("test.showsExactly({names:?})"));
+    }
+
+    /// Waits until every connection is relayed at both ends, by the protocol under test, and until
+    /// packets have come and gone since.
+    pub fn is_relayed_over(&mut self, protocol: &str) {
+        let pair = format!(
+            "test.everyPair((local, remote) => local.candidateType === 'relay' \
+             && remote.candidateType === 'relay' && local.relayProtocol === {protocol:?})"
+        );
+        self.wait("for relay/relay pairs", &pair);
+        let before = self.ask("test.packets()");
+        let more = format!(
+            "test.packets().then((now) => now.received > {} + 50 && now.sent > {} + 50)",
+            before["received"], before["sent"]
+        );
+        self.wait("for packets both ways", &more);
+    }
+
+    /// The page has kept its own content security policy, and threw nothing.
+    pub fn has_seen_no_trouble(&mut self) {
+        assert_eq!(self.ask("test.trouble"), serde_json::json!([]));
+    }
+}
+
+/// What runs in a tab before the page does.
+pub fn prelude(via: Via) -> String {
+    let filter = match via {
+        Via::Any => "null",
+        Via::Nothing => "() => false",
+        Via::RelayUdp => "(url) => url.startsWith('turn:') && !url.includes('transport=tcp')",
+        Via::RelayTcp => "(url) => url.startsWith('turn:') && url.includes('transport=tcp')",
+    };
+    PRELUDE.replace("$RELAY_URLS", filter)
+}
+
+/// Two seconds of a sine at 48 kHz, 16 bit, mono. Chromium plays it over and over; whole periods
+/// fit, so that the seam does not click.
+fn wav(tone: u32) -> Vec<u8> {
+    const RATE: u32 = 48_000;
+    let samples = (0..2 * RATE).map(|n| {
+        let phase = f64::from(n) * f64::from(tone) * std::f64::consts::TAU / f64::from(RATE);
+        (phase.sin() * 12_000.0) as i16
+    });
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let length = data.len() as u32;
+    let header: [&[u8]; 13] = [
+        b"RIFF",
+        &(36 + length).to_le_bytes(),
+        b"WAVE",
+        b"fmt ",
+        &16u32.to_le_bytes(),
+        &1u16.to_le_bytes(), // PCM
+        &1u16.to_le_bytes(), // one channel
+        &RATE.to_le_bytes(),
+        &(RATE * 2).to_le_bytes(),
+        &2u16.to_le_bytes(),  // bytes a frame
+        &16u16.to_le_bytes(), // bits a sample
+        b"data",
+        &length.to_le_bytes(),
+    ];
+    [header.concat(), data].concat()
+}
+
+const PRELUDE: &str = r"
+window.test = { connections: [], trouble: [] };
+{
+  const relayUrls = $RELAY_URLS;
+  const relayOnly = (configuration) => relayUrls === null ? configuration : {
+    ...configuration,
+    iceTransportPolicy: 'relay',
+    iceServers: configuration.iceServers
+      .map((server) => ({ ...server, urls: [server.urls].flat().filter(relayUrls) }))
+      .filter((server) => server.urls.length > 0),
+  };
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(configuration) {
+      super(relayOnly(configuration));
+      test.connections.push(this);
+    }
+    setConfiguration(configuration) {
+      super.setConfiguration(relayOnly(configuration));
+    }
+  };
+
+  // A steady tone is just what noise suppression removes.
+  const media = navigator.mediaDevices;
+  const getUserMedia = media.getUserMedia.bind(media);
+  media.getUserMedia = ({ audio }) => getUserMedia({
+    audio: { ...audio, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+  });
+
+  addEventListener('securitypolicyviolation', (event) => test.trouble.push(event.violatedDirective));
+  addEventListener('error', (event) => test.trouble.push(event.message));
+  addEventListener('unhandledrejection', (event) => test.trouble.push(String(event.reason)));
+}
+
+test.open = () => test.connections.filter((pc) => pc.connectionState === 'connected');
+
+// One entry for each stream: the loudest frequency in Hz, 0 for silence.
+test.heard = () => test.open().map((pc) => {
+  const track = pc.getReceivers()[0].track;
+  const analyser = track.analyser ??= test.analyse(track);
+  const decibels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(decibels);
+  const loudest = decibels.indexOf(Math.max(...decibels));
+  return decibels[loudest] > -50 ? loudest * analyser.context.sampleRate / analyser.fftSize : 0;
+});
+
+test.analyse = (track) => {
+  const context = test.context ??= new AudioContext();
+  const analyser = context.createAnalyser();
+  analyser.fftSize = 8192;
+  context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+  return analyser;
+};
+
+test.hearsExactly = (tones) => {
+  const heard = test.heard().sort((a, b) => a - b);
+  return heard.length === tones.length && heard.every((tone, index) => Math.abs(tone - tones[index]) < 12);
+};
+
+// Whether a tone stands out anywhere, however softly.
+test.hearsTraceOf = (tone) => test.open().some((pc) => {
+  const analyser = pc.getReceivers()[0].track.analyser;
+  const decibels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(decibels);
+  const bin = Math.round(tone * analyser.fftSize / analyser.context.sampleRate);
+  return Math.max(...decibels.slice(bin - 2, bin + 3)) > -70;
+});
+
+test.showsExactly = (names) => {
+  const shown = [...document.querySelectorAll('.person.connected:not(.me) .name')].map((e) => e.textContent);
+  const all = document.querySelectorAll('.person').length - 1;
+  return all === names.length && JSON.stringify(shown.sort()) === JSON.stringify(names);
+};
+
+// Names our side of ICE until it is restarted.
+test.ice = () => /a=ice-ufrag:(.*)/.exec(test.connections[0].localDescription.sdp)[1];
+
+test.everyPair = async (holds) => {
+  for (const pc of test.open()) {
+    const stats = await pc.getStats();
+    const transport = [...stats.values()].find((one) => one.type === 'transport');
+    const pair = stats.get(transport?.selectedCandidatePairId);
+    if (!pair || !holds(stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId))) return false;
+  }
+  return test.open().length > 0;
+};
+
+test.packets = async () => {
+  const packets = { received: 0, sent: 0 };
+  for (const pc of test.open()) {
+    for (const one of (await pc.getStats()).values()) {
+      if (one.type === 'inbound-rtp') packets.received += one.packetsReceived;
+      if (one.type === 'outbound-rtp') packets.sent += one.packetsSent;
+    }
+  }
+  return packets;
+};
+";
