@@ -37,7 +37,7 @@ const signaling = new Signaling({ open: opened, frame: received, lost, closed })
 // ---- link and name ----
 
 function begin() {
-  const invite = decodeURIComponent(location.hash.slice(1));
+  const invite = location.hash.slice(1);
   if (invite && session.invite !== invite) remember({ invite });
   if (session.inCall) return comeBack();
   if (!session.invite) return ui.ended({ title: 'An invite is needed', text: words.noInvite });
@@ -205,6 +205,7 @@ function opened() {
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
+  sayRoutes();
   readRoster();
 }
 
@@ -293,6 +294,7 @@ function gone(id) {
   here.delete(id);
   call.drop(id);
   ui.remove(id);
+  sayRoutes();
   rosterIsStale = true;
   if (name) ui.news(`${name} has left.`);
 }
@@ -301,8 +303,13 @@ const nameOf = (id) => here.get(id)?.name ?? 'somebody';
 
 function peerChanged(id, peer) {
   ui.state(id, peer.state);
-  if (peer.state === 'failed') ui.say('room-problem', words.noRoute(nameOf(id), peer.diagnosis));
-  else if (peer.state === 'connected') ui.say('room-problem', '');
+  sayRoutes();
+}
+
+/** Says who cannot be reached, if anybody. */
+function sayRoutes() {
+  const id = [...here.keys()].find((one) => call.peer(one)?.state === 'failed');
+  ui.say('route-problem', id ? words.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
 }
 
 // ---- ICE servers ----
