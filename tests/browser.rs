@@ -9,6 +9,8 @@ mod browser;
 mod browser_box;
 #[path = "support/browser_call.rs"]
 mod browser_call;
+#[path = "support/browser_proxy.rs"]
+mod browser_proxy;
 mod support;
 
 use std::path::Path;
@@ -268,6 +270,18 @@ in_a_box! {
         grace.sees("Your visit has expired");
         ada.wait("to be somebody new", &format!("{OWN_ID} !== {first}"));
         ada.is_in_the_room();
+    }
+
+    fn the_page_works_under_a_prefix() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let proxy = browser_proxy::start("/talk", daemon.http());
+        let (_, path) = link.split_once("/r/").expect("a room's link");
+        let behind = format!("http://{proxy}/talk/r/{path}");
+        let mut ada = enters(&behind, ADA, Via::RelayUdp, &folder);
+        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
     }
 
     fn everything_fits_on_a_phone_of_320_pixels() {
