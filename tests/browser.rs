@@ -190,7 +190,7 @@ in_a_box! {
         grace.sees("The room is full.");
 
         ada.click("#leave");
-        ada.sees("You have left");
+        daemon.wait_for_log("/leave"); // answered: the seat is free
         grace.click("#name-form button");
         grace.click("#enter");
         grace.is_in_the_room();
@@ -261,7 +261,7 @@ in_a_box! {
     }
 
     fn a_guest_whose_time_is_over_comes_in_again_while_the_invite_works() {
-        let daemon = Builder::new().env("PARLOR_AUTH__TOKEN_TTL", "10s").start();
+        let daemon = Builder::new().env("PARLOR_AUTH__TOKEN_TTL", "15s").start();
         let folder = folder();
         let once = invite(&daemon, "lobby", &["--uses", "1"]);
         let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
