@@ -1,0 +1,94 @@
+//! The unit that is shipped: systemd understands it, it shuts the service in, and what it starts
+//! is the real binary.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::Builder;
+
+fn unit() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/parlor.service");
+    fs::read_to_string(path).expect("systemd/parlor.service")
+}
+
+/// The values of a key, in order.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned());
+    unit.lines().filter_map(value).collect()
+}
+
+/// Runs `systemd-analyze` on the unit, with the binary under test in the place of the installed one.
+fn analyze(args: &[&str]) -> (bool, String) {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let path = place.path().join("parlor.service");
+    let unit = unit().replace("/usr/local/bin/parlor", env!("CARGO_BIN_EXE_parlor"));
+    fs::write(&path, unit).expect("a copy of the unit");
+    let output = Command::new("systemd-analyze")
+        .args(args)
+        .arg(&path)
+        .env("SYSTEMD_PAGER", "")
+        .output()
+        .expect("systemd-analyze, of the Debian package `systemd`: ./tests/run installs it");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn systemd_finds_nothing_to_complain_about() {
+    let (success, said) = analyze(&["verify", "--man=no"]);
+    // Units of the machine that runs the test are not ours.
+    let about_us: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("parlor"))
+        .collect();
+    assert!(success && about_us.is_empty(), "{said}");
+}
+
+#[test]
+fn the_service_is_shut_in() {
+    let (success, said) = analyze(&["security", "--offline=true", "--threshold=25", "--no-pager"]);
+    assert!(success, "more exposed than 2.5 of 10:\n{said}");
+}
+
+#[test]
+fn what_the_unit_starts_keeps_its_state_in_the_state_directory_and_ends_with_0() {
+    let unit = unit();
+    assert_eq!(values(&unit, "ExecStart"), ["/usr/local/bin/parlor serve"]);
+    assert_eq!(values(&unit, "KillSignal"), ["SIGTERM"]);
+    assert_eq!(values(&unit, "StateDirectory"), ["parlor"]);
+    // As systemd starts it: `serve`, and $STATE_DIRECTORY. An empty variable is an unset one.
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let daemon = Builder::new()
+        .env("PARLOR_SERVER__DATA_DIR", "")
+        .env(
+            "STATE_DIRECTORY",
+            state.path().to_str().expect("a plain path"),
+        )
+        .start();
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(state.path().join("parlor.db").is_file());
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_not_tried_again() {
+    let unit = unit();
+    assert_eq!(values(&unit, "Restart"), ["on-failure"]);
+    let desk = support::command::Desk::new().env("PARLOR_HTTP__LISTEN", "nowhere");
+    let code = desk.run(&["serve"]).code.to_string();
+    assert_eq!(values(&unit, "RestartPreventExitStatus"), [code]);
+}
+
+#[test]
+fn the_own_addresses_of_the_host_can_be_asked_for() {
+    // getifaddrs(3) is netlink, and without it the relay does not start.
+    let families = values(&unit(), "RestrictAddressFamilies").join(" ");
+    for family in ["AF_INET", "AF_INET6", "AF_NETLINK"] {
+        assert!(families.split(' ').any(|one| one == family), "{families}");
+    }
+}
