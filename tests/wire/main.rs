@@ -5,6 +5,7 @@
 mod support;
 
 mod closing;
+mod document;
 mod endings;
 mod hostile;
 mod http;
