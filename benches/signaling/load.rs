@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
@@ -17,10 +18,13 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const SPAN: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Connections that are being opened at a time, where it is not a storm.
+const ORDERLY: usize = 64;
+
 /// CPU time per message while each message that arrives sends the next.
 pub fn flood(server: &Server, people: usize) -> f64 {
     run(async {
-        let connections = open_all(server, people).await;
+        let connections = open_all(server, people, ORDERLY).await;
         let delivered = Rc::new(Cell::new(0u64));
         for (number, stream) in connections.into_iter().enumerate() {
             let message = masked(server.person(number).message.as_bytes());
@@ -36,11 +40,11 @@ pub fn flood(server: &Server, people: usize) -> f64 {
 /// CPU time per connection while all are cut and all come back at once.
 pub fn storm(server: &Server, people: usize) -> f64 {
     run(async {
-        let connections = open_all(server, people).await;
+        let connections = open_all(server, people, ORDERLY).await;
         sleep(WARM_UP).await;
         let cpu = server.cpu();
         drop(connections);
-        let connections = open_all(server, people).await;
+        let connections = open_all(server, people, people).await;
         // What the servers still have to tell each other's members belongs to the storm.
         sleep(WARM_UP).await;
         let spent = server.cpu() - cpu;
@@ -53,7 +57,7 @@ pub fn storm(server: &Server, people: usize) -> f64 {
 pub fn idle(server: &Server, people: usize) -> f64 {
     run(async {
         let before = server.memory();
-        let connections = open_all(server, people).await;
+        let connections = open_all(server, people, ORDERLY).await;
         sleep(WARM_UP).await;
         let grown = server.memory() - before;
         drop(connections);
@@ -69,9 +73,16 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     LocalSet::new().block_on(&runtime, work)
 }
 
-async fn open_all(server: &Server, people: usize) -> Vec<TcpStream> {
+async fn open_all(server: &Server, people: usize, at_a_time: usize) -> Vec<TcpStream> {
+    let turns = Rc::new(Semaphore::new(at_a_time));
     let opening: Vec<JoinHandle<TcpStream>> = (0..people)
-        .map(|number| spawn_local(open(server.address, server.person(number))))
+        .map(|number| {
+            let (turns, address, person) = (turns.clone(), server.address, server.person(number));
+            spawn_local(async move {
+                let _turn = turns.acquire().await.expect("never closed");
+                open(address, person).await
+            })
+        })
         .collect();
     let mut connections = Vec::with_capacity(people);
     for connection in opening {

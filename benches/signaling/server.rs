@@ -156,7 +156,8 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
         .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
         .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
-        .env("PARLOR_SIGNALING__RATE", "0")
+        .env("PARLOR_SIGNALING__RATE", "1000000")
+        .env("PARLOR_SIGNALING__BURST", "1000000")
         .env("PARLOR_LOG__FORMAT", "json");
     command
 }
