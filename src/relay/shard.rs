@@ -18,7 +18,7 @@ use slab::Slab;
 
 use crate::clock::{self, Now};
 use crate::turn::{
-    AllocationId, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
+    AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
 };
 
 use super::counters::{Counters, Path};
@@ -64,7 +64,8 @@ struct Listener {
 
 struct RelaySocket {
     socket: UdpSocket,
-    allocation: AllocationId,
+    /// `None` while the port is only reserved.
+    owner: Option<AllocationId>,
     queued: bool,
 }
 
@@ -284,7 +285,9 @@ impl Shard {
         };
         let range = HEADROOM..HEADROOM + origin.len;
         let buffer = self.slots.slot(slot);
-        let id = relay.allocation;
+        let Some(id) = relay.owner else {
+            return self.counters.dropped(Dropped::NoAllocation);
+        };
         match self.server.peer(now, id, origin.from, buffer, range) {
             Verdict::ToClient { route, range } => {
                 self.counters.relayed(Path::FromPeer, range.len());
@@ -341,14 +344,19 @@ impl Shard {
     fn carry_out(&mut self, now: Now) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Bind { id, address } => {
-                    let bound = self.bind(id, address);
+                Output::Bind { id, address, owner } => {
+                    let bound = self.bind(owner, address);
                     if let Err(error) = &bound
                         && error.kind() != io::ErrorKind::AddrInUse
                     {
                         tracing::warn!(%address, %error, "a relay socket could not be bound");
                     }
                     self.server.bound(now, id, bound);
+                }
+                Output::Adopt { socket, owner } => {
+                    if let Some(relay) = self.relays.get_mut(socket as usize) {
+                        relay.owner = Some(owner);
+                    }
                 }
                 Output::Answer {
                     route,
@@ -366,14 +374,14 @@ impl Shard {
         }
     }
 
-    fn bind(&mut self, allocation: AllocationId, address: SocketAddr) -> io::Result<u32> {
+    fn bind(&mut self, owner: Option<AllocationId>, address: SocketAddr) -> io::Result<u32> {
         let socket = sockets::relay(address)?;
         let entry = self.relays.vacant_entry();
         let index = entry.key();
         register(&self.poll, &socket, Token(FIRST_RELAY + index))?;
         entry.insert(RelaySocket {
             socket,
-            allocation,
+            owner,
             queued: false,
         });
         Ok(index as u32)

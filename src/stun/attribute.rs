@@ -18,9 +18,11 @@ impl Attribute {
     pub const NONCE: Attribute = Attribute(0x0015);
     pub const XOR_RELAYED_ADDRESS: Attribute = Attribute(0x0016);
     pub const REQUESTED_ADDRESS_FAMILY: Attribute = Attribute(0x0017);
+    pub const EVEN_PORT: Attribute = Attribute(0x0018);
     pub const REQUESTED_TRANSPORT: Attribute = Attribute(0x0019);
     pub const MESSAGE_INTEGRITY_SHA256: Attribute = Attribute(0x001c);
     pub const XOR_MAPPED_ADDRESS: Attribute = Attribute(0x0020);
+    pub const RESERVATION_TOKEN: Attribute = Attribute(0x0022);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);
 
     /// Whether a receiver that does not know this attribute must refuse the request

@@ -7,6 +7,7 @@ use crate::clock::Mono;
 use crate::rate::{Cell, Limit};
 use crate::stun::{IntegrityKey, TransactionId};
 
+use super::reservation::Token;
 use super::{Dropped, Permit, Route};
 
 /// RFC 8656 section 9: a permission lasts five minutes.
@@ -29,6 +30,8 @@ pub(super) struct Allocation {
     pub granted: u32,
     pub expires: Mono,
     pub relay: Relay,
+    /// What the client may claim the next port with.
+    pub token: Option<Token>,
     pub permissions: Vec<Permission>,
     pub channels: Vec<Channel>,
     pub to_peers: Cell,
@@ -43,11 +46,27 @@ pub(super) enum Relay {
     Binding {
         address: SocketAddr,
         tries: u8,
+        ports: Ports,
+    },
+    /// The even port is bound, and the edge has been asked for the odd one above it.
+    BindingNext {
+        socket: u32,
+        address: SocketAddr,
+        tries: u8,
     },
     Bound {
         socket: u32,
         relayed: SocketAddr,
     },
+}
+
+/// Which ports will do (RFC 8656 section 7.2, EVEN-PORT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ports {
+    Any,
+    Even,
+    /// An even one, with the next kept for a later Allocate.
+    Pair,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +88,7 @@ impl Allocation {
     pub fn relayed(&self) -> Option<SocketAddr> {
         match self.relay {
             Relay::Bound { relayed, .. } => Some(relayed),
-            Relay::Binding { .. } => None,
+            Relay::Binding { .. } | Relay::BindingNext { .. } => None,
         }
     }
 

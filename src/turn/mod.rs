@@ -14,12 +14,16 @@
 
 mod allocation;
 mod auth;
+mod binding;
 mod data;
+mod fields;
 mod nonce;
 mod policy;
 mod quota;
 mod relayed;
+mod reply;
 mod requests;
+mod reservation;
 mod server;
 mod table;
 
@@ -215,11 +219,15 @@ impl Dropped {
 /// An order to the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Bind a UDP relay socket here and report by [`Server::bound`].
+    /// Bind a UDP relay socket here and report by [`Server::bound`]. What arrives on it belongs to
+    /// `owner`; to nobody where that is `None`.
     Bind {
         id: AllocationId,
         address: SocketAddr,
+        owner: Option<AllocationId>,
     },
+    /// What arrives on this relay socket belongs to `owner` from now on.
+    Adopt { socket: u32, owner: AllocationId },
     /// Send an answer that had to wait.
     Answer {
         route: Route,

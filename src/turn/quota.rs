@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::clock::Mono;
 use crate::rate::{Limit, SharedCell};
 
+use super::Refusal;
+
 /// Counts allocations. An entry lives as long as its user holds one.
 #[derive(Debug)]
 pub struct Quotas {
@@ -113,6 +115,15 @@ impl Drop for Permit {
             if entry.held == 0 {
                 users.remove(&self.user);
             }
+        }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Refusal {
+        match exhausted {
+            Exhausted::User => Refusal::UserQuota,
+            Exhausted::Total => Refusal::TotalQuota,
         }
     }
 }

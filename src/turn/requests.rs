@@ -1,39 +1,25 @@
 //! Requests and their answers: Binding, Allocate, Refresh, CreatePermission, ChannelBind.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::stun::{
-    Attribute, Class, IntegrityKey, Message, Method, TransactionId, Writer, decode_xor_address,
-    is_channel_number,
-};
+use crate::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, is_channel_number};
 
-use super::allocation::{Allocation, Channel, Relay};
+use super::allocation::{Allocation, Channel, Ports, Relay};
 use super::auth::{Proven, authenticate};
-use super::quota::Exhausted;
-use super::server::{BIND_PATIENCE, BIND_TRIES};
-use super::{AllocationId, Dropped, Outcome, Output, Refusal, Route, Server, Verdict};
+use super::binding::{BIND_PATIENCE, BIND_TRIES};
+use super::fields::{
+    DEFAULT_LIFETIME, MAX_LIFETIME, has_unknown, lifetime, peers, ports, requested_family,
+    reservation_token, same_family,
+};
+use super::reply::Reply;
+use super::reservation::Reservation;
 
-/// Seconds (RFC 8656 section 3.2), and the most that a client is given.
-const DEFAULT_LIFETIME: u32 = 600;
-const MAX_LIFETIME: u32 = 3600;
+use super::{AllocationId, Dropped, Outcome, Output, Permit, Refusal, Route, Server, Verdict};
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
-
-/// The comprehension-required attributes that requests may carry. Others are answered 420.
-const KNOWN: [Attribute; 9] = [
-    Attribute::MAPPED_ADDRESS,
-    Attribute::USERNAME,
-    Attribute::CHANNEL_NUMBER,
-    Attribute::LIFETIME,
-    Attribute::XOR_PEER_ADDRESS,
-    Attribute::REALM,
-    Attribute::NONCE,
-    Attribute::REQUESTED_ADDRESS_FAMILY,
-    Attribute::REQUESTED_TRANSPORT,
-];
 
 /// What a granted request leaves behind.
 enum Granted {
@@ -126,7 +112,7 @@ impl Server {
             return Err(Refusal::AllocationMismatch);
         }
         Ok(match allocation.relay {
-            Relay::Binding { .. } => Granted::Pending,
+            Relay::Binding { .. } | Relay::BindingNext { .. } => Granted::Pending,
             Relay::Bound { .. } => Granted::Again(id),
         })
     }
@@ -152,37 +138,78 @@ impl Server {
             _ => return Err(Refusal::BadRequest),
         }
         let granted = lifetime(message)?.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
+        let ports = ports(message)?;
+        if let Some(token) = reservation_token(message)? {
+            if ports != Ports::Any || requested_family(message)?.is_some() {
+                return Err(Refusal::BadRequest);
+            }
+            let reservation = self.reservations.claim(&token).ok_or(Refusal::NoPort)?;
+            return Ok(self.claim(now, route, message, proven, (granted, reservation)));
+        }
         let ip = self.relay_ip(route, message)?;
-        let permit =
-            self.settings
-                .quotas
-                .take(bearer.user)
-                .map_err(|exhausted| match exhausted {
-                    Exhausted::User => Refusal::UserQuota,
-                    Exhausted::Total => Refusal::TotalQuota,
-                })?;
-        let address = self.relay_address(ip);
-        let id = self.table.insert(Allocation {
+        let permit = self.settings.quotas.take(bearer.user)?;
+        let address = self.relay_address(ip, ports).ok_or(Refusal::NoPort)?;
+        let relay = Relay::Binding {
+            address,
+            tries: BIND_TRIES,
+            ports,
+        };
+        let id = self.insert(now, route, message, proven, (granted, relay, permit));
+        let owner = Some(id);
+        self.output.push_back(Output::Bind { id, address, owner });
+        Ok(Granted::Queued)
+    }
+
+    /// An allocation whose port was reserved: its socket exists already.
+    fn claim(
+        &mut self,
+        now: Now,
+        route: &Route,
+        message: &Message<'_>,
+        proven: &Proven<'_>,
+        (granted, reservation): (u32, Reservation),
+    ) -> Granted {
+        let Reservation {
+            socket,
+            address,
+            permit,
+        } = reservation;
+        let relay = Relay::Binding {
+            address,
+            tries: 0,
+            ports: Ports::Any,
+        };
+        let id = self.insert(now, route, message, proven, (granted, relay, permit));
+        self.output.push_back(Output::Adopt { socket, owner: id });
+        self.settle(now, id, socket, address, (0, Ports::Any));
+        Granted::Queued
+    }
+
+    fn insert(
+        &mut self,
+        now: Now,
+        route: &Route,
+        message: &Message<'_>,
+        proven: &Proven<'_>,
+        (granted, relay, permit): (u32, Relay, Permit),
+    ) -> AllocationId {
+        self.table.insert(Allocation {
             route: *route,
             username: proven.username.into(),
-            user: bearer.user.into(),
-            room: bearer.room.map(Box::from),
+            user: proven.bearer.user.into(),
+            room: proven.bearer.room.map(Box::from),
             key: proven.key.clone(),
             transaction: message.transaction(),
             granted,
             expires: now.mono + BIND_PATIENCE,
-            relay: Relay::Binding {
-                address,
-                tries: BIND_TRIES,
-            },
+            relay,
+            token: None,
             permissions: Vec::new(),
             channels: Vec::new(),
             to_peers: Default::default(),
             to_client: Default::default(),
             permit,
-        });
-        self.output.push_back(Output::Bind { id, address });
-        Ok(Granted::Queued)
+        })
     }
 
     /// The address that was asked, or one of the family that REQUESTED-ADDRESS-FAMILY names.
@@ -191,7 +218,7 @@ impl Server {
         let v4 = match requested_family(message)? {
             // RFC 8656 section 7.2: without the attribute it is IPv4. A server that has none gives
             // what it has, since a browser does not ask and would be left without a relay.
-            None => asked.is_ipv4() || !self.settings.other_family.iter().any(IpAddr::is_ipv4),
+            None => asked.is_ipv4() || self.settings.other_family.iter().any(IpAddr::is_ipv4),
             Some(v4) => v4,
         };
         if asked.is_ipv4() == v4 {
@@ -343,125 +370,4 @@ impl Server {
         writer.integrity(key).fingerprint();
         Verdict::Answer(Outcome::Granted(method))
     }
-}
-
-/// The head of an answer, and the shapes of what may follow it.
-pub(super) struct Reply {
-    method: Method,
-    transaction: TransactionId,
-}
-
-impl Reply {
-    pub fn new(method: Method, transaction: TransactionId) -> Reply {
-        Reply {
-            method,
-            transaction,
-        }
-    }
-
-    /// The success of an Allocate: always the same bytes for the same allocation.
-    pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
-        let Some(relayed) = allocation.relayed() else {
-            return;
-        };
-        Writer::new(
-            out,
-            Method::ALLOCATE,
-            Class::Success,
-            allocation.transaction,
-        )
-        .xor_address(Attribute::XOR_RELAYED_ADDRESS, relayed)
-        .attribute(Attribute::LIFETIME, &allocation.granted.to_be_bytes())
-        .xor_address(Attribute::XOR_MAPPED_ADDRESS, allocation.route.client)
-        .integrity(&allocation.key)
-        .fingerprint();
-    }
-
-    pub fn error(self, out: &mut Vec<u8>, refusal: Refusal, key: Option<&IntegrityKey>) {
-        let (code, reason) = refusal.on_the_wire();
-        sign(self.writer(out).error_code(code, reason), key);
-    }
-
-    /// 401 and 438 carry REALM and NONCE, and no integrity.
-    pub fn challenge(self, out: &mut Vec<u8>, refusal: Refusal, realm: &str, nonce: &[u8]) {
-        let (code, reason) = refusal.on_the_wire();
-        self.writer(out)
-            .error_code(code, reason)
-            .attribute(Attribute::REALM, realm.as_bytes())
-            .attribute(Attribute::NONCE, nonce)
-            .fingerprint();
-    }
-
-    /// 420 lists what was not understood (RFC 8489 section 14.9), each type once.
-    pub fn unknown_attributes(
-        self,
-        out: &mut Vec<u8>,
-        message: &Message<'_>,
-        key: Option<&IntegrityKey>,
-    ) {
-        let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
-        types.sort_unstable();
-        types.dedup();
-        // No longer than the request that they came in.
-        types.truncate(16);
-        let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
-        let (code, reason) = Refusal::UnknownAttribute.on_the_wire();
-        let writer = self.writer(out).error_code(code, reason);
-        sign(writer.attribute(Attribute::UNKNOWN_ATTRIBUTES, &list), key);
-    }
-
-    fn writer(self, out: &mut Vec<u8>) -> Writer<'_> {
-        Writer::new(out, self.method, Class::Error, self.transaction)
-    }
-}
-
-fn sign(writer: Writer<'_>, key: Option<&IntegrityKey>) {
-    match key {
-        Some(key) => writer.integrity(key).fingerprint(),
-        None => writer.fingerprint(),
-    }
-}
-
-fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = Attribute> + 'a {
-    let types = message.attributes().map(|(attribute, _)| attribute);
-    types.filter(|attribute| attribute.comprehension_required() && !KNOWN.contains(attribute))
-}
-
-fn has_unknown(message: &Message<'_>) -> bool {
-    unknown(message).next().is_some()
-}
-
-/// LIFETIME in seconds, or the default.
-fn lifetime(message: &Message<'_>) -> Result<u32, Refusal> {
-    match message.get(Attribute::LIFETIME) {
-        None => Ok(DEFAULT_LIFETIME),
-        Some(value) => value
-            .try_into()
-            .map(u32::from_be_bytes)
-            .map_err(|_| Refusal::BadRequest),
-    }
-}
-
-/// Whether REQUESTED-ADDRESS-FAMILY says IPv4 (RFC 8656 section 18.5).
-fn requested_family(message: &Message<'_>) -> Result<Option<bool>, Refusal> {
-    match message.get(Attribute::REQUESTED_ADDRESS_FAMILY) {
-        None => Ok(None),
-        Some([1, _, _, _]) => Ok(Some(true)),
-        Some([2, _, _, _]) => Ok(Some(false)),
-        Some([_, _, _, _]) => Err(Refusal::AddressFamily),
-        Some(_) => Err(Refusal::BadRequest),
-    }
-}
-
-/// The peers that a request names.
-fn peers<'a>(message: &Message<'a>) -> impl Iterator<Item = Result<SocketAddr, Refusal>> + 'a {
-    let transaction = message.transaction();
-    let values = message.attributes();
-    let values = values.filter(|(attribute, _)| *attribute == Attribute::XOR_PEER_ADDRESS);
-    values.map(move |(_, value)| decode_xor_address(value, &transaction).ok_or(Refusal::BadRequest))
-}
-
-fn same_family(peer: SocketAddr, relayed: SocketAddr) -> Result<SocketAddr, Refusal> {
-    let same = peer.is_ipv4() == relayed.is_ipv4();
-    same.then_some(peer).ok_or(Refusal::PeerFamily)
 }

@@ -1,13 +1,11 @@
 //! The server of one shard: what comes in, what goes out, and when things end.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rand::{RngExt, SeedableRng, rngs::ChaCha12Rng};
+use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::clock::{Mono, Now};
 use crate::config::PortRange;
@@ -16,18 +14,13 @@ use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, IntegrityKey, Message, Method};
 
 use super::allocation::Relay;
-use super::requests::Reply;
+use super::reply::Reply;
+use super::reservation::Reservations;
 use super::table::Table;
 use super::{
     AllocationId, Dropped, External, Nonces, Outcome, Output, Policy, Quotas, Refusal,
     RelayedAddresses, Route, Scope, Verdict,
 };
-
-/// Ports that are tried for one allocation before it is refused with 508.
-pub(super) const BIND_TRIES: u8 = 16;
-
-/// How long the edge may take to bind a socket before the allocation is given up.
-pub(super) const BIND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
 #[derive(Clone)]
@@ -54,6 +47,7 @@ pub struct Settings {
 pub struct Server {
     pub(super) settings: Settings,
     pub(super) table: Table,
+    pub(super) reservations: Reservations,
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
@@ -65,6 +59,7 @@ impl Server {
     pub fn new(settings: Settings, seed: [u8; 32]) -> Server {
         Server {
             table: Table::new(settings.relayed.clone()),
+            reservations: Reservations::default(),
             settings,
             random: ChaCha12Rng::from_seed(seed),
             answer: Vec::new(),
@@ -116,43 +111,20 @@ impl Server {
         self.output.pop_front()
     }
 
-    /// Reports what became of [`Output::Bind`]: the edge's number for the socket, or why not.
-    pub fn bound(&mut self, now: Now, id: AllocationId, result: io::Result<u32>) {
-        let Some(allocation) = self.table.get(id) else {
-            // It was freed meanwhile.
-            self.output
-                .extend(result.ok().map(|socket| Output::Unbind { socket }));
-            return;
-        };
-        let Relay::Binding { address, tries } = allocation.relay else {
-            return;
-        };
-        match result {
-            Ok(socket) => {
-                let relayed = External::advertise(&self.settings.external, address);
-                if self.table.set_relayed(id, socket, relayed) {
-                    self.promise(now, id);
-                } else {
-                    self.output.push_back(Output::Unbind { socket });
-                    self.retry(id, address, tries);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                self.retry(id, address, tries)
-            }
-            Err(_) => self.give_up(id),
-        }
-    }
-
     /// When [`Server::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.table.next_deadline()
+        let reserved = self.reservations.next_deadline();
+        self.table.next_deadline().into_iter().chain(reserved).min()
     }
 
     /// Ends the allocations whose time has run out.
     pub fn expire(&mut self, now: Now) {
         while let Some(id) = self.table.pop_expired(now.mono) {
             self.free(id);
+        }
+        while let Some(reservation) = self.reservations.pop_expired(now.mono) {
+            let socket = reservation.socket;
+            self.output.push_back(Output::Unbind { socket });
         }
     }
 
@@ -187,69 +159,9 @@ impl Server {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
-        if let Relay::Bound { socket, .. } = allocation.relay {
+        if let Relay::Bound { socket, .. } | Relay::BindingNext { socket, .. } = allocation.relay {
             self.output.push_back(Output::Unbind { socket });
         }
-    }
-
-    /// A port of the range by the shard's own random generator (RFC 8656 section 7.2: not to be
-    /// guessed), free as far as this shard knows.
-    pub(super) fn relay_address(&mut self, ip: IpAddr) -> SocketAddr {
-        let PortRange { first, last } = self.settings.ports;
-        let mut address = SocketAddr::new(ip, first);
-        for _ in 0..BIND_TRIES {
-            address.set_port(self.random.random_range(first..=last));
-            let relayed = External::advertise(&self.settings.external, address);
-            if !self.table.is_relayed(relayed) && !self.settings.policy.is_listener(address) {
-                break;
-            }
-        }
-        address
-    }
-
-    fn retry(&mut self, id: AllocationId, failed: SocketAddr, tries: u8) {
-        let address = self.relay_address(failed.ip());
-        match (self.table.get(id), tries.checked_sub(1)) {
-            (Some(allocation), Some(tries)) => {
-                allocation.relay = Relay::Binding { address, tries };
-                self.output.push_back(Output::Bind { id, address });
-            }
-            _ => self.give_up(id),
-        }
-    }
-
-    /// Answers the Allocate whose socket now exists.
-    fn promise(&mut self, now: Now, id: AllocationId) {
-        let Some(allocation) = self.table.get(id) else {
-            return;
-        };
-        let route = allocation.route;
-        let expires = now.mono + Duration::from_secs(u64::from(allocation.granted));
-        let mut bytes = Vec::with_capacity(128);
-        Reply::allocated(allocation, &mut bytes);
-        self.table.set_expiry(id, expires);
-        self.output.push_back(Output::Answer {
-            route,
-            bytes,
-            outcome: Outcome::Granted(Method::ALLOCATE),
-        });
-    }
-
-    fn give_up(&mut self, id: AllocationId) {
-        let Some(allocation) = self.table.remove(id) else {
-            return;
-        };
-        let mut bytes = Vec::with_capacity(128);
-        Reply::new(Method::ALLOCATE, allocation.transaction).error(
-            &mut bytes,
-            Refusal::NoPort,
-            Some(&allocation.key),
-        );
-        self.output.push_back(Output::Answer {
-            route: allocation.route,
-            bytes,
-            outcome: Outcome::Refused(Method::ALLOCATE, Refusal::NoPort),
-        });
     }
 
     fn channel_data(

@@ -99,13 +99,13 @@ fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
 fn an_unknown_required_attribute_is_named_in_420() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
-    let answer = client.allocate(&mut world, &[(Attribute(0x0018), vec![0; 4])]);
+    let answer = client.allocate(&mut world, &[(Attribute(0x001a), Vec::new())]);
     assert_eq!(answer.code(), Some(420));
     let listed = answer
         .message()
         .get(Attribute::UNKNOWN_ATTRIBUTES)
         .map(<[u8]>::to_vec);
-    assert_eq!(listed, Some(vec![0, 0x18]));
+    assert_eq!(listed, Some(vec![0, 0x1a]));
     assert_eq!(world.server.allocations(), 0);
 }
 
@@ -169,4 +169,88 @@ fn behind_nat_the_public_address_is_advertised_and_the_private_one_bound() {
     let bound = world.sockets[0].unwrap();
     assert_eq!(bound.ip().to_string(), "198.41.0.4");
     assert_eq!(bound.port(), relayed.port());
+}
+
+fn even_port(flags: u8) -> (Attribute, Vec<u8>) {
+    (Attribute::EVEN_PORT, vec![flags])
+}
+
+#[test]
+fn an_even_port_is_given_where_asked() {
+    let mut world = World::new();
+    for port in 1..20 {
+        let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
+        let answer = client.allocate(&mut world, &[even_port(0)]);
+        let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+        assert_eq!(relayed.port() % 2, 0);
+        assert_eq!(answer.message().get(Attribute::RESERVATION_TOKEN), None);
+    }
+}
+
+#[test]
+fn the_next_port_is_kept_for_whoever_brings_the_token() {
+    let mut world = World::new();
+    let mut rtp = Client::new("192.88.1.1:1", "alice");
+    let answer = rtp.allocate(&mut world, &[even_port(0x80)]);
+    let even = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let token = answer
+        .message()
+        .get(Attribute::RESERVATION_TOKEN)
+        .unwrap()
+        .to_vec();
+    assert_eq!((even.port() % 2, world.open_sockets()), (0, 2));
+
+    let mut rtcp = Client::new("192.88.1.1:2", "alice");
+    let claim = (Attribute::RESERVATION_TOKEN, token);
+    let wrong = rtcp.allocate(&mut world, &[claim.clone(), even_port(0)]);
+    assert_eq!(wrong.code(), Some(400), "both at once");
+    let answer = rtcp.allocate(&mut world, std::slice::from_ref(&claim));
+    let odd = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    assert_eq!(odd.port(), even.port() + 1);
+    let mut late = Client::new("192.88.1.1:3", "alice");
+    assert_eq!(
+        late.allocate(&mut world, &[claim]).code(),
+        Some(508),
+        "used up"
+    );
+    rtcp.refresh(&mut world, 0);
+    rtp.refresh(&mut world, 0);
+    assert_eq!(
+        (world.open_sockets(), world.server.settings.quotas.held()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_reservation_that_nobody_claims_is_freed_after_30_seconds() {
+    let mut world = World::new();
+    let mut rtp = Client::new("192.88.1.1:1", "alice");
+    rtp.allocate(&mut world, &[even_port(0x80)]);
+    world.advance(Duration::from_secs(29));
+    assert_eq!(world.open_sockets(), 2);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(
+        (world.open_sockets(), world.server.settings.quotas.held()),
+        (1, 1)
+    );
+}
+
+#[test]
+fn a_range_without_such_a_port_is_508() {
+    let ports = PortRange {
+        first: 65_535,
+        last: 65_535,
+    };
+    let mut world = World::with(Settings {
+        ports,
+        ..settings()
+    });
+    let mut client = Client::new("192.88.1.1:1", "alice");
+    for flags in [0, 0x80] {
+        assert_eq!(
+            client.allocate(&mut world, &[even_port(flags)]).code(),
+            Some(508)
+        );
+    }
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
 }

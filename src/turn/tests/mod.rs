@@ -139,7 +139,8 @@ impl World {
     fn run_orders(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Bind { id, address } => {
+                Output::Adopt { .. } => {}
+                Output::Bind { id, address, .. } => {
                     let open = self.sockets.iter().flatten();
                     let result =
                         if self.taken.contains(&address) || open.clone().any(|a| *a == address) {

@@ -1,0 +1,91 @@
+//! What requests carry: attributes read and judged, one function each.
+
+use std::net::SocketAddr;
+
+use crate::stun::{Attribute, Message, decode_xor_address};
+
+use super::Refusal;
+use super::allocation::Ports;
+use super::reservation::Token;
+
+/// The comprehension-required attributes that requests may carry. Others are answered 420.
+const KNOWN: [Attribute; 11] = [
+    Attribute::MAPPED_ADDRESS,
+    Attribute::USERNAME,
+    Attribute::CHANNEL_NUMBER,
+    Attribute::LIFETIME,
+    Attribute::XOR_PEER_ADDRESS,
+    Attribute::REALM,
+    Attribute::NONCE,
+    Attribute::REQUESTED_ADDRESS_FAMILY,
+    Attribute::EVEN_PORT,
+    Attribute::REQUESTED_TRANSPORT,
+    Attribute::RESERVATION_TOKEN,
+];
+
+/// Seconds (RFC 8656 section 3.2), and the most that a client is given.
+pub(super) const DEFAULT_LIFETIME: u32 = 600;
+pub(super) const MAX_LIFETIME: u32 = 3600;
+
+pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = Attribute> + 'a {
+    let types = message.attributes().map(|(attribute, _)| attribute);
+    types.filter(|attribute| attribute.comprehension_required() && !KNOWN.contains(attribute))
+}
+
+pub(super) fn has_unknown(message: &Message<'_>) -> bool {
+    unknown(message).next().is_some()
+}
+
+/// LIFETIME in seconds, or the default.
+pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, Refusal> {
+    match message.get(Attribute::LIFETIME) {
+        None => Ok(DEFAULT_LIFETIME),
+        Some(value) => value
+            .try_into()
+            .map(u32::from_be_bytes)
+            .map_err(|_| Refusal::BadRequest),
+    }
+}
+
+/// EVEN-PORT (RFC 8656 section 18.7): its highest bit asks for the next port as well.
+pub(super) fn ports(message: &Message<'_>) -> Result<Ports, Refusal> {
+    match message.get(Attribute::EVEN_PORT) {
+        None => Ok(Ports::Any),
+        Some([flags, ..]) if flags & 0x80 == 0 => Ok(Ports::Even),
+        Some([_, ..]) => Ok(Ports::Pair),
+        Some([]) => Err(Refusal::BadRequest),
+    }
+}
+
+/// RESERVATION-TOKEN (RFC 8656 section 18.11).
+pub(super) fn reservation_token(message: &Message<'_>) -> Result<Option<Token>, Refusal> {
+    let value = message.get(Attribute::RESERVATION_TOKEN);
+    let token = value.map(|value| value.try_into().map_err(|_| Refusal::BadRequest));
+    token.transpose()
+}
+
+/// Whether REQUESTED-ADDRESS-FAMILY says IPv4 (RFC 8656 section 18.5).
+pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<bool>, Refusal> {
+    match message.get(Attribute::REQUESTED_ADDRESS_FAMILY) {
+        None => Ok(None),
+        Some([1, _, _, _]) => Ok(Some(true)),
+        Some([2, _, _, _]) => Ok(Some(false)),
+        Some([_, _, _, _]) => Err(Refusal::AddressFamily),
+        Some(_) => Err(Refusal::BadRequest),
+    }
+}
+
+/// The peers that a request names.
+pub(super) fn peers<'a>(
+    message: &Message<'a>,
+) -> impl Iterator<Item = Result<SocketAddr, Refusal>> + 'a {
+    let transaction = message.transaction();
+    let values = message.attributes();
+    let values = values.filter(|(attribute, _)| *attribute == Attribute::XOR_PEER_ADDRESS);
+    values.map(move |(_, value)| decode_xor_address(value, &transaction).ok_or(Refusal::BadRequest))
+}
+
+pub(super) fn same_family(peer: SocketAddr, relayed: SocketAddr) -> Result<SocketAddr, Refusal> {
+    let same = peer.is_ipv4() == relayed.is_ipv4();
+    same.then_some(peer).ok_or(Refusal::PeerFamily)
+}

@@ -1,0 +1,85 @@
+//! Answers: their shapes, and nothing about who gets which.
+
+use crate::stun::{Attribute, Class, IntegrityKey, Message, Method, TransactionId, Writer};
+
+use super::Refusal;
+use super::allocation::Allocation;
+use super::fields::unknown;
+
+/// The head of an answer, and the shapes of what may follow it.
+pub(super) struct Reply {
+    method: Method,
+    transaction: TransactionId,
+}
+
+impl Reply {
+    pub fn new(method: Method, transaction: TransactionId) -> Reply {
+        Reply {
+            method,
+            transaction,
+        }
+    }
+
+    /// The success of an Allocate: always the same bytes for the same allocation.
+    pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
+        let Some(relayed) = allocation.relayed() else {
+            return;
+        };
+        let transaction = allocation.transaction;
+        let writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction)
+            .xor_address(Attribute::XOR_RELAYED_ADDRESS, relayed)
+            .attribute(Attribute::LIFETIME, &allocation.granted.to_be_bytes());
+        let writer = match &allocation.token {
+            Some(token) => writer.attribute(Attribute::RESERVATION_TOKEN, token),
+            None => writer,
+        };
+        writer
+            .xor_address(Attribute::XOR_MAPPED_ADDRESS, allocation.route.client)
+            .integrity(&allocation.key)
+            .fingerprint();
+    }
+
+    pub fn error(self, out: &mut Vec<u8>, refusal: Refusal, key: Option<&IntegrityKey>) {
+        let (code, reason) = refusal.on_the_wire();
+        sign(self.writer(out).error_code(code, reason), key);
+    }
+
+    /// 401 and 438 carry REALM and NONCE, and no integrity.
+    pub fn challenge(self, out: &mut Vec<u8>, refusal: Refusal, realm: &str, nonce: &[u8]) {
+        let (code, reason) = refusal.on_the_wire();
+        self.writer(out)
+            .error_code(code, reason)
+            .attribute(Attribute::REALM, realm.as_bytes())
+            .attribute(Attribute::NONCE, nonce)
+            .fingerprint();
+    }
+
+    /// 420 lists what was not understood (RFC 8489 section 14.9), each type once.
+    pub fn unknown_attributes(
+        self,
+        out: &mut Vec<u8>,
+        message: &Message<'_>,
+        key: Option<&IntegrityKey>,
+    ) {
+        let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
+        types.sort_unstable();
+        types.dedup();
+        // No longer than the request that they came in.
+        types.truncate(16);
+        let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
+        let (code, reason) = Refusal::UnknownAttribute.on_the_wire();
+        let writer = self.writer(out).error_code(code, reason);
+        sign(writer.attribute(Attribute::UNKNOWN_ATTRIBUTES, &list), key);
+    }
+
+    fn writer(self, out: &mut Vec<u8>) -> Writer<'_> {
+        Writer::new(out, self.method, Class::Error, self.transaction)
+    }
+}
+
+fn sign(writer: Writer<'_>, key: Option<&IntegrityKey>) {
+    match key {
+        Some(key) => writer.integrity(key).fingerprint(),
+        None => writer.fingerprint(),
+    }
+}

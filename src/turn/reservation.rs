@@ -1,0 +1,57 @@
+//! Ports kept for a later Allocate (RFC 8656 section 7.2, RESERVATION-TOKEN).
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Mono;
+
+use super::Permit;
+
+/// RFC 8656 section 7.2: at least 30 seconds.
+const LIFETIME: Duration = Duration::from_secs(30);
+
+/// Drawn at random: whoever can say it was told it.
+pub(super) type Token = [u8; 8];
+
+/// A bound socket that nobody uses yet. It counts in its user's quota.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub socket: u32,
+    pub address: SocketAddr,
+    pub permit: Permit,
+}
+
+/// The reservations of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Reservations {
+    held: HashMap<Token, Reservation>,
+    /// All live equally long, so the oldest ends first.
+    ends: VecDeque<(Mono, Token)>,
+}
+
+impl Reservations {
+    pub fn add(&mut self, token: Token, reservation: Reservation, now: Mono) {
+        self.held.insert(token, reservation);
+        self.ends.push_back((now + LIFETIME, token));
+    }
+
+    pub fn claim(&mut self, token: &Token) -> Option<Reservation> {
+        self.held.remove(token)
+    }
+
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.ends.front().map(|(at, _)| *at)
+    }
+
+    /// A reservation that nobody claimed in time.
+    pub fn pop_expired(&mut self, now: Mono) -> Option<Reservation> {
+        while self.next_deadline().is_some_and(|at| at <= now) {
+            let (_, token) = self.ends.pop_front()?;
+            if let Some(reservation) = self.held.remove(&token) {
+                return Some(reservation);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,202 @@
+//! A TURN client that sends exactly what it is told, over UDP or TCP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+use parlor::credential::{Credentials, Minted, long_term_key};
+use parlor::secret::Secret;
+use parlor::stun::{
+    Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
+};
+
+use crate::SECRET;
+use crate::support::DEADLINE;
+
+pub enum Wire {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+pub struct Client {
+    pub wire: Wire,
+    minted: Minted,
+    nonce: Vec<u8>,
+    transaction: u64,
+}
+
+/// A message as it came.
+pub struct Answer(pub Vec<u8>);
+
+impl Client {
+    pub fn udp(server: SocketAddr, user: &str, room: Option<&str>) -> Client {
+        let any = if server.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        };
+        let socket = UdpSocket::bind(any).unwrap();
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client::over(Wire::Udp(socket), user, room)
+    }
+
+    pub fn tcp(server: SocketAddr, user: &str) -> Client {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client::over(Wire::Tcp(stream), user, None)
+    }
+
+    fn over(wire: Wire, user: &str, room: Option<&str>) -> Client {
+        let credentials = Credentials::new(&Secret::new(SECRET), &[]);
+        Client {
+            wire,
+            minted: credentials.mint(user, room, 4_000_000_000),
+            nonce: Vec::new(),
+            transaction: 0,
+        }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        match &mut self.wire {
+            Wire::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
+            Wire::Tcp(stream) => stream.write_all(bytes).unwrap(),
+        }
+    }
+
+    /// The next message; of a stream exactly one, its padding taken off.
+    pub fn receive(&mut self) -> Vec<u8> {
+        match &mut self.wire {
+            Wire::Udp(socket) => {
+                let mut buffer = vec![0; 65_536];
+                let len = socket.recv(&mut buffer).expect("a datagram in time");
+                buffer.truncate(len);
+                buffer
+            }
+            Wire::Tcp(stream) => receive_frame(stream),
+        }
+    }
+
+    /// A request signed where a nonce is known, and its answer.
+    pub fn request(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Answer {
+        let request = self.signed(method, attributes);
+        self.send(&request);
+        Answer(self.receive())
+    }
+
+    pub fn signed(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
+        self.transaction += 1;
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, self.transaction_id());
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        if self.nonce.is_empty() {
+            writer.fingerprint();
+            return out;
+        }
+        let Minted {
+            username,
+            credential,
+        } = &self.minted;
+        let key = long_term_key(username, "parlor", credential);
+        writer
+            .attribute(Attribute::USERNAME, username.as_bytes())
+            .attribute(Attribute::REALM, b"parlor")
+            .attribute(Attribute::NONCE, &self.nonce)
+            .integrity(&IntegrityKey::new(&key))
+            .fingerprint();
+        out
+    }
+
+    /// Takes a nonce and asks for an allocation.
+    pub fn allocate(&mut self) -> Answer {
+        let udp = [(Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0])];
+        self.nonce.clear();
+        let challenge = self.request(Method::ALLOCATE, &udp);
+        assert_eq!(challenge.code(), Some(401));
+        self.nonce = challenge.message().get(Attribute::NONCE).unwrap().to_vec();
+        self.request(Method::ALLOCATE, &udp)
+    }
+
+    /// The relayed address of a new allocation.
+    pub fn allocated(&mut self) -> SocketAddr {
+        let answer = self.allocate();
+        assert_eq!(answer.code(), None);
+        answer
+            .address(Attribute::XOR_RELAYED_ADDRESS)
+            .expect("a relayed address")
+    }
+
+    pub fn permit(&mut self, peer: SocketAddr) -> Answer {
+        let peer = self.xor_peer(peer);
+        self.request(Method::CREATE_PERMISSION, &[peer])
+    }
+
+    pub fn bind(&mut self, number: u16, peer: SocketAddr) -> Answer {
+        let [high, low] = number.to_be_bytes();
+        let peer = self.xor_peer(peer);
+        let number = (Attribute::CHANNEL_NUMBER, vec![high, low, 0, 0]);
+        self.request(Method::CHANNEL_BIND, &[number, peer])
+    }
+
+    /// Of the request that is made next.
+    fn xor_peer(&mut self, peer: SocketAddr) -> (Attribute, Vec<u8>) {
+        self.transaction += 1;
+        let id = self.transaction_id();
+        self.transaction -= 1;
+        let mut value = [0; 20];
+        let len = encode_xor_address(peer, &id, &mut value);
+        (Attribute::XOR_PEER_ADDRESS, value[..len].to_vec())
+    }
+
+    fn transaction_id(&self) -> [u8; 12] {
+        let mut id = [0x5a; 12];
+        id[4..].copy_from_slice(&self.transaction.to_be_bytes());
+        id
+    }
+}
+
+impl Answer {
+    pub fn message(&self) -> Message<'_> {
+        Message::parse(&self.0).expect("a STUN message")
+    }
+
+    pub fn code(&self) -> Option<u16> {
+        let value = self.message().get(Attribute::ERROR_CODE)?;
+        Some(u16::from(value[2]) * 100 + u16::from(value[3]))
+    }
+
+    pub fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
+        let message = self.message();
+        decode_xor_address(message.get(attribute)?, &message.transaction())
+    }
+}
+
+/// ChannelData, padded as streams want it where `padded`.
+pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
+    let mut out = number.to_be_bytes().to_vec();
+    out.extend((data.len() as u16).to_be_bytes());
+    out.extend(data);
+    if padded {
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+fn receive_frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    stream.read_exact(&mut bytes).expect("a frame in time");
+    let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
+    let total = if bytes[0] < 0x40 {
+        20 + length
+    } else {
+        4 + length
+    };
+    bytes.resize(total.next_multiple_of(4), 0);
+    stream
+        .read_exact(&mut bytes[4..])
+        .expect("the whole frame in time");
+    bytes.truncate(total);
+    bytes
+}

@@ -1,0 +1,100 @@
+//! coturn's own client (Debian package `coturn`), with `-W` secret credentials.
+//!
+//! In Send mode: Debian 12's draws channel numbers above 0x4FFF, which RFC 8656 forbids.
+
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+
+use crate::support::Daemon;
+use crate::{SECRET, open_relay};
+
+/// `turnutils_peer`, which sends back what it gets; killed when dropped.
+struct Peer {
+    child: Child,
+    port: u16,
+}
+
+impl Peer {
+    fn start() -> Peer {
+        // The tool can't be told to pick a port: take one that was free just now.
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = tool("turnutils_peer")
+            .args(["-p", &port.to_string(), "-L", "127.0.0.1"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("turnutils_peer starts");
+        Peer { child, port }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tool(name: &str) -> Command {
+    let found = Command::new(name).arg("-h").output();
+    assert!(
+        found.is_ok(),
+        "{name} is missing: apt-get install coturn, or use tests/run"
+    );
+    Command::new(name)
+}
+
+/// The figures that the tool ends with. Its exit code is 0 even when everything was lost.
+fn nothing_is_lost(daemon: &Daemon, arguments: &[&str]) {
+    let port = daemon.turn().port().to_string();
+    let output = tool("turnutils_uclient")
+        .args([
+            "-s", "-c", "-W", SECRET, "-u", "alice", "-p", &port, "-n", "20",
+        ])
+        .args(arguments)
+        .arg("127.0.0.1")
+        .output()
+        .expect("turnutils_uclient runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let figure = |name: &str| -> u64 {
+        let found = text.rsplit(name).next().expect(name);
+        let digits: String = found.chars().take_while(char::is_ascii_digit).collect();
+        digits
+            .parse()
+            .unwrap_or_else(|_| panic!("no {name} in: {text}"))
+    };
+    let (sent, received) = (figure("tot_send_msgs="), figure("tot_recv_msgs="));
+    assert!(
+        sent > 0 && sent == received,
+        "{sent} sent, {received} received: {text}"
+    );
+    assert!(text.contains("Total lost packets 0 "), "{text}");
+}
+
+#[test]
+fn turnutils_uclient_loses_nothing_over_udp_and_tcp() {
+    let daemon = open_relay().start();
+    let peer = Peer::start();
+    let port = peer.port.to_string();
+    let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
+    nothing_is_lost(&daemon, &to_peer);
+    nothing_is_lost(&daemon, &[&["-t"], &to_peer[..]].concat());
+}
+
+#[test]
+fn turnutils_uclient_loses_nothing_on_a_pair_of_ports() {
+    let daemon = open_relay().start();
+    let peer = Peer::start();
+    nothing_is_lost(&daemon, &["-e", "127.0.0.1", "-r", &peer.port.to_string()]);
+}
+
+#[test]
+fn turnutils_uclient_loses_nothing_from_client_to_client() {
+    let daemon = open_relay().start();
+    nothing_is_lost(&daemon, &["-c", "-y"]);
+    nothing_is_lost(&daemon, &["-c", "-y", "-t"]);
+}

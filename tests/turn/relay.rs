@@ -1,0 +1,294 @@
+//! What a client may rely on, whatever carries it.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use parlor::stun::{Attribute, Message, Method};
+
+use crate::client::{Client, channel_data};
+use crate::support::{Builder, DEADLINE, Daemon, http};
+use crate::{Patience, SECRET, metric, open_relay};
+
+/// Two clients whose channels lead to each other.
+fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
+    let (at_alice, at_bob) = (alice.allocated(), bob.allocated());
+    assert_eq!(alice.bind(0x4001, at_bob).code(), None);
+    assert_eq!(bob.bind(0x4002, at_alice).code(), None);
+    (alice, bob)
+}
+
+fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
+    alice.send(&channel_data(0x4001, b"hello bob", padded));
+    assert_eq!(bob.receive(), channel_data(0x4002, b"hello bob", false));
+    bob.send(&channel_data(0x4002, b"hello alice", padded));
+    assert_eq!(alice.receive(), channel_data(0x4001, b"hello alice", false));
+}
+
+#[test]
+fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {
+    let daemon = Builder::new().env("PARLOR_TURN__SECRET", SECRET).start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::udp(server, "bob", None),
+    );
+    both_hear_each_other(&mut alice, &mut bob, false);
+    assert_eq!(
+        metric(
+            &daemon,
+            "parlor_turn_relayed_packets_total{path=\"hairpin\"}"
+        ),
+        2
+    );
+}
+
+#[test]
+fn udp_and_tcp_clients_hear_each_other() {
+    let daemon = open_relay().start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(Client::tcp(server, "alice"), Client::tcp(server, "bob"));
+    both_hear_each_other(&mut alice, &mut bob, true);
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::tcp(server, "bob"),
+    );
+    both_hear_each_other(&mut alice, &mut bob, true);
+}
+
+#[test]
+fn ipv6_clients_hear_each_other() {
+    let daemon = open_relay().env("PARLOR_TURN__LISTEN", "[::1]:0").start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::tcp(server, "bob"),
+    );
+    both_hear_each_other(&mut alice, &mut bob, true);
+}
+
+#[test]
+fn on_a_wildcard_the_answer_comes_from_the_address_that_was_asked() {
+    let daemon = open_relay()
+        .env("PARLOR_TURN__LISTEN", "0.0.0.0:0,[::]:0")
+        .start();
+    let listeners = daemon.all("turn-udp");
+    let v4 = SocketAddr::from(([127, 0, 0, 9], listeners[0].port()));
+    // The client's socket is connected: an answer from elsewhere would not reach it.
+    let relayed = Client::udp(v4, "alice", None).allocated();
+    assert_eq!(relayed.ip(), v4.ip());
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], listeners[1].port()));
+    let answer = Client::udp(v6, "alice", None).request(Method::BINDING, &[]);
+    assert_eq!(
+        answer.address(Attribute::XOR_MAPPED_ADDRESS).unwrap().ip(),
+        v6.ip()
+    );
+}
+
+#[test]
+fn a_peer_outside_is_reached_through_the_relay_socket_and_answers() {
+    let daemon = open_relay().start();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut client = Client::udp(daemon.turn(), "alice", None);
+    let relayed = client.allocated();
+    assert_eq!(client.bind(0x4001, peer.local_addr().unwrap()).code(), None);
+    client.send(&channel_data(0x4001, b"ping", false));
+    let mut buffer = [0; 100];
+    let (len, from) = peer.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..len], from), (&b"ping"[..], relayed));
+    peer.send_to(b"pong", relayed).unwrap();
+    assert_eq!(client.receive(), channel_data(0x4001, b"pong", false));
+}
+
+#[test]
+fn loopback_peers_and_own_listeners_are_out_of_reach_by_default() {
+    let daemon = Builder::new().env("PARLOR_TURN__SECRET", SECRET).start();
+    let mut client = Client::udp(daemon.turn(), "alice", None);
+    client.allocated();
+    for peer in ["127.0.0.2:9", "10.0.0.1:9", "169.254.169.254:80"] {
+        assert_eq!(
+            client.permit(peer.parse().unwrap()).code(),
+            Some(403),
+            "{peer}"
+        );
+    }
+    for listener in [daemon.http(), daemon.metrics(), daemon.turn()] {
+        assert_eq!(
+            client.bind(0x4001, listener).code(),
+            Some(403),
+            "{listener}"
+        );
+    }
+    daemon.wait_for_log("peer denied");
+}
+
+#[test]
+fn own_listeners_stay_closed_to_clients_even_where_loopback_is_allowed() {
+    let daemon = open_relay().start();
+    let mut client = Client::udp(daemon.turn(), "alice", None);
+    client.allocated();
+    for listener in [daemon.http(), daemon.metrics(), daemon.turn()] {
+        assert_eq!(
+            client.bind(0x4001, listener).code(),
+            Some(403),
+            "{listener}"
+        );
+    }
+}
+
+#[test]
+fn what_is_advertised_behind_nat_is_the_external_address() {
+    let daemon = open_relay()
+        .env("PARLOR_TURN__EXTERNAL_IP", "203.0.114.7")
+        .start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::udp(server, "bob", None),
+    );
+    both_hear_each_other(&mut alice, &mut bob, false);
+    assert_eq!(
+        Client::udp(server, "carol", None)
+            .allocated()
+            .ip()
+            .to_string(),
+        "203.0.114.7"
+    );
+}
+
+#[test]
+fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
+    let daemon = open_relay().start();
+    let api = http::Client::new(daemon.http());
+    daemon.cli_json(&["user", "add", "alice"]);
+    let alice = daemon.cli_json(&["token", "issue", "alice"]);
+    let api = api.with_token(alice["token"].as_str().unwrap());
+    let me = serde_json::from_slice::<serde_json::Value>(&api.get("/api/auth/me").body).unwrap();
+    let id = me["id"].as_str().unwrap();
+    assert_eq!(api.post("/api/rooms/lobby/join").status, 200);
+
+    let mut client = Client::udp(daemon.turn(), id, Some("lobby"));
+    client.allocated();
+    assert_eq!(api.post("/api/rooms/lobby/leave").status, 200);
+    daemon.wait_for_log("allocations revoked");
+    assert_eq!(client.request(Method::REFRESH, &[]).code(), Some(437));
+    assert_eq!(
+        client.allocate().code(),
+        Some(401),
+        "the credential is refused from now on"
+    );
+    assert_eq!(api.post("/api/rooms/lobby/join").status, 200);
+    assert_eq!(
+        client.allocate().code(),
+        None,
+        "and good again for a member"
+    );
+}
+
+#[test]
+fn a_refusal_outlives_a_restart_and_so_do_nonces() {
+    let daemon = open_relay().start();
+    daemon.cli_json(&["user", "add", "alice"]);
+    let alice = daemon.cli_json(&["token", "issue", "alice"]);
+    let token = alice["token"].as_str().unwrap().to_owned();
+    let api = http::Client::new(daemon.http()).with_token(&token);
+    let me = serde_json::from_slice::<serde_json::Value>(&api.get("/api/auth/me").body).unwrap();
+    let id = me["id"].as_str().unwrap();
+    assert_eq!(api.post("/api/rooms/lobby/join").status, 200);
+    assert_eq!(api.post("/api/rooms/lobby/leave").status, 200);
+    let daemon = daemon.restart();
+    let mut client = Client::udp(daemon.turn(), id, Some("lobby"));
+    assert_eq!(client.allocate().code(), Some(401));
+}
+
+#[test]
+fn noise_does_not_disturb_a_call() {
+    let daemon = open_relay().start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::udp(server, "bob", None),
+    );
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for len in 0..600usize {
+        let noise: Vec<u8> = (0..len).map(|i| (i * 31 + len * 17) as u8).collect();
+        stranger.send_to(&noise, server).unwrap();
+    }
+    stranger.send_to(&[0x40; 65_000], server).unwrap();
+    both_hear_each_other(&mut alice, &mut bob, false);
+}
+
+#[test]
+fn large_datagrams_pass_whole() {
+    let daemon = open_relay().start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::tcp(server, "bob"),
+    );
+    let large: Vec<u8> = (0..60_001u32).map(|i| i as u8).collect();
+    alice.send(&channel_data(0x4001, &large, false));
+    assert_eq!(bob.receive(), channel_data(0x4002, &large, false));
+}
+
+#[test]
+fn eight_hundred_allocations_come_and_go_and_leave_nothing() {
+    let daemon = open_relay()
+        .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_USER", "1000")
+        .start();
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
+            .unwrap()
+            .count()
+    };
+    let before = descriptors();
+    let mut clients: Vec<Client> = (0..800)
+        .map(|_| Client::udp(daemon.turn(), "alice", None))
+        .collect();
+    clients
+        .iter_mut()
+        .for_each(|client| assert!(client.allocated().ip().is_loopback()));
+    assert_eq!(descriptors(), before + 800);
+    for client in &mut clients {
+        let answer = client.request(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
+        assert_eq!(answer.code(), None);
+    }
+    // The last answer may leave a moment before its socket is closed.
+    let mut other = Client::udp(daemon.turn(), "bob", None);
+    other.request(Method::BINDING, &[]);
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+fn strangers_over_the_rate_get_no_answer_and_are_counted() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "10")
+        .start();
+    let mut stranger = Client::udp(daemon.turn(), "nobody", None);
+    let binding = stranger.signed(Method::BINDING, &[]);
+    for _ in 0..200 {
+        stranger.send(&binding);
+    }
+    let name = "parlor_turn_dropped_total{reason=\"stranger over the rate\"}";
+    let patience = Patience::new();
+    while metric(&daemon, name) == 0 {
+        patience.check("some to be dropped");
+    }
+    assert!(
+        Message::parse(&stranger.receive()).is_ok(),
+        "those within it get theirs"
+    );
+}
+
+#[test]
+fn the_daemon_ends_cleanly_in_the_middle_of_a_call() {
+    let daemon = Daemon::start();
+    assert!(daemon.stop().success());
+    let daemon = open_relay().start();
+    let server = daemon.turn();
+    let (mut alice, mut bob) = connected(
+        Client::udp(server, "alice", None),
+        Client::tcp(server, "bob"),
+    );
+    both_hear_each_other(&mut alice, &mut bob, true);
+    assert!(daemon.stop().success());
+}
