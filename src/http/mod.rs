@@ -11,6 +11,7 @@ mod health;
 mod hub;
 mod origin;
 mod page;
+mod patience;
 mod router;
 mod server;
 mod socket;

@@ -18,6 +18,7 @@ use tower_http::cors::CorsLayer;
 use tower_layer::Layer;
 
 use super::exchange::{Caller, Error, Response};
+use super::patience::Patience;
 use super::router::Router;
 use super::{App, api, origin, socket};
 
@@ -139,6 +140,7 @@ impl Server {
             server: self.clone(),
             caller: Caller { peer, slot },
         });
+        let stream = Patience::new(stream, self.app.config.http.request_timeout);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(deadline)

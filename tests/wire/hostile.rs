@@ -93,6 +93,20 @@ fn who_says_nothing_is_hung_up_on() {
 }
 
 #[test]
+fn who_asks_and_never_reads_is_hung_up_on() {
+    let world = World::with(&[("PARLOR_HTTP__REQUEST_TIMEOUT", "1s")]);
+    let mut stream = world.dial();
+    // Answers pile up until the kernel takes no more of them; then the requests do, too.
+    let requests = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let ended = std::iter::repeat_with(|| stream.write_all(&requests)).find_map(Result::err);
+    let kind = ended.expect("an end").kind();
+    assert!(
+        matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{kind}"
+    );
+}
+
+#[test]
 fn a_request_head_has_a_limit() {
     let world = World::start();
     let mut stream = world.dial();

@@ -25,6 +25,7 @@ pub use self::outbox::Outbox;
 use self::wire::Wire;
 use super::App;
 use super::exchange::{Error, Request, Response};
+use super::patience::Patience;
 use super::router::Route;
 use super::server::Slot;
 use crate::clock;
@@ -113,6 +114,10 @@ impl Visit {
 
 /// The TCP stream under an upgrade, and what the client sent early. hyper's own buffers go.
 async fn socket(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
-    let Parts { io, read_buf, .. } = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((io.into_inner(), read_buf.to_vec()))
+    let Parts { io, read_buf, .. } = upgrade
+        .await
+        .ok()?
+        .downcast::<TokioIo<Patience<TcpStream>>>()
+        .ok()?;
+    Some((io.into_inner().into_inner(), read_buf.to_vec()))
 }
