@@ -166,9 +166,9 @@ impl Shard {
         }
         self.server.expire(now);
         self.carry_out(now);
-        self.flush();
         let allocations = self.server.allocations();
         self.counters.living(allocations, self.streams.len());
+        self.flush();
     }
 
     fn note_ready(&mut self, token: Token) {

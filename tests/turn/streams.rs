@@ -67,7 +67,10 @@ fn an_allocation_dies_with_its_stream() {
     let daemon = open_relay().start();
     let mut client = Client::tcp(daemon.turn(), "alice");
     client.allocated();
-    assert_eq!(metric(&daemon, "parlor_turn_allocations"), 1);
+    let patience = Patience::new();
+    while metric(&daemon, "parlor_turn_allocations") == 0 {
+        patience.check("the allocation to be counted");
+    }
     let Wire::Tcp(stream) = &client.wire else {
         unreachable!("a TCP client");
     };
