@@ -1,0 +1,326 @@
+//! The README is true: its commands are run, its scripts work, its links lead somewhere.
+
+#[allow(dead_code)] // The browser tests use the rest.
+#[path = "support/browser.rs"]
+mod browser;
+#[allow(dead_code, unused_macros, unused_imports)]
+#[path = "support/browser_box.rs"]
+mod browser_box;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use browser::{Browser, Microphone};
+use support::Daemon;
+
+/// Commands that `.ci/run` runs, because they build or test everything.
+const OF_CI: [&str; 3] = [
+    "cargo run --release -- serve",
+    "./tests/run",
+    "cargo build --release",
+];
+
+/// A fenced block.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("README.md")
+}
+
+fn blocks() -> Vec<Block> {
+    let readme = readme();
+    let parts = readme.split("\n```").skip(1).step_by(2);
+    let block = |part: &str| {
+        let (language, text) = part.split_once('\n').expect("a block has lines");
+        let (language, text) = (language.to_owned(), format!("{text}\n"));
+        Block { language, text }
+    };
+    parts.map(block).collect()
+}
+
+fn of(language: &str) -> Vec<String> {
+    let blocks = blocks().into_iter();
+    let blocks = blocks.filter(|block| block.language == language);
+    blocks.map(|block| block.text).collect()
+}
+
+#[test]
+fn every_block_is_of_a_kind_that_is_tried() {
+    assert!(blocks().len() > 10);
+    for Block { language, text } in blocks() {
+        let known = ["sh", "python", "js", "toml", "caddyfile"].contains(&language.as_str());
+        assert!(known, "nothing here tries a block of {language:?}:\n{text}");
+    }
+}
+
+#[test]
+fn what_ci_runs_is_in_the_readme_and_in_ci() {
+    let ci = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    let shown = of("sh").concat();
+    for command in OF_CI {
+        let lines = shown.lines().filter(|line| *line == command);
+        assert_eq!(lines.count(), 1, "the README does not show `{command}`");
+        let runs = |line: &str| !line.starts_with("step ") && line.contains(command);
+        assert!(ci.lines().any(runs), ".ci/run does not run `{command}`");
+    }
+}
+
+#[test]
+fn every_command_works_in_the_order_of_the_readme() {
+    let daemon = Daemon::start();
+    let place = Place::new(&daemon);
+    let output = place.run(&of("sh").concat());
+    for told in [
+        // The invite link of the journal, and then one with the configured name.
+        "/r/lobby#",
+        "https://talk.example.org/r/lobby#",
+        "relayed media",
+        "Added user alice",
+        "Created room Standup",
+        "turn:talk.example.org:",
+        concat!("parlor ", env!("CARGO_PKG_VERSION")),
+        "Successfully joined Standup",
+        "\"iceServers\"",
+        "parlor_turn_refused_total",
+    ] {
+        assert!(output.contains(told), "no {told:?} in:\n{output}");
+    }
+    let count = |text: &str| output.lines().filter(|line| line.starts_with(text)).count();
+    assert_eq!(count("user-joined from "), 1, "{output}");
+    assert_eq!(count("offer from "), 1, "{output}");
+    assert_eq!(count("answer from "), 1, "{output}");
+    let backup = Command::new("tar")
+        .arg("-tzf")
+        .arg(place.root.path().join("parlor-backup.tar.gz"))
+        .output()
+        .expect("tar runs");
+    let backup = String::from_utf8_lossy(&backup.stdout).into_owned();
+    for kept in ["parlor.db", "auth.secret", "turn.secret", "nonce.key"] {
+        assert!(backup.contains(kept), "no {kept} in the backup: {backup}");
+        assert!(
+            readme().contains(&format!("`{kept}`")),
+            "the README is silent on {kept}"
+        );
+    }
+}
+
+#[test]
+fn the_line_of_javascript_makes_a_peer_connection() {
+    let daemon = Daemon::start();
+    daemon.cli_json(&["user", "add", "alice"]);
+    daemon.cli_json(&["room", "create", "Standup", "--id", "standup"]);
+    daemon.cli_json(&["room", "add-member", "standup", "alice"]);
+    let token = daemon.cli_json(&["token", "issue", "alice"]);
+    let [script] = &of("js")[..] else {
+        panic!("one block of JavaScript");
+    };
+    let folder = TempDir::new().expect("a folder for the browser");
+    let silence = folder.path().join("none.wav");
+    let mut browser = Browser::start(folder.path(), "alice", &Microphone::Plays(&silence));
+    let tab = browser.open(&format!("http://{}/r/standup", daemon.http()), "");
+    browser.wait(&tab, "the page", "document.readyState === 'complete'");
+    let whole = format!(
+        "(async () => {{ const token = {}; {script}; return peer.getConfiguration(); }})()",
+        token["token"]
+    );
+    let used = browser.evaluate(&tab, &whole).expect("the script runs");
+    let credential = used["iceServers"][1]["credential"].as_str();
+    assert!(credential.is_some_and(|text| text.len() == 28), "{used}");
+    assert_eq!(used["iceTransportPolicy"], "all");
+}
+
+#[test]
+fn the_settings_are_settings_and_the_proxy_finds_the_server() {
+    let place = TempDir::new().expect("a directory");
+    let file = place.path().join("config.toml");
+    let desk = support::command::Desk::new();
+    let server = heredoc();
+    for settings in of("toml").iter().chain([&server]) {
+        fs::write(&file, settings).expect("a configuration");
+        desk.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
+    }
+    let [proxy] = &of("caddyfile")[..] else {
+        panic!("one Caddyfile");
+    };
+    let upstream = proxy
+        .split("reverse_proxy ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let upstream = upstream.expect("an upstream");
+    assert!(
+        server.contains(&format!("listen = [\"{upstream}\"]")),
+        "{server}"
+    );
+    let name = proxy.split(' ').next().expect("a name");
+    assert!(
+        server.contains(&format!("public_url = \"https://{name}\"")),
+        "{server}"
+    );
+    // What the unit makes is what the settings name, so that commands find it too.
+    let unit = fs::read_to_string(root().join("systemd/parlor.service")).expect("the unit");
+    assert!(unit.contains("\nStateDirectory=parlor\n"));
+    assert!(
+        server.contains("data_dir = \"/var/lib/parlor\""),
+        "{server}"
+    );
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = fs::read_dir(root().join("docs")).expect("docs");
+    let documents = documents.map(|entry| entry.expect("an entry").path());
+    let documents = documents.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let mut links = 0;
+    for document in documents.chain([root().join("README.md")]) {
+        let text = fs::read_to_string(&document).expect("text");
+        let folder = document.parent().expect("a folder");
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = link.split('#').next().unwrap_or("");
+            if !file.contains("://") && !file.is_empty() {
+                let found = folder.join(file).exists();
+                assert!(
+                    found,
+                    "{} links to {link}, which is not there",
+                    document.display()
+                );
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 5, "only {links} links");
+}
+
+/// Every command and option that `--help` knows stands in the README.
+#[test]
+fn every_command_is_in_the_readme() {
+    let desk = support::command::Desk::new();
+    let shown = readme();
+    for command in commands(&desk, &[]) {
+        let words = command.join(" ");
+        assert!(
+            shown.contains(&format!("parlor {words}")) || shown.contains(&format!("-- {words}")),
+            "the README says nothing of `parlor {words}`"
+        );
+    }
+}
+
+/// The commands below `above` that have no commands of their own.
+fn commands(desk: &support::command::Desk, above: &[String]) -> Vec<Vec<String>> {
+    let mut args: Vec<&str> = above.iter().map(String::as_str).collect();
+    args.push("--help");
+    let help = desk.text(&args);
+    let Some(list) = help.split("\nCommands:\n").nth(1) else {
+        return vec![above.to_vec()];
+    };
+    let list = list.lines().take_while(|line| line.starts_with("  "));
+    let names = list.filter_map(|line| line.split_whitespace().next());
+    let names = names.filter(|name| *name != "help");
+    names
+        .flat_map(|name| commands(desk, &[above, &[name.to_owned()]].concat()))
+        .collect()
+}
+
+/// The settings that the README writes on a server.
+fn heredoc() -> String {
+    let shown = of("sh").concat();
+    let text = shown
+        .split("<<'END'\n")
+        .nth(1)
+        .and_then(|rest| rest.split("END\n").next());
+    text.expect("the README writes settings").to_owned()
+}
+
+/// Where the commands are run: a directory in the place of `/`, and a running daemon.
+struct Place<'a> {
+    daemon: &'a Daemon,
+    root: TempDir,
+    python: PathBuf,
+}
+
+impl Place<'_> {
+    fn new(daemon: &Daemon) -> Place<'_> {
+        let root = TempDir::new().expect("a directory");
+        for folder in ["etc/systemd/system", "usr/local/bin"] {
+            fs::create_dir_all(root.path().join(folder)).expect("a directory");
+        }
+        let journal = format!("ready\nOpen this link: {}\n", daemon.invite_link());
+        fs::write(root.path().join("journal"), journal).expect("a journal");
+        let [script] = &of("python")[..] else {
+            panic!("one script in Python");
+        };
+        fs::write(root.path().join("offer.py"), script).expect("a script");
+        Place {
+            daemon,
+            root,
+            python: python_with_websockets(),
+        }
+    }
+
+    /// Runs commands as they stand in the README, but for addresses, places and what CI runs.
+    fn run(&self, commands: &str) -> String {
+        let root = self.root.path().to_str().expect("a plain path");
+        let commands = commands.lines().filter(|line| !OF_CI.contains(line));
+        let commands = commands.collect::<Vec<_>>().join("\n");
+        let commands = commands
+            .replace("target/release/parlor", env!("CARGO_BIN_EXE_parlor"))
+            .replace(
+                "systemd/parlor.service /",
+                &format!("{}/systemd/parlor.service /", env!("CARGO_MANIFEST_DIR")),
+            )
+            .replace(" /etc/", &format!(" {root}/etc/"))
+            .replace(" /usr/", &format!(" {root}/usr/"))
+            .replace(
+                " /var/lib/parlor",
+                &format!(" {}", self.daemon.data_dir().display()),
+            )
+            .replace("127.0.0.1:8000", &self.daemon.http().to_string())
+            .replace("127.0.0.1:9641", &self.daemon.metrics().to_string());
+        let prelude = include_str!("readme/prelude.sh");
+        let script = self.root.path().join("script");
+        fs::write(&script, format!("{prelude}\nset -x\n{commands}\n")).expect("a script");
+        let output = Command::new("bash")
+            .arg(&script)
+            .current_dir(root)
+            .env("ROOT", root)
+            .env("PARLOR", env!("CARGO_BIN_EXE_parlor"))
+            .env("PYTHON", &self.python)
+            .env("PARLOR_SERVER__DATA_DIR", self.daemon.data_dir())
+            .stdin(Stdio::null())
+            .output()
+            .expect("bash runs");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let traced = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{traced}\n{told}");
+        told
+    }
+}
+
+/// Debian's python has Debian's modules; the first `python3` on the path may be another.
+fn python_with_websockets() -> PathBuf {
+    let candidates = ["python3", "/usr/bin/python3"].map(PathBuf::from);
+    let has = |python: &PathBuf| {
+        let tried = Command::new(python)
+            .args(["-c", "import websockets"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    candidates.into_iter().find(has).expect(
+        "no python3 here has `websockets`: ./tests/run installs the Debian package \
+         python3-websockets",
+    )
+}

@@ -1,0 +1,30 @@
+# What a server's root does, done in a directory: $ROOT stands for /, and every command is the
+# README's own but for these.
+set -euo pipefail
+
+sudo() { "$@"; }
+
+# systemd need not run here: the real systemctl looks at the files that were installed.
+systemctl() {
+    case "$*" in
+        "enable --now parlor") command systemctl --root="$ROOT" enable parlor ;;
+        "stop parlor" | "start parlor") command systemctl --root="$ROOT" is-enabled parlor ;;
+        *) echo "the test knows no systemctl $*" >&2 && return 1 ;;
+    esac
+}
+
+# What the service printed.
+journalctl() {
+    [[ "$*" == "-u parlor -o cat" ]] && cat "$ROOT/journal"
+}
+
+# The configuration that the README writes, from when it has.
+parlor() {
+    local config=$ROOT/etc/parlor/config.toml
+    if [[ -f $config ]]; then
+        set -- --config "$config" "$@"
+    fi
+    "$PARLOR" "$@"
+}
+
+python3() { "$PYTHON" "$@"; }
