@@ -39,13 +39,17 @@ export function socketUrl() {
 
 const here = (what) => `api/rooms/${encodeURIComponent(room)}/${what}`;
 
+/** On a network that swallows everything, a request would wait for minutes. */
+const PATIENCE = 15_000;
+
 async function call(method, path, { token, body } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers['Content-Type'] = 'application/json';
+  const signal = AbortSignal.timeout(PATIENCE);
   let response;
   try {
-    response = await fetch(new URL(path, root), { method, headers, body: body && JSON.stringify(body), cache: 'no-store' });
+    response = await fetch(new URL(path, root), { method, headers, signal, body: body && JSON.stringify(body) });
   } catch {
     throw new ApiError(0, 'unreachable', 'The server does not answer.');
   }

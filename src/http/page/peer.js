@@ -25,6 +25,7 @@ export class Peer {
   #closed = false;
   #gathered = new Set();
   #refused = false;
+  #wasConnected = false;
 
   /**
    * @param configuration      what GET /api/ice-servers said
@@ -86,8 +87,9 @@ export class Peer {
     this.#pc.setConfiguration(configuration);
   }
 
-  /** Why there is no connection: refused · unreachable · no-relay · other. */
+  /** Why there is no connection: lost · refused · unreachable · no-relay · other. */
   get diagnosis() {
+    if (this.#wasConnected) return 'lost';
     if (this.#gathered.has('relay')) return 'other';
     if (this.#refused) return 'refused';
     const urls = this.#pc.getConfiguration().iceServers.flatMap((server) => server.urls);
@@ -151,6 +153,7 @@ export class Peer {
     switch (this.#pc.connectionState) {
       case 'connected':
         clearTimeout(this.#timer);
+        this.#wasConnected = true;
         return this.#become('connected');
       case 'disconnected':
         // Often over in a moment. If not, "failed" follows.

@@ -23,7 +23,7 @@ let track = null;
 let muted = false;
 let configuration = {};
 let iceTimer;
-const here = new Map(); // id → name, or undefined until it is known
+const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
   send: (type, to, fields) => signaling.send(type, to, fields),

@@ -13,13 +13,15 @@ const TOO_MUCH = 4008;
 
 const LONGEST_WAIT = 30_000;
 const STABLE_AFTER = 10_000;
+const PATIENCE = 15_000;
 
 export class Signaling {
   #socket;
   #token;
   #me;
   #attempt = 0;
-  #timer;
+  #retry; // the timer of the next attempt
+  #deadline; // the timer of this one
   #on;
 
   /**
@@ -46,7 +48,7 @@ export class Signaling {
 
   /** Does not wait for the next attempt, if one is being waited for. */
   hurry() {
-    if (this.#timer) this.#open();
+    if (this.#retry) this.#open();
   }
 
   close() {
@@ -60,10 +62,12 @@ export class Signaling {
     // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
     const socket = new WebSocket(socketUrl(), ['bearer', this.#token]);
     this.#socket = socket;
+    // On a network that swallows everything, the attempt would hang for minutes.
+    this.#deadline = setTimeout(() => socket.close(), PATIENCE);
     socket.onopen = () => {
+      clearTimeout(this.#deadline);
       // A server that takes us in and drops us at once must not be asked again at once.
-      this.#timer = undefined;
-      this.#stable = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
+      this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
       this.#on.open();
     };
     socket.onmessage = ({ data }) => {
@@ -82,15 +86,13 @@ export class Signaling {
     // coming back at the same moment, too.
     const ceiling = Math.min(LONGEST_WAIT, 500 * 2 ** this.#attempt++);
     const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
-    this.#timer = setTimeout(() => this.#open(), wait);
+    this.#retry = setTimeout(() => this.#open(), wait);
     this.#on.lost(wait);
   }
 
-  #stable;
-
   #forget() {
-    clearTimeout(this.#timer);
-    clearTimeout(this.#stable);
-    this.#timer = undefined;
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
   }
 }

@@ -67,6 +67,8 @@ export const lost = (seconds) => `The server cannot be reached. Trying again in 
 /** Why there is no connection to somebody. */
 export function noRoute(name, diagnosis) {
   switch (diagnosis) {
+    case 'lost':
+      return `The connection to ${name} is lost. Looking for another way …`;
     case 'refused':
       return `No route to ${name}: the relay did not accept our credentials. Load the page again.`;
     case 'unreachable':
