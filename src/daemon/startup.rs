@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::{Context as _, anyhow};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::clock;
 use crate::config::Config;
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
@@ -43,12 +44,13 @@ impl Prepared {
         let turn = kept(&config.turn.secret, Kept::Turn)?;
         // Nothing but `serve` makes this one.
         let first_start = !data_dir.has(Kept::Nonce);
-        let nonce = data_dir.secret(Kept::Nonce)?;
+        let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
+        let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
             store: Store::open(&data_dir.database()?)?,
             tokens: Tokens::new(&config.auth, &auth),
             credentials: Credentials::new(&turn, &config.turn.previous_secrets),
-            nonces: Nonces::new(&[nonce.expose()]),
+            nonces: Nonces::new(&nonce_keys),
             first_start,
             data_dir,
         })

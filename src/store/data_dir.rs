@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
@@ -20,6 +21,8 @@ const LOCK: &str = "parlor.lock";
 const DATABASE: &str = "parlor.db";
 /// Random bytes of a secret; it is kept as hexadecimal text.
 const SECRET_BYTES: usize = 32;
+/// Seconds after which a start makes a new key for nonces.
+const NONCE_KEY_LIFE: u64 = 7 * 24 * 3600;
 
 /// A secret that is made once and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum Kept {
     Turn,
     /// Keys the nonces of STUN, which so stay valid across a restart.
     Nonce,
+    /// The one before, which still checks.
+    PreviousNonce,
 }
 
 impl Kept {
@@ -38,6 +43,7 @@ impl Kept {
             Kept::Auth => "auth.secret",
             Kept::Turn => "turn.secret",
             Kept::Nonce => "nonce.key",
+            Kept::PreviousNonce => "nonce.previous",
         }
     }
 }
@@ -196,6 +202,28 @@ impl DataDir {
         self.generate(&path)?;
         // What stands there now counts: another process may have been faster.
         self.read(&path)?.ok_or(DataDirError::Damaged(path))
+    }
+
+    /// The keys of nonces, newest first. One that is older than [`NONCE_KEY_LIFE`] is put behind a
+    /// new one; nonces live an hour, so no client notices.
+    ///
+    /// # Errors
+    /// As [`DataDir::secret`].
+    pub fn nonce_keys(&self, unix: u64) -> Result<Vec<Secret>, DataDirError> {
+        let path = |kept: Kept| self.path.join(kept.file_name());
+        let (current, previous) = (path(Kept::Nonce), path(Kept::PreviousNonce));
+        let made = current.metadata().and_then(|found| found.modified());
+        let made = made
+            .ok()
+            .and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        if made.is_some_and(|made| made.as_secs() + NONCE_KEY_LIFE < unix) {
+            fs::rename(&current, &previous).map_err(|why| unusable(&self.path, why))?;
+        }
+        let newest = self.secret(Kept::Nonce)?;
+        Ok([Some(newest), self.read(&previous)?]
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     fn read(&self, path: &Path) -> Result<Option<Secret>, DataDirError> {
@@ -375,6 +403,22 @@ mod tests {
         assert_eq!(mode(&dir.path().join("auth.secret")), 0o600);
         let names = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(names, 2, "nothing is left beside the secrets");
+    }
+
+    #[test]
+    fn an_old_key_of_nonces_is_replaced_and_still_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::existing(folder.path()).unwrap();
+        let now = crate::clock::now().unix;
+        let first = data_dir.nonce_keys(now).unwrap();
+        assert_eq!(first.len(), 1);
+        assert_eq!(
+            data_dir.nonce_keys(now + NONCE_KEY_LIFE / 2).unwrap(),
+            first
+        );
+        let rotated = data_dir.nonce_keys(now + NONCE_KEY_LIFE + 60).unwrap();
+        assert_eq!((rotated.len(), &rotated[1]), (2, &first[0]));
+        assert_ne!(rotated[0], first[0]);
     }
 
     #[test]
