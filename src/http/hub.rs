@@ -236,3 +236,51 @@ impl Seating {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Arc<Hub> {
+        Hub::new(&Signaling::default(), &Metrics::new())
+    }
+
+    fn join(hub: &Arc<Hub>, user: &str) -> Seat {
+        let outbox = Arc::new(Outbox::new(1000));
+        hub.join("lobby", user, &outbox).expect("a seat")
+    }
+
+    #[test]
+    fn a_room_is_forgotten_with_its_last_connection() {
+        let hub = hub();
+        let seats = [join(&hub, "alice"), join(&hub, "bob")];
+        assert_eq!(hub.connected("lobby").len(), 2);
+        drop(seats);
+        assert!(hub.everybody().is_empty());
+        assert_eq!(hub.counts.rooms.get(), 0);
+        assert_eq!(hub.counts.connections.get(), 0);
+    }
+
+    #[test]
+    fn late_leavers_of_a_closed_room_take_no_newcomer_along() {
+        let hub = hub();
+        let [alice, bob] = [join(&hub, "alice"), join(&hub, "bob")];
+        assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 2);
+        drop(alice);
+        let _carol = join(&hub, "carol");
+        drop(bob);
+        assert_eq!(hub.connected("lobby"), [Arc::from("carol")]);
+        assert_eq!(hub.counts.rooms.get(), 1);
+    }
+
+    #[test]
+    fn nobody_comes_in_after_the_shutdown() {
+        let hub = hub();
+        let _alice = join(&hub, "alice");
+        hub.shutdown();
+        assert!(hub.connected("lobby").is_empty());
+        let outbox = Arc::new(Outbox::new(1000));
+        let late = hub.join("attic", "bob", &outbox).err();
+        assert_eq!(late, Some(CloseCode::Stopped));
+    }
+}

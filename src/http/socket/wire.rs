@@ -35,12 +35,22 @@ pub struct Wire<S> {
     replies: usize,
 }
 
-/// Head and payload of a frame; both where tungstenite wrote it are in `payload`.
+/// Head and payload of a frame; where tungstenite wrote it, both are in `payload`.
 struct Waiting {
     head: [u8; 10],
     head_len: u8,
-    of_outbox: bool,
+    origin: Origin,
     payload: Bytes,
+}
+
+/// Whose bytes a frame counts among.
+#[derive(Clone, Copy)]
+enum Origin {
+    Outbox,
+    /// tungstenite's answer to a ping or a close.
+    Reply,
+    /// A ping or a close of ours: too small and rare to count.
+    Own,
 }
 
 impl<S> Wire<S> {
@@ -55,13 +65,15 @@ impl<S> Wire<S> {
 
     /// Queues a text message that came out of the outbox.
     pub fn text(&mut self, payload: Bytes) {
-        self.waiting.push_back(Waiting::new(TEXT, payload, true));
+        self.waiting
+            .push_back(Waiting::new(TEXT, payload, Origin::Outbox));
     }
 
     /// Queues a ping.
     pub fn ping(&mut self, payload: [u8; 4]) {
         let payload = Bytes::copy_from_slice(&payload);
-        self.waiting.push_back(Waiting::new(PING, payload, false));
+        self.waiting
+            .push_back(Waiting::new(PING, payload, Origin::Own));
     }
 
     /// Queues a close. A reader that was too slow gets it next, instead of what waits.
@@ -71,7 +83,7 @@ impl<S> Wire<S> {
         }
         let mut payload = code.code().to_be_bytes().to_vec();
         payload.extend_from_slice(code.reason().as_bytes());
-        let frame = Waiting::new(CLOSE, Bytes::from(payload), false);
+        let frame = Waiting::new(CLOSE, Bytes::from(payload), Origin::Own);
         self.waiting.push_back(frame);
     }
 
@@ -89,10 +101,10 @@ impl<S> Wire<S> {
                 break;
             }
             written -= first.len();
-            if first.of_outbox {
-                freed += cost(&first.payload);
-            } else {
-                self.replies = self.replies.saturating_sub(first.payload.len());
+            match first.origin {
+                Origin::Outbox => freed += cost(&first.payload),
+                Origin::Reply => self.replies -= first.payload.len(),
+                Origin::Own => {}
             }
             self.waiting.pop_front();
         }
@@ -147,7 +159,7 @@ fn gather<'a>(
 
 impl Waiting {
     /// Server frames are not masked (RFC 6455 section 5.1).
-    fn new(opcode: u8, payload: Bytes, of_outbox: bool) -> Waiting {
+    fn new(opcode: u8, payload: Bytes, origin: Origin) -> Waiting {
         let mut head = [opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let length = payload.len();
         let head_len = match (u8::try_from(length), u16::try_from(length)) {
@@ -169,7 +181,7 @@ impl Waiting {
         Waiting {
             head,
             head_len,
-            of_outbox,
+            origin,
             payload,
         }
     }
@@ -204,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         self.waiting.push_back(Waiting {
             head: [0; 10],
             head_len: 0,
-            of_outbox: false,
+            origin: Origin::Reply,
             payload: Bytes::copy_from_slice(frame),
         });
         Poll::Ready(Ok(frame.len()))
