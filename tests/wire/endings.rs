@@ -86,7 +86,7 @@ fn closing_a_room_closes_its_connections_with_4004() {
 
 #[test]
 fn a_guests_connection_ends_with_the_token() {
-    let world = World::with(&[("PARLOR_AUTH__TOKEN_TTL", "2s")]);
+    let world = World::with(&[("PARLOR_AUTH__TOKEN_TTL", "4s")]);
     let link = world.daemon.invite_link();
     let (_, invite) = link.split_once('#').expect("an invite");
     let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
@@ -104,8 +104,8 @@ fn a_plain_connection_outlives_its_token() {
     let world = World::start();
     let [mut bob] = world.lobby(["bob"]);
     world.join(LOBBY, "alice");
-    let expires = now() + 2;
-    let mut alice = world.connect(LOBBY, &world.token_for("alice", 2));
+    let expires = now() + 4;
+    let mut alice = world.connect(LOBBY, &world.token_for("alice", 4));
     assert_eq!(bob.read(), presence("user-joined", "alice", LOBBY));
     // The clock is what is tested here.
     while now() <= expires {

@@ -66,7 +66,7 @@ fn who_answers_pings_stays() {
     ]);
     let mut alice = world.enter(LOBBY, "alice");
     for _ in 0..10 {
-        assert!(matches!(alice.socket.read(), Ok(Message::Ping(_))));
+        assert!(matches!(alice.next(), Message::Ping(_)));
         alice.socket.flush().unwrap();
     }
 }

@@ -191,10 +191,20 @@ impl Client {
         self.socket.get_mut().write_all(bytes).expect("sent");
     }
 
+    /// The next message; a signal to this process is none.
+    pub fn next(&mut self) -> Message {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                message => return message.expect("a message"),
+            }
+        }
+    }
+
     /// The next text, as it came.
     pub fn read_text(&mut self) -> String {
         loop {
-            match self.socket.read().expect("a message") {
+            match self.next() {
                 Message::Text(text) => return text.as_str().to_owned(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?} instead of a text"),
@@ -209,7 +219,7 @@ impl Client {
     /// The code of the close frame that comes next; texts before it are read over.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("a close frame") {
+            match self.next() {
                 Message::Close(Some(close)) => return close.code.into(),
                 Message::Close(None) => panic!("a close frame without a code"),
                 _ => {}
