@@ -18,6 +18,7 @@ pub struct Config {
     pub http: Http,
     pub auth: Auth,
     pub signaling: Signaling,
+    pub rooms: Rooms,
     pub ice: Ice,
     pub turn: Turn,
     pub admin: Admin,
@@ -99,6 +100,14 @@ pub struct Signaling {
     pub rate: u32,
     /// Messages at once, per connection.
     pub burst: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
+    #[serde(with = "super::duration")]
+    pub guest_absence: Duration,
 }
 
 /// External servers that are added to the ICE list.
@@ -226,6 +235,14 @@ impl Default for Signaling {
             max_queue: 1024 * 1024,
             rate: 100,
             burst: 1000,
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Rooms {
+            guest_absence: Duration::from_secs(5 * 60),
         }
     }
 }

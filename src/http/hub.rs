@@ -70,6 +70,12 @@ impl Hub {
         seating.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
     }
 
+    /// Whether a user is connected to a room.
+    pub fn is_connected(&self, room: &str, user: &str) -> bool {
+        let seating = lock(self.shard(room)).get(room).cloned();
+        seating.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
+    }
+
     /// Everybody who is connected, as (room, users).
     pub fn everybody(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.shards.iter().flat_map(|shard| {

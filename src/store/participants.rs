@@ -105,6 +105,21 @@ impl Store {
         .await
     }
 
+    /// The seats that guests hold, as `(user id, room id)`.
+    pub async fn guest_seats(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT p.user_id, p.room_id FROM room_participants p
+                     JOIN users u ON u.id = p.user_id
+                     WHERE p.left_at IS NULL AND u.guest_until IS NOT NULL",
+                )?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+
     /// Ends the memberships of guests whose time has run out, and names them as
     /// `(user id, room id)`.
     pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {

@@ -114,3 +114,24 @@ fn a_closed_room_answers_410() {
     );
     assert_eq!(refused(&house.enter("r1", &invite)), is(410, "room-closed"));
 }
+
+#[test]
+fn a_guest_who_is_away_for_long_gives_their_seat_back_and_one_who_is_here_does_not() {
+    let house = House::with(|builder| builder.env("PARLOR_ROOMS__GUEST_ABSENCE", "1s"));
+    house.room("r1", &["--max-participants", "2"]);
+    let entered = house.enter("r1", &house.invite("r1", &[])).ok();
+    let here = text(&entered["access_token"]);
+    let (here, socket_token) = (house.client.with_token(&here), here);
+    here.post("/api/rooms/r1/join").ok();
+    let _socket = house.connect("r1", &socket_token);
+    let away = house.guest("r1");
+    away.post("/api/rooms/r1/join").ok();
+
+    let waiting = house.caller("alice");
+    let give_up = clock::now().mono + DEADLINE;
+    while waiting.post("/api/rooms/r1/join").status == 409 {
+        assert!(clock::now().mono < give_up, "the room stays full");
+    }
+    here.get("/api/rooms/r1/participants").ok();
+    assert_eq!(away.post("/api/rooms/r1/join").status, 409);
+}

@@ -1,39 +1,86 @@
-//! What time brings about: guests whose time has run out leave, and what is long past is forgotten.
+//! What time brings about: guests whose time has run out leave, so do those who have long been away,
+//! and what is long past is forgotten.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::clock::{self, Mono, Now};
 use crate::http::App;
 use crate::room::CloseCode;
 use crate::store::StoreError;
 
-const EVERY: Duration = Duration::from_secs(60);
+/// As often as this, or as a short `rooms.guest_absence` asks for.
+const SELDOM: Duration = Duration::from_secs(60);
+const OFTEN: Duration = Duration::from_secs(1);
 /// What is kept beyond its time, so that an admin can still look at it.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Sweeps now and every minute, until `shutdown`.
+/// Guests who hold a seat and are not connected, and since when that is known.
+type Away = HashMap<(String, String), Mono>;
+
+/// Sweeps now and again and again, until `shutdown`.
 pub async fn sweep(app: Arc<App>, shutdown: CancellationToken) {
-    let mut turns = tokio::time::interval(EVERY);
+    let absence = app.config.rooms.guest_absence;
+    let every = if absence.is_zero() {
+        SELDOM
+    } else {
+        (absence / 4).clamp(OFTEN, SELDOM)
+    };
+    let mut turns = tokio::time::interval(every);
+    let mut away = Away::new();
     while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
-        if let Err(error) = once(&app, clock::now().unix).await {
-            tracing::error!(%error, "expired guests cannot be ended");
+        let now = clock::now();
+        if let Err(error) = once(&app, now, &mut away).await {
+            tracing::error!(%error, "guests who are gone cannot be taken out of their rooms");
         }
     }
 }
 
-async fn once(app: &App, unix: u64) -> Result<(), StoreError> {
-    let undisturbed = app.api.undisturbed().await;
+async fn once(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
+    end_expired(app, now.unix).await?;
+    if !app.config.rooms.guest_absence.is_zero() {
+        free_seats(app, now, away).await?;
+    }
+    // Credentials of a user whom the store does not know are accepted, so a guest is not
+    // forgotten before the last of theirs has expired.
+    let kept = KEPT + app.config.turn.credential_ttl;
+    let before = now.unix.saturating_sub(kept.as_secs());
+    app.store.forget_expired(before).await
+}
+
+async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
+    let _undisturbed = app.api.undisturbed().await;
     for (user, room) in app.store.end_expired_guests(unix).await? {
         app.hub.close(&room, &user, CloseCode::AuthenticationFailed);
         app.relay.left(&user, &room, false);
     }
-    drop(undisturbed);
-    // Credentials of a user whom the store does not know are accepted, so a guest is not
-    // forgotten before the last of theirs has expired.
-    let kept = KEPT + app.config.turn.credential_ttl;
-    let before = unix.saturating_sub(kept.as_secs());
-    app.store.forget_expired(before).await
+    Ok(())
+}
+
+/// A tab that was closed says nothing: without this, its seat in a full room would stay taken.
+async fn free_seats(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
+    let _undisturbed = app.api.undisturbed().await;
+    let mut still = Away::new();
+    for (user, room) in app.store.guest_seats().await? {
+        if app.hub.is_connected(&room, &user) {
+            continue;
+        }
+        let seat = (user, room);
+        let since = away.get(&seat).copied().unwrap_or(now.mono);
+        if now.mono.since(since) < app.config.rooms.guest_absence {
+            still.insert(seat, since);
+            continue;
+        }
+        let (user, room) = seat;
+        app.store.leave(&room, &user, now.unix).await?;
+        // Who came back just now was let in by what is no longer true.
+        app.hub.close(&room, &user, CloseCode::NotAParticipant);
+        app.relay.left(&user, &room, false);
+        tracing::debug!(%user, %room, "a guest was away for long: their seat is free");
+    }
+    *away = still;
+    Ok(())
 }

@@ -23,6 +23,7 @@ let track = null;
 let muted = false;
 let configuration = {};
 let iceTimer;
+let wasLost = false; // whether the WebSocket was open, is gone, and comes back by itself
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
@@ -201,6 +202,7 @@ function finish(ending) {
 
 /** We are a newcomer, now or again: those who are here will call us, and nobody else's call counts. */
 function opened() {
+  wasLost = false;
   ui.link('');
   here.clear();
   ui.removeOthers();
@@ -233,10 +235,16 @@ function received(frame) {
 }
 
 function lost(milliseconds) {
+  wasLost = true;
   ui.link(words.lost(Math.ceil(milliseconds / 1000)));
 }
 
 async function closed(code) {
+  // Who was away for long has lost the seat, and may take it again.
+  if (code === CLOSED.notIn && wasLost) {
+    wasLost = false;
+    return enter();
+  }
   if (code !== CLOSED.token) return finish(words.closed(code));
   try {
     await signIn(session.name);
