@@ -13,11 +13,6 @@ systemctl() {
     esac
 }
 
-# What the service printed.
-journalctl() {
-    [[ "$*" == "-u parlor -o cat" ]] && cat "$ROOT/journal"
-}
-
 # The configuration that the README writes, from when it has.
 parlor() {
     local config=$ROOT/etc/parlor/config.toml
