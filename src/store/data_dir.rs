@@ -204,7 +204,7 @@ impl DataDir {
         self.read(&path)?.ok_or(DataDirError::Damaged(path))
     }
 
-    /// The keys of nonces, newest first. One that is older than [`NONCE_KEY_LIFE`] is put behind a
+    /// The keys of nonces, newest first. One that is older than `NONCE_KEY_LIFE` is put behind a
     /// new one; nonces live an hour, so no client notices.
     ///
     /// # Errors
