@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::writer::{Order, Write};
+use super::writer::{Order, Write, Writer};
 use super::{StoreError, connection, reader, writer};
 
 const READERS: usize = 2;
@@ -33,7 +33,7 @@ pub struct Threads {
 
 impl Threads {
     pub fn start(path: &Path) -> Result<Threads, StoreError> {
-        let writing = connection::writer(path)?;
+        let writing = Writer::new(connection::writer(path)?, path.to_owned());
         let reading = (0..READERS)
             .map(|_| connection::reader(path))
             .collect::<Result<Vec<_>, _>>()?;
@@ -55,10 +55,7 @@ impl Threads {
             threads.readers.push(sender);
             threads.spawn("store-read", move || reader::run(connection, reads))?;
         }
-        let path = path.to_owned();
-        threads.spawn("store-write", move || {
-            writer::run(writing, path, orders, changed);
-        })?;
+        threads.spawn("store-write", move || writer::run(writing, orders, changed))?;
         Ok(threads)
     }
 

@@ -80,14 +80,7 @@ where
 }
 
 /// Runs until every sender is gone.
-pub fn run(
-    connection: Connection,
-    path: PathBuf,
-    mut orders: mpsc::Receiver<Order>,
-    changes: watch::Sender<u64>,
-) {
-    let mut writer = Writer { connection, path };
-    let mut version = writer.data_version();
+pub fn run(mut writer: Writer, mut orders: mpsc::Receiver<Order>, changes: watch::Sender<u64>) {
     let mut group: Vec<Box<dyn Work>> = Vec::new();
     while let Some(first) = orders.blocking_recv() {
         let mut look = false;
@@ -104,20 +97,34 @@ pub fn run(
         writer.commit(&mut group);
         if look {
             let now = writer.data_version();
-            if now != version {
-                version = now;
+            if now != writer.version {
+                writer.version = now;
                 changes.send_modify(|count| *count += 1);
             }
         }
     }
 }
 
-struct Writer {
+/// The connection that writes, and what it knows of other processes.
+pub struct Writer {
     connection: Connection,
     path: PathBuf,
+    /// As last seen, by [`Writer::data_version`].
+    version: Option<i64>,
 }
 
 impl Writer {
+    /// Whatever another process commits from now on is a change.
+    pub fn new(connection: Connection, path: PathBuf) -> Writer {
+        let mut writer = Writer {
+            connection,
+            path,
+            version: None,
+        };
+        writer.version = writer.data_version();
+        writer
+    }
+
     /// Changes when a connection other than this one has committed; readers never do.
     fn data_version(&self) -> Option<i64> {
         self.connection
