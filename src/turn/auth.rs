@@ -1,11 +1,11 @@
 //! The long-term credential mechanism (RFC 8489 section 9.2.4) with time-limited credentials.
 
-use crate::clock::Now;
 use crate::credential::Bearer;
 use crate::stun::{Attribute, IntegrityKey, Message};
 
+use super::requests::Request;
 use super::table::Table;
-use super::{Refusal, Route, Settings};
+use super::{Refusal, Settings};
 
 /// A request whose integrity holds.
 pub(super) struct Proven<'a> {
@@ -30,10 +30,13 @@ impl From<Refusal> for Unproven {
 pub(super) fn authenticate<'a>(
     settings: &Settings,
     table: &mut Table,
-    now: Now,
-    route: &Route,
-    message: &Message<'a>,
+    request: Request<'a>,
 ) -> Result<Proven<'a>, Unproven> {
+    let Request {
+        now,
+        route,
+        message,
+    } = request;
     if !message.has_integrity() {
         return Err(Refusal::Challenge.into());
     }

@@ -12,12 +12,14 @@
 //!   before success is promised: [`Output::Bind`] must be answered by [`Server::bound`].
 //! - Call [`Server::expire`] when [`Server::next_deadline`] has passed.
 
+mod allocate;
 mod allocation;
 mod auth;
 mod binding;
 mod data;
 mod fields;
 mod nonce;
+mod peers;
 mod policy;
 mod quota;
 mod relayed;

@@ -106,6 +106,13 @@ impl Bandwidth {
     }
 }
 
+impl Permit {
+    /// Whose allocation it counts.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut users = self.quotas.users();

@@ -36,8 +36,21 @@ impl Reservations {
         self.ends.push_back((now + LIFETIME, token));
     }
 
-    pub fn claim(&mut self, token: &Token) -> Option<Reservation> {
-        self.held.remove(token)
+    /// Takes a reservation of `user`.
+    pub fn claim(&mut self, token: &Token, user: &str) -> Option<Reservation> {
+        let reservation = self.held.get(token)?;
+        let theirs = reservation.permit.user() == user;
+        if theirs {
+            self.held.remove(token)
+        } else {
+            None
+        }
+    }
+
+    /// Gives up what `user` has reserved, and names the sockets.
+    pub fn free<'a>(&'a mut self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let freed = self.held.extract_if(move |_, r| r.permit.user() == user);
+        freed.map(|(_, reservation)| reservation.socket)
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {

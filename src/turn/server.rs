@@ -11,15 +11,15 @@ use crate::clock::{Mono, Now};
 use crate::config::PortRange;
 use crate::credential::{Credentials, Refusals};
 use crate::rate::{Limit, Sources};
-use crate::stun::{CHANNEL_HEADER, ChannelData, Class, IntegrityKey, Message, Method};
+use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method};
 
 use super::allocation::Relay;
-use super::reply::Reply;
+use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Dropped, External, Nonces, Outcome, Output, Policy, Quotas, Refusal,
-    RelayedAddresses, Route, Scope, Verdict,
+    AllocationId, Dropped, External, Nonces, Output, Policy, Quotas, RelayedAddresses, Route,
+    Scope, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -128,7 +128,8 @@ impl Server {
         }
     }
 
-    /// Ends the allocations of `user` that `scope` names, and says how many there were.
+    /// Ends the allocations of `user` that `scope` names, and says how many there were. Ports that
+    /// the user has reserved are freed as well.
     pub fn revoke(&mut self, user: &str, scope: &Scope) -> usize {
         let ids = self.table.matching(|allocation| {
             let bound_to = |room: &str| allocation.room.as_deref() == Some(room);
@@ -140,6 +141,9 @@ impl Server {
                 }
         });
         ids.iter().for_each(|id| self.free(*id));
+        let reserved = self.reservations.free(user);
+        let unbind = reserved.map(|socket| Output::Unbind { socket });
+        self.output.extend(unbind);
         ids.len()
     }
 
@@ -183,6 +187,11 @@ impl Server {
             Ok(message) => message,
             Err(_) => return Verdict::Dropped(Dropped::Malformed),
         };
+        let request = Request {
+            now,
+            route,
+            message: &message,
+        };
         match (message.class(), message.method()) {
             (Class::Indication, Method::SEND) => match Server::send_indication(&message) {
                 Some((peer, data)) => {
@@ -192,41 +201,9 @@ impl Server {
                 }
                 None => Verdict::Dropped(Dropped::Malformed),
             },
-            (Class::Request, Method::BINDING) => self.binding(now, route, &message),
-            (Class::Request, method) if Server::serves(method) => {
-                self.request(now, route, &message)
-            }
+            (Class::Request, Method::BINDING) => self.binding(request),
+            (Class::Request, method) if Server::serves(method) => self.request(request),
             _ => Verdict::Dropped(Dropped::NotForServer),
         }
-    }
-
-    /// Whether an answer to somebody who has proved nothing may leave.
-    pub(super) fn may_answer_stranger(&self, now: Now, route: &Route) -> bool {
-        self.settings.strangers.take(route.client.ip(), now.mono)
-    }
-
-    /// Refuses a request, in [`Server::answer`].
-    pub(super) fn refuse(
-        &mut self,
-        now: Now,
-        route: &Route,
-        message: &Message<'_>,
-        refusal: Refusal,
-        key: Option<&IntegrityKey>,
-    ) -> Verdict {
-        if key.is_none() && !self.may_answer_stranger(now, route) {
-            return Verdict::Dropped(Dropped::StrangerRate);
-        }
-        let reply = Reply::new(message.method(), message.transaction());
-        self.answer.clear();
-        match refusal.on_the_wire().0 {
-            401 | 438 => {
-                let nonce = self.settings.nonces.make(route.client, now.unix);
-                reply.challenge(&mut self.answer, refusal, &self.settings.realm, &nonce);
-            }
-            420 => reply.unknown_attributes(&mut self.answer, message, key),
-            _ => reply.error(&mut self.answer, refusal, key),
-        }
-        Verdict::Answer(Outcome::Refused(message.method(), refusal))
     }
 }

@@ -254,3 +254,24 @@ fn a_range_without_such_a_port_is_508() {
     }
     assert_eq!(client.allocate(&mut world, &[]).code(), None);
 }
+
+#[test]
+fn a_reservation_is_its_users_own_and_goes_with_them() {
+    let mut world = World::new();
+    let mut alice = Client::new("192.88.1.1:1", "alice");
+    let answer = alice.allocate(&mut world, &[even_port(0x80)]);
+    let token = answer
+        .message()
+        .get(Attribute::RESERVATION_TOKEN)
+        .unwrap()
+        .to_vec();
+    let mut bob = Client::new("192.88.1.1:2", "bob");
+    let claim = (Attribute::RESERVATION_TOKEN, token);
+    assert_eq!(bob.allocate(&mut world, &[claim]).code(), Some(508));
+    world.server.revoke("alice", &Scope::All);
+    world.run_orders();
+    assert_eq!(
+        (world.open_sockets(), world.server.settings.quotas.held()),
+        (0, 0)
+    );
+}

@@ -1,0 +1,102 @@
+//! CreatePermission and ChannelBind (RFC 8656 sections 10.2 and 12.2): whom an allocation may
+//! reach.
+
+use std::net::IpAddr;
+
+use crate::clock::Now;
+use crate::stun::{Attribute, is_channel_number};
+
+use super::allocation::Channel;
+use super::fields::{peers, same_family};
+use super::requests::{Granted, Request};
+use super::{AllocationId, Refusal, Server};
+
+impl Server {
+    /// Permissions for all peers that the request names, or for none.
+    pub(super) fn create_permission(
+        &mut self,
+        id: AllocationId,
+        request: Request<'_>,
+    ) -> Result<Granted, Refusal> {
+        let Some(relayed) = self.table.get(id).and_then(|a| a.relayed()) else {
+            return Ok(Granted::Pending);
+        };
+        let mut wanted: Vec<IpAddr> = Vec::new();
+        for peer in peers(request.message) {
+            let ip = same_family(peer?, relayed)?.ip();
+            if !wanted.contains(&ip) {
+                wanted.push(ip);
+            }
+        }
+        if wanted.is_empty() {
+            return Err(Refusal::BadRequest);
+        }
+        let (policy, relayed) = (&self.settings.policy, &self.settings.relayed);
+        if !wanted
+            .iter()
+            .all(|ip| policy.permits(*ip) || relayed.contains(*ip))
+        {
+            return Err(Refusal::PeerDenied);
+        }
+        self.make_room(request.now, id, &wanted)?;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        for ip in wanted {
+            allocation.permit_peer(ip, request.now.mono);
+        }
+        Ok(Granted::Plain)
+    }
+
+    /// One number for one peer, and one peer for one number. Installs the permission as well.
+    pub(super) fn channel_bind(
+        &mut self,
+        id: AllocationId,
+        request: Request<'_>,
+    ) -> Result<Granted, Refusal> {
+        let Request { now, message, .. } = request;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        let Some(relayed) = allocation.relayed() else {
+            return Ok(Granted::Pending);
+        };
+        let number = match message.get(Attribute::CHANNEL_NUMBER) {
+            Some(&[high, low, _, _]) => u16::from_be_bytes([high, low]),
+            _ => return Err(Refusal::BadRequest),
+        };
+        let peer = peers(message).next().ok_or(Refusal::BadRequest)??;
+        allocation.forget_expired(now.mono);
+        let clash = |c: &Channel| (c.number == number) != (c.peer == peer);
+        if !is_channel_number(number) || allocation.channels.iter().any(clash) {
+            return Err(Refusal::BadRequest);
+        }
+        let peer = same_family(peer, relayed)?;
+        let policy = &self.settings.policy;
+        let direct = policy.permits_port(peer);
+        let hairpin = self.settings.relayed.contains(peer.ip()) && !policy.is_listener(peer);
+        if !direct && !hairpin {
+            return Err(Refusal::PeerDenied);
+        }
+        self.make_room(now, id, &[peer.ip()])?;
+        let max_channels = self.settings.max_channels;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        let known = allocation.channel(number, now.mono).is_some();
+        if !known && allocation.channels.len() >= max_channels {
+            return Err(Refusal::PeerQuota);
+        }
+        allocation.permit_peer(peer.ip(), now.mono);
+        allocation.bind_channel(number, peer, direct, now.mono);
+        Ok(Granted::Plain)
+    }
+
+    /// Whether permissions for `ips` fit beside the living ones.
+    fn make_room(&mut self, now: Now, id: AllocationId, ips: &[IpAddr]) -> Result<(), Refusal> {
+        let max = self.settings.max_permissions;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        allocation.forget_expired(now.mono);
+        let held = &allocation.permissions;
+        let new = ips
+            .iter()
+            .filter(|ip| held.iter().all(|p| p.ip != **ip))
+            .count();
+        let fits = held.len() + new <= max;
+        fits.then_some(()).ok_or(Refusal::PeerQuota)
+    }
+}
