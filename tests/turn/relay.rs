@@ -156,6 +156,21 @@ fn what_is_advertised_behind_nat_is_the_external_address() {
 }
 
 #[test]
+fn a_start_warns_when_nobody_outside_can_reach_what_is_advertised() {
+    let wildcard = || open_relay().env("PARLOR_TURN__LISTEN", "0.0.0.0:0");
+    let warning = "set turn.external_ip";
+    let private = wildcard()
+        .env("PARLOR_TURN__EXTERNAL_IP", "10.9.9.9")
+        .start();
+    private.wait_for_log(warning);
+    let public = wildcard()
+        .env("PARLOR_TURN__EXTERNAL_IP", "198.41.0.4")
+        .start();
+    let log = public.log();
+    assert!(!log.iter().any(|line| line.contains(warning)), "{log:#?}");
+}
+
+#[test]
 fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
     let daemon = open_relay().start();
     let api = http::Client::new(daemon.http());
