@@ -34,6 +34,14 @@ impl Limit {
         }
     }
 
+    /// One unit a minute, for what is worth saying but not again and again.
+    pub fn per_minute() -> Limit {
+        Limit {
+            cost: 60_000_000_000 << FRACTION,
+            burst: 60_000_000_000,
+        }
+    }
+
     /// When the debt is paid after taking `units` at `now`; `None` where it would be too large.
     fn after(self, paid: u64, now: Mono, units: u64) -> Option<u64> {
         let cost = units.saturating_mul(self.cost) >> FRACTION;
@@ -63,6 +71,11 @@ impl Cell {
 pub struct SharedCell(AtomicU64);
 
 impl SharedCell {
+    /// Whether nothing is owed any more: as good as new.
+    pub fn is_paid(&self, now: Mono) -> bool {
+        self.0.load(Ordering::Relaxed) <= now.0
+    }
+
     /// Takes `units`, or nothing at all.
     pub fn take(&self, limit: Limit, now: Mono, units: u64) -> bool {
         if limit == Limit::UNLIMITED {
@@ -103,7 +116,8 @@ impl Sources {
     }
 }
 
-fn prefix(source: IpAddr) -> u64 {
+/// The part of an address that stands for one source: all of IPv4, the /56 of IPv6.
+pub fn prefix(source: IpAddr) -> u64 {
     match source.to_canonical() {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),
         IpAddr::V6(ip) => ((u128::from(ip) >> 72) as u64) << 8 | 1 << 63,

@@ -6,19 +6,29 @@ mod signals;
 mod startup;
 
 use std::io;
+use std::mem;
+use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::credential::Refusals;
 use crate::http::{self, App};
+use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
 use crate::store::Store;
+use crate::store::data_dir::DataDir;
+use crate::turn::External;
 
 use startup::{Listeners, Prepared};
+
+/// How often what is refused is read anew, although nothing seems to have changed.
+const RECALL: Duration = Duration::from_secs(3600);
 
 /// How long connections may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -30,72 +40,30 @@ const GOODBYE: Duration = Duration::from_secs(10);
 pub fn run(config: Config) -> anyhow::Result<()> {
     logging::start(&config.log);
     let descriptors = relay::host::raise_descriptor_limit();
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the runtime could not be started")?
-        .block_on(serve(config, descriptors))
+        .context("the runtime could not be started")?;
+    let outcome = runtime.block_on(serve(config, descriptors));
+    // A name that is still being looked up is nothing to wait for.
+    runtime.shutdown_timeout(GOODBYE);
+    outcome
 }
 
 async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
     // Before anything else is visible: a signal from now on ends it cleanly.
-    let signal = signals::shutdown()?;
-    let Prepared {
-        data_dir,
-        store,
-        tokens,
-        credentials,
-        nonces,
-        first_start,
-    } = Prepared::new(&config)?;
+    let mut signal = pin!(signals::shutdown()?);
+    let prepared = Prepared::new(&config)?;
     let listeners = Listeners::bind(&config)?;
-    let refusals = Arc::new(Refusals::default());
-    recall_refusals(&store, &config, &refusals).await?;
-
-    let stop = CancellationToken::new();
-    let turn = listeners.turn_addresses()?;
-    let options = relay::Options {
-        turn: &config.turn,
-        external: relay::resolve_external(&config.turn.external_ip, &config.ice.stun_urls)
-            .context("turn.external_ip")?,
-        credentials: credentials.clone(),
-        nonces,
-        refusals: refusals.clone(),
-        other_listeners: listeners.http_addresses()?,
-        max_allocations: startup::max_allocations(&config, descriptors),
-        seed: startup::seed()?,
+    let external = tokio::select! {
+        external = startup::external(&config) => external?,
+        name = &mut signal => {
+            tracing::info!(signal = name, "stopping before anything was served");
+            return Ok(());
+        }
     };
-    let Listeners {
-        http,
-        metrics,
-        turn: sockets,
-    } = listeners;
-    let mut relay = Relay::start(sockets, options, &stop)?;
-    let figures = crate::metrics::Metrics::new();
-    figures.register(Box::new(relay.collector()));
-    let app = Arc::new(App {
-        hub: http::Hub::new(&config.signaling, &figures),
-        api: Default::default(),
-        relay: relay.handle.clone(),
-        metrics: figures,
-        tokens,
-        credentials,
-        turn: turn.clone(),
-        store: store.clone(),
-        config,
-    });
-    let http_address = http[0].local_addr()?;
-    lobby::open(&app, http_address, first_start).await?;
-    startup::announce(&http, &metrics, &turn)?;
-
-    let serving = tokio::spawn(http::serve(
-        app.clone(),
-        startup::to_tokio(http)?,
-        stop.clone(),
-    ));
-    let scraping = startup::to_tokio(metrics)?;
-    let scraping = tokio::spawn(http::serve_metrics(app.clone(), scraping, stop.clone()));
-    let following = tokio::spawn(follow_changes(app.clone(), refusals));
+    let mut house = House::build(config, descriptors, prepared, listeners, external).await?;
+    let work = house.open().await?;
     tracing::info!("ready");
 
     let outcome = tokio::select! {
@@ -103,30 +71,111 @@ async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
             tracing::info!(signal = name, "stopping");
             Ok(())
         }
-        ended = &mut relay.ended => Err(relay_failure(ended)),
+        ended = &mut house.relay.ended => Err(relay_failure(ended)),
     };
-    stop.cancel();
-    following.abort();
-    let goodbye = async { (serving.await, scraping.await) };
-    if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
-        tracing::warn!("some connections did not end in time");
-    }
-    relay.stop();
-    drop((app, store, data_dir));
+    house.close(work).await;
     outcome
 }
 
+/// Everything that runs, in one place.
+struct House {
+    app: Arc<App>,
+    relay: Relay,
+    refusals: Arc<Refusals>,
+    http: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+    stop: CancellationToken,
+    first_start: bool,
+    /// Locked for as long as anything may write to it.
+    _data_dir: DataDir,
+}
+
+/// The tasks that serve, and those that only run beside.
+struct Work {
+    serving: [JoinHandle<()>; 2],
+    following: JoinHandle<()>,
+}
+
+impl House {
+    async fn build(
+        config: Config,
+        descriptors: u64,
+        prepared: Prepared,
+        listeners: Listeners,
+        external: Vec<External>,
+    ) -> anyhow::Result<House> {
+        let refusals = Arc::new(Refusals::default());
+        recall_refusals(&prepared.store, &refusals).await?;
+        let stop = CancellationToken::new();
+        let turn = listeners.turn_addresses()?;
+        let options = relay::Options {
+            turn: &config.turn,
+            external,
+            credentials: prepared.credentials.clone(),
+            nonces: prepared.nonces,
+            refusals: refusals.clone(),
+            other_listeners: listeners.http_addresses()?,
+            max_allocations: startup::max_allocations(&config, descriptors),
+            seed: startup::seed()?,
+        };
+        let relay = Relay::start(listeners.turn, options, &stop)?;
+        let metrics = Metrics::new();
+        metrics.register(Box::new(relay.collector()));
+        let app = App {
+            hub: http::Hub::new(&config.signaling, &metrics),
+            api: Default::default(),
+            relay: relay.handle.clone(),
+            metrics,
+            tokens: prepared.tokens,
+            credentials: prepared.credentials,
+            turn,
+            store: prepared.store,
+            config,
+        };
+        Ok(House {
+            app: Arc::new(app),
+            relay,
+            refusals,
+            http: listeners.http,
+            metrics: listeners.metrics,
+            stop,
+            first_start: prepared.first_start,
+            _data_dir: prepared.data_dir,
+        })
+    }
+
+    /// Makes the Lobby where it is due, says where everything listens, and serves.
+    async fn open(&mut self) -> anyhow::Result<Work> {
+        let address = self.http[0].local_addr()?;
+        lobby::open(&self.app, address, self.first_start).await?;
+        startup::announce(&self.http, &self.metrics, &self.app.turn)?;
+        let (app, stop) = (&self.app, &self.stop);
+        let http = startup::to_tokio(mem::take(&mut self.http))?;
+        let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
+        Ok(Work {
+            serving: [
+                tokio::spawn(http::serve(app.clone(), http, stop.clone())),
+                tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
+            ],
+            following: tokio::spawn(follow_changes(app.clone(), self.refusals.clone())),
+        })
+    }
+
+    /// Says goodbye to everybody, then lets go of everything.
+    async fn close(self, work: Work) {
+        self.stop.cancel();
+        work.following.abort();
+        let goodbye = futures_util::future::join_all(work.serving);
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.relay.stop();
+    }
+}
+
 /// What is refused is in the store, so that a restart keeps it.
-async fn recall_refusals(
-    store: &Store,
-    config: &Config,
-    refusals: &Refusals,
-) -> anyhow::Result<()> {
-    // Credentials older than this have expired by themselves.
-    let oldest = crate::clock::now()
-        .unix
-        .saturating_sub(config.turn.credential_ttl.as_secs());
-    let refused = store.refused(oldest).await?;
+async fn recall_refusals(store: &Store, refusals: &Refusals) -> anyhow::Result<()> {
+    let refused = store.refused().await?;
     refusals.replace(refused.users, refused.memberships);
     Ok(())
 }
@@ -134,7 +183,12 @@ async fn recall_refusals(
 /// Takes up what another process (a command of the CLI) wrote: whoever it disabled is refused.
 async fn follow_changes(app: Arc<App>, refusals: Arc<Refusals>) {
     let mut changes = app.store.changes();
-    while changes.changed().await.is_ok() {
+    loop {
+        // Every hour as well: guests whom the store has forgotten need not be refused any more.
+        let changed = tokio::time::timeout(RECALL, changes.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
         if let Err(error) = apply_changes(&app, &refusals).await {
             tracing::error!(%error, "what another process changed could not be read");
         }
@@ -144,7 +198,7 @@ async fn follow_changes(app: Arc<App>, refusals: Arc<Refusals>) {
 async fn apply_changes(app: &App, refusals: &Refusals) -> anyhow::Result<()> {
     let _undisturbed = app.api.undisturbed().await;
     let known = refusals.users();
-    recall_refusals(&app.store, &app.config, refusals).await?;
+    recall_refusals(&app.store, refusals).await?;
     for user in refusals.users().difference(&known) {
         app.relay.removed(user);
     }

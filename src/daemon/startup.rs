@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::data_dir::{self, DataDir, Kept};
 use crate::token::Tokens;
-use crate::turn::Nonces;
+use crate::turn::{External, Nonces};
 
 /// Descriptors kept for everything that is neither a connection nor a relay socket.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -129,6 +129,15 @@ pub fn announce(
     Ok(())
 }
 
+/// What `turn.external_ip` names; `auto` may take seconds to be answered.
+pub async fn external(config: &Config) -> anyhow::Result<Vec<External>> {
+    let setting = config.turn.external_ip.clone();
+    let stun_urls = config.ice.stun_urls.clone();
+    let asking = move || relay::resolve_external(&setting, &stun_urls);
+    let external = tokio::task::spawn_blocking(asking).await?;
+    external.context("turn.external_ip")
+}
+
 /// `turn.max_allocations`, or as many as ports and descriptors allow.
 pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     if config.turn.max_allocations > 0 {
@@ -136,7 +145,8 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     }
     let ports = config.turn.relay_ports;
     let ports = u64::from(ports.last - ports.first) + 1;
-    let others = config.http.max_connections as u64 + OTHER_DESCRIPTORS;
+    let streams = relay::MAX_STREAMS as u64;
+    let others = config.http.max_connections as u64 + streams + OTHER_DESCRIPTORS;
     let left = descriptors.saturating_sub(others).max(FEWEST_ALLOCATIONS);
     let allocations = left.min(ports);
     tracing::info!(descriptors, allocations, "allocations at once, at most");

@@ -23,7 +23,7 @@ pub enum Undiscovered {
     NobodyToAsk,
     #[error("`{0}` is not a STUN URL such as stun:stun.example.org:3478")]
     NotAUrl(String),
-    #[error("{url} could not be asked: {source}")]
+    #[error("{url} could not be asked")]
     Io { url: String, source: io::Error },
     #[error("{0} did not answer; name the address itself instead of `auto`")]
     Silent(String),
@@ -104,11 +104,18 @@ fn ask(server: SocketAddr) -> io::Result<Option<IpAddr>> {
                     return Ok(Some(ip));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if is_temporary(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused
+    )
 }
 
 fn mapped_address(answer: &[u8], transaction: &[u8; 12]) -> Option<IpAddr> {

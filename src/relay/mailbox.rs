@@ -105,7 +105,8 @@ fn wake(waker: &Waker) {
 impl Inbox {
     /// Call before looking: whoever sends after this wakes the shard again.
     pub fn look(&mut self) {
-        self.awake.store(false, Ordering::Release);
+        // A swap, not a store: what is looked at next must not be read before this is seen.
+        self.awake.swap(false, Ordering::AcqRel);
     }
 
     /// Looks again in the next turn, although nobody sends.

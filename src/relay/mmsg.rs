@@ -88,10 +88,11 @@ impl Slots {
     /// number of datagrams; their origins are read by [`Slots::origin`].
     pub fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
         let count = BATCH.saturating_sub(first);
+        let bytes = self.bytes.as_mut_ptr();
         for index in first..BATCH {
-            let start = index * STRIDE + HEADROOM;
             self.vectors[index] = libc::iovec {
-                iov_base: self.bytes[start..start + DATAGRAM].as_mut_ptr().cast(),
+                // SAFETY: `bytes` has BATCH slots of STRIDE, each with room for HEADROOM + DATAGRAM.
+                iov_base: unsafe { bytes.add(index * STRIDE + HEADROOM) }.cast(),
                 iov_len: DATAGRAM,
             };
             let header = &mut self.headers[index].msg_hdr;

@@ -30,6 +30,7 @@ use crate::turn::{External, Nonces, Policy, Quotas, Server, Settings};
 pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::Handle;
+pub use stream::MAX_STREAMS;
 
 use counters::Counters;
 use mailbox::Order;
@@ -42,7 +43,7 @@ const STRANGER_CELLS: usize = 8192;
 /// A burst is as much as the rate gives in this many seconds.
 const STRANGER_BURST: u64 = 2;
 
-/// What may pass at once on top of the rate: a key frame, or a second of voice.
+/// What may pass at once, at least; otherwise what the rate gives in a quarter of a second.
 const BANDWIDTH_BURST: u64 = 64 * 1024;
 
 /// What a relay is started with.
@@ -67,7 +68,7 @@ pub enum RelayError {
     Listen(String),
     #[error("this host's own addresses can't be listed, and the relay must know them: {0}")]
     OwnAddresses(io::Error),
-    #[error("the relay could not start: {0}")]
+    #[error("the relay could not start")]
     Start(#[from] io::Error),
 }
 
@@ -186,10 +187,15 @@ fn settings(
         bits => Limit::per_second((bits / 8).max(1), BANDWIDTH_BURST.max(bits / 8 / 4)),
     };
     let rate = u64::from(turn.unauthenticated_rate);
-    let other_family = host::likely_addresses(listeners, &own);
+    let other_family = host::likely_addresses(listeners, &own, &options.external);
     let public = options.external.iter().map(|external| external.public);
     let mut closed = options.other_listeners;
     closed.extend_from_slice(listeners);
+    // What they are called outside leads back to them through the NAT.
+    let outside = listeners
+        .iter()
+        .map(|l| External::advertise(&options.external, *l));
+    closed.extend(outside);
     Settings {
         realm: turn.realm.clone(),
         credentials: options.credentials,

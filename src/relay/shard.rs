@@ -17,6 +17,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::clock::{self, Now};
+use crate::rate::{Cell, Limit};
+use crate::stun::Method;
 use crate::turn::{
     AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
 };
@@ -28,8 +30,10 @@ use super::mmsg::{BATCH, Outgoing, Sender, Slots};
 use super::sockets;
 use super::stream::Outbound;
 
-/// Pieces of mail taken in one turn.
-const MAIL_A_TURN: usize = 64;
+/// Bytes of mail taken in one turn, and what a piece counts besides its bytes: streams must not
+/// keep datagrams waiting.
+const MAIL_A_TURN: usize = 128 * 1024;
+const MAIL_COSTS: usize = 2 * 1024;
 
 /// Tokens: listeners count from 0, relay sockets from here; the waker has the last.
 const FIRST_RELAY: usize = 1 << 16;
@@ -52,6 +56,7 @@ pub struct Shard {
     to_clients: Vec<Vec<Pending>>,
     to_peers: Vec<(usize, Pending)>,
     sender: Sender,
+    bind_warnings: Cell,
     stopping: bool,
 }
 
@@ -128,6 +133,7 @@ impl Shard {
             answers: Vec::new(),
             to_peers: Vec::new(),
             sender: Sender::new(),
+            bind_warnings: Cell::default(),
             stopping: false,
         };
         Ok((shard, mailbox))
@@ -329,7 +335,15 @@ impl Shard {
 
     fn note(&mut self, route: &Route, outcome: Outcome) {
         match outcome {
-            Outcome::Granted(_) => self.counters.granted(),
+            Outcome::Granted(method) => {
+                self.counters.granted();
+                if method == Method::ALLOCATE
+                    && route.transport == Transport::Tcp
+                    && let Some(stream) = self.streams.get(&route.via)
+                {
+                    stream.outbound.has_allocation();
+                }
+            }
             Outcome::Refused(method, refusal) => {
                 self.counters.refused(refusal);
                 if refusal != Refusal::Challenge {
@@ -349,7 +363,7 @@ impl Shard {
                     if let Err(error) = &bound
                         && error.kind() != io::ErrorKind::AddrInUse
                     {
-                        tracing::warn!(%address, %error, "a relay socket could not be bound");
+                        self.warn_of_bind(now, address, error);
                     }
                     self.server.bound(now, id, bound);
                 }
@@ -387,6 +401,13 @@ impl Shard {
         Ok(index as u32)
     }
 
+    /// Out of descriptors, most likely: said once a minute, however often clients try.
+    fn warn_of_bind(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
+        if self.bind_warnings.take(Limit::per_minute(), now.mono, 1) {
+            tracing::warn!(%address, %error, "a relay socket could not be bound");
+        }
+    }
+
     fn unbind(&mut self, index: usize) {
         // What waits to leave through this socket leaves first.
         self.flush();
@@ -407,15 +428,21 @@ impl Shard {
                 Order::Stop => self.stopping = true,
             }
         }
-        for _ in 0..MAIL_A_TURN {
+        let mut taken = 0;
+        while taken < MAIL_A_TURN {
             let Some(mail) = self.inbox.mail() else {
                 return;
             };
+            taken += MAIL_COSTS;
             match mail {
                 Mail::Opened { route, outbound } => {
+                    self.server.stream_opened(&route);
                     self.streams.insert(route.via, Stream { route, outbound });
                 }
-                Mail::Frames { stream, bytes } => self.on_stream(now, stream, &bytes),
+                Mail::Frames { stream, bytes } => {
+                    taken += bytes.len();
+                    self.on_stream(now, stream, &bytes);
+                }
                 Mail::Closed { stream } => {
                     if let Some(stream) = self.streams.remove(&stream) {
                         self.server.stream_closed(&stream.route);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,9 +13,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::rate;
 use crate::turn::{Route, Transport};
 
 use super::framer::{MAX_FRAME, complete};
@@ -25,12 +26,12 @@ use super::mailbox::{Mail, Mailbox};
 const MAX_WAITING: usize = 256 * 1024;
 
 /// Streams at once, from everybody.
-const MAX_STREAMS: usize = 4096;
+pub const MAX_STREAMS: usize = 4096;
 
-/// For the first message of a stream.
-const FIRST_MESSAGE: Duration = Duration::from_secs(15);
+/// For a stream without an allocation: whoever connects over TCP wants one at once.
+const UNALLOCATED: Duration = Duration::from_secs(30);
 
-/// A client refreshes its allocation within an hour; one that is silent for longer has none.
+/// A client refreshes its allocation within an hour; one that is silent for longer has lost it.
 const SILENCE: Duration = Duration::from_secs(3660);
 
 /// For a reader that takes nothing at all.
@@ -43,6 +44,8 @@ const READ_SIZE: usize = 4096;
 pub struct Outbound {
     waiting: Mutex<Vec<u8>>,
     filled: Notify,
+    /// Whether the stream's client has been given an allocation.
+    allocated: AtomicBool,
 }
 
 impl Outbound {
@@ -59,6 +62,11 @@ impl Outbound {
         drop(waiting);
         self.filled.notify_one();
         true
+    }
+
+    /// The client has an allocation: it may be silent for longer from now on.
+    pub fn has_allocation(&self) {
+        self.allocated.store(true, Ordering::Relaxed);
     }
 
     /// Swaps what waits for `empty`, when there is something.
@@ -89,16 +97,16 @@ pub struct Acceptor {
     next: Arc<AtomicU32>,
 }
 
-/// Streams of each source.
+/// Streams of each source, by its prefix.
 struct Sources {
     max: usize,
-    held: Mutex<HashMap<IpAddr, usize>>,
+    held: Mutex<HashMap<u64, usize>>,
 }
 
 /// A stream's place in the counts, given back when dropped.
 struct Place {
     sources: Arc<Sources>,
-    ip: IpAddr,
+    prefix: u64,
     _total: OwnedSemaphorePermit,
 }
 
@@ -154,16 +162,16 @@ impl Acceptor {
 
     fn place(&self, ip: IpAddr) -> Option<Place> {
         let total = self.places.clone().try_acquire_owned().ok()?;
-        let ip = ip.to_canonical();
+        let prefix = rate::prefix(ip);
         let mut held = self.sources.held();
-        let count = held.entry(ip).or_default();
-        if *count >= self.sources.max {
+        let count = held.get(&prefix).copied().unwrap_or(0);
+        if count >= self.sources.max {
             return None;
         }
-        *count += 1;
+        held.insert(prefix, count + 1);
         Some(Place {
             sources: self.sources.clone(),
-            ip,
+            prefix,
             _total: total,
         })
     }
@@ -185,16 +193,21 @@ impl Acceptor {
         self.mailbox.send(opened).await;
         let (reader, writer) = socket.into_split();
         let result = tokio::select! {
-            result = self.read(reader, stream) => result,
+            result = self.read(reader, stream, &outbound) => result,
             result = write(writer, &outbound) => result,
         };
         self.mailbox.send(Mail::Closed { stream }).await;
         result
     }
 
-    async fn read(&self, mut reader: impl AsyncRead + Unpin, stream: u32) -> io::Result<()> {
+    async fn read(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+        stream: u32,
+        outbound: &Outbound,
+    ) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
-        let mut patience = FIRST_MESSAGE;
+        let deadline = Instant::now() + UNALLOCATED;
         loop {
             if buffer.capacity() - buffer.len() < READ_SIZE / 4 {
                 buffer.reserve(if buffer.is_empty() {
@@ -203,13 +216,16 @@ impl Acceptor {
                     MAX_FRAME
                 });
             }
-            let read = timeout(patience, reader.read_buf(&mut buffer)).await;
+            let patience = match outbound.allocated.load(Ordering::Relaxed) {
+                true => Instant::now() + SILENCE,
+                false => deadline,
+            };
+            let read = timeout_at(patience, reader.read_buf(&mut buffer)).await;
             if read.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
                 return Ok(());
             }
             let whole = complete(&buffer).map_err(io::Error::other)?;
             if whole > 0 {
-                patience = SILENCE;
                 let bytes = buffer.split_to(whole);
                 if !self.mailbox.send(Mail::Frames { stream, bytes }).await {
                     return Ok(());
@@ -233,7 +249,7 @@ async fn write(mut writer: impl AsyncWrite + Unpin, outbound: &Outbound) -> io::
 }
 
 impl Sources {
-    fn held(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
         self.held.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -241,11 +257,61 @@ impl Sources {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.sources.held();
-        if let Some(count) = held.get_mut(&self.ip) {
+        if let Some(count) = held.get_mut(&self.prefix) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.ip);
+                held.remove(&self.prefix);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::mailbox::mailbox;
+
+    /// An acceptor whose shard is nobody; the poll keeps its waker alive.
+    fn acceptor() -> (Acceptor, mio::Poll, crate::relay::mailbox::Inbox) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (mailbox, inbox) = mailbox(waker);
+        (Acceptor::new(mailbox, 64), poll, inbox)
+    }
+
+    async fn ends_after(allocated: bool) -> Duration {
+        let (acceptor, _poll, _inbox) = acceptor();
+        let (mut client, server) = tokio::io::duplex(4096);
+        let outbound = Outbound::default();
+        if allocated {
+            outbound.has_allocation();
+        }
+        let start = Instant::now();
+        // Trickled bytes and whole frames alike buy no time.
+        client.write_all(&[0x40, 0, 0, 0, 0x40]).await.unwrap();
+        let error = acceptor.read(server, 0, &outbound).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_an_allocation_does_not_stay() {
+        assert_eq!(ends_after(false).await, UNALLOCATED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_with_an_allocation_may_be_silent_until_the_next_refresh_is_due() {
+        assert_eq!(ends_after(true).await, SILENCE);
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_site_is_one_source() {
+        let (acceptor, _poll, _inbox) = acceptor();
+        let places: Vec<_> = (0..100u16)
+            .map_while(|host| acceptor.place(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host])))
+            .collect();
+        assert_eq!(places.len(), 64);
+        drop(places);
+        assert!(acceptor.sources.held().is_empty());
     }
 }

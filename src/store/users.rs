@@ -101,10 +101,9 @@ impl Store {
         .await
     }
 
-    /// Whom the relay must turn away: everyone disabled or deleted, and who has left a room at
-    /// `since_unix` or later (older credentials have expired by themselves).
-    pub async fn refused(&self, since_unix: u64) -> Result<Refused, StoreError> {
-        let since = utc::text(since_unix);
+    /// Whom the relay must turn away: everyone disabled or deleted, and who has left a room. How
+    /// long ago does not matter: nobody knows until when a credential was minted, or by whom.
+    pub async fn refused(&self) -> Result<Refused, StoreError> {
         self.read(move |connection| {
             let users = connection
                 .prepare_cached(
@@ -116,9 +115,9 @@ impl Store {
             let memberships = connection
                 .prepare_cached(
                     "SELECT user_id, room_id FROM room_participants
-                     WHERE left_at IS NOT NULL AND left_at >= ?1",
+                     WHERE left_at IS NOT NULL",
                 )?
-                .query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Refused { users, memberships })
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::stun::{Attribute, Message};
 
-use super::allocation::{Allocation, Ports, Relay};
+use super::allocation::{Allocation, Candidate, Ports, Relay};
 use super::auth::Proven;
 use super::binding::{BIND_PATIENCE, BIND_TRIES};
 use super::fields::{
@@ -30,7 +30,7 @@ impl Server {
             return Err(Refusal::AllocationMismatch);
         }
         Ok(match allocation.relay {
-            Relay::Binding { .. } | Relay::BindingNext { .. } => Granted::Pending,
+            Relay::Binding(_) | Relay::BindingNext { .. } => Granted::Pending,
             Relay::Bound { .. } => Granted::Again(id),
         })
     }
@@ -79,14 +79,17 @@ impl Server {
         ports: Ports,
     ) -> Result<(), Refusal> {
         let ip = self.relay_ip(request.route, request.message)?;
-        let permit = self.settings.quotas.take(proven.bearer.user)?;
+        let permit = self
+            .settings
+            .quotas
+            .take(proven.bearer.user, request.now.mono)?;
         let address = self.relay_address(ip, ports).ok_or(Refusal::NoPort)?;
-        let relay = Relay::Binding {
+        let candidate = Candidate {
             address,
-            tries: BIND_TRIES,
             ports,
+            tries: BIND_TRIES,
         };
-        let id = self.insert(request, proven, granted, (relay, permit));
+        let id = self.insert(request, proven, granted, (candidate, permit));
         let owner = Some(id);
         self.output.push_back(Output::Bind { id, address, owner });
         Ok(())
@@ -105,14 +108,16 @@ impl Server {
             address,
             permit,
         } = reservation;
-        let relay = Relay::Binding {
+        let candidate = Candidate {
             address,
-            tries: 0,
             ports: Ports::Any,
+            tries: 0,
         };
-        let id = self.insert(request, proven, granted, (relay, permit));
+        let id = self.insert(request, proven, granted, (candidate, permit));
         self.output.push_back(Output::Adopt { socket, owner: id });
-        self.settle(request.now, id, socket, address, (0, Ports::Any));
+        if self.settle(id, socket, candidate) {
+            self.promise(request.now, id);
+        }
     }
 
     fn insert(
@@ -120,7 +125,7 @@ impl Server {
         request: Request<'_>,
         proven: &Proven<'_>,
         granted: u32,
-        (relay, permit): (Relay, Permit),
+        (candidate, permit): (Candidate, Permit),
     ) -> AllocationId {
         self.table.insert(Allocation {
             route: *request.route,
@@ -131,7 +136,7 @@ impl Server {
             transaction: request.message.transaction(),
             granted,
             expires: request.now.mono + BIND_PATIENCE,
-            relay,
+            relay: Relay::Binding(candidate),
             token: None,
             permissions: Vec::new(),
             channels: Vec::new(),

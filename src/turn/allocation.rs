@@ -16,6 +16,9 @@ pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// RFC 8656 section 12: a channel lasts ten minutes.
 pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
+/// Bytes that a packet costs at least: an empty one is not free.
+const LEAST: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub route: Route,
@@ -42,22 +45,26 @@ pub(super) struct Allocation {
 /// The relayed transport address.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Relay {
-    /// The edge has been asked to bind this address; `tries` are left.
-    Binding {
-        address: SocketAddr,
-        tries: u8,
-        ports: Ports,
-    },
+    /// The edge has been asked to bind it.
+    Binding(Candidate),
     /// The even port is bound, and the edge has been asked for the odd one above it.
     BindingNext {
         socket: u32,
-        address: SocketAddr,
-        tries: u8,
+        even: Candidate,
     },
     Bound {
         socket: u32,
         relayed: SocketAddr,
     },
+}
+
+/// An address that may become a relayed one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub address: SocketAddr,
+    pub ports: Ports,
+    /// How many others are tried, should this one be taken.
+    pub tries: u8,
 }
 
 /// Which ports will do (RFC 8656 section 7.2, EVEN-PORT).
@@ -88,7 +95,7 @@ impl Allocation {
     pub fn relayed(&self) -> Option<SocketAddr> {
         match self.relay {
             Relay::Bound { relayed, .. } => Some(relayed),
-            Relay::Binding { .. } | Relay::BindingNext { .. } => None,
+            Relay::Binding(_) | Relay::BindingNext { .. } => None,
         }
     }
 
@@ -144,6 +151,7 @@ impl Allocation {
 
     /// Takes bandwidth for `bytes` towards a peer.
     pub fn spend_to_peer(&mut self, limit: Limit, now: Mono, bytes: usize) -> Result<(), Dropped> {
+        let bytes = bytes.max(LEAST);
         if !self.to_peers.take(limit, now, bytes as u64) {
             return Err(Dropped::AllocationBandwidth);
         }
@@ -158,6 +166,7 @@ impl Allocation {
         now: Mono,
         bytes: usize,
     ) -> Result<(), Dropped> {
+        let bytes = bytes.max(LEAST);
         if !self.to_client.take(limit, now, bytes as u64) {
             return Err(Dropped::AllocationBandwidth);
         }

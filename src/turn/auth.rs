@@ -1,7 +1,7 @@
 //! The long-term credential mechanism (RFC 8489 section 9.2.4) with time-limited credentials.
 
 use crate::credential::Bearer;
-use crate::stun::{Attribute, IntegrityKey, Message};
+use crate::stun::{Attribute, IntegrityKey, Message, Method};
 
 use super::requests::Request;
 use super::table::Table;
@@ -69,8 +69,13 @@ pub(super) fn authenticate<'a>(
         }
         // Another user's request on this allocation: they must prove themselves all the same.
         let key = prove(settings, message, username)?;
+        let refusal = match message.method() {
+            // RFC 8656 section 7.2 comes first: the five-tuple is taken, whoever asks.
+            Method::ALLOCATE => Refusal::AllocationMismatch,
+            _ => Refusal::WrongCredentials,
+        };
         return Err(Unproven {
-            refusal: Refusal::WrongCredentials,
+            refusal,
             key: Some(Box::new(key)),
         });
     }

@@ -10,7 +10,7 @@ use crate::clock::Now;
 use crate::config::PortRange;
 use crate::stun::Method;
 
-use super::allocation::{Ports, Relay};
+use super::allocation::{Candidate, Ports, Relay};
 use super::reply::Reply;
 use super::reservation::Reservation;
 use super::{AllocationId, External, Outcome, Output, Refusal, Server};
@@ -26,83 +26,45 @@ impl Server {
     pub fn bound(&mut self, now: Now, id: AllocationId, result: io::Result<u32>) {
         let Some(allocation) = self.table.get(id) else {
             // It was freed meanwhile.
-            self.output
-                .extend(result.ok().map(|socket| Output::Unbind { socket }));
-            return;
+            return self.unbind(result.ok());
         };
         match (allocation.relay, result) {
-            (
-                Relay::Binding {
-                    address,
-                    tries,
-                    ports: Ports::Pair,
-                },
-                Ok(socket),
-            ) => {
-                let mut next = address;
-                next.set_port(address.port() | 1);
-                allocation.relay = Relay::BindingNext {
-                    socket,
-                    address,
-                    tries,
-                };
-                let bind = Output::Bind {
+            (Relay::Binding(even), Ok(socket)) if even.ports == Ports::Pair => {
+                allocation.relay = Relay::BindingNext { socket, even };
+                self.output.push_back(Output::Bind {
                     id,
-                    address: next,
+                    address: next_port(even.address),
                     owner: None,
-                };
-                self.output.push_back(bind);
+                });
             }
-            (
-                Relay::Binding {
-                    address,
-                    tries,
-                    ports,
-                },
-                Ok(socket),
-            ) => {
-                self.settle(now, id, socket, address, (tries, ports));
-            }
-            (
-                Relay::BindingNext {
-                    socket,
-                    address,
-                    tries,
-                },
-                Ok(next),
-            ) => match self.reserve(now, id, next, address) {
-                Ok(()) => self.settle(now, id, socket, address, (tries, Ports::Pair)),
-                Err(refusal) => {
-                    let sockets = [socket, next];
-                    self.output
-                        .extend(sockets.map(|socket| Output::Unbind { socket }));
-                    self.give_up(id, refusal);
+            (Relay::Binding(candidate), Ok(socket)) => {
+                if self.settle(id, socket, candidate) {
+                    self.promise(now, id);
                 }
-            },
-            (
-                Relay::Binding {
-                    address,
-                    tries,
-                    ports,
-                },
-                Err(error),
-            ) => {
-                self.bind_failed(id, address, (tries, ports), &error);
             }
-            (
-                Relay::BindingNext {
-                    socket,
-                    address,
-                    tries,
-                },
-                Err(error),
-            ) => {
-                self.output.push_back(Output::Unbind { socket });
-                self.bind_failed(id, address, (tries, Ports::Pair), &error);
+            (Relay::BindingNext { socket, even }, Ok(next)) => {
+                self.bound_pair(now, id, (socket, next), even);
             }
-            (Relay::Bound { .. }, result) => {
-                self.output
-                    .extend(result.ok().map(|socket| Output::Unbind { socket }));
+            (Relay::Binding(candidate), Err(error)) => self.bind_failed(id, candidate, &error),
+            (Relay::BindingNext { socket, even }, Err(error)) => {
+                self.unbind([socket]);
+                self.bind_failed(id, even, &error);
+            }
+            (Relay::Bound { .. }, result) => self.unbind(result.ok()),
+        }
+    }
+
+    /// The even port is the allocation's, the next one is kept for the same user.
+    fn bound_pair(&mut self, now: Now, id: AllocationId, sockets: (u32, u32), even: Candidate) {
+        let (socket, next) = sockets;
+        if !self.settle(id, socket, even) {
+            return self.unbind([next]);
+        }
+        match self.reserve(now, id, next, next_port(even.address)) {
+            Ok(()) => self.promise(now, id),
+            Err(refusal) => {
+                self.unbind([socket, next]);
+                self.give_up(id, refusal);
             }
         }
     }
@@ -131,39 +93,30 @@ impl Server {
         Some(address)
     }
 
-    /// Gives an allocation the socket that is bound, and answers its client.
-    pub(super) fn settle(
-        &mut self,
-        now: Now,
-        id: AllocationId,
-        socket: u32,
-        address: SocketAddr,
-        (tries, ports): (u8, Ports),
-    ) {
-        let relayed = External::advertise(&self.settings.external, address);
-        if self.table.set_relayed(id, socket, relayed) {
-            self.promise(now, id);
-        } else {
-            self.output.push_back(Output::Unbind { socket });
-            self.retry(id, address, tries, ports);
+    /// Gives an allocation the socket that is bound. False where its advertised address is taken
+    /// already, and another one is on its way.
+    pub(super) fn settle(&mut self, id: AllocationId, socket: u32, candidate: Candidate) -> bool {
+        let relayed = External::advertise(&self.settings.external, candidate.address);
+        let settled = self.table.set_relayed(id, socket, relayed);
+        if !settled {
+            self.unbind([socket]);
+            self.retry(id, candidate);
         }
+        settled
     }
 
-    /// Keeps the port above for a later Allocate of the same user.
     fn reserve(
         &mut self,
         now: Now,
         id: AllocationId,
         socket: u32,
-        even: SocketAddr,
+        address: SocketAddr,
     ) -> Result<(), Refusal> {
         let allocation = self.table.get(id).ok_or(Refusal::NoPort)?;
-        let permit = self.settings.quotas.take(&allocation.user)?;
+        let permit = self.settings.quotas.take(&allocation.user, now.mono)?;
         let mut token = [0; 8];
         self.random.fill_bytes(&mut token);
         allocation.token = Some(token);
-        let mut address = even;
-        address.set_port(even.port() | 1);
         let reservation = Reservation {
             socket,
             address,
@@ -173,28 +126,23 @@ impl Server {
         Ok(())
     }
 
-    fn bind_failed(
-        &mut self,
-        id: AllocationId,
-        address: SocketAddr,
-        (tries, ports): (u8, Ports),
-        error: &io::Error,
-    ) {
+    fn bind_failed(&mut self, id: AllocationId, candidate: Candidate, error: &io::Error) {
         match error.kind() {
-            io::ErrorKind::AddrInUse => self.retry(id, address, tries, ports),
+            io::ErrorKind::AddrInUse => self.retry(id, candidate),
             _ => self.give_up(id, Refusal::NoPort),
         }
     }
 
-    fn retry(&mut self, id: AllocationId, failed: SocketAddr, tries: u8, ports: Ports) {
-        let address = self.relay_address(failed.ip(), ports);
+    fn retry(&mut self, id: AllocationId, failed: Candidate) {
+        let Candidate { ports, tries, .. } = failed;
+        let address = self.relay_address(failed.address.ip(), ports);
         match (self.table.get(id), tries.checked_sub(1), address) {
             (Some(allocation), Some(tries), Some(address)) => {
-                allocation.relay = Relay::Binding {
+                allocation.relay = Relay::Binding(Candidate {
                     address,
-                    tries,
                     ports,
-                };
+                    tries,
+                });
                 let owner = Some(id);
                 self.output.push_back(Output::Bind { id, address, owner });
             }
@@ -202,8 +150,13 @@ impl Server {
         }
     }
 
+    fn unbind(&mut self, sockets: impl IntoIterator<Item = u32>) {
+        let orders = sockets.into_iter().map(|socket| Output::Unbind { socket });
+        self.output.extend(orders);
+    }
+
     /// Answers the Allocate whose socket now exists.
-    fn promise(&mut self, now: Now, id: AllocationId) {
+    pub(super) fn promise(&mut self, now: Now, id: AllocationId) {
         let Some(allocation) = self.table.get(id) else {
             return;
         };
@@ -232,4 +185,9 @@ impl Server {
             outcome: Outcome::Refused(Method::ALLOCATE, refusal),
         });
     }
+}
+
+/// The odd port above an even one.
+fn next_port(even: SocketAddr) -> SocketAddr {
+    SocketAddr::new(even.ip(), even.port() | 1)
 }

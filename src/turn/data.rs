@@ -16,6 +16,9 @@ use super::{AllocationId, Dropped, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
 
+/// What fits into a Data indication, whose length field has 16 bits, beside an IPv6 peer's address.
+const LARGEST_INDICATED: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
+
 impl Server {
     /// Peer and place of the data of a Send indication (RFC 8656 section 11.2); `None` where one
     /// is missing or an attribute is not understood.
@@ -128,11 +131,15 @@ impl Server {
         if allocation.permission(peer.ip(), now.mono).is_none() {
             return Verdict::Dropped(Dropped::NoPermission);
         }
+        let channel = allocation.channel_to(peer, now.mono).map(|c| c.number);
+        if channel.is_none() && payload.len() > LARGEST_INDICATED {
+            return Verdict::Dropped(Dropped::TooLarge);
+        }
         if let Err(dropped) = allocation.spend_to_client(limit, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
         let route = allocation.route;
-        let range = match allocation.channel_to(peer, now.mono).map(|c| c.number) {
+        let range = match channel {
             Some(number) => put_channel_header(number, buffer, payload),
             None => {
                 let mut transaction = [0; 12];

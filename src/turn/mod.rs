@@ -169,6 +169,8 @@ pub enum Dropped {
     PeerDenied,
     #[error("no such relayed address")]
     NoRelay,
+    #[error("too large for a Data indication")]
+    TooLarge,
     #[error("bandwidth of the allocation")]
     AllocationBandwidth,
     #[error("bandwidth of the user")]
@@ -202,7 +204,7 @@ impl Refusal {
 
 impl Dropped {
     /// In the order of their numbers.
-    pub const ALL: [Dropped; 12] = [
+    pub const ALL: [Dropped; 13] = [
         Dropped::NotStun,
         Dropped::Malformed,
         Dropped::NotForServer,
@@ -213,6 +215,7 @@ impl Dropped {
         Dropped::NoPermission,
         Dropped::PeerDenied,
         Dropped::NoRelay,
+        Dropped::TooLarge,
         Dropped::AllocationBandwidth,
         Dropped::UserBandwidth,
     ];

@@ -22,8 +22,12 @@ impl Policy {
     /// Whether any port of `ip` may be reached.
     pub fn permits(&self, ip: IpAddr) -> bool {
         let (spellings, count) = spellings(ip);
-        let mut spellings = spellings[..count].iter();
-        spellings.all(|ip| self.permits_canonical(*ip))
+        let as_written =
+            !within(&self.denied, ip) && (within(&self.allowed, ip) || !self.own.contains(&ip));
+        as_written
+            && spellings[..count]
+                .iter()
+                .all(|ip| self.permits_canonical(*ip))
     }
 
     /// Whether `peer` may be reached: its address, and the port as well.
@@ -36,20 +40,25 @@ impl Policy {
         let (spellings, count) = spellings(peer.ip());
         let mut ports = self.listeners.iter().filter(|l| l.port() == peer.port());
         ports.any(|listener| {
-            spellings[..count].iter().any(|ip| {
-                let ours = self.own.contains(ip) || ip.is_loopback() || ip.is_unspecified();
-                listener.ip() == *ip || listener.ip().is_unspecified() && ours
+            let mut spellings = spellings[..count].iter().copied().chain([peer.ip()]);
+            spellings.any(|ip| {
+                let ours = self.own.contains(&ip) || ip.is_loopback();
+                // What is sent to 0.0.0.0 arrives at an address of this host.
+                ip.is_unspecified() || listener.ip() == ip || listener.ip().is_unspecified() && ours
             })
         })
     }
 
     fn permits_canonical(&self, ip: IpAddr) -> bool {
-        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
-        if within(&self.denied) {
+        if within(&self.denied, ip) {
             return false;
         }
-        within(&self.allowed) || !(is_special(ip) || self.own.contains(&ip))
+        within(&self.allowed, ip) || !(is_special(ip) || self.own.contains(&ip))
     }
+}
+
+fn within(nets: &[IpNet], ip: IpAddr) -> bool {
+    nets.iter().any(|net| net.contains(&ip))
 }
 
 /// The addresses that `ip` stands for: itself, or the IPv4 addresses inside a transition format.
@@ -225,6 +234,36 @@ mod tests {
         }
         assert!(policy.permits_port("127.0.0.1:8001".parse().unwrap()));
         assert!(policy.permits_port("8.8.8.8:8000".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_counts_as_it_is_written_too() {
+        let mut policy = policy();
+        policy.denied = vec![
+            "2002::/16".parse().unwrap(),
+            "64:ff9b::/96".parse().unwrap(),
+        ];
+        policy.own.push(ip("2001:0:808:808::f7f7:f7f7"));
+        policy
+            .listeners
+            .push("[2001:0:808:808::f7f7:f7f7]:99".parse().unwrap());
+        for text in [
+            "2002:808:808::1",
+            "64:ff9b::808:808",
+            "2001:0:808:808::f7f7:f7f7",
+        ] {
+            assert!(!policy.permits(ip(text)), "{text}");
+        }
+        assert!(policy.is_listener("[2001:0:808:808::f7f7:f7f7]:99".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_unspecified_address_leads_to_every_listener() {
+        let mut policy = policy();
+        policy.allowed = vec!["0.0.0.0/0".parse().unwrap()];
+        policy.listeners.push("198.41.0.9:4000".parse().unwrap());
+        assert!(!policy.permits_port("0.0.0.0:4000".parse().unwrap()));
+        assert!(policy.permits_port("0.0.0.0:4001".parse().unwrap()));
     }
 
     #[test]

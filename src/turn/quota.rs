@@ -9,14 +9,22 @@ use crate::rate::{Limit, SharedCell};
 
 use super::Refusal;
 
-/// Counts allocations. An entry lives as long as its user holds one.
+/// Counts allocations. An entry lives as long as its user holds one, and until the bandwidth that
+/// was taken is paid for: to free and to allocate again must not buy a new burst.
 #[derive(Debug)]
 pub struct Quotas {
     max_total: usize,
     max_per_user: u32,
     bandwidth: Limit,
     total: AtomicUsize,
-    users: Mutex<HashMap<Box<str>, Entry>>,
+    users: Mutex<Users>,
+}
+
+#[derive(Debug, Default)]
+struct Users {
+    entries: HashMap<Box<str>, Entry>,
+    /// Entries nobody needs are looked for when there are so many.
+    crowded: usize,
 }
 
 #[derive(Debug)]
@@ -66,15 +74,16 @@ impl Quotas {
     }
 
     /// Takes one allocation for `user`.
-    pub fn take(self: &Arc<Self>, user: &str) -> Result<Permit, Exhausted> {
+    pub fn take(self: &Arc<Self>, user: &str, now: Mono) -> Result<Permit, Exhausted> {
         let mut users = self.users();
         if self.held() >= self.max_total {
             return Err(Exhausted::Total);
         }
-        if users.get(user).map_or(0, |entry| entry.held) >= self.max_per_user {
+        if users.entries.get(user).map_or(0, |entry| entry.held) >= self.max_per_user {
             return Err(Exhausted::User);
         }
-        let entry = users.entry(user.into()).or_insert_with(|| Entry {
+        users.forget_the_idle(now);
+        let entry = users.entries.entry(user.into()).or_insert_with(|| Entry {
             held: 0,
             bandwidth: Arc::new(Bandwidth {
                 limit: self.bandwidth,
@@ -91,8 +100,25 @@ impl Quotas {
         })
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
+    fn users(&self) -> MutexGuard<'_, Users> {
         self.users.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Users {
+    fn forget_the_idle(&mut self, now: Mono) {
+        if self.entries.len() < self.crowded {
+            return;
+        }
+        self.entries.retain(|_, entry| {
+            let Bandwidth {
+                to_peers,
+                to_client,
+                ..
+            } = &*entry.bandwidth;
+            entry.held > 0 || !to_peers.is_paid(now) || !to_client.is_paid(now)
+        });
+        self.crowded = 2 * self.entries.len() + 64;
     }
 }
 
@@ -117,11 +143,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut users = self.quotas.users();
         self.quotas.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(entry) = users.get_mut(&self.user) {
+        if let Some(entry) = users.entries.get_mut(&self.user) {
             entry.held -= 1;
-            if entry.held == 0 {
-                users.remove(&self.user);
-            }
         }
     }
 }
@@ -139,17 +162,38 @@ impl From<Exhausted> for Refusal {
 mod tests {
     use super::*;
 
+    const NOW: Mono = Mono(1_000_000_000);
+
     #[test]
     fn a_dropped_permit_can_be_taken_again() {
         let quotas = Arc::new(Quotas::new(3, 2, Limit::UNLIMITED));
-        let first = quotas.take("alice").unwrap();
-        let _second = quotas.take("alice").unwrap();
-        assert_eq!(quotas.take("alice").unwrap_err(), Exhausted::User);
-        let _bob = quotas.take("bob").unwrap();
-        assert_eq!(quotas.take("bob").unwrap_err(), Exhausted::Total);
+        let take = |user| quotas.take(user, NOW);
+        let first = take("alice").unwrap();
+        let _second = take("alice").unwrap();
+        assert_eq!(take("alice").unwrap_err(), Exhausted::User);
+        let _bob = take("bob").unwrap();
+        assert_eq!(take("bob").unwrap_err(), Exhausted::Total);
         drop(first);
         assert_eq!(quotas.held(), 2);
-        assert!(quotas.take("alice").is_ok());
-        assert_eq!(quotas.users().len(), 2);
+        assert!(take("alice").is_ok());
+    }
+
+    #[test]
+    fn to_allocate_again_buys_no_new_burst() {
+        let quotas = Arc::new(Quotas::new(3, 2, Limit::per_second(1000, 1000)));
+        let first = quotas.take("alice", NOW).unwrap();
+        assert!(first.bandwidth.to_peers(NOW, 1000));
+        drop(first);
+        let again = quotas.take("alice", NOW).unwrap();
+        assert!(!again.bandwidth.to_peers(NOW, 1000));
+    }
+
+    #[test]
+    fn users_who_hold_nothing_and_owe_nothing_are_forgotten() {
+        let quotas = Arc::new(Quotas::new(10, 2, Limit::UNLIMITED));
+        for number in 0..10_000 {
+            quotas.take(&format!("user-{number}"), NOW).unwrap();
+        }
+        assert!(quotas.users().entries.len() <= 64);
     }
 }

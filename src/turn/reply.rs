@@ -64,10 +64,13 @@ impl Reply {
         let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
         types.sort_unstable();
         types.dedup();
-        // No longer than the request that they came in.
         types.truncate(16);
         let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
-        let (code, reason) = Refusal::UnknownAttribute.on_the_wire();
+        // A stranger gets few words: the answer must not be much longer than the request.
+        let (code, reason) = match key {
+            Some(_) => Refusal::UnknownAttribute.on_the_wire(),
+            None => (420, "Unknown"),
+        };
         let writer = self.writer(out).error_code(code, reason);
         sign(writer.attribute(Attribute::UNKNOWN_ATTRIBUTES, &list), key);
     }

@@ -147,9 +147,21 @@ impl Server {
         ids.len()
     }
 
-    /// A stream ended: an allocation made over it ends with it.
-    pub fn stream_closed(&mut self, route: &Route) {
+    /// A stream began: what an earlier one with the same five-tuple left behind ends.
+    pub fn stream_opened(&mut self, route: &Route) {
         if let Some(id) = self.table.of_client(route) {
+            self.free(id);
+        }
+    }
+
+    /// A stream ended: an allocation made over it ends with it. One that a later stream with the
+    /// same five-tuple has made does not.
+    pub fn stream_closed(&mut self, route: &Route) {
+        let Some(id) = self.table.of_client(route) else {
+            return;
+        };
+        let over = self.table.get(id).map(|allocation| allocation.route.via);
+        if over == Some(route.via) {
             self.free(id);
         }
     }

@@ -157,6 +157,21 @@ impl Table {
         if expires < slot.queued {
             slot.queued = expires;
             self.deadlines.push(Reverse((expires, id)));
+            self.forget_stale_deadlines();
+        }
+    }
+
+    /// Entries of moved deadlines stay until their time comes. A client that moves its own back and
+    /// forth must not pile them up until then.
+    fn forget_stale_deadlines(&mut self) {
+        if self.deadlines.len() > 4 * self.slots.len() + 64 {
+            let slots = self.slots.iter();
+            let entries = slots.map(|(index, slot)| {
+                let generation = slot.generation;
+                let index = index as u32;
+                Reverse((slot.queued, AllocationId { index, generation }))
+            });
+            self.deadlines = entries.collect();
         }
     }
 
@@ -193,7 +208,7 @@ impl Table {
                 return None;
             }
             self.deadlines.pop();
-            let Some(slot) = self.slot(id) else {
+            let Some(slot) = self.slot(id).filter(|slot| slot.queued == at) else {
                 continue;
             };
             let expires = slot.allocation.expires;
@@ -204,6 +219,12 @@ impl Table {
             self.deadlines.push(Reverse((expires, id)));
         }
         None
+    }
+
+    /// Entries among the deadlines, the stale ones included.
+    #[cfg(test)]
+    pub fn deadlines(&self) -> usize {
+        self.deadlines.len()
     }
 
     /// The allocations that fit, for rare orders such as a revocation.

@@ -165,6 +165,35 @@ fn strangers_over_the_rate_get_no_answer_and_the_proven_are_not_limited() {
 }
 
 #[test]
+fn a_client_that_moves_its_end_back_and_forth_piles_nothing_up() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
+    for _ in 0..5_000 {
+        world.advance(Duration::from_millis(200));
+        client.greet(&mut world);
+        assert_eq!(client.refresh(&mut world, 3600).code(), None);
+        assert_eq!(client.refresh(&mut world, 600).code(), None);
+    }
+    assert!(world.server.table.deadlines() < 100);
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.server.allocations(), 0);
+}
+
+#[test]
+fn what_does_not_fit_a_data_indication_is_not_sent_as_one() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+    client.permit(&mut world, &["8.8.8.8:1"]);
+    let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 65_535]);
+    assert_eq!(verdict, Verdict::Dropped(Dropped::TooLarge));
+    let (_, largest) = world.on_peer(relayed, "8.8.8.8:1", &[0; 65_504]);
+    assert!(Message::parse(&largest).is_ok());
+    client.bind(&mut world, 0x4001, "8.8.8.8:1");
+    let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 65_535]);
+    assert!(matches!(verdict, Verdict::ToClient { .. }));
+}
+
+#[test]
 fn what_is_not_for_a_server_gets_no_answer() {
     let mut world = World::new();
     let route = Client::new("192.88.1.1:1", "alice").route;
@@ -188,6 +217,20 @@ fn what_is_not_for_a_server_gets_no_answer() {
         world.receive(&route, b"").0,
         Verdict::Dropped(Dropped::NotStun)
     );
+}
+
+#[test]
+fn an_answer_to_unknown_attributes_is_not_much_longer_than_the_request() {
+    let mut world = World::new();
+    let route = Client::new("192.88.1.1:1", "alice").route;
+    for count in 1..40u16 {
+        let mut request = Vec::new();
+        let writer = Writer::new(&mut request, Method::BINDING, Class::Request, [1; 12]);
+        let _ = (0..count).fold(writer, |w, kind| w.attribute(Attribute(0x0100 + kind), &[]));
+        let answer = Answer(world.answer(&route, &request));
+        assert_eq!(answer.code(), Some(420));
+        assert!(answer.0.len() * 2 <= request.len() * 5, "{count}");
+    }
 }
 
 proptest! {

@@ -158,6 +158,22 @@ fn an_allocation_made_over_a_stream_dies_with_the_stream() {
 }
 
 #[test]
+fn the_end_of_an_old_stream_does_not_end_what_a_new_one_made() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    client.route.transport = Transport::Tcp;
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    let old = client.route;
+    client.route.via = 1;
+    world.server.stream_opened(&client.route);
+    world.run_orders();
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    world.server.stream_closed(&old);
+    world.run_orders();
+    assert_eq!(world.server.allocations(), 1);
+}
+
+#[test]
 fn behind_nat_the_public_address_is_advertised_and_the_private_one_bound() {
     let external = vec!["203.0.114.5".parse().unwrap()];
     let mut world = World::with(Settings {

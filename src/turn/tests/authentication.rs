@@ -111,6 +111,13 @@ fn another_users_credential_on_an_allocation_is_441() {
     let answer = bob.refresh(&mut world, 0);
     assert_eq!(answer.code(), Some(441));
     assert!(answer.message().verify(&bob.key()));
+    let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+    let answer = bob.request(&mut world, Method::ALLOCATE, &transport);
+    assert_eq!(
+        answer.code(),
+        Some(437),
+        "so that a browser tries another port"
+    );
     assert_eq!(world.server.allocations(), 1);
 }
 

@@ -216,7 +216,7 @@ impl Client {
     }
 
     fn transaction(&mut self) -> [u8; 12] {
-        self.transaction += 1;
+        self.transaction = self.transaction.wrapping_add(1);
         [self.transaction; 12]
     }
 
