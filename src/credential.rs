@@ -119,19 +119,21 @@ fn password(secret: &hmac::Key, username: &str) -> String {
     STANDARD.encode(hmac::sign(secret, username.as_bytes()))
 }
 
-/// Who may not allocate although a credential of theirs still checks: users that are disabled or
-/// deleted, and members who left a room, for credentials bound to it.
-///
-/// Shared by all shards and read at Allocate and Refresh only.
+/// Who may not allocate although a credential of theirs still checks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Disabled or deleted.
+    pub users: HashSet<Box<str>>,
+    /// (user, room): who has left a room, for credentials bound to it.
+    pub memberships: HashSet<(Box<str>, Box<str>)>,
+    /// Closed rooms, for credentials bound to them.
+    pub rooms: HashSet<Box<str>>,
+}
+
+/// What is [`Refused`] now. Shared by all shards and read at Allocate and Refresh only.
 #[derive(Debug, Default)]
 pub struct Refusals {
     inner: RwLock<Refused>,
-}
-
-#[derive(Debug, Default)]
-struct Refused {
-    users: HashSet<Box<str>>,
-    memberships: HashSet<(Box<str>, Box<str>)>,
 }
 
 impl Refusals {
@@ -141,7 +143,7 @@ impl Refusals {
         refused.users.contains(bearer.user)
             || bearer.room.is_some_and(|room| {
                 let pair = (Box::from(bearer.user), Box::from(room));
-                refused.memberships.contains(&pair)
+                refused.rooms.contains(room) || refused.memberships.contains(&pair)
             })
     }
 
@@ -157,22 +159,18 @@ impl Refusals {
         self.write(|refused| refused.memberships.remove(&(user.into(), room.into())));
     }
 
-    /// The users that are refused.
-    pub fn users(&self) -> HashSet<Box<str>> {
-        let refused = self.inner.read().unwrap_or_else(|e| e.into_inner());
-        refused.users.clone()
+    pub fn refuse_room(&self, room: &str) {
+        self.write(|refused| refused.rooms.insert(room.into()));
     }
 
-    /// Replaces everything: what the store knows is the truth.
-    pub fn replace(
-        &self,
-        users: impl IntoIterator<Item = String>,
-        memberships: impl IntoIterator<Item = (String, String)>,
-    ) {
-        let users = users.into_iter().map(Box::from).collect();
-        let pairs = memberships.into_iter();
-        let memberships = pairs.map(|(u, r)| (Box::from(u), Box::from(r))).collect();
-        self.write(|refused| *refused = Refused { users, memberships });
+    /// What is refused at this moment.
+    pub fn current(&self) -> Refused {
+        self.inner.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Replaces everything (what the store knows is the truth) and gives what was there.
+    pub fn replace(&self, refused: Refused) -> Refused {
+        self.write(|known| std::mem::replace(known, refused))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Refused) -> T) -> T {
@@ -248,6 +246,8 @@ mod tests {
         assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
         refusals.admit_membership("alice", "lobby");
         assert!(!refusals.refuses(&bound));
+        refusals.refuse_room("lobby");
+        assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
         refusals.refuse_user("alice");
         assert!(refusals.refuses(&bound) && refusals.refuses(&free));
     }

@@ -2,6 +2,7 @@
 
 mod lobby;
 mod logging;
+mod refusal;
 mod signals;
 mod startup;
 
@@ -21,14 +22,10 @@ use crate::credential::Refusals;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
-use crate::store::Store;
 use crate::store::data_dir::DataDir;
 use crate::turn::External;
 
 use startup::{Listeners, Prepared};
-
-/// How often what is refused is read anew, although nothing seems to have changed.
-const RECALL: Duration = Duration::from_secs(3600);
 
 /// How long connections may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -105,7 +102,7 @@ impl House {
         external: Vec<External>,
     ) -> anyhow::Result<House> {
         let refusals = Arc::new(Refusals::default());
-        recall_refusals(&prepared.store, &refusals).await?;
+        refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
         let turn = listeners.turn_addresses()?;
         let options = relay::Options {
@@ -157,7 +154,7 @@ impl House {
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
             ],
-            following: tokio::spawn(follow_changes(app.clone(), self.refusals.clone())),
+            following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
         })
     }
 
@@ -171,38 +168,6 @@ impl House {
         }
         self.relay.stop();
     }
-}
-
-/// What is refused is in the store, so that a restart keeps it.
-async fn recall_refusals(store: &Store, refusals: &Refusals) -> anyhow::Result<()> {
-    let refused = store.refused().await?;
-    refusals.replace(refused.users, refused.memberships);
-    Ok(())
-}
-
-/// Takes up what another process (a command of the CLI) wrote: whoever it disabled is refused.
-async fn follow_changes(app: Arc<App>, refusals: Arc<Refusals>) {
-    let mut changes = app.store.changes();
-    loop {
-        // Every hour as well: guests whom the store has forgotten need not be refused any more.
-        let changed = tokio::time::timeout(RECALL, changes.changed()).await;
-        if matches!(changed, Ok(Err(_))) {
-            return;
-        }
-        if let Err(error) = apply_changes(&app, &refusals).await {
-            tracing::error!(%error, "what another process changed could not be read");
-        }
-    }
-}
-
-async fn apply_changes(app: &App, refusals: &Refusals) -> anyhow::Result<()> {
-    let _undisturbed = app.api.undisturbed().await;
-    let known = refusals.users();
-    recall_refusals(&app.store, refusals).await?;
-    for user in refusals.users().difference(&known) {
-        app.relay.removed(user);
-    }
-    Ok(())
 }
 
 fn relay_failure<E: std::error::Error + Send + Sync + 'static>(

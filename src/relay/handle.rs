@@ -36,6 +36,12 @@ impl Handle {
         self.revoke(user, scope(room.into()));
     }
 
+    /// `room` was closed: allocations bound to it end, whoever has them.
+    pub fn closed(&self, room: &str) {
+        self.refusals.refuse_room(room);
+        self.order(|| Order::CloseRoom { room: room.into() });
+    }
+
     /// `user` was disabled or deleted: all their allocations end.
     pub fn removed(&self, user: &str) {
         self.refusals.refuse_user(user);
@@ -43,11 +49,13 @@ impl Handle {
     }
 
     fn revoke(&self, user: &str, scope: Scope) {
-        for shard in self.shards.iter() {
-            shard.order(Order::Revoke {
-                user: user.to_owned(),
-                scope: scope.clone(),
-            });
-        }
+        self.order(|| Order::Revoke {
+            user: user.into(),
+            scope: scope.clone(),
+        });
+    }
+
+    fn order(&self, order: impl Fn() -> Order) {
+        self.shards.iter().for_each(|shard| shard.order(order()));
     }
 }

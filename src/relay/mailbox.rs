@@ -33,7 +33,8 @@ pub enum Mail {
 
 /// From the house. Rare, and never dropped.
 pub enum Order {
-    Revoke { user: String, scope: Scope },
+    Revoke { user: Box<str>, scope: Scope },
+    CloseRoom { room: Box<str> },
     Stop,
 }
 

@@ -425,6 +425,10 @@ impl Shard {
                     let count = self.server.revoke(&user, &scope);
                     tracing::debug!(%user, count, "allocations revoked");
                 }
+                Order::CloseRoom { room } => {
+                    let count = self.server.close_room(&room);
+                    tracing::debug!(%room, count, "allocations revoked");
+                }
                 Order::Stop => self.stopping = true,
             }
         }

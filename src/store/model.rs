@@ -153,6 +153,17 @@ pub struct Invite {
 pub struct Refused {
     /// Ids of the disabled and the deleted.
     pub users: Vec<String>,
-    /// `(user id, room id)` of those who have left, and are not back.
-    pub memberships: Vec<(String, String)>,
+    /// Ids of closed rooms.
+    pub rooms: Vec<String>,
+    /// Those who have left a room, and are not back.
+    pub departures: Vec<Departure>,
+}
+
+/// A membership that has ended. All are ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    pub user: String,
+    pub room: String,
+    /// Whether the user is a member of another room.
+    pub elsewhere: bool,
 }

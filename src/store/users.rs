@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::{CreateError, Guest, NewUser, Refused, Store, StoreError, User, utc};
+use super::{CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, User, utc};
 use crate::clock;
 use crate::token::valid_id;
 
@@ -101,25 +101,35 @@ impl Store {
         .await
     }
 
-    /// Whom the relay must turn away: everyone disabled or deleted, and who has left a room. How
-    /// long ago does not matter: nobody knows until when a credential was minted, or by whom.
+    /// Whom the relay must turn away. How long ago does not matter: nobody knows until when a
+    /// credential was minted, or by whom.
     pub async fn refused(&self) -> Result<Refused, StoreError> {
         self.read(move |connection| {
-            let users = connection
-                .prepare_cached(
-                    "SELECT id FROM users
-                     WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL",
-                )?
-                .query_map((), |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            let memberships = connection
-                .prepare_cached(
-                    "SELECT user_id, room_id FROM room_participants
-                     WHERE left_at IS NOT NULL",
-                )?
-                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(Refused { users, memberships })
+            let ids = |sql: &str| -> rusqlite::Result<Vec<String>> {
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map((), |row| row.get(0))?.collect()
+            };
+            let mut departures = connection.prepare_cached(
+                "SELECT user_id, room_id, EXISTS (
+                     SELECT 1 FROM room_participants e
+                     WHERE e.user_id = p.user_id AND e.left_at IS NULL)
+                 FROM room_participants p WHERE left_at IS NOT NULL",
+            )?;
+            let departure = |row: &rusqlite::Row<'_>| {
+                Ok(Departure {
+                    user: row.get(0)?,
+                    room: row.get(1)?,
+                    elsewhere: row.get(2)?,
+                })
+            };
+            Ok(Refused {
+                users: ids("SELECT id FROM users
+                     WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL")?,
+                rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
+                departures: departures
+                    .query_map((), departure)?
+                    .collect::<rusqlite::Result<_>>()?,
+            })
         })
         .await
     }

@@ -13,7 +13,7 @@ use crate::credential::{Credentials, Refusals};
 use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method};
 
-use super::allocation::Relay;
+use super::allocation::{Allocation, Relay};
 use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
@@ -144,6 +144,14 @@ impl Server {
         let reserved = self.reservations.free(user);
         let unbind = reserved.map(|socket| Output::Unbind { socket });
         self.output.extend(unbind);
+        ids.len()
+    }
+
+    /// Ends every allocation that is bound to `room`, and says how many there were.
+    pub fn close_room(&mut self, room: &str) -> usize {
+        let bound = |allocation: &Allocation| allocation.room.as_deref() == Some(room);
+        let ids = self.table.matching(bound);
+        ids.iter().for_each(|id| self.free(*id));
         ids.len()
     }
 

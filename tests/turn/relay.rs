@@ -200,6 +200,35 @@ fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
 }
 
 #[test]
+fn what_another_process_ends_in_the_database_ends_on_the_relay() {
+    let daemon = open_relay().start();
+    let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
+    database.busy_timeout(DEADLINE).unwrap();
+    daemon.cli_json(&["room", "create", "den", "--id", "den"]);
+    let ends = [
+        "UPDATE room_participants SET left_at = '2026-01-01T00:00:00Z' WHERE room_id = 'lobby'",
+        "UPDATE coworking_rooms SET closed_at = '2026-01-01T00:00:00Z' WHERE id = 'den'",
+        "UPDATE users SET disabled_at = '2026-01-01T00:00:00Z'",
+    ];
+    for (room, sql) in [Some("lobby"), Some("den"), None].into_iter().zip(ends) {
+        let name = format!("member-of-{}", room.unwrap_or("none"));
+        let user = daemon.cli_json(&["user", "add", &name]);
+        let id = user["id"].as_str().unwrap();
+        if let Some(room) = room {
+            daemon.cli_json(&["room", "add-member", room, &name]);
+        }
+        let mut client = Client::udp(daemon.turn(), id, room);
+        client.allocated();
+        database.execute_batch(sql).unwrap();
+        let patience = Patience::new();
+        while client.request(Method::REFRESH, &[]).code() != Some(437) {
+            patience.check(sql);
+        }
+        assert_eq!(client.allocate().code(), Some(401), "{sql}");
+    }
+}
+
+#[test]
 fn a_refusal_outlives_a_restart_and_so_do_nonces() {
     let daemon = open_relay().start();
     daemon.cli_json(&["user", "add", "alice"]);

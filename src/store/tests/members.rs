@@ -44,7 +44,12 @@ async fn who_has_left_is_refused_until_back() {
     assert_eq!(world.store.refused().await.unwrap(), Refused::default());
     world.store.leave("r", &alice, NOW).await.unwrap();
     let refused = world.store.refused().await.unwrap();
-    assert_eq!(refused.memberships, [(alice.clone(), "r".to_owned())]);
+    let departure = Departure {
+        user: alice.clone(),
+        room: "r".to_owned(),
+        elsewhere: false,
+    };
+    assert_eq!(refused.departures, [departure]);
     world.join("r", &alice).await.unwrap();
     assert_eq!(world.store.refused().await.unwrap(), Refused::default());
 }

@@ -1,0 +1,67 @@
+//! Who the relay refuses: read from the store at start, and again when another process wrote to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::credential::{Refusals, Refused};
+use crate::http::App;
+use crate::store::{Departure, Store, StoreError};
+
+/// How often it is read anew although nothing seems to have changed: guests whom the store has
+/// forgotten need not be refused any more.
+const SELDOM: Duration = Duration::from_secs(3600);
+
+/// Reads anew what is refused, so that a restart keeps it. Gives the departures, and what was
+/// refused before.
+pub async fn recall(
+    store: &Store,
+    refusals: &Refusals,
+) -> Result<(Vec<Departure>, Refused), StoreError> {
+    let stored = store.refused().await?;
+    let pair = |d: &Departure| (d.user.as_str().into(), d.room.as_str().into());
+    let refused = Refused {
+        users: stored.users.into_iter().map(Box::from).collect(),
+        rooms: stored.rooms.into_iter().map(Box::from).collect(),
+        memberships: stored.departures.iter().map(pair).collect(),
+    };
+    Ok((stored.departures, refusals.replace(refused)))
+}
+
+/// Acts on what another process (a command of the CLI) wrote: the relays of whoever it disabled or
+/// took out of a room, and of the rooms that it closed, end.
+pub async fn follow(app: Arc<App>, refusals: Arc<Refusals>) {
+    let mut changes = app.store.changes();
+    loop {
+        let changed = tokio::time::timeout(SELDOM, changes.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
+        if let Err(error) = act(&app, &refusals).await {
+            tracing::error!(%error, "what another process changed could not be read");
+        }
+    }
+}
+
+async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
+    let _undisturbed = app.api.undisturbed().await;
+    let (departures, before) = recall(&app.store, refusals).await?;
+    let now = refusals.current();
+    for user in now.users.difference(&before.users) {
+        app.relay.removed(user);
+    }
+    for room in now.rooms.difference(&before.rooms) {
+        app.relay.closed(room);
+    }
+    for Departure {
+        user,
+        room,
+        elsewhere,
+    } in departures
+    {
+        let pair = (user.as_str().into(), room.as_str().into());
+        if !before.memberships.contains(&pair) {
+            app.relay.left(&user, &room, elsewhere);
+        }
+    }
+    Ok(())
+}
