@@ -269,7 +269,7 @@ impl Default for Turn {
             max_channels: 64,
             bandwidth_per_allocation: 8_000_000,
             bandwidth_per_user: 100_000_000,
-            unauthenticated_rate: 10,
+            unauthenticated_rate: 50,
             max_streams_per_address: 64,
         }
     }
