@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::App;
 use super::server::Slot;
@@ -84,20 +85,21 @@ impl Request {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
-    /// A `{name}` of the route's path, decoded; empty where the route has none of that name.
+    /// A `{name}` of the route's path, decoded where it can be; empty where the route has none of that name.
     pub fn param(&self, name: &str) -> &str {
         let found = self.params.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// The first value of a key of the query string, decoded.
+    /// The first value of a key of the query string, decoded; empty where it can't be.
     pub fn query(&self, key: &str) -> Option<String> {
         let query = self.parts.uri.query()?;
         let pairs = query
             .split('&')
             .map(|p| p.split_once('=').unwrap_or((p, "")));
         let mut values = pairs.filter(|(k, _)| decode(k, true).as_deref() == Some(key));
-        decode(values.next()?.1, true)
+        // What can't be decoded was given all the same, and is nothing that anybody could mean.
+        Some(decode(values.next()?.1, true).unwrap_or_default())
     }
 
     /// The token of `Authorization: Bearer`.
@@ -131,15 +133,32 @@ impl Request {
         }
     }
 
-    /// The body as JSON.
+    /// The body as a JSON object; `wanted` says what is in it, as the end of a sentence.
     ///
     /// # Errors
     /// As [`Request::body`]; 400 where it is not the JSON that is asked for.
-    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+    pub async fn json<T: DeserializeOwned>(self, wanted: &str) -> Result<T, Error> {
         let body = self.body().await?;
-        serde_json::from_slice(&body)
-            .map_err(|e| Error::bad_request(format!("The body is not what this route takes: {e}")))
+        read_object(&body, wanted)?.ok_or_else(|| not_an_object(wanted))
     }
+}
+
+/// Reads a JSON object; `None` for `null`. Arrays, which serde would take for structs too, are none.
+///
+/// # Errors
+/// 400, by a sentence that ends with `wanted` and repeats nothing of the body.
+pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<Option<T>, Error> {
+    let read = || {
+        let object: Option<Map<String, Value>> = serde_json::from_slice(body)?;
+        object
+            .map(|object| T::deserialize(Value::Object(object)))
+            .transpose()
+    };
+    read().map_err(|_: serde_json::Error| not_an_object(wanted))
+}
+
+fn not_an_object(wanted: &str) -> Error {
+    Error::bad_request(format!("The body must be a JSON object {wanted}"))
 }
 
 impl Error {

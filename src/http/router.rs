@@ -119,15 +119,17 @@ impl Router {
         };
         let handlers = &matched.value.handlers;
         let handler = handlers.iter().find(|(known, _)| known == wanted);
+        // What can't be decoded stays as it is: no room's id has a `%`, so it is nobody's.
+        let decoded = |value: &str| decode(value, false).unwrap_or_else(|| value.to_owned());
+        let params = matched.params.iter();
         let outcome = match handler {
             None => Err(not_allowed(handlers)),
-            Some((_, handler)) => matched
-                .params
-                .iter()
-                .map(|(key, value)| Some((key.to_owned(), decode(value, false)?)))
-                .collect::<Option<_>>()
-                .map(|params| (*handler, params))
-                .ok_or_else(|| Error::bad_request("The path is not valid")),
+            Some((_, handler)) => Ok((
+                *handler,
+                params
+                    .map(|(key, value)| (key.to_owned(), decoded(value)))
+                    .collect(),
+            )),
         };
         Found {
             pattern: matched.value.pattern,
@@ -205,6 +207,15 @@ mod tests {
             let (_, params) = found.outcome.expect("a handler");
             assert_eq!(params, [("room".to_owned(), "a.b".to_owned())]);
             assert_eq!(found.pattern, "/api/rooms/{room}/join");
+        }
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_decoded_finds_its_handler() {
+        for id in ["%ff", "%zz", "%", "a%2"] {
+            let found = router().find(&Method::GET, &format!("/api/rooms/{id}"));
+            let (_, params) = found.outcome.expect("a handler");
+            assert_eq!(params, [("room".to_owned(), id.to_owned())]);
         }
     }
 

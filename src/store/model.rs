@@ -44,6 +44,14 @@ impl User {
             && !self.deleted
             && self.guest.as_ref().is_none_or(|guest| unix < guest.until)
     }
+
+    /// `unix`, or the end of a guest's time where that comes first: nothing that they are given
+    /// outlives it.
+    pub fn until(&self, unix: u64) -> u64 {
+        self.guest
+            .as_ref()
+            .map_or(unix, |guest| unix.min(guest.until))
+    }
 }
 
 /// A user to be made.
@@ -101,6 +109,8 @@ pub enum JoinGrant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {
     pub was_member: bool,
+    /// Was a member then or at any time before.
+    pub ever_member: bool,
     /// Still a member of another room.
     pub elsewhere: bool,
 }

@@ -37,14 +37,17 @@ impl Store {
                      WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
                 )?
                 .execute((&room_id, &user_id, utc::text(unix)))?;
-            let elsewhere = connection
+            let (ever_member, elsewhere) = connection
                 .prepare_cached(
                     "SELECT EXISTS (SELECT 1 FROM room_participants
-                                    WHERE user_id = ?1 AND left_at IS NULL)",
+                                    WHERE room_id = ?1 AND user_id = ?2),
+                            EXISTS (SELECT 1 FROM room_participants
+                                    WHERE user_id = ?2 AND left_at IS NULL)",
                 )?
-                .query_row([&user_id], |row| row.get(0))?;
+                .query_row((&room_id, &user_id), |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(Ok(Left {
                 was_member: ended > 0,
+                ever_member,
                 elsewhere,
             }))
         })

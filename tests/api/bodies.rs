@@ -18,7 +18,9 @@ fn bodies_that_are_not_what_a_route_takes_are_refused() {
         "{",
         "[]",
         "{}",
+        "null",
         r#"{"room":1,"invite":"i","name":"n"}"#,
+        r#"["r1","i","n"]"#,
         "\u{feff}{}",
     ] {
         assert_eq!(
@@ -49,7 +51,37 @@ fn a_join_takes_no_body_an_empty_one_and_what_existing_frontends_send() {
         join(&kind, body.as_bytes()).ok();
     }
     join(&[], b"anything").ok();
-    assert_eq!(refused(&join(&kind, b"{")), is(400, "bad-request"));
+    for body in ["{", "[]", r#"["an invite"]"#, r#"{"invite":1}"#] {
+        let answer = join(&kind, body.as_bytes());
+        assert_eq!(refused(&answer), is(400, "bad-request"), "{body}");
+    }
+}
+
+#[test]
+fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
+    let house = House::new();
+    let admin = house.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let admin = house.bearer(&text(&admin["id"]));
+    let wrong = json!({"room": "lobby", "invite": {"SECRET": "x".repeat(9000)}, "name": 1,
+                       "uses": "SECRET", "ttl": "SECRET"});
+    for (path, wanted) in [
+        (
+            "/api/auth/guest",
+            "The body must be a JSON object with `room`, `invite` and `name`",
+        ),
+        (
+            "/api/rooms/lobby/join",
+            "The body must be a JSON object with `invite` as text, if any",
+        ),
+        (
+            "/api/rooms/lobby/invites",
+            "The body must be a JSON object with `ttl` (such as `7d`) and `uses` (a number), if any",
+        ),
+    ] {
+        let answer = admin.post_json(path, &wrong);
+        assert_eq!(refused(&answer), is(400, "bad-request"), "{path}");
+        assert_eq!(answer.json()["detail"], json!(wanted));
+    }
 }
 
 #[test]
@@ -60,11 +92,18 @@ fn unknown_rooms_paths_and_methods_are_told_apart() {
         "/api/rooms/none/join",
         "/api/rooms/none/leave",
         "/api/rooms/a%20b/join",
+        "/api/rooms/%ff/join",
+        "/api/rooms/%zz/leave",
     ] {
         assert_eq!(refused(&alice.post(path)), is(404, "not-found"), "{path}");
     }
-    let looked = alice.get("/api/rooms/none/participants");
-    assert_eq!(refused(&looked), is(404, "not-found"));
+    for path in [
+        "/api/rooms/none/participants",
+        "/api/rooms/%ff/participants",
+        "/api/ice-servers?room=%ff",
+    ] {
+        assert_eq!(refused(&alice.get(path)), is(404, "not-found"), "{path}");
+    }
     assert_eq!(refused(&alice.get("/api/nothing")), is(404, "not-found"));
     let wrong = alice.get("/api/rooms/none/join");
     assert_eq!(refused(&wrong), is(405, "method-not-allowed"));

@@ -95,3 +95,70 @@ fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
     });
     assert_eq!(stun(&named, "elsewhere"), "stun:[2001:db8::2]");
 }
+
+#[test]
+fn a_guest_gets_a_credential_while_they_are_in_their_room_and_for_it_alone() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let guest = house.guest("r1");
+    let ask = || guest.get("/api/ice-servers");
+    assert_eq!(refused(&ask()), is(403, "not-a-participant"));
+    guest.post("/api/rooms/r1/join").ok();
+    let username = text(&ask().ok()["iceServers"][1]["username"]);
+    assert!(username.ends_with("/r1"), "{username}");
+    guest.post("/api/rooms/r1/leave").ok();
+    assert_eq!(refused(&ask()), is(403, "not-a-participant"));
+}
+
+#[test]
+fn no_credential_of_a_guest_outlives_their_time() {
+    let house = House::with(|builder| builder.env("PARLOR_AUTH__TOKEN_TTL", "10m"));
+    house.room("r1", &[]);
+    let guest = house.guest("r1");
+    let end = utc(&guest.get("/api/auth/me").ok()["expires_at"]);
+    let joined = guest.post("/api/rooms/r1/join").ok();
+    assert_eq!(expiry(&joined["ice_servers"]), end);
+    for path in ["/api/ice-servers", "/api/ice-servers?room=r1"] {
+        let ice = guest.get(path).ok();
+        assert_eq!(expiry(&ice["iceServers"]), end);
+        assert_eq!(utc(&ice["expiresAt"]), end);
+        let ttl = ice["ttl"].as_u64().unwrap();
+        assert!((1..=600).contains(&ttl), "{ttl}");
+    }
+}
+
+#[test]
+fn a_token_for_one_room_gets_a_credential_for_it_and_one_for_more_has_to_name_one() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let id = house.user("alice");
+    let for_rooms = |rooms: &[&str]| {
+        house.claiming(Claims {
+            rooms: Some(rooms.iter().map(|room| room.to_string()).collect()),
+            ..claims(&id)
+        })
+    };
+    let (one, two, none) = (for_rooms(&["r1"]), for_rooms(&["r1", "r2"]), for_rooms(&[]));
+    let ask = |client: &Client| client.get("/api/ice-servers");
+    assert_eq!(refused(&ask(&one)), is(403, "not-a-participant"));
+    one.post("/api/rooms/r1/join").ok();
+    let username = text(&ask(&one).ok()["iceServers"][1]["username"]);
+    assert!(username.ends_with("/r1"), "{username}");
+    for client in [&two, &none] {
+        assert_eq!(refused(&ask(client)), is(403, "forbidden"));
+        assert!(text(&ask(client).json()["detail"]).contains("`?room=`"));
+    }
+    two.get("/api/ice-servers?room=r1").ok();
+}
+
+/// Unix seconds until which the credential among these servers may allocate.
+fn expiry(servers: &Value) -> u64 {
+    let username = text(&servers[1]["username"]);
+    username.split_once(':').unwrap().0.parse().unwrap()
+}
+
+fn utc(time: &Value) -> u64 {
+    let format = &time::format_description::well_known::Rfc3339;
+    let time = time::OffsetDateTime::parse(&text(time), format).expect("a time");
+    time.unix_timestamp() as u64
+}

@@ -41,6 +41,8 @@ fn a_token_that_names_rooms_opens_no_other() {
         alice.post("/api/rooms/r2/join"),
         alice.get("/api/rooms/r2/participants"),
         alice.get("/api/ice-servers?room=r2"),
+        alice.post("/api/rooms/r2/leave"),
+        alice.post("/api/rooms/none/leave"),
     ] {
         assert_eq!(refused(&answer), is(403, "not-for-this-room"));
     }
@@ -134,8 +136,6 @@ fn a_guest_gets_a_token_for_one_room() {
     ] {
         assert_eq!(refused(&answer), is(403, "not-for-this-room"));
     }
-    let username = text(&guest.get("/api/ice-servers").ok()["iceServers"][1]["username"]);
-    assert!(username.ends_with("/r1"), "{username}");
 }
 
 #[test]

@@ -59,6 +59,21 @@ fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
 }
 
 #[test]
+fn leaving_a_private_room_tells_strangers_no_more_than_leaving_one_that_is_not_there() {
+    let house = House::new();
+    house.room("den", &["--private"]);
+    let door = "/api/rooms/den/leave";
+    let stranger = house.caller("alice");
+    let (there, not_there) = (stranger.post(door), stranger.post("/api/rooms/none/leave"));
+    assert_eq!(refused(&there), is(404, "not-found"));
+    assert_eq!(there.body, not_there.body);
+    let member = house.caller("bob");
+    house.daemon.cli_json(&["room", "add-member", "den", "bob"]);
+    member.post(door).ok();
+    member.post(door).ok();
+}
+
+#[test]
 fn participants_have_names_and_say_whether_they_are_connected() {
     let house = House::new();
     house.room("r1", &[]);

@@ -72,7 +72,7 @@ fn a_bad_token_closes_with_4001_whatever_the_room() {
     let mut forged = world.token("alice");
     forged.truncate(forged.len() - 2);
     for token in ["", "nonsense", unsigned, &expired, &forged] {
-        for room in [LOBBY, "no-such-room", "not%20an%20id"] {
+        for room in [LOBBY, "no-such-room", "not%20an%20id", "%ff", "%zz"] {
             let mut alice = world.connect(room, token);
             assert_eq!(alice.close_code(), 4001, "{token} {room}");
             alice.ends();
@@ -86,7 +86,15 @@ fn a_bad_token_closes_with_4001_whatever_the_room() {
 fn an_id_that_cannot_be_one_closes_with_4000() {
     let world = World::start();
     let long = "x".repeat(129);
-    for room in ["not%20an%20id", "%2e%2e%2f", "r%C3%A4ume", &long] {
+    for room in [
+        "not%20an%20id",
+        "%2e%2e%2f",
+        "r%C3%A4ume",
+        "%ff",
+        "%zz",
+        "a%2",
+        &long,
+    ] {
         let mut alice = world.connect(room, &world.token("alice"));
         assert_eq!(alice.close_code(), 4000, "{room}");
         alice.ends();

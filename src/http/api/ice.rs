@@ -1,5 +1,5 @@
 //! `GET /api/ice-servers`: STUN and TURN with a credential just minted, in the shape that
-//! `RTCPeerConnection` takes.
+//! `RTCPeerConnection` takes. Guests, and tokens for certain rooms, get it for a room they are in.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,27 +8,24 @@ use hyper::header;
 use serde_json::{Value, json as value};
 
 use super::{no_such_room, not_a_participant, not_for_this_room};
+use crate::http::auth::{Caller, Visitor};
 use crate::http::{App, Error, Request, Response, json};
-use crate::store::utc;
+use crate::store::{User, utc};
 use crate::{clock, config};
 
 pub async fn servers(request: Request) -> Result<Response, Error> {
     let host = host(&request)?;
-    let asked = request.query("room");
-    let visitor = request.visitor(asked.as_deref().unwrap_or("")).await?;
-    let user = &visitor.caller.user;
-    let room = match (&asked, &visitor.room, &user.guest) {
-        (Some(asked), _, _) if !visitor.caller.claims.allows_room(asked) => {
-            return Err(not_for_this_room());
+    let (user, room) = match request.query("room") {
+        Some(asked) => bound_to(request.visitor(&asked).await?, &asked)?,
+        None => {
+            let caller = request.caller().await?;
+            match only_room(&caller)? {
+                Some(only) => bound_to(request.visitor(&only).await?, &only)?,
+                None => (caller.user, None),
+            }
         }
-        (Some(_), None, _) => return Err(no_such_room()),
-        (Some(_), Some(_), _) if !visitor.participant => return Err(not_a_participant()),
-        (Some(_), Some(room), _) => Some(&room.id),
-        // A guest has no business outside the room, and neither has the credential.
-        (None, _, Some(guest)) => Some(&guest.room_id),
-        (None, _, None) => None,
     };
-    let offer = Offer::new(&request.app, &host, &user.id, room.map(String::as_str));
+    let offer = Offer::new(&request.app, &host, &user, room.as_deref());
     let answer = value!({
         "iceServers": offer.servers,
         "iceTransportPolicy": "all",
@@ -36,6 +33,31 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
         "expiresAt": utc::text(offer.expires),
     });
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// A participant, and the room that their credential is for.
+fn bound_to(visitor: Visitor, asked: &str) -> Result<(User, Option<String>), Error> {
+    if !visitor.caller.claims.allows_room(asked) {
+        return Err(not_for_this_room());
+    }
+    let room = visitor.room.ok_or_else(no_such_room)?;
+    match visitor.participant {
+        true => Ok((visitor.caller.user, Some(room.id))),
+        false => Err(not_a_participant()),
+    }
+}
+
+/// The room that somebody who names none is asking for, where they have no business in others: a
+/// credential that is bound to none would outlive their leave.
+fn only_room(caller: &Caller) -> Result<Option<String>, Error> {
+    match (&caller.user.guest, caller.claims.rooms.as_deref()) {
+        (Some(guest), _) => Ok(Some(guest.room_id.clone())),
+        (None, None) => Ok(None),
+        (None, Some([only])) => Ok(Some(only.clone())),
+        (None, Some(_)) => Err(Error::forbidden(
+            "The token is for certain rooms: name the one you mean by `?room=`",
+        )),
+    }
 }
 
 /// Servers for one user, with a credential of their own.
@@ -50,10 +72,11 @@ pub struct Offer {
 
 impl Offer {
     /// parlor's own servers at `host`, bound to `room` if one is given; then the configured others.
-    pub fn new(app: &App, host: &str, user: &str, room: Option<&str>) -> Offer {
+    pub fn new(app: &App, host: &str, user: &User, room: Option<&str>) -> Offer {
+        let unix = clock::now().unix;
         let ttl = app.config.turn.credential_ttl.as_secs();
-        let expires = clock::now().unix.saturating_add(ttl);
-        let minted = app.credentials.mint(user, room, expires);
+        let expires = user.until(unix.saturating_add(ttl));
+        let minted = app.credentials.mint(&user.id, room, expires);
         let ports = ports(host, &app.turn);
         let stun: Vec<_> = ports
             .iter()
@@ -78,7 +101,7 @@ impl Offer {
         servers.extend(external(&app.config.ice));
         Offer {
             servers: Value::from(servers),
-            ttl,
+            ttl: expires.saturating_sub(unix),
             expires,
         }
     }

@@ -15,6 +15,8 @@ use crate::store::{NewInvite, utc};
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
+const TAKEN: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
+
 #[derive(Deserialize)]
 struct Body {
     /// Seconds, or text such as `7d`.
@@ -43,7 +45,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     require_json(&request)?;
     let app = request.app.clone();
     let base = base_url(&request);
-    let body: Body = request.json().await?;
+    let body: Body = request.json(TAKEN).await?;
     let new = NewInvite {
         room_id: room.id.clone(),
         created_by: Some(caller.user.id),

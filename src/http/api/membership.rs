@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::json as value;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::people::may_look;
 use super::{ice, is_json, no_such_room, not_for_this_room, room_closed, room_json};
 use crate::clock;
 use crate::http::auth::{Caller, Refusal};
+use crate::http::exchange::read_object;
 use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
 use crate::store::{JoinError, JoinGrant, Left, Room};
@@ -63,7 +65,7 @@ pub async fn join(request: Request) -> Result<Response, Error> {
     let grant = grant(request, &caller, &id).await?;
     let joined = carry_out(joined(app.clone(), caller.user.id.clone(), id, grant)).await?;
     let room = joined?;
-    let offer = ice::Offer::new(&app, &host, &caller.user.id, Some(&room.id));
+    let offer = ice::Offer::new(&app, &host, &caller.user, Some(&room.id));
     let answer = value!({
         "success": true,
         "room": room_json(&room),
@@ -86,9 +88,7 @@ async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGran
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(JoinGrant::None);
     }
-    let body: Option<JoinBody> = serde_json::from_slice(&body).map_err(|error| {
-        Error::bad_request(format!("The body is not JSON as it should be: {error}"))
-    })?;
+    let body: Option<JoinBody> = read_object(&body, "with `invite` as text, if any")?;
     let invite = body.unwrap_or_default().invite;
     Ok(invite.map_or(JoinGrant::None, JoinGrant::Invite))
 }
@@ -106,13 +106,21 @@ async fn joined(
     Ok(joined)
 }
 
-/// Leaving a room that one is not in is fine, too: afterwards one is not in it.
+/// Leaving a room that one is not in is fine, too: afterwards one is not in it. Whoever could not
+/// look into a private room and never was in it does not learn that there is one.
 pub async fn leave(request: Request) -> Result<Response, Error> {
-    let visitor = request.visitor(request.param("room")).await?;
-    let room = visitor.room.ok_or_else(no_such_room)?;
+    let id = request.param("room");
+    let mut visitor = request.visitor(id).await?;
+    if !visitor.caller.claims.allows_room(id) {
+        return Err(not_for_this_room());
+    }
+    let room = visitor.room.take().ok_or_else(no_such_room)?;
+    let stranger = may_look(&visitor, &room).is_err();
     let user = visitor.caller.user.id;
-    let left = carry_out(left(request.app.clone(), user, room.id)).await?;
-    left?;
+    let left = carry_out(left(request.app.clone(), user, room.id)).await??;
+    if stranger && !left.ever_member {
+        return Err(no_such_room());
+    }
     let answer = value!({
         "success": true,
         "message": format!("Successfully left {}", room.name),

@@ -50,7 +50,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
 }
 
 /// Whoever could walk in may look in; guests have no eyes outside their room.
-fn may_look(visitor: &Visitor, room: &Room) -> Result<(), Error> {
+pub fn may_look(visitor: &Visitor, room: &Room) -> Result<(), Error> {
     let (user, claims) = (&visitor.caller.user, &visitor.caller.claims);
     let elsewhere = user
         .guest

@@ -25,14 +25,15 @@ async fn a_leave_says_whether_there_was_a_membership_and_whether_there_is_anothe
     world.join("one", &alice).await.unwrap();
     world.join("two", &alice).await.unwrap();
     let leave = |room: &'static str| world.store.leave(room, &alice, NOW);
-    let left = |was_member, elsewhere| Left {
+    let left = |was_member, ever_member, elsewhere| Left {
         was_member,
+        ever_member,
         elsewhere,
     };
-    assert_eq!(leave("one").await, Ok(left(true, true)));
-    assert_eq!(leave("one").await, Ok(left(false, true)));
-    assert_eq!(leave("two").await, Ok(left(true, false)));
-    assert_eq!(leave("nowhere").await, Ok(left(false, false)));
+    assert_eq!(leave("one").await, Ok(left(true, true, true)));
+    assert_eq!(leave("one").await, Ok(left(false, true, true)));
+    assert_eq!(leave("two").await, Ok(left(true, true, false)));
+    assert_eq!(leave("nowhere").await, Ok(left(false, false, false)));
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     members: BTreeMap<usize, BTreeSet<usize>>,
+    /// Room and user.
+    ever: BTreeSet<(usize, usize)>,
 }
 
 impl Model {
@@ -42,12 +44,17 @@ impl Model {
         if members.len() < capacity {
             members.insert(user);
         }
-        members.contains(&user)
+        let joined = members.contains(&user);
+        if joined {
+            self.ever.insert((room, user));
+        }
+        joined
     }
 
     fn leave(&mut self, room: usize, user: usize) -> Left {
         Left {
             was_member: self.room(room).remove(&user),
+            ever_member: self.ever.contains(&(room, user)),
             elsewhere: self.members.values().any(|members| members.contains(&user)),
         }
     }
