@@ -164,9 +164,15 @@ impl Walk<'_> {
             };
             self.keys.judge(&key, &value).map(|()| value)
         } else if !self.keys.is_section(&key) {
-            Err(match self.keys.nearest(&key) {
-                Some(near) => format!("is not a known key; did you mean {near}?"),
-                None => "is not a known key".to_owned(),
+            let (kind, near) = match value.get_ref() {
+                DeValue::Table(_) if !key.contains('.') => {
+                    ("section", self.keys.nearest_section(&key))
+                }
+                _ => ("key", self.keys.nearest(&key)),
+            };
+            Err(match near {
+                Some(near) => format!("is not a known {kind}; did you mean {near}?"),
+                None => format!("is not a known {kind}"),
             })
         } else if let DeValue::Table(table) = value.get_ref() {
             return self.section(&key, table);
@@ -268,6 +274,19 @@ mod tests {
             "c.toml:1: http is a section: write [http] and its keys below"
         );
         assert!(errors[1].contains("turn.realm must be text"), "{errors:?}");
+    }
+
+    #[test]
+    fn an_unknown_section_finds_the_nearest_one_and_hopeless_names_find_nothing() {
+        let errors = parsed("[trun]\nrealm = \"x\"\n[http]\nx = 1\n[x]\ny = 1\n").unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                "c.toml:1: trun is not a known section; did you mean turn?",
+                "c.toml:4: http.x is not a known key",
+                "c.toml:5: x is not a known section",
+            ]
+        );
     }
 
     #[test]

@@ -36,15 +36,14 @@ impl Keys {
 
     /// The known key that looks most like `key`, where any does.
     pub fn nearest(&self, key: &str) -> Option<&str> {
-        if key.len() > 100 {
-            return None; // as long as no key is: comparing would only cost time
-        }
-        let (score, found) = self
-            .0
-            .keys()
-            .map(|known| (likeness(known, key), known))
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        (score > 0.4).then_some(found.as_str())
+        most_like(self.0.keys().map(String::as_str), key, likeness)
+    }
+
+    /// The known section that looks most like `path`, where any does.
+    pub fn nearest_section(&self, path: &str) -> Option<&str> {
+        let sections = self.0.keys().filter_map(|key| key.rsplit_once('.'));
+        let sections = sections.map(|(section, _)| section);
+        most_like(sections, path, strsim::normalized_damerau_levenshtein)
     }
 
     /// Turns text (of a variable or a flag) into the shape of the key's default.
@@ -163,11 +162,27 @@ fn misshapen(default: &Value, value: &Value) -> Option<&'static str> {
     }
 }
 
-/// Alike as a whole, or with the same last part in another section.
+fn most_like<'a>(
+    known: impl Iterator<Item = &'a str>,
+    wanted: &str,
+    likeness: fn(&str, &str) -> f64,
+) -> Option<&'a str> {
+    if wanted.len() > 100 {
+        return None; // as long as no name is: comparing would only cost time
+    }
+    let (score, found) = known
+        .map(|known| (likeness(known, wanted), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (score > 0.5).then_some(found)
+}
+
+/// How alike two keys are in their last part; how alike their sections are decides between equals.
+/// A right section alone says nothing of what was meant in it.
 fn likeness(known: &str, key: &str) -> f64 {
-    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let whole = strsim::normalized_damerau_levenshtein(known, key);
-    whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(known), &last(key)))
+    let alike = strsim::normalized_damerau_levenshtein;
+    let (section, last) = known.rsplit_once('.').unwrap_or(("", known));
+    let (section_given, last_given) = key.rsplit_once('.').unwrap_or(("", key));
+    alike(last, last_given) * (0.9 + 0.1 * alike(section, section_given))
 }
 
 #[cfg(test)]
@@ -207,7 +222,20 @@ mod tests {
         let keys = Keys::known();
         assert_eq!(keys.nearest("turn.relm"), Some("turn.realm"));
         assert_eq!(keys.nearest("http.relay_ports"), Some("turn.relay_ports"));
-        assert_eq!(keys.nearest("zzzzzzzzzzzzzzzzzzz"), None);
+        assert_eq!(keys.nearest("realm"), Some("turn.realm"));
+        assert_eq!(keys.nearest("htp.listen"), Some("http.listen"));
+        assert_eq!(keys.nearest_section("trun"), Some("turn"));
+    }
+
+    #[test]
+    fn a_hopeless_name_finds_nothing() {
+        let keys = Keys::known();
+        for name in ["http.x", "turn.on", "signaling.zzzz", "x.y", "zzzzzzzzzz"] {
+            assert_eq!(keys.nearest(name), None, "{name}");
+        }
+        for name in ["x", "zzzz", ""] {
+            assert_eq!(keys.nearest_section(name), None, "{name}");
+        }
     }
 
     #[test]

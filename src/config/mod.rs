@@ -6,6 +6,7 @@
 mod check;
 pub mod duration;
 mod environment;
+mod external;
 mod file;
 mod keys;
 mod links;
@@ -30,6 +31,9 @@ pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
 
 /// More problems than this are of no help to anybody.
 const PROBLEMS_TOLD: usize = 50;
+
+/// Bytes below which a secret of the relay is remarked on.
+const TURN_SECRET_BYTES: usize = 16;
 
 /// What a configuration is made of.
 pub struct Sources {
@@ -119,6 +123,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
                     .as_ref()
                     .and_then(|path| file::exposure(path, &secrets)),
             );
+            remarks.extend(short_secrets(&config, &origins));
             Ok(Loaded {
                 config,
                 file: found.path,
@@ -145,6 +150,27 @@ fn secrets_of_file<'a>(config: &Config, origins: &'a BTreeMap<String, Origin>) -
         .iter()
         .filter(|(key, origin)| matches!(origin, Origin::File { .. }) && is_secret(key))
         .map(|(key, _)| key.as_str())
+        .collect()
+}
+
+/// Remarks on secrets of the relay that can be guessed. coturn takes them, and whoever shares one
+/// with it may have no say in its length.
+fn short_secrets(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<String> {
+    let turn = &config.turn;
+    let newest = turn.secret.iter().map(|secret| ("turn.secret", secret));
+    let older = turn.previous_secrets.iter();
+    newest
+        .chain(older.map(|secret| ("turn.previous_secrets", secret)))
+        .filter(|(_, secret)| secret.expose().len() < TURN_SECRET_BYTES)
+        .map(|(key, secret)| {
+            let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);
+            let bytes = secret.expose().len();
+            let text = format!(
+                "has {bytes} bytes, so few that anybody with a credential can guess them: \
+                 `openssl rand -hex 32` makes a good one"
+            );
+            Problem::new(origin, key, text).to_string()
+        })
         .collect()
 }
 
@@ -322,7 +348,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("given.toml");
         let remarks = |file: &str, mode| {
-            let sources = sources(dir.path(), file, &[("PARLOR_TURN__SECRET", "elsewhere")]);
+            let sources = sources(
+                dir.path(),
+                file,
+                &[("PARLOR_TURN__SECRET", "it is kept elsewhere")],
+            );
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             load(&sources).unwrap().remarks
         };
@@ -332,6 +362,26 @@ mod tests {
         assert!(!told[0].contains("turn.secret"), "{told:?}");
         assert!(remarks(secret, 0o640).is_empty());
         assert!(remarks("turn.realm = \"open\"", 0o644).is_empty());
+    }
+
+    #[test]
+    fn a_short_secret_of_the_relay_is_remarked_on_and_never_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let remarks = |secret: &str, older: &str| {
+            let variables = [
+                ("PARLOR_TURN__SECRET", secret),
+                ("PARLOR_TURN__PREVIOUS_SECRETS", older),
+            ];
+            load(&sources(dir.path(), "", &variables)).unwrap().remarks
+        };
+        let long = "0123456789abcdef";
+        assert_eq!(remarks(long, long), [""; 0]);
+        let told = remarks("fifteen-bytes..", &format!("{long},old-and-short"));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("PARLOR_TURN__SECRET has 15 bytes"));
+        assert!(told[1].starts_with("PARLOR_TURN__PREVIOUS_SECRETS has 13 bytes"));
+        let told = told.concat();
+        assert!(!told.contains("fifteen") && !told.contains("old-"));
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! `turn.external_ip`, entry by entry and together: each must be usable, and each must count.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What an entry stands for. Of two for the same, one would be without effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum StandsFor {
+    Ipv4,
+    Ipv6,
+    Private(IpAddr),
+}
+
+/// What is wrong with the entries, as ends of sentences that began with the key.
+pub fn faults(entries: &[String]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut taken = BTreeMap::new();
+    for entry in entries {
+        match read(entry) {
+            Err(fault) => faults.push(fault),
+            Ok(subject) => {
+                if let Some(other) = taken.insert(subject, entry) {
+                    faults.push(format!(
+                        "must name one address alone for {}, not both `{other}` and `{entry}`: \
+                         for hosts with several write `public/private`",
+                        subject.told()
+                    ));
+                }
+            }
+        }
+    }
+    faults
+}
+
+fn read(entry: &str) -> Result<StandsFor, String> {
+    // STUN is asked over IPv4 where the server has such an address.
+    if entry == "auto" {
+        return Ok(StandsFor::Ipv4);
+    }
+    let unreadable = || format!("must be an address, `public/private` or `auto`, not `{entry}`");
+    let mut addresses = Vec::new();
+    for text in entry.splitn(2, '/') {
+        let address: IpAddr = text.trim().parse().map_err(|_| unreadable())?;
+        if let Some(mapped) = as_ipv4(address) {
+            return Err(format!(
+                "must name {mapped} as an IPv4 address, not as `{address}`"
+            ));
+        }
+        if address.is_unspecified() || address.is_multicast() {
+            return Err(unreadable());
+        }
+        addresses.push(address);
+    }
+    match addresses[..] {
+        [public] if public.is_ipv4() => Ok(StandsFor::Ipv4),
+        [_] => Ok(StandsFor::Ipv6),
+        [public, private] if public.is_ipv4() == private.is_ipv4() => {
+            Ok(StandsFor::Private(private))
+        }
+        _ => Err(unreadable()),
+    }
+}
+
+/// The IPv4 address that an IPv6 one only spells.
+fn as_ipv4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+    }
+}
+
+impl StandsFor {
+    fn told(self) -> String {
+        match self {
+            StandsFor::Ipv4 => "IPv4".to_owned(),
+            StandsFor::Ipv6 => "IPv6".to_owned(),
+            StandsFor::Private(address) => address.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(entries: &[&str]) -> Vec<String> {
+        let entries: Vec<_> = entries.iter().map(|entry| entry.to_string()).collect();
+        faults(&entries)
+    }
+
+    #[test]
+    fn an_entry_is_an_address_a_pair_or_auto() {
+        for good in [
+            "192.0.2.1",
+            "192.0.2.1/10.0.0.1",
+            "2001:db8::1/fd00::1",
+            "auto",
+        ] {
+            assert_eq!(told(&[good]), [""; 0], "{good}");
+        }
+        for bad in [
+            "",
+            "0.0.0.0",
+            "192.0.2.1/fd00::1",
+            "192.0.2.1/24",
+            "192.0.2.1/",
+            "example.org",
+            "1/2/3",
+        ] {
+            let fault = format!("must be an address, `public/private` or `auto`, not `{bad}`");
+            assert_eq!(told(&[bad]), [fault]);
+        }
+    }
+
+    #[test]
+    fn one_address_counts_for_each_family_and_each_private_address() {
+        let sound = [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.2/10.0.0.2",
+            "192.0.2.2/10.0.0.3",
+        ];
+        assert_eq!(told(&sound), [""; 0]);
+        for (pair, subject) in [
+            (["192.0.2.1", "192.0.2.2"], "IPv4"),
+            (["192.0.2.1", "auto"], "IPv4"),
+            (["auto", "auto"], "IPv4"),
+            (["2001:db8::1", "2001:db8::2"], "IPv6"),
+            (["192.0.2.1/10.0.0.1", "192.0.2.2/10.0.0.1"], "10.0.0.1"),
+        ] {
+            let faults = told(&pair);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            let begin = format!("must name one address alone for {subject}, not both `");
+            assert!(faults[0].starts_with(&begin), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_in_an_ipv6_spelling_is_refused_by_its_own_name() {
+        for entry in ["::ffff:192.0.2.1", "2001:db8::1/::ffff:192.0.2.1"] {
+            let fault = "must name 192.0.2.1 as an IPv4 address, not as `::ffff:192.0.2.1`";
+            assert_eq!(told(&[entry]), [fault]);
+        }
+    }
+}
