@@ -147,8 +147,9 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     let ports = u64::from(ports.last - ports.first) + 1;
     let streams = relay::MAX_STREAMS as u64;
     let others = config.http.max_connections as u64 + streams + OTHER_DESCRIPTORS;
-    let left = descriptors.saturating_sub(others).max(FEWEST_ALLOCATIONS);
-    let allocations = left.min(ports);
+    // Not all connections are there at once: half of the descriptors is the relay's in any case.
+    let left = descriptors.saturating_sub(others).max(descriptors / 2);
+    let allocations = left.max(FEWEST_ALLOCATIONS).min(ports);
     tracing::info!(descriptors, allocations, "allocations at once, at most");
     allocations as usize
 }
