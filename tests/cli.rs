@@ -172,6 +172,37 @@ fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
 }
 
 #[test]
+fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids() {
+    let desk = Desk::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
+    let named = desk.json(&["user", "add", "alice"])["id"].clone();
+    let named = named.as_str().unwrap();
+    assert_eq!(desk.json(&["token", "issue", "alice"])["id"], named);
+    assert_eq!(desk.json(&["token", "issue", "id:alice"])["id"], "alice");
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let room = desk.json(&["room", "create", "daily"])["id"].clone();
+    let room = room.as_str().unwrap();
+    let user_told = format!(
+        "`alice` is the id of one user and the name of another: \
+         use the id of the one you mean, `id:alice` or `id:{named}`"
+    );
+    let room_told = format!("use the id of the one you mean, `id:daily` or `id:{room}`");
+    desk.refused(&["token", "issue", "alice"], &user_told);
+    desk.refused(&["turn", "credential", "alice"], &user_told);
+    desk.refused(&["room", "add-member", room, "alice"], &user_told);
+    desk.refused(&["room", "add-member", "daily", named], &room_told);
+    desk.refused(&["invite", "create", "daily"], &room_told);
+    for (room, user) in [("id:daily", "id:alice"), (room, named)] {
+        let added = desk.json(&["room", "add-member", room, user]);
+        assert_eq!(added["room"]["id"], room.trim_start_matches("id:"));
+        assert_eq!(added["user"]["id"], user.trim_start_matches("id:"));
+    }
+    desk.refused(
+        &["room", "add-member", "id:Daily", named],
+        "there is no room",
+    );
+}
+
+#[test]
 fn the_unknown_is_named_with_the_way_to_make_it() {
     let desk = Desk::new();
     desk.json(&["user", "add", "alice"]);

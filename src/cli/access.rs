@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{Config, reachable, turn_host};
-use crate::store::utc;
+use crate::store::{Room, User, utc};
 use crate::token::Claims;
 
 use super::args::Grant;
@@ -20,16 +20,9 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
         None => None,
     };
     let user = context.provisioned_user(&grant.user).await?;
-    if let Some(guest) = &user.guest
-        && room.as_ref().is_none_or(|room| room.id != guest.room_id)
-    {
-        return Err(Failure::refused(format!(
-            "`{}` is a guest, who may enter one room alone: name it by --room {}",
-            grant.user, guest.room_id
-        )));
-    }
+    check_guest(&user, room.as_ref())?;
     let unix = clock::now().unix;
-    let exp = unix.saturating_add(grant.ttl.as_secs());
+    let exp = user.until(unix.saturating_add(grant.ttl.as_secs()));
     let claims = Claims {
         sub: user.id.clone(),
         exp,
@@ -59,14 +52,14 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
 
 pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(context.open_room(room).await?.id),
+        Some(room) => Some(context.open_room(room).await?),
         None => None,
     };
     let user = context.welcome_user(&grant.user).await?;
-    let expires = clock::now().unix.saturating_add(grant.ttl.as_secs());
-    let minted = context
-        .credentials()?
-        .mint(&user.id, room.as_deref(), expires);
+    check_guest(&user, room.as_ref())?;
+    let expires = user.until(clock::now().unix.saturating_add(grant.ttl.as_secs()));
+    let room = room.as_ref().map(|room| room.id.as_str());
+    let minted = context.credentials()?.mint(&user.id, room, expires);
     let Urls { urls, remark } = urls(&context.config);
     let expires_at = utc::text(expires);
     let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
@@ -87,6 +80,19 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
         Some(remark) => answer.remark(remark),
         None => answer,
     })
+}
+
+/// Nothing for a guest is good outside their room.
+fn check_guest(user: &User, room: Option<&Room>) -> Result<(), Failure> {
+    match &user.guest {
+        Some(guest) if room.is_none_or(|room| room.id != guest.room_id) => {
+            Err(Failure::refused(format!(
+                "`{}` is a guest, who may enter one room alone: name it by --room {}",
+                user.name, guest.room_id
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 struct Urls {

@@ -121,9 +121,9 @@ pub enum Room {
     List,
     /// Make a user a member, without a connection
     AddMember {
-        /// Id or name
+        /// Id or name; `id:…` is always an id
         room: String,
-        /// Id or name
+        /// Id or name; `id:…` is always an id
         user: String,
     },
 }
@@ -132,7 +132,7 @@ pub enum Room {
 pub enum Invite {
     /// Make a link that lets people into a room as guests
     Create {
-        /// Id or name
+        /// Id or name; `id:…` is always an id
         room: String,
         /// How long it is good for
         #[arg(long, default_value = "7d", value_parser = ttl)]
@@ -158,12 +158,12 @@ pub enum Turn {
 /// What a token and a credential are made of.
 #[derive(Debug, Args)]
 pub struct Grant {
-    /// Id or name
+    /// Id or name; `id:…` is always an id
     pub user: String,
     /// How long it is good for
     #[arg(long, default_value = "1h", value_parser = ttl)]
     pub ttl: Duration,
-    /// Good for this room alone (id or name)
+    /// Good for this room alone (id or name; `id:…` is always an id)
     #[arg(long)]
     pub room: Option<String>,
 }

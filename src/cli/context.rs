@@ -56,37 +56,40 @@ impl Context {
         self.config.http.listen[0]
     }
 
-    /// The user of this id or name, who may be let in.
-    pub async fn welcome_user(&self, id_or_name: &str) -> Result<User, Failure> {
-        let user = self.store.user(id_or_name).await?;
-        let user = user.ok_or_else(|| no_such_user(id_or_name))?;
+    /// The user whom this word means, who may be let in.
+    pub async fn welcome_user(&self, word: &str) -> Result<User, Failure> {
+        let user = self.user(word).await?;
+        let user = user.ok_or_else(|| no_such_user(word))?;
         self.check_welcome(user)
     }
 
     /// The same; `auth.provision_users` makes one who is not known yet.
-    pub async fn provisioned_user(&self, id_or_name: &str) -> Result<User, Failure> {
-        if self.config.auth.provision_users && self.store.user(id_or_name).await?.is_none() {
-            return self
-                .store
-                .provision(id_or_name, None)
-                .await
-                .map_err(refusal);
+    pub async fn provisioned_user(&self, word: &str) -> Result<User, Failure> {
+        if self.config.auth.provision_users && self.user(word).await?.is_none() {
+            let made = self.store.provision(bare(word), None).await;
+            return made.map_err(refusal);
         }
-        self.welcome_user(id_or_name).await
+        self.welcome_user(word).await
     }
 
-    /// The open room of this id or name.
-    pub async fn open_room(&self, id_or_name: &str) -> Result<Room, Failure> {
-        match self.store.room(id_or_name).await? {
+    /// The open room that this word means.
+    pub async fn open_room(&self, word: &str) -> Result<Room, Failure> {
+        let called = self.store.rooms_called(bare(word)).await?;
+        match only("room", word, called, |room| &room.id)? {
             None => Err(Failure::refused(format!(
-                "there is no room `{id_or_name}`: `parlor room list` shows all, \
+                "there is no room `{word}`: `parlor room list` shows all, \
                  `parlor room create` makes one"
             ))),
-            Some(room) if room.closed_at.is_some() => Err(Failure::refused(format!(
-                "the room `{id_or_name}` is closed"
-            ))),
+            Some(room) if room.closed_at.is_some() => {
+                Err(Failure::refused(format!("the room `{word}` is closed")))
+            }
             Some(room) => Ok(room),
         }
+    }
+
+    async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
+        let called = self.store.users_called(bare(word)).await?;
+        only("user", word, called, |user| &user.id)
     }
 
     fn check_welcome(&self, user: User) -> Result<User, Failure> {
@@ -106,9 +109,43 @@ impl Context {
     }
 }
 
-fn no_such_user(id_or_name: &str) -> Failure {
+/// A word that begins with this is an id and no name.
+const ID: &str = "id:";
+
+/// What is looked for.
+fn bare(word: &str) -> &str {
+    word.strip_prefix(ID).unwrap_or(word)
+}
+
+/// Which of those that are called so is meant; `None` where nobody is.
+///
+/// # Errors
+/// Two are: the id of the one is the name of the other, and whoever typed it may have thought of
+/// either.
+fn only<T>(
+    kind: &str,
+    word: &str,
+    mut called: Vec<T>,
+    id: impl Fn(&T) -> &str,
+) -> Result<Option<T>, Failure> {
+    if let Some(wanted) = word.strip_prefix(ID) {
+        called.retain(|one| id(one) == wanted);
+    }
+    if let [one, other] = &called[..] {
+        return Err(Failure::refused(format!(
+            "`{word}` is the id of one {kind} and the name of another: \
+             use the id of the one you mean, `{ID}{}` or `{ID}{}`",
+            id(one),
+            id(other)
+        )));
+    }
+    Ok(called.pop())
+}
+
+fn no_such_user(word: &str) -> Failure {
     Failure::refused(format!(
-        "there is no user `{id_or_name}`: `parlor user list` shows all, \
-         `parlor user add {id_or_name}` adds one"
+        "there is no user `{word}`: `parlor user list` shows all, \
+         `parlor user add {}` adds one",
+        bare(word)
     ))
 }

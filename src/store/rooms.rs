@@ -24,6 +24,17 @@ impl Store {
         .await
     }
 
+    /// The room whose id this is (closed ones too), then the open one whose name it is: two at most.
+    pub async fn rooms_called(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
+        let key = id_or_name.to_owned();
+        self.read(move |connection| {
+            let with_id = by_id(connection, &key)?;
+            let other = by_name(connection, &key)?.filter(|room| room.id != key);
+            Ok(with_id.into_iter().chain(other).collect())
+        })
+        .await
+    }
+
     /// All open rooms, by name.
     pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
         let sql =

@@ -12,13 +12,15 @@ pub(super) const USER: &str = "u.id, u.name, u.display_name, u.is_admin, \
 pub(super) const USER_COLUMNS: usize = 9;
 
 impl Store {
-    /// The user whose id this is, else the one whose name it is. Ids find disabled users and
-    /// tombstones too, names neither tombstones nor guests.
-    pub async fn user(&self, id_or_name: &str) -> Result<Option<User>, StoreError> {
+    /// The user whose id this is, then the one whose name it is: two at most, since nothing keeps
+    /// the name of one from being the id of another. Ids find disabled users and tombstones too,
+    /// names neither tombstones nor guests.
+    pub async fn users_called(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
         let key = id_or_name.to_owned();
-        self.read(move |connection| match by_id(connection, &key)? {
-            Some(user) => Ok(Some(user)),
-            None => by_name(connection, &key),
+        self.read(move |connection| {
+            let with_id = by_id(connection, &key)?;
+            let other = by_name(connection, &key)?.filter(|user| user.id != key);
+            Ok(with_id.into_iter().chain(other).collect())
         })
         .await
     }

@@ -115,7 +115,8 @@ fn no_credential_of_a_guest_outlives_their_time() {
     let house = House::with(|builder| builder.env("PARLOR_AUTH__TOKEN_TTL", "10m"));
     house.room("r1", &[]);
     let guest = house.guest("r1");
-    let end = utc(&guest.get("/api/auth/me").ok()["expires_at"]);
+    let me = guest.get("/api/auth/me").ok();
+    let (id, end) = (text(&me["id"]), utc(&me["expires_at"]));
     let joined = guest.post("/api/rooms/r1/join").ok();
     assert_eq!(expiry(&joined["ice_servers"]), end);
     for path in ["/api/ice-servers", "/api/ice-servers?room=r1"] {
@@ -125,6 +126,12 @@ fn no_credential_of_a_guest_outlives_their_time() {
         let ttl = ice["ttl"].as_u64().unwrap();
         assert!((1..=600).contains(&ttl), "{ttl}");
     }
+    let at_the_desk = ["turn", "credential", &id, "--ttl", "1h"];
+    assert_eq!(house.daemon.cli(&at_the_desk).status.code(), Some(1));
+    let minted = house
+        .daemon
+        .cli_json(&[&at_the_desk[..], &["--room", "r1"]].concat());
+    assert_eq!(utc(&minted["expires_at"]), end);
 }
 
 #[test]

@@ -121,7 +121,7 @@ async fn an_invite_is_good_for_its_room_its_time_and_its_uses() {
     assert_eq!(redeem("r", invite.expires_at).await, bad);
     let guest = redeem("r", NOW).await.unwrap();
     assert_eq!(guest.display_name, "Gast");
-    assert_eq!(world.store.user(&guest.id).await.unwrap(), Some(guest));
+    assert_eq!(world.found(&guest.id).await, Some(guest));
     redeem("r", NOW).await.unwrap();
     assert_eq!(redeem("r", NOW).await, bad);
     assert!(invite.text.expose().len() * 6 >= 128);
@@ -171,7 +171,7 @@ async fn guests_are_no_users_that_a_name_finds() {
     let world = World::new();
     world.room("r", false, None).await;
     world.guest("r", NOW + 60).await;
-    assert_eq!(world.store.user("Guest").await.unwrap(), None);
+    assert_eq!(world.found("Guest").await, None);
     assert_eq!(world.store.users().await.unwrap(), []);
 }
 
@@ -199,7 +199,7 @@ async fn an_admission_follows_joins_and_leaves() {
     let admission = world.store.admission("r", &alice).await.unwrap();
     assert!(admission.participant);
     assert_eq!(admission.room, world.store.room("r").await.unwrap());
-    assert_eq!(admission.user, world.store.user(&alice).await.unwrap());
+    assert_eq!(admission.user, world.found(&alice).await);
     world.store.leave("r", &alice, NOW).await.unwrap();
     assert!(
         !world
@@ -229,8 +229,8 @@ async fn guests_and_invites_long_gone_are_forgotten_unless_they_left_something()
     assert_eq!(world.members("r").await.len(), 3);
     world.store.forget_expired(NOW + 61).await.unwrap();
     assert_eq!(world.members("r").await, [here]);
-    assert_eq!(world.store.user(&silent).await.unwrap(), None);
-    assert!(world.store.user(&author).await.unwrap().is_some());
+    assert_eq!(world.found(&silent).await, None);
+    assert!(world.found(&author).await.is_some());
     let invites = "SELECT count(*) FROM room_invites";
     let count = |world: &World| -> u32 {
         world

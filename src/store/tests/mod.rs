@@ -44,6 +44,11 @@ impl World {
         self.store.add_user(new).await.unwrap().id
     }
 
+    async fn found(&self, id_or_name: &str) -> Option<User> {
+        let called = self.store.users_called(id_or_name).await.unwrap();
+        called.into_iter().next()
+    }
+
     async fn room(&self, id: &str, private: bool, max_participants: Option<u32>) {
         let new = NewRoom {
             id: Some(id.to_owned()),

@@ -3,11 +3,11 @@
 use super::*;
 
 #[tokio::test]
-async fn a_user_is_found_by_id_and_by_name_and_the_id_outranks_the_name() {
+async fn a_user_is_found_by_id_and_by_name_and_who_has_the_id_comes_first() {
     let world = World::new();
     let alice = world.user("alice").await;
-    let by_name = world.store.user("alice").await.unwrap().unwrap();
-    assert_eq!(world.store.user(&alice).await.unwrap().unwrap(), by_name);
+    let by_name = world.found("alice").await.unwrap();
+    assert_eq!(world.found(&alice).await.unwrap(), by_name);
     assert_eq!(by_name.display_name, "alice");
 
     let provisioned = world.store.provision("alice", Some("Al")).await.unwrap();
@@ -15,12 +15,11 @@ async fn a_user_is_found_by_id_and_by_name_and_the_id_outranks_the_name() {
         (provisioned.id.as_str(), provisioned.name.as_str()),
         ("alice", "alice~2")
     );
-    assert_eq!(
-        world.store.user("alice").await.unwrap().unwrap(),
-        provisioned
-    );
+    assert_eq!(world.found("alice").await.unwrap(), provisioned);
+    let called = world.store.users_called("alice").await.unwrap();
+    assert_eq!(called, [provisioned, by_name]);
     assert_eq!(world.store.users().await.unwrap().len(), 2);
-    assert_eq!(world.store.user("bob").await.unwrap(), None);
+    assert_eq!(world.found("bob").await, None);
 }
 
 #[tokio::test]
@@ -47,6 +46,25 @@ async fn a_name_is_taken_by_one_user_and_one_open_room() {
     assert_eq!(world.store.room("Lobby").await.unwrap(), Some(second));
     let taken = world.store.create_room(named("one")).await.unwrap_err();
     assert_eq!(taken, CreateError::IdTaken("one".into()));
+}
+
+#[tokio::test]
+async fn the_id_of_one_room_may_be_the_name_of_another() {
+    let world = World::new();
+    let make = |id: &str, name: &str| {
+        world.store.create_room(NewRoom {
+            id: Some(id.into()),
+            name: name.into(),
+            ..NewRoom::default()
+        })
+    };
+    let one = make("daily", "One").await.unwrap();
+    let called = || world.store.rooms_called("daily");
+    assert_eq!(called().await.unwrap(), std::slice::from_ref(&one));
+    let two = make("two", "daily").await.unwrap();
+    assert_eq!(called().await.unwrap(), [one, two]);
+    let same = make("same", "same").await.unwrap();
+    assert_eq!(world.store.rooms_called("same").await.unwrap(), [same]);
 }
 
 #[tokio::test]
@@ -96,7 +114,7 @@ async fn a_deleted_id_stays_refused_and_its_name_is_free_again() {
     assert_eq!(refused, CreateError::Deleted("alice".into()));
     world.room("r", false, None).await;
     assert_eq!(world.join("r", "alice").await, Err(JoinError::NoSuchUser));
-    assert!(world.store.user("alice").await.unwrap().unwrap().deleted);
+    assert!(world.found("alice").await.unwrap().deleted);
     let second = world.user("alice").await;
     assert_ne!(second, "alice");
     assert_eq!(world.store.refused().await.unwrap().users, ["alice"]);
