@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`rate`], [`secret`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`rate`], [`secret`] |
 
 pub mod cli;
 pub mod clock;
@@ -18,6 +18,7 @@ pub mod credential;
 pub mod daemon;
 pub mod http;
 pub mod metrics;
+pub mod password;
 pub mod rate;
 pub mod relay;
 pub mod room;

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::clock::Mono;
 
@@ -31,6 +32,15 @@ impl Limit {
         Limit {
             cost,
             burst: burst.min(u128::from(u64::MAX / 4)) as u64,
+        }
+    }
+
+    /// One unit in `span`, `burst` at once.
+    pub fn every(span: Duration, burst: u64) -> Limit {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Limit {
+            cost: nanos.min(u64::MAX >> FRACTION) << FRACTION,
+            burst: burst.max(1).saturating_mul(nanos).min(u64::MAX / 4),
         }
     }
 
@@ -89,30 +99,43 @@ impl SharedCell {
     }
 }
 
-/// A limit for each source address: a fixed array of cells under a keyed hash of the source's
-/// prefix (/32, or /56 of IPv6). Sources that collide share a cell; nothing ever grows.
+/// A limit for each of many keys: a fixed array of cells under a keyed hash. Keys that collide share a
+/// cell; nothing ever grows.
 #[derive(Debug)]
-pub struct Sources {
+pub struct Keyed {
     limit: Limit,
     hash: RandomState,
     cells: Box<[SharedCell]>,
 }
 
-impl Sources {
-    pub fn new(limit: Limit, cells: usize) -> Sources {
-        Sources {
+impl Keyed {
+    pub fn new(limit: Limit, cells: usize) -> Keyed {
+        Keyed {
             limit,
             hash: RandomState::new(),
             cells: (0..cells.max(1)).map(|_| SharedCell::default()).collect(),
         }
     }
 
+    /// Whether `key` may have one more.
+    pub fn take(&self, key: impl Hash, now: Mono) -> bool {
+        let index = self.hash.hash_one(key) as usize % self.cells.len();
+        self.cells[index].take(self.limit, now, 1)
+    }
+}
+
+/// A limit for each source address, by its prefix (/32, or /56 of IPv6).
+#[derive(Debug)]
+pub struct Sources(Keyed);
+
+impl Sources {
+    pub fn new(limit: Limit, cells: usize) -> Sources {
+        Sources(Keyed::new(limit, cells))
+    }
+
     /// Whether `source` may have one more.
     pub fn take(&self, source: IpAddr, now: Mono) -> bool {
-        let mut hasher = self.hash.build_hasher();
-        prefix(source).hash(&mut hasher);
-        let index = std::hash::Hasher::finish(&hasher) as usize % self.cells.len();
-        self.cells[index].take(self.limit, now, 1)
+        self.0.take(prefix(source), now)
     }
 }
 
@@ -127,7 +150,6 @@ pub fn prefix(source: IpAddr) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -143,6 +165,18 @@ mod tests {
         now = now + SECOND;
         let passed = (0..100).filter(|_| cell.take(limit, now, 1)).count();
         assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn a_limit_slower_than_one_a_second_refills_in_its_span() {
+        let limit = Limit::every(6 * SECOND, 20);
+        let mut cell = Cell::default();
+        let mut now = Mono(5_000_000_000);
+        assert_eq!((0..100).filter(|_| cell.take(limit, now, 1)).count(), 20);
+        now = now + 5 * SECOND;
+        assert!(!cell.take(limit, now, 1));
+        now = now + SECOND;
+        assert!(cell.take(limit, now, 1) && !cell.take(limit, now, 1));
     }
 
     #[test]

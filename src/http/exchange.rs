@@ -93,13 +93,7 @@ impl Request {
 
     /// The first value of a key of the query string, decoded; empty where it can't be.
     pub fn query(&self, key: &str) -> Option<String> {
-        let query = self.parts.uri.query()?;
-        let pairs = query
-            .split('&')
-            .map(|p| p.split_once('=').unwrap_or((p, "")));
-        let mut values = pairs.filter(|(k, _)| decode(k, true).as_deref() == Some(key));
-        // What can't be decoded was given all the same, and is nothing that anybody could mean.
-        Some(decode(values.next()?.1, true).unwrap_or_default())
+        form_value(self.parts.uri.query()?, key)
     }
 
     /// The token of `Authorization: Bearer`.
@@ -242,6 +236,16 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The first value of a key in `a=1&b=2`, decoded; empty where it can't be.
+pub(super) fn form_value(form: &str, key: &str) -> Option<String> {
+    let pairs = form
+        .split('&')
+        .map(|p| p.split_once('=').unwrap_or((p, "")));
+    let mut values = pairs.filter(|(k, _)| decode(k, true).as_deref() == Some(key));
+    // What can't be decoded was given all the same, and is nothing that anybody could mean.
+    Some(decode(values.next()?.1, true).unwrap_or_default())
 }
 
 /// Undoes percent-encoding; in a query, `+` is a space. `None` where the result is not UTF-8.

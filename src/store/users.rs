@@ -25,6 +25,22 @@ impl Store {
         .await
     }
 
+    /// The user whose name this is, and what their password is kept as; for whoever logs in.
+    pub async fn login(&self, name: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+        let name = name.to_owned();
+        let sql = format!(
+            "SELECT {USER}, u.password_hash FROM users u
+             WHERE name = ?1 AND guest_until IS NULL AND deleted_at IS NULL"
+        );
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_row([name], |row| Ok((user_at(row, 0)?, row.get(USER_COLUMNS)?)))
+                .optional()
+        })
+        .await
+    }
+
     /// All users but guests and the deleted, by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
         let sql = format!(

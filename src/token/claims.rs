@@ -32,6 +32,10 @@ pub struct Claims {
     /// For frontends to read; parlor itself asks the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Whether parlor issued the token: its `kid` names one of parlor's signing keys. Others who
+    /// share the secret do not name them.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 impl Claims {
@@ -95,7 +99,7 @@ impl RawClaims {
         }
     }
 
-    pub(super) fn into_claims(self) -> Result<Claims, TokenError> {
+    pub(super) fn into_claims(self, own: bool) -> Result<Claims, TokenError> {
         let sub = text(self.sub).ok_or(TokenError::BadSubject)?;
         if !super::valid_id(&sub) {
             return Err(TokenError::BadSubject);
@@ -109,6 +113,7 @@ impl RawClaims {
             name: text(self.name),
             rooms: self.rooms,
             role: text(self.role),
+            own,
         })
     }
 }

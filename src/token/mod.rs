@@ -99,7 +99,7 @@ impl Tokens {
 
     /// The claims of `token`, if it may be believed at `unix`.
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
-        let payload = self.verified_payload(token)?;
+        let (payload, own) = self.verified_payload(token)?;
         let claims: claims::RawClaims = from_part(payload)?;
         claims.check_time(unix)?;
         if self
@@ -116,7 +116,7 @@ impl Tokens {
         {
             return Err(TokenError::WrongAudience);
         }
-        claims.into_claims()
+        claims.into_claims(own)
     }
 
     /// Signs `claims`; a configured issuer and audience are filled in where they are missing.
@@ -130,8 +130,9 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &self.signing).unwrap_or_default()
     }
 
-    /// The middle part of `token`, once its signature has been found good.
-    fn verified_payload<'a>(&self, token: &'a str) -> Result<&'a str, TokenError> {
+    /// The middle part of `token`, once its signature has been found good, and whether it names the
+    /// key that signed it as only parlor does.
+    fn verified_payload<'a>(&self, token: &'a str) -> Result<(&'a str, bool), TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Malformed);
         }
@@ -148,9 +149,10 @@ impl Tokens {
             jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key.key, self.algorithm)
                 .unwrap_or(false)
         };
-        match self.candidates(header.kid.as_deref()).any(verifies) {
-            true => Ok(payload),
-            false => Err(TokenError::BadSignature),
+        let kid = header.kid.as_deref();
+        match self.candidates(kid).find(|key| verifies(key)) {
+            Some(key) => Ok((payload, Some(key.id.as_str()) == kid)),
+            None => Err(TokenError::BadSignature),
         }
     }
 

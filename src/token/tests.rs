@@ -95,6 +95,7 @@ fn an_issued_token_is_believed_until_the_second_it_expires() {
         let claims = Claims {
             sub: "alice".into(),
             exp: NOW + 10,
+            own: true,
             ..Claims::default()
         };
         let token = tokens.issue(&claims);

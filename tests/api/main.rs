@@ -2,6 +2,7 @@
 
 mod bodies;
 mod ice;
+mod login;
 mod people;
 mod rooms;
 #[path = "../support/mod.rs"]

@@ -164,7 +164,14 @@ impl Daemon {
 
     /// Runs a CLI command beside the daemon, with the daemon's environment.
     pub fn cli(&self, args: &[&str]) -> Output {
-        parlor(&self.env).args(args).output().expect("parlor runs")
+        self.command(args).output().expect("parlor runs")
+    }
+
+    /// The same, to be started by the test.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = parlor(&self.env);
+        command.args(args);
+        command
     }
 
     /// Runs a CLI command with `--json` that must succeed, and gives its value.

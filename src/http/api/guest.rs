@@ -1,15 +1,12 @@
 //! `POST /api/auth/guest`: an invite and a name for a token that is good for one room.
 
 use hyper::StatusCode;
-use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
-use serde_json::json as value;
 
-use super::{no_such_room, require_json, room_closed, user_json};
+use super::{login, no_such_room, require_json, room_closed};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::store::InviteError;
-use crate::token::Claims;
 
 /// Attempts from one address, right or wrong: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
@@ -28,7 +25,7 @@ struct Body {
 pub async fn enter(request: Request) -> Result<Response, Error> {
     let now = clock::now();
     if !request.app.api.guests.take(request.peer.ip(), now.mono) {
-        return Err(too_many());
+        return Err(login::too_many_from_address());
     }
     require_json(&request)?;
     let app = request.app.clone();
@@ -39,31 +36,8 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
         .store
         .redeem_invite(&body.room, &body.invite, &body.name, now.unix, until);
     let user = redeemed.await?;
-    let claims = Claims {
-        sub: user.id.clone(),
-        exp: until,
-        iat: Some(now.unix),
-        name: Some(user.display_name.clone()),
-        rooms: Some(vec![body.room]),
-        role: Some(user.role().to_owned()),
-        ..Claims::default()
-    };
-    let answer = value!({
-        "access_token": app.tokens.issue(&claims),
-        "token_type": "bearer",
-        "expires_in": ttl,
-        "user": user_json(&user),
-    });
+    let answer = login::admit(&app, &user, Some(vec![body.room]));
     Ok(json(StatusCode::OK, &answer))
-}
-
-fn too_many() -> Error {
-    Error::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too-many-attempts",
-        "Too many attempts from your address; wait a moment, then try again",
-    )
-    .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 impl From<InviteError> for Error {

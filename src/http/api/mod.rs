@@ -6,6 +6,7 @@
 mod guest;
 mod ice;
 mod invite;
+mod login;
 mod membership;
 mod people;
 mod sweep;
@@ -25,6 +26,7 @@ pub use sweep::sweep;
 /// What the routes remember between requests. It does not grow.
 pub struct State {
     guests: Sources,
+    logins: login::Logins,
     order: Order,
 }
 
@@ -35,6 +37,7 @@ impl Default for State {
                 Limit::per_second(guest::PER_SECOND, guest::AT_ONCE),
                 guest::CELLS,
             ),
+            logins: login::Logins::default(),
             order: Order::default(),
         }
     }
@@ -53,6 +56,12 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(post.clone(), "/api/auth/guest", |r| {
             Box::pin(guest::enter(r))
+        }),
+        Route::new(post.clone(), "/api/auth/login", |r| {
+            Box::pin(login::login(r))
+        }),
+        Route::new(post.clone(), "/api/auth/refresh", |r| {
+            Box::pin(login::refresh(r))
         }),
         Route::new(get.clone(), "/api/auth/me", |r| Box::pin(people::me(r))),
         Route::new(get.clone(), "/api/ice-servers", |r| {
@@ -128,16 +137,26 @@ fn not_a_participant() -> Error {
 fn require_json(request: &Request) -> Result<(), Error> {
     match is_json(request) {
         true => Ok(()),
-        false => Err(Error::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
+        false => Err(unsupported(
             "Send JSON, with `Content-Type: application/json`",
         )),
     }
 }
 
+fn unsupported(detail: &'static str) -> Error {
+    Error::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        detail,
+    )
+}
+
 fn is_json(request: &Request) -> bool {
+    media_type(request).eq_ignore_ascii_case("application/json")
+}
+
+/// What the body says it is, without parameters.
+fn media_type(request: &Request) -> &str {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or("").trim();
-    kind.eq_ignore_ascii_case("application/json")
+    kind.split(';').next().unwrap_or("").trim()
 }

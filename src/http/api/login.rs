@@ -1,0 +1,194 @@
+//! `POST /api/auth/login` and `POST /api/auth/refresh`: a password, or a token of parlor's own, for a
+//! fresh token.
+//!
+//! A stranger learns nothing here: a name that nobody has, a user without a password and a wrong
+//! password get the same answer after the same work. Only the right password is told more.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json as value};
+use tokio::sync::Semaphore;
+
+use super::{is_json, media_type, unsupported, user_json};
+use crate::clock::{self, Mono};
+use crate::http::auth::Refusal;
+use crate::http::exchange::form_value;
+use crate::http::{App, Error, Request, Response, json};
+use crate::password;
+use crate::rate::{Keyed, Limit, Sources};
+use crate::store::User;
+use crate::token::Claims;
+
+/// Attempts from one address, right or wrong: after a burst, this many a second.
+const PER_SECOND: u64 = 1;
+const AT_ONCE: u64 = 30;
+
+/// Attempts at one name, from wherever: after a burst, one in this time.
+const PER_NAME: Duration = Duration::from_secs(6);
+const AT_ONCE_PER_NAME: u64 = 20;
+
+/// Addresses told apart, and names, about.
+const CELLS: usize = 4096;
+
+/// Passwords checked at the same time, at most: each takes 19 MiB and a core.
+const HASHING: usize = 4;
+
+/// What the routes need between requests. It does not grow.
+pub struct Logins {
+    sources: Sources,
+    names: Keyed,
+    hashing: Arc<Semaphore>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    username: String,
+    password: String,
+}
+
+impl Default for Logins {
+    fn default() -> Logins {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Logins {
+            sources: Sources::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
+            names: Keyed::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
+            hashing: Arc::new(Semaphore::new(cores.min(HASHING))),
+        }
+    }
+}
+
+impl Logins {
+    /// Whether `password` is what `kept` was made of; waits for its turn. A check that has begun
+    /// keeps its turn to its end, even where nobody waits for it any more.
+    async fn verify(&self, password: String, kept: Option<String>) -> Result<bool, Error> {
+        let turn = self.hashing.clone().acquire_owned().await;
+        let checked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            password::verify(&password, kept.as_deref())
+        });
+        checked.await.map_err(|_| Error::internal())
+    }
+
+    fn take_name(&self, name: &str, now: Mono) -> Result<(), Error> {
+        match self.names.take(name, now) {
+            true => Ok(()),
+            false => Err(too_many(
+                "Too many attempts at this name; wait a moment, then try again",
+                PER_NAME,
+            )),
+        }
+    }
+}
+
+pub async fn login(request: Request) -> Result<Response, Error> {
+    let app = request.app.clone();
+    let now = clock::now();
+    let logins = &app.api.logins;
+    if !logins.sources.take(request.peer.ip(), now.mono) {
+        return Err(too_many_from_address());
+    }
+    let body = body(request).await?;
+    logins.take_name(&body.username, now.mono)?;
+    let (user, kept) = match app.store.login(&body.username).await? {
+        Some((user, kept)) => (Some(user), kept),
+        None => (None, None),
+    };
+    let fits = logins.verify(body.password, kept).await?;
+    let user = user.filter(|_| fits).ok_or_else(wrong)?;
+    if user.disabled {
+        return Err(Refusal::Disabled.into());
+    }
+    Ok(json(StatusCode::OK, &admit(&app, &user, None)))
+}
+
+pub async fn refresh(request: Request) -> Result<Response, Error> {
+    let caller = request.caller().await?;
+    if !caller.claims.own {
+        return Err(Error::new(
+            StatusCode::FORBIDDEN,
+            "foreign-token",
+            "Somebody else issued this token: ask them for a fresh one",
+        ));
+    }
+    let answer = admit(&request.app, &caller.user, caller.claims.rooms);
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// A fresh token for `user`, who may be let in; a guest's ends when their time does.
+pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
+    let now = clock::now().unix;
+    let ttl = app.config.auth.token_ttl.as_secs();
+    let exp = now.saturating_add(ttl);
+    let exp = user
+        .guest
+        .as_ref()
+        .map_or(exp, |guest| exp.min(guest.until));
+    let claims = Claims {
+        sub: user.id.clone(),
+        exp,
+        iat: Some(now),
+        name: Some(user.display_name.clone()),
+        rooms,
+        role: Some(user.role().to_owned()),
+        ..Claims::default()
+    };
+    value!({
+        "access_token": app.tokens.issue(&claims),
+        "token_type": "bearer",
+        "expires_in": exp.saturating_sub(now),
+        "user": user_json(user),
+    })
+}
+
+pub fn too_many_from_address() -> Error {
+    too_many(
+        "Too many attempts from your address; wait a moment, then try again",
+        Duration::from_secs(1),
+    )
+}
+
+fn too_many(detail: &'static str, wait: Duration) -> Error {
+    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", detail);
+    error.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()))
+}
+
+fn wrong() -> Error {
+    tracing::debug!(reason = "wrong name or password", "not authenticated");
+    Error::new(
+        StatusCode::UNAUTHORIZED,
+        "wrong-credentials",
+        "The username or the password is wrong",
+    )
+    .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+/// JSON, or a form as HTML sends it.
+async fn body(request: Request) -> Result<Body, Error> {
+    const WANTED: &str = "with `username` and `password`";
+    if is_json(&request) {
+        return request.json(WANTED).await;
+    }
+    if !media_type(&request).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(unsupported(
+            "Send JSON or a form, with `Content-Type: application/json` or \
+             `application/x-www-form-urlencoded`",
+        ));
+    }
+    form(&request.body().await?)
+        .ok_or_else(|| Error::bad_request(format!("The body must be a form {WANTED}")))
+}
+
+fn form(body: &Bytes) -> Option<Body> {
+    let text = std::str::from_utf8(body).ok()?;
+    Some(Body {
+        username: form_value(text, "username")?,
+        password: form_value(text, "password")?,
+    })
+}

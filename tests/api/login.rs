@@ -1,0 +1,276 @@
+//! In by a password, and on with a token that is about to expire.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use super::*;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+impl House {
+    /// A user who has a password; gives their id.
+    fn member(&self, name: &str) -> String {
+        let id = self.user(name);
+        let hash = parlor::password::hash(PASSWORD).unwrap();
+        self.sql(&format!(
+            "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'"
+        ));
+        id
+    }
+
+    fn log_in(&self, name: &str, password: &str) -> Answer {
+        let body = json!({"username": name, "password": password});
+        self.client.post_json("/api/auth/login", &body)
+    }
+
+    fn form(&self, body: &str) -> Answer {
+        let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.client
+            .send("POST", "/api/auth/login", &kind, body.as_bytes())
+    }
+
+    fn with_answer(&self, answer: &Value) -> Client {
+        self.client.with_token(&text(&answer["access_token"]))
+    }
+}
+
+#[test]
+fn a_password_opens_as_json_and_as_a_form() {
+    let house = House::new();
+    let id = house.member("alice b");
+    let form = format!(
+        "grant_type=password&username=alice+b&password={}",
+        PASSWORD.replace(' ', "%20")
+    );
+    for answer in [house.log_in("alice b", PASSWORD), house.form(&form)] {
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let entered = answer.ok();
+        assert_eq!(entered["token_type"], json!("bearer"));
+        assert_eq!(entered["expires_in"], json!(12 * 3600));
+        assert_eq!(entered["user"]["id"], json!(id));
+        let me = house.with_answer(&entered).get("/api/auth/me").ok();
+        assert_eq!(
+            (&me["id"], &me["role"], me.get("rooms")),
+            (&json!(id), &json!("user"), None)
+        );
+    }
+}
+
+#[test]
+fn a_password_given_to_the_command_is_the_one_that_opens() {
+    let house = House::new();
+    let mut add = house
+        .daemon
+        .command(&["user", "add", "bob", "--admin", "--password-stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("parlor runs");
+    let mut stdin = add.stdin.take().unwrap();
+    stdin.write_all(b"from the pipe\n").unwrap();
+    drop(stdin);
+    assert!(add.wait().unwrap().success());
+    let entered = house.log_in("bob", "from the pipe").ok();
+    assert_eq!(entered["user"]["role"], json!("admin"));
+}
+
+#[test]
+fn what_is_wrong_with_a_login_is_not_told() {
+    let house = House::new();
+    let id = house.member("alice");
+    house.user("no-password");
+    let told: Vec<_> = [
+        house.log_in("alice", "wrong"),
+        house.log_in("alice", ""),
+        house.log_in("nobody", PASSWORD),
+        house.log_in("no-password", PASSWORD),
+        house.log_in("no-password", ""),
+        // An id is no name.
+        house.log_in(&id, PASSWORD),
+        house.log_in("lobby", PASSWORD),
+    ]
+    .into_iter()
+    .map(|answer| {
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(refused(&answer), is(401, "wrong-credentials"));
+        answer.body
+    })
+    .collect();
+    assert!(told.iter().all(|body| *body == told[0]));
+}
+
+#[test]
+fn only_the_right_password_learns_that_the_user_is_disabled() {
+    let house = House::new();
+    house.member("alice");
+    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    let answer = house.log_in("alice", PASSWORD);
+    assert_eq!(refused(&answer), is(403, "user-disabled"));
+    let answer = house.log_in("alice", "wrong");
+    assert_eq!(refused(&answer), is(401, "wrong-credentials"));
+    house.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
+    let answer = house.log_in("alice", PASSWORD);
+    assert_eq!(refused(&answer), is(401, "wrong-credentials"));
+}
+
+#[test]
+fn a_body_that_is_no_login_is_refused_without_repeating_it() {
+    let house = House::new();
+    for body in ["username=alice", "password=x", "", "%ff", "a&b=&&="] {
+        let answer = house.form(body);
+        assert_eq!(refused(&answer), is(400, "bad-request"), "{body}");
+    }
+    let kind = [("Content-Type", "text/plain")];
+    let answer = house.client.send("POST", "/api/auth/login", &kind, b"x");
+    assert_eq!(refused(&answer), is(415, "unsupported-media-type"));
+    let wrong = json!({"username": 5, "password": "hunter2"});
+    let answer = house.client.post_json("/api/auth/login", &wrong);
+    assert_eq!(refused(&answer), is(400, "bad-request"));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
+}
+
+#[test]
+fn guessing_at_one_name_is_slowed_down_whoever_guesses() {
+    let house = House::new();
+    house.member("alice");
+    house.member("bob");
+    // Fewer than an address may try at once.
+    let limited = (0..25)
+        .map(|_| house.log_in("alice", "guess"))
+        .find(|answer| answer.status == 429)
+        .expect("a limit");
+    assert_eq!(refused(&limited), is(429, "too-many-attempts"));
+    assert_eq!(limited.header("retry-after"), Some("6"));
+    house.log_in("bob", PASSWORD).ok();
+}
+
+#[test]
+fn guessing_from_one_address_is_slowed_down_whatever_the_names() {
+    let house = House::new();
+    let guesses = (0..200).map(|n| house.form(&format!("username=u{n}")));
+    let limited = guesses.filter(|answer| answer.status == 429).count();
+    assert!(limited > 100, "{limited}");
+}
+
+#[test]
+fn many_logins_at_once_are_all_answered() {
+    let house = House::new();
+    house.member("alice");
+    std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| house.log_in("alice", PASSWORD).status))
+            .collect();
+        for login in logins {
+            assert_eq!(login.join().unwrap(), 200);
+        }
+    });
+}
+
+#[test]
+fn neither_name_nor_password_of_a_login_is_logged() {
+    let house = House::new();
+    house.member("alice");
+    house.log_in("mallory-the-guesser", "a-secret-guess");
+    house.log_in("alice", PASSWORD).ok();
+    house.daemon.wait_for_log("wrong name or password");
+    let log = house.daemon.log().concat();
+    for secret in ["mallory-the-guesser", "a-secret-guess", PASSWORD] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn a_token_of_parlors_own_is_exchanged_for_a_fresh_one() {
+    let house = House::new();
+    let id = house.user("alice");
+    let old = Claims {
+        exp: now() + 60,
+        ..claims(&id)
+    };
+    let fresh = house.claiming(old).post("/api/auth/refresh").ok();
+    assert_eq!(fresh["expires_in"], json!(12 * 3600));
+    assert_eq!(fresh["user"]["name"], json!("alice"));
+    let me = house.with_answer(&fresh).get("/api/auth/me").ok();
+    assert_eq!(me["id"], json!(id));
+}
+
+#[test]
+fn a_fresh_token_is_for_the_same_rooms() {
+    let house = House::new();
+    house.room("r1", &[]);
+    house.room("r2", &[]);
+    let named = Claims {
+        rooms: Some(vec!["r1".into()]),
+        ..claims(&house.user("alice"))
+    };
+    let fresh = house.claiming(named).post("/api/auth/refresh").ok();
+    let alice = house.with_answer(&fresh);
+    alice.post("/api/rooms/r1/join").ok();
+    let elsewhere = alice.post("/api/rooms/r2/join");
+    assert_eq!(refused(&elsewhere), is(403, "not-for-this-room"));
+}
+
+#[test]
+fn a_guests_fresh_token_ends_when_their_time_does() {
+    let house = House::new();
+    house.room("r1", &[]);
+    let entered = house.enter("r1", &house.invite("r1", &[])).ok();
+    let guest = house.with_answer(&entered);
+    let until = text(&guest.get("/api/auth/me").ok()["expires_at"]);
+    let fresh = house.with_answer(&guest.post("/api/auth/refresh").ok());
+    let me = fresh.get("/api/auth/me").ok();
+    assert_eq!(
+        (&me["expires_at"], &me["rooms"]),
+        (&json!(until), &json!(["r1"]))
+    );
+    house
+        .sql("UPDATE users SET guest_until = '2020-01-01T00:00:00Z' WHERE guest_until IS NOT NULL");
+    let late = fresh.post("/api/auth/refresh");
+    assert_eq!(refused(&late), is(401, "token-expired"));
+}
+
+#[test]
+fn who_may_not_come_in_gets_no_fresh_token() {
+    let house = House::new();
+    let alice = house.user("alice");
+    let refresh = "/api/auth/refresh";
+    let expired = Claims {
+        exp: now() - 1,
+        ..claims(&alice)
+    };
+    let late = house.claiming(expired).post(refresh);
+    assert_eq!(refused(&late), is(401, "token-expired"));
+    let none = house.client.post(refresh);
+    assert_eq!(refused(&none), is(401, "unauthorized"));
+    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    let disabled = house.bearer(&alice).post(refresh);
+    assert_eq!(refused(&disabled), is(403, "user-disabled"));
+}
+
+#[test]
+fn somebody_elses_token_is_not_renewed_here() {
+    let house = House::new();
+    let alice = house.user("alice");
+    // An existing backend shares the secret, and knows nothing of parlor's `kid`.
+    let foreign = without_kid(&claims(&alice));
+    let client = house.client.with_token(&foreign);
+    client.get("/api/auth/me").ok();
+    let answer = client.post("/api/auth/refresh");
+    assert_eq!(refused(&answer), is(403, "foreign-token"));
+}
+
+/// The claims under the shared secret, as another program signs them.
+fn without_kid(claims: &Claims) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use ring::hmac;
+    let claims = serde_json::to_vec(claims).unwrap();
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signature = hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
