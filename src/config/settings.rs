@@ -105,9 +105,19 @@ pub struct Signaling {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rooms {
+    /// Who makes rooms over HTTP.
+    pub create: RoomCreators,
     /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
     #[serde(with = "super::duration")]
     pub guest_absence: Duration,
+}
+
+/// Who makes rooms over HTTP. The command line always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomCreators {
+    Users,
+    Admins,
 }
 
 /// External servers that are added to the ICE list.
@@ -242,6 +252,7 @@ impl Default for Signaling {
 impl Default for Rooms {
     fn default() -> Self {
         Rooms {
+            create: RoomCreators::Users,
             guest_absence: Duration::from_secs(5 * 60),
         }
     }

@@ -70,8 +70,38 @@ pub enum CreateError {
     BadCapacity(u32),
     #[error("there is no user `{0}`")]
     NoSuchOwner(String),
+    #[error("a user owns at most {0} open rooms; close one first")]
+    TooManyRooms(u32),
     #[error("the user `{0}` was deleted, and a deleted id stays refused")]
     Deleted(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a room was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is closed")]
+    RoomClosed,
+    /// No room could be made like this either.
+    #[error(transparent)]
+    Refused(#[from] CreateError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a message was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("a message has 1 to 4000 characters, not all of them blank")]
+    BadContent,
+    #[error("only participants write in a room")]
+    NotAMember,
+    /// The author could not join the room either.
+    #[error(transparent)]
+    Author(JoinError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

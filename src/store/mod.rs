@@ -9,6 +9,7 @@ mod connection;
 pub mod data_dir;
 mod error;
 mod invites;
+mod messages;
 mod model;
 mod participants;
 mod reader;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-pub use error::{CreateError, InviteError, JoinError, StoreError};
+pub use error::{ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError};
+pub use messages::LONGEST_MESSAGE;
 pub use model::*;
 
 use threads::Threads;

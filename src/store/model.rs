@@ -94,6 +94,50 @@ pub struct NewRoom {
     pub owner_id: Option<String>,
 }
 
+/// What to change about a room; `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomChange {
+    pub name: Option<String>,
+    pub private: Option<bool>,
+    /// `Some(None)` lifts the limit. Members stay, however few there may be.
+    pub max_participants: Option<Option<u32>>,
+}
+
+/// What became of closing a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    pub room: Room,
+    /// The memberships that ended with it.
+    pub departures: Vec<Departure>,
+}
+
+/// Which rooms somebody gets to see, a page at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Sees open rooms, and private ones that are theirs or that they are a member of.
+    pub user_id: String,
+    /// Sees the other private rooms, too.
+    pub admin: bool,
+    /// The ids of the only rooms to see, private or not; `None`: no such limit.
+    pub only: Option<Vec<String>>,
+    /// Rooms whose names come after this one.
+    pub after: Option<String>,
+    pub limit: u32,
+}
+
+/// What somebody wrote in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Grows with each message.
+    pub id: i64,
+    pub room_id: String,
+    pub user_id: String,
+    pub display_name: String,
+    pub content: String,
+    /// Unix seconds.
+    pub created_at: u64,
+}
+
 /// What, beside a membership, opens a private room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinGrant {

@@ -185,7 +185,7 @@ fn join(
     Ok(Ok(room))
 }
 
-fn welcome_user(
+pub(super) fn welcome_user(
     connection: &Connection,
     user_id: &str,
     unix: u64,
@@ -220,7 +220,11 @@ fn closed_door(
     })
 }
 
-fn is_member(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<bool> {
+pub(super) fn is_member(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+) -> rusqlite::Result<bool> {
     let left: Option<bool> = connection
         .prepare_cached(
             "SELECT left_at IS NULL FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
@@ -228,6 +232,15 @@ fn is_member(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite:
         .query_row((room_id, user_id), |row| row.get(0))
         .optional()?;
     Ok(left == Some(true))
+}
+
+pub(super) fn is_member_anywhere(connection: &Connection, user_id: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM room_participants
+                            WHERE user_id = ?1 AND left_at IS NULL)",
+        )?
+        .query_row([user_id], |row| row.get(0))
 }
 
 fn is_banned(

@@ -1,9 +1,13 @@
-//! Rooms: found and made.
+//! Rooms: found, made, changed and closed.
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
+use super::participants::is_member_anywhere;
 use super::users::{optional_time_at, time_at, valid_name};
-use super::{CreateError, NewRoom, Room, Store, StoreError, users, utc};
+use super::{
+    ChangeError, Closed, CreateError, Departure, Listing, NewRoom, Room, RoomChange, Store,
+    StoreError, users, utc,
+};
 use crate::clock;
 use crate::token::valid_id;
 
@@ -12,6 +16,8 @@ pub(super) const ROOM: &str =
     "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
 
 const MAX_CAPACITY: u32 = 1_000_000;
+/// Open rooms of one user, admins excepted: a list of rooms must stay one.
+const MAX_OWNED: u32 = 100;
 
 impl Store {
     /// The room whose id this is (closed ones too), else the open one whose name it is.
@@ -46,6 +52,37 @@ impl Store {
         .await
     }
 
+    /// The open rooms that somebody gets to see, by name.
+    pub async fn rooms_for(&self, listing: Listing) -> Result<Vec<Room>, StoreError> {
+        let only = listing
+            .only
+            .map(|ids| serde_json::Value::from(ids).to_string());
+        let sql = format!(
+            "SELECT {ROOM} FROM coworking_rooms r
+             WHERE closed_at IS NULL AND name > :after AND CASE
+                 WHEN :only IS NOT NULL THEN id IN (SELECT value FROM json_each(:only))
+                 ELSE NOT is_private OR :admin OR owner_id = :user OR EXISTS (
+                     SELECT 1 FROM room_participants p
+                     WHERE p.room_id = r.id AND p.user_id = :user AND p.left_at IS NULL)
+                 END
+             ORDER BY name LIMIT :limit"
+        );
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let parameters = named_params! {
+                ":after": listing.after.unwrap_or_default(),
+                ":only": only,
+                ":admin": listing.admin,
+                ":user": listing.user_id,
+                ":limit": listing.limit,
+            };
+            statement
+                .query_map(parameters, |row| room_at(row, 0))?
+                .collect()
+        })
+        .await
+    }
+
     pub async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
         let unix = clock::now().unix;
         self.write(move |connection| {
@@ -66,6 +103,77 @@ impl Store {
         })
         .await
     }
+
+    pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let mut room = match by_id(connection, &id)? {
+                None => return Ok(Err(ChangeError::NoSuchRoom)),
+                Some(room) if room.closed_at.is_some() => return Ok(Err(ChangeError::RoomClosed)),
+                Some(room) => room,
+            };
+            room.private = change.private.unwrap_or(room.private);
+            room.max_participants = change.max_participants.unwrap_or(room.max_participants);
+            let name = change.name.unwrap_or_else(|| room.name.clone());
+            if let Some(refusal) = bad_change(connection, &room, &name)? {
+                return Ok(Err(refusal.into()));
+            }
+            room.name = name;
+            connection
+                .prepare_cached(
+                    "UPDATE coworking_rooms
+                     SET name = ?2, is_private = ?3, max_participants = ?4 WHERE id = ?1",
+                )?
+                .execute((&room.id, &room.name, room.private, room.max_participants))?;
+            Ok(Ok(room))
+        })
+        .await
+    }
+
+    /// Closes a room for good and ends the memberships in it; `None` where there is no such room.
+    /// Closing it again changes nothing.
+    pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<Closed>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let closed_now = connection
+                .prepare_cached(
+                    "UPDATE coworking_rooms SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
+                )?
+                .execute((&id, utc::text(unix)))?;
+            let departures = match closed_now {
+                0 => Vec::new(),
+                _ => end_memberships(connection, &id, unix)?,
+            };
+            let room = by_id(connection, &id)?;
+            Ok(Ok(room.map(|room| Closed { room, departures })))
+        })
+        .await
+    }
+}
+
+/// Ends the memberships of a room, and says whose they were.
+fn end_memberships(
+    connection: &Connection,
+    room_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Vec<Departure>> {
+    let users: Vec<String> = connection
+        .prepare_cached(
+            "UPDATE room_participants SET left_at = ?2
+             WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
+        )?
+        .query_map((room_id, utc::text(unix)), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    users
+        .into_iter()
+        .map(|user| {
+            Ok(Departure {
+                elsewhere: is_member_anywhere(connection, &user)?,
+                room: room_id.to_owned(),
+                user,
+            })
+        })
+        .collect()
 }
 
 /// Why this room cannot be made, if so.
@@ -78,23 +186,57 @@ fn refusal(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<Cr
             return Ok(Some(CreateError::IdTaken(id.clone())));
         }
     }
-    if !valid_name(&new.name) {
-        return Ok(Some(CreateError::BadName));
+    if let Some(refusal) = bad_values(connection, &new.name, new.max_participants)? {
+        return Ok(Some(refusal));
     }
-    if by_name(connection, &new.name)?.is_some() {
-        return Ok(Some(CreateError::NameTaken(new.name.clone())));
-    }
-    if let Some(capacity) = new.max_participants
-        && !(1..=MAX_CAPACITY).contains(&capacity)
-    {
-        return Ok(Some(CreateError::BadCapacity(capacity)));
-    }
-    match &new.owner_id {
-        Some(owner) if users::by_id(connection, owner)?.is_none() => {
-            Ok(Some(CreateError::NoSuchOwner(owner.clone())))
+    let Some(id) = &new.owner_id else {
+        return Ok(None);
+    };
+    Ok(match users::by_id(connection, id)? {
+        None => Some(CreateError::NoSuchOwner(id.clone())),
+        Some(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED => {
+            Some(CreateError::TooManyRooms(MAX_OWNED))
         }
-        _ => Ok(None),
-    }
+        Some(_) => None,
+    })
+}
+
+/// Why no room can be called this, or hold so many.
+fn bad_values(
+    connection: &Connection,
+    name: &str,
+    capacity: Option<u32>,
+) -> rusqlite::Result<Option<CreateError>> {
+    Ok(match capacity {
+        _ if !valid_name(name) => Some(CreateError::BadName),
+        Some(capacity) if !(1..=MAX_CAPACITY).contains(&capacity) => {
+            Some(CreateError::BadCapacity(capacity))
+        }
+        _ if by_name(connection, name)?.is_some() => Some(CreateError::NameTaken(name.to_owned())),
+        _ => None,
+    })
+}
+
+/// The same for a room that exists; it may keep its own name.
+fn bad_change(
+    connection: &Connection,
+    room: &Room,
+    name: &str,
+) -> rusqlite::Result<Option<CreateError>> {
+    let refusal = bad_values(connection, name, room.max_participants)?;
+    Ok(
+        refusal
+            .filter(|refusal| name != room.name || !matches!(refusal, CreateError::NameTaken(_))),
+    )
+}
+
+/// How many open rooms are this user's.
+fn owned(connection: &Connection, user_id: &str) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FROM coworking_rooms WHERE owner_id = ?1 AND closed_at IS NULL",
+        )?
+        .query_row([user_id], |row| row.get(0))
 }
 
 fn insert(connection: &Connection, room: &Room) -> rusqlite::Result<()> {

@@ -3,6 +3,8 @@
 mod bodies;
 mod ice;
 mod login;
+mod manage;
+mod messages;
 mod people;
 mod rooms;
 #[path = "../support/mod.rs"]

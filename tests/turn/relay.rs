@@ -200,6 +200,46 @@ fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
 }
 
 #[test]
+fn closing_a_room_frees_what_is_bound_to_it_and_the_rest_of_who_is_in_no_other() {
+    let daemon = open_relay().start();
+    let api = http::Client::new(daemon.http());
+    let bearer = |name: &str, options: &[&str]| {
+        let user = daemon.cli_json(&[&["user", "add", name], options].concat());
+        let token = daemon.cli_json(&["token", "issue", name]);
+        let id = user["id"].as_str().unwrap().to_owned();
+        (id, api.with_token(token["token"].as_str().unwrap()))
+    };
+    let (alice, as_alice) = bearer("alice", &[]);
+    let (bob, as_bob) = bearer("bob", &[]);
+    let (_, as_root) = bearer("root", &["--admin"]);
+    daemon.cli_json(&["room", "create", "den", "--id", "den"]);
+    for (user, room) in [(&as_alice, "den"), (&as_bob, "den"), (&as_bob, "lobby")] {
+        user.post(&format!("/api/rooms/{room}/join")).ok();
+    }
+    let allocated = |user: &str, room| {
+        let mut client = Client::udp(daemon.turn(), user, room);
+        client.allocated();
+        client
+    };
+    let den = [&alice, &bob].map(|user| allocated(user, Some("den")));
+    let [alone, mut elsewhere] = [&alice, &bob].map(|user| allocated(user, None));
+    let mut lobby = allocated(&bob, Some("lobby"));
+
+    as_root.send("DELETE", "/api/rooms/den", &[], b"").ok();
+    for mut ended in den.into_iter().chain([alone]) {
+        let patience = Patience::new();
+        while ended.request(Method::REFRESH, &[]).code() != Some(437) {
+            patience.check("the allocation to end");
+        }
+    }
+    for living in [&mut elsewhere, &mut lobby] {
+        assert_eq!(living.request(Method::REFRESH, &[]).code(), None);
+    }
+    let mut refused = Client::udp(daemon.turn(), &bob, Some("den"));
+    assert_eq!(refused.allocate().code(), Some(401));
+}
+
+#[test]
 fn what_another_process_ends_in_the_database_ends_on_the_relay() {
     let daemon = open_relay().start();
     let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();

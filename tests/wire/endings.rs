@@ -85,6 +85,29 @@ fn closing_a_room_closes_its_connections_with_4004() {
 }
 
 #[test]
+fn deleting_a_room_over_http_closes_its_connections_with_4004_and_no_others() {
+    let world = World::start();
+    world.room("attic");
+    let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
+    let [mut carol, mut dave] = ["carol", "dave"].map(|user| world.enter("attic", user));
+    assert_eq!(carol.read(), presence("user-joined", "dave", "attic"));
+    world.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let root = world.daemon.cli_json(&["token", "issue", "root"]);
+    let root = world.http(root["token"].as_str().expect("a token"));
+    root.send("DELETE", "/api/rooms/lobby", &[], b"").ok();
+    for closed in [&mut alice, &mut bob] {
+        assert_eq!(closed.close_code(), 4004);
+        closed.ends();
+    }
+    let mut late = world.connect(LOBBY, &world.token("alice"));
+    assert_eq!(late.close_code(), 4004);
+    carol.send(&offer("carol", Some("dave"), "still here"));
+    let mut heard = offer("carol", Some("dave"), "still here");
+    heard["roomId"] = json!("attic");
+    assert_eq!(dave.read(), heard);
+}
+
+#[test]
 fn a_guests_connection_ends_with_the_token() {
     let world = World::with(&[("PARLOR_AUTH__TOKEN_TTL", "4s")]);
     let link = world.daemon.invite_link();

@@ -7,7 +7,7 @@ use hyper::header;
 use serde::Deserialize;
 use serde_json::json as value;
 
-use super::{no_such_room, not_for_this_room, require_json};
+use super::{no_such_room, require_json, require_owner};
 use crate::config::{self, PublicUrl};
 use crate::http::{Error, Request, Response, json};
 use crate::store::{NewInvite, utc};
@@ -34,14 +34,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     let visitor = request.visitor(request.param("room")).await?;
     let room = visitor.room.ok_or_else(no_such_room)?;
     let caller = visitor.caller;
-    if !caller.claims.allows_room(&room.id) {
-        return Err(not_for_this_room());
-    }
-    if !caller.user.admin && room.owner_id.as_ref() != Some(&caller.user.id) {
-        return Err(Error::forbidden(
-            "Only the room's owner and admins may invite",
-        ));
-    }
+    require_owner(&caller, &room)?;
     require_json(&request)?;
     let app = request.app.clone();
     let base = base_url(&request);

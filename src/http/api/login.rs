@@ -37,6 +37,9 @@ const AT_ONCE_PER_NAME: u64 = 20;
 /// Addresses told apart, and names, about.
 const CELLS: usize = 4096;
 
+/// The code of the answer to more.
+const ATTEMPTS: &str = "too-many-attempts";
+
 /// Passwords checked at the same time, at most: each takes 19 MiB and a core.
 const HASHING: usize = 4;
 
@@ -80,6 +83,7 @@ impl Logins {
         match self.names.take(name, now) {
             true => Ok(()),
             false => Err(too_many(
+                ATTEMPTS,
                 "Too many attempts at this name; wait a moment, then try again",
                 PER_NAME,
             )),
@@ -149,13 +153,14 @@ pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
 
 pub fn too_many_from_address() -> Error {
     too_many(
+        ATTEMPTS,
         "Too many attempts from your address; wait a moment, then try again",
         Duration::from_secs(1),
     )
 }
 
-fn too_many(detail: &'static str, wait: Duration) -> Error {
-    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", detail);
+pub fn too_many(code: &'static str, detail: &'static str, wait: Duration) -> Error {
+    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
     error.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()))
 }
 

@@ -139,7 +139,7 @@ async fn left(app: Arc<App>, user: String, room: String) -> Result<Left, Error> 
 }
 
 /// Runs to its end even where the client goes away and its request is dropped.
-async fn carry_out<T: Send + 'static>(
+pub async fn carry_out<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::spawn(work).await.map_err(|_| Error::internal())

@@ -1,4 +1,4 @@
-//! The JSON routes: who one is, in and out of rooms, servers for ICE.
+//! The JSON routes: who one is, rooms, in and out of them, what is written there, servers for ICE.
 //!
 //! Every answer that carries a token or a credential is `no-store`. What is to happen after a write
 //! (a connection closed, a relay told) happens even where the client has gone meanwhile.
@@ -8,16 +8,21 @@ mod ice;
 mod invite;
 mod login;
 mod membership;
+mod messages;
 mod people;
+mod rooms;
 mod sweep;
+
+use std::time::Duration;
 
 use hyper::header;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json as value};
 
+use super::auth::Caller;
 use super::exchange::{Error, Request};
 use super::router::Route;
-use crate::rate::{Limit, Sources};
+use crate::rate::{Keyed, Limit, Sources};
 use crate::store::{Room, User, utc};
 use membership::Order;
 
@@ -27,6 +32,8 @@ pub use sweep::sweep;
 pub struct State {
     guests: Sources,
     logins: login::Logins,
+    makers: Keyed,
+    writers: Keyed,
     order: Order,
 }
 
@@ -38,6 +45,14 @@ impl Default for State {
                 guest::CELLS,
             ),
             logins: login::Logins::default(),
+            makers: Keyed::new(
+                Limit::per_second(rooms::PER_SECOND, rooms::AT_ONCE),
+                rooms::CELLS,
+            ),
+            writers: Keyed::new(
+                Limit::per_second(messages::PER_SECOND, messages::AT_ONCE),
+                messages::CELLS,
+            ),
             order: Order::default(),
         }
     }
@@ -66,6 +81,23 @@ pub fn routes() -> Vec<Route> {
         Route::new(get.clone(), "/api/auth/me", |r| Box::pin(people::me(r))),
         Route::new(get.clone(), "/api/ice-servers", |r| {
             Box::pin(ice::servers(r))
+        }),
+        Route::new(get.clone(), "/api/rooms", |r| Box::pin(rooms::list(r))),
+        Route::new(post.clone(), "/api/rooms", |r| Box::pin(rooms::create(r))),
+        Route::new(get.clone(), "/api/rooms/{room}", |r| {
+            Box::pin(rooms::read(r))
+        }),
+        Route::new(Method::PATCH, "/api/rooms/{room}", |r| {
+            Box::pin(rooms::change(r))
+        }),
+        Route::new(Method::DELETE, "/api/rooms/{room}", |r| {
+            Box::pin(rooms::close(r))
+        }),
+        Route::new(get.clone(), "/api/rooms/{room}/messages", |r| {
+            Box::pin(messages::read(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/messages", |r| {
+            Box::pin(messages::write(r))
         }),
         Route::new(post.clone(), "/api/rooms/{room}/join", |r| {
             Box::pin(membership::join(r))
@@ -132,6 +164,37 @@ fn not_a_participant() -> Error {
     )
 }
 
+fn too_many_requests() -> Error {
+    login::too_many(
+        "too-many-requests",
+        "Too many requests of yours; wait a moment, then try again",
+        Duration::from_secs(1),
+    )
+}
+
+/// A room is managed by whoever owns it and by admins, with a token that is good for it.
+fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
+    if !caller.claims.allows_room(&room.id) {
+        return Err(not_for_this_room());
+    }
+    match caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
+        true => Ok(()),
+        false => Err(Error::forbidden(
+            "Only the room's owner and admins may do this",
+        )),
+    }
+}
+
+/// `?limit=`, or `usual`.
+fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Error> {
+    let Some(text) = request.query("limit") else {
+        return Ok(usual);
+    };
+    let size = text.parse().ok();
+    size.filter(|size| (1..=largest).contains(size))
+        .ok_or_else(|| Error::bad_request(format!("`limit` must be 1 to {largest}")))
+}
+
 /// 415 where the body does not say that it is JSON. A page of another origin cannot say so without
 /// asking first.
 fn require_json(request: &Request) -> Result<(), Error> {
@@ -159,4 +222,28 @@ fn is_json(request: &Request) -> bool {
 fn media_type(request: &Request) -> &str {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or("");
     kind.split(';').next().unwrap_or("").trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_routes_of_rooms_are_those_of_the_documentation() {
+        let documented: Vec<&str> = include_str!("../../../docs/rooms.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .map(|(route, _)| route)
+            .filter(|route| route.contains("/api/rooms"))
+            .collect();
+        let routes = routes();
+        let built = routes
+            .iter()
+            .filter(|route| route.path.starts_with("/api/rooms"))
+            .map(|route| format!("{} {}", route.method, route.path));
+        assert_eq!(
+            built.collect::<std::collections::BTreeSet<_>>(),
+            documented.into_iter().map(str::to_owned).collect()
+        );
+    }
 }

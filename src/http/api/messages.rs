@@ -1,0 +1,109 @@
+//! `GET` and `POST …/messages`: what participants, and nobody else, write to each other.
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json as value};
+
+use super::{
+    no_such_room, not_a_participant, not_for_this_room, page_size, require_json, room_closed,
+    too_many_requests,
+};
+use crate::clock;
+use crate::http::auth::Visitor;
+use crate::http::{Error, Request, Response, json};
+use crate::store::{LONGEST_MESSAGE, Message, MessageError, Room, utc};
+
+/// Messages of one user: after a burst, this many a second.
+pub const PER_SECOND: u64 = 2;
+pub const AT_ONCE: u64 = 20;
+/// Users told apart, about.
+pub const CELLS: usize = 4096;
+
+/// Messages on one page.
+const PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 100;
+
+const TAKEN: &str = "with `content` as text";
+
+#[derive(Deserialize)]
+struct Body {
+    content: String,
+}
+
+pub async fn read(request: Request) -> Result<Response, Error> {
+    let (_, room) = inside(&request).await?;
+    let limit = page_size(&request, PAGE, LARGEST_PAGE)?;
+    let before = request.query("before").map(|text| text.parse());
+    let before = before
+        .transpose()
+        .map_err(|_| Error::bad_request("`before` must be the id of a message"))?;
+    let app = &request.app;
+    // One more, which says whether there is another page.
+    let mut found = app.store.messages(&room.id, before, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    if more {
+        found.remove(0);
+    }
+    let next = found.first().filter(|_| more).map(|oldest| oldest.id);
+    let messages: Vec<Value> = found.iter().map(message_json).collect();
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "messages": messages, "next_before": next }),
+    ))
+}
+
+pub async fn write(request: Request) -> Result<Response, Error> {
+    let (visitor, room) = inside(&request).await?;
+    require_json(&request)?;
+    let (app, now) = (request.app.clone(), clock::now());
+    let user = visitor.caller.user.id;
+    if !app.api.writers.take(&user, now.mono) {
+        return Err(too_many_requests());
+    }
+    let body: Body = request.json(TAKEN).await?;
+    let written = app
+        .store
+        .post_message(&room.id, &user, &body.content, now.unix);
+    Ok(json(StatusCode::CREATED, &message_json(&written.await?)))
+}
+
+/// A participant in their room. The store asks again when something is written.
+async fn inside(request: &Request) -> Result<(Visitor, Room), Error> {
+    let id = request.param("room");
+    let mut visitor = request.visitor(id).await?;
+    if !visitor.caller.claims.allows_room(id) {
+        return Err(not_for_this_room());
+    }
+    let room = visitor.room.take().ok_or_else(no_such_room)?;
+    if room.closed_at.is_some() {
+        return Err(room_closed());
+    }
+    match visitor.participant {
+        true => Ok((visitor, room)),
+        false => Err(not_a_participant()),
+    }
+}
+
+fn message_json(message: &Message) -> Value {
+    value!({
+        "id": message.id,
+        "room_id": message.room_id,
+        "user_id": message.user_id,
+        "display_name": message.display_name,
+        "content": message.content,
+        "created_at": utc::text(message.created_at),
+    })
+}
+
+impl From<MessageError> for Error {
+    fn from(error: MessageError) -> Error {
+        match error {
+            MessageError::BadContent => Error::bad_request(format!(
+                "A message has 1 to {LONGEST_MESSAGE} characters, not all of them blank"
+            )),
+            MessageError::NotAMember => not_a_participant(),
+            MessageError::Author(refusal) => refusal.into(),
+            MessageError::Store(fault) => fault.into(),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `GET` and `POST /api/rooms`, `GET`, `PATCH` and `DELETE /api/rooms/{id}`: rooms listed, made,
+//! read, changed and closed.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json as value};
+
+use super::membership::carry_out;
+use super::people::may_look;
+use super::{
+    no_such_room, not_for_this_room, page_size, require_json, require_owner, room_closed,
+    room_json, too_many_requests,
+};
+use crate::clock;
+use crate::config::RoomCreators;
+use crate::http::auth::{Caller, Visitor};
+use crate::http::{App, Error, Request, Response, json};
+use crate::room::CloseCode;
+use crate::store::{ChangeError, Closed, CreateError, Listing, NewRoom, Room, RoomChange};
+
+/// Rooms that one user makes: after a burst, this many a second.
+pub const PER_SECOND: u64 = 1;
+pub const AT_ONCE: u64 = 30;
+/// Users told apart, about.
+pub const CELLS: usize = 1024;
+
+/// Rooms on one page.
+const PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 500;
+
+const TAKEN: &str = "with `name` (text) and, if any, `private` (true or false) and \
+                     `max_participants` (1 to 1000000), and nothing else";
+const CHANGED: &str = "with what to change: `name` (text), `private` (true or false), \
+                       `max_participants` (1 to 1000000, or null for no limit), and nothing else";
+
+/// Unknown keys are refused: a slip in `private` must not make an open room.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    name: String,
+    #[serde(default)]
+    private: bool,
+    max_participants: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    name: Option<String>,
+    private: Option<bool>,
+    /// Absent is not the same as `null`.
+    #[serde(default, deserialize_with = "present")]
+    max_participants: Option<Option<u32>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+pub async fn list(request: Request) -> Result<Response, Error> {
+    let caller = request.caller().await?;
+    let limit = page_size(&request, PAGE, LARGEST_PAGE)?;
+    let app = request.app.clone();
+    let listing = Listing {
+        only: only(&caller),
+        admin: caller.user.admin,
+        user_id: caller.user.id,
+        after: request.query("after"),
+        // One more, which says whether there is another page.
+        limit: limit + 1,
+    };
+    let mut rooms = app.store.rooms_for(listing).await?;
+    let more = rooms.len() > limit as usize;
+    rooms.truncate(limit as usize);
+    let next = rooms.last().filter(|_| more).map(|room| room.name.clone());
+    let rooms: Vec<Value> = rooms.iter().map(|room| with_presence(&app, room)).collect();
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "rooms": rooms, "next_after": next }),
+    ))
+}
+
+/// The rooms that a token, or being a guest, limits somebody to.
+fn only(caller: &Caller) -> Option<Vec<String>> {
+    match &caller.user.guest {
+        None => caller.claims.rooms.clone(),
+        Some(guest) => {
+            let room = Some(guest.room_id.clone());
+            let room = room.filter(|room| caller.claims.allows_room(room));
+            Some(room.into_iter().collect())
+        }
+    }
+}
+
+pub async fn create(request: Request) -> Result<Response, Error> {
+    let Caller { claims, user } = request.caller().await?;
+    let app = request.app.clone();
+    if user.guest.is_some() || claims.rooms.is_some() {
+        return Err(Error::forbidden(
+            "Guests and tokens for certain rooms make no rooms",
+        ));
+    }
+    if app.config.rooms.create == RoomCreators::Admins && !user.admin {
+        return Err(Error::forbidden("Only admins make rooms here"));
+    }
+    require_json(&request)?;
+    if !app.api.makers.take(&user.id, clock::now().mono) {
+        return Err(too_many_requests());
+    }
+    let body: NewBody = request.json(TAKEN).await?;
+    let new = NewRoom {
+        id: None,
+        name: body.name,
+        private: body.private,
+        max_participants: body.max_participants,
+        owner_id: Some(user.id),
+    };
+    let room = app.store.create_room(new).await?;
+    Ok(json(StatusCode::CREATED, &with_presence(&app, &room)))
+}
+
+pub async fn read(request: Request) -> Result<Response, Error> {
+    let (visitor, room) = at_the_door(&request).await?;
+    if room.closed_at.is_some() {
+        return Err(room_closed());
+    }
+    may_look(&visitor, &room)?;
+    Ok(json(StatusCode::OK, &with_presence(&request.app, &room)))
+}
+
+pub async fn change(request: Request) -> Result<Response, Error> {
+    let (visitor, room) = at_the_door(&request).await?;
+    require_owner(&visitor.caller, &room)?;
+    require_json(&request)?;
+    let app = request.app.clone();
+    let body: ChangeBody = request.json(CHANGED).await?;
+    let change = RoomChange {
+        name: body.name,
+        private: body.private,
+        max_participants: body.max_participants,
+    };
+    let room = app.store.change_room(&room.id, change).await?;
+    Ok(json(StatusCode::OK, &with_presence(&app, &room)))
+}
+
+/// Closing a closed room is fine, too: afterwards it is closed.
+pub async fn close(request: Request) -> Result<Response, Error> {
+    let (visitor, room) = at_the_door(&request).await?;
+    require_owner(&visitor.caller, &room)?;
+    let closed = carry_out(closed(request.app.clone(), room.id)).await??;
+    let answer = value!({
+        "success": true,
+        "message": format!("Closed {}", closed.name),
+    });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// The store first; then the sockets; then the relay, which also frees what is bound to no room of
+/// those who are in none any more.
+async fn closed(app: Arc<App>, room: String) -> Result<Room, Error> {
+    let _undisturbed = app.api.undisturbed().await;
+    let closed = app.store.close_room(&room, clock::now().unix).await?;
+    let Closed { room, departures } = closed.ok_or_else(no_such_room)?;
+    let connections = app.hub.close_room(&room.id, CloseCode::RoomClosed);
+    app.relay.closed(&room.id);
+    for gone in &departures {
+        app.relay.left(&gone.user, &gone.room, gone.elsewhere);
+    }
+    let members = departures.len();
+    tracing::info!(room = %room.id, members, connections, "a room was closed");
+    Ok(room)
+}
+
+async fn at_the_door(request: &Request) -> Result<(Visitor, Room), Error> {
+    let id = request.param("room");
+    let mut visitor = request.visitor(id).await?;
+    if !visitor.caller.claims.allows_room(id) {
+        return Err(not_for_this_room());
+    }
+    let room = visitor.room.take().ok_or_else(no_such_room)?;
+    Ok((visitor, room))
+}
+
+/// A room, and how many users are connected to it now.
+fn with_presence(app: &App, room: &Room) -> Value {
+    let mut answer = room_json(room);
+    answer["connected"] = Value::from(app.hub.connected(&room.id).len());
+    answer
+}
+
+impl From<CreateError> for Error {
+    fn from(error: CreateError) -> Error {
+        let detail = sentence(&error);
+        match error {
+            CreateError::NameTaken(_) => Error::conflict("name-taken", detail),
+            CreateError::IdTaken(_) => Error::conflict("id-taken", detail),
+            CreateError::TooManyRooms(_) => Error::conflict("too-many-rooms", detail),
+            CreateError::BadName | CreateError::BadId(_) | CreateError::BadCapacity(_) => {
+                Error::bad_request(detail)
+            }
+            CreateError::NoSuchOwner(_) | CreateError::Deleted(_) => Error::forbidden(detail),
+            CreateError::Store(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Error {
+    fn from(error: ChangeError) -> Error {
+        match error {
+            ChangeError::NoSuchRoom => no_such_room(),
+            ChangeError::RoomClosed => room_closed(),
+            ChangeError::Refused(refusal) => refusal.into(),
+            ChangeError::Store(fault) => fault.into(),
+        }
+    }
+}
+
+/// With a capital letter.
+fn sentence(error: &CreateError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}

@@ -1,0 +1,109 @@
+//! What participants write to each other. A message is read by whoever is in the room, and stays
+//! until the room is deleted.
+
+use rusqlite::{Connection, Row};
+
+use super::participants::{is_member, welcome_user};
+use super::users::time_at;
+use super::{JoinError, Message, MessageError, Store, StoreError, rooms, utc};
+
+/// Characters of one message.
+pub const LONGEST_MESSAGE: usize = 4000;
+
+/// The columns that [`message_at`] reads, in its order.
+const MESSAGE: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
+
+impl Store {
+    /// Writes a message of a participant; it is on the disk when this returns.
+    pub async fn post_message(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        content: &str,
+        unix: u64,
+    ) -> Result<Message, MessageError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        let content = content.to_owned();
+        self.write(move |connection| {
+            if !valid_content(&content) {
+                return Ok(Err(MessageError::BadContent));
+            }
+            let display_name = match author(connection, &room_id, &user_id, unix)? {
+                Ok(name) => name,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            connection
+                .prepare_cached(
+                    "INSERT INTO room_messages (room_id, user_id, content, created_at)
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute((&room_id, &user_id, &content, utc::text(unix)))?;
+            Ok(Ok(Message {
+                id: connection.last_insert_rowid(),
+                room_id,
+                user_id,
+                display_name,
+                content,
+                created_at: unix,
+            }))
+        })
+        .await
+    }
+
+    /// The last `limit` messages of a room, or the last ones before the message `before`; oldest
+    /// first.
+    pub async fn messages(
+        &self,
+        room_id: &str,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let parameters = (room_id.to_owned(), before.unwrap_or(i64::MAX), limit);
+        let sql = format!(
+            "SELECT {MESSAGE} FROM room_messages m JOIN users u ON u.id = m.user_id
+             WHERE m.room_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?3"
+        );
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let found = statement.query_map(parameters, message_at)?;
+            let mut found: Vec<Message> = found.collect::<rusqlite::Result<_>>()?;
+            found.reverse();
+            Ok(found)
+        })
+        .await
+    }
+}
+
+fn valid_content(content: &str) -> bool {
+    !content.trim().is_empty() && content.chars().count() <= LONGEST_MESSAGE
+}
+
+/// What the user is called, if they may write here now.
+fn author(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Result<String, MessageError>> {
+    let user = match welcome_user(connection, user_id, unix)? {
+        Ok(user) => user,
+        Err(refusal) => return Ok(Err(MessageError::Author(refusal))),
+    };
+    Ok(match rooms::by_id(connection, room_id)? {
+        None => Err(MessageError::Author(JoinError::NoSuchRoom)),
+        Some(room) if room.closed_at.is_some() => Err(MessageError::Author(JoinError::RoomClosed)),
+        Some(_) if is_member(connection, room_id, user_id)? => Ok(user.display_name),
+        Some(_) => Err(MessageError::NotAMember),
+    })
+}
+
+fn message_at(row: &Row<'_>) -> rusqlite::Result<Message> {
+    Ok(Message {
+        id: row.get(0)?,
+        room_id: row.get(1)?,
+        user_id: row.get(2)?,
+        display_name: row.get(3)?,
+        content: row.get(4)?,
+        created_at: time_at(row, 5)?,
+    })
+}

@@ -1,0 +1,150 @@
+//! What participants write to each other.
+
+use super::*;
+
+/// A house with alice in the room `r1`.
+fn with_alice() -> (House, Client) {
+    let house = House::new();
+    house.room("r1", &[]);
+    let alice = house.caller("alice");
+    alice.post("/api/rooms/r1/join").ok();
+    (house, alice)
+}
+
+fn write(client: &Client, room: &str, content: &str) -> Answer {
+    let body = json!({ "content": content });
+    client.post_json(&format!("/api/rooms/{room}/messages"), &body)
+}
+
+fn contents(page: &Value) -> Vec<String> {
+    let messages = page["messages"].as_array().expect("a list").iter();
+    messages.map(|message| text(&message["content"])).collect()
+}
+
+#[test]
+fn a_message_is_read_by_the_others_as_it_was_written() {
+    let (house, alice) = with_alice();
+    let bob = house.guest("r1");
+    bob.post("/api/rooms/r1/join").ok();
+    let content = "Grüße 👋\n  \u{202e}\"<b>\\";
+    let written = write(&alice, "r1", content);
+    assert_eq!(written.status, 201);
+    let written = written.ok();
+    assert_eq!(
+        (
+            &written["content"],
+            &written["display_name"],
+            &written["room_id"]
+        ),
+        (&json!(content), &json!("alice"), &json!("r1"))
+    );
+    write(&bob, "r1", "Hello").ok();
+    let page = bob.get("/api/coworking/rooms/r1/messages").ok();
+    assert_eq!(page["messages"][0], written);
+    assert_eq!(page["messages"][1]["display_name"], json!("Gast"));
+    assert_eq!(page["next_before"], Value::Null);
+}
+
+#[test]
+fn pages_lead_back_to_the_first_message_and_name_no_other_rooms() {
+    let (house, alice) = with_alice();
+    house.room("r2", &[]);
+    alice.post("/api/rooms/r2/join").ok();
+    for number in 1..=5 {
+        write(&alice, "r1", &number.to_string()).ok();
+        write(&alice, "r2", "elsewhere").ok();
+    }
+    let mut path = "/api/rooms/r1/messages?limit=2".to_owned();
+    let mut pages = Vec::new();
+    loop {
+        let page = alice.get(&path).ok();
+        pages.push(contents(&page));
+        let Some(before) = page["next_before"].as_i64() else {
+            break;
+        };
+        path = format!("/api/rooms/r1/messages?limit=2&before={before}");
+    }
+    assert_eq!(pages, [vec!["4", "5"], vec!["2", "3"], vec!["1"]]);
+    for bad in ["limit=0", "limit=101", "limit=x", "before=x", "before="] {
+        let answer = alice.get(&format!("/api/rooms/r1/messages?{bad}"));
+        assert_eq!(refused(&answer), is(400, "bad-request"), "{bad}");
+    }
+}
+
+#[test]
+fn participants_alone_read_and_write() {
+    let (house, alice) = with_alice();
+    house.room("r2", &[]);
+    let admin = house.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let guest_elsewhere = house.guest("r2");
+    let cases = [
+        (
+            house.bearer(&text(&admin["id"])),
+            is(403, "not-a-participant"),
+        ),
+        (house.caller("bob"), is(403, "not-a-participant")),
+        (guest_elsewhere, is(403, "not-for-this-room")),
+        (house.client.clone(), is(401, "unauthorized")),
+    ];
+    for (somebody, refusal) in cases {
+        assert_eq!(refused(&somebody.get("/api/rooms/r1/messages")), refusal);
+        assert_eq!(refused(&write(&somebody, "r1", "Hello")), refusal);
+    }
+    assert_eq!(
+        refused(&write(&alice, "none", "Hello")),
+        is(404, "not-found")
+    );
+    alice.post("/api/rooms/r1/leave").ok();
+    assert_eq!(
+        refused(&write(&alice, "r1", "Hello")),
+        is(403, "not-a-participant")
+    );
+    house.sql("UPDATE coworking_rooms SET closed_at = '2026-01-01T00:00:00Z'");
+    assert_eq!(
+        refused(&write(&alice, "r1", "Hello")),
+        is(410, "room-closed")
+    );
+}
+
+#[test]
+fn a_message_has_1_to_4000_characters() {
+    let (_house, alice) = with_alice();
+    for bad in ["", " \n\t", &"ä".repeat(4001)] {
+        assert_eq!(refused(&write(&alice, "r1", bad)), is(400, "bad-request"));
+    }
+    for bad in [json!({}), json!({"content": 7}), json!([])] {
+        let answer = alice.post_json("/api/rooms/r1/messages", &bad);
+        assert_eq!(refused(&answer), is(400, "bad-request"), "{bad}");
+    }
+    write(&alice, "r1", &"ä".repeat(4000)).ok();
+    assert_eq!(contents(&alice.get("/api/rooms/r1/messages").ok()).len(), 1);
+}
+
+#[test]
+fn a_user_writes_only_so_fast_and_others_do_not_suffer() {
+    let (house, alice) = with_alice();
+    let bob = house.caller("bob");
+    bob.post("/api/rooms/r1/join").ok();
+    let mut written = 0;
+    let refusal = loop {
+        let answer = write(&alice, "r1", "again");
+        if answer.status != 201 {
+            break answer;
+        }
+        written += 1;
+        assert!(written < 1000, "no end to it");
+    };
+    assert_eq!(refused(&refusal), is(429, "too-many-requests"));
+    assert_eq!(refusal.header("retry-after"), Some("1"));
+    write(&bob, "r1", "Hello").ok();
+}
+
+#[test]
+fn a_message_that_was_answered_survives_a_kill() {
+    let (house, alice) = with_alice();
+    write(&alice, "r1", "for ever").ok();
+    house.daemon.signal("KILL");
+    let _daemon = house.daemon.restart();
+    let page = alice.get("/api/rooms/r1/messages").ok();
+    assert_eq!(contents(&page), ["for ever"]);
+}
