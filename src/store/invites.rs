@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::users::{insert, valid_name};
 use super::{
@@ -55,22 +55,22 @@ impl Store {
     /// `guest_until`, but is no member before joining.
     pub async fn redeem_invite(
         &self,
-        room_id: &str,
+        room_id: Option<&str>,
         invite: &str,
         display_name: &str,
         unix: u64,
         guest_until: u64,
     ) -> Result<User, InviteError> {
-        let (room_id, invite) = (room_id.to_owned(), invite.to_owned());
+        let (room_id, invite) = (room_id.map(str::to_owned), invite.to_owned());
         let display_name = display_name.trim().to_owned();
         self.write(move |connection| {
             if !valid_name(&display_name) {
                 return Ok(Err(InviteError::BadName));
             }
             // Before anything else is told about the room.
-            if !take(connection, &room_id, &invite, unix)? {
+            let Some(room_id) = take(connection, room_id.as_deref(), &invite, unix)? else {
                 return Ok(Err(InviteError::BadInvite));
-            }
+            };
             let room = match open_room(connection, &room_id)? {
                 Ok(room) => room,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -125,18 +125,19 @@ fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> Us
 /// Takes one use of the invite; false where it is not good for this room now.
 pub(super) fn take(
     connection: &Connection,
-    room_id: &str,
+    room_id: Option<&str>,
     text: &str,
     unix: u64,
-) -> rusqlite::Result<bool> {
-    let taken = connection
+) -> rusqlite::Result<Option<String>> {
+    connection
         .prepare_cached(
             "UPDATE room_invites SET uses_left = uses_left - 1
-             WHERE hash = ?1 AND room_id = ?2 AND expires_at > ?3
-               AND (uses_left IS NULL OR uses_left > 0)",
+             WHERE hash = ?1 AND room_id = ifnull(?2, room_id) AND expires_at > ?3
+               AND (uses_left IS NULL OR uses_left > 0)
+             RETURNING room_id",
         )?
-        .execute((hash(text), room_id, utc::text(unix)))?;
-    Ok(taken > 0)
+        .query_row((hash(text), room_id, utc::text(unix)), |row| row.get(0))
+        .optional()
 }
 
 fn open_room(connection: &Connection, id: &str) -> rusqlite::Result<Result<Room, InviteError>> {

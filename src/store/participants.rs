@@ -213,9 +213,9 @@ fn closed_door(
         _ if open => None,
         JoinGrant::Granted => None,
         JoinGrant::None => Some(JoinError::NotInvited),
-        JoinGrant::Invite(text) => match invites::take(connection, &room.id, text, unix)? {
-            true => None,
-            false => Some(JoinError::BadInvite),
+        JoinGrant::Invite(text) => match invites::take(connection, Some(&room.id), text, unix)? {
+            Some(_) => None,
+            None => Some(JoinError::BadInvite),
         },
     })
 }

@@ -67,7 +67,7 @@ fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
     for (path, wanted) in [
         (
             "/api/auth/guest",
-            "The body must be a JSON object with `room`, `invite` and `name`",
+            "The body must be a JSON object with `invite` and `name`",
         ),
         (
             "/api/rooms/lobby/join",

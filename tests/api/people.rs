@@ -229,3 +229,17 @@ fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
     house.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
     assert_eq!(refused(&alice.get("/api/auth/me")), is(401, "unauthorized"));
 }
+
+#[test]
+fn an_invite_knows_its_room_without_being_told() {
+    let house = House::new();
+    house.room("r1", &["--private"]);
+    house.room("r2", &[]);
+    let invite = house.invite("r1", &[]);
+    let body = json!({"invite": invite, "display_name": "Gast"});
+    let entered = house.client.post_json("/api/auth/guest", &body).ok();
+    let guest = house.client.with_token(&text(&entered["access_token"]));
+    assert_eq!(guest.get("/api/auth/me").ok()["rooms"], json!(["r1"]));
+    guest.post("/api/rooms/r1/join").ok();
+    assert_eq!(house.enter("r2", &invite).status, 403, "the two must agree");
+}

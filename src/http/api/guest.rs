@@ -16,9 +16,10 @@ pub const CELLS: usize = 4096;
 
 #[derive(Deserialize)]
 struct Body {
-    room: String,
+    /// The invite knows; where this is given too, the two must agree.
+    room: Option<String>,
     invite: String,
-    #[serde(alias = "display_name")]
+    #[serde(alias = "display_name", alias = "displayName")]
     name: String,
 }
 
@@ -29,14 +30,19 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
     }
     require_json(&request)?;
     let app = request.app.clone();
-    let body: Body = request.json("with `room`, `invite` and `name`").await?;
+    let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
-    let redeemed = app
-        .store
-        .redeem_invite(&body.room, &body.invite, &body.name, now.unix, until);
+    let redeemed = app.store.redeem_invite(
+        body.room.as_deref(),
+        &body.invite,
+        &body.name,
+        now.unix,
+        until,
+    );
     let user = redeemed.await?;
-    let answer = login::admit(&app, &user, Some(vec![body.room]));
+    let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
+    let answer = login::admit(&app, &user, Some(room.into_iter().collect()));
     Ok(json(StatusCode::OK, &answer))
 }
 

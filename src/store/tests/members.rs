@@ -113,7 +113,7 @@ async fn an_invite_is_good_for_its_room_its_time_and_its_uses() {
         let text = invite.text.expose();
         world
             .store
-            .redeem_invite(room, text, " Gast ", unix, unix + 60)
+            .redeem_invite(Some(room), text, " Gast ", unix, unix + 60)
     };
     let bad = Err(InviteError::BadInvite);
     assert_eq!(redeem("other", NOW).await, bad);
@@ -136,7 +136,9 @@ async fn a_refused_guest_does_not_use_up_the_invite() {
     let invite = world.invite("r", Some(1)).await;
     let redeem = |name| {
         let text = invite.text.expose();
-        world.store.redeem_invite("r", text, name, NOW, NOW + 60)
+        world
+            .store
+            .redeem_invite(Some("r"), text, name, NOW, NOW + 60)
     };
     assert_eq!(redeem("Guest").await, Err(InviteError::RoomFull));
     assert_eq!(redeem("\u{7}").await, Err(InviteError::BadName));

@@ -73,7 +73,9 @@ impl World {
     async fn guest(&self, room: &str, until: u64) -> String {
         let invite = self.invite(room, None).await;
         let text = invite.text.expose();
-        let guest = self.store.redeem_invite(room, text, "Guest", NOW, until);
+        let guest = self
+            .store
+            .redeem_invite(Some(room), text, "Guest", NOW, until);
         guest.await.unwrap().id
     }
 
