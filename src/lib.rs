@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`rate`], [`secret`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`] |
 
 pub mod cli;
 pub mod clock;
@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod http;
 pub mod metrics;
 pub mod password;
+pub mod public_key;
 pub mod rate;
 pub mod relay;
 pub mod room;

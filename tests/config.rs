@@ -9,6 +9,14 @@ use std::path::PathBuf;
 use parlor::config::{self, Config, Keys, Sources};
 use support::command::Desk;
 
+/// RFC 8410 section 10.1, and the same as a JWKS.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+";
+const PUBLIC_KEYS: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519",
+    "x": "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}]}"#;
+
 const SHIPPED: &str = include_str!("../config.toml");
 
 fn load(file: &str) -> config::Loaded {
@@ -59,6 +67,15 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // Keys of somebody else are for an algorithm that takes them, and their files must exist.
+    let dir = tempfile::tempdir().unwrap();
+    let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
+    fs::write(&pem, PUBLIC_KEY).unwrap();
+    fs::write(&jwks, PUBLIC_KEYS).unwrap();
+    let uncommented = uncommented
+        .replace("algorithm = \"HS256\"", "algorithm = \"EdDSA\"")
+        .replace("/etc/parlor/issuer.pem", pem.to_str().unwrap())
+        .replace("/etc/parlor/jwks.json", jwks.to_str().unwrap());
     let loaded = load(&uncommented);
     for (key, _) in Keys::known().iter() {
         assert!(

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::duration::LONGEST;
 use super::{Config, PublicUrl, duration, external};
 
+use crate::public_key::is_public;
+
 /// Bytes below which a shared secret can be guessed.
 const SECRET_BYTES: usize = 32;
 
@@ -145,6 +147,12 @@ impl Faults {
             .map(|secret| ("auth.secret", secret));
         let older = config.auth.previous_secrets.iter();
         for (key, secret) in newest.chain(older.map(|secret| ("auth.previous_secrets", secret))) {
+            self.unless(
+                !is_public(secret.expose()),
+                key,
+                "is a public key, which everybody may know: \
+                 name its file in auth.public_key_file or auth.jwks_file",
+            );
             let bytes = secret.expose().len();
             self.unless(
                 bytes >= SECRET_BYTES,

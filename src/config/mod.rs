@@ -14,6 +14,7 @@ mod nets;
 mod origin;
 mod public_url;
 mod settings;
+mod signers;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -197,8 +198,9 @@ fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Ve
     let mut config: Config = serde_json::from_value(tree)
         .map_err(|error| vec![Problem::new(Origin::BuiltIn, "", error.to_string())])?;
     normalise(&mut config);
-    let faults: Vec<_> = check::check(&config)
-        .into_iter()
+    let faults = check::check(&config).into_iter();
+    let faults: Vec<_> = faults
+        .chain(signers::read(&mut config.auth))
         .map(|(key, text)| {
             let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);
             Problem::new(origin, key, text)

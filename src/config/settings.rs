@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::public_key::{Kind, PublicKey};
 use crate::secret::Secret;
 
 /// The effective configuration of one process.
@@ -61,6 +62,13 @@ pub struct Auth {
     /// Older secrets that still check, but no longer sign.
     pub previous_secrets: Vec<Secret>,
     pub algorithm: Algorithm,
+    /// Public keys (PEM) of whoever signs tokens, for an algorithm that takes them.
+    pub public_key_file: Option<PathBuf>,
+    /// The same as a JWKS; both may be set.
+    pub jwks_file: Option<PathBuf>,
+    /// What stands in the two files, in order.
+    #[serde(skip)]
+    pub public_keys: Vec<PublicKey>,
     /// Checked in tokens when set.
     pub issuer: Option<String>,
     /// Checked in tokens when set.
@@ -70,6 +78,8 @@ pub struct Auth {
     pub token_ttl: Duration,
     /// A valid token whose `sub` is not known yet makes that user.
     pub provision_users: bool,
+    /// A `role` of `admin` in somebody else's token makes its bearer one.
+    pub trust_roles: bool,
     /// Close plain WebSockets, too, when their token expires.
     pub enforce_expiry: bool,
 }
@@ -80,6 +90,46 @@ pub enum Algorithm {
     HS256,
     HS384,
     HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    /// As RFC 7518 and RFC 8037 spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::HS256 => "HS256",
+            Algorithm::HS384 => "HS384",
+            Algorithm::HS512 => "HS512",
+            Algorithm::RS256 => "RS256",
+            Algorithm::RS384 => "RS384",
+            Algorithm::RS512 => "RS512",
+            Algorithm::PS256 => "PS256",
+            Algorithm::PS384 => "PS384",
+            Algorithm::PS512 => "PS512",
+            Algorithm::ES256 => "ES256",
+            Algorithm::ES384 => "ES384",
+            Algorithm::EdDSA => "EdDSA",
+        }
+    }
+
+    /// The public keys that it takes; `None` for those that take a shared secret.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
+            Algorithm::ES256 => Some(Kind::P256),
+            Algorithm::ES384 => Some(Kind::P384),
+            Algorithm::EdDSA => Some(Kind::Ed25519),
+            _ => Some(Kind::Rsa),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -226,10 +276,14 @@ impl Default for Auth {
             secret: None,
             previous_secrets: Vec::new(),
             algorithm: Algorithm::HS256,
+            public_key_file: None,
+            jwks_file: None,
+            public_keys: Vec::new(),
             issuer: None,
             audience: None,
             token_ttl: Duration::from_secs(12 * 3600),
             provision_users: false,
+            trust_roles: false,
             enforce_expiry: false,
         }
     }

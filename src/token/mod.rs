@@ -4,18 +4,22 @@
 //! there is no leeway. What a token says is believed only after its signature has been checked.
 
 mod claims;
+mod keys;
 mod provider;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use ring::hmac;
+use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 
 pub use claims::{Claims, LAST_SECOND};
 
 use crate::config;
 use crate::secret::Secret;
+use keys::Keyring;
+
+/// What parlor calls its own key where others sign with keys that it does not have.
+const OWN: &str = "parlor";
 
 /// Longer tokens are refused unread.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -27,7 +31,7 @@ pub enum TokenError {
     Malformed,
     #[error("the token is signed with another algorithm than `auth.algorithm`")]
     WrongAlgorithm,
-    #[error("the token's signature fits none of the configured secrets")]
+    #[error("the token's signature fits none of the configured keys")]
     BadSignature,
     #[error("the token demands extensions (`crit`) that parlor does not know")]
     UnknownExtension,
@@ -47,19 +51,13 @@ pub enum TokenError {
 
 /// Checks tokens, and signs those that parlor issues itself.
 pub struct Tokens {
-    algorithm: Algorithm,
-    /// As RFC 7518 spells it, and no other way.
-    algorithm_name: &'static str,
+    /// The keys of `auth.algorithm`.
+    pinned: Keyring,
+    /// parlor's own, where it has only the public half of those.
+    own: Option<Keyring>,
     signing: EncodingKey,
-    /// The signing key first, then older ones, newest first.
-    keys: Vec<Key>,
     issuer: Option<String>,
     audience: Option<String>,
-}
-
-struct Key {
-    id: String,
-    key: DecodingKey,
 }
 
 #[derive(Deserialize)]
@@ -78,20 +76,22 @@ pub fn valid_id(id: &str) -> bool {
 }
 
 impl Tokens {
-    /// `secret` signs and checks; `auth.previous_secrets` check.
+    /// `secret` signs and checks; `auth.previous_secrets` check. Where `auth.algorithm` is one of
+    /// public keys, that is true of parlor's own tokens alone.
     pub fn new(auth: &config::Auth, secret: &Secret) -> Tokens {
         provider::install();
         let secrets = std::iter::once(secret).chain(&auth.previous_secrets);
-        let (algorithm, algorithm_name) = match auth.algorithm {
-            config::Algorithm::HS256 => (Algorithm::HS256, "HS256"),
-            config::Algorithm::HS384 => (Algorithm::HS384, "HS384"),
-            config::Algorithm::HS512 => (Algorithm::HS512, "HS512"),
+        let (pinned, own) = match auth.algorithm.kind() {
+            None => (Keyring::shared(auth.algorithm, secrets), None),
+            Some(_) => (
+                Keyring::public(auth.algorithm, &auth.public_keys),
+                Some(Keyring::own(config::Algorithm::HS256, OWN, secrets)),
+            ),
         };
         Tokens {
-            algorithm,
-            algorithm_name,
+            pinned,
+            own,
             signing: EncodingKey::from_secret(secret.expose().as_bytes()),
-            keys: secrets.map(Key::from_secret).collect(),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
         }
@@ -124,8 +124,9 @@ impl Tokens {
         let mut claims = claims.clone();
         claims.iss = claims.iss.or_else(|| self.issuer.clone());
         claims.aud = claims.aud.or_else(|| self.audience.clone());
-        let mut header = Header::new(self.algorithm);
-        header.kid = self.keys.first().map(|key| key.id.clone());
+        let keys = self.own.as_ref().unwrap_or(&self.pinned);
+        let mut header = Header::new(keys.algorithm);
+        header.kid = keys.first_id();
         // Signing fails only where key and algorithm differ in family, and both are HMAC here.
         jsonwebtoken::encode(&header, &claims, &self.signing).unwrap_or_default()
     }
@@ -139,41 +140,27 @@ impl Tokens {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let header: TokenHeader = from_part(header)?;
-        if header.alg != self.algorithm_name {
-            return Err(TokenError::WrongAlgorithm);
-        }
+        let kid = header.kid.as_deref();
+        let keys = self
+            .keys_for(&header.alg, kid)
+            .ok_or(TokenError::WrongAlgorithm)?;
         if header.crit.is_some() {
             return Err(TokenError::UnknownExtension);
         }
-        let verifies = |key: &Key| {
-            jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key.key, self.algorithm)
-                .unwrap_or(false)
-        };
-        let kid = header.kid.as_deref();
-        match self.candidates(kid).find(|key| verifies(key)) {
-            Some(key) => Ok((payload, Some(key.id.as_str()) == kid)),
-            None => Err(TokenError::BadSignature),
+        match keys.verifies(kid, signed, signature) {
+            true => Ok((payload, keys.are_parlors && keys.knows(kid))),
+            false => Err(TokenError::BadSignature),
         }
     }
 
-    /// The keys to try: the one that `kid` names, else all, in order. Another issuer's `kid` names
-    /// none of ours, and its secret may still be here.
-    fn candidates<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        let named = kid.and_then(|kid| self.keys.iter().find(|key| key.id == kid));
-        let all = if named.is_some() { &[] } else { &self.keys[..] };
-        named.into_iter().chain(all)
-    }
-}
-
-impl Key {
-    /// The id is a fingerprint, so that it needs no setting and survives a restart.
-    fn from_secret(secret: &Secret) -> Key {
-        let bytes = secret.expose().as_bytes();
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), b"parlor key id");
-        Key {
-            id: URL_SAFE_NO_PAD.encode(&tag.as_ref()[..6]),
-            key: DecodingKey::from_secret(bytes),
-        }
+    /// parlor's own keys for a token that names them, the pinned ones for all others. The algorithm
+    /// is never the token's choice: each has one.
+    fn keys_for(&self, algorithm: &str, kid: Option<&str>) -> Option<&Keyring> {
+        let own = self.own.as_ref().filter(|own| own.knows(kid));
+        [own, Some(&self.pinned)]
+            .into_iter()
+            .flatten()
+            .find(|keys| keys.name == algorithm)
     }
 }
 

@@ -6,8 +6,8 @@
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error, Signer, Verifier};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
-use ring::hmac;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
+use ring::{hmac, signature};
 
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: signer,
@@ -24,6 +24,19 @@ pub fn install() {
 struct Hmac {
     algorithm: Algorithm,
     key: hmac::Key,
+}
+
+/// A public key and what checks with it.
+struct Public {
+    algorithm: Algorithm,
+    key: DecodingKey,
+    check: Check,
+}
+
+#[derive(Clone, Copy)]
+enum Check {
+    Rsa(&'static signature::RsaParameters),
+    Curve(&'static dyn signature::VerificationAlgorithm),
 }
 
 impl Hmac {
@@ -44,14 +57,56 @@ impl Hmac {
     }
 }
 
+impl Public {
+    fn new(algorithm: Algorithm, key: &DecodingKey) -> Result<Public> {
+        let (family, check) = match algorithm {
+            Algorithm::RS256 => rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::RS384 => rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+            Algorithm::RS512 => rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+            Algorithm::PS256 => rsa(&signature::RSA_PSS_2048_8192_SHA256),
+            Algorithm::PS384 => rsa(&signature::RSA_PSS_2048_8192_SHA384),
+            Algorithm::PS512 => rsa(&signature::RSA_PSS_2048_8192_SHA512),
+            // RFC 7518 §3.4: both numbers, one after the other.
+            Algorithm::ES256 => (
+                AlgorithmFamily::Ec,
+                Check::Curve(&signature::ECDSA_P256_SHA256_FIXED),
+            ),
+            Algorithm::ES384 => (
+                AlgorithmFamily::Ec,
+                Check::Curve(&signature::ECDSA_P384_SHA384_FIXED),
+            ),
+            Algorithm::EdDSA => (AlgorithmFamily::Ed, Check::Curve(&signature::ED25519)),
+            _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
+        };
+        if key.family() != family {
+            return Err(ErrorKind::InvalidKeyFormat.into());
+        }
+        Ok(Public {
+            algorithm,
+            key: key.clone(),
+            check,
+        })
+    }
+}
+
+fn rsa(parameters: &'static signature::RsaParameters) -> (AlgorithmFamily, Check) {
+    (AlgorithmFamily::Rsa, Check::Rsa(parameters))
+}
+
+/// parlor signs with secrets alone.
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     let hmac = Hmac::new(*algorithm, key.family(), key.as_bytes())?;
     Ok(Box::new(hmac))
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    let hmac = Hmac::new(*algorithm, key.family(), key.try_get_as_bytes()?)?;
-    Ok(Box::new(hmac))
+    match algorithm {
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+            let hmac = Hmac::new(*algorithm, key.family(), key.try_get_as_bytes()?)?;
+            Ok(Box::new(hmac))
+        }
+        _ => Ok(Box::new(Public::new(*algorithm, key)?)),
+    }
 }
 
 impl Signer<Vec<u8>> for Hmac {
@@ -67,6 +122,22 @@ impl Verifier<Vec<u8>> for Hmac {
     }
 }
 
+impl Verifier<Vec<u8>> for Public {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), Error> {
+        let verified = match (self.check, self.key.kind()) {
+            (Check::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                let key = signature::RsaPublicKeyComponents { n, e };
+                key.verify(parameters, message, signature)
+            }
+            (Check::Curve(algorithm), DecodingKeyKind::SecretOrDer(point)) => {
+                signature::UnparsedPublicKey::new(algorithm, point).verify(message, signature)
+            }
+            _ => return Err(Error::new()),
+        };
+        verified.map_err(|_| Error::new())
+    }
+}
+
 impl JwtSigner for Hmac {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -74,6 +145,12 @@ impl JwtSigner for Hmac {
 }
 
 impl JwtVerifier for Hmac {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+impl JwtVerifier for Public {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

@@ -1,0 +1,215 @@
+//! Public keys of somebody who signs tokens: read from PEM (RFC 7468, RFC 5280) or a JWKS (RFC 7517).
+//!
+//! What is not a public key that signatures are checked with is refused or passed over here, so that
+//! it never meets a token: private keys, shared secrets (`oct`), keys for encryption, short RSA keys.
+
+mod der;
+mod jwks;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// No file of keys is larger.
+const LARGEST: u64 = 1024 * 1024;
+
+/// A token may have to be tried with each.
+const MOST: usize = 64;
+
+/// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"; ring takes none over 8192.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// What a key is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+/// A key that signatures are checked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// What a JWKS calls it (`kid`).
+    pub id: Option<String>,
+    pub material: Material,
+}
+
+/// Numbers are big-endian, without leading zeros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Material {
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
+    /// Uncompressed: 4, x, y.
+    P256(Vec<u8>),
+    P384(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+/// What is wrong with a file, as the end of a sentence that named it: `does not exist`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyError(String);
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Rsa => "an RSA key",
+            Kind::P256 => "an EC key on P-256",
+            Kind::P384 => "an EC key on P-384",
+            Kind::Ed25519 => "an Ed25519 key",
+        }
+    }
+}
+
+impl PublicKey {
+    pub fn kind(&self) -> Kind {
+        match self.material {
+            Material::Rsa { .. } => Kind::Rsa,
+            Material::P256(_) => Kind::P256,
+            Material::P384(_) => Kind::P384,
+            Material::Ed25519(_) => Kind::Ed25519,
+        }
+    }
+}
+
+impl Material {
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, KeyError> {
+        let (modulus, exponent) = (significant(modulus), significant(exponent));
+        if !RSA_BYTES.contains(&modulus.len()) {
+            let bits = modulus.len() * 8;
+            return Err(error(format!(
+                "holds an RSA key of {bits} bits: it must have 2048 to 8192"
+            )));
+        }
+        Ok(Material::Rsa {
+            modulus: modulus.to_vec(),
+            exponent: exponent.to_vec(),
+        })
+    }
+}
+
+/// The keys of a PEM file, in order, all of this kind.
+///
+/// # Errors
+/// The file can't be read, is no PEM, or holds something else than such keys.
+pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
+    let keys = parse_pem(&contents(path)?)?;
+    match keys.iter().find(|key| key.kind() != kind) {
+        None => Ok(keys),
+        Some(other) => Err(error(format!(
+            "holds {}, not {}",
+            other.kind().name(),
+            kind.name()
+        ))),
+    }
+}
+
+/// The keys of a JWKS file that are of this kind and not meant for another algorithm, in order.
+///
+/// # Errors
+/// The file can't be read, is no JWKS, holds a secret, or no such key.
+pub fn read_jwks(path: &Path, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
+    let keys = jwks::parse(&contents(path)?, kind, algorithm)?;
+    match keys.len() {
+        0 => Err(error(format!(
+            "holds no key for {algorithm}, which takes {}",
+            kind.name()
+        ))),
+        1..=MOST => Ok(keys),
+        many => Err(error(format!("holds {many} keys, more than {MOST}"))),
+    }
+}
+
+/// Whether `text` is a public key or holds one: everybody may know it, so it is no secret.
+pub fn is_public(text: &str) -> bool {
+    let pem = ["PUBLIC KEY-----", "CERTIFICATE-----"];
+    let jwk = || serde_json::from_str::<serde_json::Value>(text).ok();
+    pem.iter().any(|end| text.contains(end))
+        || jwk().is_some_and(|value| value.get("kty").or(value.get("keys")).is_some())
+}
+
+fn contents(path: &Path) -> Result<String, KeyError> {
+    let unreadable = |fault: io::Error| match fault.kind() {
+        io::ErrorKind::NotFound => error("does not exist"),
+        io::ErrorKind::InvalidData => error("is not text"),
+        _ => error(format!("can't be read: {fault}")),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(error("is larger than 1 MiB")),
+        false => Ok(text),
+    }
+}
+
+/// RFC 7468: blocks between `-----BEGIN X-----` and `-----END X-----`; what is around them is remarks.
+fn parse_pem(text: &str) -> Result<Vec<PublicKey>, KeyError> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let (label, begun) = begun.split_once("-----").ok_or_else(not_pem)?;
+        let end = format!("-----END {label}-----");
+        let (body, after) = begun.split_once(end.as_str()).ok_or_else(not_pem)?;
+        let body: String = body.split_ascii_whitespace().collect();
+        let key = match label {
+            "PUBLIC KEY" => der::subject_public_key(&decoded(&body)?),
+            "RSA PUBLIC KEY" => der::rsa_public_key(&decoded(&body)?),
+            label => return Err(wrong_label(label)),
+        };
+        keys.push(PublicKey {
+            id: None,
+            material: key?,
+        });
+        rest = after;
+    }
+    match keys.len() {
+        0 => Err(not_pem()),
+        1..=MOST => Ok(keys),
+        many => Err(error(format!("holds {many} keys, more than {MOST}"))),
+    }
+}
+
+fn decoded(body: &str) -> Result<Vec<u8>, KeyError> {
+    STANDARD.decode(body).map_err(|_| not_pem())
+}
+
+fn not_pem() -> KeyError {
+    error("is not a public key in PEM (`-----BEGIN PUBLIC KEY-----`)")
+}
+
+fn wrong_label(label: &str) -> KeyError {
+    if label.ends_with("PRIVATE KEY") {
+        return error(
+            "holds a private key, which belongs to whoever signs: \
+             `openssl pkey -pubout` makes the public one of it",
+        );
+    }
+    match label {
+        "CERTIFICATE" => error(
+            "holds a certificate, not a public key: `openssl x509 -pubkey -noout` takes it out",
+        ),
+        _ => not_pem(),
+    }
+}
+
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+fn error(text: impl Into<String>) -> KeyError {
+    KeyError(text.into())
+}
+
+#[cfg(test)]
+mod tests;

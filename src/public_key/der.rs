@@ -1,0 +1,88 @@
+//! As much of DER as a public key is made of (X.690, RFC 5280 §4.1.2.7).
+
+use super::{KeyError, Material, error};
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+
+/// rsaEncryption, RFC 8017 appendix C.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// id-ecPublicKey, RFC 5480 §2.1.1, and two of its curves with their tag and length.
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const P256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const P384: &[u8] = &[0x06, 5, 0x2b, 0x81, 0x04, 0x00, 0x22];
+/// id-Ed25519, RFC 8410 §3.
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
+/// SubjectPublicKeyInfo: which kind of key, and the key.
+pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
+    let (algorithm, parameters, key) = subject(der).ok_or_else(broken)?;
+    match (algorithm, parameters) {
+        (RSA, _) => rsa_public_key(key),
+        (EC, P256) => point(key, 32).map(Material::P256),
+        (EC, P384) => point(key, 48).map(Material::P384),
+        (ED25519, _) if key.len() == 32 => Ok(Material::Ed25519(key.to_vec())),
+        _ => Err(error(
+            "holds a key of a kind that no algorithm here takes: \
+             use RSA, EC on P-256 or P-384, or Ed25519",
+        )),
+    }
+}
+
+/// RSAPublicKey, RFC 8017 appendix A.1.1.
+pub fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
+    let numbers = || {
+        let (sequence, _) = element(der, SEQUENCE)?;
+        let (modulus, rest) = element(sequence, INTEGER)?;
+        let (exponent, _) = element(rest, INTEGER)?;
+        Some((modulus, exponent))
+    };
+    let (modulus, exponent) = numbers().ok_or_else(broken)?;
+    Material::rsa(modulus, exponent)
+}
+
+/// The algorithm's identifier, its parameters, the bits of the key.
+fn subject(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (info, _) = element(der, SEQUENCE)?;
+    let (algorithm, rest) = element(info, SEQUENCE)?;
+    let (identifier, parameters) = element(algorithm, OBJECT_IDENTIFIER)?;
+    let (bits, _) = element(rest, BIT_STRING)?;
+    let (unused, key) = bits.split_first()?;
+    (*unused == 0).then_some((identifier, parameters, key))
+}
+
+/// An uncompressed point, whose coordinates have `size` bytes each.
+fn point(key: &[u8], size: usize) -> Result<Vec<u8>, KeyError> {
+    match key.len() == 1 + 2 * size && key[0] == 4 {
+        true => Ok(key.to_vec()),
+        false => Err(error(
+            "holds an EC key that is not written out in full (uncompressed)",
+        )),
+    }
+}
+
+/// The contents of the first element, which must have this tag, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => {
+            let (&length, rest) = rest.split_first()?;
+            (usize::from(length), rest)
+        }
+        0x82 => {
+            let (length, rest) = rest.split_at_checked(2)?;
+            (usize::from(length[0]) << 8 | usize::from(length[1]), rest)
+        }
+        _ => return None,
+    };
+    (found == tag).then_some(())?;
+    rest.split_at_checked(length)
+}
+
+fn broken() -> KeyError {
+    error("holds something else than a public key between its PEM lines")
+}

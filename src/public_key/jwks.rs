@@ -1,0 +1,115 @@
+//! A JSON Web Key Set (RFC 7517, RFC 7518 §6, RFC 8037): keys of other kinds stand in it too.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{KeyError, Kind, Material, PublicKey, error};
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    kty: String,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    alg: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    /// Only a private key has it.
+    d: Option<Value>,
+}
+
+/// The keys that may check signatures of `algorithm`.
+pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
+    let set: Set = serde_json::from_str(text).map_err(|_| {
+        error("is not a JWKS: a JSON object with `keys`, a list of objects with `kty`")
+    })?;
+    let mut keys = Vec::new();
+    for (index, key) in set.keys.into_iter().enumerate() {
+        let shown = key.shown(index);
+        key.refuse_secrets(&shown)?;
+        if key.kind() == Some(kind) && key.is_meant_for(algorithm) {
+            let material = key.material(kind);
+            let material = material
+                .ok_or_else(|| error(format!("holds {shown}, which is not what its `kty` says")))?;
+            keys.push(PublicKey {
+                id: key.kid,
+                material: material?,
+            });
+        }
+    }
+    Ok(keys)
+}
+
+impl Key {
+    /// What to call it in a complaint.
+    fn shown(&self, index: usize) -> String {
+        match &self.kid {
+            Some(kid) => format!("the key {kid:?}"),
+            None => format!("key number {}", index + 1),
+        }
+    }
+
+    fn refuse_secrets(&self, shown: &str) -> Result<(), KeyError> {
+        if self.kty == "oct" {
+            return Err(error(format!(
+                "holds {shown}, which is a shared secret (`oct`): a JWKS is for public keys, \
+                 and a secret belongs in auth.secret"
+            )));
+        }
+        match self.d {
+            Some(_) => Err(error(format!(
+                "holds {shown}, which is private (`d`): it belongs to whoever signs"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) => Some(Kind::Rsa),
+            ("EC", Some("P-256")) => Some(Kind::P256),
+            ("EC", Some("P-384")) => Some(Kind::P384),
+            ("OKP", Some("Ed25519")) => Some(Kind::Ed25519),
+            _ => None,
+        }
+    }
+
+    /// `alg` only rules a key out; it never chooses the algorithm.
+    fn is_meant_for(&self, algorithm: &str) -> bool {
+        let signatures = self.purpose.as_deref().is_none_or(|use_| use_ == "sig");
+        signatures && self.alg.as_deref().is_none_or(|alg| alg == algorithm)
+    }
+
+    /// `None` where a number is missing or not what the kind has.
+    fn material(&self, kind: Kind) -> Option<Result<Material, KeyError>> {
+        let number = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?).ok();
+        // RFC 7518 §6.2.1.2: coordinates have their full size.
+        let coordinate = |text, size| number(text).filter(|bytes| bytes.len() == size);
+        let point = |size| {
+            Some(
+                [
+                    &[4][..],
+                    &coordinate(&self.x, size)?,
+                    &coordinate(&self.y, size)?,
+                ]
+                .concat(),
+            )
+        };
+        Some(match kind {
+            Kind::Rsa => Material::rsa(&number(&self.n)?, &number(&self.e)?),
+            Kind::P256 => Ok(Material::P256(point(32)?)),
+            Kind::P384 => Ok(Material::P384(point(48)?)),
+            Kind::Ed25519 => Ok(Material::Ed25519(coordinate(&self.x, 32)?)),
+        })
+    }
+}

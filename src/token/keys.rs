@@ -1,0 +1,141 @@
+//! The keys that tokens are checked with, and which of them a token may be tried with.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use ring::hmac;
+
+use crate::config;
+use crate::public_key::{Material, PublicKey};
+use crate::secret::Secret;
+
+/// Keys of one algorithm, the one to try first at the front.
+pub struct Keyring {
+    pub algorithm: Algorithm,
+    /// As RFC 7518 spells it, and no other way.
+    pub name: &'static str,
+    /// Whether parlor has them to sign with, so that a token that names one is its own.
+    pub are_parlors: bool,
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: Option<String>,
+    key: DecodingKey,
+    /// Whether a token that names a key which nobody knows may be tried with this one.
+    any_name: bool,
+}
+
+impl Keyring {
+    /// Secrets that others share, each with a fingerprint for an id: it needs no setting and
+    /// survives a restart. Others name them as they like.
+    pub fn shared<'a>(
+        algorithm: config::Algorithm,
+        secrets: impl Iterator<Item = &'a Secret>,
+    ) -> Keyring {
+        Keyring::new(
+            algorithm,
+            secrets.map(|secret| Key {
+                id: Some(fingerprint(secret)),
+                any_name: true,
+                key: DecodingKey::from_secret(secret.expose().as_bytes()),
+            }),
+        )
+    }
+
+    /// Secrets that parlor alone has, all under one id.
+    pub fn own<'a>(
+        algorithm: config::Algorithm,
+        id: &str,
+        secrets: impl Iterator<Item = &'a Secret>,
+    ) -> Keyring {
+        Keyring::new(
+            algorithm,
+            secrets.map(|secret| Key {
+                id: Some(id.to_owned()),
+                any_name: false,
+                key: DecodingKey::from_secret(secret.expose().as_bytes()),
+            }),
+        )
+    }
+
+    /// Somebody else's keys. One without an id may be meant by any name.
+    pub fn public(algorithm: config::Algorithm, keys: &[PublicKey]) -> Keyring {
+        Keyring::new(
+            algorithm,
+            keys.iter().map(|key| Key {
+                id: key.id.clone(),
+                any_name: key.id.is_none(),
+                key: decoding_key(&key.material),
+            }),
+        )
+    }
+
+    fn new(algorithm: config::Algorithm, keys: impl Iterator<Item = Key>) -> Keyring {
+        Keyring {
+            algorithm: of_jsonwebtoken(algorithm),
+            name: algorithm.name(),
+            are_parlors: algorithm.kind().is_none(),
+            keys: keys.collect(),
+        }
+    }
+
+    /// The id of the first key.
+    pub fn first_id(&self) -> Option<String> {
+        self.keys.first()?.id.clone()
+    }
+
+    /// Whether `kid` names a key here.
+    pub fn knows(&self, kid: Option<&str>) -> bool {
+        kid.is_some() && self.keys.iter().any(|key| key.id.as_deref() == kid)
+    }
+
+    /// Whether one of the keys that `kid` may mean made the signature.
+    pub fn verifies(&self, kid: Option<&str>, signed: &str, signature: &str) -> bool {
+        let known = self.knows(kid);
+        let meant = |key: &&Key| match kid {
+            None => true,
+            Some(_) if known => key.id.as_deref() == kid,
+            Some(_) => key.any_name,
+        };
+        self.keys.iter().filter(meant).any(|key| {
+            let signed = signed.as_bytes();
+            jsonwebtoken::crypto::verify(signature, signed, &key.key, self.algorithm)
+                .unwrap_or(false)
+        })
+    }
+}
+
+/// Six bytes of an HMAC under the secret tell it from others, and nothing about it.
+fn fingerprint(secret: &Secret) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+    let tag = hmac::sign(&key, b"parlor key id");
+    URL_SAFE_NO_PAD.encode(&tag.as_ref()[..6])
+}
+
+fn decoding_key(material: &Material) -> DecodingKey {
+    match material {
+        Material::Rsa { modulus, exponent } => {
+            DecodingKey::from_rsa_raw_components(modulus, exponent)
+        }
+        Material::P256(point) | Material::P384(point) => DecodingKey::from_ec_der(point),
+        Material::Ed25519(key) => DecodingKey::from_ed_der(key),
+    }
+}
+
+fn of_jsonwebtoken(algorithm: config::Algorithm) -> Algorithm {
+    match algorithm {
+        config::Algorithm::HS256 => Algorithm::HS256,
+        config::Algorithm::HS384 => Algorithm::HS384,
+        config::Algorithm::HS512 => Algorithm::HS512,
+        config::Algorithm::RS256 => Algorithm::RS256,
+        config::Algorithm::RS384 => Algorithm::RS384,
+        config::Algorithm::RS512 => Algorithm::RS512,
+        config::Algorithm::PS256 => Algorithm::PS256,
+        config::Algorithm::PS384 => Algorithm::PS384,
+        config::Algorithm::PS512 => Algorithm::PS512,
+        config::Algorithm::ES256 => Algorithm::ES256,
+        config::Algorithm::ES384 => Algorithm::ES384,
+        config::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
