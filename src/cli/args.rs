@@ -49,10 +49,10 @@ pub enum Command {
 /// Commands that need no daemon, and do not mind one.
 #[derive(Debug, Subcommand)]
 pub enum OnDatabase {
-    /// Add and list users
+    /// Add, list, disable and delete users
     #[command(subcommand)]
     User(User),
-    /// Create and list rooms, and add members
+    /// Create, list and close rooms, and add members
     #[command(subcommand)]
     Room(Room),
     /// Invite people who are not users
@@ -94,12 +94,44 @@ pub enum User {
         /// May do everything
         #[arg(long)]
         admin: bool,
-        /// Read a password from standard input; without one there is no login by password
+        /// Ask for a password, or take it from PARLOR_PASSWORD; without one there is no login by
+        /// password
         #[arg(long)]
+        password: bool,
+        /// Read a password from standard input
+        #[arg(long, conflicts_with = "password")]
         password_stdin: bool,
     },
     /// List users
     List,
+    /// Show one user, and where they are a member
+    Show {
+        /// Id or name; `id:…` is always an id
+        user: String,
+    },
+    /// Keep a user out, at once: connections and relays end, invites of theirs open nothing any more
+    Disable {
+        /// Id or name; `id:…` is always an id
+        user: String,
+    },
+    /// Let a disabled user in again
+    Enable {
+        /// Id or name; `id:…` is always an id
+        user: String,
+    },
+    /// Give a user another password: it is asked for, or taken from PARLOR_PASSWORD
+    Passwd {
+        /// Id or name; `id:…` is always an id
+        user: String,
+        /// Read it from standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Delete a user for good; the id stays refused, and what they wrote stays in its rooms
+    Delete {
+        /// Id or name; `id:…` is always an id
+        user: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +151,21 @@ pub enum Room {
     },
     /// List open rooms
     List,
+    /// Show one room, and who is a member
+    Show {
+        /// Id or name; `id:…` is always an id
+        room: String,
+    },
+    /// Close a room for good, at once: connections and relays end
+    Close {
+        /// Id or name; `id:…` is always an id
+        room: String,
+    },
+    /// Close a room, and erase its name, messages and invites
+    Delete {
+        /// Id or name; `id:…` is always an id
+        room: String,
+    },
     /// Make a user a member, without a connection
     AddMember {
         /// Id or name; `id:…` is always an id
@@ -140,6 +187,16 @@ pub enum Invite {
         /// How many people it lets in; otherwise as many as come
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         uses: Option<u32>,
+    },
+    /// List invites that still open a room
+    List {
+        /// Those of this room alone (id or name; `id:…` is always an id)
+        room: Option<String>,
+    },
+    /// Make an invite open nothing any more
+    Revoke {
+        /// As `parlor invite list` shows it
+        id: String,
     },
 }
 

@@ -58,9 +58,7 @@ impl Context {
 
     /// The user whom this word means, who may be let in.
     pub async fn welcome_user(&self, word: &str) -> Result<User, Failure> {
-        let user = self.user(word).await?;
-        let user = user.ok_or_else(|| no_such_user(word))?;
-        self.check_welcome(user)
+        self.check_welcome(self.any_user(word).await?)
     }
 
     /// The same; `auth.provision_users` makes one who is not known yet.
@@ -74,16 +72,36 @@ impl Context {
 
     /// The open room that this word means.
     pub async fn open_room(&self, word: &str) -> Result<Room, Failure> {
+        let room = self.any_room(word).await?;
+        match room.closed_at {
+            Some(_) => Err(Failure::refused(format!("the room `{word}` is closed"))),
+            None => Ok(room),
+        }
+    }
+
+    /// The room that this word means, closed ones too.
+    pub async fn any_room(&self, word: &str) -> Result<Room, Failure> {
         let called = self.store.rooms_called(bare(word)).await?;
-        match only("room", word, called, |room| &room.id)? {
-            None => Err(Failure::refused(format!(
+        let room = only("room", word, called, |room| &room.id)?;
+        room.ok_or_else(|| {
+            Failure::refused(format!(
                 "there is no room `{word}`: `parlor room list` shows all, \
                  `parlor room create` makes one"
-            ))),
-            Some(room) if room.closed_at.is_some() => {
-                Err(Failure::refused(format!("the room `{word}` is closed")))
-            }
-            Some(room) => Ok(room),
+            ))
+        })
+    }
+
+    /// The user whom this word means, deleted ones too.
+    pub async fn any_user(&self, word: &str) -> Result<User, Failure> {
+        self.user(word).await?.ok_or_else(|| no_such_user(word))
+    }
+
+    /// The user whom this word means, disabled ones too.
+    pub async fn living_user(&self, word: &str) -> Result<User, Failure> {
+        let user = self.any_user(word).await?;
+        match user.deleted {
+            true => Err(Failure::refused(format!("the user `{word}` was deleted"))),
+            false => Ok(user),
         }
     }
 

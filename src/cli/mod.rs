@@ -9,6 +9,7 @@ mod args;
 mod context;
 mod failure;
 mod output;
+mod password;
 mod ports;
 mod rooms;
 mod users;

@@ -75,6 +75,15 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     table.trim_fmt()
 }
 
+/// What is known of one thing, a line each; what is empty is left out.
+pub fn facts(facts: &[[&str; 2]]) -> String {
+    let lines = facts
+        .iter()
+        .filter(|[_, value]| !value.is_empty())
+        .map(|[name, value]| format!("{:<14}{value}", format!("{name}:")));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Yes or nothing: what is usual needs no word.
 pub fn tick(truth: bool) -> String {
     match truth {

@@ -1,16 +1,15 @@
 //! `parlor user …`
 
-use std::io::{self, Read};
-
 use serde_json::{Value, json};
 
-use crate::password;
-use crate::store::{CreateError, NewUser, User, utc};
+use crate::clock;
+use crate::store::{CreateError, Membership, NewUser, Removed, User, utc};
 
 use super::args;
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{Answer, table, tick};
+use super::output::{Answer, facts, table, tick};
+use super::password;
 
 pub async fn run(context: &Context, command: args::User) -> Result<Answer, Failure> {
     match command {
@@ -18,13 +17,11 @@ pub async fn run(context: &Context, command: args::User) -> Result<Answer, Failu
             name,
             display_name,
             admin,
+            password,
             password_stdin,
         } => {
-            let password_hash = match password_stdin {
-                true => Some(
-                    password::hash(&read_password(io::stdin().lock())?)
-                        .map_err(Failure::refused)?,
-                ),
+            let password_hash = match password || password_stdin {
+                true => Some(password::hash(password_stdin)?),
                 false => None,
             };
             let new = NewUser {
@@ -36,6 +33,14 @@ pub async fn run(context: &Context, command: args::User) -> Result<Answer, Failu
             add(context, new).await
         }
         args::User::List => list(context).await,
+        args::User::Show { user } => show(context, &user).await,
+        args::User::Disable { user } => disable(context, &user).await,
+        args::User::Enable { user } => enable(context, &user).await,
+        args::User::Passwd {
+            user,
+            password_stdin,
+        } => passwd(context, &user, password_stdin).await,
+        args::User::Delete { user } => delete(context, &user).await,
     }
 }
 
@@ -66,6 +71,108 @@ async fn list(context: &Context) -> Result<Answer, Failure> {
     })
 }
 
+/// Deleted users too, by their id.
+async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.any_user(word).await?;
+    let rooms = context.store.memberships(&user.id).await?;
+    let password = context.store.has_password(&user.id).await?;
+    let mut json = user_json(&user);
+    json["role"] = user.role().into();
+    json["password"] = password.into();
+    json["deleted"] = user.deleted.into();
+    json["guest_until"] = user
+        .guest
+        .as_ref()
+        .map(|guest| utc::text(guest.until))
+        .into();
+    json["rooms"] = rooms.iter().map(membership_json).collect();
+    let state = match &user {
+        User { deleted: true, .. } => "deleted",
+        User { disabled: true, .. } => "disabled",
+        _ => "enabled",
+    };
+    let names = rooms.iter().map(|room| room.room_name.as_str());
+    let rows = [
+        ["Id", &user.id],
+        ["Name", &user.name],
+        ["Display name", &user.display_name],
+        ["Role", user.role()],
+        ["State", state],
+        ["Password", if password { "set" } else { "none" }],
+        ["Created", &utc::text(user.created_at)],
+        ["Member of", &names.collect::<Vec<_>>().join(", ")],
+    ];
+    Ok(Answer::new(json, facts(&rows)))
+}
+
+fn membership_json(membership: &Membership) -> Value {
+    json!({
+        "id": membership.room_id,
+        "name": membership.room_name,
+        "joined_at": utc::text(membership.joined_at),
+    })
+}
+
+async fn disable(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    let unix = clock::now().unix;
+    let removed = context.store.disable_user(&user.id, unix).await?;
+    let removed = removed.ok_or_else(|| gone(&user))?;
+    Ok(took_away("Disabled", &removed))
+}
+
+async fn enable(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    let enabled = context.store.enable_user(&user.id).await?;
+    let user = enabled.ok_or_else(|| gone(&user))?;
+    Ok(Answer::new(
+        user_json(&user),
+        format!("Enabled user {}", user.name),
+    ))
+}
+
+async fn passwd(context: &Context, word: &str, stdin: bool) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    if user.guest.is_some() {
+        return Err(Failure::refused(format!(
+            "`{word}` is a guest, who has no password"
+        )));
+    }
+    let hash = password::hash(stdin)?;
+    match context.store.set_password(&user.id, &hash).await? {
+        true => {
+            let text = format!("User {} has a new password", user.name);
+            Ok(Answer::new(user_json(&user), text)
+                .remark("Tokens that were issued before stay valid until they expire."))
+        }
+        false => Err(gone(&user)),
+    }
+}
+
+async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    let unix = clock::now().unix;
+    let removed = context.store.delete_user(&user.id, unix).await?;
+    let removed = removed.ok_or_else(|| gone(&user))?;
+    Ok(took_away("Deleted", &removed))
+}
+
+fn took_away(done: &str, removed: &Removed) -> Answer {
+    let Removed { user, invites } = removed;
+    let mut json = user_json(user);
+    json["revoked_invites"] = (*invites).into();
+    let answer = Answer::new(json, format!("{done} user {}", user.name));
+    match invites {
+        0 => answer,
+        _ => answer.remark(format!("Invites of theirs that were revoked: {invites}")),
+    }
+}
+
+/// Another command was quicker.
+fn gone(user: &User) -> Failure {
+    Failure::refused(format!("the user `{}` was deleted", user.name))
+}
+
 fn user_json(user: &User) -> Value {
     json!({
         "id": user.id,
@@ -84,46 +191,5 @@ pub fn refusal(error: CreateError) -> Failure {
             Failure::usage(error)
         }
         error => Failure::refused(error),
-    }
-}
-
-/// All of the input but the end of its last line.
-fn read_password(input: impl Read) -> Result<String, Failure> {
-    let mut text = String::new();
-    input
-        .take(password::LONGEST as u64 + 3)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::usage(format!("the password can't be read: {error}")))?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.is_empty() || password.contains(['\n', '\r', '\0']) {
-        return Err(Failure::usage(
-            "--password-stdin needs one line on standard input, the password",
-        ));
-    }
-    if password.len() > password::LONGEST {
-        return Err(Failure::usage(format!(
-            "a password has at most {} bytes",
-            password::LONGEST
-        )));
-    }
-    Ok(password.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_one_line_without_its_end() {
-        for input in ["correct horse", "correct horse\n", "correct horse\r\n"] {
-            assert_eq!(read_password(input.as_bytes()).unwrap(), "correct horse");
-        }
-        for input in ["", "\n", "a\nb", "a\0b"] {
-            assert!(read_password(input.as_bytes()).is_err(), "{input:?}");
-        }
-        let long = "x".repeat(1025);
-        assert!(read_password(long.as_bytes()).is_err());
-        assert!(read_password(&long.as_bytes()[1..]).is_ok());
     }
 }

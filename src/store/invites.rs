@@ -7,9 +7,10 @@ use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::users::{insert, valid_name};
+use super::users::{insert, time_at, valid_name};
 use super::{
-    Guest, Invite, InviteError, NewInvite, Room, Store, StoreError, User, participants, rooms, utc,
+    Guest, Invite, InviteError, LivingInvite, NewInvite, Room, Store, StoreError, User,
+    participants, rooms, utc,
 };
 use crate::clock;
 use crate::secret::Secret;
@@ -47,6 +48,50 @@ impl Store {
                     new.uses,
                 ))?;
             Ok(Ok(invite))
+        })
+        .await
+    }
+
+    /// The invites that still open a room, or this room alone; oldest first.
+    pub async fn invites(
+        &self,
+        room_id: Option<&str>,
+        unix: u64,
+    ) -> Result<Vec<LivingInvite>, StoreError> {
+        let parameters = (room_id.map(str::to_owned), utc::text(unix));
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT i.id, r.id, r.name, i.created_by, i.created_at, i.expires_at, i.uses_left
+                     FROM room_invites i JOIN coworking_rooms r ON r.id = i.room_id
+                     WHERE (?1 IS NULL OR r.id = ?1) AND r.closed_at IS NULL
+                       AND i.expires_at > ?2 AND (i.uses_left IS NULL OR i.uses_left > 0)
+                     ORDER BY i.created_at, i.id",
+                )?
+                .query_map(parameters, |row| {
+                    Ok(LivingInvite {
+                        id: row.get(0)?,
+                        room_id: row.get(1)?,
+                        room_name: row.get(2)?,
+                        created_by: row.get(3)?,
+                        created_at: time_at(row, 4)?,
+                        expires_at: time_at(row, 5)?,
+                        uses_left: row.get(6)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    /// Makes an invite open nothing any more; false where there is none of this id.
+    pub async fn revoke_invite(&self, id: &str) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            let revoked = connection
+                .prepare_cached("DELETE FROM room_invites WHERE id = ?1")?
+                .execute([&id])?;
+            Ok(Ok(revoked > 0))
         })
         .await
     }
@@ -120,6 +165,13 @@ fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> Us
         guest: Some(Guest { room_id, until }),
         created_at: unix,
     }
+}
+
+/// Revokes what this user has made; how many there were.
+pub(super) fn revoke_all_of(connection: &Connection, user_id: &str) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM room_invites WHERE created_by = ?1")?
+        .execute([user_id])
 }
 
 /// Takes one use of the invite; false where it is not good for this room now.

@@ -13,6 +13,7 @@ mod messages;
 mod model;
 mod participants;
 mod reader;
+mod removal;
 mod rooms;
 mod schema;
 mod threads;

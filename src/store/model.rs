@@ -159,6 +159,24 @@ pub struct Left {
     pub elsewhere: bool,
 }
 
+/// Somebody who was disabled or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// A deleted user as they were before.
+    pub user: User,
+    /// Invites that they had made, and that open nothing any more.
+    pub invites: usize,
+}
+
+/// A room that somebody is a member of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub room_id: String,
+    pub room_name: String,
+    /// Unix seconds.
+    pub joined_at: u64,
+}
+
 /// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participant {
@@ -200,6 +218,22 @@ pub struct Invite {
     pub text: crate::secret::Secret,
     /// Unix seconds.
     pub expires_at: u64,
+}
+
+/// An invite that still opens its room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivingInvite {
+    pub id: String,
+    pub room_id: String,
+    pub room_name: String,
+    /// The id of the user who invites, if it is one.
+    pub created_by: Option<String>,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// Unix seconds.
+    pub expires_at: u64,
+    /// `None`: as often as asked.
+    pub uses_left: Option<u32>,
 }
 
 /// Who the relay must turn away although their credential may still be good.

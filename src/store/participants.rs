@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::rooms::{ROOM, room_at};
 use super::users::{USER, USER_COLUMNS, time_at, user_at};
-use super::{Admission, JoinError, JoinGrant, Left, Participant, Room, Store, StoreError, User};
+use super::{
+    Admission, JoinError, JoinGrant, Left, Membership, Participant, Room, Store, StoreError, User,
+};
 use super::{invites, rooms, users, utc};
 
 /// Members of `?1` at `?2` who count: a guest whose time has run out no longer does.
@@ -76,6 +78,29 @@ impl Store {
                 })
             })?;
             participants.collect()
+        })
+        .await
+    }
+
+    /// The open rooms that somebody is a member of, by name.
+    pub async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
+        let user_id = user_id.to_owned();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT r.id, r.name, p.joined_at
+                     FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
+                     WHERE p.user_id = ?1 AND p.left_at IS NULL AND r.closed_at IS NULL
+                     ORDER BY r.name",
+                )?
+                .query_map([user_id], |row| {
+                    Ok(Membership {
+                        room_id: row.get(0)?,
+                        room_name: row.get(1)?,
+                        joined_at: time_at(row, 2)?,
+                    })
+                })?
+                .collect()
         })
         .await
     }

@@ -134,21 +134,28 @@ impl Store {
     /// Closing it again changes nothing.
     pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<Closed>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
-            let closed_now = connection
-                .prepare_cached(
-                    "UPDATE coworking_rooms SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
-                )?
-                .execute((&id, utc::text(unix)))?;
-            let departures = match closed_now {
-                0 => Vec::new(),
-                _ => end_memberships(connection, &id, unix)?,
-            };
-            let room = by_id(connection, &id)?;
-            Ok(Ok(room.map(|room| Closed { room, departures })))
-        })
-        .await
+        self.write(move |connection| Ok(Ok(close(connection, &id, unix)?)))
+            .await
     }
+}
+
+/// Closes the room and ends the memberships in it, if it is open.
+pub(super) fn close(
+    connection: &Connection,
+    id: &str,
+    unix: u64,
+) -> rusqlite::Result<Option<Closed>> {
+    let closed_now = connection
+        .prepare_cached(
+            "UPDATE coworking_rooms SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
+        )?
+        .execute((id, utc::text(unix)))?;
+    let departures = match closed_now {
+        0 => Vec::new(),
+        _ => end_memberships(connection, id, unix)?,
+    };
+    let room = by_id(connection, id)?;
+    Ok(room.map(|room| Closed { room, departures }))
 }
 
 /// Ends the memberships of a room, and says whose they were.

@@ -81,6 +81,35 @@ impl Store {
         .await
     }
 
+    /// Whether a user can log in by a password.
+    pub async fn has_password(&self, id: &str) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM users
+                                    WHERE id = ?1 AND password_hash IS NOT NULL)",
+                )?
+                .query_row([id], |row| row.get(0))
+        })
+        .await
+    }
+
+    /// Gives a user another password, as PHC text; false where there is no such user, or no more.
+    pub async fn set_password(&self, id: &str, hash: &str) -> Result<bool, StoreError> {
+        let parameters = (id.to_owned(), hash.to_owned());
+        self.write(move |connection| {
+            let set = connection
+                .prepare_cached(
+                    "UPDATE users SET password_hash = ?2
+                     WHERE id = ?1 AND deleted_at IS NULL AND guest_until IS NULL",
+                )?
+                .execute(parameters)?;
+            Ok(Ok(set > 0))
+        })
+        .await
+    }
+
     /// The user with this id, made if there is none: for tokens of an issuer who knows users that
     /// the store does not. `display_name` is what the token calls them.
     pub async fn provision(

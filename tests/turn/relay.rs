@@ -269,6 +269,39 @@ fn what_another_process_ends_in_the_database_ends_on_the_relay() {
 }
 
 #[test]
+fn commands_end_the_relays_of_whom_and_what_they_take_away() {
+    let daemon = open_relay().start();
+    for (number, command) in [
+        ["user", "disable"],
+        ["user", "delete"],
+        ["room", "close"],
+        ["room", "delete"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [name, room] = ["user", "room"].map(|kind| format!("{kind}-{number}"));
+        let user = daemon.cli_json(&["user", "add", &name]);
+        daemon.cli_json(&["room", "create", &room, "--id", &room]);
+        daemon.cli_json(&["room", "add-member", &room, &name]);
+        let id = user["id"].as_str().unwrap();
+        let mut bound = Client::udp(daemon.turn(), id, Some(&room));
+        let mut unbound = Client::udp(daemon.turn(), id, None);
+        bound.allocated();
+        unbound.allocated();
+        let what = if command[0] == "user" { &name } else { &room };
+        daemon.cli_json(&[command[0], command[1], what]);
+        for client in [&mut bound, &mut unbound] {
+            let patience = Patience::new();
+            while client.request(Method::REFRESH, &[]).code() != Some(437) {
+                patience.check(&format!("{command:?}"));
+            }
+        }
+        assert_eq!(bound.allocate().code(), Some(401), "{command:?}");
+    }
+}
+
+#[test]
 fn a_refusal_outlives_a_restart_and_so_do_nonces() {
     let daemon = open_relay().start();
     daemon.cli_json(&["user", "add", "alice"]);

@@ -108,6 +108,33 @@ fn deleting_a_room_over_http_closes_its_connections_with_4004_and_no_others() {
 }
 
 #[test]
+fn commands_close_the_connections_of_whom_and_what_they_take_away() {
+    let world = World::start();
+    let rooms = ["attic", "cellar"];
+    rooms.iter().for_each(|room| world.room(room));
+    let [mut alice, mut bob, mut carol] = world.lobby(["alice", "bob", "carol"]);
+    let [mut in_attic, mut in_cellar] = rooms.map(|room| world.enter(room, "carol"));
+    for (command, closed, code) in [
+        (["user", "disable", "alice"], &mut alice, 4005),
+        (["user", "delete", "bob"], &mut bob, 4005),
+        (["room", "close", "attic"], &mut in_attic, 4004),
+        (["room", "delete", "cellar"], &mut in_cellar, 4004),
+    ] {
+        world.daemon.cli_json(&command);
+        assert_eq!(closed.close_code(), code, "{command:?}");
+    }
+    assert_eq!(carol.read(), presence("user-left", "alice", LOBBY));
+    assert_eq!(carol.read(), presence("user-left", "bob", LOBBY));
+    let mut disabled = world.connect(LOBBY, &world.token("alice"));
+    assert_eq!(disabled.close_code(), 4005);
+    world.daemon.cli_json(&["user", "enable", "alice"]);
+    let mut again = world.connect(LOBBY, &world.token("alice"));
+    assert_eq!(carol.read(), presence("user-joined", "alice", LOBBY));
+    again.send(&offer("alice", Some("carol"), "back"));
+    assert_eq!(carol.read(), offer("alice", Some("carol"), "back"));
+}
+
+#[test]
 fn a_guests_connection_ends_with_the_token() {
     let world = World::with(&[("PARLOR_AUTH__TOKEN_TTL", "4s")]);
     let link = world.daemon.invite_link();
