@@ -157,6 +157,8 @@ pub struct Signaling {
 pub struct Rooms {
     /// Who makes rooms over HTTP.
     pub create: RoomCreators,
+    /// Messages that a room keeps, the newest; 0 = all.
+    pub max_messages: u32,
     /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
     #[serde(with = "super::duration")]
     pub guest_absence: Duration,
@@ -307,6 +309,7 @@ impl Default for Rooms {
     fn default() -> Self {
         Rooms {
             create: RoomCreators::Users,
+            max_messages: 10_000,
             guest_absence: Duration::from_secs(5 * 60),
         }
     }

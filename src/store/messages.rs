@@ -1,11 +1,11 @@
 //! What participants write to each other. A message is read by whoever is in the room, and stays
-//! until the room is deleted.
+//! until newer ones take its place or the room is deleted.
 
 use rusqlite::{Connection, Row};
 
 use super::participants::{is_member, welcome_user};
 use super::users::time_at;
-use super::{JoinError, Message, MessageError, Store, StoreError, rooms, utc};
+use super::{JoinError, Message, MessageError, NewMessage, Store, StoreError, rooms, utc};
 
 /// Characters of one message.
 pub const LONGEST_MESSAGE: usize = 4000;
@@ -14,36 +14,32 @@ pub const LONGEST_MESSAGE: usize = 4000;
 const MESSAGE: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
 
 impl Store {
-    /// Writes a message of a participant; it is on the disk when this returns.
+    /// Writes a message of a participant; it is on the disk when this returns. The room keeps the
+    /// newest `keep` (0: all).
     pub async fn post_message(
         &self,
-        room_id: &str,
-        user_id: &str,
-        content: &str,
+        new: NewMessage,
+        keep: u32,
         unix: u64,
     ) -> Result<Message, MessageError> {
-        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        let content = content.to_owned();
         self.write(move |connection| {
-            if !valid_content(&content) {
+            if !valid_content(&new.content) {
                 return Ok(Err(MessageError::BadContent));
             }
-            let display_name = match author(connection, &room_id, &user_id, unix)? {
+            let display_name = match author(connection, &new.room_id, &new.user_id, unix)? {
                 Ok(name) => name,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            connection
-                .prepare_cached(
-                    "INSERT INTO room_messages (room_id, user_id, content, created_at)
-                     VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((&room_id, &user_id, &content, utc::text(unix)))?;
+            let id = insert(connection, &new, unix)?;
+            if keep > 0 {
+                forget_all_but(connection, &new.room_id, keep)?;
+            }
             Ok(Ok(Message {
-                id: connection.last_insert_rowid(),
-                room_id,
-                user_id,
+                id,
+                room_id: new.room_id,
+                user_id: new.user_id,
                 display_name,
-                content,
+                content: new.content,
                 created_at: unix,
             }))
         })
@@ -95,6 +91,27 @@ fn author(
         Some(_) if is_member(connection, room_id, user_id)? => Ok(user.display_name),
         Some(_) => Err(MessageError::NotAMember),
     })
+}
+
+fn insert(connection: &Connection, new: &NewMessage, unix: u64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO room_messages (room_id, user_id, content, created_at)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((&new.room_id, &new.user_id, &new.content, utc::text(unix)))?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn forget_all_but(connection: &Connection, room_id: &str, keep: u32) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM room_messages WHERE room_id = ?1 AND id <= (
+                 SELECT id FROM room_messages WHERE room_id = ?1
+                 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute((room_id, keep))
+        .map(drop)
 }
 
 fn message_at(row: &Row<'_>) -> rusqlite::Result<Message> {

@@ -125,6 +125,14 @@ pub struct Listing {
     pub limit: u32,
 }
 
+/// A message to be written. The ids are those of a room and of a participant of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    pub room_id: String,
+    pub user_id: String,
+    pub content: String,
+}
+
 /// What somebody wrote in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

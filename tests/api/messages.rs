@@ -4,7 +4,10 @@ use super::*;
 
 /// A house with alice in the room `r1`.
 fn with_alice() -> (House, Client) {
-    let house = House::new();
+    alice_in(House::new())
+}
+
+fn alice_in(house: House) -> (House, Client) {
     house.room("r1", &[]);
     let alice = house.caller("alice");
     alice.post("/api/rooms/r1/join").ok();
@@ -69,6 +72,21 @@ fn pages_lead_back_to_the_first_message_and_name_no_other_rooms() {
         let answer = alice.get(&format!("/api/rooms/r1/messages?{bad}"));
         assert_eq!(refused(&answer), is(400, "bad-request"), "{bad}");
     }
+}
+
+#[test]
+fn a_room_keeps_its_newest_messages_and_takes_none_of_another() {
+    let limited = House::with(|builder| builder.env("PARLOR_ROOMS__MAX_MESSAGES", "3"));
+    let (house, alice) = alice_in(limited);
+    house.room("r2", &[]);
+    alice.post("/api/rooms/r2/join").ok();
+    write(&alice, "r2", "elsewhere").ok();
+    for number in 1..=5 {
+        write(&alice, "r1", &number.to_string()).ok();
+    }
+    let read = |room: &str| contents(&alice.get(&format!("/api/rooms/{room}/messages")).ok());
+    assert_eq!(read("r1"), ["3", "4", "5"]);
+    assert_eq!(read("r2"), ["elsewhere"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
 use crate::clock;
 use crate::http::auth::Visitor;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{LONGEST_MESSAGE, Message, MessageError, Room, utc};
+use crate::store::{LONGEST_MESSAGE, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages of one user: after a burst, this many a second.
 pub const PER_SECOND: u64 = 2;
@@ -61,10 +61,14 @@ pub async fn write(request: Request) -> Result<Response, Error> {
         return Err(too_many_requests());
     }
     let body: Body = request.json(TAKEN).await?;
-    let written = app
-        .store
-        .post_message(&room.id, &user, &body.content, now.unix);
-    Ok(json(StatusCode::CREATED, &message_json(&written.await?)))
+    let new = NewMessage {
+        room_id: room.id,
+        user_id: user,
+        content: body.content,
+    };
+    let keep = app.config.rooms.max_messages;
+    let written = app.store.post_message(new, keep, now.unix).await?;
+    Ok(json(StatusCode::CREATED, &message_json(&written)))
 }
 
 /// A participant in their room. The store asks again when something is written.
