@@ -76,13 +76,111 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         .replace("algorithm = \"HS256\"", "algorithm = \"EdDSA\"")
         .replace("/etc/parlor/issuer.pem", pem.to_str().unwrap())
         .replace("/etc/parlor/jwks.json", jwks.to_str().unwrap());
-    let loaded = load(&uncommented);
+    // A secret stands in the file or in one of its own.
+    let without = |unwanted: fn(&str) -> bool| -> Vec<String> {
+        let lines = uncommented.lines().filter(|line| !unwanted(line));
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let loaded = load(&text.replace("/etc/parlor/", &format!("{}/", dir.path().display())));
+        loaded.origins.into_keys().collect()
+    };
+    for name in ["auth.secret", "turn.secret", "ice.turn_password"] {
+        fs::write(
+            dir.path().join(name),
+            "at least 32 bytes that nobody can guess",
+        )
+        .unwrap();
+    }
+    let in_it = without(|line| line.contains("secret_file =") || line.contains("password_file ="));
+    let beside =
+        without(|line| line.starts_with("secret =") || line.starts_with("turn_password ="));
     for (key, _) in Keys::known().iter() {
         assert!(
-            loaded.origins.contains_key(key),
+            in_it.iter().chain(&beside).any(|shown| shown == key),
             "{key} is not in config.toml"
         );
     }
+}
+
+/// Whether a token of `parlor token issue` was signed with `secret`.
+fn is_signed_by(token: &str, secret: &str) -> bool {
+    let tokens = parlor::token::Tokens::new(
+        &Config::default().auth,
+        &parlor::secret::Secret::new(secret),
+    );
+    tokens.check(token, parlor::clock::now().unix).is_ok()
+}
+
+const FILED: &str = "a secret of 32 bytes and more, in a file";
+
+fn issued(desk: &Desk) -> String {
+    desk.json(&["user", "add", "alice"]);
+    let issued = desk.json(&["token", "issue", "alice"]);
+    issued["token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    fs::write(desk.place().join("kept"), format!("{FILED}\n")).unwrap();
+    assert!(is_signed_by(&issued(&desk), FILED));
+    assert!(!desk.data_dir().join("auth.secret").exists());
+}
+
+#[test]
+fn a_credential_of_systemd_is_found_by_its_name_and_what_is_set_outranks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let empty = Desk::new().env("CREDENTIALS_DIRECTORY", path);
+    assert!(!is_signed_by(&issued(&empty), FILED));
+    fs::write(dir.path().join("auth.secret"), FILED).unwrap();
+    let desk = Desk::new().env("CREDENTIALS_DIRECTORY", path);
+    assert!(is_signed_by(&issued(&desk), FILED));
+    let other = "another secret of 32 bytes and more";
+    let desk = Desk::new()
+        .env("CREDENTIALS_DIRECTORY", path)
+        .env("SECRET_KEY", other);
+    assert!(is_signed_by(&issued(&desk), other));
+}
+
+#[test]
+fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
+    for (key, variable) in [
+        ("auth.secret", "PARLOR_AUTH__SECRET_FILE"),
+        ("turn.secret", "PARLOR_TURN__SECRET_FILE"),
+        ("ice.turn_password", "PARLOR_ICE__TURN_PASSWORD_FILE"),
+    ] {
+        let desk = Desk::new().env(variable, "kept");
+        let told = format!("{variable} names kept, which does not exist");
+        desk.misused(&["user", "list"], &told);
+        fs::write(desk.place().join("kept"), "\n").unwrap();
+        let told = format!("{variable} names kept, which is empty");
+        desk.misused(&["user", "list"], &told);
+        fs::write(desk.place().join("kept"), FILED).unwrap();
+        let set = format!("PARLOR_{}", key.to_uppercase().replace('.', "__"));
+        let twice = desk.env(&set, "the same once more, 32 bytes and more");
+        let told = format!("{variable} is set, and so is {key}: keep one of the two");
+        twice.misused(&["user", "list"], &told);
+    }
+}
+
+#[test]
+fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_remarked_on() {
+    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    let kept = desk.place().join("kept");
+    fs::write(&kept, "short").unwrap();
+    desk.misused(
+        &["user", "list"],
+        "kept:1: auth.secret must have at least 32 bytes, not 5",
+    );
+    fs::write(&kept, FILED).unwrap();
+    fs::set_permissions(&kept, Permissions::from_mode(0o644)).unwrap();
+    let remark = desk.run(&["user", "list"]).stderr;
+    assert!(
+        remark.contains("kept holds auth.secret, and every user"),
+        "{remark}"
+    );
+    fs::set_permissions(&kept, Permissions::from_mode(0o600)).unwrap();
+    assert!(!desk.run(&["user", "list"]).stderr.contains("kept"));
 }
 
 /// The relay's ports: what `parlor ports` shows of the effective configuration.

@@ -13,6 +13,7 @@ mod links;
 mod nets;
 mod origin;
 mod public_url;
+mod secrets;
 mod settings;
 mod signers;
 
@@ -115,14 +116,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
         flags(&sources.flags, &keys),
     ];
     let mut remarks = found.remarks;
-    match assemble(layers) {
+    match assemble(layers, &sources.environment) {
         Ok((config, origins)) => {
-            let secrets = secrets_of_file(&config, &origins);
             remarks.extend(
-                found
-                    .path
-                    .as_ref()
-                    .and_then(|path| file::exposure(path, &secrets)),
+                secrets_by_file(&config, &origins)
+                    .into_iter()
+                    .filter_map(|(path, secrets)| file::exposure(path, &secrets)),
             );
             remarks.extend(short_secrets(&config, &origins));
             Ok(Loaded {
@@ -139,19 +138,24 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
     }
 }
 
-/// The keys of secrets that stand in the file; serialised, a secret is stars.
-fn secrets_of_file<'a>(config: &Config, origins: &'a BTreeMap<String, Origin>) -> Vec<&'a str> {
+/// The files that hold secrets, and the keys of these; serialised, a secret is stars.
+fn secrets_by_file<'a>(
+    config: &Config,
+    origins: &'a BTreeMap<String, Origin>,
+) -> BTreeMap<&'a Path, Vec<&'a str>> {
     let tree = serde_json::to_value(config).unwrap_or_default();
     let is_secret = |key: &str| {
         let value = key.split('.').fold(&tree, |place, part| &place[part]);
         let value = value.get(0).unwrap_or(value);
         value.as_str() == Some(crate::secret::SHOWN)
     };
-    origins
-        .iter()
-        .filter(|(key, origin)| matches!(origin, Origin::File { .. }) && is_secret(key))
-        .map(|(key, _)| key.as_str())
-        .collect()
+    let mut files: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+    for (key, origin) in origins.iter().filter(|(key, _)| is_secret(key)) {
+        if let Origin::File { path, .. } = origin {
+            files.entry(path).or_default().push(key);
+        }
+    }
+    files
 }
 
 /// Remarks on secrets of the relay that can be guessed. coturn takes them, and whoever shares one
@@ -177,7 +181,10 @@ fn short_secrets(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<Str
 
 type Layer = Result<Vec<Entry>, Vec<Problem>>;
 
-fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Vec<Problem>> {
+fn assemble(
+    layers: [Layer; 3],
+    environment: &[(OsString, OsString)],
+) -> Result<(Config, BTreeMap<String, Origin>), Vec<Problem>> {
     let mut tree = keys::built_in();
     let mut origins = BTreeMap::new();
     let mut problems = Vec::new();
@@ -198,8 +205,9 @@ fn assemble(layers: [Layer; 3]) -> Result<(Config, BTreeMap<String, Origin>), Ve
     let mut config: Config = serde_json::from_value(tree)
         .map_err(|error| vec![Problem::new(Origin::BuiltIn, "", error.to_string())])?;
     normalise(&mut config);
-    let faults = check::check(&config).into_iter();
+    let faults = secrets::read(&mut config, environment, &mut origins).into_iter();
     let faults: Vec<_> = faults
+        .chain(check::check(&config))
         .chain(signers::read(&mut config.auth))
         .map(|(key, text)| {
             let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);

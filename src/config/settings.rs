@@ -59,6 +59,8 @@ pub struct Http {
 pub struct Auth {
     /// Shared secret of the tokens, at least 32 bytes. Unset: generated once into the data directory.
     pub secret: Option<Secret>,
+    /// A file that holds the secret.
+    pub secret_file: Option<PathBuf>,
     /// Older secrets that still check, but no longer sign.
     pub previous_secrets: Vec<Secret>,
     pub algorithm: Algorithm,
@@ -180,6 +182,8 @@ pub struct Ice {
     pub turn_urls: Vec<String>,
     pub turn_username: Option<String>,
     pub turn_password: Option<Secret>,
+    /// A file that holds the password.
+    pub turn_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -190,6 +194,8 @@ pub struct Turn {
     pub realm: String,
     /// Shared secret of the time-limited credentials. Unset: generated once into the data directory.
     pub secret: Option<Secret>,
+    /// A file that holds the secret.
+    pub secret_file: Option<PathBuf>,
     /// Older secrets that still check, but no longer mint.
     pub previous_secrets: Vec<Secret>,
     #[serde(with = "super::duration")]
@@ -276,6 +282,7 @@ impl Default for Auth {
     fn default() -> Self {
         Auth {
             secret: None,
+            secret_file: None,
             previous_secrets: Vec::new(),
             algorithm: Algorithm::HS256,
             public_key_file: None,
@@ -321,6 +328,7 @@ impl Default for Turn {
             listen: both_families(3478),
             realm: "parlor".to_owned(),
             secret: None,
+            secret_file: None,
             previous_secrets: Vec::new(),
             credential_ttl: Duration::from_secs(12 * 3600),
             external_ip: Vec::new(),
