@@ -149,6 +149,8 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
     command
         .arg("serve")
         .stdout(Stdio::null())
+        // Not where a config.toml lies.
+        .current_dir(&data_dir)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("SECRET_KEY", SECRET)

@@ -15,6 +15,9 @@ use super::requests::{Granted, Request};
 use super::reservation::Reservation;
 use super::{AllocationId, Output, Permit, Refusal, Route, Server};
 
+/// Endings that are remembered for retransmissions.
+const ENDINGS_KEPT: usize = 64;
+
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
 
@@ -163,6 +166,16 @@ impl Server {
         other.copied().ok_or(Refusal::AddressFamily)
     }
 
+    /// The answer to the Refresh that ended an allocation may have been lost: its retransmission
+    /// gets the same one.
+    pub(super) fn refresh_again(&self, request: Request<'_>) -> Result<Granted, Refusal> {
+        let ending = (*request.route, request.message.transaction());
+        let again = self.ended.contains(&ending);
+        again
+            .then_some(Granted::Lifetime(0))
+            .ok_or(Refusal::AllocationMismatch)
+    }
+
     /// A Refresh with a LIFETIME of 0 ends the allocation.
     pub(super) fn refresh(
         &mut self,
@@ -181,6 +194,9 @@ impl Server {
         let wanted = lifetime(message)?;
         if wanted == 0 {
             self.free(id);
+            self.ended.truncate(ENDINGS_KEPT - 1);
+            self.ended
+                .push_front((*request.route, message.transaction()));
             return Ok(Granted::Lifetime(0));
         }
         if self.settings.refusals.refuses(&proven.bearer) {

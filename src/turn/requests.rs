@@ -84,6 +84,7 @@ impl Server {
         match (request.message.method(), held) {
             (Method::ALLOCATE, Some(id)) => self.allocate_again(id, request.message),
             (Method::ALLOCATE, None) => self.allocate(request, proven),
+            (Method::REFRESH, None) => self.refresh_again(request),
             (_, None) => Err(Refusal::AllocationMismatch),
             (Method::REFRESH, Some(id)) => self.refresh(id, request, proven),
             (Method::CREATE_PERMISSION, Some(id)) => self.create_permission(id, request),

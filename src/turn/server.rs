@@ -11,7 +11,7 @@ use crate::clock::{Mono, Now};
 use crate::config::PortRange;
 use crate::credential::{Credentials, Refusals};
 use crate::rate::{Limit, Sources};
-use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method};
+use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
 use super::allocation::{Allocation, Relay};
 use super::requests::Request;
@@ -48,6 +48,8 @@ pub struct Server {
     pub(super) settings: Settings,
     pub(super) table: Table,
     pub(super) reservations: Reservations,
+    /// The last allocations that their clients ended, and by which transaction.
+    pub(super) ended: VecDeque<(Route, TransactionId)>,
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
@@ -60,6 +62,7 @@ impl Server {
         Server {
             table: Table::new(settings.relayed.clone()),
             reservations: Reservations::default(),
+            ended: VecDeque::new(),
             settings,
             random: ChaCha12Rng::from_seed(seed),
             answer: Vec::new(),

@@ -147,6 +147,22 @@ fn a_refresh_with_zero_ends_it_at_once() {
 }
 
 #[test]
+fn the_retransmission_of_what_ended_an_allocation_gets_the_same_answer() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+    let transaction = client.transaction();
+    let zero = [(Attribute::LIFETIME, vec![0; 4])];
+    let request = client.signed(Method::REFRESH, transaction, &zero);
+    let first = world.answer(&client.route, &request);
+    assert_eq!(world.answer(&client.route, &request), first);
+    assert_eq!(
+        client.refresh(&mut world, 0).code(),
+        Some(437),
+        "another transaction"
+    );
+}
+
+#[test]
 fn an_allocation_made_over_a_stream_dies_with_the_stream() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
