@@ -29,7 +29,8 @@ pub struct Hub {
     shards: [Mutex<Rooms>; SHARDS],
     hasher: RandomState,
     stopped: AtomicBool,
-    /// Grows with each [`Hub::close`], so that whoever was checked before can be checked again.
+    /// Grows with each [`Hub::close`] and [`Hub::doubt`], so that whoever was checked before can be
+    /// checked again.
     closings: AtomicU64,
     pub(super) counts: Counts,
     /// The tasks of all connections.
@@ -114,7 +115,12 @@ impl Hub {
         }
     }
 
-    /// A number that changes whenever somebody is closed.
+    /// Who may be here has changed: whoever was checked before and has no seat yet is checked again.
+    pub(super) fn doubt(&self) {
+        self.closings.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A number that changes whenever somebody is closed, or might have to be.
     pub(super) fn closings(&self) -> u64 {
         self.closings.load(Ordering::SeqCst)
     }
@@ -277,6 +283,21 @@ mod tests {
         drop(bob);
         assert_eq!(hub.connected("lobby"), [Arc::from("carol")]);
         assert_eq!(hub.counts.rooms.get(), 1);
+    }
+
+    #[test]
+    fn a_verdict_from_before_a_doubt_or_a_closing_is_told_by_its_number() {
+        let hub = hub();
+        let verdicts = [
+            Hub::doubt as fn(&Hub),
+            |hub| assert!(!hub.close("lobby", "nobody", CloseCode::Removed)),
+            |hub| assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 0),
+        ];
+        for change in verdicts {
+            let before = hub.closings();
+            change(&hub);
+            assert_ne!(hub.closings(), before);
+        }
     }
 
     #[test]

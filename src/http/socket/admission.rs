@@ -56,6 +56,8 @@ pub async fn still_welcome(app: &App, user: &str, room: &str) -> Result<(), Clos
 pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
     let mut changes = app.store.changes();
     while let Some(Ok(())) = shutdown.run_until_cancelled(changes.changed()).await {
+        // Before the list is made: who is on the way to a seat is on no list.
+        app.hub.doubt();
         for (room, users) in app.hub.everybody() {
             for user in users {
                 match still_welcome(&app, &user, &room).await {
