@@ -140,7 +140,7 @@ fn generate(algorithm: &str, dir: &Path) -> Vec<u8> {
             .current_dir(dir)
             .args(args)
             .output()
-            .expect("openssl runs");
+            .expect("openssl, of the Debian package of that name: ./tests/run installs it");
         assert!(status.status.success(), "{args:?}: {status:?}");
     };
     openssl(&[&["genpkey", "-out", "private.pem"], options].concat());

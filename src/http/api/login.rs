@@ -197,3 +197,26 @@ fn form(body: &Bytes) -> Option<Body> {
         password: form_value(text, "password")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_password_waits_for_its_turn_to_be_checked() {
+        let logins = Logins {
+            hashing: Arc::new(Semaphore::new(1)),
+            ..Logins::default()
+        };
+        let hash = password::hash("right").unwrap();
+        let turn = logins.hashing.clone().acquire_owned().await.unwrap();
+        let mut waiting = Box::pin(logins.verify("right".to_owned(), Some(hash)));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!(logins.hashing.available_permits(), 0);
+        drop(turn);
+        assert_eq!(waiting.await, Ok(true));
+        assert_eq!(logins.hashing.available_permits(), 1);
+    }
+}
