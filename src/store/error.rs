@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use rusqlite::ErrorCode;
 
 /// A fault of the database itself, not of what was asked of it.
@@ -22,12 +23,17 @@ pub enum StoreError {
         found: i64,
         known: i64,
     },
-    #[error("the database {} cannot be written; check the owner and mode of the file and its directory", .0.display())]
+    #[error("the database {} cannot be written; check the owner and mode of the file and its directory, and that its file system is not mounted read-only", .0.display())]
     ReadOnly(PathBuf),
     #[error("another process holds the database {} locked; try again when it has finished", .0.display())]
     Locked(PathBuf),
     #[error("no space is left for the database {}; make room on its file system", .0.display())]
     Full(PathBuf),
+    #[error(
+        "the disk below the database {} failed ({why}); the system's log says what is wrong with it",
+        path.display()
+    )]
+    Disk { path: PathBuf, why: String },
     #[error("the database {} failed: {why}", path.display())]
     Failed { path: PathBuf, why: String },
     #[error("the database {} is closed", .0.display())]
@@ -43,6 +49,11 @@ impl StoreError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(path),
             Some(ErrorCode::DiskFull) => StoreError::Full(path),
+            Some(ErrorCode::SystemIoFailure) if is_full(&path) => StoreError::Full(path),
+            Some(ErrorCode::SystemIoFailure) => StoreError::Disk {
+                path,
+                why: error.to_string(),
+            },
             Some(ErrorCode::CannotOpen) => StoreError::CannotOpen {
                 path,
                 why: error.to_string(),
@@ -53,6 +64,19 @@ impl StoreError {
             },
         }
     }
+}
+
+/// Whether the file system has no room for what SQLite asks for at once: where its shared memory
+/// does not fit, it says no more than "disk I/O error".
+fn is_full(path: &Path) -> bool {
+    const AT_ONCE: u64 = 32 * 1024;
+    let directory = path.parent().unwrap_or(path);
+    statvfs(directory).is_ok_and(|found| {
+        found
+            .blocks_available()
+            .saturating_mul(found.fragment_size())
+            < AT_ONCE
+    })
 }
 
 /// Why a user or a room was not made.

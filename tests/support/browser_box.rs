@@ -1,4 +1,4 @@
-//! A box for each browser test: network, mounts and processes of its own. Only `lo` is in there,
+//! A box for a test: network, mounts and processes of its own. Only `lo` is in there,
 //! tests cannot meet each other's ports, and nothing is left behind when the box is closed.
 
 use std::process::Command;

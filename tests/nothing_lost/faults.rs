@@ -1,0 +1,287 @@
+//! Faults of the store: one clear sentence each, nothing made worse, and the relay goes on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::browser_box::{self, ran_inside};
+use crate::support::command::Desk;
+use crate::support::http::Client;
+use crate::support::{Builder, DEADLINE, Daemon};
+
+/// A data directory that a daemon has used, and where to start the next one.
+struct Used {
+    desk: Desk,
+}
+
+impl Used {
+    fn new() -> Used {
+        let desk = Desk::new()
+            .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
+            .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
+            .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0");
+        let used = Used { desk };
+        used.serve().stop();
+        used.desk.json(&["user", "add", "alice"]);
+        used
+    }
+
+    /// A daemon that starts.
+    fn serve(&self) -> Daemon {
+        in_directory(self.desk.data_dir())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.desk.data_dir().join("parlor.db")
+    }
+
+    fn database(&self) -> Connection {
+        Connection::open(self.path()).expect("the database opens")
+    }
+
+    /// As [`Used::cannot_serve`], and the database is to the byte what it was.
+    fn refuses_to_serve(&self, path: &Path, told: &str) {
+        let before = fs::read(self.path()).expect("a database");
+        self.cannot_serve(path, told);
+        let after = fs::read(self.path()).expect("a database");
+        assert!(before == after, "the database was changed");
+    }
+
+    /// `serve` ends with one sentence that names `path` and contains `told`.
+    fn cannot_serve(&self, path: &Path, told: &str) {
+        let mut serve = self.desk.command(&["serve"]);
+        let mut serve = serve.stderr(Stdio::piped()).spawn().expect("a start");
+        let lines = BufReader::new(serve.stderr.take().expect("a pipe")).lines();
+        let mut errors = Vec::new();
+        for line in lines.map_while(Result::ok) {
+            if line.ends_with(" ready") {
+                serve.kill().expect("a kill");
+                panic!("it serves, although {told:?} was expected");
+            }
+            errors.extend(line.strip_prefix("error: ").map(str::to_owned));
+        }
+        assert_eq!(serve.wait().expect("an end").code(), Some(1));
+        let path = path.to_str().expect("a plain path");
+        let [error] = &errors[..] else {
+            panic!("one sentence, not {errors:?}");
+        };
+        assert!(error.contains(path) && error.contains(told), "{error}");
+    }
+}
+
+fn in_directory(path: &Path) -> Daemon {
+    let path = path.to_str().expect("a plain path");
+    Builder::new().env("PARLOR_SERVER__DATA_DIR", path).start()
+}
+
+/// Overwrites the middle half of a file.
+fn damage(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).expect("a file");
+    let size = file.metadata().expect("its size").len();
+    let junk = vec![0xa5; size as usize / 2];
+    file.write_all_at(&junk, size / 4).expect("a write");
+}
+
+/// A caller for the user `name`.
+fn caller(daemon: &Daemon, name: &str) -> Client {
+    let issued = daemon.cli_json(&["token", "issue", name]);
+    let token = issued["token"].as_str().expect("a token");
+    Client::new(daemon.http()).with_token(token)
+}
+
+/// The relay answers a Binding request (RFC 8489 section 5).
+fn assert_relay_answers(daemon: &Daemon) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = *b"\x00\x01\x00\x00\x21\x12\xa4\x42twelve bytes";
+    socket.send_to(&request, daemon.turn()).expect("a datagram");
+    let mut answer = [0; 1500];
+    let length = socket.recv(&mut answer).expect("an answer of the relay");
+    assert!(length > 20 && answer[..2] == [0x01, 0x01]);
+    assert_eq!(answer[4..20], request[4..]);
+}
+
+#[test]
+fn a_damaged_database_is_told_at_the_start_and_left_as_it_is() {
+    let used = Used::new();
+    damage(&used.path());
+    used.refuses_to_serve(&used.path(), "is damaged; restore it from a backup");
+}
+
+#[test]
+fn damage_below_a_running_daemon_fails_what_it_touches_and_nothing_else() {
+    let used = Used::new();
+    used.database()
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+             INSERT INTO room_messages (room_id, user_id, content, created_at)
+             SELECT 'lobby', id, hex(zeroblob(2000)), '2026-01-01T00:00:00Z' FROM users, n",
+        )
+        .expect("messages");
+    damage(&used.path());
+    let daemon = used.serve();
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    let refusal = alice.get("/api/rooms/lobby/messages?before=250").refusal();
+    assert_eq!(refusal.0, 500);
+    let logged = daemon.wait_for_log("is damaged; restore it from a backup");
+    assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
+    alice.get("/api/rooms/lobby/participants").ok();
+    assert_relay_answers(&daemon);
+}
+
+#[test]
+fn a_newer_schema_is_told_at_the_start_and_left_as_it_is() {
+    let used = Used::new();
+    let database = used.database();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    used.refuses_to_serve(
+        &used.path(),
+        "has schema 99, and this parlor knows schemas up",
+    );
+}
+
+#[test]
+fn a_database_that_stays_locked_is_told_at_the_start_and_left_as_it_is() {
+    let used = Used::new();
+    let before = fs::read(used.path()).expect("a database");
+    let other = used.database();
+    other
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+        .expect("a lock");
+    // Reading the file in this process would give its locks up: POSIX ends them with any close.
+    used.cannot_serve(&used.path(), "locked; try again when it has finished");
+    drop(other);
+    let after = fs::read(used.path()).expect("a database");
+    assert!(before == after, "the database was changed");
+    used.serve();
+}
+
+#[test]
+fn a_read_only_folder_is_told_at_the_start_and_left_as_it_is() {
+    if !in_a_box("faults::a_read_only_folder_is_told_at_the_start_and_left_as_it_is") {
+        return;
+    }
+    let used = Used::new();
+    let folder = used.desk.data_dir().to_str().expect("a plain path");
+    mount(&["--bind", folder, folder]);
+    mount(&["-o", "remount,bind,ro", folder]);
+    used.refuses_to_serve(used.desk.data_dir(), "Read-only file system");
+    let told = "cannot be written; check the owner and mode";
+    used.desk.refused(&["user", "add", "bob"], told);
+    used.desk.refused(&["user", "add", "bob"], "parlor.db");
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
+    if !in_a_box("faults::a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged") {
+        return;
+    }
+    let disk = TempDir::new().expect("a folder");
+    mount(&[
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=2m",
+        "none",
+        disk.path().to_str().unwrap(),
+    ]);
+    let daemon = in_directory(disk.path());
+    daemon.cli_json(&["user", "add", "alice"]);
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    let messages = "/api/rooms/lobby/messages";
+    let write = |content: &str| alice.post_json(messages, &json!({ "content": content }));
+    assert_eq!(write("first").status, 201);
+
+    let ballast = fill(disk.path());
+    let mut kept = 1;
+    let long = "x".repeat(4000);
+    let refused = loop {
+        let answer = write(&long);
+        if answer.status != 201 {
+            break answer;
+        }
+        kept += 1;
+    };
+    assert_eq!(refused.refusal(), (503, "unavailable".to_owned()));
+    let logged = daemon.wait_for_log("no space is left for the database");
+    assert!(logged.contains("make room on its file system"), "{logged}");
+    let count = |daemon: &Daemon| {
+        let page = caller(daemon, "alice").get(messages).ok();
+        page["messages"].as_array().expect("a list").len()
+    };
+    assert_eq!(count(&daemon), kept);
+    assert_relay_answers(&daemon);
+
+    fs::remove_file(&ballast).expect("room again");
+    assert_eq!(write("last").status, 201);
+    let daemon = daemon.restart();
+    assert_eq!(count(&daemon), kept + 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
+    if !in_a_box("faults::a_full_disk_is_told_at_the_start_and_nothing_is_made_worse") {
+        return;
+    }
+    let used = Used::new();
+    let disk = used.desk.data_dir();
+    let aside = TempDir::new().expect("a folder");
+    let copy = |from: &Path, to: &Path| {
+        for entry in fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+    };
+    copy(disk, aside.path());
+    mount(&[
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=1m",
+        "none",
+        disk.to_str().unwrap(),
+    ]);
+    copy(aside.path(), disk);
+    let ballast = fill(disk);
+    let told = "no space is left for the database";
+    used.refuses_to_serve(&used.path(), told);
+    used.desk.refused(&["user", "list"], told);
+    fs::remove_file(&ballast).expect("room again");
+    let daemon = used.serve();
+    assert_eq!(daemon.cli_json(&["user", "list"])[0]["name"], "alice");
+}
+
+/// Whether this process lives in a mount namespace of its own, and so may mount. If not, the test
+/// `name` has been run in one; or there are none here, and then it can only be left out.
+fn in_a_box(name: &str) -> bool {
+    let here = !ran_inside(name);
+    let boxed = std::env::var_os(browser_box::INSIDE).is_some();
+    if here && !boxed {
+        eprintln!("{name}: left out, since it mounts");
+    }
+    here && boxed
+}
+
+fn mount(args: &[&str]) {
+    let status = Command::new("mount").args(args).status();
+    assert!(status.expect("mount runs").success(), "{args:?}");
+}
+
+/// Takes all the space that is left, and gives the file that holds it.
+fn fill(disk: &Path) -> PathBuf {
+    let path = disk.join("ballast");
+    let mut file = File::create(&path).expect("a file");
+    while file.write_all(&[0; 4096]).is_ok() {}
+    path
+}
