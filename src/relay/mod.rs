@@ -4,6 +4,7 @@
 //! whole frames with a shard. Nothing in here decides who may do what.
 
 mod counters;
+mod departures;
 mod external;
 mod framer;
 mod handle;

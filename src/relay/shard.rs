@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -24,9 +24,10 @@ use crate::turn::{
 };
 
 use super::counters::{Counters, Path};
+use super::departures::{Departures, Pending, Place};
 use super::framer::next_frame;
 use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
-use super::mmsg::{BATCH, Outgoing, Sender, Slots};
+use super::mmsg::{BATCH, Slots};
 use super::sockets;
 use super::stream::Outbound;
 
@@ -51,11 +52,7 @@ pub struct Shard {
     ready: VecDeque<Source>,
     slots: Slots,
     used: usize,
-    /// Answers of this turn, one after the other.
-    answers: Vec<u8>,
-    to_clients: Vec<Vec<Pending>>,
-    to_peers: Vec<(usize, Pending)>,
-    sender: Sender,
+    departures: Departures,
     bind_warnings: Cell,
     stopping: bool,
 }
@@ -85,20 +82,6 @@ enum Source {
     Relay(usize),
 }
 
-/// A datagram that leaves at the end of the turn.
-struct Pending {
-    place: Place,
-    range: Range<usize>,
-    to: SocketAddr,
-    from: Option<IpAddr>,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Slot(usize),
-    Answers,
-}
-
 impl Shard {
     /// A shard that serves `sockets`, and how to reach it.
     pub fn new(
@@ -123,16 +106,13 @@ impl Shard {
             server,
             inbox,
             counters,
-            to_clients: listeners.iter().map(|_| Vec::new()).collect(),
+            departures: Departures::new(listeners.len()),
             listeners,
             relays: Slab::new(),
             streams: HashMap::new(),
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
-            answers: Vec::new(),
-            to_peers: Vec::new(),
-            sender: Sender::new(),
             bind_warnings: Cell::default(),
             stopping: false,
         };
@@ -273,11 +253,11 @@ impl Shard {
                     to: peer,
                     from: None,
                 };
-                self.to_peers.push((socket as usize, pending));
+                self.departures.push_to_peer(socket as usize, pending);
             }
             Verdict::Answer(outcome) => {
                 self.note(route, outcome);
-                let range = self.keep_answer();
+                let range = self.departures.keep_answer(self.server.answer());
                 self.send_to_client(route, Place::Answers, range);
             }
             Verdict::Queued => {}
@@ -304,19 +284,9 @@ impl Shard {
         }
     }
 
-    /// Puts the server's answer behind those that already wait.
-    fn keep_answer(&mut self) -> Range<usize> {
-        let start = self.answers.len();
-        self.answers.extend_from_slice(self.server.answer());
-        start..self.answers.len()
-    }
-
     fn send_to_client(&mut self, route: &Route, place: Place, range: Range<usize>) {
         if route.transport == Transport::Tcp {
-            let bytes = match place {
-                Place::Slot(slot) => &self.slots.read(slot)[range],
-                Place::Answers => &self.answers[range],
-            };
+            let bytes = self.departures.bytes(&self.slots, place, range);
             let stream = self.streams.get(&route.via);
             if stream.is_some_and(|stream| !stream.outbound.push(bytes)) {
                 self.counters.stream_overflow();
@@ -325,12 +295,13 @@ impl Shard {
         }
         let index = route.via as usize;
         let wildcard = self.listeners[index].address.ip().is_unspecified();
-        self.to_clients[index].push(Pending {
+        let pending = Pending {
             place,
             range,
             to: route.client,
             from: wildcard.then_some(route.server.ip()),
-        });
+        };
+        self.departures.push_to_client(index, pending);
     }
 
     fn note(&mut self, route: &Route, outcome: Outcome) {
@@ -378,9 +349,7 @@ impl Shard {
                     outcome,
                 } => {
                     self.note(&route, outcome);
-                    let start = self.answers.len();
-                    self.answers.extend_from_slice(&bytes);
-                    let range = start..self.answers.len();
+                    let range = self.departures.keep_answer(&bytes);
                     self.send_to_client(&route, Place::Answers, range);
                 }
                 Output::Unbind { socket } => self.unbind(socket as usize),
@@ -478,36 +447,12 @@ impl Shard {
 
     /// Sends everything that waits, and frees the slots.
     fn flush(&mut self) {
-        let (slots, answers) = (&self.slots, &self.answers);
-        let outgoing = |pending: &Pending| Outgoing {
-            bytes: match pending.place {
-                Place::Slot(slot) => &slots.read(slot)[pending.range.clone()],
-                Place::Answers => &answers[pending.range.clone()],
-            },
-            to: pending.to,
-            from: pending.from,
-        };
-        let mut unsent = 0;
-        for (listener, waiting) in self.listeners.iter().zip(&mut self.to_clients) {
-            for batch in waiting.chunks(BATCH) {
-                let taken = self
-                    .sender
-                    .send(listener.socket.as_fd(), batch.iter().map(outgoing));
-                unsent += batch.len() - taken;
-            }
-            waiting.clear();
-        }
-        for run in self.to_peers.chunk_by(|(a, _), (b, _)| a == b) {
-            for batch in run.chunks(BATCH) {
-                let batch_out = batch.iter().map(|(_, pending)| outgoing(pending));
-                let relay = self.relays.get(batch[0].0);
-                let taken =
-                    relay.map_or(0, |relay| self.sender.send(relay.socket.as_fd(), batch_out));
-                unsent += batch.len() - taken;
-            }
-        }
-        self.to_peers.clear();
-        self.answers.clear();
+        let (listeners, relays) = (&self.listeners, &self.relays);
+        let unsent = self.departures.send(
+            &self.slots,
+            |index| listeners[index].socket.as_fd(),
+            |index| relays.get(index).map(|relay| relay.socket.as_fd()),
+        );
         self.used = 0;
         if unsent > 0 {
             self.counters.unsent(unsent);

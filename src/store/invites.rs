@@ -174,7 +174,7 @@ pub(super) fn revoke_all_of(connection: &Connection, user_id: &str) -> rusqlite:
         .execute([user_id])
 }
 
-/// Takes one use of the invite; false where it is not good for this room now.
+/// Takes one use of the invite and gives its room; `None` where it is not good now, or not for `room_id`.
 pub(super) fn take(
     connection: &Connection,
     room_id: Option<&str>,

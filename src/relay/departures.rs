@@ -1,0 +1,103 @@
+//! What leaves at the end of a shard's turn: datagrams that wait, where their bytes are, and the
+//! batches that they leave in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use super::mmsg::{BATCH, Outgoing, Sender, Slots};
+
+pub struct Departures {
+    /// Answers of this turn, one after the other.
+    answers: Vec<u8>,
+    /// By the listener that they leave through.
+    to_clients: Vec<Vec<Pending>>,
+    /// With the relay socket that they leave through.
+    to_peers: Vec<(usize, Pending)>,
+    sender: Sender,
+}
+
+/// A datagram that leaves at the end of the turn.
+pub struct Pending {
+    pub place: Place,
+    pub range: Range<usize>,
+    pub to: SocketAddr,
+    pub from: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Place {
+    Slot(usize),
+    Answers,
+}
+
+impl Departures {
+    pub fn new(listeners: usize) -> Departures {
+        Departures {
+            answers: Vec::new(),
+            to_clients: (0..listeners).map(|_| Vec::new()).collect(),
+            to_peers: Vec::new(),
+            sender: Sender::new(),
+        }
+    }
+
+    /// Puts an answer behind those that already wait.
+    pub fn keep_answer(&mut self, answer: &[u8]) -> Range<usize> {
+        let start = self.answers.len();
+        self.answers.extend_from_slice(answer);
+        start..self.answers.len()
+    }
+
+    pub fn push_to_client(&mut self, listener: usize, pending: Pending) {
+        self.to_clients[listener].push(pending);
+    }
+
+    pub fn push_to_peer(&mut self, socket: usize, pending: Pending) {
+        self.to_peers.push((socket, pending));
+    }
+
+    pub fn bytes<'a>(&'a self, slots: &'a Slots, place: Place, range: Range<usize>) -> &'a [u8] {
+        bytes(&self.answers, slots, place, range)
+    }
+
+    /// Sends everything that waits, and says how many datagrams were not taken.
+    pub fn send<'a>(
+        &mut self,
+        slots: &Slots,
+        listener: impl Fn(usize) -> BorrowedFd<'a>,
+        relay: impl Fn(usize) -> Option<BorrowedFd<'a>>,
+    ) -> usize {
+        let answers = &self.answers;
+        let outgoing = |pending: &Pending| Outgoing {
+            bytes: bytes(answers, slots, pending.place, pending.range.clone()),
+            to: pending.to,
+            from: pending.from,
+        };
+        let mut unsent = 0;
+        for (index, waiting) in self.to_clients.iter_mut().enumerate() {
+            for batch in waiting.chunks(BATCH) {
+                let datagrams = batch.iter().map(outgoing);
+                unsent += batch.len() - self.sender.send(listener(index), datagrams);
+            }
+            waiting.clear();
+        }
+        for run in self.to_peers.chunk_by(|(a, _), (b, _)| a == b) {
+            for batch in run.chunks(BATCH) {
+                let datagrams = batch.iter().map(|(_, pending)| outgoing(pending));
+                let socket = relay(batch[0].0);
+                let taken = socket.map_or(0, |socket| self.sender.send(socket, datagrams));
+                unsent += batch.len() - taken;
+            }
+        }
+        self.to_peers.clear();
+        self.answers.clear();
+        unsent
+    }
+}
+
+fn bytes<'a>(answers: &'a [u8], slots: &'a Slots, place: Place, range: Range<usize>) -> &'a [u8] {
+    match place {
+        Place::Slot(slot) => &slots.read(slot)[range],
+        Place::Answers => &answers[range],
+    }
+}
