@@ -39,7 +39,7 @@ pub async fn open(app: &App, http: SocketAddr, first: bool) -> anyhow::Result<()
         .create_invite(invite)
         .await
         .context("the Lobby's invite")?;
-    let link = invite_link(&app.config, http, &room.id, invite.text.expose());
+    let link = invite_link(&app.settings().config, http, &room.id, invite.text.expose());
     // Nobody may be there to read it, and that is no reason to fail.
     let _ = writeln!(io::stdout(), "Open this link to talk in the {NAME}: {link}");
     Ok(())

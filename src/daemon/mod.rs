@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::credential::Refusals;
-use crate::http::{self, App};
+use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
 use crate::store::data_dir::DataDir;
@@ -118,16 +118,16 @@ impl House {
         let relay = Relay::start(listeners.turn, options, &stop)?;
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
+        let hub = http::Hub::new(&config.signaling, &metrics);
+        let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
-            hub: http::Hub::new(&config.signaling, &metrics),
+            hub,
             api: Default::default(),
             relay: relay.handle.clone(),
             metrics,
-            tokens: prepared.tokens,
-            credentials: prepared.credentials,
             turn,
             store: prepared.store,
-            config,
+            live: Live::new(settings),
         };
         Ok(House {
             app: Arc::new(app),

@@ -54,13 +54,16 @@ pub async fn caller(app: &App, token: Option<&str>) -> Result<Caller, Refusal> {
 /// Who the token says one is, and how things stand with `room`: one read of the store.
 pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visitor, Refusal> {
     let unix = clock::now().unix;
-    let claims = app.tokens.check(token.ok_or(Refusal::NoToken)?, unix)?;
+    let claims = app
+        .settings()
+        .tokens
+        .check(token.ok_or(Refusal::NoToken)?, unix)?;
     let admission = app.store.admission(room, &claims.sub).await?;
     let (mut user, room) = match admission.user {
         Some(user) => (user, admission.room),
         None => (provision(app, &claims).await?, admission.room),
     };
-    user.admin |= app.config.auth.trust_roles && is_foreign_admin(&claims);
+    user.admin |= app.settings().config.auth.trust_roles && is_foreign_admin(&claims);
     if user.deleted {
         return Err(Refusal::Deleted);
     }
@@ -83,7 +86,7 @@ fn is_foreign_admin(claims: &Claims) -> bool {
 }
 
 async fn provision(app: &App, claims: &Claims) -> Result<User, Refusal> {
-    if !app.config.auth.provision_users {
+    if !app.settings().config.auth.provision_users {
         return Err(Refusal::Unknown);
     }
     let made = app.store.provision(&claims.sub, claims.name.as_deref());

@@ -115,7 +115,7 @@ impl Request {
     /// # Errors
     /// 413 past `http.max_body`, 400 where the client ends early.
     pub async fn body(self) -> Result<Bytes, Error> {
-        let limit = self.app.config.http.max_body;
+        let limit = self.app.settings().config.http.max_body;
         match Limited::new(self.body, limit).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Error::new(

@@ -14,33 +14,37 @@ mod page;
 mod patience;
 mod router;
 mod server;
+mod settings;
 mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Config;
-use crate::credential::Credentials;
 use crate::metrics::Metrics;
 use crate::relay;
 use crate::store::Store;
-use crate::token::Tokens;
 
 pub use exchange::{Error, Request, Response, json};
 pub use hub::Hub;
 pub use router::{Answer, Route};
 pub use server::{serve, serve_metrics};
+pub use settings::{Live, Settings};
 
 /// What every request may need.
 pub struct App {
-    pub config: Config,
+    pub live: Live,
     pub store: Store,
-    pub tokens: Tokens,
-    pub credentials: Credentials,
     /// Where TURN listens, over UDP and TCP alike; what ICE servers are made of.
     pub turn: Vec<SocketAddr>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,
     pub metrics: Metrics,
+}
+
+impl App {
+    /// The settings that hold now; to be asked again for each request.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.live.get()
+    }
 }

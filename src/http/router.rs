@@ -149,7 +149,7 @@ impl Router {
         let result = match found.outcome {
             Err(error) => Err(error),
             Ok((handler, params)) => {
-                let limit = app.config.http.request_timeout;
+                let limit = app.settings().config.http.request_timeout;
                 let request = Request::new(app.clone(), caller, request, params);
                 tokio::time::timeout(limit, handler(request))
                     .await

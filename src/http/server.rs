@@ -9,13 +9,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::cors::CorsLayer;
 use tower_layer::Layer;
+use tower_service::Service as _;
 
 use super::exchange::{Caller, Error, Response};
 use super::patience::Patience;
@@ -30,7 +29,7 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 /// Serves the public routes until `shutdown`, then closes the WebSockets and waits for what is
 /// under way.
 pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
-    let (hub, bound) = (app.hub.clone(), app.config.http.max_connections);
+    let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
     let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
     let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
     let serving = Server::new(app, Router::public(), bound).run(listeners, shutdown.clone());
@@ -66,7 +65,6 @@ pub(super) struct Slot {
 struct Server {
     app: Arc<App>,
     router: Arc<Router>,
-    cors: CorsLayer,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -74,7 +72,6 @@ struct Server {
 impl Server {
     fn new(app: Arc<App>, router: Router, connections: usize) -> Server {
         Server {
-            cors: origin::cors(&app.config.http.allowed_origins),
             app,
             router: Arc::new(router),
             slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
@@ -129,23 +126,29 @@ impl Server {
         slot: Slot,
         shutdown: CancellationToken,
     ) {
-        let deadline = self.app.config.http.header_timeout;
+        let http = self.app.settings().config.http.clone();
+        let deadline = http.header_timeout;
         let mut first = [0];
         let peek = tokio::time::timeout(deadline, stream.peek(&mut first));
         let first = shutdown.run_until_cancelled(peek).await;
         if !matches!(first, Some(Ok(Ok(1)))) || stream.set_nodelay(true).is_err() {
             return;
         }
-        let service = self.cors.layer(Service {
+        let service = Service {
             server: self.clone(),
             caller: Caller { peer, slot },
+        };
+        // Settings are asked for each request: a connection may outlive them.
+        let service = hyper::service::service_fn(move |request| {
+            let settings = service.server.app.settings();
+            settings.cors.layer(service.clone()).call(request)
         });
-        let stream = Patience::new(stream, self.app.config.http.request_timeout);
+        let stream = Patience::new(stream, http.request_timeout);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(deadline)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = match shutdown.run_until_cancelled(connection.as_mut()).await {
@@ -184,7 +187,10 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
         let Service { server, caller } = self.clone();
         Box::pin(async move {
             let app = server.app.clone();
-            if !origin::allows(&app.config.http.allowed_origins, request.headers()) {
+            if !origin::allows(
+                &app.settings().config.http.allowed_origins,
+                request.headers(),
+            ) {
                 let refused = Error::new(
                     StatusCode::FORBIDDEN,
                     "origin",

@@ -31,7 +31,7 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
     require_json(&request)?;
     let app = request.app.clone();
     let body: Body = request.json("with `invite` and `name`").await?;
-    let ttl = app.config.auth.token_ttl.as_secs();
+    let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
     let redeemed = app.store.redeem_invite(
         body.room.as_deref(),

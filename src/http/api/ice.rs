@@ -74,9 +74,10 @@ impl Offer {
     /// parlor's own servers at `host`, bound to `room` if one is given; then the configured others.
     pub fn new(app: &App, host: &str, user: &User, room: Option<&str>) -> Offer {
         let unix = clock::now().unix;
-        let ttl = app.config.turn.credential_ttl.as_secs();
+        let settings = app.settings();
+        let ttl = settings.config.turn.credential_ttl.as_secs();
         let expires = user.until(unix.saturating_add(ttl));
-        let minted = app.credentials.mint(&user.id, room, expires);
+        let minted = settings.credentials.mint(&user.id, room, expires);
         let ports = ports(host, &app.turn);
         let stun: Vec<_> = ports
             .iter()
@@ -98,7 +99,7 @@ impl Offer {
                 "credential": minted.credential,
             }));
         }
-        servers.extend(external(&app.config.ice));
+        servers.extend(external(&settings.config.ice));
         Offer {
             servers: Value::from(servers),
             ttl: expires.saturating_sub(unix),
@@ -129,7 +130,7 @@ pub fn host(request: &Request) -> Result<String, Error> {
         .uri()
         .authority()
         .map(|authority| authority.as_str()));
-    config::turn_host(&request.app.config)
+    config::turn_host(&request.app.settings().config)
         .or_else(|| asked.and_then(bare_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
 }

@@ -59,7 +59,8 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 
 /// Where the page is: as configured, else where the request came to.
 fn base_url(request: &Request) -> String {
-    let public = request.app.config.server.public_url.as_deref();
+    let settings = request.app.settings();
+    let public = settings.config.server.public_url.as_deref();
     match public.and_then(|url| PublicUrl::parse(url).ok()) {
         Some(url) => url.to_string(),
         None => format!(

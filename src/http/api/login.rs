@@ -128,7 +128,8 @@ pub async fn refresh(request: Request) -> Result<Response, Error> {
 /// A fresh token for `user`, who may be let in; a guest's ends when their time does.
 pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
     let now = clock::now().unix;
-    let ttl = app.config.auth.token_ttl.as_secs();
+    let settings = app.settings();
+    let ttl = settings.config.auth.token_ttl.as_secs();
     let exp = now.saturating_add(ttl);
     let exp = user
         .guest
@@ -144,7 +145,7 @@ pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
         ..Claims::default()
     };
     value!({
-        "access_token": app.tokens.issue(&claims),
+        "access_token": settings.tokens.issue(&claims),
         "token_type": "bearer",
         "expires_in": exp.saturating_sub(now),
         "user": user_json(user),

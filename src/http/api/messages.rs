@@ -66,7 +66,7 @@ pub async fn write(request: Request) -> Result<Response, Error> {
         user_id: user,
         content: body.content,
     };
-    let keep = app.config.rooms.max_messages;
+    let keep = app.settings().config.rooms.max_messages;
     let written = app.store.post_message(new, keep, now.unix).await?;
     Ok(json(StatusCode::CREATED, &message_json(&written)))
 }

@@ -102,7 +102,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
             "Guests and tokens for certain rooms make no rooms",
         ));
     }
-    if app.config.rooms.create == RoomCreators::Admins && !user.admin {
+    if app.settings().config.rooms.create == RoomCreators::Admins && !user.admin {
         return Err(Error::forbidden("Only admins make rooms here"));
     }
     require_json(&request)?;

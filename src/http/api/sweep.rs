@@ -23,30 +23,36 @@ type Away = HashMap<(String, String), Mono>;
 
 /// Sweeps now and again and again, until `shutdown`.
 pub async fn sweep(app: Arc<App>, shutdown: CancellationToken) {
-    let absence = app.config.rooms.guest_absence;
-    let every = if absence.is_zero() {
-        SELDOM
-    } else {
-        (absence / 4).clamp(OFTEN, SELDOM)
-    };
-    let mut turns = tokio::time::interval(every);
     let mut away = Away::new();
-    while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
+    loop {
         let now = clock::now();
         if let Err(error) = once(&app, now, &mut away).await {
             tracing::error!(%error, "guests who are gone cannot be taken out of their rooms");
         }
+        let pause = tokio::time::sleep(pause(app.settings().config.rooms.guest_absence));
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn pause(absence: Duration) -> Duration {
+    match absence.is_zero() {
+        true => SELDOM,
+        false => (absence / 4).clamp(OFTEN, SELDOM),
     }
 }
 
 async fn once(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
     end_expired(app, now.unix).await?;
-    if !app.config.rooms.guest_absence.is_zero() {
-        free_seats(app, now, away).await?;
+    let config = &app.settings().config;
+    let absence = config.rooms.guest_absence;
+    if !absence.is_zero() {
+        free_seats(app, now, absence, away).await?;
     }
     // Credentials of a user whom the store does not know are accepted, so a guest is not
     // forgotten before the last of theirs has expired.
-    let kept = KEPT + app.config.turn.credential_ttl;
+    let kept = KEPT + config.turn.credential_ttl;
     let before = now.unix.saturating_sub(kept.as_secs());
     app.store.forget_expired(before).await
 }
@@ -61,7 +67,12 @@ async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
 }
 
 /// A tab that was closed says nothing: without this, its seat in a full room would stay taken.
-async fn free_seats(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
+async fn free_seats(
+    app: &App,
+    now: Now,
+    absence: Duration,
+    away: &mut Away,
+) -> Result<(), StoreError> {
     let _undisturbed = app.api.undisturbed().await;
     let mut still = Away::new();
     for (user, room) in app.store.guest_seats().await? {
@@ -70,7 +81,7 @@ async fn free_seats(app: &App, now: Now, away: &mut Away) -> Result<(), StoreErr
         }
         let seat = (user, room);
         let since = away.get(&seat).copied().unwrap_or(now.mono);
-        if now.mono.since(since) < app.config.rooms.guest_absence {
+        if now.mono.since(since) < absence {
             still.insert(seat, since);
             continue;
         }

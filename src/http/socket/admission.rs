@@ -31,7 +31,12 @@ pub async fn admit(app: &App, token: Option<&str>, room: &str) -> Result<Admitte
     entry(visitor.room.as_ref(), visitor.participant)?;
     let expires = match user.guest {
         Some(guest) => Some(guest.until.min(claims.exp)),
-        None => app.config.auth.enforce_expiry.then_some(claims.exp),
+        None => app
+            .settings()
+            .config
+            .auth
+            .enforce_expiry
+            .then_some(claims.exp),
     };
     Ok(Admitted {
         user: user.id,

@@ -76,11 +76,13 @@ impl Visit {
         };
         let (mut wire, ending) = match self.seat().await {
             Ok((outbox, seat, expires_in)) => {
-                let settings = &self.app.config.signaling;
-                Connection::open(stream, early, outbox, seat, expires_in, settings)
-                    .await
-                    .run()
-                    .await
+                let settings = self.app.settings();
+                let signaling = &settings.config.signaling;
+                let open = Connection::open(stream, early, outbox, seat, expires_in, signaling);
+                let connection = open.await;
+                // They may be replaced long before this ends.
+                drop(settings);
+                connection.run().await
             }
             Err(code) => (Wire::new(stream), Ending::Close(code)),
         };
@@ -93,14 +95,15 @@ impl Visit {
                 wire.close(code);
             }
         }
-        farewell(wire, self.app.config.signaling.close_timeout).await;
+        let patience = self.app.settings().config.signaling.close_timeout;
+        farewell(wire, patience).await;
         drop(self.slot);
     }
 
     /// Takes a place in the room.
     async fn seat(&self) -> Result<(Arc<Outbox>, super::hub::Seat, Option<Duration>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
-        let outbox = Arc::new(Outbox::new(self.app.config.signaling.max_queue));
+        let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
         let seat = hub.join(&self.room, &admitted.user, &outbox)?;
         if hub.closings() != self.closings {
