@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::turn::{Dropped, Refusal};
+use crate::turn::{Dropped, Refusal, Transport};
 
 /// The way that a relayed packet took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +26,15 @@ const PATHS: [(Path, &str); 3] = [
     (Path::FromPeer, "from_peer"),
 ];
 
+const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+
+/// A figure for each transport and path.
+type Ways = [[AtomicU64; PATHS.len()]; TRANSPORTS.len()];
+
 #[derive(Debug, Default)]
 pub struct Counters {
-    packets: [AtomicU64; PATHS.len()],
-    bytes: [AtomicU64; PATHS.len()],
+    packets: Ways,
+    bytes: Ways,
     granted: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     dropped: [AtomicU64; Dropped::ALL.len()],
@@ -47,9 +52,10 @@ fn add(counter: &AtomicU64, more: u64) {
 }
 
 impl Counters {
-    pub fn relayed(&self, path: Path, bytes: usize) {
-        add(&self.packets[path as usize], 1);
-        add(&self.bytes[path as usize], bytes as u64);
+    /// `transport` is the client's; of the hairpin's two, the sender's.
+    pub fn relayed(&self, transport: Transport, path: Path, bytes: usize) {
+        add(&self.packets[transport as usize][path as usize], 1);
+        add(&self.bytes[transport as usize][path as usize], bytes as u64);
     }
 
     pub fn granted(&self) {
@@ -86,45 +92,24 @@ pub struct RelayCollector(pub Arc<Counters>);
 impl Collector for RelayCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counters = &self.0;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut family = |name: &str, help: &str, label: &str, rows: Vec<(String, u64)>| {
+        let mut family = |name: &str, help: &str, rows: Vec<(Labels, u64)>| {
             let kind = prometheus_client::metrics::MetricType::Counter;
             let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
-            for (value, count) in rows {
+            for (labels, count) in rows {
                 let metric = ConstCounter::new(count);
-                metric.encode(descriptor.encode_family(&[(label, value.as_str())])?)?;
+                metric.encode(descriptor.encode_family(&labels)?)?;
             }
             Ok(())
         };
-        let by_path = |figures: &[AtomicU64]| {
-            let rows = PATHS.iter().zip(figures);
-            rows.map(|((_, name), count)| (name.to_string(), read(count)))
-                .collect()
-        };
-        let packets = by_path(&counters.packets);
-        family("turn_relayed_packets", "Packets relayed", "path", packets)?;
-        let bytes = by_path(&counters.bytes);
-        family(
-            "turn_relayed_bytes",
-            "Bytes of application data relayed",
-            "path",
-            bytes,
-        )?;
-        let refused = Refusal::ALL.iter().zip(&counters.refused);
-        let refused = refused
-            .map(|(refusal, n)| (refusal.to_string(), read(n)))
-            .collect();
-        family("turn_refused", "Requests refused", "reason", refused)?;
-        let dropped = Dropped::ALL.iter().zip(&counters.dropped);
-        let dropped = dropped
-            .map(|(reason, n)| (reason.to_string(), read(n)))
-            .collect();
-        family(
-            "turn_dropped",
-            "Datagrams that led to nothing",
-            "reason",
-            dropped,
-        )?;
+        let packets = by_way(&counters.packets);
+        family("turn_relayed_packets", "Packets relayed", packets)?;
+        let bytes = by_way(&counters.bytes);
+        let help = "Bytes of application data relayed";
+        family("turn_relayed_bytes", help, bytes)?;
+        let refused = by_reason(&Refusal::ALL, &counters.refused);
+        family("turn_refused", "Requests refused", refused)?;
+        let dropped = by_reason(&Dropped::ALL, &counters.dropped);
+        family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
         for (name, help, count) in [
             ("turn_granted", "Requests granted", &counters.granted),
@@ -155,4 +140,31 @@ impl Collector for RelayCollector {
         }
         Ok(())
     }
+}
+
+/// The labels of a figure.
+type Labels = Vec<(&'static str, String)>;
+
+fn by_way(figures: &Ways) -> Vec<(Labels, u64)> {
+    let row = |transport: &str, path: &str, count| {
+        let labels = [("transport", transport), ("path", path)];
+        let labels = labels.map(|(label, value)| (label, value.to_owned()));
+        (labels.into(), read(count))
+    };
+    let ways = TRANSPORTS.iter().zip(figures);
+    ways.flat_map(|((_, transport), figures)| {
+        let paths = PATHS.iter().zip(figures);
+        paths.map(|((_, path), count)| row(transport, path, count))
+    })
+    .collect()
+}
+
+fn by_reason(reasons: &[impl fmt::Display], figures: &[AtomicU64]) -> Vec<(Labels, u64)> {
+    let rows = reasons.iter().zip(figures);
+    rows.map(|(reason, count)| (vec![("reason", reason.to_string())], read(count)))
+        .collect()
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

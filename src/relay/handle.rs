@@ -1,22 +1,60 @@
-//! What the rest of the house may tell the relay.
+//! What the rest of the house may tell the relay, and ask of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::credential::Refusals;
-use crate::turn::Scope;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config;
+use crate::credential::{Credentials, Refusals};
+use crate::turn::{Quotas, Scope, Session};
 
 use super::mailbox::{Mailbox, Order};
+use super::settings;
+use super::stream::Sources;
+
+/// For an answer of a shard: it looks at its orders thousands of times in this.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells every shard who came, left or was removed. Cheap to clone; the default one relays nothing.
 #[derive(Clone, Default)]
 pub struct Handle {
     refusals: Arc<Refusals>,
+    quotas: Arc<Quotas>,
+    streams: Arc<Sources>,
     shards: Arc<[Mailbox]>,
 }
 
+/// What an order frees. The order stands, whether anybody waits for the count or drops this.
+#[derive(Debug, Default)]
+pub struct Freed(Vec<oneshot::Receiver<usize>>);
+
+impl Freed {
+    /// How many allocations were freed, once every shard has done so. A shard that does not answer
+    /// within a second is not waited for: what it has yet to free is not counted.
+    pub async fn count(self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let answers = self.0.into_iter().map(|freed| timeout_at(deadline, freed));
+        let counts = join_all(answers).await;
+        counts.into_iter().flatten().flatten().sum()
+    }
+}
+
 impl Handle {
-    pub(super) fn new(refusals: Arc<Refusals>, shards: Arc<[Mailbox]>) -> Handle {
-        Handle { refusals, shards }
+    pub(super) fn new(
+        refusals: Arc<Refusals>,
+        quotas: Arc<Quotas>,
+        streams: Arc<Sources>,
+        shards: Arc<[Mailbox]>,
+    ) -> Handle {
+        Handle {
+            refusals,
+            quotas,
+            streams,
+            shards,
+        }
     }
 
     /// `user` is a member of `room` (again): credentials bound to it may allocate.
@@ -26,36 +64,183 @@ impl Handle {
 
     /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
     /// member of no room any more (`elsewhere` is false).
-    pub fn left(&self, user: &str, room: &str, elsewhere: bool) {
+    pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> Freed {
         self.refusals.refuse_membership(user, room);
         let scope = if elsewhere {
             Scope::Room
         } else {
             Scope::RoomAndUnbound
         };
-        self.revoke(user, scope(room.into()));
+        self.revoke(user, scope(room.into()))
     }
 
     /// `room` was closed: allocations bound to it end, whoever has them.
-    pub fn closed(&self, room: &str) {
+    pub fn closed(&self, room: &str) -> Freed {
         self.refusals.refuse_room(room);
-        self.order(|| Order::CloseRoom { room: room.into() });
+        Freed(self.ask(|freed| Order::CloseRoom {
+            room: room.into(),
+            freed,
+        }))
     }
 
     /// `user` was disabled or deleted: all their allocations end.
-    pub fn removed(&self, user: &str) {
+    pub fn removed(&self, user: &str) -> Freed {
         self.refusals.refuse_user(user);
-        self.revoke(user, Scope::All);
+        self.revoke(user, Scope::All)
     }
 
-    fn revoke(&self, user: &str, scope: Scope) {
-        self.order(|| Order::Revoke {
+    /// Who is using the relay, shard by shard. A shard that does not answer within a second is
+    /// left out.
+    pub async fn sessions(&self) -> Vec<Session> {
+        let mut sessions = Vec::new();
+        for shard in self.shards.iter() {
+            // Page by page: media passes between two of them.
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let (answer, page) = oneshot::channel();
+                shard.order(Order::Sessions { from, answer });
+                let Ok(Ok(page)) = timeout(PATIENCE, page).await else {
+                    break;
+                };
+                sessions.extend(page.sessions);
+                next = page.next;
+            }
+        }
+        sessions
+    }
+
+    /// Puts new settings into force: credentials, peers, limits. Living allocations stay, but what
+    /// the new policy denies is taken from them with their very next packet: its permissions and
+    /// channels are withdrawn. `max_allocations` is that of [`super::Options`].
+    pub fn reconfigure(
+        &self,
+        turn: &config::Turn,
+        credentials: Credentials,
+        max_allocations: usize,
+    ) {
+        self.quotas
+            .limit(max_allocations, turn.max_allocations_per_user);
+        self.streams.limit(turn.max_streams_per_address);
+        let changes = settings::changes(turn, credentials);
+        for shard in self.shards.iter() {
+            shard.order(Order::Reconfigure(Box::new(changes.clone())));
+        }
+    }
+
+    /// Whether every shard answers within a second.
+    pub async fn alive(&self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let answers = self.ask(Order::Ping).into_iter();
+        let answers = join_all(answers.map(|alive| timeout_at(deadline, alive))).await;
+        answers.iter().all(|answer| matches!(answer, Ok(Ok(()))))
+    }
+
+    fn revoke(&self, user: &str, scope: Scope) -> Freed {
+        Freed(self.ask(|freed| Order::Revoke {
             user: user.into(),
             scope: scope.clone(),
-        });
+            freed,
+        }))
     }
 
-    fn order(&self, order: impl Fn() -> Order) {
-        self.shards.iter().for_each(|shard| shard.order(order()));
+    /// Orders the same of every shard, and gives what will be their answers.
+    fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {
+        let ask = |shard: &Mailbox| {
+            let (answer, receiver) = oneshot::channel();
+            shard.order(order(answer));
+            receiver
+        };
+        self.shards.iter().map(ask).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::mailbox::{Inbox, mailbox};
+    use crate::turn::Page;
+
+    /// A handle for two shards that are played by the test; the polls keep their wakers alive.
+    fn handle() -> (Handle, [(mio::Poll, Inbox); 2]) {
+        let shard = || {
+            let poll = mio::Poll::new().unwrap();
+            let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+            let (mailbox, inbox) = mailbox(waker);
+            (mailbox, (poll, inbox))
+        };
+        let ((one, first), (other, second)) = (shard(), shard());
+        let handle = Handle {
+            shards: Arc::new([one, other]),
+            ..Handle::default()
+        };
+        (handle, [first, second])
+    }
+
+    fn free(inbox: &mut Inbox, count: usize) {
+        match inbox.order() {
+            Some(Order::Revoke { freed, .. } | Order::CloseRoom { freed, .. }) => {
+                freed.send(count).unwrap()
+            }
+            _ => panic!("nothing to free"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_count_is_the_sum_over_the_shards() {
+        let (handle, [mut first, mut second]) = handle();
+        for freed in [
+            handle.removed("alice"),
+            handle.left("alice", "lobby", true),
+            handle.closed("lobby"),
+        ] {
+            free(&mut first.1, 2);
+            free(&mut second.1, 3);
+            assert_eq!(freed.count().await, 5);
+        }
+        assert_eq!(Handle::default().removed("alice").count().await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_does_not_answer_is_waited_for_a_second_and_no_longer() {
+        let (handle, [mut first, _second]) = handle();
+        let start = Instant::now();
+        let freed = handle.removed("alice");
+        free(&mut first.1, 2);
+        assert_eq!(freed.count().await, 2);
+        assert_eq!(start.elapsed(), PATIENCE);
+        assert!(!handle.alive().await);
+        assert_eq!(start.elapsed(), 2 * PATIENCE);
+        assert!(handle.sessions().await.is_empty());
+        assert_eq!(start.elapsed(), 4 * PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_order_stands_although_nobody_waits_for_the_count() {
+        let (handle, [mut first, _second]) = handle();
+        drop(handle.removed("alice"));
+        assert!(matches!(first.1.order(), Some(Order::Revoke { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_are_asked_for_page_by_page() {
+        let (handle, shards) = handle();
+        let asking = tokio::spawn(async move { handle.sessions().await });
+        let mut asked = Vec::new();
+        for (_poll, mut inbox) in shards {
+            for (expected, next) in [(0, Some(512)), (512, None)] {
+                let (from, answer) = loop {
+                    match inbox.order() {
+                        Some(Order::Sessions { from, answer }) => break (from, answer),
+                        _ => tokio::task::yield_now().await,
+                    }
+                };
+                assert_eq!(from, expected);
+                asked.push(from);
+                let sessions = Vec::new();
+                answer.send(Page { sessions, next }).unwrap();
+            }
+        }
+        assert!(asking.await.unwrap().is_empty());
+        assert_eq!(asked, [0, 512, 0, 512]);
     }
 }

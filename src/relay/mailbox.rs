@@ -6,9 +6,9 @@ use std::sync::mpsc;
 
 use bytes::BytesMut;
 use mio::Waker;
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, oneshot};
 
-use crate::turn::{Route, Scope};
+use crate::turn::{Changes, Page, Route, Scope};
 
 use super::stream::Outbound;
 
@@ -31,10 +31,23 @@ pub enum Mail {
     },
 }
 
-/// From the house. Rare, and never dropped.
+/// From the house. Rare, and never dropped. Whoever asked may have gone when the answer is there.
 pub enum Order {
-    Revoke { user: Box<str>, scope: Scope },
-    CloseRoom { room: Box<str> },
+    Revoke {
+        user: Box<str>,
+        scope: Scope,
+        freed: oneshot::Sender<usize>,
+    },
+    CloseRoom {
+        room: Box<str>,
+        freed: oneshot::Sender<usize>,
+    },
+    Sessions {
+        from: usize,
+        answer: oneshot::Sender<Page>,
+    },
+    Reconfigure(Box<Changes>),
+    Ping(oneshot::Sender<()>),
     Stop,
 }
 

@@ -11,6 +11,7 @@ mod handle;
 pub mod host;
 mod mailbox;
 mod mmsg;
+mod settings;
 mod shard;
 pub mod sockets;
 mod stream;
@@ -25,27 +26,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::credential::{Credentials, Refusals};
-use crate::rate::{Limit, Sources};
-use crate::turn::{External, Nonces, Policy, Quotas, Server, Settings};
+use crate::turn::{External, Nonces, Server};
 
+pub use crate::turn::Session;
 pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
-pub use handle::Handle;
+pub use handle::{Freed, Handle};
 pub use stream::MAX_STREAMS;
 
 use counters::Counters;
 use mailbox::Order;
 use shard::Shard;
-use stream::Acceptor;
-
-/// Cells for the rate of strangers: 64 KiB of them.
-const STRANGER_CELLS: usize = 8192;
-
-/// A burst is as much as the rate gives in this many seconds.
-const STRANGER_BURST: u64 = 2;
-
-/// What may pass at once, at least; otherwise what the rate gives in a quarter of a second.
-const BANDWIDTH_BURST: u64 = 64 * 1024;
+use stream::{Acceptor, Sources};
 
 /// What a relay is started with.
 pub struct Options<'a> {
@@ -135,7 +127,9 @@ impl Relay {
         let refusals = options.refusals.clone();
         let max_streams = options.turn.max_streams_per_address;
         let seed = options.seed;
-        let server = Server::new(settings(options, own, &listeners), seed);
+        let settings = settings::all(options, own, &listeners);
+        let quotas = settings.quotas.clone();
+        let server = Server::new(settings, seed);
 
         let counters = Arc::new(Counters::default());
         let (shard, mailbox) = Shard::new(server, bound.udp, counters.clone())?;
@@ -146,14 +140,15 @@ impl Relay {
                 // The receiver is gone when the house is being torn down: nobody left to tell.
                 let _ = ended_sender.send(shard.run());
             })?;
-        let acceptor = Acceptor::new(mailbox.clone(), max_streams);
+        let streams = Arc::new(Sources::new(max_streams));
+        let acceptor = Acceptor::new(mailbox.clone(), streams.clone());
         for listener in bound.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(acceptor.clone().accept(listener, stop.clone()));
         }
         let shards: Arc<[_]> = Arc::new([mailbox]);
         Ok(Relay {
-            handle: Handle::new(refusals, shards.clone()),
+            handle: Handle::new(refusals, quotas, streams, shards.clone()),
             counters,
             ended,
             shards,
@@ -174,56 +169,6 @@ impl Relay {
         if self.thread.join().is_err() {
             tracing::error!("the relay had panicked");
         }
-    }
-}
-
-fn settings(
-    options: Options<'_>,
-    own: Vec<std::net::IpAddr>,
-    listeners: &[SocketAddr],
-) -> Settings {
-    let turn = options.turn;
-    let bandwidth = |bits: u64| match bits {
-        0 => Limit::UNLIMITED,
-        bits => Limit::per_second((bits / 8).max(1), BANDWIDTH_BURST.max(bits / 8 / 4)),
-    };
-    let rate = u64::from(turn.unauthenticated_rate);
-    let other_family = host::likely_addresses(listeners, &own, &options.external);
-    let public = options.external.iter().map(|external| external.public);
-    let mut closed = options.other_listeners;
-    closed.extend_from_slice(listeners);
-    // What they are called outside leads back to them through the NAT.
-    let outside = listeners
-        .iter()
-        .map(|l| External::advertise(&options.external, *l));
-    closed.extend(outside);
-    Settings {
-        realm: turn.realm.clone(),
-        credentials: options.credentials,
-        nonces: options.nonces,
-        policy: Policy {
-            allowed: turn.allowed_peers.clone(),
-            denied: turn.denied_peers.clone(),
-            own: public.chain(own.iter().copied()).collect(),
-            listeners: closed,
-        },
-        ports: turn.relay_ports,
-        other_family,
-        external: options.external,
-        max_permissions: turn.max_permissions,
-        max_channels: turn.max_channels,
-        bandwidth: bandwidth(turn.bandwidth_per_allocation),
-        refusals: options.refusals,
-        quotas: Arc::new(Quotas::new(
-            options.max_allocations,
-            turn.max_allocations_per_user,
-            bandwidth(turn.bandwidth_per_user),
-        )),
-        strangers: Arc::new(Sources::new(
-            Limit::per_second(rate, rate * STRANGER_BURST),
-            STRANGER_CELLS,
-        )),
-        relayed: Arc::default(),
     }
 }
 

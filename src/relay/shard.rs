@@ -237,16 +237,16 @@ impl Shard {
         let range = HEADROOM..HEADROOM + len;
         let buffer = self.slots.slot(slot);
         match self.server.client(now, route, buffer, range) {
-            Verdict::ToClient { route, range } => {
-                self.counters.relayed(Path::Hairpin, range.len());
-                self.send_to_client(&route, Place::Slot(slot), range);
+            Verdict::ToClient { route: to, range } => {
+                self.count(route, Path::Hairpin, &range);
+                self.send_to_client(&to, Place::Slot(slot), range);
             }
             Verdict::ToPeer {
                 socket,
                 peer,
                 range,
             } => {
-                self.counters.relayed(Path::ToPeer, range.len());
+                self.count(route, Path::ToPeer, &range);
                 let pending = Pending {
                     place: Place::Slot(slot),
                     range,
@@ -276,12 +276,16 @@ impl Shard {
         };
         match self.server.peer(now, id, origin.from, buffer, range) {
             Verdict::ToClient { route, range } => {
-                self.counters.relayed(Path::FromPeer, range.len());
+                self.count(&route, Path::FromPeer, &range);
                 self.send_to_client(&route, Place::Slot(slot), range);
             }
             Verdict::Dropped(reason) => self.counters.dropped(reason),
             _ => {}
         }
+    }
+
+    fn count(&self, client: &Route, path: Path, range: &Range<usize>) {
+        self.counters.relayed(client.transport, path, range.len());
     }
 
     fn send_to_client(&mut self, route: &Route, place: Place, range: Range<usize>) {
@@ -389,17 +393,7 @@ impl Shard {
     fn read_mail(&mut self, now: Now) {
         self.inbox.look();
         while let Some(order) = self.inbox.order() {
-            match order {
-                Order::Revoke { user, scope } => {
-                    let count = self.server.revoke(&user, &scope);
-                    tracing::debug!(%user, count, "allocations revoked");
-                }
-                Order::CloseRoom { room } => {
-                    let count = self.server.close_room(&room);
-                    tracing::debug!(%room, count, "allocations revoked");
-                }
-                Order::Stop => self.stopping = true,
-            }
+            self.obey(order);
         }
         let mut taken = 0;
         while taken < MAIL_A_TURN {
@@ -425,6 +419,30 @@ impl Shard {
         }
         // There may be more: come back without waiting.
         self.inbox.again();
+    }
+
+    /// Does what the house wants. It may not wait for the answer: that is its own affair.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Revoke { user, scope, freed } => {
+                let count = self.server.revoke(&user, &scope);
+                tracing::debug!(%user, count, "allocations revoked");
+                let _ = freed.send(count);
+            }
+            Order::CloseRoom { room, freed } => {
+                let count = self.server.close_room(&room);
+                tracing::debug!(%room, count, "allocations revoked");
+                let _ = freed.send(count);
+            }
+            Order::Sessions { from, answer } => {
+                let _ = answer.send(self.server.sessions(from));
+            }
+            Order::Reconfigure(changes) => self.server.reconfigure(*changes),
+            Order::Ping(answer) => {
+                let _ = answer.send(());
+            }
+            Order::Stop => self.stopping = true,
+        }
     }
 
     /// Each frame is copied into a slot, where it has the room around it that headers need.

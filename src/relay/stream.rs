@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -98,8 +98,9 @@ pub struct Acceptor {
 }
 
 /// Streams of each source, by its prefix.
-struct Sources {
-    max: usize,
+#[derive(Default)]
+pub struct Sources {
+    max: AtomicUsize,
     held: Mutex<HashMap<u64, usize>>,
 }
 
@@ -111,14 +112,11 @@ struct Place {
 }
 
 impl Acceptor {
-    pub fn new(mailbox: Mailbox, max_per_address: usize) -> Acceptor {
+    pub fn new(mailbox: Mailbox, sources: Arc<Sources>) -> Acceptor {
         Acceptor {
             mailbox,
             places: Arc::new(Semaphore::new(MAX_STREAMS)),
-            sources: Arc::new(Sources {
-                max: max_per_address,
-                held: Mutex::default(),
-            }),
+            sources,
             next: Arc::default(),
         }
     }
@@ -165,7 +163,7 @@ impl Acceptor {
         let prefix = rate::prefix(ip);
         let mut held = self.sources.held();
         let count = held.get(&prefix).copied().unwrap_or(0);
-        if count >= self.sources.max {
+        if count >= self.sources.max.load(Ordering::Relaxed) {
             return None;
         }
         held.insert(prefix, count + 1);
@@ -249,6 +247,19 @@ async fn write(mut writer: impl AsyncWrite + Unpin, outbound: &Outbound) -> io::
 }
 
 impl Sources {
+    /// At most `max` streams from one address.
+    pub fn new(max: usize) -> Sources {
+        Sources {
+            max: AtomicUsize::new(max),
+            held: Mutex::default(),
+        }
+    }
+
+    /// Changes what is let in from now on; who is there may stay.
+    pub fn limit(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
     fn held(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
         self.held.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -276,7 +287,11 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (mailbox, inbox) = mailbox(waker);
-        (Acceptor::new(mailbox, 64), poll, inbox)
+        (
+            Acceptor::new(mailbox, Arc::new(Sources::new(64))),
+            poll,
+            inbox,
+        )
     }
 
     async fn ends_after(allocated: bool) -> Duration {

@@ -138,6 +138,7 @@ impl Server {
             key: proven.key.clone(),
             transaction: request.message.transaction(),
             granted,
+            since: request.now.unix,
             expires: request.now.mono + BIND_PATIENCE,
             relay: Relay::Binding(candidate),
             token: None,
@@ -145,6 +146,8 @@ impl Server {
             channels: Vec::new(),
             to_peers: Default::default(),
             to_client: Default::default(),
+            bytes_up: 0,
+            bytes_down: 0,
             permit,
         })
     }

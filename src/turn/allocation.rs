@@ -31,6 +31,8 @@ pub(super) struct Allocation {
     pub transaction: TransactionId,
     /// Seconds promised in that answer.
     pub granted: u32,
+    /// When it was made, in Unix seconds.
+    pub since: u64,
     pub expires: Mono,
     pub relay: Relay,
     /// What the client may claim the next port with.
@@ -39,6 +41,9 @@ pub(super) struct Allocation {
     pub channels: Vec<Channel>,
     pub to_peers: Cell,
     pub to_client: Cell,
+    /// Application data that was passed on, from the client and to it.
+    pub bytes_up: u64,
+    pub bytes_down: u64,
     pub permit: Permit,
 }
 
@@ -89,6 +94,14 @@ pub(super) struct Channel {
     pub direct: bool,
     pub peer: SocketAddr,
     pub expires: Mono,
+}
+
+/// Bandwidth in bytes, each way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub allocation: Limit,
+    /// For all allocations of one user.
+    pub user: Limit,
 }
 
 impl Allocation {
@@ -150,27 +163,34 @@ impl Allocation {
     }
 
     /// Takes bandwidth for `bytes` towards a peer.
-    pub fn spend_to_peer(&mut self, limit: Limit, now: Mono, bytes: usize) -> Result<(), Dropped> {
-        let bytes = bytes.max(LEAST);
-        if !self.to_peers.take(limit, now, bytes as u64) {
+    pub fn spend_to_peer(
+        &mut self,
+        limits: Limits,
+        now: Mono,
+        bytes: usize,
+    ) -> Result<(), Dropped> {
+        let bytes = bytes.max(LEAST) as u64;
+        if !self.to_peers.take(limits.allocation, now, bytes) {
             return Err(Dropped::AllocationBandwidth);
         }
-        let within = self.permit.bandwidth.to_peers(now, bytes as u64);
+        let user = &self.permit.bandwidth.to_peers;
+        let within = user.take(limits.user, now, bytes);
         within.then_some(()).ok_or(Dropped::UserBandwidth)
     }
 
     /// Takes bandwidth for `bytes` towards the client.
     pub fn spend_to_client(
         &mut self,
-        limit: Limit,
+        limits: Limits,
         now: Mono,
         bytes: usize,
     ) -> Result<(), Dropped> {
-        let bytes = bytes.max(LEAST);
-        if !self.to_client.take(limit, now, bytes as u64) {
+        let bytes = bytes.max(LEAST) as u64;
+        if !self.to_client.take(limits.allocation, now, bytes) {
             return Err(Dropped::AllocationBandwidth);
         }
-        let within = self.permit.bandwidth.to_client(now, bytes as u64);
+        let user = &self.permit.bandwidth.to_client;
+        let within = user.take(limits.user, now, bytes);
         within.then_some(()).ok_or(Dropped::UserBandwidth)
     }
 }

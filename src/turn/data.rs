@@ -11,7 +11,7 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::Relay;
+use super::allocation::{Limits, Relay};
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
@@ -88,7 +88,7 @@ impl Server {
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let limit = self.settings.bandwidth;
+        let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(Dropped::NoAllocation);
         };
@@ -98,20 +98,24 @@ impl Server {
         if allocation.permission(peer.ip(), now.mono).is_none() {
             return Verdict::Dropped(Dropped::NoPermission);
         }
-        if let Err(dropped) = allocation.spend_to_peer(limit, now.mono, payload.len()) {
+        if let Err(dropped) = allocation.spend_to_peer(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
-        if let Some(target) = self.table.of_relayed(peer) {
-            return self.deliver(now, target, relayed, buffer, payload);
+        let bytes = payload.len() as u64;
+        let verdict = match self.table.of_relayed(peer) {
+            Some(target) => self.deliver(now, target, relayed, buffer, payload),
+            None if direct => Verdict::ToPeer {
+                socket,
+                peer,
+                range: payload,
+            },
+            None => Verdict::Dropped(Dropped::NoRelay),
+        };
+        let passed = !matches!(verdict, Verdict::Dropped(_));
+        if let Some(allocation) = self.table.get(id).filter(|_| passed) {
+            allocation.bytes_up += bytes;
         }
-        if !direct {
-            return Verdict::Dropped(Dropped::NoRelay);
-        }
-        Verdict::ToPeer {
-            socket,
-            peer,
-            range: payload,
-        }
+        verdict
     }
 
     /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data
@@ -124,7 +128,7 @@ impl Server {
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let limit = self.settings.bandwidth;
+        let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(Dropped::NoAllocation);
         };
@@ -135,9 +139,10 @@ impl Server {
         if channel.is_none() && payload.len() > LARGEST_INDICATED {
             return Verdict::Dropped(Dropped::TooLarge);
         }
-        if let Err(dropped) = allocation.spend_to_client(limit, now.mono, payload.len()) {
+        if let Err(dropped) = allocation.spend_to_client(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
+        allocation.bytes_down += payload.len() as u64;
         let route = allocation.route;
         let range = match channel {
             Some(number) => put_channel_header(number, buffer, payload),
@@ -148,6 +153,13 @@ impl Server {
             }
         };
         Verdict::ToClient { route, range }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            allocation: self.settings.bandwidth,
+            user: self.settings.user_bandwidth,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod allocate;
 mod allocation;
 mod auth;
 mod binding;
+mod changes;
 mod data;
 mod fields;
 mod nonce;
@@ -27,6 +28,7 @@ mod reply;
 mod requests;
 mod reservation;
 mod server;
+mod sessions;
 mod table;
 
 #[cfg(test)]
@@ -35,11 +37,13 @@ mod tests;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+pub use changes::Changes;
 pub use nonce::Nonces;
 pub use policy::Policy;
 pub use quota::{Permit, Quotas};
 pub use relayed::{External, RelayedAddresses};
 pub use server::{Server, Settings};
+pub use sessions::{Page, Session};
 
 use crate::stun::Method;
 

@@ -1,21 +1,20 @@
 //! What one user, and all of them together, may hold: shared by every shard, taken at Allocate.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::clock::Mono;
-use crate::rate::{Limit, SharedCell};
+use crate::rate::SharedCell;
 
 use super::Refusal;
 
 /// Counts allocations. An entry lives as long as its user holds one, and until the bandwidth that
 /// was taken is paid for: to free and to allocate again must not buy a new burst.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Quotas {
-    max_total: usize,
-    max_per_user: u32,
-    bandwidth: Limit,
+    max_total: AtomicUsize,
+    max_per_user: AtomicU32,
     total: AtomicUsize,
     users: Mutex<Users>,
 }
@@ -33,12 +32,11 @@ struct Entry {
     bandwidth: Arc<Bandwidth>,
 }
 
-/// What a user's allocations may pass together, each way.
-#[derive(Debug)]
+/// What a user's allocations have passed together, each way.
+#[derive(Debug, Default)]
 pub struct Bandwidth {
-    limit: Limit,
-    to_peers: SharedCell,
-    to_client: SharedCell,
+    pub to_peers: SharedCell,
+    pub to_client: SharedCell,
 }
 
 /// The right to one allocation; given back when dropped.
@@ -57,15 +55,16 @@ pub enum Exhausted {
 }
 
 impl Quotas {
-    /// `bandwidth` is in bytes, each way, for all allocations of one user.
-    pub fn new(max_total: usize, max_per_user: u32, bandwidth: Limit) -> Quotas {
-        Quotas {
-            max_total,
-            max_per_user,
-            bandwidth,
-            total: AtomicUsize::new(0),
-            users: Mutex::default(),
-        }
+    pub fn new(max_total: usize, max_per_user: u32) -> Quotas {
+        let quotas = Quotas::default();
+        quotas.limit(max_total, max_per_user);
+        quotas
+    }
+
+    /// Changes what may be taken from now on; what is held stays held.
+    pub fn limit(&self, max_total: usize, max_per_user: u32) {
+        self.max_total.store(max_total, Ordering::Relaxed);
+        self.max_per_user.store(max_per_user, Ordering::Relaxed);
     }
 
     /// Allocations in all.
@@ -76,20 +75,17 @@ impl Quotas {
     /// Takes one allocation for `user`.
     pub fn take(self: &Arc<Self>, user: &str, now: Mono) -> Result<Permit, Exhausted> {
         let mut users = self.users();
-        if self.held() >= self.max_total {
+        if self.held() >= self.max_total.load(Ordering::Relaxed) {
             return Err(Exhausted::Total);
         }
-        if users.entries.get(user).map_or(0, |entry| entry.held) >= self.max_per_user {
+        let held = users.entries.get(user).map_or(0, |entry| entry.held);
+        if held >= self.max_per_user.load(Ordering::Relaxed) {
             return Err(Exhausted::User);
         }
         users.forget_the_idle(now);
         let entry = users.entries.entry(user.into()).or_insert_with(|| Entry {
             held: 0,
-            bandwidth: Arc::new(Bandwidth {
-                limit: self.bandwidth,
-                to_peers: SharedCell::default(),
-                to_client: SharedCell::default(),
-            }),
+            bandwidth: Arc::default(),
         });
         entry.held += 1;
         self.total.fetch_add(1, Ordering::Relaxed);
@@ -114,21 +110,10 @@ impl Users {
             let Bandwidth {
                 to_peers,
                 to_client,
-                ..
             } = &*entry.bandwidth;
             entry.held > 0 || !to_peers.is_paid(now) || !to_client.is_paid(now)
         });
         self.crowded = 2 * self.entries.len() + 64;
-    }
-}
-
-impl Bandwidth {
-    pub fn to_peers(&self, now: Mono, bytes: u64) -> bool {
-        self.to_peers.take(self.limit, now, bytes)
-    }
-
-    pub fn to_client(&self, now: Mono, bytes: u64) -> bool {
-        self.to_client.take(self.limit, now, bytes)
     }
 }
 
@@ -161,12 +146,13 @@ impl From<Exhausted> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rate::Limit;
 
     const NOW: Mono = Mono(1_000_000_000);
 
     #[test]
     fn a_dropped_permit_can_be_taken_again() {
-        let quotas = Arc::new(Quotas::new(3, 2, Limit::UNLIMITED));
+        let quotas = Arc::new(Quotas::new(3, 2));
         let take = |user| quotas.take(user, NOW);
         let first = take("alice").unwrap();
         let _second = take("alice").unwrap();
@@ -180,17 +166,18 @@ mod tests {
 
     #[test]
     fn to_allocate_again_buys_no_new_burst() {
-        let quotas = Arc::new(Quotas::new(3, 2, Limit::per_second(1000, 1000)));
+        let quotas = Arc::new(Quotas::new(3, 2));
+        let limit = Limit::per_second(1000, 1000);
         let first = quotas.take("alice", NOW).unwrap();
-        assert!(first.bandwidth.to_peers(NOW, 1000));
+        assert!(first.bandwidth.to_peers.take(limit, NOW, 1000));
         drop(first);
         let again = quotas.take("alice", NOW).unwrap();
-        assert!(!again.bandwidth.to_peers(NOW, 1000));
+        assert!(!again.bandwidth.to_peers.take(limit, NOW, 1000));
     }
 
     #[test]
     fn users_who_hold_nothing_and_owe_nothing_are_forgotten() {
-        let quotas = Arc::new(Quotas::new(10, 2, Limit::UNLIMITED));
+        let quotas = Arc::new(Quotas::new(10, 2));
         for number in 0..10_000 {
             quotas.take(&format!("user-{number}"), NOW).unwrap();
         }

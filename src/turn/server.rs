@@ -37,6 +37,8 @@ pub struct Settings {
     pub max_channels: usize,
     /// Bytes, each way, of one allocation.
     pub bandwidth: Limit,
+    /// Bytes, each way, of all allocations of one user.
+    pub user_bandwidth: Limit,
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,

@@ -109,6 +109,24 @@ impl Table {
         Some(&mut self.slot(id)?.allocation)
     }
 
+    /// Every allocation, for rare orders.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Allocation> {
+        self.slots.iter_mut().map(|(_, slot)| &mut slot.allocation)
+    }
+
+    /// The allocations of `count` places from `from` on, and where the next ones are.
+    pub fn page(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> (impl Iterator<Item = &Allocation>, Option<usize>) {
+        let places = self.slots.capacity();
+        let end = places.min(from.saturating_add(count));
+        let slots = (from..end).filter_map(|index| self.slots.get(index));
+        let next = (end < places).then_some(end);
+        (slots.map(|slot| &slot.allocation), next)
+    }
+
     pub fn of_client(&self, route: &Route) -> Option<AllocationId> {
         let index = *self.by_client.get(&ClientKey::of(route))?;
         self.id(index)

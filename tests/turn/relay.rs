@@ -35,7 +35,7 @@ fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {
     assert_eq!(
         metric(
             &daemon,
-            "parlor_turn_relayed_packets_total{path=\"hairpin\"}"
+            "parlor_turn_relayed_packets_total{transport=\"udp\",path=\"hairpin\"}"
         ),
         2
     );

@@ -30,7 +30,7 @@ fn denied_peers_are_403_in_every_request() {
 
 #[test]
 fn a_user_holds_no_more_allocations_than_the_quota() {
-    let quotas = Arc::new(Quotas::new(3, 2, Limit::UNLIMITED));
+    let quotas = Arc::new(Quotas::new(3, 2));
     let mut world = World::with(Settings {
         quotas,
         ..settings()
@@ -126,9 +126,8 @@ fn bandwidth_over_the_limit_is_dropped_each_way_and_comes_back() {
 
 #[test]
 fn a_users_allocations_share_the_users_bandwidth() {
-    let quotas = Arc::new(Quotas::new(10, 10, Limit::per_second(1000, 1000)));
     let mut world = World::with(Settings {
-        quotas,
+        user_bandwidth: Limit::per_second(1000, 1000),
         ..settings()
     });
     let (mut first, _) = world.allocated("192.88.1.1:1", "alice");

@@ -4,6 +4,7 @@ mod abuse;
 mod allocate;
 mod authentication;
 mod relaying;
+mod running;
 mod simulation;
 
 use std::net::SocketAddr;
@@ -67,8 +68,9 @@ fn settings() -> Settings {
         max_permissions: 64,
         max_channels: 64,
         bandwidth: Limit::UNLIMITED,
+        user_bandwidth: Limit::UNLIMITED,
         refusals: Arc::default(),
-        quotas: Arc::new(Quotas::new(1000, 200, Limit::UNLIMITED)),
+        quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
         relayed: Arc::default(),
     }

@@ -42,7 +42,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn sockets_quotas_and_expiries_agree_with_a_simple_model(steps in prop::collection::vec(step(), 1..80)) {
-        let quotas = Arc::new(Quotas::new(100, QUOTA, Limit::UNLIMITED));
+        let quotas = Arc::new(Quotas::new(100, QUOTA));
         let mut world = World::with(Settings { quotas, ..settings() });
         let mut clients: Vec<Client> = (0..CLIENTS).map(|i| Client::with(
             &format!("192.88.1.{i}:1000"),

@@ -1,0 +1,85 @@
+//! From the configuration to what a shard's server is made with, at the start and at each reload.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config;
+use crate::credential::Credentials;
+use crate::rate::{Limit, Sources};
+use crate::turn::{Changes, External, Policy, Quotas, Settings};
+
+use super::{Options, host};
+
+/// Cells for the rate of strangers: 64 KiB of them.
+const STRANGER_CELLS: usize = 8192;
+
+/// A burst is as much as the rate gives in this many seconds.
+const STRANGER_BURST: u64 = 2;
+
+/// What may pass at once, at least; otherwise what the rate gives in a quarter of a second.
+const BANDWIDTH_BURST: u64 = 64 * 1024;
+
+/// What may change while the relay runs.
+pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
+    let rate = u64::from(turn.unauthenticated_rate);
+    Changes {
+        credentials,
+        allowed: turn.allowed_peers.clone(),
+        denied: turn.denied_peers.clone(),
+        max_permissions: turn.max_permissions,
+        max_channels: turn.max_channels,
+        bandwidth: bandwidth(turn.bandwidth_per_allocation),
+        user_bandwidth: bandwidth(turn.bandwidth_per_user),
+        strangers: Arc::new(Sources::new(
+            Limit::per_second(rate, rate * STRANGER_BURST),
+            STRANGER_CELLS,
+        )),
+    }
+}
+
+fn bandwidth(bits: u64) -> Limit {
+    match bits {
+        0 => Limit::UNLIMITED,
+        bits => Limit::per_second((bits / 8).max(1), BANDWIDTH_BURST.max(bits / 8 / 4)),
+    }
+}
+
+/// Everything, for a relay that listens at `listeners` on a host with the addresses `own`.
+pub fn all(options: Options<'_>, own: Vec<IpAddr>, listeners: &[SocketAddr]) -> Settings {
+    let turn = options.turn;
+    let changes = changes(turn, options.credentials);
+    let other_family = host::likely_addresses(listeners, &own, &options.external);
+    let public = options.external.iter().map(|external| external.public);
+    let mut closed = options.other_listeners;
+    closed.extend_from_slice(listeners);
+    // What they are called outside leads back to them through the NAT.
+    let outside = listeners
+        .iter()
+        .map(|l| External::advertise(&options.external, *l));
+    closed.extend(outside);
+    Settings {
+        realm: turn.realm.clone(),
+        credentials: changes.credentials,
+        nonces: options.nonces,
+        policy: Policy {
+            allowed: changes.allowed,
+            denied: changes.denied,
+            own: public.chain(own.iter().copied()).collect(),
+            listeners: closed,
+        },
+        ports: turn.relay_ports,
+        other_family,
+        external: options.external,
+        max_permissions: changes.max_permissions,
+        max_channels: changes.max_channels,
+        bandwidth: changes.bandwidth,
+        user_bandwidth: changes.user_bandwidth,
+        refusals: options.refusals,
+        quotas: Arc::new(Quotas::new(
+            options.max_allocations,
+            turn.max_allocations_per_user,
+        )),
+        strangers: changes.strangers,
+        relayed: Arc::default(),
+    }
+}

@@ -1,0 +1,64 @@
+//! What may change while allocations live.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::credential::Credentials;
+use crate::rate::{Limit, Sources};
+
+use super::Policy;
+use super::Server;
+use super::allocation::Allocation;
+use super::relayed::RelayedAddresses;
+
+/// New values for some of [`super::Settings`].
+#[derive(Clone)]
+pub struct Changes {
+    pub credentials: Credentials,
+    pub allowed: Vec<IpNet>,
+    pub denied: Vec<IpNet>,
+    pub max_permissions: usize,
+    pub max_channels: usize,
+    /// Bytes, each way, of one allocation.
+    pub bandwidth: Limit,
+    /// Bytes, each way, of all allocations of one user.
+    pub user_bandwidth: Limit,
+    pub strangers: Arc<Sources>,
+}
+
+impl Server {
+    /// Puts new settings into force. Living allocations stay, with the key that they were made
+    /// with; permissions and channels to peers that are denied from now on are withdrawn.
+    pub fn reconfigure(&mut self, changes: Changes) {
+        let settings = &mut self.settings;
+        let policy = &mut settings.policy;
+        let judged_anew = policy.allowed != changes.allowed || policy.denied != changes.denied;
+        policy.allowed = changes.allowed;
+        policy.denied = changes.denied;
+        settings.credentials = changes.credentials;
+        settings.max_permissions = changes.max_permissions;
+        settings.max_channels = changes.max_channels;
+        settings.bandwidth = changes.bandwidth;
+        settings.user_bandwidth = changes.user_bandwidth;
+        settings.strangers = changes.strangers;
+        if judged_anew {
+            let (policy, relayed) = (&settings.policy, &settings.relayed);
+            let allocations = self.table.all();
+            allocations.for_each(|allocation| allocation.judge_anew(policy, relayed));
+        }
+    }
+}
+
+impl Allocation {
+    /// Keeps what the policy would grant today.
+    fn judge_anew(&mut self, policy: &Policy, relayed: &RelayedAddresses) {
+        self.permissions
+            .retain(|p| policy.permits(p.ip) || relayed.contains(p.ip));
+        self.channels.retain_mut(|channel| {
+            channel.direct = policy.permits_port(channel.peer);
+            let hairpin = relayed.contains(channel.peer.ip()) && !policy.is_listener(channel.peer);
+            channel.direct || hairpin
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! Who is using the relay, for an admin who asks.
+
+use std::net::SocketAddr;
+
+use super::{Server, Transport};
+
+/// Allocations that are looked at for one page: about 0.1 ms, which media can wait.
+const SESSIONS_A_PAGE: usize = 512;
+
+/// A living allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    pub user: Box<str>,
+    /// The room that the credential is bound to.
+    pub room: Option<Box<str>>,
+    pub transport: Transport,
+    /// The client's address as the server sees it.
+    pub client: SocketAddr,
+    /// The relayed transport address, as it is told to peers.
+    pub relayed: SocketAddr,
+    /// When it was made, in Unix seconds.
+    pub since: u64,
+    /// Bytes of application data that the client sent and that were passed on.
+    pub bytes_up: u64,
+    /// Bytes of application data that were passed to the client.
+    pub bytes_down: u64,
+}
+
+/// Some of a shard's sessions.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub sessions: Vec<Session>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<usize>,
+}
+
+impl Server {
+    /// The sessions from place `from` on. One that lives while all pages are read is in one of
+    /// them; one that comes meanwhile may be missing.
+    pub fn sessions(&self, from: usize) -> Page {
+        let (allocations, next) = self.table.page(from, SESSIONS_A_PAGE);
+        let sessions = allocations.filter_map(|allocation| {
+            Some(Session {
+                user: allocation.user.clone(),
+                room: allocation.room.clone(),
+                transport: allocation.route.transport,
+                client: allocation.route.client,
+                relayed: allocation.relayed()?,
+                since: allocation.since,
+                bytes_up: allocation.bytes_up,
+                bytes_down: allocation.bytes_down,
+            })
+        });
+        Page {
+            sessions: sessions.collect(),
+            next,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What an admin asks of, and changes on, a server that is at work.
+
+use super::*;
+
+const PEER: &str = "8.8.4.4:9000";
+
+fn changes() -> Changes {
+    let Settings {
+        credentials,
+        policy,
+        max_permissions,
+        max_channels,
+        bandwidth,
+        user_bandwidth,
+        strangers,
+        ..
+    } = settings();
+    Changes {
+        credentials,
+        allowed: policy.allowed,
+        denied: policy.denied,
+        max_permissions,
+        max_channels,
+        bandwidth,
+        user_bandwidth,
+        strangers,
+    }
+}
+
+fn deny(net: &str) -> Changes {
+    Changes {
+        denied: vec![net.parse().unwrap()],
+        ..changes()
+    }
+}
+
+#[test]
+fn a_session_says_who_since_when_and_how_much_was_passed_on() {
+    let mut world = World::new();
+    let made = world.now.unix;
+    let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+    client.bind(&mut world, 0x4001, PEER);
+    world.advance(Duration::from_secs(60));
+    world.receive(&client.route, &channel_data(0x4001, b"hello"));
+    world.receive(&client.route, &channel_data(0x4002, b"on no channel"));
+    world.on_peer(relayed, PEER, b"hi");
+    world.on_peer(relayed, "8.8.8.8:1", b"without a permission");
+    let expected = Session {
+        user: "alice".into(),
+        room: None,
+        transport: Transport::Udp,
+        client: client.route.client,
+        relayed,
+        since: made,
+        bytes_up: 5,
+        bytes_down: 2,
+    };
+    assert_eq!(world.server.sessions(0).sessions, [expected]);
+}
+
+#[test]
+fn between_two_clients_bytes_count_for_both() {
+    let mut world = World::new();
+    let (mut alice, from) = world.allocated("192.88.1.1:1", "alice");
+    let (mut bob, to) = world.allocated("192.88.1.2:1", "bob");
+    alice.bind(&mut world, 0x4001, &to.to_string());
+    let figures = |world: &World| -> Vec<_> {
+        let sessions = world.server.sessions(0).sessions.into_iter();
+        sessions.map(|s| (s.bytes_up, s.bytes_down)).collect()
+    };
+    world.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert_eq!(figures(&world), [(0, 0), (0, 0)], "bob has let nobody in");
+    bob.permit(&mut world, &[&from.to_string()]);
+    world.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert_eq!(figures(&world), [(5, 0), (0, 5)]);
+}
+
+#[test]
+fn the_pages_together_have_every_session_once() {
+    let mut world = World::with(Settings {
+        quotas: Arc::new(Quotas::new(5000, 5000)),
+        ..settings()
+    });
+    for port in 1..=1200 {
+        world.allocated(&format!("192.88.1.1:{port}"), "alice");
+    }
+    let (mut clients, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let page = world.server.sessions(from);
+        assert!(page.sessions.len() <= 512);
+        clients.extend(page.sessions.iter().map(|session| session.client.port()));
+        next = page.next;
+    }
+    clients.sort();
+    assert_eq!(clients, (1..=1200).collect::<Vec<u16>>());
+}
+
+#[test]
+fn what_a_new_policy_denies_ends_with_the_next_packet_and_the_rest_stays() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+    client.bind(&mut world, 0x4001, PEER);
+    client.bind(&mut world, 0x4002, "8.8.8.8:1");
+    world.server.reconfigure(deny("8.8.4.0/24"));
+    let sent = |world: &mut World, number| {
+        let data = channel_data(number, b"x");
+        world.receive(&client.route, &data).0
+    };
+    let no_channel = Verdict::Dropped(Dropped::NoChannel);
+    assert_eq!(sent(&mut world, 0x4001), no_channel);
+    assert!(matches!(sent(&mut world, 0x4002), Verdict::ToPeer { .. }));
+    let (back, _) = world.on_peer(relayed, PEER, b"x");
+    assert_eq!(back, Verdict::Dropped(Dropped::PeerDenied));
+    assert_eq!(client.permit(&mut world, &[PEER]).code(), Some(403));
+
+    world.server.reconfigure(changes());
+    let (back, _) = world.on_peer(relayed, PEER, b"x");
+    let withdrawn = Verdict::Dropped(Dropped::NoPermission);
+    assert_eq!(back, withdrawn, "what was withdrawn does not come back");
+    assert_eq!(client.bind(&mut world, 0x4001, PEER).code(), None);
+}
+
+#[test]
+fn a_new_policy_leaves_the_hairpin_open() {
+    let mut world = World::new();
+    let (mut alice, from) = world.allocated("192.88.1.1:1", "alice");
+    let (mut bob, to) = world.allocated("192.88.1.2:1", "bob");
+    alice.bind(&mut world, 0x4001, &to.to_string());
+    bob.bind(&mut world, 0x4001, &from.to_string());
+    world.server.reconfigure(deny("0.0.0.0/0"));
+    let (verdict, _) = world.receive(&alice.route, &channel_data(0x4001, b"x"));
+    assert!(matches!(verdict, Verdict::ToClient { .. }));
+}
+
+#[test]
+fn a_new_secret_checks_new_allocations_and_living_ones_keep_their_key() {
+    let mut world = World::new();
+    let (mut living, _) = world.allocated("192.88.1.1:1", "alice");
+    let credentials = Credentials::new(&Secret::new("south"), &[]);
+    world.server.reconfigure(Changes {
+        credentials: credentials.clone(),
+        ..changes()
+    });
+    assert_eq!(living.refresh(&mut world, 600).code(), None);
+    let mut old = Client::new("192.88.1.1:2", "alice");
+    assert_eq!(old.allocate(&mut world, &[]).code(), Some(401));
+    let minted = credentials.mint("alice", None, 1_700_010_000);
+    let mut new = Client::with("192.88.1.1:3", minted);
+    assert_eq!(new.allocate(&mut world, &[]).code(), None);
+}
+
+#[test]
+fn new_limits_hold_from_the_next_packet_and_the_next_request_on() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
+    client.bind(&mut world, 0x4001, "8.8.8.8:1");
+    world.server.reconfigure(Changes {
+        max_channels: 1,
+        user_bandwidth: Limit::per_second(1000, 1000),
+        ..changes()
+    });
+    let full = client.bind(&mut world, 0x4002, "8.8.8.8:2");
+    assert_eq!(full.code(), Some(508));
+    let data = channel_data(0x4001, &[0; 1000]);
+    let passed = world.receive(&client.route, &data).0;
+    assert!(matches!(passed, Verdict::ToPeer { .. }));
+    let dropped = world.receive(&client.route, &data).0;
+    assert_eq!(dropped, Verdict::Dropped(Dropped::UserBandwidth));
+}
+
+#[test]
+fn a_lower_quota_takes_nothing_away_and_gives_nothing_more() {
+    let quotas = Arc::new(Quotas::new(10, 2));
+    let mut world = World::with(Settings {
+        quotas: quotas.clone(),
+        ..settings()
+    });
+    world.allocated("192.88.1.1:1", "alice");
+    quotas.limit(10, 1);
+    let mut more = Client::new("192.88.1.1:2", "alice");
+    assert_eq!(more.allocate(&mut world, &[]).code(), Some(486));
+    assert_eq!(world.server.allocations(), 1);
+    quotas.limit(10, 2);
+    assert_eq!(more.allocate(&mut world, &[]).code(), None);
+}
