@@ -42,6 +42,9 @@ pub struct Http {
     pub listen: Vec<SocketAddr>,
     /// Origins that may call. Empty: any, without credentials.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    #[serde(deserialize_with = "super::nets::deserialize")]
+    pub trusted_proxies: Vec<IpNet>,
     /// From accept to the first byte, and again to the end of a request's headers.
     #[serde(with = "super::duration")]
     pub header_timeout: Duration,
@@ -270,6 +273,7 @@ impl Default for Http {
         Http {
             listen: both_families(8000),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             max_body: 64 * 1024,

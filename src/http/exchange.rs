@@ -1,7 +1,6 @@
 //! A request, an answer, and the error that is an answer too.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::App;
+use super::forwarded::Asker;
 use super::server::Slot;
 
 /// Every answer is complete before it is sent.
@@ -24,8 +24,8 @@ pub type Response = hyper::Response<Full<Bytes>>;
 /// A request that found its route.
 pub struct Request {
     pub app: Arc<App>,
-    /// The address of the TCP connection.
-    pub peer: SocketAddr,
+    /// Who asks, proxies in between left out.
+    pub asker: Asker,
     /// The connection's share of those that may be open.
     pub(super) slot: Slot,
     parts: Parts,
@@ -36,7 +36,7 @@ pub struct Request {
 /// Where a request comes from.
 #[derive(Clone)]
 pub(super) struct Caller {
-    pub peer: SocketAddr,
+    pub asker: Asker,
     pub slot: Slot,
 }
 
@@ -60,7 +60,7 @@ impl Request {
         let (parts, body) = request.into_parts();
         Request {
             app,
-            peer: caller.peer,
+            asker: caller.asker,
             slot: caller.slot,
             parts,
             body,
@@ -83,6 +83,13 @@ impl Request {
     /// A header as text; `None` where it is absent or not ASCII.
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// The host, and the port where there is one, that the client asked for.
+    pub fn host(&self) -> Option<&str> {
+        let asked = self.header(header::HOST);
+        let asked = asked.or(self.parts.uri.authority().map(|a| a.as_str()));
+        self.asker.host.as_deref().or(asked)
     }
 
     /// A `{name}` of the route's path, decoded where it can be; empty where the route has none of that name.

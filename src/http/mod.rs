@@ -7,6 +7,7 @@ pub mod api;
 pub mod auth;
 mod counts;
 mod exchange;
+mod forwarded;
 mod health;
 mod hub;
 mod origin;

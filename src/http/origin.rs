@@ -32,8 +32,9 @@ pub fn cors(allowed: &[String]) -> CorsLayer {
         .allow_credentials(true)
 }
 
-/// Whether a request with these headers may be answered.
-pub fn allows(allowed: &[String], headers: &HeaderMap) -> bool {
+/// Whether a request with these headers may be answered. `forwarded` is the host that it was sent
+/// to, where a trusted proxy says so.
+pub fn allows(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
     };
@@ -41,15 +42,18 @@ pub fn allows(allowed: &[String], headers: &HeaderMap) -> bool {
         || allowed
             .iter()
             .any(|known| known.as_bytes() == origin.as_bytes())
-        || same_host(origin, headers.get(header::HOST))
+        || same_host(origin, forwarded.or_else(|| host(headers)))
 }
 
-fn same_host(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
+}
+
+fn same_host(origin: &HeaderValue, host: Option<&str>) -> bool {
     let origin = origin
         .to_str()
         .ok()
         .and_then(|o| Some(o.split_once("://")?.1));
-    let host = host.and_then(|host| host.to_str().ok());
     matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
 }
 
@@ -66,22 +70,30 @@ mod tests {
 
     #[test]
     fn unset_allows_every_origin() {
-        assert!(allows(&[], &headers("https://elsewhere.example")));
+        assert!(allows(&[], &headers("https://elsewhere.example"), None));
     }
 
     #[test]
     fn a_list_allows_its_own_and_this_host_alone() {
         let list = ["https://app.example".to_owned()];
-        assert!(allows(&list, &headers("https://app.example")));
-        assert!(allows(&list, &headers("http://talk.example:8000")));
-        assert!(allows(&list, &HeaderMap::new()));
+        assert!(allows(&list, &headers("https://app.example"), None));
+        assert!(allows(&list, &headers("http://talk.example:8000"), None));
+        assert!(allows(&list, &HeaderMap::new(), None));
         for origin in [
             "https://app.example.evil",
             "null",
             "http://talk.example",
             "",
         ] {
-            assert!(!allows(&list, &headers(origin)), "{origin}");
+            assert!(!allows(&list, &headers(origin), None), "{origin}");
         }
+    }
+
+    #[test]
+    fn this_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
+        let list = ["https://app.example".to_owned()];
+        let own = headers("https://voice.example");
+        assert!(allows(&list, &own, Some("voice.example")));
+        assert!(!allows(&list, &own, Some("talk.example")));
     }
 }

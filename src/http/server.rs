@@ -17,6 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service as _;
 
 use super::exchange::{Caller, Error, Response};
+use super::forwarded::Asker;
 use super::patience::Patience;
 use super::router::Router;
 use super::{App, api, origin, socket};
@@ -136,7 +137,8 @@ impl Server {
         }
         let service = Service {
             server: self.clone(),
-            caller: Caller { peer, slot },
+            peer,
+            slot,
         };
         // Settings are asked for each request: a connection may outlive them.
         let service = hyper::service::service_fn(move |request| {
@@ -168,7 +170,8 @@ impl Server {
 #[derive(Clone)]
 struct Service {
     server: Arc<Server>,
-    caller: Caller,
+    peer: SocketAddr,
+    slot: Slot,
 }
 
 impl tower_service::Service<hyper::Request<Incoming>> for Service {
@@ -184,13 +187,14 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
     }
 
     fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
-        let Service { server, caller } = self.clone();
+        let Service { server, peer, slot } = self.clone();
         Box::pin(async move {
             let app = server.app.clone();
-            if !origin::allows(
-                &app.settings().config.http.allowed_origins,
-                request.headers(),
-            ) {
+            let settings = app.settings();
+            let http = &settings.config.http;
+            let asker = Asker::new(peer.ip(), request.headers(), &http.trusted_proxies);
+            let host = asker.host.as_deref();
+            if !origin::allows(&http.allowed_origins, request.headers(), host) {
                 let refused = Error::new(
                     StatusCode::FORBIDDEN,
                     "origin",
@@ -198,6 +202,7 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
                 );
                 return Ok(refused.into_response());
             }
+            let caller = Caller { asker, slot };
             Ok(server.router.answer(app, caller, request).await)
         })
     }

@@ -6,6 +6,7 @@ mod login;
 mod manage;
 mod messages;
 mod people;
+mod proxies;
 mod rooms;
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,7 +25,7 @@ struct Body {
 
 pub async fn enter(request: Request) -> Result<Response, Error> {
     let now = clock::now();
-    if !request.app.api.guests.take(request.peer.ip(), now.mono) {
+    if !request.app.api.guests.take(request.asker.address, now.mono) {
         return Err(login::too_many_from_address());
     }
     require_json(&request)?;

@@ -4,7 +4,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::StatusCode;
-use hyper::header;
 use serde_json::{Value, json as value};
 
 use super::{no_such_room, not_a_participant, not_for_this_room};
@@ -126,12 +125,8 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
 /// request was sent to. IPv6 addresses are in brackets.
 pub fn host(request: &Request) -> Result<String, Error> {
-    let asked = request.header(header::HOST).or(request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str()));
     config::turn_host(&request.app.settings().config)
-        .or_else(|| asked.and_then(bare_host))
+        .or_else(|| request.host().and_then(bare_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
 }
 

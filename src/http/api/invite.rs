@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header;
 use serde::Deserialize;
 use serde_json::json as value;
 
 use super::{no_such_room, require_json, require_owner};
 use crate::config::{self, PublicUrl};
+use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
 use crate::store::{NewInvite, utc};
 
@@ -63,9 +63,13 @@ fn base_url(request: &Request) -> String {
     let public = settings.config.server.public_url.as_deref();
     match public.and_then(|url| PublicUrl::parse(url).ok()) {
         Some(url) => url.to_string(),
-        None => format!(
-            "http://{}",
-            request.header(header::HOST).unwrap_or("localhost")
-        ),
+        None => {
+            let scheme = match request.asker.https {
+                Some(true) => "https",
+                _ => "http",
+            };
+            let host = request.host().filter(|host| is_authority(host));
+            format!("{scheme}://{}", host.unwrap_or("localhost"))
+        }
     }
 }

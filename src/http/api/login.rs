@@ -95,7 +95,7 @@ pub async fn login(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let now = clock::now();
     let logins = &app.api.logins;
-    if !logins.sources.take(request.peer.ip(), now.mono) {
+    if !logins.sources.take(request.asker.address, now.mono) {
         return Err(too_many_from_address());
     }
     let body = body(request).await?;

@@ -1,0 +1,248 @@
+//! Who asks, where a proxy stands between: `Forwarded` (RFC 7239) and the `X-Forwarded-*` headers.
+//!
+//! Anybody can send such headers, so they count only where the TCP peer is a trusted proxy, and
+//! only as far as trusted proxies wrote them: they are read from the right, where the nearest one
+//! wrote, and whatever cannot be understood ends the reading.
+
+use std::net::IpAddr;
+
+use hyper::header::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Proxies in a row that are followed, at most.
+const MAX_HOPS: usize = 16;
+/// The longest that a host with a port can be: a name (RFC 1035 section 2.3.4), a colon, a port.
+const LONGEST_HOST: usize = 255 + 6;
+
+/// Who asks, and what they call this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    pub address: IpAddr,
+    /// Whether the client spoke HTTPS to the proxy; `None` where no trusted proxy says.
+    pub https: Option<bool>,
+    /// The host, with its port where it has one, that the client asked a trusted proxy for.
+    pub host: Option<String>,
+}
+
+impl Asker {
+    /// What a request says that came over TCP from `peer`.
+    ///
+    /// A proxy that writes one of the two kinds of headers may well pass the other on as the client
+    /// made it up, and nothing tells which is which. So where both name a client and do not agree,
+    /// neither is believed.
+    pub fn new(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
+        let peer = peer.to_canonical();
+        let direct = Asker {
+            address: peer,
+            https: None,
+            host: None,
+        };
+        if !is_trusted(trusted, peer) {
+            return direct;
+        }
+        let standard = headers
+            .contains_key(FORWARDED)
+            .then(|| by_standard(peer, headers, trusted));
+        let usual = [FOR, PROTO, HOST].iter().any(|h| headers.contains_key(h));
+        let usual = usual.then(|| by_custom(peer, headers, trusted));
+        match (standard, usual) {
+            (Some(one), Some(other)) if one.address == other.address => Asker {
+                https: one.https.or(other.https),
+                host: one.host.or(other.host),
+                ..direct
+            }
+            .at(other.address),
+            (Some(_), Some(_)) | (None, None) => direct,
+            (Some(one), None) | (None, Some(one)) => one,
+        }
+    }
+
+    fn at(self, address: IpAddr) -> Asker {
+        Asker { address, ..self }
+    }
+}
+
+/// By `Forwarded`. Protocol and host are what the same proxy says that named the client.
+fn by_standard(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
+    let mut asker = Asker {
+        address: peer,
+        https: None,
+        host: None,
+    };
+    for element in from_the_right(headers, FORWARDED).take(MAX_HOPS) {
+        let Some(element) = element.and_then(Element::parse) else {
+            return asker;
+        };
+        asker = Asker {
+            address: element.client.unwrap_or(asker.address),
+            https: element.proto.and_then(is_https),
+            host: element.host.filter(|host| is_authority(host)),
+        };
+        if element
+            .client
+            .is_none_or(|client| !is_trusted(trusted, client))
+        {
+            return asker;
+        }
+    }
+    asker
+}
+
+/// By `X-Forwarded-For`, with the other two as the nearest proxy wrote them.
+fn by_custom(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
+    let mut address = peer;
+    for node in from_the_right(headers, FOR).take(MAX_HOPS) {
+        let Some(client) = node.and_then(parse_node) else {
+            break;
+        };
+        address = client;
+        if !is_trusted(trusted, client) {
+            break;
+        }
+    }
+    let nearest = |name| from_the_right(headers, name).next().flatten();
+    Asker {
+        address,
+        https: nearest(PROTO).and_then(is_https),
+        host: nearest(HOST)
+            .filter(|host| is_authority(host))
+            .map(str::to_owned),
+    }
+}
+
+/// What one proxy says of the one before it, in `Forwarded`.
+#[derive(Default)]
+struct Element<'a> {
+    /// `None` for "unknown", and for names that only the proxy knows.
+    client: Option<IpAddr>,
+    proto: Option<&'a str>,
+    host: Option<String>,
+}
+
+impl Element<'_> {
+    /// `for=192.0.2.60;proto=http;by=203.0.113.43` (RFC 7239 section 4); `None` where it is broken.
+    fn parse(text: &str) -> Option<Element<'_>> {
+        let mut element = Element::default();
+        let mut seen = [false; 3];
+        for pair in split(text.as_bytes(), b';') {
+            let (name, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
+            let value = unquoted(value)?;
+            let position = ["for", "proto", "host"]
+                .iter()
+                .position(|known| name.eq_ignore_ascii_case(known));
+            let Some(position) = position else {
+                continue;
+            };
+            // Each parameter once at most (section 4).
+            if std::mem::replace(&mut seen[position], true) {
+                return None;
+            }
+            match position {
+                0 => element.client = parse_node(value),
+                1 => element.proto = Some(value),
+                _ => element.host = Some(value.to_owned()),
+            }
+        }
+        seen.contains(&true).then_some(element)
+    }
+}
+
+/// The items of a header over all its lines, the last one first; `None` for one that is no text.
+fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
+    let lines: Vec<_> = headers.get_all(name).iter().collect();
+    let items = lines.into_iter().rev();
+    items
+        .flat_map(|line| split(line.as_bytes(), b','))
+        .map(|item| Some(std::str::from_utf8(item).ok()?.trim()))
+}
+
+/// Splits at `separator`, but not inside of quotes, the last piece first: what somebody far to the
+/// left left open does not reach what the nearest proxy wrote.
+fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut quoted = false;
+        let at = text.iter().rposition(|&byte| {
+            quoted ^= byte == b'"';
+            byte == separator && !quoted
+        });
+        let (left, piece) = match at {
+            Some(at) => (Some(&text[..at]), &text[at + 1..]),
+            None => (None, text),
+        };
+        rest = left;
+        Some(piece)
+    })
+}
+
+/// A token, or what stands in quotes. Nothing that is of use needs an escape in them.
+fn unquoted(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let inner = match value.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => value,
+    };
+    (!inner.contains(['"', '\\'])).then_some(inner)
+}
+
+/// An address as proxies write it (RFC 7239 section 6): alone or with a port, that of IPv6 in
+/// brackets. `X-Forwarded-For` has it without brackets, too.
+fn parse_node(node: &str) -> Option<IpAddr> {
+    let ip = |text: &str| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    if let Some(rest) = node.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return ip(address).filter(|_| fits && address.contains(':'));
+    }
+    ip(node).or_else(|| {
+        let (address, port) = node.split_once(':')?;
+        ip(address).filter(|_| is_port(port))
+    })
+}
+
+/// A number, or a name that stands for one (RFC 7239 section 6.3).
+fn is_port(port: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    match port.strip_prefix('_') {
+        Some(name) => !name.is_empty() && name.chars().all(fits),
+        None => port.parse::<u16>().is_ok(),
+    }
+}
+
+fn is_https(proto: &str) -> Option<bool> {
+    match proto.to_ascii_lowercase().as_str() {
+        "https" | "wss" => Some(true),
+        "http" | "ws" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a text can be a host, with a port or without: nothing else gets into a URL.
+pub fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(fits),
+    };
+    text.len() <= LONGEST_HOST && is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+fn is_trusted(trusted: &[IpNet], ip: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(&ip))
+}
+
+#[cfg(test)]
+mod tests;

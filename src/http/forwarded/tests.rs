@@ -1,0 +1,249 @@
+//! Who is believed to ask, by examples and by arbitrary headers.
+
+use hyper::header::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const PROXY: &str = "10.0.0.1";
+const CLIENT: &str = "203.0.113.7";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn trusted() -> Vec<IpNet> {
+    vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
+}
+
+fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    headers
+}
+
+fn asked(peer: &str, lines: &[(HeaderName, &str)]) -> Asker {
+    Asker::new(ip(peer), &headers(lines), &trusted())
+}
+
+fn address(lines: &[(HeaderName, &str)]) -> IpAddr {
+    asked(PROXY, lines).address
+}
+
+#[test]
+fn what_an_untrusted_peer_says_changes_nothing() {
+    let lines = [
+        (FORWARDED, "for=198.51.100.1;proto=https;host=evil.example"),
+        (FOR, "198.51.100.1"),
+        (PROTO, "https"),
+        (HOST, "evil.example"),
+    ];
+    let direct = Asker {
+        address: ip(CLIENT),
+        https: None,
+        host: None,
+    };
+    assert_eq!(asked(CLIENT, &lines), direct);
+    let nobody = Asker::new(ip(CLIENT), &headers(&lines), &[]);
+    assert_eq!(nobody, direct);
+}
+
+#[test]
+fn the_first_untrusted_address_from_the_right_is_the_client() {
+    for chain in [
+        "203.0.113.7",
+        "198.51.100.1, 203.0.113.7",
+        "198.51.100.1,203.0.113.7, 10.2.3.4",
+        "10.9.9.9, 203.0.113.7:4711, fd00::2",
+        "garbage, 203.0.113.7, [fd00::2]:80",
+    ] {
+        assert_eq!(address(&[(FOR, chain)]), ip(CLIENT), "{chain}");
+    }
+    let lines = [(FOR, "198.51.100.1, 203.0.113.7"), (FOR, "10.2.3.4")];
+    assert_eq!(address(&lines), ip(CLIENT));
+}
+
+#[test]
+fn the_standard_header_says_it_all_at_once() {
+    let line = "For=\"[2001:db8::7]:4711\";proto=https;host=\"talk.example:8443\";by=10.0.0.1";
+    let told = Asker {
+        address: ip("2001:db8::7"),
+        https: Some(true),
+        host: Some("talk.example:8443".to_owned()),
+    };
+    assert_eq!(asked(PROXY, &[(FORWARDED, line)]), told);
+    let chain = format!("for=198.51.100.1;host=evil.example, {line}, for=10.3.3.3;proto=http");
+    assert_eq!(asked(PROXY, &[(FORWARDED, &chain)]), told);
+}
+
+#[test]
+fn the_usual_headers_say_protocol_and_host_too() {
+    let lines = [
+        (FOR, CLIENT),
+        (PROTO, "https"),
+        (HOST, "evil.example, talk.example"),
+    ];
+    let told = asked(PROXY, &lines);
+    assert_eq!(told.address, ip(CLIENT));
+    assert_eq!(told.https, Some(true));
+    assert_eq!(told.host.as_deref(), Some("talk.example"));
+}
+
+#[test]
+fn what_cannot_be_understood_ends_with_the_proxy_that_said_it() {
+    for node in [
+        "",
+        "unknown",
+        "_hidden",
+        "localhost",
+        "203.0.113.7:port",
+        "203.0.113.7:99999",
+        "[203.0.113.7]",
+        "[2001:db8::7",
+        "2001:db8::7]",
+        "[2001:db8::7]4711",
+        "203.0.113",
+        "\"203.0.113.7\"",
+        "\u{fffd}",
+    ] {
+        assert_eq!(address(&[(FOR, node)]), ip(PROXY), "{node}");
+        let chain = format!("203.0.113.7, {node}, 10.7.7.7");
+        assert_eq!(address(&[(FOR, &chain)]), ip("10.7.7.7"), "{node}");
+    }
+    for element in [
+        "",
+        "for",
+        "for=",
+        "for=unknown",
+        "for=_hidden",
+        "for=203.0.113.7;for=203.0.113.8",
+        "for=\"203.0.113.7",
+        "for=203.0.113.7\"",
+        "for=\"203.0.113.\\7\"",
+        "by=203.0.113.7",
+    ] {
+        let chain = format!("for=203.0.113.9, {element}, for=10.7.7.7");
+        let found = address(&[(FORWARDED, &chain)]);
+        // A quote left open swallows what is to the left of it, and nothing to the right.
+        assert_eq!(found, ip("10.7.7.7"), "{element}");
+    }
+}
+
+#[test]
+fn two_kinds_of_headers_count_where_they_agree() {
+    let standard = (FORWARDED, "for=203.0.113.7;proto=https");
+    let agreed = asked(
+        PROXY,
+        &[standard.clone(), (FOR, CLIENT), (HOST, "talk.example")],
+    );
+    assert_eq!(agreed.address, ip(CLIENT));
+    assert_eq!(agreed.https, Some(true));
+    assert_eq!(agreed.host.as_deref(), Some("talk.example"));
+    let odd = asked(PROXY, &[standard, (FOR, "198.51.100.1")]);
+    assert_eq!(odd.address, ip(PROXY));
+    assert_eq!(odd.https, None);
+}
+
+#[test]
+fn ipv4_within_ipv6_is_ipv4() {
+    let told = asked("::ffff:10.0.0.1", &[(FOR, "::ffff:203.0.113.7")]);
+    assert_eq!(told.address, ip(CLIENT));
+}
+
+#[test]
+fn a_chain_without_an_end_is_not_followed() {
+    let chain = vec!["10.0.0.9"; 5000].join(",");
+    let chain = format!("203.0.113.7,{chain}");
+    assert_eq!(address(&[(FOR, &chain)]), ip("10.0.0.9"));
+}
+
+#[test]
+fn nothing_but_a_host_gets_into_a_url() {
+    for host in ["talk.example", "a:1", "[::1]", "[::1]:8000", "192.0.2.1:80"] {
+        assert!(is_authority(host), "{host}");
+    }
+    let long = "a".repeat(300);
+    for odd in [
+        "", ":80", "a b", "a/b", "a\"", "a:b", "[::1", "[evil]", "a@b", "a:1:2", &long,
+    ] {
+        assert!(!is_authority(odd), "{odd}");
+    }
+}
+
+/// Pieces that headers are made of, so that arbitrary ones come near to real ones.
+fn soup() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => prop::sample::select(vec![
+            "for=", "For=\"", "proto=https", "host=", "by=", ";", ",", ", ", "\"", "\\", "[", "]",
+            "]:80\"", ":", "=", "unknown", "_x", "10.0.0.2", "203.0.113.7", "2001:db8::1",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,8}",
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// The forms in which a proxy may write an address.
+fn written(ip: IpAddr, port: Option<u16>) -> String {
+    match (ip, port) {
+        (IpAddr::V4(ip), None) => ip.to_string(),
+        (IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
+        (IpAddr::V6(ip), None) => format!("[{ip}]"),
+        (IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_header_panics_or_speaks_for_an_untrusted_peer(
+        lines in prop::collection::vec((0..4usize, soup()), 0..6),
+        peer: [u8; 4],
+    ) {
+        let names = [FORWARDED, FOR, PROTO, HOST];
+        let lines: Vec<_> =
+            lines.iter().map(|(n, text)| (names[*n].clone(), text.as_str())).collect();
+        let peer = IpAddr::from(peer);
+        let told = Asker::new(peer, &headers(&lines), &trusted());
+        if !is_trusted(&trusted(), peer) {
+            prop_assert_eq!(told.address, peer);
+            prop_assert_eq!((&told.https, &told.host), (&None, &None));
+        }
+        if let Some(host) = told.host {
+            prop_assert!(is_authority(&host));
+        }
+    }
+
+    #[test]
+    fn no_bytes_in_a_header_panic(line: Vec<u8>, name in 0..4usize) {
+        let name = [FORWARDED, FOR, PROTO, HOST][name].clone();
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_bytes(&line) {
+            headers.append(name, value);
+        }
+        Asker::new(ip(PROXY), &headers, &trusted());
+    }
+
+    /// Whatever the client sent itself stands to the left of what its proxy appended.
+    #[test]
+    fn what_the_proxy_appended_outranks_whatever_the_client_made_up(
+        forged in soup(),
+        client: [u8; 16],
+        port: Option<u16>,
+        one_line: bool,
+    ) {
+        let client = IpAddr::from(client).to_canonical();
+        prop_assume!(!is_trusted(&trusted(), client));
+        let node = written(client, port);
+        for (name, entry) in [(FOR, node.clone()), (FORWARDED, format!("for=\"{node}\""))] {
+            let joined = format!("{forged}, {entry}");
+            let lines = match one_line {
+                true => vec![(name, joined.as_str())],
+                false => vec![(name.clone(), forged.as_str()), (name, entry.as_str())],
+            };
+            prop_assert_eq!(address(&lines), client);
+        }
+    }
+}
