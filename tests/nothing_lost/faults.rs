@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::browser_box::{self, ran_inside};
 use crate::support::command::Desk;
 use crate::support::http::Client;
-use crate::support::{Builder, DEADLINE, Daemon};
+use crate::support::{Builder, Daemon, turn};
 
 /// A data directory that a daemon has used, and where to start the next one.
 struct Used {
@@ -26,7 +26,8 @@ impl Used {
         let desk = Desk::new()
             .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
             .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
-            .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0");
+            .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
+            .env("PARLOR_TURN__SECRET", turn::SECRET);
         let used = Used { desk };
         used.serve().stop();
         used.desk.json(&["user", "add", "alice"]);
@@ -78,7 +79,10 @@ impl Used {
 
 fn in_directory(path: &Path) -> Daemon {
     let path = path.to_str().expect("a plain path");
-    Builder::new().env("PARLOR_SERVER__DATA_DIR", path).start()
+    Builder::new()
+        .env("PARLOR_SERVER__DATA_DIR", path)
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start()
 }
 
 /// Overwrites the middle half of a file.
@@ -96,16 +100,25 @@ fn caller(daemon: &Daemon, name: &str) -> Client {
     Client::new(daemon.http()).with_token(token)
 }
 
-/// The relay answers a Binding request (RFC 8489 section 5).
-fn assert_relay_answers(daemon: &Daemon) {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let request = *b"\x00\x01\x00\x00\x21\x12\xa4\x42twelve bytes";
-    socket.send_to(&request, daemon.turn()).expect("a datagram");
-    let mut answer = [0; 1500];
-    let length = socket.recv(&mut answer).expect("an answer of the relay");
-    assert!(length > 20 && answer[..2] == [0x01, 0x01]);
-    assert_eq!(answer[4..20], request[4..]);
+/// Two people whose call was going on when the fault came.
+struct Call {
+    alice: turn::Client,
+    bob: turn::Client,
+}
+
+impl Call {
+    fn begins(daemon: &Daemon) -> Call {
+        let client = |user| turn::Client::udp(daemon.turn(), user, None);
+        let (alice, bob) = turn::connected(client("alice"), client("bob"));
+        let mut call = Call { alice, bob };
+        call.goes_on();
+        call
+    }
+
+    /// Data passes both ways on the allocations that there are.
+    fn goes_on(&mut self) {
+        turn::both_hear_each_other(&mut self.alice, &mut self.bob, false);
+    }
 }
 
 #[test]
@@ -127,6 +140,7 @@ fn damage_below_a_running_daemon_fails_what_it_touches_and_nothing_else() {
         .expect("messages");
     damage(&used.path());
     let daemon = used.serve();
+    let mut call = Call::begins(&daemon);
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
     let refusal = alice.get("/api/rooms/lobby/messages?before=250").refusal();
@@ -134,7 +148,8 @@ fn damage_below_a_running_daemon_fails_what_it_touches_and_nothing_else() {
     let logged = daemon.wait_for_log("is damaged; restore it from a backup");
     assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
     alice.get("/api/rooms/lobby/participants").ok();
-    assert_relay_answers(&daemon);
+    call.goes_on();
+    Call::begins(&daemon);
 }
 
 #[test]
@@ -201,6 +216,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
     let messages = "/api/rooms/lobby/messages";
     let write = |content: &str| alice.post_json(messages, &json!({ "content": content }));
     assert_eq!(write("first").status, 201);
+    let mut call = Call::begins(&daemon);
 
     let ballast = fill(disk.path());
     let mut kept = 1;
@@ -220,13 +236,73 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
         page["messages"].as_array().expect("a list").len()
     };
     assert_eq!(count(&daemon), kept);
-    assert_relay_answers(&daemon);
+    call.goes_on();
+    Call::begins(&daemon);
 
     fs::remove_file(&ballast).expect("room again");
     assert_eq!(write("last").status, 201);
     let daemon = daemon.restart();
     assert_eq!(count(&daemon), kept + 1);
     daemon.stop();
+}
+
+#[test]
+fn a_lock_that_another_process_holds_refuses_what_is_new_and_the_call_goes_on() {
+    let used = Used::new();
+    let daemon = used.serve();
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    let mut call = Call::begins(&daemon);
+    let messages = "/api/rooms/lobby/messages";
+    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
+
+    let other = used.database();
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let refused = thread::scope(|scope| {
+        let writing = scope.spawn(write);
+        // While the store waits for the lock, and when it has given up.
+        while !writing.is_finished() {
+            call.goes_on();
+        }
+        writing.join().expect("an answer")
+    });
+    assert_eq!(refused.refusal(), (503, "unavailable".to_owned()));
+    call.goes_on();
+    Call::begins(&daemon);
+    alice.get(messages).ok();
+
+    other.execute_batch("ROLLBACK").expect("an end");
+    assert_eq!(write().status, 201);
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on() {
+    if !in_a_box("faults::a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on") {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let Some(disk) = disk_of_its_own(folder.path()) else {
+        eprintln!("left out: a file cannot be mounted as a disk here");
+        return;
+    };
+    let daemon = in_directory(&disk.join("data"));
+    daemon.cli_json(&["user", "add", "alice"]);
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    let mut call = Call::begins(&daemon);
+    let messages = "/api/rooms/lobby/messages";
+    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
+    assert_eq!(write().status, 201);
+
+    // What the kernel does itself when a disk fails: nothing may be written from now on.
+    mount(&["-o", "remount,abort", disk.to_str().unwrap()]);
+    assert!(write().status >= 500, "a message was acknowledged");
+    let logged = daemon.wait_for_log("\"level\":\"ERROR\"");
+    assert!(logged.contains("parlor.db"), "{logged}");
+    call.goes_on();
+    Call::begins(&daemon);
+    let page = alice.get(messages).ok();
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -276,6 +352,23 @@ fn in_a_box(name: &str) -> bool {
 fn mount(args: &[&str]) {
     let status = Command::new("mount").args(args).status();
     assert!(status.expect("mount runs").success(), "{args:?}");
+}
+
+/// A file inside `folder`, mounted as a file system; `None` where that is not granted.
+fn disk_of_its_own(folder: &Path) -> Option<PathBuf> {
+    let (image, disk) = (folder.join("image"), folder.join("disk"));
+    File::create(&image)
+        .and_then(|file| file.set_len(16 << 20))
+        .expect("a file");
+    fs::create_dir(&disk).expect("a folder");
+    let succeeds = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let made = succeeds(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-o", "loop,errors=remount-ro"])
+        .arg(image)
+        .arg(&disk);
+    (made && succeeds(&mut mount)).then_some(disk)
 }
 
 /// Takes all the space that is left, and gives the file that holds it.

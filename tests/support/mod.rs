@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod http;
+pub mod turn;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};

@@ -5,8 +5,9 @@
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
+use crate::open_relay;
 use crate::support::Daemon;
-use crate::{SECRET, open_relay};
+use crate::support::turn::SECRET;
 
 /// `turnutils_peer`, which sends back what it gets; killed when dropped.
 struct Peer {

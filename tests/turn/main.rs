@@ -4,16 +4,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod client;
 mod coturn;
 mod relay;
 mod streams;
 mod turn_crate;
 
+use support::turn::SECRET;
 use support::{Builder, Daemon};
-
-/// The secret that the tests mint credentials with themselves.
-const SECRET: &str = "a secret for tests alone";
 
 /// A relay that lets its clients talk to this host's loopback.
 fn open_relay() -> Builder {

@@ -4,24 +4,9 @@ use std::net::{SocketAddr, UdpSocket};
 
 use parlor::stun::{Attribute, Message, Method};
 
-use crate::client::{Client, channel_data};
+use crate::support::turn::{Client, SECRET, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon, http};
-use crate::{Patience, SECRET, metric, open_relay};
-
-/// Two clients whose channels lead to each other.
-fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
-    let (at_alice, at_bob) = (alice.allocated(), bob.allocated());
-    assert_eq!(alice.bind(0x4001, at_bob).code(), None);
-    assert_eq!(bob.bind(0x4002, at_alice).code(), None);
-    (alice, bob)
-}
-
-fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
-    alice.send(&channel_data(0x4001, b"hello bob", padded));
-    assert_eq!(bob.receive(), channel_data(0x4002, b"hello bob", false));
-    bob.send(&channel_data(0x4002, b"hello alice", padded));
-    assert_eq!(alice.receive(), channel_data(0x4001, b"hello alice", false));
-}
+use crate::{Patience, metric, open_relay};
 
 #[test]
 fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {

@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 
 use parlor::stun::Method;
 
-use crate::client::{Client, Wire, channel_data};
 use crate::support::DEADLINE;
+use crate::support::turn::{Client, Wire, channel_data};
 use crate::{Patience, metric, open_relay};
 
 #[test]

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
 
+use crate::open_relay;
 use crate::support::DEADLINE;
-use crate::{SECRET, open_relay};
+use crate::support::turn::SECRET;
 
 /// TURN frames over TCP, as the datagrams that the crate expects.
 struct Framed {

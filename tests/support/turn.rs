@@ -9,8 +9,10 @@ use parlor::stun::{
     Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
 };
 
-use crate::SECRET;
-use crate::support::DEADLINE;
+use super::DEADLINE;
+
+/// The secret that the tests mint credentials with themselves.
+pub const SECRET: &str = "a secret for tests alone";
 
 pub enum Wire {
     Udp(UdpSocket),
@@ -171,6 +173,21 @@ impl Answer {
         let message = self.message();
         decode_xor_address(message.get(attribute)?, &message.transaction())
     }
+}
+
+/// Two clients whose channels lead to each other.
+pub fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
+    let (at_alice, at_bob) = (alice.allocated(), bob.allocated());
+    assert_eq!(alice.bind(0x4001, at_bob).code(), None);
+    assert_eq!(bob.bind(0x4002, at_alice).code(), None);
+    (alice, bob)
+}
+
+pub fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
+    alice.send(&channel_data(0x4001, b"hello bob", padded));
+    assert_eq!(bob.receive(), channel_data(0x4002, b"hello bob", false));
+    bob.send(&channel_data(0x4002, b"hello alice", padded));
+    assert_eq!(alice.receive(), channel_data(0x4001, b"hello alice", false));
 }
 
 /// ChannelData, padded as streams want it where `padded`.
