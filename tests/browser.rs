@@ -15,13 +15,14 @@ mod support;
 
 use std::path::Path;
 
+use parlor::clock;
 use serde_json::json;
 use tempfile::TempDir;
 
 use browser::{Browser, Microphone};
 use browser_box::in_a_box;
 use browser_call::{Person, Via, prelude};
-use support::{Builder, Daemon};
+use support::{Builder, DEADLINE, Daemon, http};
 
 // Far enough apart to tell, and none a harmonic of another.
 const ADA: (&str, u32) = ("Ada", 523);
@@ -301,6 +302,39 @@ in_a_box! {
         grace.click("#leave");
     }
 
+    fn who_is_disabled_in_mid_call_is_out_and_loses_the_relay_whatever_their_browser_does() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = Person::clings(&link, ADA, Via::RelayUdp, folder.path());
+        let mut grace = Person::clings(&link, GRACE, Via::RelayUdp, folder.path());
+        grace.hears(&[ADA]);
+        grace.ask("test.listens()");
+        grace.wait("to hear Ada herself", "test.level() > -40");
+        let id = ada.ask(OWN_ID);
+        let (before, hers) = (allocations(&daemon), ada.ask("test.relays()").as_u64().unwrap_or(0));
+        assert!(0 < hers && hers < before, "{hers} of {before} allocations are Ada's");
+
+        let start = clock::now().mono;
+        let took = |what: &str| println!("{what} after {:?}", clock::now().mono.since(start));
+        daemon.cli_json(&["user", "disable", id.as_str().expect("an id")]);
+        took("the command was done");
+        ada.sees("You were removed from the room");
+        took("Ada was out");
+        while allocations(&daemon) != before - hers {
+            let waited = clock::now().mono.since(start);
+            assert!(waited < DEADLINE, "{hers} of {before} allocations are not gone");
+        }
+        took("her relay was gone");
+        grace.wait("for silence", "test.level() < -70");
+        took("Grace heard silence");
+
+        // All that is the server's doing: neither browser has hung up.
+        let open = "test.connections[0].signalingState !== 'closed'";
+        assert!(ada.ask(open) == true && grace.ask(open) == true);
+        assert_eq!(ada.ask("test.allocatesAgain()"), 401);
+        grace.is_in_the_room();
+    }
+
     fn a_room_that_the_server_forgot_us_in_offers_to_come_back() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
@@ -313,6 +347,14 @@ in_a_box! {
         ada.click("#again");
         ada.is_in_the_room();
     }
+}
+
+fn allocations(daemon: &Daemon) -> u64 {
+    let metrics = http::Client::new(daemon.metrics()).get("/metrics").body;
+    let metrics = String::from_utf8(metrics).expect("text");
+    let mut lines = metrics.lines();
+    let living = lines.find_map(|line| line.strip_prefix("parlor_turn_allocations "));
+    living.expect("the metric").parse().expect("a number")
 }
 
 /// Renews the picture in the README: `cargo test --test browser -- --ignored`.

@@ -43,6 +43,7 @@ pub fn ran_inside(test: &str) -> bool {
     let passed = output.status.success() && text.contains("1 passed");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(passed, "{test} failed in its box:\n{text}\n{errors}");
+    print!("{text}"); // what it has measured, for whoever asks with --nocapture
     true
 }
 

@@ -32,20 +32,39 @@ pub struct Person {
 impl Person {
     /// Somebody with a `tone` (in hertz) for a voice, who opens a link.
     pub fn opens(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
-        let file = folder.join(format!("{name}.wav"));
-        std::fs::write(&file, wav(tone)).expect("the tone is written");
-        let mut browser = Browser::start(folder, name, &Microphone::Plays(&file));
-        let tab = browser.open(link, &prelude(via));
-        Person { browser, tab, name }
+        Person::opens_after(link, (name, tone), &prelude(via), folder)
     }
 
     /// Somebody who goes all the way into the room.
     pub fn enters(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
-        let mut person = Person::opens(link, name, tone, via, folder);
-        person.gives_name();
-        person.click("#enter");
-        person.is_in_the_room();
-        person
+        Person::opens(link, name, tone, via, folder).into_the_room()
+    }
+
+    /// Somebody in the room whose connections cannot be hung up: the page asks in vain, as it would
+    /// in a browser that was changed to hold on to what it has.
+    pub fn clings(link: &str, person: (&'static str, u32), via: Via, folder: &Path) -> Person {
+        let clinging = prelude(via) + "RTCPeerConnection.prototype.close = () => {};";
+        Person::opens_after(link, person, &clinging, folder).into_the_room()
+    }
+
+    fn opens_after(
+        link: &str,
+        (name, tone): (&'static str, u32),
+        prelude: &str,
+        folder: &Path,
+    ) -> Person {
+        let file = folder.join(format!("{name}.wav"));
+        std::fs::write(&file, wav(tone)).expect("the tone is written");
+        let mut browser = Browser::start(folder, name, &Microphone::Plays(&file));
+        let tab = browser.open(link, prelude);
+        Person { browser, tab, name }
+    }
+
+    fn into_the_room(mut self) -> Person {
+        self.gives_name();
+        self.click("#enter");
+        self.is_in_the_room();
+        self
     }
 
     pub fn gives_name(&mut self) {
@@ -204,6 +223,32 @@ test.analyse = (track) => {
   return analyser;
 };
 
+// Listens to the first stream with an ear of the test's own, whatever becomes of the page's.
+test.listens = () => {
+  const track = test.connections[0].getReceivers()[0].track;
+  test.ear = new Audio();
+  test.ear.srcObject = new MediaStream([track]);
+  test.ear.analyser = test.analyse(track);
+  return test.ear.play().then(() => true);
+};
+
+// What that ear hears at this moment, in decibels of full scale.
+test.level = () => {
+  const samples = new Float32Array(test.ear.analyser.fftSize);
+  test.ear.analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  return Math.max(10 * Math.log10(power), -200);
+};
+
+// The code of the error that an Allocate with the credentials of the first connection meets.
+test.allocatesAgain = () => new Promise((resolve) => {
+  const pc = new RTCPeerConnection({ ...test.connections[0].getConfiguration(), iceTransportPolicy: 'relay' });
+  pc.onicecandidateerror = (event) => resolve(event.errorCode);
+  pc.onicecandidate = (event) => event.candidate && resolve(0);
+  pc.createDataChannel('any');
+  pc.createOffer().then((offer) => pc.setLocalDescription(offer));
+});
+
 test.hearsExactly = (tones) => {
   const heard = test.heard().sort((a, b) => a - b);
   return heard.length === tones.length && heard.every((tone, index) => Math.abs(tone - tones[index]) < 12);
@@ -235,6 +280,12 @@ test.everyPair = async (holds) => {
     if (!pair || !holds(stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId))) return false;
   }
   return test.open().length > 0;
+};
+
+// The allocations that our own side has candidates of.
+test.relays = async () => {
+  const stats = await test.connections[0].getStats();
+  return [...stats.values()].filter((one) => one.type === 'local-candidate' && one.candidateType === 'relay').length;
 };
 
 test.packets = async () => {
