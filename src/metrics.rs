@@ -1,24 +1,62 @@
 //! What is counted, and under which name. Edges count; the state machines only report outcomes.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// Every figure of the process.
 pub struct Metrics {
     pub http: Http,
+    pub entrance: Entrance,
+    /// What the store holds, as of the last scrape.
+    pub census: Census,
     registry: Mutex<Registry>,
 }
 
 /// Requests, by route (never by path: paths carry ids) and status.
 #[derive(Clone, Default)]
 pub struct Http {
+    pub connections: Gauge,
     requests: Family<HttpLabels, Counter>,
+    refused: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+/// Who was let in, and who was not.
+#[derive(Clone, Default)]
+pub struct Entrance {
+    refused: Family<[(&'static str, &'static str); 2], Counter>,
+    attempts: Family<[(&'static str, &'static str); 2], Counter>,
+}
+
+#[derive(Clone, Default)]
+pub struct Census {
+    pub rooms: Gauge,
+    pub participants: Gauge,
+}
+
+/// How long the store takes.
+#[derive(Clone)]
+pub struct StoreTimes {
+    pub reads: Times,
+    pub writes: Times,
+}
+
+/// From a look into a cache to a disk that hardly turns.
+const SECONDS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+
+/// For one kind of work: its wait for a thread, and the work itself.
+#[derive(Clone)]
+pub struct Times {
+    wait: Histogram,
+    work: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,10 +68,16 @@ struct HttpLabels {
 impl Metrics {
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("parlor");
-        let http = Http::default();
-        registry.register("http_requests", "Requests answered", http.requests.clone());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What is running", build);
+        let (http, entrance, census) = Default::default();
+        Http::register(&http, &mut registry);
+        Entrance::register(&entrance, &mut registry);
+        Census::register(&census, &mut registry);
         Metrics {
             http,
+            entrance,
+            census,
             registry: Mutex::new(registry),
         }
     }
@@ -66,6 +110,22 @@ impl Metrics {
         gauge
     }
 
+    /// Adds the times of a store.
+    pub fn time_store(&self, times: &StoreTimes) {
+        let kinds = [("read", &times.reads), ("write", &times.writes)];
+        let mut registry = self.locked();
+        let registry = registry.sub_registry_with_prefix("store");
+        for (kind, times) in kinds {
+            let registry = registry.sub_registry_with_prefix(kind);
+            registry.register(
+                "wait_seconds",
+                "From being asked for to the start of the work",
+                times.wait.clone(),
+            );
+            registry.register("seconds", "The work itself", times.work.clone());
+        }
+    }
+
     /// Adds figures that somebody else keeps, and that are read at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.locked().register_collector(collector);
@@ -93,10 +153,98 @@ impl Default for Metrics {
 }
 
 impl Http {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "http_connections",
+            "Open TCP connections, WebSockets included",
+            self.connections.clone(),
+        );
+        registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register(
+            "http_refused",
+            "Requests answered with an error, by its code",
+            self.refused.clone(),
+        );
+    }
+
     /// `route` is the pattern of the route, empty where none matched.
     pub fn answered(&self, route: &'static str, status: u16) {
         self.requests
             .get_or_create(&HttpLabels { route, status })
             .inc();
+    }
+
+    /// `code` is the word for programs in the answer.
+    pub fn refused(&self, code: &'static str) {
+        self.refused.get_or_create(&[("reason", code)]).inc();
+    }
+}
+
+impl Entrance {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "auth_refused",
+            "Requests and WebSockets whose bearer was not let in",
+            self.refused.clone(),
+        );
+        registry.register(
+            "auth_attempts",
+            "Attempts to get a token by a password or an invite",
+            self.attempts.clone(),
+        );
+    }
+
+    /// Somebody was not let in at an `edge` (`http` or `websocket`).
+    pub fn refused(&self, edge: &'static str, reason: &'static str) {
+        let labels = [("edge", edge), ("reason", reason)];
+        self.refused.get_or_create(&labels).inc();
+    }
+
+    /// Somebody tried to get a token `by` a password or an invite.
+    pub fn attempted(&self, by: &'static str, outcome: &'static str) {
+        let labels = [("by", by), ("outcome", outcome)];
+        self.attempts.get_or_create(&labels).inc();
+    }
+}
+
+impl Census {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "rooms",
+            "Open rooms, whether anybody is there or not",
+            self.rooms.clone(),
+        );
+        registry.register(
+            "participants",
+            "Memberships in open rooms, connected or not",
+            self.participants.clone(),
+        );
+    }
+}
+
+impl Default for StoreTimes {
+    fn default() -> StoreTimes {
+        StoreTimes {
+            reads: Times::new(),
+            writes: Times::new(),
+        }
+    }
+}
+
+impl Times {
+    fn new() -> Times {
+        let histogram = || Histogram::new(SECONDS);
+        Times {
+            wait: histogram(),
+            work: histogram(),
+        }
+    }
+
+    pub fn waited(&self, time: Duration) {
+        self.wait.observe(time.as_secs_f64());
+    }
+
+    pub fn worked(&self, time: Duration) {
+        self.work.observe(time.as_secs_f64());
     }
 }

@@ -118,6 +118,7 @@ impl House {
         let relay = Relay::start(listeners.turn, options, &stop)?;
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
+        metrics.time_store(prepared.store.times());
         let hub = http::Hub::new(&config.signaling, &metrics);
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {

@@ -45,10 +45,19 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
-/// Who the token says one is.
-pub async fn caller(app: &App, token: Option<&str>) -> Result<Caller, Refusal> {
-    // No room has an empty id.
-    Ok(visitor(app, token, "").await?.caller)
+impl Refusal {
+    /// One word for each, for figures.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Refusal::NoToken => "no-token",
+            Refusal::Token(error) => error.word(),
+            Refusal::Unknown => "unknown-user",
+            Refusal::Deleted => "deleted-user",
+            Refusal::GuestExpired => "guest-expired",
+            Refusal::Disabled => "disabled-user",
+            Refusal::Store(_) => "store",
+        }
+    }
 }
 
 /// Who the token says one is, and how things stand with `room`: one read of the store.
@@ -98,14 +107,24 @@ async fn provision(app: &App, claims: &Claims) -> Result<User, Refusal> {
 }
 
 impl Request {
-    /// [`caller`] by the `Authorization` header.
+    /// Who the `Authorization` header says one is.
     pub async fn caller(&self) -> Result<Caller, Error> {
-        Ok(caller(&self.app, self.bearer()).await?)
+        // No room has an empty id.
+        Ok(self.visitor("").await?.caller)
     }
 
     /// [`visitor`] by the `Authorization` header.
     pub async fn visitor(&self, room: &str) -> Result<Visitor, Error> {
-        Ok(visitor(&self.app, self.bearer(), room).await?)
+        match visitor(&self.app, self.bearer(), room).await {
+            Ok(visitor) => {
+                self.is_from(&visitor.caller.user.id);
+                Ok(visitor)
+            }
+            Err(refusal) => {
+                self.app.metrics.entrance.refused("http", refusal.word());
+                Err(refusal.into())
+            }
+        }
     }
 }
 

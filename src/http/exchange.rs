@@ -1,7 +1,7 @@
 //! A request, an answer, and the error that is an answer too.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -26,6 +26,7 @@ pub struct Request {
     pub app: Arc<App>,
     /// Who asks, proxies in between left out.
     pub asker: Asker,
+    who: Who,
     /// The connection's share of those that may be open.
     pub(super) slot: Slot,
     parts: Parts,
@@ -33,10 +34,14 @@ pub struct Request {
     params: Vec<(String, String)>,
 }
 
+/// The id of the user whom a request turns out to come from: what log lines have in common.
+pub(super) type Who = Arc<OnceLock<Box<str>>>;
+
 /// Where a request comes from.
 #[derive(Clone)]
 pub(super) struct Caller {
     pub asker: Asker,
+    pub who: Who,
     pub slot: Slot,
 }
 
@@ -61,11 +66,21 @@ impl Request {
         Request {
             app,
             asker: caller.asker,
+            who: caller.who,
             slot: caller.slot,
             parts,
             body,
             params,
         }
+    }
+
+    /// The request comes from this user.
+    pub fn is_from(&self, user: &str) {
+        let _ = self.who.set(user.into());
+    }
+
+    pub(super) fn who(&self) -> Who {
+        self.who.clone()
     }
 
     pub fn method(&self) -> &Method {

@@ -1,13 +1,19 @@
 //! Alive, fit for traffic, which build, and the figures.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 
+use super::App;
 use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
+
+/// For an answer of the store: whoever asks whether all is well does not wait long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -29,18 +35,68 @@ async fn alive(_: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &value!({"status": "ok"})))
 }
 
-/// Fit for traffic: the store takes writes. That the relay is bound is certain by now: the daemon
-/// serves nothing before.
-async fn ready(request: Request) -> Result<Response, Error> {
-    if let Err(error) = request.app.store.check_writable().await {
-        tracing::error!(%error, "the store takes no writes");
-        return Err(Error::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store",
-            "The store takes no writes",
-        ));
+/// What has to hold before traffic is sent here, each with what is wrong where it does not.
+struct Checks {
+    store: Result<(), &'static str>,
+    relay: Result<(), &'static str>,
+}
+
+impl Checks {
+    async fn run(app: &App) -> Checks {
+        let (store, relay) = tokio::join!(store(app), relay(app));
+        Checks { store, relay }
     }
-    Ok(json(StatusCode::OK, &value!({"status": "ready"})))
+
+    fn named(&self) -> [(&'static str, Result<(), &'static str>); 2] {
+        [("store", self.store), ("relay", self.relay)]
+    }
+}
+
+async fn store(app: &App) -> Result<(), &'static str> {
+    match tokio::time::timeout(PATIENCE, app.store.check_writable()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "not ready: the store takes no writes");
+            Err("the store takes no writes")
+        }
+        Err(_) => {
+            tracing::error!("not ready: the store does not answer in time");
+            Err("the store does not answer in time")
+        }
+    }
+}
+
+/// The daemon serves nothing before the relay is bound, so all that can be wrong is that it has
+/// stopped to work.
+async fn relay(app: &App) -> Result<(), &'static str> {
+    if app.relay.alive().await {
+        return Ok(());
+    }
+    tracing::error!("not ready: the relay does not answer in time");
+    Err("the relay does not answer in time")
+}
+
+/// Fit for traffic, or what is not. The causes stand in the log: anybody may ask.
+async fn ready(request: Request) -> Result<Response, Error> {
+    let checks = Checks::run(&request.app).await.named();
+    let wrong: Vec<_> = checks
+        .iter()
+        .filter_map(|(_, outcome)| outcome.err())
+        .collect();
+    let told =
+        checks.map(|(name, outcome)| (name.to_owned(), outcome.err().unwrap_or("ok").into()));
+    let told = Value::Object(told.into_iter().collect());
+    if wrong.is_empty() {
+        let answer = value!({ "status": "ready", "checks": told });
+        return Ok(json(StatusCode::OK, &answer));
+    }
+    let answer = value!({
+        "status": "not-ready",
+        "checks": told,
+        "detail": format!("Not ready: {}", wrong.join(", and ")),
+        "code": "not-ready",
+    });
+    Ok(json(StatusCode::SERVICE_UNAVAILABLE, &answer))
 }
 
 async fn version(_: Request) -> Result<Response, Error> {
@@ -48,7 +104,17 @@ async fn version(_: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &build))
 }
 
+/// A store that does not answer keeps the other figures from nobody.
 async fn metrics(request: Request) -> Result<Response, Error> {
+    match tokio::time::timeout(PATIENCE, request.app.store.census()).await {
+        Ok(Ok((rooms, participants))) => {
+            let census = &request.app.metrics.census;
+            census.rooms.set(rooms);
+            census.participants.set(participants);
+        }
+        Ok(Err(error)) => tracing::error!(%error, "rooms and participants cannot be counted"),
+        Err(_) => tracing::error!("rooms and participants cannot be counted in time"),
+    }
     let mut response = Response::new(Full::new(Bytes::from(request.app.metrics.encode())));
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -145,6 +145,7 @@ impl Router {
         request: hyper::Request<Incoming>,
     ) -> Response {
         let method = request.method().clone();
+        let (client, who) = (caller.asker.address, caller.who.clone());
         let found = self.find(&method, request.uri().path());
         let result = match found.outcome {
             Err(error) => Err(error),
@@ -156,10 +157,15 @@ impl Router {
                     .unwrap_or_else(|_| Err(timed_out()))
             }
         };
+        let code = result.as_ref().err().map(|error| error.code);
         let response = result.unwrap_or_else(Error::into_response);
-        let status = response.status();
-        app.metrics.http.answered(found.pattern, status.as_u16());
-        tracing::debug!(%method, route = found.pattern, status = status.as_u16(), "answered");
+        let (route, status) = (found.pattern, response.status().as_u16());
+        app.metrics.http.answered(route, status);
+        if let Some(code) = code {
+            app.metrics.http.refused(code);
+        }
+        let user = who.get().map(|id| &**id);
+        tracing::debug!(%method, route, status, code, user, %client, "answered");
         response
     }
 }

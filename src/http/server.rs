@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
 
-use super::exchange::{Caller, Error, Response};
+use super::exchange::{Caller, Error, Response, Who};
 use super::forwarded::Asker;
 use super::patience::Patience;
 use super::router::Router;
@@ -60,7 +61,19 @@ pub async fn serve_metrics(
 /// A connection's share of `http.max_connections`; free again when the last holder is gone.
 #[derive(Clone)]
 pub(super) struct Slot {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _open: Arc<Open>,
+}
+
+/// An open connection.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    connections: Gauge,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
 }
 
 struct Server {
@@ -108,8 +121,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let permit = Arc::new(permit);
-                    return (stream, peer, Slot { _permit: permit });
+                    return (stream, peer, self.slot(permit));
                 }
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(e) => {
@@ -117,6 +129,18 @@ impl Server {
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }
+        }
+    }
+
+    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
+        let connections = self.app.metrics.http.connections.clone();
+        connections.inc();
+        let open = Open {
+            _permit: permit,
+            connections,
+        };
+        Slot {
+            _open: Arc::new(open),
         }
     }
 
@@ -202,7 +226,8 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
                 );
                 return Ok(refused.into_response());
             }
-            let caller = Caller { asker, slot };
+            let who = Who::default();
+            let caller = Caller { asker, who, slot };
             Ok(server.router.answer(app, caller, request).await)
         })
     }

@@ -31,6 +31,7 @@ pub use error::{ChangeError, CreateError, InviteError, JoinError, MessageError, 
 pub use messages::LONGEST_MESSAGE;
 pub use model::*;
 
+use crate::metrics::StoreTimes;
 use threads::Threads;
 
 /// A handle on the database; clones share it, and the last one to go closes the file.
@@ -50,6 +51,11 @@ impl Store {
     /// Bumped when *another* process has written, within about half a second.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.threads.changes()
+    }
+
+    /// How long its work takes, for whoever keeps figures.
+    pub fn times(&self) -> &StoreTimes {
+        self.threads.times()
     }
 
     /// Whether a write reaches the disk now.

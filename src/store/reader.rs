@@ -4,12 +4,21 @@
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
-/// A read, with its way to answer inside.
-pub type Read = Box<dyn FnOnce(&Connection) + Send>;
+use crate::clock::{self, Mono};
+use crate::metrics::Times;
+
+pub struct Read {
+    pub asked: Mono,
+    /// With its way to answer inside.
+    pub work: Box<dyn FnOnce(&Connection) + Send>,
+}
 
 /// Runs until every sender is gone.
-pub fn run(connection: Connection, mut reads: mpsc::Receiver<Read>) {
-    while let Some(read) = reads.blocking_recv() {
-        read(&connection);
+pub fn run(connection: Connection, mut reads: mpsc::Receiver<Read>, times: &Times) {
+    while let Some(Read { asked, work }) = reads.blocking_recv() {
+        let begun = clock::now().mono;
+        times.waited(begun.since(asked));
+        work(&connection);
+        times.worked(clock::now().mono.since(begun));
     }
 }

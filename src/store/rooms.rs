@@ -52,6 +52,18 @@ impl Store {
         .await
     }
 
+    /// How many rooms are open, and how many memberships there are in them.
+    pub async fn census(&self) -> Result<(i64, i64), StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT (SELECT count(*) FROM coworking_rooms WHERE closed_at IS NULL),
+                        (SELECT count(*) FROM room_participants WHERE left_at IS NULL)",
+            )?;
+            statement.query_row((), |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+        .await
+    }
+
     /// The open rooms that somebody gets to see, by name.
     pub async fn rooms_for(&self, listing: Listing) -> Result<Vec<Room>, StoreError> {
         let only = listing

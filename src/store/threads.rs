@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::writer::{Order, Write, Writer};
 use super::{StoreError, connection, reader, writer};
+use crate::clock;
+use crate::metrics::StoreTimes;
 
 const READERS: usize = 2;
 /// Orders that may wait for one thread; whoever asks beyond that waits to ask.
@@ -26,6 +28,7 @@ pub struct Threads {
     readers: Vec<mpsc::Sender<reader::Read>>,
     next_reader: AtomicUsize,
     changes: watch::Receiver<u64>,
+    times: StoreTimes,
     /// In the order in which they end: who looks, who reads, who writes. The last connection to
     /// close writes the journal back into the file.
     running: Vec<JoinHandle<()>>,
@@ -40,6 +43,7 @@ impl Threads {
         let (changed, changes) = watch::channel(0);
         let (writer, orders) = mpsc::channel(QUEUE);
         let (stop_looking, stopped) = blocking::channel();
+        let times = StoreTimes::default();
         let mut threads = Threads {
             path: path.to_owned(),
             stop_looking: Some(stop_looking),
@@ -47,15 +51,21 @@ impl Threads {
             readers: Vec::new(),
             next_reader: AtomicUsize::new(0),
             changes,
+            times: times.clone(),
             running: Vec::new(),
         };
         threads.spawn("store-look", move || look(&writer, &stopped))?;
         for connection in reading {
             let (sender, reads) = mpsc::channel(QUEUE);
             threads.readers.push(sender);
-            threads.spawn("store-read", move || reader::run(connection, reads))?;
+            threads.spawn("store-read", {
+                let times = times.reads.clone();
+                move || reader::run(connection, reads, &times)
+            })?;
         }
-        threads.spawn("store-write", move || writer::run(writing, orders, changed))?;
+        threads.spawn("store-write", move || {
+            writer::run(writing, orders, changed, &times.writes)
+        })?;
         Ok(threads)
     }
 
@@ -77,6 +87,10 @@ impl Threads {
         self.changes.clone()
     }
 
+    pub fn times(&self) -> &StoreTimes {
+        &self.times
+    }
+
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
@@ -86,7 +100,7 @@ impl Threads {
         let closed = || E::from(StoreError::Closed(self.path.clone()));
         let (write, answer) = Write::new(work);
         let writer = self.writer.as_ref().ok_or_else(closed)?;
-        let order = Order::Write(Box::new(write));
+        let order = Order::Write(Box::new(write), clock::now().mono);
         writer.send(order).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
@@ -98,10 +112,13 @@ impl Threads {
     {
         let closed = || StoreError::Closed(self.path.clone());
         let (asker, answer) = oneshot::channel();
-        let read: reader::Read = Box::new(move |connection| {
-            // Whoever asked may be gone.
-            let _ = asker.send(work(connection));
-        });
+        let read = reader::Read {
+            asked: clock::now().mono,
+            work: Box::new(move |connection| {
+                // Whoever asked may be gone.
+                let _ = asker.send(work(connection));
+            }),
+        };
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
         self.readers[turn].send(read).await.map_err(|_| closed())?;
         let answer = answer.await.map_err(|_| closed())?;

@@ -8,13 +8,16 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
+use crate::clock::{self, Mono};
+use crate::metrics::Times;
 
 /// Writes that one transaction takes at most, so that the first does not wait for ever.
 const GROUP: usize = 256;
 
 /// What the thread is asked to do.
 pub enum Order {
-    Write(Box<dyn Work>),
+    /// With the moment at which it was asked for.
+    Write(Box<dyn Work>, Mono),
     /// Look whether another process has written, and tell the watch.
     LookForChanges,
 }
@@ -80,21 +83,33 @@ where
 }
 
 /// Runs until every sender is gone.
-pub fn run(mut writer: Writer, mut orders: mpsc::Receiver<Order>, changes: watch::Sender<u64>) {
+pub fn run(
+    mut writer: Writer,
+    mut orders: mpsc::Receiver<Order>,
+    changes: watch::Sender<u64>,
+    times: &Times,
+) {
     let mut group: Vec<Box<dyn Work>> = Vec::new();
     while let Some(first) = orders.blocking_recv() {
+        let begun = clock::now().mono;
         let mut look = false;
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Write(work) => group.push(work),
+                Order::Write(work, asked) => {
+                    times.waited(begun.since(asked));
+                    group.push(work);
+                }
                 Order::LookForChanges => look = true,
             }
             next = (group.len() < GROUP)
                 .then(|| orders.try_recv().ok())
                 .flatten();
         }
-        writer.commit(&mut group);
+        if !group.is_empty() {
+            writer.commit(&mut group);
+            times.worked(clock::now().mono.since(begun));
+        }
         if look {
             let now = writer.data_version();
             if now != writer.version {
@@ -134,9 +149,6 @@ impl Writer {
 
     /// Writes the group and answers every member of it.
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
-        if group.is_empty() {
-            return;
-        }
         let mut faults = Vec::with_capacity(group.len());
         let written = self.write(group, &mut faults);
         if written.is_err() && !self.connection.is_autocommit() {

@@ -49,6 +49,24 @@ pub enum TokenError {
     BadSubject,
 }
 
+impl TokenError {
+    /// One word for each, for figures and for logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            TokenError::Malformed => "malformed",
+            TokenError::WrongAlgorithm => "wrong-algorithm",
+            TokenError::BadSignature => "bad-signature",
+            TokenError::UnknownExtension => "unknown-extension",
+            TokenError::NoExpiry => "no-expiry",
+            TokenError::Expired => "expired",
+            TokenError::NotYetValid => "not-yet-valid",
+            TokenError::WrongIssuer => "wrong-issuer",
+            TokenError::WrongAudience => "wrong-audience",
+            TokenError::BadSubject => "bad-subject",
+        }
+    }
+}
+
 /// Checks tokens, and signs those that parlor issues itself.
 pub struct Tokens {
     /// The keys of `auth.algorithm`.

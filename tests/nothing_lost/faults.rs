@@ -235,12 +235,18 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
         let page = caller(daemon, "alice").get(messages).ok();
         page["messages"].as_array().expect("a list").len()
     };
+    let ready = Client::new(daemon.http()).get("/readyz");
+    assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
+    let checks = &ready.json()["checks"];
+    assert_eq!(checks["store"], "the store takes no writes");
+    assert_eq!(checks["relay"], "ok");
     assert_eq!(count(&daemon), kept);
     call.goes_on();
     Call::begins(&daemon);
 
     fs::remove_file(&ballast).expect("room again");
     assert_eq!(write("last").status, 201);
+    Client::new(daemon.http()).get("/readyz").ok();
     let daemon = daemon.restart();
     assert_eq!(count(&daemon), kept + 1);
     daemon.stop();

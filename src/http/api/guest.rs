@@ -24,12 +24,18 @@ struct Body {
 }
 
 pub async fn enter(request: Request) -> Result<Response, Error> {
+    let app = request.app.clone();
+    login::counted(&app, "invite", redeem(request).await)
+}
+
+async fn redeem(request: Request) -> Result<Response, Error> {
     let now = clock::now();
-    if !request.app.api.guests.take(request.asker.address, now.mono) {
+    let client = request.asker.address;
+    if !request.app.api.guests.take(client, now.mono) {
         return Err(login::too_many_from_address());
     }
     require_json(&request)?;
-    let app = request.app.clone();
+    let (app, who) = (request.app.clone(), request.who());
     let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
@@ -40,8 +46,14 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
         now.unix,
         until,
     );
-    let user = redeemed.await?;
+    let user = redeemed.await.inspect_err(|error| {
+        if !matches!(error, InviteError::Store(_)) {
+            tracing::debug!(%client, reason = %error, "invite refused");
+        }
+    })?;
+    let _ = who.set(user.id.as_str().into());
     let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
+    tracing::debug!(user = user.id, room, "a guest was let in");
     let answer = login::admit(&app, &user, Some(room.into_iter().collect()));
     Ok(json(StatusCode::OK, &answer))
 }

@@ -77,6 +77,7 @@ impl Offer {
         let ttl = settings.config.turn.credential_ttl.as_secs();
         let expires = user.until(unix.saturating_add(ttl));
         let minted = settings.credentials.mint(&user.id, room, expires);
+        tracing::debug!(user = user.id, room, expires, "ICE credentials issued");
         let ports = ports(host, &app.turn);
         let stun: Vec<_> = ports
             .iter()

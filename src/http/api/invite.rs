@@ -39,14 +39,21 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let base = base_url(&request);
     let body: Body = request.json(TAKEN).await?;
+    let author = caller.user.id;
     let new = NewInvite {
         room_id: room.id.clone(),
-        created_by: Some(caller.user.id),
+        created_by: Some(author.clone()),
         ttl: body.ttl,
         uses: body.uses,
     };
     let invite = app.store.create_invite(new).await?;
     let text = invite.text.expose();
+    tracing::info!(
+        user = author,
+        room = room.id,
+        invite = invite.id,
+        "an invite was made"
+    );
     let answer = value!({
         "id": invite.id,
         "invite": text,

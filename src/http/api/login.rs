@@ -4,6 +4,7 @@
 //! A stranger learns nothing here: a name that nobody has, a user without a password and a wrong
 //! password get the same answer after the same work. Only the right password is told more.
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
@@ -22,7 +23,7 @@ use crate::http::auth::Refusal;
 use crate::http::exchange::form_value;
 use crate::http::{App, Error, Request, Response, json};
 use crate::password;
-use crate::rate::{Keyed, Limit, Sources};
+use crate::rate::{Keyed, Limit, SharedCell, Sources};
 use crate::store::User;
 use crate::token::Claims;
 
@@ -48,6 +49,7 @@ pub struct Logins {
     sources: Sources,
     names: Keyed,
     hashing: Arc<Semaphore>,
+    told: SharedCell,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +65,7 @@ impl Default for Logins {
             sources: Sources::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
             names: Keyed::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
             hashing: Arc::new(Semaphore::new(cores.min(HASHING))),
+            told: SharedCell::default(),
         }
     }
 }
@@ -79,37 +82,65 @@ impl Logins {
         checked.await.map_err(|_| Error::internal())
     }
 
-    fn take_name(&self, name: &str, now: Mono) -> Result<(), Error> {
-        match self.names.take(name, now) {
-            true => Ok(()),
-            false => Err(too_many(
-                ATTEMPTS,
-                "Too many attempts at this name; wait a moment, then try again",
-                PER_NAME,
-            )),
+    /// Says that there were too many attempts, once a minute: an attack must not fill the disk.
+    fn tell(&self, now: Mono, client: IpAddr, reason: &'static str) {
+        if self.told.take(Limit::per_minute(), now, 1) {
+            tracing::info!(%client, reason, "logins limited");
         }
     }
 }
 
 pub async fn login(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
+    counted(&app, "password", enter(request).await)
+}
+
+async fn enter(request: Request) -> Result<Response, Error> {
+    let app = request.app.clone();
     let now = clock::now();
-    let logins = &app.api.logins;
-    if !logins.sources.take(request.asker.address, now.mono) {
+    let (logins, client, who) = (&app.api.logins, request.asker.address, request.who());
+    if !logins.sources.take(client, now.mono) {
+        logins.tell(now.mono, client, "too many attempts from one address");
         return Err(too_many_from_address());
     }
     let body = body(request).await?;
-    logins.take_name(&body.username, now.mono)?;
+    if !logins.names.take(&body.username, now.mono) {
+        logins.tell(now.mono, client, "too many attempts at one name");
+        return Err(too_many_at_name());
+    }
     let (user, kept) = match app.store.login(&body.username).await? {
         Some((user, kept)) => (Some(user), kept),
         None => (None, None),
     };
+    let id = user.as_ref().map(|user| user.id.clone());
     let fits = logins.verify(body.password, kept).await?;
-    let user = user.filter(|_| fits).ok_or_else(wrong)?;
+    let refused = |reason| {
+        // Not what was typed: in a hurry, that is a password.
+        tracing::info!(%client, user = id, reason, "login refused");
+    };
+    let Some(user) = user.filter(|_| fits) else {
+        refused("wrong name or password");
+        return Err(wrong());
+    };
     if user.disabled {
+        refused("the user is disabled");
         return Err(Refusal::Disabled.into());
     }
+    let _ = who.set(user.id.as_str().into());
     Ok(json(StatusCode::OK, &admit(&app, &user, None)))
+}
+
+/// Counts an attempt to get a token.
+pub fn counted(
+    app: &App,
+    by: &'static str,
+    outcome: Result<Response, Error>,
+) -> Result<Response, Error> {
+    let word = outcome
+        .as_ref()
+        .map_or_else(|error| error.code, |_| "success");
+    app.metrics.entrance.attempted(by, word);
+    outcome
 }
 
 pub async fn refresh(request: Request) -> Result<Response, Error> {
@@ -160,13 +191,20 @@ pub fn too_many_from_address() -> Error {
     )
 }
 
+fn too_many_at_name() -> Error {
+    too_many(
+        ATTEMPTS,
+        "Too many attempts at this name; wait a moment, then try again",
+        PER_NAME,
+    )
+}
+
 pub fn too_many(code: &'static str, detail: &'static str, wait: Duration) -> Error {
     let error = Error::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
     error.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()))
 }
 
 fn wrong() -> Error {
-    tracing::debug!(reason = "wrong name or password", "not authenticated");
     Error::new(
         StatusCode::UNAUTHORIZED,
         "wrong-credentials",

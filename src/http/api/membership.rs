@@ -103,6 +103,7 @@ async fn joined(
     let unix = clock::now().unix;
     let joined = app.store.join(&room, &user, grant, unix).await?;
     app.relay.joined(&user, &room);
+    tracing::debug!(user, room, "joined");
     Ok(joined)
 }
 
@@ -134,6 +135,7 @@ async fn left(app: Arc<App>, user: String, room: String) -> Result<Left, Error> 
     app.hub.close(&room, &user, CloseCode::NotAParticipant);
     if left.was_member {
         app.relay.left(&user, &room, left.elsewhere);
+        tracing::debug!(user, room, "left");
     }
     Ok(left)
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::handshake;
 use crate::clock;
-use crate::http::App;
 use crate::http::auth::{self, Refusal};
+use crate::http::{App, Request};
 use crate::room::CloseCode;
 use crate::store::Room;
 use crate::token::valid_id;
@@ -19,8 +20,14 @@ pub struct Admitted {
 }
 
 /// Judges a newcomer. A bad token outranks everything else, then an id that cannot be one.
-pub async fn admit(app: &App, token: Option<&str>, room: &str) -> Result<Admitted, CloseCode> {
-    let visitor = auth::visitor(app, token, room).await.map_err(refused)?;
+pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode> {
+    let (app, token) = (&request.app, handshake::token(request));
+    let visitor = auth::visitor(app, token.as_deref(), room).await;
+    let visitor = visitor.map_err(|refusal| {
+        app.metrics.entrance.refused("websocket", refusal.word());
+        refused(refusal)
+    })?;
+    request.is_from(&visitor.caller.user.id);
     let (claims, user) = (visitor.caller.claims, visitor.caller.user);
     if !valid_id(room) {
         return Err(CloseCode::ConnectionError);

@@ -24,7 +24,7 @@ use self::farewell::farewell;
 pub use self::outbox::Outbox;
 use self::wire::Wire;
 use super::App;
-use super::exchange::{Error, Request, Response};
+use super::exchange::{Error, Request, Response, Who};
 use super::patience::Patience;
 use super::router::Route;
 use super::server::Slot;
@@ -43,13 +43,13 @@ pub fn routes() -> Vec<Route> {
 async fn open(mut request: Request) -> Result<Response, Error> {
     let response = handshake::accept(&request)?;
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
-    let token = handshake::token(&request);
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let slot = request.slot.clone();
     let closings = app.hub.closings();
-    let verdict = admit(&app, token.as_deref(), &room).await;
+    let verdict = admit(&request, &room).await;
     let visit = Visit {
         app: app.clone(),
+        who: request.who(),
         room,
         verdict,
         closings,
@@ -62,6 +62,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
 /// A connection from its upgrade to its end.
 struct Visit {
     app: Arc<App>,
+    who: Who,
     room: String,
     verdict: Result<Admitted, CloseCode>,
     /// Of the hub, from before the verdict.
@@ -82,15 +83,28 @@ impl Visit {
                 let connection = open.await;
                 // They may be replaced long before this ends.
                 drop(settings);
+                let (room, user) = (&self.room, self.who());
+                tracing::debug!(user, room, "WebSocket entered");
                 connection.run().await
             }
             Err(code) => (Wire::new(stream), Ending::Close(code)),
         };
+        let (code, by) = match ending {
+            Ending::Close(code) => (Some(code.code()), "server"),
+            Ending::Answered => (None, "client"),
+            Ending::Gone => (None, "network"),
+        };
+        tracing::debug!(
+            user = self.who(),
+            room = self.room,
+            code,
+            by,
+            "WebSocket ended"
+        );
         match ending {
             Ending::Gone => return,
             Ending::Answered => {}
             Ending::Close(code) => {
-                tracing::debug!(room = self.room, code = code.code(), "WebSocket closed");
                 self.app.hub.counts.closed(code);
                 wire.close(code);
             }
@@ -98,6 +112,11 @@ impl Visit {
         let patience = self.app.settings().config.signaling.close_timeout;
         farewell(wire, patience).await;
         drop(self.slot);
+    }
+
+    /// The user's id, where the token named one.
+    fn who(&self) -> Option<&str> {
+        self.who.get().map(|id| &**id)
     }
 
     /// Takes a place in the room.

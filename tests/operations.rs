@@ -1,0 +1,167 @@
+//! What an admin watches: whether it is ready, figures, log lines.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use support::http::Client;
+use support::{DEADLINE, Daemon};
+
+/// Name → kind and labels.
+type Figures = BTreeMap<String, (String, BTreeSet<String>)>;
+
+/// A caller who was added just now.
+fn caller(daemon: &Daemon, name: &str) -> Client {
+    daemon.cli_json(&["user", "add", name]);
+    let issued = daemon.cli_json(&["token", "issue", name]);
+    let token = issued["token"].as_str().expect("a token");
+    Client::new(daemon.http()).with_token(token)
+}
+
+fn scrape(daemon: &Daemon) -> String {
+    let answer = Client::new(daemon.metrics()).get("/metrics");
+    assert_eq!(answer.status, 200);
+    String::from_utf8(answer.body).expect("text")
+}
+
+/// What is in an answer, by the names that its samples have.
+fn figures(text: &str) -> Figures {
+    let suffix = |kind: &str| match kind {
+        "counter" => "_total",
+        "info" => "_info",
+        _ => "",
+    };
+    let mut figures = Figures::new();
+    for line in text.lines() {
+        let Some(declared) = line.strip_prefix("# TYPE ") else {
+            continue;
+        };
+        let (name, kind) = declared.split_once(' ').expect("a kind");
+        let name = format!("{name}{}", suffix(kind));
+        figures.insert(name, (kind.to_owned(), BTreeSet::new()));
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let name = name.strip_suffix("_bucket").unwrap_or(name);
+        let labels = rest.split_once('}').expect("labels").0;
+        let names = labels.split(',').filter_map(|pair| pair.split_once('='));
+        let names = names.map(|(label, _)| label.to_owned());
+        let of = figures.get_mut(name).expect("a declared figure");
+        of.1.extend(names.filter(|label| label != "le"));
+    }
+    figures
+}
+
+/// The table of the documentation.
+fn documented() -> Figures {
+    let text = include_str!("../docs/operations.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `parlor_"));
+    let word = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let labels = cells[3].split(',').map(word);
+        let labels = labels.filter(|label| !label.is_empty()).collect();
+        (word(cells[1]), (cells[2].to_owned(), labels))
+    })
+    .collect()
+}
+
+/// The value of one sample; 0 where there is none yet.
+fn value(text: &str, sample: &str) -> f64 {
+    let found = text.lines().find_map(|line| {
+        let rest = line.strip_prefix(sample)?;
+        rest.strip_prefix(' ')?.parse().ok()
+    });
+    found.unwrap_or(0.0)
+}
+
+#[test]
+fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    // What has never happened has no labels yet.
+    client.get("/api/auth/me");
+    let nobody = json!({"username": "nobody", "password": "x"});
+    client.post_json("/api/auth/login", &nobody);
+    assert_eq!(figures(&scrape(&daemon)), documented());
+}
+
+#[test]
+fn figures_follow_what_happens() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    client.get("/api/auth/me");
+    client.with_token("no.jwt.this").get("/api/auth/me");
+    let guess = json!({"username": "alice", "password": "guess"});
+    client.post_json("/api/auth/login", &guess);
+    let invite = daemon.invite_link();
+    let invite = invite.split_once('#').expect("an invite").1;
+    let guest = json!({"invite": invite, "name": "Gast"});
+    client.post_json("/api/auth/guest", &guest).ok();
+
+    let text = scrape(&daemon);
+    for (sample, expected) in [
+        ("parlor_rooms", 1.0),
+        ("parlor_participants", 1.0),
+        (
+            "parlor_auth_refused_total{edge=\"http\",reason=\"no-token\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_refused_total{edge=\"http\",reason=\"malformed\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_attempts_total{by=\"password\",outcome=\"wrong-credentials\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_attempts_total{by=\"invite\",outcome=\"success\"}",
+            1.0,
+        ),
+        (
+            "parlor_http_requests_total{route=\"/api/rooms/{room}/join\",status=\"200\"}",
+            1.0,
+        ),
+        ("parlor_http_refused_total{reason=\"unauthorized\"}", 2.0),
+    ] {
+        assert_eq!(value(&text, sample), expected, "{sample}\n{text}");
+    }
+    for histogram in ["read_wait", "read", "write_wait", "write"] {
+        let sample = format!("parlor_store_{histogram}_seconds_count");
+        assert!(value(&text, &sample) >= 1.0, "{sample}");
+    }
+    assert!(value(&text, "parlor_store_write_seconds_sum") > 0.0);
+}
+
+#[test]
+fn ready_says_which_part_is_not() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let ready = client.get("/readyz").ok();
+    assert_eq!(ready["checks"], json!({"store": "ok", "relay": "ok"}));
+
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let answer = client.get("/readyz");
+    assert_eq!(answer.refusal(), (503, "not-ready".to_owned()));
+    let told = answer.json();
+    assert_eq!(told["checks"]["relay"], "ok");
+    assert_ne!(told["checks"]["store"], "ok");
+    let detail = told["detail"].as_str().expect("a sentence");
+    assert!(detail.starts_with("Not ready: the store "), "{detail}");
+    // Figures that are not the store's are still there, and so is the process.
+    assert!(scrape(&daemon).contains("parlor_turn_allocations"));
+    client.get("/healthz").ok();
+
+    other.execute_batch("ROLLBACK").expect("no lock any more");
+    client.get("/readyz").ok();
+}
