@@ -83,7 +83,13 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         let loaded = load(&text.replace("/etc/parlor/", &format!("{}/", dir.path().display())));
         loaded.origins.into_keys().collect()
     };
-    for name in ["auth.secret", "turn.secret", "ice.turn_password"] {
+    for name in [
+        "auth.secret",
+        "auth.previous_secrets",
+        "turn.secret",
+        "turn.previous_secrets",
+        "ice.turn_password",
+    ] {
         fs::write(
             dir.path().join(name),
             "at least 32 bytes that nobody can guess",
@@ -164,7 +170,7 @@ fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
 }
 
 #[test]
-fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_remarked_on() {
+fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_warned_of() {
     let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
     let kept = desk.place().join("kept");
     fs::write(&kept, "short").unwrap();
@@ -174,13 +180,11 @@ fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_rem
     );
     fs::write(&kept, FILED).unwrap();
     fs::set_permissions(&kept, Permissions::from_mode(0o644)).unwrap();
-    let remark = desk.run(&["user", "list"]).stderr;
-    assert!(
-        remark.contains("kept holds auth.secret, and every user"),
-        "{remark}"
-    );
+    let told = desk.text(&["check"]);
+    let warning = "warning: kept:1: auth.secret stands in a file that every user of this host";
+    assert!(told.contains(warning), "{told}");
     fs::set_permissions(&kept, Permissions::from_mode(0o600)).unwrap();
-    assert!(!desk.run(&["user", "list"]).stderr.contains("kept"));
+    assert!(!desk.text(&["check"]).contains("kept"));
 }
 
 /// The relay's ports: what `parlor ports` shows of the effective configuration.

@@ -38,6 +38,10 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: page, API, signaling and relay
     Serve(Serve),
+    /// Tell everything that is wrong with the configuration, and what is unwise
+    Check(Serve),
+    /// Show the configuration that `serve` would use, without its secrets, and where each value is from
+    Config(Serve),
     #[command(flatten)]
     OnDatabase(OnDatabase),
     /// List the ports to open in a firewall, and why
@@ -231,7 +235,9 @@ impl Cli {
         let flag =
             |name, key, text: &Option<String>| text.clone().map(|text| Flag { name, key, text });
         let mut flags = vec![flag("--data-dir", "server.data_dir", &self.data_dir)];
-        if let Command::Serve(serve) = &self.command {
+        if let Command::Serve(serve) | Command::Check(serve) | Command::Config(serve) =
+            &self.command
+        {
             flags.extend([
                 flag("--listen", "http.listen", &serve.listen),
                 flag("--turn-listen", "turn.listen", &serve.turn_listen),

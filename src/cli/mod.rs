@@ -6,12 +6,14 @@
 
 mod access;
 mod args;
+mod check;
 mod context;
 mod failure;
 mod output;
 mod password;
 mod ports;
 mod rooms;
+mod settings;
 mod users;
 
 use std::io;
@@ -21,7 +23,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Loaded, Sources};
 use crate::daemon;
 
 use args::{Cli, Command, OnDatabase};
@@ -37,28 +39,31 @@ pub fn main() -> ExitCode {
     };
     let json = cli.json;
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(json),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let flags = cli.settings();
-    let load = || load(cli.config, flags);
+    let sources = Sources::of_process(cli.config, flags);
     let answer = match cli.command {
-        Command::Serve(_) => return serve(load()?),
+        Command::Serve(_) => return serve(load(&sources)?),
+        Command::Check(_) => return check::run(&sources, cli.json),
+        Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
-        Command::Ports => ports::run(&load()?),
-        Command::OnDatabase(command) => on_database(load()?, command)?,
+        Command::Ports => ports::run(&load(&sources)?.config),
+        Command::OnDatabase(command) => on_database(load(&sources)?.config, command)?,
     };
-    answer.print(cli.json)
+    answer.print(cli.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn load(file: Option<std::path::PathBuf>, flags: Vec<config::Flag>) -> Result<Config, Failure> {
-    match config::load(&Sources::of_process(file, flags)) {
+fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    match config::load(sources) {
         Ok(loaded) => {
             loaded.remarks.iter().for_each(|remark| note(remark));
-            Ok(loaded.config)
+            Ok(loaded)
         }
         Err(refused) => {
             refused.remarks.iter().for_each(|remark| note(remark));
@@ -89,8 +94,11 @@ fn on_database(config: Config, command: OnDatabase) -> Result<Answer, Failure> {
     })
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
-    daemon::run(config).map_err(|error| Failure::refused(format!("{error:#}")))
+fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
+    match daemon::run(loaded) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::refused(format!("{error:#}"))),
+    }
 }
 
 fn version() -> Answer {

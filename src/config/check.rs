@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::duration::LONGEST;
+use super::origin::Fault;
 use super::{Config, PublicUrl, duration, external};
 
 use crate::public_key::is_public;
@@ -13,7 +14,7 @@ use crate::public_key::is_public;
 const SECRET_BYTES: usize = 32;
 
 /// Every fault of `config`: the key, and what must change.
-pub fn check(config: &Config) -> Vec<(&'static str, String)> {
+pub fn check(config: &Config) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     faults.durations(config);
     faults.amounts(config);
@@ -25,12 +26,25 @@ pub fn check(config: &Config) -> Vec<(&'static str, String)> {
     faults.0
 }
 
-struct Faults(Vec<(&'static str, String)>);
+struct Faults(Vec<Fault>);
 
 impl Faults {
     fn unless(&mut self, sound: bool, key: &'static str, text: impl Into<String>) {
         if !sound {
-            self.0.push((key, text.into()));
+            self.0.push(Fault::new(key, text));
+        }
+    }
+
+    /// What follows from other keys as well is no fault of its own where one of those is wrong.
+    fn unless_with(
+        &mut self,
+        sound: bool,
+        key: &'static str,
+        with: &'static [&'static str],
+        text: impl Into<String>,
+    ) {
+        if !sound {
+            self.0.push(Fault::with(key, with, text));
         }
     }
 
@@ -102,9 +116,10 @@ impl Faults {
             );
         }
         let (queue, message) = (signaling.max_queue, signaling.max_message);
-        self.unless(
+        self.unless_with(
             queue >= message,
             "signaling.max_queue",
+            &["signaling.max_message"],
             format!(
                 "must be at least signaling.max_message ({message}), or that message fits nowhere"
             ),
@@ -177,20 +192,23 @@ impl Faults {
 
     /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
     fn listeners(&mut self, config: &Config) {
-        let lists: [(&'static str, &[SocketAddr]); 3] = [
-            ("http.listen", &config.http.listen),
-            ("turn.listen", &config.turn.listen),
-            ("admin.metrics_listen", &config.admin.metrics_listen),
+        const LISTENERS: [&str; 3] = ["http.listen", "turn.listen", "admin.metrics_listen"];
+        let lists: [&[SocketAddr]; 3] = [
+            &config.http.listen,
+            &config.turn.listen,
+            &config.admin.metrics_listen,
         ];
         let mut taken = BTreeMap::new();
-        for (key, list) in lists {
+        for (key, list) in LISTENERS.into_iter().zip(lists) {
             let needed = key != "admin.metrics_listen";
             let example = "must name at least one address, such as 0.0.0.0:8000";
             self.unless(!list.is_empty() || !needed, key, example);
             for address in list.iter().filter(|address| address.port() != 0) {
                 if let Some(other) = taken.insert(*address, key) {
                     let text = format!("names {address}, which {other} has already");
-                    self.unless(false, key, text);
+                    let with = LISTENERS.iter().position(|known| *known == other);
+                    let with = with.map_or(&LISTENERS[..], |at| &LISTENERS[at..=at]);
+                    self.unless_with(false, key, with, text);
                 }
             }
         }
@@ -218,12 +236,14 @@ impl Faults {
             );
         }
         let told = external::faults(&config.turn.external_ip);
+        let told = told.into_iter();
         self.0
-            .extend(told.into_iter().map(|fault| ("turn.external_ip", fault)));
+            .extend(told.map(|fault| Fault::new("turn.external_ip", fault)));
         let auto = config.turn.external_ip.iter().any(|text| text == "auto");
-        self.unless(
+        self.unless_with(
             !auto || !config.ice.stun_urls.is_empty(),
             "turn.external_ip",
+            &["ice.stun_urls"],
             "is `auto`, which asks a STUN server: name one in ice.stun_urls",
         );
     }
@@ -251,9 +271,10 @@ impl Faults {
             }
         }
         let credentials = ice.turn_username.is_some() && ice.turn_password.is_some();
-        self.unless(
+        self.unless_with(
             ice.turn_urls.is_empty() || credentials,
             "ice.turn_urls",
+            &["ice.turn_username", "ice.turn_password"],
             "needs ice.turn_username and ice.turn_password (TURN_USERNAME and TURN_PASSWORD): \
              browsers refuse a TURN server without them",
         );
@@ -299,7 +320,7 @@ mod tests {
     fn faults(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
         let mut config = Config::default();
         change(&mut config);
-        check(&config).into_iter().map(|(key, _)| key).collect()
+        check(&config).into_iter().map(|fault| fault.key).collect()
     }
 
     #[test]
@@ -312,8 +333,8 @@ mod tests {
         let mut config = Config::default();
         config.auth.secret = Some(Secret::new("x".repeat(31)));
         let found = check(&config);
-        assert_eq!(found[0].0, "auth.secret");
-        assert!(!found[0].1.contains("xxx"));
+        assert_eq!(found[0].key, "auth.secret");
+        assert!(!found[0].text.contains("xxx"));
         assert_eq!(
             faults(|config| config.auth.secret = Some(Secret::new("x".repeat(32)))),
             [""; 0]

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::keys::Keys;
-use super::origin::{Entry, Origin, Problem};
+use super::origin::{Layer, Origin, Problem};
 
 /// Names that deployments had before parlor, and the keys they set. Seconds are plain numbers there.
 pub const LEGACY: [(&str, &str); 9] = [
@@ -25,37 +25,24 @@ pub fn variable(key: &str) -> String {
 
 /// Reads the settings among `variables`; those that `PARLOR_…` sets come last, so that they win.
 ///
-/// # Errors
-/// Every problem at once: an unknown `PARLOR_X__Y`, a value that does not fit.
-pub fn read(variables: &[(OsString, OsString)], keys: &Keys) -> Result<Vec<Entry>, Vec<Problem>> {
-    let mut entries = Vec::new();
-    let mut problems = Vec::new();
+/// Problems are an unknown `PARLOR_X__Y` and values that do not fit.
+pub fn read(variables: &[(OsString, OsString)], keys: &Keys) -> Layer {
+    let mut layer = Layer::new();
     let legacy = LEGACY
         .iter()
         .filter_map(|(name, key)| Some((*name, *key, value_of(variables, name)?)))
         .filter(|(_, _, value)| !value.is_empty());
     for (name, key, value) in legacy {
-        note(entry(name, key, value, keys), &mut entries, &mut problems);
+        layer.extend(setting(name, key, value, keys));
     }
     for (name, key, value) in ours(variables) {
-        let verdict = match keys.default_of(&key) {
-            Some(default) if value.is_empty() && !default.is_array() => continue,
-            Some(_) => entry(name, &key, value, keys),
-            None => Err(unknown(name, &key, keys)),
-        };
-        note(verdict, &mut entries, &mut problems);
+        match keys.default_of(&key) {
+            Some(default) if value.is_empty() && !default.is_array() => {}
+            Some(_) => layer.extend(setting(name, &key, value, keys)),
+            None => layer.push(Err(unknown(name, &key, keys))),
+        }
     }
-    match problems.is_empty() {
-        true => Ok(entries),
-        false => Err(problems),
-    }
-}
-
-fn note(verdict: Result<Entry, Problem>, entries: &mut Vec<Entry>, problems: &mut Vec<Problem>) {
-    match verdict {
-        Ok(entry) => entries.push(entry),
-        Err(problem) => problems.push(problem),
-    }
+    layer
 }
 
 fn value_of<'a>(variables: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
@@ -77,19 +64,11 @@ fn ours(variables: &[(OsString, OsString)]) -> impl Iterator<Item = (&str, Strin
     })
 }
 
-fn entry(name: &str, key: &str, value: &OsStr, keys: &Keys) -> Result<Entry, Problem> {
+fn setting(name: &str, key: &str, value: &OsStr, keys: &Keys) -> Layer {
     let origin = Origin::Variable(name.to_owned());
-    let Some(text) = value.to_str() else {
-        return Err(Problem::new(origin, key, "is not UTF-8 text"));
-    };
-    let value = keys.from_text(key, text);
-    match keys.judge(key, &value) {
-        Ok(()) => Ok(Entry {
-            key: key.to_owned(),
-            value,
-            origin,
-        }),
-        Err(reason) => Err(Problem::new(origin, key, reason)),
+    match value.to_str() {
+        Some(text) => keys.setting(key, keys.from_text(key, text), origin),
+        None => vec![Err(Problem::new(origin, key, "is not UTF-8 text"))],
     }
 }
 
@@ -108,12 +87,20 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::origin::Entry;
     use super::*;
 
     fn entries(pairs: &[(&str, &str)]) -> Result<Vec<Entry>, Vec<String>> {
         let variables: Vec<_> = pairs.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        read(&variables, &Keys::known())
-            .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+        let layer = read(&variables, &Keys::known());
+        let told = layer
+            .iter()
+            .filter_map(|one| Some(one.as_ref().err()?.to_string()));
+        let told: Vec<_> = told.collect();
+        match told.is_empty() {
+            true => Ok(layer.into_iter().flatten().collect()),
+            false => Err(told),
+        }
     }
 
     fn last_value(pairs: &[(&str, &str)], key: &str) -> serde_json::Value {
@@ -190,9 +177,10 @@ mod tests {
     fn text_that_is_not_utf_8_is_refused_only_where_it_is_ours() {
         let odd = || OsString::from_vec(vec![0xff]);
         let keys = Keys::known();
-        assert!(read(&[("OTHER".into(), odd()), (odd(), odd())], &keys).is_ok());
-        let problems = read(&[("SECRET_KEY".into(), odd())], &keys).unwrap_err();
-        assert_eq!(problems[0].to_string(), "SECRET_KEY is not UTF-8 text");
+        assert!(read(&[("OTHER".into(), odd()), (odd(), odd())], &keys).is_empty());
+        let layer = read(&[("SECRET_KEY".into(), odd())], &keys);
+        let problem = layer[0].as_ref().unwrap_err();
+        assert_eq!(problem.to_string(), "SECRET_KEY is not UTF-8 text");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::Keys;
-use super::origin::{Entry, Origin, Problem};
+use super::origin::{Layer, Origin, Problem};
 
 /// No configuration is larger.
 const LARGEST: u64 = 1024 * 1024;
@@ -66,25 +66,18 @@ fn distrust(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
     }
 }
 
-/// A remark where everybody on this host may read the secrets of these keys.
-pub fn exposure(path: &Path, secrets: &[&str]) -> Option<String> {
-    let mode = fs::metadata(path).ok()?.mode();
-    (mode & 0o004 != 0 && !secrets.is_empty()).then(|| {
-        format!(
-            "{} holds {}, and every user of this host may read it: mend that by `chmod o-r`",
-            path.display(),
-            secrets.join(" and ")
-        )
-    })
+/// Whether every user of this host may read it.
+pub fn is_exposed(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }
 
-/// Reads the settings of `path`.
-///
-/// # Errors
-/// Every problem of the file at once: it can't be read, is no TOML, or has keys that don't exist.
-pub fn read(path: &Path, keys: &Keys) -> Result<Vec<Entry>, Vec<Problem>> {
-    let text = contents(path).map_err(|text| vec![Problem::new(Origin::BuiltIn, "", text)])?;
-    parse(path, &text, keys)
+/// Reads the settings of `path`, by their lines. Problems are that it can't be read, is no TOML, has
+/// keys that don't exist, and values that don't fit.
+pub fn read(path: &Path, keys: &Keys) -> Layer {
+    match contents(path) {
+        Ok(text) => parse(path, &text, keys),
+        Err(text) => vec![Err(Problem::new(Origin::BuiltIn, "", text))],
+    }
 }
 
 fn contents(path: &Path) -> Result<String, String> {
@@ -105,43 +98,38 @@ fn contents(path: &Path) -> Result<String, String> {
     }
 }
 
-fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Vec<Entry>, Vec<Problem>> {
+fn parse(path: &Path, text: &str, keys: &Keys) -> Layer {
     let lines = Lines::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What was recovered around a syntax error may be anything: judge only the syntax.
         let told = errors.iter().map(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            Problem::new(lines.origin(start), "", error.message())
+            Err(Problem::new(lines.origin(start), "", error.message()))
         });
-        return Err(by_line(told.collect()));
+        return by_line(told.collect());
     }
     let mut walk = Walk {
         keys,
         lines,
-        entries: Vec::new(),
-        problems: Vec::new(),
+        layer: Layer::new(),
     };
     walk.section("", table.get_ref());
-    match walk.problems.is_empty() {
-        true => Ok(walk.entries),
-        false => Err(by_line(walk.problems)),
-    }
+    by_line(walk.layer)
 }
 
-fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| match problem.origin {
-        Origin::File { line, .. } => line,
-        _ => 0,
+fn by_line(mut layer: Layer) -> Layer {
+    layer.sort_by_key(|one| match one {
+        Ok(entry) => entry.origin.line(),
+        Err(problem) => problem.origin.line(),
     });
-    problems
+    layer
 }
 
 struct Walk<'a> {
     keys: &'a Keys,
     lines: Lines<'a>,
-    entries: Vec<Entry>,
-    problems: Vec<Problem>,
+    layer: Layer,
 }
 
 impl Walk<'_> {
@@ -157,12 +145,12 @@ impl Walk<'_> {
     }
 
     fn setting(&mut self, key: String, origin: Origin, value: &Spanned<DeValue>) {
-        let verdict = if let Some(default) = self.keys.default_of(&key) {
+        let fault = if let Some(default) = self.keys.default_of(&key) {
             let value = match (default, json(value.get_ref())) {
                 (Value::Array(_), item @ Value::String(_)) => Value::Array(vec![item]),
                 (_, value) => value,
             };
-            self.keys.judge(&key, &value).map(|()| value)
+            return self.layer.extend(self.keys.setting(&key, value, origin));
         } else if !self.keys.is_section(&key) {
             let (kind, near) = match value.get_ref() {
                 DeValue::Table(_) if !key.contains('.') => {
@@ -170,19 +158,16 @@ impl Walk<'_> {
                 }
                 _ => ("key", self.keys.nearest(&key)),
             };
-            Err(match near {
+            match near {
                 Some(near) => format!("is not a known {kind}; did you mean {near}?"),
                 None => format!("is not a known {kind}"),
-            })
+            }
         } else if let DeValue::Table(table) = value.get_ref() {
             return self.section(&key, table);
         } else {
-            Err(format!("is a section: write [{key}] and its keys below"))
+            format!("is a section: write [{key}] and its keys below")
         };
-        match verdict {
-            Ok(value) => self.entries.push(Entry { key, value, origin }),
-            Err(text) => self.problems.push(Problem::new(origin, &key, text)),
-        }
+        self.layer.push(Err(Problem::new(origin, &key, fault)));
     }
 }
 
@@ -237,11 +222,19 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::origin::Entry;
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<Entry>, Vec<String>> {
-        parse(Path::new("c.toml"), text, &Keys::known())
-            .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+        let layer = parse(Path::new("c.toml"), text, &Keys::known());
+        let told = layer
+            .iter()
+            .filter_map(|one| Some(one.as_ref().err()?.to_string()));
+        let told: Vec<_> = told.collect();
+        match told.is_empty() {
+            true => Ok(layer.into_iter().flatten().collect()),
+            false => Err(told),
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Config;
+use super::origin::{Entry, Layer, Origin, Problem};
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
 pub struct Keys(BTreeMap<String, Value>);
@@ -70,27 +71,66 @@ impl Keys {
     /// Judges one value alone against the type.
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence that began with the key. Never tells a secret.
-    pub fn judge(&self, key: &str, value: &Value) -> Result<(), String> {
+    /// All that is wrong, as ends of a sentence that began with the key. Never tells a secret.
+    pub fn judge(&self, key: &str, value: &Value) -> Result<(), Vec<String>> {
         let wrong = match self.default_of(key) {
             Some(default) => misshapen(default, value),
-            None => return Err("is not a known key".to_owned()),
+            None => return Err(vec!["is not a known key".to_owned()]),
         };
         if let Some(wanted) = wrong {
-            return Err(format!("must be {wanted}{}", self.example(key)));
+            return Err(vec![format!("must be {wanted}{}", self.example(key))]);
         }
-        if let Value::Array(items) = value {
-            return items.iter().try_for_each(|item| {
+        let whole = std::slice::from_ref(value);
+        let is_list = value.is_array();
+        let items = value.as_array().map_or(whole, Vec::as_slice).iter();
+        let wrong = items.filter_map(|item| {
+            let (alone, told) = match (is_list, item.as_str()) {
+                (false, _) => (item.clone(), String::new()),
+                (true, Some(text)) => (Value::from(vec![text]), format!(" at {text:?}")),
                 // Only text is told: what is refused for being no text may be a secret.
-                let told = item
-                    .as_str()
-                    .map_or(String::new(), |text| format!(" at {text:?}"));
-                self.fits(key, &Value::Array(vec![item.clone()]))
-                    .map_err(|reason| format!("is wrong{told}: {reason}{}", self.example(key)))
-            });
+                (true, None) => (Value::from(vec![item.clone()]), String::new()),
+            };
+            let reason = self.fits(key, &alone).err()?;
+            Some(format!("is wrong{told}: {reason}{}", self.example(key)))
+        });
+        let wrong: Vec<_> = wrong.collect();
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(wrong),
         }
-        self.fits(key, value)
-            .map_err(|reason| format!("is wrong: {reason}{}", self.example(key)))
+    }
+
+    /// One setting of a layer, or all that is wrong with it.
+    pub fn setting(&self, key: &str, value: Value, origin: Origin) -> Layer {
+        match self.judge(key, &value) {
+            Ok(()) => vec![Ok(Entry {
+                key: key.to_owned(),
+                value,
+                origin,
+            })],
+            Err(wrong) => {
+                let told = wrong.into_iter();
+                told.map(|text| Err(Problem::new(origin.clone(), key, text)))
+                    .collect()
+            }
+        }
+    }
+
+    /// The keys that a problem leaves in doubt: that which it names, those of a section, or the one
+    /// that was probably meant; all where a whole file can't be read.
+    pub fn in_doubt(&self, problem: &str) -> Vec<&str> {
+        let within = |section: &str| {
+            let prefix = format!("{section}.");
+            let keys = self.0.keys().map(String::as_str);
+            keys.filter(|key| key.starts_with(&prefix)).collect()
+        };
+        match self.0.get_key_value(problem) {
+            Some((key, _)) => vec![key],
+            None if problem.is_empty() => self.0.keys().map(String::as_str).collect(),
+            None if self.is_section(problem) => within(problem),
+            None if problem.contains('.') => self.nearest(problem).into_iter().collect(),
+            None => self.nearest_section(problem).map_or(Vec::new(), within),
+        }
     }
 
     fn fits(&self, key: &str, value: &Value) -> Result<(), String> {
@@ -239,13 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_item_of_a_list_is_named() {
+    fn every_wrong_item_of_a_list_is_named() {
         let keys = Keys::known();
         let error = keys
-            .judge("http.listen", &serde_json::json!(["127.0.0.1:80", "8000"]))
+            .judge(
+                "http.listen",
+                &serde_json::json!(["8000", "127.0.0.1:80", "8001"]),
+            )
             .unwrap_err();
-        assert!(error.contains("\"8000\""), "{error}");
-        assert!(!error.contains("127.0.0.1"), "{error}");
+        assert_eq!(error.len(), 2, "{error:?}");
+        assert!(error[0].contains("\"8000\""), "{error:?}");
+        assert!(error[1].contains("\"8001\""), "{error:?}");
     }
 
     #[test]
@@ -255,9 +299,20 @@ mod tests {
             ("auth.secret", serde_json::json!(271_828)),
             ("auth.previous_secrets", serde_json::json!([[271_828]])),
         ] {
-            let error = keys.judge(key, &value).unwrap_err();
+            let error = keys.judge(key, &value).unwrap_err().concat();
             assert!(error.contains("text"), "{error}");
             assert!(!error.contains("271828"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_problem_leaves_in_doubt_what_was_probably_meant() {
+        let keys = Keys::known();
+        assert_eq!(keys.in_doubt("turn.realm"), ["turn.realm"]);
+        assert_eq!(keys.in_doubt("turn.relm"), ["turn.realm"]);
+        assert_eq!(keys.in_doubt("log"), ["log.format", "log.level"]);
+        assert_eq!(keys.in_doubt("logs"), ["log.format", "log.level"]);
+        assert_eq!(keys.in_doubt("x.y"), [""; 0]);
+        assert_eq!(keys.in_doubt("").len(), keys.iter().count());
     }
 }

@@ -16,26 +16,28 @@ mod public_url;
 mod secrets;
 mod settings;
 mod signers;
+mod unwise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
 pub use links::{base_url, invite_link, reachable, turn_host};
-pub use origin::{Entry, Origin, Problem};
+pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
+
+use origin::{Fault, Layer};
 
 /// Where `serve` looks last for a file.
 pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
 
 /// More problems than this are of no help to anybody.
-const PROBLEMS_TOLD: usize = 50;
-
-/// Bytes below which a secret of the relay is remarked on.
-const TURN_SECRET_BYTES: usize = 16;
+const PROBLEMS_TOLD: usize = 200;
 
 /// What a configuration is made of.
 pub struct Sources {
@@ -68,18 +70,27 @@ pub struct Loaded {
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// Where each key that is not built in came from.
-    pub origins: BTreeMap<String, Origin>,
-    /// What the caller should be told on standard error.
+    pub origins: Origins,
+    /// What can be used and is unwise.
+    pub warnings: Vec<Problem>,
+    /// What the caller should be told on standard error: why a file was passed over.
     pub remarks: Vec<String>,
 }
 
 /// A configuration that can't be used.
 #[derive(Debug)]
 pub struct Refused {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
     /// At least one.
     pub problems: Vec<Problem>,
+    /// Of what can be read.
+    pub warnings: Vec<Problem>,
     pub remarks: Vec<String>,
 }
+
+/// Keys and the places that set them.
+pub type Origins = BTreeMap<String, Origin>;
 
 impl Sources {
     /// Those of this process.
@@ -98,8 +109,8 @@ impl Sources {
 /// Puts the layers together and checks the whole.
 ///
 /// # Errors
-/// Every problem of every layer at once; what values must be together is judged only when each of
-/// them can be read.
+/// Every problem of every layer at once, in their order; then what is wrong with values that can be
+/// read. What only follows from a value that can't be read is not told.
 pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
     let keys = Keys::known();
     let found = match &sources.file {
@@ -110,113 +121,114 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
         None => file::find(&sources.local_file, &sources.system_file, sources.caller),
     };
     let from_file = found.path.as_ref().map(|path| file::read(path, &keys));
-    let layers = [
-        from_file.unwrap_or_else(|| Ok(Vec::new())),
+    let mut draft = Draft::new();
+    for layer in [
+        from_file.unwrap_or_default(),
         environment::read(&sources.environment, &keys),
         flags(&sources.flags, &keys),
-    ];
-    let mut remarks = found.remarks;
-    match assemble(layers, &sources.environment) {
-        Ok((config, origins)) => {
-            remarks.extend(
-                secrets_by_file(&config, &origins)
-                    .into_iter()
-                    .filter_map(|(path, secrets)| file::exposure(path, &secrets)),
-            );
-            remarks.extend(short_secrets(&config, &origins));
-            Ok(Loaded {
-                config,
-                file: found.path,
-                origins,
-                remarks,
-            })
-        }
-        Err(mut problems) => {
-            problems.truncate(PROBLEMS_TOLD);
-            Err(Refused { problems, remarks })
-        }
+    ] {
+        draft.put(layer, &keys);
     }
-}
-
-/// The files that hold secrets, and the keys of these; serialised, a secret is stars.
-fn secrets_by_file<'a>(
-    config: &Config,
-    origins: &'a BTreeMap<String, Origin>,
-) -> BTreeMap<&'a Path, Vec<&'a str>> {
-    let tree = serde_json::to_value(config).unwrap_or_default();
-    let is_secret = |key: &str| {
-        let value = key.split('.').fold(&tree, |place, part| &place[part]);
-        let value = value.get(0).unwrap_or(value);
-        value.as_str() == Some(crate::secret::SHOWN)
+    let Draft {
+        tree,
+        mut origins,
+        mut doubtful,
+        mut problems,
+    } = draft;
+    let (remarks, file) = (found.remarks, found.path);
+    let mut config: Config = match serde_json::from_value(tree) {
+        Ok(config) => config,
+        Err(error) => {
+            problems.push(Problem::new(Origin::BuiltIn, "", error.to_string()));
+            Config::default()
+        }
     };
-    let mut files: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
-    for (key, origin) in origins.iter().filter(|(key, _)| is_secret(key)) {
-        if let Origin::File { path, .. } = origin {
-            files.entry(path).or_default().push(key);
+    normalise(&mut config);
+    let unread = secrets::read(&mut config, &sources.environment, &mut origins);
+    let mut faults = signers::read(&mut config.auth);
+    faults.splice(0..0, check::check(&config));
+    problems.extend(told(unread.clone(), &doubtful, &origins));
+    // What stands in a file that can't be read is unknown, not unset.
+    doubtful.extend(unread.iter().flat_map(Fault::keys).map(str::to_owned));
+    problems.extend(told(faults, &doubtful, &origins));
+    let warnings = told(unwise::check(&config, &origins), &doubtful, &origins);
+    if problems.is_empty() {
+        return Ok(Loaded {
+            config,
+            file,
+            origins,
+            warnings,
+            remarks,
+        });
+    }
+    bound(&mut problems);
+    Err(Refused {
+        file,
+        problems,
+        warnings,
+        remarks,
+    })
+}
+
+/// Layers put together.
+struct Draft {
+    tree: Value,
+    origins: Origins,
+    /// Keys whose value is not what was meant.
+    doubtful: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Draft {
+    fn new() -> Draft {
+        Draft {
+            tree: keys::built_in(),
+            origins: Origins::new(),
+            doubtful: BTreeSet::new(),
+            problems: Vec::new(),
         }
     }
-    files
-}
 
-/// Remarks on secrets of the relay that can be guessed. coturn takes them, and whoever shares one
-/// with it may have no say in its length.
-fn short_secrets(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<String> {
-    let turn = &config.turn;
-    let newest = turn.secret.iter().map(|secret| ("turn.secret", secret));
-    let older = turn.previous_secrets.iter();
-    newest
-        .chain(older.map(|secret| ("turn.previous_secrets", secret)))
-        .filter(|(_, secret)| secret.expose().len() < TURN_SECRET_BYTES)
-        .map(|(key, secret)| {
-            let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);
-            let bytes = secret.expose().len();
-            let text = format!(
-                "has {bytes} bytes, so few that anybody with a credential can guess them: \
-                 `openssl rand -hex 32` makes a good one"
-            );
-            Problem::new(origin, key, text).to_string()
-        })
-        .collect()
-}
-
-type Layer = Result<Vec<Entry>, Vec<Problem>>;
-
-fn assemble(
-    layers: [Layer; 3],
-    environment: &[(OsString, OsString)],
-) -> Result<(Config, BTreeMap<String, Origin>), Vec<Problem>> {
-    let mut tree = keys::built_in();
-    let mut origins = BTreeMap::new();
-    let mut problems = Vec::new();
-    for layer in layers {
-        match layer {
-            Ok(entries) => {
-                for entry in entries {
-                    keys::put(&mut tree, &entry.key, entry.value);
-                    origins.insert(entry.key, entry.origin);
+    /// A value outranks what was there, and so does one that can't be read: the key is built in then.
+    fn put(&mut self, layer: Layer, keys: &Keys) {
+        for one in layer {
+            match one {
+                Ok(entry) => {
+                    keys::put(&mut self.tree, &entry.key, entry.value);
+                    self.doubtful.remove(&entry.key);
+                    self.origins.insert(entry.key, entry.origin);
+                }
+                Err(problem) => {
+                    for key in keys.in_doubt(&problem.key) {
+                        if let (true, Some(default)) = (key == problem.key, keys.default_of(key)) {
+                            keys::put(&mut self.tree, key, default.clone());
+                            self.origins.remove(key);
+                        }
+                        self.doubtful.insert(key.to_owned());
+                    }
+                    self.problems.push(problem);
                 }
             }
-            Err(found) => problems.extend(found),
         }
     }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let mut config: Config = serde_json::from_value(tree)
-        .map_err(|error| vec![Problem::new(Origin::BuiltIn, "", error.to_string())])?;
-    normalise(&mut config);
-    let faults = secrets::read(&mut config, environment, &mut origins).into_iter();
-    let faults: Vec<_> = faults
-        .chain(check::check(&config))
-        .chain(signers::read(&mut config.auth))
-        .map(|(key, text)| {
-            let origin = origins.get(key).cloned().unwrap_or(Origin::BuiltIn);
-            Problem::new(origin, key, text)
-        })
-        .collect();
-    match faults.is_empty() {
-        true => Ok((config, origins)),
-        false => Err(faults),
+}
+
+/// Faults by the places that set their keys, without those that may only follow from a doubtful one.
+fn told(faults: Vec<Fault>, doubtful: &BTreeSet<String>, origins: &Origins) -> Vec<Problem> {
+    let sure = |fault: &Fault| fault.keys().all(|key| !doubtful.contains(key));
+    let told = faults.into_iter().filter(sure).map(|fault| {
+        let origin = origins.get(fault.key).cloned().unwrap_or(Origin::BuiltIn);
+        Problem::new(origin, fault.key, fault.text)
+    });
+    told.collect()
+}
+
+/// A file of something else altogether has thousands.
+fn bound(problems: &mut Vec<Problem>) {
+    if let Some(more) = problems.len().checked_sub(PROBLEMS_TOLD).filter(|n| *n > 0) {
+        problems.truncate(PROBLEMS_TOLD);
+        let text = format!("there are {more} more problems");
+        problems.push(Problem::new(Origin::BuiltIn, "", text));
     }
 }
 
@@ -231,24 +243,11 @@ fn normalise(config: &mut Config) {
 }
 
 fn flags(flags: &[Flag], keys: &Keys) -> Layer {
-    let mut entries = Vec::new();
-    let mut problems = Vec::new();
-    for flag in flags {
+    let set = flags.iter().flat_map(|flag| {
         let origin = Origin::Flag(flag.name.to_owned());
-        let value = keys.from_text(flag.key, &flag.text);
-        match keys.judge(flag.key, &value) {
-            Ok(()) => entries.push(Entry {
-                key: flag.key.to_owned(),
-                value,
-                origin,
-            }),
-            Err(text) => problems.push(Problem::new(origin, flag.key, text)),
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(entries),
-        false => Err(problems),
-    }
+        keys.setting(flag.key, keys.from_text(flag.key, &flag.text), origin)
+    });
+    set.collect()
 }
 
 #[cfg(test)]
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_a_file_that_everybody_may_read_is_remarked_on() {
+    fn a_secret_in_a_file_that_everybody_may_read_is_warned_of() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("given.toml");
@@ -364,7 +363,9 @@ mod tests {
                 &[("PARLOR_TURN__SECRET", "it is kept elsewhere")],
             );
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            load(&sources).unwrap().remarks
+            let warnings = load(&sources).unwrap().warnings;
+            let about_files = warnings.iter().filter(|one| one.text.contains("chmod o-r"));
+            about_files.map(Problem::to_string).collect::<Vec<_>>()
         };
         let secret = "auth.previous_secrets = [\"0123456789abcdef0123456789abcdef\"]";
         let told = remarks(secret, 0o644);
@@ -375,14 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_of_the_relay_is_remarked_on_and_never_printed() {
+    fn a_short_secret_of_the_relay_is_warned_of_and_never_printed() {
         let dir = tempfile::tempdir().unwrap();
         let remarks = |secret: &str, older: &str| {
             let variables = [
                 ("PARLOR_TURN__SECRET", secret),
                 ("PARLOR_TURN__PREVIOUS_SECRETS", older),
             ];
-            load(&sources(dir.path(), "", &variables)).unwrap().remarks
+            let warnings = load(&sources(dir.path(), "", &variables)).unwrap().warnings;
+            warnings.iter().map(Problem::to_string).collect::<Vec<_>>()
         };
         let long = "0123456789abcdef";
         assert_eq!(remarks(long, long), [""; 0]);

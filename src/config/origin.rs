@@ -18,6 +18,9 @@ pub enum Origin {
     Flag(String),
 }
 
+/// What a layer says of its settings, in order: a later entry outranks an earlier one.
+pub type Layer = Vec<Result<Entry, Problem>>;
+
 /// One setting of one layer.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -43,6 +46,49 @@ impl Problem {
             origin,
             key: key.to_owned(),
             text: text.into(),
+        }
+    }
+}
+
+/// What is wrong with a value, whichever place set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub key: &'static str,
+    /// Other keys whose values it follows from.
+    pub with: &'static [&'static str],
+    /// The end of a sentence that began with the key.
+    pub text: String,
+}
+
+impl Fault {
+    pub fn new(key: &'static str, text: impl Into<String>) -> Fault {
+        Fault::with(key, &[], text)
+    }
+
+    pub fn with(
+        key: &'static str,
+        with: &'static [&'static str],
+        text: impl Into<String>,
+    ) -> Fault {
+        Fault {
+            key,
+            with,
+            text: text.into(),
+        }
+    }
+
+    /// Every key whose value it follows from.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.key).chain(self.with.iter().copied())
+    }
+}
+
+impl Origin {
+    /// From 1, in a file.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Origin::File { line, .. } => Some(*line),
+            _ => None,
         }
     }
 }

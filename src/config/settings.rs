@@ -66,6 +66,8 @@ pub struct Auth {
     pub secret_file: Option<PathBuf>,
     /// Older secrets that still check, but no longer sign.
     pub previous_secrets: Vec<Secret>,
+    /// A file that holds them, one on each line.
+    pub previous_secrets_file: Option<PathBuf>,
     pub algorithm: Algorithm,
     /// Public keys (PEM) of whoever signs tokens, for an algorithm that takes them.
     pub public_key_file: Option<PathBuf>,
@@ -201,6 +203,8 @@ pub struct Turn {
     pub secret_file: Option<PathBuf>,
     /// Older secrets that still check, but no longer mint.
     pub previous_secrets: Vec<Secret>,
+    /// A file that holds them, one on each line.
+    pub previous_secrets_file: Option<PathBuf>,
     #[serde(with = "super::duration")]
     pub credential_ttl: Duration,
     /// `address`, `public/private`, or `auto` (asked of the first of `ice.stun_urls`).
@@ -288,6 +292,7 @@ impl Default for Auth {
             secret: None,
             secret_file: None,
             previous_secrets: Vec::new(),
+            previous_secrets_file: None,
             algorithm: Algorithm::HS256,
             public_key_file: None,
             jwks_file: None,
@@ -334,6 +339,7 @@ impl Default for Turn {
             secret: None,
             secret_file: None,
             previous_secrets: Vec::new(),
+            previous_secrets_file: None,
             credential_ttl: Duration::from_secs(12 * 3600),
             external_ip: Vec::new(),
             public_host: None,

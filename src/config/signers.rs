@@ -3,19 +3,24 @@
 
 use std::path::Path;
 
+use super::origin::Fault;
 use super::{Algorithm, Auth};
 use crate::public_key::{self, KeyError, Kind, PublicKey};
 
+/// The keys that name them.
+const FILES: [&str; 2] = ["auth.public_key_file", "auth.jwks_file"];
+
 /// Fills in `auth.public_keys`. Gives every fault: the key, and what must change.
-pub fn read(auth: &mut Auth) -> Vec<(&'static str, String)> {
+pub fn read(auth: &mut Auth) -> Vec<Fault> {
     match auth.algorithm.kind() {
         None => needless(auth),
         Some(kind) => {
             let mut faults = Vec::new();
             auth.public_keys = Vec::new();
             if auth.public_key_file.is_none() && auth.jwks_file.is_none() {
-                faults.push((
+                faults.push(Fault::with(
                     "auth.algorithm",
+                    &FILES,
                     format!(
                         "is {}, which takes {}: name its file in auth.public_key_file or \
                          auth.jwks_file",
@@ -27,7 +32,7 @@ pub fn read(auth: &mut Auth) -> Vec<(&'static str, String)> {
             for (key, found) in files(auth, kind) {
                 match found {
                     Ok(keys) => auth.public_keys.extend(keys),
-                    Err(fault) => faults.push((key, fault)),
+                    Err(text) => faults.push(Fault::with(key, &["auth.algorithm"], text)),
                 }
             }
             faults
@@ -58,14 +63,11 @@ fn told(path: &Path, fault: &KeyError, algorithm: Algorithm) -> String {
 }
 
 /// A file that nothing would be checked with is a mistake, not a reserve.
-fn needless(auth: &Auth) -> Vec<(&'static str, String)> {
-    let files = [
-        ("auth.public_key_file", &auth.public_key_file),
-        ("auth.jwks_file", &auth.jwks_file),
-    ];
+fn needless(auth: &Auth) -> Vec<Fault> {
     let name = auth.algorithm.name();
-    files
+    FILES
         .into_iter()
+        .zip([&auth.public_key_file, &auth.jwks_file])
         .filter_map(|(key, path)| Some((key, path.as_ref()?)))
         .map(|(key, path)| {
             let path = path.display();
@@ -73,7 +75,7 @@ fn needless(auth: &Auth) -> Vec<(&'static str, String)> {
                 "names {path}, but auth.algorithm is {name}, which takes a shared secret: \
                  set it to what the tokens are signed with, such as RS256 or ES256"
             );
-            (key, text)
+            Fault::with(key, &["auth.algorithm"], text)
         })
         .collect()
 }

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::credential::Refusals;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
@@ -34,8 +34,12 @@ const GOODBYE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let config = loaded.config;
     logging::start(&config.log);
+    for warning in loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let descriptors = relay::host::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,0 +1,89 @@
+//! `parlor check`: everything that is wrong with a configuration, and what is unwise.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::config::{self, Origin, Problem, Sources};
+
+use super::failure::{Failure, USAGE};
+use super::output::Answer;
+
+/// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
+pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
+    let (file, problems, warnings, remarks) = match config::load(sources) {
+        Ok(sound) => (sound.file, Vec::new(), sound.warnings, sound.remarks),
+        Err(refused) => (
+            refused.file,
+            refused.problems,
+            refused.warnings,
+            refused.remarks,
+        ),
+    };
+    let value = json!({
+        "file": file,
+        "problems": values(&problems),
+        "warnings": values(&warnings),
+    });
+    let mut lines = Vec::new();
+    lines.extend(problems.iter().map(|problem| format!("error: {problem}")));
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.push(verdict(file, problems.len(), warnings.len()));
+    let mut answer = Answer::new(value, lines.join("\n"));
+    answer.remarks = remarks;
+    answer.print(as_json)?;
+    Ok(match problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(USAGE),
+    })
+}
+
+fn verdict(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
+    let what = match file {
+        Some(path) => path.display().to_string(),
+        None => "the configuration (no file)".to_owned(),
+    };
+    let counted = |count, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    match (problems, warnings) {
+        (0, 0) => format!("{what} is sound"),
+        (0, _) => format!("{what} is sound, with {}", counted(warnings, "warning")),
+        (_, 0) => format!("{what} has {}", counted(problems, "problem")),
+        _ => format!(
+            "{what} has {} and {}",
+            counted(problems, "problem"),
+            counted(warnings, "warning")
+        ),
+    }
+}
+
+fn values(problems: &[Problem]) -> Vec<Value> {
+    let value = |problem: &Problem| {
+        let mut value = place(&problem.origin);
+        value["key"] = match problem.key.as_str() {
+            "" => Value::Null,
+            key => key.into(),
+        };
+        value["problem"] = problem.text.as_str().into();
+        value
+    };
+    problems.iter().map(value).collect()
+}
+
+/// Where a value came from, as JSON: what it is not is null.
+pub fn place(origin: &Origin) -> Value {
+    let mut place = json!({ "file": null, "line": null, "variable": null, "flag": null });
+    match origin {
+        Origin::BuiltIn => {}
+        Origin::File { path, line } => {
+            place["file"] = path.display().to_string().into();
+            place["line"] = (*line).into();
+        }
+        Origin::Variable(name) => place["variable"] = name.as_str().into(),
+        Origin::Flag(name) => place["flag"] = name.as_str().into(),
+    }
+    place
+}

@@ -1,0 +1,224 @@
+//! What reads well and is unwise. Little, and each with its reason: a warning that is wrong once is
+//! not read again.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::origin::{Fault, Origin};
+use super::{Config, Origins, PublicUrl, file, secrets};
+use crate::secret::Secret;
+
+/// Bytes below which a secret of the relay can be guessed.
+const TURN_SECRET_BYTES: usize = 16;
+
+/// Where clouds tell a machine about itself, its keys included.
+const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+
+/// Everything about `config` that an admin should think about again.
+pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
+    let checks: [fn(&Config) -> Vec<Fault>; 7] = [
+        short_secrets,
+        shared_secret,
+        insecure_page,
+        foreign_audience,
+        public_metrics,
+        relay_ports,
+        open_relay,
+    ];
+    let found = checks.iter().flat_map(|check| check(config));
+    found.chain(exposed_secrets(config, origins)).collect()
+}
+
+/// coturn takes them, and whoever shares one with it may have no say in its length.
+fn short_secrets(config: &Config) -> Vec<Fault> {
+    turn_secrets(config)
+        .filter(|(_, secret)| secret.expose().len() < TURN_SECRET_BYTES)
+        .map(|(key, secret)| {
+            let bytes = secret.expose().len();
+            let text = format!(
+                "has {bytes} bytes, so few that anybody with a credential can guess them: \
+                 `openssl rand -hex 32` makes a good one"
+            );
+            Fault::new(key, text)
+        })
+        .collect()
+}
+
+fn turn_secrets(config: &Config) -> impl Iterator<Item = (&'static str, &Secret)> {
+    let turn = &config.turn;
+    let newest = turn.secret.iter().map(|secret| ("turn.secret", secret));
+    let older = turn.previous_secrets.iter();
+    newest.chain(older.map(|secret| ("turn.previous_secrets", secret)))
+}
+
+fn shared_secret(config: &Config) -> Vec<Fault> {
+    let same =
+        turn_secrets(config).filter(|(_, secret)| config.auth.secret.as_ref() == Some(secret));
+    let text = "is auth.secret too: whoever may mint credentials for the relay can also sign \
+                tokens, for any user";
+    same.map(|(key, _)| Fault::with(key, &["auth.secret"], text))
+        .collect()
+}
+
+/// <https://w3c.github.io/mediacapture-main/#dom-navigator-mediadevices> is `[SecureContext]`.
+fn insecure_page(config: &Config) -> Vec<Fault> {
+    let url = config.server.public_url.as_deref();
+    let url = url.and_then(|text| PublicUrl::parse(text).ok());
+    let insecure = url.filter(|url| {
+        let host = url.host().trim_matches(['[', ']']);
+        let local = host == "localhost" || host.ends_with(".localhost");
+        let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        url.to_string().starts_with("http:") && !local && !loopback
+    });
+    let text = "is not https: browsers give a page the microphone over https alone, \
+                but for pages of the same computer";
+    let fault = insecure.map(|_| Fault::new("server.public_url", text));
+    fault.into_iter().collect()
+}
+
+fn foreign_audience(config: &Config) -> Vec<Fault> {
+    let auth = &config.auth;
+    let Some(_) = auth.algorithm.kind().filter(|_| auth.audience.is_none()) else {
+        return Vec::new();
+    };
+    let text = "is unset: a token that the same issuer made for another service opens this one too";
+    vec![Fault::with("auth.audience", &["auth.algorithm"], text)]
+}
+
+fn public_metrics(config: &Config) -> Vec<Fault> {
+    let listeners = config.admin.metrics_listen.iter();
+    let public = listeners.filter(|address| !is_private(address.ip()));
+    public
+        .map(|address| {
+            let text = format!(
+                "names {address}, which others may reach, and nothing protects /metrics: name \
+                 a loopback or private address, or let a firewall keep them out"
+            );
+            Fault::new("admin.metrics_listen", text)
+        })
+        .collect()
+}
+
+/// Loopback, or of a network that is nobody else's.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Relayed addresses that are somebody else's, or fewer than one user may hold.
+fn relay_ports(config: &Config) -> Vec<Fault> {
+    let (turn, range) = (&config.turn, config.turn.relay_ports);
+    let within = |address: &&SocketAddr| (range.first..=range.last).contains(&address.port());
+    let mut faults = Vec::new();
+    for address in turn.listen.iter().filter(within) {
+        let text = format!(
+            "names {address}, whose port is one of turn.relay_ports ({range}): no relayed address \
+             can have it then"
+        );
+        faults.push(Fault::with("turn.listen", &["turn.relay_ports"], text));
+    }
+    let http = config
+        .http
+        .listen
+        .iter()
+        .map(|address| ("http.listen", address));
+    let metrics = config.admin.metrics_listen.iter();
+    let metrics = metrics.map(|address| ("admin.metrics_listen", address));
+    for (key, address) in http.chain(metrics).filter(|(_, address)| within(address)) {
+        let text = format!(
+            "names {address}, whose port is one of turn.relay_ports ({range}): a firewall that is \
+             open for these is open for it, unless they are opened for UDP alone"
+        );
+        faults.push(Fault::with(key, &["turn.relay_ports"], text));
+    }
+    faults.extend(few_allocations(config));
+    faults
+}
+
+fn few_allocations(config: &Config) -> Option<Fault> {
+    const QUOTA: &[&str] = &["turn.max_allocations_per_user"];
+    let turn = &config.turn;
+    let ports = usize::from(turn.relay_ports.last - turn.relay_ports.first) + 1;
+    let (most, quota) = (turn.max_allocations, turn.max_allocations_per_user as usize);
+    if most > ports {
+        let text = format!("is {most}, but turn.relay_ports has {ports} ports alone");
+        return Some(Fault::with(
+            "turn.max_allocations",
+            &["turn.relay_ports"],
+            text,
+        ));
+    }
+    let (key, has, bound) = match most {
+        0 => ("turn.relay_ports", format!("has {ports} ports"), ports),
+        most => ("turn.max_allocations", format!("is {most}"), most),
+    };
+    (quota >= bound).then(|| {
+        let text = format!(
+            "{has}, and one user may hold {quota} allocations (turn.max_allocations_per_user): \
+             nothing would be left for anybody else"
+        );
+        Fault::with(key, QUOTA, text)
+    })
+}
+
+fn open_relay(config: &Config) -> Vec<Fault> {
+    let turn = &config.turn;
+    // What is denied outranks what is allowed.
+    let closed = |net: &IpNet| turn.denied_peers.iter().any(|denied| denied.contains(net));
+    let opened = turn.allowed_peers.iter().filter(|net| !closed(net));
+    let opened = opened.filter_map(|net| {
+        let text = format!("has {net}, which {}", opens(net)?);
+        let with = &["turn.denied_peers"];
+        Some(Fault::with("turn.allowed_peers", with, text))
+    });
+    let mut faults: Vec<_> = opened.collect();
+    if turn.unauthenticated_rate == 0 {
+        let text = "is 0: anybody can make this host send answers, without end, to an address that \
+                    never asked for them";
+        faults.push(Fault::new("turn.unauthenticated_rate", text));
+    }
+    faults
+}
+
+/// What is bad about letting clients reach `net`.
+fn opens(net: &IpNet) -> Option<&'static str> {
+    let loopback: IpAddr = match net {
+        IpNet::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpNet::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    if net.prefix_len() == 0 {
+        Some("lets clients reach everything that this host does, itself and its network included")
+    } else if net.contains(&loopback) || loopback.is_ipv4() && net.addr().is_loopback() {
+        Some("lets clients reach services that this host means for itself alone")
+    } else if net.contains(&METADATA) {
+        Some("lets clients reach what a cloud tells this host about itself, keys included")
+    } else {
+        None
+    }
+}
+
+fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Fault> {
+    let set = secrets::KEYS.into_iter().filter(|key| is_set(config, key));
+    let exposed = set.filter_map(|key| match origins.get(key) {
+        Some(Origin::File { path, .. }) if file::is_exposed(path) => {
+            let text = format!(
+                "stands in a file that every user of this host may read: \
+                 mend that by `chmod o-r {}`",
+                path.display()
+            );
+            Some(Fault::new(key, text))
+        }
+        _ => None,
+    });
+    exposed.collect()
+}
+
+/// An empty list holds no secret.
+fn is_set(config: &Config, key: &str) -> bool {
+    let tree = serde_json::to_value(config).unwrap_or_default();
+    let value = key.split('.').fold(&tree, |place, part| &place[part]);
+    value.get(0).unwrap_or(value).is_string()
+}
