@@ -56,6 +56,7 @@ async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
     let mut signal = pin!(signals::shutdown()?);
     let prepared = Prepared::new(&config)?;
     let listeners = Listeners::bind(&config)?;
+    startup::announce_descriptors(&config, descriptors);
     let external = tokio::select! {
         external = startup::external(&config) => external?,
         name = &mut signal => {

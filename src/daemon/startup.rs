@@ -138,6 +138,27 @@ pub async fn external(config: &Config) -> anyhow::Result<Vec<External>> {
     external.context("turn.external_ip")
 }
 
+/// Says how many descriptors the system allows, and warns where the configuration promises more.
+pub fn announce_descriptors(config: &Config, descriptors: u64) {
+    tracing::info!(descriptors, "descriptors at once, at most");
+    let allocations = (config.turn.max_allocations as u64).max(FEWEST_ALLOCATIONS);
+    let promised = besides_allocations(config) + allocations;
+    if descriptors < promised {
+        tracing::warn!(
+            descriptors,
+            promised,
+            "the system allows fewer descriptors than the configuration promises connections and \
+             allocations: raise the limit (`ulimit -n`, LimitNOFILE= in the unit), or lower \
+             http.max_connections or turn.max_allocations"
+        );
+    }
+}
+
+/// Descriptors of everything but allocations, when all of it is there at once.
+fn besides_allocations(config: &Config) -> u64 {
+    config.http.max_connections as u64 + relay::MAX_STREAMS as u64 + OTHER_DESCRIPTORS
+}
+
 /// `turn.max_allocations`, or as many as ports and descriptors allow.
 pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     if config.turn.max_allocations > 0 {
@@ -145,12 +166,11 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     }
     let ports = config.turn.relay_ports;
     let ports = u64::from(ports.last - ports.first) + 1;
-    let streams = relay::MAX_STREAMS as u64;
-    let others = config.http.max_connections as u64 + streams + OTHER_DESCRIPTORS;
     // Not all connections are there at once: half of the descriptors is the relay's in any case.
-    let left = descriptors.saturating_sub(others).max(descriptors / 2);
+    let left = descriptors.saturating_sub(besides_allocations(config));
+    let left = left.max(descriptors / 2);
     let allocations = left.max(FEWEST_ALLOCATIONS).min(ports);
-    tracing::info!(descriptors, allocations, "allocations at once, at most");
+    tracing::info!(allocations, "allocations at once, at most");
     allocations as usize
 }
 
