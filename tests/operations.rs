@@ -4,10 +4,12 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::http::Client;
-use support::{DEADLINE, Daemon};
+use support::{Builder, DEADLINE, Daemon, turn};
 
 /// Name → kind and labels.
 type Figures = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -164,4 +166,91 @@ fn ready_says_which_part_is_not() {
 
     other.execute_batch("ROLLBACK").expect("no lock any more");
     client.get("/readyz").ok();
+}
+
+/// The fields of a logged event of one user, once it is there.
+fn event(daemon: &Daemon, user: &str, message: &str) -> Value {
+    let field = format!("\"user\":\"{user}\"");
+    let message = format!("\"message\":\"{message}\"");
+    let line = daemon.wait_for_log_of(&message, |line| {
+        line.contains(&message) && line.contains(&field)
+    });
+    serde_json::from_str::<Value>(&line).expect("JSON")["fields"].take()
+}
+
+#[test]
+fn one_id_leads_from_the_login_over_the_websocket_to_the_allocation() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start();
+    let alice = caller(&daemon, "alice");
+    let me = alice.get("/api/auth/me").ok();
+    let id = me["id"].as_str().expect("an id");
+    alice.post("/api/rooms/lobby/join").ok();
+
+    let mut socket = TcpStream::connect(daemon.http()).expect("the server listens");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let token = daemon.cli_json(&["token", "issue", "alice"])["token"].take();
+    let request = format!(
+        "GET /api/ws/rooms/lobby?token={} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token.as_str().expect("a token"),
+        daemon.http()
+    );
+    socket.write_all(request.as_bytes()).expect("a request");
+    assert_eq!(event(&daemon, id, "WebSocket entered")["room"], "lobby");
+    turn::Client::udp(daemon.turn(), id, Some("lobby")).allocated();
+    alice.post("/api/rooms/lobby/leave").ok();
+    socket.read_to_end(&mut Vec::new()).expect("an end");
+
+    let issued = event(&daemon, id, "ICE credentials issued");
+    assert_eq!(issued["room"], "lobby");
+    assert_eq!(event(&daemon, id, "joined")["room"], "lobby");
+    assert_eq!(event(&daemon, id, "left")["room"], "lobby");
+    let answered = event(&daemon, id, "answered");
+    assert_eq!(answered["client"], "127.0.0.1");
+    let granted = event(&daemon, id, "allocation granted");
+    assert_eq!(
+        (&granted["room"], &granted["transport"]),
+        (&json!("lobby"), &json!("udp"))
+    );
+    assert_eq!(event(&daemon, id, "allocation ended")["room"], "lobby");
+    let ended = event(&daemon, id, "WebSocket ended");
+    assert_eq!(
+        (&ended["room"], &ended["code"]),
+        (&json!("lobby"), &json!(4003))
+    );
+}
+
+#[test]
+fn who_is_refused_is_told_with_the_cause() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let guess = json!({"username": "nobody", "password": "a-guess"});
+    client.post_json("/api/auth/login", &guess);
+    let line = daemon.wait_for_log("login refused");
+    assert!(line.contains("\"level\":\"INFO\""), "{line}");
+    assert!(line.contains("\"client\":\"127.0.0.1\""), "{line}");
+    assert!(line.contains("wrong name or password"), "{line}");
+
+    client.with_token("no.jwt.this").get("/api/auth/me");
+    let line = daemon.wait_for_log("the token is not a JWT");
+    assert!(line.contains("\"level\":\"DEBUG\""), "{line}");
+    let line = daemon.wait_for_log("\"route\":\"/api/auth/me\"");
+    assert!(line.contains("\"code\":\"unauthorized\""), "{line}");
+}
+
+#[test]
+fn a_limit_that_an_attack_reaches_is_told_once() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    // What is no login counts as an attempt, too, and costs no time.
+    for _ in 0..200 {
+        client.post_json("/api/auth/login", &json!({}));
+    }
+    daemon.wait_for_log("too many attempts from one address");
+    let log = daemon.log();
+    let told = log.iter().filter(|line| line.contains("logins limited"));
+    assert_eq!(told.count(), 1);
 }

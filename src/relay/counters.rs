@@ -28,6 +28,11 @@ const PATHS: [(Path, &str); 3] = [
 
 const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
 
+/// As figures and log lines spell it.
+pub fn transport_name(transport: Transport) -> &'static str {
+    TRANSPORTS[transport as usize].1
+}
+
 /// A figure for each transport and path.
 type Ways = [[AtomicU64; PATHS.len()]; TRANSPORTS.len()];
 

@@ -11,6 +11,7 @@ mod handle;
 pub mod host;
 mod mailbox;
 mod mmsg;
+mod notices;
 mod settings;
 mod shard;
 pub mod sockets;

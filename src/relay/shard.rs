@@ -17,7 +17,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::clock::{self, Now};
-use crate::rate::{Cell, Limit};
 use crate::stun::Method;
 use crate::turn::{
     AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
@@ -28,6 +27,7 @@ use super::departures::{Departures, Pending, Place};
 use super::framer::next_frame;
 use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
+use super::notices::{self, Notices};
 use super::sockets;
 use super::stream::Outbound;
 
@@ -53,7 +53,7 @@ pub struct Shard {
     slots: Slots,
     used: usize,
     departures: Departures,
-    bind_warnings: Cell,
+    notices: Notices,
     stopping: bool,
 }
 
@@ -113,7 +113,7 @@ impl Shard {
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
-            bind_warnings: Cell::default(),
+            notices: Notices::default(),
             stopping: false,
         };
         Ok((shard, mailbox))
@@ -256,7 +256,7 @@ impl Shard {
                 self.departures.push_to_peer(socket as usize, pending);
             }
             Verdict::Answer(outcome) => {
-                self.note(route, outcome);
+                self.note(now, route, outcome);
                 let range = self.departures.keep_answer(self.server.answer());
                 self.send_to_client(route, Place::Answers, range);
             }
@@ -308,7 +308,7 @@ impl Shard {
         self.departures.push_to_client(index, pending);
     }
 
-    fn note(&mut self, route: &Route, outcome: Outcome) {
+    fn note(&mut self, now: Now, route: &Route, outcome: Outcome) {
         match outcome {
             Outcome::Granted(method) => {
                 self.counters.granted();
@@ -325,7 +325,16 @@ impl Shard {
                     let client = route.client;
                     tracing::debug!(%client, method = method.0, reason = %refusal, "refused");
                 }
+                self.notices.refused(now, refusal);
             }
+        }
+    }
+
+    fn log_grant(&mut self, route: &Route) {
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(session) = self.server.session(route)
+        {
+            notices::granted(&session);
         }
     }
 
@@ -338,7 +347,7 @@ impl Shard {
                     if let Err(error) = &bound
                         && error.kind() != io::ErrorKind::AddrInUse
                     {
-                        self.warn_of_bind(now, address, error);
+                        self.notices.bind_failed(now, address, error);
                     }
                     self.server.bound(now, id, bound);
                 }
@@ -352,10 +361,14 @@ impl Shard {
                     bytes,
                     outcome,
                 } => {
-                    self.note(&route, outcome);
+                    self.note(now, &route, outcome);
+                    if outcome == Outcome::Granted(Method::ALLOCATE) {
+                        self.log_grant(&route);
+                    }
                     let range = self.departures.keep_answer(&bytes);
                     self.send_to_client(&route, Place::Answers, range);
                 }
+                Output::Ended(session) => notices::ended(&session),
                 Output::Unbind { socket } => self.unbind(socket as usize),
             }
         }
@@ -372,13 +385,6 @@ impl Shard {
             queued: false,
         });
         Ok(index as u32)
-    }
-
-    /// Out of descriptors, most likely: said once a minute, however often clients try.
-    fn warn_of_bind(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
-        if self.bind_warnings.take(Limit::per_minute(), now.mono, 1) {
-            tracing::warn!(%address, %error, "a relay socket could not be bound");
-        }
     }
 
     fn unbind(&mut self, index: usize) {

@@ -243,6 +243,8 @@ pub enum Output {
         bytes: Vec<u8>,
         outcome: Outcome,
     },
+    /// An allocation is no more.
+    Ended(Box<Session>),
     /// Close a relay socket.
     Unbind { socket: u32 },
 }

@@ -188,6 +188,9 @@ impl Server {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
+        if let Some(session) = allocation.session() {
+            self.output.push_back(Output::Ended(Box::new(session)));
+        }
         if let Relay::Bound { socket, .. } | Relay::BindingNext { socket, .. } = allocation.relay {
             self.output.push_back(Output::Unbind { socket });
         }

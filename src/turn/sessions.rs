@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Server, Transport};
+use super::allocation::Allocation;
+use super::{Route, Server, Transport};
 
 /// Allocations that are looked at for one page: about 0.1 ms, which media can wait.
 const SESSIONS_A_PAGE: usize = 512;
@@ -34,23 +35,34 @@ pub struct Page {
     pub next: Option<usize>,
 }
 
+impl Allocation {
+    /// Nothing while its address is not bound: so far, nobody was promised it.
+    pub(super) fn session(&self) -> Option<Session> {
+        Some(Session {
+            user: self.user.clone(),
+            room: self.room.clone(),
+            transport: self.route.transport,
+            client: self.route.client,
+            relayed: self.relayed()?,
+            since: self.since,
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+        })
+    }
+}
+
 impl Server {
+    /// The session of a client.
+    pub fn session(&mut self, client: &Route) -> Option<Session> {
+        let id = self.table.of_client(client)?;
+        self.table.get(id)?.session()
+    }
+
     /// The sessions from place `from` on. One that lives while all pages are read is in one of
     /// them; one that comes meanwhile may be missing.
     pub fn sessions(&self, from: usize) -> Page {
         let (allocations, next) = self.table.page(from, SESSIONS_A_PAGE);
-        let sessions = allocations.filter_map(|allocation| {
-            Some(Session {
-                user: allocation.user.clone(),
-                room: allocation.room.clone(),
-                transport: allocation.route.transport,
-                client: allocation.route.client,
-                relayed: allocation.relayed()?,
-                since: allocation.since,
-                bytes_up: allocation.bytes_up,
-                bytes_down: allocation.bytes_down,
-            })
-        });
+        let sessions = allocations.filter_map(Allocation::session);
         Page {
             sessions: sessions.collect(),
             next,

@@ -189,15 +189,20 @@ impl Daemon {
 
     /// Waits until a log line contains `text`, and gives that line.
     pub fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_log_of(text, |line| line.contains(text))
+    }
+
+    /// Waits until a log line fits, and gives that line; `what` is said where none comes.
+    pub fn wait_for_log_of(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         let lines = self.output.lines.lock().unwrap();
-        let found = |l: &Lines| l.stderr.iter().any(|line| line.contains(text));
+        let found = |l: &Lines| l.stderr.iter().any(|line| fits(line));
         let (lines, _) = self
             .output
             .grown
             .wait_timeout_while(lines, DEADLINE, |l| !found(l) && l.ended < 2)
             .unwrap();
-        let line = lines.stderr.iter().find(|line| line.contains(text));
-        line.unwrap_or_else(|| panic!("no `{text}` in the log: {:#?}", lines.stderr))
+        let line = lines.stderr.iter().find(|line| fits(line));
+        line.unwrap_or_else(|| panic!("no `{what}` in the log: {:#?}", lines.stderr))
             .clone()
     }
 

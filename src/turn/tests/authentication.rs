@@ -164,6 +164,8 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
         assert_eq!(world.server.revoke("alice", &scope), freed);
         world.run_orders();
         assert_eq!(world.open_sockets(), 4 - freed);
+        assert_eq!(world.ended.len(), freed);
+        assert!(world.ended.iter().all(|session| &*session.user == "alice"));
         assert_eq!(world.server.settings.quotas.held(), 4 - freed);
     }
 }

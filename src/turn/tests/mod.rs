@@ -35,6 +35,8 @@ struct World {
     taken: Vec<SocketAddr>,
     /// Answers that came late.
     answers: Vec<(Route, Vec<u8>)>,
+    /// Allocations that are no more.
+    ended: Vec<Session>,
 }
 
 /// A client: its five-tuple and its credential.
@@ -91,6 +93,7 @@ impl World {
             sockets: Vec::new(),
             taken: Vec::new(),
             answers: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -142,6 +145,7 @@ impl World {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Adopt { .. } => {}
+                Output::Ended(session) => self.ended.push(*session),
                 Output::Bind { id, address, .. } => {
                     let open = self.sockets.iter().flatten();
                     let result =
