@@ -93,7 +93,9 @@ impl Desk {
     /// The answer of a command that succeeds, for scripts: one JSON value and nothing else.
     pub fn json(&self, args: &[&str]) -> Value {
         let text = self.text(&[&["--json"], args].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        super::leaks::note_all(&value);
+        value
     }
 
     /// A command that exits 1 with a sentence that contains `told`, for people and for scripts.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::DEADLINE;
+use super::{DEADLINE, leaks};
 
 /// A server, and who calls it.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ impl Client {
 
     /// The same server with `Authorization: Bearer`.
     pub fn with_token(&self, token: &str) -> Client {
+        leaks::note(token);
         Client {
             address: self.address,
             token: Some(token.to_owned()),
@@ -48,6 +49,7 @@ impl Client {
     }
 
     pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+        leaks::note_all(body);
         let kind = [("Content-Type", "application/json")];
         self.send("POST", path, &kind, body.to_string().as_bytes())
     }
@@ -93,9 +95,13 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // A server that refuses a body may close before it has read it all.
         let _ = stream.write_all(request);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        Answer::parse(&answer)
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        let answer = Answer::parse(&bytes);
+        if let Ok(value) = serde_json::from_slice(&answer.body) {
+            leaks::note_all(&value);
+        }
+        answer
     }
 }
 

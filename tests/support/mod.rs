@@ -5,10 +5,11 @@
 
 pub mod command;
 pub mod http;
+pub mod leaks;
 pub mod turn;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -97,8 +98,20 @@ impl Builder {
             .spawn()
             .expect("parlor starts");
         let output = Arc::new(Captured::default());
-        capture(child.stdout.take().unwrap(), &output, |l| &mut l.stdout);
-        capture(child.stderr.take().unwrap(), &output, |l| &mut l.stderr);
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let note = |line: &str| {
+            if line.contains("/r/") {
+                leaks::note(line);
+            }
+        };
+        capture(stdout, &output, |l| &mut l.stdout, note);
+        let mut kept = leaks::log_file(child.id());
+        let keep = move |line: &str| {
+            if let Some(file) = &mut kept {
+                writeln!(file, "{line}").expect("a log is kept");
+            }
+        };
+        capture(stderr, &output, |l| &mut l.stderr, keep);
         let mut daemon = Daemon {
             child,
             env: self.env,
@@ -108,6 +121,7 @@ impl Builder {
         };
         daemon.wait_for_log("ready");
         daemon.listening = daemon.addresses();
+        leaks::note_those_of(&daemon.env, daemon.data_dir());
         daemon
     }
 }
@@ -179,7 +193,9 @@ impl Daemon {
     pub fn cli_json(&self, args: &[&str]) -> Value {
         let output = self.cli(&[args, &["--json"]].concat());
         assert!(output.status.success(), "{args:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).expect("one JSON value on stdout")
+        let value = serde_json::from_slice(&output.stdout).expect("one JSON value on stdout");
+        leaks::note_all(&value);
+        value
     }
 
     /// Everything logged so far, a line each.
@@ -283,10 +299,12 @@ fn capture(
     pipe: impl Read + Send + 'static,
     output: &Arc<Captured>,
     side: fn(&mut Lines) -> &mut Vec<String>,
+    mut also: impl FnMut(&str) + Send + 'static,
 ) {
     let output = output.clone();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            also(&line);
             side(&mut output.lines.lock().unwrap()).push(line);
             output.grown.notify_all();
         }

@@ -1,0 +1,96 @@
+//! What must never be in a log, and the logs in which to look for it.
+//!
+//! `tests/run` names a directory in `PARLOR_TEST_LOGS`. Each daemon's log is then kept there, beside
+//! the secrets that the tests gave to a daemon or got from it; `tests/logs.rs` searches at the end.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// Names the directory.
+pub const DIRECTORY: &str = "PARLOR_TEST_LOGS";
+/// How logs in it end, and lists of secrets.
+pub const LOG: &str = "log";
+pub const SECRETS: &str = "secrets";
+
+/// Shorter ones are words that a log may well have of its own accord.
+pub const SHORTEST: usize = 12;
+
+/// Keys in JSON whose values are secret.
+const KEYS: [&str; 7] = [
+    "access_token",
+    "credential",
+    "invite",
+    "link",
+    "password",
+    "secret",
+    "token",
+];
+
+fn directory() -> Option<PathBuf> {
+    std::env::var_os(DIRECTORY).map(PathBuf::from)
+}
+
+/// Where a daemon's log is kept, if it is.
+pub fn log_file(pid: u32) -> Option<File> {
+    let path = directory()?.join(format!("daemon-{}-{pid}.{LOG}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).open(&path);
+    Some(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// Notes a secret. Of a link, that is what stands in its fragment.
+pub fn note(secret: &str) {
+    static FILE: Mutex<Option<File>> = Mutex::new(None);
+    let secret = match secret.rsplit_once('#') {
+        Some((link, fragment)) if link.contains("/r/") => fragment,
+        _ => secret.trim(),
+    };
+    if secret.len() < SHORTEST || secret.contains('\n') {
+        return;
+    }
+    let Some(directory) = directory() else {
+        return;
+    };
+    let mut file = FILE.lock().unwrap();
+    let file = file.get_or_insert_with(|| {
+        let path = directory.join(format!("test-{}.{SECRETS}", std::process::id()));
+        File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    });
+    writeln!(file, "{secret}").expect("a secret is noted");
+}
+
+/// Notes what is secret in an answer or in a request, however deep.
+pub fn note_all(value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(note_all),
+        Value::Object(pairs) => {
+            for (key, value) in pairs {
+                match value {
+                    Value::String(text) if KEYS.contains(&key.as_str()) => note(text),
+                    value => note_all(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Notes what a daemon gets by its environment, and what it keeps for itself.
+pub fn note_those_of(env: &HashMap<String, String>, data_dir: &Path) {
+    for (key, value) in env {
+        let secret = key.contains("SECRET") || key.contains("PASSWORD");
+        if secret && !key.ends_with("_FILE") {
+            value.split(',').for_each(note);
+        }
+    }
+    for name in ["auth.secret", "turn.secret", "nonce.key"] {
+        if let Ok(text) = fs::read_to_string(data_dir.join(name)) {
+            text.split_whitespace().for_each(note);
+        }
+    }
+}
