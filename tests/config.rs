@@ -469,3 +469,16 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
     let listed = listed.filter(|row| row[3..].split('`').next().unwrap().contains('.'));
     assert_eq!(listed.count(), keys.iter().count());
 }
+
+#[test]
+fn the_reference_says_which_keys_need_a_restart() {
+    let reference = include_str!("../docs/configuration.md");
+    let begin = "needs a restart: ";
+    let line = reference.lines().find_map(|line| line.strip_prefix(begin));
+    let listed: Vec<_> = line.expect(begin).split(", ").collect();
+    let restart = config::EFFECTS
+        .iter()
+        .filter(|(_, effect)| *effect == config::Effect::Restart);
+    let restart: Vec<_> = restart.map(|(key, _)| format!("`{key}`")).collect();
+    assert_eq!(listed, restart);
+}

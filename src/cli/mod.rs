@@ -48,7 +48,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let flags = cli.settings();
     let sources = Sources::of_process(cli.config, flags);
     let answer = match cli.command {
-        Command::Serve(_) => return serve(load(&sources)?),
+        Command::Serve(_) => return serve(sources),
         Command::Check(_) => return check::run(&sources, cli.json),
         Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
@@ -94,8 +94,9 @@ fn on_database(config: Config, command: OnDatabase) -> Result<Answer, Failure> {
     })
 }
 
-fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
-    match daemon::run(loaded) {
+fn serve(sources: Sources) -> Result<ExitCode, Failure> {
+    let loaded = load(&sources)?;
+    match daemon::run(sources, loaded) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::refused(format!("{error:#}"))),
     }

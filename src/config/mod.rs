@@ -5,6 +5,7 @@
 
 mod check;
 pub mod duration;
+mod effect;
 mod environment;
 mod external;
 mod file;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use effect::{EFFECTS, Effect, differences, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
 pub use links::{base_url, invite_link, reachable, turn_host};

@@ -3,6 +3,7 @@
 mod lobby;
 mod logging;
 mod refusal;
+mod reload;
 mod signals;
 mod startup;
 
@@ -14,17 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Loaded};
+use crate::config::{Loaded, Sources};
 use crate::credential::Refusals;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
-use crate::store::data_dir::DataDir;
 use crate::turn::External;
 
+use reload::Reloader;
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
@@ -34,10 +36,9 @@ const GOODBYE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
-pub fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let config = loaded.config;
-    logging::start(&config.log);
-    for warning in loaded.warnings {
+pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
+    let level = logging::start(&loaded.config.log);
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let descriptors = relay::host::raise_descriptor_limit();
@@ -45,27 +46,35 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime could not be started")?;
-    let outcome = runtime.block_on(serve(config, descriptors));
+    let start = Start {
+        sources,
+        loaded,
+        level,
+        descriptors,
+    };
+    let outcome = runtime.block_on(serve(start));
     // A name that is still being looked up is nothing to wait for.
     runtime.shutdown_timeout(GOODBYE);
     outcome
 }
 
-async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
-    // Before anything else is visible: a signal from now on ends it cleanly.
+async fn serve(start: Start) -> anyhow::Result<()> {
+    // Before anything else is visible: a signal from now on ends it cleanly, or is heeded later.
     let mut signal = pin!(signals::shutdown()?);
-    let prepared = Prepared::new(&config)?;
-    let listeners = Listeners::bind(&config)?;
-    startup::announce_descriptors(&config, descriptors);
+    let hangups = signals::hangups()?;
+    let config = &start.loaded.config;
+    let prepared = Prepared::new(config)?;
+    let listeners = Listeners::bind(config)?;
+    startup::announce_descriptors(config, start.descriptors);
     let external = tokio::select! {
-        external = startup::external(&config) => external?,
+        external = startup::external(config) => external?,
         name = &mut signal => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
     };
-    let mut house = House::build(config, descriptors, prepared, listeners, external).await?;
-    let work = house.open().await?;
+    let mut house = House::build(start, prepared, listeners, external).await?;
+    let work = house.open(hangups).await?;
     tracing::info!("ready");
 
     let outcome = tokio::select! {
@@ -79,33 +88,42 @@ async fn serve(config: Config, descriptors: u64) -> anyhow::Result<()> {
     outcome
 }
 
+/// What a process begins with.
+struct Start {
+    sources: Sources,
+    loaded: Loaded,
+    level: logging::Level,
+    descriptors: u64,
+}
+
 /// Everything that runs, in one place.
 struct House {
     app: Arc<App>,
+    /// Holds the data directory, locked for as long as anything may write to it.
+    reloader: Arc<Reloader>,
     relay: Relay,
     refusals: Arc<Refusals>,
     http: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
     stop: CancellationToken,
     first_start: bool,
-    /// Locked for as long as anything may write to it.
-    _data_dir: DataDir,
 }
 
 /// The tasks that serve, and those that only run beside.
 struct Work {
     serving: [JoinHandle<()>; 2],
     following: JoinHandle<()>,
+    reloading: JoinHandle<()>,
 }
 
 impl House {
     async fn build(
-        config: Config,
-        descriptors: u64,
+        start: Start,
         prepared: Prepared,
         listeners: Listeners,
         external: Vec<External>,
     ) -> anyhow::Result<House> {
+        let config = start.loaded.config;
         let refusals = Arc::new(Refusals::default());
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
@@ -117,7 +135,7 @@ impl House {
             nonces: prepared.nonces,
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
-            max_allocations: startup::max_allocations(&config, descriptors),
+            max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
         };
         let relay = Relay::start(listeners.turn, options, &stop)?;
@@ -135,20 +153,29 @@ impl House {
             store: prepared.store,
             live: Live::new(settings),
         };
+        let app = Arc::new(app);
+        let reloader = Reloader::new(
+            start.sources,
+            start.loaded.file,
+            app.clone(),
+            prepared.secrets,
+            start.level,
+            start.descriptors,
+        );
         Ok(House {
-            app: Arc::new(app),
+            app,
+            reloader: Arc::new(reloader),
             relay,
             refusals,
             http: listeners.http,
             metrics: listeners.metrics,
             stop,
             first_start: prepared.first_start,
-            _data_dir: prepared.data_dir,
         })
     }
 
     /// Makes the Lobby where it is due, says where everything listens, and serves.
-    async fn open(&mut self) -> anyhow::Result<Work> {
+    async fn open(&mut self, hangups: Signal) -> anyhow::Result<Work> {
         let address = self.http[0].local_addr()?;
         lobby::open(&self.app, address, self.first_start).await?;
         startup::announce(&self.http, &self.metrics, &self.app.turn)?;
@@ -161,6 +188,7 @@ impl House {
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
+            reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
         })
     }
 
@@ -168,6 +196,7 @@ impl House {
     async fn close(self, work: Work) {
         self.stop.cancel();
         work.following.abort();
+        work.reloading.abort();
         let goodbye = futures_util::future::join_all(work.serving);
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::warn!("some connections did not end in time");

@@ -1,9 +1,9 @@
-//! Signals that end the daemon.
+//! Signals that end the daemon, and the one that has it read its configuration anew.
 
 use std::future::Future;
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Resolves with the name of the first signal that asks for the end. Signals are caught from the
 /// call on, not from the first poll.
@@ -16,4 +16,9 @@ pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
             _ = terminate.recv() => "SIGTERM",
         }
     })
+}
+
+/// SIGHUP, caught from the call on.
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

@@ -16,6 +16,8 @@ use crate::store::data_dir::{self, DataDir, Kept};
 use crate::token::Tokens;
 use crate::turn::{External, Nonces};
 
+use super::reload::Secrets;
+
 /// Descriptors kept for everything that is neither a connection nor a relay socket.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -24,7 +26,7 @@ const FEWEST_ALLOCATIONS: u64 = 64;
 
 /// The data directory and what is made of its contents.
 pub struct Prepared {
-    pub data_dir: DataDir,
+    pub secrets: Secrets,
     pub store: Store,
     pub tokens: Tokens,
     pub credentials: Credentials,
@@ -36,23 +38,20 @@ pub struct Prepared {
 impl Prepared {
     pub fn new(config: &Config) -> anyhow::Result<Prepared> {
         let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
-        let kept = |configured: &Option<Secret>, kept| match configured {
-            Some(secret) => Ok(secret.clone()),
-            None => data_dir.secret(kept),
-        };
-        let auth = kept(&config.auth.secret, Kept::Auth)?;
-        let turn = kept(&config.turn.secret, Kept::Turn)?;
+        let mut secrets = Secrets::new(data_dir);
+        let (tokens, credentials) = secrets.keyed(config)?;
+        let data_dir = secrets.data_dir();
         // Nothing but `serve` makes this one.
         let first_start = !data_dir.has(Kept::Nonce);
         let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
             store: Store::open(&data_dir.database()?)?,
-            tokens: Tokens::new(&config.auth, &auth),
-            credentials: Credentials::new(&turn, &config.turn.previous_secrets),
+            tokens,
+            credentials,
             nonces: Nonces::new(&nonce_keys),
             first_start,
-            data_dir,
+            secrets,
         })
     }
 }

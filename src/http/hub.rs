@@ -25,7 +25,8 @@ type Rooms = HashMap<Arc<str>, Arc<Mutex<Seating>>>;
 
 /// Who is connected where.
 pub struct Hub {
-    rate: Limit,
+    /// Of each connection; taken after a shard's lock.
+    rate: Mutex<Limit>,
     shards: [Mutex<Rooms>; SHARDS],
     hasher: RandomState,
     stopped: AtomicBool,
@@ -55,7 +56,7 @@ pub struct Seat {
 impl Hub {
     pub fn new(settings: &Signaling, metrics: &Metrics) -> Arc<Hub> {
         Arc::new(Hub {
-            rate: Limit::per_second(settings.rate.into(), settings.burst.into()),
+            rate: Mutex::new(rate(settings)),
             shards: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
@@ -63,6 +64,18 @@ impl Hub {
             counts: Counts::new(metrics),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Puts the limits of these settings into force, for whoever is connected too.
+    pub fn reconfigure(&self, settings: &Signaling) {
+        let rate = rate(settings);
+        // First: a room that is made from now on has it already.
+        *lock(&self.rate) = rate;
+        for shard in &self.shards {
+            for seating in lock(shard).values() {
+                lock(seating).room.limit(rate);
+            }
+        }
     }
 
     /// The users who are connected to a room.
@@ -140,7 +153,7 @@ impl Hub {
             Some((room, seating)) => (room.clone(), seating.clone()),
             None => {
                 let id: Arc<str> = Arc::from(room);
-                let seating = Arc::new(Mutex::new(Seating::new(room, self.rate)));
+                let seating = Arc::new(Mutex::new(Seating::new(room, *lock(&self.rate))));
                 shard.insert(id.clone(), seating.clone());
                 self.counts.rooms.inc();
                 (id, seating)
@@ -243,6 +256,10 @@ impl Seating {
             }
         }
     }
+}
+
+fn rate(settings: &Signaling) -> Limit {
+    Limit::per_second(settings.rate.into(), settings.burst.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -106,6 +106,11 @@ impl Room {
         }
     }
 
+    /// From now on each connection may send as much as this.
+    pub fn limit(&mut self, rate: Limit) {
+        self.rate = rate;
+    }
+
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -222,6 +222,19 @@ impl Daemon {
             .clone()
     }
 
+    /// Waits until `count` log lines contain one of `texts`.
+    pub fn wait_for_logs(&self, texts: &[&str], count: usize) {
+        let lines = self.output.lines.lock().unwrap();
+        let is_one = |line: &&String| texts.iter().any(|text| line.contains(text));
+        let found = |l: &Lines| l.stderr.iter().filter(is_one).count();
+        let (lines, _) = self
+            .output
+            .grown
+            .wait_timeout_while(lines, DEADLINE, |l| found(l) < count && l.ended < 2)
+            .unwrap();
+        assert!(found(&lines) >= count, "{texts:?}: {:#?}", lines.stderr);
+    }
+
     /// SIGTERM, and the status it ends with.
     pub fn stop(mut self) -> ExitStatus {
         self.signal("TERM");

@@ -11,4 +11,5 @@ mod hostile;
 mod http;
 mod messages;
 mod opening;
+mod reload;
 mod world;

@@ -1,0 +1,187 @@
+//! What a change of each key needs: nothing but reading the configuration anew, or a restart.
+//!
+//! The table names every field of every section, and the compiler holds it to that: no key can be
+//! forgotten.
+
+use super::{Admin, Auth, Config, Http, Ice, Log, Rooms, Server, Signaling, Turn};
+
+/// When a new value of a key is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// As soon as it is read.
+    Live,
+    /// Once parlor is started again.
+    Restart,
+}
+
+macro_rules! effects {
+    ($($section:ident: $type:ident { $($key:ident: $effect:ident,)* })*) => {
+        /// Every key, and when a new value of it is in force.
+        pub const EFFECTS: &[(&str, Effect)] = &[
+            $($((concat!(stringify!($section), ".", stringify!($key)), Effect::$effect),)*)*
+        ];
+
+        /// The keys whose values differ.
+        pub fn differences(running: &Config, wanted: &Config) -> Vec<(&'static str, Effect)> {
+            let Config { $($section),* } = wanted;
+            let mut found = Vec::new();
+            $(
+                let $type { $($key),* } = $section;
+                $(if *$key != running.$section.$key {
+                    let name = concat!(stringify!($section), ".", stringify!($key));
+                    found.push((named(name, wanted), Effect::$effect));
+                })*
+            )*
+            found.dedup();
+            found
+        }
+
+        /// Gives `wanted` the values of `running` where others need a restart.
+        pub fn keep(running: &Config, wanted: &mut Config) {
+            $($(if Effect::$effect == Effect::Restart {
+                wanted.$section.$key.clone_from(&running.$section.$key);
+            })*)*
+        }
+    };
+}
+
+effects! {
+    server: Server {
+        data_dir: Restart,
+        public_url: Live,
+    }
+    http: Http {
+        listen: Restart,
+        allowed_origins: Live,
+        trusted_proxies: Live,
+        header_timeout: Live,
+        request_timeout: Live,
+        max_body: Live,
+        max_connections: Restart,
+    }
+    auth: Auth {
+        secret: Live,
+        secret_file: Live,
+        previous_secrets: Live,
+        previous_secrets_file: Live,
+        algorithm: Live,
+        public_key_file: Live,
+        jwks_file: Live,
+        public_keys: Live,
+        issuer: Live,
+        audience: Live,
+        token_ttl: Live,
+        provision_users: Live,
+        trust_roles: Live,
+        enforce_expiry: Live,
+    }
+    signaling: Signaling {
+        ping_interval: Live,
+        ping_timeout: Live,
+        close_timeout: Live,
+        max_message: Live,
+        max_queue: Live,
+        rate: Live,
+        burst: Live,
+    }
+    rooms: Rooms {
+        create: Live,
+        max_messages: Live,
+        guest_absence: Live,
+    }
+    ice: Ice {
+        stun_urls: Live,
+        turn_urls: Live,
+        turn_username: Live,
+        turn_password: Live,
+        turn_password_file: Live,
+    }
+    turn: Turn {
+        listen: Restart,
+        realm: Restart,
+        secret: Live,
+        secret_file: Live,
+        previous_secrets: Live,
+        previous_secrets_file: Live,
+        credential_ttl: Live,
+        external_ip: Restart,
+        public_host: Live,
+        relay_ports: Restart,
+        allowed_peers: Live,
+        denied_peers: Live,
+        max_allocations: Live,
+        max_allocations_per_user: Live,
+        max_permissions: Live,
+        max_channels: Live,
+        bandwidth_per_allocation: Live,
+        bandwidth_per_user: Live,
+        unauthenticated_rate: Live,
+        max_streams_per_address: Live,
+    }
+    admin: Admin {
+        metrics_listen: Restart,
+    }
+    log: Log {
+        format: Restart,
+        level: Live,
+    }
+}
+
+/// The public keys are no key of their own: they stand in a file that one names.
+fn named(name: &'static str, wanted: &Config) -> &'static str {
+    match name {
+        "auth.public_keys" if wanted.auth.jwks_file.is_some() => "auth.jwks_file",
+        "auth.public_keys" => "auth.public_key_file",
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Keys;
+
+    #[test]
+    fn every_key_is_in_the_table_and_nothing_else_is() {
+        let listed = EFFECTS.iter().map(|(key, _)| *key);
+        let mut listed: Vec<_> = listed.filter(|key| *key != "auth.public_keys").collect();
+        listed.sort_unstable();
+        let keys = Keys::known();
+        let known: Vec<_> = keys.iter().map(|(key, _)| key).collect();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_kept_and_the_rest_is_not() {
+        let running = Config::default();
+        let mut wanted = Config::default();
+        wanted.turn.realm = "another".to_owned();
+        wanted.turn.max_channels = 5;
+        assert_eq!(
+            differences(&running, &wanted),
+            [
+                ("turn.realm", Effect::Restart),
+                ("turn.max_channels", Effect::Live)
+            ]
+        );
+        keep(&running, &mut wanted);
+        assert_eq!(wanted.turn.realm, "parlor");
+        assert_eq!(wanted.turn.max_channels, 5);
+        assert_eq!(
+            differences(&running, &wanted),
+            [("turn.max_channels", Effect::Live)]
+        );
+    }
+
+    #[test]
+    fn another_secret_in_the_same_file_is_a_difference() {
+        let mut running = Config::default();
+        running.auth.secret = Some(crate::secret::Secret::new("one"));
+        let mut wanted = running.clone();
+        wanted.auth.secret = Some(crate::secret::Secret::new("two"));
+        assert_eq!(
+            differences(&running, &wanted),
+            [("auth.secret", Effect::Live)]
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads the configuration anew while serving: what can change does at once, or nothing does.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::signal::unix::Signal;
+
+use crate::config::{self, Config, Effect, Loaded, Sources};
+use crate::credential::Credentials;
+use crate::http::{App, Settings};
+use crate::secret::Secret;
+use crate::store::data_dir::{DataDir, DataDirError, Kept};
+use crate::token::Tokens;
+
+use super::{logging, startup};
+
+/// What came of a reload.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Keys with a new value, which is in force.
+    pub changed: Vec<&'static str>,
+    /// Keys with a new value, which is in force after a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// What is unwise about the new configuration.
+    pub warnings: Vec<String>,
+}
+
+/// Reloads at each of `hangups`, and tells the log.
+pub async fn at_each(mut hangups: Signal, reloader: Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
+        let reloader = reloader.clone();
+        let reloading = tokio::task::spawn_blocking(move || reloader.reload_and_tell());
+        if let Err(error) = reloading.await {
+            tracing::error!(%error, "the configuration could not be read anew");
+        }
+    }
+}
+
+/// Everything that a reload reads from and acts on.
+pub struct Reloader {
+    /// As at the start, but for what stands in files.
+    sources: Sources,
+    /// That the start read.
+    file: Option<PathBuf>,
+    app: Arc<App>,
+    secrets: Mutex<Secrets>,
+    level: logging::Level,
+    descriptors: u64,
+}
+
+/// The secrets that sign and mint: the configured ones, else those that the data directory keeps. These
+/// are read once, so that they stay as they are.
+pub struct Secrets {
+    data_dir: DataDir,
+    auth: Option<Secret>,
+    turn: Option<Secret>,
+}
+
+impl Secrets {
+    pub fn new(data_dir: DataDir) -> Secrets {
+        Secrets {
+            data_dir,
+            auth: None,
+            turn: None,
+        }
+    }
+
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data_dir
+    }
+
+    /// What checks and makes tokens and credentials by `config`.
+    ///
+    /// # Errors
+    /// A secret has to be kept and can't be.
+    pub fn keyed(&mut self, config: &Config) -> Result<(Tokens, Credentials), DataDirError> {
+        let (auth, turn) = (&config.auth, &config.turn);
+        let dir = &self.data_dir;
+        let secret = kept(&auth.secret, &mut self.auth, dir, Kept::Auth)?;
+        let tokens = Tokens::new(auth, &secret);
+        let secret = kept(&turn.secret, &mut self.turn, dir, Kept::Turn)?;
+        Ok((tokens, Credentials::new(&secret, &turn.previous_secrets)))
+    }
+}
+
+fn kept(
+    configured: &Option<Secret>,
+    known: &mut Option<Secret>,
+    dir: &DataDir,
+    kept: Kept,
+) -> Result<Secret, DataDirError> {
+    match (configured, &known) {
+        (Some(secret), _) => Ok(secret.clone()),
+        (None, Some(secret)) => Ok(secret.clone()),
+        (None, None) => Ok(known.insert(dir.secret(kept)?).clone()),
+    }
+}
+
+impl Reloader {
+    pub fn new(
+        sources: Sources,
+        file: Option<PathBuf>,
+        app: Arc<App>,
+        secrets: Secrets,
+        level: logging::Level,
+        descriptors: u64,
+    ) -> Reloader {
+        Reloader {
+            sources,
+            file,
+            app,
+            secrets: Mutex::new(secrets),
+            level,
+            descriptors,
+        }
+    }
+
+    /// Reads everything anew and puts into force what can be. Waits for disks.
+    ///
+    /// # Errors
+    /// Every problem of the new configuration, a sentence each; then the old one stays in force.
+    pub fn reload(&self) -> Result<Report, Vec<String>> {
+        // One at a time, so that the last one read is the one in force.
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.load()?;
+        let running = self.app.settings();
+        let mut wanted = loaded.config;
+        let mut report = Report {
+            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+            ..Report::default()
+        };
+        for (key, effect) in config::differences(&running.config, &wanted) {
+            match effect {
+                Effect::Live => report.changed.push(key),
+                Effect::Restart => report.needs_restart.push(key),
+            }
+        }
+        if !report.changed.is_empty() {
+            config::keep(&running.config, &mut wanted);
+            let keyed = secrets.keyed(&wanted);
+            let (tokens, credentials) = keyed.map_err(|error| vec![error.to_string()])?;
+            let new = Settings::new(wanted, tokens, credentials);
+            self.put_into_force(&report.changed, new);
+        }
+        Ok(report)
+    }
+
+    fn load(&self) -> Result<Loaded, Vec<String>> {
+        let loaded = config::load(&self.sources).map_err(|refused| {
+            let problems = refused.problems.iter().map(ToString::to_string);
+            refused
+                .remarks
+                .iter()
+                .cloned()
+                .chain(problems)
+                .collect::<Vec<_>>()
+        })?;
+        match &self.file {
+            // Going on with what is built in is nothing that anybody asked for.
+            Some(file) if loaded.file.as_ref() != Some(file) => {
+                let mut told = loaded.remarks;
+                told.push(format!(
+                    "{}, which parlor was started with, is not the file that it would read now",
+                    file.display()
+                ));
+                Err(told)
+            }
+            _ => Ok(loaded),
+        }
+    }
+
+    /// The relay first: a credential that is handed out is good there.
+    fn put_into_force(&self, changed: &[&str], new: Settings) {
+        let config = &new.config;
+        if changed.iter().any(|key| key.starts_with("turn.")) {
+            let allocations = startup::max_allocations(config, self.descriptors);
+            let credentials = new.credentials.clone();
+            let relay = &self.app.relay;
+            relay.reconfigure(&config.turn, credentials, allocations);
+        }
+        self.app.hub.reconfigure(&config.signaling);
+        self.level.set(config.log.level);
+        self.app.live.swap(new);
+    }
+
+    /// The same, told in the log.
+    pub fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(report) => {
+                let (changed, restart) = (report.changed.join(" "), report.needs_restart.join(" "));
+                report
+                    .warnings
+                    .iter()
+                    .for_each(|told| tracing::warn!("{told}"));
+                tracing::info!(changed, needs_restart = restart, "configuration read anew");
+            }
+            Err(problems) => {
+                problems.iter().for_each(|told| tracing::error!("{told}"));
+                tracing::error!("the configuration was refused: the old one stays in force");
+            }
+        }
+    }
+}
