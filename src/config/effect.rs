@@ -3,7 +3,9 @@
 //! The table names every field of every section, and the compiler holds it to that: no key can be
 //! forgotten.
 
-use super::{Admin, Auth, Config, Http, Ice, Log, Rooms, Server, Signaling, Turn};
+use serde::Serialize;
+
+use super::{Admin, Auth, Config, Http, Ice, Log, Problem, Rooms, Server, Signaling, Turn};
 
 /// When a new value of a key is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,33 @@ pub enum Effect {
     Restart,
 }
 
+/// What came of reading the configuration anew.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Keys with a new value, which is in force.
+    pub changed: Vec<&'static str>,
+    /// Keys with a new value, which is in force after a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// What is unwise about the new values, and the old ones.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    pub fn new(running: &Config, wanted: &Config, warnings: &[Problem]) -> Report {
+        let mut report = Report {
+            warnings: warnings.iter().map(Problem::to_string).collect(),
+            ..Report::default()
+        };
+        for (key, effect) in differences(running, wanted) {
+            match effect {
+                Effect::Live => report.changed.push(key),
+                Effect::Restart => report.needs_restart.push(key),
+            }
+        }
+        report
+    }
+}
+
 macro_rules! effects {
     ($($section:ident: $type:ident { $($key:ident: $effect:ident,)* })*) => {
         /// Every key, and when a new value of it is in force.
@@ -22,7 +51,7 @@ macro_rules! effects {
         ];
 
         /// The keys whose values differ.
-        pub fn differences(running: &Config, wanted: &Config) -> Vec<(&'static str, Effect)> {
+        fn differences(running: &Config, wanted: &Config) -> Vec<(&'static str, Effect)> {
             let Config { $($section),* } = wanted;
             let mut found = Vec::new();
             $(

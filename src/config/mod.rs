@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use effect::{EFFECTS, Effect, differences, keep};
+pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
 pub use links::{base_url, invite_link, reachable, turn_host};

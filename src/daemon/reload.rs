@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::Signal;
 
-use crate::config::{self, Config, Effect, Loaded, Sources};
+use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
 use crate::http::{App, Settings};
 use crate::secret::Secret;
@@ -13,17 +13,6 @@ use crate::store::data_dir::{DataDir, DataDirError, Kept};
 use crate::token::Tokens;
 
 use super::{logging, startup};
-
-/// What came of a reload.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Keys with a new value, which is in force.
-    pub changed: Vec<&'static str>,
-    /// Keys with a new value, which is in force after a restart.
-    pub needs_restart: Vec<&'static str>,
-    /// What is unwise about the new configuration.
-    pub warnings: Vec<String>,
-}
 
 /// Reloads at each of `hangups`, and tells the log.
 pub async fn at_each(mut hangups: Signal, reloader: Arc<Reloader>) {
@@ -125,16 +114,7 @@ impl Reloader {
         let loaded = self.load()?;
         let running = self.app.settings();
         let mut wanted = loaded.config;
-        let mut report = Report {
-            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
-            ..Report::default()
-        };
-        for (key, effect) in config::differences(&running.config, &wanted) {
-            match effect {
-                Effect::Live => report.changed.push(key),
-                Effect::Restart => report.needs_restart.push(key),
-            }
-        }
+        let report = Report::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
             config::keep(&running.config, &mut wanted);
             let keyed = secrets.keyed(&wanted);
