@@ -76,6 +76,16 @@ fn what_the_unit_starts_keeps_its_state_in_the_state_directory_and_ends_with_0()
 }
 
 #[test]
+fn what_the_unit_reloads_by_has_the_configuration_read_anew() {
+    let command = values(&unit(), "ExecReload");
+    assert_eq!(command, ["/bin/kill -HUP $MAINPID"]);
+    let daemon = Builder::new().start();
+    daemon.signal("HUP");
+    daemon.wait_for_log("configuration read anew");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
 fn a_mistake_in_the_configuration_is_not_tried_again() {
     let unit = unit();
     assert_eq!(values(&unit, "Restart"), ["on-failure"]);

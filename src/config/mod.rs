@@ -257,6 +257,8 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use proptest::prelude::*;
+
     fn sources(dir: &Path, file: &str, variables: &[(&str, &str)]) -> Sources {
         let path = dir.join("given.toml");
         fs::write(&path, file).unwrap();
@@ -405,5 +407,20 @@ mod tests {
         sources.file = Some(dir.path().join("absent.toml"));
         let told = told(load(&sources).unwrap_err());
         assert!(told[0].ends_with("absent.toml does not exist"), "{told:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_of_any_key_makes_the_checks_panic(
+            values in proptest::collection::vec((0usize..100, "[ -~]{0,20}|[0-9.:/-]{0,12}"), 0..4),
+        ) {
+            let keys: Vec<_> = Keys::known().iter().map(|(key, _)| variable(key)).collect();
+            let pairs = values.iter().map(|(at, text)| (&*keys[at % keys.len()], &**text));
+            let pairs: Vec<_> = pairs.collect();
+            let dir = tempfile::tempdir().unwrap();
+            if let Err(refused) = load(&sources(dir.path(), "", &pairs)) {
+                prop_assert!(!refused.problems.is_empty());
+            }
+        }
     }
 }
