@@ -10,6 +10,7 @@ mod exchange;
 mod forwarded;
 mod health;
 mod hub;
+mod openapi;
 mod origin;
 mod page;
 mod patience;

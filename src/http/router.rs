@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::exchange::{Caller, Error, Request, Response, decode};
-use super::{App, api, health, page, socket};
+use super::{App, api, health, openapi, page, socket};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -43,6 +43,17 @@ pub struct Router {
     paths: matchit::Router<Methods>,
 }
 
+pub fn public_routes() -> Vec<Route> {
+    let routes = [
+        health::routes(),
+        api::routes(),
+        openapi::routes(),
+        socket::routes(),
+        page::routes(),
+    ];
+    routes.into_iter().flatten().collect()
+}
+
 /// The handlers of one path.
 struct Methods {
     /// The route's path: what metrics and logs may name.
@@ -59,17 +70,7 @@ pub struct Found {
 impl Router {
     /// The public routes.
     pub fn public() -> Router {
-        Router::of(
-            [
-                health::routes(),
-                api::routes(),
-                socket::routes(),
-                page::routes(),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        )
+        Router::of(public_routes())
     }
 
     /// The routes of the metrics listener.

@@ -213,6 +213,35 @@ fn admins_invite_and_others_do_not() {
 }
 
 #[test]
+fn invites_are_listed_and_revoked_by_who_may_make_them() {
+    let house = House::new();
+    house.room("r1", &[]);
+    house.room("r2", &[]);
+    let admin = text(&house.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
+    let admin = house.bearer(&admin);
+    let invites = "/api/rooms/r1/invites";
+    let made = admin.post_json(invites, &json!({"uses": 3})).ok();
+    let one = format!("{invites}/{}", text(&made["id"]));
+    let listed = admin.get(invites).ok();
+    assert_eq!(listed["invites"][0]["id"], made["id"]);
+    assert_eq!(listed["invites"][0]["uses_left"], json!(3));
+    assert!(!listed.to_string().contains(&text(&made["invite"])));
+
+    let alice = house.caller("alice");
+    assert_eq!(refused(&alice.get(invites)), is(403, "forbidden"));
+    let delete = |client: &Client, path: &str| client.send("DELETE", path, &[], b"");
+    assert_eq!(refused(&delete(&alice, &one)), is(403, "forbidden"));
+    let elsewhere = one.replace("/r1/", "/r2/");
+    assert_eq!(refused(&delete(&admin, &elsewhere)), is(404, "not-found"));
+    assert_eq!(house.enter("r1", &text(&made["invite"])).status, 200);
+    delete(&admin, &one).ok();
+    assert_eq!(admin.get(invites).ok(), json!({"invites": []}));
+    let late = house.enter("r1", &text(&made["invite"]));
+    assert_eq!(refused(&late), is(403, "bad-invite"));
+    assert_eq!(refused(&delete(&admin, &one)), is(404, "not-found"));
+}
+
+#[test]
 fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
     let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
     let alice = house.bearer("alice");

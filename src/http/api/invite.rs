@@ -1,19 +1,30 @@
-//! `POST …/invites`: a link that lets guests in, made by the room's owner or an admin.
+//! `…/invites`: links that let guests in, made, listed and revoked by the room's owner or an admin.
 
 use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::Deserialize;
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 
-use super::{no_such_room, require_json, require_owner};
+use super::{no_such_room, require_json, require_owner, too_many_requests};
+use crate::clock;
 use crate::config::{self, PublicUrl};
+use crate::http::auth::Caller;
 use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{NewInvite, utc};
+use crate::store::{NewInvite, Room, utc};
 
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Invites that one user makes: after a burst, this many a second.
+pub const PER_SECOND: u64 = 1;
+pub const AT_ONCE: u64 = 30;
+/// Users told apart, about.
+pub const CELLS: usize = 1024;
+
+/// Invites in a list; older ones that still open the room come first.
+const LONGEST_LIST: usize = 500;
 
 const TAKEN: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
 
@@ -31,11 +42,12 @@ fn default_ttl() -> Duration {
 }
 
 pub async fn create(request: Request) -> Result<Response, Error> {
-    let visitor = request.visitor(request.param("room")).await?;
-    let room = visitor.room.ok_or_else(no_such_room)?;
-    let caller = visitor.caller;
-    require_owner(&caller, &room)?;
+    let (caller, room) = manager(&request).await?;
     require_json(&request)?;
+    let now = clock::now().mono;
+    if !request.app.api.inviters.take(&caller.user.id, now) {
+        return Err(too_many_requests());
+    }
     let app = request.app.clone();
     let base = base_url(&request);
     let body: Body = request.json(TAKEN).await?;
@@ -62,6 +74,50 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         "expires_at": utc::text(invite.expires_at),
     });
     Ok(json(StatusCode::CREATED, &answer))
+}
+
+/// Those that still open the room, oldest first. Their text is known to whoever made them alone.
+pub async fn list(request: Request) -> Result<Response, Error> {
+    let (_, room) = manager(&request).await?;
+    let unix = clock::now().unix;
+    let invites = request.app.store.invites(Some(&room.id), unix).await?;
+    let invites: Vec<Value> = invites
+        .iter()
+        .take(LONGEST_LIST)
+        .map(|invite| {
+            value!({
+                "id": invite.id,
+                "created_by": invite.created_by,
+                "created_at": utc::text(invite.created_at),
+                "expires_at": utc::text(invite.expires_at),
+                "uses_left": invite.uses_left,
+            })
+        })
+        .collect();
+    Ok(json(StatusCode::OK, &value!({ "invites": invites })))
+}
+
+/// Guests who are in already stay.
+pub async fn revoke(request: Request) -> Result<Response, Error> {
+    let (caller, room) = manager(&request).await?;
+    let (id, store) = (request.param("invite"), &request.app.store);
+    let of_this_room = store.invites(Some(&room.id), clock::now().unix).await?;
+    let known = of_this_room.iter().any(|invite| invite.id == id);
+    if !known || !store.revoke_invite(id).await? {
+        return Err(Error::not_found("The room has no such invite"));
+    }
+    let user = caller.user.id;
+    tracing::info!(user, room = room.id, invite = id, "an invite was revoked");
+    let answer = value!({ "success": true, "message": "The invite opens nothing any more" });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// Whoever manages the room.
+async fn manager(request: &Request) -> Result<(Caller, Room), Error> {
+    let visitor = request.visitor(request.param("room")).await?;
+    let room = visitor.room.ok_or_else(no_such_room)?;
+    require_owner(&visitor.caller, &room)?;
+    Ok((visitor.caller, room))
 }
 
 /// Where the page is: as configured, else where the request came to.

@@ -32,6 +32,7 @@ pub use sweep::sweep;
 pub struct State {
     guests: Sources,
     logins: login::Logins,
+    inviters: Keyed,
     makers: Keyed,
     writers: Keyed,
     order: Order,
@@ -45,6 +46,10 @@ impl Default for State {
                 guest::CELLS,
             ),
             logins: login::Logins::default(),
+            inviters: Keyed::new(
+                Limit::per_second(invite::PER_SECOND, invite::AT_ONCE),
+                invite::CELLS,
+            ),
             makers: Keyed::new(
                 Limit::per_second(rooms::PER_SECOND, rooms::AT_ONCE),
                 rooms::CELLS,
@@ -105,11 +110,17 @@ pub fn routes() -> Vec<Route> {
         Route::new(post.clone(), "/api/rooms/{room}/leave", |r| {
             Box::pin(membership::leave(r))
         }),
-        Route::new(get, "/api/rooms/{room}/participants", |r| {
+        Route::new(get.clone(), "/api/rooms/{room}/participants", |r| {
             Box::pin(people::participants(r))
+        }),
+        Route::new(get, "/api/rooms/{room}/invites", |r| {
+            Box::pin(invite::list(r))
         }),
         Route::new(post, "/api/rooms/{room}/invites", |r| {
             Box::pin(invite::create(r))
+        }),
+        Route::new(Method::DELETE, "/api/rooms/{room}/invites/{invite}", |r| {
+            Box::pin(invite::revoke(r))
         }),
     ]
 }
