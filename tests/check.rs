@@ -164,6 +164,14 @@ fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
         assert_eq!(code, 2, "{text}");
         assert_eq!(keys(&answer["problems"]), [only], "{text}: {answer}");
     }
+    // Where the key that looks like it is set, it was not meant.
+    let desk = desk_with_file("[signaling]\nrate = 0\nratee = 5\n");
+    let (_, answer) = checked(&desk);
+    assert_eq!(
+        keys(&answer["problems"]),
+        ["signaling.ratee", "signaling.rate"],
+        "{answer}"
+    );
     // All but the syntax of a file that is no TOML; what the environment says is judged.
     let desk = desk_with_file("[turn\nsecret = \"x\"").env("PARLOR_SIGNALING__BURST", "0");
     let (_, answer) = checked(&desk);

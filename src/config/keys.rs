@@ -116,20 +116,21 @@ impl Keys {
         }
     }
 
-    /// The keys that a problem leaves in doubt: that which it names, those of a section, or the one
-    /// that was probably meant; all where a whole file can't be read.
-    pub fn in_doubt(&self, problem: &str) -> Vec<&str> {
+    /// The keys that a problem with something else may be about: those of a section, or the one that
+    /// looks most like it; all where a whole file can't be read.
+    pub fn probably_meant(&self, path: &str) -> Vec<&str> {
         let within = |section: &str| {
             let prefix = format!("{section}.");
             let keys = self.0.keys().map(String::as_str);
             keys.filter(|key| key.starts_with(&prefix)).collect()
         };
-        match self.0.get_key_value(problem) {
-            Some((key, _)) => vec![key],
-            None if problem.is_empty() => self.0.keys().map(String::as_str).collect(),
-            None if self.is_section(problem) => within(problem),
-            None if problem.contains('.') => self.nearest(problem).into_iter().collect(),
-            None => self.nearest_section(problem).map_or(Vec::new(), within),
+        if path.is_empty() {
+            return self.0.keys().map(String::as_str).collect();
+        }
+        match path.contains('.') {
+            true => self.nearest(path).into_iter().collect(),
+            false if self.is_section(path) => within(path),
+            false => self.nearest_section(path).map_or(Vec::new(), within),
         }
     }
 
@@ -306,13 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_leaves_in_doubt_what_was_probably_meant() {
+    fn what_was_probably_meant_is_a_key_or_those_of_a_section() {
         let keys = Keys::known();
-        assert_eq!(keys.in_doubt("turn.realm"), ["turn.realm"]);
-        assert_eq!(keys.in_doubt("turn.relm"), ["turn.realm"]);
-        assert_eq!(keys.in_doubt("log"), ["log.format", "log.level"]);
-        assert_eq!(keys.in_doubt("logs"), ["log.format", "log.level"]);
-        assert_eq!(keys.in_doubt("x.y"), [""; 0]);
-        assert_eq!(keys.in_doubt("").len(), keys.iter().count());
+        assert_eq!(keys.probably_meant("turn.relm"), ["turn.realm"]);
+        assert_eq!(keys.probably_meant("log"), ["log.format", "log.level"]);
+        assert_eq!(keys.probably_meant("logs"), ["log.format", "log.level"]);
+        assert_eq!(keys.probably_meant("x.y"), [""; 0]);
+        assert_eq!(keys.probably_meant("").len(), keys.iter().count());
     }
 }

@@ -33,7 +33,7 @@ pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
 
-use origin::{Fault, Layer};
+use origin::{Entry, Fault, Layer};
 
 /// Where `serve` looks last for a file.
 pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
@@ -114,7 +114,6 @@ impl Sources {
 /// Every problem of every layer at once, in their order; then what is wrong with values that can be
 /// read. What only follows from a value that can't be read is not told.
 pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
-    let keys = Keys::known();
     let found = match &sources.file {
         Some(path) => file::Found {
             path: Some(path.clone()),
@@ -122,95 +121,122 @@ pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
         },
         None => file::find(&sources.local_file, &sources.system_file, sources.caller),
     };
-    let from_file = found.path.as_ref().map(|path| file::read(path, &keys));
-    let mut draft = Draft::new();
-    for layer in [
-        from_file.unwrap_or_default(),
-        environment::read(&sources.environment, &keys),
-        flags(&sources.flags, &keys),
-    ] {
-        draft.put(layer, &keys);
-    }
-    let Draft {
-        tree,
-        mut origins,
-        mut doubtful,
-        mut problems,
-    } = draft;
-    let (remarks, file) = (found.remarks, found.path);
-    let mut config: Config = match serde_json::from_value(tree) {
-        Ok(config) => config,
-        Err(error) => {
-            problems.push(Problem::new(Origin::BuiltIn, "", error.to_string()));
-            Config::default()
-        }
-    };
-    normalise(&mut config);
-    let unread = secrets::read(&mut config, &sources.environment, &mut origins);
-    let mut faults = signers::read(&mut config.auth);
-    faults.splice(0..0, check::check(&config));
-    problems.extend(told(unread.clone(), &doubtful, &origins));
-    // What stands in a file that can't be read is unknown, not unset.
-    doubtful.extend(unread.iter().flat_map(Fault::keys).map(str::to_owned));
-    problems.extend(told(faults, &doubtful, &origins));
-    let warnings = told(unwise::check(&config, &origins), &doubtful, &origins);
-    if problems.is_empty() {
+    let draft = Draft::new(sources, found.path.as_deref());
+    let mut judged = draft.judge(&sources.environment);
+    if judged.problems.is_empty() {
         return Ok(Loaded {
-            config,
-            file,
-            origins,
-            warnings,
-            remarks,
+            config: judged.config,
+            file: found.path,
+            origins: judged.origins,
+            warnings: judged.warnings,
+            remarks: found.remarks,
         });
     }
-    bound(&mut problems);
+    bound(&mut judged.problems);
     Err(Refused {
-        file,
-        problems,
-        warnings,
-        remarks,
+        file: found.path,
+        problems: judged.problems,
+        warnings: judged.warnings,
+        remarks: found.remarks,
     })
 }
 
-/// Layers put together.
+/// Layers put together, as far as they can be read.
 struct Draft {
     tree: Value,
     origins: Origins,
-    /// Keys whose value is not what was meant.
-    doubtful: BTreeSet<String>,
+    /// Keys whose value can't be read.
+    unread: BTreeSet<String>,
+    /// Keys that may have been meant by what can't be read.
+    suspected: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
+/// A draft as a configuration, and what is to be said of it.
+struct Judged {
+    config: Config,
+    origins: Origins,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
 impl Draft {
-    fn new() -> Draft {
-        Draft {
+    fn new(sources: &Sources, file: Option<&Path>) -> Draft {
+        let keys = Keys::known();
+        let mut draft = Draft {
             tree: keys::built_in(),
             origins: Origins::new(),
-            doubtful: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            suspected: BTreeSet::new(),
             problems: Vec::new(),
-        }
-    }
-
-    /// A value outranks what was there, and so does one that can't be read: the key is built in then.
-    fn put(&mut self, layer: Layer, keys: &Keys) {
-        for one in layer {
-            match one {
-                Ok(entry) => {
-                    keys::put(&mut self.tree, &entry.key, entry.value);
-                    self.doubtful.remove(&entry.key);
-                    self.origins.insert(entry.key, entry.origin);
-                }
-                Err(problem) => {
-                    for key in keys.in_doubt(&problem.key) {
-                        if let (true, Some(default)) = (key == problem.key, keys.default_of(key)) {
-                            keys::put(&mut self.tree, key, default.clone());
-                            self.origins.remove(key);
-                        }
-                        self.doubtful.insert(key.to_owned());
-                    }
-                    self.problems.push(problem);
+        };
+        for layer in [
+            file.map_or_else(Layer::new, |path| file::read(path, &keys)),
+            environment::read(&sources.environment, &keys),
+            flags(&sources.flags, &keys),
+        ] {
+            for one in layer {
+                match one {
+                    Ok(entry) => draft.set(entry),
+                    Err(problem) => draft.doubt(problem, &keys),
                 }
             }
+        }
+        draft
+    }
+
+    fn set(&mut self, entry: Entry) {
+        keys::put(&mut self.tree, &entry.key, entry.value);
+        self.unread.remove(&entry.key);
+        self.origins.insert(entry.key, entry.origin);
+    }
+
+    /// A value that can't be read outranks what was there, too: the key is built in then.
+    fn doubt(&mut self, problem: Problem, keys: &Keys) {
+        match keys.default_of(&problem.key) {
+            Some(default) => {
+                keys::put(&mut self.tree, &problem.key, default.clone());
+                self.origins.remove(&problem.key);
+                self.unread.insert(problem.key.clone());
+            }
+            None => {
+                let near = keys.probably_meant(&problem.key).into_iter();
+                self.suspected.extend(near.map(str::to_owned));
+            }
+        }
+        self.problems.push(problem);
+    }
+
+    fn judge(self, environment: &[(OsString, OsString)]) -> Judged {
+        let Draft {
+            tree,
+            mut origins,
+            unread: mut doubtful,
+            suspected,
+            mut problems,
+        } = self;
+        let unset = |key: &String| !origins.contains_key(key);
+        doubtful.extend(suspected.into_iter().filter(unset));
+        let mut config = serde_json::from_value(tree).unwrap_or_else(|error| {
+            problems.push(Problem::new(Origin::BuiltIn, "", error.to_string()));
+            Config::default()
+        });
+        normalise(&mut config);
+        let unread = secrets::read(&mut config, environment, &mut origins);
+        let behind = unread.iter().flat_map(|fault| fault.with.iter().copied());
+        let behind: Vec<_> = behind.map(str::to_owned).collect();
+        problems.extend(told(unread, &doubtful, &origins));
+        // What stands in a file that can't be read is unknown, not unset.
+        doubtful.extend(behind);
+        for faults in [check::check(&config), signers::read(&mut config.auth)] {
+            problems.extend(told(faults, &doubtful, &origins));
+        }
+        let unwise = unwise::check(&config, &origins);
+        Judged {
+            warnings: told(unwise, &doubtful, &origins),
+            config,
+            origins,
+            problems,
         }
     }
 }
