@@ -261,6 +261,11 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
             "a cloud tells",
         ),
         (
+            "http.trusted_proxies = \"0.0.0.0/0\"",
+            "http.trusted_proxies",
+            "from anywhere",
+        ),
+        (
             "turn.unauthenticated_rate = 0",
             "turn.unauthenticated_rate",
             "without end",

@@ -17,11 +17,12 @@ const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// Everything about `config` that an admin should think about again.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let checks: [fn(&Config) -> Vec<Fault>; 7] = [
+    let checks: [fn(&Config) -> Vec<Fault>; 8] = [
         short_secrets,
         shared_secret,
         insecure_page,
         foreign_audience,
+        any_proxy,
         public_metrics,
         relay_ports,
         open_relay,
@@ -84,6 +85,20 @@ fn foreign_audience(config: &Config) -> Vec<Fault> {
     };
     let text = "is unset: a token that the same issuer made for another service opens this one too";
     vec![Fault::with("auth.audience", &["auth.algorithm"], text)]
+}
+
+fn any_proxy(config: &Config) -> Vec<Fault> {
+    let proxies = config.http.trusted_proxies.iter();
+    let anybody = proxies.filter(|net| net.prefix_len() == 0);
+    anybody
+        .map(|net| {
+            let text = format!(
+                "has {net}: anybody may say that they call from anywhere, so that no limit by \
+                 address holds them, and no log tells who it was"
+            );
+            Fault::new("http.trusted_proxies", text)
+        })
+        .collect()
 }
 
 fn public_metrics(config: &Config) -> Vec<Fault> {
