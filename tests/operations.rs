@@ -4,8 +4,10 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use support::http::Client;
@@ -253,4 +255,63 @@ fn a_limit_that_an_attack_reaches_is_told_once() {
     let log = daemon.log();
     let told = log.iter().filter(|line| line.contains("logins limited"));
     assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn what_another_process_does_to_users_and_rooms_is_told() {
+    let daemon = Daemon::start();
+    let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
+    let id = id.as_str().expect("an id");
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    let time = "2020-01-01T00:00:00Z";
+    let write = |sql: &str| other.execute_batch(sql).expect("a write");
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    event(
+        &daemon,
+        id,
+        "a user was disabled or deleted by another process",
+    );
+    write("UPDATE users SET disabled_at = NULL");
+    event(&daemon, id, "a user was enabled by another process");
+    write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
+    let told = daemon.wait_for_log("a room was closed by another process");
+    assert!(told.contains("\"room\":\"lobby\""), "{told}");
+}
+
+#[test]
+fn every_line_of_the_documentation_is_one_that_the_source_logs() {
+    let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let text = include_str!("../docs/operations.md");
+    let (_, text) = text.split_once("\n## Logs\n").expect("a section");
+    let text = text.split("\n## ").next().unwrap_or(text);
+    let levels = ["error", "warn", "info", "debug"];
+    let mut lines = 0;
+    for row in text.lines() {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        if cells.len() != 6 || !levels.contains(&cells[1]) {
+            continue;
+        }
+        for line in cells[2].split(", ") {
+            let line = line.trim_matches('`').trim_end_matches('…');
+            assert!(source.contains(&format!("\"{line}")), "{line}");
+            lines += 1;
+        }
+    }
+    assert!(lines > 25, "{lines}");
+}
+
+/// All Rust files below a directory, one after the other.
+fn source(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let texts = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        match path.extension().is_some_and(|known| known == "rs") {
+            true => fs::read_to_string(&path).expect("text"),
+            false if path.is_dir() => source(&path),
+            false => String::new(),
+        }
+    });
+    texts.collect()
 }

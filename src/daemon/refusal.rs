@@ -48,9 +48,14 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
     let now = refusals.current();
     for user in now.users.difference(&before.users) {
         app.relay.removed(user);
+        tracing::info!(%user, "a user was disabled or deleted by another process");
+    }
+    for user in before.users.difference(&now.users) {
+        tracing::info!(%user, "a user was enabled by another process");
     }
     for room in now.rooms.difference(&before.rooms) {
         app.relay.closed(room);
+        tracing::info!(%room, "a room was closed by another process");
     }
     for Departure {
         user,
