@@ -244,17 +244,19 @@ fn who_is_refused_is_told_with_the_cause() {
 }
 
 #[test]
-fn a_limit_that_an_attack_reaches_is_told_once() {
+fn each_limit_that_an_attack_reaches_is_told_once() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     // What is no login counts as an attempt, too, and costs no time.
     for _ in 0..200 {
         client.post_json("/api/auth/login", &json!({}));
+        client.post_json("/api/auth/guest", &json!({}));
     }
     daemon.wait_for_log("too many attempts from one address");
+    daemon.wait_for_log("too many attempts at invites from one address");
     let log = daemon.log();
     let told = log.iter().filter(|line| line.contains("logins limited"));
-    assert_eq!(told.count(), 1);
+    assert_eq!(told.count(), 2, "one for each limit");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::{login, no_such_room, require_json, room_closed};
+use super::login::{self, Limited};
+use super::{no_such_room, require_json, room_closed};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::store::InviteError;
@@ -31,7 +32,9 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
 async fn redeem(request: Request) -> Result<Response, Error> {
     let now = clock::now();
     let client = request.asker.address;
-    if !request.app.api.guests.take(client, now.mono) {
+    let api = &request.app.api;
+    if !api.guests.take(client, now.mono) {
+        api.logins.tell(now.mono, client, Limited::Invites);
         return Err(login::too_many_from_address());
     }
     require_json(&request)?;

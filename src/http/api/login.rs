@@ -49,7 +49,25 @@ pub struct Logins {
     sources: Sources,
     names: Keyed,
     hashing: Arc<Semaphore>,
-    told: SharedCell,
+    told: [SharedCell; 3],
+}
+
+/// What there were too many attempts of.
+#[derive(Clone, Copy)]
+pub enum Limited {
+    Address,
+    Name,
+    Invites,
+}
+
+impl Limited {
+    fn reason(self) -> &'static str {
+        match self {
+            Limited::Address => "too many attempts from one address",
+            Limited::Name => "too many attempts at one name",
+            Limited::Invites => "too many attempts at invites from one address",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -65,7 +83,7 @@ impl Default for Logins {
             sources: Sources::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
             names: Keyed::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
             hashing: Arc::new(Semaphore::new(cores.min(HASHING))),
-            told: SharedCell::default(),
+            told: Default::default(),
         }
     }
 }
@@ -82,9 +100,10 @@ impl Logins {
         checked.await.map_err(|_| Error::internal())
     }
 
-    /// Says that there were too many attempts, once a minute: an attack must not fill the disk.
-    fn tell(&self, now: Mono, client: IpAddr, reason: &'static str) {
-        if self.told.take(Limit::per_minute(), now, 1) {
+    /// Says which limit was reached, each once a minute: an attack must not fill the disk.
+    pub fn tell(&self, now: Mono, client: IpAddr, limited: Limited) {
+        if self.told[limited as usize].take(Limit::per_minute(), now, 1) {
+            let reason = limited.reason();
             tracing::info!(%client, reason, "logins limited");
         }
     }
@@ -100,12 +119,12 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let now = clock::now();
     let (logins, client, who) = (&app.api.logins, request.asker.address, request.who());
     if !logins.sources.take(client, now.mono) {
-        logins.tell(now.mono, client, "too many attempts from one address");
+        logins.tell(now.mono, client, Limited::Address);
         return Err(too_many_from_address());
     }
     let body = body(request).await?;
     if !logins.names.take(&body.username, now.mono) {
-        logins.tell(now.mono, client, "too many attempts at one name");
+        logins.tell(now.mono, client, Limited::Name);
         return Err(too_many_at_name());
     }
     let (user, kept) = match app.store.login(&body.username).await? {
