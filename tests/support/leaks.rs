@@ -4,7 +4,7 @@
 //! the secrets that the tests gave to a daemon or got from it; `tests/logs.rs` searches at the end.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -36,11 +36,14 @@ fn directory() -> Option<PathBuf> {
 }
 
 /// Where a daemon's log is kept, if it is.
-pub fn log_file(pid: u32) -> Option<File> {
-    let path = directory()?.join(format!("daemon-{}-{pid}.{LOG}", std::process::id()));
-    let mut options = OpenOptions::new();
-    let file = options.create(true).append(true).open(&path);
-    Some(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+pub fn log_file() -> Option<File> {
+    Some(new_file(&directory()?, "daemon", LOG))
+}
+
+/// Not named by a process's id: tests that run in a box of their own all have the same.
+fn new_file(directory: &Path, what: &str, extension: &str) -> File {
+    let path = directory.join(format!("{what}-{}.{extension}", uuid::Uuid::new_v4()));
+    File::create_new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Notes a secret. Of a link, that is what stands in its fragment.
@@ -57,10 +60,7 @@ pub fn note(secret: &str) {
         return;
     };
     let mut file = FILE.lock().unwrap();
-    let file = file.get_or_insert_with(|| {
-        let path = directory.join(format!("test-{}.{SECRETS}", std::process::id()));
-        File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    });
+    let file = file.get_or_insert_with(|| new_file(&directory, "test", SECRETS));
     writeln!(file, "{secret}").expect("a secret is noted");
 }
 

@@ -105,7 +105,7 @@ impl Builder {
             }
         };
         capture(stdout, &output, |l| &mut l.stdout, note);
-        let mut kept = leaks::log_file(child.id());
+        let mut kept = leaks::log_file();
         let keep = move |line: &str| {
             if let Some(file) = &mut kept {
                 writeln!(file, "{line}").expect("a log is kept");
