@@ -18,7 +18,7 @@ use super::{logging, startup};
 pub async fn at_each(mut hangups: Signal, reloader: Arc<Reloader>) {
     while hangups.recv().await.is_some() {
         let reloader = reloader.clone();
-        let reloading = tokio::task::spawn_blocking(move || reloader.reload_and_tell());
+        let reloading = tokio::task::spawn_blocking(move || reloader.reload());
         if let Err(error) = reloading.await {
             tracing::error!(%error, "the configuration could not be read anew");
         }
@@ -104,11 +104,28 @@ impl Reloader {
         }
     }
 
-    /// Reads everything anew and puts into force what can be. Waits for disks.
+    /// Reads everything anew and puts into force what can be, and tells the log. Waits for disks.
     ///
     /// # Errors
     /// Every problem of the new configuration, a sentence each; then the old one stays in force.
     pub fn reload(&self) -> Result<Report, Vec<String>> {
+        let outcome = self.replace();
+        match &outcome {
+            Ok(report) => {
+                let (changed, restart) = (report.changed.join(" "), report.needs_restart.join(" "));
+                let warnings = report.warnings.iter();
+                warnings.for_each(|told| tracing::warn!("{told}"));
+                tracing::info!(changed, needs_restart = restart, "configuration read anew");
+            }
+            Err(problems) => {
+                problems.iter().for_each(|told| tracing::error!("{told}"));
+                tracing::error!("the configuration was refused: the old one stays in force");
+            }
+        }
+        outcome
+    }
+
+    fn replace(&self) -> Result<Report, Vec<String>> {
         // One at a time, so that the last one read is the one in force.
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.load()?;
@@ -161,23 +178,5 @@ impl Reloader {
         self.app.hub.reconfigure(&config.signaling);
         self.level.set(config.log.level);
         self.app.live.swap(new);
-    }
-
-    /// The same, told in the log.
-    pub fn reload_and_tell(&self) {
-        match self.reload() {
-            Ok(report) => {
-                let (changed, restart) = (report.changed.join(" "), report.needs_restart.join(" "));
-                report
-                    .warnings
-                    .iter()
-                    .for_each(|told| tracing::warn!("{told}"));
-                tracing::info!(changed, needs_restart = restart, "configuration read anew");
-            }
-            Err(problems) => {
-                problems.iter().for_each(|told| tracing::error!("{told}"));
-                tracing::error!("the configuration was refused: the old one stays in force");
-            }
-        }
     }
 }
