@@ -12,6 +12,7 @@ mod load;
 mod server;
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use server::{Contender, Server};
@@ -58,9 +59,19 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("--floor") => server::echo(),
         Some("--pinned") => measure(&arguments[1..]),
+        Some("--world") => world(&arguments[1..]),
         _ => return pinned(&arguments),
     }
     ExitCode::SUCCESS
+}
+
+/// Makes a data directory full of people, for whoever measures with other tools.
+fn world(arguments: &[String]) {
+    let [folder, people, ..] = arguments else {
+        panic!("--world FOLDER PEOPLE");
+    };
+    let people = people.parse().expect("a number of people");
+    server::populate(&Path::new(folder).join("parlor.db"), people);
 }
 
 /// Runs this program once more, on a core that the server does not use.

@@ -165,7 +165,7 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
 }
 
 /// Everybody is a participant already: what is measured is signaling.
-fn populate(database: &Path, people: usize) {
+pub fn populate(database: &Path, people: usize) {
     let store = Store::open(database).expect("a database");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -329,4 +329,15 @@ mod tests {
         drop(places);
         assert!(acceptor.sources.held().is_empty());
     }
+
+    #[tokio::test]
+    async fn a_new_limit_counts_for_who_comes_and_ends_nobody() {
+        let (acceptor, _poll, _inbox) = acceptor();
+        let place = || acceptor.place(IpAddr::from([192, 0, 2, 1]));
+        let held: Vec<_> = (0..3).map_while(|_| place()).collect();
+        acceptor.sources.limit(3);
+        assert!(held.len() == 3 && place().is_none());
+        acceptor.sources.limit(4);
+        assert!(place().is_some());
+    }
 }
