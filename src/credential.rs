@@ -151,6 +151,10 @@ impl Refusals {
         self.write(|refused| refused.users.insert(user.into()));
     }
 
+    pub fn admit_user(&self, user: &str) {
+        self.write(|refused| refused.users.remove(user));
+    }
+
     pub fn refuse_membership(&self, user: &str, room: &str) {
         self.write(|refused| refused.memberships.insert((user.into(), room.into())));
     }

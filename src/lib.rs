@@ -6,7 +6,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 4 · composition | `main`, [`cli`], [`daemon`] |
-//! | 3 · edges | [`http`], [`relay`] |
+//! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`] |
@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod credential;
 pub mod daemon;
 pub mod http;

@@ -9,7 +9,12 @@ use std::process::Command;
 const LONGEST: usize = 600;
 
 /// Who may look at a neighbour on the same floor; on floor 0 anybody may, but not in a circle.
-const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "daemon"), ("http", "relay")];
+const NEIGHBOURS: [(&str, &str); 4] = [
+    ("main", "cli"),
+    ("cli", "daemon"),
+    ("http", "relay"),
+    ("control", "http"),
+];
 
 /// All that `http` may name of `relay`.
 const RELAY_FOR_HTTP: [&str; 1] = ["Handle"];

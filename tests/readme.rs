@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use browser::{Browser, Microphone};
-use support::Daemon;
+use support::{Builder, Daemon};
 
 /// Commands that `.ci/run` runs, because they build or test everything.
 const OF_CI: [&str; 3] = [
@@ -78,7 +78,10 @@ fn what_ci_runs_is_in_the_readme_and_in_ci() {
 
 #[test]
 fn every_command_works_in_the_order_of_the_readme() {
-    let daemon = Daemon::start();
+    // The one that systemd would start: its configuration has the name.
+    let daemon = Builder::new()
+        .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org")
+        .start();
     let place = Place::new(&daemon);
     let output = place.run(&of("sh").concat());
     for told in [

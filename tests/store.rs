@@ -15,9 +15,16 @@ fn database(daemon: &Daemon) -> Connection {
 }
 
 /// The environment of commands beside `daemon`.
+/// What a command needs to work on the daemon's database without asking the daemon.
 fn beside(daemon: &Daemon) -> HashMap<String, String> {
-    let dir = daemon.data_dir().to_str().unwrap().to_owned();
-    HashMap::from([("PARLOR_SERVER__DATA_DIR".to_owned(), dir)])
+    let dir = daemon.data_dir().to_str().unwrap();
+    let variables = [
+        ("PARLOR_SERVER__DATA_DIR", dir),
+        ("PARLOR_ADMIN__SOCKET", "/nowhere"),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The command line, as clap reads it. Scripts rely on these names.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Flag, duration};
+use crate::control::Lifetime;
 use crate::token::valid_id;
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
@@ -43,16 +44,16 @@ pub enum Command {
     /// Show the configuration that `serve` would use, without its secrets, and where each value is from
     Config(Serve),
     #[command(flatten)]
-    OnDatabase(OnDatabase),
+    Asked(Asked),
     /// List the ports to open in a firewall, and why
     Ports,
     /// Print the version
     Version,
 }
 
-/// Commands that need no daemon, and do not mind one.
+/// Commands that the running parlor carries out; where none runs, this process does on the database.
 #[derive(Debug, Subcommand)]
-pub enum OnDatabase {
+pub enum Asked {
     /// Add, list, disable and delete users
     #[command(subcommand)]
     User(User),
@@ -68,6 +69,13 @@ pub enum OnDatabase {
     /// Mint credentials for the relay
     #[command(subcommand)]
     Turn(Turn),
+    /// Tell how the running parlor is: since when, where, fit for traffic or not, how much in use
+    Status,
+    /// List who is connected to which room, over which transport, since when, and bytes relayed
+    Sessions,
+    /// Make the running parlor read its configuration anew: what can change does at once, and a
+    /// bad one is refused whole
+    Reload,
 }
 
 #[derive(Debug, Args)]
@@ -187,10 +195,10 @@ pub enum Invite {
         room: String,
         /// How long it is good for
         #[arg(long, default_value = "7d", value_parser = ttl)]
-        ttl: Duration,
+        ttl: Lifetime,
         /// How many people it lets in; otherwise as many as come
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        uses: Option<u32>,
+        #[arg(long, value_name = "N")]
+        uses: Option<NonZeroU32>,
     },
     /// List invites that still open a room
     List {
@@ -223,7 +231,7 @@ pub struct Grant {
     pub user: String,
     /// How long it is good for
     #[arg(long, default_value = "1h", value_parser = ttl)]
-    pub ttl: Duration,
+    pub ttl: Lifetime,
     /// Good for this room alone (id or name; `id:…` is always an id)
     #[arg(long)]
     pub room: Option<String>,
@@ -256,15 +264,8 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-fn ttl(text: &str) -> Result<Duration, String> {
-    let span = duration::parse(text)?;
-    if span < Duration::from_secs(1) {
-        return Err("it must be one second or longer, such as 1h or 7d".to_owned());
-    }
-    if span > duration::LONGEST {
-        return Err("it must not be longer than ten years".to_owned());
-    }
-    Ok(span)
+fn ttl(text: &str) -> Result<Lifetime, String> {
+    Lifetime::new(duration::parse(text)?).map_err(ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Origin, Problem, Sources};
 
-use super::failure::{Failure, USAGE};
-use super::output::Answer;
+use super::output::print;
+use crate::control::{Answer, Failure, USAGE};
 
 /// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
 pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
@@ -32,7 +32,7 @@ pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
     lines.push(verdict(file, problems.len(), warnings.len()));
     let mut answer = Answer::new(value, lines.join("\n"));
     answer.remarks = remarks;
-    answer.print(as_json)?;
+    print(&answer, as_json)?;
     Ok(match problems.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(USAGE),

@@ -1,20 +1,16 @@
 //! The command line: reads it, loads the configuration, and does what a command says.
 //!
-//! Commands work on the database, beside a running daemon or without one. Standard output carries
+//! Commands go to the running daemon, or work on the database without one. Standard output carries
 //! the answer alone (with `--json` exactly one JSON value), standard error everything else. Exit
 //! codes: 0, 2 for usage and configuration, 1 for the rest.
 
-mod access;
 mod args;
+mod asked;
 mod check;
-mod context;
-mod failure;
 mod output;
 mod password;
 mod ports;
-mod rooms;
 mod settings;
-mod users;
 
 use std::io;
 use std::process::ExitCode;
@@ -23,13 +19,12 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::config::{self, Config, Loaded, Sources};
+use crate::config::{self, Loaded, Sources};
+use crate::control::{Answer, Failure, USAGE};
 use crate::daemon;
 
-use args::{Cli, Command, OnDatabase};
-use context::Context;
-use failure::{Failure, USAGE};
-use output::{Answer, note};
+use args::{Cli, Command};
+use output::{note, print, report};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -40,7 +35,7 @@ pub fn main() -> ExitCode {
     let json = cli.json;
     match run(cli) {
         Ok(code) => code,
-        Err(failure) => failure.report(json),
+        Err(failure) => report(&failure, json),
     }
 }
 
@@ -53,9 +48,12 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
         Command::Ports => ports::run(&load(&sources)?.config),
-        Command::OnDatabase(command) => on_database(load(&sources)?.config, command)?,
+        Command::Asked(command) => {
+            show_warnings();
+            asked::run(load(&sources)?.config, command)?
+        }
     };
-    answer.print(cli.json)?;
+    print(&answer, cli.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -73,25 +71,6 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
             })
         }
     }
-}
-
-fn on_database(config: Config, command: OnDatabase) -> Result<Answer, Failure> {
-    show_warnings();
-    let context = Context::open(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        match command {
-            OnDatabase::User(command) => users::run(&context, command).await,
-            OnDatabase::Room(command) => rooms::run(&context, command).await,
-            OnDatabase::Invite(command) => rooms::invite(&context, command).await,
-            OnDatabase::Token(args::Token::Issue(grant)) => access::token(&context, grant).await,
-            OnDatabase::Turn(args::Turn::Credential(grant)) => {
-                access::credential(&context, grant).await
-            }
-        }
-    })
 }
 
 fn serve(sources: Sources) -> Result<ExitCode, Failure> {
@@ -132,7 +111,7 @@ fn misread(error: &clap::Error) -> ExitCode {
             false => ExitCode::SUCCESS,
         };
     }
-    Failure::usage(sentence(error)).report(true)
+    report(&Failure::usage(sentence(error)), true)
 }
 
 /// The first paragraph of clap's complaint, on one line.

@@ -7,7 +7,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::password::{self, LONGEST};
 
-use super::failure::Failure;
+use crate::control::Failure;
 
 /// Holds a password where nobody can type one.
 pub const VARIABLE: &str = "PARLOR_PASSWORD";

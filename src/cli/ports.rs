@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 
-use super::output::{Answer, table};
+use crate::control::Answer;
 
 struct Opening {
     protocol: &'static str,
@@ -26,8 +26,8 @@ pub fn run(config: &Config) -> Answer {
             opening.why.to_owned(),
         ]
     });
-    let text = table(&["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
-    let answer = Answer::new(openings.iter().map(Opening::json).collect(), text);
+    let json = openings.iter().map(Opening::json).collect();
+    let answer = Answer::table(json, &["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
     match config.turn.external_ip.is_empty() {
         true => answer,
         false => answer.remark(

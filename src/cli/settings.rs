@@ -5,11 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::config::{Keys, Loaded, Origin};
+use crate::control::Answer;
 use crate::secret::SHOWN;
 use crate::store::data_dir;
 
 use super::check::place;
-use super::output::{Answer, table};
 
 /// The secrets that `serve` makes where none is configured.
 const GENERATED: [&str; 2] = ["auth.secret", "turn.secret"];
@@ -40,7 +40,7 @@ pub fn run(loaded: &Loaded) -> Answer {
         tree.insert(setting.key, told);
     }
     let value = json!({ "file": loaded.file, "settings": tree });
-    Answer::new(value, table(&["key", "value", "from"], rows))
+    Answer::table(value, &["key", "value", "from"], rows.into_iter())
 }
 
 fn settings(loaded: &Loaded) -> Vec<Setting> {

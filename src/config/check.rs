@@ -137,6 +137,12 @@ impl Faults {
             let sound = text.as_ref().is_none_or(|text| !text.trim().is_empty());
             self.unless(sound, key, "must not be empty: leave the key out instead");
         }
+        let socket = config.admin.socket.as_ref();
+        self.unless(
+            socket.is_none_or(|path| path.is_absolute()),
+            "admin.socket",
+            "must be a path that begins with /: leave the key out for the default",
+        );
         let path = config.server.data_dir.as_ref();
         self.unless(
             path.is_none_or(|path| !path.as_os_str().is_empty()),

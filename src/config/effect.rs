@@ -148,6 +148,7 @@ effects! {
         max_streams_per_address: Live,
     }
     admin: Admin {
+        socket: Restart,
         metrics_listen: Restart,
     }
     log: Log {

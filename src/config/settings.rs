@@ -244,6 +244,9 @@ pub struct PortRange {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
+    /// The Unix socket at which commands reach the daemon. Unset: in `$RUNTIME_DIRECTORY`, else in
+    /// the data directory.
+    pub socket: Option<PathBuf>,
     /// Where `/metrics` is served.
     pub metrics_listen: Vec<SocketAddr>,
 }
@@ -364,6 +367,7 @@ impl Default for Turn {
 impl Default for Admin {
     fn default() -> Self {
         Admin {
+            socket: None,
             metrics_listen: vec![SocketAddr::from(([127, 0, 0, 1], 9641))],
         }
     }

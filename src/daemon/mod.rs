@@ -19,7 +19,9 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{self, Now};
 use crate::config::{Loaded, Sources};
+use crate::control;
 use crate::credential::Refusals;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
@@ -47,6 +49,7 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     let start = Start {
+        started: clock::now(),
         sources,
         loaded,
         level,
@@ -90,6 +93,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
 
 /// What a process begins with.
 struct Start {
+    started: Now,
     sources: Sources,
     loaded: Loaded,
     level: logging::Level,
@@ -105,13 +109,15 @@ struct House {
     refusals: Arc<Refusals>,
     http: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
+    /// Until it is served.
+    desk: Option<(control::Listener, control::Live)>,
     stop: CancellationToken,
     first_start: bool,
 }
 
 /// The tasks that serve, and those that only run beside.
 struct Work {
-    serving: [JoinHandle<()>; 2],
+    serving: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
     reloading: JoinHandle<()>,
 }
@@ -124,6 +130,8 @@ impl House {
         external: Vec<External>,
     ) -> anyhow::Result<House> {
         let config = start.loaded.config;
+        let data_dir = prepared.secrets.data_dir().path().to_owned();
+        let desk = control::Listener::bind(&config.admin, &data_dir)?;
         let refusals = Arc::new(Refusals::default());
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
@@ -162,9 +170,20 @@ impl House {
             start.level,
             start.descriptors,
         );
+        let reloader = Arc::new(reloader);
+        let reloading = reloader.clone();
+        let live = control::Live {
+            app: app.clone(),
+            http: startup::addresses(&listeners.http)?,
+            metrics: startup::addresses(&listeners.metrics)?,
+            data_dir,
+            started: start.started,
+            reload: Arc::new(move || reloading.reload()),
+        };
         Ok(House {
             app,
-            reloader: Arc::new(reloader),
+            reloader,
+            desk: Some((desk, live)),
             relay,
             refusals,
             http: listeners.http,
@@ -180,12 +199,15 @@ impl House {
         lobby::open(&self.app, address, self.first_start).await?;
         startup::announce(&self.http, &self.metrics, &self.app.turn)?;
         let (app, stop) = (&self.app, &self.stop);
+        let (desk, live) = self.desk.take().context("the house is opened once")?;
+        tracing::info!(path = %desk.path().display(), "commands are taken");
         let http = startup::to_tokio(mem::take(&mut self.http))?;
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
         Ok(Work {
             serving: [
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
+                tokio::spawn(control::serve(desk, live, stop.clone())),
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),

@@ -82,9 +82,13 @@ impl Listeners {
 
     /// Where this process listens besides TURN.
     pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let all = self.http.iter().chain(&self.metrics);
-        all.map(TcpListener::local_addr).collect()
+        Ok([addresses(&self.http)?, addresses(&self.metrics)?].concat())
     }
+}
+
+/// Where they listen.
+pub fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 fn tcp(listen: &[SocketAddr], key: &str) -> anyhow::Result<Vec<TcpListener>> {

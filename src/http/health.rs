@@ -52,6 +52,17 @@ impl Checks {
     }
 }
 
+impl App {
+    /// What keeps this from being fit for traffic, a sentence each.
+    pub async fn not_ready(&self) -> Vec<&'static str> {
+        let checks = Checks::run(self).await.named();
+        checks
+            .into_iter()
+            .filter_map(|(_, outcome)| outcome.err())
+            .collect()
+    }
+}
+
 async fn store(app: &App) -> Result<(), &'static str> {
     match tokio::time::timeout(PATIENCE, app.store.check_writable()).await {
         Ok(Ok(())) => Ok(()),

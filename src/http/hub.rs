@@ -41,8 +41,24 @@ pub struct Hub {
 /// A room, and where the frames for its connections go.
 struct Seating {
     room: Room,
-    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    seats: HashMap<ConnectionId, Taken>,
     effects: Vec<Effect>,
+}
+
+/// A connection that has a place.
+struct Taken {
+    user: Arc<str>,
+    since: u64,
+    outbox: Arc<Outbox>,
+}
+
+/// A connection, for an admin who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    pub user: Arc<str>,
+    pub room: Arc<str>,
+    /// In Unix seconds.
+    pub since: u64,
 }
 
 /// A connection's place in a room. Whoever drops it has left.
@@ -101,6 +117,27 @@ impl Hub {
             .collect()
     }
 
+    /// Every connection.
+    pub fn connections(&self) -> Vec<Connected> {
+        let rooms = self.shards.iter().flat_map(|shard| {
+            let rooms = lock(shard);
+            let rooms = rooms
+                .iter()
+                .map(|(id, seating)| (id.clone(), seating.clone()));
+            rooms.collect::<Vec<_>>()
+        });
+        let mut connections = Vec::new();
+        for (room, seating) in rooms {
+            let seats = lock(&seating);
+            connections.extend(seats.seats.values().map(|taken| Connected {
+                user: taken.user.clone(),
+                room: room.clone(),
+                since: taken.since,
+            }));
+        }
+        connections
+    }
+
     /// Closes the connection of a user to a room; whether there was one.
     pub fn close(&self, room: &str, user: &str, code: CloseCode) -> bool {
         self.closings.fetch_add(1, Ordering::SeqCst);
@@ -108,6 +145,17 @@ impl Hub {
             seating.room.close_user(user, code, &mut seating.effects)
         })
         .unwrap_or(false)
+    }
+
+    /// Closes every connection of a user, whatever the room; how many there were.
+    pub fn close_user(&self, user: &str, code: CloseCode) -> usize {
+        // Before the list is made: who is on the way to a seat is on no list.
+        self.doubt();
+        let rooms = self.everybody().into_iter();
+        let rooms = rooms.filter(|(_, users)| users.iter().any(|known| **known == *user));
+        rooms
+            .filter(|(room, _)| self.close(room, user, code))
+            .count()
     }
 
     /// Closes every connection to a room; how many there were.
@@ -184,7 +232,7 @@ impl Hub {
         let Seating { room, effects, .. } = &mut *seating;
         room.leave(seat.connection, effects);
         seating.carry_out();
-        seating.outboxes.remove(&seat.connection);
+        seating.seats.remove(&seat.connection);
         let current = shard.get(&seat.room);
         if seating.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &seat.seating)) {
             shard.remove(&seat.room);
@@ -222,19 +270,24 @@ impl Seating {
     fn new(room: &str, rate: Limit) -> Seating {
         Seating {
             room: Room::new(room, rate),
-            outboxes: HashMap::new(),
+            seats: HashMap::new(),
             effects: Vec::new(),
         }
     }
 
     fn join(&mut self, user: &str, outbox: &Arc<Outbox>) -> Result<ConnectionId, CloseCode> {
-        let now = clock::now().mono;
-        let joined = self.room.join(user, now, &mut self.effects);
+        let now = clock::now();
+        let joined = self.room.join(user, now.mono, &mut self.effects);
         self.carry_out();
         match joined {
             Join::Refused(code) => Err(code),
             Join::Seated(connection) => {
-                self.outboxes.insert(connection, outbox.clone());
+                let taken = Taken {
+                    user: user.into(),
+                    since: now.unix,
+                    outbox: outbox.clone(),
+                };
+                self.seats.insert(connection, taken);
                 Ok(connection)
             }
         }
@@ -244,13 +297,13 @@ impl Seating {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver { connection, frame } => {
-                    if let Some(outbox) = self.outboxes.get(&connection) {
-                        outbox.push(frame);
+                    if let Some(taken) = self.seats.get(&connection) {
+                        taken.outbox.push(frame);
                     }
                 }
                 Effect::Close { connection, code } => {
-                    if let Some(outbox) = self.outboxes.remove(&connection) {
-                        outbox.close(code);
+                    if let Some(taken) = self.seats.remove(&connection) {
+                        taken.outbox.close(code);
                     }
                 }
             }

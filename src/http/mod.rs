@@ -3,6 +3,7 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
+mod admin;
 pub mod api;
 pub mod auth;
 mod counts;
@@ -26,8 +27,9 @@ use crate::metrics::Metrics;
 use crate::relay;
 use crate::store::Store;
 
+pub use admin::Ended;
 pub use exchange::{Error, Request, Response, json};
-pub use hub::Hub;
+pub use hub::{Connected, Hub};
 pub use router::{Answer, Route};
 pub use server::{serve, serve_metrics};
 pub use settings::{Live, Settings};

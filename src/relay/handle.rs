@@ -89,6 +89,11 @@ impl Handle {
         self.revoke(user, Scope::All)
     }
 
+    /// `user` was disabled and is no more: credentials of theirs may allocate.
+    pub fn enabled(&self, user: &str) {
+        self.refusals.admit_user(user);
+    }
+
     /// Who is using the relay, shard by shard. A shard that does not answer within a second is
     /// left out.
     pub async fn sessions(&self) -> Vec<Session> {

@@ -110,6 +110,17 @@ pub fn resolve(server: &config::Server) -> Result<PathBuf, DataDirError> {
     .ok_or(DataDirError::NoHome)
 }
 
+/// The directory, where the configuration or systemd names one.
+pub fn named(server: &config::Server) -> Option<PathBuf> {
+    let state = env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+    choose(
+        server.data_dir.as_deref(),
+        state.map(PathBuf::from),
+        None,
+        || None,
+    )
+}
+
 fn choose(
     configured: Option<&Path>,
     state: Option<PathBuf>,
@@ -169,6 +180,13 @@ impl DataDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether a `serve` has it.
+    pub fn is_served(&self) -> bool {
+        let file = File::open(self.path.join(LOCK));
+        let tried = file.map(|file| file.try_lock_shared());
+        matches!(tried, Ok(Err(TryLockError::WouldBlock)))
     }
 
     /// The database's path. The file is made, empty and for the directory's owner, where it is

@@ -1,8 +1,6 @@
 //! `GET` and `POST /api/rooms`, `GET`, `PATCH` and `DELETE /api/rooms/{id}`: rooms listed, made,
 //! read, changed and closed.
 
-use std::sync::Arc;
-
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json as value};
@@ -17,8 +15,7 @@ use crate::clock;
 use crate::config::RoomCreators;
 use crate::http::auth::{Caller, Visitor};
 use crate::http::{App, Error, Request, Response, json};
-use crate::room::CloseCode;
-use crate::store::{ChangeError, Closed, CreateError, Listing, NewRoom, Room, RoomChange};
+use crate::store::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChange};
 
 /// Rooms that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
@@ -149,28 +146,14 @@ pub async fn change(request: Request) -> Result<Response, Error> {
 pub async fn close(request: Request) -> Result<Response, Error> {
     let (visitor, room) = at_the_door(&request).await?;
     require_owner(&visitor.caller, &room)?;
-    let closed = carry_out(closed(request.app.clone(), room.id)).await??;
+    let app = request.app.clone();
+    let closed = carry_out(async move { app.close_room(&room.id).await }).await??;
+    let (closed, _) = closed.ok_or_else(no_such_room)?;
     let answer = value!({
         "success": true,
-        "message": format!("Closed {}", closed.name),
+        "message": format!("Closed {}", closed.room.name),
     });
     Ok(json(StatusCode::OK, &answer))
-}
-
-/// The store first; then the sockets; then the relay, which also frees what is bound to no room of
-/// those who are in none any more.
-async fn closed(app: Arc<App>, room: String) -> Result<Room, Error> {
-    let _undisturbed = app.api.undisturbed().await;
-    let closed = app.store.close_room(&room, clock::now().unix).await?;
-    let Closed { room, departures } = closed.ok_or_else(no_such_room)?;
-    let connections = app.hub.close_room(&room.id, CloseCode::RoomClosed);
-    app.relay.closed(&room.id);
-    for gone in &departures {
-        app.relay.left(&gone.user, &gone.room, gone.elsewhere);
-    }
-    let members = departures.len();
-    tracing::info!(room = %room.id, members, connections, "a room was closed");
-    Ok(room)
 }
 
 async fn at_the_door(request: &Request) -> Result<(Visitor, Room), Error> {

@@ -1,47 +1,61 @@
-//! What every command on the database needs: the configuration, the data directory, the store.
+//! What a command works on: the parts of the running daemon, or the data directory without one.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::clock;
-use crate::config::Config;
+use crate::clock::{self, Now};
+use crate::config::{Config, Report};
 use crate::credential::Credentials;
+use crate::http::App;
 use crate::secret::Secret;
-use crate::store::data_dir::{self, DataDir, DataDirError, Kept};
+use crate::store::data_dir::{DataDir, DataDirError, Kept};
 use crate::store::{Room, Store, User};
-use crate::token::Tokens;
+use crate::token::{Claims, Tokens};
 
 use super::failure::Failure;
 use super::users::refusal;
 
-/// A command's hold on what the daemon, if one runs, uses too.
-pub struct Context {
-    pub config: Config,
-    pub store: Store,
+/// A command's hold on users, rooms and keys.
+pub enum Context {
+    Running(Live),
+    Alone(Box<Alone>),
+}
+
+/// What only the daemon has.
+#[derive(Clone)]
+pub struct Live {
+    pub app: Arc<App>,
+    /// Where HTTP listens; at least one.
+    pub http: Vec<SocketAddr>,
+    pub metrics: Vec<SocketAddr>,
+    pub data_dir: PathBuf,
+    /// Since when it runs.
+    pub started: Now,
+    /// Reads the configuration anew; waits for disks.
+    pub reload: Reload,
+}
+
+/// What came of reading the configuration anew, or every problem of the new one.
+pub type Reload = Arc<dyn Fn() -> Result<Report, Vec<String>> + Send + Sync>;
+
+/// The data directory, opened by the command itself.
+pub struct Alone {
+    config: Config,
+    store: Store,
     data_dir: DataDir,
 }
 
-impl Context {
+impl Alone {
     /// Opens the data directory as it is; only `serve` makes one.
-    pub fn open(config: Config) -> Result<Context, Failure> {
-        let data_dir = DataDir::existing(&data_dir::resolve(&config.server)?)?;
+    pub fn open(config: Config, data_dir: &Path) -> Result<Alone, Failure> {
+        let data_dir = DataDir::existing(data_dir)?;
         let store = Store::open(&data_dir.database()?)?;
-        Ok(Context {
+        Ok(Alone {
             config,
             store,
             data_dir,
         })
-    }
-
-    pub fn tokens(&self) -> Result<Tokens, DataDirError> {
-        let auth = &self.config.auth;
-        let secret = self.secret(&auth.secret, Kept::Auth)?;
-        Ok(Tokens::new(auth, &secret))
-    }
-
-    pub fn credentials(&self) -> Result<Credentials, DataDirError> {
-        let turn = &self.config.turn;
-        let secret = self.secret(&turn.secret, Kept::Turn)?;
-        Ok(Credentials::new(&secret, &turn.previous_secrets))
     }
 
     fn secret(&self, configured: &Option<Secret>, kept: Kept) -> Result<Secret, DataDirError> {
@@ -50,10 +64,75 @@ impl Context {
             None => self.data_dir.secret(kept),
         }
     }
+}
+
+impl Context {
+    /// The running daemon, for commands that make no sense without one.
+    pub fn running(&self) -> Result<&Live, Failure> {
+        self.live()
+            .ok_or_else(|| Failure::refused("no parlor runs there: `parlor serve` starts one"))
+    }
+
+    pub fn live(&self) -> Option<&Live> {
+        match self {
+            Context::Running(live) => Some(live),
+            Context::Alone(_) => None,
+        }
+    }
+
+    /// What holds now.
+    pub fn config(&self) -> Config {
+        match self {
+            Context::Running(live) => live.app.settings().config.clone(),
+            Context::Alone(alone) => alone.config.clone(),
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        match self {
+            Context::Running(live) => &live.app.store,
+            Context::Alone(alone) => &alone.store,
+        }
+    }
+
+    /// Signs a token.
+    pub fn sign(&self, claims: &Claims) -> Result<String, DataDirError> {
+        match self {
+            Context::Running(live) => Ok(live.app.settings().tokens.issue(claims)),
+            Context::Alone(alone) => {
+                let auth = &alone.config.auth;
+                let secret = alone.secret(&auth.secret, Kept::Auth)?;
+                Ok(Tokens::new(auth, &secret).issue(claims))
+            }
+        }
+    }
+
+    /// What mints credentials of the relay.
+    pub fn credentials(&self) -> Result<Credentials, DataDirError> {
+        match self {
+            Context::Running(live) => Ok(live.app.settings().credentials.clone()),
+            Context::Alone(alone) => {
+                let turn = &alone.config.turn;
+                let secret = alone.secret(&turn.secret, Kept::Turn)?;
+                Ok(Credentials::new(&secret, &turn.previous_secrets))
+            }
+        }
+    }
 
     /// The first address of HTTP; the configuration always has one.
     pub fn http(&self) -> SocketAddr {
-        self.config.http.listen[0]
+        match self {
+            Context::Running(live) => live.http[0],
+            Context::Alone(alone) => alone.config.http.listen[0],
+        }
+    }
+
+    /// Where TURN listens.
+    pub fn turn(&self) -> &[SocketAddr] {
+        match self {
+            Context::Running(live) => &live.app.turn,
+            Context::Alone(alone) => &alone.config.turn.listen,
+        }
     }
 
     /// The user whom this word means, who may be let in.
@@ -63,8 +142,8 @@ impl Context {
 
     /// The same; `auth.provision_users` makes one who is not known yet.
     pub async fn provisioned_user(&self, word: &str) -> Result<User, Failure> {
-        if self.config.auth.provision_users && self.user(word).await?.is_none() {
-            let made = self.store.provision(bare(word), None).await;
+        if self.config().auth.provision_users && self.user(word).await?.is_none() {
+            let made = self.store().provision(bare(word), None).await;
             return made.map_err(refusal);
         }
         self.welcome_user(word).await
@@ -81,7 +160,7 @@ impl Context {
 
     /// The room that this word means, closed ones too.
     pub async fn any_room(&self, word: &str) -> Result<Room, Failure> {
-        let called = self.store.rooms_called(bare(word)).await?;
+        let called = self.store().rooms_called(bare(word)).await?;
         let room = only("room", word, called, |room| &room.id)?;
         room.ok_or_else(|| {
             Failure::refused(format!(
@@ -106,7 +185,7 @@ impl Context {
     }
 
     async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
-        let called = self.store.users_called(bare(word)).await?;
+        let called = self.store().users_called(bare(word)).await?;
         only("user", word, called, |user| &user.id)
     }
 

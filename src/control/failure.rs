@@ -1,6 +1,6 @@
 //! Why a command did not do as asked, and the exit code that says so.
 
-use std::process::ExitCode;
+use serde::{Deserialize, Serialize};
 
 /// Usage or configuration.
 pub const USAGE: u8 = 2;
@@ -8,8 +8,9 @@ pub const USAGE: u8 = 2;
 pub const REFUSED: u8 = 1;
 
 /// One sentence for the user; [`Failure::problems`] has one for each problem.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Of the process that was asked to do it.
     pub code: u8,
     pub problems: Vec<String>,
 }
@@ -22,27 +23,19 @@ impl Failure {
         }
     }
 
+    /// A sentence for each problem.
+    pub fn of(problems: Vec<String>) -> Failure {
+        Failure {
+            code: REFUSED,
+            problems,
+        }
+    }
+
     pub fn refused(text: impl ToString) -> Failure {
         Failure {
             code: REFUSED,
             problems: vec![text.to_string()],
         }
-    }
-
-    /// Prints it on standard error: as JSON for scripts, else a line for each problem.
-    pub fn report(&self, json: bool) -> ExitCode {
-        match json {
-            true => {
-                let text = self.problems.join("; ");
-                super::output::note(&serde_json::json!({ "error": text }).to_string());
-            }
-            false => {
-                for problem in &self.problems {
-                    super::output::note(&format!("error: {problem}"));
-                }
-            }
-        }
-        ExitCode::from(self.code)
     }
 }
 

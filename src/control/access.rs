@@ -1,6 +1,7 @@
 //! `parlor token issue` and `parlor turn credential`
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use serde_json::json;
 
@@ -9,10 +10,10 @@ use crate::config::{Config, reachable, turn_host};
 use crate::store::{Room, User, utc};
 use crate::token::Claims;
 
-use super::args::Grant;
+use super::answer::Answer;
+use super::command::Grant;
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{Answer, table};
 
 pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
     let room = match &grant.room {
@@ -32,7 +33,7 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
         role: Some(user.role().to_owned()),
         ..Claims::default()
     };
-    let token = context.tokens()?.issue(&claims);
+    let token = context.sign(&claims)?;
     let expires_at = utc::text(exp);
     let mut json = json!({
         "token": token,
@@ -60,7 +61,7 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
     let expires = user.until(clock::now().unix.saturating_add(grant.ttl.as_secs()));
     let room = room.as_ref().map(|room| room.id.as_str());
     let minted = context.credentials()?.mint(&user.id, room, expires);
-    let Urls { urls, remark } = urls(&context.config);
+    let Urls { urls, remark } = urls(&context.config(), context.turn());
     let expires_at = utc::text(expires);
     let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
     let mut rows = vec![
@@ -75,7 +76,7 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
         "urls": urls,
         "expires_at": expires_at,
     });
-    let answer = Answer::new(json, table(&["NAME", "VALUE"], rows));
+    let answer = Answer::table(json, &["NAME", "VALUE"], rows.into_iter());
     Ok(match remark {
         Some(remark) => answer.remark(remark),
         None => answer,
@@ -102,9 +103,8 @@ struct Urls {
 
 /// Where the relay is reached. No request says by which name this host is known, so without a
 /// configured one the URLs are good on this host alone.
-fn urls(config: &Config) -> Urls {
+fn urls(config: &Config, listen: &[SocketAddr]) -> Urls {
     let known = turn_host(config);
-    let listen = &config.turn.listen;
     let hosts: BTreeSet<(u16, String)> = listen
         .iter()
         .map(|address| match &known {
@@ -132,10 +132,10 @@ fn urls(config: &Config) -> Urls {
     }
 }
 
-fn host_of(address: std::net::SocketAddr) -> String {
+fn host_of(address: SocketAddr) -> String {
     match address {
-        std::net::SocketAddr::V4(v4) => v4.ip().to_string(),
-        std::net::SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     fn one_name_stands_for_all_addresses_of_a_port() {
         let mut config = Config::default();
         config.turn.public_host = Some("turn.example.org".to_owned());
-        let found = urls(&config);
+        let found = urls(&config, &config.turn.listen);
         assert_eq!(
             found.urls,
             [
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn without_a_name_the_addresses_stand_and_port_0_has_no_url() {
         let mut config = Config::default();
-        let found = urls(&config);
+        let found = urls(&config, &config.turn.listen);
         assert_eq!(found.urls.len(), 4);
         assert!(
             found
@@ -175,6 +175,6 @@ mod tests {
         );
         assert!(found.remark.is_some());
         config.turn.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        assert_eq!(urls(&config).urls, [""; 0]);
+        assert_eq!(urls(&config, &config.turn.listen).urls, [""; 0]);
     }
 }

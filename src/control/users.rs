@@ -3,55 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::http::Ended;
 use crate::store::{CreateError, Membership, NewUser, Removed, User, utc};
 
-use super::args;
+use super::answer::{Answer, tick};
+use super::command::PasswordHash;
 use super::context::Context;
+use super::ended;
 use super::failure::Failure;
-use super::output::{Answer, facts, table, tick};
-use super::password;
 
-pub async fn run(context: &Context, command: args::User) -> Result<Answer, Failure> {
-    match command {
-        args::User::Add {
-            name,
-            display_name,
-            admin,
-            password,
-            password_stdin,
-        } => {
-            let password_hash = match password || password_stdin {
-                true => Some(password::hash(password_stdin)?),
-                false => None,
-            };
-            let new = NewUser {
-                name,
-                display_name,
-                admin,
-                password_hash,
-            };
-            add(context, new).await
-        }
-        args::User::List => list(context).await,
-        args::User::Show { user } => show(context, &user).await,
-        args::User::Disable { user } => disable(context, &user).await,
-        args::User::Enable { user } => enable(context, &user).await,
-        args::User::Passwd {
-            user,
-            password_stdin,
-        } => passwd(context, &user, password_stdin).await,
-        args::User::Delete { user } => delete(context, &user).await,
-    }
-}
-
-async fn add(context: &Context, new: NewUser) -> Result<Answer, Failure> {
-    let user = context.store.add_user(new).await.map_err(refusal)?;
+pub async fn add(context: &Context, new: NewUser) -> Result<Answer, Failure> {
+    let user = context.store().add_user(new).await.map_err(refusal)?;
     let text = format!("Added user {} with id {}", user.name, user.id);
     Ok(Answer::new(user_json(&user), text))
 }
 
-async fn list(context: &Context) -> Result<Answer, Failure> {
-    let users = context.store.users().await?;
+pub async fn list(context: &Context) -> Result<Answer, Failure> {
+    let users = context.store().users().await?;
     let rows = users.iter().map(|user| {
         vec![
             user.id.clone(),
@@ -67,15 +35,15 @@ async fn list(context: &Context) -> Result<Answer, Failure> {
         true => {
             Answer::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
         }
-        false => Answer::new(json, table(&header, rows)),
+        false => Answer::table(json, &header, rows),
     })
 }
 
 /// Deleted users too, by their id.
-async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
+pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
     let user = context.any_user(word).await?;
-    let rooms = context.store.memberships(&user.id).await?;
-    let password = context.store.has_password(&user.id).await?;
+    let rooms = context.store().memberships(&user.id).await?;
+    let password = context.store().has_password(&user.id).await?;
     let mut json = user_json(&user);
     json["role"] = user.role().into();
     json["password"] = password.into();
@@ -102,7 +70,7 @@ async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
         ["Created", &utc::text(user.created_at)],
         ["Member of", &names.collect::<Vec<_>>().join(", ")],
     ];
-    Ok(Answer::new(json, facts(&rows)))
+    Ok(Answer::facts(json, &rows))
 }
 
 fn membership_json(membership: &Membership) -> Value {
@@ -113,17 +81,26 @@ fn membership_json(membership: &Membership) -> Value {
     })
 }
 
-async fn disable(context: &Context, word: &str) -> Result<Answer, Failure> {
+pub async fn disable(context: &Context, word: &str) -> Result<Answer, Failure> {
     let user = context.living_user(word).await?;
-    let unix = clock::now().unix;
-    let removed = context.store.disable_user(&user.id, unix).await?;
-    let removed = removed.ok_or_else(|| gone(&user))?;
-    Ok(took_away("Disabled", &removed))
+    let removed = match context.live() {
+        Some(live) => live.app.disable_user(&user.id).await?.map(with_ended),
+        None => {
+            let unix = clock::now().unix;
+            let removed = context.store().disable_user(&user.id, unix).await?;
+            removed.map(|removed| (removed, None))
+        }
+    };
+    let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
+    Ok(took_away("Disabled", &removed, ended))
 }
 
-async fn enable(context: &Context, word: &str) -> Result<Answer, Failure> {
+pub async fn enable(context: &Context, word: &str) -> Result<Answer, Failure> {
     let user = context.living_user(word).await?;
-    let enabled = context.store.enable_user(&user.id).await?;
+    let enabled = match context.live() {
+        Some(live) => live.app.enable_user(&user.id).await?,
+        None => context.store().enable_user(&user.id).await?,
+    };
     let user = enabled.ok_or_else(|| gone(&user))?;
     Ok(Answer::new(
         user_json(&user),
@@ -131,15 +108,19 @@ async fn enable(context: &Context, word: &str) -> Result<Answer, Failure> {
     ))
 }
 
-async fn passwd(context: &Context, word: &str, stdin: bool) -> Result<Answer, Failure> {
-    let user = context.living_user(word).await?;
-    if user.guest.is_some() {
-        return Err(Failure::refused(format!(
-            "`{word}` is a guest, who has no password"
-        )));
-    }
-    let hash = password::hash(stdin)?;
-    match context.store.set_password(&user.id, &hash).await? {
+/// Whether [`passwd`] would do.
+pub async fn may_have_password(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = with_password(context, word).await?;
+    Ok(Answer::new(user_json(&user), ""))
+}
+
+pub async fn passwd(
+    context: &Context,
+    word: &str,
+    password: PasswordHash,
+) -> Result<Answer, Failure> {
+    let user = with_password(context, word).await?;
+    match context.store().set_password(&user.id, &password.0).await? {
         true => {
             let text = format!("User {} has a new password", user.name);
             Ok(Answer::new(user_json(&user), text)
@@ -149,19 +130,39 @@ async fn passwd(context: &Context, word: &str, stdin: bool) -> Result<Answer, Fa
     }
 }
 
-async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
+async fn with_password(context: &Context, word: &str) -> Result<User, Failure> {
     let user = context.living_user(word).await?;
-    let unix = clock::now().unix;
-    let removed = context.store.delete_user(&user.id, unix).await?;
-    let removed = removed.ok_or_else(|| gone(&user))?;
-    Ok(took_away("Deleted", &removed))
+    match user.guest {
+        Some(_) => Err(Failure::refused(format!(
+            "`{word}` is a guest, who has no password"
+        ))),
+        None => Ok(user),
+    }
 }
 
-fn took_away(done: &str, removed: &Removed) -> Answer {
+pub async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    let removed = match context.live() {
+        Some(live) => live.app.delete_user(&user.id).await?.map(with_ended),
+        None => {
+            let unix = clock::now().unix;
+            let removed = context.store().delete_user(&user.id, unix).await?;
+            removed.map(|removed| (removed, None))
+        }
+    };
+    let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
+    Ok(took_away("Deleted", &removed, ended))
+}
+
+fn with_ended((removed, ended): (Removed, Ended)) -> (Removed, Option<Ended>) {
+    (removed, Some(ended))
+}
+
+fn took_away(done: &str, removed: &Removed, ended: Option<Ended>) -> Answer {
     let Removed { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
-    let answer = Answer::new(json, format!("{done} user {}", user.name));
+    let answer = ended::told(json, format!("{done} user {}", user.name), ended);
     match invites {
         0 => answer,
         _ => answer.remark(format!("Invites of theirs that were revoked: {invites}")),

@@ -1,0 +1,108 @@
+//! Commands that somebody else carries out: from what was typed to whom it is asked of.
+
+use crate::config::Config;
+use crate::control::{self, Answer, Command, Desk, Failure, Found, Grant, PasswordHash, Places};
+
+use super::args;
+use super::password;
+
+/// Asks the running daemon, or does it on the database where none runs.
+pub fn run(config: Config, command: args::Asked) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let Found { desk, remark } = control::find(config, &Places::default()).await?;
+        let command = command_of(&desk, command).await?;
+        let mut answer = desk.ask(command).await?;
+        answer.remarks.splice(0..0, remark);
+        Ok(answer)
+    })
+}
+
+async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failure> {
+    Ok(match command {
+        args::Asked::User(command) => user(desk, command).await?,
+        args::Asked::Room(command) => room(command),
+        args::Asked::Invite(command) => invite(command),
+        args::Asked::Token(args::Token::Issue(grant)) => Command::TokenIssue(granted(grant)),
+        args::Asked::Turn(args::Turn::Credential(grant)) => Command::TurnCredential(granted(grant)),
+        args::Asked::Status => Command::Status,
+        args::Asked::Sessions => Command::Sessions,
+        args::Asked::Reload => Command::Reload,
+    })
+}
+
+async fn user(desk: &Desk, command: args::User) -> Result<Command, Failure> {
+    Ok(match command {
+        args::User::Add {
+            name,
+            display_name,
+            admin,
+            password,
+            password_stdin,
+        } => Command::UserAdd {
+            name,
+            display_name,
+            admin,
+            password: match password || password_stdin {
+                true => Some(hash(password_stdin)?),
+                false => None,
+            },
+        },
+        args::User::List => Command::UserList,
+        args::User::Show { user } => Command::UserShow { user },
+        args::User::Disable { user } => Command::UserDisable { user },
+        args::User::Enable { user } => Command::UserEnable { user },
+        args::User::Passwd {
+            user,
+            password_stdin,
+        } => {
+            // Nobody types a password for somebody who can't have one.
+            let asked = Command::UserMayHavePassword { user: user.clone() };
+            desk.ask(asked).await?;
+            let password = hash(password_stdin)?;
+            Command::UserPasswd { user, password }
+        }
+        args::User::Delete { user } => Command::UserDelete { user },
+    })
+}
+
+/// The password itself stays here.
+fn hash(stdin: bool) -> Result<PasswordHash, Failure> {
+    Ok(PasswordHash(password::hash(stdin)?))
+}
+
+fn room(command: args::Room) -> Command {
+    match command {
+        args::Room::Create {
+            name,
+            id,
+            max_participants,
+            private,
+        } => Command::RoomCreate {
+            name,
+            id,
+            max_participants,
+            private,
+        },
+        args::Room::List => Command::RoomList,
+        args::Room::Show { room } => Command::RoomShow { room },
+        args::Room::Close { room } => Command::RoomClose { room },
+        args::Room::Delete { room } => Command::RoomDelete { room },
+        args::Room::AddMember { room, user } => Command::RoomAddMember { room, user },
+    }
+}
+
+fn invite(command: args::Invite) -> Command {
+    match command {
+        args::Invite::Create { room, ttl, uses } => Command::InviteCreate { room, ttl, uses },
+        args::Invite::List { room } => Command::InviteList { room },
+        args::Invite::Revoke { id } => Command::InviteRevoke { id },
+    }
+}
+
+fn granted(grant: args::Grant) -> Grant {
+    let args::Grant { user, ttl, room } = grant;
+    Grant { user, ttl, room }
+}

@@ -1,0 +1,241 @@
+//! The side of whoever types a command: finds the running daemon, or the database where none runs.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::store::data_dir::{self, DataDir, DataDirError};
+
+use super::answer::Answer;
+use super::command::Command;
+use super::context::{Alone, Context};
+use super::failure::Failure;
+use super::frame::{self, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
+use super::server::directory;
+use super::socket;
+
+/// For a greeting.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For a reply; a little more than the daemon takes to give up.
+const WORK: Duration = Duration::from_secs(75);
+
+/// Where a parlor may be that systemd runs, when the environment does not say.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Of the data.
+    pub state: PathBuf,
+    /// Of the socket.
+    pub runtime: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places {
+            state: PathBuf::from("/var/lib/parlor"),
+            runtime: PathBuf::from("/run/parlor"),
+        }
+    }
+}
+
+/// Who carries commands out.
+pub enum Desk {
+    Running(Running),
+    Alone(Context),
+}
+
+/// A daemon that answered.
+pub struct Running {
+    socket: PathBuf,
+    host: Host,
+}
+
+/// A desk, and what has to be said about it.
+pub struct Found {
+    pub desk: Desk,
+    pub remark: Option<String>,
+}
+
+/// Looks for the daemon of the data directory that configuration and environment name; where they
+/// name none, of the user's own or else of the system's.
+///
+/// # Errors
+/// Where there is neither a daemon nor a directory, or the daemon does not listen to this user.
+pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
+    let named = data_dir::named(&config.server);
+    let data_dir = match &named {
+        Some(path) => path.clone(),
+        None => unnamed(&config, places)?,
+    };
+    let sockets = sockets(&config, &data_dir, places);
+    for path in sockets {
+        let Some(host) = greeting(&path).await? else {
+            continue;
+        };
+        let same = directory(&data_dir).is_ok_and(|ours| ours == host.directory);
+        let only_one = named.is_none() && !data_dir.exists();
+        if same || only_one {
+            let theirs = &host.data_dir;
+            let expected = named.is_some() || data_dir == own(&config)?;
+            let remark = format!("On the running parlor that keeps its data in {theirs}.");
+            let remark = (!expected || only_one).then_some(remark);
+            let desk = Desk::Running(Running { socket: path, host });
+            return Ok(Found { desk, remark });
+        }
+    }
+    alone(config, &data_dir)
+}
+
+impl Desk {
+    pub async fn ask(&self, command: Command) -> Result<Answer, Failure> {
+        match self {
+            Desk::Running(running) => running.ask(command).await,
+            Desk::Alone(context) => super::carry_out(context, command).await,
+        }
+    }
+}
+
+/// Without a daemon: the database itself.
+fn alone(config: Config, data_dir: &Path) -> Result<Found, Failure> {
+    let busy = DataDir::existing(data_dir)?.is_served();
+    let context = Context::Alone(Box::new(Alone::open(config, data_dir)?));
+    let path = data_dir.display();
+    let remark = match busy {
+        true => format!(
+            "On the database in {path}: the parlor that runs there does not answer at its socket, \
+             but takes notice within a second."
+        ),
+        false => format!("On the database in {path}: no parlor runs there."),
+    };
+    Ok(Found {
+        desk: Desk::Alone(context),
+        remark: Some(remark),
+    })
+}
+
+/// The user's own directory where there is one, else the system's where there is that.
+fn unnamed(config: &Config, places: &Places) -> Result<PathBuf, DataDirError> {
+    let own = own(config)?;
+    match !own.exists() && places.state.exists() {
+        true => Ok(places.state.clone()),
+        false => Ok(own),
+    }
+}
+
+fn own(config: &Config) -> Result<PathBuf, DataDirError> {
+    data_dir::resolve(&config.server)
+}
+
+/// Where the daemon may listen, most likely first.
+fn sockets(config: &Config, data_dir: &Path, places: &Places) -> Vec<PathBuf> {
+    if let Some(path) = &config.admin.socket {
+        return vec![path.clone()];
+    }
+    let environment = socket::of_environment();
+    let mut sockets: Vec<_> = environment.into_iter().collect();
+    for directory in [data_dir, &places.runtime] {
+        let path = socket::inside(directory);
+        if !sockets.contains(&path) {
+            sockets.push(path);
+        }
+    }
+    sockets
+}
+
+/// Who is there; `None` where nobody is, or nobody whom this user can reach.
+async fn greeting(path: &Path) -> Result<Option<Host>, Failure> {
+    match connect(path).await {
+        Ok((_, Greeting::Welcome(host))) => Ok(Some(host)),
+        Ok((_, Greeting::Refused(why))) => Err(Failure::refused(why)),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn connect(path: &Path) -> Result<(UnixStream, Greeting), FrameError> {
+    let mut stream = UnixStream::connect(path).await?;
+    let greeting = timeout(PATIENCE, frame::read(&mut stream, REPLY)).await;
+    let greeting = greeting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok((stream, greeting))
+}
+
+impl Running {
+    /// A connection for each command: people may take their time between two.
+    async fn ask(&self, command: Command) -> Result<Answer, Failure> {
+        let lost = |error: FrameError| {
+            let (process, socket) = (self.host.process, self.socket.display());
+            Failure::refused(format!(
+                "the running parlor (process {process}) did not answer at {socket}: {error}"
+            ))
+        };
+        let (mut stream, greeting) = connect(&self.socket).await.map_err(lost)?;
+        if let Greeting::Refused(why) = greeting {
+            return Err(Failure::refused(why));
+        }
+        let asked = frame::write(&mut stream, &command, REQUEST).await;
+        asked.map_err(|error| match error {
+            FrameError::TooLarge { .. } => {
+                Failure::usage(format!("the command is too long: {error}"))
+            }
+            error => lost(error),
+        })?;
+        let reply = timeout(WORK, frame::read(&mut stream, REPLY)).await;
+        let reply = reply.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        match reply.map_err(lost)? {
+            Reply::Done(answer) => Ok(answer),
+            Reply::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Desk::Running(running) => write!(f, "Running({})", running.socket.display()),
+            Desk::Alone(_) => f.write_str("Alone"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn places(root: &Path) -> Places {
+        Places {
+            state: root.join("state"),
+            runtime: root.join("run"),
+        }
+    }
+
+    #[test]
+    fn a_configured_socket_is_the_only_one() {
+        let root = tempfile::tempdir().unwrap();
+        let places = places(root.path());
+        let mut config = Config::default();
+        let data_dir = root.path().join("data");
+        let found = sockets(&config, &data_dir, &places);
+        assert!(found.ends_with(&[
+            data_dir.join("parlor.sock"),
+            places.runtime.join("parlor.sock")
+        ]));
+        config.admin.socket = Some(root.path().join("own.sock"));
+        let found = sockets(&config, &data_dir, &places);
+        assert_eq!(found, [root.path().join("own.sock")]);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_named_is_never_swapped_for_the_systems() {
+        let root = tempfile::tempdir().unwrap();
+        let places = places(root.path());
+        fs::create_dir(&places.state).unwrap();
+        let mut config = Config::default();
+        config.server.data_dir = Some(root.path().join("absent"));
+        let failure = find(config, &places).await.err().expect("a failure");
+        assert!(failure.problems[0].contains("absent"), "{failure:?}");
+    }
+}

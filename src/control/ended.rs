@@ -1,0 +1,33 @@
+//! How an answer tells what ended on the running parlor.
+
+use serde_json::Value;
+
+use crate::http::Ended;
+
+use super::answer::Answer;
+
+/// `text`, and what ended with it; without a running parlor there is nothing to tell.
+pub fn told(mut json: Value, text: String, ended: Option<Ended>) -> Answer {
+    let Some(Ended {
+        connections,
+        relays,
+    }) = ended
+    else {
+        return Answer::new(json, text);
+    };
+    json["connections"] = connections.into();
+    json["relays"] = relays.into();
+    let connections = counted(connections, "connection");
+    let relays = counted(relays, "relay");
+    Answer::new(
+        json,
+        format!("{text}: {connections} closed, {relays} freed"),
+    )
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}

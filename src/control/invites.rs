@@ -1,0 +1,104 @@
+//! `parlor invite …`
+
+use std::num::NonZeroU32;
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::config::invite_link;
+use crate::store::{LivingInvite, NewInvite, utc};
+
+use super::answer::Answer;
+use super::command::Lifetime;
+use super::context::Context;
+use super::failure::Failure;
+
+pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failure> {
+    let room = match room {
+        Some(word) => Some(context.open_room(word).await?.id),
+        None => None,
+    };
+    let unix = clock::now().unix;
+    let invites = context.store().invites(room.as_deref(), unix).await?;
+    let json = invites.iter().map(invite_json).collect();
+    let rows = invites.iter().map(|invite| {
+        vec![
+            invite.id.clone(),
+            invite.room_name.clone(),
+            invite
+                .uses_left
+                .map_or("any".to_owned(), |uses| uses.to_string()),
+            utc::text(invite.expires_at),
+        ]
+    });
+    Ok(match invites.is_empty() {
+        true => Answer::new(json, "")
+            .remark("There are no invites: `parlor invite create ROOM` makes one."),
+        false => Answer::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
+    })
+}
+
+fn invite_json(invite: &LivingInvite) -> Value {
+    json!({
+        "id": invite.id,
+        "room": { "id": invite.room_id, "name": invite.room_name },
+        "created_by": invite.created_by,
+        "created_at": utc::text(invite.created_at),
+        "expires_at": utc::text(invite.expires_at),
+        "uses_left": invite.uses_left,
+    })
+}
+
+pub async fn revoke(context: &Context, id: &str) -> Result<Answer, Failure> {
+    match context.store().revoke_invite(id).await? {
+        true => {
+            let text = "Revoked; guests who came by it stay until their time runs out";
+            Ok(Answer::new(json!({ "id": id }), text))
+        }
+        false => Err(Failure::refused(format!(
+            "there is no invite `{id}`: `parlor invite list` shows all"
+        ))),
+    }
+}
+
+pub async fn create(
+    context: &Context,
+    room: &str,
+    ttl: Lifetime,
+    uses: Option<NonZeroU32>,
+) -> Result<Answer, Failure> {
+    let room = context.open_room(room).await?;
+    let new = NewInvite {
+        room_id: room.id.clone(),
+        created_by: None,
+        ttl: ttl.span(),
+        uses: uses.map(NonZeroU32::get),
+    };
+    let invite = context.store().create_invite(new).await?;
+    let http = context.http();
+    let config = context.config();
+    let link = invite_link(&config, http, &room.id, invite.text.expose());
+    let expires_at = utc::text(invite.expires_at);
+    let json = json!({
+        "id": invite.id,
+        "room": { "id": room.id, "name": room.name },
+        "invite": invite.text.expose(),
+        "link": link,
+        "uses": uses,
+        "expires_at": expires_at,
+    });
+    let answer = Answer::new(json, link).remark(format!(
+        "Whoever opens this link may enter {} as a guest, until {expires_at}.",
+        room.name
+    ));
+    Ok(match (config.server.public_url, http.port()) {
+        (Some(_), _) => answer,
+        (None, 0) => answer.remark(
+            "http.listen has port 0, so only the running server knows its port: \
+             set server.public_url for a link that works.",
+        ),
+        (None, _) => answer.remark(
+            "The link works on this host alone: set server.public_url for one that works elsewhere.",
+        ),
+    })
+}

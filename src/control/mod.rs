@@ -1,0 +1,90 @@
+//! Commands of an admin: carried out by the running daemon, which is asked at its socket, and
+//! without one on the database.
+//!
+//! The socket belongs to root and to the daemon's own user; nobody else is listened to. What a
+//! request may cost is bounded: its size, its time, and how many there are at once.
+
+mod access;
+mod answer;
+mod client;
+mod command;
+mod context;
+mod ended;
+mod failure;
+mod frame;
+mod invites;
+mod rooms;
+mod running;
+mod server;
+mod socket;
+mod users;
+
+use crate::store::{NewRoom, NewUser};
+
+pub use answer::{Answer, Body, tick};
+pub use client::{Desk, Found, Places, find};
+pub use command::{Command, Grant, Lifetime, PasswordHash};
+pub use context::{Context, Live, Reload};
+pub use failure::{Failure, REFUSED, USAGE};
+pub use server::{Listener, serve};
+pub use socket::SocketError;
+
+/// Carries a command out.
+///
+/// # Errors
+/// Why it was not; then nothing has changed.
+pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Failure> {
+    match command {
+        Command::UserAdd {
+            name,
+            display_name,
+            admin,
+            password,
+        } => {
+            let new = NewUser {
+                name,
+                display_name,
+                admin,
+                password_hash: password.map(|hash| hash.0),
+            };
+            users::add(context, new).await
+        }
+        Command::UserList => users::list(context).await,
+        Command::UserShow { user } => users::show(context, &user).await,
+        Command::UserDisable { user } => users::disable(context, &user).await,
+        Command::UserEnable { user } => users::enable(context, &user).await,
+        Command::UserMayHavePassword { user } => users::may_have_password(context, &user).await,
+        Command::UserPasswd { user, password } => users::passwd(context, &user, password).await,
+        Command::UserDelete { user } => users::delete(context, &user).await,
+        Command::RoomCreate {
+            name,
+            id,
+            max_participants,
+            private,
+        } => {
+            let new = NewRoom {
+                id,
+                name,
+                private,
+                max_participants,
+                owner_id: None,
+            };
+            rooms::create(context, new).await
+        }
+        Command::RoomList => rooms::list(context).await,
+        Command::RoomShow { room } => rooms::show(context, &room).await,
+        Command::RoomClose { room } => rooms::close(context, &room).await,
+        Command::RoomDelete { room } => rooms::delete(context, &room).await,
+        Command::RoomAddMember { room, user } => rooms::add_member(context, &room, &user).await,
+        Command::InviteCreate { room, ttl, uses } => {
+            invites::create(context, &room, ttl, uses).await
+        }
+        Command::InviteList { room } => invites::list(context, room.as_deref()).await,
+        Command::InviteRevoke { id } => invites::revoke(context, &id).await,
+        Command::TokenIssue(grant) => access::token(context, grant).await,
+        Command::TurnCredential(grant) => access::credential(context, grant).await,
+        Command::Status => running::status(context).await,
+        Command::Sessions => running::sessions(context).await,
+        Command::Reload => running::reload(context).await,
+    }
+}

@@ -1,0 +1,143 @@
+//! `parlor room …`
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::http::Ended;
+use crate::store::{Closed, JoinGrant, NewRoom, Participant, Room, utc};
+
+use super::answer::{Answer, tick};
+use super::context::Context;
+use super::ended;
+use super::failure::Failure;
+use super::users::refusal;
+
+pub async fn create(context: &Context, new: NewRoom) -> Result<Answer, Failure> {
+    let room = context.store().create_room(new).await.map_err(refusal)?;
+    let text = format!("Created room {} with id {}", room.name, room.id);
+    Ok(Answer::new(room_json(&room), text))
+}
+
+pub async fn list(context: &Context) -> Result<Answer, Failure> {
+    let rooms = context.store().rooms().await?;
+    let rows = rooms.iter().map(|room| {
+        vec![
+            room.id.clone(),
+            room.name.clone(),
+            tick(room.private),
+            room.max_participants
+                .map_or(String::new(), |max| max.to_string()),
+        ]
+    });
+    let header = ["ID", "NAME", "PRIVATE", "MAX PARTICIPANTS"];
+    let json = rooms.iter().map(room_json).collect();
+    Ok(match rooms.is_empty() {
+        true => Answer::new(json, "")
+            .remark("There are no rooms: `parlor room create NAME` creates one."),
+        false => Answer::table(json, &header, rows),
+    })
+}
+
+pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Answer, Failure> {
+    let room = context.open_room(room).await?;
+    let user = context.welcome_user(user).await?;
+    match context.live() {
+        Some(live) => live.app.add_member(&room.id, &user.id).await?,
+        None => {
+            let (store, unix) = (context.store(), clock::now().unix);
+            store
+                .join(&room.id, &user.id, JoinGrant::Granted, unix)
+                .await?;
+        }
+    }
+    let json = json!({
+        "room": { "id": room.id, "name": room.name },
+        "user": { "id": user.id, "name": user.name },
+    });
+    let text = format!("{} is a member of {}", user.name, room.name);
+    Ok(Answer::new(json, text))
+}
+
+/// Closed rooms too, by their id.
+pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let room = context.any_room(word).await?;
+    let unix = clock::now().unix;
+    let members = context.store().participants(&room.id, unix).await?;
+    let closed = room.closed_at.map(utc::text);
+    let mut json = room_json(&room);
+    json["owner_id"] = room.owner_id.clone().into();
+    json["closed_at"] = closed.clone().into();
+    json["participants"] = members.iter().map(participant_json).collect();
+    let most = room.max_participants.map(|most| most.to_string());
+    let names = members.iter().map(|member| member.display_name.as_str());
+    let rows = [
+        ["Id", &room.id],
+        ["Name", &room.name],
+        ["Private", &tick(room.private)],
+        ["Holds", &most.unwrap_or_default()],
+        ["Owner", room.owner_id.as_deref().unwrap_or_default()],
+        ["Created", &utc::text(room.created_at)],
+        ["Closed", &closed.unwrap_or_default()],
+        ["Members", &names.collect::<Vec<_>>().join(", ")],
+    ];
+    Ok(Answer::facts(json, &rows))
+}
+
+fn participant_json(member: &Participant) -> Value {
+    json!({
+        "user_id": member.user_id,
+        "display_name": member.display_name,
+        "joined_at": utc::text(member.joined_at),
+        "guest": member.guest,
+    })
+}
+
+pub async fn close(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let room = context.open_room(word).await?;
+    let closed = match context.live() {
+        Some(live) => live.app.close_room(&room.id).await?.map(with_ended),
+        None => {
+            let unix = clock::now().unix;
+            let closed = context.store().close_room(&room.id, unix).await?;
+            closed.map(|closed| (closed, None))
+        }
+    };
+    Ok(took_away("Closed", &room, closed))
+}
+
+/// Closed rooms too.
+pub async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let room = context.any_room(word).await?;
+    let closed = match context.live() {
+        Some(live) => live.app.delete_room(&room.id).await?.map(with_ended),
+        None => {
+            let unix = clock::now().unix;
+            let closed = context.store().delete_room(&room.id, unix).await?;
+            closed.map(|closed| (closed, None))
+        }
+    };
+    Ok(took_away("Deleted", &room, closed))
+}
+
+fn with_ended((closed, ended): (Closed, Ended)) -> (Closed, Option<Ended>) {
+    (closed, Some(ended))
+}
+
+fn took_away(done: &str, room: &Room, closed: Option<(Closed, Option<Ended>)>) -> Answer {
+    let (members, ended) = closed.map_or((0, None), |(closed, ended)| {
+        (closed.departures.len(), ended)
+    });
+    let json = json!({ "id": room.id, "name": room.name, "members": members });
+    let text = format!("{done} room {} (members: {members})", room.name);
+    ended::told(json, text, ended)
+}
+
+fn room_json(room: &Room) -> Value {
+    json!({
+        "id": room.id,
+        "name": room.name,
+        "private": room.private,
+        "max_participants": room.max_participants,
+        "created_at": utc::text(room.created_at),
+    })
+}

@@ -1,0 +1,268 @@
+//! The daemon's side of the socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener as Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::command::Command;
+use super::context::{Context, Live};
+use super::failure::Failure;
+use super::frame::{self, Directory, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
+use super::socket::{self, SocketError};
+use crate::config::Admin;
+
+/// Connections at once; the next ones wait in the kernel.
+const CONNECTIONS: usize = 16;
+/// For all of a request to come, and for all of a reply to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For a command. One that takes longer goes on, but nobody is told how it ends.
+const WORK: Duration = Duration::from_secs(60);
+/// Before the next try, where the kernel gives no connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The bound socket; it is removed when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    bound: Bound,
+    path: PathBuf,
+    directory: Directory,
+}
+
+impl Listener {
+    /// Listens where the configuration says. The data directory must be locked by this process.
+    ///
+    /// # Errors
+    /// One sentence that names the path and what to do.
+    pub fn bind(admin: &Admin, data_dir: &Path) -> Result<Listener, SocketError> {
+        let path = socket::of_daemon(admin.socket.as_deref(), data_dir);
+        let bound = socket::bind(&path)?;
+        let directory = directory(data_dir).map_err(|why| SocketError::Unusable {
+            path: data_dir.to_owned(),
+            why,
+        })?;
+        Ok(Listener {
+            bound,
+            path,
+            directory,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Whoever comes next replaces what could not be removed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Which directory a path leads to.
+pub fn directory(path: &Path) -> io::Result<Directory> {
+    let found = fs::metadata(path)?;
+    Ok(Directory {
+        device: found.dev(),
+        inode: found.ino(),
+    })
+}
+
+/// What every connection needs.
+struct Server {
+    context: Context,
+    host: Host,
+    counts: Counts,
+    stop: CancellationToken,
+}
+
+struct Counts {
+    done: Counter,
+    failed: Counter,
+    refused: Counter,
+}
+
+/// Serves until `stop`; what has begun by then is carried out.
+pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
+    let socket = match listener.bound.try_clone().and_then(UnixListener::from_std) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "the admin socket can't be served");
+            return;
+        }
+    };
+    let server = Arc::new(Server::new(&listener, live, stop.clone()));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let tasks = TaskTracker::new();
+    let next = async || {
+        let slot = slots.clone().acquire_owned().await.ok()?;
+        Some((accept(&socket).await, slot))
+    };
+    while let Some(Some((connection, slot))) = stop.run_until_cancelled(next()).await {
+        tasks.spawn(server.clone().attend(connection, slot));
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn accept(socket: &UnixListener) -> UnixStream {
+    loop {
+        match socket.accept().await {
+            Ok((connection, _)) => return connection,
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be taken at the admin socket");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    fn new(listener: &Listener, live: Live, stop: CancellationToken) -> Server {
+        let counts = Counts::new(&live);
+        Server {
+            host: Host {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                process: std::process::id(),
+                data_dir: live.data_dir.display().to_string(),
+                directory: listener.directory,
+            },
+            context: Context::Running(live),
+            counts,
+            stop,
+        }
+    }
+
+    /// One connection: a greeting, a command, a reply.
+    async fn attend(self: Arc<Self>, mut connection: UnixStream, slot: OwnedSemaphorePermit) {
+        let Some(user) = self.greet(&mut connection).await else {
+            return;
+        };
+        let request = frame::read::<Command>(&mut connection, REQUEST);
+        let request = timeout(PATIENCE, self.stop.run_until_cancelled(request)).await;
+        let Ok(Some(request)) = request else {
+            return tracing::debug!("nothing was asked at the admin socket in time");
+        };
+        let reply = match request {
+            Ok(command) => self.clone().carry_out(command, user, slot).await,
+            // Whoever went away needs no reply.
+            Err(FrameError::Broken(_)) => return,
+            Err(error) => {
+                self.counts.failed.inc();
+                let version = &self.host.version;
+                Reply::Failed(Failure::refused(format!(
+                    "the running parlor (version {version}) does not take the request: {error}"
+                )))
+            }
+        };
+        send(&mut connection, reply).await;
+    }
+
+    /// Says who is here to whom it concerns, and gives the user id of who asks.
+    async fn greet(&self, connection: &mut UnixStream) -> Option<u32> {
+        let user = connection.peer_cred().ok()?.uid();
+        let own = nix::unistd::geteuid().as_raw();
+        let known = user == 0 || user == own;
+        let greeting = match known {
+            true => Greeting::Welcome(self.host.clone()),
+            false => {
+                self.counts.refused.inc();
+                tracing::warn!(
+                    uid = user,
+                    "somebody else's user was refused at the admin socket"
+                );
+                Greeting::Refused(format!(
+                    "the running parlor takes commands from root and from its own user (id {own}) alone"
+                ))
+            }
+        };
+        let greeted = timeout(PATIENCE, frame::write(connection, &greeting, REPLY)).await;
+        (known && matches!(greeted, Ok(Ok(())))).then_some(user)
+    }
+
+    /// Runs to its end even where whoever asked is gone: what was committed has to be told to
+    /// connections and relays. The slot is kept until then.
+    async fn carry_out(
+        self: Arc<Self>,
+        command: Command,
+        user: u32,
+        slot: OwnedSemaphorePermit,
+    ) -> Reply {
+        let work = tokio::spawn(async move {
+            let name = command.name();
+            let looks = command.only_looks();
+            let outcome = super::carry_out(&self.context, command).await;
+            self.tell(name, looks, user, &outcome);
+            drop(slot);
+            outcome
+        });
+        match timeout(WORK, work).await {
+            Ok(Ok(Ok(answer))) => Reply::Done(answer),
+            Ok(Ok(Err(failure))) => Reply::Failed(failure),
+            Ok(Err(_)) => Reply::Failed(Failure::refused(
+                "the running parlor failed at the command: its log says why",
+            )),
+            Err(_) => Reply::Failed(Failure::refused(
+                "the running parlor is at the command for a minute, and goes on: \
+                 look later what became of it",
+            )),
+        }
+    }
+
+    fn tell(
+        &self,
+        command: &'static str,
+        looks: bool,
+        user: u32,
+        outcome: &Result<super::Answer, Failure>,
+    ) {
+        match outcome {
+            Ok(_) if looks => tracing::debug!(command, uid = user, "a command was carried out"),
+            Ok(_) => tracing::info!(command, uid = user, "a command was carried out"),
+            Err(_) => tracing::info!(command, uid = user, "a command was refused"),
+        }
+        match outcome {
+            Ok(_) => self.counts.done.inc(),
+            Err(_) => self.counts.failed.inc(),
+        };
+    }
+}
+
+/// A reply that is too large for the socket is told as such.
+async fn send(connection: &mut UnixStream, reply: Reply) {
+    let sent = timeout(PATIENCE, frame::write(connection, &reply, REPLY)).await;
+    if let Ok(Err(error @ FrameError::TooLarge { .. })) = sent {
+        let reply = Reply::Failed(Failure::refused(format!(
+            "the answer is too large: {error}"
+        )));
+        let _ = timeout(PATIENCE, frame::write(connection, &reply, REPLY)).await;
+    }
+}
+
+impl Counts {
+    fn new(live: &Live) -> Counts {
+        let outcomes = ["done", "failed", "refused"];
+        let help = "Commands at the admin socket; refused are those of users who may not ask";
+        let counters = live
+            .app
+            .metrics
+            .counters("admin_commands", help, "outcome", outcomes);
+        let counter = |nth: usize| counters.get(nth).cloned().unwrap_or_default();
+        Counts {
+            done: counter(0),
+            failed: counter(1),
+            refused: counter(2),
+        }
+    }
+}

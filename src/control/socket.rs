@@ -1,0 +1,139 @@
+//! Where the socket is, and how the daemon takes it.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// What the socket is called in its directory.
+const NAME: &str = "parlor.sock";
+/// Bytes of a path that `sockaddr_un` holds, without the zero at its end.
+const LONGEST: usize = 107;
+/// Connections that the kernel keeps for us.
+const BACKLOG: i32 = 64;
+
+/// Why the daemon has no socket; each names it and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error(
+        "the path of the admin socket, {0}, is longer than the {LONGEST} bytes that a Unix socket's may have: set admin.socket to a shorter one"
+    )]
+    TooLong(PathBuf),
+    #[error("another program listens at {0}: stop that one, or set admin.socket to another path")]
+    InUse(PathBuf),
+    #[error(
+        "{0} is in the way of the admin socket: move it away, or set admin.socket to another path"
+    )]
+    InTheWay(PathBuf),
+    #[error("the admin socket {path} can't be made: {why}; set admin.socket to another path")]
+    Unusable { path: PathBuf, why: io::Error },
+}
+
+/// The socket of a daemon: `admin.socket`, else in `$RUNTIME_DIRECTORY`, else in the data directory.
+pub fn of_daemon(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
+    let own = || of_environment().unwrap_or_else(|| inside(data_dir));
+    configured.map_or_else(own, Path::to_owned)
+}
+
+/// The socket in the first of the directories that systemd names.
+pub fn of_environment() -> Option<PathBuf> {
+    let directories = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty())?;
+    let first = env::split_paths(&directories).next()?;
+    Some(inside(&first))
+}
+
+pub fn inside(directory: &Path) -> PathBuf {
+    directory.join(NAME)
+}
+
+/// Listens, for root and this user alone. What a daemon left that is no more is replaced; call this
+/// with the data directory locked.
+///
+/// # Errors
+/// Where somebody listens there already, or nobody may.
+pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    if path.as_os_str().len() > LONGEST {
+        return Err(SocketError::TooLong(path.to_owned()));
+    }
+    make_way(path)?;
+    listen(path).map_err(|why| SocketError::Unusable {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Before it has a name, so that it is never open to others; Linux gives the name these bits.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Removes a socket that nobody listens at.
+fn make_way(path: &Path) -> Result<(), SocketError> {
+    let unusable = |why| SocketError::Unusable {
+        path: path.to_owned(),
+        why,
+    };
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(unusable)?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::InTheWay(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(unusable)
+        }
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        Err(why) => Err(unusable(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_private_and_a_stale_one_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let path = inside(place.path());
+        for _ in 0..2 {
+            let listener = bind(&path).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(matches!(bind(&path), Err(SocketError::InUse(_))));
+            drop(listener);
+            assert!(path.exists());
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = inside(place.path());
+        fs::write(&path, "kept").unwrap();
+        assert!(matches!(bind(&path), Err(SocketError::InTheWay(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_path_is_too_long_or_fits() {
+        let place = tempfile::tempdir().unwrap();
+        let room = LONGEST - place.path().as_os_str().len() - 1;
+        bind(&place.path().join("s".repeat(room))).unwrap();
+        let error = bind(&place.path().join("s".repeat(room + 1))).unwrap_err();
+        assert!(error.to_string().contains("admin.socket"), "{error}");
+    }
+}
