@@ -19,8 +19,8 @@ use super::frame::{self, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
 use super::server::directory;
 use super::socket;
 
-/// For a greeting.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For a greeting: longer than the daemon is patient with those before.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// For a reply; a little more than the daemon takes to give up.
 const WORK: Duration = Duration::from_secs(75);
 
@@ -71,10 +71,15 @@ pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
         Some(path) => path.clone(),
         None => unnamed(&config, places)?,
     };
-    let sockets = sockets(&config, &data_dir, places);
-    for path in sockets {
-        let Some(host) = greeting(&path).await? else {
-            continue;
+    let mut forbidden = None;
+    for path in sockets(&config, &data_dir, places) {
+        let host = match greeting(&path).await {
+            Caller::Welcome(host) => host,
+            Caller::Refused(why) => {
+                forbidden = Some(why);
+                continue;
+            }
+            Caller::Nobody => continue,
         };
         let same = directory(&data_dir).is_ok_and(|ours| ours == host.directory);
         let only_one = named.is_none() && !data_dir.exists();
@@ -87,7 +92,8 @@ pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
             return Ok(Found { desk, remark });
         }
     }
-    alone(config, &data_dir)
+    // Whoever may use the database needs nobody's permission.
+    alone(config, &data_dir).map_err(|failure| forbidden.map_or(failure, Failure::refused))
 }
 
 impl Desk {
@@ -146,12 +152,25 @@ fn sockets(config: &Config, data_dir: &Path, places: &Places) -> Vec<PathBuf> {
     sockets
 }
 
-/// Who is there; `None` where nobody is, or nobody whom this user can reach.
-async fn greeting(path: &Path) -> Result<Option<Host>, Failure> {
+/// Who is at a socket.
+enum Caller {
+    Welcome(Host),
+    /// A daemon that does not listen to this user; the sentence says so.
+    Refused(String),
+    Nobody,
+}
+
+async fn greeting(path: &Path) -> Caller {
     match connect(path).await {
-        Ok((_, Greeting::Welcome(host))) => Ok(Some(host)),
-        Ok((_, Greeting::Refused(why))) => Err(Failure::refused(why)),
-        Err(_) => Ok(None),
+        Ok((_, Greeting::Welcome(host))) => Caller::Welcome(host),
+        Ok((_, Greeting::Refused(why))) => Caller::Refused(why),
+        Err(FrameError::Broken(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Caller::Refused(format!(
+                "{} is for root and for the user that parlor runs as: put sudo in front",
+                path.display()
+            ))
+        }
+        Err(_) => Caller::Nobody,
     }
 }
 

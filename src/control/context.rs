@@ -30,6 +30,8 @@ pub struct Live {
     pub http: Vec<SocketAddr>,
     pub metrics: Vec<SocketAddr>,
     pub data_dir: PathBuf,
+    /// Where commands are taken.
+    pub socket: PathBuf,
     /// Since when it runs.
     pub started: Now,
     /// Reads the configuration anew; waits for disks.

@@ -22,7 +22,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     rooms.sort();
     rooms.dedup();
     let sessions = live.app.relay.sessions().await;
-    let streams = sessions.iter().filter(|s| s.transport == Transport::Tcp);
+    let over_tcp = sessions.iter().filter(|s| s.transport == Transport::Tcp);
+    // A store that does not answer is one of the things that are wrong.
+    let census = live.app.store.census().await.ok();
+    let (open_rooms, participants) = census.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -35,16 +38,20 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "http": live.http,
         "turn": live.app.turn,
         "metrics": live.metrics,
-        "rooms": rooms.len(),
+        "socket": live.socket,
+        "open_rooms": open_rooms,
+        "participants": participants,
+        "rooms_in_use": rooms.len(),
         "connections": connections.len(),
         "relays": sessions.len(),
-        "relays_over_tcp": streams.count(),
+        "relays_over_tcp": over_tcp.count(),
     });
     let ready = match wrong.is_empty() {
         true => "yes".to_owned(),
         false => format!("no: {}", wrong.join("; ")),
     };
     let number = |name: &str| json[name].to_string();
+    let told = |name: &str, more: &str| format!("{} {more}", number(name));
     let since = duration::format(Duration::from_secs(uptime));
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
@@ -58,8 +65,18 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
         ["Metrics", &listed(&live.metrics)],
-        ["Rooms in use", &number("rooms")],
-        ["Connections", &number("connections")],
+        ["Commands", &live.socket.display().to_string()],
+        [
+            "Rooms",
+            &told("open_rooms", &format!("open, {} in use", rooms.len())),
+        ],
+        [
+            "Participants",
+            &told(
+                "participants",
+                &format!("members, {} connected", connections.len()),
+            ),
+        ],
         [
             "Relays",
             &format!(

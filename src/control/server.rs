@@ -87,6 +87,9 @@ struct Server {
     stop: CancellationToken,
 }
 
+/// One of [`CONNECTIONS`]; free again when reply and command have ended.
+type Slot = Arc<OwnedSemaphorePermit>;
+
 struct Counts {
     done: Counter,
     failed: Counter,
@@ -110,7 +113,7 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
         Some((accept(&socket).await, slot))
     };
     while let Some(Some((connection, slot))) = stop.run_until_cancelled(next()).await {
-        tasks.spawn(server.clone().attend(connection, slot));
+        tasks.spawn(server.clone().attend(connection, Arc::new(slot)));
     }
     tasks.close();
     tasks.wait().await;
@@ -145,7 +148,7 @@ impl Server {
     }
 
     /// One connection: a greeting, a command, a reply.
-    async fn attend(self: Arc<Self>, mut connection: UnixStream, slot: OwnedSemaphorePermit) {
+    async fn attend(self: Arc<Self>, mut connection: UnixStream, slot: Slot) {
         let Some(user) = self.greet(&mut connection).await else {
             return;
         };
@@ -155,7 +158,7 @@ impl Server {
             return tracing::debug!("nothing was asked at the admin socket in time");
         };
         let reply = match request {
-            Ok(command) => self.clone().carry_out(command, user, slot).await,
+            Ok(command) => self.clone().carry_out(command, user, slot.clone()).await,
             // Whoever went away needs no reply.
             Err(FrameError::Broken(_)) => return,
             Err(error) => {
@@ -193,12 +196,7 @@ impl Server {
 
     /// Runs to its end even where whoever asked is gone: what was committed has to be told to
     /// connections and relays. The slot is kept until then.
-    async fn carry_out(
-        self: Arc<Self>,
-        command: Command,
-        user: u32,
-        slot: OwnedSemaphorePermit,
-    ) -> Reply {
+    async fn carry_out(self: Arc<Self>, command: Command, user: u32, slot: Slot) -> Reply {
         let work = tokio::spawn(async move {
             let name = command.name();
             let looks = command.only_looks();

@@ -177,6 +177,7 @@ impl House {
             http: startup::addresses(&listeners.http)?,
             metrics: startup::addresses(&listeners.metrics)?,
             data_dir,
+            socket: desk.path().to_owned(),
             started: start.started,
             reload: Arc::new(move || reloading.reload()),
         };

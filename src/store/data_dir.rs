@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
@@ -317,6 +317,17 @@ impl DataDir {
     }
 }
 
+/// Tries for a moment: a command that looks whether it is locked holds it as long as that takes.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
+    file.try_lock()
+}
+
 fn lock(directory: &Path) -> Result<File, DataDirError> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -326,7 +337,7 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         .mode(0o600)
         .open(directory.join(LOCK))
         .map_err(|why| unusable(directory, why))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();

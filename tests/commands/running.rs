@@ -119,7 +119,15 @@ fn status_tells_what_runs_and_how_much_of_it_is_used() {
     assert_eq!(status["http"], json!([daemon.http().to_string()]));
     assert_eq!(status["turn"], json!([daemon.turn().to_string()]));
     assert_eq!(status["metrics"], json!([daemon.metrics().to_string()]));
-    for figure in ["rooms", "connections", "relays"] {
+    let socket = daemon.data_dir().join("parlor.sock");
+    assert_eq!(status["socket"], json!(socket));
+    for figure in [
+        "open_rooms",
+        "participants",
+        "rooms_in_use",
+        "connections",
+        "relays",
+    ] {
         assert_eq!(status[figure], json!(1), "{figure}");
     }
     let shown = String::from_utf8(daemon.cli(&["status"]).stdout).unwrap();

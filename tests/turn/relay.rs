@@ -1,5 +1,6 @@
 //! What a client may rely on, whatever carries it.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 
 use parlor::stun::{Attribute, Message, Method};
@@ -332,24 +333,34 @@ fn large_datagrams_pass_whole() {
     assert_eq!(bob.receive(), channel_data(0x4002, &large, false));
 }
 
+/// How many UDP sockets a process has.
+fn udp_sockets(process: u32) -> usize {
+    let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
+    let inodes = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(9));
+    let udp: BTreeSet<_> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links
+        .filter(|link| udp.contains(&*link.to_string_lossy()))
+        .count()
+}
+
 #[test]
 fn eight_hundred_allocations_come_and_go_and_leave_nothing() {
     let daemon = open_relay()
         .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_USER", "1000")
         .start();
-    let descriptors = || {
-        std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
-            .unwrap()
-            .count()
-    };
-    let before = descriptors();
+    let sockets = || udp_sockets(daemon.pid());
+    let before = sockets();
     let mut clients: Vec<Client> = (0..800)
         .map(|_| Client::udp(daemon.turn(), "alice", None))
         .collect();
     clients
         .iter_mut()
         .for_each(|client| assert!(client.allocated().ip().is_loopback()));
-    assert_eq!(descriptors(), before + 800);
+    assert_eq!(sockets(), before + 800);
     for client in &mut clients {
         let answer = client.request(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
         assert_eq!(answer.code(), None);
@@ -357,7 +368,7 @@ fn eight_hundred_allocations_come_and_go_and_leave_nothing() {
     // The last answer may leave a moment before its socket is closed.
     let mut other = Client::udp(daemon.turn(), "bob", None);
     other.request(Method::BINDING, &[]);
-    assert_eq!(descriptors(), before);
+    assert_eq!(sockets(), before);
 }
 
 #[test]
