@@ -78,6 +78,13 @@ pub enum Asked {
     Reload,
 }
 
+impl Asked {
+    /// Whether it is no use without a running parlor; then the failure says all there is to say.
+    pub fn needs_the_daemon(&self) -> bool {
+        matches!(self, Asked::Status | Asked::Sessions | Asked::Reload)
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Addresses for HTTP, separated by commas (http.listen)

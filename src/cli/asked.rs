@@ -4,20 +4,35 @@ use crate::config::Config;
 use crate::control::{self, Answer, Command, Desk, Failure, Found, Grant, PasswordHash, Places};
 
 use super::args;
+use super::output::note;
 use super::password;
 
-/// Asks the running daemon, or does it on the database where none runs.
-pub fn run(config: Config, command: args::Asked) -> Result<Answer, Failure> {
+/// Asks the running daemon, or does it on the database where none runs. People are told which one
+/// it was where it failed, too: the name may be known to another.
+pub fn run(config: Config, command: args::Asked, json: bool) -> Result<Answer, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let Found { desk, remark } = control::find(config, &Places::default()).await?;
-        let command = command_of(&desk, command).await?;
-        let mut answer = desk.ask(command).await?;
-        answer.remarks.splice(0..0, remark);
-        Ok(answer)
+        let says_all = command.needs_the_daemon();
+        match ask(&desk, command).await {
+            Ok(mut answer) => {
+                answer.remarks.splice(0..0, remark);
+                Ok(answer)
+            }
+            Err(failure) => {
+                let remark = remark.filter(|_| !json && !says_all);
+                remark.iter().for_each(|remark| note(remark));
+                Err(failure)
+            }
+        }
     })
+}
+
+async fn ask(desk: &Desk, command: args::Asked) -> Result<Answer, Failure> {
+    let command = command_of(desk, command).await?;
+    desk.ask(command).await
 }
 
 async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failure> {

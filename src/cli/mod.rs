@@ -50,7 +50,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ports => ports::run(&load(&sources)?.config),
         Command::Asked(command) => {
             show_warnings();
-            asked::run(load(&sources)?.config, command)?
+            asked::run(load(&sources)?.config, command, cli.json)?
         }
     };
     print(&answer, cli.json)?;

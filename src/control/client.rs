@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::store::data_dir::{self, DataDir, DataDirError};
@@ -21,6 +21,8 @@ use super::socket;
 
 /// For a greeting: longer than the daemon is patient with those before.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Before the next try, where the queue is full.
+const AGAIN: Duration = Duration::from_millis(10);
 /// For a reply; a little more than the daemon takes to give up.
 const WORK: Duration = Duration::from_secs(75);
 
@@ -108,7 +110,7 @@ impl Desk {
 /// Without a daemon: the database itself.
 fn alone(config: Config, data_dir: &Path) -> Result<Found, Failure> {
     let busy = DataDir::existing(data_dir)?.is_served();
-    let context = Context::Alone(Box::new(Alone::open(config, data_dir)?));
+    let context = Context::Alone(Box::new(Alone::open(config, data_dir, busy)?));
     let path = data_dir.display();
     let remark = match busy {
         true => format!(
@@ -175,10 +177,23 @@ async fn greeting(path: &Path) -> Caller {
 }
 
 async fn connect(path: &Path) -> Result<(UnixStream, Greeting), FrameError> {
-    let mut stream = UnixStream::connect(path).await?;
-    let greeting = timeout(PATIENCE, frame::read(&mut stream, REPLY)).await;
-    let greeting = greeting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    Ok((stream, greeting))
+    let greeted = timeout(PATIENCE, async {
+        let mut stream = queue(path).await?;
+        let greeting = frame::read(&mut stream, REPLY).await?;
+        Ok((stream, greeting))
+    });
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    greeted.await.map_err(late)?
+}
+
+/// Where the queue of the socket is full, the kernel has us come again instead of wait.
+async fn queue(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 impl Running {

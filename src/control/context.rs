@@ -46,17 +46,29 @@ pub struct Alone {
     config: Config,
     store: Store,
     data_dir: DataDir,
+    served: bool,
 }
 
 impl Alone {
-    /// Opens the data directory as it is; only `serve` makes one.
-    pub fn open(config: Config, data_dir: &Path) -> Result<Alone, Failure> {
+    /// Opens the data directory as it is; only `serve` makes one. `served` says whether a parlor
+    /// runs there, which does not answer.
+    pub fn open(config: Config, data_dir: &Path, served: bool) -> Result<Alone, Failure> {
         let data_dir = DataDir::existing(data_dir)?;
         let store = Store::open(&data_dir.database()?)?;
         Ok(Alone {
             config,
             store,
             data_dir,
+            served,
+        })
+    }
+
+    /// Why there is nobody to ask.
+    fn nobody(&self) -> Failure {
+        let path = self.data_dir.path().display();
+        Failure::refused(match self.served {
+            true => format!("the parlor that runs in {path} does not answer at its socket"),
+            false => format!("no parlor runs in {path}: `parlor serve` starts one"),
         })
     }
 
@@ -71,8 +83,10 @@ impl Alone {
 impl Context {
     /// The running daemon, for commands that make no sense without one.
     pub fn running(&self) -> Result<&Live, Failure> {
-        self.live()
-            .ok_or_else(|| Failure::refused("no parlor runs there: `parlor serve` starts one"))
+        match self {
+            Context::Running(live) => Ok(live),
+            Context::Alone(alone) => Err(alone.nobody()),
+        }
     }
 
     pub fn live(&self) -> Option<&Live> {

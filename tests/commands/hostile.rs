@@ -69,6 +69,8 @@ fn those_who_say_nothing_keep_nobody_out_for_long() {
     // As many as are served at once, and some who hang up in the middle of a message.
     let mut idle: Vec<_> = (0..16).map(|_| connect(&daemon)).collect();
     idle.iter_mut().for_each(|stream| drop(message(stream)));
+    // Behind them as many as the kernel lets wait: whoever comes now has to come again.
+    (0..65).for_each(|_| drop(connect(&daemon)));
     let waiting = daemon.command(&["status", "--json"]).output();
     assert!(
         waiting.expect("parlor runs").status.success(),

@@ -54,6 +54,31 @@ fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
 }
 
 #[test]
+fn nobody_is_told_that_no_parlor_runs_where_one_does() {
+    let daemon = start();
+    fs::remove_file(daemon.data_dir().join("parlor.sock")).unwrap();
+    for command in ["status", "sessions", "reload"] {
+        let (code, said) = stderr(&mut daemon.command(&[command]));
+        let expected = format!(
+            "error: the parlor that runs in {} does not answer at its socket\n",
+            daemon.data_dir().display()
+        );
+        assert_eq!((code, said), (1, expected));
+    }
+}
+
+#[test]
+fn who_fails_is_told_on_what_too() {
+    let desk = Desk::new();
+    desk.run(&["user", "add", "alice"]);
+    let outcome = desk.run(&["user", "disable", "mallory"]);
+    let remark = format!("On the database in {}: no", desk.data_dir().display());
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.starts_with(&remark), "{}", outcome.stderr);
+    desk.refused(&["user", "disable", "mallory"], "there is no user");
+}
+
+#[test]
 fn a_command_never_reaches_the_daemon_of_another_directory() {
     let [here, there] = [start(), start()];
     there.cli_json(&["user", "add", "alice"]);
