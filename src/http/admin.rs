@@ -1,10 +1,16 @@
 //! What an admin does to people and rooms while everybody is connected: the store first; then the
 //! sockets; then the relay. Whoever connects meanwhile is judged by what the store says by then.
+//!
+//! Nobody joins or leaves until all are told, so that what is told has the order of the commits. The
+//! relay's counts are waited for after that: they keep nobody else waiting.
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 
 use super::App;
 use crate::clock;
 use crate::room::CloseCode;
-use crate::store::{Closed, JoinError, JoinGrant, Removed, StoreError, User};
+use crate::store::{Closed, Departure, JoinError, JoinGrant, Removed, StoreError, User};
 
 /// What ended with something that was taken away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,10 +24,12 @@ pub struct Ended {
 impl App {
     /// Keeps a user out, at once. `None` where there is no such user, or no more.
     pub async fn disable_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let undisturbed = self.api.undisturbed().await;
         let removed = self.store.disable_user(id, clock::now().unix).await?;
-        match removed {
-            Some(removed) => Ok(Some((removed, self.user_ended(id).await))),
+        let told = removed.map(|removed| (removed, self.end_user(id)));
+        drop(undisturbed);
+        match told {
+            Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
             None => Ok(None),
         }
     }
@@ -38,10 +46,12 @@ impl App {
 
     /// Deletes a user for good. `None` where there is no such user, or no more.
     pub async fn delete_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let undisturbed = self.api.undisturbed().await;
         let removed = self.store.delete_user(id, clock::now().unix).await?;
-        match removed {
-            Some(removed) => Ok(Some((removed, self.user_ended(id).await))),
+        let told = removed.map(|removed| (removed, self.end_user(id)));
+        drop(undisturbed);
+        match told {
+            Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
             None => Ok(None),
         }
     }
@@ -57,53 +67,155 @@ impl App {
 
     /// Closes a room for good. `None` where there is no such room.
     pub async fn close_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let undisturbed = self.api.undisturbed().await;
         let closed = self.store.close_room(id, clock::now().unix).await?;
-        match closed {
-            Some(closed) => Ok(Some(self.room_ended(closed).await)),
+        let told = closed.map(|closed| (self.end_room(&closed), closed));
+        drop(undisturbed);
+        match told {
+            Some((ending, closed)) => {
+                let ended = ending.of_room(&closed).await;
+                Ok(Some((closed, ended)))
+            }
             None => Ok(None),
         }
     }
 
     /// Closes a room and erases what was in it. `None` where there is no such room.
     pub async fn delete_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let undisturbed = self.api.undisturbed().await;
         let closed = self.store.delete_room(id, clock::now().unix).await?;
-        match closed {
-            Some(closed) => Ok(Some(self.room_ended(closed).await)),
+        let told = closed.map(|closed| (self.end_room(&closed), closed));
+        drop(undisturbed);
+        match told {
+            Some((ending, closed)) => {
+                let ended = ending.of_room(&closed).await;
+                Ok(Some((closed, ended)))
+            }
             None => Ok(None),
         }
     }
 
-    async fn user_ended(&self, user: &str) -> Ended {
-        let connections = self.hub.close_user(user, CloseCode::Removed);
-        let relays = self.relay.removed(user).count().await;
-        tracing::info!(user, connections, relays, "a user was taken away");
-        Ended {
-            connections,
-            relays,
+    /// Tells everybody that a user is kept out.
+    fn end_user(&self, user: &str) -> Ending<impl Future<Output = usize> + use<>> {
+        Ending {
+            connections: self.hub.close_user(user, CloseCode::Removed),
+            relays: self.relay.removed(user).count(),
         }
     }
 
-    /// Frees also what is bound to no room, of those who are in none any more.
-    async fn room_ended(&self, closed: Closed) -> (Closed, Ended) {
-        let Closed { room, departures } = &closed;
+    /// Tells everybody that a room is closed. Frees also what is bound to no room, of those who are
+    /// in none any more.
+    fn end_room(&self, closed: &Closed) -> Ending<impl Future<Output = usize> + use<>> {
+        let Closed { room, departures } = closed;
         let connections = self.hub.close_room(&room.id, CloseCode::RoomClosed);
-        let bound = self.relay.closed(&room.id);
-        let left = departures.iter().map(|gone| {
-            self.relay
-                .left(&gone.user, &gone.room, gone.elsewhere)
-                .count()
-        });
-        let (bound, left) =
-            futures_util::join!(bound.count(), futures_util::future::join_all(left));
-        let relays = bound + left.into_iter().sum::<usize>();
-        let members = departures.len();
-        tracing::info!(room = %room.id, members, connections, relays, "a room was closed");
-        let ended = Ended {
+        let mut freed = vec![self.relay.closed(&room.id).count()];
+        for Departure {
+            user,
+            room,
+            elsewhere,
+        } in departures
+        {
+            freed.push(self.relay.left(user, room, *elsewhere).count());
+        }
+        Ending {
+            connections,
+            relays: join_all(freed).map(|counts| counts.into_iter().sum()),
+        }
+    }
+}
+
+/// What everybody has been told of, and not everybody has answered yet.
+struct Ending<F> {
+    connections: usize,
+    /// Resolves with how many were freed.
+    relays: F,
+}
+
+impl<F: Future<Output = usize>> Ending<F> {
+    async fn of_user(self, user: &str) -> Ended {
+        let ended = self.ended().await;
+        let Ended {
             connections,
             relays,
+        } = ended;
+        tracing::info!(user, connections, relays, "a user was taken away");
+        ended
+    }
+
+    async fn of_room(self, Closed { room, departures }: &Closed) -> Ended {
+        let ended = self.ended().await;
+        let Ended {
+            connections,
+            relays,
+        } = ended;
+        let members = departures.len();
+        tracing::info!(room = %room.id, members, connections, relays, "a room was closed");
+        ended
+    }
+
+    async fn ended(self) -> Ended {
+        Ended {
+            connections: self.connections,
+            relays: self.relays.await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::credential::Credentials;
+    use crate::http::{Hub, Live, Settings};
+    use crate::metrics::Metrics;
+    use crate::relay::Handle;
+    use crate::secret::Secret;
+    use crate::store::{NewUser, Store};
+    use crate::token::Tokens;
+
+    fn app(place: &tempfile::TempDir, relay: Handle) -> Arc<App> {
+        let (config, metrics, secret) = (Config::default(), Metrics::new(), Secret::new("north"));
+        let tokens = Tokens::new(&config.auth, &secret);
+        Arc::new(App {
+            hub: Hub::new(&config.signaling, &metrics),
+            live: Live::new(Settings::new(
+                config,
+                tokens,
+                Credentials::new(&secret, &[]),
+            )),
+            store: Store::open(&place.path().join("parlor.db")).unwrap(),
+            turn: Vec::new(),
+            api: Default::default(),
+            relay,
+            metrics,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_to_join_until_the_relay_has_counted() {
+        let place = tempfile::tempdir().unwrap();
+        let (relay, mut shard) = Handle::played();
+        let app = app(&place, relay);
+        let alice = NewUser {
+            name: "alice".to_owned(),
+            ..NewUser::default()
         };
-        (closed, ended)
+        let id = app.store.add_user(alice).await.unwrap().id;
+        let disabling = tokio::spawn({
+            let app = app.clone();
+            async move { app.disable_user(&id).await }
+        });
+        let freed = loop {
+            match shard.asked_to_free() {
+                Some(freed) => break freed,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        drop(app.api.undisturbed().await);
+        freed.send(3).expect("it still waits for the count");
+        let (_, ended) = disabling.await.unwrap().unwrap().expect("alice");
+        assert_eq!(ended.relays, 3);
     }
 }

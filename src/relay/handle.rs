@@ -159,21 +159,53 @@ impl Handle {
     }
 }
 
+/// A shard that a test plays.
+#[cfg(test)]
+pub struct Played {
+    inbox: super::mailbox::Inbox,
+    /// Keeps the waker alive.
+    _poll: mio::Poll,
+}
+
+#[cfg(test)]
+impl Played {
+    fn shard() -> (Mailbox, Played) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (mailbox, inbox) = super::mailbox::mailbox(waker);
+        (mailbox, Played { inbox, _poll: poll })
+    }
+
+    /// Where the next order wants to know how much it freed; `None` where none has come.
+    pub fn asked_to_free(&mut self) -> Option<oneshot::Sender<usize>> {
+        match self.inbox.order()? {
+            Order::Revoke { freed, .. } | Order::CloseRoom { freed, .. } => Some(freed),
+            _ => panic!("nothing to free"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// A handle for one shard that a test plays.
+    pub fn played() -> (Handle, Played) {
+        let (mailbox, shard) = Played::shard();
+        let handle = Handle {
+            shards: Arc::new([mailbox]),
+            ..Handle::default()
+        };
+        (handle, shard)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::mailbox::{Inbox, mailbox};
     use crate::turn::Page;
 
-    /// A handle for two shards that are played by the test; the polls keep their wakers alive.
-    fn handle() -> (Handle, [(mio::Poll, Inbox); 2]) {
-        let shard = || {
-            let poll = mio::Poll::new().unwrap();
-            let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-            let (mailbox, inbox) = mailbox(waker);
-            (mailbox, (poll, inbox))
-        };
-        let ((one, first), (other, second)) = (shard(), shard());
+    /// A handle for two shards.
+    fn handle() -> (Handle, [Played; 2]) {
+        let ((one, first), (other, second)) = (Played::shard(), Played::shard());
         let handle = Handle {
             shards: Arc::new([one, other]),
             ..Handle::default()
@@ -181,13 +213,9 @@ mod tests {
         (handle, [first, second])
     }
 
-    fn free(inbox: &mut Inbox, count: usize) {
-        match inbox.order() {
-            Some(Order::Revoke { freed, .. } | Order::CloseRoom { freed, .. }) => {
-                freed.send(count).unwrap()
-            }
-            _ => panic!("nothing to free"),
-        }
+    fn free(shard: &mut Played, count: usize) {
+        let freed = shard.asked_to_free().expect("an order");
+        freed.send(count).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,8 +226,8 @@ mod tests {
             handle.left("alice", "lobby", true),
             handle.closed("lobby"),
         ] {
-            free(&mut first.1, 2);
-            free(&mut second.1, 3);
+            free(&mut first, 2);
+            free(&mut second, 3);
             assert_eq!(freed.count().await, 5);
         }
         assert_eq!(Handle::default().removed("alice").count().await, 0);
@@ -210,7 +238,7 @@ mod tests {
         let (handle, [mut first, _second]) = handle();
         let start = Instant::now();
         let freed = handle.removed("alice");
-        free(&mut first.1, 2);
+        free(&mut first, 2);
         assert_eq!(freed.count().await, 2);
         assert_eq!(start.elapsed(), PATIENCE);
         assert!(!handle.alive().await);
@@ -223,7 +251,7 @@ mod tests {
     async fn the_order_stands_although_nobody_waits_for_the_count() {
         let (handle, [mut first, _second]) = handle();
         drop(handle.removed("alice"));
-        assert!(matches!(first.1.order(), Some(Order::Revoke { .. })));
+        assert!(matches!(first.inbox.order(), Some(Order::Revoke { .. })));
     }
 
     #[tokio::test(start_paused = true)]
@@ -231,10 +259,10 @@ mod tests {
         let (handle, shards) = handle();
         let asking = tokio::spawn(async move { handle.sessions().await });
         let mut asked = Vec::new();
-        for (_poll, mut inbox) in shards {
+        for mut shard in shards {
             for (expected, next) in [(0, Some(512)), (512, None)] {
                 let (from, answer) = loop {
-                    match inbox.order() {
+                    match shard.inbox.order() {
                         Some(Order::Sessions { from, answer }) => break (from, answer),
                         _ => tokio::task::yield_now().await,
                     }
