@@ -63,16 +63,19 @@ impl Refusal {
 /// Who the token says one is, and how things stand with `room`: one read of the store.
 pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visitor, Refusal> {
     let unix = clock::now().unix;
-    let claims = app
-        .settings()
+    // Once: what a key vouches for is what the same settings say of it.
+    let settings = app.settings();
+    let auth = &settings.config.auth;
+    let claims = settings
         .tokens
         .check(token.ok_or(Refusal::NoToken)?, unix)?;
     let admission = app.store.admission(room, &claims.sub).await?;
     let (mut user, room) = match admission.user {
         Some(user) => (user, admission.room),
-        None => (provision(app, &claims).await?, admission.room),
+        None if auth.provision_users => (provision(app, &claims).await?, admission.room),
+        None => return Err(Refusal::Unknown),
     };
-    user.admin |= app.settings().config.auth.trust_roles && is_foreign_admin(&claims);
+    user.admin |= auth.trust_roles && is_foreign_admin(&claims);
     if user.deleted {
         return Err(Refusal::Deleted);
     }
@@ -95,9 +98,6 @@ fn is_foreign_admin(claims: &Claims) -> bool {
 }
 
 async fn provision(app: &App, claims: &Claims) -> Result<User, Refusal> {
-    if !app.settings().config.auth.provision_users {
-        return Err(Refusal::Unknown);
-    }
     let made = app.store.provision(&claims.sub, claims.name.as_deref());
     made.await.map_err(|error| match error {
         CreateError::Store(fault) => Refusal::Store(fault),
