@@ -24,8 +24,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let sessions = live.app.relay.sessions().await;
     let over_tcp = sessions.iter().filter(|s| s.transport == Transport::Tcp);
     // A store that does not answer is one of the things that are wrong.
-    let census = live.app.store.census().await.ok();
-    let (open_rooms, participants) = census.unzip();
+    let (open_rooms, participants) = live.app.census().await.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -51,7 +50,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         false => format!("no: {}", wrong.join("; ")),
     };
     let number = |name: &str| json[name].to_string();
-    let told = |name: &str, more: &str| format!("{} {more}", number(name));
+    let known = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
@@ -68,13 +67,14 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["Commands", &live.socket.display().to_string()],
         [
             "Rooms",
-            &told("open_rooms", &format!("open, {} in use", rooms.len())),
+            &format!("{} open, {} in use", known(open_rooms), rooms.len()),
         ],
         [
             "Participants",
-            &told(
-                "participants",
-                &format!("members, {} connected", connections.len()),
+            &format!(
+                "{} members, {} connected",
+                known(participants),
+                connections.len()
             ),
         ],
         [

@@ -61,6 +61,17 @@ impl App {
             .filter_map(|(_, outcome)| outcome.err())
             .collect()
     }
+
+    /// How many rooms are open, and how many memberships there are in them; `None` where the store
+    /// does not say so in time, which the log tells.
+    pub async fn census(&self) -> Option<(i64, i64)> {
+        match tokio::time::timeout(PATIENCE, self.store.census()).await {
+            Ok(Ok(counted)) => return Some(counted),
+            Ok(Err(error)) => tracing::error!(%error, "rooms and participants cannot be counted"),
+            Err(_) => tracing::error!("rooms and participants cannot be counted in time"),
+        }
+        None
+    }
 }
 
 async fn store(app: &App) -> Result<(), &'static str> {
@@ -117,14 +128,10 @@ async fn version(_: Request) -> Result<Response, Error> {
 
 /// A store that does not answer keeps the other figures from nobody.
 async fn metrics(request: Request) -> Result<Response, Error> {
-    match tokio::time::timeout(PATIENCE, request.app.store.census()).await {
-        Ok(Ok((rooms, participants))) => {
-            let census = &request.app.metrics.census;
-            census.rooms.set(rooms);
-            census.participants.set(participants);
-        }
-        Ok(Err(error)) => tracing::error!(%error, "rooms and participants cannot be counted"),
-        Err(_) => tracing::error!("rooms and participants cannot be counted in time"),
+    if let Some((rooms, participants)) = request.app.census().await {
+        let census = &request.app.metrics.census;
+        census.rooms.set(rooms);
+        census.participants.set(participants);
     }
     let mut response = Response::new(Full::new(Bytes::from(request.app.metrics.encode())));
     let kind =
