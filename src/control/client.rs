@@ -94,7 +94,10 @@ pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
             return Ok(Found { desk, remark });
         }
     }
-    // Whoever may use the database needs nobody's permission.
+    // Whoever may use the database needs nobody's permission, and to nobody it helps where the
+    // directory that was named is none.
+    let missing = named.is_some() && matches!(data_dir.try_exists(), Ok(false));
+    let forbidden = forbidden.filter(|_| !missing);
     alone(config, &data_dir).map_err(|failure| forbidden.map_or(failure, Failure::refused))
 }
 
@@ -218,7 +221,14 @@ impl Running {
         })?;
         let reply = timeout(WORK, frame::read(&mut stream, REPLY)).await;
         let reply = reply.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        match reply.map_err(lost)? {
+        let untold = |error| {
+            let mut failure = lost(error);
+            let told =
+                "it may have carried the command out all the same: look before you repeat it";
+            failure.problems.push(told.to_owned());
+            failure
+        };
+        match reply.map_err(untold)? {
             Reply::Done(answer) => Ok(answer),
             Reply::Failed(failure) => Err(failure),
         }
@@ -238,6 +248,8 @@ impl fmt::Debug for Desk {
 mod tests {
     use super::*;
     use std::fs;
+
+    use tokio::net::UnixListener;
 
     fn places(root: &Path) -> Places {
         Places {
@@ -260,6 +272,32 @@ mod tests {
         config.admin.socket = Some(root.path().join("own.sock"));
         let found = sockets(&config, &data_dir, &places);
         assert_eq!(found, [root.path().join("own.sock")]);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_named_and_is_none_is_told_of_whoever_refuses_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let places = places(root.path());
+        fs::create_dir(&places.runtime).unwrap();
+        let listener = UnixListener::bind(socket::inside(&places.runtime)).unwrap();
+        let refusing = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let refusal = Greeting::Refused("not for you".to_owned());
+                frame::write(&mut stream, &refusal, REPLY).await.unwrap();
+            }
+        });
+        let mut config = Config::default();
+        config.server.data_dir = Some(root.path().join("absent"));
+        let failure = find(config.clone(), &places)
+            .await
+            .err()
+            .expect("a failure");
+        assert!(failure.problems[0].contains("absent"), "{failure:?}");
+        // One that is there and can't be used.
+        fs::write(root.path().join("absent"), "no directory").unwrap();
+        let failure = find(config, &places).await.err().expect("a failure");
+        assert_eq!(failure.problems, ["not for you"]);
+        refusing.abort();
     }
 
     #[tokio::test]
