@@ -58,10 +58,12 @@ macro_rules! effects {
                 let $type { $($key),* } = $section;
                 $(if *$key != running.$section.$key {
                     let name = concat!(stringify!($section), ".", stringify!($key));
-                    found.push((named(name, wanted), Effect::$effect));
+                    let difference = (named(name, wanted), Effect::$effect);
+                    if !found.contains(&difference) {
+                        found.push(difference);
+                    }
                 })*
             )*
-            found.dedup();
             found
         }
 
@@ -170,6 +172,7 @@ fn named(name: &'static str, wanted: &Config) -> &'static str {
 mod tests {
     use super::*;
     use crate::config::Keys;
+    use crate::public_key::{Material, PublicKey};
 
     #[test]
     fn every_key_is_in_the_table_and_nothing_else_is() {
@@ -201,6 +204,22 @@ mod tests {
             differences(&running, &wanted),
             [("turn.max_channels", Effect::Live)]
         );
+    }
+
+    #[test]
+    fn a_key_is_named_once_whatever_follows_from_it() {
+        let key = |x| PublicKey {
+            id: None,
+            material: Material::Ed25519(vec![x]),
+        };
+        let (mut jwks, mut pem) = (Config::default(), Config::default());
+        jwks.auth.jwks_file = Some("jwks.json".into());
+        jwks.auth.public_keys = vec![key(1)];
+        pem.auth.public_key_file = Some("key.pem".into());
+        pem.auth.public_keys = vec![key(2)];
+        let files = ["auth.public_key_file", "auth.jwks_file"].map(|key| (key, Effect::Live));
+        assert_eq!(differences(&jwks, &pem), files);
+        assert_eq!(differences(&pem, &jwks), files);
     }
 
     #[test]
