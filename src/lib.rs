@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`] |
 
 pub mod cli;
 pub mod clock;
@@ -27,5 +27,6 @@ pub mod room;
 pub mod secret;
 pub mod store;
 pub mod stun;
+pub mod text_file;
 pub mod token;
 pub mod turn;

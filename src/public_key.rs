@@ -6,12 +6,12 @@
 mod der;
 mod jwks;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::text_file;
 
 /// No file of keys is larger.
 const LARGEST: u64 = 1024 * 1024;
@@ -136,20 +136,7 @@ pub fn is_public(text: &str) -> bool {
 }
 
 fn contents(path: &Path) -> Result<String, KeyError> {
-    let unreadable = |fault: io::Error| match fault.kind() {
-        io::ErrorKind::NotFound => error("does not exist"),
-        io::ErrorKind::InvalidData => error("is not text"),
-        _ => error(format!("can't be read: {fault}")),
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(LARGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    match text.len() as u64 > LARGEST {
-        true => Err(error("is larger than 1 MiB")),
-        false => Ok(text),
-    }
+    text_file::read(path, LARGEST).map_err(|why| error(why.to_string()))
 }
 
 /// RFC 7468: blocks between `-----BEGIN X-----` and `-----END X-----`; what is around them is remarks.

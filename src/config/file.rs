@@ -1,7 +1,7 @@
 //! The file's layer: which file, whether it may be trusted, and what stands on which line.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::Keys;
 use super::origin::{Layer, Origin, Problem};
+use crate::text_file;
 
 /// No configuration is larger.
 const LARGEST: u64 = 1024 * 1024;
@@ -74,27 +75,12 @@ pub fn is_exposed(path: &Path) -> bool {
 /// Reads the settings of `path`, by their lines. Problems are that it can't be read, is no TOML, has
 /// keys that don't exist, and values that don't fit.
 pub fn read(path: &Path, keys: &Keys) -> Layer {
-    match contents(path) {
+    match text_file::read(path, LARGEST) {
         Ok(text) => parse(path, &text, keys),
-        Err(text) => vec![Err(Problem::new(Origin::BuiltIn, "", text))],
-    }
-}
-
-fn contents(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => format!("configuration file {shown} does not exist"),
-        io::ErrorKind::InvalidData => format!("configuration file {shown} is not UTF-8 text"),
-        _ => format!("configuration file {shown} can't be read: {error}"),
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(LARGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    match text.len() as u64 > LARGEST {
-        true => Err(format!("configuration file {shown} is larger than 1 MiB")),
-        false => Ok(text),
+        Err(error) => {
+            let text = format!("configuration file {} {error}", path.display());
+            vec![Err(Problem::new(Origin::BuiltIn, "", text))]
+        }
     }
 }
 

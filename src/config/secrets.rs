@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::origin::{Fault, Origin};
 use crate::secret::Secret;
+use crate::text_file;
 
 /// No secret is longer.
 const LONGEST: u64 = 4096;
@@ -148,19 +147,7 @@ impl Secrets<'_> {
 
 /// All of the file but the end of its last line.
 fn contents(path: &Path) -> Result<String, String> {
-    let unreadable = |fault: io::Error| match fault.kind() {
-        io::ErrorKind::NotFound => "does not exist".to_owned(),
-        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-        _ => format!("can't be read: {fault}"),
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(LONGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    if text.len() as u64 > LONGEST {
-        return Err(format!("is longer than {LONGEST} bytes"));
-    }
+    let text = text_file::read(path, LONGEST).map_err(|why| why.to_string())?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     match secret.is_empty() {
