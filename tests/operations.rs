@@ -283,6 +283,29 @@ fn what_another_process_does_to_users_and_rooms_is_told() {
 }
 
 #[test]
+fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
+    let daemon = Daemon::start();
+    let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
+    let id = id.as_str().expect("an id");
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    let time = "2020-01-01T00:00:00Z";
+    let write = |sql: &str| other.execute_batch(sql).expect("a write");
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    let disabled = "a user was disabled or deleted by another process";
+    event(&daemon, id, disabled);
+    write("DELETE FROM users");
+    let bob = daemon.cli_json(&["user", "add", "bob"])["id"].take();
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    event(&daemon, bob.as_str().expect("an id"), disabled);
+    // With the next change, all that is said of the one before has been said.
+    write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
+    daemon.wait_for_log("a room was closed by another process");
+    assert!(!daemon.log().concat().contains("was enabled"));
+}
+
+#[test]
 fn every_line_of_the_documentation_is_one_that_the_source_logs() {
     let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let text = include_str!("../docs/operations.md");

@@ -50,9 +50,6 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
         app.relay.removed(user);
         tracing::info!(%user, "a user was disabled or deleted by another process");
     }
-    for user in before.users.difference(&now.users) {
-        tracing::info!(%user, "a user was enabled by another process");
-    }
     for room in now.rooms.difference(&before.rooms) {
         app.relay.closed(room);
         tracing::info!(%room, "a room was closed by another process");
@@ -66,6 +63,14 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
         let pair = (user.as_str().into(), room.as_str().into());
         if !before.memberships.contains(&pair) {
             app.relay.left(&user, &room, elsewhere);
+        }
+    }
+    // Last: a failing read keeps nothing from being done.
+    for user in before.users.difference(&now.users) {
+        // Guests whom the store has forgotten were enabled by nobody.
+        let called = app.store.users_called(user).await?;
+        if called.iter().any(|known| *known.id == **user) {
+            tracing::info!(%user, "a user was enabled by another process");
         }
     }
     Ok(())
