@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -169,7 +170,18 @@ async fn open(server: SocketAddr, number: usize) -> Socket {
         .write_buffer_size(0);
     let stream = TcpStream::connect(server).await.expect("a connection");
     let upgraded = client_async_with_config(url, stream, Some(small)).await;
-    upgraded.expect("an upgrade").0
+    let mut socket = upgraded.expect("an upgrade").0;
+    // Whoever has no seat yet is not answered, and can't be reached by others.
+    let ping = Message::Ping(Default::default());
+    socket.send(ping).await.expect("sent");
+    while !socket
+        .next()
+        .await
+        .expect("open")
+        .expect("a message")
+        .is_pong()
+    {}
+    socket
 }
 
 /// Each sends a message to the next in their room, and each gets the one that was sent to them.

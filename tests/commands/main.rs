@@ -40,7 +40,12 @@ impl Guest {
         let stream = TcpStream::connect(daemon.http()).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", daemon.http());
-        let (socket, _) = client(url, stream).expect("an upgrade");
+        let (mut socket, _) = client(url, stream).expect("an upgrade");
+        // Whoever has no seat yet is not answered.
+        socket
+            .send(Message::Ping(Default::default()))
+            .expect("sent");
+        while !socket.read().expect("a message").is_pong() {}
         let mut relay = Client::udp(daemon.turn(), &id, Some(room));
         let relayed = relay.allocated();
         Guest {
