@@ -249,7 +249,10 @@ fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
         "the link alone: {}",
         printed.stdout
     );
-    desk.misused(&["invite", "create", "daily", "--uses", "0"], "--uses");
+    desk.misused(
+        &["invite", "create", "daily", "--uses", "0"],
+        "it must be a whole number, 1 or more",
+    );
 }
 
 #[test]

@@ -204,7 +204,7 @@ pub enum Invite {
         #[arg(long, default_value = "7d", value_parser = ttl)]
         ttl: Lifetime,
         /// How many people it lets in; otherwise as many as come
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = uses)]
         uses: Option<NonZeroU32>,
     },
     /// List invites that still open a room
@@ -269,6 +269,11 @@ fn id(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("an id has 1 to 128 of A-Z a-z 0-9 . _ ~ -".to_owned()),
     }
+}
+
+fn uses(text: &str) -> Result<NonZeroU32, &'static str> {
+    text.parse()
+        .map_err(|_| "it must be a whole number, 1 or more")
 }
 
 fn ttl(text: &str) -> Result<Lifetime, String> {

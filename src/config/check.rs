@@ -263,16 +263,18 @@ impl Faults {
         for (key, urls, schemes) in lists {
             for url in urls {
                 let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
-                let sound = rest.is_some_and(|rest| {
-                    !rest.is_empty()
-                        && !rest.starts_with('/')
-                        && !rest.contains(char::is_whitespace)
-                });
                 let scheme = schemes[0];
                 self.unless(
-                    sound,
+                    rest.is_some_and(|rest| is_ice_place(rest, scheme == "turn:")),
                     key,
-                    format!("must look like {scheme}example.org:3478, not `{url}`"),
+                    match url.contains('@') {
+                        // What stands before it is most likely a password.
+                        true => format!(
+                            "must look like {scheme}example.org:3478: name and password have \
+                             keys of their own"
+                        ),
+                        false => format!("must look like {scheme}example.org:3478, not `{url}`"),
+                    },
                 );
             }
         }
@@ -285,6 +287,19 @@ impl Faults {
              browsers refuse a TURN server without them",
         );
     }
+}
+
+/// What follows the scheme in RFC 7064 and, for TURN, RFC 7065. Where one URL is anything else,
+/// browsers make no peer connection at all.
+fn is_ice_place(rest: &str, turn: bool) -> bool {
+    let (place, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(place, query)| (place, Some(query)));
+    let known = |query| turn && matches!(query, "transport=udp" | "transport=tcp");
+    query.is_none_or(known)
+        && !place.contains('/')
+        && !place.contains(char::is_whitespace)
+        && PublicUrl::parse(&format!("http://{place}")).is_ok()
 }
 
 /// A scheme and a host, with nothing behind: web pages, and the schemes of packaged ones.
@@ -419,6 +434,38 @@ mod tests {
             faults(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
             ["ice.stun_urls"]
         );
+    }
+
+    #[test]
+    fn an_ice_url_is_one_that_browsers_take() {
+        for good in [
+            "t.example",
+            "t.example:3478",
+            "[2001:db8::1]:5349",
+            "192.0.2.1",
+        ] {
+            assert!(is_ice_place(good, true) && is_ice_place(good, false));
+            let query = format!("{good}?transport=tcp");
+            assert!(is_ice_place(&query, true) && !is_ice_place(&query, false));
+        }
+        for bad in [
+            "",
+            "//t.example",
+            "t.example/",
+            "t.example:0",
+            "t.example:99999",
+            "t.example:x",
+            "t.example?transport=sctp",
+            "t.example?",
+            "name:password@t.example",
+            "2001:db8::1",
+            "t example",
+            " t.example",
+        ] {
+            assert!(!is_ice_place(bad, true), "{bad}");
+        }
+        let url = |config: &mut Config| config.ice.turn_urls = vec!["turn:u:p4ss@t".to_owned()];
+        assert_eq!(faults(url)[0], "ice.turn_urls");
     }
 
     #[test]

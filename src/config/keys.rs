@@ -91,7 +91,14 @@ impl Keys {
                 (true, None) => (Value::from(vec![item.clone()]), String::new()),
             };
             let reason = self.fits(key, &alone).err()?;
-            Some(format!("is wrong{told}: {reason}{}", self.example(key)))
+            Some(match self.default_of(key) {
+                // What the parser says of these names types of this program.
+                Some(Value::Number(_)) if item.as_i64().is_some_and(i64::is_negative) => {
+                    format!("must not be negative{}", self.example(key))
+                }
+                Some(Value::Number(_)) => format!("is too large{}", self.example(key)),
+                _ => format!("is wrong{told}: {reason}{}", self.example(key)),
+            })
         });
         let wrong: Vec<_> = wrong.collect();
         match wrong.is_empty() {
@@ -291,6 +298,19 @@ mod tests {
         assert_eq!(error.len(), 2, "{error:?}");
         assert!(error[0].contains("\"8000\""), "{error:?}");
         assert!(error[1].contains("\"8001\""), "{error:?}");
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_told_in_words_of_the_reader() {
+        let keys = Keys::known();
+        for (key, number, told) in [
+            ("http.max_body", -5_i64, "must not be negative"),
+            ("signaling.rate", -1, "must not be negative"),
+            ("signaling.rate", 5_000_000_000, "is too large"),
+        ] {
+            let error = keys.judge(key, &number.into()).unwrap_err().concat();
+            assert!(error.starts_with(told), "{error}");
+        }
     }
 
     #[test]
