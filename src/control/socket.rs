@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, fchmod};
@@ -90,13 +90,24 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
     if !found.file_type().is_socket() {
         return Err(SocketError::InTheWay(path.to_owned()));
     }
-    match UnixStream::connect(path) {
+    match knock(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(unusable)
         }
-        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        // Somebody listens who is slow, or stopped.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(SocketError::InUse(path.to_owned()))
+        }
+        Ok(()) => Err(SocketError::InUse(path.to_owned())),
         Err(why) => Err(unusable(why)),
     }
+}
+
+/// Connects, and waits for nobody.
+fn knock(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 #[cfg(test)]
@@ -117,6 +128,24 @@ mod tests {
             drop(listener);
             assert!(path.exists());
         }
+    }
+
+    #[test]
+    fn a_listener_whose_queue_is_full_is_not_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let path = inside(place.path());
+        let stopped = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        stopped.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        stopped.listen(0).unwrap();
+        let waiting = || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let connected = socket.connect(&SockAddr::unix(&path).unwrap());
+            connected.is_ok().then_some(socket)
+        };
+        let _queue: Vec<_> = std::iter::from_fn(waiting).collect();
+        assert!(matches!(bind(&path), Err(SocketError::InUse(_))));
+        assert!(path.exists());
     }
 
     #[test]
