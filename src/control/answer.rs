@@ -1,10 +1,14 @@
 //! What a command answers: for scripts, for people, and what is said about it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a command answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+use crate::secret::SHOWN;
+
+/// What a command answers. It may be a token, or a credential: it is shown to whoever asked alone.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// For scripts.
     pub json: Value,
@@ -15,7 +19,7 @@ pub struct Answer {
 }
 
 /// An answer for people, before it is known how wide and how plain their screen is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
     /// Ends without a newline; nothing is printed where it is empty.
@@ -65,6 +69,12 @@ impl Answer {
     pub fn remark(mut self, text: impl Into<String>) -> Answer {
         self.remarks.push(text.into());
         self
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SHOWN)
     }
 }
 
