@@ -145,7 +145,7 @@ pub async fn external(config: &Config) -> anyhow::Result<Vec<External>> {
 pub fn announce_descriptors(config: &Config, descriptors: u64) {
     tracing::info!(descriptors, "descriptors at once, at most");
     let allocations = (config.turn.max_allocations as u64).max(FEWEST_ALLOCATIONS);
-    let promised = besides_allocations(config) + allocations;
+    let promised = besides_allocations(config).saturating_add(allocations);
     if descriptors < promised {
         tracing::warn!(
             descriptors,
@@ -159,7 +159,8 @@ pub fn announce_descriptors(config: &Config, descriptors: u64) {
 
 /// Descriptors of everything but allocations, when all of it is there at once.
 fn besides_allocations(config: &Config) -> u64 {
-    config.http.max_connections as u64 + relay::MAX_STREAMS as u64 + OTHER_DESCRIPTORS
+    let connections = config.http.max_connections as u64;
+    connections.saturating_add(relay::MAX_STREAMS as u64 + OTHER_DESCRIPTORS)
 }
 
 /// `turn.max_allocations`, or as many as ports and descriptors allow.
@@ -183,4 +184,20 @@ pub fn seed() -> anyhow::Result<[u8; 32]> {
     let filled = SystemRandom::new().fill(&mut seed);
     filled.ok().context("the system gives no random bytes")?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_promise_of_a_configuration_is_too_large_to_be_compared() {
+        let mut config = Config::default();
+        config.http.max_connections = usize::MAX;
+        config.turn.max_allocations = usize::MAX;
+        announce_descriptors(&config, 1024);
+        assert_eq!(max_allocations(&config, 1024), usize::MAX);
+        config.turn.max_allocations = 0;
+        assert_eq!(max_allocations(&config, 1024), 512);
+    }
 }
