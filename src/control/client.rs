@@ -94,8 +94,8 @@ pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
             return Ok(Found { desk, remark });
         }
     }
-    // Whoever may use the database needs nobody's permission, and to nobody it helps where the
-    // directory that was named is none.
+    // Whoever may use the database needs nobody's permission; and none makes a directory that was
+    // named and does not exist.
     let missing = named.is_some() && matches!(data_dir.try_exists(), Ok(false));
     let forbidden = forbidden.filter(|_| !missing);
     alone(config, &data_dir).map_err(|failure| forbidden.map_or(failure, Failure::refused))

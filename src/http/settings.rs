@@ -1,6 +1,7 @@
 //! What the settings say at the moment: swapped as one when they are read anew.
 //!
-//! A request, a connection or a turn of a sweep takes them once; no message and no packet does.
+//! What belongs together is decided by one state of them: whoever checks a caller, makes an answer or
+//! opens a connection takes them once. No message and no packet does.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
