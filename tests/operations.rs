@@ -162,12 +162,17 @@ fn ready_says_which_part_is_not() {
     assert_ne!(told["checks"]["store"], "ok");
     let detail = told["detail"].as_str().expect("a sentence");
     assert!(detail.starts_with("Not ready: the store "), "{detail}");
+    assert_eq!(client.get("/readyz").status, 503);
     // Figures that are not the store's are still there, and so is the process.
     assert!(scrape(&daemon).contains("parlor_turn_allocations"));
     client.get("/healthz").ok();
 
     other.execute_batch("ROLLBACK").expect("no lock any more");
     client.get("/readyz").ok();
+    daemon.wait_for_logs(&["\"route\":\"/readyz\""], 4);
+    let log = daemon.log();
+    let causes = log.iter().filter(|line| line.contains("not ready: "));
+    assert_eq!(causes.count(), 1, "whoever asks again fills no disk");
 }
 
 /// The fields of a logged event of one user, once it is there.

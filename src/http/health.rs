@@ -11,6 +11,8 @@ use serde_json::{Value, json as value};
 use super::App;
 use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
+use crate::clock;
+use crate::rate::{Limit, SharedCell};
 
 /// For an answer of the store: whoever asks whether all is well does not wait long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,6 +54,19 @@ impl Checks {
     }
 }
 
+/// When each part was last told to be out of order: anybody may ask, as often as they like, and
+/// must not fill a disk.
+#[derive(Default)]
+pub struct Troubles {
+    store: SharedCell,
+    relay: SharedCell,
+}
+
+/// Whether it is to be told now: once a minute.
+fn due(trouble: &SharedCell) -> bool {
+    trouble.take(Limit::per_minute(), clock::now().mono, 1)
+}
+
 impl App {
     /// What keeps this from being fit for traffic, a sentence each.
     pub async fn not_ready(&self) -> Vec<&'static str> {
@@ -75,14 +90,19 @@ impl App {
 }
 
 async fn store(app: &App) -> Result<(), &'static str> {
+    let trouble = &app.api.troubles.store;
     match tokio::time::timeout(PATIENCE, app.store.check_writable()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
-            tracing::error!(%error, "not ready: the store takes no writes");
+            if due(trouble) {
+                tracing::error!(%error, "not ready: the store takes no writes");
+            }
             Err("the store takes no writes")
         }
         Err(_) => {
-            tracing::error!("not ready: the store does not answer in time");
+            if due(trouble) {
+                tracing::error!("not ready: the store does not answer in time");
+            }
             Err("the store does not answer in time")
         }
     }
@@ -94,7 +114,9 @@ async fn relay(app: &App) -> Result<(), &'static str> {
     if app.relay.alive().await {
         return Ok(());
     }
-    tracing::error!("not ready: the relay does not answer in time");
+    if due(&app.api.troubles.relay) {
+        tracing::error!("not ready: the relay does not answer in time");
+    }
     Err("the relay does not answer in time")
 }
 

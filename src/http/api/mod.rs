@@ -21,6 +21,7 @@ use serde_json::{Value, json as value};
 
 use super::auth::Caller;
 use super::exchange::{Error, Request};
+use super::health::Troubles;
 use super::router::Route;
 use crate::rate::{Keyed, Limit, Sources};
 use crate::store::{Room, User, utc};
@@ -36,6 +37,7 @@ pub struct State {
     makers: Keyed,
     writers: Keyed,
     order: Order,
+    pub(super) troubles: Troubles,
 }
 
 impl Default for State {
@@ -59,6 +61,7 @@ impl Default for State {
                 messages::CELLS,
             ),
             order: Order::default(),
+            troubles: Troubles::default(),
         }
     }
 }
