@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{ChildStderr, Stdio};
 
 use nix::pty::openpty;
@@ -154,6 +156,12 @@ fn a_password_is_changed_by_standard_input_or_the_environment() {
     );
     let desk = desk.env("PARLOR_PASSWORD", "");
     desk.misused(&passwd, "PARLOR_PASSWORD needs one line");
+    let mut command = desk.command(&passwd);
+    let output = command.env("PARLOR_PASSWORD", OsStr::from_bytes(b"\xff"));
+    let output = output.output().expect("parlor runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).expect("nothing of the password");
+    assert!(said.contains("PARLOR_PASSWORD is not UTF-8"), "{said}");
     desk.refused(&["user", "passwd", "nobody"], "there is no user `nobody`");
 }
 

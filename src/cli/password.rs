@@ -1,6 +1,7 @@
 //! Where a password comes from: a prompt, standard input or the environment. Never an argument,
 //! which every process of the host can read.
 
+use std::env::VarError;
 use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
@@ -12,26 +13,30 @@ use crate::control::Failure;
 /// Holds a password where nobody can type one.
 pub const VARIABLE: &str = "PARLOR_PASSWORD";
 
+/// Bytes that are read: one more than the longest password and the end of its line have.
+const MOST: u64 = LONGEST as u64 + 3;
+
 /// The hash of one line of standard input, or else of what the environment says, or else of what
 /// somebody types twice.
 pub fn hash(stdin: bool) -> Result<String, Failure> {
     let typed = match std::env::var(VARIABLE) {
         _ if stdin => from_input(io::stdin().lock())?,
         Ok(text) => judged(text, "PARLOR_PASSWORD needs one line, the password")?,
-        Err(_) => from_terminal()?,
+        Err(VarError::NotUnicode(_)) => {
+            return Err(Failure::usage("PARLOR_PASSWORD is not UTF-8 text"));
+        }
+        Err(VarError::NotPresent) => from_terminal()?,
     };
     password::hash(&typed).map_err(Failure::refused)
 }
 
 /// All of the input but the end of its last line.
 fn from_input(input: impl Read) -> Result<String, Failure> {
-    let mut text = String::new();
-    input
-        .take(LONGEST as u64 + 3)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let mut bounded = input.take(MOST);
+    bounded.read_to_end(&mut bytes).map_err(unreadable)?;
     judged(
-        without_end(&text).to_owned(),
+        line_of(bytes)?,
         "--password-stdin needs one line on standard input, the password",
     )
 }
@@ -69,12 +74,12 @@ impl Silent<'_> {
     fn ask(&mut self, prompt: &str) -> Result<String, Failure> {
         let mut stderr = io::stderr();
         write!(stderr, "{prompt}").and_then(|()| stderr.flush())?;
-        let mut line = String::new();
-        let mut bounded = (&mut self.input).take(LONGEST as u64 + 3);
-        bounded.read_line(&mut line).map_err(unreadable)?;
+        let mut line = Vec::new();
+        let mut bounded = (&mut self.input).take(MOST);
+        bounded.read_until(b'\n', &mut line).map_err(unreadable)?;
         // The Enter that was typed is not shown either.
         writeln!(stderr)?;
-        Ok(without_end(&line).to_owned())
+        line_of(line)
     }
 }
 
@@ -85,9 +90,16 @@ impl Drop for Silent<'_> {
     }
 }
 
-fn without_end(text: &str) -> &str {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.strip_suffix('\r').unwrap_or(line)
+/// What was read, without the end of the line.
+fn line_of(bytes: Vec<u8>) -> Result<String, Failure> {
+    // Reading stopped there, perhaps in the middle of a character.
+    if bytes.len() as u64 == MOST {
+        return Err(too_long());
+    }
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| Failure::usage("a password is UTF-8 text"))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
 fn judged(password: String, what_is_needed: &str) -> Result<String, Failure> {
@@ -95,11 +107,13 @@ fn judged(password: String, what_is_needed: &str) -> Result<String, Failure> {
         return Err(Failure::usage(what_is_needed));
     }
     match password.len() > LONGEST {
-        true => Err(Failure::usage(format!(
-            "a password has at most {LONGEST} bytes"
-        ))),
+        true => Err(too_long()),
         false => Ok(password),
     }
+}
+
+fn too_long() -> Failure {
+    Failure::usage(format!("a password has at most {LONGEST} bytes"))
 }
 
 fn unreadable(error: io::Error) -> Failure {
@@ -121,5 +135,8 @@ mod tests {
         let long = "x".repeat(1025);
         assert!(from_input(long.as_bytes()).is_err());
         assert!(from_input(&long.as_bytes()[1..]).is_ok());
+        let told = |input: &[u8]| from_input(input).unwrap_err().problems.concat();
+        assert!(told("ä".repeat(600).as_bytes()).contains("at most 1024 bytes"));
+        assert_eq!(told(b"\xff\n"), "a password is UTF-8 text");
     }
 }
