@@ -1,18 +1,22 @@
 //! `parlor status`, `sessions` and `reload`: what only a running parlor can tell, or do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::clock;
 use crate::config::{Report, duration};
-use crate::store::utc;
+use crate::store::{Store, StoreError, utc};
 use crate::turn::{Session, Transport};
 
 use super::answer::Answer;
 use super::context::{Context, Live};
 use super::failure::Failure;
+
+/// For the names of everybody who is connected.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let live = context.running()?;
@@ -103,7 +107,7 @@ pub async fn sessions(context: &Context) -> Result<Answer, Failure> {
     let users = users.chain(relays.iter().map(|relay| &*relay.user));
     let rooms = connections.iter().map(|one| &*one.room);
     let rooms = rooms.chain(relays.iter().filter_map(|relay| relay.room.as_deref()));
-    let names = Names::of(live, users, rooms).await?;
+    let names = Names::of(live, users, rooms).await;
     let mut rows: Vec<Row> = connections
         .iter()
         .map(|one| Row::signaling(&one.user, &one.room, one.since))
@@ -115,9 +119,16 @@ pub async fn sessions(context: &Context) -> Result<Answer, Failure> {
     });
     let json = rows.iter().map(|row| row.json(&names)).collect();
     let texts = rows.iter().map(|row| row.texts(&names));
-    Ok(match rows.is_empty() {
+    let answer = match rows.is_empty() {
         true => Answer::new(json, "").remark("Nobody is connected."),
         false => Answer::table(json, &Row::HEADER, texts),
+    };
+    Ok(match names.complete {
+        true => answer,
+        false => answer.remark(
+            "The store does not tell every name, so that ids stand for them: `parlor status` and \
+             the log say more.",
+        ),
     })
 }
 
@@ -190,48 +201,47 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What users and rooms are called; those that the store does not know, by their ids.
+/// What users and rooms are called; those that the store does not know, or does not tell of, by
+/// their ids.
+#[derive(Default)]
 struct Names {
     users: HashMap<String, String>,
     rooms: HashMap<String, String>,
+    /// Whether the store told of all of them.
+    complete: bool,
 }
 
 impl Names {
+    /// Who is connected is told whatever has become of the store.
     async fn of<'a>(
         live: &Live,
         users: impl Iterator<Item = &'a str>,
         rooms: impl Iterator<Item = &'a str>,
-    ) -> Result<Names, Failure> {
-        let store = &live.app.store;
-        let mut names = Names {
-            users: HashMap::new(),
-            rooms: HashMap::new(),
-        };
+    ) -> Names {
+        let mut names = Names::default();
+        let asking = names.ask(&live.app.store, users.collect(), rooms.collect());
+        let asked = timeout(PATIENCE, asking).await;
+        names.complete = matches!(asked, Ok(Ok(())));
+        names
+    }
+
+    async fn ask(
+        &mut self,
+        store: &Store,
+        users: BTreeSet<&str>,
+        rooms: BTreeSet<&str>,
+    ) -> Result<(), StoreError> {
         for id in users {
-            if !names.users.contains_key(id) {
-                let called = store.users_called(id).await?;
-                let name = called
-                    .into_iter()
-                    .find(|user| user.id == id)
-                    .map(|user| user.name);
-                names
-                    .users
-                    .insert(id.to_owned(), name.unwrap_or_else(|| id.to_owned()));
-            }
+            let mut called = store.users_called(id).await?.into_iter();
+            let known = called.find(|user| user.id == id);
+            self.users.extend(known.map(|user| (user.id, user.name)));
         }
         for id in rooms {
-            if !names.rooms.contains_key(id) {
-                let called = store.rooms_called(id).await?;
-                let name = called
-                    .into_iter()
-                    .find(|room| room.id == id)
-                    .map(|room| room.name);
-                names
-                    .rooms
-                    .insert(id.to_owned(), name.unwrap_or_else(|| id.to_owned()));
-            }
+            let mut called = store.rooms_called(id).await?.into_iter();
+            let known = called.find(|room| room.id == id);
+            self.rooms.extend(known.map(|room| (room.id, room.name)));
         }
-        Ok(names)
+        Ok(())
     }
 
     fn user<'a>(&'a self, id: &'a str) -> &'a str {

@@ -106,6 +106,29 @@ fn sessions_tell_who_is_where_over_what_since_when_and_how_many_bytes() {
 }
 
 #[test]
+fn who_is_connected_is_told_although_the_store_fails() {
+    let daemon = start();
+    let alice = Guest::enters(&daemon, "lobby", "alice");
+    let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db"));
+    let database = database.expect("the database opens");
+    database.busy_timeout(crate::DEADLINE).unwrap();
+    let break_it = "ALTER TABLE users RENAME COLUMN name TO called";
+    database.execute_batch(break_it).expect("a write");
+    let output = daemon.cli(&["sessions", "--json"]);
+    let sessions: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        row(&sessions, &alice.id, "websocket")["user"]["name"],
+        alice.id
+    );
+    assert_eq!(
+        row(&sessions, &alice.id, "turn/udp")["user"]["name"],
+        alice.id
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ids stand for them"), "{said}");
+}
+
+#[test]
 fn status_tells_what_runs_and_how_much_of_it_is_used() {
     let daemon = start();
     let _alice = Guest::enters(&daemon, "lobby", "alice");
