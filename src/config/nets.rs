@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::de::{Deserialize, Deserializer, Error};
 
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
@@ -15,11 +15,36 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpN
 fn parse(text: &str) -> Result<IpNet, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map(canonical)
         .map_err(|_| format!("`{text}` is not a network such as 192.0.2.0/24 or 2001:db8::/32"))
+}
+
+/// IPv4 written as IPv6 is IPv4: addresses are compared in that spelling.
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else {
+        return net;
+    };
+    let v4 = v6.addr().to_ipv4_mapped();
+    let prefix = v6.prefix_len().checked_sub(96);
+    match (v4, prefix) {
+        (Some(v4), Some(prefix)) => Ipv4Net::new(v4, prefix).map_or(net, IpNet::V4),
+        _ => net,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn ipv4_written_as_ipv6_is_ipv4() {
+        let net = super::parse("::ffff:10.1.0.0/112").unwrap();
+        assert_eq!(net.to_string(), "10.1.0.0/16");
+        assert_eq!(
+            super::parse("::ffff:10.1.2.3").unwrap().to_string(),
+            "10.1.2.3/32"
+        );
+        assert_eq!(super::parse("::/0").unwrap().to_string(), "::/0");
+    }
+
     #[test]
     fn a_bare_address_is_a_network_of_one() {
         assert_eq!(super::parse("::1").unwrap(), "::1/128".parse().unwrap());

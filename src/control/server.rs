@@ -20,7 +20,9 @@ use super::context::{Context, Live};
 use super::failure::Failure;
 use super::frame::{self, Directory, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
 use super::socket::{self, SocketError};
+use crate::clock;
 use crate::config::Admin;
+use crate::rate::{Limit, SharedCell};
 
 /// Connections at once; the next ones wait in the kernel.
 const CONNECTIONS: usize = 16;
@@ -108,9 +110,10 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
     let server = Arc::new(Server::new(&listener, live, stop.clone()));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
+    let told = SharedCell::default();
     let next = async || {
         let slot = slots.clone().acquire_owned().await.ok()?;
-        Some((accept(&socket).await, slot))
+        Some((accept(&socket, &told).await, slot))
     };
     while let Some(Some((connection, slot))) = stop.run_until_cancelled(next()).await {
         tasks.spawn(server.clone().attend(connection, Arc::new(slot)));
@@ -119,12 +122,14 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
     tasks.wait().await;
 }
 
-async fn accept(socket: &UnixListener) -> UnixStream {
+async fn accept(socket: &UnixListener, told: &SharedCell) -> UnixStream {
     loop {
         match socket.accept().await {
             Ok((connection, _)) => return connection,
             Err(error) => {
-                tracing::warn!(%error, "no connection could be taken at the admin socket");
+                if told.take(Limit::per_minute(), clock::now().mono, 1) {
+                    tracing::warn!(%error, "no connection could be taken at the admin socket");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

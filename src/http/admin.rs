@@ -40,6 +40,7 @@ impl App {
         let user = self.store.enable_user(id).await?;
         if user.is_some() {
             self.relay.enabled(id);
+            tracing::info!(user = id, "a user was enabled");
         }
         Ok(user)
     }

@@ -22,6 +22,8 @@ use super::forwarded::Asker;
 use super::patience::Patience;
 use super::router::Router;
 use super::{App, api, origin, socket};
+use crate::clock;
+use crate::rate::{Limit, SharedCell};
 
 /// Bytes of a request's head; browsers' tokens stay far below.
 const MAX_HEAD: usize = 16 * 1024;
@@ -105,8 +107,10 @@ impl Server {
 
     /// Accepts while there are slots: past that, clients wait in the kernel's backlog.
     async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
-        while let Some((stream, peer, slot)) =
-            shutdown.run_until_cancelled(self.next(&listener)).await
+        let told = SharedCell::default();
+        while let Some((stream, peer, slot)) = shutdown
+            .run_until_cancelled(self.next(&listener, &told))
+            .await
         {
             let connection = self
                 .clone()
@@ -115,7 +119,11 @@ impl Server {
         }
     }
 
-    async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Slot) {
+    async fn next(
+        &self,
+        listener: &TcpListener,
+        told: &SharedCell,
+    ) -> (TcpStream, SocketAddr, Slot) {
         let permit = self.slots.clone().acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         loop {
@@ -125,7 +133,9 @@ impl Server {
                 }
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(e) => {
-                    tracing::warn!(error = %e, "no connection can be accepted");
+                    if told.take(Limit::per_minute(), clock::now().mono, 1) {
+                        tracing::warn!(error = %e, "no connection can be accepted");
+                    }
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }

@@ -16,7 +16,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::rate;
+use crate::clock;
+use crate::rate::{self, Limit, SharedCell};
 use crate::turn::{Route, Transport};
 
 use super::framer::{MAX_FRAME, complete};
@@ -123,6 +124,7 @@ impl Acceptor {
 
     /// Accepts until told to stop.
     pub async fn accept(self, listener: TcpListener, stop: CancellationToken) {
+        let told = SharedCell::default();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -132,7 +134,9 @@ impl Acceptor {
                 Ok((socket, client)) => self.admit(socket, client, &stop),
                 Err(error) => {
                     // Out of descriptors, most likely: waiting is all that helps.
-                    tracing::warn!(%error, "a TURN stream could not be accepted");
+                    if told.take(Limit::per_minute(), clock::now().mono, 1) {
+                        tracing::warn!(%error, "a TURN stream could not be accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
