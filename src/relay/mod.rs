@@ -130,7 +130,7 @@ impl Relay {
         let seed = options.seed;
         let settings = settings::all(options, own, &listeners);
         let quotas = settings.quotas.clone();
-        let server = Server::new(settings, seed);
+        let server = Server::new(settings, 0, seed);
 
         let counters = Arc::new(Counters::default());
         let (shard, mailbox) = Shard::new(server, bound.udp, counters.clone())?;

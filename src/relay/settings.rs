@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config;
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
-use crate::turn::{Changes, External, Policy, Quotas, Settings};
+use crate::turn::{Changes, Directory, External, Policy, Quotas, Settings};
 
 use super::{Options, host};
 
@@ -80,6 +80,6 @@ pub fn all(options: Options<'_>, own: Vec<IpAddr>, listeners: &[SocketAddr]) -> 
             turn.max_allocations_per_user,
         )),
         strangers: changes.strangers,
-        relayed: Arc::default(),
+        directory: Arc::new(Directory::new(1)),
     }
 }

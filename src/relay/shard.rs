@@ -260,7 +260,7 @@ impl Shard {
                 let range = self.departures.keep_answer(self.server.answer());
                 self.send_to_client(route, Place::Answers, range);
             }
-            Verdict::Queued => {}
+            Verdict::Queued | Verdict::Across { .. } | Verdict::PassOn { .. } => {}
             Verdict::Dropped(reason) => self.counters.dropped(reason),
         }
     }

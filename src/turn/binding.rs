@@ -12,11 +12,14 @@ use crate::stun::Method;
 
 use super::allocation::{Candidate, Ports, Relay};
 use super::reply::Reply;
-use super::reservation::Reservation;
+use super::reservation::{Reservation, token_of};
 use super::{AllocationId, External, Outcome, Output, Refusal, Server};
 
 /// Ports that are tried for one allocation before it is refused with 508.
 pub(super) const BIND_TRIES: u8 = 16;
+
+/// Ports that are drawn until one belongs to the shard: enough for the most shards there can be.
+const DRAWS: usize = 1024;
 
 /// How long the edge may take to bind a socket before the allocation is given up.
 pub(super) const BIND_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,16 +84,27 @@ impl Server {
         if first > last {
             return None;
         }
-        let mut address = SocketAddr::new(ip, first);
+        let mut address = None;
         for _ in 0..BIND_TRIES {
-            let port = self.random.random_range(first..=last);
-            address.set_port(if ports == Ports::Any { port } else { port & !1 });
+            let Some(port) = self.port_of_ours(first, last) else {
+                continue;
+            };
+            let port = if ports == Ports::Any { port } else { port & !1 };
+            let address = *address.insert(SocketAddr::new(ip, port));
             let relayed = External::advertise(&self.settings.external, address);
             if !self.table.is_relayed(relayed) && !self.settings.policy.is_listener(address) {
                 break;
             }
         }
-        Some(address)
+        address
+    }
+
+    /// A port between `first` and `last` that belongs to this shard: every such one is as likely.
+    fn port_of_ours(&mut self, first: u16, last: u16) -> Option<u16> {
+        let directory = &self.settings.directory;
+        let draws = (0..DRAWS).map(|_| self.random.random_range(first..=last));
+        let mut ours = draws.filter(|port| directory.shard_of_port(*port) == self.shard);
+        ours.next()
     }
 
     /// Gives an allocation the socket that is bound. False where its advertised address is taken
@@ -114,8 +128,9 @@ impl Server {
     ) -> Result<(), Refusal> {
         let allocation = self.table.get(id).ok_or(Refusal::NoPort)?;
         let permit = self.settings.quotas.take(&allocation.user, now.mono)?;
-        let mut token = [0; 8];
-        self.random.fill_bytes(&mut token);
+        let mut random = [0; 8];
+        self.random.fill_bytes(&mut random);
+        let token = token_of(self.shard, random, &self.settings.directory);
         allocation.token = Some(token);
         let reservation = Reservation {
             socket,

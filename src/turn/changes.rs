@@ -10,7 +10,7 @@ use crate::rate::{Limit, Sources};
 use super::Policy;
 use super::Server;
 use super::allocation::Allocation;
-use super::relayed::RelayedAddresses;
+use super::directory::Directory;
 
 /// New values for some of [`super::Settings`].
 #[derive(Clone)]
@@ -43,21 +43,21 @@ impl Server {
         settings.user_bandwidth = changes.user_bandwidth;
         settings.strangers = changes.strangers;
         if judged_anew {
-            let (policy, relayed) = (&settings.policy, &settings.relayed);
+            let (policy, directory) = (&settings.policy, &settings.directory);
             let allocations = self.table.all();
-            allocations.for_each(|allocation| allocation.judge_anew(policy, relayed));
+            allocations.for_each(|allocation| allocation.judge_anew(policy, directory));
         }
     }
 }
 
 impl Allocation {
     /// Keeps what the policy would grant today.
-    fn judge_anew(&mut self, policy: &Policy, relayed: &RelayedAddresses) {
+    fn judge_anew(&mut self, policy: &Policy, directory: &Directory) {
         self.permissions
-            .retain(|p| policy.permits(p.ip) || relayed.contains(p.ip));
+            .retain(|p| policy.permits(p.ip) || directory.has_ip(p.ip));
         self.channels.retain_mut(|channel| {
             channel.direct = policy.permits_port(channel.peer);
-            let hairpin = relayed.contains(channel.peer.ip()) && !policy.is_listener(channel.peer);
+            let hairpin = directory.has_ip(channel.peer.ip()) && !policy.is_listener(channel.peer);
             channel.direct || hairpin
         });
     }

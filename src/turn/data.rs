@@ -12,6 +12,7 @@ use crate::stun::{
 };
 
 use super::allocation::{Limits, Relay};
+use super::table::Holder;
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
@@ -51,7 +52,7 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let Some(id) = self.table.of_client(route) else {
-            return Verdict::Dropped(Dropped::NoAllocation);
+            return self.elsewhere(route);
         };
         let allocation = self.table.get(id);
         let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
@@ -71,10 +72,18 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let Some(id) = self.table.of_client(route) else {
-            return Verdict::Dropped(Dropped::NoAllocation);
+            return self.elsewhere(route);
         };
         let direct = self.settings.policy.permits_port(peer);
         self.relay(now, id, peer, direct, buffer, payload)
+    }
+
+    /// Data of a client without an allocation here: the kernel may have handed it to the wrong shard.
+    fn elsewhere(&self, route: &Route) -> Verdict {
+        match self.settings.directory.shard_of_client(route) {
+            Some(shard) if shard != self.shard => Verdict::PassOn { shard },
+            _ => Verdict::Dropped(Dropped::NoAllocation),
+        }
     }
 
     /// Towards a peer: another client of ours, or out of the relay socket where `direct` says that
@@ -102,14 +111,20 @@ impl Server {
             return Verdict::Dropped(dropped);
         }
         let bytes = payload.len() as u64;
-        let verdict = match self.table.of_relayed(peer) {
-            Some(target) => self.deliver(now, target, relayed, buffer, payload),
-            None if direct => Verdict::ToPeer {
+        let verdict = match self.table.holder(peer) {
+            Holder::Ours(target) => self.deliver(now, target, relayed, buffer, payload),
+            Holder::Shard(shard) => Verdict::Across {
+                shard,
+                from: relayed,
+                to: peer,
+                range: payload,
+            },
+            Holder::Nobody if direct => Verdict::ToPeer {
                 socket,
                 peer,
                 range: payload,
             },
-            None => Verdict::Dropped(Dropped::NoRelay),
+            Holder::Nobody => Verdict::Dropped(Dropped::NoRelay),
         };
         let passed = !matches!(verdict, Verdict::Dropped(_));
         if let Some(allocation) = self.table.get(id).filter(|_| passed) {

@@ -18,6 +18,7 @@ mod auth;
 mod binding;
 mod changes;
 mod data;
+mod directory;
 mod fields;
 mod nonce;
 mod peers;
@@ -38,10 +39,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 pub use changes::Changes;
+pub use directory::{Directory, ShardId};
 pub use nonce::Nonces;
 pub use policy::Policy;
 pub use quota::{Permit, Quotas};
-pub use relayed::{External, RelayedAddresses};
+pub use relayed::External;
 pub use server::{Server, Settings};
 pub use sessions::{Page, Session};
 
@@ -91,6 +93,16 @@ pub enum Verdict {
     },
     /// Send to a client: a packet from a peer, or from another client of ours (the hairpin).
     ToClient { route: Route, range: Range<usize> },
+    /// For another client of ours, whose allocation another shard has: hand it to
+    /// [`Server::across`] there. `from` and `to` are relayed addresses.
+    Across {
+        shard: ShardId,
+        from: SocketAddr,
+        to: SocketAddr,
+        range: Range<usize>,
+    },
+    /// The client belongs to another shard: hand the same message to [`Server::client`] there.
+    PassOn { shard: ShardId },
     /// Send [`Server::answer`] back to where the datagram came from.
     Answer(Outcome),
     /// The answer will come out of [`Server::poll_output`].

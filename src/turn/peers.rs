@@ -31,10 +31,10 @@ impl Server {
         if wanted.is_empty() {
             return Err(Refusal::BadRequest);
         }
-        let (policy, relayed) = (&self.settings.policy, &self.settings.relayed);
+        let (policy, directory) = (&self.settings.policy, &self.settings.directory);
         if !wanted
             .iter()
-            .all(|ip| policy.permits(*ip) || relayed.contains(*ip))
+            .all(|ip| policy.permits(*ip) || directory.has_ip(*ip))
         {
             return Err(Refusal::PeerDenied);
         }
@@ -70,7 +70,7 @@ impl Server {
         let peer = same_family(peer, relayed)?;
         let policy = &self.settings.policy;
         let direct = policy.permits_port(peer);
-        let hairpin = self.settings.relayed.contains(peer.ip()) && !policy.is_listener(peer);
+        let hairpin = self.settings.directory.has_ip(peer.ip()) && !policy.is_listener(peer);
         if !direct && !hairpin {
             return Err(Refusal::PeerDenied);
         }

@@ -1,9 +1,7 @@
-//! Relayed addresses: what they are called outside, and which of this host's addresses hold any.
+//! What relayed addresses are called outside.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::RwLock;
 
 /// What a bound address is called outside, for hosts behind 1:1 NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,38 +44,6 @@ impl FromStr for External {
                 Err(format!("`{text}` pairs IPv4 with IPv6"))
             }
             _ => Ok(external),
-        }
-    }
-}
-
-/// How many living relayed addresses each IP holds, over all shards. Read at CreatePermission and
-/// ChannelBind, never on the way of a packet.
-#[derive(Debug, Default)]
-pub struct RelayedAddresses {
-    held: RwLock<HashMap<IpAddr, usize>>,
-}
-
-impl RelayedAddresses {
-    /// Whether any living relayed address has this IP.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        self.held
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .contains_key(&ip)
-    }
-
-    pub(super) fn add(&self, ip: IpAddr) {
-        let mut held = self.held.write().unwrap_or_else(|e| e.into_inner());
-        *held.entry(ip).or_default() += 1;
-    }
-
-    pub(super) fn remove(&self, ip: IpAddr) {
-        let mut held = self.held.write().unwrap_or_else(|e| e.into_inner());
-        if let Some(count) = held.get_mut(&ip) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&ip);
-            }
         }
     }
 }

@@ -4,9 +4,10 @@ use crate::clock::Now;
 use crate::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer};
 
 use super::auth::{Proven, authenticate};
-use super::fields::has_unknown;
+use super::fields::{has_unknown, reservation_token};
 use super::reply::Reply;
-use super::{AllocationId, Dropped, Outcome, Refusal, Route, Server, Verdict};
+use super::reservation::shard_of_token;
+use super::{AllocationId, Dropped, Outcome, Refusal, Route, Server, ShardId, Verdict};
 
 /// A request, when it came and whence.
 #[derive(Clone, Copy)]
@@ -37,6 +38,20 @@ impl Server {
             method,
             Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND
         )
+    }
+
+    /// The shard that must answer instead: the one that has this client's allocation, or the port
+    /// that the client has reserved.
+    pub(super) fn belongs_elsewhere(&self, request: Request<'_>) -> Option<ShardId> {
+        if self.settings.directory.shards() == 1 || self.table.of_client(request.route).is_some() {
+            return None;
+        }
+        let has_client = self.settings.directory.shard_of_client(request.route);
+        let shard = has_client.or_else(|| {
+            let token = reservation_token(request.message).ok()??;
+            Some(shard_of_token(&token, &self.settings.directory))
+        })?;
+        (shard != self.shard).then_some(shard)
     }
 
     /// Binding needs no credential (RFC 8489 section 12).

@@ -6,13 +6,28 @@ use std::time::Duration;
 
 use crate::clock::Mono;
 
-use super::Permit;
+use super::{Directory, Permit, ShardId};
 
 /// RFC 8656 section 7.2: at least 30 seconds.
 const LIFETIME: Duration = Duration::from_secs(30);
 
 /// Drawn at random: whoever can say it was told it.
 pub(super) type Token = [u8; 8];
+
+/// Makes a token of random bytes that names its shard, because the Allocate that claims it comes
+/// from another five-tuple.
+pub(super) fn token_of(shard: ShardId, random: [u8; 8], directory: &Directory) -> Token {
+    let mut token = random;
+    let shards = u16::from(directory.shards());
+    let rounds = (256 - u16::from(shard) - 1) / shards + 1;
+    token[7] = (u16::from(random[7]) % rounds * shards + u16::from(shard)) as u8;
+    token
+}
+
+/// The shard that made a token.
+pub(super) fn shard_of_token(token: &Token, directory: &Directory) -> ShardId {
+    token[7] % directory.shards()
+}
 
 /// A bound socket that nobody uses yet. It counts in its user's quota.
 #[derive(Debug)]
@@ -66,5 +81,24 @@ impl Reservations {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_shard() {
+        for shards in [1, 2, 3, 7, 64, 255] {
+            let directory = Directory::new(shards);
+            for shard in 0..shards {
+                for last in 0..=255 {
+                    let token = token_of(shard, [last; 8], &directory);
+                    assert_eq!(shard_of_token(&token, &directory), shard);
+                    assert_eq!(token[..7], [last; 7]);
+                }
+            }
+        }
     }
 }

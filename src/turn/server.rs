@@ -18,8 +18,8 @@ use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Dropped, External, Nonces, Output, Policy, Quotas, RelayedAddresses, Route,
-    Scope, Verdict,
+    AllocationId, Directory, Dropped, External, Nonces, Output, Policy, Quotas, Route, Scope,
+    ShardId, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -42,12 +42,13 @@ pub struct Settings {
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,
-    pub relayed: Arc<RelayedAddresses>,
+    pub directory: Arc<Directory>,
 }
 
 /// A TURN server without sockets. See the [module](super) for how to drive it.
 pub struct Server {
     pub(super) settings: Settings,
+    pub(super) shard: ShardId,
     pub(super) table: Table,
     pub(super) reservations: Reservations,
     /// The last allocations that their clients ended, and by which transaction.
@@ -58,11 +59,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// `seed` is the whole of its randomness: with the same seed, time and datagrams it does the
-    /// same things.
-    pub fn new(settings: Settings, seed: [u8; 32]) -> Server {
+    /// The server of one of the shards of `settings.directory`. `seed` is the whole of its
+    /// randomness: with the same seed, time and datagrams it does the same things.
+    pub fn new(settings: Settings, shard: ShardId, seed: [u8; 32]) -> Server {
         Server {
-            table: Table::new(settings.relayed.clone()),
+            table: Table::new(shard, settings.directory.clone()),
+            shard,
             reservations: Reservations::default(),
             ended: VecDeque::new(),
             settings,
@@ -104,6 +106,22 @@ impl Server {
             return Verdict::Dropped(Dropped::PeerDenied);
         }
         self.deliver(now, id, peer, buffer, range)
+    }
+
+    /// Takes application data that another shard's client sent from its relayed address `from` to
+    /// `to`, a relayed address of this shard.
+    pub fn across(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        to: SocketAddr,
+        buffer: &mut [u8],
+        range: Range<usize>,
+    ) -> Verdict {
+        match self.table.of_relayed(to) {
+            Some(id) => self.deliver(now, id, from, buffer, range),
+            None => Verdict::Dropped(Dropped::NoRelay),
+        }
     }
 
     /// The answer that the last [`Verdict::Answer`] speaks of.
@@ -230,7 +248,12 @@ impl Server {
                 None => Verdict::Dropped(Dropped::Malformed),
             },
             (Class::Request, Method::BINDING) => self.binding(request),
-            (Class::Request, method) if Server::serves(method) => self.request(request),
+            (Class::Request, method) if Server::serves(method) => {
+                match self.belongs_elsewhere(request) {
+                    Some(shard) => Verdict::PassOn { shard },
+                    None => self.request(request),
+                }
+            }
             _ => Verdict::Dropped(Dropped::NotForServer),
         }
     }

@@ -12,7 +12,7 @@ use slab::Slab;
 use crate::clock::Mono;
 
 use super::allocation::{Allocation, Relay};
-use super::{AllocationId, RelayedAddresses, Route, Transport};
+use super::{AllocationId, Directory, Route, ShardId, Transport};
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -20,11 +20,14 @@ pub(super) struct Table {
     /// Keyed by SipHash with a random key: remote parties choose what is in here.
     by_client: HashMap<ClientKey, u32>,
     by_relayed: HashMap<SocketAddr, u32>,
-    /// The IPs that `by_relayed` has, with counts: a glance that spares most packets its hash.
-    relay_ips: Vec<(IpAddr, usize)>,
+    /// The IPs that hold relayed addresses, of any shard: a glance that spares most packets a
+    /// hash. As of `epoch`.
+    relay_ips: Vec<IpAddr>,
+    epoch: u64,
     deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
     generation: u32,
-    everywhere: Arc<RelayedAddresses>,
+    shard: ShardId,
+    directory: Arc<Directory>,
 }
 
 #[derive(Debug)]
@@ -35,9 +38,18 @@ struct Slot {
     allocation: Allocation,
 }
 
+/// Who has a relayed address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Ours(AllocationId),
+    /// Another shard, most likely: it will know.
+    Shard(ShardId),
+    Nobody,
+}
+
 /// A five-tuple, packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ClientKey([u64; 5]);
+pub(super) struct ClientKey([u64; 5]);
 
 impl Hash for ClientKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -48,7 +60,7 @@ impl Hash for ClientKey {
 }
 
 impl ClientKey {
-    fn of(route: &Route) -> ClientKey {
+    pub fn of(route: &Route) -> ClientKey {
         let [client_high, client_low] = halves(route.client.ip());
         let [server_high, server_low] = halves(route.server.ip());
         let transport = u64::from(route.transport == Transport::Tcp);
@@ -71,15 +83,17 @@ fn halves(ip: IpAddr) -> [u64; 2] {
 }
 
 impl Table {
-    pub fn new(everywhere: Arc<RelayedAddresses>) -> Table {
+    pub fn new(shard: ShardId, directory: Arc<Directory>) -> Table {
         Table {
             slots: Slab::new(),
             by_client: HashMap::new(),
             by_relayed: HashMap::new(),
             relay_ips: Vec::new(),
+            epoch: directory.epoch(),
             deadlines: BinaryHeap::new(),
             generation: 0,
-            everywhere,
+            shard,
+            directory,
         }
     }
 
@@ -101,6 +115,7 @@ impl Table {
             generation,
         };
         self.by_client.insert(client, id.index);
+        self.directory.add_client(client, self.shard);
         self.deadlines.push(Reverse((expires, id)));
         id
     }
@@ -132,11 +147,30 @@ impl Table {
         self.id(index)
     }
 
-    /// The allocation whose relayed address this is.
-    pub fn of_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
-        if !self.relay_ips.iter().any(|(ip, _)| *ip == address.ip()) {
-            return None;
+    /// Who has this relayed address.
+    pub fn holder(&mut self, address: SocketAddr) -> Holder {
+        if self.epoch != self.directory.epoch() {
+            self.epoch = self.directory.epoch();
+            self.relay_ips = self.directory.relay_ips();
         }
+        if !self.relay_ips.contains(&address.ip()) {
+            return Holder::Nobody;
+        }
+        let shard = self.directory.shard_of_port(address.port());
+        if shard != self.shard {
+            let held = self.directory.has_port(address.port());
+            return if held {
+                Holder::Shard(shard)
+            } else {
+                Holder::Nobody
+            };
+        }
+        let ours = self.of_relayed(address);
+        ours.map_or(Holder::Nobody, Holder::Ours)
+    }
+
+    /// The allocation of this shard whose relayed address this is.
+    pub fn of_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
         self.id(*self.by_relayed.get(&address)?)
     }
 
@@ -149,15 +183,7 @@ impl Table {
             allocation.relay = Relay::Bound { socket, relayed };
         }
         self.by_relayed.insert(relayed, id.index);
-        match self
-            .relay_ips
-            .iter_mut()
-            .find(|(ip, _)| *ip == relayed.ip())
-        {
-            Some((_, count)) => *count += 1,
-            None => self.relay_ips.push((relayed.ip(), 1)),
-        }
-        self.everywhere.add(relayed.ip());
+        self.directory.add_relayed(relayed);
         true
     }
 
@@ -196,20 +222,12 @@ impl Table {
     pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
         let Slot { allocation, .. } = self.slots.remove(id.index as usize);
-        self.by_client.remove(&ClientKey::of(&allocation.route));
+        let client = ClientKey::of(&allocation.route);
+        self.by_client.remove(&client);
+        self.directory.remove_client(&client, self.shard);
         if let Some(relayed) = allocation.relayed() {
             self.by_relayed.remove(&relayed);
-            self.everywhere.remove(relayed.ip());
-            if let Some(at) = self
-                .relay_ips
-                .iter()
-                .position(|(ip, _)| *ip == relayed.ip())
-            {
-                self.relay_ips[at].1 -= 1;
-                if self.relay_ips[at].1 == 0 {
-                    self.relay_ips.swap_remove(at);
-                }
-            }
+            self.directory.remove_relayed(relayed);
         }
         Some(allocation)
     }

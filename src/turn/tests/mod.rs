@@ -5,6 +5,7 @@ mod allocate;
 mod authentication;
 mod relaying;
 mod running;
+mod shards;
 mod simulation;
 
 use std::net::SocketAddr;
@@ -74,7 +75,7 @@ fn settings() -> Settings {
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
-        relayed: Arc::default(),
+        directory: Arc::new(Directory::new(1)),
     }
 }
 
@@ -84,8 +85,12 @@ impl World {
     }
 
     fn with(settings: Settings) -> World {
+        World::of_shard(settings, 0)
+    }
+
+    fn of_shard(settings: Settings, shard: ShardId) -> World {
         World {
-            server: Server::new(settings, [7; 32]),
+            server: Server::new(settings, shard, [7; 32]),
             now: Now {
                 mono: Mono(1_000_000_000),
                 unix: 1_700_000_000,
@@ -132,9 +137,9 @@ impl World {
 
     fn bytes_of(&self, verdict: &Verdict, buffer: &[u8]) -> Vec<u8> {
         match verdict {
-            Verdict::ToPeer { range, .. } | Verdict::ToClient { range, .. } => {
-                buffer[range.clone()].to_vec()
-            }
+            Verdict::ToPeer { range, .. }
+            | Verdict::ToClient { range, .. }
+            | Verdict::Across { range, .. } => buffer[range.clone()].to_vec(),
             Verdict::Answer(_) => self.server.answer().to_vec(),
             _ => Vec::new(),
         }

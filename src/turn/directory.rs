@@ -1,0 +1,177 @@
+//! What the shards of one relay know of each other: which of them has a client, which a relayed
+//! address. A shard looks here only for what it does not find among its own.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::config::PortRange;
+
+use super::Route;
+use super::table::ClientKey;
+
+/// Relay ports fall into this many slots, and slots are dealt to shards: a port's shard changes
+/// with the number of shards alone.
+const SLOTS: usize = 256;
+
+/// A shard, counted from 0.
+pub type ShardId = u8;
+
+/// Shared by the shards of a relay.
+#[derive(Debug)]
+pub struct Directory {
+    shards: ShardId,
+    clients: RwLock<HashMap<ClientKey, ShardId>>,
+    /// How many living relayed addresses each IP holds.
+    ips: RwLock<HashMap<IpAddr, usize>>,
+    /// Grows when an IP gains its first relayed address, or loses its last.
+    epoch: AtomicU64,
+    /// How many relayed addresses have each port, whatever their IPs.
+    ports: Box<[AtomicU16]>,
+}
+
+impl Directory {
+    pub fn new(shards: ShardId) -> Directory {
+        Directory {
+            shards: shards.max(1),
+            clients: RwLock::default(),
+            ips: RwLock::default(),
+            epoch: AtomicU64::new(0),
+            ports: (0..=u16::MAX).map(|_| AtomicU16::new(0)).collect(),
+        }
+    }
+
+    /// How many shards `ports` can feed, a pair of ports for each at least.
+    pub fn most_shards(ports: PortRange) -> ShardId {
+        let pairs = usize::from(ports.last >> 1) - usize::from(ports.first >> 1) + 1;
+        pairs.min(ShardId::MAX.into()) as ShardId
+    }
+
+    pub fn shards(&self) -> ShardId {
+        self.shards
+    }
+
+    /// The shard that a relay port belongs to. An even port and the next one stay together.
+    pub fn shard_of_port(&self, port: u16) -> ShardId {
+        let slot = usize::from(port >> 1) % SLOTS;
+        (slot % usize::from(self.shards)) as ShardId
+    }
+
+    /// Whether any living relayed address has this IP.
+    pub fn has_ip(&self, ip: IpAddr) -> bool {
+        read(&self.ips).contains_key(&ip)
+    }
+
+    /// The shard that has the allocation of a client, where there are several.
+    pub fn shard_of_client(&self, route: &Route) -> Option<ShardId> {
+        if self.shards == 1 {
+            return None;
+        }
+        read(&self.clients).get(&ClientKey::of(route)).copied()
+    }
+
+    /// Whether a relayed address of any IP has this port.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.ports[usize::from(port)].load(Ordering::Relaxed) > 0
+    }
+
+    /// A number that changes with what [`Directory::relay_ips`] gives.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The IPs that hold relayed addresses.
+    pub(super) fn relay_ips(&self) -> Vec<IpAddr> {
+        read(&self.ips).keys().copied().collect()
+    }
+
+    pub(super) fn add_client(&self, key: ClientKey, shard: ShardId) {
+        if self.shards > 1 {
+            write(&self.clients).insert(key, shard);
+        }
+    }
+
+    /// Forgets a client of `shard`; one that has moved to another stays.
+    pub(super) fn remove_client(&self, key: &ClientKey, shard: ShardId) {
+        if self.shards > 1 {
+            let mut clients = write(&self.clients);
+            if clients.get(key) == Some(&shard) {
+                clients.remove(key);
+            }
+        }
+    }
+
+    pub(super) fn add_relayed(&self, relayed: SocketAddr) {
+        let mut ips = write(&self.ips);
+        self.ports[usize::from(relayed.port())].fetch_add(1, Ordering::Relaxed);
+        let count = ips.entry(relayed.ip()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    pub(super) fn remove_relayed(&self, relayed: SocketAddr) {
+        let mut ips = write(&self.ips);
+        self.ports[usize::from(relayed.port())].fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = ips.get_mut(&relayed.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                ips.remove(&relayed.ip());
+                self.epoch.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(|e| e.into_inner())
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(|e| e.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_of_ports_stays_together_and_every_shard_has_some() {
+        let directory = Directory::new(3);
+        let mut ports = [0; 3];
+        for even in (49_152..65_535).step_by(2) {
+            let shard = directory.shard_of_port(even);
+            assert_eq!(shard, directory.shard_of_port(even + 1));
+            ports[usize::from(shard)] += 1;
+        }
+        assert!(ports.iter().all(|pairs| *pairs > 2000), "{ports:?}");
+    }
+
+    #[test]
+    fn a_small_range_feeds_few_shards() {
+        let most = |first, last| Directory::most_shards(PortRange { first, last });
+        assert_eq!(most(50_000, 50_000), 1);
+        assert_eq!(most(50_001, 50_004), 3);
+        assert_eq!(most(1024, 65_535), 255);
+    }
+
+    #[test]
+    fn an_ip_is_known_until_its_last_relayed_address_is_gone() {
+        let directory = Directory::new(2);
+        let [one, two]: [SocketAddr; 2] =
+            ["192.0.2.1:5", "192.0.2.1:6"].map(|a| a.parse().unwrap());
+        let before = directory.epoch();
+        directory.add_relayed(one);
+        let known = directory.epoch();
+        assert_ne!(before, known);
+        directory.add_relayed(two);
+        directory.remove_relayed(one);
+        assert_eq!(directory.epoch(), known);
+        assert!(directory.has_ip(one.ip()) && !directory.has_port(5) && directory.has_port(6));
+        directory.remove_relayed(two);
+        assert!(!directory.has_ip(one.ip()) && !directory.has_port(6));
+        assert_ne!(directory.epoch(), known);
+    }
+}

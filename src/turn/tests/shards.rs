@@ -1,0 +1,144 @@
+//! Several servers with one directory: what one does not have, another does.
+
+use super::*;
+
+const ALICE: &str = "192.88.1.1:1000";
+const BOB: &str = "192.88.1.2:1000";
+
+/// Two shards of one relay.
+fn shards() -> [World; 2] {
+    let mut shared = settings();
+    shared.directory = Arc::new(Directory::new(2));
+    [0, 1].map(|shard| World::of_shard(shared.clone(), shard))
+}
+
+/// What one shard hands to the other, and what that one makes of it.
+fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) {
+    let Verdict::Across {
+        shard,
+        from,
+        to: relayed,
+        ..
+    } = verdict
+    else {
+        panic!("not for another shard: {verdict:?}");
+    };
+    assert_eq!(shard, to.server.shard);
+    let mut buffer = vec![0xee; HEADROOM + bytes.len() + TAILROOM];
+    let range = HEADROOM..HEADROOM + bytes.len();
+    buffer[range.clone()].copy_from_slice(bytes);
+    let verdict = to.server.across(to.now, from, relayed, &mut buffer, range);
+    let bytes = to.bytes_of(&verdict, &buffer);
+    (verdict, bytes)
+}
+
+#[test]
+fn a_shard_draws_its_own_ports() {
+    for world in &mut shards() {
+        for number in 0..50 {
+            let shard = world.server.shard;
+            let address = format!("192.88.1.{}:{}", 1 + shard, 1000 + number);
+            let (_, relayed) = world.allocated(&address, "alice");
+            let directory = &world.server.settings.directory;
+            assert_eq!(directory.shard_of_port(relayed.port()), shard);
+        }
+    }
+}
+
+#[test]
+fn clients_of_two_shards_reach_each_other() {
+    let [mut one, mut two] = shards();
+    let (mut alice, a) = one.allocated(ALICE, "alice");
+    let (mut bob, b) = two.allocated(BOB, "bob");
+    alice.bind(&mut one, 0x4001, &b.to_string());
+    let (verdict, bytes) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    let (verdict, _) = across(&mut two, verdict, &bytes);
+    assert_eq!(verdict, Verdict::Dropped(Dropped::NoPermission));
+
+    bob.bind(&mut two, 0x4007, &a.to_string());
+    let indication = alice.send_indication(&b.to_string(), b"hello");
+    for datagram in [channel_data(0x4001, b"hello"), indication] {
+        let (verdict, bytes) = one.receive(&alice.route, &datagram);
+        let (verdict, bytes) = across(&mut two, verdict, &bytes);
+        assert!(matches!(verdict, Verdict::ToClient { route, .. } if route == bob.route));
+        assert_eq!(bytes, channel_data(0x4007, b"hello"));
+    }
+}
+
+#[test]
+fn a_relayed_address_that_is_gone_gets_nothing_across() {
+    let [mut one, mut two] = shards();
+    let (mut alice, _) = one.allocated(ALICE, "alice");
+    let (mut bob, b) = two.allocated(BOB, "bob");
+    alice.bind(&mut one, 0x4001, &b.to_string());
+    let (verdict, bytes) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert_eq!(bob.refresh(&mut two, 0).lifetime(), 0);
+    assert_eq!(
+        across(&mut two, verdict, &bytes).0,
+        Verdict::Dropped(Dropped::NoRelay)
+    );
+    // From now on the sender's shard knows as well.
+    let (verdict, _) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert_eq!(verdict, Verdict::Dropped(Dropped::NoRelay));
+}
+
+#[test]
+fn what_reaches_the_wrong_shard_is_passed_on_and_what_nobody_knows_is_not() {
+    let [mut one, mut two] = shards();
+    let (mut alice, _) = one.allocated(ALICE, "alice");
+    let transaction = alice.transaction();
+    let refresh = alice.signed(Method::REFRESH, transaction, &[]);
+    let messages = [
+        channel_data(0x4001, b"hello"),
+        alice.send_indication("8.8.4.4:9", b"hello"),
+        refresh,
+    ];
+    for message in &messages {
+        let (verdict, _) = two.receive(&alice.route, message);
+        assert_eq!(verdict, Verdict::PassOn { shard: 0 });
+        assert!(!matches!(
+            one.receive(&alice.route, message).0,
+            Verdict::PassOn { .. }
+        ));
+    }
+    assert_eq!(alice.refresh(&mut one, 0).lifetime(), 0);
+    for message in &messages {
+        let (verdict, _) = two.receive(&alice.route, message);
+        assert!(!matches!(verdict, Verdict::PassOn { .. }), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_binding_request_is_answered_by_whoever_gets_it() {
+    let [mut one, mut two] = shards();
+    let (alice, _) = one.allocated(ALICE, "alice");
+    let mut request = Vec::new();
+    Writer::new(&mut request, Method::BINDING, Class::Request, [1; 12]).fingerprint();
+    let (verdict, _) = two.receive(&alice.route, &request);
+    assert_eq!(verdict, Verdict::Answer(Outcome::Granted(Method::BINDING)));
+}
+
+#[test]
+fn a_reserved_port_is_claimed_in_its_own_shard() {
+    let [mut one, mut two] = shards();
+    let mut alice = Client::new(ALICE, "alice");
+    let answer = alice.allocate(&mut two, &[(Attribute::EVEN_PORT, vec![0x80])]);
+    let message = answer.message();
+    let token = message.get(Attribute::RESERVATION_TOKEN).unwrap().to_vec();
+
+    let mut again = Client::new(BOB, "alice");
+    again.greet(&mut one);
+    let transaction = again.transaction();
+    let claim = [
+        (Attribute::REQUESTED_TRANSPORT, UDP.to_vec()),
+        (Attribute::RESERVATION_TOKEN, token),
+    ];
+    let request = again.signed(Method::ALLOCATE, transaction, &claim);
+    let (verdict, _) = one.receive(&again.route, &request);
+    assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+    let claimed = Answer(two.answer(&again.route, &request));
+    assert_eq!(claimed.code(), None);
+    // Its client is the other shard's from now on, although the kernel still asks this one.
+    let (verdict, _) = one.receive(&again.route, &request);
+    assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+}
