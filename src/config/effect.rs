@@ -129,6 +129,7 @@ effects! {
     }
     turn: Turn {
         listen: Restart,
+        shards: Restart,
         realm: Restart,
         secret: Live,
         secret_file: Live,

@@ -196,6 +196,8 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// Threads that relay. 0 = one for each core that the process may run on.
+    pub shards: u8,
     pub realm: String,
     /// Shared secret of the time-limited credentials. Unset: generated once into the data directory.
     pub secret: Option<Secret>,
@@ -338,6 +340,7 @@ impl Default for Turn {
     fn default() -> Self {
         Turn {
             listen: both_families(3478),
+            shards: 0,
             realm: "parlor".to_owned(),
             secret: None,
             secret_file: None,

@@ -85,7 +85,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
             tracing::info!(signal = name, "stopping");
             Ok(())
         }
-        ended = &mut house.relay.ended => Err(relay_failure(ended)),
+        (ended, _, _) = &mut house.relay.ended => Err(relay_failure(ended)),
     };
     house.close(work).await;
     outcome
@@ -135,7 +135,7 @@ impl House {
         let refusals = Arc::new(Refusals::default());
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
-        let turn = listeners.turn_addresses()?;
+        let turn = listeners.turn.addresses()?;
         let options = relay::Options {
             turn: &config.turn,
             external,

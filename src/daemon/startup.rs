@@ -68,16 +68,8 @@ impl Listeners {
         Ok(Listeners {
             http: tcp(&config.http.listen, "http.listen")?,
             metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
-            turn: relay::bind(&config.turn.listen)?,
+            turn: relay::bind(&config.turn.listen, relay::shards(&config.turn))?,
         })
-    }
-
-    pub fn turn_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.turn
-            .udp
-            .iter()
-            .map(|socket| socket.local_addr())
-            .collect()
     }
 
     /// Where this process listens besides TURN.

@@ -16,12 +16,15 @@ use crate::turn::{Dropped, Refusal, Transport};
 pub enum Path {
     /// From one of our clients to another, without a relay socket.
     Hairpin,
+    /// The same between clients of two shards.
+    Across,
     ToPeer,
     FromPeer,
 }
 
-const PATHS: [(Path, &str); 3] = [
+const PATHS: [(Path, &str); 4] = [
     (Path::Hairpin, "hairpin"),
+    (Path::Across, "across"),
     (Path::ToPeer, "to_peer"),
     (Path::FromPeer, "from_peer"),
 ];
@@ -47,6 +50,8 @@ pub struct Counters {
     unsent: AtomicU64,
     /// Packets that a stream's reader was too slow for.
     stream_overflow: AtomicU64,
+    /// Packets that another shard was too busy for.
+    shard_overflow: AtomicU64,
     allocations: AtomicU64,
     streams: AtomicU64,
 }
@@ -83,6 +88,10 @@ impl Counters {
         add(&self.stream_overflow, 1);
     }
 
+    pub fn shard_overflow(&self) {
+        add(&self.shard_overflow, 1);
+    }
+
     pub fn living(&self, allocations: usize, streams: usize) {
         self.allocations
             .store(allocations as u64, Ordering::Relaxed);
@@ -90,13 +99,49 @@ impl Counters {
     }
 }
 
-/// Writes a relay's figures at each scrape.
+/// Writes a relay's figures, summed over its shards, at each scrape.
 #[derive(Debug)]
-pub struct RelayCollector(pub Arc<Counters>);
+pub struct RelayCollector(pub Vec<Arc<Counters>>);
+
+impl RelayCollector {
+    fn sum(&self, figure: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        let shards = self.0.iter().map(|shard| figure(shard));
+        shards.map(|figure| figure.load(Ordering::Relaxed)).sum()
+    }
+
+    fn by_way(&self, figures: fn(&Counters) -> &Ways) -> Vec<(Labels, u64)> {
+        let row = |(transport, name): &(Transport, &str), (path, way): &(Path, &str)| {
+            let labels = [("transport", *name), ("path", *way)];
+            let labels = labels.map(|(label, value)| (label, value.to_owned()));
+            let count = self.sum(|c| &figures(c)[*transport as usize][*path as usize]);
+            (labels.into(), count)
+        };
+        let rows = TRANSPORTS.iter();
+        rows.flat_map(|transport| PATHS.iter().map(|path| row(transport, path)))
+            .collect()
+    }
+
+    fn by_reason<const N: usize>(
+        &self,
+        reasons: &[impl fmt::Display; N],
+        figures: fn(&Counters) -> &[AtomicU64; N],
+    ) -> Vec<(Labels, u64)> {
+        let rows = reasons.iter().enumerate().map(|(index, reason)| {
+            let labels = vec![("reason", reason.to_string())];
+            (labels, self.sum(|counters| &figures(counters)[index]))
+        });
+        rows.collect()
+    }
+}
+
+/// The labels of a figure.
+type Labels = Vec<(&'static str, String)>;
+
+/// Where a figure is found.
+type Figure = fn(&Counters) -> &AtomicU64;
 
 impl Collector for RelayCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let counters = &self.0;
         let mut family = |name: &str, help: &str, rows: Vec<(Labels, u64)>| {
             let kind = prometheus_client::metrics::MetricType::Counter;
             let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
@@ -106,70 +151,48 @@ impl Collector for RelayCollector {
             }
             Ok(())
         };
-        let packets = by_way(&counters.packets);
+        let packets = self.by_way(|counters| &counters.packets);
         family("turn_relayed_packets", "Packets relayed", packets)?;
-        let bytes = by_way(&counters.bytes);
+        let bytes = self.by_way(|counters| &counters.bytes);
         let help = "Bytes of application data relayed";
         family("turn_relayed_bytes", help, bytes)?;
-        let refused = by_reason(&Refusal::ALL, &counters.refused);
+        let refused = self.by_reason(&Refusal::ALL, |counters| &counters.refused);
         family("turn_refused", "Requests refused", refused)?;
-        let dropped = by_reason(&Dropped::ALL, &counters.dropped);
+        let dropped = self.by_reason(&Dropped::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
-        for (name, help, count) in [
-            ("turn_granted", "Requests granted", &counters.granted),
+        let figures: [(_, _, Figure); 4] = [
+            ("turn_granted", "Requests granted", |c| &c.granted),
             (
                 "turn_unsent",
                 "Datagrams that the kernel did not take",
-                &counters.unsent,
+                |c| &c.unsent,
             ),
             (
                 "turn_stream_overflow",
                 "Packets that a stream was too slow for",
-                &counters.stream_overflow,
+                |c| &c.stream_overflow,
             ),
-        ] {
-            let metric = ConstCounter::new(read(count));
+            (
+                "turn_shard_overflow",
+                "Packets that another shard was too busy for",
+                |c| &c.shard_overflow,
+            ),
+        ];
+        for (name, help, counter) in figures {
+            let metric = ConstCounter::new(self.sum(counter));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
+        let allocations = self.sum(|c| &c.allocations);
+        // Every shard is told of every stream: the first speaks for all.
+        let streams = self.0.first().map(|c| c.streams.load(Ordering::Relaxed));
         for (name, help, count) in [
-            (
-                "turn_allocations",
-                "Living allocations",
-                &counters.allocations,
-            ),
-            ("turn_streams", "Open TURN streams", &counters.streams),
+            ("turn_allocations", "Living allocations", allocations),
+            ("turn_streams", "Open TURN streams", streams.unwrap_or(0)),
         ] {
-            let metric = ConstGauge::new(read(count) as i64);
+            let metric = ConstGauge::new(count as i64);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
         Ok(())
     }
-}
-
-/// The labels of a figure.
-type Labels = Vec<(&'static str, String)>;
-
-fn by_way(figures: &Ways) -> Vec<(Labels, u64)> {
-    let row = |transport: &str, path: &str, count| {
-        let labels = [("transport", transport), ("path", path)];
-        let labels = labels.map(|(label, value)| (label, value.to_owned()));
-        (labels.into(), read(count))
-    };
-    let ways = TRANSPORTS.iter().zip(figures);
-    ways.flat_map(|((_, transport), figures)| {
-        let paths = PATHS.iter().zip(figures);
-        paths.map(|((_, path), count)| row(transport, path, count))
-    })
-    .collect()
-}
-
-fn by_reason(reasons: &[impl fmt::Display], figures: &[AtomicU64]) -> Vec<(Labels, u64)> {
-    let rows = reasons.iter().zip(figures);
-    rows.map(|(reason, count)| (vec![("reason", reason.to_string())], read(count)))
-        .collect()
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }

@@ -103,7 +103,8 @@ impl Mailbox {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Makes the shard look.
+    pub fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel) {
             wake(&self.waker);
         }

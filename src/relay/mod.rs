@@ -12,6 +12,7 @@ pub mod host;
 mod mailbox;
 mod mmsg;
 mod notices;
+mod parcels;
 mod settings;
 mod shard;
 pub mod sockets;
@@ -22,12 +23,15 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
+use futures_util::future::SelectAll;
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::credential::{Credentials, Refusals};
-use crate::turn::{External, Nonces, Server};
+use crate::turn::{Directory, External, Nonces, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
 pub use counters::RelayCollector;
@@ -36,9 +40,13 @@ pub use handle::{Freed, Handle};
 pub use stream::MAX_STREAMS;
 
 use counters::Counters;
-use mailbox::Order;
+use mailbox::{Mailbox, Order};
+use parcels::Exchange;
 use shard::Shard;
 use stream::{Acceptor, Sources};
+
+/// Pairs of relay ports below which a shard would refuse clients whom others have room for.
+const PAIRS_A_SHARD: usize = 64;
 
 /// What a relay is started with.
 pub struct Options<'a> {
@@ -68,7 +76,8 @@ pub enum RelayError {
 
 /// The listening sockets, bound before anything else is started.
 pub struct Bound {
-    pub udp: Vec<UdpSocket>,
+    /// For each shard, a socket on every address.
+    pub udp: Vec<Vec<UdpSocket>>,
     pub tcp: Vec<TcpListener>,
 }
 
@@ -76,22 +85,40 @@ pub struct Bound {
 pub struct Relay {
     pub handle: Handle,
     /// Resolves when a shard has ended, with why where it was not told to.
-    pub ended: oneshot::Receiver<io::Result<()>>,
-    counters: Arc<Counters>,
-    shards: Arc<[mailbox::Mailbox]>,
-    thread: thread::JoinHandle<()>,
+    pub ended: Ended,
+    counters: Vec<Arc<Counters>>,
+    shards: Arc<[Mailbox]>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
-/// Binds `turn.listen`, UDP and TCP.
-pub fn bind(listen: &[SocketAddr]) -> Result<Bound, RelayError> {
+/// The first shard that ends.
+pub type Ended = SelectAll<oneshot::Receiver<io::Result<()>>>;
+
+/// How many shards a relay has: what `turn.shards` says, else one for each core that the process
+/// may run on, with enough ports for each.
+pub fn shards(turn: &config::Turn) -> usize {
+    let most = usize::from(Directory::most_shards(turn.relay_ports));
+    match turn.shards {
+        0 => {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            cores.min(most / PAIRS_A_SHARD).max(1)
+        }
+        shards => usize::from(shards).min(most),
+    }
+}
+
+/// Binds `turn.listen`, UDP and TCP, with as many UDP sockets on each address as there are shards.
+pub fn bind(listen: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
     let mut bound = Bound {
-        udp: Vec::new(),
+        udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
     };
     for &address in listen {
-        match sockets::turn_pair(address) {
+        match sockets::turn_sockets(address, shards) {
             Ok((udp, tcp)) => {
-                bound.udp.push(udp);
+                for (shard, socket) in bound.udp.iter_mut().zip(udp) {
+                    shard.push(socket);
+                }
                 bound.tcp.push(tcp);
             }
             Err(error) if sockets::family_missing(address, &error) => {
@@ -103,57 +130,51 @@ pub fn bind(listen: &[SocketAddr]) -> Result<Bound, RelayError> {
             }
         }
     }
-    if bound.udp.is_empty() && !listen.is_empty() {
+    if bound.tcp.is_empty() && !listen.is_empty() {
         let sentence = "no address of turn.listen can be listened on".to_owned();
         return Err(RelayError::Listen(sentence));
     }
     Ok(bound)
 }
 
+impl Bound {
+    /// Where clients are served, over UDP and TCP alike.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.tcp.iter().map(TcpListener::local_addr).collect()
+    }
+}
+
 impl Relay {
-    /// Starts the shard and the tasks that accept streams. To be called inside a tokio runtime.
+    /// Starts the shards and the tasks that accept streams. To be called inside a tokio runtime.
     pub fn start(
         bound: Bound,
         options: Options<'_>,
         stop: &CancellationToken,
     ) -> Result<Relay, RelayError> {
         let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
-        let local = |socket: &UdpSocket| socket.local_addr();
-        let listeners = bound
-            .udp
-            .iter()
-            .map(local)
-            .collect::<io::Result<Vec<_>>>()?;
+        let listeners = bound.addresses()?;
         warn_of_private_addresses(&options.external, &listeners, &own);
         let refusals = options.refusals.clone();
         let max_streams = options.turn.max_streams_per_address;
-        let seed = options.seed;
-        let settings = settings::all(options, own, &listeners);
+        let seeds = ChaCha12Rng::from_seed(options.seed);
+        let settings = settings::all(options, own, &listeners, bound.udp.len() as ShardId);
         let quotas = settings.quotas.clone();
-        let server = Server::new(settings, 0, seed);
 
-        let counters = Arc::new(Counters::default());
-        let (shard, mailbox) = Shard::new(server, bound.udp, counters.clone())?;
-        let (ended_sender, ended) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("relay-0".into())
-            .spawn(move || {
-                // The receiver is gone when the house is being torn down: nobody left to tell.
-                let _ = ended_sender.send(shard.run());
-            })?;
+        let (shards, counters) = make_shards(&settings, seeds, bound.udp)?;
+        let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
+        let (threads, ended) = run(shards, &mailboxes)?;
         let streams = Arc::new(Sources::new(max_streams));
-        let acceptor = Acceptor::new(mailbox.clone(), streams.clone());
+        let acceptor = Acceptor::new(mailboxes.clone(), streams.clone());
         for listener in bound.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(acceptor.clone().accept(listener, stop.clone()));
         }
-        let shards: Arc<[_]> = Arc::new([mailbox]);
         Ok(Relay {
-            handle: Handle::new(refusals, quotas, streams, shards.clone()),
+            handle: Handle::new(refusals, quotas, streams, mailboxes.clone()),
             counters,
             ended,
-            shards,
-            thread,
+            shards: mailboxes,
+            threads,
         })
     }
 
@@ -167,10 +188,50 @@ impl Relay {
         for shard in self.shards.iter() {
             shard.order(Order::Stop);
         }
-        if self.thread.join().is_err() {
-            tracing::error!("the relay had panicked");
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("the relay had panicked");
+            }
         }
     }
+}
+
+/// Shards that have no thread yet, and how to reach them.
+type Shards = Vec<(Shard, Mailbox)>;
+
+/// A shard for each set of sockets, every one with its own randomness and counters.
+fn make_shards(
+    settings: &Settings,
+    mut seeds: ChaCha12Rng,
+    sockets: Vec<Vec<UdpSocket>>,
+) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
+    let counters: Vec<Arc<Counters>> = sockets.iter().map(|_| Arc::default()).collect();
+    let exchange = Exchange::new(sockets.len());
+    let shards = (0..).zip(sockets).zip(&counters);
+    let shards = shards.map(|((id, sockets), counters)| {
+        let server = Server::new(settings.clone(), id, seeds.random());
+        Shard::new(server, sockets, counters.clone(), exchange.clone())
+    });
+    Ok((shards.collect::<io::Result<_>>()?, counters))
+}
+
+/// Gives each shard its thread.
+fn run(
+    shards: Shards,
+    mailboxes: &Arc<[Mailbox]>,
+) -> io::Result<(Vec<thread::JoinHandle<()>>, Ended)> {
+    let (mut threads, mut ends) = (Vec::new(), Vec::new());
+    for (id, (shard, _)) in shards.into_iter().enumerate() {
+        let mailboxes = mailboxes.clone();
+        let (sender, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name(format!("relay-{id}"));
+        threads.push(thread.spawn(move || {
+            // The receiver is gone when the house is being torn down: nobody left to tell.
+            let _ = sender.send(shard.run(mailboxes));
+        })?);
+        ends.push(ended);
+    }
+    Ok((threads, futures_util::future::select_all(ends)))
 }
 
 /// A relayed address that nobody outside can reach is the usual reason why a call stays silent.

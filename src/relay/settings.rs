@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config;
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
-use crate::turn::{Changes, Directory, External, Policy, Quotas, Settings};
+use crate::turn::{Changes, Directory, External, Policy, Quotas, Settings, ShardId};
 
 use super::{Options, host};
 
@@ -44,8 +44,13 @@ fn bandwidth(bits: u64) -> Limit {
     }
 }
 
-/// Everything, for a relay that listens at `listeners` on a host with the addresses `own`.
-pub fn all(options: Options<'_>, own: Vec<IpAddr>, listeners: &[SocketAddr]) -> Settings {
+/// Everything, for a relay of so many `shards` that listens at `listeners` on a host with the addresses `own`.
+pub fn all(
+    options: Options<'_>,
+    own: Vec<IpAddr>,
+    listeners: &[SocketAddr],
+    shards: ShardId,
+) -> Settings {
     let turn = options.turn;
     let changes = changes(turn, options.credentials);
     let other_family = host::likely_addresses(listeners, &own, &options.external);
@@ -80,6 +85,6 @@ pub fn all(options: Options<'_>, own: Vec<IpAddr>, listeners: &[SocketAddr]) -> 
             turn.max_allocations_per_user,
         )),
         strangers: changes.strangers,
-        directory: Arc::new(Directory::new(1)),
+        directory: Arc::new(Directory::new(shards)),
     }
 }

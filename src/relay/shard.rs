@@ -19,7 +19,8 @@ use slab::Slab;
 use crate::clock::{self, Now};
 use crate::stun::Method;
 use crate::turn::{
-    AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, Transport, Verdict,
+    AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Transport,
+    Verdict,
 };
 
 use super::counters::{Counters, Path};
@@ -28,6 +29,7 @@ use super::framer::next_frame;
 use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
 use super::notices::{self, Notices};
+use super::parcels::{Errand, Exchange, Parcel};
 use super::sockets;
 use super::stream::Outbound;
 
@@ -35,6 +37,9 @@ use super::stream::Outbound;
 /// keep datagrams waiting.
 const MAIL_A_TURN: usize = 128 * 1024;
 const MAIL_COSTS: usize = 2 * 1024;
+
+/// Packets from other shards taken in one turn.
+const PARCELS_A_TURN: usize = 4 * BATCH;
 
 /// Tokens: listeners count from 0, relay sockets from here; the waker has the last.
 const FIRST_RELAY: usize = 1 << 16;
@@ -53,8 +58,18 @@ pub struct Shard {
     slots: Slots,
     used: usize,
     departures: Departures,
+    neighbours: Neighbours,
     notices: Notices,
     stopping: bool,
+}
+
+/// The other shards, and what goes between them and this one.
+struct Neighbours {
+    id: ShardId,
+    exchange: Arc<Exchange>,
+    mailboxes: Arc<[Mailbox]>,
+    /// Who was sent something in this turn.
+    to_wake: Vec<bool>,
 }
 
 /// A socket that clients send to.
@@ -88,10 +103,17 @@ impl Shard {
         server: Server,
         sockets: Vec<UdpSocket>,
         counters: Arc<Counters>,
+        exchange: Arc<Exchange>,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, inbox) = mailbox(waker);
+        let neighbours = Neighbours {
+            id: server.shard(),
+            exchange,
+            mailboxes: Arc::new([]),
+            to_wake: Vec::new(),
+        };
         let mut listeners = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
             register(&poll, &socket, Token(index))?;
@@ -113,14 +135,17 @@ impl Shard {
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
+            neighbours,
             notices: Notices::default(),
             stopping: false,
         };
         Ok((shard, mailbox))
     }
 
-    /// Works until it is told to stop.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Works until it is told to stop, beside the shards that `mailboxes` reach, itself included.
+    pub fn run(mut self, mailboxes: Arc<[Mailbox]>) -> io::Result<()> {
+        self.neighbours.to_wake = vec![false; mailboxes.len()];
+        self.neighbours.mailboxes = mailboxes;
         let mut events = Events::with_capacity(1024);
         let mut now = clock::now();
         while !self.stopping {
@@ -145,6 +170,7 @@ impl Shard {
             self.note_ready(event.token());
         }
         self.read_mail(now);
+        self.read_parcels(now);
         for _ in 0..self.ready.len() {
             if let Some(source) = self.ready.pop_front() {
                 self.serve(now, source);
@@ -155,6 +181,7 @@ impl Shard {
         let allocations = self.server.allocations();
         self.counters.living(allocations, self.streams.len());
         self.flush();
+        self.neighbours.wake();
     }
 
     fn note_ready(&mut self, token: Token) {
@@ -260,9 +287,73 @@ impl Shard {
                 let range = self.departures.keep_answer(self.server.answer());
                 self.send_to_client(route, Place::Answers, range);
             }
-            Verdict::Queued | Verdict::Across { .. } | Verdict::PassOn { .. } => {}
+            Verdict::Across {
+                shard,
+                from,
+                to,
+                range,
+            } => {
+                let sender = route.transport;
+                let errand = Errand::Across { sender, from, to };
+                self.hand_over(shard, errand, slot, range);
+            }
+            Verdict::PassOn { shard } => {
+                let whole = HEADROOM..HEADROOM + len;
+                self.hand_over(shard, Errand::Client(*route), slot, whole);
+            }
+            Verdict::Queued => {}
             Verdict::Dropped(reason) => self.counters.dropped(reason),
         }
+    }
+
+    fn hand_over(&mut self, shard: ShardId, errand: Errand, slot: usize, range: Range<usize>) {
+        let bytes = &self.slots.read(slot)[range];
+        if !self.neighbours.send(shard, errand, bytes) {
+            self.counters.shard_overflow();
+        }
+    }
+
+    /// Takes what other shards have handed over.
+    fn read_parcels(&mut self, now: Now) {
+        for _ in 0..PARCELS_A_TURN {
+            let Some(parcel) = self.neighbours.next() else {
+                return;
+            };
+            self.on_parcel(now, &parcel);
+            self.neighbours.exchange.give_back(parcel);
+        }
+        // There may be more: come back without waiting.
+        self.inbox.again();
+    }
+
+    fn on_parcel(&mut self, now: Now, parcel: &Parcel) {
+        let slot = self.copy_in(parcel.bytes());
+        let len = parcel.bytes().len();
+        let (sender, from, to) = match parcel.errand {
+            Errand::Client(route) => return self.client_message(now, &route, slot, len),
+            Errand::Across { sender, from, to } => (sender, from, to),
+        };
+        let buffer = self.slots.slot(slot);
+        let range = HEADROOM..HEADROOM + len;
+        match self.server.across(now, from, to, buffer, range) {
+            Verdict::ToClient { route, range } => {
+                self.counters.relayed(sender, Path::Across, range.len());
+                self.send_to_client(&route, Place::Slot(slot), range);
+            }
+            Verdict::Dropped(reason) => self.counters.dropped(reason),
+            _ => {}
+        }
+    }
+
+    /// Puts a message into a slot, where it has the room around it that headers need.
+    fn copy_in(&mut self, bytes: &[u8]) -> usize {
+        if self.used == BATCH {
+            self.flush();
+        }
+        let slot = self.used;
+        self.used += 1;
+        self.slots.slot(slot)[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
+        slot
     }
 
     fn on_peer(&mut self, now: Now, index: usize, slot: usize) {
@@ -451,18 +542,12 @@ impl Shard {
         }
     }
 
-    /// Each frame is copied into a slot, where it has the room around it that headers need.
     fn on_stream(&mut self, now: Now, stream: u32, mut bytes: &[u8]) {
         let Some(route) = self.streams.get(&stream).map(|stream| stream.route) else {
             return;
         };
         while let Ok(Some(frame)) = next_frame(bytes) {
-            if self.used == BATCH {
-                self.flush();
-            }
-            let slot = self.used;
-            self.used += 1;
-            self.slots.slot(slot)[HEADROOM..][..frame.len].copy_from_slice(&bytes[..frame.len]);
+            let slot = self.copy_in(&bytes[..frame.len]);
             self.client_message(now, &route, slot, frame.len);
             bytes = &bytes[frame.padded..];
         }
@@ -480,6 +565,27 @@ impl Shard {
         self.used = 0;
         if unsent > 0 {
             self.counters.unsent(unsent);
+        }
+    }
+}
+
+impl Neighbours {
+    /// Hands a packet over; its shard is woken at the end of the turn.
+    fn send(&mut self, shard: ShardId, errand: Errand, bytes: &[u8]) -> bool {
+        let shard = usize::from(shard);
+        self.to_wake[shard] = true;
+        self.exchange.send(shard, errand, bytes)
+    }
+
+    fn next(&self) -> Option<Parcel> {
+        self.exchange.next(self.id.into())
+    }
+
+    fn wake(&mut self) {
+        for (mailbox, to_wake) in self.mailboxes.iter().zip(&mut self.to_wake) {
+            if mem::take(to_wake) {
+                mailbox.wake();
+            }
         }
     }
 }

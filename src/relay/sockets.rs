@@ -15,16 +15,24 @@ const LISTENER_BUFFER: usize = 4 << 20;
 /// Tries to find a port that is free for UDP and TCP, where any will do.
 const PAIR_TRIES: usize = 32;
 
-/// A UDP and a TCP socket on one address; port 0 means any that is free for both.
-pub fn turn_pair(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+/// UDP sockets, one for each shard, and a TCP socket on one address; port 0 means any that is free
+/// for both.
+pub fn turn_sockets(
+    address: SocketAddr,
+    shards: usize,
+) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
     let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
     loop {
-        let udp = listener(address)?;
+        let first = listener(address, shards > 1)?;
+        let address = first.local_addr()?;
         tries -= 1;
-        match tcp(udp.local_addr()?) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
-            result => return Ok((udp, result?)),
-        }
+        let tcp = match tcp(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
+            result => result?,
+        };
+        let others = (1..shards).map(|_| listener(address, true));
+        let all = std::iter::once(Ok(first)).chain(others);
+        return Ok((all.collect::<io::Result<_>>()?, tcp));
     }
 }
 
@@ -37,9 +45,11 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A UDP socket that clients send to. On a wildcard address it learns which address was asked.
-fn listener(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A UDP socket that clients send to, alone or `shared` with others on the same address. On a
+/// wildcard address it learns which address was asked.
+fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_reuse_port(shared)?;
     // As much as the system allows; less is no error.
     let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
     let _ = socket.set_send_buffer_size(LISTENER_BUFFER);

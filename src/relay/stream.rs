@@ -89,10 +89,10 @@ impl Outbound {
     }
 }
 
-/// Accepts streams and hands their frames to a shard.
+/// Accepts streams and hands their frames to shards, each stream's to the same one.
 #[derive(Clone)]
 pub struct Acceptor {
-    mailbox: Mailbox,
+    shards: Arc<[Mailbox]>,
     places: Arc<Semaphore>,
     sources: Arc<Sources>,
     next: Arc<AtomicU32>,
@@ -113,9 +113,9 @@ struct Place {
 }
 
 impl Acceptor {
-    pub fn new(mailbox: Mailbox, sources: Arc<Sources>) -> Acceptor {
+    pub fn new(shards: Arc<[Mailbox]>, sources: Arc<Sources>) -> Acceptor {
         Acceptor {
-            mailbox,
+            shards,
             places: Arc::new(Semaphore::new(MAX_STREAMS)),
             sources,
             next: Arc::default(),
@@ -188,17 +188,19 @@ impl Acceptor {
             via: stream,
         };
         let outbound = Arc::new(Outbound::default());
-        let opened = Mail::Opened {
-            route,
-            outbound: outbound.clone(),
-        };
-        self.mailbox.send(opened).await;
+        // Every shard is told: an allocation that claims a reserved port is made where the port is.
+        for shard in self.shards.iter() {
+            let outbound = outbound.clone();
+            shard.send(Mail::Opened { route, outbound }).await;
+        }
         let (reader, writer) = socket.into_split();
         let result = tokio::select! {
             result = self.read(reader, stream, &outbound) => result,
             result = write(writer, &outbound) => result,
         };
-        self.mailbox.send(Mail::Closed { stream }).await;
+        for shard in self.shards.iter() {
+            shard.send(Mail::Closed { stream }).await;
+        }
         result
     }
 
@@ -208,6 +210,7 @@ impl Acceptor {
         stream: u32,
         outbound: &Outbound,
     ) -> io::Result<()> {
+        let shard = &self.shards[stream as usize % self.shards.len()];
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         let deadline = Instant::now() + UNALLOCATED;
         loop {
@@ -229,7 +232,7 @@ impl Acceptor {
             let whole = complete(&buffer).map_err(io::Error::other)?;
             if whole > 0 {
                 let bytes = buffer.split_to(whole);
-                if !self.mailbox.send(Mail::Frames { stream, bytes }).await {
+                if !shard.send(Mail::Frames { stream, bytes }).await {
                     return Ok(());
                 }
             }
@@ -291,11 +294,8 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (mailbox, inbox) = mailbox(waker);
-        (
-            Acceptor::new(mailbox, Arc::new(Sources::new(64))),
-            poll,
-            inbox,
-        )
+        let sources = Arc::new(Sources::new(64));
+        (Acceptor::new(Arc::new([mailbox]), sources), poll, inbox)
     }
 
     async fn ends_after(allocated: bool) -> Duration {

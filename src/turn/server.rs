@@ -197,6 +197,10 @@ impl Server {
         }
     }
 
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
     /// Living allocations of this shard.
     pub fn allocations(&self) -> usize {
         self.table.len()
