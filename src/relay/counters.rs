@@ -50,6 +50,8 @@ pub struct Counters {
     unsent: AtomicU64,
     /// Packets that a stream's reader was too slow for.
     stream_overflow: AtomicU64,
+    /// Messages of clients that belong to another shard.
+    passed_on: AtomicU64,
     /// Packets that another shard was too busy for.
     shard_overflow: AtomicU64,
     allocations: AtomicU64,
@@ -86,6 +88,10 @@ impl Counters {
 
     pub fn stream_overflow(&self) {
         add(&self.stream_overflow, 1);
+    }
+
+    pub fn passed_on(&self) {
+        add(&self.passed_on, 1);
     }
 
     pub fn shard_overflow(&self) {
@@ -161,7 +167,7 @@ impl Collector for RelayCollector {
         let dropped = self.by_reason(&Dropped::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
-        let figures: [(_, _, Figure); 4] = [
+        let figures: [(_, _, Figure); 5] = [
             ("turn_granted", "Requests granted", |c| &c.granted),
             (
                 "turn_unsent",
@@ -172,6 +178,11 @@ impl Collector for RelayCollector {
                 "turn_stream_overflow",
                 "Packets that a stream was too slow for",
                 |c| &c.stream_overflow,
+            ),
+            (
+                "turn_passed_on",
+                "Messages that the kernel handed to the wrong shard",
+                |c| &c.passed_on,
             ),
             (
                 "turn_shard_overflow",

@@ -298,6 +298,7 @@ impl Shard {
                 self.hand_over(shard, errand, slot, range);
             }
             Verdict::PassOn { shard } => {
+                self.counters.passed_on();
                 let whole = HEADROOM..HEADROOM + len;
                 self.hand_over(shard, Errand::Client(*route), slot, whole);
             }

@@ -6,6 +6,7 @@ mod support;
 
 mod coturn;
 mod relay;
+mod shards;
 mod streams;
 mod turn_crate;
 

@@ -11,7 +11,10 @@ use crate::{Patience, metric, open_relay};
 
 #[test]
 fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {
-    let daemon = Builder::new().env("PARLOR_TURN__SECRET", SECRET).start();
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", SECRET)
+        .env("PARLOR_TURN__SHARDS", "1")
+        .start();
     let server = daemon.turn();
     let (mut alice, mut bob) = connected(
         Client::udp(server, "alice", None),
