@@ -1,11 +1,14 @@
 //! Packets from one shard to another: a bounded ring for each shard, and empties that all share.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 
-use crate::turn::{Route, Transport};
+use crate::turn::{Route, ShardId, Transport};
+
+use super::mailbox::Mailbox;
 
 /// Packets that may wait for one shard; past that they are lost, as in a socket's full buffer.
 const RING: usize = 1024;
@@ -74,6 +77,58 @@ impl Exchange {
         parcel.bytes.shrink_to(KEPT);
         // There are no more of them than fit, unless every ring was full at once.
         let _ = self.empties.push(parcel);
+    }
+}
+
+/// The other shards, as one of them sees them.
+pub struct Neighbours {
+    id: ShardId,
+    exchange: Arc<Exchange>,
+    mailboxes: Arc<[Mailbox]>,
+    /// Who was sent something in this turn.
+    to_wake: Vec<bool>,
+}
+
+impl Neighbours {
+    pub fn new(id: ShardId, exchange: Arc<Exchange>) -> Neighbours {
+        Neighbours {
+            id,
+            exchange,
+            mailboxes: Arc::new([]),
+            to_wake: Vec::new(),
+        }
+    }
+
+    /// Learns how to wake the others. To be called before anything is sent.
+    pub fn meet(&mut self, mailboxes: Arc<[Mailbox]>) {
+        self.to_wake = vec![false; mailboxes.len()];
+        self.mailboxes = mailboxes;
+    }
+
+    /// Hands a packet over; its shard is woken by [`Neighbours::wake`]. False where too many wait
+    /// there already.
+    pub fn send(&mut self, shard: ShardId, errand: Errand, bytes: &[u8]) -> bool {
+        let shard = usize::from(shard);
+        self.to_wake[shard] = true;
+        self.exchange.send(shard, errand, bytes)
+    }
+
+    /// The next packet that another shard has for this one.
+    pub fn next(&self) -> Option<Parcel> {
+        self.exchange.next(self.id.into())
+    }
+
+    pub fn give_back(&self, parcel: Parcel) {
+        self.exchange.give_back(parcel);
+    }
+
+    /// Wakes everybody who was sent something: once a turn.
+    pub fn wake(&mut self) {
+        for (mailbox, to_wake) in self.mailboxes.iter().zip(&mut self.to_wake) {
+            if mem::take(to_wake) {
+                mailbox.wake();
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::framer::next_frame;
 use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
 use super::notices::{self, Notices};
-use super::parcels::{Errand, Exchange, Parcel};
+use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::sockets;
 use super::stream::Outbound;
 
@@ -61,15 +61,6 @@ pub struct Shard {
     neighbours: Neighbours,
     notices: Notices,
     stopping: bool,
-}
-
-/// The other shards, and what goes between them and this one.
-struct Neighbours {
-    id: ShardId,
-    exchange: Arc<Exchange>,
-    mailboxes: Arc<[Mailbox]>,
-    /// Who was sent something in this turn.
-    to_wake: Vec<bool>,
 }
 
 /// A socket that clients send to.
@@ -108,12 +99,7 @@ impl Shard {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, inbox) = mailbox(waker);
-        let neighbours = Neighbours {
-            id: server.shard(),
-            exchange,
-            mailboxes: Arc::new([]),
-            to_wake: Vec::new(),
-        };
+        let neighbours = Neighbours::new(server.shard(), exchange);
         let mut listeners = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
             register(&poll, &socket, Token(index))?;
@@ -144,8 +130,7 @@ impl Shard {
 
     /// Works until it is told to stop, beside the shards that `mailboxes` reach, itself included.
     pub fn run(mut self, mailboxes: Arc<[Mailbox]>) -> io::Result<()> {
-        self.neighbours.to_wake = vec![false; mailboxes.len()];
-        self.neighbours.mailboxes = mailboxes;
+        self.neighbours.meet(mailboxes);
         let mut events = Events::with_capacity(1024);
         let mut now = clock::now();
         while !self.stopping {
@@ -321,7 +306,7 @@ impl Shard {
                 return;
             };
             self.on_parcel(now, &parcel);
-            self.neighbours.exchange.give_back(parcel);
+            self.neighbours.give_back(parcel);
         }
         // There may be more: come back without waiting.
         self.inbox.again();
@@ -331,6 +316,7 @@ impl Shard {
         let slot = self.copy_in(parcel.bytes());
         let len = parcel.bytes().len();
         let (sender, from, to) = match parcel.errand {
+            Errand::Client(route) if self.is_gone(&route) => return,
             Errand::Client(route) => return self.client_message(now, &route, slot, len),
             Errand::Across { sender, from, to } => (sender, from, to),
         };
@@ -344,6 +330,12 @@ impl Shard {
             Verdict::Dropped(reason) => self.counters.dropped(reason),
             _ => {}
         }
+    }
+
+    /// Whether a route is that of a stream that has ended while its message was on the way. An
+    /// allocation made for it now would never be told of the end.
+    fn is_gone(&self, route: &Route) -> bool {
+        route.transport == Transport::Tcp && !self.streams.contains_key(&route.via)
     }
 
     /// Puts a message into a slot, where it has the room around it that headers need.
@@ -566,27 +558,6 @@ impl Shard {
         self.used = 0;
         if unsent > 0 {
             self.counters.unsent(unsent);
-        }
-    }
-}
-
-impl Neighbours {
-    /// Hands a packet over; its shard is woken at the end of the turn.
-    fn send(&mut self, shard: ShardId, errand: Errand, bytes: &[u8]) -> bool {
-        let shard = usize::from(shard);
-        self.to_wake[shard] = true;
-        self.exchange.send(shard, errand, bytes)
-    }
-
-    fn next(&self) -> Option<Parcel> {
-        self.exchange.next(self.id.into())
-    }
-
-    fn wake(&mut self) {
-        for (mailbox, to_wake) in self.mailboxes.iter().zip(&mut self.to_wake) {
-            if mem::take(to_wake) {
-                mailbox.wake();
-            }
         }
     }
 }
