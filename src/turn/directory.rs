@@ -102,6 +102,13 @@ impl Directory {
         }
     }
 
+    /// Whether no client and no relayed address is in here.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        let no_port = self.ports.iter().all(|n| n.load(Ordering::Relaxed) == 0);
+        read(&self.clients).is_empty() && read(&self.ips).is_empty() && no_port
+    }
+
     pub(super) fn add_relayed(&self, relayed: SocketAddr) {
         let mut ips = write(&self.ips);
         self.ports[usize::from(relayed.port())].fetch_add(1, Ordering::Relaxed);

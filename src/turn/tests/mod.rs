@@ -175,13 +175,15 @@ impl World {
         self.sockets.iter().flatten().count()
     }
 
-    /// The answer to a request, whichever way it came.
-    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
-        match self.receive(route, request) {
-            (Verdict::Answer(_), bytes) => bytes,
-            (Verdict::Queued, _) => self.answers.pop().expect("a late answer").1,
-            (other, _) => panic!("no answer: {other:?}"),
-        }
+    /// Hands in what another shard passed across, and gives the verdict with the bytes that it
+    /// speaks of.
+    fn across(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> (Verdict, Vec<u8>) {
+        let mut buffer = vec![0xee; HEADROOM + data.len() + TAILROOM];
+        let range = HEADROOM..HEADROOM + data.len();
+        buffer[range.clone()].copy_from_slice(data);
+        let verdict = self.server.across(self.now, from, to, &mut buffer, range);
+        let bytes = self.bytes_of(&verdict, &buffer);
+        (verdict, bytes)
     }
 
     /// A client that has allocated, and its relayed address.
@@ -192,6 +194,22 @@ impl World {
             .address(Attribute::XOR_RELAYED_ADDRESS)
             .expect("a relayed address");
         (client, relayed)
+    }
+}
+
+/// What a client sends its requests to: one shard, or several behind one address.
+trait Asked {
+    /// The answer to a request, whichever way it came.
+    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8>;
+}
+
+impl Asked for World {
+    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+        match self.receive(route, request) {
+            (Verdict::Answer(_), bytes) => bytes,
+            (Verdict::Queued, _) => self.answers.pop().expect("a late answer").1,
+            (other, _) => panic!("no answer: {other:?}"),
+        }
     }
 }
 
@@ -253,35 +271,35 @@ impl Client {
     }
 
     /// Takes the nonce of a challenge.
-    fn greet(&mut self, world: &mut World) {
+    fn greet(&mut self, house: &mut impl Asked) {
         let mut out = Vec::new();
         Writer::new(&mut out, Method::ALLOCATE, Class::Request, [0xaa; 12])
             .attribute(Attribute::REQUESTED_TRANSPORT, &UDP)
             .fingerprint();
-        let answer = Answer(world.answer(&self.route, &out));
+        let answer = Answer(house.answer(&self.route, &out));
         assert_eq!(answer.code(), Some(401));
         self.nonce = answer.message().get(Attribute::NONCE).unwrap().to_vec();
     }
 
     fn request(
         &mut self,
-        world: &mut World,
+        house: &mut impl Asked,
         method: Method,
         attributes: &[(Attribute, Vec<u8>)],
     ) -> Answer {
         let transaction = self.transaction();
         let request = self.signed(method, transaction, attributes);
-        Answer(world.answer(&self.route, &request))
+        Answer(house.answer(&self.route, &request))
     }
 
     /// Challenge, then Allocate with REQUESTED-TRANSPORT UDP and `more`.
-    fn allocate(&mut self, world: &mut World, more: &[(Attribute, Vec<u8>)]) -> Answer {
-        self.greet(world);
+    fn allocate(&mut self, house: &mut impl Asked, more: &[(Attribute, Vec<u8>)]) -> Answer {
+        self.greet(house);
         let transport = (Attribute::REQUESTED_TRANSPORT, UDP.to_vec());
-        self.request(world, Method::ALLOCATE, &[&[transport], more].concat())
+        self.request(house, Method::ALLOCATE, &[&[transport], more].concat())
     }
 
-    fn permit(&mut self, world: &mut World, peers: &[&str]) -> Answer {
+    fn permit(&mut self, house: &mut impl Asked, peers: &[&str]) -> Answer {
         let transaction = self.transaction();
         let peers = peers.iter().map(|peer| xor_peer(peer, &transaction));
         let request = self.signed(
@@ -289,10 +307,10 @@ impl Client {
             transaction,
             &peers.collect::<Vec<_>>(),
         );
-        Answer(world.answer(&self.route, &request))
+        Answer(house.answer(&self.route, &request))
     }
 
-    fn bind(&mut self, world: &mut World, number: u16, peer: &str) -> Answer {
+    fn bind(&mut self, house: &mut impl Asked, number: u16, peer: &str) -> Answer {
         let transaction = self.transaction();
         let [high, low] = number.to_be_bytes();
         let attributes = [
@@ -300,12 +318,12 @@ impl Client {
             xor_peer(peer, &transaction),
         ];
         let request = self.signed(Method::CHANNEL_BIND, transaction, &attributes);
-        Answer(world.answer(&self.route, &request))
+        Answer(house.answer(&self.route, &request))
     }
 
-    fn refresh(&mut self, world: &mut World, seconds: u32) -> Answer {
+    fn refresh(&mut self, house: &mut impl Asked, seconds: u32) -> Answer {
         let lifetime = (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
-        self.request(world, Method::REFRESH, &[lifetime])
+        self.request(house, Method::REFRESH, &[lifetime])
     }
 
     fn send_indication(&mut self, peer: &str, data: &[u8]) -> Vec<u8> {

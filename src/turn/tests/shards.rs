@@ -24,12 +24,7 @@ fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) 
         panic!("not for another shard: {verdict:?}");
     };
     assert_eq!(shard, to.server.shard);
-    let mut buffer = vec![0xee; HEADROOM + bytes.len() + TAILROOM];
-    let range = HEADROOM..HEADROOM + bytes.len();
-    buffer[range.clone()].copy_from_slice(bytes);
-    let verdict = to.server.across(to.now, from, relayed, &mut buffer, range);
-    let bytes = to.bytes_of(&verdict, &buffer);
-    (verdict, bytes)
+    to.across(from, relayed, bytes)
 }
 
 #[test]
