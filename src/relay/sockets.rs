@@ -23,10 +23,12 @@ pub fn turn_sockets(
 ) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
     let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
     loop {
-        let first = listener(address, shards > 1)?;
-        let address = first.local_addr()?;
+        // The stream's socket first: it is nobody else's. A group of UDP sockets takes in any that
+        // asks, and would share the datagrams of a parlor that runs here already.
+        let tcp = tcp(address)?;
+        let address = tcp.local_addr()?;
         tries -= 1;
-        let tcp = match tcp(address) {
+        let first = match listener(address, shards > 1) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
             result => result?,
         };
