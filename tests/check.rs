@@ -317,6 +317,8 @@ fn what_is_usual_is_not_warned_of() {
         "server.public_url = \"http://localhost:8000\"",
         "admin.metrics_listen = [\"10.0.0.1:9641\", \"[::1]:9641\"]",
         "turn.relay_ports = \"50000-50099\"\nturn.max_allocations_per_user = 20",
+        "turn.mode = \"internal\"\nturn.allowed_peers = \"0.0.0.0/0\"\n\
+         turn.relay_ports = \"1024-65535\"",
         include_str!("../config.toml"),
     ] {
         let (code, answer) = checked(&desk_with_file(text));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, RelayMode};
 
 use crate::control::Answer;
 
@@ -45,12 +45,12 @@ fn openings(config: &Config) -> Vec<Opening> {
     let mut all = by_port("tcp", &config.http.listen, web);
     all.extend(by_port("udp", &turn.listen, udp));
     all.extend(by_port("tcp", &turn.listen, tcp));
-    all.push(Opening {
+    all.extend((turn.mode == RelayMode::Ports).then(|| Opening {
         protocol: "udp",
         ports: turn.relay_ports.to_string(),
         addresses: turn.listen.clone(),
         why: "relayed media: the other side sends here",
-    });
+    }));
     all.extend(by_port("tcp", &config.admin.metrics_listen, metrics));
     all
 }
@@ -108,6 +108,15 @@ impl Opening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_sockets_for_relayed_addresses_no_range_of_ports_is_opened() {
+        let mut config = Config::default();
+        config.turn.mode = RelayMode::Internal;
+        let openings = openings(&config);
+        let ports: Vec<_> = openings.iter().map(|one| one.ports.as_str()).collect();
+        assert_eq!(ports, ["8000", "3478", "3478", "9641"]);
+    }
 
     #[test]
     fn the_built_in_configuration_needs_four_openings_and_keeps_metrics_to_itself() {

@@ -129,6 +129,7 @@ effects! {
     }
     turn: Turn {
         listen: Restart,
+        mode: Restart,
         shards: Restart,
         realm: Restart,
         secret: Live,

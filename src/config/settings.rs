@@ -196,6 +196,7 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    pub mode: RelayMode,
     /// Threads that relay. 0 = one for each core that the process may run on.
     pub shards: u8,
     pub realm: String,
@@ -234,6 +235,26 @@ pub struct Turn {
     pub unauthenticated_rate: u32,
     /// TURN streams (TCP) from one address.
     pub max_streams_per_address: usize,
+}
+
+/// What relayed addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayMode {
+    /// UDP ports of this host.
+    Ports,
+    /// Numbers that exist in this process alone: clients reach each other, and nobody else.
+    Internal,
+}
+
+impl RelayMode {
+    /// What clients set as `iceTransportPolicy`.
+    pub fn ice_transport_policy(self) -> &'static str {
+        match self {
+            RelayMode::Ports => "all",
+            RelayMode::Internal => "relay",
+        }
+    }
 }
 
 /// An inclusive range of ports, written `first-last`.
@@ -340,6 +361,7 @@ impl Default for Turn {
     fn default() -> Self {
         Turn {
             listen: both_families(3478),
+            mode: RelayMode::Ports,
             shards: 0,
             realm: "parlor".to_owned(),
             secret: None,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::origin::{Fault, Origin};
-use super::{Config, Origins, PublicUrl, file, secrets};
+use super::{Config, Origins, PublicUrl, RelayMode, file, secrets};
 use crate::secret::Secret;
 
 /// Bytes below which a secret of the relay can be guessed.
@@ -127,6 +127,10 @@ fn is_private(ip: IpAddr) -> bool {
 fn relay_ports(config: &Config) -> Vec<Fault> {
     let (turn, range) = (&config.turn, config.turn.relay_ports);
     let within = |address: &&SocketAddr| (range.first..=range.last).contains(&address.port());
+    if turn.mode == RelayMode::Internal {
+        // They are numbers, which no listener is in the way of and no firewall knows.
+        return few_allocations(config).into_iter().collect();
+    }
     let mut faults = Vec::new();
     for address in turn.listen.iter().filter(within) {
         let text = format!(
@@ -183,7 +187,9 @@ fn open_relay(config: &Config) -> Vec<Fault> {
     let turn = &config.turn;
     // What is denied outranks what is allowed.
     let closed = |net: &IpNet| turn.denied_peers.iter().any(|denied| denied.contains(net));
-    let opened = turn.allowed_peers.iter().filter(|net| !closed(net));
+    let inside = turn.mode == RelayMode::Internal;
+    let opened = turn.allowed_peers.iter();
+    let opened = opened.filter(|net| !inside && !closed(net));
     let opened = opened.filter_map(|net| {
         let text = format!("has {net}, which {}", opens(net)?);
         let with = &["turn.denied_peers"];

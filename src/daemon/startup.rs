@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, RelayMode};
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
@@ -136,7 +136,10 @@ pub async fn external(config: &Config) -> anyhow::Result<Vec<External>> {
 /// Says how many descriptors the system allows, and warns where the configuration promises more.
 pub fn announce_descriptors(config: &Config, descriptors: u64) {
     tracing::info!(descriptors, "descriptors at once, at most");
-    let allocations = (config.turn.max_allocations as u64).max(FEWEST_ALLOCATIONS);
+    let allocations = match config.turn.mode {
+        RelayMode::Ports => (config.turn.max_allocations as u64).max(FEWEST_ALLOCATIONS),
+        RelayMode::Internal => 0,
+    };
     let promised = besides_allocations(config).saturating_add(allocations);
     if descriptors < promised {
         tracing::warn!(
@@ -164,8 +167,11 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     let ports = u64::from(ports.last - ports.first) + 1;
     // Not all connections are there at once: half of the descriptors is the relay's in any case.
     let left = descriptors.saturating_sub(besides_allocations(config));
-    let left = left.max(descriptors / 2);
-    let allocations = left.max(FEWEST_ALLOCATIONS).min(ports);
+    let left = left.max(descriptors / 2).max(FEWEST_ALLOCATIONS);
+    let allocations = match config.turn.mode {
+        RelayMode::Ports => left.min(ports),
+        RelayMode::Internal => ports,
+    };
     tracing::info!(allocations, "allocations at once, at most");
     allocations as usize
 }

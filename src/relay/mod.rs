@@ -13,6 +13,7 @@ mod mailbox;
 mod mmsg;
 mod notices;
 mod parcels;
+mod relays;
 mod settings;
 mod shard;
 pub mod sockets;
@@ -29,7 +30,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::config::{self, RelayMode};
 use crate::credential::{Credentials, Refusals};
 use crate::turn::{Directory, External, Nonces, Server, Settings, ShardId};
 
@@ -153,14 +154,17 @@ impl Relay {
     ) -> Result<Relay, RelayError> {
         let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
         let listeners = bound.addresses()?;
-        warn_of_private_addresses(&options.external, &listeners, &own);
+        if options.turn.mode == RelayMode::Ports {
+            warn_of_private_addresses(&options.external, &listeners, &own);
+        }
         let refusals = options.refusals.clone();
         let max_streams = options.turn.max_streams_per_address;
         let seeds = ChaCha12Rng::from_seed(options.seed);
+        let mode = options.turn.mode;
         let settings = settings::all(options, own, &listeners, bound.udp.len() as ShardId);
         let quotas = settings.quotas.clone();
 
-        let (shards, counters) = make_shards(&settings, seeds, bound.udp)?;
+        let (shards, counters) = make_shards(&settings, mode, seeds, bound.udp)?;
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = run(shards, &mailboxes)?;
         let streams = Arc::new(Sources::new(max_streams));
@@ -202,6 +206,7 @@ type Shards = Vec<(Shard, Mailbox)>;
 /// A shard for each set of sockets, every one with its own randomness and counters.
 fn make_shards(
     settings: &Settings,
+    mode: RelayMode,
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
@@ -210,7 +215,7 @@ fn make_shards(
     let shards = (0..).zip(sockets).zip(&counters);
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(settings.clone(), id, seeds.random());
-        Shard::new(server, sockets, counters.clone(), exchange.clone())
+        Shard::new(server, sockets, counters.clone(), exchange.clone(), mode)
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }

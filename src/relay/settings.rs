@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config;
+use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
 use crate::turn::{Changes, Directory, External, Policy, Quotas, Settings, ShardId};
@@ -71,6 +71,7 @@ pub fn all(
             denied: changes.denied,
             own: public.chain(own.iter().copied()).collect(),
             listeners: closed,
+            internal: turn.mode == RelayMode::Internal,
         },
         ports: turn.relay_ports,
         other_family,

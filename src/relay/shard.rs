@@ -9,18 +9,16 @@ use std::io;
 use std::mem;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
-use slab::Slab;
+use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::{self, Now};
+use crate::config::RelayMode;
 use crate::stun::Method;
 use crate::turn::{
-    AllocationId, Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Transport,
-    Verdict,
+    Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Transport, Verdict,
 };
 
 use super::counters::{Counters, Path};
@@ -30,7 +28,7 @@ use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
-use super::sockets;
+use super::relays::{FIRST_RELAY, Relays, register};
 use super::stream::Outbound;
 
 /// Bytes of mail taken in one turn, and what a piece counts besides its bytes: streams must not
@@ -41,8 +39,7 @@ const MAIL_COSTS: usize = 2 * 1024;
 /// Packets from other shards taken in one turn.
 const PARCELS_A_TURN: usize = 4 * BATCH;
 
-/// Tokens: listeners count from 0, relay sockets from here; the waker has the last.
-const FIRST_RELAY: usize = 1 << 16;
+/// Listeners' tokens count from 0, those of relay sockets from [`FIRST_RELAY`].
 const WAKER: Token = Token(usize::MAX);
 
 pub struct Shard {
@@ -51,7 +48,7 @@ pub struct Shard {
     inbox: Inbox,
     counters: Arc<Counters>,
     listeners: Vec<Listener>,
-    relays: Slab<RelaySocket>,
+    relays: Relays,
     streams: HashMap<u32, Stream>,
     /// Sockets that may have more to read.
     ready: VecDeque<Source>,
@@ -67,13 +64,6 @@ pub struct Shard {
 struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
-    queued: bool,
-}
-
-struct RelaySocket {
-    socket: UdpSocket,
-    /// `None` while the port is only reserved.
-    owner: Option<AllocationId>,
     queued: bool,
 }
 
@@ -95,6 +85,7 @@ impl Shard {
         sockets: Vec<UdpSocket>,
         counters: Arc<Counters>,
         exchange: Arc<Exchange>,
+        mode: RelayMode,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -102,7 +93,7 @@ impl Shard {
         let neighbours = Neighbours::new(server.shard(), exchange);
         let mut listeners = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
-            register(&poll, &socket, Token(index))?;
+            register(poll.registry(), &socket, Token(index))?;
             listeners.push(Listener {
                 address: socket.local_addr()?,
                 socket,
@@ -116,7 +107,7 @@ impl Shard {
             counters,
             departures: Departures::new(listeners.len()),
             listeners,
-            relays: Slab::new(),
+            relays: Relays::new(mode),
             streams: HashMap::new(),
             ready: VecDeque::new(),
             slots: Slots::new(),
@@ -427,7 +418,7 @@ impl Shard {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Bind { id, address, owner } => {
-                    let bound = self.bind(owner, address);
+                    let bound = self.relays.bind(self.poll.registry(), owner, address);
                     if let Err(error) = &bound
                         && error.kind() != io::ErrorKind::AddrInUse
                     {
@@ -436,9 +427,7 @@ impl Shard {
                     self.server.bound(now, id, bound);
                 }
                 Output::Adopt { socket, owner } => {
-                    if let Some(relay) = self.relays.get_mut(socket as usize) {
-                        relay.owner = Some(owner);
-                    }
+                    self.relays.adopt(socket as usize, owner);
                 }
                 Output::Answer {
                     route,
@@ -458,26 +447,10 @@ impl Shard {
         }
     }
 
-    fn bind(&mut self, owner: Option<AllocationId>, address: SocketAddr) -> io::Result<u32> {
-        let socket = sockets::relay(address)?;
-        let entry = self.relays.vacant_entry();
-        let index = entry.key();
-        register(&self.poll, &socket, Token(FIRST_RELAY + index))?;
-        entry.insert(RelaySocket {
-            socket,
-            owner,
-            queued: false,
-        });
-        Ok(index as u32)
-    }
-
     fn unbind(&mut self, index: usize) {
         // What waits to leave through this socket leaves first.
         self.flush();
-        if let Some(relay) = self.relays.try_remove(index) {
-            let fd = relay.socket.as_raw_fd();
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-        }
+        self.relays.unbind(self.poll.registry(), index);
     }
 
     fn read_mail(&mut self, now: Now) {
@@ -553,17 +526,11 @@ impl Shard {
         let unsent = self.departures.send(
             &self.slots,
             |index| listeners[index].socket.as_fd(),
-            |index| relays.get(index).map(|relay| relay.socket.as_fd()),
+            |index| relays.fd(index),
         );
         self.used = 0;
         if unsent > 0 {
             self.counters.unsent(unsent);
         }
     }
-}
-
-fn register(poll: &Poll, socket: &UdpSocket, token: Token) -> io::Result<()> {
-    let fd = socket.as_raw_fd();
-    poll.registry()
-        .register(&mut SourceFd(&fd), token, Interest::READABLE)
 }

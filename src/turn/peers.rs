@@ -1,7 +1,7 @@
 //! CreatePermission and ChannelBind (RFC 8656 sections 10.2 and 12.2): whom an allocation may
 //! reach.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::Now;
 use crate::stun::{Attribute, is_channel_number};
@@ -70,7 +70,7 @@ impl Server {
         let peer = same_family(peer, relayed)?;
         let policy = &self.settings.policy;
         let direct = policy.permits_port(peer);
-        let hairpin = self.settings.directory.has_ip(peer.ip()) && !policy.is_listener(peer);
+        let hairpin = self.is_relayed(peer) && !policy.is_listener(peer);
         if !direct && !hairpin {
             return Err(Refusal::PeerDenied);
         }
@@ -84,6 +84,14 @@ impl Server {
         allocation.permit_peer(peer.ip(), now.mono);
         allocation.bind_channel(number, peer, direct, now.mono);
         Ok(Granted::Plain)
+    }
+
+    /// Whether `peer` is one of our relayed addresses, as far as that must be known here. Where
+    /// peers have sockets too, the allocation of one may come later; its IP is enough.
+    fn is_relayed(&self, peer: SocketAddr) -> bool {
+        let directory = &self.settings.directory;
+        let living = !self.settings.policy.internal || directory.has_port(peer.port());
+        directory.has_ip(peer.ip()) && living
     }
 
     /// Whether permissions for `ips` fit beside the living ones.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// What the relay may reach. Order of judgement: `denied`, the house's own listeners, `allowed`,
+/// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`, `denied`, the house's own listeners, `allowed`,
 /// special-purpose ranges, this host's own addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -16,11 +16,16 @@ pub struct Policy {
     pub own: Vec<IpAddr>,
     /// Where this process listens. An unspecified address stands for every own one.
     pub listeners: Vec<SocketAddr>,
+    /// Whether relayed addresses exist in here alone: nobody outside may be reached.
+    pub internal: bool,
 }
 
 impl Policy {
     /// Whether any port of `ip` may be reached.
     pub fn permits(&self, ip: IpAddr) -> bool {
+        if self.internal {
+            return false;
+        }
         let (spellings, count) = spellings(ip);
         let as_written =
             !within(&self.denied, ip) && (within(&self.allowed, ip) || !self.own.contains(&ip));

@@ -5,6 +5,7 @@
 mod support;
 
 mod coturn;
+mod internal;
 mod relay;
 mod shards;
 mod streams;

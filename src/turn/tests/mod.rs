@@ -3,6 +3,7 @@
 mod abuse;
 mod allocate;
 mod authentication;
+mod internal;
 mod relaying;
 mod running;
 mod shards;

@@ -1,0 +1,69 @@
+//! `turn.mode = "internal"`: clients reach each other, and nobody else.
+
+use super::*;
+
+const OUTSIDE: &str = "8.8.4.4:9000";
+
+fn world() -> World {
+    let mut settings = settings();
+    settings.policy.internal = true;
+    // To no avail.
+    settings.policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+    World::with(settings)
+}
+
+#[test]
+fn clients_reach_each_other_by_channel_and_by_indication() {
+    let mut world = world();
+    let (mut alice, a) = world.allocated("192.88.1.1:1000", "alice");
+    let (mut bob, b) = world.allocated("192.88.1.2:1000", "bob");
+    assert_eq!(alice.bind(&mut world, 0x4001, &b.to_string()).code(), None);
+    assert_eq!(bob.permit(&mut world, &[&a.to_string()]).code(), None);
+
+    let (verdict, bytes) = world.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert!(matches!(verdict, Verdict::ToClient { route, .. } if route == bob.route));
+    let indication = Message::parse(&bytes).unwrap();
+    assert_eq!(indication.get(Attribute::DATA), Some(&b"hello"[..]));
+
+    let back = bob.send_indication(&a.to_string(), b"hello yourself");
+    let (verdict, bytes) = world.receive(&bob.route, &back);
+    assert!(matches!(verdict, Verdict::ToClient { route, .. } if route == alice.route));
+    assert_eq!(bytes, channel_data(0x4001, b"hello yourself"));
+}
+
+#[test]
+fn a_peer_that_is_no_relayed_address_of_ours_is_refused_with_403_whatever_is_allowed() {
+    let mut world = world();
+    let (mut alice, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    let other_port = SocketAddr::new(relayed.ip(), relayed.port() ^ 1).to_string();
+    assert_eq!(alice.permit(&mut world, &[OUTSIDE]).code(), Some(403));
+    assert_eq!(alice.bind(&mut world, 0x4001, OUTSIDE).code(), Some(403));
+    let nobodys = alice.bind(&mut world, 0x4001, &other_port);
+    assert_eq!(nobodys.code(), Some(403));
+    let listener = alice.bind(&mut world, 0x4001, SERVER);
+    assert_eq!(listener.code(), Some(403));
+
+    // CreatePermission knows no port; each datagram does.
+    let (_, b) = world.allocated("192.88.1.2:1000", "bob");
+    assert_eq!(alice.permit(&mut world, &[&b.to_string()]).code(), None);
+    for (peer, dropped) in [
+        (OUTSIDE, Dropped::NoPermission),
+        (other_port.as_str(), Dropped::NoRelay),
+        (SERVER, Dropped::NoRelay),
+    ] {
+        let indication = alice.send_indication(peer, b"hello");
+        let (verdict, _) = world.receive(&alice.route, &indication);
+        assert_eq!(verdict, Verdict::Dropped(dropped), "{peer}");
+    }
+}
+
+#[test]
+fn where_the_other_client_has_gone_nothing_leaves() {
+    let mut world = world();
+    let (mut alice, _) = world.allocated("192.88.1.1:1000", "alice");
+    let (mut bob, b) = world.allocated("192.88.1.2:1000", "bob");
+    assert_eq!(alice.bind(&mut world, 0x4001, &b.to_string()).code(), None);
+    assert_eq!(bob.refresh(&mut world, 0).lifetime(), 0);
+    let (verdict, _) = world.receive(&alice.route, &channel_data(0x4001, b"hello"));
+    assert_eq!(verdict, Verdict::Dropped(Dropped::NoRelay));
+}
