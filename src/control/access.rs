@@ -70,12 +70,17 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
         row("expires_at", &expires_at),
     ];
     rows.extend(urls.iter().map(|url| row("url", url)));
-    let json = json!({
+    let policy = context.config().turn.mode.ice_transport_policy();
+    let mut json = json!({
         "username": minted.username,
         "credential": minted.credential,
         "urls": urls,
         "expires_at": expires_at,
     });
+    if policy != "all" {
+        rows.push(row("ice_transport_policy", policy));
+        json["ice_transport_policy"] = json!(policy);
+    }
     let answer = Answer::table(json, &["NAME", "VALUE"], rows.into_iter());
     Ok(match remark {
         Some(remark) => answer.remark(remark),

@@ -45,6 +45,21 @@ fn ice_servers_are_what_a_peer_connection_takes() {
 }
 
 #[test]
+fn where_clients_reach_each_other_alone_they_are_told_to_use_the_relay_alone() {
+    let house = House::with(|builder| builder.env("PARLOR_TURN__MODE", "internal"));
+    house.room("r1", &[]);
+    let alice = house.caller("alice");
+    let joined = alice.post("/api/rooms/r1/join").ok();
+    assert_eq!(joined["ice_transport_policy"], json!("relay"));
+    for path in ["/api/ice-servers", "/api/ice-servers?room=r1"] {
+        let ice = alice.get(path).ok();
+        assert_eq!(ice["iceTransportPolicy"], json!("relay"), "{path}");
+    }
+    let credential = house.daemon.cli_json(&["turn", "credential", "alice"]);
+    assert_eq!(credential["ice_transport_policy"], json!("relay"));
+}
+
+#[test]
 fn ice_servers_for_a_room_are_for_its_participants_and_bound_to_it() {
     let house = House::new();
     house.room("r1", &[]);

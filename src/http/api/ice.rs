@@ -27,7 +27,7 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
     let offer = Offer::new(&request.app, &host, &user, room.as_deref());
     let answer = value!({
         "iceServers": offer.servers,
-        "iceTransportPolicy": "all",
+        "iceTransportPolicy": offer.policy,
         "ttl": offer.ttl,
         "expiresAt": utc::text(offer.expires),
     });
@@ -63,6 +63,8 @@ fn only_room(caller: &Caller) -> Result<Option<String>, Error> {
 pub struct Offer {
     /// `RTCIceServer`s.
     pub servers: Value,
+    /// An `RTCIceTransportPolicy`: whether peers may be reached directly, or through the relay alone.
+    pub policy: &'static str,
     /// Seconds.
     pub ttl: u64,
     /// Unix seconds.
@@ -102,6 +104,7 @@ impl Offer {
         servers.extend(external(&settings.config.ice));
         Offer {
             servers: Value::from(servers),
+            policy: settings.config.turn.mode.ice_transport_policy(),
             ttl: expires.saturating_sub(unix),
             expires,
         }

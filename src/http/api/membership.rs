@@ -66,13 +66,17 @@ pub async fn join(request: Request) -> Result<Response, Error> {
     let joined = carry_out(joined(app.clone(), caller.user.id.clone(), id, grant)).await?;
     let room = joined?;
     let offer = ice::Offer::new(&app, &host, &caller.user, Some(&room.id));
-    let answer = value!({
+    let mut answer = value!({
         "success": true,
         "room": room_json(&room),
         "websocket_url": format!("/api/ws/rooms/{}", room.id),
         "message": format!("Successfully joined {}", room.name),
         "ice_servers": offer.servers,
     });
+    // Where it is the browser's default, the answer has nothing that existing frontends don't know.
+    if offer.policy != "all" {
+        answer["ice_transport_policy"] = value!(offer.policy);
+    }
     Ok(json(StatusCode::OK, &answer))
 }
 

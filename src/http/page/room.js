@@ -147,9 +147,9 @@ async function toggleMute() {
 async function enter() {
   wake();
   try {
-    const { room, ice_servers: iceServers } = await join();
+    const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
     remember({ ...session, inCall: true });
-    configuration = { iceServers };
+    configuration = { iceServers, iceTransportPolicy };
     freshIce(); // says when they expire, too
     here.clear();
     ui.enterRoom(room.name, session.id, session.name);
