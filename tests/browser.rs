@@ -41,6 +41,28 @@ in_a_box! {
         relayed_call(Via::RelayTcp, "tcp");
     }
 
+    fn three_people_hear_each_other_through_one_open_port() {
+        let daemon = Builder::new().env("PARLOR_TURN__MODE", "internal").start();
+        let (link, folder) = (daemon.invite_link(), folder());
+        // Nothing but the page's own configuration says that the relay is to be used.
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        let mut emmy = enters(&link, EMMY, Via::Any, &folder);
+        for (person, others) in [
+            (&mut ada, [GRACE, EMMY]),
+            (&mut grace, [ADA, EMMY]),
+            (&mut emmy, [ADA, GRACE]),
+        ] {
+            person.hears(&others);
+            person.is_relayed_by_any_way();
+            person.has_seen_no_trouble();
+        }
+    }
+
+    fn two_people_hear_each_other_through_one_open_port_over_tcp() {
+        relayed_call_with(Builder::new().env("PARLOR_TURN__MODE", "internal"), Via::RelayTcp, "tcp");
+    }
+
     fn a_third_person_comes_and_goes() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
@@ -381,7 +403,11 @@ fn the_picture_in_the_readme_is_of_a_real_call() {
 }
 
 fn relayed_call(via: Via, protocol: &str) {
-    let (daemon, folder) = (Daemon::start(), folder());
+    relayed_call_with(Builder::new(), via, protocol);
+}
+
+fn relayed_call_with(builder: Builder, via: Via, protocol: &str) {
+    let (daemon, folder) = (builder.start(), folder());
     let link = daemon.invite_link();
     let mut ada = enters(&link, ADA, via, &folder);
     ada.sees("Nobody else is here yet");

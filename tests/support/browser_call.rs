@@ -112,9 +112,18 @@ impl Person {
     /// Waits until every connection is relayed at both ends, by the protocol under test, and until
     /// packets have come and gone since.
     pub fn is_relayed_over(&mut self, protocol: &str) {
+        self.is_relayed(&format!("local.relayProtocol === {protocol:?}"));
+    }
+
+    /// The same, by whichever protocol ICE has found to be the quickest.
+    pub fn is_relayed_by_any_way(&mut self) {
+        self.is_relayed("true");
+    }
+
+    fn is_relayed(&mut self, and: &str) {
         let pair = format!(
             "test.everyPair((local, remote) => local.candidateType === 'relay' \
-             && remote.candidateType === 'relay' && local.relayProtocol === {protocol:?})"
+             && remote.candidateType === 'relay' && {and})"
         );
         self.wait("for relay/relay pairs", &pair);
         let before = self.ask("test.packets()");
