@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::config::PortRange;
 
@@ -23,12 +23,41 @@ pub type ShardId = u8;
 pub struct Directory {
     shards: ShardId,
     clients: RwLock<HashMap<ClientKey, ShardId>>,
-    /// How many living relayed addresses each IP holds.
-    ips: RwLock<HashMap<IpAddr, usize>>,
+    /// The IPs that hold relayed addresses: how many, and which ports.
+    ips: RwLock<HashMap<IpAddr, (usize, Arc<Ports>)>>,
     /// Grows when an IP gains its first relayed address, or loses its last.
     epoch: AtomicU64,
-    /// How many relayed addresses have each port, whatever their IPs.
-    ports: Box<[AtomicU16]>,
+}
+
+/// The ports of an IP that relayed addresses have, a bit for each: read on the way of packets,
+/// without a lock.
+#[derive(Debug)]
+pub(super) struct Ports(Box<[AtomicU64]>);
+
+impl Ports {
+    fn none() -> Ports {
+        let words = (0..=u16::MAX).step_by(64);
+        Ports(words.map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub fn has(&self, port: u16) -> bool {
+        let (word, bit) = self.bit(port);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn add(&self, port: u16) {
+        let (word, bit) = self.bit(port);
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    fn remove(&self, port: u16) {
+        let (word, bit) = self.bit(port);
+        word.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    fn bit(&self, port: u16) -> (&AtomicU64, u64) {
+        (&self.0[usize::from(port / 64)], 1 << (port % 64))
+    }
 }
 
 impl Directory {
@@ -38,7 +67,6 @@ impl Directory {
             clients: RwLock::default(),
             ips: RwLock::default(),
             epoch: AtomicU64::new(0),
-            ports: (0..=u16::MAX).map(|_| AtomicU16::new(0)).collect(),
         }
     }
 
@@ -71,9 +99,11 @@ impl Directory {
         read(&self.clients).get(&ClientKey::of(route)).copied()
     }
 
-    /// Whether a relayed address of any IP has this port.
-    pub(super) fn has_port(&self, port: u16) -> bool {
-        self.ports[usize::from(port)].load(Ordering::Relaxed) > 0
+    /// Whether this is a living relayed address.
+    pub(super) fn has_relayed(&self, address: SocketAddr) -> bool {
+        let ips = read(&self.ips);
+        let held = ips.get(&address.ip());
+        held.is_some_and(|(_, ports)| ports.has(address.port()))
     }
 
     /// A number that changes with what [`Directory::relay_ips`] gives.
@@ -81,9 +111,11 @@ impl Directory {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The IPs that hold relayed addresses.
-    pub(super) fn relay_ips(&self) -> Vec<IpAddr> {
-        read(&self.ips).keys().copied().collect()
+    /// The IPs that hold relayed addresses, and their ports, which stay up to date.
+    pub(super) fn relay_ips(&self) -> Vec<(IpAddr, Arc<Ports>)> {
+        let ips = read(&self.ips);
+        let ips = ips.iter().map(|(ip, (_, ports))| (*ip, ports.clone()));
+        ips.collect()
     }
 
     pub(super) fn add_client(&self, key: ClientKey, shard: ShardId) {
@@ -104,15 +136,15 @@ impl Directory {
 
     /// Whether no client and no relayed address is in here.
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        let no_port = self.ports.iter().all(|n| n.load(Ordering::Relaxed) == 0);
-        read(&self.clients).is_empty() && read(&self.ips).is_empty() && no_port
+    pub(super) fn is_empty(&self) -> bool {
+        read(&self.clients).is_empty() && read(&self.ips).is_empty()
     }
 
     pub(super) fn add_relayed(&self, relayed: SocketAddr) {
         let mut ips = write(&self.ips);
-        self.ports[usize::from(relayed.port())].fetch_add(1, Ordering::Relaxed);
-        let count = ips.entry(relayed.ip()).or_default();
+        let none = || (0, Arc::new(Ports::none()));
+        let (count, ports) = ips.entry(relayed.ip()).or_insert_with(none);
+        ports.add(relayed.port());
         *count += 1;
         if *count == 1 {
             self.epoch.fetch_add(1, Ordering::Release);
@@ -121,8 +153,8 @@ impl Directory {
 
     pub(super) fn remove_relayed(&self, relayed: SocketAddr) {
         let mut ips = write(&self.ips);
-        self.ports[usize::from(relayed.port())].fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = ips.get_mut(&relayed.ip()) {
+        if let Some((count, ports)) = ips.get_mut(&relayed.ip()) {
+            ports.remove(relayed.port());
             *count -= 1;
             if *count == 0 {
                 ips.remove(&relayed.ip());
@@ -176,9 +208,12 @@ mod tests {
         directory.add_relayed(two);
         directory.remove_relayed(one);
         assert_eq!(directory.epoch(), known);
-        assert!(directory.has_ip(one.ip()) && !directory.has_port(5) && directory.has_port(6));
+        assert!(directory.has_ip(one.ip()));
+        assert!(!directory.has_relayed(one) && directory.has_relayed(two));
+        let elsewhere = SocketAddr::new("192.0.2.2".parse().unwrap(), two.port());
+        assert!(!directory.has_relayed(elsewhere));
         directory.remove_relayed(two);
-        assert!(!directory.has_ip(one.ip()) && !directory.has_port(6));
+        assert!(!directory.has_ip(one.ip()) && !directory.has_relayed(two));
         assert_ne!(directory.epoch(), known);
     }
 }

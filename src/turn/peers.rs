@@ -90,8 +90,10 @@ impl Server {
     /// peers have sockets too, the allocation of one may come later; its IP is enough.
     fn is_relayed(&self, peer: SocketAddr) -> bool {
         let directory = &self.settings.directory;
-        let living = !self.settings.policy.internal || directory.has_port(peer.port());
-        directory.has_ip(peer.ip()) && living
+        match self.settings.policy.internal {
+            true => directory.has_relayed(peer),
+            false => directory.has_ip(peer.ip()),
+        }
     }
 
     /// Whether permissions for `ips` fit beside the living ones.

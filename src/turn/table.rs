@@ -12,6 +12,7 @@ use slab::Slab;
 use crate::clock::Mono;
 
 use super::allocation::{Allocation, Relay};
+use super::directory::Ports;
 use super::{AllocationId, Directory, Route, ShardId, Transport};
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Table {
     by_relayed: HashMap<SocketAddr, u32>,
     /// The IPs that hold relayed addresses, of any shard: a glance that spares most packets a
     /// hash. As of `epoch`.
-    relay_ips: Vec<IpAddr>,
+    relay_ips: Vec<(IpAddr, Arc<Ports>)>,
     epoch: u64,
     deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
     generation: u32,
@@ -42,7 +43,7 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     Ours(AllocationId),
-    /// Another shard, most likely: it will know.
+    /// Another shard.
     Shard(ShardId),
     Nobody,
 }
@@ -153,20 +154,19 @@ impl Table {
             self.epoch = self.directory.epoch();
             self.relay_ips = self.directory.relay_ips();
         }
-        if !self.relay_ips.contains(&address.ip()) {
+        let mut ips = self.relay_ips.iter();
+        let Some((_, ports)) = ips.find(|(ip, _)| *ip == address.ip()) else {
             return Holder::Nobody;
-        }
+        };
         let shard = self.directory.shard_of_port(address.port());
-        if shard != self.shard {
-            let held = self.directory.has_port(address.port());
-            return if held {
-                Holder::Shard(shard)
-            } else {
-                Holder::Nobody
-            };
+        if shard == self.shard {
+            let ours = self.of_relayed(address);
+            ours.map_or(Holder::Nobody, Holder::Ours)
+        } else if ports.has(address.port()) {
+            Holder::Shard(shard)
+        } else {
+            Holder::Nobody
         }
-        let ours = self.of_relayed(address);
-        ours.map_or(Holder::Nobody, Holder::Ours)
     }
 
     /// The allocation of this shard whose relayed address this is.

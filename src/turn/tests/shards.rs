@@ -137,3 +137,26 @@ fn a_reserved_port_is_claimed_in_its_own_shard() {
     let (verdict, _) = one.receive(&again.route, &request);
     assert_eq!(verdict, Verdict::PassOn { shard: 1 });
 }
+
+#[test]
+fn a_peer_beside_the_relay_is_reached_whatever_port_another_shard_has_on_another_ip() {
+    let mut shared = settings();
+    shared.directory = Arc::new(Directory::new(2));
+    shared.policy.allowed = vec!["198.41.0.4/32".parse().unwrap()];
+    let [mut one, mut two] = [0, 1].map(|shard| World::of_shard(shared.clone(), shard));
+    let (mut alice, a) = one.allocated(ALICE, "alice");
+    let mut bob = Client::new(BOB, "bob");
+    let family = (Attribute::REQUESTED_ADDRESS_FAMILY, vec![2, 0, 0, 0]);
+    let answer = bob.allocate(&mut two, &[family]);
+    let b = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    assert!(a.is_ipv4() && b.is_ipv6());
+
+    let peer = SocketAddr::new(a.ip(), b.port());
+    assert_eq!(alice.permit(&mut one, &[&peer.to_string()]).code(), None);
+    let indication = alice.send_indication(&peer.to_string(), b"hello");
+    let (verdict, _) = one.receive(&alice.route, &indication);
+    assert!(
+        matches!(verdict, Verdict::ToPeer { peer: to, .. } if to == peer),
+        "{verdict:?}"
+    );
+}
