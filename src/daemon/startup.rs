@@ -154,8 +154,10 @@ pub fn announce_descriptors(config: &Config, descriptors: u64) {
 
 /// Descriptors of everything but allocations, when all of it is there at once.
 fn besides_allocations(config: &Config) -> u64 {
+    // A shard has a socket on every address, and two for its poller and whoever wakes it.
+    let shards = relay::shards(&config.turn) * (config.turn.listen.len() + 2);
     let connections = config.http.max_connections as u64;
-    connections.saturating_add(relay::MAX_STREAMS as u64 + OTHER_DESCRIPTORS)
+    connections.saturating_add((relay::MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
 }
 
 /// `turn.max_allocations`, or as many as ports and descriptors allow.

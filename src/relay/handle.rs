@@ -247,6 +247,21 @@ mod tests {
         assert_eq!(start.elapsed(), 4 * PATIENCE);
     }
 
+    #[test]
+    fn new_settings_reach_every_shard() {
+        let (handle, shards) = handle();
+        let credentials = Credentials::new(&crate::secret::Secret::new("north"), &[]);
+        let turn = config::Turn {
+            max_channels: 7,
+            ..config::Turn::default()
+        };
+        handle.reconfigure(&turn, credentials, 1000);
+        for Played { mut inbox, .. } in shards {
+            let order = inbox.order();
+            assert!(matches!(order, Some(Order::Reconfigure(new)) if new.max_channels == 7));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_order_stands_although_nobody_waits_for_the_count() {
         let (handle, [mut first, _second]) = handle();
