@@ -336,13 +336,16 @@ fn large_datagrams_pass_whole() {
     assert_eq!(bob.receive(), channel_data(0x4002, &large, false));
 }
 
-/// How many UDP sockets a process has.
+/// How many UDP sockets a process has. The kernel gives its table in pieces, and leaves out some
+/// that stand between two of them when others come and go meanwhile: hence more than one look.
 pub fn udp_sockets(process: u32) -> usize {
-    let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
-    let inodes = table
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(9));
-    let udp: BTreeSet<_> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
+    let mut udp = BTreeSet::new();
+    for _look in 0..5 {
+        let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
+        let lines = table.lines();
+        let inodes = lines.filter_map(|line| line.split_whitespace().nth(9));
+        udp.extend(inodes.map(|inode| format!("socket:[{inode}]")));
+    }
     let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     links
