@@ -78,6 +78,11 @@ impl Faults {
                 format!("must not be longer than {longest}"),
             );
         }
+        self.unless(
+            turn.gather <= Duration::from_millis(1),
+            "turn.gather",
+            "must not be longer than 1ms: voices would be late",
+        );
         // Tokens and credentials expire on a whole second.
         for (key, span) in [
             ("auth.token_ttl", auth.token_ttl),

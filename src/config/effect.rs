@@ -130,6 +130,7 @@ effects! {
     turn: Turn {
         listen: Restart,
         mode: Restart,
+        gather: Restart,
         shards: Restart,
         realm: Restart,
         secret: Live,

@@ -197,6 +197,9 @@ pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
     pub mode: RelayMode,
+    /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
+    #[serde(with = "super::duration")]
+    pub gather: Duration,
     /// Threads that relay. 0 = one for each core that the process may run on.
     pub shards: u8,
     pub realm: String,
@@ -362,6 +365,7 @@ impl Default for Turn {
         Turn {
             listen: both_families(3478),
             mode: RelayMode::Ports,
+            gather: Duration::from_micros(200),
             shards: 0,
             realm: "parlor".to_owned(),
             secret: None,

@@ -7,6 +7,7 @@ mod counters;
 mod departures;
 mod external;
 mod framer;
+mod gather;
 mod handle;
 pub mod host;
 mod mailbox;
@@ -160,11 +161,11 @@ impl Relay {
         let refusals = options.refusals.clone();
         let max_streams = options.turn.max_streams_per_address;
         let seeds = ChaCha12Rng::from_seed(options.seed);
-        let mode = options.turn.mode;
+        let turn = options.turn;
         let settings = settings::all(options, own, &listeners, bound.udp.len() as ShardId);
         let quotas = settings.quotas.clone();
 
-        let (shards, counters) = make_shards(&settings, mode, seeds, bound.udp)?;
+        let (shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = run(shards, &mailboxes)?;
         let streams = Arc::new(Sources::new(max_streams));
@@ -206,7 +207,7 @@ type Shards = Vec<(Shard, Mailbox)>;
 /// A shard for each set of sockets, every one with its own randomness and counters.
 fn make_shards(
     settings: &Settings,
-    mode: RelayMode,
+    turn: &config::Turn,
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
@@ -215,7 +216,7 @@ fn make_shards(
     let shards = (0..).zip(sockets).zip(&counters);
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(settings.clone(), id, seeds.random());
-        Shard::new(server, sockets, counters.clone(), exchange.clone(), mode)
+        Shard::new(server, sockets, counters.clone(), exchange.clone(), turn)
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }

@@ -11,11 +11,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 
 use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::{self, Now};
-use crate::config::RelayMode;
+use crate::config;
 use crate::stun::Method;
 use crate::turn::{
     Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Transport, Verdict,
@@ -24,6 +25,7 @@ use crate::turn::{
 use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
 use super::framer::next_frame;
+use super::gather::Gather;
 use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
 use super::notices::{self, Notices};
@@ -57,6 +59,9 @@ pub struct Shard {
     departures: Departures,
     neighbours: Neighbours,
     notices: Notices,
+    gather: Gather,
+    /// Datagrams of this turn.
+    taken: usize,
     stopping: bool,
 }
 
@@ -85,7 +90,7 @@ impl Shard {
         sockets: Vec<UdpSocket>,
         counters: Arc<Counters>,
         exchange: Arc<Exchange>,
-        mode: RelayMode,
+        turn: &config::Turn,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -107,13 +112,15 @@ impl Shard {
             counters,
             departures: Departures::new(listeners.len()),
             listeners,
-            relays: Relays::new(mode),
+            relays: Relays::new(turn.mode),
             streams: HashMap::new(),
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
             neighbours,
             notices: Notices::default(),
+            gather: Gather::new(turn.gather),
+            taken: 0,
             stopping: false,
         };
         Ok((shard, mailbox))
@@ -135,8 +142,14 @@ impl Shard {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            if self.ready.is_empty()
+                && let Some(pause) = self.gather.pause()
+            {
+                thread::sleep(pause);
+            }
             now = clock::now();
             self.turn(now, &events);
+            self.gather.took(mem::take(&mut self.taken), now.mono);
         }
         Ok(())
     }
@@ -201,6 +214,7 @@ impl Shard {
             Err(_) => 0,
         };
         self.used = first + received;
+        self.taken += received;
         for slot in first..self.used {
             match source {
                 Source::Listener(index) => self.on_client(now, index, slot),
@@ -296,6 +310,7 @@ impl Shard {
             let Some(parcel) = self.neighbours.next() else {
                 return;
             };
+            self.taken += 1;
             self.on_parcel(now, &parcel);
             self.neighbours.give_back(parcel);
         }
