@@ -1,0 +1,397 @@
+//! What a packet and a request cost the TURN server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use parlor::clock::{Mono, Now};
+use parlor::config::PortRange;
+use parlor::credential::{Credentials, Minted, long_term_key};
+use parlor::rate::{Limit, Sources};
+use parlor::secret::Secret;
+use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
+use parlor::turn::{
+    AllocationId, Directory, HEADROOM, Nonces, Output, Policy, Quotas, Route, Server, Settings,
+    TAILROOM, Transport, Verdict,
+};
+
+use super::callgrind;
+
+/// How many allocations there are: a packet's cost must not depend on it.
+pub const SIZES: [usize; 3] = [4, 200, 8000];
+
+/// Packets or requests of a case, from as many clients where there are so many.
+const PACKETS: usize = 64;
+
+/// 20 ms of Opus, encrypted.
+const PAYLOAD: usize = 160;
+
+const REALM: &str = "parlor";
+const TO_PEER: u16 = 0x4000;
+const TO_NEIGHBOUR: u16 = 0x4001;
+
+/// What the name of a case ends with.
+pub fn among(allocations: usize) -> String {
+    format!(", among {allocations}")
+}
+
+pub fn cases() {
+    for size in SIZES {
+        let mut house = House::new();
+        house.populate(size);
+        packets(&mut house, &among(size));
+        if size == SIZES[1] {
+            requests(&mut house);
+        }
+    }
+}
+
+fn packets(house: &mut House, among: &str) {
+    let clients = house.clients.len();
+    let who = |index: usize| index * clients / PACKETS;
+    let to_peer = |verdict: &Verdict| matches!(verdict, Verdict::ToPeer { .. });
+    let to_client = |verdict: &Verdict| matches!(verdict, Verdict::ToClient { .. });
+
+    let mut sent = house.each(|house, i| house.clients[who(i)].channel_data(TO_PEER));
+    house.count(
+        &format!("channel, client to peer{among}"),
+        &mut sent,
+        to_peer,
+    );
+
+    let mut sent = house.each(|house, i| house.clients[who(i)].channel_data(TO_NEIGHBOUR));
+    house.count(
+        &format!("channel, client to client{among}"),
+        &mut sent,
+        to_client,
+    );
+
+    // Two further there is a permission, but no channel: a Data indication arrives.
+    let mut sent = house.each(|house, i| {
+        let other = house.clients[who(i) ^ 2].relayed;
+        house.clients[who(i)].send_indication(other)
+    });
+    house.count(
+        &format!("Send indication, client to client{among}"),
+        &mut sent,
+        to_client,
+    );
+
+    let mut sent = house.each(|house, i| house.clients[who(i)].datagram(&[7; PAYLOAD]));
+    let ids: Vec<_> = (0..PACKETS)
+        .map(|i| (house.clients[who(i)].id, peer(who(i))))
+        .collect();
+    let (server, now) = (&mut house.server, house.now);
+    let mut from = ids.iter();
+    let mut misfits = 0;
+    callgrind::count(
+        &format!("peer to client by channel{among}"),
+        &mut sent,
+        |datagram| {
+            let Some(&(id, peer)) = from.next() else {
+                return;
+            };
+            let range = datagram.range();
+            let verdict = server.peer(now, id, peer, &mut datagram.buffer, range);
+            misfits += usize::from(!to_client(&verdict));
+        },
+    );
+    assert_eq!(misfits, 0, "not what it says");
+
+    callgrind::count(
+        &format!("nothing that is due{among}"),
+        &mut [0; PACKETS],
+        |_| {
+            assert!(
+                server
+                    .next_deadline()
+                    .is_some_and(|deadline| deadline > now.mono)
+            );
+            server.expire(now);
+        },
+    );
+}
+
+fn requests(house: &mut House) {
+    let answered = |verdict: &Verdict| matches!(verdict, Verdict::Answer(_));
+    let mut binding = house.each(|_, i| {
+        let stranger = Client::new(100_000 + i);
+        stranger.message(Method::BINDING, &[])
+    });
+    house.count("Binding", &mut binding, answered);
+
+    let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
+    let mut challenged = house.each(|_, i| {
+        Client::new(100_000 + i).message(Method::ALLOCATE, std::slice::from_ref(&udp))
+    });
+    house.count("Allocate, 401", &mut challenged, answered);
+
+    let mut refresh = house.each(|house, i| house.clients[i].signed(Method::REFRESH, &[]));
+    house.count("Refresh", &mut refresh, answered);
+
+    let mut permission = house.each(|house, i| {
+        let peer = xor_peer(peer(1000 + i));
+        house.clients[i].signed(Method::CREATE_PERMISSION, &[peer])
+    });
+    house.count("CreatePermission", &mut permission, answered);
+
+    let mut channel = house.each(|house, i| {
+        let number = (Attribute::CHANNEL_NUMBER, vec![0x40, 0x02, 0, 0]);
+        house.clients[i].signed(Method::CHANNEL_BIND, &[number, xor_peer(peer(2000 + i))])
+    });
+    house.count("ChannelBind", &mut channel, answered);
+
+    let mut allocate = house.each(|house, i| {
+        let mut newcomer = Client::new(200_000 + i);
+        house.greet(&mut newcomer);
+        newcomer.signed(Method::ALLOCATE, std::slice::from_ref(&udp))
+    });
+    let mut granted = 0;
+    callgrind::count("Allocate, granted", &mut allocate, |datagram| {
+        house.receive(datagram);
+        granted += usize::from(house.run_orders().is_some());
+    });
+    assert_eq!(granted, PACKETS, "not what it says");
+}
+
+/// A server, its clients, and an edge without sockets.
+struct House {
+    server: Server,
+    now: Now,
+    clients: Vec<Client>,
+    sockets: u32,
+}
+
+/// A client that has allocated, or is about to.
+struct Client {
+    route: Route,
+    minted: Minted,
+    key: IntegrityKey,
+    nonce: Vec<u8>,
+    relayed: SocketAddr,
+    id: AllocationId,
+}
+
+/// A datagram with the room around it that the server asks for.
+struct Datagram {
+    route: Route,
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Datagram {
+    fn range(&self) -> std::ops::Range<usize> {
+        HEADROOM..HEADROOM + self.len
+    }
+}
+
+impl House {
+    fn new() -> House {
+        House {
+            server: Server::new(settings(), 0, [7; 32]),
+            now: Now {
+                mono: Mono(1_000_000_000),
+                unix: 1_700_000_000,
+            },
+            clients: Vec::new(),
+            sockets: 0,
+        }
+    }
+
+    /// Clients in pairs: each has a channel to a peer outside, and one to the other of its pair.
+    fn populate(&mut self, count: usize) {
+        for index in 0..count {
+            let mut client = Client::new(index);
+            self.greet(&mut client);
+            let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
+            self.receive(&mut client.signed(Method::ALLOCATE, &[udp]));
+            let (id, answer) = self.run_orders().expect("an allocation");
+            let answer = Message::parse(&answer).expect("an answer");
+            let relayed = answer
+                .get(Attribute::XOR_RELAYED_ADDRESS)
+                .expect("a relayed address");
+            client.relayed =
+                decode_xor_address(relayed, &answer.transaction()).expect("an address");
+            client.id = id;
+            self.clients.push(client);
+        }
+        for index in 0..count {
+            let neighbour = self.clients[index ^ 1].relayed;
+            for (number, peer) in [(TO_PEER, peer(index)), (TO_NEIGHBOUR, neighbour)] {
+                let [high, low] = number.to_be_bytes();
+                let number = (Attribute::CHANNEL_NUMBER, vec![high, low, 0, 0]);
+                let bind = [number, xor_peer(peer)];
+                let mut request = self.clients[index].signed(Method::CHANNEL_BIND, &bind);
+                let verdict = self.receive(&mut request);
+                let granted = Verdict::Answer(parlor::turn::Outcome::Granted(Method::CHANNEL_BIND));
+                assert_eq!(verdict, granted);
+            }
+        }
+    }
+
+    /// Gets a nonce.
+    fn greet(&mut self, client: &mut Client) {
+        let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
+        self.receive(&mut client.message(Method::ALLOCATE, &[udp]));
+        let answer = Message::parse(self.server.answer()).expect("a challenge");
+        client.nonce = answer.get(Attribute::NONCE).expect("a nonce").to_vec();
+    }
+
+    fn each(&mut self, mut make: impl FnMut(&mut House, usize) -> Datagram) -> Vec<Datagram> {
+        (0..PACKETS).map(|index| make(self, index)).collect()
+    }
+
+    fn receive(&mut self, datagram: &mut Datagram) -> Verdict {
+        let range = datagram.range();
+        self.server
+            .client(self.now, &datagram.route, &mut datagram.buffer, range)
+    }
+
+    /// Plays the edge: binds what is to be bound. Gives the answer that had to wait, and whose.
+    fn run_orders(&mut self) -> Option<(AllocationId, Vec<u8>)> {
+        let (mut asked, mut answer) = (None, None);
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Bind { id, .. } => {
+                    self.sockets += 1;
+                    self.server.bound(self.now, id, Ok(self.sockets));
+                    asked = Some(id);
+                }
+                Output::Answer { bytes, .. } => answer = Some(bytes),
+                _ => {}
+            }
+        }
+        asked.zip(answer)
+    }
+
+    fn count(&mut self, name: &str, datagrams: &mut [Datagram], fits: impl Fn(&Verdict) -> bool) {
+        let mut misfits = 0;
+        callgrind::count(name, datagrams, |datagram| {
+            let verdict = self.receive(datagram);
+            misfits += usize::from(!fits(&verdict));
+        });
+        assert_eq!(misfits, 0, "{name}: not what it says");
+    }
+}
+
+impl Client {
+    fn new(index: usize) -> Client {
+        let credentials = Credentials::new(&Secret::new("north"), &[]);
+        let minted = credentials.mint(&format!("user-{index}"), None, 1_700_010_000);
+        let key = long_term_key(&minted.username, REALM, &minted.credential);
+        Client {
+            route: Route {
+                transport: Transport::Udp,
+                client: SocketAddr::new(host(25, index), 40_000),
+                server: "198.41.0.4:3478".parse().expect("an address"),
+                via: 0,
+            },
+            minted,
+            key: IntegrityKey::new(&key),
+            nonce: Vec::new(),
+            relayed: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            id: AllocationId {
+                index: 0,
+                generation: 0,
+            },
+        }
+    }
+
+    fn datagram(&self, bytes: &[u8]) -> Datagram {
+        let mut buffer = vec![0; HEADROOM + bytes.len() + TAILROOM];
+        buffer[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
+        Datagram {
+            route: self.route,
+            buffer,
+            len: bytes.len(),
+        }
+    }
+
+    fn channel_data(&self, number: u16) -> Datagram {
+        let mut bytes = number.to_be_bytes().to_vec();
+        bytes.extend((PAYLOAD as u16).to_be_bytes());
+        bytes.extend([7; PAYLOAD]);
+        self.datagram(&bytes)
+    }
+
+    fn send_indication(&self, to: SocketAddr) -> Datagram {
+        let mut out = Vec::new();
+        let writer = Writer::new(&mut out, Method::SEND, Class::Indication, TRANSACTION);
+        writer
+            .xor_address(Attribute::XOR_PEER_ADDRESS, to)
+            .attribute(Attribute::DATA, &[7; PAYLOAD]);
+        self.datagram(&out)
+    }
+
+    /// A request that proves nothing.
+    fn message(&self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Datagram {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, TRANSACTION);
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        writer.fingerprint();
+        self.datagram(&out)
+    }
+
+    fn signed(&self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Datagram {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, TRANSACTION);
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        writer
+            .attribute(Attribute::USERNAME, self.minted.username.as_bytes())
+            .attribute(Attribute::REALM, REALM.as_bytes())
+            .attribute(Attribute::NONCE, &self.nonce)
+            .integrity(&self.key)
+            .fingerprint();
+        self.datagram(&out)
+    }
+}
+
+const TRANSACTION: [u8; 12] = [9; 12];
+
+fn xor_peer(peer: SocketAddr) -> (Attribute, Vec<u8>) {
+    let mut value = [0; parlor::stun::MAX_XOR_ADDRESS];
+    let len = parlor::stun::encode_xor_address(peer, &TRANSACTION, &mut value);
+    (Attribute::XOR_PEER_ADDRESS, value[..len].to_vec())
+}
+
+/// Where a client's peer is.
+fn peer(index: usize) -> SocketAddr {
+    SocketAddr::new(host(9, index), 5000)
+}
+
+/// An address of its own for each, in a /8.
+fn host(net: u8, index: usize) -> IpAddr {
+    let [_, a, b, c] = (index as u32).to_be_bytes();
+    Ipv4Addr::new(net, a, b, c).into()
+}
+
+fn settings() -> Settings {
+    Settings {
+        realm: REALM.into(),
+        credentials: Credentials::new(&Secret::new("north"), &[]),
+        nonces: Nonces::new(&[b"nonce key"]),
+        policy: Policy {
+            own: vec!["198.41.0.4".parse().expect("an address")],
+            listeners: vec!["0.0.0.0:3478".parse().expect("an address")],
+            ..Policy::default()
+        },
+        ports: PortRange {
+            first: 10_000,
+            last: 60_000,
+        },
+        external: Vec::new(),
+        other_family: Vec::new(),
+        max_permissions: 64,
+        max_channels: 64,
+        // Limited, as it is by default.
+        bandwidth: Limit::per_second(500_000, 65_536),
+        user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
+        refusals: Arc::default(),
+        quotas: Arc::new(Quotas::new(20_000, 200)),
+        strangers: Arc::new(Sources::new(Limit::per_second(1_000_000, 1_000_000), 8192)),
+        directory: Arc::new(Directory::new(1)),
+    }
+}

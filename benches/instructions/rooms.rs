@@ -1,0 +1,84 @@
+//! What a message costs a room.
+
+use std::time::Duration;
+
+use parlor::clock::Mono;
+use parlor::rate::Limit;
+use parlor::room::{ConnectionId, Effect, Input, Join, Outcome, Reason, Room};
+
+use super::callgrind;
+
+const MESSAGES: usize = 64;
+
+pub fn cases() {
+    let mut house = House::new(11);
+    let to_one = offer(Some("user-3"));
+    house.count("room: an offer to one", &to_one, |outcome| {
+        matches!(outcome, Outcome::Relayed { copies: 1, .. })
+    });
+    house.count("room: an offer to the 10 others", &offer(None), |outcome| {
+        matches!(outcome, Outcome::Relayed { copies: 10, .. })
+    });
+    // Parsed, and nothing else.
+    house.count(
+        "room: an offer to nobody",
+        &offer(Some("nobody")),
+        |outcome| outcome == Outcome::Dropped(Reason::NoSuchTarget),
+    );
+    let candidate = r#"{"type":"ice-candidate","from":"user-0","to":"user-3","roomId":"lobby","data":{"candidate":"candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag EEtu","sdpMid":"0","sdpMLineIndex":0}}"#;
+    house.count("room: a candidate to one", candidate, |outcome| {
+        matches!(outcome, Outcome::Relayed { copies: 1, .. })
+    });
+}
+
+/// A room, and the connection that speaks in it.
+struct House {
+    room: Room,
+    speaker: ConnectionId,
+    now: Mono,
+}
+
+impl House {
+    fn new(people: usize) -> House {
+        let mut room = Room::new("lobby", Limit::per_second(100, 1000));
+        let mut seats = (0..people).map(|index| {
+            match room.join(&format!("user-{index}"), Mono(0), &mut Vec::new()) {
+                Join::Seated(connection) => connection,
+                Join::Refused(code) => panic!("user-{index} was refused: {code:?}"),
+            }
+        });
+        let speaker = seats.next().expect("somebody who speaks");
+        seats.for_each(drop);
+        let now = Mono(0);
+        House { room, speaker, now }
+    }
+
+    fn count(&mut self, name: &str, text: &str, fits: fn(Outcome) -> bool) {
+        self.now = self.now + Duration::from_secs(60);
+        let mut effects: Vec<Vec<Effect>> = (0..MESSAGES).map(|_| Vec::with_capacity(16)).collect();
+        let mut misfits = 0;
+        callgrind::count(name, &mut effects, |effects| {
+            let outcome = self
+                .room
+                .receive(self.speaker, Input::Text(text), self.now, effects);
+            misfits += usize::from(!fits(outcome));
+        });
+        assert_eq!(misfits, 0, "{name}: not what it says");
+    }
+}
+
+/// As long as what a browser says for one microphone.
+fn offer(to: Option<&str>) -> String {
+    let codecs: String = (0..20)
+        .map(|n| {
+            format!(
+                "a=rtpmap:{} opus/48000/2\\r\\na=fmtp:{0} minptime=10;useinbandfec=1\\r\\n",
+                96 + n
+            )
+        })
+        .collect();
+    let to = to.map_or(String::new(), |to| format!(r#""to":"{to}","#));
+    format!(
+        r#"{{"type":"offer","from":"user-0",{to}"roomId":"lobby","data":{{"type":"offer","sdp":"v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{codecs}"}}}}"#
+    )
+}
