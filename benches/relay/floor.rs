@@ -1,0 +1,163 @@
+//! The least that a relay can do: look up where a datagram goes, and move it. It knows nothing of
+//! STUN, of permissions, of time, and believes everybody.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::batch::{BATCH, Batch};
+
+/// What a client asks for: to send to another client, or to a peer from a socket of its own.
+/// Behind it comes the address.
+pub const TO_CLIENT: u8 = b'C';
+pub const TO_PEER: u8 = b'P';
+
+/// Bytes of such a request, and of its answer, which has the relayed address.
+pub const REQUEST: usize = 7;
+
+/// The number that what came from a peer has before it.
+pub const CHANNEL: u16 = 0x4001;
+
+const MAIN: Token = Token(usize::MAX);
+
+/// Where what a client sends goes.
+enum Route {
+    Client(SocketAddrV4),
+    /// By this socket.
+    Peer(usize, SocketAddrV4),
+}
+
+struct Floor {
+    main: UdpSocket,
+    poll: Poll,
+    routes: HashMap<SocketAddrV4, Route>,
+    /// The sockets towards peers, and whose they are.
+    relays: Vec<(UdpSocket, SocketAddrV4)>,
+}
+
+/// Forwards until it is killed.
+pub fn serve(address: SocketAddrV4) {
+    let main = UdpSocket::bind(address).expect("a free port");
+    socket2::SockRef::from(&main)
+        .set_recv_buffer_size(4 << 20)
+        .expect("a larger buffer");
+    let mut floor = Floor {
+        main,
+        poll: Poll::new().expect("a poller"),
+        routes: HashMap::new(),
+        relays: Vec::new(),
+    };
+    floor
+        .watch(floor.main.as_raw_fd(), MAIN)
+        .expect("a socket to watch");
+    let (mut batch, mut events) = (Batch::new(), Events::with_capacity(256));
+    loop {
+        floor.poll.poll(&mut events, None).expect("events");
+        let mut used = 0;
+        for event in &events {
+            match event.token() {
+                MAIN => {
+                    batch.send(&floor.main);
+                    floor.serve_clients(&mut batch);
+                    used = 0;
+                }
+                Token(relay) => used = floor.serve_peer(&mut batch, relay, used),
+            }
+        }
+        batch.send(&floor.main);
+    }
+}
+
+impl Floor {
+    fn serve_clients(&mut self, batch: &mut Batch) {
+        loop {
+            let count = batch.receive(&self.main, 0);
+            for slot in 0..count {
+                let from = batch.from(slot);
+                if batch.datagram(slot).len() == REQUEST {
+                    let answer = self.register(from, batch.datagram(slot));
+                    self.main.send_to(&answer, from).expect("an answer");
+                    continue;
+                }
+                match self.routes.get(&from) {
+                    Some(Route::Client(to)) => batch.queue(slot, *to, false),
+                    Some(Route::Peer(relay, to)) => {
+                        let payload = &batch.datagram(slot)[4..];
+                        // As any relay does: what cannot be sent is lost.
+                        let _ = self.relays[*relay].0.send_to(payload, *to);
+                    }
+                    None => {}
+                }
+            }
+            batch.send(&self.main);
+            // Events come with changes alone: this was all.
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Receives into the slots from `used` on, and gives how many are used then.
+    fn serve_peer(&mut self, batch: &mut Batch, relay: usize, mut used: usize) -> usize {
+        loop {
+            if used == BATCH {
+                batch.send(&self.main);
+                used = 0;
+            }
+            let (socket, client) = &self.relays[relay];
+            let count = batch.receive(socket, used);
+            for slot in used..used + count {
+                batch.put_channel(slot, CHANNEL);
+                batch.queue(slot, *client, true);
+            }
+            used += count;
+            if used < BATCH {
+                return used;
+            }
+        }
+    }
+
+    fn register(&mut self, client: SocketAddrV4, request: &[u8]) -> [u8; REQUEST] {
+        let (kind, to) = read(request);
+        let mut relayed = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let route = if kind == TO_CLIENT {
+            Route::Client(to)
+        } else {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            if let Ok(SocketAddr::V4(address)) = socket.local_addr() {
+                relayed = address;
+            }
+            let index = self.relays.len();
+            self.watch(socket.as_raw_fd(), Token(index))
+                .expect("a socket to watch");
+            self.relays.push((socket, client));
+            Route::Peer(index, to)
+        };
+        self.routes.insert(client, route);
+        write(kind, relayed)
+    }
+
+    fn watch(&self, socket: i32, token: Token) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&socket), token, Interest::READABLE)
+    }
+}
+
+/// A request or an answer.
+pub fn write(kind: u8, address: SocketAddrV4) -> [u8; REQUEST] {
+    let [a, b, c, d] = address.ip().octets();
+    let [high, low] = address.port().to_be_bytes();
+    [kind, a, b, c, d, high, low]
+}
+
+/// The kind and the address in it.
+pub fn read(bytes: &[u8]) -> (u8, SocketAddrV4) {
+    let [kind, a, b, c, d, high, low] = bytes.try_into().expect("seven bytes");
+    let port = u16::from_be_bytes([high, low]);
+    (kind, SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+}

@@ -1,0 +1,346 @@
+//! Packets through a server, and what they cost it or how long they take.
+
+use std::fs;
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parlor::clock::{self, Mono};
+use serde_json::{Value, json};
+
+use super::Options;
+use super::batch::{self, BATCH, Batch};
+use super::floor::{self, CHANNEL};
+use super::turn::Client;
+
+/// 20 ms of Opus, encrypted.
+const PAYLOAD: usize = 160;
+const CHANNEL_HEADER: usize = 4;
+
+/// What has not come back by then is lost.
+const PATIENCE: Duration = Duration::from_millis(60);
+
+/// Packets sent before looking at what came back.
+const AT_ONCE: u64 = 64;
+
+/// One who sends and receives.
+struct End {
+    socket: Rc<UdpSocket>,
+    /// Where to; on connected sockets that is known.
+    to: Option<SocketAddrV4>,
+    /// Whether its packets have a channel's header.
+    channel: bool,
+}
+
+struct Load {
+    ends: Vec<End>,
+    /// Kept, and given back at the end.
+    clients: Vec<Client>,
+    poll: Poll,
+    events: Events,
+    batch: Batch,
+    next: usize,
+    sent: u64,
+    received: u64,
+    /// Nanoseconds that each packet took.
+    took: Vec<u64>,
+}
+
+/// Makes the ends, sends as the options say, and tells the figures.
+pub fn run(options: &Options) -> Value {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of descriptors");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more descriptors");
+    let server = Process(options.number("pid"));
+    let (memory, began) = (server.memory(), clock::now().mono);
+    let mut load = Load::new(options);
+    let setup = since(began);
+    let allocations = options.number("allocations");
+    let memory = server.memory().saturating_sub(memory) as f64 / allocations.max(1) as f64;
+
+    let span = Duration::from_secs(options.number("secs").max(1) as u64);
+    let (spent, began) = (server.spent(), clock::now().mono);
+    let lockstep = options.number("lockstep");
+    let lost_rounds = match lockstep {
+        0 => load.flow(
+            options.number("rate") as u64,
+            options.number("window") as u64,
+            span,
+        ),
+        packets => load.lockstep(packets, span),
+    };
+    let (spent, took) = (server.spent() - spent, since(began));
+    load.took.sort_unstable();
+    let quantile = |share: f64| {
+        let index = (load.took.len() as f64 * share) as usize;
+        load.took.get(index).map(|nanos| *nanos as f64 / 1000.0)
+    };
+    let figures = json!({
+        "us_per_packet": spent as f64 / 1000.0 / load.received.max(1) as f64,
+        "lost_rounds": lost_rounds,
+        "sent": load.sent,
+        "lost": load.sent - load.received,
+        "per_second": load.received as f64 / took,
+        "server_busy": spent as f64 / 1e9 / took,
+        "p50": quantile(0.5),
+        "p99": quantile(0.99),
+        "p999": quantile(0.999),
+        "setup": setup,
+        "kb_per_allocation": memory,
+    });
+    load.clients.iter_mut().for_each(Client::give_back);
+    figures
+}
+
+impl Load {
+    fn new(options: &Options) -> Load {
+        let mut load = Load {
+            ends: Vec::new(),
+            clients: Vec::new(),
+            poll: Poll::new().expect("a poller"),
+            events: Events::with_capacity(1024),
+            batch: Batch::new(),
+            next: 0,
+            sent: 0,
+            received: 0,
+            took: Vec::new(),
+        };
+        let hairpin = options.word("path", "hairpin") == "hairpin";
+        let pairs = options.number("allocations").max(2) / if hairpin { 2 } else { 1 };
+        for _ in 0..pairs {
+            match (options.word("of", "turn"), hairpin) {
+                ("turn", true) => load.two_clients(options),
+                ("turn", false) => load.client_and_peer(options),
+                ("floor", true) => load.two_clients_of_the_floor(options.server()),
+                ("floor", false) => load.client_and_peer_of_the_floor(options.server()),
+                _ => load.two_strangers(),
+            }
+        }
+        for (index, end) in load.ends.iter().enumerate() {
+            end.socket.set_nonblocking(true).expect("a socket");
+            let buffer = socket2::SockRef::from(&end.socket).set_recv_buffer_size(1 << 20);
+            buffer.expect("a larger buffer");
+            let descriptor = end.socket.as_raw_fd();
+            let mut source = SourceFd(&descriptor);
+            let watched =
+                load.poll
+                    .registry()
+                    .register(&mut source, Token(index), Interest::READABLE);
+            watched.expect("a socket to watch");
+        }
+        load
+    }
+
+    fn two_clients(&mut self, options: &Options) {
+        let [mut one, mut other] = [(); 2].map(|()| self.allocate(options));
+        one.bind(CHANNEL, other.relayed);
+        other.bind(CHANNEL, one.relayed);
+        [one, other]
+            .into_iter()
+            .for_each(|client| self.add_client(client));
+    }
+
+    fn client_and_peer(&mut self, options: &Options) {
+        let (peer, address) = stranger();
+        let mut client = self.allocate(options);
+        client.bind(CHANNEL, address);
+        let to = Some(client.relayed);
+        self.add_client(client);
+        self.add(peer, to, false);
+    }
+
+    fn allocate(&self, options: &Options) -> Client {
+        Client::allocate(options.server(), options.word("secret", ""))
+    }
+
+    fn two_clients_of_the_floor(&mut self, server: SocketAddrV4) {
+        let ((one, one_at), (other, other_at)) = (stranger(), stranger());
+        for (socket, to) in [(one, other_at), (other, one_at)] {
+            register(&socket, server, floor::TO_CLIENT, to);
+            self.add(socket, None, true);
+        }
+    }
+
+    fn client_and_peer_of_the_floor(&mut self, server: SocketAddrV4) {
+        let ((client, _), (peer, address)) = (stranger(), stranger());
+        let relayed = register(&client, server, floor::TO_PEER, address);
+        self.add(client, None, true);
+        self.add(peer, Some(relayed), false);
+    }
+
+    /// Nobody is between them: what the kernel and this load take by themselves.
+    fn two_strangers(&mut self) {
+        let ((one, one_at), (other, other_at)) = (stranger(), stranger());
+        self.add(one, Some(other_at), true);
+        self.add(other, Some(one_at), true);
+    }
+
+    fn add_client(&mut self, client: Client) {
+        self.add(client.socket.clone(), None, true);
+        self.clients.push(client);
+    }
+
+    fn add(&mut self, socket: Rc<UdpSocket>, to: Option<SocketAddrV4>, channel: bool) {
+        self.ends.push(End {
+            socket,
+            to,
+            channel,
+        });
+    }
+
+    /// Gives how often something was lost.
+    fn lockstep(&mut self, packets: usize, span: Duration) -> u64 {
+        batch::come_first();
+        let (began, mut losses) = (clock::now().mono, 0);
+        // Long enough for the server to have done it all, mostly.
+        let pause = Duration::from_micros(150 + 8 * packets as u64);
+        while clock::now().mono < began + span {
+            (0..packets).for_each(|_| self.send());
+            let sent = clock::now().mono;
+            while self.received < self.sent && clock::now().mono < sent + PATIENCE {
+                thread::sleep(pause);
+                self.receive(Some(Duration::ZERO));
+            }
+            if self.received < self.sent {
+                losses += 1;
+                self.sent = self.received;
+            }
+        }
+        losses
+    }
+
+    /// At `rate` packets a second, or with no more than `window` under way.
+    fn flow(&mut self, rate: u64, window: u64, span: Duration) -> u64 {
+        let began = clock::now().mono;
+        let (mut progress, mut lost) = (began, 0);
+        loop {
+            let now = clock::now().mono;
+            let past = now.since(began);
+            if past > span {
+                break;
+            }
+            let due = match window {
+                0 => (past.as_nanos() as u64).saturating_mul(rate) / 1_000_000_000,
+                window => self.received + lost + window,
+            };
+            for _ in self.sent..due.min(self.sent + AT_ONCE) {
+                self.send();
+            }
+            let before = self.received;
+            self.receive(Some(Duration::ZERO));
+            if self.received > before {
+                progress = now;
+            } else if window > 0 && now > progress + PATIENCE {
+                (lost, progress) = (self.sent - self.received, now);
+            }
+        }
+        let ended = clock::now().mono;
+        while self.received < self.sent && clock::now().mono < ended + PATIENCE {
+            self.receive(Some(PATIENCE));
+        }
+        0
+    }
+
+    /// The next of the ends sends a packet that says when.
+    fn send(&mut self) {
+        let end = &self.ends[self.next];
+        self.next = (self.next + 1) % self.ends.len();
+        let mut packet = [0; CHANNEL_HEADER + PAYLOAD];
+        packet[..2].copy_from_slice(&CHANNEL.to_be_bytes());
+        packet[2..4].copy_from_slice(&(PAYLOAD as u16).to_be_bytes());
+        packet[4..12].copy_from_slice(&clock::now().mono.0.to_be_bytes());
+        let bytes = if end.channel {
+            &packet[..]
+        } else {
+            &packet[CHANNEL_HEADER..]
+        };
+        // What cannot be sent is lost, and counted so.
+        let _ = match end.to {
+            Some(to) => end.socket.send_to(bytes, to),
+            None => end.socket.send(bytes),
+        };
+        self.sent += 1;
+    }
+
+    /// Takes what has come back.
+    fn receive(&mut self, wait: Option<Duration>) {
+        self.poll.poll(&mut self.events, wait).expect("events");
+        for event in &self.events {
+            let end = &self.ends[event.token().0];
+            loop {
+                let count = self.batch.receive(&end.socket, 0);
+                let now = clock::now().mono;
+                for slot in 0..count {
+                    let start = if end.channel { CHANNEL_HEADER } else { 0 };
+                    let stamp = self.batch.datagram(slot).get(start..start + 8);
+                    let stamp = stamp
+                        .and_then(|stamp| stamp.try_into().ok())
+                        .map(u64::from_be_bytes);
+                    self.took
+                        .extend(stamp.map(|sent| now.0.saturating_sub(sent)));
+                }
+                self.received += count as u64;
+                if count < BATCH {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    match socket.local_addr() {
+        Ok(SocketAddr::V4(address)) => (Rc::new(socket), address),
+        other => panic!("an address of IPv4: {other:?}"),
+    }
+}
+
+/// Tells the floor where to send what this socket sends; gives the relayed address.
+fn register(socket: &UdpSocket, server: SocketAddrV4, kind: u8, to: SocketAddrV4) -> SocketAddrV4 {
+    socket.connect(server).expect("a way to the floor");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a socket with a timeout");
+    socket
+        .send(&floor::write(kind, to))
+        .expect("a request sent");
+    let mut answer = [0; floor::REQUEST];
+    let len = socket.recv(&mut answer).expect("an answer of the floor");
+    assert_eq!(len, answer.len(), "not an answer of the floor");
+    floor::read(&answer).1
+}
+
+fn since(began: Mono) -> f64 {
+    clock::now().mono.since(began).as_secs_f64()
+}
+
+/// The server, by its id; 0 for none.
+struct Process(usize);
+
+impl Process {
+    /// Nanoseconds of CPU time, of all its threads.
+    fn spent(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let spent = threads.filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        spent.sum()
+    }
+
+    /// KB of memory.
+    fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        figure.unwrap_or(0)
+    }
+}

@@ -1,0 +1,143 @@
+//! As much of a TURN client as a load needs: allocate, bind a channel, give it back.
+
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::rc::Rc;
+use std::time::Duration;
+
+use parlor::clock;
+use parlor::credential::{Credentials, Minted, long_term_key};
+use parlor::secret::Secret;
+use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRIES: usize = 5;
+
+/// A client with an allocation.
+pub struct Client {
+    pub socket: Rc<UdpSocket>,
+    pub relayed: SocketAddrV4,
+    username: String,
+    key: IntegrityKey,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    transactions: u32,
+}
+
+impl Client {
+    pub fn allocate(server: SocketAddrV4, secret: &str) -> Client {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.connect(server).expect("a way to the server");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket with a timeout");
+        let credentials = Credentials::new(&Secret::new(secret), &[]);
+        let minted = credentials.mint("load", None, clock::now().unix + 86_400);
+        let Minted {
+            username,
+            credential,
+        } = minted;
+        let mut client = Client {
+            socket: Rc::new(socket),
+            relayed: SocketAddrV4::new([0, 0, 0, 0].into(), 0),
+            username,
+            key: IntegrityKey::new(&[]),
+            realm: Vec::new(),
+            nonce: Vec::new(),
+            transactions: 0,
+        };
+        let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
+        let challenge = client.request(Method::ALLOCATE, std::slice::from_ref(&udp));
+        client.take_nonce(&challenge);
+        let realm = String::from_utf8_lossy(&client.realm).into_owned();
+        client.key = IntegrityKey::new(&long_term_key(&client.username, &realm, &credential));
+        let answer = client.granted(Method::ALLOCATE, &[udp]);
+        let answer = Message::parse(&answer).expect("a STUN message");
+        let relayed = answer
+            .get(Attribute::XOR_RELAYED_ADDRESS)
+            .expect("a relayed address");
+        match decode_xor_address(relayed, &answer.transaction()) {
+            Some(SocketAddr::V4(relayed)) => client.relayed = relayed,
+            other => panic!("a relayed address of IPv4 was asked for: {other:?}"),
+        }
+        client
+    }
+
+    pub fn bind(&mut self, channel: u16, peer: SocketAddrV4) {
+        let [high, low] = channel.to_be_bytes();
+        let transaction = self.next_transaction();
+        let mut value = [0; parlor::stun::MAX_XOR_ADDRESS];
+        let len = parlor::stun::encode_xor_address(peer.into(), &transaction, &mut value);
+        self.granted(
+            Method::CHANNEL_BIND,
+            &[
+                (Attribute::CHANNEL_NUMBER, vec![high, low, 0, 0]),
+                (Attribute::XOR_PEER_ADDRESS, value[..len].to_vec()),
+            ],
+        );
+    }
+
+    /// Ends the allocation.
+    pub fn give_back(&mut self) {
+        self.socket.set_nonblocking(false).expect("a socket");
+        self.granted(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
+    }
+
+    /// Asks until it is granted; a stale nonce is renewed once.
+    fn granted(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
+        for _ in 0..2 {
+            let answer = self.request(method, attributes);
+            let message = Message::parse(&answer).expect("a STUN message");
+            if message.class() == Class::Success {
+                return answer;
+            }
+            let code = message
+                .get(Attribute::ERROR_CODE)
+                .map(|code| code[2..4].to_vec());
+            assert_eq!(code, Some(vec![4, 38]), "the server refuses");
+            self.take_nonce(&answer);
+        }
+        panic!("the server finds every nonce stale");
+    }
+
+    fn take_nonce(&mut self, answer: &[u8]) {
+        let message = Message::parse(answer).expect("a STUN message");
+        let take = |attribute| message.get(attribute).expect("realm and nonce").to_vec();
+        self.realm = take(Attribute::REALM);
+        self.nonce = take(Attribute::NONCE);
+    }
+
+    /// Sends a request, signed as soon as there is a nonce, and gives the answer.
+    fn request(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
+        let transaction = self.next_transaction();
+        self.transactions += 1;
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, transaction);
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        if !self.nonce.is_empty() {
+            writer
+                .attribute(Attribute::USERNAME, self.username.as_bytes())
+                .attribute(Attribute::REALM, &self.realm)
+                .attribute(Attribute::NONCE, &self.nonce)
+                .integrity(&self.key)
+                .fingerprint();
+        }
+        let mut buffer = [0; 2048];
+        for _ in 0..TRIES {
+            self.socket.send(&out).expect("a request sent");
+            while let Ok(len) = self.socket.recv(&mut buffer) {
+                if len >= 20 && buffer[8..20] == transaction {
+                    return buffer[..len].to_vec();
+                }
+            }
+        }
+        panic!("the server does not answer");
+    }
+
+    fn next_transaction(&self) -> [u8; 12] {
+        let mut transaction = [7; 12];
+        transaction[8..].copy_from_slice(&self.transactions.to_be_bytes());
+        transaction
+    }
+}
