@@ -5,12 +5,13 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 4 · composition | `main`, [`cli`], [`daemon`] |
+//! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`] |
 //! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`] |
 
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

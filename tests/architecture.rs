@@ -9,9 +9,10 @@ use std::process::Command;
 const LONGEST: usize = 600;
 
 /// Who may look at a neighbour on the same floor; on floor 0 anybody may, but not in a circle.
-const NEIGHBOURS: [(&str, &str); 4] = [
+const NEIGHBOURS: [(&str, &str); 5] = [
     ("main", "cli"),
     ("cli", "daemon"),
+    ("cli", "bench"),
     ("http", "relay"),
     ("control", "http"),
 ];

@@ -1,10 +1,13 @@
 //! The command line, as clap reads it. Scripts rely on these names.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::{self, Uri};
 use crate::config::{Flag, duration};
 use crate::control::Lifetime;
 use crate::token::valid_id;
@@ -45,6 +48,9 @@ pub enum Command {
     Config(Serve),
     #[command(flatten)]
     Asked(Asked),
+    /// Find out how much a relay carries
+    #[command(subcommand)]
+    Bench(Bench),
     /// List the ports to open in a firewall, and why
     Ports,
     /// Print the version
@@ -244,6 +250,64 @@ pub struct Grant {
     pub room: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Tell how many calls this machine carries, and what stops it: starts a server of its own and
+    /// loads it, in under a minute
+    Local(Local),
+    /// Load any TURN server with clients in pairs, and tell what came through
+    Relay(Relay),
+}
+
+#[derive(Debug, Args)]
+pub struct Local {
+    /// People in a call, from 2 to 20; each pair of them is a connection of its own
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "2,5",
+          num_args = 1, value_parser = people)]
+    pub people: Vec<usize>,
+    /// How long to measure for each size of call, from 1 to 60
+    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// How many of a hundred packets a call may lose
+    #[arg(long, value_name = "PERCENT", default_value = "0.1", value_parser = percent)]
+    pub max_loss: f64,
+    /// What 99 of 100 packets may take: from 1ms to 1s
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = short)]
+    pub max_p99: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Who the clients are: with the server's secret, in PARLOR_BENCH_SECRET, --secret-file or \
+--secret-stdin, each is a user of its own; with --username and PARLOR_BENCH_CREDENTIAL, all are \
+the same one.")]
+pub struct Relay {
+    /// Such as turn:talk.example.org:3478?transport=udp
+    #[arg(long, value_name = "URI", value_parser = Uri::parse)]
+    pub server: Uri,
+    /// An even number, from 2 to 20,000
+    #[arg(long, value_name = "N", value_parser = clients)]
+    pub clients: usize,
+    /// Packets that each client sends in a second, from 1 to 10,000
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// Bytes of a packet, from 12 to 1,200
+    #[arg(long, value_name = "B", default_value = "160", value_parser = size)]
+    pub size: usize,
+    /// How long, from 1 to 200: what is bound is not refreshed
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub seconds: u64,
+    /// A file that holds the server's secret and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_stdin", "username"])]
+    pub secret_file: Option<PathBuf>,
+    /// Read the server's secret from standard input
+    #[arg(long, conflicts_with = "username")]
+    pub secret_stdin: bool,
+    /// The name to log in with; its password is in PARLOR_BENCH_CREDENTIAL
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+}
+
 impl Cli {
     /// The flags that are settings.
     pub fn settings(&self) -> Vec<Flag> {
@@ -274,6 +338,40 @@ fn id(text: &str) -> Result<String, String> {
 fn uses(text: &str) -> Result<NonZeroU32, &'static str> {
     text.parse()
         .map_err(|_| "it must be a whole number, 1 or more")
+}
+
+fn people(text: &str) -> Result<usize, String> {
+    number(text, 2..=20)
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    number(text, bench::SMALLEST..=1200)
+}
+
+fn clients(text: &str) -> Result<usize, String> {
+    match number(text, 2..=20_000)? {
+        clients if clients % 2 == 0 => Ok(clients),
+        _ => Err("clients come in pairs: take an even number".to_owned()),
+    }
+}
+
+fn number(text: &str, fits: RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| fits.contains(number));
+    number.ok_or_else(|| format!("it is a number from {} to {}", fits.start(), fits.end()))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|one| (0.0..=50.0).contains(one));
+    percent.ok_or_else(|| "it is a number from 0 to 50".to_owned())
+}
+
+fn short(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    let fits = Duration::from_millis(1)..=Duration::from_secs(1);
+    match fits.contains(&time) {
+        true => Ok(time),
+        false => Err("it is from 1ms to 1s".to_owned()),
+    }
 }
 
 fn ttl(text: &str) -> Result<Lifetime, String> {

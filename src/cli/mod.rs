@@ -6,6 +6,7 @@
 
 mod args;
 mod asked;
+mod bench;
 mod check;
 mod output;
 mod password;
@@ -47,6 +48,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(_) => return check::run(&sources, cli.json),
         Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
+        Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
         Command::Asked(command) => {
             show_warnings();

@@ -6,7 +6,7 @@
 mod counters;
 mod departures;
 mod external;
-mod framer;
+pub mod framer;
 mod gather;
 mod handle;
 pub mod host;

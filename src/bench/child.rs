@@ -1,0 +1,182 @@
+//! A parlor of the generator's own: the same binary, on ports that the kernel picks, in a directory
+//! that is gone afterwards.
+
+use std::fs::{self, DirBuilder};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::control::Failure;
+use crate::secret::Secret;
+
+/// How long it may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Limits are for guests, and the load is no guest. What is not named here is built in.
+const SETTINGS: &str = r#"
+[http]
+listen = ["127.0.0.1:0"]
+max_connections = 16
+
+[turn]
+listen = ["127.0.0.1:0"]
+unauthenticated_rate = 0
+bandwidth_per_allocation = 0
+bandwidth_per_user = 0
+
+[admin]
+metrics_listen = []
+
+[log]
+format = "json"
+level = "info"
+"#;
+
+/// A running server; ended when dropped, its directory with it.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    place: Place,
+}
+
+/// A private directory; removed when dropped.
+struct Place(PathBuf);
+
+impl Server {
+    /// # Errors
+    /// A sentence, where it could not be started.
+    pub fn start() -> Result<Server, Failure> {
+        let place = Place::make()?;
+        let config = place.0.join("config.toml");
+        fs::write(&config, SETTINGS)?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .arg("--data-dir")
+            .arg(place.data())
+            // Settings and secrets of this machine's own parlor are none of its business.
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take();
+        // From here on whatever fails ends the child.
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            place,
+        };
+        let (lines, log) = mpsc::sync_channel(64);
+        if let Some(stderr) = stderr {
+            let forward = move |line: String| lines.send(line).is_ok();
+            thread::Builder::new()
+                .name("bench-log".into())
+                .spawn(move || read(stderr, forward))?;
+        }
+        server.address = announced(&log)?;
+        Ok(server)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it mints credentials with.
+    pub fn secret(&self) -> Result<Secret, Failure> {
+        let text = fs::read_to_string(self.place.data().join("turn.secret"))?;
+        Ok(Secret::new(text.trim()))
+    }
+
+    /// # Errors
+    /// Where it has ended by itself.
+    pub fn still_runs(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(Failure::refused(format!(
+                "the server that was measured has ended by itself ({status})"
+            ))),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing of it is kept, so there is nothing to end in order.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Place {
+    fn make() -> Result<Place, Failure> {
+        // Short: the path of a Unix socket has a hundred characters at most.
+        let unique = Uuid::new_v4().simple().to_string();
+        let path = std::env::temp_dir().join(format!("parlor-bench-{}", &unique[..12]));
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| {
+            Failure::refused(format!("{} can't be created: {error}", path.display()))
+        })?;
+        Ok(Place(path))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Path::new(&self.0));
+    }
+}
+
+/// Reads the log to its end, so that the server never waits for its reader. Who listens is told
+/// until they have heard enough.
+fn read(stderr: ChildStderr, mut forward: impl FnMut(String) -> bool) {
+    let mut listening = true;
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        listening = listening && forward(line);
+    }
+}
+
+/// Where TURN listens, once everything does.
+fn announced(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
+    let mut address = None;
+    let mut last = String::new();
+    while let Ok(line) = log.recv_timeout(PATIENCE) {
+        let line: Value = match serde_json::from_str(&line) {
+            Ok(value) => value,
+            Err(_) => {
+                // Not yet, or not at all, a log.
+                last = line;
+                continue;
+            }
+        };
+        let fields = &line["fields"];
+        if fields["what"] == "turn-udp" {
+            address = fields["address"]
+                .as_str()
+                .and_then(|text| text.parse().ok());
+        }
+        if let (Some(address), "ready") = (address, fields["message"].as_str().unwrap_or("")) {
+            return Ok(address);
+        }
+    }
+    Err(Failure::refused(format!(
+        "the server to be measured did not start: {last}"
+    )))
+}

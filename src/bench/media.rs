@@ -1,0 +1,182 @@
+//! Media: clients that are ready send to their partners at a rate, and count what arrives.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::Events;
+
+use crate::clock::{self, Mono};
+use crate::stun::{CHANNEL_HEADER, ChannelData};
+
+use super::client::{CHANNEL, media};
+use super::latency::Latency;
+use super::machine;
+use super::schedule::{Pace, pairs_of, turns};
+use super::target::Transport;
+use super::worker::{Troubles, Worker, merge};
+
+/// At the beginning of each packet: which run it is of, and when it was sent.
+const STAMP: usize = 12;
+
+/// Bytes of the smallest packet.
+pub const SMALLEST: usize = STAMP;
+
+/// Media to exchange.
+#[derive(Clone, Copy)]
+pub struct Run {
+    pub people: usize,
+    /// Of this thread.
+    pub calls: usize,
+    /// From packet to packet of a person.
+    pub interval: Duration,
+    pub size: usize,
+    pub time: Duration,
+    /// What may still come after the last packet was sent; later is never.
+    pub stragglers: Duration,
+    /// Tells packets of this run from those of others.
+    pub tag: u32,
+}
+
+/// What came of a run.
+#[derive(Clone)]
+pub struct Ran {
+    /// What the rate asked for; less was sent where the generator could not keep up.
+    pub planned: u64,
+    pub sent: u64,
+    pub received: u64,
+    pub latency: Latency,
+    pub troubles: Troubles,
+    /// CPU time of the busiest thread.
+    pub busiest: Duration,
+    /// CPU time of all.
+    pub busy: Duration,
+}
+
+impl Worker {
+    /// Exchanges media.
+    pub fn run(&mut self, run: Run) -> io::Result<Ran> {
+        let whole = run.calls * pairs_of(run.people);
+        let turns = turns(&self.pairs[..whole.min(self.pairs.len())], run.people);
+        let at_once = run.people - 1;
+        let people = turns.len() / at_once;
+        let mut ran = Ran::nothing();
+        let mut packet = self.packet(run);
+        let mut events = Events::with_capacity(1024);
+        let cpu = machine::thread_cpu();
+        let start = clock::now().mono;
+        let mut pace = Pace::new(start, run.interval, people);
+        let (end, last) = (start + run.time, start + run.time + run.stragglers);
+        let mut all_sent = false;
+        loop {
+            let now = clock::now().mono;
+            if self.shared.stopped() || now >= last {
+                break;
+            }
+            if now >= end && all_sent && ran.received >= ran.sent {
+                break;
+            }
+            // The last turns of all are those that were due at the end.
+            all_sent = now >= end;
+            let (late, due) = pace.due(now.min(end));
+            ran.planned += late * at_once as u64;
+            for turn in due {
+                let first = (turn % people.max(1) as u64) as usize * at_once;
+                for &client in &turns[first..first + at_once] {
+                    self.send(client, &mut packet, &mut ran);
+                }
+            }
+            self.wait(&mut events, Duration::from_millis(1))?;
+            for event in &events {
+                self.listen(event.token().0, run.tag, &mut ran);
+            }
+        }
+        ran.busy = machine::thread_cpu().saturating_sub(cpu);
+        ran.busiest = ran.busy;
+        Ok(ran)
+    }
+
+    fn packet(&self, run: Run) -> Vec<u8> {
+        let header = ChannelData {
+            number: CHANNEL,
+            len: run.size,
+        };
+        let mut packet = header.header().to_vec();
+        packet.extend_from_slice(&run.tag.to_be_bytes());
+        packet.resize(CHANNEL_HEADER + run.size, 0);
+        if self.shared.target.transport == Transport::Tcp {
+            packet.resize(packet.len().next_multiple_of(4), 0);
+        }
+        packet
+    }
+
+    fn send(&mut self, client: usize, packet: &mut [u8], ran: &mut Ran) {
+        ran.planned += 1;
+        let now = clock::now().mono.0;
+        packet[CHANNEL_HEADER + 4..][..8].copy_from_slice(&now.to_be_bytes());
+        match self.clients[client].send(packet) {
+            Ok(()) => {
+                ran.sent += 1;
+                self.shared.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(trouble) => *ran.troubles.entry(trouble).or_default() += 1,
+        }
+    }
+
+    /// Takes in what came for a client.
+    fn listen(&mut self, index: usize, tag: u32, ran: &mut Ran) {
+        let client = &mut self.clients[index];
+        let flushed = client.flush();
+        let received = client.receive(&mut self.buffer, |bytes| {
+            let stamp = media(bytes).and_then(|data| data.first_chunk::<STAMP>());
+            let Some((own, sent)) = stamp.and_then(|stamp| stamp.split_first_chunk::<4>()) else {
+                return;
+            };
+            if *own == tag.to_be_bytes()
+                && let Ok(sent) = sent.try_into()
+            {
+                ran.received += 1;
+                let sent = Mono(u64::from_be_bytes(sent));
+                ran.latency.record(clock::now().mono.since(sent));
+            }
+        });
+        if let Err(trouble) = flushed.and(received) {
+            *ran.troubles.entry(trouble).or_default() += 1;
+            // A stream that broke is gone; a socket only tells what became of an earlier packet.
+            if self.shared.target.transport == Transport::Tcp {
+                self.clients[index].give_up();
+            }
+        }
+    }
+}
+
+impl Ran {
+    pub fn nothing() -> Ran {
+        Ran {
+            planned: 0,
+            sent: 0,
+            received: 0,
+            latency: Latency::new(),
+            troubles: Troubles::new(),
+            busiest: Duration::ZERO,
+            busy: Duration::ZERO,
+        }
+    }
+
+    /// Adds what another thread did at the same time.
+    pub fn merge(&mut self, other: &Ran) {
+        self.planned += other.planned;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.latency.merge(&other.latency);
+        merge(&mut self.troubles, &other.troubles);
+        self.busiest = self.busiest.max(other.busiest);
+        self.busy += other.busy;
+    }
+
+    /// Of what was sent, in per cent.
+    pub fn lost_percent(&self) -> f64 {
+        let lost = self.sent.saturating_sub(self.received);
+        100.0 * lost as f64 / self.sent.max(1) as f64
+    }
+}

@@ -1,0 +1,83 @@
+//! What is told while it runs: one line on a terminal, nothing elsewhere. And the signals that end
+//! it before its time.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::control::Failure;
+
+/// Characters of the bar.
+const WIDTH: usize = 24;
+
+/// A line on standard error that is written over; taken away when dropped.
+pub struct Progress {
+    terminal: bool,
+}
+
+impl Progress {
+    pub fn new() -> Progress {
+        Progress {
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Shows how much is `done`, from 0 to 1.
+    pub fn show(&self, done: f64, text: &str) {
+        if self.terminal {
+            let full = (done.clamp(0.0, 1.0) * WIDTH as f64) as usize;
+            let bar = "=".repeat(full) + &" ".repeat(WIDTH - full);
+            self.write(&format!("[{bar}] {text}"));
+        }
+    }
+
+    fn write(&self, line: &str) {
+        let mut stderr = io::stderr().lock();
+        // Nobody may be there to see it.
+        let _ = write!(stderr, "\r{line}\x1b[K").and_then(|()| stderr.flush());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal {
+            self.write("");
+        }
+    }
+}
+
+/// Catches SIGINT and SIGTERM from now on: the first one sets what is given back.
+pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let inside = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    drop(inside);
+    let flag = stop.clone();
+    thread::Builder::new()
+        .name("bench-signals".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            });
+            flag.store(true, Ordering::Relaxed);
+        })?;
+    Ok(stop)
+}
+
+/// What a run ends with that a signal has stopped.
+pub fn unless_stopped(stop: &AtomicBool) -> Result<(), Failure> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Failure::refused("stopped by a signal before it was done")),
+        false => Ok(()),
+    }
+}

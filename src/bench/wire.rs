@@ -1,0 +1,153 @@
+//! A client's way to the server: a UDP socket or a TCP stream of frames, never waited for.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use mio::net::{TcpStream, UdpSocket};
+use mio::{Interest, Registry, Token};
+
+use crate::relay::framer::{MAX_FRAME, next_frame};
+
+use super::target::{Target, Transport};
+
+/// Bytes that may wait to be written to a stream; past that, packets are lost here.
+const OUTGOING: usize = 64 << 10;
+
+/// The longest datagram or frame that is read.
+pub const LONGEST: usize = 65_536;
+
+pub enum Wire {
+    Udp(UdpSocket),
+    Tcp(Stream),
+    /// Nothing is there any more.
+    Closed,
+}
+
+pub struct Stream {
+    socket: TcpStream,
+    /// The beginning of a frame.
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+}
+
+impl Wire {
+    /// Begins to connect.
+    pub fn open(target: Target, registry: &Registry, token: Token) -> io::Result<Wire> {
+        match target.transport {
+            Transport::Udp => {
+                let any: IpAddr = match target.address.is_ipv4() {
+                    true => Ipv4Addr::UNSPECIFIED.into(),
+                    false => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+                socket.connect(target.address)?;
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Ok(Wire::Udp(socket))
+            }
+            Transport::Tcp => {
+                let mut socket = TcpStream::connect(target.address)?;
+                // Refused by systems where the connection is not there yet; it is only faster.
+                let _ = socket.set_nodelay(true);
+                let both = Interest::READABLE | Interest::WRITABLE;
+                registry.register(&mut socket, token, both)?;
+                Ok(Wire::Tcp(Stream {
+                    socket,
+                    incoming: Vec::new(),
+                    outgoing: Vec::new(),
+                }))
+            }
+        }
+    }
+
+    /// Sends one message: whole, or `WouldBlock`. On a stream the caller has padded it.
+    pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Wire::Udp(socket) => socket.send(message).map(drop),
+            Wire::Tcp(stream) => stream.send(message),
+            Wire::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Writes what waits, once the socket takes more.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Tcp(stream) => stream.flush(),
+            Wire::Udp(_) | Wire::Closed => Ok(()),
+        }
+    }
+
+    /// Hands over every message that waits. `buffer` has [`LONGEST`] bytes.
+    pub fn receive(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        loop {
+            let read = match self {
+                Wire::Udp(socket) => socket.recv(buffer).map(|len| each(&buffer[..len])),
+                Wire::Tcp(stream) => stream.receive(buffer, &mut each),
+                Wire::Closed => return Ok(()),
+            };
+            match read {
+                Ok(()) => {}
+                Err(error) if would_block(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub fn is_udp(&self) -> bool {
+        matches!(self, Wire::Udp(_))
+    }
+}
+
+impl Stream {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        if self.outgoing.len() + message.len() > OUTGOING {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.outgoing.extend_from_slice(message);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        while !self.outgoing.is_empty() {
+            match self.socket.write(&self.outgoing) {
+                Ok(written) => drop(self.outgoing.drain(..written)),
+                Err(error) if would_block(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once.
+    fn receive(&mut self, buffer: &mut [u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        let read = self.socket.read(buffer)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.incoming.extend_from_slice(&buffer[..read]);
+        let mut done = 0;
+        loop {
+            let rest = &self.incoming[done..];
+            match next_frame(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+            {
+                Some(frame) => {
+                    each(&rest[..frame.len]);
+                    done += frame.padded;
+                }
+                None if rest.len() > MAX_FRAME => return Err(io::ErrorKind::InvalidData.into()),
+                None => break,
+            }
+        }
+        self.incoming.drain(..done);
+        Ok(())
+    }
+}
+
+/// Whether there is nothing wrong, only nothing to do yet.
+fn would_block(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, NotConnected, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | NotConnected)
+}
