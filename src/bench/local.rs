@@ -43,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRY: f64 = 0.05;
 const TRIES: f64 = 0.5;
 const LAST: f64 = 0.12;
+/// And what it may take where the last try fails.
+const LONGEST: f64 = 1.25;
 
 pub struct Wish {
     /// Sizes of calls to try.
@@ -157,6 +159,7 @@ impl Bench<'_> {
         passed: impl Fn() -> Duration,
     ) -> Result<Found, Failure> {
         let mut calls = calls.max(1);
+        let mut tenths = 0;
         if self.grow(calls, people)? < calls {
             return Err(Failure::refused(format!(
                 "not even one call of {people} got its allocations"
@@ -168,7 +171,8 @@ impl Bench<'_> {
             if !held {
                 bottleneck = judged(&tried);
             }
-            let time_is_up = passed() + self.wish.time.mul_f64(LAST) > self.wish.time;
+            let time_is_up =
+                passed() + self.wish.time.mul_f64(LAST) > self.wish.time.mul_f64(LONGEST);
             if held || calls == 1 || time_is_up {
                 return Ok(Found {
                     people,
@@ -178,7 +182,9 @@ impl Bench<'_> {
                     bottleneck,
                 });
             }
-            calls = calls - calls.div_ceil(10);
+            // Each step down is larger than the one before: an answer that holds is better than none.
+            tenths += 1;
+            calls -= (calls * tenths / 10).clamp(1, calls - 1);
         }
     }
 
