@@ -5,7 +5,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`] |
+//! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
