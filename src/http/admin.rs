@@ -24,14 +24,8 @@ pub struct Ended {
 impl App {
     /// Keeps a user out, at once. `None` where there is no such user, or no more.
     pub async fn disable_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
-        let removed = self.store.disable_user(id, clock::now().unix).await?;
-        let told = removed.map(|removed| (removed, self.end_user(id)));
-        drop(undisturbed);
-        match told {
-            Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
-            None => Ok(None),
-        }
+        let removal = self.store.disable_user(id, clock::now().unix);
+        self.take_user_away(id, removal).await
     }
 
     /// Lets a disabled user in again. `None` where there is no such user, or no more.
@@ -47,14 +41,8 @@ impl App {
 
     /// Deletes a user for good. `None` where there is no such user, or no more.
     pub async fn delete_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
-        let removed = self.store.delete_user(id, clock::now().unix).await?;
-        let told = removed.map(|removed| (removed, self.end_user(id)));
-        drop(undisturbed);
-        match told {
-            Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
-            None => Ok(None),
-        }
+        let removal = self.store.delete_user(id, clock::now().unix);
+        self.take_user_away(id, removal).await
     }
 
     /// Makes a user a member, whatever the room says of strangers.
@@ -68,24 +56,41 @@ impl App {
 
     /// Closes a room for good. `None` where there is no such room.
     pub async fn close_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
-        let closed = self.store.close_room(id, clock::now().unix).await?;
-        let told = closed.map(|closed| (self.end_room(&closed), closed));
-        drop(undisturbed);
-        match told {
-            Some((ending, closed)) => {
-                let ended = ending.of_room(&closed).await;
-                Ok(Some((closed, ended)))
-            }
-            None => Ok(None),
-        }
+        self.take_room_away(self.store.close_room(id, clock::now().unix))
+            .await
     }
 
     /// Closes a room and erases what was in it. `None` where there is no such room.
     pub async fn delete_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
+        self.take_room_away(self.store.delete_room(id, clock::now().unix))
+            .await
+    }
+
+    /// The store first, undisturbed, then everybody else; the answers are waited for when joins and
+    /// leaves go on again.
+    async fn take_user_away(
+        &self,
+        id: &str,
+        removal: impl Future<Output = Result<Option<Removed>, StoreError>>,
+    ) -> Result<Option<(Removed, Ended)>, StoreError> {
         let undisturbed = self.api.undisturbed().await;
-        let closed = self.store.delete_room(id, clock::now().unix).await?;
-        let told = closed.map(|closed| (self.end_room(&closed), closed));
+        let told = removal.await?.map(|removed| (removed, self.end_user(id)));
+        drop(undisturbed);
+        match told {
+            Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for a room.
+    async fn take_room_away(
+        &self,
+        closing: impl Future<Output = Result<Option<Closed>, StoreError>>,
+    ) -> Result<Option<(Closed, Ended)>, StoreError> {
+        let undisturbed = self.api.undisturbed().await;
+        let told = closing
+            .await?
+            .map(|closed| (self.end_room(&closed), closed));
         drop(undisturbed);
         match told {
             Some((ending, closed)) => {
