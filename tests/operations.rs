@@ -264,15 +264,21 @@ fn each_limit_that_an_attack_reaches_is_told_once() {
     assert_eq!(told.count(), 2, "one for each limit");
 }
 
+/// The database as a process beside the daemon has it.
+fn another_process(daemon: &Daemon) -> rusqlite::Connection {
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    other
+}
+
 #[test]
 fn what_another_process_does_to_users_and_rooms_is_told() {
     let daemon = Daemon::start();
     let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
     let id = id.as_str().expect("an id");
-    let path = daemon.data_dir().join("parlor.db");
-    let other = rusqlite::Connection::open(path).expect("the database opens");
-    other.busy_timeout(DEADLINE).unwrap();
     let time = "2020-01-01T00:00:00Z";
+    let other = another_process(&daemon);
     let write = |sql: &str| other.execute_batch(sql).expect("a write");
     write(&format!("UPDATE users SET disabled_at = '{time}'"));
     event(
@@ -292,10 +298,8 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     let daemon = Daemon::start();
     let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
     let id = id.as_str().expect("an id");
-    let path = daemon.data_dir().join("parlor.db");
-    let other = rusqlite::Connection::open(path).expect("the database opens");
-    other.busy_timeout(DEADLINE).unwrap();
     let time = "2020-01-01T00:00:00Z";
+    let other = another_process(&daemon);
     let write = |sql: &str| other.execute_batch(sql).expect("a write");
     write(&format!("UPDATE users SET disabled_at = '{time}'"));
     let disabled = "a user was disabled or deleted by another process";

@@ -87,20 +87,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::origin::Entry;
+    use super::super::origin::{Entry, told};
     use super::*;
 
     fn entries(pairs: &[(&str, &str)]) -> Result<Vec<Entry>, Vec<String>> {
         let variables: Vec<_> = pairs.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let layer = read(&variables, &Keys::known());
-        let told = layer
-            .iter()
-            .filter_map(|one| Some(one.as_ref().err()?.to_string()));
-        let told: Vec<_> = told.collect();
-        match told.is_empty() {
-            true => Ok(layer.into_iter().flatten().collect()),
-            false => Err(told),
-        }
+        told(read(&variables, &Keys::known()))
     }
 
     fn last_value(pairs: &[(&str, &str)], key: &str) -> serde_json::Value {

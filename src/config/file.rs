@@ -208,19 +208,11 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::origin::Entry;
+    use super::super::origin::{Entry, told};
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<Entry>, Vec<String>> {
-        let layer = parse(Path::new("c.toml"), text, &Keys::known());
-        let told = layer
-            .iter()
-            .filter_map(|one| Some(one.as_ref().err()?.to_string()));
-        let told: Vec<_> = told.collect();
-        match told.is_empty() {
-            true => Ok(layer.into_iter().flatten().collect()),
-            false => Err(told),
-        }
+        told(parse(Path::new("c.toml"), text, &Keys::known()))
     }
 
     #[test]

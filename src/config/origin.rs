@@ -108,3 +108,16 @@ impl fmt::Display for Problem {
         }
     }
 }
+
+/// What a layer sets, or every problem of it as it is told.
+#[cfg(test)]
+pub fn told(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
+    let told = layer
+        .iter()
+        .filter_map(|one| Some(one.as_ref().err()?.to_string()));
+    let told: Vec<_> = told.collect();
+    match told.is_empty() {
+        true => Ok(layer.into_iter().flatten().collect()),
+        false => Err(told),
+    }
+}
