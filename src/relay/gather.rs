@@ -2,7 +2,8 @@
 //! packet costs; a fraction of a millisecond lets several share one.
 //!
 //! It waits only while that pays: where packets come so close together that several fall into one
-//! wait, and where the last waits did bring some.
+//! wait, and where the last waits did bring some. Packets are those that are relayed. Requests
+//! count for nothing, so that neither who allocates nor a flood of strangers makes anybody wait.
 
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ const ENOUGH: u64 = 32;
 
 /// What the last packets count in the average: an eighth.
 const WEIGHT: u64 = 8;
+
+/// Waits that are as long as a silence, after which what was before says nothing: more than a turn
+/// takes that reads all slots.
+const SILENCE: u32 = 2;
 
 /// Turns without a wait, at most, after waits that brought nothing.
 const LONGEST_BREAK: u32 = 1024;
@@ -47,10 +52,12 @@ impl Gather {
         }
     }
 
-    /// How long to wait before what has come is read.
-    pub fn pause(&mut self) -> Option<Duration> {
+    /// How long to wait before the datagrams that have come at `now` are read. Not to be asked
+    /// where the poller woke for anything else: that would wait in vain.
+    pub fn pause(&mut self, now: Mono) -> Option<Duration> {
         let longest = self.longest.as_nanos() as u64;
-        if self.rest > 0 || self.interval.saturating_mul(WORTH) > longest {
+        let silence = now.since(self.last) > SILENCE * self.longest;
+        if silence || self.rest > 0 || self.interval.saturating_mul(WORTH) > longest {
             return None;
         }
         self.waited = true;
@@ -58,8 +65,9 @@ impl Gather {
         Some(Duration::from_nanos(enough.min(longest)))
     }
 
-    /// A turn that began at `now` took so many packets.
+    /// A turn that began at `now` relayed so many packets.
     pub fn took(&mut self, packets: usize, now: Mono) {
+        self.learn(packets);
         if packets == 0 || self.longest.is_zero() {
             return;
         }
@@ -72,15 +80,13 @@ impl Gather {
             false => self.interval.min(2 * sample.max(1)),
         };
         self.last = now;
-        self.learn(packets);
     }
 
+    /// Whether the wait of this turn was worth it, where it had one.
     fn learn(&mut self, packets: usize) {
-        self.rest = self.rest.saturating_sub(1);
         if !std::mem::take(&mut self.waited) {
-            return;
-        }
-        if packets > 1 {
+            self.rest = self.rest.saturating_sub(packets.min(1) as u32);
+        } else if packets > 1 {
             self.penalty = 1;
         } else {
             self.rest = self.penalty;
@@ -103,7 +109,7 @@ mod tests {
         while now.0 < 1_000_000_000 {
             // Woken by the next packet.
             now = Mono((taken + 1) * interval.as_nanos() as u64);
-            let pause = gather.pause().unwrap_or_default();
+            let pause = gather.pause(now).unwrap_or_default();
             most = most.max(pause);
             now = now + pause;
             let packets = now.0 / interval.as_nanos() as u64 - taken;
@@ -112,6 +118,15 @@ mod tests {
             gather.took(packets as usize, now);
         }
         (turns, taken, most)
+    }
+
+    /// One that has seen packets at a high rate until the moment that is given.
+    fn busy() -> (Gather, Mono) {
+        let mut gather = Gather::new(LONGEST);
+        for number in 1..1000 {
+            gather.took(1, Mono(number * 10_000));
+        }
+        (gather, Mono(1000 * 10_000))
     }
 
     #[test]
@@ -151,7 +166,7 @@ mod tests {
         let mut waits = 0;
         for _ in 0..10_000 {
             now = now + Duration::from_micros(20);
-            if let Some(pause) = gather.pause() {
+            if let Some(pause) = gather.pause(now) {
                 waits += 1;
                 now = now + pause;
             }
@@ -160,14 +175,49 @@ mod tests {
         assert!(waits < 100, "{waits}");
     }
 
+    /// Requests are answered in turns that relay nothing.
+    #[test]
+    fn requests_make_nobody_wait_however_many_there_are() {
+        let mut gather = Gather::new(LONGEST);
+        let mut now = Mono(1_000_000_000);
+        for number in 0..50_000 {
+            now = now + Duration::from_micros(20);
+            assert_eq!(gather.pause(now), None);
+            // Among them a call: a packet a millisecond.
+            gather.took(usize::from(number % 50 == 0), now);
+        }
+    }
+
+    #[test]
+    fn a_request_soon_after_the_last_packet_does_not_wait() {
+        let (mut gather, now) = busy();
+        assert!(gather.pause(now).is_some());
+        gather.took(2, now);
+        let later = now + SILENCE * LONGEST + Duration::from_nanos(1);
+        assert_eq!(gather.pause(later), None);
+    }
+
+    #[test]
+    fn a_wait_is_judged_by_what_its_own_turn_relayed() {
+        let (mut gather, now) = busy();
+        assert!(gather.pause(now).is_some());
+        // Nothing but requests came: it is this wait that was in vain, and one turn pays for it.
+        gather.took(0, now);
+        assert_eq!(gather.pause(now), None);
+        gather.took(1, now);
+        assert!(
+            gather.pause(now).is_some(),
+            "a turn that did not wait was judged"
+        );
+    }
+
     #[test]
     fn the_first_packet_after_a_silence_does_not_wait() {
-        let mut gather = Gather::new(LONGEST);
-        for number in 1..1000 {
-            gather.took(1, Mono(number * 10_000));
-        }
-        assert!(gather.pause().is_some());
-        gather.took(1, Mono(5_000_000_000));
-        assert_eq!(gather.pause(), None);
+        let (mut gather, now) = busy();
+        assert!(gather.pause(now).is_some());
+        let later = Mono(5_000_000_000);
+        assert_eq!(gather.pause(later), None);
+        gather.took(1, later);
+        assert_eq!(gather.pause(later), None);
     }
 }

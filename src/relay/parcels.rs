@@ -118,6 +118,11 @@ impl Neighbours {
         self.exchange.next(self.id.into())
     }
 
+    /// Whether any is there.
+    pub fn has_parcels(&self) -> bool {
+        !self.exchange.rings[usize::from(self.id)].is_empty()
+    }
+
     pub fn give_back(&self, parcel: Parcel) {
         self.exchange.give_back(parcel);
     }

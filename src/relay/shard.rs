@@ -60,8 +60,8 @@ pub struct Shard {
     neighbours: Neighbours,
     notices: Notices,
     gather: Gather,
-    /// Datagrams of this turn.
-    taken: usize,
+    /// Packets that this turn has relayed.
+    relayed: usize,
     stopping: bool,
 }
 
@@ -120,7 +120,7 @@ impl Shard {
             neighbours,
             notices: Notices::default(),
             gather: Gather::new(turn.gather),
-            taken: 0,
+            relayed: 0,
             stopping: false,
         };
         Ok((shard, mailbox))
@@ -142,16 +142,24 @@ impl Shard {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            if self.ready.is_empty()
-                && let Some(pause) = self.gather.pause()
+            now = clock::now();
+            if self.has_fresh_datagrams(&events)
+                && let Some(pause) = self.gather.pause(now.mono)
             {
                 thread::sleep(pause);
+                now = clock::now();
             }
-            now = clock::now();
             self.turn(now, &events);
-            self.gather.took(mem::take(&mut self.taken), now.mono);
+            self.gather.took(mem::take(&mut self.relayed), now.mono);
         }
         Ok(())
+    }
+
+    /// Whether datagrams have come, from a socket or another shard, and nothing is left of those
+    /// before. Mail, orders and deadlines alone are nothing that more could join.
+    fn has_fresh_datagrams(&self, events: &Events) -> bool {
+        let at_a_socket = events.iter().any(|event| event.token() != WAKER);
+        self.ready.is_empty() && (at_a_socket || self.neighbours.has_parcels())
     }
 
     fn turn(&mut self, now: Now, events: &Events) {
@@ -214,7 +222,6 @@ impl Shard {
             Err(_) => 0,
         };
         self.used = first + received;
-        self.taken += received;
         for slot in first..self.used {
             match source {
                 Source::Listener(index) => self.on_client(now, index, slot),
@@ -285,6 +292,7 @@ impl Shard {
             } => {
                 let sender = route.transport;
                 let errand = Errand::Across { sender, from, to };
+                self.relayed += 1;
                 self.hand_over(shard, errand, slot, range);
             }
             Verdict::PassOn { shard } => {
@@ -310,7 +318,6 @@ impl Shard {
             let Some(parcel) = self.neighbours.next() else {
                 return;
             };
-            self.taken += 1;
             self.on_parcel(now, &parcel);
             self.neighbours.give_back(parcel);
         }
@@ -330,6 +337,7 @@ impl Shard {
         let range = HEADROOM..HEADROOM + len;
         match self.server.across(now, from, to, buffer, range) {
             Verdict::ToClient { route, range } => {
+                self.relayed += 1;
                 self.counters.relayed(sender, Path::Across, range.len());
                 self.send_to_client(&route, Place::Slot(slot), range);
             }
@@ -374,7 +382,8 @@ impl Shard {
         }
     }
 
-    fn count(&self, client: &Route, path: Path, range: &Range<usize>) {
+    fn count(&mut self, client: &Route, path: Path, range: &Range<usize>) {
+        self.relayed += 1;
         self.counters.relayed(client.transport, path, range.len());
     }
 
