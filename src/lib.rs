@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod bench;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod config;
 pub mod control;
 pub mod credential;
 pub mod daemon;
+pub mod der;
 pub mod http;
 pub mod metrics;
 pub mod password;
@@ -29,5 +30,6 @@ pub mod secret;
 pub mod store;
 pub mod stun;
 pub mod text_file;
+pub mod tls;
 pub mod token;
 pub mod turn;

@@ -6,9 +6,11 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use parlor::config::{Keys, variable};
 use serde_json::Value;
+use support::certificate::Authority;
 use support::command::Desk;
 
 /// At least 32 bytes, and 64 of something that must never be shown.
@@ -424,4 +426,65 @@ fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
         keys(&checked(&twice).1["problems"]),
         ["auth.previous_secrets_file"]
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
+    let desk = Desk::new();
+    let (cert, key) = Authority::new().issue(desk.place(), &["talk.example.org"]);
+    let other = desk.place().join("other");
+    fs::create_dir(&other).unwrap();
+    let (_, other_key) = Authority::new().issue(&other, &["talk.example.org"]);
+    let told = |mode: &str, cert: Option<&Path>, key: Option<&Path>| {
+        let mut command = desk.command(&["check"]);
+        command.env("PARLOR_TLS__MODE", mode);
+        command.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org");
+        cert.map(|path| command.env("PARLOR_TLS__CERT_FILE", path));
+        key.map(|path| command.env("PARLOR_TLS__KEY_FILE", path));
+        let output = command.output().expect("parlor ends");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let sound = told("files", Some(&cert), Some(&key));
+    assert_eq!(sound, "the configuration (no file) is sound\n");
+    let nowhere = desk.place().join("nowhere.pem");
+    for (mode, cert_file, key_file, expected) in [
+        (
+            "auto",
+            None,
+            None,
+            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected `off` or `files`",
+        ),
+        (
+            "files",
+            None,
+            Some(&key),
+            "error: tls.cert_file must name the file of the certificate",
+        ),
+        ("off", Some(&cert), None, "PARLOR_TLS__CERT_FILE names "),
+        (
+            "files",
+            Some(&nowhere),
+            Some(&key),
+            "nowhere.pem, which does not exist",
+        ),
+        (
+            "files",
+            Some(&cert),
+            Some(&other_key),
+            "key.pem, which holds another key than that of the first certificate in ",
+        ),
+        (
+            "files",
+            Some(&key),
+            Some(&key),
+            "key.pem, which holds no certificate",
+        ),
+    ] {
+        let told = told(
+            mode,
+            cert_file.map(PathBuf::as_path),
+            key_file.map(PathBuf::as_path),
+        );
+        assert!(told.contains(expected), "{told}");
+    }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 
 use parlor::config::{self, Config, Keys, Sources};
+use support::certificate::Authority;
 use support::command::Desk;
 
 /// RFC 8410 section 10.1, and the same as a JWKS.
@@ -70,10 +71,20 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
     // Keys of somebody else are for an algorithm that takes them, and their files must exist.
     let dir = tempfile::tempdir().unwrap();
     let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
+    let (cert, key) = Authority::new().issue(dir.path(), &["talk.example.org"]);
     fs::write(&pem, PUBLIC_KEY).unwrap();
     fs::write(&jwks, PUBLIC_KEYS).unwrap();
     let uncommented = uncommented
         .replace("algorithm = \"HS256\"", "algorithm = \"EdDSA\"")
+        .replace("mode = \"off\"", "mode = \"files\"")
+        .replace(
+            "/etc/letsencrypt/live/talk.example.org/fullchain.pem",
+            cert.to_str().unwrap(),
+        )
+        .replace(
+            "/etc/letsencrypt/live/talk.example.org/privkey.pem",
+            key.to_str().unwrap(),
+        )
         .replace("/etc/parlor/issuer.pem", pem.to_str().unwrap())
         .replace("/etc/parlor/jwks.json", jwks.to_str().unwrap());
     // A secret stands in the file or in one of its own.

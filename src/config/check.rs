@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::duration::LONGEST;
 use super::origin::Fault;
-use super::{Config, PublicUrl, duration, external};
+use super::{Config, PublicUrl, duration, external, turn_tls_listen};
 
 use crate::public_key::is_public;
 
@@ -203,15 +203,21 @@ impl Faults {
 
     /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
     fn listeners(&mut self, config: &Config) {
-        const LISTENERS: [&str; 3] = ["http.listen", "turn.listen", "admin.metrics_listen"];
-        let lists: [&[SocketAddr]; 3] = [
+        const LISTENERS: [&str; 4] = [
+            "http.listen",
+            "turn.listen",
+            "turn.tls_listen",
+            "admin.metrics_listen",
+        ];
+        let lists: [&[SocketAddr]; 4] = [
             &config.http.listen,
             &config.turn.listen,
+            &turn_tls_listen(config),
             &config.admin.metrics_listen,
         ];
         let mut taken = BTreeMap::new();
         for (key, list) in LISTENERS.into_iter().zip(lists) {
-            let needed = key != "admin.metrics_listen";
+            let needed = !matches!(key, "turn.tls_listen" | "admin.metrics_listen");
             let example = "must name at least one address, such as 0.0.0.0:8000";
             self.unless(!list.is_empty() || !needed, key, example);
             for address in list.iter().filter(|address| address.port() != 0) {
@@ -231,6 +237,17 @@ impl Faults {
             if let Err(reason) = PublicUrl::parse(url) {
                 self.unless(false, "server.public_url", reason);
             }
+        }
+        for (key, is_on) in [
+            ("http.proxy_protocol", config.http.proxy_protocol),
+            ("turn.proxy_protocol", config.turn.proxy_protocol),
+        ] {
+            self.unless_with(
+                !is_on || !config.http.trusted_proxies.is_empty(),
+                key,
+                &["http.trusted_proxies"],
+                "is on, but nobody is believed: name the proxy in http.trusted_proxies",
+            );
         }
         for origin in &config.http.allowed_origins {
             self.unless(
@@ -341,6 +358,7 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsMode;
     use crate::secret::Secret;
 
     fn faults(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
@@ -403,9 +421,32 @@ mod tests {
             faults(|config| config.turn.listen = config.http.listen.clone()),
             ["turn.listen", "turn.listen"]
         );
+        // Without TLS it listens nowhere.
+        let same = |config: &mut Config| config.turn.tls_listen = config.turn.listen.clone();
+        assert_eq!(faults(same), [""; 0]);
+        assert_eq!(
+            faults(|config| {
+                same(config);
+                config.tls.mode = TlsMode::Files;
+            }),
+            ["turn.tls_listen", "turn.tls_listen"]
+        );
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         assert_eq!(
             faults(|config| config.http.listen = vec![any, any]),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_is_to_name_clients_must_be_known() {
+        let on = |config: &mut Config| config.turn.proxy_protocol = true;
+        assert_eq!(faults(on), ["turn.proxy_protocol"]);
+        assert_eq!(
+            faults(|config| {
+                on(config);
+                config.http.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+            }),
             [""; 0]
         );
     }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Admin, Auth, Config, Http, Ice, Log, Problem, Rooms, Server, Signaling, Turn};
+use super::{Admin, Auth, Config, Http, Ice, Log, Problem, Rooms, Server, Signaling, Tls, Turn};
 
 /// When a new value of a key is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +85,17 @@ effects! {
         listen: Restart,
         allowed_origins: Live,
         trusted_proxies: Live,
+        proxy_protocol: Live,
         header_timeout: Live,
         request_timeout: Live,
         max_body: Live,
         max_connections: Restart,
+    }
+    tls: Tls {
+        mode: Restart,
+        cert_file: Live,
+        key_file: Live,
+        identity: Live,
     }
     auth: Auth {
         secret: Live,
@@ -129,6 +136,8 @@ effects! {
     }
     turn: Turn {
         listen: Restart,
+        tls_listen: Restart,
+        proxy_protocol: Live,
         mode: Restart,
         gather: Restart,
         shards: Restart,
@@ -162,11 +171,12 @@ effects! {
     }
 }
 
-/// The public keys are no key of their own: they stand in a file that one names.
+/// Public keys and certificates are no keys of their own: they stand in a file that one names.
 fn named(name: &'static str, wanted: &Config) -> &'static str {
     match name {
         "auth.public_keys" if wanted.auth.jwks_file.is_some() => "auth.jwks_file",
         "auth.public_keys" => "auth.public_key_file",
+        "tls.identity" => "tls.cert_file",
         name => name,
     }
 }
@@ -180,7 +190,8 @@ mod tests {
     #[test]
     fn every_key_is_in_the_table_and_nothing_else_is() {
         let listed = EFFECTS.iter().map(|(key, _)| *key);
-        let mut listed: Vec<_> = listed.filter(|key| *key != "auth.public_keys").collect();
+        let filed = ["auth.public_keys", "tls.identity"];
+        let mut listed: Vec<_> = listed.filter(|key| !filed.contains(key)).collect();
         listed.sort_unstable();
         let keys = Keys::known();
         let known: Vec<_> = keys.iter().map(|(key, _)| key).collect();

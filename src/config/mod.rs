@@ -17,6 +17,7 @@ mod public_url;
 mod secrets;
 mod settings;
 mod signers;
+mod tls;
 mod unwise;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub use links::{base_url, invite_link, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
+pub use tls::turn_tls_listen;
 
 use origin::{Entry, Fault, Layer};
 
@@ -228,7 +230,11 @@ impl Draft {
         problems.extend(told(unread, &doubtful, &origins));
         // What stands in a file that can't be read is unknown, not unset.
         doubtful.extend(behind);
-        for faults in [check::check(&config), signers::read(&mut config.auth)] {
+        for faults in [
+            check::check(&config),
+            signers::read(&mut config.auth),
+            tls::read(&mut config.tls),
+        ] {
             problems.extend(told(faults, &doubtful, &origins));
         }
         let unwise = unwise::check(&config, &origins);

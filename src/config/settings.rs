@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::public_key::{Kind, PublicKey};
 use crate::secret::Secret;
+use crate::tls::Identity;
 
 /// The effective configuration of one process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -17,6 +18,7 @@ use crate::secret::Secret;
 pub struct Config {
     pub server: Server,
     pub http: Http,
+    pub tls: Tls,
     pub auth: Auth,
     pub signaling: Signaling,
     pub rooms: Rooms,
@@ -45,6 +47,8 @@ pub struct Http {
     /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
     #[serde(deserialize_with = "super::nets::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
+    /// A connection from one of them begins with a PROXY header, which names the client.
+    pub proxy_protocol: bool,
     /// From accept to the first byte, and again to the end of a request's headers.
     #[serde(with = "super::duration")]
     pub header_timeout: Duration,
@@ -55,6 +59,30 @@ pub struct Http {
     pub max_body: usize,
     /// TCP connections at once, WebSockets included.
     pub max_connections: usize,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    pub mode: TlsMode,
+    /// PEM: the server's own certificate, then those that lead to it.
+    pub cert_file: Option<PathBuf>,
+    /// PEM: the key of the first of them.
+    pub key_file: Option<PathBuf>,
+    /// What stands in the two files.
+    #[serde(skip)]
+    pub identity: Option<Identity>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// From nowhere: nothing speaks TLS.
+    #[default]
+    Off,
+    /// From files that somebody else renews.
+    Files,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -196,6 +224,10 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// TURN over TLS. Empty: port 5349 on the addresses of `listen`, where `tls.mode` is not off.
+    pub tls_listen: Vec<SocketAddr>,
+    /// As `http.proxy_protocol`, for streams.
+    pub proxy_protocol: bool,
     pub mode: RelayMode,
     /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
     #[serde(with = "super::duration")]
@@ -236,7 +268,7 @@ pub struct Turn {
     pub bandwidth_per_user: u64,
     /// Answers a second to an address that has proved nothing, 0 = unlimited.
     pub unauthenticated_rate: u32,
-    /// TURN streams (TCP) from one address.
+    /// TURN streams (TCP and TLS) from one address.
     pub max_streams_per_address: usize,
 }
 
@@ -307,6 +339,7 @@ impl Default for Http {
             listen: both_families(8000),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             max_body: 64 * 1024,
@@ -364,6 +397,8 @@ impl Default for Turn {
     fn default() -> Self {
         Turn {
             listen: both_families(3478),
+            tls_listen: Vec::new(),
+            proxy_protocol: false,
             mode: RelayMode::Ports,
             gather: Duration::from_micros(200),
             shards: 0,

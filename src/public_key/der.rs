@@ -1,11 +1,7 @@
-//! As much of DER as a public key is made of (X.690, RFC 5280 §4.1.2.7).
+//! What a public key is made of (RFC 5280 §4.1.2.7).
 
 use super::{KeyError, Material, error};
-
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, element};
 
 /// rsaEncryption, RFC 8017 appendix C.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -61,26 +57,6 @@ fn point(key: &[u8], size: usize) -> Result<Vec<u8>, KeyError> {
             "holds an EC key that is not written out in full (uncompressed)",
         )),
     }
-}
-
-/// The contents of the first element, which must have this tag, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => {
-            let (&length, rest) = rest.split_first()?;
-            (usize::from(length), rest)
-        }
-        0x82 => {
-            let (length, rest) = rest.split_at_checked(2)?;
-            (usize::from(length[0]) << 8 | usize::from(length[1]), rest)
-        }
-        _ => return None,
-    };
-    (found == tag).then_some(())?;
-    rest.split_at_checked(length)
 }
 
 fn broken() -> KeyError {

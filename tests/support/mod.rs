@@ -3,6 +3,7 @@
 //! Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod certificate;
 pub mod command;
 pub mod http;
 pub mod leaks;

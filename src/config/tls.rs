@@ -1,0 +1,233 @@
+//! What TLS is spoken with and where: the files are read while the configuration is loaded, so that
+//! what is wrong with one is told with everything else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+
+use super::origin::Fault;
+use super::{Config, Tls, TlsMode, turn_host};
+use crate::clock;
+use crate::tls::{self, Identity, TlsFault, Which};
+
+/// Of TURN over TLS (RFC 8656, section 18.7).
+const TURNS: u16 = 5349;
+
+/// Where TURN over TLS listens: nowhere without TLS; what `turn.tls_listen` says, or its usual port on
+/// the addresses of `turn.listen`.
+pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
+    let turn = &config.turn;
+    match (config.tls.mode, turn.tls_listen.is_empty()) {
+        (TlsMode::Off, _) => Vec::new(),
+        (TlsMode::Files, false) => turn.tls_listen.clone(),
+        (TlsMode::Files, true) => {
+            let mut listen: Vec<SocketAddr> = Vec::new();
+            for address in &turn.listen {
+                let address = SocketAddr::new(address.ip(), TURNS);
+                if !listen.contains(&address) {
+                    listen.push(address);
+                }
+            }
+            listen
+        }
+    }
+}
+
+/// Fills in `tls.identity`. Gives every fault: the key, and what must change.
+pub fn read(tls: &mut Tls) -> Vec<Fault> {
+    tls.identity = None;
+    match (tls.mode, &tls.cert_file, &tls.key_file) {
+        (TlsMode::Off, certificate, key) => needless(certificate, key),
+        (TlsMode::Files, Some(certificate), Some(key)) => match tls::read(certificate, key) {
+            Ok(identity) => {
+                tls.identity = Some(identity);
+                Vec::new()
+            }
+            Err(faults) => {
+                let told = faults.iter().map(|fault| told(fault, certificate, key));
+                told.collect()
+            }
+        },
+        (TlsMode::Files, certificate, key) => {
+            let missing = [
+                ("tls.cert_file", certificate, "the certificate"),
+                ("tls.key_file", key, "the certificate's key"),
+            ];
+            let missing = missing.into_iter().filter(|(_, path, _)| path.is_none());
+            let told = missing.map(|(key, _, what)| {
+                let text = format!("must name the file of {what}, because tls.mode is files");
+                Fault::with(key, &["tls.mode"], text)
+            });
+            told.collect()
+        }
+    }
+}
+
+/// Whoever names a file believes that TLS is spoken.
+fn needless(certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
+    let set = [("tls.cert_file", certificate), ("tls.key_file", key)];
+    let set = set.into_iter();
+    let set = set.filter_map(|(key, path)| Some((key, path.as_ref()?)));
+    let told = set.map(|(key, path)| {
+        let path = path.display();
+        let text = format!("names {path}, but tls.mode is off: set that to files");
+        Fault::with(key, &["tls.mode"], text)
+    });
+    told.collect()
+}
+
+fn told(fault: &TlsFault, certificate: &Path, key: &Path) -> Fault {
+    match fault.which {
+        Which::Certificate => {
+            let text = format!("names {}, which {fault}", certificate.display());
+            Fault::with("tls.cert_file", &["tls.mode"], text)
+        }
+        Which::Key => {
+            let text = format!("names {}, which {fault}", key.display());
+            Fault::with("tls.key_file", &["tls.mode", "tls.cert_file"], text)
+        }
+    }
+}
+
+/// What is unwise: a certificate that clients refuse, or an address where nobody listens.
+pub fn unwise(config: &Config) -> Vec<Fault> {
+    let tls = &config.tls;
+    if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {
+        let refused = [out_of_time(identity, file), foreign(config, identity, file)];
+        return refused.into_iter().flatten().collect();
+    }
+    let idle = tls.mode == TlsMode::Off && !config.turn.tls_listen.is_empty();
+    let text = "is set, but tls.mode is off, so that nobody listens there";
+    let fault = idle.then(|| Fault::with("turn.tls_listen", &["tls.mode"], text));
+    fault.into_iter().collect()
+}
+
+fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
+    let validity = identity.validity();
+    let now = i64::try_from(clock::now().unix).unwrap_or(i64::MAX);
+    let (what, when) = if validity.until < now {
+        ("expired on", validity.until)
+    } else if validity.from > now {
+        ("is not valid before", validity.from)
+    } else {
+        return None;
+    };
+    let when = OffsetDateTime::from_unix_timestamp(when).ok()?.date();
+    let text = format!(
+        "names {}, whose certificate {what} {when}: clients refuse it",
+        file.display()
+    );
+    Some(Fault::new("tls.cert_file", text))
+}
+
+/// Browsers look for the host of an ICE URL in the certificate.
+fn foreign(config: &Config, identity: &Identity, file: &Path) -> Option<Fault> {
+    let host = turn_host(config).filter(|host| !identity.is_for(host))?;
+    let text = format!(
+        "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers refuse it \
+         there; get one that is, or set turn.public_host to what it is for",
+        file.display()
+    );
+    let with = &["turn.public_host", "server.public_url"];
+    Some(Fault::with("tls.cert_file", with, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A configuration with a certificate for `talk.example.org`, valid in these years.
+    fn config(place: &Path, years: (i32, i32)) -> Config {
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["talk.example.org".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let (cert, key) = (place.join("cert.pem"), place.join("key.pem"));
+        fs::write(&cert, params.self_signed(&signing).unwrap().pem()).unwrap();
+        fs::write(&key, signing.serialize_pem()).unwrap();
+        let mut config = Config::default();
+        config.tls.mode = TlsMode::Files;
+        config.tls.cert_file = Some(cert);
+        config.tls.key_file = Some(key);
+        assert_eq!(read(&mut config.tls), []);
+        config
+    }
+
+    fn texts(faults: Vec<Fault>) -> Vec<String> {
+        let texts = faults.into_iter();
+        texts.map(|f| format!("{} {}", f.key, f.text)).collect()
+    }
+
+    #[test]
+    fn turn_over_tls_is_at_its_port_beside_turn_unless_it_is_told_where() {
+        let mut config = Config::default();
+        config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
+        assert!(turn_tls_listen(&config).is_empty());
+        config.tls.mode = TlsMode::Files;
+        assert_eq!(turn_tls_listen(&config), config.turn.tls_listen);
+        config.turn.tls_listen.clear();
+        let usual: [SocketAddr; 2] = ["0.0.0.0:5349", "[::]:5349"].map(|a| a.parse().unwrap());
+        assert_eq!(turn_tls_listen(&config), usual);
+        config.turn.listen.push("0.0.0.0:443".parse().unwrap());
+        assert_eq!(turn_tls_listen(&config), usual);
+    }
+
+    #[test]
+    fn files_are_asked_for_where_the_mode_needs_them() {
+        let mut tls = Tls {
+            mode: TlsMode::Files,
+            ..Tls::default()
+        };
+        let told = texts(read(&mut tls));
+        assert!(told[0].starts_with("tls.cert_file must name the file of the certificate"));
+        assert!(told[1].starts_with("tls.key_file must name the file of the certificate's key"));
+        tls.cert_file = Some("nowhere.pem".into());
+        assert_eq!(texts(read(&mut tls)).len(), 1);
+        tls.key_file = Some("nowhere.key".into());
+        assert_eq!(
+            texts(read(&mut tls)),
+            [
+                "tls.cert_file names nowhere.pem, which does not exist",
+                "tls.key_file names nowhere.key, which does not exist"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_certificate_that_clients_refuse_is_warned_of() {
+        let place = tempfile::tempdir().unwrap();
+        let good = config(place.path(), (2020, 2999));
+        assert_eq!(unwise(&good), []);
+        let told = texts(unwise(&config(place.path(), (2020, 2021))));
+        assert!(told[0].contains("expired on 2021-01-01"), "{told:?}");
+        let told = texts(unwise(&config(place.path(), (2998, 2999))));
+        assert!(
+            told[0].contains("is not valid before 2998-01-01"),
+            "{told:?}"
+        );
+        let mut other = good.clone();
+        other.turn.public_host = Some("turn.example.org".to_owned());
+        let told = texts(unwise(&other));
+        assert!(told[0].contains("is not for turn.example.org"), "{told:?}");
+        other.turn.public_host = Some("talk.example.org".to_owned());
+        assert_eq!(unwise(&other), []);
+    }
+
+    #[test]
+    fn what_nothing_comes_of_without_tls_is_told() {
+        let mut config = Config::default();
+        assert_eq!(unwise(&config), []);
+        config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
+        let told = texts(unwise(&config));
+        assert!(told[0].starts_with("turn.tls_listen is set, but tls.mode is off"));
+        config.tls.cert_file = Some("cert.pem".into());
+        let told = texts(read(&mut config.tls));
+        assert_eq!(
+            told,
+            ["tls.cert_file names cert.pem, but tls.mode is off: set that to files"]
+        );
+    }
+}

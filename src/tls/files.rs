@@ -1,0 +1,292 @@
+//! An identity from two files of PEM (RFC 7468), and everything that can be wrong with them.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SigningKey};
+
+use crate::text_file::{self, TextFileError};
+
+use super::{Identity, Validity, provider, validity};
+
+/// No file of certificates or keys is larger.
+const LARGEST: u64 = 1024 * 1024;
+
+/// No chain is longer: each handshake sends it.
+const MOST: usize = 16;
+
+/// One of the two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Certificate,
+    Key,
+}
+
+impl Which {
+    fn fault(self) -> impl Fn(String) -> TlsFault {
+        move |text| TlsFault { which: self, text }
+    }
+}
+
+/// What is wrong with a file, as the end of a sentence that named it: `does not exist`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct TlsFault {
+    pub which: Which,
+    text: String,
+}
+
+/// The certificate of one file (its own first, then those that lead to it) with the key of the other,
+/// which may be the same.
+///
+/// # Errors
+/// Everything that is wrong: what can't be read or is something else, or that they don't belong
+/// together.
+pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<TlsFault>> {
+    let chain = chain(certificate).map_err(Which::Certificate.fault());
+    let signing = private_key(key).map_err(Which::Key.fault());
+    let ((chain, validity), (signing, secret)) = match (chain, signing) {
+        (Ok(chain), Ok(signing)) => (chain, signing),
+        (chain, signing) => return Err(chain.err().into_iter().chain(signing.err()).collect()),
+    };
+    let mut digest = Context::new(&SHA256);
+    chain.iter().for_each(|one| digest.update(one));
+    digest.update(secret.secret_der());
+    let certified = CertifiedKey::new(chain, signing);
+    if certified.keys_match().is_err() {
+        let text = format!(
+            "holds another key than that of the first certificate in {} (tls.cert_file), where \
+             the server's own must stand before those of its issuers",
+            certificate.display()
+        );
+        return Err(vec![Which::Key.fault()(text)]);
+    }
+    Ok(Identity {
+        certified: Arc::new(certified),
+        digest: digest.finish(),
+        validity,
+    })
+}
+
+/// Certificates, and when the first is valid.
+fn chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Validity), String> {
+    let text = contents(path)?;
+    let found = CertificateDer::pem_slice_iter(text.as_bytes());
+    let chain: Result<Vec<_>, pem::Error> = found.take(MOST + 1).collect();
+    let chain = chain.map_err(|error| format!("is no sound PEM: {error}"))?;
+    let Some(first) = chain.first() else {
+        return Err("holds no certificate: one begins with -----BEGIN CERTIFICATE-----".to_owned());
+    };
+    if chain.len() > MOST {
+        return Err(format!(
+            "holds more than {MOST} certificates: it must hold the server's own and those that \
+             lead to it, not all of a system's"
+        ));
+    }
+    let sound = ParsedCertificate::try_from(first).is_ok();
+    let validity = validity::of(first).filter(|_| sound);
+    let validity = validity.ok_or("begins with a certificate that can't be read")?;
+    Ok((chain, validity))
+}
+
+/// A key as it signs, and as it was read.
+fn private_key(path: &Path) -> Result<(Arc<dyn SigningKey>, PrivateKeyDer<'static>), String> {
+    let text = contents(path)?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
+        pem::Error::NoItemsFound if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => format!(
+            "holds a key behind a passphrase, which nobody could type: \
+             `openssl pkey -in {} -out FILE` writes it without",
+            path.display()
+        ),
+        pem::Error::NoItemsFound => {
+            "holds no private key: it must have -----BEGIN PRIVATE KEY----- in it".to_owned()
+        }
+        error => format!("is no sound PEM: {error}"),
+    })?;
+    let signing = provider().key_provider.load_private_key(key.clone_key());
+    let signing = signing.map_err(|_| {
+        "holds a key that TLS can't be spoken with here: it must be RSA with 2048 bits or more, \
+         EC on P-256 or P-384, or Ed25519"
+    })?;
+    Ok((signing, key))
+}
+
+fn contents(path: &Path) -> Result<String, String> {
+    text_file::read(path, LARGEST).map_err(|error| match error {
+        TextFileError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "{} may not read: let it read the file and pass the directories above it, or \
+                 have whoever renews the certificate copy it to where it may",
+                user()
+            )
+        }
+        TextFileError::NotText => "is not text: PEM is wanted, not DER or PKCS#12".to_owned(),
+        error => error.to_string(),
+    })
+}
+
+/// Whom this process runs as.
+fn user() -> String {
+    let id = nix::unistd::geteuid();
+    match nix::unistd::User::from_uid(id) {
+        Ok(Some(user)) => format!("the user {} (uid {id}), whom parlor runs as,", user.name),
+        _ => format!("the user with uid {id}, whom parlor runs as,"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    use rcgen::{CertificateParams, CertifiedKey as Made, generate_simple_self_signed};
+
+    /// A directory with a certificate for `talk.example.org` and its key.
+    fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+        let Made {
+            cert: made,
+            signing_key,
+        } = made();
+        fs::write(&cert, made.pem()).unwrap();
+        fs::write(&key, signing_key.serialize_pem()).unwrap();
+        (place, cert, key)
+    }
+
+    fn made() -> Made<rcgen::KeyPair> {
+        generate_simple_self_signed(["talk.example.org".to_owned()]).unwrap()
+    }
+
+    fn told(cert: &Path, key: &Path) -> Vec<(Which, String)> {
+        let faults = read(cert, key).unwrap_err().into_iter();
+        faults
+            .map(|fault| (fault.which, fault.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_files_are_the_same_identity_and_others_another() {
+        let (_place, cert, key) = place();
+        let first = read(&cert, &key).unwrap();
+        assert_eq!(first, read(&cert, &key).unwrap());
+        let (_place, cert, key) = self::place();
+        assert_ne!(first, read(&cert, &key).unwrap());
+    }
+
+    #[test]
+    fn one_file_may_hold_both() {
+        let (_place, cert, key) = place();
+        let both = fs::read_to_string(&key).unwrap() + &fs::read_to_string(&cert).unwrap();
+        fs::write(&cert, both).unwrap();
+        assert_eq!(read(&cert, &cert).unwrap(), read(&cert, &key).unwrap());
+    }
+
+    #[test]
+    fn an_identity_knows_its_names() {
+        let (_place, cert, key) = place();
+        let identity = read(&cert, &key).unwrap();
+        assert!(identity.is_for("talk.example.org"));
+        for other in ["example.org", "192.0.2.1", "[2001:db8::1]", "a b", ""] {
+            assert!(!identity.is_for(other), "{other}");
+        }
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let names = [
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+            "*.example.org".to_owned(),
+        ];
+        let made = CertificateParams::new(names)
+            .unwrap()
+            .self_signed(&signing)
+            .unwrap();
+        fs::write(&cert, made.pem()).unwrap();
+        fs::write(&key, signing.serialize_pem()).unwrap();
+        let identity = read(&cert, &key).unwrap();
+        for name in ["127.0.0.1", "[::1]", "::1", "turn.example.org"] {
+            assert!(identity.is_for(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let nowhere = place.path().join("nowhere.pem");
+        let missing = "does not exist".to_owned();
+        assert_eq!(
+            told(&nowhere, &nowhere),
+            [(Which::Certificate, missing.clone()), (Which::Key, missing)]
+        );
+    }
+
+    #[test]
+    fn what_is_no_certificate_or_no_key_is_told() {
+        let (_place, cert, key) = place();
+        // Taken for each other.
+        let swapped = told(&key, &cert);
+        assert!(
+            swapped[0].1.starts_with("holds no certificate"),
+            "{swapped:?}"
+        );
+        assert!(
+            swapped[1].1.starts_with("holds no private key"),
+            "{swapped:?}"
+        );
+        for (content, expected) in [
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "holds a key behind a passphrase",
+            ),
+            (
+                "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n",
+                "is no sound PEM",
+            ),
+            (
+                "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+                "holds a key that TLS can't be spoken with",
+            ),
+        ] {
+            fs::write(&key, content).unwrap();
+            let told = told(&cert, &key);
+            assert!(told[0].1.starts_with(expected), "{told:?}");
+        }
+        let (_place, cert, key) = self::place();
+        fs::write(
+            &cert,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        assert_eq!(
+            told(&cert, &key)[0].1,
+            "begins with a certificate that can't be read"
+        );
+        fs::write(&cert, [0x30, 0x82, 0xff]).unwrap();
+        assert!(told(&cert, &key)[0].1.starts_with("is not text"));
+        fs::write(&cert, made().cert.pem().repeat(MOST + 1)).unwrap();
+        assert!(
+            told(&cert, &key)[0]
+                .1
+                .starts_with("holds more than 16 certificates")
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_told() {
+        let (_place, cert, key) = place();
+        fs::write(&key, made().signing_key.serialize_pem()).unwrap();
+        let told = told(&cert, &key);
+        assert_eq!(told[0].0, Which::Key);
+        assert!(
+            told[0]
+                .1
+                .contains("holds another key than that of the first certificate")
+        );
+        assert!(told[0].1.contains(&cert.display().to_string()), "{told:?}");
+    }
+}

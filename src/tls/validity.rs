@@ -1,0 +1,118 @@
+//! From when until when a certificate is valid (RFC 5280 §4.1.2.5): all that is read of it here.
+
+use time::{Date, Month, PrimitiveDateTime, Time};
+
+use crate::der::{self, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME};
+
+/// The version, which stands before everything else where it is not the first.
+const VERSION: u8 = 0xa0;
+
+/// Unix seconds, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub from: i64,
+    pub until: i64,
+}
+
+/// That of a certificate in DER.
+pub fn of(certificate: &[u8]) -> Option<Validity> {
+    let (certificate, _) = der::element(certificate, SEQUENCE)?;
+    let (signed, _) = der::element(certificate, SEQUENCE)?;
+    let rest = match der::element(signed, VERSION) {
+        Some((_, rest)) => rest,
+        None => signed,
+    };
+    let (_serial, rest) = der::element(rest, INTEGER)?;
+    let (_algorithm, rest) = der::element(rest, SEQUENCE)?;
+    let (_issuer, rest) = der::element(rest, SEQUENCE)?;
+    let (validity, _) = der::element(rest, SEQUENCE)?;
+    let (from, validity) = time(validity)?;
+    let (until, _) = time(validity)?;
+    Some(Validity { from, until })
+}
+
+/// The first element as Unix seconds, and what follows it. Both forms are in UTC and to the second.
+fn time(der: &[u8]) -> Option<(i64, &[u8])> {
+    let (tag, text, rest) = der::first(der)?;
+    let digits = text.strip_suffix(b"Z")?;
+    let (year, digits) = match tag {
+        UTC_TIME => {
+            let (year, digits) = number(digits, 2)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, digits)
+        }
+        GENERALIZED_TIME => number(digits, 4)?,
+        _ => return None,
+    };
+    let (month, digits) = number(digits, 2)?;
+    let (day, digits) = number(digits, 2)?;
+    let (hour, digits) = number(digits, 2)?;
+    let (minute, digits) = number(digits, 2)?;
+    let (second, digits) = number(digits, 2)?;
+    let small = |number: u16| u8::try_from(number).ok();
+    let month = Month::try_from(small(month)?).ok()?;
+    let date = Date::from_calendar_date(i32::from(year), month, small(day)?).ok()?;
+    let time = Time::from_hms(small(hour)?, small(minute)?, small(second)?).ok()?;
+    let moment = PrimitiveDateTime::new(date, time).assume_utc();
+    digits.is_empty().then_some((moment.unix_timestamp(), rest))
+}
+
+/// A number of so many digits, and what follows it.
+fn number(text: &[u8], digits: usize) -> Option<(u16, &[u8])> {
+    let (number, rest) = text.split_at_checked(digits)?;
+    let all_digits = number.iter().all(u8::is_ascii_digit);
+    let number = number
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u16::from(digit & 0xf));
+    all_digits.then_some((number, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(tag: u8, text: &[u8]) -> Option<i64> {
+        let der = [&[tag, text.len() as u8], text].concat();
+        time(&der).map(|(seconds, _)| seconds)
+    }
+
+    #[test]
+    fn both_forms_of_time_are_read() {
+        assert_eq!(seconds(UTC_TIME, b"700101000000Z"), Some(0));
+        assert_eq!(seconds(UTC_TIME, b"490101000000Z"), Some(2_493_072_000));
+        assert_eq!(
+            seconds(GENERALIZED_TIME, b"20500101000001Z"),
+            Some(2_524_608_001)
+        );
+        for odd in [
+            &b"700101000000"[..],
+            b"7001010000Z",
+            b"701301000000Z",
+            b"700230000000Z",
+            b"7001010000000Z",
+            b"+00101000000Z",
+        ] {
+            assert_eq!(seconds(UTC_TIME, odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_says_when_it_is_valid() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["talk.example.org".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 2);
+        params.not_after = rcgen::date_time_ymd(2051, 3, 4);
+        let certificate = params.self_signed(&key).unwrap();
+        let validity = of(certificate.der()).unwrap();
+        assert_eq!(validity.from, params.not_before.unix_timestamp());
+        assert_eq!(validity.until, params.not_after.unix_timestamp());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_surprise(der: Vec<u8>) {
+            of(&der);
+            time(&der);
+        }
+    }
+}
