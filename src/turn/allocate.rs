@@ -38,12 +38,25 @@ impl Server {
         })
     }
 
-    /// A first Allocate: whether this user may have one at all, then what exactly is asked for.
-    pub(super) fn allocate(
+    /// A first Allocate, as far as this shard knows: another one may be asked the same at the same
+    /// time, while the kernel deals its flows anew.
+    pub(super) fn allocate_once(
         &mut self,
         request: Request<'_>,
         proven: &Proven<'_>,
     ) -> Result<Granted, Refusal> {
+        if let Err(shard) = self.table.claim(request.route) {
+            return Ok(Granted::Elsewhere(shard));
+        }
+        let result = self.allocate(request, proven);
+        if !matches!(result, Ok(Granted::Queued)) {
+            self.table.disclaim(request.route);
+        }
+        result
+    }
+
+    /// A first Allocate: whether this user may have one at all, then what exactly is asked for.
+    fn allocate(&mut self, request: Request<'_>, proven: &Proven<'_>) -> Result<Granted, Refusal> {
         let message = request.message;
         if proven.bearer.expires <= request.now.unix {
             return Err(Refusal::Expired);
@@ -68,6 +81,10 @@ impl Server {
                 Ok(Granted::Queued)
             }
             None => {
+                let ip = self.relay_ip(request.route, message)?;
+                if let Some(shard) = self.shard_with_room(ip, ports) {
+                    return Ok(Granted::Elsewhere(shard));
+                }
                 self.allocate_new(request, proven, granted, ports)?;
                 Ok(Granted::Queued)
             }

@@ -1,13 +1,12 @@
 //! From an Allocate that was granted to a socket that is bound: ports, pairs, second tries.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 
 use crate::clock::Now;
-use crate::config::PortRange;
 use crate::stun::Method;
 
 use super::allocation::{Candidate, Ports, Relay};
@@ -17,9 +16,6 @@ use super::{AllocationId, External, Outcome, Output, Refusal, Server};
 
 /// Ports that are tried for one allocation before it is refused with 508.
 pub(super) const BIND_TRIES: u8 = 16;
-
-/// Ports that are drawn until one belongs to the shard: enough for the most shards there can be.
-const DRAWS: usize = 1024;
 
 /// How long the edge may take to bind a socket before the allocation is given up.
 pub(super) const BIND_PATIENCE: Duration = Duration::from_secs(10);
@@ -70,41 +66,6 @@ impl Server {
                 self.give_up(id, refusal);
             }
         }
-    }
-
-    /// A port of the range by the shard's own random generator (RFC 8656 section 7.2: not to be
-    /// guessed), free as far as this shard knows; `None` where the range has none such.
-    pub(super) fn relay_address(&mut self, ip: IpAddr, ports: Ports) -> Option<SocketAddr> {
-        let PortRange { first, last } = self.settings.ports;
-        let (first, last) = match ports {
-            Ports::Any => (first, last),
-            Ports::Even => (first.checked_add(first & 1)?, last & !1),
-            Ports::Pair => (first.checked_add(first & 1)?, last.checked_sub(1)? & !1),
-        };
-        if first > last {
-            return None;
-        }
-        let mut address = None;
-        for _ in 0..BIND_TRIES {
-            let Some(port) = self.port_of_ours(first, last) else {
-                continue;
-            };
-            let port = if ports == Ports::Any { port } else { port & !1 };
-            let address = *address.insert(SocketAddr::new(ip, port));
-            let relayed = External::advertise(&self.settings.external, address);
-            if !self.table.is_relayed(relayed) && !self.settings.policy.is_listener(address) {
-                break;
-            }
-        }
-        address
-    }
-
-    /// A port between `first` and `last` that belongs to this shard: every such one is as likely.
-    fn port_of_ours(&mut self, first: u16, last: u16) -> Option<u16> {
-        let directory = &self.settings.directory;
-        let draws = (0..DRAWS).map(|_| self.random.random_range(first..=last));
-        let mut ours = draws.filter(|port| directory.shard_of_port(*port) == self.shard);
-        ours.next()
     }
 
     /// Gives an allocation the socket that is bound. False where its advertised address is taken

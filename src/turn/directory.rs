@@ -45,6 +45,11 @@ impl Ports {
         word.load(Ordering::Relaxed) & bit != 0
     }
 
+    /// The ports from 64 times `index` on, a bit for each.
+    pub fn word(&self, index: usize) -> u64 {
+        self.0[index].load(Ordering::Relaxed)
+    }
+
     fn add(&self, port: u16) {
         let (word, bit) = self.bit(port);
         word.fetch_or(bit, Ordering::Relaxed);
@@ -118,13 +123,22 @@ impl Directory {
         ips.collect()
     }
 
-    pub(super) fn add_client(&self, key: ClientKey, shard: ShardId) {
-        if self.shards > 1 {
-            write(&self.clients).insert(key, shard);
-        }
+    /// The ports of an IP that relayed addresses have; `None` where it has no relayed address.
+    pub(super) fn ports_of(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+        read(&self.ips).get(&ip).map(|(_, ports)| ports.clone())
     }
 
-    /// Forgets a client of `shard`; one that has moved to another stays.
+    /// Makes a client that of `shard`, unless it is another's already, which is the answer then: of
+    /// two shards that are asked at once, one gets it.
+    pub(super) fn claim_client(&self, key: ClientKey, shard: ShardId) -> Result<(), ShardId> {
+        if self.shards == 1 {
+            return Ok(());
+        }
+        let holder = *write(&self.clients).entry(key).or_insert(shard);
+        (holder == shard).then_some(()).ok_or(holder)
+    }
+
+    /// Forgets a client of `shard`, and nobody else's.
     pub(super) fn remove_client(&self, key: &ClientKey, shard: ShardId) {
         if self.shards > 1 {
             let mut clients = write(&self.clients);
@@ -186,6 +200,24 @@ mod tests {
             ports[usize::from(shard)] += 1;
         }
         assert!(ports.iter().all(|pairs| *pairs > 2000), "{ports:?}");
+    }
+
+    #[test]
+    fn a_client_is_that_of_one_shard_until_it_is_forgotten() {
+        let directory = Directory::new(2);
+        let client = ClientKey::of(&Route {
+            transport: super::super::Transport::Udp,
+            client: "192.0.2.1:1000".parse().unwrap(),
+            server: "192.0.2.2:3478".parse().unwrap(),
+            via: 0,
+        });
+        assert_eq!(directory.claim_client(client, 1), Ok(()));
+        assert_eq!(directory.claim_client(client, 0), Err(1));
+        assert_eq!(directory.claim_client(client, 1), Ok(()));
+        directory.remove_client(&client, 0);
+        assert_eq!(directory.claim_client(client, 0), Err(1));
+        directory.remove_client(&client, 1);
+        assert_eq!(directory.claim_client(client, 0), Ok(()));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod fields;
 mod nonce;
 mod peers;
 mod policy;
+mod ports;
 mod quota;
 mod relayed;
 mod reply;

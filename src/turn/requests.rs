@@ -29,6 +29,8 @@ pub(super) enum Granted {
     Queued,
     /// A retransmission of what is still being served.
     Pending,
+    /// Another shard must answer instead.
+    Elsewhere(ShardId),
 }
 
 impl Server {
@@ -89,6 +91,7 @@ impl Server {
         match result {
             Ok(Granted::Queued) => Verdict::Queued,
             Ok(Granted::Pending) => Verdict::Dropped(Dropped::Pending),
+            Ok(Granted::Elsewhere(shard)) => Verdict::PassOn { shard },
             Ok(granted) => self.success(request.message, granted, &proven.key),
             Err(refusal) => self.refuse(request, refusal, Some(&proven.key)),
         }
@@ -98,7 +101,7 @@ impl Server {
         let held = self.table.of_client(request.route);
         match (request.message.method(), held) {
             (Method::ALLOCATE, Some(id)) => self.allocate_again(id, request.message),
-            (Method::ALLOCATE, None) => self.allocate(request, proven),
+            (Method::ALLOCATE, None) => self.allocate_once(request, proven),
             (Method::REFRESH, None) => self.refresh_again(request),
             (_, None) => Err(Refusal::AllocationMismatch),
             (Method::REFRESH, Some(id)) => self.refresh(id, request, proven),

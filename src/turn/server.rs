@@ -14,6 +14,7 @@ use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
 use super::allocation::{Allocation, Relay};
+use super::ports::RelayPorts;
 use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
@@ -53,6 +54,7 @@ pub struct Server {
     pub(super) reservations: Reservations,
     /// The last allocations that their clients ended, and by which transaction.
     pub(super) ended: VecDeque<(Route, TransactionId)>,
+    pub(super) ports: RelayPorts,
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
@@ -67,6 +69,7 @@ impl Server {
             shard,
             reservations: Reservations::default(),
             ended: VecDeque::new(),
+            ports: RelayPorts::new(settings.ports, &settings.directory, shard),
             settings,
             random: ChaCha12Rng::from_seed(seed),
             answer: Vec::new(),

@@ -102,6 +102,20 @@ impl Table {
         self.slots.len()
     }
 
+    /// Makes sure that no other shard serves this client, before an allocation is made for it. The
+    /// answer is the shard that does.
+    pub fn claim(&self, client: &Route) -> Result<(), ShardId> {
+        self.directory
+            .claim_client(ClientKey::of(client), self.shard)
+    }
+
+    /// Takes back a claim that no allocation came of.
+    pub fn disclaim(&self, client: &Route) {
+        let client = ClientKey::of(client);
+        self.directory.remove_client(&client, self.shard);
+    }
+
+    /// Adds the allocation of a client that was claimed.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
         self.generation = self.generation.wrapping_add(1);
         let (client, expires) = (ClientKey::of(&allocation.route), allocation.expires);
@@ -116,7 +130,6 @@ impl Table {
             generation,
         };
         self.by_client.insert(client, id.index);
-        self.directory.add_client(client, self.shard);
         self.deadlines.push(Reverse((expires, id)));
         id
     }
@@ -185,10 +198,6 @@ impl Table {
         self.by_relayed.insert(relayed, id.index);
         self.directory.add_relayed(relayed);
         true
-    }
-
-    pub fn is_relayed(&self, address: SocketAddr) -> bool {
-        self.by_relayed.contains_key(&address)
     }
 
     /// Moves an allocation's end.

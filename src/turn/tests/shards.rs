@@ -1,5 +1,8 @@
 //! Several servers with one directory: what one does not have, another does.
 
+use std::sync::Barrier;
+use std::thread;
+
 use super::*;
 
 const ALICE: &str = "192.88.1.1:1000";
@@ -159,4 +162,115 @@ fn a_peer_beside_the_relay_is_reached_whatever_port_another_shard_has_on_another
         matches!(verdict, Verdict::ToPeer { peer: to, .. } if to == peer),
         "{verdict:?}"
     );
+}
+
+/// The kernel deals its flows anew between a request and its retransmission, and each reaches a
+/// shard of its own, at the same moment.
+#[test]
+fn two_shards_that_are_asked_at_once_make_one_allocation() {
+    let [mut one, mut two] = shards();
+    for number in 0..200 {
+        let mut alice = Client::new(&format!("192.88.1.1:{}", 1000 + number), "alice");
+        alice.greet(&mut one);
+        let transaction = alice.transaction();
+        let udp = (Attribute::REQUESTED_TRANSPORT, UDP.to_vec());
+        let request = alice.signed(Method::ALLOCATE, transaction, &[udp]);
+        let start = Barrier::new(2);
+        let ask = |world: &mut World| {
+            start.wait();
+            world.receive(&alice.route, &request).0
+        };
+        let verdicts = thread::scope(|scope| {
+            let other = scope.spawn(|| ask(&mut two));
+            [ask(&mut one), other.join().unwrap()]
+        });
+        let passed_on = |shard| Verdict::PassOn { shard };
+        let granted_by_one = verdicts == [Verdict::Queued, passed_on(0)];
+        let granted_by_two = verdicts == [passed_on(1), Verdict::Queued];
+        assert!(granted_by_one || granted_by_two, "{verdicts:?}");
+        // What was passed on is a retransmission there, and gets the answer of the first.
+        let holder = if granted_by_one { &mut one } else { &mut two };
+        let (_, first) = holder.answers.pop().unwrap();
+        assert_eq!(holder.answer(&alice.route, &request), first);
+    }
+    let both = one.server.allocations() + two.server.allocations();
+    assert_eq!((both, one.server.settings.quotas.held()), (200, 200));
+}
+
+/// An Allocate that is refused leaves no claim on its client behind.
+#[test]
+fn a_client_that_was_refused_may_ask_any_shard_again() {
+    let [mut one, mut two] = shards();
+    let mut alice = Client::new(ALICE, "alice");
+    alice.greet(&mut one);
+    let tcp = (Attribute::REQUESTED_TRANSPORT, vec![6, 0, 0, 0]);
+    let refused = alice.request(&mut one, Method::ALLOCATE, &[tcp]);
+    assert_eq!(refused.code(), Some(442));
+    assert!(one.server.settings.directory.is_empty());
+    assert_eq!(alice.allocate(&mut two, &[]).code(), None);
+}
+
+/// Two shards with these ports, all on one IP.
+fn shards_with_ports(first: u16, last: u16) -> [World; 2] {
+    let mut shared = settings();
+    shared.directory = Arc::new(Directory::new(2));
+    shared.ports = PortRange { first, last };
+    [0, 1].map(|shard| World::of_shard(shared.clone(), shard))
+}
+
+#[test]
+fn a_shard_without_a_port_passes_the_allocate_on_to_one_that_has_some() {
+    // Four ports of each.
+    let [mut one, mut two] = shards_with_ports(50_000, 50_007);
+    for number in 0..4 {
+        one.allocated(&format!("192.88.1.1:{}", 1000 + number), "alice");
+    }
+    let even = (Attribute::EVEN_PORT, vec![0]);
+    let pair = (Attribute::EVEN_PORT, vec![0x80]);
+    for (number, more) in [vec![pair], vec![even]].into_iter().enumerate() {
+        let mut bob = Client::new(&format!("192.88.1.2:{}", 1000 + number), "bob");
+        bob.greet(&mut one);
+        let transaction = bob.transaction();
+        let transport = vec![(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+        let attributes = [transport, more].concat();
+        let request = bob.signed(Method::ALLOCATE, transaction, &attributes);
+        let (verdict, _) = one.receive(&bob.route, &request);
+        assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+        assert_eq!(Answer(two.answer(&bob.route, &request)).code(), None);
+        // Whatever else this client says reaches the shard that served it.
+        let (verdict, _) = one.receive(&bob.route, &channel_data(0x4001, b"hello"));
+        assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+    }
+}
+
+#[test]
+fn where_no_shard_has_a_port_any_says_so() {
+    let mut both = shards_with_ports(50_000, 50_007);
+    for number in 0..8 {
+        let address = format!("192.88.1.1:{}", 1000 + number);
+        both[number % 2].allocated(&address, "alice");
+    }
+    for world in &mut both {
+        let mut bob = Client::new(BOB, "bob");
+        assert_eq!(bob.allocate(world, &[]).code(), Some(508));
+    }
+}
+
+#[test]
+fn the_last_free_port_of_many_is_found() {
+    let mut world = World::new();
+    let PortRange { first, last } = world.server.settings.ports;
+    let directory = world.server.settings.directory.clone();
+    let ip = SERVER.parse::<SocketAddr>().unwrap().ip();
+    for port in (first..=last).filter(|port| *port != 55_555) {
+        directory.add_relayed(SocketAddr::new(ip, port));
+    }
+    let mut alice = Client::new(ALICE, "alice");
+    world.taken = (first..=last)
+        .filter(|port| *port != 55_555)
+        .map(|port| SocketAddr::new(ip, port))
+        .collect();
+    let answer = alice.allocate(&mut world, &[]);
+    let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS);
+    assert_eq!(relayed, Some(SocketAddr::new(ip, 55_555)));
 }

@@ -20,6 +20,7 @@ enum Step {
 const CLIENTS: usize = 5;
 const USERS: usize = 2;
 const QUOTA: u32 = 2;
+const FIRST_PORT: u16 = 50_000;
 
 /// How long permissions and channels live, in seconds (RFC 8656 sections 9 and 12).
 const PERMISSION: u64 = 300;
@@ -46,12 +47,16 @@ struct House {
 }
 
 impl House {
-    fn new(shards: ShardId, whim: u64) -> House {
+    fn new(shards: ShardId, ports: u16, whim: u64) -> House {
         let quotas = Arc::new(Quotas::new(100, QUOTA));
         let directory = Arc::new(Directory::new(shards));
         let shared = Settings {
             quotas,
             directory,
+            ports: PortRange {
+                first: FIRST_PORT,
+                last: FIRST_PORT + ports - 1,
+            },
             ..settings()
         };
         let shards = (0..shards).map(|shard| World::of_shard(shared.clone(), shard));
@@ -170,6 +175,11 @@ impl Known {
     }
 }
 
+fn living(known: &[Known]) -> usize {
+    let living = known.iter().filter(|client| client.relayed.is_some());
+    living.count()
+}
+
 /// Who must hear what `client` says on channel `number`.
 fn listener(known: &[Known], client: usize, number: u16, now: u64) -> Option<usize> {
     let sender = &known[client];
@@ -200,10 +210,12 @@ proptest! {
     #[test]
     fn sockets_quotas_expiries_and_deliveries_agree_with_a_simple_model(
         shards in 1..=2u8,
+        // Too few for all, or more than enough.
+        ports in prop_oneof![1..=4u16, Just(10_000)],
         whim in any::<u64>(),
         steps in prop::collection::vec(step(), 1..160),
     ) {
-        let mut house = House::new(shards, whim);
+        let mut house = House::new(shards, ports, whim);
         let mut clients: Vec<Client> = (0..CLIENTS).map(|i| Client::with(
             &format!("192.88.1.{i}:1000"),
             Credentials::new(&Secret::new("north"), &[]).mint(&format!("user-{}", i % USERS), None, u64::MAX / 2),
@@ -221,6 +233,8 @@ proptest! {
                     let expected = match known[client].relayed {
                         Some(_) => Some(437),
                         None if held as u32 >= QUOTA => Some(486),
+                        // Whichever shard has the last one.
+                        None if living(&known) >= usize::from(ports) => Some(508),
                         None => None,
                     };
                     prop_assert_eq!(answer.code(), expected);
@@ -273,7 +287,7 @@ proptest! {
                     known.iter_mut().for_each(|client| client.forget_at(house.now()));
                 }
             }
-            let living = known.iter().filter(|client| client.relayed.is_some()).count();
+            let living = living(&known);
             prop_assert_eq!(house.allocations(), living);
             prop_assert_eq!(house.open_sockets(), living, "no orphan port");
             prop_assert_eq!(house.settings().quotas.held(), living);

@@ -1,0 +1,134 @@
+//! Which port a relayed address gets: one of the shard's own, drawn at random. And which shard has
+//! one left where this one has none.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rand::RngExt;
+
+use crate::config::PortRange;
+
+use super::allocation::Ports;
+use super::binding::BIND_TRIES;
+use super::directory::Ports as Taken;
+use super::{Directory, External, Policy, Server, Settings, ShardId};
+
+/// Ports that are drawn until one belongs to the shard: enough for the most shards there can be.
+const DRAWS: usize = 1024;
+
+/// The even ports of a word.
+const EVEN: u64 = 0x5555_5555_5555_5555;
+
+/// The relay ports, and those of them that belong to the shard, a bit for each: where nearly all
+/// are taken, the last free one is found by a look at 1,024 words.
+pub(super) struct RelayPorts {
+    all: Box<[u64]>,
+    ours: Box<[u64]>,
+}
+
+impl RelayPorts {
+    pub fn new(range: PortRange, directory: &Directory, shard: ShardId) -> RelayPorts {
+        let among = |fits: &dyn Fn(u16) -> bool| {
+            let mut words = vec![0; 1 << 10].into_boxed_slice();
+            for port in (range.first..=range.last).filter(|port| fits(*port)) {
+                words[usize::from(port / 64)] |= 1 << (port % 64);
+            }
+            words
+        };
+        RelayPorts {
+            all: among(&|_| true),
+            ours: among(&|port| directory.shard_of_port(port) == shard),
+        }
+    }
+}
+
+impl Server {
+    /// A port of the range by the shard's own random generator (RFC 8656 section 7.2: not to be
+    /// guessed) that no relayed address has; `None` where this shard has none left.
+    pub(super) fn relay_address(&mut self, ip: IpAddr, ports: Ports) -> Option<SocketAddr> {
+        let PortRange { first, last } = self.settings.ports;
+        let (first, last) = match ports {
+            Ports::Any => (first, last),
+            Ports::Even => (first.checked_add(first & 1)?, last & !1),
+            Ports::Pair => (first.checked_add(first & 1)?, last.checked_sub(1)? & !1),
+        };
+        if first > last {
+            return None;
+        }
+        let (directory, random) = (&self.settings.directory, &mut self.random);
+        let room = Room::new(&self.settings, ip, ports);
+        let mut port = first;
+        for _ in 0..BIND_TRIES {
+            // Every one of this shard's is as likely.
+            let mut draws = (0..DRAWS).map(|_| random.random_range(first..=last));
+            port = draws.find(|port| directory.shard_of_port(*port) == self.shard)?;
+            port = if ports == Ports::Any { port } else { port & !1 };
+            if room.has(port) {
+                return Some(SocketAddr::new(ip, port));
+            }
+        }
+        let free = room.first(&self.ports.ours, port)?;
+        Some(SocketAddr::new(ip, free))
+    }
+
+    /// The shard that has a port left for a relayed address on `ip`, where this one has none.
+    pub(super) fn shard_with_room(&self, ip: IpAddr, ports: Ports) -> Option<ShardId> {
+        let directory = &self.settings.directory;
+        if directory.shards() == 1 {
+            return None;
+        }
+        let room = Room::new(&self.settings, ip, ports);
+        if room.first(&self.ports.ours, 0).is_some() {
+            return None;
+        }
+        let free = room.first(&self.ports.all, 0)?;
+        Some(directory.shard_of_port(free))
+    }
+}
+
+/// The ports of an IP that no relayed address of any shard has. A reserved one counts as free, and
+/// so does one that another program has: that is found out when it is bound.
+struct Room<'a> {
+    policy: &'a Policy,
+    ip: IpAddr,
+    ports: Ports,
+    taken: Option<Arc<Taken>>,
+}
+
+impl<'a> Room<'a> {
+    fn new(settings: &'a Settings, ip: IpAddr, ports: Ports) -> Room<'a> {
+        let relayed = External::advertise(&settings.external, SocketAddr::new(ip, 0));
+        Room {
+            policy: &settings.policy,
+            ip,
+            ports,
+            taken: settings.directory.ports_of(relayed.ip()),
+        }
+    }
+
+    fn has(&self, port: u16) -> bool {
+        let next = (self.ports == Ports::Pair).then_some(port | 1);
+        let mut wanted = std::iter::once(port).chain(next);
+        wanted.all(|port| {
+            let taken = self.taken.as_ref().is_some_and(|taken| taken.has(port));
+            !taken && !self.policy.is_listener(SocketAddr::new(self.ip, port))
+        })
+    }
+
+    /// One of these ports, looked for from `start` on.
+    fn first(&self, among: &[u64], start: u16) -> Option<u16> {
+        let start = usize::from(start / 64);
+        (start..among.len()).chain(0..start).find_map(|word| {
+            let taken = self.taken.as_ref().map_or(0, |taken| taken.word(word));
+            let free = among[word] & !taken;
+            let free = match self.ports {
+                Ports::Any => free,
+                Ports::Even => free & EVEN,
+                Ports::Pair => free & (free >> 1) & EVEN,
+            };
+            let bits = (0..64).filter(|bit| free >> bit & 1 == 1);
+            let mut free = bits.map(|bit| (64 * word + bit) as u16);
+            free.find(|port| self.has(*port))
+        })
+    }
+}
