@@ -11,7 +11,7 @@ use std::sync::RwLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
-use ring::hmac;
+use ring::{digest, hmac};
 
 use crate::secret::Secret;
 
@@ -41,9 +41,6 @@ pub struct Bearer<'a> {
     pub room: Option<&'a str>,
 }
 
-/// The MD5 key of the long-term credential mechanism (RFC 8489 section 9.2.2).
-pub type LongTermKey = [u8; 16];
-
 impl Credentials {
     pub fn new(newest: &Secret, previous: &[Secret]) -> Credentials {
         let secrets = std::iter::once(newest).chain(previous);
@@ -67,17 +64,13 @@ impl Credentials {
         }
     }
 
-    /// The long-term keys that `username` may prove itself with, one for each secret.
+    /// The passwords that `username` may prove itself with, one for each secret.
     ///
     /// The caller checks the message's integrity against each; which of them fits says nothing
     /// about a secret.
-    pub fn keys<'a>(
-        &'a self,
-        username: &'a str,
-        realm: &'a str,
-    ) -> impl Iterator<Item = LongTermKey> + 'a {
-        let keys = self.secrets.iter();
-        keys.map(move |secret| long_term_key(username, realm, &password(secret, username)))
+    pub fn passwords<'a>(&'a self, username: &'a str) -> impl Iterator<Item = String> + 'a {
+        let secrets = self.secrets.iter();
+        secrets.map(move |secret| password(secret, username))
     }
 }
 
@@ -107,12 +100,23 @@ impl<'a> Bearer<'a> {
 }
 
 /// `MD5(username ":" realm ":" password)`, RFC 8489 section 9.2.2.
-pub fn long_term_key(username: &str, realm: &str, password: &str) -> LongTermKey {
+pub fn long_term_key(username: &str, realm: &str, password: &str) -> [u8; 16] {
     let mut hash = Md5::new();
     for part in [username, ":", realm, ":", password] {
         hash.update(part.as_bytes());
     }
     hash.finalize().into()
+}
+
+/// `SHA-256(username ":" realm ":" password)`, RFC 8489 section 18.5.1.2.
+pub fn long_term_key_sha256(username: &str, realm: &str, password: &str) -> [u8; 32] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in [username, ":", realm, ":", password] {
+        hash.update(part.as_bytes());
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
 }
 
 fn password(secret: &hmac::Key, username: &str) -> String {
@@ -209,10 +213,9 @@ mod tests {
     #[test]
     fn the_newest_secret_mints_and_all_listed_secrets_check() {
         let old = Credentials::new(&Secret::new("old"), &[]).mint("alice", None, 9);
-        let key = long_term_key(&old.username, "parlor", &old.credential);
         let credentials = credentials();
-        let mut keys = credentials.keys(&old.username, "parlor");
-        assert!(keys.any(|candidate| candidate == key));
+        let mut passwords = credentials.passwords(&old.username);
+        assert!(passwords.any(|candidate| candidate == old.credential));
     }
 
     #[test]
@@ -239,6 +242,13 @@ mod tests {
         let key = long_term_key("user", "realm", "pass");
         let hex: String = key.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "8493fbc53ba582fb4c044c456bdc40eb");
+        // echo -n user:realm:pass | sha256sum
+        let key = long_term_key_sha256("user", "realm", "pass");
+        let hex: String = key.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "07e934117abd40836e7c6329b54731b2b2d2a5f9a71f544922d75e0730d8251b"
+        );
     }
 
     #[test]

@@ -21,8 +21,11 @@ impl Attribute {
     pub const EVEN_PORT: Attribute = Attribute(0x0018);
     pub const REQUESTED_TRANSPORT: Attribute = Attribute(0x0019);
     pub const MESSAGE_INTEGRITY_SHA256: Attribute = Attribute(0x001c);
+    pub const PASSWORD_ALGORITHM: Attribute = Attribute(0x001d);
+    pub const USERHASH: Attribute = Attribute(0x001e);
     pub const XOR_MAPPED_ADDRESS: Attribute = Attribute(0x0020);
     pub const RESERVATION_TOKEN: Attribute = Attribute(0x0022);
+    pub const PASSWORD_ALGORITHMS: Attribute = Attribute(0x8002);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);
 
     /// Whether a receiver that does not know this attribute must refuse the request

@@ -3,13 +3,19 @@
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
-use super::{Attribute, COOKIE, FINGERPRINT_XOR, IntegrityKey, TransactionId, crc32};
+use super::{Attribute, COOKIE, FINGERPRINT_XOR, Integrity, IntegrityKey, TransactionId, crc32};
 
 /// Bytes of a STUN header.
 pub const HEADER: usize = 20;
 
-const ATTRIBUTE_HEADER: usize = 4;
+/// Bytes of an attribute before its value.
+pub(super) const ATTRIBUTE_HEADER: usize = 4;
+
+/// Bytes of the HMACs. That of SHA-256 may be cut down to the lesser figure where a usage of STUN
+/// allows it (RFC 8489 section 14.6), which TURN does not.
 const SHA1: usize = 20;
+const SHA256: usize = 32;
+const SHA256_CUT: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -68,7 +74,9 @@ pub struct Message<'a> {
     /// at the end (RFC 8489 section 14.5).
     counted: usize,
     /// Offset of MESSAGE-INTEGRITY.
-    integrity: Option<usize>,
+    sha1: Option<usize>,
+    /// Offset of MESSAGE-INTEGRITY-SHA256.
+    sha256: Option<usize>,
 }
 
 impl<'a> Message<'a> {
@@ -88,7 +96,8 @@ impl<'a> Message<'a> {
             class,
             method,
             counted: bytes.len(),
-            integrity: None,
+            sha1: None,
+            sha256: None,
         };
         message.scan()?;
         Ok(message)
@@ -134,21 +143,29 @@ impl<'a> Message<'a> {
         value.as_ptr() as usize - self.bytes.as_ptr() as usize
     }
 
-    pub fn has_integrity(&self) -> bool {
-        self.integrity.is_some()
+    /// The integrity attribute that decides: where there are both, the stronger one (RFC 8489
+    /// section 9.2.4).
+    pub fn integrity(&self) -> Option<Integrity> {
+        let sha1 = self.sha1.map(|_| Integrity::Sha1);
+        self.sha256.map(|_| Integrity::Sha256).or(sha1)
     }
 
-    /// Checks MESSAGE-INTEGRITY in constant time (RFC 8489 section 14.5).
+    /// Checks the integrity attribute that the key is for, in constant time (RFC 8489 sections 14.5
+    /// and 14.6). One that was cut short does not hold.
     pub fn verify(&self, key: &IntegrityKey) -> bool {
-        let Some(offset) = self.integrity else {
+        let offset = match key.integrity() {
+            Integrity::Sha1 => self.sha1,
+            Integrity::Sha256 => self.sha256,
+        };
+        let attribute = offset.and_then(|at| Some((at, split_attribute(&self.bytes[at..])?)));
+        let Some((offset, (_, value, _))) = attribute else {
             return false;
         };
-        let length = (offset + ATTRIBUTE_HEADER + SHA1 - HEADER) as u16;
+        let length = (offset + ATTRIBUTE_HEADER + value.len() - HEADER) as u16;
         let mut context = hmac::Context::with_key(&key.0);
         context.update(&self.bytes[..2]);
         context.update(&length.to_be_bytes());
         context.update(&self.bytes[4..offset]);
-        let value = &self.bytes[offset + ATTRIBUTE_HEADER..][..SHA1];
         context.sign().as_ref().ct_eq(value).into()
     }
 
@@ -159,17 +176,24 @@ impl<'a> Message<'a> {
             let (attribute, value, rest) =
                 split_attribute(&self.bytes[offset..]).ok_or(Malformed::Attribute)?;
             match attribute {
-                Attribute::MESSAGE_INTEGRITY if self.integrity.is_none() => {
+                Attribute::MESSAGE_INTEGRITY if self.sha1.is_none() => {
                     if value.len() != SHA1 {
                         return Err(Malformed::Attribute);
                     }
                     // After MESSAGE-INTEGRITY-SHA256 it would not be covered, and does not count.
                     if !ended {
-                        self.integrity = Some(offset);
+                        self.sha1 = Some(offset);
                     }
                     self.end_at(offset, &mut ended);
                 }
-                Attribute::MESSAGE_INTEGRITY_SHA256 => self.end_at(offset, &mut ended),
+                Attribute::MESSAGE_INTEGRITY_SHA256 if self.sha256.is_none() => {
+                    let length = value.len();
+                    if !(SHA256_CUT..=SHA256).contains(&length) || length % 4 != 0 {
+                        return Err(Malformed::Attribute);
+                    }
+                    self.sha256 = Some(offset);
+                    self.end_at(offset, &mut ended);
+                }
                 Attribute::FINGERPRINT => {
                     self.check_fingerprint(offset, value)?;
                     self.end_at(offset, &mut ended);

@@ -13,8 +13,9 @@ mod tests;
 pub use address::{MAX_XOR_ADDRESS, decode_xor_address, encode_xor_address};
 pub use attribute::Attribute;
 pub use channel::{CHANNEL_HEADER, ChannelData, is_channel_number};
+use message::ATTRIBUTE_HEADER;
 pub use message::{Class, HEADER, Malformed, Message, Method};
-pub use writer::{IntegrityKey, Writer};
+pub use writer::{Integrity, IntegrityKey, Writer};
 
 /// The magic cookie in every STUN header (RFC 8489 section 5).
 pub const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];

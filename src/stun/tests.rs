@@ -5,11 +5,39 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::credential::{long_term_key, long_term_key_sha256};
 
-/// RFC 5769 section 2.1: a request with SHORT-TERM credentials and FINGERPRINT.
+/// RFC 5769 section 2.1: a request with short-term credentials and FINGERPRINT.
 const RFC5769_REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420\
     636c69656e74002400046e0001ff80290008932ff9b151263b36000600096576746a3a68367659202020\
     000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf";
+
+/// Section 2.2: its answer over IPv4, and section 2.3: over IPv6.
+const RFC5769_IPV4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220\
+    002000080001a147e112a643000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96";
+const RFC5769_IPV6: &str = "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220\
+    002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d900080014a382954e4be67bf11784c97c8292c275\
+    bfe3ed4180280004c8fb0b4c";
+
+/// Section 2.4: a request with long-term credentials.
+const RFC5769_LONG_TERM: &str = "000100602112a44278ad3433c6ad72c029da412e00060012e3839ee38388e383aae3\
+    8383e382afe382b900000015001c662f2f3439396b39353464364f4c33346f4c394653547679363473410014\
+    000b6578616d706c652e6f72670000080014f67024656dd64a3e02b8e0712e85c9a28ca89666";
+
+/// RFC 8489 appendix B.1 as verified erratum 6268 corrects it (the length, PASSWORD-ALGORITHM and
+/// the HMAC): the same with USERHASH and MESSAGE-INTEGRITY-SHA256.
+const RFC8489_REQUEST: &str = "000100902112a44278ad3433c6ad72c029da412e001e00204a3cf38fef6992bda952\
+    c6780417da0f24819415569e60b205c46e41407f170400150029\
+    6f624d61744a6f733241414143662f2f3439396b39353464364f4c33346f4c39465354767936347341000000\
+    0014000b6578616d706c652e6f726700001d000400020000001c0020\
+    b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65";
+
+/// The user of both long-term vectors, the password after OpaqueString.
+const MATRIX: (&str, &str, &str) = ("マトリックス", "example.org", "TheMatrIX");
+
+fn short_term() -> IntegrityKey {
+    IntegrityKey::new(b"VOkJxbRl1RmTxUk/WvJxBt")
+}
 
 fn bytes(hex: &str) -> Vec<u8> {
     let hex: String = hex.split_whitespace().collect();
@@ -28,21 +56,130 @@ fn the_request_of_rfc_5769_is_read_and_its_integrity_holds() {
         (Class::Request, Method::BINDING)
     );
     assert_eq!(message.text(Attribute::USERNAME), Some("evtj:h6vY"));
-    assert!(message.verify(&IntegrityKey::new(b"VOkJxbRl1RmTxUk/WvJxBt")));
+    assert!(message.verify(&short_term()));
     assert!(!message.verify(&IntegrityKey::new(b"another")));
 }
 
 #[test]
-fn the_ipv4_answer_of_rfc_5769_names_its_address() {
-    let bytes = bytes(
-        "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f722000200008\
-         0001a147e112a643000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96",
-    );
+fn the_answers_of_rfc_5769_name_their_addresses() {
+    for (hex, address) in [
+        (RFC5769_IPV4, "192.0.2.1:32853"),
+        (RFC5769_IPV6, "[2001:db8:1234:5678:11:2233:4455:6677]:32853"),
+    ] {
+        let bytes = bytes(hex);
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.class(), Class::Success);
+        let value = message.get(Attribute::XOR_MAPPED_ADDRESS).unwrap();
+        let read = decode_xor_address(value, &message.transaction());
+        assert_eq!(read, Some(address.parse().unwrap()));
+        assert!(message.verify(&short_term()));
+    }
+}
+
+#[test]
+fn the_long_term_request_of_rfc_5769_is_read_and_written() {
+    let bytes = bytes(RFC5769_LONG_TERM);
+    let (user, realm, password) = MATRIX;
+    let key = IntegrityKey::new(&long_term_key(user, realm, password));
     let message = Message::parse(&bytes).unwrap();
-    let value = message.get(Attribute::XOR_MAPPED_ADDRESS).unwrap();
-    let address = decode_xor_address(value, &message.transaction());
-    assert_eq!(address, Some("192.0.2.1:32853".parse().unwrap()));
-    assert!(message.verify(&IntegrityKey::new(b"VOkJxbRl1RmTxUk/WvJxBt")));
+    assert_eq!(message.text(Attribute::USERNAME), Some(user));
+    assert_eq!(message.integrity(), Some(Integrity::Sha1));
+    assert!(message.verify(&key));
+    let mut out = Vec::new();
+    let id = message.transaction();
+    let _ = Writer::new(&mut out, Method::BINDING, Class::Request, id)
+        .attribute(Attribute::USERNAME, user.as_bytes())
+        .attribute(Attribute::NONCE, b"f//499k954d6OL34oL9FSTvy64sA")
+        .attribute(Attribute::REALM, realm.as_bytes())
+        .integrity(&key);
+    assert_eq!(out, bytes);
+}
+
+#[test]
+fn the_request_of_rfc_8489_is_read_and_written() {
+    let bytes = bytes(RFC8489_REQUEST);
+    let (user, realm, password) = MATRIX;
+    let key = IntegrityKey::sha256(&long_term_key_sha256(user, realm, password));
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.integrity(), Some(Integrity::Sha256));
+    assert!(message.verify(&key));
+    assert!(!message.verify(&IntegrityKey::sha256(b"another")));
+    assert!(!message.verify(&IntegrityKey::new(&long_term_key_sha256(
+        user, realm, password
+    ))));
+    let hash = ring::digest::digest(&ring::digest::SHA256, format!("{user}:{realm}").as_bytes());
+    assert_eq!(message.get(Attribute::USERHASH), Some(hash.as_ref()));
+    let mut out = Vec::new();
+    let id = message.transaction();
+    let _ = Writer::new(&mut out, Method::BINDING, Class::Request, id)
+        .attribute(Attribute::USERHASH, hash.as_ref())
+        .attribute(
+            Attribute::NONCE,
+            b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA",
+        )
+        .attribute(Attribute::REALM, realm.as_bytes())
+        .attribute(Attribute::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
+        .integrity(&key);
+    assert_eq!(out, bytes);
+}
+
+/// The request of RFC 8489 with its integrity cut to a length.
+fn cut(length: usize) -> Vec<u8> {
+    let mut bytes = bytes(RFC8489_REQUEST);
+    let at = bytes.len() - 32;
+    bytes.resize(at + length.next_multiple_of(4), 0);
+    bytes[at - 1] = length as u8;
+    let total = (bytes.len() - HEADER) as u16;
+    bytes[2..4].copy_from_slice(&total.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn an_integrity_of_sha_256_is_whole_or_does_not_hold() {
+    let (user, realm, password) = MATRIX;
+    let key = long_term_key_sha256(user, realm, password);
+    let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+    for length in [16, 20, 24, 28] {
+        // Signed as section 14.6 has it for usages that allow it.
+        let mut bytes = cut(length);
+        let at = bytes.len() - length;
+        let tag = ring::hmac::sign(&hmac, &bytes[..at - 4]);
+        bytes[at..].copy_from_slice(&tag.as_ref()[..length]);
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.integrity(), Some(Integrity::Sha256));
+        assert!(!message.verify(&IntegrityKey::sha256(&key)), "{length}");
+    }
+    assert!(Message::parse(&cut(32)).is_ok());
+    for length in [0, 4, 12, 15, 17, 30, 33, 36] {
+        assert_eq!(
+            Message::parse(&cut(length)).unwrap_err(),
+            Malformed::Attribute,
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn where_both_integrity_attributes_are_there_each_is_checked_over_what_precedes_it() {
+    let (old, new) = (IntegrityKey::new(b"key"), IntegrityKey::sha256(b"key"));
+    let mut out = Vec::new();
+    Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
+        .attribute(Attribute::USERNAME, b"alice")
+        .integrity(&old)
+        .integrity(&new)
+        .fingerprint();
+    let message = Message::parse(&out).unwrap();
+    assert_eq!(message.integrity(), Some(Integrity::Sha256));
+    assert!(message.verify(&old) && message.verify(&new));
+    out.clear();
+    let _ = Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
+        .integrity(&new)
+        .integrity(&old);
+    let message = Message::parse(&out).unwrap();
+    assert!(
+        message.verify(&new) && !message.verify(&old),
+        "what follows does not count"
+    );
 }
 
 #[test]
@@ -135,6 +272,7 @@ proptest! {
         }
         if let Ok(message) = Message::parse(&noise) {
             message.verify(&IntegrityKey::new(b"key"));
+            message.verify(&IntegrityKey::sha256(b"key"));
             for (_, value) in message.attributes() {
                 decode_xor_address(value, &message.transaction());
             }

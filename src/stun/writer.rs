@@ -5,18 +5,40 @@ use std::net::SocketAddr;
 use ring::hmac;
 
 use super::{
-    Attribute, COOKIE, Class, FINGERPRINT_XOR, HEADER, MAX_XOR_ADDRESS, Method, TransactionId,
-    crc32, encode_xor_address,
+    ATTRIBUTE_HEADER, Attribute, COOKIE, Class, FINGERPRINT_XOR, HEADER, MAX_XOR_ADDRESS, Method,
+    TransactionId, crc32, encode_xor_address,
 };
 
-/// A key for MESSAGE-INTEGRITY, its schedule computed once.
+/// An attribute that proves who sent a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrity {
+    /// MESSAGE-INTEGRITY (RFC 8489 section 14.5).
+    Sha1,
+    /// MESSAGE-INTEGRITY-SHA256 (section 14.6).
+    Sha256,
+}
+
+/// A key for one of the integrity attributes, its schedule computed once.
 #[derive(Clone)]
 pub struct IntegrityKey(pub(super) hmac::Key);
 
 impl IntegrityKey {
-    /// `key` is the password's bytes, or the MD5 of a long-term credential.
+    /// For MESSAGE-INTEGRITY. `key` is the password's bytes, or those of a long-term key.
     pub fn new(key: &[u8]) -> IntegrityKey {
         IntegrityKey(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key))
+    }
+
+    /// For MESSAGE-INTEGRITY-SHA256.
+    pub fn sha256(key: &[u8]) -> IntegrityKey {
+        IntegrityKey(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The attribute that it makes and checks.
+    pub fn integrity(&self) -> Integrity {
+        match self.0.algorithm() == hmac::HMAC_SHA256 {
+            true => Integrity::Sha256,
+            false => Integrity::Sha1,
+        }
     }
 }
 
@@ -75,11 +97,16 @@ impl<'a> Writer<'a> {
         self.attribute(Attribute::ERROR_CODE, &value)
     }
 
-    /// MESSAGE-INTEGRITY over everything written so far.
+    /// The integrity attribute of the key, over everything written so far.
     pub fn integrity(self, key: &IntegrityKey) -> Self {
-        let writer = self.set_length(24);
+        let attribute = match key.integrity() {
+            Integrity::Sha1 => Attribute::MESSAGE_INTEGRITY,
+            Integrity::Sha256 => Attribute::MESSAGE_INTEGRITY_SHA256,
+        };
+        let len = key.0.algorithm().digest_algorithm().output_len();
+        let writer = self.set_length(ATTRIBUTE_HEADER + len);
         let tag = hmac::sign(&key.0, &writer.out[writer.start..]);
-        writer.attribute(Attribute::MESSAGE_INTEGRITY, tag.as_ref())
+        writer.attribute(attribute, tag.as_ref())
     }
 
     /// FINGERPRINT, which ends the message.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::clock::Mono;
 use crate::rate::{Cell, Limit};
-use crate::stun::{IntegrityKey, TransactionId};
+use crate::stun::TransactionId;
 
+use super::algorithms::Key;
 use super::reservation::Token;
 use super::{Dropped, Permit, Route};
 
@@ -26,7 +27,7 @@ pub(super) struct Allocation {
     /// The user and room that `username` names.
     pub user: Box<str>,
     pub room: Option<Box<str>>,
-    pub key: IntegrityKey,
+    pub key: Key,
     /// The transaction that made it: a retransmission gets the same answer.
     pub transaction: TransactionId,
     /// Seconds promised in that answer.

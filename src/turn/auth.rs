@@ -1,8 +1,10 @@
 //! The long-term credential mechanism (RFC 8489 section 9.2.4) with time-limited credentials.
 
 use crate::credential::Bearer;
-use crate::stun::{Attribute, IntegrityKey, Message, Method};
+use crate::stun::{Attribute, Integrity, Message, Method};
 
+use super::algorithms::{Key, Scheme};
+use super::allocation::Allocation;
 use super::requests::Request;
 use super::table::Table;
 use super::{Refusal, Settings};
@@ -11,13 +13,13 @@ use super::{Refusal, Settings};
 pub(super) struct Proven<'a> {
     pub username: &'a str,
     pub bearer: Bearer<'a>,
-    pub key: IntegrityKey,
+    pub key: Key,
 }
 
 /// Why a request is refused, and the key to sign the refusal with where one is known.
 pub(super) struct Unproven {
     pub refusal: Refusal,
-    pub key: Option<Box<IntegrityKey>>,
+    pub key: Option<Box<Key>>,
 }
 
 impl From<Refusal> for Unproven {
@@ -26,7 +28,16 @@ impl From<Refusal> for Unproven {
     }
 }
 
-/// Checks who sent a request, in the order of RFC 8489 section 9.2.4.
+/// What a request says of who sent it.
+struct Claim<'a> {
+    /// Nothing where the name is hidden (USERHASH), which is not offered here.
+    username: &'a [u8],
+    realm: &'a [u8],
+    nonce: &'a [u8],
+    scheme: Scheme,
+}
+
+/// Checks who sent a request, in the order of RFC 8489 section 9.2.4: the nonce comes last.
 pub(super) fn authenticate<'a>(
     settings: &Settings,
     table: &mut Table,
@@ -37,66 +48,95 @@ pub(super) fn authenticate<'a>(
         route,
         message,
     } = request;
-    if !message.has_integrity() {
-        return Err(Refusal::Challenge.into());
-    }
-    let (Some(username), Some(realm), Some(nonce)) = (
-        message.text(Attribute::USERNAME),
-        message.text(Attribute::REALM),
-        message.get(Attribute::NONCE),
-    ) else {
-        return Err(Refusal::BadRequest.into());
-    };
-    if !settings.nonces.check(nonce, route.client, now.unix) {
-        return Err(Refusal::StaleNonce.into());
-    }
-    if realm != settings.realm {
-        return Err(Refusal::UnknownRealm.into());
-    }
-    let bearer = Bearer::parse(username).ok_or(Refusal::UnknownUser)?;
+    let integrity = message.integrity().ok_or(Refusal::Challenge)?;
+    let claim = Claim::read(message, integrity)?;
     let held = table.of_client(route).and_then(|id| table.get(id));
-    if let Some(allocation) = held {
-        if *allocation.username == *username {
-            if !message.verify(&allocation.key) {
-                return Err(Refusal::BadCredential.into());
-            }
-            let key = allocation.key.clone();
-            return Ok(Proven {
-                username,
-                bearer,
-                key,
-            });
-        }
-        // Another user's request on this allocation: they must prove themselves all the same.
-        let key = prove(settings, message, username)?;
-        let refusal = match message.method() {
-            // RFC 8656 section 7.2 comes first: the five-tuple is taken, whoever asks.
-            Method::ALLOCATE => Refusal::AllocationMismatch,
-            _ => Refusal::WrongCredentials,
-        };
-        return Err(Unproven {
-            refusal,
-            key: Some(Box::new(key)),
+    let proven = claim.prove(settings, held.as_deref(), message);
+    if !settings.nonces.check(claim.nonce, route.client, now.unix) {
+        return Err(match proven {
+            Ok(_) => Refusal::StaleNonce.into(),
+            // Who knows whose address that is: it must not be held against anybody.
+            Err(_) => Refusal::BadCredentialAndNonce.into(),
         });
     }
-    let key = prove(settings, message, username)?;
-    Ok(Proven {
-        username,
-        bearer,
-        key,
-    })
+    let proven = proven?;
+    match held {
+        Some(allocation) if !claim.is_of(allocation) => Err(Unproven {
+            refusal: match message.method() {
+                // RFC 8656 section 7.2 comes first: the five-tuple is taken, whoever asks.
+                Method::ALLOCATE => Refusal::AllocationMismatch,
+                _ => Refusal::WrongCredentials,
+            },
+            key: Some(Box::new(proven.key)),
+        }),
+        _ => Ok(proven),
+    }
 }
 
-/// The key among those of all secrets that the message's integrity was made with.
-fn prove(
-    settings: &Settings,
-    message: &Message<'_>,
-    username: &str,
-) -> Result<IntegrityKey, Refusal> {
-    let keys = settings.credentials.keys(username, &settings.realm);
-    let mut keys = keys.map(|key| IntegrityKey::new(&key));
-    keys.find(|key| message.verify(key))
-        .ok_or(Refusal::BadCredential)
+impl<'a> Claim<'a> {
+    /// Reads in one pass what a request must carry; the first attribute of each type counts.
+    fn read(message: &Message<'a>, integrity: Integrity) -> Result<Claim<'a>, Refusal> {
+        let (mut username, mut userhash, mut realm, mut nonce) = (None, None, None, None);
+        let (mut list, mut chosen) = (None, None);
+        for (attribute, value) in message.attributes() {
+            let place = match attribute {
+                Attribute::USERNAME => &mut username,
+                Attribute::USERHASH => &mut userhash,
+                Attribute::REALM => &mut realm,
+                Attribute::NONCE => &mut nonce,
+                Attribute::PASSWORD_ALGORITHMS => &mut list,
+                Attribute::PASSWORD_ALGORITHM => &mut chosen,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        let hidden = userhash.map(|_| &[][..]);
+        let (Some(username), Some(realm), Some(nonce)) = (username.or(hidden), realm, nonce) else {
+            return Err(Refusal::BadRequest);
+        };
+        Ok(Claim {
+            username,
+            realm,
+            nonce,
+            scheme: Scheme::of(nonce, list, chosen, integrity)?,
+        })
+    }
+
+    /// Checks name and integrity. Whoever has an allocation proves themselves with its key.
+    fn prove(
+        &self,
+        settings: &Settings,
+        held: Option<&Allocation>,
+        message: &Message<'_>,
+    ) -> Result<Proven<'a>, Refusal> {
+        if self.realm != settings.realm.as_bytes() {
+            return Err(Refusal::UnknownRealm);
+        }
+        let username = std::str::from_utf8(self.username).map_err(|_| Refusal::UnknownUser)?;
+        let bearer = Bearer::parse(username).ok_or(Refusal::UnknownUser)?;
+        let own = held.filter(|held| self.is_of(held));
+        let key = match own {
+            Some(allocation) => Some(&allocation.key)
+                .filter(|key| key.fits(message))
+                .cloned(),
+            None => {
+                let passwords = settings.credentials.passwords(username);
+                let key = |word: String| Key::new(self.scheme, username, &settings.realm, &word);
+                passwords.map(key).find(|key| key.fits(message))
+            }
+        };
+        Ok(Proven {
+            username,
+            bearer,
+            key: key.ok_or(Refusal::BadCredential)?,
+        })
+    }
+
+    /// Whether it claims to be the owner of an allocation, by the algorithm that made it: who could
+    /// do better then is not believed by less now.
+    fn is_of(&self, allocation: &Allocation) -> bool {
+        allocation.username.as_bytes() == self.username && allocation.key.scheme == self.scheme
+    }
 }
 
 impl Refusal {
@@ -104,11 +144,12 @@ impl Refusal {
     /// nobody who guesses.
     pub(super) fn on_the_wire(self) -> (u16, &'static str) {
         match self {
-            Refusal::BadRequest => (400, "Bad Request"),
+            Refusal::BadRequest | Refusal::PasswordAlgorithms => (400, "Bad Request"),
             Refusal::Challenge
             | Refusal::UnknownRealm
             | Refusal::UnknownUser
             | Refusal::BadCredential
+            | Refusal::BadCredentialAndNonce
             | Refusal::Expired
             | Refusal::Revoked => (401, "Unauthorized"),
             Refusal::PeerDenied => (403, "Forbidden"),

@@ -9,7 +9,7 @@ use super::allocation::Ports;
 use super::reservation::Token;
 
 /// The comprehension-required attributes that requests may carry. Others are answered 420.
-const KNOWN: [Attribute; 11] = [
+const KNOWN: [Attribute; 12] = [
     Attribute::MAPPED_ADDRESS,
     Attribute::USERNAME,
     Attribute::CHANNEL_NUMBER,
@@ -20,6 +20,7 @@ const KNOWN: [Attribute; 11] = [
     Attribute::REQUESTED_ADDRESS_FAMILY,
     Attribute::EVEN_PORT,
     Attribute::REQUESTED_TRANSPORT,
+    Attribute::PASSWORD_ALGORITHM,
     Attribute::RESERVATION_TOKEN,
 ];
 

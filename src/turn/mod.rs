@@ -12,6 +12,7 @@
 //!   before success is promised: [`Output::Bind`] must be answered by [`Server::bound`].
 //! - Call [`Server::expire`] when [`Server::next_deadline`] has passed.
 
+mod algorithms;
 mod allocate;
 mod allocation;
 mod auth;
@@ -127,6 +128,9 @@ pub enum Refusal {
     Challenge,
     #[error("bad request")]
     BadRequest,
+    /// PASSWORD-ALGORITHMS is not what this server sent: somebody on the way may have changed it.
+    #[error("password algorithms")]
+    PasswordAlgorithms,
     #[error("unknown attribute")]
     UnknownAttribute,
     #[error("stale nonce")]
@@ -137,6 +141,9 @@ pub enum Refusal {
     UnknownUser,
     #[error("bad credential")]
     BadCredential,
+    /// The same, from an address that has not returned a nonce and may be anybody's.
+    #[error("bad credential and nonce")]
+    BadCredentialAndNonce,
     #[error("expired")]
     Expired,
     #[error("revoked")]
@@ -196,14 +203,16 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 19] = [
+    pub const ALL: [Refusal; 21] = [
         Refusal::Challenge,
         Refusal::BadRequest,
+        Refusal::PasswordAlgorithms,
         Refusal::UnknownAttribute,
         Refusal::StaleNonce,
         Refusal::UnknownRealm,
         Refusal::UnknownUser,
         Refusal::BadCredential,
+        Refusal::BadCredentialAndNonce,
         Refusal::Expired,
         Refusal::Revoked,
         Refusal::WrongCredentials,

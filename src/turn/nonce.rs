@@ -1,12 +1,14 @@
-//! Nonces without a table: `timestamp ‖ HMAC(key, client address ‖ timestamp)`.
+//! Nonces without a table: `cookie ‖ timestamp ‖ HMAC(key, cookie ‖ timestamp ‖ client address)`.
 //!
 //! A nonce is good for the address it was given to, for an hour, and across restarts, since
-//! the key is kept. Nothing is stored for whoever asks for one.
+//! the key is kept. Nothing is stored for whoever asks for one. The *nonce cookie* in front says
+//! what this server can do (RFC 8489 section 9.2.1): whoever takes it away on the way to a client,
+//! so that the client settles for less, is left with a nonce that is none.
 
 use std::net::SocketAddr;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
@@ -14,10 +16,25 @@ use subtle::ConstantTimeEq;
 pub const LIFETIME: u64 = 3600;
 
 /// Bytes of a nonce as text.
-pub const LEN: usize = 27;
+pub const LEN: usize = COOKIE.len() + TEXT;
+
+/// What begins the nonces of every server that keeps to RFC 8489, before its features.
+const RFC_8489: &[u8] = b"obMatJos2";
+
+/// The security features in base64, of 24 bits (section 18.1; by erratum 6290 bit 0 is the lowest).
+const FEATURES: usize = 4;
+
+/// The bit that says that PASSWORD-ALGORITHMS stands beside the nonce.
+const PASSWORD_ALGORITHMS: u8 = 1;
+
+/// The nonce cookie of this server: password algorithms, and no anonymous usernames.
+const COOKIE: &[u8; 13] = b"obMatJos2AAAB";
 
 const STAMP: usize = 4;
 const RAW: usize = 20;
+
+/// Characters that `RAW` bytes are.
+const TEXT: usize = 27;
 
 /// Makes and checks nonces.
 #[derive(Clone)]
@@ -40,8 +57,10 @@ impl Nonces {
         let mut text = [0; LEN];
         if let Some(key) = self.keys.first() {
             let raw = raw(key, client, (unix as u32).to_be_bytes());
+            let (cookie, rest) = text.split_at_mut(COOKIE.len());
+            cookie.copy_from_slice(COOKIE);
             // 20 bytes are always 27 characters.
-            let _ = URL_SAFE_NO_PAD.encode_slice(raw, &mut text);
+            let _ = URL_SAFE_NO_PAD.encode_slice(raw, rest);
         }
         text
     }
@@ -49,7 +68,8 @@ impl Nonces {
     /// Whether `nonce` was given to `client` less than an hour before `unix`.
     pub fn check(&self, nonce: &[u8], client: SocketAddr, unix: u64) -> bool {
         let mut given = [0; RAW + 1];
-        if nonce.len() != LEN || URL_SAFE_NO_PAD.decode_slice(nonce, &mut given) != Ok(RAW) {
+        let text = nonce.strip_prefix(COOKIE).unwrap_or_default();
+        if text.len() != TEXT || URL_SAFE_NO_PAD.decode_slice(text, &mut given) != Ok(RAW) {
             return false;
         }
         let mut stamp = [0; STAMP];
@@ -60,12 +80,23 @@ impl Nonces {
     }
 }
 
+/// Whether a nonce, of whomever, says that PASSWORD-ALGORITHMS came with it.
+pub fn offers_algorithms(nonce: &[u8]) -> bool {
+    let features = nonce
+        .strip_prefix(RFC_8489)
+        .and_then(|rest| rest.get(..FEATURES));
+    let mut bits = [0; 3];
+    let read = features.map(|text| STANDARD.decode_slice(text, &mut bits));
+    read == Some(Ok(bits.len())) && bits[2] & PASSWORD_ALGORITHMS != 0
+}
+
 fn raw(key: &hmac::Key, client: SocketAddr, stamp: [u8; STAMP]) -> [u8; RAW] {
     let ip = match client.ip() {
         std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         std::net::IpAddr::V6(ip) => ip.octets(),
     };
     let mut context = hmac::Context::with_key(key);
+    context.update(COOKIE);
     context.update(&stamp);
     context.update(&ip);
     context.update(&client.port().to_be_bytes());
@@ -92,6 +123,36 @@ mod tests {
         assert!(!nonces.check(&nonce, client(1), 999_999));
         assert!(!nonces.check(&nonce, client(2), 1_000_000));
         assert!(!nonces.check(b"obMatJos2", client(1), 1_000_000));
+    }
+
+    #[test]
+    fn the_cookie_says_password_algorithms_and_no_anonymity() {
+        let nonce = Nonces::new(&[b"key"]).make(client(1), 5);
+        assert_eq!(&nonce[..13], b"obMatJos2AAAB");
+        assert!(offers_algorithms(&nonce));
+        assert!(offers_algorithms(b"obMatJos2AAADanother"));
+        for none in [
+            &b"obMatJos2AAAC"[..],
+            b"obMatJos2AAA",
+            b"obMatJos2AA_B",
+            b"obMatJos3AAAB",
+            b"AAAB",
+            b"",
+        ] {
+            assert!(!offers_algorithms(none), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_without_its_cookie_or_with_another_is_none() {
+        let nonces = Nonces::new(&[b"key"]);
+        let nonce = nonces.make(client(1), 5);
+        assert!(nonces.check(&nonce, client(1), 6));
+        assert!(!nonces.check(&nonce[13..], client(1), 6));
+        for cookie in [b"obMatJos2AAAA", b"obMatJos2AAAC", b"obMatJos2AAAD"] {
+            let forged = [cookie, &nonce[13..]].concat();
+            assert!(!nonces.check(&forged, client(1), 6));
+        }
     }
 
     #[test]

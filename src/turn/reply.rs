@@ -1,8 +1,9 @@
 //! Answers: their shapes, and nothing about who gets which.
 
-use crate::stun::{Attribute, Class, IntegrityKey, Message, Method, TransactionId, Writer};
+use crate::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
 
 use super::Refusal;
+use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
 use super::fields::unknown;
 
@@ -33,34 +34,28 @@ impl Reply {
             Some(token) => writer.attribute(Attribute::RESERVATION_TOKEN, token),
             None => writer,
         };
-        writer
-            .xor_address(Attribute::XOR_MAPPED_ADDRESS, allocation.route.client)
-            .integrity(&allocation.key)
-            .fingerprint();
+        let writer = writer.xor_address(Attribute::XOR_MAPPED_ADDRESS, allocation.route.client);
+        allocation.key.sign(writer).fingerprint();
     }
 
-    pub fn error(self, out: &mut Vec<u8>, refusal: Refusal, key: Option<&IntegrityKey>) {
+    pub fn error(self, out: &mut Vec<u8>, refusal: Refusal, key: Option<&Key>) {
         let (code, reason) = refusal.on_the_wire();
         sign(self.writer(out).error_code(code, reason), key);
     }
 
-    /// 401 and 438 carry REALM and NONCE, and no integrity.
+    /// 401 and 438 carry REALM, NONCE and PASSWORD-ALGORITHMS, and no integrity.
     pub fn challenge(self, out: &mut Vec<u8>, refusal: Refusal, realm: &str, nonce: &[u8]) {
         let (code, reason) = refusal.on_the_wire();
         self.writer(out)
             .error_code(code, reason)
             .attribute(Attribute::REALM, realm.as_bytes())
             .attribute(Attribute::NONCE, nonce)
+            .attribute(Attribute::PASSWORD_ALGORITHMS, &OFFERED)
             .fingerprint();
     }
 
     /// 420 lists what was not understood (RFC 8489 section 14.9), each type once.
-    pub fn unknown_attributes(
-        self,
-        out: &mut Vec<u8>,
-        message: &Message<'_>,
-        key: Option<&IntegrityKey>,
-    ) {
+    pub fn unknown_attributes(self, out: &mut Vec<u8>, message: &Message<'_>, key: Option<&Key>) {
         let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
         types.sort_unstable();
         types.dedup();
@@ -80,9 +75,9 @@ impl Reply {
     }
 }
 
-fn sign(writer: Writer<'_>, key: Option<&IntegrityKey>) {
+fn sign(writer: Writer<'_>, key: Option<&Key>) {
     match key {
-        Some(key) => writer.integrity(key).fingerprint(),
+        Some(key) => key.sign(writer).fingerprint(),
         None => writer.fingerprint(),
     }
 }

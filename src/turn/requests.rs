@@ -1,8 +1,9 @@
 //! Requests: who asks, whether the request is understood, and what becomes of it.
 
 use crate::clock::Now;
-use crate::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer};
+use crate::stun::{Attribute, Class, Message, Method, Writer};
 
+use super::algorithms::Key;
 use super::auth::{Proven, authenticate};
 use super::fields::{has_unknown, reservation_token};
 use super::reply::Reply;
@@ -110,7 +111,7 @@ impl Server {
         }
     }
 
-    fn success(&mut self, message: &Message<'_>, granted: Granted, key: &IntegrityKey) -> Verdict {
+    fn success(&mut self, message: &Message<'_>, granted: Granted, key: &Key) -> Verdict {
         let method = message.method();
         self.answer.clear();
         if let Granted::Again(id) = granted {
@@ -131,17 +132,12 @@ impl Server {
             }
             _ => writer,
         };
-        writer.integrity(key).fingerprint();
+        key.sign(writer).fingerprint();
         Verdict::Answer(Outcome::Granted(method))
     }
 
     /// Refuses a request, in [`Server::answer`].
-    fn refuse(
-        &mut self,
-        request: Request<'_>,
-        refusal: Refusal,
-        key: Option<&IntegrityKey>,
-    ) -> Verdict {
+    fn refuse(&mut self, request: Request<'_>, refusal: Refusal, key: Option<&Key>) -> Verdict {
         if key.is_none() && !self.may_answer_stranger(request) {
             return Verdict::Dropped(Dropped::StrangerRate);
         }

@@ -1,6 +1,7 @@
 //! The server against clients made of bytes, over virtual time, without a socket.
 
 mod abuse;
+mod algorithms;
 mod allocate;
 mod authentication;
 mod internal;

@@ -1,0 +1,101 @@
+//! Which algorithm a client proves itself with, and what it is answered with (RFC 8489 sections
+//! 9.2.4 and 18.5).
+
+use crate::credential::{long_term_key, long_term_key_sha256};
+use crate::stun::{Integrity, IntegrityKey, Message, Writer};
+
+use super::Refusal;
+use super::nonce::offers_algorithms;
+
+/// PASSWORD-ALGORITHMS of every challenge: SHA-256, then MD5, neither with parameters.
+pub(super) const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
+
+/// What makes a key of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Md5,
+    Sha256,
+}
+
+/// How a request proves itself, and how it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scheme {
+    hash: Hash,
+    requests: Integrity,
+    answers: Integrity,
+}
+
+/// What a client proves itself with, and what its answers are signed with.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub scheme: Scheme,
+    answers: IntegrityKey,
+    /// Where requests carry another attribute than answers do.
+    requests: Option<Box<IntegrityKey>>,
+}
+
+impl Scheme {
+    /// Reads PASSWORD-ALGORITHMS and PASSWORD-ALGORITHM of a request that carries the attribute
+    /// `requests`.
+    pub fn of(
+        nonce: &[u8],
+        list: Option<&[u8]>,
+        chosen: Option<&[u8]>,
+        requests: Integrity,
+    ) -> Result<Scheme, Refusal> {
+        if list.is_none() && chosen.is_none() {
+            return Ok(Scheme {
+                hash: Hash::Md5,
+                requests,
+                answers: Integrity::Sha1,
+            });
+        }
+        let kept = list == Some(&OFFERED) && chosen.is_some();
+        if !kept && offers_algorithms(nonce) {
+            return Err(Refusal::PasswordAlgorithms);
+        }
+        let hash = match chosen {
+            Some([0, 2, 0, 0]) => Hash::Sha256,
+            // Without an algorithm the nonce is none of ours, and that is what it is told.
+            Some([0, 1, 0, 0]) | None => Hash::Md5,
+            Some(_) => return Err(Refusal::PasswordAlgorithms),
+        };
+        Ok(Scheme {
+            hash,
+            requests,
+            answers: Integrity::Sha256,
+        })
+    }
+}
+
+impl Key {
+    pub fn new(scheme: Scheme, username: &str, realm: &str, password: &str) -> Key {
+        match scheme.hash {
+            Hash::Md5 => Key::of(scheme, &long_term_key(username, realm, password)),
+            Hash::Sha256 => Key::of(scheme, &long_term_key_sha256(username, realm, password)),
+        }
+    }
+
+    fn of(scheme: Scheme, bytes: &[u8]) -> Key {
+        let key = |integrity| match integrity {
+            Integrity::Sha1 => IntegrityKey::new(bytes),
+            Integrity::Sha256 => IntegrityKey::sha256(bytes),
+        };
+        let differ = scheme.requests != scheme.answers;
+        Key {
+            scheme,
+            answers: key(scheme.answers),
+            requests: differ.then(|| Box::new(key(scheme.requests))),
+        }
+    }
+
+    /// Whether a request was signed with it.
+    pub fn fits(&self, message: &Message<'_>) -> bool {
+        message.verify(self.requests.as_deref().unwrap_or(&self.answers))
+    }
+
+    /// Signs an answer.
+    pub fn sign<'a>(&self, answer: Writer<'a>) -> Writer<'a> {
+        answer.integrity(&self.answers)
+    }
+}

@@ -1,0 +1,440 @@
+//! SHA-256 for clients that take it, nothing new for those that do not, and no way to get less by
+//! changing what travels (RFC 8489 sections 9.2.1 and 9.2.4).
+
+use super::*;
+use crate::credential::long_term_key_sha256;
+use crate::stun::Integrity;
+use crate::turn::algorithms::OFFERED;
+
+const SHA256: [u8; 4] = [0, 2, 0, 0];
+const MD5: [u8; 4] = [0, 1, 0, 0];
+
+/// What a client says and signs with.
+#[derive(Clone)]
+struct Signer {
+    list: Option<Vec<u8>>,
+    chosen: Option<Vec<u8>>,
+    /// What makes the key of the password.
+    sha256: bool,
+    integrity: Vec<Integrity>,
+}
+
+/// Keeps to RFC 8489.
+fn modern() -> Signer {
+    Signer {
+        list: Some(OFFERED.to_vec()),
+        chosen: Some(SHA256.to_vec()),
+        sha256: true,
+        integrity: vec![Integrity::Sha256],
+    }
+}
+
+/// Knows nothing later than RFC 5389, like a browser.
+fn browser() -> Signer {
+    Signer {
+        list: None,
+        chosen: None,
+        sha256: false,
+        integrity: vec![Integrity::Sha1],
+    }
+}
+
+impl Signer {
+    fn key(&self, client: &Client, integrity: Integrity) -> IntegrityKey {
+        let Minted {
+            username,
+            credential,
+        } = &client.minted;
+        let key = match self.sha256 {
+            true => long_term_key_sha256(username, &client.realm, credential).to_vec(),
+            false => long_term_key(username, &client.realm, credential).to_vec(),
+        };
+        match integrity {
+            Integrity::Sha1 => IntegrityKey::new(&key),
+            Integrity::Sha256 => IntegrityKey::sha256(&key),
+        }
+    }
+
+    fn sign(
+        &self,
+        client: &mut Client,
+        method: Method,
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Vec<u8> {
+        let transaction = client.transaction();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, Class::Request, transaction);
+        let said = [
+            (Attribute::PASSWORD_ALGORITHMS, &self.list),
+            (Attribute::PASSWORD_ALGORITHM, &self.chosen),
+        ];
+        for (attribute, value) in attributes {
+            writer = writer.attribute(*attribute, value);
+        }
+        for (attribute, value) in said {
+            if let Some(value) = value {
+                writer = writer.attribute(attribute, value);
+            }
+        }
+        writer = writer
+            .attribute(Attribute::USERNAME, client.minted.username.as_bytes())
+            .attribute(Attribute::REALM, client.realm.as_bytes())
+            .attribute(Attribute::NONCE, &client.nonce);
+        for integrity in &self.integrity {
+            writer = writer.integrity(&self.key(client, *integrity));
+        }
+        writer.fingerprint();
+        out
+    }
+
+    fn ask(
+        &self,
+        world: &mut World,
+        client: &mut Client,
+        method: Method,
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Answer {
+        let request = self.sign(client, method, attributes);
+        Answer(world.answer(&client.route, &request))
+    }
+
+    fn allocate(&self, world: &mut World, client: &mut Client) -> Answer {
+        client.greet(world);
+        let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+        self.ask(world, client, Method::ALLOCATE, &transport)
+    }
+
+    /// Whether an answer has one integrity attribute, this one, and it holds.
+    fn is_signed(&self, answer: &Answer, client: &Client, by: Integrity) -> bool {
+        let message = answer.message();
+        let other = match by {
+            Integrity::Sha1 => Integrity::Sha256,
+            Integrity::Sha256 => Integrity::Sha1,
+        };
+        message.integrity() == Some(by)
+            && message.verify(&self.key(client, by))
+            && !message.verify(&self.key(client, other))
+    }
+}
+
+fn alice() -> Client {
+    Client::new("192.88.1.1:1000", "alice")
+}
+
+fn refresh(seconds: u32) -> [(Attribute, Vec<u8>); 1] {
+    [(Attribute::LIFETIME, seconds.to_be_bytes().to_vec())]
+}
+
+#[test]
+fn every_challenge_offers_sha_256_and_its_nonce_says_so() {
+    let mut world = World::new();
+    let mut client = alice();
+    let mut bare = Vec::new();
+    Writer::new(&mut bare, Method::ALLOCATE, Class::Request, [1; 12]).fingerprint();
+    let unasked = Answer(world.answer(&client.route, &bare));
+    client.nonce = b"stale".to_vec();
+    let stale = modern().ask(&mut world, &mut client, Method::REFRESH, &[]);
+    client.minted.credential.push('x');
+    let wrong = modern().ask(&mut world, &mut client, Method::REFRESH, &[]);
+    for (answer, code) in [(unasked, 401), (stale, 438), (wrong, 401)] {
+        assert_eq!(answer.code(), Some(code));
+        let message = answer.message();
+        let types: Vec<_> = message
+            .attributes()
+            .map(|(attribute, _)| attribute)
+            .collect();
+        let expected = [
+            Attribute::ERROR_CODE,
+            Attribute::REALM,
+            Attribute::NONCE,
+            Attribute::PASSWORD_ALGORITHMS,
+        ];
+        assert_eq!(types, expected, "and no integrity");
+        let nonce = message.get(Attribute::NONCE).unwrap();
+        assert!(nonce.starts_with(b"obMatJos2AAAB"), "no anonymity");
+        assert_eq!(
+            message.get(Attribute::PASSWORD_ALGORITHMS),
+            Some(&OFFERED[..])
+        );
+    }
+}
+
+#[test]
+fn whoever_takes_sha_256_is_answered_with_it_in_success_and_error() {
+    let mut world = World::new();
+    let (mut client, modern) = (alice(), modern());
+    client.greet(&mut world);
+    let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+    let request = modern.sign(&mut client, Method::ALLOCATE, &transport);
+    let granted = Answer(world.answer(&client.route, &request));
+    assert_eq!(granted.code(), None);
+    assert!(modern.is_signed(&granted, &client, Integrity::Sha256));
+    let again = world.answer(&client.route, &request);
+    assert_eq!(again, granted.0, "a retransmission");
+    let unknown = [(Attribute(0x7777), vec![])];
+    for (method, attributes, code) in [
+        (Method::REFRESH, &refresh(600)[..], None),
+        (Method::REFRESH, &unknown[..], Some(420)),
+        (Method::CREATE_PERMISSION, &[], Some(400)),
+        (Method::ALLOCATE, &transport[..], Some(437)),
+        (Method::REFRESH, &refresh(0)[..], None),
+        (Method::REFRESH, &refresh(600)[..], Some(437)),
+    ] {
+        let answer = modern.ask(&mut world, &mut client, method, attributes);
+        assert_eq!(answer.code(), code);
+        assert!(
+            modern.is_signed(&answer, &client, Integrity::Sha256),
+            "{code:?}"
+        );
+    }
+    assert_eq!(world.server.allocations(), 0);
+}
+
+#[test]
+fn a_failure_to_bind_is_told_with_sha_256_too() {
+    let mut world = World::new();
+    world.taken = (50_000..=60_000)
+        .map(|port| SocketAddr::new("198.41.0.4".parse().unwrap(), port))
+        .collect();
+    let mut client = alice();
+    let answer = modern().allocate(&mut world, &mut client);
+    assert_eq!(answer.code(), Some(508));
+    assert!(modern().is_signed(&answer, &client, Integrity::Sha256));
+}
+
+#[test]
+fn a_browser_is_answered_as_ever_byte_for_byte() {
+    let mut world = World::new();
+    let (mut client, browser) = (alice(), browser());
+    let granted = browser.allocate(&mut world, &mut client);
+    let relayed = granted.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let key = client.key();
+    let mut expected = Vec::new();
+    Writer::new(&mut expected, Method::ALLOCATE, Class::Success, [1; 12])
+        .xor_address(Attribute::XOR_RELAYED_ADDRESS, relayed)
+        .attribute(Attribute::LIFETIME, &[0, 0, 2, 88])
+        .xor_address(Attribute::XOR_MAPPED_ADDRESS, client.route.client)
+        .integrity(&key)
+        .fingerprint();
+    assert_eq!(granted.0, expected);
+    let refreshed = browser.ask(&mut world, &mut client, Method::REFRESH, &refresh(600));
+    expected.clear();
+    Writer::new(&mut expected, Method::REFRESH, Class::Success, [2; 12])
+        .attribute(Attribute::LIFETIME, &[0, 0, 2, 88])
+        .integrity(&key)
+        .fingerprint();
+    assert_eq!(refreshed.0, expected);
+    let peer = [xor_peer("10.0.0.1:1", &[3; 12])];
+    let denied = browser.ask(&mut world, &mut client, Method::CREATE_PERMISSION, &peer);
+    expected.clear();
+    Writer::new(
+        &mut expected,
+        Method::CREATE_PERMISSION,
+        Class::Error,
+        [3; 12],
+    )
+    .error_code(403, "Forbidden")
+    .integrity(&key)
+    .fingerprint();
+    assert_eq!(denied.0, expected);
+}
+
+#[test]
+fn md5_by_name_makes_the_key_and_answers_carry_sha_256() {
+    let mut world = World::new();
+    for integrity in [Integrity::Sha256, Integrity::Sha1] {
+        let signer = Signer {
+            chosen: Some(MD5.to_vec()),
+            sha256: false,
+            integrity: vec![integrity],
+            ..modern()
+        };
+        let mut client = alice();
+        let answer = signer.allocate(&mut world, &mut client);
+        assert_eq!(answer.code(), None);
+        assert!(signer.is_signed(&answer, &client, Integrity::Sha256));
+        let ended = signer.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+        assert_eq!(ended.code(), None);
+    }
+}
+
+#[test]
+fn the_integrity_of_sha_256_decides_where_it_is_there() {
+    let mut world = World::new();
+    let both = Signer {
+        integrity: vec![Integrity::Sha1, Integrity::Sha256],
+        ..modern()
+    };
+    let mut client = alice();
+    let answer = both.allocate(&mut world, &mut client);
+    assert_eq!(answer.code(), None);
+    assert!(both.is_signed(&answer, &client, Integrity::Sha256));
+    // One of the last bytes before FINGERPRINT (8): the SHA-256 breaks, the SHA-1 still holds.
+    let mut request = both.sign(&mut client, Method::REFRESH, &refresh(0));
+    request.truncate(request.len() - 8);
+    let last = request.len() - 1;
+    request[last] ^= 1;
+    let length = (request.len() - 20) as u16;
+    request[2..4].copy_from_slice(&length.to_be_bytes());
+    assert!(
+        Message::parse(&request)
+            .unwrap()
+            .verify(&both.key(&client, Integrity::Sha1))
+    );
+    assert_eq!(
+        Answer(world.answer(&client.route, &request)).code(),
+        Some(401)
+    );
+    assert_eq!(world.server.allocations(), 1);
+}
+
+#[test]
+fn sha_1_with_a_key_of_sha_256_is_checked_and_answered_with_sha_256() {
+    let mut world = World::new();
+    let signer = Signer {
+        integrity: vec![Integrity::Sha1],
+        ..modern()
+    };
+    let mut client = alice();
+    let answer = signer.allocate(&mut world, &mut client);
+    assert_eq!(answer.code(), None);
+    assert!(signer.is_signed(&answer, &client, Integrity::Sha256));
+}
+
+#[test]
+fn without_algorithms_the_key_is_of_md5_and_answers_carry_sha_1() {
+    let mut world = World::new();
+    let signer = Signer {
+        integrity: vec![Integrity::Sha256],
+        ..browser()
+    };
+    let mut client = alice();
+    let answer = signer.allocate(&mut world, &mut client);
+    assert_eq!(answer.code(), None);
+    assert!(signer.is_signed(&answer, &client, Integrity::Sha1));
+    let of_sha256 = Signer {
+        sha256: true,
+        ..signer
+    };
+    let answer = of_sha256.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+    assert_eq!(answer.code(), Some(401));
+}
+
+#[test]
+fn algorithms_that_were_changed_on_the_way_are_a_bad_request() {
+    let mut world = World::new();
+    let mut client = alice();
+    client.greet(&mut world);
+    let (list, sha256, md5) = (OFFERED.to_vec(), SHA256.to_vec(), MD5.to_vec());
+    let turned = [MD5, SHA256].concat();
+    let longer = [&OFFERED[..], &[0, 3, 0, 0]].concat();
+    let parameters = [&[0, 2, 0, 4][..], b"more"].concat();
+    for (list, chosen) in [
+        (Some(&list), None),
+        (None, Some(&sha256)),
+        (None, Some(&md5)),
+        (Some(&md5), Some(&md5)),
+        (Some(&sha256), Some(&sha256)),
+        (Some(&turned), Some(&sha256)),
+        (Some(&longer), Some(&sha256)),
+        (Some(&list), Some(&vec![0, 3, 0, 0])),
+        (Some(&list), Some(&parameters)),
+        (Some(&list), Some(&list)),
+        (Some(&list), Some(&Vec::new())),
+    ] {
+        let signer = Signer {
+            list: list.cloned(),
+            chosen: chosen.cloned(),
+            ..modern()
+        };
+        let request = signer.sign(&mut client, Method::REFRESH, &[]);
+        let (verdict, bytes) = world.receive(&client.route, &request);
+        let outcome = Outcome::Refused(Method::REFRESH, Refusal::PasswordAlgorithms);
+        assert_eq!(verdict, Verdict::Answer(outcome), "{list:?} {chosen:?}");
+        let answer = Answer(bytes);
+        assert_eq!(answer.code(), Some(400));
+        assert_eq!(answer.message().integrity(), None);
+        let more = [
+            Attribute::NONCE,
+            Attribute::REALM,
+            Attribute::PASSWORD_ALGORITHMS,
+        ];
+        assert!(more.iter().all(|a| answer.message().get(*a).is_none()));
+    }
+}
+
+#[test]
+fn who_strips_the_offer_from_a_nonce_is_left_without_one() {
+    let mut world = World::new();
+    let mut client = alice();
+    client.greet(&mut world);
+    let nonce = client.nonce.clone();
+    for cookie in ["", "obMatJos2AAAA", "obMatJos2AAAC"] {
+        client.nonce = [cookie.as_bytes(), &nonce[13..]].concat();
+        for signer in [browser(), modern()] {
+            let answer = signer.ask(&mut world, &mut client, Method::REFRESH, &[]);
+            assert_eq!(answer.code(), Some(438), "{cookie}");
+            let fresh = answer.message().get(Attribute::NONCE).unwrap();
+            assert!(fresh.starts_with(b"obMatJos2AAAB"));
+        }
+    }
+}
+
+#[test]
+fn an_allocation_is_its_owners_by_the_algorithm_that_made_it() {
+    for (first, second) in [(modern(), browser()), (browser(), modern())] {
+        let mut world = World::new();
+        let mut client = alice();
+        assert_eq!(first.allocate(&mut world, &mut client).code(), None);
+        let answer = second.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+        assert_eq!(answer.code(), Some(441));
+        let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+        let answer = second.ask(&mut world, &mut client, Method::ALLOCATE, &transport);
+        assert_eq!(answer.code(), Some(437));
+        assert_eq!(world.server.allocations(), 1);
+        let answer = first.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+        assert_eq!(answer.code(), None);
+    }
+}
+
+#[test]
+fn a_wrong_credential_is_told_before_a_wrong_nonce() {
+    let mut world = World::new();
+    let mut client = alice();
+    client.minted.credential.push('x');
+    client.nonce = b"never given".to_vec();
+    for signer in [browser(), modern()] {
+        let request = signer.sign(&mut client, Method::REFRESH, &[]);
+        let (verdict, bytes) = world.receive(&client.route, &request);
+        let outcome = Outcome::Refused(Method::REFRESH, Refusal::BadCredentialAndNonce);
+        assert_eq!(verdict, Verdict::Answer(outcome));
+        assert_eq!(Answer(bytes).code(), Some(401));
+    }
+}
+
+#[test]
+fn a_hidden_name_is_nobodys_and_beside_a_name_it_is_not_understood() {
+    let mut world = World::new();
+    let mut client = alice();
+    client.greet(&mut world);
+    let hash = (Attribute::USERHASH, vec![7; 32]);
+    let transaction = client.transaction();
+    let mut out = Vec::new();
+    Writer::new(&mut out, Method::REFRESH, Class::Request, transaction)
+        .attribute(hash.0, &hash.1)
+        .attribute(Attribute::REALM, client.realm.as_bytes())
+        .attribute(Attribute::NONCE, &client.nonce)
+        .attribute(Attribute::PASSWORD_ALGORITHMS, &OFFERED)
+        .attribute(Attribute::PASSWORD_ALGORITHM, &SHA256)
+        .integrity(&modern().key(&client, Integrity::Sha256))
+        .fingerprint();
+    let answer = Answer(world.answer(&client.route, &out));
+    assert_eq!(answer.code(), Some(401));
+    let answer = modern().ask(&mut world, &mut client, Method::REFRESH, &[hash]);
+    assert_eq!(answer.code(), Some(420));
+    let list = answer
+        .message()
+        .get(Attribute::UNKNOWN_ATTRIBUTES)
+        .map(<[u8]>::to_vec);
+    assert_eq!(list, Some(vec![0x00, 0x1e]));
+}
