@@ -75,10 +75,6 @@ pub fn run(options: &Options) -> Value {
     };
     let (spent, took) = (server.spent() - spent, since(began));
     load.took.sort_unstable();
-    let quantile = |share: f64| {
-        let index = (load.took.len() as f64 * share) as usize;
-        load.took.get(index).map(|nanos| *nanos as f64 / 1000.0)
-    };
     let figures = json!({
         "us_per_packet": spent as f64 / 1000.0 / load.received.max(1) as f64,
         "lost_rounds": lost_rounds,
@@ -86,9 +82,9 @@ pub fn run(options: &Options) -> Value {
         "lost": load.sent - load.received,
         "per_second": load.received as f64 / took,
         "server_busy": spent as f64 / 1e9 / took,
-        "p50": quantile(0.5),
-        "p99": quantile(0.99),
-        "p999": quantile(0.999),
+        "p50": quantile(&load.took, 0.5),
+        "p99": quantile(&load.took, 0.99),
+        "p999": quantile(&load.took, 0.999),
         "setup": setup,
         "kb_per_allocation": memory,
     });
@@ -292,7 +288,7 @@ impl Load {
     }
 }
 
-fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
+pub fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     match socket.local_addr() {
         Ok(SocketAddr::V4(address)) => (Rc::new(socket), address),
@@ -315,16 +311,22 @@ fn register(socket: &UdpSocket, server: SocketAddrV4, kind: u8, to: SocketAddrV4
     floor::read(&answer).1
 }
 
-fn since(began: Mono) -> f64 {
+/// Microseconds that so many of the sorted have not passed.
+pub fn quantile(took: &[u64], share: f64) -> Option<f64> {
+    let index = (took.len() as f64 * share) as usize;
+    took.get(index).map(|nanos| *nanos as f64 / 1000.0)
+}
+
+pub fn since(began: Mono) -> f64 {
     clock::now().mono.since(began).as_secs_f64()
 }
 
 /// The server, by its id; 0 for none.
-struct Process(usize);
+pub struct Process(pub usize);
 
 impl Process {
     /// Nanoseconds of CPU time, of all its threads.
-    fn spent(&self) -> u64 {
+    pub fn spent(&self) -> u64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0))
             .into_iter()
             .flatten()

@@ -5,9 +5,12 @@
 //! relay floor 127.0.0.1:3478
 //! relay load --server 127.0.0.1:3478 --pid PID --of floor|turn|nothing --path hairpin|peer
 //!            --allocations N  --lockstep N | --rate R | --window W  [--secs S] [--secret TEXT]
+//! relay streams --server 127.0.0.1:3478 --pid PID --path up|down|hairpin --clients N --size N
+//!               --rate R | --window W  [--secs S] [--secret TEXT]
 //! ```
 //!
-//! A load prints one line of JSON. In *lockstep*, N packets of as many senders are queued, then the
+//! `load` has clients over UDP; the clients of `streams` come over TCP and send up to peers on UDP,
+//! are sent down to by them, or send to each other. A load prints one line of JSON. In *lockstep*, N packets of as many senders are queued, then the
 //! server alone has the core, then all are read: with both on one core, a busy machine matters
 //! little (root: the load must come before everybody else). At a *rate* packets leave whatever comes
 //! back, and with a *window* as long as no more than so many are under way; both tell latencies.
@@ -15,6 +18,7 @@
 mod batch;
 mod floor;
 mod load;
+mod streams;
 mod turn;
 
 use std::collections::HashMap;
@@ -26,6 +30,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["floor", address] => floor::serve(address.parse().expect("an IPv4 address and a port")),
+        ["streams", ref options @ ..] => println!("{}", streams::run(&Options::read(options))),
         ["load", ref options @ ..] => println!("{}", load::run(&Options::read(options))),
         _ => panic!("see benches/relay/main.rs; `tests/long/relay` is the way to run this"),
     }

@@ -1,6 +1,7 @@
 //! As much of a TURN client as a load needs: allocate, bind a channel, give it back.
 
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,9 +13,80 @@ use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, deco
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: usize = 5;
 
+/// The way of a client to its server.
+pub trait Way: Sized {
+    fn to(server: SocketAddrV4) -> Self;
+
+    /// Sends a request and gives the answer with this transaction.
+    fn ask(&self, request: &[u8], transaction: [u8; 12]) -> Vec<u8>;
+
+    /// From now on it waits for what it asks.
+    fn wait(&self);
+}
+
+impl Way for UdpSocket {
+    fn to(server: SocketAddrV4) -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.connect(server).expect("a way to the server");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket with a timeout");
+        socket
+    }
+
+    fn ask(&self, request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        for _ in 0..TRIES {
+            self.send(request).expect("a request sent");
+            while let Ok(len) = self.recv(&mut buffer) {
+                if len >= 20 && buffer[8..20] == transaction {
+                    return buffer[..len].to_vec();
+                }
+            }
+        }
+        panic!("the server does not answer");
+    }
+
+    fn wait(&self) {
+        self.set_nonblocking(false).expect("a socket");
+    }
+}
+
+impl Way for TcpStream {
+    fn to(server: SocketAddrV4) -> TcpStream {
+        let stream = TcpStream::connect(server).expect("a way to the server");
+        stream.set_nodelay(true).expect("a stream");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a stream with a timeout");
+        stream
+    }
+
+    fn ask(&self, request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
+        let mut stream = self;
+        stream.write_all(request).expect("a request sent");
+        loop {
+            // Data that came late may stand before the answer.
+            let mut message = vec![0; 4];
+            stream.read_exact(&mut message).expect("an answer");
+            let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
+            let header = if message[0] < 0x40 { 20 } else { 4 };
+            message.resize((header + length).next_multiple_of(4), 0);
+            stream.read_exact(&mut message[4..]).expect("an answer");
+            if message[0] < 0x40 && message[8..20] == transaction {
+                return message;
+            }
+        }
+    }
+
+    fn wait(&self) {
+        self.set_nonblocking(false).expect("a stream");
+    }
+}
+
 /// A client with an allocation.
-pub struct Client {
-    pub socket: Rc<UdpSocket>,
+pub struct Client<W = UdpSocket> {
+    pub socket: Rc<W>,
     pub relayed: SocketAddrV4,
     username: String,
     key: IntegrityKey,
@@ -23,13 +95,8 @@ pub struct Client {
     transactions: u32,
 }
 
-impl Client {
-    pub fn allocate(server: SocketAddrV4, secret: &str) -> Client {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.connect(server).expect("a way to the server");
-        socket
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a socket with a timeout");
+impl<W: Way> Client<W> {
+    pub fn allocate(server: SocketAddrV4, secret: &str) -> Client<W> {
         let credentials = Credentials::new(&Secret::new(secret), &[]);
         let minted = credentials.mint("load", None, clock::now().unix + 86_400);
         let Minted {
@@ -37,7 +104,7 @@ impl Client {
             credential,
         } = minted;
         let mut client = Client {
-            socket: Rc::new(socket),
+            socket: Rc::new(W::to(server)),
             relayed: SocketAddrV4::new([0, 0, 0, 0].into(), 0),
             username,
             key: IntegrityKey::new(&[]),
@@ -78,7 +145,7 @@ impl Client {
 
     /// Ends the allocation.
     pub fn give_back(&mut self) {
-        self.socket.set_nonblocking(false).expect("a socket");
+        self.socket.wait();
         self.granted(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
     }
 
@@ -123,16 +190,7 @@ impl Client {
                 .integrity(&self.key)
                 .fingerprint();
         }
-        let mut buffer = [0; 2048];
-        for _ in 0..TRIES {
-            self.socket.send(&out).expect("a request sent");
-            while let Ok(len) = self.socket.recv(&mut buffer) {
-                if len >= 20 && buffer[8..20] == transaction {
-                    return buffer[..len].to_vec();
-                }
-            }
-        }
-        panic!("the server does not answer");
+        self.socket.ask(&out, transaction)
     }
 
     fn next_transaction(&self) -> [u8; 12] {

@@ -22,6 +22,12 @@ pub struct NotTurn;
 
 /// The frame that `bytes` begin with; `None` while it is not complete.
 pub fn next_frame(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
+    let frame = announced(bytes)?;
+    Ok(frame.filter(|frame| bytes.len() >= frame.padded))
+}
+
+/// The frame that `bytes` begin, complete or not; `None` while its header is not.
+fn announced(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
     let Some(&[first, _, high, low]) = bytes.first_chunk::<4>() else {
         return match bytes.first() {
             Some(0x00..=0x4f) | None => Ok(None),
@@ -37,21 +43,30 @@ pub fn next_frame(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
         }
         _ => return Err(NotTurn),
     };
-    Ok((bytes.len() >= padded).then_some(Frame { len, padded }))
+    Ok(Some(Frame { len, padded }))
 }
 
-/// How many of `bytes` are complete frames.
-pub fn complete(bytes: &[u8]) -> Result<usize, NotTurn> {
-    let mut end = 0;
-    while let Some(frame) = next_frame(&bytes[end..])? {
-        end += frame.padded;
-    }
-    Ok(end)
+/// How many bytes must follow a piece of a frame, at least, before there is more to say of it.
+pub fn missing(piece: &[u8]) -> Result<usize, NotTurn> {
+    Ok(match announced(piece)? {
+        Some(frame) => frame.padded.saturating_sub(piece.len()),
+        None => usize::from(!piece.is_empty()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How many of `bytes` are complete frames.
+    fn complete(bytes: &[u8]) -> Result<usize, NotTurn> {
+        let mut end = 0;
+        while let Some(frame) = next_frame(&bytes[end..])? {
+            end += frame.padded;
+        }
+        Ok(end)
+    }
+
     use proptest::prelude::*;
 
     fn frame(kind: u8, payload: usize) -> Vec<u8> {

@@ -11,9 +11,9 @@ use crate::config;
 use crate::credential::{Credentials, Refusals};
 use crate::turn::{Quotas, Scope, Session};
 
+use super::acceptor::Sources;
 use super::mailbox::{Mailbox, Order};
 use super::settings;
-use super::stream::Sources;
 
 /// For an answer of a shard: it looks at its orders thousands of times in this.
 const PATIENCE: Duration = Duration::from_secs(1);

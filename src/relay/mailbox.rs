@@ -1,37 +1,17 @@
-//! How other threads reach a shard: bounded mail from streams, and orders from the house.
+//! How other threads reach a shard: orders from the house, and the streams that it is given.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use bytes::BytesMut;
 use mio::Waker;
-use tokio::sync::{mpsc as async_mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::turn::{Changes, Page, Route, Scope};
 
-use super::stream::Outbound;
+use super::stream::{Known, Wire};
 
-/// Chunks of stream data that may wait for the shard; past that, streams wait.
-const MAIL: usize = 256;
-
-/// From a stream's task.
-pub enum Mail {
-    Opened {
-        route: Route,
-        outbound: Arc<Outbound>,
-    },
-    /// Whole frames, one after the other.
-    Frames {
-        stream: u32,
-        bytes: BytesMut,
-    },
-    Closed {
-        stream: u32,
-    },
-}
-
-/// From the house. Rare, and never dropped. Whoever asked may have gone when the answer is there.
+/// Rare, and never dropped. Whoever asked may have gone when the answer is there.
 pub enum Order {
     Revoke {
         user: Box<str>,
@@ -48,13 +28,22 @@ pub enum Order {
     },
     Reconfigure(Box<Changes>),
     Ping(oneshot::Sender<()>),
+    /// A stream has come; who finds a `wire` serves it. A stream has its place until every shard has
+    /// read both this and its end, so there are never more of these than twice the places.
+    StreamOpened {
+        route: Route,
+        known: Arc<Known>,
+        wire: Option<Box<dyn Wire>>,
+    },
+    StreamClosed {
+        stream: u32,
+    },
     Stop,
 }
 
 /// The sending side; cheap to clone.
 #[derive(Clone)]
 pub struct Mailbox {
-    mail: async_mpsc::Sender<Mail>,
     orders: mpsc::Sender<Order>,
     waker: Arc<Waker>,
     /// Whether the shard has been woken and has not looked yet.
@@ -63,25 +52,21 @@ pub struct Mailbox {
 
 /// The shard's side.
 pub struct Inbox {
-    mail: async_mpsc::Receiver<Mail>,
     orders: mpsc::Receiver<Order>,
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
 pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
-    let (mail, mail_inbox) = async_mpsc::channel(MAIL);
     let (orders, orders_inbox) = mpsc::channel();
     let awake = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(waker);
     let mailbox = Mailbox {
-        mail,
         orders,
         waker: waker.clone(),
         awake: awake.clone(),
     };
     let inbox = Inbox {
-        mail: mail_inbox,
         orders: orders_inbox,
         waker,
         awake,
@@ -90,13 +75,6 @@ pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
 }
 
 impl Mailbox {
-    /// Hands mail over, waiting while the shard has too much of it. False where the shard is gone.
-    pub async fn send(&self, mail: Mail) -> bool {
-        let sent = self.mail.send(mail).await.is_ok();
-        self.wake();
-        sent
-    }
-
     pub fn order(&self, order: Order) {
         // A shard that is gone has nothing left to revoke.
         let _ = self.orders.send(order);
@@ -128,10 +106,6 @@ impl Inbox {
     pub fn again(&mut self) {
         self.awake.store(true, Ordering::Release);
         wake(&self.waker);
-    }
-
-    pub fn mail(&mut self) -> Option<Mail> {
-        self.mail.try_recv().ok()
     }
 
     pub fn order(&mut self) -> Option<Order> {

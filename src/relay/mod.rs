@@ -1,8 +1,9 @@
 //! The relay's edge: sockets around [`crate::turn`].
 //!
-//! UDP belongs to shards, each a thread of its own; TURN over TCP belongs to tasks that exchange
-//! whole frames with a shard. Nothing in here decides who may do what.
+//! Packets belong to shards, each a thread of its own, over UDP and over TCP alike; tasks do no more
+//! than accept streams. Nothing in here decides who may do what.
 
+mod acceptor;
 mod counters;
 mod departures;
 mod external;
@@ -19,6 +20,7 @@ mod settings;
 mod shard;
 pub mod sockets;
 mod stream;
+mod streams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -36,16 +38,16 @@ use crate::credential::{Credentials, Refusals};
 use crate::turn::{Directory, External, Nonces, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
+pub use acceptor::MAX_STREAMS;
 pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::{Freed, Handle};
-pub use stream::MAX_STREAMS;
 
+use acceptor::{Acceptor, Sources};
 use counters::Counters;
 use mailbox::{Mailbox, Order};
 use parcels::Exchange;
 use shard::Shard;
-use stream::{Acceptor, Sources};
 
 /// Pairs of relay ports below which a shard would refuse clients whom others have room for.
 const PAIRS_A_SHARD: usize = 64;

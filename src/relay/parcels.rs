@@ -8,7 +8,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::turn::{Route, ShardId, Transport};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Order};
 
 /// Packets that may wait for one shard; past that they are lost, as in a socket's full buffer.
 const RING: usize = 1024;
@@ -33,6 +33,8 @@ pub enum Errand {
         from: SocketAddr,
         to: SocketAddr,
     },
+    /// Give this message to a stream that you serve.
+    Stream(u32),
 }
 
 /// The rings of a relay's shards.
@@ -111,6 +113,15 @@ impl Neighbours {
         let shard = usize::from(shard);
         self.to_wake[shard] = true;
         self.exchange.send(shard, errand, bytes)
+    }
+
+    /// Gives every other shard an order.
+    pub fn order(&self, order: impl Fn() -> Order) {
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            if shard != usize::from(self.id) {
+                mailbox.order(order());
+            }
+        }
     }
 
     /// The next packet that another shard has for this one.

@@ -4,7 +4,9 @@
 //! ready socket, and sends everything that came of it before it waits again. A socket that stays
 //! ready takes its turn with the others, so no one starves the rest.
 
-use std::collections::{HashMap, VecDeque};
+mod streaming;
+
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, UdpSocket};
@@ -24,24 +26,19 @@ use crate::turn::{
 
 use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
-use super::framer::next_frame;
 use super::gather::Gather;
-use super::mailbox::{Inbox, Mail, Mailbox, Order, mailbox};
+use super::mailbox::{Inbox, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
-use super::stream::Outbound;
-
-/// Bytes of mail taken in one turn, and what a piece counts besides its bytes: streams must not
-/// keep datagrams waiting.
-const MAIL_A_TURN: usize = 128 * 1024;
-const MAIL_COSTS: usize = 2 * 1024;
+use super::streams::{FIRST_STREAM, Sent, Streams};
 
 /// Packets from other shards taken in one turn.
 const PARCELS_A_TURN: usize = 4 * BATCH;
 
-/// Listeners' tokens count from 0, those of relay sockets from [`FIRST_RELAY`].
+/// Listeners' tokens count from 0, those of relay sockets from [`FIRST_RELAY`], those of streams
+/// from [`FIRST_STREAM`].
 const WAKER: Token = Token(usize::MAX);
 
 pub struct Shard {
@@ -51,7 +48,7 @@ pub struct Shard {
     counters: Arc<Counters>,
     listeners: Vec<Listener>,
     relays: Relays,
-    streams: HashMap<u32, Stream>,
+    streams: Streams,
     /// Sockets that may have more to read.
     ready: VecDeque<Source>,
     slots: Slots,
@@ -70,11 +67,6 @@ struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
     queued: bool,
-}
-
-struct Stream {
-    route: Route,
-    outbound: Arc<Outbound>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +105,7 @@ impl Shard {
             departures: Departures::new(listeners.len()),
             listeners,
             relays: Relays::new(turn.mode),
-            streams: HashMap::new(),
+            streams: Streams::new(),
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
@@ -132,11 +124,12 @@ impl Shard {
         let mut events = Events::with_capacity(1024);
         let mut now = clock::now();
         while !self.stopping {
-            let patience = if self.ready.is_empty() {
-                let deadline = self.server.next_deadline();
-                deadline.map(|at| at.since(now.mono))
-            } else {
+            let patience = if self.is_busy() {
                 Some(std::time::Duration::ZERO)
+            } else {
+                let deadlines = [self.server.next_deadline(), self.streams.deadline()];
+                let deadline = deadlines.into_iter().flatten().min();
+                deadline.map(|at| at.since(now.mono))
             };
             match self.poll.poll(&mut events, patience) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -159,22 +152,33 @@ impl Shard {
     /// before. Mail, orders and deadlines alone are nothing that more could join.
     fn has_fresh_datagrams(&self, events: &Events) -> bool {
         let at_a_socket = events.iter().any(|event| event.token() != WAKER);
-        self.ready.is_empty() && (at_a_socket || self.neighbours.has_parcels())
+        !self.is_busy() && (at_a_socket || self.neighbours.has_parcels())
+    }
+
+    /// Whether there may be something to read, without the poller saying so.
+    fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || self.streams.is_busy()
     }
 
     fn turn(&mut self, now: Now, events: &Events) {
         for event in events {
-            self.note_ready(event.token());
+            match event.token() {
+                WAKER => {}
+                Token(FIRST_STREAM..) => self.streams.note(event),
+                token => self.note_ready(token),
+            }
         }
-        self.read_mail(now);
+        self.read_orders(now);
         self.read_parcels(now);
         for _ in 0..self.ready.len() {
             if let Some(source) = self.ready.pop_front() {
                 self.serve(now, source);
             }
         }
+        self.read_streams(now);
         self.server.expire(now);
         self.carry_out(now);
+        self.write_streams(now);
         let allocations = self.server.allocations();
         self.counters.living(allocations, self.streams.len());
         self.flush();
@@ -183,7 +187,6 @@ impl Shard {
 
     fn note_ready(&mut self, token: Token) {
         let (source, queued) = match token {
-            WAKER => return,
             Token(index) if index < FIRST_RELAY => match self.listeners.get_mut(index) {
                 Some(listener) => (Source::Listener(index), &mut listener.queued),
                 None => return,
@@ -263,7 +266,7 @@ impl Shard {
         match self.server.client(now, route, buffer, range) {
             Verdict::ToClient { route: to, range } => {
                 self.count(route, Path::Hairpin, &range);
-                self.send_to_client(&to, Place::Slot(slot), range);
+                self.send_to_client(now, &to, Place::Slot(slot), range);
             }
             Verdict::ToPeer {
                 socket,
@@ -282,7 +285,7 @@ impl Shard {
             Verdict::Answer(outcome) => {
                 self.note(now, route, outcome);
                 let range = self.departures.keep_answer(self.server.answer());
-                self.send_to_client(route, Place::Answers, range);
+                self.send_to_client(now, route, Place::Answers, range);
             }
             Verdict::Across {
                 shard,
@@ -326,12 +329,19 @@ impl Shard {
     }
 
     fn on_parcel(&mut self, now: Now, parcel: &Parcel) {
+        if let Errand::Stream(stream) = parcel.errand {
+            if self.streams.send(stream, parcel.bytes(), now.mono) == Sent::Lost {
+                self.counters.stream_overflow();
+            }
+            return;
+        }
         let slot = self.copy_in(parcel.bytes());
         let len = parcel.bytes().len();
         let (sender, from, to) = match parcel.errand {
             Errand::Client(route) if self.is_gone(&route) => return,
             Errand::Client(route) => return self.client_message(now, &route, slot, len),
             Errand::Across { sender, from, to } => (sender, from, to),
+            Errand::Stream(_) => return,
         };
         let buffer = self.slots.slot(slot);
         let range = HEADROOM..HEADROOM + len;
@@ -339,7 +349,7 @@ impl Shard {
             Verdict::ToClient { route, range } => {
                 self.relayed += 1;
                 self.counters.relayed(sender, Path::Across, range.len());
-                self.send_to_client(&route, Place::Slot(slot), range);
+                self.send_to_client(now, &route, Place::Slot(slot), range);
             }
             Verdict::Dropped(reason) => self.counters.dropped(reason),
             _ => {}
@@ -349,7 +359,7 @@ impl Shard {
     /// Whether a route is that of a stream that has ended while its message was on the way. An
     /// allocation made for it now would never be told of the end.
     fn is_gone(&self, route: &Route) -> bool {
-        route.transport == Transport::Tcp && !self.streams.contains_key(&route.via)
+        route.transport == Transport::Tcp && !self.streams.knows(route.via)
     }
 
     /// Puts a message into a slot, where it has the room around it that headers need.
@@ -375,7 +385,7 @@ impl Shard {
         match self.server.peer(now, id, origin.from, buffer, range) {
             Verdict::ToClient { route, range } => {
                 self.count(&route, Path::FromPeer, &range);
-                self.send_to_client(&route, Place::Slot(slot), range);
+                self.send_to_client(now, &route, Place::Slot(slot), range);
             }
             Verdict::Dropped(reason) => self.counters.dropped(reason),
             _ => {}
@@ -387,12 +397,18 @@ impl Shard {
         self.counters.relayed(client.transport, path, range.len());
     }
 
-    fn send_to_client(&mut self, route: &Route, place: Place, range: Range<usize>) {
+    fn send_to_client(&mut self, now: Now, route: &Route, place: Place, range: Range<usize>) {
         if route.transport == Transport::Tcp {
             let bytes = self.departures.bytes(&self.slots, place, range);
-            let stream = self.streams.get(&route.via);
-            if stream.is_some_and(|stream| !stream.outbound.push(bytes)) {
-                self.counters.stream_overflow();
+            match self.streams.send(route.via, bytes, now.mono) {
+                Sent::Lost => self.counters.stream_overflow(),
+                Sent::To(shard) => {
+                    let errand = Errand::Stream(route.via);
+                    if !self.neighbours.send(shard as ShardId, errand, bytes) {
+                        self.counters.shard_overflow();
+                    }
+                }
+                Sent::Kept | Sent::Gone => {}
             }
             return;
         }
@@ -411,11 +427,8 @@ impl Shard {
         match outcome {
             Outcome::Granted(method) => {
                 self.counters.granted();
-                if method == Method::ALLOCATE
-                    && route.transport == Transport::Tcp
-                    && let Some(stream) = self.streams.get(&route.via)
-                {
-                    stream.outbound.has_allocation();
+                if method == Method::ALLOCATE && route.transport == Transport::Tcp {
+                    self.streams.has_allocation(route.via);
                 }
             }
             Outcome::Refused(method, refusal) => {
@@ -463,7 +476,7 @@ impl Shard {
                         self.log_grant(&route);
                     }
                     let range = self.departures.keep_answer(&bytes);
-                    self.send_to_client(&route, Place::Answers, range);
+                    self.send_to_client(now, &route, Place::Answers, range);
                 }
                 Output::Ended(session) => notices::ended(&session),
                 Output::Unbind { socket } => self.unbind(socket as usize),
@@ -477,39 +490,15 @@ impl Shard {
         self.relays.unbind(self.poll.registry(), index);
     }
 
-    fn read_mail(&mut self, now: Now) {
+    fn read_orders(&mut self, now: Now) {
         self.inbox.look();
         while let Some(order) = self.inbox.order() {
-            self.obey(order);
+            self.obey(now, order);
         }
-        let mut taken = 0;
-        while taken < MAIL_A_TURN {
-            let Some(mail) = self.inbox.mail() else {
-                return;
-            };
-            taken += MAIL_COSTS;
-            match mail {
-                Mail::Opened { route, outbound } => {
-                    self.server.stream_opened(&route);
-                    self.streams.insert(route.via, Stream { route, outbound });
-                }
-                Mail::Frames { stream, bytes } => {
-                    taken += bytes.len();
-                    self.on_stream(now, stream, &bytes);
-                }
-                Mail::Closed { stream } => {
-                    if let Some(stream) = self.streams.remove(&stream) {
-                        self.server.stream_closed(&stream.route);
-                    }
-                }
-            }
-        }
-        // There may be more: come back without waiting.
-        self.inbox.again();
     }
 
     /// Does what the house wants. It may not wait for the answer: that is its own affair.
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, now: Now, order: Order) {
         match order {
             Order::Revoke { user, scope, freed } => {
                 let count = self.server.revoke(&user, &scope);
@@ -528,20 +517,17 @@ impl Shard {
             Order::Ping(answer) => {
                 let _ = answer.send(());
             }
+            Order::StreamOpened { route, known, wire } => {
+                self.server.stream_opened(&route);
+                let registry = self.poll.registry();
+                let opened = self.streams.open(registry, route, known, wire, now.mono);
+                if let Err(error) = opened {
+                    self.end_stream(route.via, &error);
+                }
+            }
+            Order::StreamClosed { stream } => self.forget_stream(stream),
             Order::Stop => self.stopping = true,
         }
-    }
-
-    fn on_stream(&mut self, now: Now, stream: u32, mut bytes: &[u8]) {
-        let Some(route) = self.streams.get(&stream).map(|stream| stream.route) else {
-            return;
-        };
-        while let Ok(Some(frame)) = next_frame(bytes) {
-            let slot = self.copy_in(&bytes[..frame.len]);
-            self.client_message(now, &route, slot, frame.len);
-            bytes = &bytes[frame.padded..];
-        }
-        self.carry_out(now);
     }
 
     /// Sends everything that waits, and frees the slots.

@@ -1,33 +1,30 @@
-//! TURN over TCP: one task a stream, which reads whole frames for the shard and writes what the
-//! shard left for it.
+//! One TURN stream, as the shard that serves it sees it: whole frames in, one write for everything
+//! that came of a turn. Nothing here waits, and a stream at rest has no buffer.
 
-use std::collections::HashMap;
-use std::io;
-use std::mem;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use crate::clock::Mono;
 
-use crate::clock;
-use crate::rate::{self, Limit, SharedCell};
-use crate::turn::{Route, Transport};
-
-use super::framer::{MAX_FRAME, complete};
-use super::mailbox::{Mail, Mailbox};
+use super::acceptor::Place;
+use super::framer::{MAX_FRAME, NotTurn, missing};
 
 /// Bytes that may wait for a slow reader; packets past that are lost, its own alone.
-const MAX_WAITING: usize = 256 * 1024;
+pub const MAX_WAITING: usize = 256 * 1024;
 
-/// Streams at once, from everybody.
-pub const MAX_STREAMS: usize = 4096;
+/// Bytes that are written before the turn is over, so that much at once is no reason to lose any.
+const WRITE_AT: usize = 64 * 1024;
+
+/// Bytes read at once.
+pub const READ: usize = 32 * 1024;
+
+/// What a stream reads into: the beginning of the longest frame may stand before what is new.
+pub const BUFFER: usize = MAX_FRAME + READ;
+
+/// Bytes that a buffer keeps when it has nothing to hold.
+const KEPT: usize = 64 * 1024;
 
 /// For a stream without an allocation: whoever connects over TCP wants one at once.
 const UNALLOCATED: Duration = Duration::from_secs(30);
@@ -38,31 +35,42 @@ const SILENCE: Duration = Duration::from_secs(3660);
 /// For a reader that takes nothing at all.
 const STUCK: Duration = Duration::from_secs(60);
 
-const READ_SIZE: usize = 4096;
+/// What a stream's bytes go through. It never blocks: it says [`io::ErrorKind::WouldBlock`].
+pub trait Wire: Read + Write + AsFd + Send {}
 
-/// What the shard has for a stream.
-#[derive(Default)]
-pub struct Outbound {
-    waiting: Mutex<Vec<u8>>,
-    filled: Notify,
+impl<T: Read + Write + AsFd + Send> Wire for T {}
+
+/// What all shards know of a stream. Its place is given back when the last has forgotten it.
+#[derive(Debug)]
+pub struct Known {
+    /// The shard that serves it.
+    pub home: usize,
     /// Whether the stream's client has been given an allocation.
     allocated: AtomicBool,
+    _place: Place,
 }
 
-impl Outbound {
-    /// Adds a message, padded to a multiple of four as streams want it (RFC 8656 section 12.5).
-    /// False where the reader is too slow for it.
-    pub fn push(&self, message: &[u8]) -> bool {
-        let mut waiting = self.waiting();
-        if waiting.len() + message.len() > MAX_WAITING {
-            return false;
+pub struct Stream {
+    wire: Box<dyn Wire>,
+    /// The beginning of a frame, and how many bytes it wants at least before it is looked at again.
+    partial: Vec<u8>,
+    wanted: usize,
+    /// What waits to be written, from `written` on.
+    outbound: Vec<u8>,
+    written: usize,
+    /// Since when the reader has taken nothing, though there is something.
+    stuck: Option<Mono>,
+    opened: Mono,
+    heard: Mono,
+}
+
+impl Known {
+    pub fn new(home: usize, place: Place) -> Known {
+        Known {
+            home,
+            allocated: AtomicBool::new(false),
+            _place: place,
         }
-        waiting.extend_from_slice(message);
-        let padded = waiting.len().next_multiple_of(4);
-        waiting.resize(padded, 0);
-        drop(waiting);
-        self.filled.notify_one();
-        true
     }
 
     /// The client has an allocation: it may be silent for longer from now on.
@@ -70,278 +78,247 @@ impl Outbound {
         self.allocated.store(true, Ordering::Relaxed);
     }
 
-    /// Swaps what waits for `empty`, when there is something.
-    async fn take(&self, empty: &mut Vec<u8>) {
-        loop {
-            {
-                let mut waiting = self.waiting();
-                if !waiting.is_empty() {
-                    mem::swap(&mut *waiting, empty);
-                    return;
-                }
-            }
-            self.filled.notified().await;
+    pub fn is_allocated(&self) -> bool {
+        self.allocated.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream {
+    pub fn new(wire: Box<dyn Wire>, now: Mono) -> Stream {
+        Stream {
+            wire,
+            partial: Vec::new(),
+            wanted: 0,
+            outbound: Vec::new(),
+            written: 0,
+            stuck: None,
+            opened: now,
+            heard: now,
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.wire.as_fd()
     }
-}
 
-/// Accepts streams and hands their frames to shards, each stream's to the same one.
-#[derive(Clone)]
-pub struct Acceptor {
-    shards: Arc<[Mailbox]>,
-    places: Arc<Semaphore>,
-    sources: Arc<Sources>,
-    next: Arc<AtomicU32>,
-}
-
-/// Streams of each source, by its prefix.
-#[derive(Default)]
-pub struct Sources {
-    max: AtomicUsize,
-    held: Mutex<HashMap<u64, usize>>,
-}
-
-/// A stream's place in the counts, given back when dropped.
-struct Place {
-    sources: Arc<Sources>,
-    prefix: u64,
-    _total: OwnedSemaphorePermit,
-}
-
-impl Acceptor {
-    pub fn new(shards: Arc<[Mailbox]>, sources: Arc<Sources>) -> Acceptor {
-        Acceptor {
-            shards,
-            places: Arc::new(Semaphore::new(MAX_STREAMS)),
-            sources,
-            next: Arc::default(),
+    /// Reads once into `buffer`, which has [`BUFFER`] bytes, and gives how many stand at its
+    /// beginning then: frames, and maybe a piece of one, to be handed back by [`Stream::keep`].
+    /// With it, whether there may be more to read. `None` where nothing had come.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::UnexpectedEof`] where the client has closed, and whatever the system says.
+    pub fn read(&mut self, buffer: &mut [u8], now: Mono) -> io::Result<Option<(usize, bool)>> {
+        let start = self.partial.len();
+        let space = &mut buffer[start..][..READ];
+        let count = match self.wire.read(space) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some((0, true))),
+            Err(error) => return Err(error),
+        };
+        self.heard = now;
+        let more = count == READ;
+        if start + count < self.wanted {
+            // A large frame that comes in crumbs is not moved for each of them.
+            self.partial.extend_from_slice(&space[..count]);
+            return Ok(Some((0, more)));
         }
-    }
-
-    /// Accepts until told to stop.
-    pub async fn accept(self, listener: TcpListener, stop: CancellationToken) {
-        let told = SharedCell::default();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            match accepted {
-                Ok((socket, client)) => self.admit(socket, client, &stop),
-                Err(error) => {
-                    // Out of descriptors, most likely: waiting is all that helps.
-                    if told.take(Limit::per_minute(), clock::now().mono, 1) {
-                        tracing::warn!(%error, "a TURN stream could not be accepted");
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+        buffer[..start].copy_from_slice(&self.partial);
+        self.partial.clear();
+        if self.partial.capacity() > READ {
+            self.partial = Vec::new();
         }
+        Ok(Some((start + count, more)))
     }
 
-    fn admit(&self, socket: TcpStream, client: SocketAddr, stop: &CancellationToken) {
-        let Some(place) = self.place(client.ip()) else {
-            tracing::debug!(%client, "too many TURN streams from one address");
+    /// Keeps the piece of a frame that was read.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't become one.
+    pub fn keep(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
+        self.wanted = piece.len() + missing(piece)?;
+        match piece.is_empty() {
+            // At rest it holds nothing.
+            true => self.partial = Vec::new(),
+            false => self.partial.extend_from_slice(piece),
+        }
+        Ok(())
+    }
+
+    /// Adds a message, padded to a multiple of four as streams want it (RFC 8656 section 12.5), to
+    /// what is written at the end of the turn. `spare` gives an empty buffer to a stream that has
+    /// none. False where the reader is too slow for it.
+    pub fn push(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
+        let padded = message.len().next_multiple_of(4);
+        if self.outbound.len() - self.written + padded > MAX_WAITING {
+            return false;
+        }
+        if self.outbound.capacity() == 0 {
+            self.outbound = spare();
+        }
+        self.make_room(padded);
+        self.outbound.extend_from_slice(message);
+        self.outbound
+            .resize(self.outbound.len() + padded - message.len(), 0);
+        true
+    }
+
+    /// What is written already is moved out of the way before the buffer grows, and it never grows
+    /// past what may wait.
+    fn make_room(&mut self, more: usize) {
+        let (len, capacity) = (self.outbound.len(), self.outbound.capacity());
+        if len + more <= capacity {
             return;
-        };
-        let acceptor = self.clone();
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let result = tokio::select! {
-                result = acceptor.serve(socket, client) => result,
-                () = stop.cancelled() => Ok(()),
-            };
-            if let Err(error) = result {
-                tracing::debug!(%client, %error, "a TURN stream ended");
-            }
-            drop(place);
-        });
+        }
+        self.outbound.drain(..self.written);
+        self.written = 0;
+        let len = self.outbound.len();
+        if len + more > capacity {
+            let target = (2 * capacity).clamp(len + more, MAX_WAITING);
+            self.outbound.reserve_exact(target - len);
+        }
     }
 
-    fn place(&self, ip: IpAddr) -> Option<Place> {
-        let total = self.places.clone().try_acquire_owned().ok()?;
-        let prefix = rate::prefix(ip);
-        let mut held = self.sources.held();
-        let count = held.get(&prefix).copied().unwrap_or(0);
-        if count >= self.sources.max.load(Ordering::Relaxed) {
-            return None;
-        }
-        held.insert(prefix, count + 1);
-        Some(Place {
-            sources: self.sources.clone(),
-            prefix,
-            _total: total,
-        })
+    /// Whether so much waits that it should not wait for the end of the turn.
+    pub fn is_pressed(&self) -> bool {
+        self.stuck.is_none() && self.outbound.len() - self.written >= WRITE_AT
     }
 
-    async fn serve(&self, socket: TcpStream, client: SocketAddr) -> io::Result<()> {
-        socket.set_nodelay(true)?;
-        let stream = self.next.fetch_add(1, Ordering::Relaxed);
-        let route = Route {
-            transport: Transport::Tcp,
-            client,
-            server: socket.local_addr()?,
-            via: stream,
-        };
-        let outbound = Arc::new(Outbound::default());
-        // Every shard is told: an allocation that claims a reserved port is made where the port is.
-        for shard in self.shards.iter() {
-            let outbound = outbound.clone();
-            shard.send(Mail::Opened { route, outbound }).await;
-        }
-        let (reader, writer) = socket.into_split();
-        let result = tokio::select! {
-            result = self.read(reader, stream, &outbound) => result,
-            result = write(writer, &outbound) => result,
-        };
-        for shard in self.shards.iter() {
-            shard.send(Mail::Closed { stream }).await;
-        }
-        result
+    /// Whether the reader has to take something before more can be written.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
     }
 
-    async fn read(
-        &self,
-        mut reader: impl AsyncRead + Unpin,
-        stream: u32,
-        outbound: &Outbound,
-    ) -> io::Result<()> {
-        let shard = &self.shards[stream as usize % self.shards.len()];
-        let mut buffer = BytesMut::with_capacity(READ_SIZE);
-        let deadline = Instant::now() + UNALLOCATED;
-        loop {
-            if buffer.capacity() - buffer.len() < READ_SIZE / 4 {
-                buffer.reserve(if buffer.is_empty() {
-                    READ_SIZE
-                } else {
-                    MAX_FRAME
-                });
-            }
-            let patience = match outbound.allocated.load(Ordering::Relaxed) {
-                true => Instant::now() + SILENCE,
-                false => deadline,
-            };
-            let read = timeout_at(patience, reader.read_buf(&mut buffer)).await;
-            if read.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-                return Ok(());
-            }
-            let whole = complete(&buffer).map_err(io::Error::other)?;
-            if whole > 0 {
-                let bytes = buffer.split_to(whole);
-                if !shard.send(Mail::Frames { stream, bytes }).await {
-                    return Ok(());
+    /// Writes what waits, as much as is taken. Gives the buffer back once it is empty.
+    pub fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
+        while self.written < self.outbound.len() {
+            match self.wire.write(&self.outbound[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.stuck = None;
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stuck.get_or_insert(now);
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-    }
-}
-
-async fn write(mut writer: impl AsyncWrite + Unpin, outbound: &Outbound) -> io::Result<()> {
-    let mut batch = Vec::new();
-    loop {
-        outbound.take(&mut batch).await;
-        let mut rest = batch.as_slice();
-        while !rest.is_empty() {
-            let written = timeout(STUCK, writer.write(rest)).await;
-            rest = &rest[written.map_err(|_| io::ErrorKind::TimedOut)??..];
-        }
-        batch.clear();
-    }
-}
-
-impl Sources {
-    /// At most `max` streams from one address.
-    pub fn new(max: usize) -> Sources {
-        Sources {
-            max: AtomicUsize::new(max),
-            held: Mutex::default(),
-        }
+        self.stuck = None;
+        self.written = 0;
+        let mut empty = std::mem::take(&mut self.outbound);
+        empty.clear();
+        Ok((empty.capacity() > 0 && empty.capacity() <= KEPT).then_some(empty))
     }
 
-    /// Changes what is let in from now on; who is there may stay.
-    pub fn limit(&self, max: usize) {
-        self.max.store(max, Ordering::Relaxed);
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
-        self.held.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut held = self.sources.held();
-        if let Some(count) = held.get_mut(&self.prefix) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.prefix);
-            }
-        }
+    /// When nobody waits for this stream any longer.
+    pub fn deadline(&self, allocated: bool) -> Mono {
+        let silent = match allocated {
+            true => self.heard + SILENCE,
+            false => self.opened + UNALLOCATED,
+        };
+        let stuck = self.stuck.map(|since| since + STUCK);
+        stuck.map_or(silent, |stuck| stuck.min(silent))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::mailbox::mailbox;
+    use std::os::unix::net::UnixStream;
 
-    /// An acceptor whose shard is nobody; the poll keeps its waker alive.
-    fn acceptor() -> (Acceptor, mio::Poll, crate::relay::mailbox::Inbox) {
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (mailbox, inbox) = mailbox(waker);
-        let sources = Arc::new(Sources::new(64));
-        (Acceptor::new(Arc::new([mailbox]), sources), poll, inbox)
+    /// A stream and its client.
+    fn stream() -> (Stream, UnixStream) {
+        let (server, client) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        client.set_nonblocking(true).unwrap();
+        (Stream::new(Box::new(server), Mono(0)), client)
     }
 
-    async fn ends_after(allocated: bool) -> Duration {
-        let (acceptor, _poll, _inbox) = acceptor();
-        let (mut client, server) = tokio::io::duplex(4096);
-        let outbound = Outbound::default();
-        if allocated {
-            outbound.has_allocation();
-        }
-        let start = Instant::now();
+    /// ChannelData with a payload of so many bytes.
+    fn frame(payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0x40, 0];
+        bytes.extend((payload as u16).to_be_bytes());
+        bytes.resize(4 + payload, 7);
+        bytes
+    }
+
+    #[test]
+    fn a_stream_without_an_allocation_does_not_stay() {
+        let (mut stream, mut client) = stream();
         // Trickled bytes and whole frames alike buy no time.
-        client.write_all(&[0x40, 0, 0, 0, 0x40]).await.unwrap();
-        let error = acceptor.read(server, 0, &outbound).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        start.elapsed()
+        client.write_all(&[0x40, 0, 0, 0, 0x40]).unwrap();
+        let later = Mono(0) + UNALLOCATED / 2;
+        stream.read(&mut [0; BUFFER], later).unwrap();
+        assert_eq!(stream.deadline(false), Mono(0) + UNALLOCATED);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_without_an_allocation_does_not_stay() {
-        assert_eq!(ends_after(false).await, UNALLOCATED);
+    #[test]
+    fn a_stream_with_an_allocation_may_be_silent_until_the_next_refresh_is_due() {
+        let (mut stream, mut client) = stream();
+        client.write_all(&frame(4)).unwrap();
+        stream.read(&mut [0; BUFFER], Mono(5)).unwrap();
+        assert_eq!(stream.deadline(true), Mono(5) + SILENCE);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_with_an_allocation_may_be_silent_until_the_next_refresh_is_due() {
-        assert_eq!(ends_after(true).await, SILENCE);
+    #[test]
+    fn a_reader_that_takes_nothing_has_a_minute_and_256_kib() {
+        let (mut stream, mut client) = stream();
+        let message = frame(1_000);
+        let mut kept = 0;
+        while stream.push(&message, Vec::new) {
+            if stream.is_pressed() {
+                stream.write(Mono(7)).unwrap();
+            }
+            kept += message.len();
+        }
+        assert!(stream.is_stuck());
+        assert_eq!(stream.deadline(true), Mono(7) + STUCK);
+        assert!(stream.outbound.capacity() <= MAX_WAITING);
+        // What waits arrives whole once it is read, and the stream holds nothing then.
+        let mut heard = Vec::new();
+        let mut buffer = vec![0; 100_000];
+        while heard.len() < kept {
+            while let Ok(count) = client.read(&mut buffer) {
+                heard.extend_from_slice(&buffer[..count]);
+            }
+            stream.write(Mono(8)).unwrap();
+        }
+        assert!(heard == message.repeat(kept / message.len()));
+        assert_eq!(stream.outbound.capacity(), 0);
+        assert!(!stream.is_stuck());
     }
 
-    #[tokio::test]
-    async fn an_ipv6_site_is_one_source() {
-        let (acceptor, _poll, _inbox) = acceptor();
-        let places: Vec<_> = (0..100u16)
-            .map_while(|host| acceptor.place(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host])))
-            .collect();
-        assert_eq!(places.len(), 64);
-        drop(places);
-        assert!(acceptor.sources.held().is_empty());
+    #[test]
+    fn frames_in_crumbs_come_out_whole_and_a_stream_at_rest_holds_nothing() {
+        let (mut stream, mut client) = stream();
+        let mut buffer = vec![0; BUFFER];
+        let frames = [frame(0), frame(60_000), frame(8)].concat();
+        let mut heard = Vec::new();
+        for crumb in frames.chunks(7) {
+            client.write_all(crumb).unwrap();
+            let (count, _) = stream.read(&mut buffer, Mono(0)).unwrap().unwrap();
+            let mut rest = &buffer[..count];
+            while let Some(frame) = super::super::framer::next_frame(rest).unwrap() {
+                heard.extend_from_slice(&rest[..frame.padded]);
+                rest = &rest[frame.padded..];
+            }
+            if count > 0 {
+                stream.keep(rest).unwrap();
+            }
+        }
+        assert!(heard == frames);
+        assert_eq!(stream.partial.capacity(), 0);
     }
 
-    #[tokio::test]
-    async fn a_new_limit_counts_for_who_comes_and_ends_nobody() {
-        let (acceptor, _poll, _inbox) = acceptor();
-        let place = || acceptor.place(IpAddr::from([192, 0, 2, 1]));
-        let held: Vec<_> = (0..3).map_while(|_| place()).collect();
-        acceptor.sources.limit(3);
-        assert!(held.len() == 3 && place().is_none());
-        acceptor.sources.limit(4);
-        assert!(place().is_some());
+    #[test]
+    fn what_is_not_turn_is_not_kept() {
+        let (mut stream, _client) = stream();
+        assert!(stream.keep(b"POST").is_err());
     }
 }
