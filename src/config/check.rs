@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::duration::LONGEST;
 use super::origin::Fault;
-use super::{Config, PublicUrl, duration, external, turn_tls_listen};
+use super::{Config, PublicUrl, alternate, duration, external, turn_tls_listen};
 
 use crate::public_key::is_public;
 
@@ -263,6 +263,7 @@ impl Faults {
                 format!("must be a name or an address without port or scheme, not `{host}`"),
             );
         }
+        self.0.extend(alternate::faults(&config.turn));
         let told = external::faults(&config.turn.external_ip);
         let told = told.into_iter();
         self.0

@@ -152,6 +152,7 @@ effects! {
         relay_ports: Restart,
         allowed_peers: Live,
         denied_peers: Live,
+        alternate_server: Live,
         max_allocations: Live,
         max_allocations_per_user: Live,
         max_permissions: Live,

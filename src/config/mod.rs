@@ -3,6 +3,7 @@
 //! The struct in `settings` is the only list of keys. Nothing here reads the environment or the
 //! command line behind the caller's back: both come in as [`Sources`].
 
+mod alternate;
 mod check;
 pub mod duration;
 mod effect;

@@ -257,6 +257,8 @@ pub struct Turn {
     /// Peers that may never be reached; outranks `allowed_peers`.
     #[serde(deserialize_with = "super::nets::deserialize")]
     pub denied_peers: Vec<IpNet>,
+    /// Servers that clients are sent to when this one is full, one of a family at most.
+    pub alternate_server: Vec<SocketAddr>,
     /// 0 = as many as descriptors allow.
     pub max_allocations: usize,
     pub max_allocations_per_user: u32,
@@ -416,6 +418,7 @@ impl Default for Turn {
             },
             allowed_peers: Vec::new(),
             denied_peers: Vec::new(),
+            alternate_server: Vec::new(),
             max_allocations: 0,
             max_allocations_per_user: 200,
             max_permissions: 64,

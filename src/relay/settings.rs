@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
-use crate::turn::{Changes, Directory, External, Policy, Quotas, Settings, ShardId};
+use crate::turn::{Alternates, Changes, Directory, External, Policy, Quotas, Settings, ShardId};
 
 use super::{Options, host};
 
@@ -34,6 +34,7 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
             Limit::per_second(rate, rate * STRANGER_BURST),
             STRANGER_CELLS,
         )),
+        alternates: Alternates::new(turn.alternate_server.clone()),
     }
 }
 
@@ -86,6 +87,7 @@ pub fn all(
             turn.max_allocations_per_user,
         )),
         strangers: changes.strangers,
+        alternates: changes.alternates,
         directory: Arc::new(Directory::new(shards)),
     }
 }

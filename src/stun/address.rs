@@ -33,6 +33,16 @@ pub fn encode_xor_address(
     transaction: &TransactionId,
     out: &mut [u8; MAX_XOR_ADDRESS],
 ) -> usize {
+    let len = encode_address(address, out);
+    let mask = mask(transaction);
+    xor(&mut out[2..4], &mask);
+    xor(&mut out[4..len], &mask);
+    len
+}
+
+/// Writes an address as it is (MAPPED-ADDRESS, RFC 8489 section 14.1) into `out` and says how many
+/// bytes it took: 8 or 20.
+pub fn encode_address(address: SocketAddr, out: &mut [u8; MAX_XOR_ADDRESS]) -> usize {
     let [high, low] = address.port().to_be_bytes();
     let (family, len) = match address.ip() {
         IpAddr::V4(ip) => {
@@ -44,8 +54,7 @@ pub fn encode_xor_address(
             (2, 20)
         }
     };
-    out[..4].copy_from_slice(&[0, family, high ^ COOKIE[0], low ^ COOKIE[1]]);
-    xor(&mut out[4..len], &mask(transaction));
+    out[..4].copy_from_slice(&[0, family, high, low]);
     len
 }
 

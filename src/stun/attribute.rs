@@ -26,6 +26,7 @@ impl Attribute {
     pub const XOR_MAPPED_ADDRESS: Attribute = Attribute(0x0020);
     pub const RESERVATION_TOKEN: Attribute = Attribute(0x0022);
     pub const PASSWORD_ALGORITHMS: Attribute = Attribute(0x8002);
+    pub const ALTERNATE_SERVER: Attribute = Attribute(0x8023);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);
 
     /// Whether a receiver that does not know this attribute must refuse the request

@@ -10,7 +10,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use address::{MAX_XOR_ADDRESS, decode_xor_address, encode_xor_address};
+pub use address::{MAX_XOR_ADDRESS, decode_xor_address, encode_address, encode_xor_address};
 pub use attribute::Attribute;
 pub use channel::{CHANNEL_HEADER, ChannelData, is_channel_number};
 use message::ATTRIBUTE_HEADER;

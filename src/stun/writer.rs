@@ -6,7 +6,7 @@ use ring::hmac;
 
 use super::{
     ATTRIBUTE_HEADER, Attribute, COOKIE, Class, FINGERPRINT_XOR, HEADER, MAX_XOR_ADDRESS, Method,
-    TransactionId, crc32, encode_xor_address,
+    TransactionId, crc32, encode_address, encode_xor_address,
 };
 
 /// An attribute that proves who sent a message.
@@ -87,6 +87,13 @@ impl<'a> Writer<'a> {
     pub fn xor_address(self, attribute: Attribute, address: SocketAddr) -> Self {
         let mut value = [0; MAX_XOR_ADDRESS];
         let len = encode_xor_address(address, &self.transaction, &mut value);
+        self.attribute(attribute, &value[..len])
+    }
+
+    /// An address as it is (RFC 8489 section 14.1): MAPPED-ADDRESS and its kin.
+    pub fn address(self, attribute: Attribute, address: SocketAddr) -> Self {
+        let mut value = [0; MAX_XOR_ADDRESS];
+        let len = encode_address(address, &mut value);
         self.attribute(attribute, &value[..len])
     }
 

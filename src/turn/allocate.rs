@@ -77,7 +77,12 @@ impl Server {
             }
             Some(token) => {
                 let claimed = self.reservations.claim(&token, proven.bearer.user);
-                self.allocate_reserved(request, proven, granted, claimed.ok_or(Refusal::NoPort)?);
+                self.allocate_reserved(
+                    request,
+                    proven,
+                    granted,
+                    claimed.ok_or(Refusal::NoReservation)?,
+                );
                 Ok(Granted::Queued)
             }
             None => {

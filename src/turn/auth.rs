@@ -160,8 +160,8 @@ impl Refusal {
             Refusal::WrongCredentials => (441, "Wrong Credentials"),
             Refusal::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
             Refusal::PeerFamily => (443, "Peer Address Family Mismatch"),
-            Refusal::UserQuota => (486, "Allocation Quota Reached"),
-            Refusal::PeerQuota | Refusal::TotalQuota | Refusal::NoPort => {
+            Refusal::UserQuota | Refusal::TotalQuota => (486, "Allocation Quota Reached"),
+            Refusal::PeerQuota | Refusal::NoPort | Refusal::NoReservation => {
                 (508, "Insufficient Capacity")
             }
         }

@@ -154,7 +154,9 @@ impl Server {
         };
         let mut bytes = Vec::with_capacity(128);
         let reply = Reply::new(Method::ALLOCATE, allocation.transaction);
-        reply.error(&mut bytes, refusal, Some(&allocation.key));
+        let alternates = &self.settings.alternates;
+        let alternate = alternates.instead_of(refusal, allocation.route.client);
+        reply.error(&mut bytes, refusal, alternate, Some(&allocation.key));
         self.output.push_back(Output::Answer {
             route: allocation.route,
             bytes,

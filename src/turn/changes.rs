@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
 
+use super::Alternates;
 use super::Policy;
 use super::Server;
 use super::allocation::Allocation;
@@ -25,6 +26,7 @@ pub struct Changes {
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
     pub strangers: Arc<Sources>,
+    pub alternates: Alternates,
 }
 
 impl Server {
@@ -42,6 +44,7 @@ impl Server {
         settings.bandwidth = changes.bandwidth;
         settings.user_bandwidth = changes.user_bandwidth;
         settings.strangers = changes.strangers;
+        settings.alternates = changes.alternates;
         if judged_anew {
             let (policy, directory) = (&settings.policy, &settings.directory);
             let allocations = self.table.all();

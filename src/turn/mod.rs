@@ -15,6 +15,7 @@
 mod algorithms;
 mod allocate;
 mod allocation;
+mod alternate;
 mod auth;
 mod binding;
 mod changes;
@@ -40,6 +41,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+pub use alternate::Alternates;
 pub use changes::Changes;
 pub use directory::{Directory, ShardId};
 pub use nonce::Nonces;
@@ -168,6 +170,8 @@ pub enum Refusal {
     TotalQuota,
     #[error("no relay port")]
     NoPort,
+    #[error("no such reservation")]
+    NoReservation,
 }
 
 /// Why a datagram led to nothing.
@@ -203,7 +207,7 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 21] = [
+    pub const ALL: [Refusal; 22] = [
         Refusal::Challenge,
         Refusal::BadRequest,
         Refusal::PasswordAlgorithms,
@@ -225,6 +229,7 @@ impl Refusal {
         Refusal::PeerQuota,
         Refusal::TotalQuota,
         Refusal::NoPort,
+        Refusal::NoReservation,
     ];
 }
 

@@ -75,12 +75,13 @@ impl Quotas {
     /// Takes one allocation for `user`.
     pub fn take(self: &Arc<Self>, user: &str, now: Mono) -> Result<Permit, Exhausted> {
         let mut users = self.users();
-        if self.held() >= self.max_total.load(Ordering::Relaxed) {
-            return Err(Exhausted::Total);
-        }
+        // The user's own first: with no more here, there is nothing to look for elsewhere.
         let held = users.entries.get(user).map_or(0, |entry| entry.held);
         if held >= self.max_per_user.load(Ordering::Relaxed) {
             return Err(Exhausted::User);
+        }
+        if self.held() >= self.max_total.load(Ordering::Relaxed) {
+            return Err(Exhausted::Total);
         }
         users.forget_the_idle(now);
         let entry = users.entries.entry(user.into()).or_insert_with(|| Entry {

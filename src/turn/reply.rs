@@ -1,5 +1,7 @@
 //! Answers: their shapes, and nothing about who gets which.
 
+use std::net::SocketAddr;
+
 use crate::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
 
 use super::Refusal;
@@ -38,9 +40,25 @@ impl Reply {
         allocation.key.sign(writer).fingerprint();
     }
 
-    pub fn error(self, out: &mut Vec<u8>, refusal: Refusal, key: Option<&Key>) {
-        let (code, reason) = refusal.on_the_wire();
-        sign(self.writer(out).error_code(code, reason), key);
+    /// What is refused here may be granted at `alternate`: 300 instead.
+    pub fn error(
+        self,
+        out: &mut Vec<u8>,
+        refusal: Refusal,
+        alternate: Option<SocketAddr>,
+        key: Option<&Key>,
+    ) {
+        let writer = self.writer(out);
+        let writer = match alternate {
+            Some(server) => writer
+                .error_code(300, "Try Alternate")
+                .address(Attribute::ALTERNATE_SERVER, server),
+            None => {
+                let (code, reason) = refusal.on_the_wire();
+                writer.error_code(code, reason)
+            }
+        };
+        sign(writer, key);
     }
 
     /// 401 and 438 carry REALM, NONCE and PASSWORD-ALGORITHMS, and no integrity.

@@ -154,7 +154,11 @@ impl Server {
                 reply.challenge(&mut self.answer, refusal, &self.settings.realm, &nonce);
             }
             420 => reply.unknown_attributes(&mut self.answer, message, key),
-            _ => reply.error(&mut self.answer, refusal, key),
+            _ => {
+                let alternates = &self.settings.alternates;
+                let alternate = alternates.instead_of(refusal, route.client);
+                reply.error(&mut self.answer, refusal, alternate, key);
+            }
         }
         Verdict::Answer(Outcome::Refused(message.method(), refusal))
     }

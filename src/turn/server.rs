@@ -19,8 +19,8 @@ use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Directory, Dropped, External, Nonces, Output, Policy, Quotas, Route, Scope,
-    ShardId, Verdict,
+    AllocationId, Alternates, Directory, Dropped, External, Nonces, Output, Policy, Quotas, Route,
+    Scope, ShardId, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -43,6 +43,7 @@ pub struct Settings {
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,
+    pub alternates: Alternates,
     pub directory: Arc<Directory>,
 }
 

@@ -5,9 +5,9 @@
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
-use crate::open_relay;
 use crate::support::Daemon;
-use crate::support::turn::SECRET;
+use crate::support::turn::{Client, SECRET};
+use crate::{metric, open_relay};
 
 /// `turnutils_peer`, which sends back what it gets; killed when dropped.
 struct Peer {
@@ -98,4 +98,25 @@ fn turnutils_uclient_loses_nothing_from_client_to_client() {
     let daemon = open_relay().start();
     nothing_is_lost(&daemon, &["-c", "-y"]);
     nothing_is_lost(&daemon, &["-c", "-y", "-t"]);
+}
+
+#[test]
+fn turnutils_uclient_goes_where_a_full_server_sends_it_and_loses_nothing() {
+    let other = open_relay().start();
+    let full = open_relay()
+        .env("PARLOR_TURN__MAX_ALLOCATIONS", "1")
+        .env("PARLOR_TURN__ALTERNATE_SERVER", &other.turn().to_string())
+        .start();
+    let mut holder = Client::udp(full.turn(), "bob", None);
+    holder.allocated();
+    let peer = Peer::start();
+    let port = peer.port.to_string();
+    let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
+    for (count, transport) in (1..).zip([&[][..], &["-t"]]) {
+        nothing_is_lost(&full, &[transport, &to_peer].concat());
+        let refused = "parlor_turn_refused_total{reason=\"total quota\"}";
+        assert_eq!(metric(&full, refused), count);
+    }
+    assert!(metric(&other, "parlor_turn_granted_total") > 0);
+    assert_eq!(metric(&full, "parlor_turn_allocations"), 1);
 }

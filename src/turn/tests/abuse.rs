@@ -48,7 +48,7 @@ fn a_user_holds_no_more_allocations_than_the_quota() {
         Client::new("192.88.1.1:5", "carol")
             .allocate(&mut world, &[])
             .code(),
-        Some(508)
+        Some(486)
     );
     second.refresh(&mut world, 0);
     world.allocated("192.88.1.1:3", "alice");

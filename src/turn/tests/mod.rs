@@ -3,6 +3,7 @@
 mod abuse;
 mod algorithms;
 mod allocate;
+mod alternate;
 mod authentication;
 mod internal;
 mod relaying;
@@ -77,6 +78,7 @@ fn settings() -> Settings {
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
+        alternates: Alternates::default(),
         directory: Arc::new(Directory::new(1)),
     }
 }

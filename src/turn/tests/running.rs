@@ -4,7 +4,7 @@ use super::*;
 
 const PEER: &str = "8.8.4.4:9000";
 
-fn changes() -> Changes {
+pub(super) fn changes() -> Changes {
     let Settings {
         credentials,
         policy,
@@ -13,6 +13,7 @@ fn changes() -> Changes {
         bandwidth,
         user_bandwidth,
         strangers,
+        alternates,
         ..
     } = settings();
     Changes {
@@ -24,6 +25,7 @@ fn changes() -> Changes {
         bandwidth,
         user_bandwidth,
         strangers,
+        alternates,
     }
 }
 
