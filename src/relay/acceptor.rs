@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,10 @@ use super::stream::{Known, Wire};
 
 /// Streams at once, from everybody.
 pub const MAX_STREAMS: usize = 4096;
+
+/// Bytes that the kernel may hold for a stream and has not sent.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 
 /// Numbers of streams stay below this: pollers know them by it.
 const NUMBERS: u32 = 1 << 30;
@@ -86,6 +92,7 @@ impl Acceptor {
         };
         let opened = socket.local_addr().and_then(|server| {
             socket.set_nodelay(true)?;
+            limit_unsent(&socket);
             Ok((server, socket.into_std()?))
         });
         match opened {
@@ -143,6 +150,17 @@ impl Acceptor {
         })
     }
 }
+
+/// Has the kernel keep little for a reader that is slow: by default it would take megabytes, seconds
+/// of a call that are late by then.
+#[cfg(target_os = "linux")]
+fn limit_unsent(socket: &TcpStream) {
+    // Where it can't, a slow reader is only served worse.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_: &TcpStream) {}
 
 impl Sources {
     /// At most `max` streams from one address.

@@ -1,12 +1,13 @@
 //! TURN over TCP: any split, any joining, and readers that do not read.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use parlor::stun::Method;
 
-use crate::support::DEADLINE;
 use crate::support::turn::{Client, Wire, channel_data};
+use crate::support::{DEADLINE, Daemon};
 use crate::{Patience, metric, open_relay};
 
 #[test]
@@ -60,6 +61,82 @@ fn a_reader_that_does_not_read_costs_its_own_packets_only() {
             channel_data(0x4003, b"still here", false)
         );
     }
+}
+
+/// What `docs/architecture.md` says of the queues, in the memory of the real binary.
+#[test]
+fn streams_at_rest_and_readers_that_do_not_read_take_no_more_memory_than_is_said() {
+    const IDLE: usize = 1000;
+    const STUCK: usize = 64;
+    const WAITING: u64 = 256 * 1024;
+    let daemon = open_relay()
+        .env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2000")
+        .env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0")
+        .env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
+        .start();
+    let server = daemon.turn();
+    let mut sender = Client::udp(server, "sender", None);
+    let at_sender = sender.allocated();
+
+    let before = memory(&daemon);
+    let idle: Vec<Client> = (0..IDLE)
+        .map(|_| {
+            let mut client = Client::tcp(server, "idle");
+            client.request(Method::BINDING, &[]);
+            client
+        })
+        .collect();
+    let each = memory(&daemon).saturating_sub(before) / IDLE as u64;
+    assert!(each < 4096, "{each} bytes for a stream at rest");
+
+    let mut stuck: Vec<Client> = (0..STUCK).map(|_| Client::tcp(server, "stuck")).collect();
+    for (number, client) in (0x4001..).zip(&mut stuck) {
+        bind_both(client, &mut sender, at_sender, number);
+    }
+    let before = memory(&daemon);
+    let large: Vec<Vec<u8>> = (0x4001..0x4001 + STUCK as u16)
+        .map(|number| channel_data(number, &[7; 30_000], false))
+        .collect();
+    // A round that costs every one of them a packet: all of their buffers are full.
+    let overflow = || metric(&daemon, "parlor_turn_stream_overflow_total");
+    let patience = Patience::new();
+    let mut full = 0;
+    while full < 3 {
+        patience.check("every frozen reader's buffer to fill");
+        let lost = overflow();
+        for message in &large {
+            sender.send(message);
+            // The answer shows that the shard has taken all before it.
+            sender.request(Method::BINDING, &[]);
+        }
+        full = if overflow() >= lost + STUCK as u64 {
+            full + 1
+        } else {
+            0
+        };
+    }
+    let grown = memory(&daemon).saturating_sub(before);
+    let bound = STUCK as u64 * WAITING + 4 * 1024 * 1024;
+    assert!(
+        grown < bound,
+        "{grown} bytes for {STUCK} readers that do not read"
+    );
+    drop(idle);
+}
+
+/// Gives a client an allocation, and the two channels: 0x4003 to the sender, and `number` to it.
+fn bind_both(client: &mut Client, sender: &mut Client, at_sender: SocketAddr, number: u16) {
+    let relayed = client.allocated();
+    assert_eq!(client.bind(0x4003, at_sender).code(), None);
+    assert_eq!(sender.bind(number, relayed).code(), None);
+}
+
+/// Bytes of the daemon's memory.
+fn memory(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().next().unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
 }
 
 #[test]
