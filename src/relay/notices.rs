@@ -1,22 +1,88 @@
 //! What a shard says to whoever reads the log. What clients can bring about as often as they like is
-//! said once a minute at most, or at DEBUG.
+//! said so many times a minute at most, or as a count, or at DEBUG.
 
 use std::io;
-use std::net::SocketAddr;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use crate::clock::Now;
-use crate::rate::{Cell, Limit};
-use crate::turn::{Refusal, Session};
+use crate::clock::{Mono, Now};
+use crate::rate::{Cell, Limit, Sources};
+use crate::turn::{Dropped, Refusal, Session};
 
 use super::counters::transport_name;
 
 /// What an admin may raise.
 const QUOTAS: [Refusal; 3] = [Refusal::UserQuota, Refusal::TotalQuota, Refusal::NoPort];
 
-#[derive(Default)]
+/// What an admin may ban an address for, which has returned a nonce and so is the asker's own. Not
+/// a credential that was good once: whoever stays for long has such.
+const GUESSES: [Refusal; 3] = [
+    Refusal::BadCredential,
+    Refusal::UnknownUser,
+    Refusal::UnknownRealm,
+];
+
+/// Lines about guesses: of all sources, and of one, in cells that are made at the start.
+const GUESS: Duration = Duration::from_secs(1);
+const GUESSES_AT_ONCE: u64 = 60;
+const GUESS_OF_SOURCE: Duration = Duration::from_secs(6);
+const GUESSES_OF_SOURCE_AT_ONCE: u64 = 10;
+const SOURCES: usize = 1024;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
 pub struct Notices {
     binds: Cell,
     quotas: [Cell; QUOTAS.len()],
+    guesses: Cell,
+    guesses_of: Sources,
+    untold: Tally,
+    strangers: Tally,
+}
+
+/// What is told as a count: at once, and then of each minute in which there was more of it.
+#[derive(Debug)]
+struct Tally {
+    count: u64,
+    /// When it may be told again.
+    next: Mono,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            count: 0,
+            next: Mono(0),
+        }
+    }
+}
+
+impl Tally {
+    fn due(&self) -> Option<Mono> {
+        (self.count > 0).then_some(self.next)
+    }
+
+    /// The count, when it is time to tell it.
+    fn take(&mut self, now: Mono) -> Option<u64> {
+        self.due().filter(|due| *due <= now)?;
+        self.next = now + MINUTE;
+        Some(mem::take(&mut self.count))
+    }
+}
+
+impl Default for Notices {
+    fn default() -> Notices {
+        let of_source = Limit::every(GUESS_OF_SOURCE, GUESSES_OF_SOURCE_AT_ONCE);
+        Notices {
+            binds: Cell::default(),
+            quotas: Default::default(),
+            guesses: Cell::default(),
+            guesses_of: Sources::new(of_source, SOURCES),
+            untold: Tally::default(),
+            strangers: Tally::default(),
+        }
+    }
 }
 
 impl Notices {
@@ -27,13 +93,52 @@ impl Notices {
         }
     }
 
-    /// A request was refused; quotas are told of, each by itself.
-    pub fn refused(&mut self, now: Now, refusal: Refusal) {
-        let Some(index) = QUOTAS.iter().position(|quota| *quota == refusal) else {
-            return;
-        };
-        if self.quotas[index].take(Limit::per_minute(), now.mono, 1) {
+    /// A request was refused. Quotas are told of, each by itself; whose credential is wrong, too.
+    pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: Refusal) {
+        if let Some(index) = QUOTAS.iter().position(|quota| *quota == refusal)
+            && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
+        {
             tracing::info!(reason = %refusal, "a quota of the relay is reached");
+        }
+        if GUESSES.contains(&refusal) {
+            let client = client.ip().to_canonical();
+            if self.may_tell(now.mono, client) {
+                // docs/fail2ban/filter.d/parlor.conf reads this line.
+                tracing::info!(%client, reason = %refusal, "relay credential refused");
+            } else {
+                self.untold.count += 1;
+            }
+        }
+    }
+
+    fn may_tell(&mut self, now: Mono, client: IpAddr) -> bool {
+        let of_all = Limit::every(GUESS, GUESSES_AT_ONCE);
+        self.guesses_of.take(client, now) && self.guesses.take(of_all, now, 1)
+    }
+
+    /// A datagram led to nothing.
+    pub fn dropped(&mut self, dropped: Dropped) {
+        if dropped == Dropped::StrangerRate {
+            self.strangers.count += 1;
+        }
+    }
+
+    /// When [`Notices::tell`] wants to be called.
+    pub fn due(&self) -> Option<Mono> {
+        let (untold, strangers) = (self.untold.due(), self.strangers.due());
+        untold.into_iter().chain(strangers).min()
+    }
+
+    /// Tells what was counted.
+    pub fn tell(&mut self, now: Now) {
+        if let Some(count) = self.strangers.take(now.mono) {
+            tracing::info!(count, "strangers over the rate got no answer");
+        }
+        if let Some(count) = self.untold.take(now.mono) {
+            tracing::info!(
+                count,
+                "more relay credentials were refused than are told of"
+            );
         }
     }
 }
@@ -52,4 +157,54 @@ pub fn ended(session: &Session) {
     let transport = transport_name(session.transport);
     let bytes = session.bytes_up + session.bytes_down;
     tracing::debug!(%user, room, transport, bytes, "allocation ended");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Mono = Mono(1_000_000_000);
+
+    #[test]
+    fn guesses_from_one_address_fill_no_disk_and_hide_nobody_elses() {
+        let mut notices = Notices::default();
+        let told = |notices: &mut Notices, now, host: u8| {
+            let client = IpAddr::from([192, 0, 2, host]);
+            (0..1000).filter(|_| notices.may_tell(now, client)).count()
+        };
+        assert_eq!(told(&mut notices, NOW, 1), 10);
+        assert_eq!(told(&mut notices, NOW, 2), 10);
+        assert_eq!(told(&mut notices, NOW + MINUTE, 1), 10);
+    }
+
+    #[test]
+    fn guesses_from_everywhere_are_told_sixty_times_a_minute() {
+        let mut notices = Notices::default();
+        let everywhere = |notices: &mut Notices, now| {
+            let clients =
+                (0..10_000u32).map(|host| IpAddr::from((0x1900_0000 + host).to_be_bytes()));
+            clients
+                .filter(|client| notices.may_tell(now, *client))
+                .count()
+        };
+        assert_eq!(everywhere(&mut notices, NOW), 60);
+        assert_eq!(everywhere(&mut notices, NOW + MINUTE), 60);
+    }
+
+    #[test]
+    fn strangers_are_told_of_at_once_and_then_once_a_minute_with_their_count() {
+        let mut notices = Notices::default();
+        assert_eq!(notices.due(), None);
+        notices.dropped(Dropped::NotStun);
+        assert_eq!(notices.due(), None);
+        notices.dropped(Dropped::StrangerRate);
+        assert_eq!(notices.strangers.take(NOW), Some(1));
+        assert_eq!(notices.due(), None);
+        (0..50).for_each(|_| notices.dropped(Dropped::StrangerRate));
+        assert_eq!(notices.due(), Some(NOW + MINUTE));
+        let just_before = Mono((NOW + MINUTE).0 - 1);
+        assert_eq!(notices.strangers.take(just_before), None);
+        assert_eq!(notices.strangers.take(NOW + MINUTE), Some(50));
+        assert_eq!(notices.strangers.take(NOW + 3 * MINUTE), None);
+    }
 }

@@ -127,7 +127,11 @@ impl Shard {
             let patience = if self.is_busy() {
                 Some(std::time::Duration::ZERO)
             } else {
-                let deadlines = [self.server.next_deadline(), self.streams.deadline()];
+                let deadlines = [
+                    self.server.next_deadline(),
+                    self.streams.deadline(),
+                    self.notices.due(),
+                ];
                 let deadline = deadlines.into_iter().flatten().min();
                 deadline.map(|at| at.since(now.mono))
             };
@@ -177,6 +181,7 @@ impl Shard {
         }
         self.read_streams(now);
         self.server.expire(now);
+        self.notices.tell(now);
         self.carry_out(now);
         self.write_streams(now);
         let allocations = self.server.allocations();
@@ -304,7 +309,10 @@ impl Shard {
                 self.hand_over(shard, Errand::Client(*route), slot, whole);
             }
             Verdict::Queued => {}
-            Verdict::Dropped(reason) => self.counters.dropped(reason),
+            Verdict::Dropped(reason) => {
+                self.counters.dropped(reason);
+                self.notices.dropped(reason);
+            }
         }
     }
 
@@ -437,7 +445,7 @@ impl Shard {
                     let client = route.client;
                     tracing::debug!(%client, method = method.0, reason = %refusal, "refused");
                 }
-                self.notices.refused(now, refusal);
+                self.notices.refused(now, route.client, refusal);
             }
         }
     }

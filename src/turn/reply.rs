@@ -9,6 +9,10 @@ use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
 use super::fields::unknown;
 
+/// Unknown attributes that are listed: more than a datagram has in practice, and few enough for the
+/// answer to be one as well.
+const UNKNOWN_TOLD: usize = 512;
+
 /// The head of an answer, and the shapes of what may follow it.
 pub(super) struct Reply {
     method: Method,
@@ -77,7 +81,7 @@ impl Reply {
         let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
         types.sort_unstable();
         types.dedup();
-        types.truncate(16);
+        types.truncate(UNKNOWN_TOLD);
         let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
         // A stranger gets few words: the answer must not be much longer than the request.
         let (code, reason) = match key {

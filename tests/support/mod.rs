@@ -280,18 +280,27 @@ impl Daemon {
     fn addresses(&self) -> HashMap<String, Vec<SocketAddr>> {
         let mut addresses: HashMap<String, Vec<SocketAddr>> = HashMap::new();
         for line in self.log() {
-            let Ok(event) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            let fields = &event["fields"];
-            if fields["message"] == "listening" {
-                let what = fields["what"].as_str().unwrap().to_owned();
-                let address = fields["address"].as_str().unwrap().parse().unwrap();
+            if let Some((what, address)) = listening(&line) {
+                let address = address.parse().unwrap();
                 addresses.entry(what).or_default().push(address);
             }
         }
         addresses
     }
+}
+
+/// What a line says of an address, as JSON or as text.
+fn listening(line: &str) -> Option<(String, String)> {
+    let Ok(event) = serde_json::from_str::<Value>(line) else {
+        let (what, address) = line
+            .split_once(" listening what=\"")?
+            .1
+            .split_once("\" address=")?;
+        return Some((what.to_owned(), address.trim_end().to_owned()));
+    };
+    let fields = &event["fields"];
+    let field = |name: &str| fields[name].as_str().unwrap().to_owned();
+    (fields["message"] == "listening").then(|| (field("what"), field("address")))
 }
 
 impl Drop for Daemon {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
-use parlor::credential::{Credentials, Minted, long_term_key};
+use parlor::credential::{Credentials, Minted, long_term_key, long_term_key_sha256};
 use parlor::secret::Secret;
 use parlor::stun::{
     Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
@@ -21,8 +21,10 @@ pub enum Wire {
 
 pub struct Client {
     pub wire: Wire,
-    minted: Minted,
-    nonce: Vec<u8>,
+    pub minted: Minted,
+    pub nonce: Vec<u8>,
+    /// Whether it takes the offer of SHA-256 (RFC 8489), unlike a browser.
+    pub sha256: bool,
     transaction: u64,
 }
 
@@ -55,6 +57,7 @@ impl Client {
             wire,
             minted: credentials.mint(user, room, 4_000_000_000),
             nonce: Vec::new(),
+            sha256: false,
             transaction: 0,
         }
     }
@@ -97,18 +100,30 @@ impl Client {
             writer.fingerprint();
             return out;
         }
+        if self.sha256 {
+            writer = writer
+                .attribute(Attribute::PASSWORD_ALGORITHMS, &[0, 2, 0, 0, 0, 1, 0, 0])
+                .attribute(Attribute::PASSWORD_ALGORITHM, &[0, 2, 0, 0]);
+        }
+        writer
+            .attribute(Attribute::USERNAME, self.minted.username.as_bytes())
+            .attribute(Attribute::REALM, b"parlor")
+            .attribute(Attribute::NONCE, &self.nonce)
+            .integrity(&self.key())
+            .fingerprint();
+        out
+    }
+
+    /// What it signs with, and its answers are signed with.
+    pub fn key(&self) -> IntegrityKey {
         let Minted {
             username,
             credential,
         } = &self.minted;
-        let key = long_term_key(username, "parlor", credential);
-        writer
-            .attribute(Attribute::USERNAME, username.as_bytes())
-            .attribute(Attribute::REALM, b"parlor")
-            .attribute(Attribute::NONCE, &self.nonce)
-            .integrity(&IntegrityKey::new(&key))
-            .fingerprint();
-        out
+        match self.sha256 {
+            true => IntegrityKey::sha256(&long_term_key_sha256(username, "parlor", credential)),
+            false => IntegrityKey::new(&long_term_key(username, "parlor", credential)),
+        }
     }
 
     /// Takes a nonce and asks for an allocation.

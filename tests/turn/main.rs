@@ -5,9 +5,11 @@
 mod support;
 
 mod coturn;
+mod fail2ban;
 mod internal;
 mod relay;
 mod shards;
+mod strangers;
 mod streams;
 mod turn_crate;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 
-use parlor::stun::{Attribute, Message, Method};
+use parlor::stun::{Attribute, Integrity, Message, Method};
 
 use crate::support::turn::{Client, SECRET, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon, http};
@@ -41,6 +41,26 @@ fn udp_and_tcp_clients_hear_each_other() {
         Client::tcp(server, "bob"),
     );
     both_hear_each_other(&mut alice, &mut bob, true);
+}
+
+#[test]
+fn a_client_of_rfc_8489_and_one_like_a_browser_hear_each_other() {
+    let daemon = open_relay().start();
+    let server = daemon.turn();
+    for mut alice in [
+        Client::udp(server, "alice", None),
+        Client::tcp(server, "alice"),
+    ] {
+        alice.sha256 = true;
+        let answer = alice.allocate();
+        assert_eq!(answer.code(), None);
+        assert_eq!(answer.message().integrity(), Some(Integrity::Sha256));
+        assert!(answer.message().verify(&alice.key()));
+        let ended = alice.request(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
+        assert_eq!(ended.code(), None);
+        let (mut alice, mut bob) = connected(alice, Client::udp(server, "bob", None));
+        both_hear_each_other(&mut alice, &mut bob, true);
+    }
 }
 
 #[test]

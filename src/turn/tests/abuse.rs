@@ -218,21 +218,101 @@ fn what_is_not_for_a_server_gets_no_answer() {
     );
 }
 
+/// A request of nobody's: of this kind, from the address with this number.
+fn of_a_stranger(kind: u32, number: u32) -> (Route, Vec<u8>) {
+    let [a, b, c, d] = number.to_be_bytes();
+    let mut client = Client::new(&format!("25.{a}.{b}.{c}:{}", 1024 + u16::from(d)), "alice");
+    client.minted.credential.push('x');
+    client.nonce = b"obMatJos2AAABxxxxxxxxxxxxxxxxxxxxxxxxxxx".to_vec();
+    let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+    let bare = |method| {
+        let mut out = Vec::new();
+        Writer::new(&mut out, method, Class::Request, [a; 12])
+            .attribute(Attribute::REQUESTED_TRANSPORT, &UDP)
+            .fingerprint();
+        out
+    };
+    let bytes = match kind {
+        0 => bare(Method::BINDING),
+        1 => bare(Method::ALLOCATE),
+        2 => bare(Method::REFRESH),
+        3 => client.signed(Method::ALLOCATE, [1; 12], &transport),
+        4 => client.signed(
+            Method::CHANNEL_BIND,
+            [1; 12],
+            &[(Attribute(0x7777), vec![])],
+        ),
+        5 => client.send_indication("8.8.8.8:1", b"hello"),
+        _ => channel_data(0x4001, b"hello"),
+    };
+    (client.route, bytes)
+}
+
 #[test]
-fn an_answer_to_unknown_attributes_is_not_much_longer_than_the_request() {
+fn a_hundred_thousand_strangers_leave_no_state() {
     let mut world = World::new();
-    let route = Client::new("192.88.1.1:1", "alice").route;
-    for count in 1..40u16 {
-        let mut request = Vec::new();
-        let writer = Writer::new(&mut request, Method::BINDING, Class::Request, [1; 12]);
-        let _ = (0..count).fold(writer, |w, kind| w.attribute(Attribute(0x0100 + kind), &[]));
-        let answer = Answer(world.answer(&route, &request));
-        assert_eq!(answer.code(), Some(420));
-        assert!(answer.0.len() * 2 <= request.len() * 5, "{count}");
+    for number in 0..100_000 {
+        let (route, bytes) = of_a_stranger(number % 7, number);
+        world.receive(&route, &bytes);
     }
+    let server = &mut world.server;
+    assert_eq!((server.allocations(), server.table.deadlines()), (0, 0));
+    assert_eq!((server.ended.capacity(), server.output.capacity()), (0, 0));
+    assert_eq!(server.reservations.next_deadline(), None);
+    assert_eq!(server.settings.quotas.held(), 0);
+    assert!(server.settings.directory.is_empty());
+    assert!(server.answer.capacity() <= 256, "it is one for all of them");
+    assert!(world.answers.is_empty() && world.sockets.is_empty());
+}
+
+#[test]
+fn a_credential_that_is_wrong_leaves_no_state_either() {
+    let mut world = World::new();
+    for host in 0..1_000u32 {
+        let mut client = Client::new(&format!("25.0.{}.{}:1", host / 250, host % 250), "alice");
+        client.minted.credential.push('x');
+        assert_eq!(client.allocate(&mut world, &[]).code(), Some(401));
+    }
+    assert_eq!(world.server.table.deadlines(), 0);
+    assert!(world.server.settings.directory.is_empty());
 }
 
 proptest! {
+    #[test]
+    fn an_answer_to_unknown_attributes_is_at_most_two_and_a_half_requests_long(
+        attributes in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..9)), 0..400),
+        empty in any::<bool>(),
+        few in prop::option::of(0usize..3),
+        six in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        let address = if six { "[2a00::1]:1" } else { "192.88.1.1:1" };
+        let route = Client::new(address, "alice").route;
+        let mut request = Vec::new();
+        let mut writer = Writer::new(&mut request, Method::BINDING, Class::Request, [1; 12]);
+        let integrity = [Attribute::MESSAGE_INTEGRITY, Attribute::MESSAGE_INTEGRITY_SHA256, Attribute::FINGERPRINT];
+        for (kind, value) in attributes.iter().take(few.unwrap_or(usize::MAX)) {
+            if !integrity.contains(&Attribute(*kind)) {
+                writer = writer.attribute(Attribute(*kind), if empty { &[] } else { value });
+            }
+        }
+        let _ = writer;
+        let answer = Answer(world.answer(&route, &request));
+        let mut unknown: Vec<u16> = crate::turn::fields::unknown(&Message::parse(&request).unwrap())
+            .map(|attribute| attribute.0).collect();
+        if unknown.is_empty() {
+            prop_assert_eq!(answer.code(), None);
+            prop_assert!(six || answer.0.len() <= 40);
+        } else {
+            prop_assert_eq!(answer.code(), Some(420));
+            prop_assert!(answer.0.len() * 2 <= request.len() * 5, "{} for {}", answer.0.len(), request.len());
+            unknown.sort_unstable();
+            unknown.dedup();
+            let list: Vec<u8> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
+            prop_assert_eq!(answer.message().get(Attribute::UNKNOWN_ATTRIBUTES), Some(&list[..]), "the whole list");
+        }
+    }
+
     #[test]
     fn no_datagram_panics_the_server(noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..20)) {
         let mut world = World::new();

@@ -171,9 +171,62 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
 }
 
 #[test]
-fn answers_to_strangers_are_small() {
+fn the_reason_is_for_the_admin_and_the_same_answer_for_everybody() {
     let mut world = World::new();
-    world.server.settings.realm = "sixteen.letters.".into();
+    world.server.settings.refusals.refuse_user("eve");
+    let credentials = Credentials::new(&Secret::new("north"), &[]);
+    let foreign = Credentials::new(&Secret::new("south"), &[]);
+    let named = |username: &str| Minted {
+        username: username.into(),
+        credential: "x".into(),
+    };
+    let good = credentials.mint("alice", None, 1_700_010_000);
+    let mut answers = Vec::new();
+    for (minted, realm, reason) in [
+        (
+            foreign.mint("alice", None, 1_700_010_000),
+            "parlor",
+            Refusal::BadCredential,
+        ),
+        (
+            credentials.mint("alice", None, 1_700_000_000),
+            "parlor",
+            Refusal::Expired,
+        ),
+        (
+            credentials.mint("eve", None, 1_700_010_000),
+            "parlor",
+            Refusal::Revoked,
+        ),
+        (named("alice"), "parlor", Refusal::UnknownUser),
+        (good, "elsewhere", Refusal::UnknownRealm),
+    ] {
+        let mut client = Client::with("192.88.1.1:1000", minted);
+        client.realm = realm.into();
+        client.greet(&mut world);
+        let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+        let request = client.signed(Method::ALLOCATE, [1; 12], &transport);
+        let (verdict, answer) = world.receive(&client.route, &request);
+        let outcome = Outcome::Refused(Method::ALLOCATE, reason);
+        assert_eq!(verdict, Verdict::Answer(outcome));
+        answers.push(answer);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "byte for byte");
+    assert_eq!(Answer(answers.remove(0)).code(), Some(401));
+}
+
+/// A world with the longest realm that the sizes are promised for.
+fn world_of_a_long_realm() -> World {
+    World::with(Settings {
+        realm: "sixteen.letters.".into(),
+        ..settings()
+    })
+}
+
+#[test]
+fn answers_to_strangers_are_small() {
+    let mut world = world_of_a_long_realm();
     let client = Client::new("192.88.1.1:1000", "alice");
     let mut out = Vec::new();
     Writer::new(&mut out, Method::ALLOCATE, Class::Request, [1; 12]).fingerprint();
@@ -186,4 +239,33 @@ fn answers_to_strangers_are_small() {
         Some(client.route.client)
     );
     assert!(answer.0.len() <= 40);
+}
+
+#[test]
+fn every_challenge_is_small_whatever_brought_it_about() {
+    let mut world = world_of_a_long_realm();
+    for address in ["192.88.1.1:1000", "[2a00::1]:1000"] {
+        let mut client = Client::new(address, "alice");
+        client.realm = "sixteen.letters.".into();
+        client.greet(&mut world);
+        let given = client.nonce.clone();
+        let credentials = Credentials::new(&Secret::new("north"), &[]);
+        let expired = credentials.mint("alice", None, 1);
+        let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
+        for (minted, nonce, code) in [
+            (client.minted.clone(), vec![], 438),
+            (expired, given.clone(), 401),
+            (credentials.mint("", None, 1), given.clone(), 401),
+            (
+                Credentials::new(&Secret::new("south"), &[]).mint("alice", None, 1),
+                given,
+                401,
+            ),
+        ] {
+            (client.minted, client.nonce) = (minted, nonce);
+            let answer = client.request(&mut world, Method::ALLOCATE, &transport);
+            assert_eq!(answer.code(), Some(code));
+            assert!(answer.0.len() <= 140, "{} bytes", answer.0.len());
+        }
+    }
 }
