@@ -16,12 +16,27 @@ pub const HEADROOM: usize = 4;
 
 const STRIDE: usize = 2048 + 64;
 
+/// What the kernel takes in one message.
+const MESSAGE: usize = 65_507;
+
 /// Slots to receive into, and a list of what is to be sent out of them.
 pub struct Batch {
     bytes: Box<[u8]>,
     received: Headers,
     sent: Headers,
+    /// How each message is to be cut.
+    cuts: Box<[Cut]>,
+    /// Messages, and the datagrams in them.
     queued: usize,
+    datagrams: usize,
+}
+
+/// A control message that says how long each datagram of a message is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Cut {
+    header: libc::cmsghdr,
+    size: u16,
 }
 
 /// What the kernel is told of each datagram.
@@ -62,7 +77,10 @@ impl Batch {
             bytes: vec![0; STRIDE * BATCH].into(),
             received: Headers::new(),
             sent: Headers::new(),
+            // SAFETY: plain data, for which zeroes are a value.
+            cuts: vec![unsafe { mem::zeroed() }; BATCH].into(),
             queued: 0,
+            datagrams: 0,
         }
     }
 
@@ -110,12 +128,13 @@ impl Batch {
     }
 
     /// Lists the datagram in a slot to be sent, with the bytes before it where `header` says so.
-    /// The slot must not be received into before [`Batch::send`].
+    /// The slot must not be received into before [`Batch::send`]. One like the last, to the same
+    /// place, goes into the same message.
     pub fn queue(&mut self, slot: usize, to: SocketAddrV4, header: bool) {
         let more = if header { HEADROOM } else { 0 };
         let len = self.received.messages[slot].msg_len as usize + more;
         let bytes = &mut self.bytes[slot * STRIDE + HEADROOM - more..][..len];
-        self.sent.names[self.queued] = libc::sockaddr_in {
+        let name = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: to.port().to_be(),
             sin_addr: libc::in_addr {
@@ -124,13 +143,52 @@ impl Batch {
             sin_zero: [0; 8],
         };
         let start = bytes.as_mut_ptr();
-        self.sent.set(self.queued, start, len);
-        self.queued += 1;
+        if self.queued > 0 && self.is_like_the_last(name, len) {
+            self.sent.vectors[self.datagrams] = libc::iovec {
+                iov_base: start.cast(),
+                iov_len: len,
+            };
+            self.sent.messages[self.queued - 1].msg_hdr.msg_iovlen += 1;
+            self.cut_the_last(len);
+        } else {
+            self.sent.names[self.queued] = name;
+            self.sent.set(self.queued, start, len);
+            self.sent.vectors[self.datagrams] = self.sent.vectors[self.queued];
+            let message = &mut self.sent.messages[self.queued].msg_hdr;
+            message.msg_iov = &mut self.sent.vectors[self.datagrams];
+            message.msg_control = ptr::null_mut();
+            message.msg_controllen = 0;
+            self.queued += 1;
+        }
+        self.datagrams += 1;
+    }
+
+    fn is_like_the_last(&self, to: libc::sockaddr_in, len: usize) -> bool {
+        let last = self.queued - 1;
+        let (name, message) = (&self.sent.names[last], &self.sent.messages[last].msg_hdr);
+        name.sin_port == to.sin_port
+            && name.sin_addr.s_addr == to.sin_addr.s_addr
+            && self.sent.vectors[self.datagrams - 1].iov_len == len
+            && (message.msg_iovlen + 1) * len <= MESSAGE
+    }
+
+    fn cut_the_last(&mut self, size: usize) {
+        let last = self.queued - 1;
+        let cut = &mut self.cuts[last];
+        cut.header.cmsg_level = libc::SOL_UDP;
+        cut.header.cmsg_type = libc::UDP_SEGMENT;
+        // SAFETY: it computes a length.
+        cut.header.cmsg_len = unsafe { libc::CMSG_LEN(2) } as _;
+        cut.size = size as u16;
+        let message = &mut self.sent.messages[last].msg_hdr;
+        message.msg_control = ptr::from_mut(cut).cast();
+        message.msg_controllen = mem::size_of::<Cut>() as _;
     }
 
     /// Sends what is listed.
     pub fn send(&mut self, socket: &UdpSocket) {
         let count = mem::take(&mut self.queued);
+        self.datagrams = 0;
         if count == 0 {
             return;
         }

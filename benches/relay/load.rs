@@ -18,8 +18,10 @@ use super::batch::{self, BATCH, Batch};
 use super::floor::{self, CHANNEL};
 use super::turn::Client;
 
-/// 20 ms of Opus, encrypted.
+/// 20 ms of Opus, encrypted: what a packet has where nothing else is said.
 const PAYLOAD: usize = 160;
+/// The largest.
+const MOST: usize = 1400;
 const CHANNEL_HEADER: usize = 4;
 
 /// What has not come back by then is lost.
@@ -45,6 +47,11 @@ struct Load {
     events: Events,
     batch: Batch,
     next: usize,
+    /// Packets that one end sends in a row, and how many it has still to send.
+    burst: usize,
+    left: usize,
+    /// Bytes of each.
+    size: usize,
     sent: u64,
     received: u64,
     /// Nanoseconds that each packet took.
@@ -94,6 +101,10 @@ pub fn run(options: &Options) -> Value {
 
 impl Load {
     fn new(options: &Options) -> Load {
+        let size = match options.number("size") {
+            0 => PAYLOAD,
+            size => size.clamp(8, MOST),
+        };
         let mut load = Load {
             ends: Vec::new(),
             clients: Vec::new(),
@@ -101,6 +112,9 @@ impl Load {
             events: Events::with_capacity(1024),
             batch: Batch::new(),
             next: 0,
+            burst: options.number("burst").max(1),
+            left: options.number("burst").max(1),
+            size,
             sent: 0,
             received: 0,
             took: Vec::new(),
@@ -244,10 +258,15 @@ impl Load {
     /// The next of the ends sends a packet that says when.
     fn send(&mut self) {
         let end = &self.ends[self.next];
-        self.next = (self.next + 1) % self.ends.len();
-        let mut packet = [0; CHANNEL_HEADER + PAYLOAD];
+        self.left -= 1;
+        if self.left == 0 {
+            self.next = (self.next + 1) % self.ends.len();
+            self.left = self.burst;
+        }
+        let mut packet = [0; CHANNEL_HEADER + MOST];
+        let packet = &mut packet[..CHANNEL_HEADER + self.size];
         packet[..2].copy_from_slice(&CHANNEL.to_be_bytes());
-        packet[2..4].copy_from_slice(&(PAYLOAD as u16).to_be_bytes());
+        packet[2..4].copy_from_slice(&(self.size as u16).to_be_bytes());
         packet[4..12].copy_from_slice(&clock::now().mono.0.to_be_bytes());
         let bytes = if end.channel {
             &packet[..]

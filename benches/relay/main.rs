@@ -5,6 +5,7 @@
 //! relay floor 127.0.0.1:3478
 //! relay load --server 127.0.0.1:3478 --pid PID --of floor|turn|nothing --path hairpin|peer
 //!            --allocations N  --lockstep N | --rate R | --window W  [--secs S] [--secret TEXT]
+//!            [--size BYTES] [--burst N]
 //! relay streams --server 127.0.0.1:3478 --pid PID --path up|down|hairpin --clients N --size N
 //!               --rate R | --window W  [--secs S] [--secret TEXT]
 //! ```
@@ -14,6 +15,7 @@
 //! server alone has the core, then all are read: with both on one core, a busy machine matters
 //! little (root: the load must come before everybody else). At a *rate* packets leave whatever comes
 //! back, and with a *window* as long as no more than so many are under way; both tell latencies.
+//! In *bursts* each sender sends N packets in a row before it is the next one's turn.
 
 mod batch;
 mod floor;

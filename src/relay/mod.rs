@@ -117,7 +117,8 @@ pub fn bind(listen: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
         udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
     };
-    for &address in listen {
+    let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
+    for address in sockets::listen_on(listen, &own) {
         match sockets::turn_sockets(address, shards) {
             Ok((udp, tcp)) => {
                 for (shard, socket) in bound.udp.iter_mut().zip(udp) {

@@ -1,9 +1,8 @@
 //! Sockets, bound as the relay needs them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
@@ -14,6 +13,28 @@ const LISTENER_BUFFER: usize = 4 << 20;
 
 /// Tries to find a port that is free for UDP and TCP, where any will do.
 const PAIR_TRIES: usize = 32;
+
+/// Where to listen for what `turn.listen` says. Only Linux tells a socket on a wildcard address
+/// which address was asked; elsewhere each of this host's `own` gets a socket.
+pub fn listen_on(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
+    if cfg!(target_os = "linux") {
+        return listen.to_vec();
+    }
+    listen
+        .iter()
+        .flat_map(|address| spelt_out(*address, own))
+        .collect()
+}
+
+/// An address, or those that a wildcard stands for.
+fn spelt_out(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
+    if !address.ip().is_unspecified() {
+        return vec![address];
+    }
+    let same = own.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
+    same.map(|ip| SocketAddr::new(*ip, address.port()))
+        .collect()
+}
 
 /// UDP sockets, one for each shard, and a TCP socket on one address; port 0 means any that is free
 /// for both.
@@ -55,7 +76,9 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     // As much as the system allows; less is no error.
     let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
     let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+    #[cfg(target_os = "linux")]
     if address.ip().is_unspecified() {
+        use nix::sys::socket::{setsockopt, sockopt};
         if address.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         } else {
@@ -103,4 +126,19 @@ pub fn cannot_listen(address: SocketAddr, key: &str, error: &io::Error) -> Strin
         _ => return format!("cannot listen on {address} ({key}): {error}"),
     };
     format!("cannot listen on {address} ({key}): {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_the_hosts_own_addresses_of_its_family() {
+        let own = ["192.0.2.1", "2001:db8::1", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+        let all = |address: &str| spelt_out(address.parse().unwrap(), &own);
+        let v4 = ["192.0.2.1:3478", "127.0.0.1:3478"].map(|address| address.parse().unwrap());
+        assert_eq!(all("0.0.0.0:3478"), v4);
+        assert_eq!(all("[::]:3478"), ["[2001:db8::1]:3478".parse().unwrap()]);
+        assert_eq!(all("192.0.2.9:1"), ["192.0.2.9:1".parse().unwrap()]);
+    }
 }

@@ -1,0 +1,152 @@
+//! Control messages: what travels beside a datagram, in both directions. Several fit.
+
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
+use std::slice;
+
+/// Room for all that one datagram has. The largest is an `in6_pktinfo` with 40 bytes; a number
+/// takes 24.
+pub const CONTROL: usize = 128;
+
+/// The control messages of one datagram.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct Control([u8; CONTROL]);
+
+impl Control {
+    pub const EMPTY: Control = Control([0; CONTROL]);
+
+    pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// Adds the source address behind the first `used` bytes, and gives how many are used then.
+    pub fn add_source(&mut self, used: usize, source: IpAddr) -> usize {
+        match source {
+            IpAddr::V4(ip) => {
+                // SAFETY: all zeroes is a valid in_pktinfo.
+                let mut info: libc::in_pktinfo = unsafe { mem::zeroed() };
+                info.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
+                self.add(used, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+            }
+            IpAddr::V6(ip) => {
+                // SAFETY: all zeroes is a valid in6_pktinfo.
+                let mut info: libc::in6_pktinfo = unsafe { mem::zeroed() };
+                info.ipi6_addr.s6_addr = ip.octets();
+                self.add(used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+            }
+        }
+    }
+
+    /// Adds that the bytes are to be cut into datagrams of `size`.
+    pub fn add_segment_size(&mut self, used: usize, size: u16) -> usize {
+        self.add(used, libc::SOL_UDP, libc::UDP_SEGMENT, size)
+    }
+
+    fn add<T>(&mut self, used: usize, level: i32, kind: i32, data: T) -> usize {
+        let size = mem::size_of::<T>() as libc::c_uint;
+        // SAFETY: CMSG_* compute sizes and nothing else here.
+        let (len, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
+        assert!(used.is_multiple_of(8) && used + space <= CONTROL);
+        // SAFETY: what is written stays inside `space` bytes from `used` on, which are inside of
+        // `self` and aligned as a cmsghdr.
+        unsafe {
+            let header: *mut libc::cmsghdr = self.0.as_mut_ptr().add(used).cast();
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            (*header).cmsg_len = len as _;
+            ptr::write_unaligned(libc::CMSG_DATA(header).cast(), data);
+        }
+        used + space
+    }
+}
+
+/// The local address in the control message of `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
+pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
+    match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+            let start = mem::offset_of!(libc::in_pktinfo, ipi_addr);
+            let octets: [u8; 4] = data.get(start..)?.first_chunk().copied()?;
+            Some(IpAddr::V4(Ipv4Addr::from(octets)))
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+            let octets: [u8; 16] = data.first_chunk().copied()?;
+            Some(IpAddr::V6(Ipv6Addr::from(octets)))
+        }
+        _ => None,
+    }
+}
+
+/// Level, kind and data of each control message that the kernel left for a datagram.
+///
+/// # Safety
+///
+/// The control pointer and length of `header` describe bytes that live for `'a`, are aligned as a
+/// `cmsghdr`, and were filled by the kernel.
+pub unsafe fn all<'a>(
+    header: &'a libc::msghdr,
+) -> impl Iterator<Item = (i32, i32, &'a [u8])> + use<'a> {
+    // SAFETY: by what this function asks for; CMSG_* stay inside the length that `header` gives.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    std::iter::from_fn(move || {
+        if next.is_null() {
+            return None;
+        }
+        // SAFETY: as above; the data of a message is what is left of its length behind its head.
+        unsafe {
+            let message = &*next;
+            let head = libc::CMSG_LEN(0) as usize;
+            let len = (message.cmsg_len as usize).saturating_sub(head);
+            let data = slice::from_raw_parts(libc::CMSG_DATA(next), len);
+            next = libc::CMSG_NXTHDR(header, next);
+            Some((message.cmsg_level, message.cmsg_type, data))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_messages_are_read_back_as_they_were_written() {
+        let mut control = Control::EMPTY;
+        let v6: Ipv6Addr = "2001:db8::7".parse().unwrap();
+        let used = control.add_source(0, IpAddr::V6(v6));
+        let used = control.add_segment_size(used, 1200);
+        let used = control.add(used, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 46_i32);
+        // SAFETY: all zeroes is a valid msghdr.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_control = control.as_mut_ptr();
+        header.msg_controllen = used as _;
+        // SAFETY: `control` was written above and lives until the end.
+        let messages: Vec<_> = unsafe { all(&header) }.collect();
+        assert_eq!(messages.len(), 3);
+        let (level, kind, data) = messages[0];
+        assert_eq!(destination(level, kind, data), Some(IpAddr::V6(v6)));
+        let segment = (
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            &1200_u16.to_ne_bytes()[..],
+        );
+        assert_eq!(messages[1], segment);
+        let class = (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_TCLASS,
+            &46_i32.to_ne_bytes()[..],
+        );
+        assert_eq!(messages[2], class);
+    }
+
+    #[test]
+    fn what_is_too_short_for_an_address_is_none() {
+        for len in 0..8 {
+            let data = [1; 8];
+            assert_eq!(
+                destination(libc::IPPROTO_IP, libc::IP_PKTINFO, &data[..len]),
+                None
+            );
+        }
+    }
+}

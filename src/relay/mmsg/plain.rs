@@ -1,0 +1,114 @@
+//! One datagram at a time, for systems other than Linux.
+//!
+//! It knows no control messages. So a socket on a wildcard address cannot tell which address was
+//! asked, nor answer from it: [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
+
+use super::{BATCH, DATAGRAM, Origin, Outgoing, Room};
+use crate::turn::HEADROOM;
+
+/// Slots that datagrams are received into.
+pub struct Slots {
+    room: Room,
+    origins: [Option<Origin>; BATCH],
+}
+
+impl Slots {
+    pub fn new() -> Slots {
+        Slots {
+            room: Room::new(),
+            origins: [None; BATCH],
+        }
+    }
+
+    /// A slot's bytes, with the datagram's place in them: at [`HEADROOM`].
+    pub fn slot(&mut self, index: usize) -> &mut [u8] {
+        self.room.slot_mut(index)
+    }
+
+    /// What stands in a slot.
+    pub fn read(&self, index: usize) -> &[u8] {
+        self.room.slot(index)
+    }
+
+    /// Receives what waits on `socket`, which does not block, into the slots from `first` on.
+    /// Gives the number of datagrams; their origins are read by [`Slots::origin`].
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+        for index in first..BATCH {
+            let place = &mut self.room.slot_mut(index)[HEADROOM..][..DATAGRAM];
+            match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), place) {
+                Ok((len, from)) => {
+                    let from = from.as_ref().and_then(address);
+                    self.origins[index] = from.map(|from| Origin {
+                        from,
+                        to: None,
+                        len,
+                    });
+                }
+                Err(error) if index == first => return Err(error.into()),
+                // It is told the next time, unless it has passed.
+                Err(_) => return Ok(index - first),
+            }
+        }
+        Ok(BATCH.saturating_sub(first))
+    }
+
+    /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.
+    pub fn origin(&self, index: usize) -> Option<Origin> {
+        self.origins[index]
+    }
+}
+
+/// Sends batches.
+pub struct Sender;
+
+impl Sender {
+    pub fn new() -> Sender {
+        Sender
+    }
+
+    /// Sends up to [`BATCH`] datagrams on `socket` and gives the number that the kernel took.
+    ///
+    /// What goes to one destination leaves in order. A datagram that the kernel refuses costs only
+    /// itself; when the socket's buffer is full, what is left is lost.
+    pub fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+    ) -> usize {
+        let mut taken = 0;
+        for datagram in datagrams.take(BATCH) {
+            let to = SockaddrStorage::from(datagram.to);
+            let send = || {
+                sendto(
+                    socket.as_raw_fd(),
+                    datagram.bytes,
+                    &to,
+                    MsgFlags::MSG_DONTWAIT,
+                )
+            };
+            let mut sent = send();
+            while sent == Err(Errno::EINTR) {
+                sent = send();
+            }
+            match sent {
+                Ok(_) => taken += 1,
+                Err(Errno::EAGAIN) => break,
+                Err(_) => {}
+            }
+        }
+        taken
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|v4| (*v4).into());
+    let v4: Option<SocketAddr> = v4.map(SocketAddr::V4);
+    v4.or_else(|| Some(SocketAddr::V6((*storage.as_sockaddr_in6()?).into())))
+}

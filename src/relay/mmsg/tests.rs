@@ -1,0 +1,149 @@
+//! What both ways must do.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::{BATCH, Origin, Outgoing, plain};
+use crate::turn::HEADROOM;
+
+/// One of the two.
+trait Way {
+    fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> usize;
+    fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize>;
+    fn arrived(&self, index: usize) -> (Origin, &[u8]);
+    fn slot(&mut self, index: usize) -> &mut [u8];
+}
+
+macro_rules! way {
+    ($sender:ty, $slots:ty) => {
+        impl Way for ($sender, $slots) {
+            fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> usize {
+                self.0.send(socket, datagrams.iter().copied())
+            }
+
+            fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+                self.1.receive(socket, first)
+            }
+
+            fn arrived(&self, index: usize) -> (Origin, &[u8]) {
+                let origin = self.1.origin(index).unwrap();
+                (origin, &self.1.read(index)[HEADROOM..][..origin.len])
+            }
+
+            fn slot(&mut self, index: usize) -> &mut [u8] {
+                self.1.slot(index)
+            }
+        }
+    };
+}
+
+way!(plain::Sender, plain::Slots);
+#[cfg(target_os = "linux")]
+way!(super::Sender, super::Slots);
+
+/// Has both go through the same.
+fn both(test: impl Fn(&mut dyn Way)) {
+    test(&mut (plain::Sender::new(), plain::Slots::new()));
+    #[cfg(target_os = "linux")]
+    test(&mut (super::Sender::new(), super::Slots::new()));
+}
+
+fn socket(ip: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+fn outgoing<'a>(bytes: &'a [u8], to: &UdpSocket) -> Outgoing<'a> {
+    let to = to.local_addr().unwrap();
+    Outgoing {
+        bytes,
+        to,
+        from: None,
+    }
+}
+
+#[test]
+fn a_batch_arrives_in_order_with_its_origins() {
+    both(|way| {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        let texts: Vec<String> = (0..10).map(|i| format!("datagram {i}")).collect();
+        let batch: Vec<_> = texts.iter().map(|t| outgoing(t.as_bytes(), &b)).collect();
+        assert_eq!(way.send(a.as_fd(), &batch), 10);
+        assert_eq!(way.receive(b.as_fd(), 3).unwrap(), 10);
+        for (index, text) in (3..13).zip(&texts) {
+            let (origin, bytes) = way.arrived(index);
+            assert_eq!(origin.from, a.local_addr().unwrap());
+            assert_eq!(bytes, text.as_bytes());
+        }
+        let error = way.receive(b.as_fd(), 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn a_datagram_that_the_kernel_refuses_costs_only_itself() {
+    both(|way| {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        let good = outgoing(b"x", &b);
+        let bad = Outgoing {
+            to: "[::1]:9".parse().unwrap(),
+            ..good
+        };
+        assert_eq!(way.send(a.as_fd(), &[good, bad, good]), 2);
+    });
+}
+
+/// Sizes that make runs, end them, and are no part of any; from IPv4 and, where there is one, IPv6.
+#[test]
+fn datagrams_of_all_sizes_for_several_arrive_whole_and_in_order() {
+    let sizes = [1200, 1200, 1200, 700, 1200, 0, 0, 5, 5, 5, 6, 1200, 1200];
+    for ip in ["127.0.0.1", "::1"] {
+        if UdpSocket::bind((ip, 0)).is_err() {
+            continue;
+        }
+        both(|way| {
+            let (a, to) = (socket(ip), [socket(ip), socket(ip)]);
+            let sent: Vec<_> = (0..2 * sizes.len())
+                .map(|i| vec![i as u8; sizes[i / 2]])
+                .collect();
+            let batch = sent.iter().zip(to.iter().cycle());
+            let batch: Vec<_> = batch.map(|(bytes, to)| outgoing(bytes, to)).collect();
+            assert_eq!(way.send(a.as_fd(), &batch), sent.len());
+            for (which, receiver) in to.iter().enumerate() {
+                let expected: Vec<_> = sent.iter().skip(which).step_by(2).collect();
+                assert_eq!(way.receive(receiver.as_fd(), 0).unwrap(), expected.len());
+                for (index, bytes) in expected.into_iter().enumerate() {
+                    assert_eq!(way.arrived(index).1, bytes);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_batch_of_the_largest_datagrams_arrives() {
+    both(|way| {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        let large = vec![7; 65_507];
+        assert_eq!(way.send(a.as_fd(), &[outgoing(&large, &b); 2]), 2);
+        assert_eq!(way.receive(b.as_fd(), BATCH - 2).unwrap(), 2);
+        assert_eq!(way.arrived(BATCH - 1).1, large);
+    });
+}
+
+#[test]
+fn a_header_is_written_before_a_datagram_and_leaves_with_it() {
+    both(|way| {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        way.send(a.as_fd(), &[outgoing(b"payload", &b); 2]);
+        assert_eq!(way.receive(b.as_fd(), 0).unwrap(), 2);
+        way.slot(0)[..HEADROOM].fill(b'-');
+        let whole = way.slot(0)[..HEADROOM + 7].to_vec();
+        assert_eq!(way.send(b.as_fd(), &[outgoing(&whole, &a)]), 1);
+        assert_eq!(way.receive(a.as_fd(), 2).unwrap(), 1);
+        assert_eq!(way.arrived(2).1, whole);
+        assert_eq!(way.arrived(1).1, b"payload");
+    });
+}
