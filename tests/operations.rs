@@ -95,6 +95,16 @@ fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
 }
 
 #[test]
+fn every_reason_of_the_relay_is_explained() {
+    let text = include_str!("../docs/operations.md");
+    let section = text.split("## Why the relay refuses").nth(1).unwrap();
+    let table = section.split("\n## ").next().unwrap();
+    for refusal in parlor::turn::Refusal::ALL {
+        assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
+    }
+}
+
+#[test]
 fn figures_follow_what_happens() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());

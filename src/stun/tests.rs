@@ -191,16 +191,19 @@ fn a_changed_byte_breaks_the_fingerprint() {
 
 #[test]
 fn what_follows_the_integrity_attribute_does_not_count() {
-    let key = IntegrityKey::new(b"key");
-    let mut out = Vec::new();
-    Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
-        .attribute(Attribute::USERNAME, b"alice")
-        .integrity(&key)
-        .attribute(Attribute::REALM, b"forged");
-    let message = Message::parse(&out).unwrap();
-    assert!(message.verify(&key));
-    assert_eq!(message.text(Attribute::USERNAME), Some("alice"));
-    assert_eq!(message.get(Attribute::REALM), None);
+    for key in [IntegrityKey::new(b"key"), IntegrityKey::sha256(b"key")] {
+        let mut out = Vec::new();
+        Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
+            .attribute(Attribute::USERNAME, b"alice")
+            .integrity(&key)
+            .attribute(Attribute::REALM, b"forged")
+            .attribute(Attribute(0x7777), b"unknown")
+            .fingerprint();
+        let message = Message::parse(&out).unwrap();
+        assert!(message.verify(&key));
+        assert_eq!(message.text(Attribute::USERNAME), Some("alice"));
+        assert_eq!(message.attributes().count(), 1);
+    }
 }
 
 #[test]
