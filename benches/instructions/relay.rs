@@ -10,8 +10,8 @@ use parlor::rate::{Limit, Sources};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
 use parlor::turn::{
-    AllocationId, Alternates, Directory, HEADROOM, Nonces, Output, Policy, Quotas, Route, Server,
-    Settings, TAILROOM, Transport, Verdict,
+    AllocationId, Alternates, Directory, Discovery, HEADROOM, Nonces, Output, Policy, Quotas,
+    Route, Server, Settings, TAILROOM, Transport, Verdict,
 };
 
 use super::callgrind;
@@ -393,6 +393,7 @@ fn settings() -> Settings {
         quotas: Arc::new(Quotas::new(20_000, 200)),
         strangers: Arc::new(Sources::new(Limit::per_second(1_000_000, 1_000_000), 8192)),
         alternates: Alternates::default(),
+        discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
     }
 }

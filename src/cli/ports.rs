@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, RelayMode};
+use crate::config::{self, Config, RelayMode};
 
 use crate::control::Answer;
 
@@ -45,6 +45,10 @@ fn openings(config: &Config) -> Vec<Opening> {
     let mut all = by_port("tcp", &config.http.listen, web);
     all.extend(by_port("udp", &turn.listen, udp));
     all.extend(by_port("tcp", &turn.listen, tcp));
+    let second = config::discovery_pairs(turn).into_iter().flatten();
+    let second = second.map(|address| SocketAddr::new(address.ip(), turn.alternate_port));
+    let why = "STUN that tells clients how their NAT behaves";
+    all.extend(by_port("udp", &second.collect::<Vec<_>>(), why));
     all.extend((turn.mode == RelayMode::Ports).then(|| Opening {
         protocol: "udp",
         ports: turn.relay_ports.to_string(),
@@ -116,6 +120,17 @@ mod tests {
         let openings = openings(&config);
         let ports: Vec<_> = openings.iter().map(|one| one.ports.as_str()).collect();
         assert_eq!(ports, ["8000", "3478", "3478", "9641"]);
+    }
+
+    #[test]
+    fn the_second_port_of_discovery_is_an_opening_as_well() {
+        let mut config = Config::default();
+        let listen = ["192.0.2.1:3478", "192.0.2.2:3478", "[::]:3478"];
+        config.turn.listen = listen.map(|text| text.parse().unwrap()).into();
+        config.turn.alternate_port = 3479;
+        let openings = openings(&config);
+        let second = openings.iter().find(|one| one.ports == "3479").unwrap();
+        assert_eq!((second.protocol, second.addresses.len()), ("udp", 2));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::duration::LONGEST;
 use super::origin::Fault;
-use super::{Config, PublicUrl, alternate, duration, external, turn_tls_listen};
+use super::{Config, PublicUrl, alternate, discovery, duration, external, turn_tls_listen};
 
 use crate::public_key::is_public;
 
@@ -264,6 +264,7 @@ impl Faults {
             );
         }
         self.0.extend(alternate::faults(&config.turn));
+        self.0.extend(discovery::faults(&config.turn));
         let told = external::faults(&config.turn.external_ip);
         let told = told.into_iter();
         self.0

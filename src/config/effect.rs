@@ -138,6 +138,7 @@ effects! {
         listen: Restart,
         tls_listen: Restart,
         proxy_protocol: Live,
+        alternate_port: Restart,
         mode: Restart,
         gather: Restart,
         shards: Restart,

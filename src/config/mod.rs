@@ -5,6 +5,7 @@
 
 mod alternate;
 mod check;
+mod discovery;
 pub mod duration;
 mod effect;
 mod environment;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use discovery::discovery_pairs;
 pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;

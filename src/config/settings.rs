@@ -228,6 +228,8 @@ pub struct Turn {
     pub tls_listen: Vec<SocketAddr>,
     /// As `http.proxy_protocol`, for streams.
     pub proxy_protocol: bool,
+    /// A second port on two addresses of one family, for NAT behaviour discovery; 0 = off.
+    pub alternate_port: u16,
     pub mode: RelayMode,
     /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
     #[serde(with = "super::duration")]
@@ -401,6 +403,7 @@ impl Default for Turn {
             listen: both_families(3478),
             tls_listen: Vec::new(),
             proxy_protocol: false,
+            alternate_port: 0,
             mode: RelayMode::Ports,
             gather: Duration::from_micros(200),
             shards: 0,

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock;
-use crate::config::{Config, RelayMode};
+use crate::config::{self, Config, RelayMode};
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
@@ -68,7 +68,8 @@ impl Listeners {
         Ok(Listeners {
             http: tcp(&config.http.listen, "http.listen")?,
             metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
-            turn: relay::bind(&config.turn.listen, relay::shards(&config.turn))?,
+            turn: relay::bind(&config.turn.listen, relay::shards(&config.turn))?
+                .with_alternate_port(&config.turn)?,
         })
     }
 
@@ -155,7 +156,8 @@ pub fn announce_descriptors(config: &Config, descriptors: u64) {
 /// Descriptors of everything but allocations, when all of it is there at once.
 fn besides_allocations(config: &Config) -> u64 {
     // A shard has a socket on every address, and two for its poller and whoever wakes it.
-    let shards = relay::shards(&config.turn) * (config.turn.listen.len() + 2);
+    let listen = config.turn.listen.len() + 2 * config::discovery_pairs(&config.turn).len();
+    let shards = relay::shards(&config.turn) * (listen + 2);
     let connections = config.http.max_connections as u64;
     connections.saturating_add((relay::MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
 }

@@ -6,6 +6,7 @@
 mod acceptor;
 mod counters;
 mod departures;
+mod discovery;
 mod external;
 pub mod framer;
 mod gather;
@@ -83,6 +84,8 @@ pub struct Bound {
     /// For each shard, a socket on every address.
     pub udp: Vec<Vec<UdpSocket>>,
     pub tcp: Vec<TcpListener>,
+    /// Where there is UDP alone, and STUN alone: the last of the sockets.
+    alternate: Vec<SocketAddr>,
 }
 
 /// A running relay.
@@ -116,6 +119,7 @@ pub fn bind(listen: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
     let mut bound = Bound {
         udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
+        alternate: Vec::new(),
     };
     let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
     for address in sockets::listen_on(listen, &own) {
@@ -165,7 +169,13 @@ impl Relay {
         let max_streams = options.turn.max_streams_per_address;
         let seeds = ChaCha12Rng::from_seed(options.seed);
         let turn = options.turn;
-        let settings = settings::all(options, own, &listeners, bound.udp.len() as ShardId);
+        let discovery = bound.discovery(turn, &options.external)?;
+        let shards = bound.udp.len() as ShardId;
+        for address in &bound.alternate {
+            tracing::info!(what = "stun-udp", %address, "listening");
+        }
+        let listeners = [listeners, bound.alternate].concat();
+        let settings = settings::all(options, own, &listeners, shards, discovery);
         let quotas = settings.quotas.clone();
 
         let (shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;

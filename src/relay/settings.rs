@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
-use crate::turn::{Alternates, Changes, Directory, External, Policy, Quotas, Settings, ShardId};
+use crate::turn::{
+    Alternates, Changes, Directory, Discovery, External, Policy, Quotas, Settings, ShardId,
+};
 
 use super::{Options, host};
 
@@ -51,6 +53,7 @@ pub fn all(
     own: Vec<IpAddr>,
     listeners: &[SocketAddr],
     shards: ShardId,
+    discovery: Discovery,
 ) -> Settings {
     let turn = options.turn;
     let changes = changes(turn, options.credentials);
@@ -88,6 +91,7 @@ pub fn all(
         )),
         strangers: changes.strangers,
         alternates: changes.alternates,
+        discovery,
         directory: Arc::new(Directory::new(shards)),
     }
 }

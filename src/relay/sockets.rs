@@ -59,6 +59,13 @@ pub fn turn_sockets(
     }
 }
 
+/// UDP sockets, one for each shard, on an address that nobody else has.
+pub fn udp_sockets(address: SocketAddr, shards: usize) -> io::Result<Vec<UdpSocket>> {
+    // A group takes in any socket that asks; one that would be alone finds out who is there.
+    drop(listener(address, false)?);
+    (0..shards).map(|_| listener(address, shards > 1)).collect()
+}
+
 /// A TCP listener.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;

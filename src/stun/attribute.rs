@@ -6,6 +6,7 @@ pub struct Attribute(pub u16);
 
 impl Attribute {
     pub const MAPPED_ADDRESS: Attribute = Attribute(0x0001);
+    pub const CHANGE_REQUEST: Attribute = Attribute(0x0003);
     pub const USERNAME: Attribute = Attribute(0x0006);
     pub const MESSAGE_INTEGRITY: Attribute = Attribute(0x0008);
     pub const ERROR_CODE: Attribute = Attribute(0x0009);
@@ -28,6 +29,8 @@ impl Attribute {
     pub const PASSWORD_ALGORITHMS: Attribute = Attribute(0x8002);
     pub const ALTERNATE_SERVER: Attribute = Attribute(0x8023);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);
+    pub const RESPONSE_ORIGIN: Attribute = Attribute(0x802b);
+    pub const OTHER_ADDRESS: Attribute = Attribute(0x802c);
 
     /// Whether a receiver that does not know this attribute must refuse the request
     /// (RFC 8489 section 14).

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
+use crate::stun::{Attribute, Class, Method, TransactionId, Writer};
 
 use super::Refusal;
 use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
-use super::fields::unknown;
 
 /// Unknown attributes that are listed: more than a datagram has in practice, and few enough for the
 /// answer to be one as well.
@@ -77,8 +76,13 @@ impl Reply {
     }
 
     /// 420 lists what was not understood (RFC 8489 section 14.9), each type once.
-    pub fn unknown_attributes(self, out: &mut Vec<u8>, message: &Message<'_>, key: Option<&Key>) {
-        let mut types: Vec<u16> = unknown(message).map(|attribute| attribute.0).collect();
+    pub fn unknown_attributes(
+        self,
+        out: &mut Vec<u8>,
+        types: impl Iterator<Item = Attribute>,
+        key: Option<&Key>,
+    ) {
+        let mut types: Vec<u16> = types.map(|attribute| attribute.0).collect();
         types.sort_unstable();
         types.dedup();
         types.truncate(UNKNOWN_TOLD);

@@ -59,8 +59,11 @@ impl Server {
 
     /// Binding needs no credential (RFC 8489 section 12).
     pub(super) fn binding(&mut self, request: Request<'_>) -> Verdict {
-        if has_unknown(request.message) {
+        if self.not_understood(request).next().is_some() {
             return self.refuse(request, Refusal::UnknownAttribute, None);
+        }
+        if let Some(verdict) = self.discover(request) {
+            return verdict;
         }
         if !self.may_answer_stranger(request) {
             return Verdict::Dropped(Dropped::StrangerRate);
@@ -137,7 +140,12 @@ impl Server {
     }
 
     /// Refuses a request, in [`Server::answer`].
-    fn refuse(&mut self, request: Request<'_>, refusal: Refusal, key: Option<&Key>) -> Verdict {
+    pub(super) fn refuse(
+        &mut self,
+        request: Request<'_>,
+        refusal: Refusal,
+        key: Option<&Key>,
+    ) -> Verdict {
         if key.is_none() && !self.may_answer_stranger(request) {
             return Verdict::Dropped(Dropped::StrangerRate);
         }
@@ -153,7 +161,10 @@ impl Server {
                 let nonce = self.settings.nonces.make(route.client, now.unix);
                 reply.challenge(&mut self.answer, refusal, &self.settings.realm, &nonce);
             }
-            420 => reply.unknown_attributes(&mut self.answer, message, key),
+            420 => {
+                let types = self.not_understood(request);
+                reply.unknown_attributes(&mut self.answer, types, key);
+            }
             _ => {
                 let alternates = &self.settings.alternates;
                 let alternate = alternates.instead_of(refusal, route.client);
@@ -164,7 +175,7 @@ impl Server {
     }
 
     /// Whether an answer to somebody who has proved nothing may leave.
-    fn may_answer_stranger(&self, request: Request<'_>) -> bool {
+    pub(super) fn may_answer_stranger(&self, request: Request<'_>) -> bool {
         let Request { now, route, .. } = request;
         self.settings.strangers.take(route.client.ip(), now.mono)
     }

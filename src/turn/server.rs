@@ -19,8 +19,8 @@ use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Alternates, Directory, Dropped, External, Nonces, Output, Policy, Quotas, Route,
-    Scope, ShardId, Verdict,
+    AllocationId, Alternates, Directory, Discovery, Dropped, External, Nonces, Output, Policy,
+    Quotas, Route, Scope, ShardId, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -44,6 +44,7 @@ pub struct Settings {
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,
     pub alternates: Alternates,
+    pub discovery: Discovery,
     pub directory: Arc<Directory>,
 }
 
@@ -256,7 +257,9 @@ impl Server {
                 None => Verdict::Dropped(Dropped::Malformed),
             },
             (Class::Request, Method::BINDING) => self.binding(request),
-            (Class::Request, method) if Server::serves(method) => {
+            (Class::Request, method)
+                if Server::serves(method) && !self.settings.discovery.is_second_port(route) =>
+            {
                 match self.belongs_elsewhere(request) {
                     Some(shard) => Verdict::PassOn { shard },
                     None => self.request(request),

@@ -40,7 +40,7 @@ impl Drop for Peer {
     }
 }
 
-fn tool(name: &str) -> Command {
+pub fn tool(name: &str) -> Command {
     let found = Command::new(name).arg("-h").output();
     assert!(
         found.is_ok(),

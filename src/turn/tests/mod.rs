@@ -5,6 +5,7 @@ mod algorithms;
 mod allocate;
 mod alternate;
 mod authentication;
+mod discovery;
 mod internal;
 mod relaying;
 mod running;
@@ -79,6 +80,7 @@ fn settings() -> Settings {
         quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
+        discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
     }
 }

@@ -1,0 +1,112 @@
+//! What `turn.alternate_port` must be, and what it makes of `turn.listen`.
+
+use std::net::SocketAddr;
+
+use super::Turn;
+use super::origin::Fault;
+
+/// The addresses that RFC 5780 takes two of: of each family the first two of `turn.listen` that
+/// have a port in common. None where `turn.alternate_port` is off.
+pub fn discovery_pairs(turn: &Turn) -> Vec<[SocketAddr; 2]> {
+    if turn.alternate_port == 0 {
+        return Vec::new();
+    }
+    let single = |address: &&SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+    let pair = |v4: bool| {
+        let ours = turn.listen.iter().filter(single);
+        let ours: Vec<_> = ours.filter(|address| address.is_ipv4() == v4).collect();
+        ours.iter().enumerate().find_map(|(index, one)| {
+            let mut behind = ours[index + 1..].iter();
+            let other = behind.find(|other| other.port() == one.port() && other.ip() != one.ip());
+            other.map(|other| [**one, **other])
+        })
+    };
+    [true, false].into_iter().filter_map(pair).collect()
+}
+
+/// Every fault of `turn.alternate_port`.
+pub fn faults(turn: &Turn) -> Vec<Fault> {
+    const KEY: &str = "turn.alternate_port";
+    const LISTEN: &[&str] = &["turn.listen"];
+    let port = turn.alternate_port;
+    let pairs = discovery_pairs(turn);
+    if port != 0 && pairs.is_empty() {
+        let text = "needs two addresses of one family with the same port in turn.listen, \
+                    such as 192.0.2.1:3478 and 192.0.2.2:3478 (0.0.0.0 and [::] are none)";
+        return vec![Fault::with(KEY, LISTEN, text)];
+    }
+    let addresses = pairs.iter().flatten();
+    let faults = addresses.filter_map(|address| {
+        let other = SocketAddr::new(address.ip(), port);
+        let text = match port == address.port() {
+            true => format!("must be another port than {port}, which turn.listen has"),
+            false if turn.listen.contains(&other) => {
+                format!("makes {other}, which turn.listen has already")
+            }
+            false => return None,
+        };
+        Some(Fault::with(KEY, LISTEN, text))
+    });
+    // One sentence is enough.
+    faults.take(1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(listen: &[&str], alternate_port: u16) -> Turn {
+        Turn {
+            listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
+            alternate_port,
+            ..Turn::default()
+        }
+    }
+
+    fn told(listen: &[&str], alternate_port: u16) -> Vec<String> {
+        let faults = faults(&turn(listen, alternate_port)).into_iter();
+        faults
+            .map(|fault| {
+                assert_eq!(fault.key, "turn.alternate_port");
+                fault.text
+            })
+            .collect()
+    }
+
+    #[test]
+    fn of_each_family_two_addresses_with_a_port_in_common_are_a_pair() {
+        let listen = [
+            "0.0.0.0:3478",
+            "192.0.2.1:3477",
+            "192.0.2.2:3478",
+            "192.0.2.3:3478",
+            "192.0.2.4:3478",
+            "[2001:db8::1]:3478",
+        ];
+        let pair = ["192.0.2.2:3478", "192.0.2.3:3478"].map(|text| text.parse().unwrap());
+        assert_eq!(discovery_pairs(&turn(&listen, 3479)), [pair]);
+        assert_eq!(discovery_pairs(&turn(&listen, 0)), [[pair[0]; 2]; 0]);
+        assert_eq!(told(&listen, 3479), [""; 0]);
+    }
+
+    #[test]
+    fn another_port_needs_two_addresses_and_to_be_another() {
+        let two = ["192.0.2.1:3478", "192.0.2.2:3478"];
+        for (listen, port, why) in [
+            (&["0.0.0.0:3478", "[::]:3478"][..], 3479, "two addresses"),
+            (&["192.0.2.1:3478", "192.0.2.2:3477"], 3479, "same port"),
+            (
+                &["192.0.2.1:3478", "[2001:db8::1]:3478"],
+                3479,
+                "one family",
+            ),
+            (&["127.0.0.1:0", "127.0.0.2:0"], 3479, "same port"),
+            (&two, 3478, "another port"),
+            (&[&two[..], &["192.0.2.2:3479"]].concat(), 3479, "already"),
+        ] {
+            let told = told(listen, port);
+            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+        }
+        assert_eq!(told(&["0.0.0.0:3478"], 0), [""; 0]);
+    }
+}
