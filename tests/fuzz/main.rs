@@ -1,0 +1,85 @@
+//! The fuzz targets (`tests/long/fuzz`) on their seeds, and on what they once found, without a
+//! fuzzer: a file in `seeds/TARGET` is run by each test run.
+
+mod framer;
+mod input;
+mod seeds;
+mod signaling;
+mod stun;
+mod turn;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder(target: &str) -> PathBuf {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
+    seeds.join(target)
+}
+
+/// Runs a target on each of its files, and says which one it fails on.
+fn replay(target: &str, run: fn(&[u8])) {
+    let files = fs::read_dir(folder(target)).expect("a folder of seeds");
+    let mut replayed = 0;
+    for file in files {
+        let path = file.expect("a file").path();
+        let input = fs::read(&path).expect("a seed can be read");
+        if let Err(panic) = std::panic::catch_unwind(|| run(&input)) {
+            eprintln!("the input was {}", path.display());
+            std::panic::resume_unwind(panic);
+        }
+        replayed += 1;
+    }
+    assert!(replayed >= 5, "{target} has only {replayed} seeds");
+}
+
+#[test]
+fn the_stun_decoder_keeps_its_promises_on_every_seed() {
+    replay("stun", stun::run);
+}
+
+#[test]
+fn the_framer_keeps_its_promises_on_every_seed() {
+    replay("framer", framer::run);
+}
+
+#[test]
+fn the_turn_server_keeps_its_promises_on_every_seed() {
+    replay("turn", turn::run);
+}
+
+#[test]
+fn the_signaling_machine_keeps_its_promises_on_every_seed() {
+    replay("signaling", signaling::run);
+}
+
+/// `RENEW_SEEDS=1` writes those that differ.
+#[test]
+fn the_seeds_are_what_their_program_writes() {
+    for (target, name, bytes) in seeds::all() {
+        let path = folder(target).join(name);
+        if std::env::var_os("RENEW_SEEDS").is_some() {
+            fs::write(&path, &bytes).expect("a seed can be written");
+        }
+        let found = fs::read(&path).unwrap_or_default();
+        assert!(found == bytes, "{} needs RENEW_SEEDS=1", path.display());
+    }
+}
+
+/// Noise of a fixed seed: the targets themselves are not to break on what a fuzzer gives them.
+#[test]
+fn noise_breaks_no_target() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for length in (0..400).chain([4096, 20_000]) {
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(length)
+        .collect();
+        for run in [stun::run, framer::run, turn::run, signaling::run] {
+            run(&noise);
+        }
+    }
+}

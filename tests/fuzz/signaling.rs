@@ -1,0 +1,263 @@
+//! One room and what its connections send, beside what `serde_json` makes of the same texts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parlor::clock::Mono;
+use parlor::rate::Limit;
+use parlor::room::{
+    CloseCode, ConnectionId, Effect, Input as Sent, Join, Kind, Outcome, Reason, Room,
+};
+use serde_json::Value;
+
+use crate::input::Input;
+
+const ROOM: &str = "lo\"bby";
+/// Names that have to be quoted, and one that is another's beginning.
+const USERS: [&str; 5] = ["alice", "bob", "bo", "\u{e9}\"\\\u{1f600}", "\u{7f}\n"];
+
+struct House {
+    room: Room,
+    /// Who is connected, by our own books.
+    seated: BTreeMap<ConnectionId, &'static str>,
+    /// Connections that were there once.
+    gone: Vec<ConnectionId>,
+    now: Mono,
+}
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut house = House {
+        room: Room::new(ROOM, Limit::per_second(100, 1000)),
+        seated: BTreeMap::new(),
+        gone: Vec::new(),
+        now: Mono(0),
+    };
+    // Two people, so that the first text has somebody to go to.
+    house.join(USERS[0]);
+    house.join(USERS[1]);
+    while house.step(&mut input).is_some() {
+        let mut here: Vec<&str> = house.room.users().map(|user| &**user).collect();
+        here.sort_unstable();
+        let mut expected: Vec<&str> = house.seated.values().copied().collect();
+        expected.sort_unstable();
+        assert_eq!(here, expected);
+        assert_eq!(house.room.is_empty(), expected.is_empty());
+    }
+}
+
+impl House {
+    fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let mut effects = Vec::new();
+        match input.byte()? % 8 {
+            0..=3 => {
+                let sender = self.connection(input)?;
+                let text = String::from_utf8_lossy(input.many()?).into_owned();
+                self.text(sender, &text);
+            }
+            4 => self.join(input.one_of(&USERS)?),
+            5 => {
+                let leaver = self.connection(input)?;
+                self.room.leave(leaver, &mut effects);
+                let user = self.forget(leaver);
+                self.announced(&effects, user, "user-left");
+            }
+            6 => {
+                let sender = self.connection(input)?;
+                let sent = *input.one_of(&[Sent::Binary, Sent::Control])?;
+                let outcome = self.room.receive(sender, sent, self.now, &mut effects);
+                match outcome {
+                    Outcome::Closed(code) => self.closed(sender, code, &effects),
+                    _ => assert_eq!(effects, []),
+                }
+            }
+            _ => self.rare(input)?,
+        }
+        Some(())
+    }
+
+    /// Time, and what an admin does.
+    fn rare(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let mut effects = Vec::new();
+        match input.byte()? {
+            0 => {
+                self.room.close_all(CloseCode::RoomClosed, &mut effects);
+                assert_eq!(effects.len(), self.seated.len());
+                self.gone
+                    .extend(std::mem::take(&mut self.seated).into_keys());
+            }
+            byte @ 1..=16 => {
+                let user = USERS[usize::from(byte) % USERS.len()];
+                let closed = self.room.close_user(user, CloseCode::Removed, &mut effects);
+                let theirs = self.seated.iter().find(|(_, seated)| **seated == user);
+                let theirs = theirs.map(|(connection, _)| *connection);
+                assert_eq!(closed, theirs.is_some());
+                if let Some(connection) = theirs {
+                    self.closed(connection, CloseCode::Removed, &effects);
+                }
+            }
+            byte => self.now = self.now + Duration::from_millis(u64::from(byte) * 100),
+        }
+        Some(())
+    }
+
+    fn join(&mut self, user: &'static str) {
+        let mut effects = Vec::new();
+        let before = self.seated.iter().find(|(_, seated)| **seated == user);
+        let before = before.map(|(connection, _)| *connection);
+        match self.room.join(user, self.now, &mut effects) {
+            Join::Seated(connection) => {
+                if let Some(before) = before {
+                    let farewell = Effect::Close {
+                        connection: before,
+                        code: CloseCode::Replaced,
+                    };
+                    assert_eq!(effects.remove(0), farewell);
+                    self.forget(before);
+                    let others = self.seated.len();
+                    self.announced(&effects[..others], Some(user), "user-left");
+                    effects.drain(..others);
+                }
+                self.announced(&effects, Some(user), "user-joined");
+                assert!(self.seated.insert(connection, user).is_none());
+                assert!(
+                    !self.gone.contains(&connection),
+                    "a number is never used twice"
+                );
+            }
+            Join::Refused(_) => assert!(before.is_some() && effects.is_empty()),
+        }
+    }
+
+    /// A connection of the room, or one that was.
+    fn connection(&self, input: &mut Input<'_>) -> Option<ConnectionId> {
+        let known: Vec<_> = self.seated.keys().chain(&self.gone).copied().collect();
+        input.one_of(&known).copied()
+    }
+
+    fn forget(&mut self, connection: ConnectionId) -> Option<&'static str> {
+        let user = self.seated.remove(&connection)?;
+        self.gone.push(connection);
+        Some(user)
+    }
+
+    fn closed(&mut self, connection: ConnectionId, code: CloseCode, effects: &[Effect]) {
+        assert_eq!(effects[0], Effect::Close { connection, code });
+        let user = self.forget(connection);
+        self.announced(&effects[1..], user, "user-left");
+    }
+
+    /// Everybody who is seated was told once that `user` came or went.
+    fn announced(&self, effects: &[Effect], user: Option<&str>, what: &str) {
+        let Some(user) = user else {
+            return assert_eq!(effects, []);
+        };
+        let mut told = Vec::new();
+        for (connection, frame) in effects.iter().map(delivered) {
+            assert_eq!(frame["type"], what);
+            assert_eq!(frame["data"]["userId"], user);
+            assert_eq!(
+                (&frame["from"], &frame["roomId"]),
+                (&user.into(), &ROOM.into())
+            );
+            told.push(connection);
+        }
+        told.sort_unstable();
+        assert!(told.iter().eq(self.seated.keys()), "everybody, once");
+    }
+
+    fn text(&mut self, sender: ConnectionId, text: &str) {
+        let mut effects = Vec::new();
+        let outcome = self
+            .room
+            .receive(sender, Sent::Text(text), self.now, &mut effects);
+        match outcome {
+            Outcome::Gone => assert!(!self.seated.contains_key(&sender) && effects.is_empty()),
+            Outcome::Closed(code) => self.closed(sender, code, &effects),
+            Outcome::Relayed { kind, copies } => {
+                assert_eq!(effects.len(), copies);
+                self.relayed(sender, text, kind, &effects);
+            }
+            Outcome::Dropped(reason) => {
+                assert_eq!(effects, []);
+                judged(text, reason);
+            }
+            Outcome::Control => panic!("a text is no control frame"),
+        }
+    }
+
+    /// Each copy says who sent it and where, and nothing else in it differs from what was sent.
+    fn relayed(&self, sender: ConnectionId, text: &str, kind: Kind, effects: &[Effect]) {
+        let user = self.seated[&sender];
+        // What is too deep for serde_json, or has half of a surrogate pair, has no oracle.
+        let Ok(Value::Object(mut sent)) = serde_json::from_str(text) else {
+            return;
+        };
+        assert_eq!(sent["type"], kind.word());
+        sent.insert("from".into(), user.into());
+        sent.insert("roomId".into(), ROOM.into());
+        if kind == Kind::UserJoined {
+            let data = sent.entry("data").or_insert(Value::Null);
+            match data.as_object_mut() {
+                Some(data) => _ = data.insert("userId".into(), user.into()),
+                None => *data = serde_json::json!({ "userId": user }),
+            }
+        }
+        let mut told = Vec::new();
+        for effect in effects {
+            let Effect::Deliver { connection, frame } = effect else {
+                panic!("a text closes nobody");
+            };
+            let got: Value = serde_json::from_slice(frame).expect("what is delivered is JSON");
+            assert_eq!(got.as_object(), Some(&sent));
+            told.push(*connection);
+        }
+        told.sort_unstable();
+        match sent
+            .get("to")
+            .and_then(Value::as_str)
+            .filter(|to| !to.is_empty())
+        {
+            Some(to) => assert_eq!(
+                told.iter().map(|c| self.seated[c]).collect::<Vec<_>>(),
+                [to]
+            ),
+            None => {
+                let others = self.seated.keys().filter(|other| **other != sender);
+                assert!(told.iter().eq(others), "everybody else, once");
+            }
+        }
+    }
+}
+
+fn delivered(effect: &Effect) -> (ConnectionId, Value) {
+    let Effect::Deliver { connection, frame } = effect else {
+        panic!("not a delivery: {effect:?}");
+    };
+    let frame = serde_json::from_slice(frame).expect("what is delivered is JSON");
+    (*connection, frame)
+}
+
+/// Whether a text was dropped for what is true of it.
+fn judged(text: &str, reason: Reason) {
+    let parsed: Result<Value, _> = serde_json::from_str(text);
+    match (parsed, reason) {
+        (Ok(Value::Object(object)), Reason::Missing) => {
+            let claims = ["type", "from", "roomId"];
+            assert!(claims.iter().any(|claim| !object.contains_key(*claim)));
+        }
+        (Ok(Value::Object(object)), Reason::UnknownType) => {
+            let known = Kind::ALL.iter().any(|kind| object["type"] == kind.word());
+            assert!(!known);
+        }
+        (Ok(Value::Object(object)), Reason::BadTarget) => {
+            assert!(!object["to"].is_string() && !object["to"].is_null());
+        }
+        (Ok(Value::Object(object)), Reason::NoSuchTarget) => assert!(object["to"].is_string()),
+        // `type` or `to` stands twice, which serde_json does not mind.
+        (Ok(Value::Object(_)), Reason::NotJson) => {}
+        (Ok(Value::Object(_)), other) => panic!("{other:?} for {text}"),
+        (Ok(_), reason) => assert_eq!(reason, Reason::NotAnObject, "{text}"),
+        (Err(_), _) => {}
+    }
+}

@@ -1,0 +1,608 @@
+//! Shards behind one address, their clients, and the books that their promises are held against.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlor::clock::{Mono, Now};
+use parlor::config::PortRange;
+use parlor::credential::{Credentials, Minted};
+use parlor::rate::{Limit, Sources};
+use parlor::secret::Secret;
+use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
+use parlor::turn::{
+    Alternates, Changes, Directory, Nonces, Outcome, Policy, Quotas, Refusal, Route, Scope, Server,
+    Settings, ShardId, Transport, Verdict,
+};
+
+use crate::input::Input;
+
+use super::edge::{Edge, Fate, Reaction};
+use super::requests::{Client, Known, REALM, peers_of};
+
+const SERVER: [&str; 2] = ["198.41.0.4:3478", "[2a00::4]:3478"];
+const START: u64 = 1_700_000_000;
+const MAX_ALLOCATIONS: usize = 6;
+const MAX_PER_USER: u32 = 3;
+
+/// Peers that may be reached, and peers that may not.
+const PEERS: [&str; 14] = [
+    "8.8.8.8:53",
+    "8.8.8.8:54",
+    "9.9.9.9:53",
+    "[2606:4700::1]:443",
+    "10.0.0.1:80",
+    "127.0.0.1:8000",
+    "198.41.0.4:3478",
+    "198.41.0.4:50000",
+    "[::ffff:10.0.0.1]:80",
+    "[64:ff9b::7f00:1]:8000",
+    "[2002:a00:1::1]:9",
+    "0.0.0.0:0",
+    "[::]:3478",
+    "255.255.255.255:65535",
+];
+
+/// The peers of `PEERS` that packets may go out to.
+const OUTSIDE: [&str; 3] = ["8.8.8.8", "9.9.9.9", "2606:4700::1"];
+
+/// What Wait waits for, in milliseconds: each of the protocol's times, and just before and after.
+const SPANS: [u64; 16] = [
+    1, 100, 1_000, 9_999, 10_000, 29_999, 30_000, 60_000, 299_999, 300_000, 300_001, 599_999,
+    600_000, 1_800_000, 3_599_999, 3_600_000,
+];
+
+/// RFC 8656 section 9.
+const PERMISSION: Duration = Duration::from_secs(300);
+
+pub struct House {
+    edges: Vec<Edge>,
+    now: Now,
+    clients: Vec<Client>,
+    quotas: Arc<Quotas>,
+    strangers: Arc<Sources>,
+    tokens: Vec<[u8; 8]>,
+    /// What each client was granted: until when it may exchange packets with an IP.
+    permitted: HashMap<(usize, IpAddr), Mono>,
+    /// Allocates, which are answered late, by client and transaction.
+    asked: HashMap<(usize, [u8; 12]), Vec<u8>>,
+    /// By which transaction each client allocated last.
+    allocated: HashMap<usize, [u8; 12]>,
+    denied: bool,
+}
+
+impl House {
+    pub fn new(shards: ShardId, slow: bool) -> House {
+        let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER));
+        let strangers = Arc::new(Sources::new(Limit::UNLIMITED, 1));
+        let settings = settings(shards, quotas.clone(), strangers.clone());
+        let server = |shard| Server::new(settings.clone(), shard, [shard; 32]);
+        House {
+            edges: (0..shards)
+                .map(|shard| Edge::new(server(shard), slow))
+                .collect(),
+            now: Now {
+                mono: Mono(1_000_000_000),
+                unix: START,
+            },
+            clients: clients(),
+            quotas,
+            strangers,
+            tokens: Vec::new(),
+            permitted: HashMap::new(),
+            asked: HashMap::new(),
+            allocated: HashMap::new(),
+            denied: false,
+        }
+    }
+
+    /// One step; `None` where the input ends.
+    pub fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
+        match input.byte()? % 12 {
+            0 => self.wait(input.byte()?),
+            1 => {
+                let client = self.someone(input)?;
+                let bytes = input.many()?;
+                self.sent(client, input.byte().unwrap_or(0), bytes);
+            }
+            2..=4 => {
+                let client = self.someone(input)?;
+                let peers = self.peers();
+                let known = Known {
+                    peers: &peers,
+                    tokens: &self.tokens,
+                };
+                let request = self.clients[client].request(input, known)?;
+                self.sent(client, input.byte().unwrap_or(0), &request);
+            }
+            5 => {
+                let shard = self.shard(input)?;
+                let sockets = 0..self.edges[shard].sockets.len();
+                let socket = *input.one_of(&sockets.collect::<Vec<_>>())?;
+                let peer = *input.one_of(&self.peers())?;
+                let data = payload(input)?;
+                self.peer_sent(shard, socket, peer, &data);
+            }
+            6 => {
+                let client = self.someone(input)?;
+                let number = 0x4000 + u16::from(input.byte()? % 8);
+                let data = payload(input)?;
+                let header = ChannelData {
+                    number,
+                    len: data.len(),
+                };
+                let bytes = [&header.header()[..], &data].concat();
+                self.sent(client, input.byte().unwrap_or(0), &bytes);
+            }
+            7 => {
+                let client = self.someone(input)?;
+                let peer = *input.one_of(&self.peers())?;
+                let bytes = self.clients[client].send(peer, &payload(input)?);
+                self.sent(client, input.byte().unwrap_or(0), &bytes);
+            }
+            8 => {
+                let shard = self.shard(input)?;
+                let fates = [Fate::Bound, Fate::Taken, Fate::Broken];
+                self.edges[shard].fate = *input.one_of(&fates)?;
+            }
+            9 => {
+                let shard = self.shard(input)?;
+                self.edges[shard].bind_one(self.now);
+                self.edges[shard].carry_out(self.now);
+                self.hear_late_answers();
+            }
+            10 => {
+                let client = self.someone(input)?;
+                let route = self.clients[client].route;
+                let opened = input.byte()? & 1 == 0;
+                for edge in &mut self.edges {
+                    match opened {
+                        true => edge.server.stream_opened(&route),
+                        false => edge.server.stream_closed(&route),
+                    }
+                    edge.carry_out(self.now);
+                }
+            }
+            _ => self.admin(input)?,
+        }
+        Some(())
+    }
+
+    /// What must hold at any time.
+    pub fn check(&mut self) {
+        let now = self.now;
+        for index in 0..self.edges.len() {
+            for ended in std::mem::take(&mut self.edges[index].ended) {
+                let of = |route: Route| (route.transport, route.client);
+                let mut clients = self.clients.iter();
+                let client = clients.position(|c| of(c.route) == (ended.transport, ended.client));
+                self.forget_permissions(client.expect("a client of ours"));
+            }
+        }
+        self.permitted.retain(|_, until| *until > now.mono);
+        let living: usize = self.edges.iter().map(|e| e.server.allocations()).sum();
+        let open: usize = self.edges.iter().map(|edge| edge.open().count()).sum();
+        let held = self.quotas.held();
+        assert!(held <= MAX_ALLOCATIONS, "quota in total");
+        assert!(living <= held, "an allocation that no quota counts");
+        if self.edges.iter().all(|edge| edge.waiting.is_empty()) {
+            assert_eq!(open, held, "an orphan port, or an allocation without one");
+        }
+        let mut users: HashMap<Box<str>, u32> = HashMap::new();
+        let mut relayed: Vec<SocketAddr> = Vec::new();
+        for edge in &self.edges {
+            for session in edge.server.sessions(0).sessions {
+                *users.entry(session.user).or_default() += 1;
+                assert!(
+                    edge.open().any(|s| s.address == session.relayed),
+                    "no socket"
+                );
+                relayed.push(session.relayed);
+            }
+        }
+        assert!(
+            users.values().all(|held| *held <= MAX_PER_USER),
+            "quota of a user"
+        );
+        let promised = relayed.len();
+        relayed.sort_unstable();
+        relayed.dedup();
+        assert_eq!(relayed.len(), promised, "a relayed address is given once");
+    }
+
+    /// After the longest lifetime nothing is left.
+    pub fn end(mut self) {
+        while let Some(edge) = self.edges.iter_mut().find(|edge| !edge.waiting.is_empty()) {
+            edge.bind_one(self.now);
+            edge.carry_out(self.now);
+        }
+        self.now.mono = self.now.mono + Duration::from_secs(3601);
+        for edge in &mut self.edges {
+            edge.expire(self.now);
+            assert_eq!((edge.server.allocations(), edge.open().count()), (0, 0));
+            assert_eq!(edge.server.next_deadline(), None);
+        }
+        assert_eq!(self.quotas.held(), 0);
+    }
+
+    fn someone(&self, input: &mut Input<'_>) -> Option<usize> {
+        Some(usize::from(input.byte()?) % self.clients.len())
+    }
+
+    fn shard(&self, input: &mut Input<'_>) -> Option<usize> {
+        Some(usize::from(input.byte()?) % self.edges.len())
+    }
+
+    /// Peers from outside, and the relayed addresses there are.
+    fn peers(&self) -> Vec<SocketAddr> {
+        let outside = PEERS.iter().map(|peer| peer.parse().expect("an address"));
+        let sockets = self.edges.iter().flat_map(|edge| edge.open());
+        outside.chain(sockets.map(|s| s.address)).collect()
+    }
+
+    /// The highest bit: only the clock on the wall jumps, forwards or, with the next one, back.
+    fn wait(&mut self, byte: u8) {
+        let span = SPANS[usize::from(byte) % SPANS.len()];
+        match byte & 0xc0 {
+            0x80 => self.now.unix += span / 1000,
+            0xc0 => self.now.unix = self.now.unix.saturating_sub(span / 1000),
+            _ => {
+                self.now.mono = self.now.mono + Duration::from_millis(span);
+                self.now.unix += span / 1000;
+                for edge in &mut self.edges {
+                    edge.expire(self.now);
+                }
+                self.hear_late_answers();
+            }
+        }
+    }
+
+    fn admin(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let what = input.byte()?;
+        let user = USERS[usize::from(what >> 4) % USERS.len()].0;
+        for edge in &mut self.edges {
+            match what % 8 {
+                0 => _ = edge.server.revoke(user, &Scope::All),
+                1 => _ = edge.server.revoke(user, &Scope::Room("lobby".into())),
+                2 => {
+                    _ = edge
+                        .server
+                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()))
+                }
+                3 => _ = edge.server.close_room("lobby"),
+                deny => {
+                    self.denied = deny % 2 == 0;
+                    let strangers = self.strangers.clone();
+                    edge.server.reconfigure(changes(self.denied, strangers));
+                }
+            }
+            edge.carry_out(self.now);
+        }
+        Some(())
+    }
+
+    /// A client's bytes, at a shard that the kernel picks.
+    fn sent(&mut self, client: usize, whim: u8, bytes: &[u8]) {
+        let route = self.clients[client].route;
+        if let Ok(message) = Message::parse(bytes)
+            && (message.class(), message.method()) == (Class::Request, Method::ALLOCATE)
+        {
+            let request = (client, message.transaction());
+            self.asked.insert(request, bytes.to_vec());
+        }
+        let first = usize::from(whim) % self.edges.len();
+        let mut shard = first;
+        let mut reaction = self.hand_in(shard, &route, bytes);
+        if let Verdict::PassOn { shard: other } = reaction.verdict {
+            shard = other.into();
+            assert_ne!(shard, first, "passed on to itself");
+            reaction = self.hand_in(shard, &route, bytes);
+            let back = matches!(reaction.verdict, Verdict::PassOn { .. });
+            assert!(!back, "nobody wants it");
+        }
+        self.react(shard, client, bytes, reaction);
+        self.hear_late_answers();
+    }
+
+    fn hand_in(&mut self, shard: usize, route: &Route, bytes: &[u8]) -> Reaction {
+        let now = self.now;
+        let give = |server: &mut Server, buffer: &mut [u8], range| {
+            server.client(now, route, buffer, range)
+        };
+        self.edges[shard].hand_in(now, bytes, give)
+    }
+
+    fn react(&mut self, shard: usize, client: usize, sent: &[u8], reaction: Reaction) {
+        let Reaction { verdict, bytes } = reaction;
+        match verdict {
+            Verdict::Answer(outcome) => self.hear(client, sent, &bytes, outcome),
+            Verdict::ToPeer { socket, peer, .. } => {
+                let out = OUTSIDE.iter().any(|ip| peer.ip().to_string() == **ip);
+                assert!(out && !(self.denied && peer.is_ipv4()), "{peer} is denied");
+                self.must_be_permitted(client, peer.ip());
+                let session = self.session(shard, client);
+                let socket = self.edges[shard].sockets[socket as usize];
+                assert_eq!(socket.map(|s| s.address), Some(session), "another's socket");
+                assert!(contains(sent, &bytes), "not what was sent");
+            }
+            Verdict::Across {
+                shard: other,
+                from,
+                to,
+                ..
+            } => {
+                assert_ne!(usize::from(other), shard);
+                assert_eq!(from, self.session(shard, client));
+                self.must_be_permitted(client, to.ip());
+                let now = self.now;
+                let reaction =
+                    self.edges[usize::from(other)].hand_in(now, &bytes, |server, buffer, range| {
+                        server.across(now, from, to, buffer, range)
+                    });
+                match reaction.verdict {
+                    Verdict::ToClient { route, .. } => {
+                        self.delivered(route, from, &bytes, &reaction.bytes);
+                    }
+                    Verdict::Dropped(_) => {}
+                    other => panic!("neither delivered nor dropped: {other:?}"),
+                }
+            }
+            Verdict::ToClient { route, .. } => {
+                let from = self.session(shard, client);
+                let data = inner(&bytes).1;
+                assert!(contains(sent, &data), "not what was sent");
+                self.delivered(route, from, &data, &bytes);
+            }
+            Verdict::Queued | Verdict::Dropped(_) => {}
+            Verdict::PassOn { .. } => panic!("passed on twice"),
+        }
+    }
+
+    fn peer_sent(&mut self, shard: usize, socket: usize, peer: SocketAddr, data: &[u8]) {
+        let Some(owner) = self.edges[shard].sockets[socket].and_then(|s| s.owner) else {
+            return;
+        };
+        let now = self.now;
+        let reaction = self.edges[shard].hand_in(now, data, |server, buffer, range| {
+            server.peer(now, owner, peer, buffer, range)
+        });
+        match reaction.verdict {
+            Verdict::ToClient { route, .. } => {
+                let out = OUTSIDE.iter().any(|ip| peer.ip().to_string() == **ip);
+                assert!(out && !(self.denied && peer.is_ipv4()), "{peer} is denied");
+                let address = self.edges[shard].sockets[socket].map(|s| s.address);
+                let session = self.edges[shard].server.session(&route);
+                assert_eq!(session.map(|s| s.relayed), address, "another's socket");
+                self.delivered(route, peer, data, &reaction.bytes);
+            }
+            Verdict::Dropped(_) => {}
+            other => panic!("neither delivered nor dropped: {other:?}"),
+        }
+    }
+
+    /// A client got `bytes`: they are `data` from `from`, which it was granted.
+    fn delivered(&self, route: Route, from: SocketAddr, data: &[u8], bytes: &[u8]) {
+        let mut clients = self.clients.iter();
+        let client = clients.position(|client| client.route == route);
+        self.must_be_permitted(client.expect("a client of ours"), from.ip());
+        let (peer, inner) = inner(bytes);
+        assert_eq!(inner, data);
+        assert!(peer.is_none_or(|peer| peer == from));
+    }
+
+    /// What an allocation was granted ends with it.
+    fn forget_permissions(&mut self, client: usize) {
+        self.permitted.retain(|(known, _), _| *known != client);
+    }
+
+    fn must_be_permitted(&self, client: usize, ip: IpAddr) {
+        let until = self.permitted.get(&(client, ip));
+        let permitted = until.is_some_and(|until| *until > self.now.mono);
+        assert!(permitted, "client {client} was not granted {ip}");
+    }
+
+    /// The relayed address of a client, which has an allocation on this shard.
+    fn session(&mut self, shard: usize, client: usize) -> SocketAddr {
+        let route = self.clients[client].route;
+        let session = self.edges[shard].server.session(&route);
+        session.expect("relayed for nobody").relayed
+    }
+
+    fn hear_late_answers(&mut self) {
+        for edge in 0..self.edges.len() {
+            for (route, bytes, outcome) in std::mem::take(&mut self.edges[edge].answers) {
+                let mut clients = self.clients.iter();
+                let client = clients.position(|client| client.route == route);
+                let client = client.expect("an answer for nobody");
+                let answer = Message::parse(&bytes).expect("an answer is STUN");
+                let request = self.asked.get(&(client, answer.transaction())).cloned();
+                let request = request.expect("an answer that nobody asked for");
+                self.hear(client, &request, &bytes, outcome);
+            }
+        }
+    }
+
+    /// A client hears an answer to `request`.
+    fn hear(&mut self, client: usize, request: &[u8], bytes: &[u8], outcome: Outcome) {
+        let asked = Message::parse(request).expect("what is answered is STUN");
+        let answer = Message::parse(bytes).expect("an answer is STUN");
+        assert_eq!(asked.transaction(), answer.transaction());
+        assert_eq!(
+            (asked.class(), asked.method()),
+            (Class::Request, answer.method())
+        );
+        let code = answer
+            .get(Attribute::ERROR_CODE)
+            .map(|v| u16::from(v[2]) * 100 + u16::from(v[3]));
+        match outcome {
+            Outcome::Granted(method) => {
+                assert_eq!((answer.class(), answer.method()), (Class::Success, method));
+                assert_eq!(code, None);
+                self.granted(client, request, &answer);
+            }
+            Outcome::Refused(method, refusal) => {
+                assert_eq!((answer.class(), answer.method()), (Class::Error, method));
+                let code = code.expect("an error has a code");
+                assert!((400..600).contains(&code));
+                let challenges = answer.get(Attribute::NONCE).is_some();
+                assert_eq!(challenges, code == 401 || code == 438, "{refusal}");
+                if refusal == Refusal::Challenge {
+                    assert!(bytes.len() <= 140, "a stranger got {} bytes", bytes.len());
+                }
+                if code == 420 && answer.integrity().is_none() {
+                    assert!(bytes.len() * 2 <= request.len() * 5);
+                }
+            }
+        }
+        self.clients[client].hear(&answer);
+    }
+
+    fn granted(&mut self, client: usize, request: &[u8], answer: &Message<'_>) {
+        match answer.method() {
+            Method::BINDING => assert!(answer.get(Attribute::XOR_MAPPED_ADDRESS).is_some()),
+            Method::ALLOCATE => {
+                assert!(answer.integrity().is_some());
+                let relayed = answer.get(Attribute::XOR_RELAYED_ADDRESS);
+                let relayed = relayed.and_then(|v| decode_xor_address(v, &answer.transaction()));
+                assert!(relayed.is_some_and(|a| (50_000..=50_015).contains(&a.port())));
+                if self.allocated.insert(client, answer.transaction()) != Some(answer.transaction())
+                {
+                    self.forget_permissions(client);
+                }
+                let token = answer.get(Attribute::RESERVATION_TOKEN);
+                let token: Option<Result<[u8; 8], _>> = token.map(|token| token.try_into());
+                self.tokens.extend(token.and_then(Result::ok));
+                let overdue = self.tokens.len().saturating_sub(8);
+                self.tokens.drain(..overdue);
+            }
+            Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
+                assert!(answer.integrity().is_some());
+                let until = self.now.mono + PERMISSION;
+                for peer in peers_of(request) {
+                    self.permitted.insert((client, peer.ip()), until);
+                }
+            }
+            Method::REFRESH => assert!(answer.integrity().is_some()),
+            other => panic!("{other:?} was granted"),
+        }
+    }
+}
+
+/// The users: their names, and until when their credentials are good.
+const USERS: [(&str, Option<&str>, u64); 4] = [
+    ("alice", None, START + 100_000),
+    ("bob", Some("lobby"), START + 100_000),
+    ("carol", None, START + 60),
+    ("dave", None, START - 60),
+];
+
+fn clients() -> Vec<Client> {
+    let minted: Vec<Minted> = USERS
+        .iter()
+        .map(|(user, room, expires)| credentials().mint(user, *room, *expires))
+        .collect();
+    let client = |transport, address: &str, server: usize, user: usize| {
+        let route = Route {
+            transport,
+            client: address.parse().expect("an address"),
+            server: SERVER[server].parse().expect("an address"),
+            via: server as u32,
+        };
+        Client::new(route, minted[user].clone())
+    };
+    vec![
+        client(Transport::Udp, "192.88.1.1:1000", 0, 0),
+        client(Transport::Udp, "192.88.1.1:1001", 0, 0),
+        client(Transport::Udp, "192.88.1.2:1000", 0, 1),
+        client(Transport::Tcp, "192.88.1.2:1000", 0, 1),
+        client(Transport::Udp, "[2a01::1]:1000", 1, 0),
+        client(Transport::Udp, "192.88.1.3:1000", 0, 2),
+        client(Transport::Udp, "192.88.1.3:1001", 0, 3),
+    ]
+}
+
+fn credentials() -> Credentials {
+    Credentials::new(&Secret::new("north"), &[])
+}
+
+fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Settings {
+    Settings {
+        realm: REALM.into(),
+        credentials: credentials(),
+        nonces: Nonces::new(&[b"nonce key"]),
+        policy: Policy {
+            own: SERVER.map(|server| address(server).ip()).into(),
+            listeners: SERVER.map(address).into(),
+            ..Policy::default()
+        },
+        // Few, so that they are all taken now and then.
+        ports: PortRange {
+            first: 50_000,
+            last: 50_015,
+        },
+        external: Vec::new(),
+        other_family: SERVER.map(|server| address(server).ip()).into(),
+        max_permissions: 4,
+        max_channels: 4,
+        bandwidth: Limit::UNLIMITED,
+        user_bandwidth: Limit::UNLIMITED,
+        refusals: Arc::default(),
+        quotas,
+        strangers,
+        alternates: Alternates::default(),
+        directory: Arc::new(Directory::new(shards)),
+    }
+}
+
+fn changes(denied: bool, strangers: Arc<Sources>) -> Changes {
+    let everything = "0.0.0.0/0".parse().expect("a net");
+    Changes {
+        credentials: credentials(),
+        allowed: Vec::new(),
+        denied: if denied { vec![everything] } else { Vec::new() },
+        max_permissions: 4,
+        max_channels: 4,
+        bandwidth: Limit::UNLIMITED,
+        user_bandwidth: Limit::UNLIMITED,
+        strangers,
+        alternates: Alternates::default(),
+    }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// Application data: its length, now and then as long as a datagram can be.
+fn payload(input: &mut Input<'_>) -> Option<Vec<u8>> {
+    let length = match input.byte()? {
+        255 => usize::from(input.short()?).min(65_000),
+        byte => byte.into(),
+    };
+    Some((0..length).map(|at| at as u8).collect())
+}
+
+fn contains(whole: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || whole.windows(part.len()).any(|window| window == part)
+}
+
+/// Peer and application data of what a client is sent: ChannelData has no peer.
+fn inner(bytes: &[u8]) -> (Option<SocketAddr>, Vec<u8>) {
+    if let Some(data) = ChannelData::parse(bytes) {
+        assert_eq!(bytes.len(), 4 + data.len);
+        return (None, bytes[4..].to_vec());
+    }
+    let message = Message::parse(bytes).expect("a Data indication");
+    assert_eq!(
+        (message.class(), message.method()),
+        (Class::Indication, Method::DATA)
+    );
+    let peer = message.get(Attribute::XOR_PEER_ADDRESS);
+    let peer = peer.and_then(|value| decode_xor_address(value, &message.transaction()));
+    assert!(peer.is_some(), "a Data indication names its peer");
+    let data = message
+        .get(Attribute::DATA)
+        .expect("a Data indication has data");
+    (peer, data.to_vec())
+}
