@@ -12,8 +12,8 @@ use parlor::rate::{Limit, Sources};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
-    Alternates, Changes, Directory, Nonces, Outcome, Policy, Quotas, Refusal, Route, Scope, Server,
-    Settings, ShardId, Transport, Verdict,
+    Alternates, Changes, Directory, Discovery, Nonces, Outcome, Policy, Quotas, Refusal, Route,
+    Scope, Server, Settings, ShardId, Transport, Verdict,
 };
 
 use crate::input::Input;
@@ -551,6 +551,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
         quotas,
         strangers,
         alternates: Alternates::default(),
+        discovery: Discovery::default(),
         directory: Arc::new(Directory::new(shards)),
     }
 }
