@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`], [`control`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`metrics`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod bench;
 pub mod cli;
@@ -22,6 +22,7 @@ pub mod der;
 pub mod http;
 pub mod metrics;
 pub mod password;
+pub mod proxy_protocol;
 pub mod public_key;
 pub mod rate;
 pub mod relay;

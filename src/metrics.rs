@@ -25,6 +25,8 @@ pub struct Metrics {
 #[derive(Clone, Default)]
 pub struct Http {
     pub connections: Gauge,
+    /// Connections that were hung up on, because a trusted proxy said nothing of them.
+    pub unannounced: Counter,
     requests: Family<HttpLabels, Counter>,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -158,6 +160,11 @@ impl Http {
             "http_connections",
             "Open TCP connections, WebSockets included",
             self.connections.clone(),
+        );
+        registry.register(
+            "http_unannounced",
+            "Connections of trusted proxies without a sound PROXY header, hung up on",
+            self.unannounced.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register(

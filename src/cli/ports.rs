@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, RelayMode};
+use crate::config::{self, Config, RelayMode, turn_tls_listen};
 
 use crate::control::Answer;
 
@@ -41,10 +41,12 @@ fn openings(config: &Config) -> Vec<Opening> {
     let web = "the page, the API, and signaling by WebSocket";
     let udp = "STUN, and TURN for clients that can send UDP";
     let tcp = "TURN for clients whose network lets no UDP out";
+    let tls = "TURN over TLS, for clients whose network lets nothing else out";
     let metrics = "metrics; nothing protects them, so let only Prometheus in";
     let mut all = by_port("tcp", &config.http.listen, web);
     all.extend(by_port("udp", &turn.listen, udp));
     all.extend(by_port("tcp", &turn.listen, tcp));
+    all.extend(by_port("tcp", &turn_tls_listen(config), tls));
     let second = config::discovery_pairs(turn).into_iter().flatten();
     let second = second.map(|address| SocketAddr::new(address.ip(), turn.alternate_port));
     let why = "STUN that tells clients how their NAT behaves";
@@ -112,6 +114,7 @@ impl Opening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsMode;
 
     #[test]
     fn without_sockets_for_relayed_addresses_no_range_of_ports_is_opened() {
@@ -131,6 +134,18 @@ mod tests {
         let openings = openings(&config);
         let second = openings.iter().find(|one| one.ports == "3479").unwrap();
         assert_eq!((second.protocol, second.addresses.len()), ("udp", 2));
+    }
+
+    #[test]
+    fn turn_over_tls_is_an_opening_of_its_own() {
+        let mut config = Config::default();
+        config.tls.mode = TlsMode::Files;
+        let openings = openings(&config);
+        let ports: Vec<_> = openings.iter().map(|one| one.ports.as_str()).collect();
+        assert_eq!(
+            ports,
+            ["8000", "3478", "3478", "5349", "49152-65535", "9641"]
+        );
     }
 
     #[test]

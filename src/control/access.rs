@@ -61,7 +61,8 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
     let expires = user.until(clock::now().unix.saturating_add(grant.ttl.as_secs()));
     let room = room.as_ref().map(|room| room.id.as_str());
     let minted = context.credentials()?.mint(&user.id, room, expires);
-    let Urls { urls, remark } = urls(&context.config(), context.turn());
+    let (config, tls) = (context.config(), context.turn_tls());
+    let Urls { urls, remark } = urls(&config, context.turn(), &tls);
     let expires_at = utc::text(expires);
     let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
     let mut rows = vec![
@@ -108,19 +109,21 @@ struct Urls {
 
 /// Where the relay is reached. No request says by which name this host is known, so without a
 /// configured one the URLs are good on this host alone.
-fn urls(config: &Config, listen: &[SocketAddr]) -> Urls {
+fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
     let known = turn_host(config);
-    let hosts: BTreeSet<(u16, String)> = listen
-        .iter()
-        .map(|address| match &known {
+    let hosts = |listen: &[SocketAddr]| -> BTreeSet<(u16, String)> {
+        let hosts = listen.iter().map(|address| match &known {
             Some(host) => (address.port(), host.clone()),
             None => (address.port(), host_of(reachable(*address))),
-        })
-        .filter(|(port, _)| *port != 0)
-        .collect();
+        });
+        hosts.filter(|(port, _)| *port != 0).collect()
+    };
+    let (hosts, tls) = (hosts(listen), hosts(tls));
     let urls = hosts.iter().flat_map(|(port, host)| {
         ["udp", "tcp"].map(|transport| format!("turn:{host}:{port}?transport={transport}"))
     });
+    let tls = tls.iter();
+    let urls = urls.chain(tls.map(|(port, host)| format!("turns:{host}:{port}?transport=tcp")));
     let remark = if hosts.is_empty() {
         Some("turn.listen has port 0, so only the running server knows its URLs.")
     } else if known.is_none() {
@@ -152,12 +155,14 @@ mod tests {
     fn one_name_stands_for_all_addresses_of_a_port() {
         let mut config = Config::default();
         config.turn.public_host = Some("turn.example.org".to_owned());
-        let found = urls(&config, &config.turn.listen);
+        let tls = ["0.0.0.0:5349".parse().unwrap()];
+        let found = urls(&config, &config.turn.listen, &tls);
         assert_eq!(
             found.urls,
             [
                 "turn:turn.example.org:3478?transport=udp",
-                "turn:turn.example.org:3478?transport=tcp"
+                "turn:turn.example.org:3478?transport=tcp",
+                "turns:turn.example.org:5349?transport=tcp"
             ]
         );
         assert_eq!(found.remark, None);
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn without_a_name_the_addresses_stand_and_port_0_has_no_url() {
         let mut config = Config::default();
-        let found = urls(&config, &config.turn.listen);
+        let found = urls(&config, &config.turn.listen, &[]);
         assert_eq!(found.urls.len(), 4);
         assert!(
             found
@@ -180,6 +185,6 @@ mod tests {
         );
         assert!(found.remark.is_some());
         config.turn.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        assert_eq!(urls(&config, &config.turn.listen).urls, [""; 0]);
+        assert_eq!(urls(&config, &config.turn.listen, &[]).urls, [""; 0]);
     }
 }

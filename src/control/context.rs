@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::{self, Now};
-use crate::config::{Config, Report};
+use crate::config::{Config, Report, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::http::App;
 use crate::secret::Secret;
@@ -148,6 +148,14 @@ impl Context {
         match self {
             Context::Running(live) => &live.app.turn,
             Context::Alone(alone) => &alone.config.turn.listen,
+        }
+    }
+
+    /// Where TURN over TLS does.
+    pub fn turn_tls(&self) -> Vec<SocketAddr> {
+        match self {
+            Context::Running(live) => live.app.turn_tls.clone(),
+            Context::Alone(alone) => turn_tls_listen(&alone.config),
         }
     }
 

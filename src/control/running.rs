@@ -26,7 +26,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     rooms.sort();
     rooms.dedup();
     let sessions = live.app.relay.sessions().await;
-    let over_tcp = sessions.iter().filter(|s| s.transport == Transport::Tcp);
+    let over = |transport| {
+        let sessions = sessions.iter();
+        sessions.filter(|s| s.transport == transport).count()
+    };
     // A store that does not answer is one of the things that are wrong.
     let (open_rooms, participants) = live.app.census().await.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
@@ -40,6 +43,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "not_ready": wrong,
         "http": live.http,
         "turn": live.app.turn,
+        "turn_tls": live.app.turn_tls,
         "metrics": live.metrics,
         "socket": live.socket,
         "open_rooms": open_rooms,
@@ -47,7 +51,8 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "rooms_in_use": rooms.len(),
         "connections": connections.len(),
         "relays": sessions.len(),
-        "relays_over_tcp": over_tcp.count(),
+        "relays_over_tcp": over(Transport::Tcp),
+        "relays_over_tls": over(Transport::Tls),
     });
     let ready = match wrong.is_empty() {
         true => "yes".to_owned(),
@@ -56,6 +61,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let number = |name: &str| json[name].to_string();
     let known = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
+    let turn_tls = match live.app.turn_tls.is_empty() {
+        true => "no (tls.mode is off)".to_owned(),
+        false => listed(&live.app.turn_tls),
+    };
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
@@ -67,6 +76,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["Data", &live.data_dir.display().to_string()],
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
+        ["TURN over TLS", &turn_tls],
         ["Metrics", &listed(&live.metrics)],
         ["Commands", &live.socket.display().to_string()],
         [
@@ -84,9 +94,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         [
             "Relays",
             &format!(
-                "{} ({} over TCP)",
+                "{} ({} over TCP, {} over TLS)",
                 sessions.len(),
-                number("relays_over_tcp")
+                number("relays_over_tcp"),
+                number("relays_over_tls")
             ),
         ],
     ];
@@ -160,6 +171,7 @@ impl<'a> Row<'a> {
             over: match session.transport {
                 Transport::Udp => "turn/udp",
                 Transport::Tcp => "turn/tcp",
+                Transport::Tls => "turn/tls",
             },
             since: session.since,
             relay: Some(session),

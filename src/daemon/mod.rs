@@ -26,6 +26,7 @@ use crate::credential::Refusals;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
+use crate::tls;
 use crate::turn::External;
 
 use reload::Reloader;
@@ -136,6 +137,10 @@ impl House {
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
+        let turn_tls = listeners.turn.tls_addresses()?;
+        let certificate = config.tls.identity.as_ref().map(tls::Current::new);
+        let over_tls = certificate.clone();
+        let over_tls = over_tls.map(|one| tls::server_config(one, &[tls::STUN_TURN]));
         let options = relay::Options {
             turn: &config.turn,
             external,
@@ -143,6 +148,8 @@ impl House {
             nonces: prepared.nonces,
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
+            tls: over_tls.transpose().context("TLS can't be spoken")?,
+            trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
         };
@@ -158,6 +165,7 @@ impl House {
             relay: relay.handle.clone(),
             metrics,
             turn,
+            turn_tls,
             store: prepared.store,
             live: Live::new(settings),
         };
@@ -167,6 +175,7 @@ impl House {
             start.loaded.file,
             app.clone(),
             prepared.secrets,
+            certificate,
             start.level,
             start.descriptors,
         );
@@ -198,7 +207,8 @@ impl House {
     async fn open(&mut self, hangups: Signal) -> anyhow::Result<Work> {
         let address = self.http[0].local_addr()?;
         lobby::open(&self.app, address, self.first_start).await?;
-        startup::announce(&self.http, &self.metrics, &self.app.turn)?;
+        let (turn, turn_tls) = (&self.app.turn, &self.app.turn_tls);
+        startup::announce(&self.http, &self.metrics, turn, turn_tls)?;
         let (app, stop) = (&self.app, &self.stop);
         let (desk, live) = self.desk.take().context("the house is opened once")?;
         tracing::info!(path = %desk.path().display(), "commands are taken");

@@ -10,6 +10,7 @@ use crate::credential::Credentials;
 use crate::http::{App, Settings};
 use crate::secret::Secret;
 use crate::store::data_dir::{DataDir, DataDirError, Kept};
+use crate::tls;
 use crate::token::Tokens;
 
 use super::{logging, startup};
@@ -33,6 +34,8 @@ pub struct Reloader {
     file: Option<PathBuf>,
     app: Arc<App>,
     secrets: Mutex<Secrets>,
+    /// What handshakes are answered with, where TLS is spoken.
+    certificate: Option<Arc<tls::Current>>,
     level: logging::Level,
     descriptors: u64,
 }
@@ -91,6 +94,7 @@ impl Reloader {
         file: Option<PathBuf>,
         app: Arc<App>,
         secrets: Secrets,
+        certificate: Option<Arc<tls::Current>>,
         level: logging::Level,
         descriptors: u64,
     ) -> Reloader {
@@ -99,6 +103,7 @@ impl Reloader {
             file,
             app,
             secrets: Mutex::new(secrets),
+            certificate,
             level,
             descriptors,
         }
@@ -131,6 +136,12 @@ impl Reloader {
         let loaded = self.load()?;
         let running = self.app.settings();
         let mut wanted = loaded.config;
+        if wanted.tls.mode != running.config.tls.mode {
+            // Without the restart that the mode needs, a certificate is of no use, or still needed.
+            let mode = wanted.tls.mode;
+            wanted.tls = running.config.tls.clone();
+            wanted.tls.mode = mode;
+        }
         let report = Report::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
             config::keep(&running.config, &mut wanted);
@@ -169,11 +180,16 @@ impl Reloader {
     /// The relay first: a credential that is handed out is good there.
     fn put_into_force(&self, changed: &[&str], new: Settings) {
         let config = &new.config;
-        if changed.iter().any(|key| key.starts_with("turn.")) {
+        if let (Some(current), Some(identity)) = (&self.certificate, &config.tls.identity) {
+            current.swap(identity);
+        }
+        let of_relay = |key: &&str| key.starts_with("turn.") || *key == "http.trusted_proxies";
+        if changed.iter().any(of_relay) {
             let allocations = startup::max_allocations(config, self.descriptors);
             let credentials = new.credentials.clone();
             let relay = &self.app.relay;
-            relay.reconfigure(&config.turn, credentials, allocations);
+            let proxies = &config.http.trusted_proxies;
+            relay.reconfigure(&config.turn, proxies, credentials, allocations);
         }
         self.app.hub.reconfigure(&config.signaling);
         self.level.set(config.log.level);

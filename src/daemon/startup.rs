@@ -3,11 +3,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock;
-use crate::config::{self, Config, RelayMode};
+use crate::config::{self, Config, RelayMode, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
@@ -68,8 +68,12 @@ impl Listeners {
         Ok(Listeners {
             http: tcp(&config.http.listen, "http.listen")?,
             metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
-            turn: relay::bind(&config.turn.listen, relay::shards(&config.turn))?
-                .with_alternate_port(&config.turn)?,
+            turn: relay::bind(
+                &config.turn.listen,
+                &turn_tls_listen(config),
+                relay::shards(&config.turn),
+            )?
+            .with_alternate_port(&config.turn)?,
         })
     }
 
@@ -85,20 +89,7 @@ pub fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
 }
 
 fn tcp(listen: &[SocketAddr], key: &str) -> anyhow::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for &address in listen {
-        match sockets::tcp(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if sockets::family_missing(address, &error) => {
-                tracing::warn!(%address, "this host has no IPv6: not listening there");
-            }
-            Err(error) => return Err(anyhow!(sockets::cannot_listen(address, key, &error))),
-        }
-    }
-    if listeners.is_empty() && !listen.is_empty() {
-        return Err(anyhow!("no address of {key} can be listened on"));
-    }
-    Ok(listeners)
+    sockets::tcp_all(listen, key).map_err(anyhow::Error::msg)
 }
 
 pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
@@ -111,6 +102,7 @@ pub fn announce(
     http: &[TcpListener],
     metrics: &[TcpListener],
     turn: &[SocketAddr],
+    turn_tls: &[SocketAddr],
 ) -> io::Result<()> {
     for (what, listeners) in [("http", http), ("metrics", metrics)] {
         for listener in listeners {
@@ -121,6 +113,9 @@ pub fn announce(
         for what in ["turn-udp", "turn-tcp"] {
             tracing::info!(what, %address, "listening");
         }
+    }
+    for address in turn_tls {
+        tracing::info!(what = "turn-tls", %address, "listening");
     }
     Ok(())
 }

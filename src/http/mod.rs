@@ -40,6 +40,8 @@ pub struct App {
     pub store: Store,
     /// Where TURN listens, over UDP and TCP alike; what ICE servers are made of.
     pub turn: Vec<SocketAddr>,
+    /// Where TURN over TLS does.
+    pub turn_tls: Vec<SocketAddr>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,

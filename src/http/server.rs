@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
@@ -23,6 +24,8 @@ use super::patience::Patience;
 use super::router::Router;
 use super::{App, api, origin, socket};
 use crate::clock;
+use crate::config;
+use crate::proxy_protocol::{self, HeaderError};
 use crate::rate::{Limit, SharedCell};
 
 /// Bytes of a request's head; browsers' tokens stay far below.
@@ -36,7 +39,7 @@ pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: Cancell
     let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
     let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
     let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
-    let serving = Server::new(app, Router::public(), bound).run(listeners, shutdown.clone());
+    let serving = Server::new(app, Router::public(), true, bound).run(listeners, shutdown.clone());
     let closing = async {
         shutdown.cancelled().await;
         hub.shutdown();
@@ -55,7 +58,7 @@ pub async fn serve_metrics(
     shutdown: CancellationToken,
 ) {
     const SCRAPERS: usize = 64;
-    Server::new(app, Router::metrics(), SCRAPERS)
+    Server::new(app, Router::metrics(), false, SCRAPERS)
         .run(listeners, shutdown)
         .await;
 }
@@ -81,17 +84,22 @@ impl Drop for Open {
 struct Server {
     app: Arc<App>,
     router: Arc<Router>,
+    /// Whether clients come here, maybe by a balancer.
+    is_public: bool,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
+    told_of_proxy: SharedCell,
 }
 
 impl Server {
-    fn new(app: Arc<App>, router: Router, connections: usize) -> Server {
+    fn new(app: Arc<App>, router: Router, is_public: bool, connections: usize) -> Server {
         Server {
             app,
             router: Arc::new(router),
+            is_public,
             slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
+            told_of_proxy: SharedCell::default(),
         }
     }
 
@@ -156,19 +164,17 @@ impl Server {
 
     async fn connection(
         self: Arc<Self>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         peer: SocketAddr,
         slot: Slot,
         shutdown: CancellationToken,
     ) {
         let http = self.app.settings().config.http.clone();
         let deadline = http.header_timeout;
-        let mut first = [0];
-        let peek = tokio::time::timeout(deadline, stream.peek(&mut first));
-        let first = shutdown.run_until_cancelled(peek).await;
-        if !matches!(first, Some(Ok(Ok(1)))) || stream.set_nodelay(true).is_err() {
+        let beginning = self.begin(&mut stream, peer, &http);
+        let Some(Some(peer)) = shutdown.run_until_cancelled(beginning).await else {
             return;
-        }
+        };
         let service = Service {
             server: self.clone(),
             peer,
@@ -196,6 +202,44 @@ impl Server {
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "HTTP connection ended");
+        }
+    }
+
+    /// Waits for a client's first byte. Gives the client's address: `peer`, unless that is a proxy
+    /// which names another. Nothing where the connection leads nowhere.
+    async fn begin(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        http: &config::Http,
+    ) -> Option<SocketAddr> {
+        let deadline = http.header_timeout;
+        let mut client = peer;
+        let on = self.is_public && http.proxy_protocol;
+        if proxy_protocol::is_due(on, &http.trusted_proxies, peer.ip()) {
+            match proxy_protocol::read(stream, deadline).await {
+                Ok(named) => client = named.unwrap_or(peer),
+                Err(error) => {
+                    self.unannounced(peer, &error);
+                    return None;
+                }
+            }
+        }
+        let first = timeout(deadline, stream.peek(&mut [0])).await;
+        let begun = matches!(first, Ok(Ok(1))) && stream.set_nodelay(true).is_ok();
+        begun.then_some(client)
+    }
+
+    /// Told seldom: a check that only connects does so every second.
+    fn unannounced(&self, proxy: SocketAddr, error: &HeaderError) {
+        self.app.metrics.http.unannounced.inc();
+        let proxy = proxy.ip();
+        match self
+            .told_of_proxy
+            .take(Limit::per_minute(), clock::now().mono, 1)
+        {
+            true => tracing::warn!(%proxy, %error, "a trusted proxy names no client"),
+            false => tracing::debug!(%proxy, %error, "a trusted proxy names no client"),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! TURN over TCP: who is let in, and by whom a stream is served. The bytes are the shard's own
+//! TURN over TCP and TLS: who is let in, and by whom a stream is served. The bytes are the shard's own
 //! affair ([`super::stream`]): from here on no task stands between a stream and its shard.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,9 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::proxy_protocol::HeaderError;
 use crate::rate::{self, Limit, SharedCell};
 use crate::turn::{Route, Transport};
 
+use super::entrance::{self, Entrance, Proxies, Turned, TurnedAway};
 use super::mailbox::{Mailbox, Order};
 use super::stream::{Known, Wire};
 
@@ -35,8 +39,18 @@ const NUMBERS: u32 = 1 << 30;
 pub struct Acceptor {
     shards: Arc<[Mailbox]>,
     places: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    doors: Doors,
+    entrance: Arc<Entrance>,
+    told_of_proxy: Arc<SharedCell>,
     next: Arc<AtomicU32>,
+}
+
+/// What decides who is let in, and what became of the others.
+#[derive(Debug, Clone, Default)]
+pub struct Doors {
+    pub sources: Arc<Sources>,
+    pub proxies: Arc<Proxies>,
+    pub turned_away: Arc<TurnedAway>,
 }
 
 /// Streams of each source, by its prefix.
@@ -55,17 +69,24 @@ pub struct Place {
 }
 
 impl Acceptor {
-    pub fn new(shards: Arc<[Mailbox]>, sources: Arc<Sources>) -> Acceptor {
+    pub fn new(shards: Arc<[Mailbox]>, doors: Doors) -> Acceptor {
         Acceptor {
             shards,
             places: Arc::new(Semaphore::new(MAX_STREAMS)),
-            sources,
+            doors,
+            entrance: Arc::default(),
+            told_of_proxy: Arc::default(),
             next: Arc::default(),
         }
     }
 
-    /// Accepts until told to stop.
-    pub async fn accept(self, listener: TcpListener, stop: CancellationToken) {
+    /// Accepts until told to stop; what comes has to speak TLS where there is a `tls`.
+    pub async fn accept(
+        self,
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        stop: CancellationToken,
+    ) {
         let told = SharedCell::default();
         loop {
             let accepted = tokio::select! {
@@ -73,7 +94,7 @@ impl Acceptor {
                 () = stop.cancelled() => return,
             };
             match accepted {
-                Ok((socket, client)) => self.admit(socket, client),
+                Ok((socket, peer)) => self.admit(socket, peer, tls.clone(), &stop),
                 Err(error) => {
                     // Out of descriptors, most likely: waiting is all that helps.
                     if told.take(Limit::per_minute(), clock::now().mono, 1) {
@@ -85,18 +106,74 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, socket: TcpStream, client: SocketAddr) {
-        let Some(place) = self.place(client.ip()) else {
-            tracing::debug!(%client, "too many TURN streams from one address");
+    fn admit(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        stop: &CancellationToken,
+    ) {
+        let Ok(total) = self.places.clone().try_acquire_owned() else {
+            return self.turn_away(peer, Turned::TooMany, "too many TURN streams");
+        };
+        let is_proxy = self.doors.proxies.must_name_clients(peer.ip());
+        if tls.is_none() && !is_proxy {
+            return self.open_plain(socket, peer, total);
+        }
+        let (acceptor, stop) = (self.clone(), stop.clone());
+        tokio::spawn(async move {
+            let waiting = acceptor.entrance.enter();
+            tokio::select! {
+                () = acceptor.let_in(socket, peer, is_proxy, tls, total) => {}
+                () = waiting.give_way.cancelled() => {
+                    acceptor.turn_away(peer, Turned::Crowded, "it gave way to others");
+                }
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Takes a stream through the entrance.
+    async fn let_in(
+        &self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        is_proxy: bool,
+        tls: Option<Arc<ServerConfig>>,
+        total: OwnedSemaphorePermit,
+    ) {
+        let mut client = peer;
+        if is_proxy {
+            client = match entrance::client(&mut socket, peer).await {
+                Ok(client) => client,
+                Err(error) => return self.unannounced(peer, &error),
+            };
+        }
+        let Some(config) = tls else {
+            return self.open_plain(socket, client, total);
+        };
+        // Before the handshake, which is most of the work.
+        let Some(place) = self.place(client, total) else {
             return;
         };
-        let opened = socket.local_addr().and_then(|server| {
-            socket.set_nodelay(true)?;
-            limit_unsent(&socket);
-            Ok((server, socket.into_std()?))
-        });
+        let opened = async {
+            let server = prepare(&socket)?;
+            Ok((server, entrance::handshake(socket, config).await?))
+        };
+        let opened: io::Result<_> = opened.await;
         match opened {
-            Ok((server, wire)) => self.open(wire, client, server, place),
+            Ok((server, wire)) => self.open(wire, Transport::Tls, client, server, place),
+            Err(error) => self.turn_away(client, Turned::Handshake, &error.to_string()),
+        }
+    }
+
+    fn open_plain(&self, socket: TcpStream, client: SocketAddr, total: OwnedSemaphorePermit) {
+        let Some(place) = self.place(client, total) else {
+            return;
+        };
+        let opened = prepare(&socket).and_then(|server| Ok((server, socket.into_std()?)));
+        match opened {
+            Ok((server, wire)) => self.open(wire, Transport::Tcp, client, server, place),
             Err(error) => tracing::debug!(%client, %error, "a TURN stream ended"),
         }
     }
@@ -105,13 +182,14 @@ impl Acceptor {
     fn open(
         &self,
         wire: impl Wire + 'static,
+        transport: Transport,
         client: SocketAddr,
         server: SocketAddr,
         place: Place,
     ) {
         let stream = self.next.fetch_add(1, Ordering::Relaxed) % NUMBERS;
         let route = Route {
-            transport: Transport::Tcp,
+            transport,
             client,
             server,
             via: stream,
@@ -134,20 +212,31 @@ impl Acceptor {
         self.shards[home].order(Order::StreamOpened { route, known, wire });
     }
 
-    fn place(&self, ip: IpAddr) -> Option<Place> {
-        let total = self.places.clone().try_acquire_owned().ok()?;
-        let prefix = rate::prefix(ip);
-        let mut held = self.sources.held();
-        let count = held.get(&prefix).copied().unwrap_or(0);
-        if count >= self.sources.max.load(Ordering::Relaxed) {
-            return None;
+    /// A place among those of the client's address, with one of all.
+    fn place(&self, client: SocketAddr, total: OwnedSemaphorePermit) -> Option<Place> {
+        let place = self.doors.sources.place(client.ip(), total);
+        if place.is_none() {
+            let why = "too many TURN streams from one address";
+            self.turn_away(client, Turned::TooMany, why);
         }
-        held.insert(prefix, count + 1);
-        Some(Place {
-            sources: self.sources.clone(),
-            prefix,
-            _total: total,
-        })
+        place
+    }
+
+    fn turn_away(&self, client: SocketAddr, turned: Turned, why: &str) {
+        self.doors.turned_away.count(turned);
+        tracing::debug!(%client, why, "a TURN stream was turned away");
+    }
+
+    /// Told seldom: a check that only connects does so every second.
+    fn unannounced(&self, proxy: SocketAddr, error: &HeaderError) {
+        self.turn_away(proxy, Turned::Unannounced, &error.to_string());
+        let proxy = proxy.ip();
+        if self
+            .told_of_proxy
+            .take(Limit::per_minute(), clock::now().mono, 1)
+        {
+            tracing::warn!(%proxy, %error, "a trusted proxy names no client of TURN");
+        }
     }
 }
 
@@ -162,6 +251,13 @@ fn limit_unsent(socket: &TcpStream) {
 #[cfg(not(target_os = "linux"))]
 fn limit_unsent(_: &TcpStream) {}
 
+/// Has a socket send at once and keep little. Gives the address that was asked.
+fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {
+    socket.set_nodelay(true)?;
+    limit_unsent(socket);
+    socket.local_addr()
+}
+
 impl Sources {
     /// At most `max` streams from one address.
     pub fn new(max: usize) -> Sources {
@@ -174,6 +270,21 @@ impl Sources {
     /// Changes what is let in from now on; who is there may stay.
     pub fn limit(&self, max: usize) {
         self.max.store(max, Ordering::Relaxed);
+    }
+
+    fn place(self: &Arc<Self>, ip: IpAddr, total: OwnedSemaphorePermit) -> Option<Place> {
+        let prefix = rate::prefix(ip);
+        let mut held = self.held();
+        let count = held.get(&prefix).copied().unwrap_or(0);
+        if count >= self.max.load(Ordering::Relaxed) {
+            return None;
+        }
+        held.insert(prefix, count + 1);
+        Some(Place {
+            sources: self.clone(),
+            prefix,
+            _total: total,
+        })
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
@@ -196,36 +307,33 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::mailbox::mailbox;
 
-    /// An acceptor whose shard is nobody; the poll keeps its waker alive.
-    fn acceptor() -> (Acceptor, mio::Poll, crate::relay::mailbox::Inbox) {
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (mailbox, inbox) = mailbox(waker);
-        let sources = Arc::new(Sources::new(64));
-        (Acceptor::new(Arc::new([mailbox]), sources), poll, inbox)
+    /// Streams of one process, and who asks for a place.
+    fn place(sources: &Arc<Sources>, ip: IpAddr) -> Option<Place> {
+        let total = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        sources.place(ip, total)
     }
 
-    #[tokio::test]
-    async fn an_ipv6_site_is_one_source() {
-        let (acceptor, _poll, _inbox) = acceptor();
+    #[test]
+    fn an_ipv6_site_is_one_source() {
+        let sources = Arc::new(Sources::new(64));
+        let site = |host| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]);
         let places: Vec<_> = (0..100u16)
-            .map_while(|host| acceptor.place(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host])))
+            .map_while(|host| place(&sources, site(host)))
             .collect();
         assert_eq!(places.len(), 64);
         drop(places);
-        assert!(acceptor.sources.held().is_empty());
+        assert!(sources.held().is_empty());
     }
 
-    #[tokio::test]
-    async fn a_new_limit_counts_for_who_comes_and_ends_nobody() {
-        let (acceptor, _poll, _inbox) = acceptor();
-        let place = || acceptor.place(IpAddr::from([192, 0, 2, 1]));
+    #[test]
+    fn a_new_limit_counts_for_who_comes_and_ends_nobody() {
+        let sources = Arc::new(Sources::new(64));
+        let place = || place(&sources, IpAddr::from([192, 0, 2, 1]));
         let held: Vec<_> = (0..3).map_while(|_| place()).collect();
-        acceptor.sources.limit(3);
+        sources.limit(3);
         assert!(held.len() == 3 && place().is_none());
-        acceptor.sources.limit(4);
+        sources.limit(4);
         assert!(place().is_some());
     }
 }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::turn::{Dropped, Refusal, Transport};
 
+use super::entrance::TurnedAway;
+
 /// The way that a relayed packet took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
@@ -29,7 +31,11 @@ const PATHS: [(Path, &str); 4] = [
     (Path::FromPeer, "from_peer"),
 ];
 
-const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+const TRANSPORTS: [(Transport, &str); 3] = [
+    (Transport::Udp, "udp"),
+    (Transport::Tcp, "tcp"),
+    (Transport::Tls, "tls"),
+];
 
 /// As figures and log lines spell it.
 pub fn transport_name(transport: Transport) -> &'static str {
@@ -107,11 +113,14 @@ impl Counters {
 
 /// Writes a relay's figures, summed over its shards, at each scrape.
 #[derive(Debug)]
-pub struct RelayCollector(pub Vec<Arc<Counters>>);
+pub struct RelayCollector {
+    pub shards: Vec<Arc<Counters>>,
+    pub turned_away: Arc<TurnedAway>,
+}
 
 impl RelayCollector {
     fn sum(&self, figure: impl Fn(&Counters) -> &AtomicU64) -> u64 {
-        let shards = self.0.iter().map(|shard| figure(shard));
+        let shards = self.shards.iter().map(|shard| figure(shard));
         shards.map(|figure| figure.load(Ordering::Relaxed)).sum()
     }
 
@@ -167,6 +176,11 @@ impl Collector for RelayCollector {
         let dropped = self.by_reason(&Dropped::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
+        let turned_away = self.turned_away.counts();
+        let turned_away = turned_away.map(|(why, count)| (vec![("reason", why.to_owned())], count));
+        let help = "Streams turned away before their first message";
+        family("turn_streams_refused", help, turned_away.collect())?;
+
         let figures: [(_, _, Figure); 5] = [
             ("turn_granted", "Requests granted", |c| &c.granted),
             (
@@ -196,7 +210,10 @@ impl Collector for RelayCollector {
         }
         let allocations = self.sum(|c| &c.allocations);
         // Every shard is told of every stream: the first speaks for all.
-        let streams = self.0.first().map(|c| c.streams.load(Ordering::Relaxed));
+        let streams = self
+            .shards
+            .first()
+            .map(|c| c.streams.load(Ordering::Relaxed));
         for (name, help, count) in [
             ("turn_allocations", "Living allocations", allocations),
             ("turn_streams", "Open TURN streams", streams.unwrap_or(0)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -11,7 +12,7 @@ use crate::config;
 use crate::credential::{Credentials, Refusals};
 use crate::turn::{Quotas, Scope, Session};
 
-use super::acceptor::Sources;
+use super::acceptor::Doors;
 use super::mailbox::{Mailbox, Order};
 use super::settings;
 
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Handle {
     refusals: Arc<Refusals>,
     quotas: Arc<Quotas>,
-    streams: Arc<Sources>,
+    doors: Doors,
     shards: Arc<[Mailbox]>,
 }
 
@@ -46,13 +47,13 @@ impl Handle {
     pub(super) fn new(
         refusals: Arc<Refusals>,
         quotas: Arc<Quotas>,
-        streams: Arc<Sources>,
+        doors: Doors,
         shards: Arc<[Mailbox]>,
     ) -> Handle {
         Handle {
             refusals,
             quotas,
-            streams,
+            doors,
             shards,
         }
     }
@@ -120,12 +121,14 @@ impl Handle {
     pub fn reconfigure(
         &self,
         turn: &config::Turn,
+        trusted_proxies: &[IpNet],
         credentials: Credentials,
         max_allocations: usize,
     ) {
         self.quotas
             .limit(max_allocations, turn.max_allocations_per_user);
-        self.streams.limit(turn.max_streams_per_address);
+        self.doors.sources.limit(turn.max_streams_per_address);
+        self.doors.proxies.set(turn, trusted_proxies);
         let changes = settings::changes(turn, credentials);
         for shard in self.shards.iter() {
             shard.order(Order::Reconfigure(Box::new(changes.clone())));
@@ -255,7 +258,7 @@ mod tests {
             max_channels: 7,
             ..config::Turn::default()
         };
-        handle.reconfigure(&turn, credentials, 1000);
+        handle.reconfigure(&turn, &[], credentials, 1000);
         for Played { mut inbox, .. } in shards {
             let order = inbox.order();
             assert!(matches!(order, Some(Order::Reconfigure(new)) if new.max_channels == 7));

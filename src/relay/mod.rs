@@ -7,6 +7,7 @@ mod acceptor;
 mod counters;
 mod departures;
 mod discovery;
+mod entrance;
 mod external;
 pub mod framer;
 mod gather;
@@ -22,6 +23,7 @@ mod shard;
 pub mod sockets;
 mod stream;
 mod streams;
+mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -29,8 +31,10 @@ use std::sync::Arc;
 use std::thread;
 
 use futures_util::future::SelectAll;
+use ipnet::IpNet;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
+use rustls::ServerConfig;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -44,8 +48,9 @@ pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::{Freed, Handle};
 
-use acceptor::{Acceptor, Sources};
+use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;
+use entrance::{Proxies, TurnedAway};
 use mailbox::{Mailbox, Order};
 use parcels::Exchange;
 use shard::Shard;
@@ -62,6 +67,10 @@ pub struct Options<'a> {
     pub refusals: Arc<Refusals>,
     /// Where else this process listens: never to be reached through the relay.
     pub other_listeners: Vec<SocketAddr>,
+    /// What is spoken where `turn.tls_listen` says; needed where that names an address.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Who may name clients, where `turn.proxy_protocol` is on.
+    pub trusted_proxies: &'a [IpNet],
     /// Allocations at once.
     pub max_allocations: usize,
     pub seed: [u8; 32],
@@ -86,6 +95,7 @@ pub struct Bound {
     pub tcp: Vec<TcpListener>,
     /// Where there is UDP alone, and STUN alone: the last of the sockets.
     alternate: Vec<SocketAddr>,
+    pub tls: Vec<TcpListener>,
 }
 
 /// A running relay.
@@ -94,6 +104,7 @@ pub struct Relay {
     /// Resolves when a shard has ended, with why where it was not told to.
     pub ended: Ended,
     counters: Vec<Arc<Counters>>,
+    turned_away: Arc<TurnedAway>,
     shards: Arc<[Mailbox]>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -114,12 +125,14 @@ pub fn shards(turn: &config::Turn) -> usize {
     }
 }
 
-/// Binds `turn.listen`, UDP and TCP, with as many UDP sockets on each address as there are shards.
-pub fn bind(listen: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
+/// Binds `turn.listen`, UDP and TCP, with as many UDP sockets on each address as there are shards; and
+/// the addresses for TLS.
+pub fn bind(listen: &[SocketAddr], tls: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
     let mut bound = Bound {
         udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
         alternate: Vec::new(),
+        tls: sockets::tcp_all(tls, "turn.tls_listen").map_err(RelayError::Listen)?,
     };
     let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
     for address in sockets::listen_on(listen, &own) {
@@ -151,22 +164,33 @@ impl Bound {
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.tcp.iter().map(TcpListener::local_addr).collect()
     }
+
+    /// Where they are over TLS.
+    pub fn tls_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.tls.iter().map(TcpListener::local_addr).collect()
+    }
 }
 
 impl Relay {
     /// Starts the shards and the tasks that accept streams. To be called inside a tokio runtime.
     pub fn start(
         bound: Bound,
-        options: Options<'_>,
+        mut options: Options<'_>,
         stop: &CancellationToken,
     ) -> Result<Relay, RelayError> {
         let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
         let listeners = bound.addresses()?;
+        options.other_listeners.extend(bound.tls_addresses()?);
         if options.turn.mode == RelayMode::Ports {
             warn_of_private_addresses(&options.external, &listeners, &own);
         }
         let refusals = options.refusals.clone();
-        let max_streams = options.turn.max_streams_per_address;
+        let doors = Doors {
+            sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),
+            proxies: Arc::new(Proxies::new(options.turn, options.trusted_proxies)),
+            turned_away: Arc::default(),
+        };
+        let tls = options.tls.clone();
         let seeds = ChaCha12Rng::from_seed(options.seed);
         let turn = options.turn;
         let discovery = bound.discovery(turn, &options.external)?;
@@ -181,15 +205,20 @@ impl Relay {
         let (shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = run(shards, &mailboxes)?;
-        let streams = Arc::new(Sources::new(max_streams));
-        let acceptor = Acceptor::new(mailboxes.clone(), streams.clone());
-        for listener in bound.tcp {
+        let acceptor = Acceptor::new(mailboxes.clone(), doors.clone());
+        let plain = bound.tcp.into_iter().map(|listener| (listener, None));
+        let secured = bound
+            .tls
+            .into_iter()
+            .map(|listener| (listener, tls.clone()));
+        for (listener, tls) in plain.chain(secured) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(acceptor.clone().accept(listener, stop.clone()));
+            tokio::spawn(acceptor.clone().accept(listener, tls, stop.clone()));
         }
         Ok(Relay {
-            handle: Handle::new(refusals, quotas, streams, mailboxes.clone()),
+            handle: Handle::new(refusals, quotas, doors.clone(), mailboxes.clone()),
             counters,
+            turned_away: doors.turned_away,
             ended,
             shards: mailboxes,
             threads,
@@ -198,7 +227,10 @@ impl Relay {
 
     /// What a scrape reads of this relay.
     pub fn collector(&self) -> RelayCollector {
-        RelayCollector(self.counters.clone())
+        RelayCollector {
+            shards: self.counters.clone(),
+            turned_away: self.turned_away.clone(),
+        }
     }
 
     /// Ends the shards and waits for them.

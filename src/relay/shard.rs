@@ -367,7 +367,7 @@ impl Shard {
     /// Whether a route is that of a stream that has ended while its message was on the way. An
     /// allocation made for it now would never be told of the end.
     fn is_gone(&self, route: &Route) -> bool {
-        route.transport == Transport::Tcp && !self.streams.knows(route.via)
+        route.transport.is_stream() && !self.streams.knows(route.via)
     }
 
     /// Puts a message into a slot, where it has the room around it that headers need.
@@ -406,7 +406,7 @@ impl Shard {
     }
 
     fn send_to_client(&mut self, now: Now, route: &Route, place: Place, range: Range<usize>) {
-        if route.transport == Transport::Tcp {
+        if route.transport.is_stream() {
             let bytes = self.departures.bytes(&self.slots, place, range);
             match self.streams.send(route.via, bytes, now.mono) {
                 Sent::Lost => self.counters.stream_overflow(),
@@ -435,7 +435,7 @@ impl Shard {
         match outcome {
             Outcome::Granted(method) => {
                 self.counters.granted();
-                if method == Method::ALLOCATE && route.transport == Transport::Tcp {
+                if method == Method::ALLOCATE && route.transport.is_stream() {
                     self.streams.has_allocation(route.via);
                 }
             }

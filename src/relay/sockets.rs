@@ -66,8 +66,30 @@ pub fn udp_sockets(address: SocketAddr, shards: usize) -> io::Result<Vec<UdpSock
     (0..shards).map(|_| listener(address, shards > 1)).collect()
 }
 
+/// A TCP listener on each of these addresses, as `key` of the configuration has them; a family that
+/// this host has not got is passed over.
+///
+/// # Errors
+/// The whole sentence.
+pub fn tcp_all(listen: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for &address in listen {
+        match tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if family_missing(address, &error) => {
+                tracing::warn!(%address, "this host has no IPv6: not listening there");
+            }
+            Err(error) => return Err(cannot_listen(address, key, &error)),
+        }
+    }
+    match listeners.is_empty() && !listen.is_empty() {
+        true => Err(format!("no address of {key} can be listened on")),
+        false => Ok(listeners),
+    }
+}
+
 /// A TCP listener.
-pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

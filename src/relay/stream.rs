@@ -194,10 +194,17 @@ impl Stream {
 
     /// Writes what waits, as much as is taken. Gives the buffer back once it is empty.
     pub fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
-        while self.written < self.outbound.len() {
-            match self.wire.write(&self.outbound[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
+        loop {
+            let rest = &self.outbound[self.written..];
+            let written = match rest.is_empty() {
+                // Of TLS, something may still be on its way.
+                true => self.wire.flush().map(|()| None),
+                false => self.wire.write(rest).map(Some),
+            };
+            match written {
+                Ok(None) => break,
+                Ok(Some(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(Some(count)) => {
                     self.written += count;
                     self.stuck = None;
                 }

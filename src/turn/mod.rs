@@ -67,6 +67,15 @@ pub const TAILROOM: usize = 3;
 pub enum Transport {
     Udp,
     Tcp,
+    /// Over TCP.
+    Tls,
+}
+
+impl Transport {
+    /// Whether messages come in a stream, which dies with what was made over it.
+    pub fn is_stream(self) -> bool {
+        self != Transport::Udp
+    }
 }
 
 /// A client's five-tuple, and the way back to it.

@@ -13,7 +13,7 @@ use crate::clock::Mono;
 
 use super::allocation::{Allocation, Relay};
 use super::directory::Ports;
-use super::{AllocationId, Directory, Route, ShardId, Transport};
+use super::{AllocationId, Directory, Route, ShardId};
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -64,7 +64,7 @@ impl ClientKey {
     pub fn of(route: &Route) -> ClientKey {
         let [client_high, client_low] = halves(route.client.ip());
         let [server_high, server_low] = halves(route.server.ip());
-        let transport = u64::from(route.transport == Transport::Tcp);
+        let transport = route.transport as u64;
         let ports = u64::from(route.client.port()) << 16 | u64::from(route.server.port());
         ClientKey([
             client_high,

@@ -115,3 +115,114 @@ fn links_name_what_the_client_asked_the_proxy_for() {
     let urls = servers["iceServers"].to_string();
     assert!(urls.contains("turn:talk.example:"), "{urls}");
 }
+
+impl House {
+    /// Behind a balancer that speaks the PROXY protocol.
+    fn behind_a_balancer(trusted: &str) -> House {
+        House::with(|builder| {
+            let builder = builder.env(TRUSTED.0, trusted);
+            builder.env("PARLOR_HTTP__PROXY_PROTOCOL", "true")
+        })
+    }
+
+    /// What is answered to a request that begins with a header; nothing where it is hung up on.
+    fn announced(&self, header: &[u8], request: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.daemon.http()).expect("the server listens");
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let _ = stream.write_all(&[header, request.as_bytes()].concat());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        (!answer.is_empty()).then(|| String::from_utf8(answer).unwrap())
+    }
+
+    /// How many of 100 guests without an invite are refused for being too many.
+    fn announced_of_100(&self, header: impl Fn(usize) -> Vec<u8>) -> usize {
+        let body = json!({"invite": "none", "name": "Gast"}).to_string();
+        let request = format!(
+            "POST /api/auth/guest HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answers = (0..100).map(|n| self.announced(&header(n), &request).expect("an answer"));
+        answers
+            .filter(|one| one.starts_with("HTTP/1.1 429"))
+            .count()
+    }
+}
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\r\n";
+
+/// Version 2, of a client with this address.
+fn binary(command: u8, client: [u8; 4], extra: usize) -> Vec<u8> {
+    let fixed = b"\r\n\r\n\0\r\nQUIT\n";
+    let length = (12 + extra as u16).to_be_bytes();
+    let addresses = [&client[..], &[127, 0, 0, 1], &[0x12, 0x67, 0x1f, 0x40]].concat();
+    [
+        fixed,
+        &[command, 0x11][..],
+        &length,
+        &addresses,
+        &vec![0; extra],
+    ]
+    .concat()
+}
+
+#[test]
+fn a_balancer_names_the_client_in_either_version() {
+    let house = House::behind_a_balancer("127.0.0.0/8");
+    let text = |client: String| format!("PROXY TCP4 {client} 127.0.0.1 4711 443\r\n").into_bytes();
+    let one = house.announced_of_100(|_| text("203.0.113.7".to_owned()));
+    assert!(one > 40, "{one}");
+    let many = house.announced_of_100(|n| text(format!("198.51.100.{n}")));
+    assert!(many < FEW, "{many}");
+    let one = house.announced_of_100(|_| binary(0x21, [203, 0, 113, 8], 0));
+    assert!(one > 40, "{one}");
+    let many = house.announced_of_100(|n| binary(0x21, [192, 0, 2, n as u8], n));
+    assert!(many < FEW, "{many}");
+}
+
+#[test]
+fn a_balancer_that_asks_for_itself_is_answered() {
+    let house = House::behind_a_balancer("127.0.0.0/8");
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        binary(0x20, [0; 4], 0),
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(),
+    ] {
+        let answer = house.announced(&header, HEALTH).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
+fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
+    let house = House::behind_a_balancer("127.0.0.0/8");
+    for header in [
+        &b""[..],
+        b"PROXY TCP4 nobody 127.0.0.1 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+    ] {
+        assert_eq!(house.announced(header, HEALTH), None);
+    }
+    let metrics = Client::new(house.daemon.metrics()).get("/metrics").body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let counted = "parlor_http_unannounced_total 3\n";
+    assert!(metrics.contains(counted), "{metrics}");
+    let told = "a trusted proxy names no client";
+    house.daemon.wait_for_logs(&[told], 3);
+    let log = house.daemon.log();
+    let warned = log
+        .iter()
+        .filter(|line| line.contains("WARN") && line.contains(told));
+    assert_eq!(warned.count(), 1, "{log:#?}");
+}
+
+#[test]
+fn nobody_else_is_believed_or_has_to_send_a_header() {
+    let house = House::behind_a_balancer("10.0.0.0/8");
+    let answer = house.announced(b"", HEALTH).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let claimed = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 443\r\n";
+    let answer = house.announced(claimed, HEALTH).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}

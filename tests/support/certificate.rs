@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// Who signs, and whom clients of the test believe.
 pub struct Authority {
@@ -23,10 +28,37 @@ impl Authority {
         }
     }
 
+    /// What a client is made with that believes this authority alone.
+    pub fn client(&self) -> ClientConfig {
+        self.client_for(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same, for some versions of TLS.
+    pub fn client_for(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
+        roots.add(root).expect("a certificate");
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
     /// Writes `cert.pem` and `key.pem` for these names and addresses into a directory.
     pub fn issue(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
+        self.write(dir, params(names))
+    }
+
+    /// The same, valid in the year 2020 alone.
+    pub fn issue_expired(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
+        let mut params = params(names);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.write(dir, params)
+    }
+
+    fn write(&self, dir: &Path, mut params: CertificateParams) -> (PathBuf, PathBuf) {
         params.is_ca = IsCa::ExplicitNoCa;
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -35,4 +67,9 @@ impl Authority {
         fs::write(&paths.1, key.serialize_pem()).expect("a key is written");
         paths
     }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    CertificateParams::new(names).expect("names")
 }

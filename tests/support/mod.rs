@@ -154,7 +154,7 @@ impl Daemon {
         self.listening["turn-udp"][0]
     }
 
-    /// Every address of a kind: `http`, `metrics`, `turn-udp`, `turn-tcp`.
+    /// Every address of a kind: `http`, `metrics`, `turn-udp`, `turn-tcp`, `turn-tls`.
     pub fn all(&self, what: &str) -> &[SocketAddr] {
         &self.listening[what]
     }

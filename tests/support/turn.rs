@@ -1,13 +1,17 @@
-//! A TURN client that sends exactly what it is told, over UDP or TCP.
+//! A TURN client that sends exactly what it is told, over UDP, TCP or TLS.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 
 use parlor::credential::{Credentials, Minted, long_term_key, long_term_key_sha256};
 use parlor::secret::Secret;
 use parlor::stun::{
     Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
 };
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::DEADLINE;
 
@@ -17,6 +21,16 @@ pub const SECRET: &str = "a secret for tests alone";
 pub enum Wire {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Tls(Box<Secured>),
+}
+
+/// TLS over a TCP stream.
+pub type Secured = StreamOwned<ClientConnection, Crumbs>;
+
+/// A stream that is written a few bytes at a time, each few in a packet of their own.
+pub struct Crumbs {
+    pub stream: TcpStream,
+    pub size: usize,
 }
 
 pub struct Client {
@@ -51,7 +65,12 @@ impl Client {
         Client::over(Wire::Tcp(stream), user, None)
     }
 
-    fn over(wire: Wire, user: &str, room: Option<&str>) -> Client {
+    /// Over TLS, with a server that has a certificate for this address.
+    pub fn tls(server: SocketAddr, user: &str, config: &Arc<ClientConfig>) -> Client {
+        Client::over(Wire::Tls(Box::new(secured(server, config))), user, None)
+    }
+
+    pub fn over(wire: Wire, user: &str, room: Option<&str>) -> Client {
         let credentials = Credentials::new(&Secret::new(SECRET), &[]);
         Client {
             wire,
@@ -66,6 +85,10 @@ impl Client {
         match &mut self.wire {
             Wire::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Wire::Tcp(stream) => stream.write_all(bytes).unwrap(),
+            Wire::Tls(stream) => {
+                stream.write_all(bytes).unwrap();
+                stream.flush().unwrap();
+            }
         }
     }
 
@@ -79,6 +102,7 @@ impl Client {
                 buffer
             }
             Wire::Tcp(stream) => receive_frame(stream),
+            Wire::Tls(stream) => receive_frame(stream),
         }
     }
 
@@ -216,7 +240,34 @@ pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
     out
 }
 
-fn receive_frame(stream: &mut TcpStream) -> Vec<u8> {
+/// A TCP stream to a server that speaks TLS, up to where its first bytes are due.
+pub fn secured(server: SocketAddr, config: &Arc<ClientConfig>) -> Secured {
+    let stream = TcpStream::connect(server).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let name = ServerName::from(server.ip());
+    let session = ClientConnection::new(config.clone(), name).unwrap();
+    let size = usize::MAX;
+    StreamOwned::new(session, Crumbs { stream, size })
+}
+
+impl Read for Crumbs {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Crumbs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(&bytes[..bytes.len().min(self.size)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn receive_frame(stream: &mut impl Read) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     stream.read_exact(&mut bytes).expect("a frame in time");
     let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::Daemon;
 use crate::support::turn::{Client, SECRET};
+use crate::tls::House;
 use crate::{metric, open_relay};
 
 /// `turnutils_peer`, which sends back what it gets; killed when dropped.
@@ -51,7 +52,10 @@ pub fn tool(name: &str) -> Command {
 
 /// The figures that the tool ends with. Its exit code is 0 even when everything was lost.
 fn nothing_is_lost(daemon: &Daemon, arguments: &[&str]) {
-    let port = daemon.turn().port().to_string();
+    let port = match arguments.contains(&"-S") {
+        true => daemon.all("turn-tls")[0].port().to_string(),
+        false => daemon.turn().port().to_string(),
+    };
     let output = tool("turnutils_uclient")
         .args([
             "-s", "-c", "-W", SECRET, "-u", "alice", "-p", &port, "-n", "20",
@@ -84,6 +88,15 @@ fn turnutils_uclient_loses_nothing_over_udp_and_tcp() {
     let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
     nothing_is_lost(&daemon, &to_peer);
     nothing_is_lost(&daemon, &[&["-t"], &to_peer[..]].concat());
+}
+
+#[test]
+fn turnutils_uclient_loses_nothing_over_tls() {
+    let daemon = House::new().daemon;
+    let peer = Peer::start();
+    let port = peer.port.to_string();
+    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-e", "127.0.0.1", "-r", &port]);
+    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-y"]);
 }
 
 #[test]

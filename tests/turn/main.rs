@@ -8,10 +8,12 @@ mod coturn;
 mod discovery;
 mod fail2ban;
 mod internal;
+mod proxied;
 mod relay;
 mod shards;
 mod strangers;
 mod streams;
+mod tls;
 mod turn_crate;
 
 use support::turn::SECRET;

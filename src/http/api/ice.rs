@@ -85,13 +85,19 @@ impl Offer {
             .iter()
             .map(|port| format!("stun:{host}:{port}"))
             .collect();
-        let turn: Vec<_> = ["udp", "tcp"]
+        let mut turn: Vec<_> = ["udp", "tcp"]
             .iter()
             .flat_map(|over| {
                 let url = move |port| format!("turn:{host}:{port}?transport={over}");
                 ports.iter().map(url)
             })
             .collect();
+        // Last: TLS is for those whom nothing else gets through to.
+        let tls = self::ports(host, &app.turn_tls);
+        turn.extend(
+            tls.iter()
+                .map(|port| format!("turns:{host}:{port}?transport=tcp")),
+        );
         let mut servers = Vec::new();
         if !ports.is_empty() {
             servers.push(value!({ "urls": stun }));

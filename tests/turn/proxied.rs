@@ -1,0 +1,1 @@
+//! TURN behind a load balancer.

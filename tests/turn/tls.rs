@@ -1,0 +1,404 @@
+//! TURN over TLS: whatever the network makes of the records, whatever a client says instead, and
+//! certificates that change while calls go on.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use parlor::stun::Method;
+use rustls::{ClientConfig, HandshakeKind};
+use tempfile::TempDir;
+
+use crate::support::certificate::Authority;
+use crate::support::turn::{
+    Client, Secured, Wire, both_hear_each_other, channel_data, connected, secured,
+};
+use crate::support::{Builder, DEADLINE, Daemon};
+use crate::{Patience, metric, open_relay};
+
+const NAMES: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// A relay that speaks TLS, and who signed its certificate.
+pub struct House {
+    pub daemon: Daemon,
+    pub authority: Authority,
+    pub client: Arc<ClientConfig>,
+    /// Where its certificate and key are.
+    pub place: TempDir,
+}
+
+impl House {
+    pub fn new() -> House {
+        House::with(|builder| builder)
+    }
+
+    pub fn with(change: impl FnOnce(Builder) -> Builder) -> House {
+        let (place, authority) = (TempDir::new().unwrap(), Authority::new());
+        let (cert, key) = authority.issue(place.path(), &NAMES);
+        let builder = open_relay()
+            .env("PARLOR_TURN__LISTEN", "127.0.0.1:0,[::1]:0")
+            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0,[::1]:0")
+            .env("PARLOR_TLS__MODE", "files")
+            .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
+            .env("PARLOR_TLS__KEY_FILE", key.to_str().unwrap());
+        House {
+            daemon: change(builder).start(),
+            client: Arc::new(authority.client()),
+            authority,
+            place,
+        }
+    }
+
+    /// Over IPv4, or over IPv6.
+    pub fn address(&self, is_ipv4: bool) -> SocketAddr {
+        let mut addresses = self.daemon.all("turn-tls").iter();
+        *addresses.find(|one| one.is_ipv4() == is_ipv4).unwrap()
+    }
+
+    pub fn tls(&self, user: &str) -> Client {
+        Client::tls(self.address(true), user, &self.client)
+    }
+
+    fn turned_away(&self, why: &str) -> u64 {
+        let name = format!("parlor_turn_streams_refused_total{{reason=\"{why}\"}}");
+        metric(&self.daemon, &name)
+    }
+}
+
+fn stream(client: &mut Client) -> &mut Secured {
+    match &mut client.wire {
+        Wire::Tls(stream) => stream,
+        _ => unreachable!("a client over TLS"),
+    }
+}
+
+/// The certificate that a handshake is answered with. Whoever resumes a session gets none.
+fn certificate(house: &House) -> Vec<u8> {
+    let config = Arc::new(house.authority.client());
+    let mut client = Client::tls(house.address(true), "anybody", &config);
+    client.request(Method::BINDING, &[]);
+    let chain = stream(&mut client).conn.peer_certificates().unwrap();
+    chain[0].to_vec()
+}
+
+#[test]
+fn clients_over_tls_udp_and_tcp_hear_each_other() {
+    let house = House::new();
+    let daemon = &house.daemon;
+    for other in [
+        house.tls("bob"),
+        Client::udp(daemon.turn(), "bob", None),
+        Client::tcp(daemon.turn(), "bob"),
+    ] {
+        let (mut alice, mut bob) = connected(house.tls("alice"), other);
+        both_hear_each_other(&mut alice, &mut bob, true);
+    }
+    let relayed = "parlor_turn_relayed_packets_total{transport=\"tls\"";
+    assert!(metric(daemon, relayed) > 0);
+}
+
+#[test]
+fn ipv6_is_served_as_well() {
+    let house = House::new();
+    let server = house.address(false);
+    let mut client = Client::tls(server, "alice", &house.client);
+    assert_eq!(client.allocate().code(), None);
+}
+
+#[test]
+fn records_may_be_split_and_joined_as_the_network_likes() {
+    let house = House::new();
+    let (mut alice, mut bob) = connected(
+        house.tls("alice"),
+        Client::udp(house.daemon.turn(), "bob", None),
+    );
+    let messages: Vec<Vec<u8>> = (0..9usize).map(|len| vec![len as u8; len]).collect();
+    let sent: Vec<u8> = messages
+        .iter()
+        .flat_map(|m| channel_data(0x4001, m, true))
+        .collect();
+    // Pieces in records of their own, and records in packets.
+    for (piece, crumb) in [(1, usize::MAX), (7, 1), (sent.len(), 1), (sent.len(), 5)] {
+        stream(&mut alice).sock.size = crumb;
+        sent.chunks(piece).for_each(|bytes| alice.send(bytes));
+        for message in &messages {
+            assert_eq!(bob.receive(), channel_data(0x4002, message, false));
+        }
+    }
+    // Many records in one packet.
+    let stream = stream(&mut alice);
+    for bytes in sent.chunks(3) {
+        stream.conn.writer().write_all(bytes).unwrap();
+    }
+    let mut records = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut records).unwrap();
+    }
+    stream.sock.stream.write_all(&records).unwrap();
+    for message in &messages {
+        assert_eq!(bob.receive(), channel_data(0x4002, message, false));
+    }
+}
+
+#[test]
+fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
+    let house = House::new();
+    let mut whole = secured(house.address(true), &house.client);
+    whole.sock.size = 1;
+    let mut client = Client::over(Wire::Tls(Box::new(whole)), "alice", None);
+    assert_eq!(client.allocate().code(), None);
+    // The Finished message, and a Binding request behind it, at once.
+    let mut joined = secured(house.address(true), &house.client);
+    while joined.conn.is_handshaking() || joined.conn.wants_write() {
+        if joined.conn.wants_read() && !joined.conn.wants_write() {
+            joined.conn.read_tls(&mut joined.sock).unwrap();
+            joined.conn.process_new_packets().unwrap();
+        }
+        if !joined.conn.is_handshaking() {
+            break;
+        }
+        while joined.conn.wants_write() {
+            joined.conn.write_tls(&mut joined.sock).unwrap();
+        }
+    }
+    let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    joined.conn.writer().write_all(&binding).unwrap();
+    let mut records = Vec::new();
+    while joined.conn.wants_write() {
+        joined.conn.write_tls(&mut records).unwrap();
+    }
+    joined.sock.stream.write_all(&records).unwrap();
+    let mut client = Client::over(Wire::Tls(Box::new(joined)), "alice", None);
+    assert_eq!(client.receive()[..2], [1, 1]);
+}
+
+#[test]
+fn both_protocol_names_are_good_and_others_are_refused() {
+    let house = House::new();
+    let named = |names: &[&[u8]]| {
+        let mut config = house.authority.client();
+        config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+        let mut stream = secured(house.address(true), &Arc::new(config));
+        let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let sent = stream.write_all(&binding).and_then(|()| stream.flush());
+        let answered = sent.and_then(|()| stream.read_exact(&mut [0; 32]));
+        answered.map(|()| stream.conn.alpn_protocol().map(<[u8]>::to_vec))
+    };
+    assert_eq!(named(&[]).unwrap(), None);
+    assert_eq!(named(&[b"stun.turn"]).unwrap(), Some(b"stun.turn".to_vec()));
+    let both = named(&[b"http/1.1", b"stun.turn"]);
+    assert_eq!(both.unwrap(), Some(b"stun.turn".to_vec()));
+    let error = named(&[b"http/1.1"]).unwrap_err().to_string();
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+}
+
+#[test]
+fn a_session_is_resumed() {
+    let house = House::new();
+    for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
+        let config = Arc::new(house.authority.client_for(versions));
+        let kinds = [(); 2].map(|()| {
+            let mut client = Client::tls(house.address(true), "alice", &config);
+            client.request(Method::BINDING, &[]);
+            stream(&mut client).conn.handshake_kind().unwrap()
+        });
+        assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+    }
+}
+
+#[test]
+fn a_new_certificate_is_for_new_handshakes_and_ends_nobody() {
+    let house = House::new();
+    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
+    let old = certificate(&house);
+    house.authority.issue(house.place.path(), &NAMES);
+    assert_eq!(certificate(&house), old);
+    let report = house.daemon.cli_json(&["reload"]);
+    assert_eq!(report["changed"], serde_json::json!(["tls.cert_file"]));
+    let new = certificate(&house);
+    assert_ne!(new, old);
+    both_hear_each_other(&mut alice, &mut bob, true);
+    // One that can't be used changes nothing.
+    let key = house.place.path().join("key.pem");
+    let other = TempDir::new().unwrap();
+    let (_, foreign) = house.authority.issue(other.path(), &NAMES);
+    std::fs::copy(foreign, key).unwrap();
+    let refused = house.daemon.cli(&["reload"]);
+    assert!(!refused.status.success());
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("holds another key than that"), "{told}");
+    assert_eq!(certificate(&house), new);
+    both_hear_each_other(&mut alice, &mut bob, true);
+    house.authority.issue(house.place.path(), &NAMES);
+    house.daemon.signal("HUP");
+    let patience = Patience::new();
+    while certificate(&house) == new {
+        patience.check("the next certificate");
+    }
+}
+
+#[test]
+fn what_is_not_tls_is_turned_away() {
+    let house = House::new();
+    let hung_up_on = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(house.address(true)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer);
+        let reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+        assert!(ended.as_ref().is_ok_and(|_| true) || ended.as_ref().is_err_and(reset));
+        answer
+    };
+    let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    for bytes in [
+        binding.as_slice(),
+        b"GET / HTTP/1.1\r\nHost: talk\r\n\r\n",
+        &[0x16; 100],
+        &[0x16, 3, 1, 0, 4, 1, 0, 0, 0],
+    ] {
+        let answer = hung_up_on(bytes);
+        // An alert or nothing: no STUN.
+        assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
+    }
+    assert_eq!(house.turned_away("no handshake"), 4);
+}
+
+#[test]
+fn what_is_not_turn_within_tls_is_ended_properly() {
+    let house = House::new();
+    let mut client = house.tls("alice");
+    client.send(b"POST / HTTP/1.1\r\n\r\n");
+    // Not cut off: TLS itself says that it is over.
+    assert_eq!(stream(&mut client).read(&mut [0; 10]).unwrap(), 0);
+}
+
+#[test]
+fn an_allocation_dies_with_its_client() {
+    let house = House::new();
+    for politely in [true, false] {
+        let mut client = house.tls("alice");
+        client.allocated();
+        let patience = Patience::new();
+        while metric(&house.daemon, "parlor_turn_allocations") == 0 {
+            patience.check("the allocation to be counted");
+        }
+        if politely {
+            let stream = stream(&mut client);
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+        drop(client);
+        let patience = Patience::new();
+        while metric(&house.daemon, "parlor_turn_allocations") > 0 {
+            patience.check("the allocation to end");
+        }
+    }
+}
+
+#[test]
+fn who_never_shakes_hands_keeps_nobody_out() {
+    const SILENT: usize = 600;
+    let house = House::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "1000"));
+    let connect = |_| {
+        let mut stream = TcpStream::connect(house.address(true)).unwrap();
+        // The beginning of a handshake.
+        stream.write_all(&[0x16, 3, 1, 2, 0]).unwrap();
+        stream
+    };
+    let silent: Vec<_> = (0..SILENT).map(connect).collect();
+    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
+    both_hear_each_other(&mut alice, &mut bob, true);
+    let patience = Patience::new();
+    while house.turned_away("crowded out") < SILENT as u64 - 512 {
+        patience.check("those who came first to give way");
+    }
+    drop(silent);
+    let patience = Patience::new();
+    while house.turned_away("no handshake") < 510 {
+        patience.check("the others to be gone");
+    }
+}
+
+#[test]
+fn tls_counts_among_the_streams_of_an_address() {
+    let house = House::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
+    let mut first = house.tls("alice");
+    let mut second = Client::tcp(house.daemon.turn(), "alice");
+    first.request(Method::BINDING, &[]);
+    second.request(Method::BINDING, &[]);
+    let mut third = TcpStream::connect(house.address(true)).unwrap();
+    third.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
+    house
+        .daemon
+        .wait_for_log("too many TURN streams from one address");
+    assert_eq!(house.turned_away("too many"), 1);
+}
+
+#[test]
+fn a_reader_that_pauses_gets_everything_that_was_kept() {
+    let house = House::with(|builder| {
+        let builder = builder.env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0");
+        builder.env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
+    });
+    let sender = Client::udp(house.daemon.turn(), "sender", None);
+    let (mut sender, mut reader) = connected(sender, house.tls("reader"));
+    let message = |number: u32| [&number.to_be_bytes()[..], &[7; 1_196]].concat();
+    let mut sent = 0;
+    let patience = Patience::new();
+    while metric(&house.daemon, "parlor_turn_stream_overflow_total") == 0 {
+        patience.check("the reader's buffer to fill");
+        for _ in 0..100 {
+            sender.send(&channel_data(0x4001, &message(sent), false));
+            sent += 1;
+        }
+    }
+    // In order, whole, and to the last that had room.
+    let mut last = None;
+    let lost = metric(&house.daemon, "parlor_turn_stream_overflow_total");
+    for _ in 0..u64::from(sent) - lost - 50 {
+        let heard = reader.receive();
+        let number = u32::from_be_bytes(*heard[4..].first_chunk().unwrap());
+        assert_eq!(heard, channel_data(0x4002, &message(number), false));
+        assert!(last.is_none_or(|last| last < number));
+        last = Some(number);
+    }
+    // And it goes on.
+    sender.send(&channel_data(0x4001, b"the end", false));
+    while reader.receive() != channel_data(0x4002, b"the end", false) {}
+}
+
+#[test]
+fn what_runs_over_tls_is_told_as_such() {
+    let house = House::new();
+    let mut client = house.tls("alice");
+    client.allocated();
+    let status = house.daemon.cli_json(&["status"]);
+    assert_eq!(status["relays_over_tls"], 1);
+    assert_eq!(status["relays_over_tcp"], 0);
+    let listening: Vec<_> = house
+        .daemon
+        .all("turn-tls")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(status["turn_tls"], serde_json::json!(listening));
+    let sessions = house.daemon.cli_json(&["sessions"]);
+    assert_eq!(sessions[0]["over"], "turn/tls");
+}
+
+#[test]
+fn an_expired_certificate_is_served_and_warned_of() {
+    let house = House::new();
+    house.authority.issue_expired(house.place.path(), &NAMES);
+    let report = house.daemon.cli_json(&["reload"]);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("expired on 2021-01-01"), "{warnings}");
+    let mut stream = secured(house.address(true), &house.client);
+    let error = stream
+        .write_all(&[0])
+        .and_then(|()| stream.flush())
+        .unwrap_err();
+    assert!(error.to_string().contains("xpired"), "{error}");
+}
