@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Options;
 use super::batch::{self, BATCH, Batch};
 use super::floor::{self, CHANNEL};
+use super::strangers::Flood;
 use super::turn::Client;
 
 /// 20 ms of Opus, encrypted: what a packet has where nothing else is said.
@@ -43,6 +44,9 @@ struct Load {
     ends: Vec<End>,
     /// Kept, and given back at the end.
     clients: Vec<Client>,
+    /// Those among them that found nobody to pair with.
+    single: Vec<Client>,
+    flood: Option<Flood>,
     poll: Poll,
     events: Events,
     batch: Batch,
@@ -56,12 +60,14 @@ struct Load {
     received: u64,
     /// Nanoseconds that each packet took.
     took: Vec<u64>,
+    /// The same of those that arrived while the flood was on.
+    took_beside: Vec<u64>,
+    flooded: bool,
 }
 
 /// Makes the ends, sends as the options say, and tells the figures.
 pub fn run(options: &Options) -> Value {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of descriptors");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more descriptors");
+    raise_limits();
     let server = Process(options.number("pid"));
     let (memory, began) = (server.memory(), clock::now().mono);
     let mut load = Load::new(options);
@@ -82,20 +88,26 @@ pub fn run(options: &Options) -> Value {
     };
     let (spent, took) = (server.spent() - spent, since(began));
     load.took.sort_unstable();
+    load.took_beside.sort_unstable();
     let figures = json!({
         "us_per_packet": spent as f64 / 1000.0 / load.received.max(1) as f64,
         "lost_rounds": lost_rounds,
         "sent": load.sent,
+        "flood": load.flood.as_ref().map_or(0, Flood::sent),
         "lost": load.sent - load.received,
         "per_second": load.received as f64 / took,
         "server_busy": spent as f64 / 1e9 / took,
         "p50": quantile(&load.took, 0.5),
         "p99": quantile(&load.took, 0.99),
         "p999": quantile(&load.took, 0.999),
+        "p50_beside": quantile(&load.took_beside, 0.5),
+        "p99_beside": quantile(&load.took_beside, 0.99),
+        "p999_beside": quantile(&load.took_beside, 0.999),
         "setup": setup,
         "kb_per_allocation": memory,
     });
-    load.clients.iter_mut().for_each(Client::give_back);
+    let clients = load.clients.iter_mut().chain(&mut load.single);
+    clients.for_each(Client::give_back);
     figures
 }
 
@@ -108,6 +120,8 @@ impl Load {
         let mut load = Load {
             ends: Vec::new(),
             clients: Vec::new(),
+            single: Vec::new(),
+            flood: Flood::new(options),
             poll: Poll::new().expect("a poller"),
             events: Events::with_capacity(1024),
             batch: Batch::new(),
@@ -118,6 +132,8 @@ impl Load {
             sent: 0,
             received: 0,
             took: Vec::new(),
+            took_beside: Vec::new(),
+            flooded: false,
         };
         let hairpin = options.word("path", "hairpin") == "hairpin";
         let pairs = options.number("allocations").max(2) / if hairpin { 2 } else { 1 };
@@ -146,12 +162,36 @@ impl Load {
     }
 
     fn two_clients(&mut self, options: &Options) {
-        let [mut one, mut other] = [(); 2].map(|()| self.allocate(options));
+        let mut one = self.allocate(options);
+        let mut other = self.partner(&one, options);
         one.bind(CHANNEL, other.relayed);
         other.bind(CHANNEL, one.relayed);
         [one, other]
             .into_iter()
             .for_each(|client| self.add_client(client));
+    }
+
+    /// One whose port belongs to the same shard, or to another, if that is asked for.
+    fn partner(&mut self, one: &Client, options: &Options) -> Client {
+        let across = match options.word("across", "either") {
+            "yes" => true,
+            "no" => false,
+            _ => return self.allocate(options),
+        };
+        let shards = options.number("shards");
+        // How parlor deals ports to its shards.
+        let shard = |client: &Client| usize::from(client.relayed.port() >> 1) % 256 % shards;
+        let fits = |client: &Client| (shard(client) != shard(one)) == across;
+        if let Some(index) = self.single.iter().position(fits) {
+            return self.single.swap_remove(index);
+        }
+        loop {
+            let client = self.allocate(options);
+            if fits(&client) {
+                return client;
+            }
+            self.single.push(client);
+        }
     }
 
     fn client_and_peer(&mut self, options: &Options) {
@@ -240,6 +280,10 @@ impl Load {
             for _ in self.sent..due.min(self.sent + AT_ONCE) {
                 self.send();
             }
+            if let Some(flood) = &mut self.flood {
+                flood.keep_up(past);
+                self.flooded = Flood::is_on(past);
+            }
             let before = self.received;
             self.receive(Some(Duration::ZERO));
             if self.received > before {
@@ -286,6 +330,11 @@ impl Load {
         self.poll.poll(&mut self.events, wait).expect("events");
         for event in &self.events {
             let end = &self.ends[event.token().0];
+            let took = if self.flooded {
+                &mut self.took_beside
+            } else {
+                &mut self.took
+            };
             loop {
                 let count = self.batch.receive(&end.socket, 0);
                 let now = clock::now().mono;
@@ -295,8 +344,7 @@ impl Load {
                     let stamp = stamp
                         .and_then(|stamp| stamp.try_into().ok())
                         .map(u64::from_be_bytes);
-                    self.took
-                        .extend(stamp.map(|sent| now.0.saturating_sub(sent)));
+                    took.extend(stamp.map(|sent| now.0.saturating_sub(sent)));
                 }
                 self.received += count as u64;
                 if count < BATCH {
@@ -316,7 +364,12 @@ pub fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
 }
 
 /// Tells the floor where to send what this socket sends; gives the relayed address.
-fn register(socket: &UdpSocket, server: SocketAddrV4, kind: u8, to: SocketAddrV4) -> SocketAddrV4 {
+pub fn register(
+    socket: &UdpSocket,
+    server: SocketAddrV4,
+    kind: u8,
+    to: SocketAddrV4,
+) -> SocketAddrV4 {
     socket.connect(server).expect("a way to the floor");
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -334,6 +387,12 @@ fn register(socket: &UdpSocket, server: SocketAddrV4, kind: u8, to: SocketAddrV4
 pub fn quantile(took: &[u64], share: f64) -> Option<f64> {
     let index = (took.len() as f64 * share) as usize;
     took.get(index).map(|nanos| *nanos as f64 / 1000.0)
+}
+
+/// As many descriptors as there may be.
+pub fn raise_limits() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of descriptors");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more descriptors");
 }
 
 pub fn since(began: Mono) -> f64 {

@@ -8,6 +8,8 @@
 //!            [--size BYTES] [--burst N]
 //! relay streams --server 127.0.0.1:3478 --pid PID --path up|down|hairpin --clients N --size N
 //!               --rate R | --window W  [--secs S] [--secret TEXT]
+//!            [--flood R --sources N]  [--shards N --across yes|no]
+//! relay allocate --server 127.0.0.1:3478 --pid PID --of floor|turn --allocations N [--secret TEXT]
 //! ```
 //!
 //! `load` has clients over UDP; the clients of `streams` come over TCP and send up to peers on UDP,
@@ -16,10 +18,14 @@
 //! little (root: the load must come before everybody else). At a *rate* packets leave whatever comes
 //! back, and with a *window* as long as no more than so many are under way; both tell latencies.
 //! In *bursts* each sender sends N packets in a row before it is the next one's turn.
+//! A *flood* goes on beside them: requests a second that prove nothing, from so many addresses of
+//! 127.0.0.0/8. *Across* pairs clients whose ports belong to different shards of parlor, or to one.
 
+mod allocate;
 mod batch;
 mod floor;
 mod load;
+mod strangers;
 mod streams;
 mod turn;
 
@@ -33,6 +39,7 @@ fn main() {
     match words[..] {
         ["floor", address] => floor::serve(address.parse().expect("an IPv4 address and a port")),
         ["streams", ref options @ ..] => println!("{}", streams::run(&Options::read(options))),
+        ["allocate", ref options @ ..] => println!("{}", allocate::run(&Options::read(options))),
         ["load", ref options @ ..] => println!("{}", load::run(&Options::read(options))),
         _ => panic!("see benches/relay/main.rs; `tests/long/relay` is the way to run this"),
     }

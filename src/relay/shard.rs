@@ -495,7 +495,7 @@ impl Shard {
     fn unbind(&mut self, index: usize) {
         // What waits to leave through this socket leaves first.
         self.flush();
-        self.relays.unbind(self.poll.registry(), index);
+        self.relays.unbind(index);
     }
 
     fn read_orders(&mut self, now: Now) {

@@ -102,9 +102,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
-    // As much as the system allows; less is no error.
-    let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
-    let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+    set_buffers(&socket);
     #[cfg(target_os = "linux")]
     if address.ip().is_unspecified() {
         use nix::sys::socket::{setsockopt, sockopt};
@@ -118,6 +116,23 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// As much as the system allows; less is no error. A flood of strangers must not fill the buffer
+/// in which media waits, while the shard is kept from running for a moment.
+fn set_buffers(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt};
+        // Past net.core.rmem_max and wmem_max: with CAP_NET_ADMIN alone.
+        let received = setsockopt(socket, sockopt::RcvBufForce, &LISTENER_BUFFER);
+        let sent = setsockopt(socket, sockopt::SndBufForce, &LISTENER_BUFFER);
+        if received.is_ok() && sent.is_ok() {
+            return;
+        }
+    }
+    let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
+    let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+}
+
 /// A UDP socket for a relayed transport address.
 pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
@@ -126,8 +141,16 @@ pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
+    let domain = Domain::for_address(address);
+    // In one call where the system can: there is one of these for each allocation.
+    #[cfg(target_os = "linux")]
+    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    #[cfg(not(target_os = "linux"))]
+    let socket = {
+        let socket = Socket::new(domain, kind, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        socket
+    };
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -159,6 +182,8 @@ pub fn cannot_listen(address: SocketAddr, key: &str, error: &io::Error) -> Strin
 
 #[cfg(test)]
 mod tests {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
     use super::*;
 
     #[test]
@@ -169,5 +194,15 @@ mod tests {
         assert_eq!(all("0.0.0.0:3478"), v4);
         assert_eq!(all("[::]:3478"), ["[2001:db8::1]:3478".parse().unwrap()]);
         assert_eq!(all("192.0.2.9:1"), ["192.0.2.9:1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn no_socket_makes_its_shard_wait() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let (shards, _) = turn_sockets(address, 2).unwrap();
+        for socket in shards.into_iter().chain([relay(address).unwrap()]) {
+            let flags = fcntl(&socket, FcntlArg::F_GETFL).unwrap();
+            assert!(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
+        }
     }
 }

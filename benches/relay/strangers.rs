@@ -1,0 +1,107 @@
+//! A flood of requests that prove nothing: every other one is a Binding, every other one an Allocate
+//! without credentials. It comes and goes, half a second each, so that whatever else the machine does
+//! falls on both halves alike.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use parlor::stun::{Attribute, Class, Method, Writer};
+
+use super::Options;
+
+/// Sockets where all requests come from one address: the least that a limit of each source sees.
+const PORTS_OF_ONE: usize = 64;
+
+/// Bytes of answers that the kernel keeps for a socket: nobody reads them.
+const LITTLE: usize = 1;
+
+/// Where the transaction id stands in a request.
+const TRANSACTION: std::ops::Range<usize> = 8..20;
+
+/// How long it stays away, and how long it goes on then.
+const HALF: Duration = Duration::from_millis(500);
+
+pub struct Flood {
+    sockets: Vec<UdpSocket>,
+    requests: [Vec<u8>; 2],
+    /// Requests a second.
+    rate: u64,
+    sent: u64,
+}
+
+impl Flood {
+    /// `--flood` requests a second from `--sources` addresses of 127.0.0.0/8; `None` where there is
+    /// to be none.
+    pub fn new(options: &Options) -> Option<Flood> {
+        let rate = options.number("flood") as u64;
+        let sources = options.number("sources").max(1);
+        let count = if sources == 1 { PORTS_OF_ONE } else { sources };
+        let address = |index: usize| match (sources, index as u16) {
+            (1, _) => Ipv4Addr::new(127, 0, 0, 2),
+            (_, index) => Ipv4Addr::new(127, 1, (index >> 8) as u8, index as u8),
+        };
+        (rate > 0).then(|| Flood {
+            sockets: (0..count)
+                .map(|index| stranger(address(index), options))
+                .collect(),
+            requests: [
+                request(Method::BINDING, &[]),
+                request(Method::ALLOCATE, &[17, 0, 0, 0]),
+            ],
+            rate,
+            sent: 0,
+        })
+    }
+
+    /// Sends one if one is due, `past` its beginning: no more, or what is measured beside it would
+    /// wait for this.
+    pub fn keep_up(&mut self, past: Duration) {
+        let (rounds, rest) = halves(past);
+        let flooded = rounds * HALF.as_nanos() as u64 + rest.saturating_sub(HALF).as_nanos() as u64;
+        let due = flooded.saturating_mul(self.rate) / 1_000_000_000;
+        if self.sent >= due {
+            return;
+        }
+        let request = &mut self.requests[self.sent as usize % 2];
+        request[TRANSACTION][..8].copy_from_slice(&self.sent.to_be_bytes());
+        let socket = &self.sockets[self.sent as usize / 2 % self.sockets.len()];
+        // What cannot be sent is lost, as it would be on a full line.
+        let _ = socket.send(request);
+        self.sent += 1;
+    }
+
+    /// Whether this is its half of the time.
+    pub fn is_on(past: Duration) -> bool {
+        halves(past).1 >= HALF
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
+/// How often it has come and gone, and how long ago the last time was.
+fn halves(past: Duration) -> (u64, Duration) {
+    let rounds = past.as_nanos() / (2 * HALF).as_nanos();
+    (rounds as u64, past - 2 * HALF * rounds as u32)
+}
+
+fn stranger(address: Ipv4Addr, options: &Options) -> UdpSocket {
+    let socket = UdpSocket::bind((address, 0)).expect("a free port of 127.0.0.0/8");
+    socket
+        .connect(options.server())
+        .expect("a way to the server");
+    socket.set_nonblocking(true).expect("a socket");
+    let buffer = socket2::SockRef::from(&socket).set_recv_buffer_size(LITTLE);
+    buffer.expect("a smaller buffer");
+    socket
+}
+
+fn request(method: Method, transport: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let writer = Writer::new(&mut out, method, Class::Request, [0; 12]);
+    if !transport.is_empty() {
+        let _ = writer.attribute(Attribute::REQUESTED_TRANSPORT, transport);
+    }
+    out
+}
