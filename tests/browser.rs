@@ -19,9 +19,10 @@ use parlor::clock;
 use serde_json::json;
 use tempfile::TempDir;
 
-use browser::{Browser, Microphone};
+use browser::{Browser, Microphone, TRUSTED_KEY};
 use browser_box::in_a_box;
 use browser_call::{Person, Via, prelude};
+use support::certificate::Authority;
 use support::{Builder, DEADLINE, Daemon, http};
 
 // Far enough apart to tell, and none a harmonic of another.
@@ -39,6 +40,19 @@ in_a_box! {
 
     fn two_people_hear_each_other_through_the_relay_over_tcp() {
         relayed_call(Via::RelayTcp, "tcp");
+    }
+
+    fn two_people_hear_each_other_through_the_relay_over_tls() {
+        let folder = folder();
+        let (cert, key) = Authority::new().issue(folder.path(), &["127.0.0.1"]);
+        let trusted = folder.path().join(TRUSTED_KEY);
+        std::fs::write(trusted, Authority::spki_of(&key)).expect("a file");
+        let builder = Builder::new()
+            .env("PARLOR_TLS__MODE", "files")
+            .env("PARLOR_TLS__CERT_FILE", cert.to_str().expect("a path"))
+            .env("PARLOR_TLS__KEY_FILE", key.to_str().expect("a path"))
+            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0");
+        relayed_call_in(&folder, builder, Via::RelayTls, "tls");
     }
 
     fn three_people_hear_each_other_through_one_open_port() {
@@ -407,11 +421,15 @@ fn relayed_call(via: Via, protocol: &str) {
 }
 
 fn relayed_call_with(builder: Builder, via: Via, protocol: &str) {
-    let (daemon, folder) = (builder.start(), folder());
+    relayed_call_in(&folder(), builder, via, protocol);
+}
+
+fn relayed_call_in(folder: &TempDir, builder: Builder, via: Via, protocol: &str) {
+    let daemon = builder.start();
     let link = daemon.invite_link();
-    let mut ada = enters(&link, ADA, via, &folder);
+    let mut ada = enters(&link, ADA, via, folder);
     ada.sees("Nobody else is here yet");
-    let mut grace = enters(&link, GRACE, via, &folder);
+    let mut grace = enters(&link, GRACE, via, folder);
     for (listener, speaker) in [(&mut ada, GRACE), (&mut grace, ADA)] {
         listener.hears(&[speaker]);
         listener.is_relayed_over(protocol);

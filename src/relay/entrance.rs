@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -136,7 +136,8 @@ pub async fn client(socket: &mut TcpStream, peer: SocketAddr) -> Result<SocketAd
 
 /// The stream within TLS.
 pub async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsWire> {
-    let accepted = timeout(PATIENCE, TlsAcceptor::from(config).accept(socket)).await;
+    let deadline = Instant::now() + PATIENCE;
+    let accepted = timeout_at(deadline, TlsAcceptor::from(config).accept(socket)).await;
     let (socket, session) = accepted.map_err(|_| io::ErrorKind::TimedOut)??.into_inner();
     Ok(TlsWire::new(socket.into_std()?, session))
 }
@@ -144,6 +145,8 @@ pub async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls;
+    use tokio::net::TcpListener;
 
     #[test]
     fn who_has_been_at_the_entrance_for_longest_gives_way() {
@@ -173,6 +176,25 @@ mod tests {
         assert!(!proxies.must_name_clients(IpAddr::from([198, 51, 100, 1])));
         proxies.set(&turn, &[]);
         assert!(!proxies.must_name_clients(ip));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_has_ten_seconds() {
+        let place = tempfile::tempdir().unwrap();
+        let (cert, key) = (place.path().join("cert"), place.path().join("key"));
+        let made = rcgen::generate_simple_self_signed(["talk.example.org".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let current = tls::Current::new(&tls::read(&cert, &key).unwrap());
+        let config = tls::server_config(current, &[tls::STUN_TURN]).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (socket, _) = listener.accept().await.unwrap();
+        let start = Instant::now();
+        let error = handshake(socket, config).await.err().expect("no handshake");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+        drop(client);
     }
 
     #[test]

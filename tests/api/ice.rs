@@ -1,6 +1,7 @@
 //! Servers for ICE, and the credentials in them.
 
 use super::*;
+use support::certificate::Authority;
 
 #[test]
 fn ice_servers_are_what_a_peer_connection_takes() {
@@ -171,6 +172,30 @@ fn a_token_for_one_room_gets_a_credential_for_it_and_one_for_more_has_to_name_on
         assert!(text(&ask(client).json()["detail"]).contains("`?room=`"));
     }
     two.get("/api/ice-servers?room=r1").ok();
+}
+
+#[test]
+fn turn_over_tls_is_offered_last_where_it_is_there() {
+    let place = tempfile::tempdir().unwrap();
+    let (cert, key) = Authority::new().issue(place.path(), &["talk.example"]);
+    let house = House::with(|builder| {
+        builder
+            .env("PARLOR_TLS__MODE", "files")
+            .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
+            .env("PARLOR_TLS__KEY_FILE", key.to_str().unwrap())
+            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
+            .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example")
+    });
+    let ice = house.caller("alice").get("/api/ice-servers").ok();
+    let (turn, tls) = (house.daemon.turn(), house.daemon.all("turn-tls")[0]);
+    let urls = [
+        format!("turn:talk.example:{}?transport=udp", turn.port()),
+        format!("turn:talk.example:{}?transport=tcp", turn.port()),
+        format!("turns:talk.example:{}?transport=tcp", tls.port()),
+    ];
+    assert_eq!(ice["iceServers"][1]["urls"], json!(urls));
+    let minted = house.daemon.cli_json(&["turn", "credential", "alice"]);
+    assert_eq!(minted["urls"], json!(urls));
 }
 
 /// Unix seconds until which the credential among these servers may allocate.

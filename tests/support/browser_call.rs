@@ -18,6 +18,8 @@ pub enum Via {
     RelayUdp,
     /// Through the relay, reached over TCP.
     RelayTcp,
+    /// Through the relay, reached over TLS.
+    RelayTls,
     /// Not at all: through a relay, and there is none.
     Nothing,
 }
@@ -146,6 +148,7 @@ pub fn prelude(via: Via) -> String {
         Via::Any => "null",
         Via::Nothing => "() => false",
         Via::RelayUdp => "(url) => url.startsWith('turn:') && !url.includes('transport=tcp')",
+        Via::RelayTls => "(url) => url.startsWith('turns:')",
         Via::RelayTcp => "(url) => url.startsWith('turn:') && url.includes('transport=tcp')",
     };
     PRELUDE.replace("$RELAY_URLS", filter)

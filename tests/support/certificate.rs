@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
+use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -38,11 +40,19 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
         roots.add(root).expect("a certificate");
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth()
+    }
+
+    /// What Chromium calls a certificate's key, to be told that it may be trusted.
+    pub fn spki_of(key: &Path) -> String {
+        let pem = fs::read_to_string(key).expect("a key");
+        let key = KeyPair::from_pem(&pem).expect("a key in PEM");
+        let digest = digest(&SHA256, &key.subject_public_key_info());
+        STANDARD.encode(digest)
     }
 
     /// Writes `cert.pem` and `key.pem` for these names and addresses into a directory.

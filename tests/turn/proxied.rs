@@ -1,1 +1,141 @@
-//! TURN behind a load balancer.
+//! TURN behind a load balancer that speaks the PROXY protocol, which this test plays.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use parlor::stun::{Attribute, Method};
+
+use crate::metric;
+use crate::support::DEADLINE;
+use crate::support::turn::{Client, Secured, Wire, secured};
+use crate::tls::House;
+
+/// A relay that takes headers from `trusted`.
+fn behind(trusted: &str) -> House {
+    House::with(|builder| {
+        builder
+            .env("PARLOR_TURN__PROXY_PROTOCOL", "true")
+            .env("PARLOR_HTTP__TRUSTED_PROXIES", trusted)
+            .env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2")
+    })
+}
+
+fn text(client: &str) -> Vec<u8> {
+    format!("PROXY TCP4 {client} 192.0.2.1 4711 443\r\n").into_bytes()
+}
+
+/// Version 2, with something that nobody asked for.
+fn binary(client: [u8; 4]) -> Vec<u8> {
+    let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14";
+    let addresses = [&client[..], &[192, 0, 2, 1, 0x12, 0x67, 1, 0xbb]].concat();
+    [&fixed[..], &addresses, &[4, 0, 5, 1, 2, 3, 4, 5]].concat()
+}
+
+fn announced(server: SocketAddr, header: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(header).unwrap();
+    stream
+}
+
+fn over_tcp(house: &House, header: &[u8]) -> Client {
+    let stream = announced(house.daemon.turn(), header);
+    Client::over(Wire::Tcp(stream), "alice", None)
+}
+
+fn over_tls(house: &House, header: &[u8]) -> Client {
+    let mut stream: Secured = secured(house.address(true), &house.client);
+    stream.sock.stream.write_all(header).unwrap();
+    Client::over(Wire::Tls(Box::new(stream)), "alice", None)
+}
+
+/// The address that the relay takes a client for.
+fn reflexive(client: &mut Client) -> String {
+    let answer = client.request(Method::BINDING, &[]);
+    let address = answer.address(Attribute::XOR_MAPPED_ADDRESS);
+    address.expect("an address").to_string()
+}
+
+#[test]
+fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
+    let house = behind("127.0.0.0/8");
+    for over in [over_tcp, over_tls] {
+        let mut client = over(&house, &text("203.0.113.7"));
+        assert_eq!(reflexive(&mut client), "203.0.113.7:4711");
+        assert_eq!(client.allocate().code(), None);
+        let mut client = over(&house, &binary([198, 51, 100, 7]));
+        assert_eq!(reflexive(&mut client), "198.51.100.7:4711");
+    }
+    let mut itself = over_tcp(&house, b"PROXY UNKNOWN\r\n");
+    assert!(reflexive(&mut itself).starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn streams_are_counted_by_the_client_and_not_by_the_balancer() {
+    let house = behind("127.0.0.0/8");
+    let mut clients: Vec<_> = (1..=4u8)
+        .map(|n| over_tcp(&house, &binary([203, 0, 113, n])))
+        .collect();
+    for (n, client) in (1..=4).zip(&mut clients) {
+        assert_eq!(reflexive(client), format!("203.0.113.{n}:4711"));
+    }
+    let mut second = over_tls(&house, &text("203.0.113.1"));
+    reflexive(&mut second);
+    let mut third = announced(house.daemon.turn(), &text("203.0.113.1"));
+    assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
+    let house = behind("127.0.0.0/8");
+    let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    for bytes in [
+        binding.as_slice(),
+        b"PROXY TCP4 nobody nowhere 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+    ] {
+        for server in [house.daemon.turn(), house.address(true)] {
+            let mut stream = announced(server, bytes);
+            assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
+        }
+    }
+    let refused = "parlor_turn_streams_refused_total{reason=\"no proxy header\"}";
+    assert_eq!(metric(&house.daemon, refused), 6);
+    let told = "a trusted proxy names no client of TURN";
+    let log = house.daemon.log();
+    let warned = log.iter().filter(|line| line.contains(told));
+    assert_eq!(warned.count(), 1, "{log:#?}");
+}
+
+#[test]
+fn nobody_else_is_believed_or_has_to_send_a_header() {
+    let house = behind("10.0.0.0/8");
+    let mut client = Client::tcp(house.daemon.turn(), "alice");
+    assert!(reflexive(&mut client).starts_with("127.0.0.1:"));
+    let mut claimed = announced(house.daemon.turn(), &text("203.0.113.7"));
+    assert!(matches!(claimed.read(&mut [0; 10]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn whether_headers_are_due_can_change_while_parlor_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("config.toml");
+    let write = |on: bool| {
+        let text =
+            format!("http.trusted_proxies = [\"127.0.0.0/8\"]\nturn.proxy_protocol = {on}\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write(false);
+    let house = House::with(|builder| builder.arg("--config").arg(file.to_str().unwrap()));
+    let mut plain = Client::tcp(house.daemon.turn(), "alice");
+    assert!(reflexive(&mut plain).starts_with("127.0.0.1:"));
+    write(true);
+    let report = house.daemon.cli_json(&["reload"]);
+    assert_eq!(
+        report["changed"],
+        serde_json::json!(["turn.proxy_protocol"])
+    );
+    let mut named = over_tcp(&house, &text("203.0.113.7"));
+    assert_eq!(reflexive(&mut named), "203.0.113.7:4711");
+    assert!(reflexive(&mut plain).starts_with("127.0.0.1:"));
+}
