@@ -5,6 +5,7 @@
 mod support;
 
 mod coturn;
+mod differential;
 mod discovery;
 mod fail2ban;
 mod internal;
