@@ -191,6 +191,9 @@ impl<'a> Row<'a> {
         if let Some(relay) = self.relay {
             json["client"] = relay.client.to_string().into();
             json["relayed"] = relay.relayed.to_string().into();
+            if let Some(relayed) = relay.relayed_ipv6 {
+                json["relayed_ipv6"] = relayed.to_string().into();
+            }
             json["bytes_sent"] = relay.bytes_up.into();
             json["bytes_received"] = relay.bytes_down.into();
         }

@@ -26,6 +26,8 @@ impl Attribute {
     pub const USERHASH: Attribute = Attribute(0x001e);
     pub const XOR_MAPPED_ADDRESS: Attribute = Attribute(0x0020);
     pub const RESERVATION_TOKEN: Attribute = Attribute(0x0022);
+    pub const ADDITIONAL_ADDRESS_FAMILY: Attribute = Attribute(0x8000);
+    pub const ADDRESS_ERROR_CODE: Attribute = Attribute(0x8001);
     pub const PASSWORD_ALGORITHMS: Attribute = Attribute(0x8002);
     pub const ALTERNATE_SERVER: Attribute = Attribute(0x8023);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);

@@ -104,6 +104,13 @@ impl<'a> Writer<'a> {
         self.attribute(Attribute::ERROR_CODE, &value)
     }
 
+    /// ADDRESS-ERROR-CODE (RFC 8656 section 18.12): why there is no address of a family.
+    pub fn address_error_code(self, family: u8, code: u16, reason: &str) -> Self {
+        let mut value = vec![family, 0, (code / 100) as u8, (code % 100) as u8];
+        value.extend_from_slice(reason.as_bytes());
+        self.attribute(Attribute::ADDRESS_ERROR_CODE, &value)
+    }
+
     /// The integrity attribute of the key, over everything written so far.
     pub fn integrity(self, key: &IntegrityKey) -> Self {
         let attribute = match key.integrity() {

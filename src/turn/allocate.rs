@@ -1,15 +1,18 @@
 //! Allocate and Refresh (RFC 8656 sections 7.2 and 8.2).
 
+use std::iter;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::stun::{Attribute, Message};
 
-use super::allocation::{Allocation, Candidate, Ports, Relay};
+use super::allocation::{Allocation, Candidate, Ports, Setup};
 use super::auth::Proven;
-use super::binding::{BIND_PATIENCE, BIND_TRIES};
+use super::binding::BIND_PATIENCE;
+use super::family::Family;
 use super::fields::{
     DEFAULT_LIFETIME, MAX_LIFETIME, lifetime, ports, requested_family, reservation_token,
+    wants_both_families,
 };
 use super::requests::{Granted, Request};
 use super::reservation::Reservation;
@@ -32,9 +35,9 @@ impl Server {
         if allocation.transaction != message.transaction() {
             return Err(Refusal::AllocationMismatch);
         }
-        Ok(match allocation.relay {
-            Relay::Binding(_) | Relay::BindingNext { .. } => Granted::Pending,
-            Relay::Bound { .. } => Granted::Again(id),
+        Ok(match allocation.setup {
+            Some(_) => Granted::Pending,
+            None => Granted::Again(id),
         })
     }
 
@@ -72,51 +75,94 @@ impl Server {
         let granted = lifetime(message)?.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let ports = ports(message)?;
         match reservation_token(message)? {
-            Some(_) if ports != Ports::Any || requested_family(message)?.is_some() => {
-                Err(Refusal::BadRequest)
+            Some(_) if ports != Ports::Any || names_a_family(message) => {
+                return Err(Refusal::BadRequest);
             }
             Some(token) => {
                 let claimed = self.reservations.claim(&token, proven.bearer.user);
-                self.allocate_reserved(
-                    request,
-                    proven,
-                    granted,
-                    claimed.ok_or(Refusal::NoReservation)?,
-                );
-                Ok(Granted::Queued)
+                let claimed = claimed.ok_or(Refusal::NoReservation)?;
+                self.allocate_reserved(request, proven, granted, claimed);
             }
             None => {
-                let ip = self.relay_ip(request.route, message)?;
-                if let Some(shard) = self.shard_with_room(ip, ports) {
-                    return Ok(Granted::Elsewhere(shard));
+                let wanted = self.wanted(request, ports)?;
+                let at = |ip| self.shard_with_room(ip, ports);
+                // Of two addresses, one is still worth something.
+                match at(wanted.ip).or_else(|| at(wanted.then?)) {
+                    Some(shard) if shard != self.shard => return Ok(Granted::Elsewhere(shard)),
+                    _ => self.allocate_new(request, proven, granted, wanted)?,
                 }
-                self.allocate_new(request, proven, granted, ports)?;
-                Ok(Granted::Queued)
             }
+        }
+        Ok(Granted::Queued)
+    }
+
+    /// Which families are asked for, and where each would be.
+    fn wanted(&self, request: Request<'_>, ports: Ports) -> Result<Wanted, Refusal> {
+        let Request { route, message, .. } = request;
+        let one = |ip| Wanted {
+            ip,
+            ports,
+            then: None,
+            missed: None,
+        };
+        let both = wants_both_families(message)?;
+        if both
+            && (ports == Ports::Pair || message.get(Attribute::REQUESTED_ADDRESS_FAMILY).is_some())
+        {
+            return Err(Refusal::BadRequest);
+        }
+        if !both {
+            let ip = match requested_family(message)? {
+                Some(family) => self.relay_ip(route, family),
+                // RFC 8656 section 7.2: without the attribute it is IPv4. A server that has none
+                // gives what it has, since a browser does not ask and would be left without a
+                // relay.
+                None => {
+                    let ips = Family::BOTH.iter().map(|f| self.relay_ip(route, *f));
+                    ips.flatten().next()
+                }
+            };
+            return ip.map(one).ok_or(Refusal::AddressFamily);
+        }
+        let missed = |family| Some((family, Refusal::AddressFamily));
+        match Family::BOTH.map(|family| self.relay_ip(route, family)) {
+            [Some(v4), then @ Some(_)] => Ok(Wanted { then, ..one(v4) }),
+            [Some(v4), None] => Ok(Wanted {
+                missed: missed(Family::V6),
+                ..one(v4)
+            }),
+            [None, Some(v6)] => Ok(Wanted {
+                missed: missed(Family::V4),
+                ..one(v6)
+            }),
+            [None, None] => Err(Refusal::AddressFamily),
         }
     }
 
+    /// Each relayed address counts in the quotas. Where there is room for one of two, that is what
+    /// the client gets.
     fn allocate_new(
         &mut self,
         request: Request<'_>,
         proven: &Proven<'_>,
         granted: u32,
-        ports: Ports,
+        mut wanted: Wanted,
     ) -> Result<(), Refusal> {
-        let ip = self.relay_ip(request.route, request.message)?;
-        let permit = self
-            .settings
-            .quotas
-            .take(proven.bearer.user, request.now.mono)?;
-        let address = self.relay_address(ip, ports).ok_or(Refusal::NoPort)?;
-        let candidate = Candidate {
-            address,
-            ports,
-            tries: BIND_TRIES,
+        let take = || {
+            let quotas = &self.settings.quotas;
+            quotas.take(proven.bearer.user, request.now.mono)
         };
-        let id = self.insert(request, proven, granted, (candidate, permit));
-        let owner = Some(id);
-        self.output.push_back(Output::Bind { id, address, owner });
+        let permit = take()?;
+        let second_permit = wanted.then.and_then(|_| take().ok());
+        if let (Some(ip), None) = (wanted.then, &second_permit) {
+            wanted.then = None;
+            wanted.missed = Some((Family::of(ip), Refusal::NoPort));
+        }
+        let mut allocation = new_allocation(request, proven, granted, permit);
+        allocation.second_permit = second_permit;
+        allocation.missed = wanted.missed;
+        let id = self.table.insert(allocation);
+        self.begin(request.now, id, (wanted.ip, wanted.ports), wanted.then);
         Ok(())
     }
 
@@ -138,57 +184,24 @@ impl Server {
             ports: Ports::Any,
             tries: 0,
         };
-        let id = self.insert(request, proven, granted, (candidate, permit));
-        self.output.push_back(Output::Adopt { socket, owner: id });
-        if self.settle(id, socket, candidate) {
-            self.promise(request.now, id);
-        }
-    }
-
-    fn insert(
-        &mut self,
-        request: Request<'_>,
-        proven: &Proven<'_>,
-        granted: u32,
-        (candidate, permit): (Candidate, Permit),
-    ) -> AllocationId {
-        self.table.insert(Allocation {
-            route: *request.route,
-            username: proven.username.into(),
-            user: proven.bearer.user.into(),
-            room: proven.bearer.room.map(Box::from),
-            key: proven.key.clone(),
-            transaction: request.message.transaction(),
-            granted,
-            since: request.now.unix,
-            expires: request.now.mono + BIND_PATIENCE,
-            relay: Relay::Binding(candidate),
-            token: None,
-            permissions: Vec::new(),
-            channels: Vec::new(),
-            to_peers: Default::default(),
-            to_client: Default::default(),
-            bytes_up: 0,
-            bytes_down: 0,
-            permit,
-        })
-    }
-
-    /// The address that was asked, or one of the family that REQUESTED-ADDRESS-FAMILY names.
-    fn relay_ip(&self, route: &Route, message: &Message<'_>) -> Result<IpAddr, Refusal> {
-        let asked = route.server.ip();
-        let v4 = match requested_family(message)? {
-            // RFC 8656 section 7.2: without the attribute it is IPv4. A server that has none gives
-            // what it has, since a browser does not ask and would be left without a relay.
-            None => asked.is_ipv4() || self.settings.other_family.iter().any(IpAddr::is_ipv4),
-            Some(v4) => v4,
+        let setup = Setup {
+            candidate,
+            even: None,
+            then: None,
         };
-        if asked.is_ipv4() == v4 {
-            return Ok(asked);
-        }
-        let mut others = self.settings.other_family.iter();
-        let other = others.find(|ip| ip.is_ipv4() == v4);
-        other.copied().ok_or(Refusal::AddressFamily)
+        let allocation = new_allocation(request, proven, granted, permit);
+        let id = self.table.insert(allocation);
+        self.output.push_back(Output::Adopt { socket, owner: id });
+        self.settle(request.now, id, socket, setup);
+    }
+
+    /// Where a relayed address of `family` would be: at the address that was asked, or at one of
+    /// the other family.
+    fn relay_ip(&self, route: &Route, family: Family) -> Option<IpAddr> {
+        let asked = route.server.ip();
+        let others = self.settings.other_family.iter().copied();
+        let mut ips = iter::once(asked).chain(others);
+        ips.find(|ip| Family::of(*ip) == family)
     }
 
     /// The answer to the Refresh that ended an allocation may have been lost: its retransmission
@@ -209,16 +222,21 @@ impl Server {
         proven: &Proven<'_>,
     ) -> Result<Granted, Refusal> {
         let Request { now, message, .. } = request;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
-        let Some(relayed) = allocation.relayed() else {
-            return Ok(Granted::Pending);
+        let family = match requested_family(message) {
+            // Of a family that there is not, nobody has an address.
+            Err(Refusal::AddressFamily) => return Err(Refusal::PeerFamily),
+            family => family?,
         };
-        if requested_family(message)?.is_some_and(|v4| v4 != relayed.is_ipv4()) {
-            return Err(Refusal::PeerFamily);
-        }
         let wanted = lifetime(message)?;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        if allocation.setup.is_some() {
+            return Ok(Granted::Pending);
+        }
+        if family.is_some_and(|family| !allocation.has(family)) {
+            return self.refresh_again(request).or(Err(Refusal::PeerFamily));
+        }
         if wanted == 0 {
-            self.free(id);
+            self.end(id, family);
             self.ended.truncate(ENDINGS_KEPT - 1);
             self.ended
                 .push_front((*request.route, message.transaction()));
@@ -230,7 +248,54 @@ impl Server {
         }
         let granted = wanted.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let expires = now.mono + Duration::from_secs(u64::from(granted));
-        self.table.set_expiry(id, expires);
+        self.table.set_expiry(id, family, expires);
         Ok(Granted::Lifetime(granted))
+    }
+}
+
+/// The relayed addresses that an Allocate is to lead to.
+struct Wanted {
+    ip: IpAddr,
+    ports: Ports,
+    /// Where another one is wanted, of the other family.
+    then: Option<IpAddr>,
+    /// The family that can't be had, and why.
+    missed: Option<(Family, Refusal)>,
+}
+
+fn names_a_family(message: &Message<'_>) -> bool {
+    let names = |attribute| message.get(attribute).is_some();
+    names(Attribute::REQUESTED_ADDRESS_FAMILY) || names(Attribute::ADDITIONAL_ADDRESS_FAMILY)
+}
+
+/// One that has no relayed address yet.
+fn new_allocation(
+    request: Request<'_>,
+    proven: &Proven<'_>,
+    granted: u32,
+    permit: Permit,
+) -> Allocation {
+    Allocation {
+        route: *request.route,
+        username: proven.username.into(),
+        user: proven.bearer.user.into(),
+        room: proven.bearer.room.map(Box::from),
+        key: proven.key.clone(),
+        transaction: request.message.transaction(),
+        granted,
+        since: request.now.unix,
+        expires: request.now.mono + BIND_PATIENCE,
+        relays: [None, None],
+        setup: None,
+        missed: None,
+        token: None,
+        permissions: Vec::new(),
+        channels: Vec::new(),
+        to_peers: Default::default(),
+        to_client: Default::default(),
+        bytes_up: 0,
+        bytes_down: 0,
+        permit,
+        second_permit: None,
     }
 }

@@ -1,4 +1,4 @@
-//! One allocation: its relayed address, permissions and channels (RFC 8656 sections 3.2 to 3.5).
+//! One allocation: its relayed addresses, permissions and channels (RFC 8656 section 6).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,8 +8,9 @@ use crate::rate::{Cell, Limit};
 use crate::stun::TransactionId;
 
 use super::algorithms::Key;
+use super::family::Family;
 use super::reservation::Token;
-use super::{Dropped, Permit, Route};
+use super::{Dropped, Permit, Refusal, Route};
 
 /// RFC 8656 section 9: a permission lasts five minutes.
 pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -34,8 +35,14 @@ pub(super) struct Allocation {
     pub granted: u32,
     /// When it was made, in Unix seconds.
     pub since: u64,
+    /// When the first of its addresses ends; before the answer, when it is given up.
     pub expires: Mono,
-    pub relay: Relay,
+    /// The relayed transport addresses, by [`Family`].
+    pub relays: [Option<Bound>; 2],
+    /// What is still to be bound before the client is answered.
+    pub setup: Option<Setup>,
+    /// The family that was asked for besides and could not be given, and why.
+    pub missed: Option<(Family, Refusal)>,
     /// What the client may claim the next port with.
     pub token: Option<Token>,
     pub permissions: Vec<Permission>,
@@ -46,22 +53,26 @@ pub(super) struct Allocation {
     pub bytes_up: u64,
     pub bytes_down: u64,
     pub permit: Permit,
+    /// For the second of two relayed addresses.
+    pub second_permit: Option<Permit>,
 }
 
-/// The relayed transport address.
+/// A relayed transport address, and the edge's number for what stands behind it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Relay {
-    /// The edge has been asked to bind it.
-    Binding(Candidate),
-    /// The even port is bound, and the edge has been asked for the odd one above it.
-    BindingNext {
-        socket: u32,
-        even: Candidate,
-    },
-    Bound {
-        socket: u32,
-        relayed: SocketAddr,
-    },
+pub(super) struct Bound {
+    pub socket: u32,
+    pub relayed: SocketAddr,
+    pub expires: Mono,
+}
+
+/// What the edge has been asked to bind, and what comes after it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub candidate: Candidate,
+    /// The socket of an even port, while the odd one above it is being bound.
+    pub even: Option<u32>,
+    /// Where an address of the other family is wanted as well.
+    pub then: Option<IpAddr>,
 }
 
 /// An address that may become a relayed one.
@@ -106,11 +117,48 @@ pub(super) struct Limits {
 }
 
 impl Allocation {
-    pub fn relayed(&self) -> Option<SocketAddr> {
-        match self.relay {
-            Relay::Bound { relayed, .. } => Some(relayed),
-            Relay::Binding(_) | Relay::BindingNext { .. } => None,
+    /// The relayed addresses, IPv4 first.
+    pub fn bound(&self) -> impl Iterator<Item = &Bound> {
+        self.relays.iter().flatten()
+    }
+
+    /// The relayed address that peers with this IP are reached from.
+    pub fn relay_to(&self, ip: IpAddr) -> Option<&Bound> {
+        self.relays[Family::of(ip) as usize].as_ref()
+    }
+
+    pub fn has(&self, family: Family) -> bool {
+        self.relays[family as usize].is_some()
+    }
+
+    /// The relay sockets, promised or not.
+    pub fn sockets(&self) -> impl Iterator<Item = u32> {
+        let even = self.setup.and_then(|setup| setup.even);
+        self.bound().map(|bound| bound.socket).chain(even)
+    }
+
+    /// The family whose time has run out while that of the other has not.
+    pub fn only_family_over(&self, now: Mono) -> Option<Family> {
+        let over = |family: &Family| {
+            let bound = self.relays[*family as usize].as_ref();
+            bound.is_none_or(|bound| bound.expires <= now)
+        };
+        let [v4, v6] = Family::BOTH.each_ref().map(over);
+        match (self.setup.is_some(), v4, v6) {
+            (false, true, false) => Some(Family::V4),
+            (false, false, true) => Some(Family::V6),
+            _ => None,
         }
+    }
+
+    /// Gives up the relayed address of `family`, with all permissions and channels that belong to
+    /// it (RFC 8656 section 8.1).
+    pub fn lose(&mut self, family: Family) -> Option<Bound> {
+        let lost = self.relays[family as usize].take()?;
+        self.permissions.retain(|p| Family::of(p.ip) != family);
+        self.channels.retain(|c| Family::of(c.peer.ip()) != family);
+        self.second_permit = None;
+        Some(lost)
     }
 
     /// The living permission for a peer's address.

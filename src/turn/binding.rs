@@ -1,7 +1,8 @@
-//! From an Allocate that was granted to a socket that is bound: ports, pairs, second tries.
+//! From an Allocate that was granted to sockets that are bound: ports, pairs, both families, second
+//! tries.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand::Rng;
@@ -9,7 +10,8 @@ use rand::Rng;
 use crate::clock::Now;
 use crate::stun::Method;
 
-use super::allocation::{Candidate, Ports, Relay};
+use super::allocation::{Candidate, Ports, Setup};
+use super::family::Family;
 use super::reply::Reply;
 use super::reservation::{Reservation, token_of};
 use super::{AllocationId, External, Outcome, Output, Refusal, Server};
@@ -23,61 +25,95 @@ pub(super) const BIND_PATIENCE: Duration = Duration::from_secs(10);
 impl Server {
     /// Reports what became of [`Output::Bind`]: the edge's number for the socket, or why not.
     pub fn bound(&mut self, now: Now, id: AllocationId, result: io::Result<u32>) {
-        let Some(allocation) = self.table.get(id) else {
+        let Some(setup) = self.table.get(id).and_then(|a| a.setup.take()) else {
             // It was freed meanwhile.
             return self.unbind(result.ok());
         };
-        match (allocation.relay, result) {
-            (Relay::Binding(even), Ok(socket)) if even.ports == Ports::Pair => {
-                allocation.relay = Relay::BindingNext { socket, even };
-                self.output.push_back(Output::Bind {
+        match (setup.even, result) {
+            (None, Ok(socket)) if setup.candidate.ports == Ports::Pair => {
+                let even = Some(socket);
+                self.order(
                     id,
-                    address: next_port(even.address),
-                    owner: None,
-                });
+                    next_port(setup.candidate.address),
+                    Setup { even, ..setup },
+                );
             }
-            (Relay::Binding(candidate), Ok(socket)) => {
-                if self.settle(id, socket, candidate) {
-                    self.promise(now, id);
+            (None, Ok(socket)) => self.settle(now, id, socket, setup),
+            (Some(even), Ok(next)) => self.bound_pair(now, id, (even, next), setup),
+            (even, Err(error)) => {
+                self.unbind(even);
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => self.retry(now, id, setup),
+                    _ => self.miss(now, id, setup),
                 }
             }
-            (Relay::BindingNext { socket, even }, Ok(next)) => {
-                self.bound_pair(now, id, (socket, next), even);
-            }
-            (Relay::Binding(candidate), Err(error)) => self.bind_failed(id, candidate, &error),
-            (Relay::BindingNext { socket, even }, Err(error)) => {
-                self.unbind([socket]);
-                self.bind_failed(id, even, &error);
-            }
-            (Relay::Bound { .. }, result) => self.unbind(result.ok()),
         }
     }
 
+    /// Looks for a port on `ip` and has it bound; `then` is where another one is wanted.
+    pub(super) fn begin(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        (ip, ports): (IpAddr, Ports),
+        then: Option<IpAddr>,
+    ) {
+        let candidate = Candidate {
+            address: SocketAddr::new(ip, 0),
+            ports,
+            tries: 1 + BIND_TRIES,
+        };
+        let setup = Setup {
+            candidate,
+            even: None,
+            then,
+        };
+        self.retry(now, id, setup);
+    }
+
+    fn order(&mut self, id: AllocationId, address: SocketAddr, setup: Setup) {
+        if let Some(allocation) = self.table.get(id) {
+            allocation.setup = Some(setup);
+        }
+        // What arrives at the odd port of a pair is nobody's while it is only reserved.
+        let owner = setup.even.is_none().then_some(id);
+        self.output.push_back(Output::Bind { id, address, owner });
+    }
+
     /// The even port is the allocation's, the next one is kept for the same user.
-    fn bound_pair(&mut self, now: Now, id: AllocationId, sockets: (u32, u32), even: Candidate) {
+    fn bound_pair(&mut self, now: Now, id: AllocationId, sockets: (u32, u32), setup: Setup) {
         let (socket, next) = sockets;
-        if !self.settle(id, socket, even) {
+        if !self.give(now, id, socket, setup) {
             return self.unbind([next]);
         }
-        match self.reserve(now, id, next, next_port(even.address)) {
+        match self.reserve(now, id, next, next_port(setup.candidate.address)) {
             Ok(()) => self.promise(now, id),
             Err(refusal) => {
-                self.unbind([socket, next]);
+                self.unbind([next]);
                 self.give_up(id, refusal);
             }
         }
     }
 
-    /// Gives an allocation the socket that is bound. False where its advertised address is taken
-    /// already, and another one is on its way.
-    pub(super) fn settle(&mut self, id: AllocationId, socket: u32, candidate: Candidate) -> bool {
-        let relayed = External::advertise(&self.settings.external, candidate.address);
-        let settled = self.table.set_relayed(id, socket, relayed);
-        if !settled {
-            self.unbind([socket]);
-            self.retry(id, candidate);
+    /// Gives an allocation the socket that is bound, and goes on to the next, or answers.
+    pub(super) fn settle(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) {
+        if self.give(now, id, socket, setup) {
+            match setup.then {
+                Some(ip) => self.begin(now, id, (ip, setup.candidate.ports), None),
+                None => self.promise(now, id),
+            }
         }
-        settled
+    }
+
+    /// False where the advertised address is taken already, and another one is on its way.
+    fn give(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) -> bool {
+        let relayed = External::advertise(&self.settings.external, setup.candidate.address);
+        let given = self.table.set_relayed(id, socket, relayed);
+        if !given {
+            self.unbind([socket]);
+            self.retry(now, id, setup);
+        }
+        given
     }
 
     fn reserve(
@@ -102,31 +138,50 @@ impl Server {
         Ok(())
     }
 
-    fn bind_failed(&mut self, id: AllocationId, candidate: Candidate, error: &io::Error) {
-        match error.kind() {
-            io::ErrorKind::AddrInUse => self.retry(id, candidate),
-            _ => self.give_up(id, Refusal::NoPort),
-        }
-    }
-
-    fn retry(&mut self, id: AllocationId, failed: Candidate) {
-        let Candidate { ports, tries, .. } = failed;
-        let address = self.relay_address(failed.address.ip(), ports);
-        match (self.table.get(id), tries.checked_sub(1), address) {
-            (Some(allocation), Some(tries), Some(address)) => {
-                allocation.relay = Relay::Binding(Candidate {
+    fn retry(&mut self, now: Now, id: AllocationId, setup: Setup) {
+        let Setup {
+            candidate, then, ..
+        } = setup;
+        let Candidate { ports, tries, .. } = candidate;
+        let address = self.relay_address(candidate.address.ip(), ports);
+        match (tries.checked_sub(1), address) {
+            (Some(tries), Some(address)) => {
+                let candidate = Candidate {
                     address,
                     ports,
                     tries,
-                });
-                let owner = Some(id);
-                self.output.push_back(Output::Bind { id, address, owner });
+                };
+                let setup = Setup {
+                    candidate,
+                    even: None,
+                    then,
+                };
+                self.order(id, address, setup);
             }
-            _ => self.give_up(id, Refusal::NoPort),
+            _ => self.miss(now, id, setup),
         }
     }
 
-    fn unbind(&mut self, sockets: impl IntoIterator<Item = u32>) {
+    /// There is no such address to be had. Of two, the other one is still worth something.
+    fn miss(&mut self, now: Now, id: AllocationId, setup: Setup) {
+        let Candidate { address, ports, .. } = setup.candidate;
+        let missed = (Family::of(address.ip()), Refusal::NoPort);
+        let Some(allocation) = self.table.get(id) else {
+            return;
+        };
+        let has_other = allocation.bound().next().is_some();
+        if setup.then.is_some() || has_other {
+            allocation.missed = Some(missed);
+            allocation.second_permit = None;
+        }
+        match setup.then {
+            Some(ip) => self.begin(now, id, (ip, ports), None),
+            None if has_other => self.promise(now, id),
+            None => self.give_up(id, Refusal::NoPort),
+        }
+    }
+
+    pub(super) fn unbind(&mut self, sockets: impl IntoIterator<Item = u32>) {
         let orders = sockets.into_iter().map(|socket| Output::Unbind { socket });
         self.output.extend(orders);
     }
@@ -140,7 +195,7 @@ impl Server {
         let expires = now.mono + Duration::from_secs(u64::from(allocation.granted));
         let mut bytes = Vec::with_capacity(128);
         Reply::allocated(allocation, &mut bytes);
-        self.table.set_expiry(id, expires);
+        self.table.set_expiry(id, None, expires);
         self.output.push_back(Output::Answer {
             route,
             bytes,
@@ -152,6 +207,7 @@ impl Server {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
+        self.unbind(allocation.sockets());
         let mut bytes = Vec::with_capacity(128);
         let reply = Reply::new(Method::ALLOCATE, allocation.transaction);
         let alternates = &self.settings.alternates;

@@ -11,7 +11,7 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Limits, Relay};
+use super::allocation::{Bound, Limits};
 use super::table::Holder;
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
@@ -101,12 +101,16 @@ impl Server {
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(Dropped::NoAllocation);
         };
-        let Relay::Bound { socket, relayed } = allocation.relay else {
-            return Verdict::Dropped(Dropped::NoAllocation);
-        };
         if allocation.permission(peer.ip(), now.mono).is_none() {
             return Verdict::Dropped(Dropped::NoPermission);
         }
+        // Who has a permission has a relayed address of its family.
+        let Some(&Bound {
+            socket, relayed, ..
+        }) = allocation.relay_to(peer.ip())
+        else {
+            return Verdict::Dropped(Dropped::NoAllocation);
+        };
         if let Err(dropped) = allocation.spend_to_peer(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }

@@ -6,6 +6,7 @@ use crate::stun::{Attribute, Message, decode_xor_address};
 
 use super::Refusal;
 use super::allocation::Ports;
+use super::family::Family;
 use super::reservation::Token;
 
 /// The comprehension-required attributes that requests may carry. Others are answered 420.
@@ -65,13 +66,24 @@ pub(super) fn reservation_token(message: &Message<'_>) -> Result<Option<Token>, 
     token.transpose()
 }
 
-/// Whether REQUESTED-ADDRESS-FAMILY says IPv4 (RFC 8656 section 18.5).
-pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<bool>, Refusal> {
+/// REQUESTED-ADDRESS-FAMILY (RFC 8656 section 18.6).
+pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<Family>, Refusal> {
     match message.get(Attribute::REQUESTED_ADDRESS_FAMILY) {
         None => Ok(None),
-        Some([1, _, _, _]) => Ok(Some(true)),
-        Some([2, _, _, _]) => Ok(Some(false)),
-        Some([_, _, _, _]) => Err(Refusal::AddressFamily),
+        Some([number, _, _, _]) => match Family::from_number(*number) {
+            Some(family) => Ok(Some(family)),
+            None => Err(Refusal::AddressFamily),
+        },
+        Some(_) => Err(Refusal::BadRequest),
+    }
+}
+
+/// Whether ADDITIONAL-ADDRESS-FAMILY asks for IPv6 besides IPv4, which is all that it may ask
+/// (RFC 8656 section 7.2).
+pub(super) fn wants_both_families(message: &Message<'_>) -> Result<bool, Refusal> {
+    match message.get(Attribute::ADDITIONAL_ADDRESS_FAMILY) {
+        None => Ok(false),
+        Some([number, _, _, _]) if *number == Family::V6.number() => Ok(true),
         Some(_) => Err(Refusal::BadRequest),
     }
 }
@@ -84,9 +96,4 @@ pub(super) fn peers<'a>(
     let values = message.attributes();
     let values = values.filter(|(attribute, _)| *attribute == Attribute::XOR_PEER_ADDRESS);
     values.map(move |(_, value)| decode_xor_address(value, &transaction).ok_or(Refusal::BadRequest))
-}
-
-pub(super) fn same_family(peer: SocketAddr, relayed: SocketAddr) -> Result<SocketAddr, Refusal> {
-    let same = peer.is_ipv4() == relayed.is_ipv4();
-    same.then_some(peer).ok_or(Refusal::PeerFamily)
 }

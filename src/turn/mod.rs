@@ -22,6 +22,7 @@ mod changes;
 mod data;
 mod directory;
 mod discovery;
+mod family;
 mod fields;
 mod nonce;
 mod peers;

@@ -7,7 +7,8 @@ use crate::clock::Now;
 use crate::stun::{Attribute, is_channel_number};
 
 use super::allocation::Channel;
-use super::fields::{peers, same_family};
+use super::family::Family;
+use super::fields::peers;
 use super::requests::{Granted, Request};
 use super::{AllocationId, Refusal, Server};
 
@@ -18,18 +19,24 @@ impl Server {
         id: AllocationId,
         request: Request<'_>,
     ) -> Result<Granted, Refusal> {
-        let Some(relayed) = self.table.get(id).and_then(|a| a.relayed()) else {
+        let max = self.settings.max_permissions;
+        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        if allocation.setup.is_some() {
             return Ok(Granted::Pending);
-        };
+        }
         let mut wanted: Vec<IpAddr> = Vec::new();
         for peer in peers(request.message) {
-            let ip = same_family(peer?, relayed)?.ip();
-            if !wanted.contains(&ip) {
+            let ip = peer?.ip();
+            // More than fit are not looked at: whether each is new would cost the square of them.
+            if wanted.len() <= max && !wanted.contains(&ip) {
                 wanted.push(ip);
             }
         }
         if wanted.is_empty() {
             return Err(Refusal::BadRequest);
+        }
+        if !wanted.iter().all(|ip| allocation.has(Family::of(*ip))) {
+            return Err(Refusal::PeerFamily);
         }
         let (policy, directory) = (&self.settings.policy, &self.settings.directory);
         if !wanted
@@ -54,9 +61,9 @@ impl Server {
     ) -> Result<Granted, Refusal> {
         let Request { now, message, .. } = request;
         let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
-        let Some(relayed) = allocation.relayed() else {
+        if allocation.setup.is_some() {
             return Ok(Granted::Pending);
-        };
+        }
         let number = match message.get(Attribute::CHANNEL_NUMBER) {
             Some(&[high, low, _, _]) => u16::from_be_bytes([high, low]),
             _ => return Err(Refusal::BadRequest),
@@ -67,7 +74,9 @@ impl Server {
         if !is_channel_number(number) || allocation.channels.iter().any(clash) {
             return Err(Refusal::BadRequest);
         }
-        let peer = same_family(peer, relayed)?;
+        if !allocation.has(Family::of(peer.ip())) {
+            return Err(Refusal::PeerFamily);
+        }
         let policy = &self.settings.policy;
         let direct = policy.permits_port(peer);
         let hairpin = self.is_relayed(peer) && !policy.is_listener(peer);

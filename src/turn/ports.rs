@@ -71,17 +71,16 @@ impl Server {
         Some(SocketAddr::new(ip, free))
     }
 
-    /// The shard that has a port left for a relayed address on `ip`, where this one has none.
+    /// A shard that has a port left for a relayed address on `ip`: this one, if it has. With a single
+    /// one there is nothing to choose.
     pub(super) fn shard_with_room(&self, ip: IpAddr, ports: Ports) -> Option<ShardId> {
         let directory = &self.settings.directory;
         if directory.shards() == 1 {
-            return None;
+            return Some(self.shard);
         }
         let room = Room::new(&self.settings, ip, ports);
-        if room.first(&self.ports.ours, 0).is_some() {
-            return None;
-        }
-        let free = room.first(&self.ports.all, 0)?;
+        let ours = room.first(&self.ports.ours, 0);
+        let free = ours.or_else(|| room.first(&self.ports.all, 0))?;
         Some(directory.shard_of_port(free))
     }
 }

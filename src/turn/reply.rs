@@ -28,13 +28,16 @@ impl Reply {
 
     /// The success of an Allocate: always the same bytes for the same allocation.
     pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
-        let Some(relayed) = allocation.relayed() else {
-            return;
-        };
         let transaction = allocation.transaction;
-        let writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction)
-            .xor_address(Attribute::XOR_RELAYED_ADDRESS, relayed)
-            .attribute(Attribute::LIFETIME, &allocation.granted.to_be_bytes());
+        let mut writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction);
+        for bound in allocation.bound() {
+            writer = writer.xor_address(Attribute::XOR_RELAYED_ADDRESS, bound.relayed);
+        }
+        if let Some((family, refusal)) = allocation.missed {
+            let (code, reason) = refusal.on_the_wire();
+            writer = writer.address_error_code(family.number(), code, reason);
+        }
+        let writer = writer.attribute(Attribute::LIFETIME, &allocation.granted.to_be_bytes());
         let writer = match &allocation.token {
             Some(token) => writer.attribute(Attribute::RESERVATION_TOKEN, token),
             None => writer,

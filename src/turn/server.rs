@@ -13,7 +13,8 @@ use crate::credential::{Credentials, Refusals};
 use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
-use super::allocation::{Allocation, Relay};
+use super::allocation::Allocation;
+use super::family::Family;
 use super::ports::RelayPorts;
 use super::requests::Request;
 use super::reservation::Reservations;
@@ -145,10 +146,12 @@ impl Server {
         self.table.next_deadline().into_iter().chain(reserved).min()
     }
 
-    /// Ends the allocations whose time has run out.
+    /// Ends the allocations whose time has run out, and of two addresses the one whose time has.
     pub fn expire(&mut self, now: Now) {
         while let Some(id) = self.table.pop_expired(now.mono) {
-            self.free(id);
+            let allocation = self.table.get(id);
+            let over = allocation.and_then(|a| a.only_family_over(now.mono));
+            self.end(id, over);
         }
         while let Some(reservation) = self.reservations.pop_expired(now.mono) {
             let socket = reservation.socket;
@@ -211,6 +214,22 @@ impl Server {
         self.table.len()
     }
 
+    /// Ends an allocation, or what it has of one family where that is not all.
+    pub(super) fn end(&mut self, id: AllocationId, family: Option<Family>) {
+        let allocation = self.table.get(id);
+        let has_both = allocation.is_some_and(|a| a.bound().count() > 1);
+        match family {
+            Some(family) if has_both => {
+                let lost = self.table.lose_relayed(id, family);
+                let unbind = lost.map(|bound| Output::Unbind {
+                    socket: bound.socket,
+                });
+                self.output.extend(unbind);
+            }
+            _ => self.free(id),
+        }
+    }
+
     pub(super) fn free(&mut self, id: AllocationId) {
         let Some(allocation) = self.table.remove(id) else {
             return;
@@ -218,9 +237,7 @@ impl Server {
         if let Some(session) = allocation.session() {
             self.output.push_back(Output::Ended(Box::new(session)));
         }
-        if let Relay::Bound { socket, .. } | Relay::BindingNext { socket, .. } = allocation.relay {
-            self.output.push_back(Output::Unbind { socket });
-        }
+        self.unbind(allocation.sockets());
     }
 
     fn channel_data(

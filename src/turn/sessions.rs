@@ -17,8 +17,10 @@ pub struct Session {
     pub transport: Transport,
     /// The client's address as the server sees it.
     pub client: SocketAddr,
-    /// The relayed transport address, as it is told to peers.
+    /// The relayed transport address, as it is told to peers; of two, the IPv4 one.
     pub relayed: SocketAddr,
+    /// The IPv6 one of two.
+    pub relayed_ipv6: Option<SocketAddr>,
     /// When it was made, in Unix seconds.
     pub since: u64,
     /// Bytes of application data that the client sent and that were passed on.
@@ -38,12 +40,18 @@ pub struct Page {
 impl Allocation {
     /// Nothing while its address is not bound: so far, nobody was promised it.
     pub(super) fn session(&self) -> Option<Session> {
+        let mut relayed = self.bound().map(|bound| bound.relayed);
+        let relayed = match self.setup {
+            Some(_) => return None,
+            None => (relayed.next()?, relayed.next()),
+        };
         Some(Session {
             user: self.user.clone(),
             room: self.room.clone(),
             transport: self.route.transport,
             client: self.route.client,
-            relayed: self.relayed()?,
+            relayed: relayed.0,
+            relayed_ipv6: relayed.1,
             since: self.since,
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,

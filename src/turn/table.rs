@@ -11,8 +11,9 @@ use slab::Slab;
 
 use crate::clock::Mono;
 
-use super::allocation::{Allocation, Relay};
+use super::allocation::{Allocation, Bound};
 use super::directory::Ports;
+use super::family::Family;
 use super::{AllocationId, Directory, Route, ShardId};
 
 #[derive(Debug)]
@@ -80,6 +81,16 @@ fn halves(ip: IpAddr) -> [u64; 2] {
     match ip {
         IpAddr::V4(ip) => [0, 0xffff << 32 | u64::from(u32::from(ip))],
         IpAddr::V6(ip) => [(u128::from(ip) >> 64) as u64, u128::from(ip) as u64],
+    }
+}
+
+impl Slot {
+    /// The allocation's next end is that of its first address to end.
+    fn settle_end(&mut self) {
+        let ends = self.allocation.bound().map(|bound| bound.expires);
+        if let Some(first) = ends.min() {
+            self.allocation.expires = first;
+        }
     }
 }
 
@@ -187,25 +198,58 @@ impl Table {
         self.id(*self.by_relayed.get(&address)?)
     }
 
-    /// Gives an allocation its relayed address. False where another has it already.
+    /// Gives an allocation a relayed address. False where another has it already.
     pub fn set_relayed(&mut self, id: AllocationId, socket: u32, relayed: SocketAddr) -> bool {
-        if self.by_relayed.contains_key(&relayed) || self.get(id).is_none() {
+        if self.by_relayed.contains_key(&relayed) {
             return false;
         }
-        if let Some(allocation) = self.get(id) {
-            allocation.relay = Relay::Bound { socket, relayed };
-        }
+        let Some(allocation) = self.get(id) else {
+            return false;
+        };
+        let family = Family::of(relayed.ip());
+        allocation.relays[family as usize] = Some(Bound {
+            socket,
+            relayed,
+            expires: allocation.expires,
+        });
         self.by_relayed.insert(relayed, id.index);
         self.directory.add_relayed(relayed);
         true
     }
 
-    /// Moves an allocation's end.
-    pub fn set_expiry(&mut self, id: AllocationId, expires: Mono) {
+    /// Takes one of two relayed addresses from an allocation.
+    pub fn lose_relayed(&mut self, id: AllocationId, family: Family) -> Option<Bound> {
+        let slot = self.slot(id)?;
+        let lost = slot.allocation.lose(family)?;
+        slot.settle_end();
+        slot.queued = slot.allocation.expires;
+        let queued = slot.queued;
+        self.deadlines.push(Reverse((queued, id)));
+        self.forget_relayed(lost.relayed);
+        Some(lost)
+    }
+
+    fn forget_relayed(&mut self, relayed: SocketAddr) {
+        self.by_relayed.remove(&relayed);
+        self.directory.remove_relayed(relayed);
+    }
+
+    /// Moves the end of an allocation's address of `family`, or of all that it has.
+    pub fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
         let Some(slot) = self.slot(id) else {
             return;
         };
-        slot.allocation.expires = expires;
+        for each in Family::BOTH {
+            let meant = family.is_none_or(|family| family == each);
+            if let Some(bound) = slot.allocation.relays[each as usize]
+                .as_mut()
+                .filter(|_| meant)
+            {
+                bound.expires = expires;
+            }
+        }
+        slot.settle_end();
+        let expires = slot.allocation.expires;
         // A later end is found when the old entry comes up.
         if expires < slot.queued {
             slot.queued = expires;
@@ -234,9 +278,8 @@ impl Table {
         let client = ClientKey::of(&allocation.route);
         self.by_client.remove(&client);
         self.directory.remove_client(&client, self.shard);
-        if let Some(relayed) = allocation.relayed() {
-            self.by_relayed.remove(&relayed);
-            self.directory.remove_relayed(relayed);
+        for bound in allocation.bound() {
+            self.forget_relayed(bound.relayed);
         }
         Some(allocation)
     }

@@ -152,12 +152,17 @@ impl Client {
 
     /// Takes a nonce and asks for an allocation.
     pub fn allocate(&mut self) -> Answer {
+        self.allocate_with(&[])
+    }
+
+    /// Takes a nonce and asks for an allocation with REQUESTED-TRANSPORT UDP and `more`.
+    pub fn allocate_with(&mut self, more: &[(Attribute, Vec<u8>)]) -> Answer {
         let udp = [(Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0])];
         self.nonce.clear();
         let challenge = self.request(Method::ALLOCATE, &udp);
         assert_eq!(challenge.code(), Some(401));
         self.nonce = challenge.message().get(Attribute::NONCE).unwrap().to_vec();
-        self.request(Method::ALLOCATE, &udp)
+        self.request(Method::ALLOCATE, &[&udp, more].concat())
     }
 
     /// The relayed address of a new allocation.
@@ -209,8 +214,15 @@ impl Answer {
     }
 
     pub fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
+        self.addresses(attribute).first().copied()
+    }
+
+    /// The addresses in all attributes of this type.
+    pub fn addresses(&self, attribute: Attribute) -> Vec<SocketAddr> {
         let message = self.message();
-        decode_xor_address(message.get(attribute)?, &message.transaction())
+        let values = message.attributes().filter(|(a, _)| *a == attribute);
+        let decode = |value| decode_xor_address(value, &message.transaction());
+        values.filter_map(|(_, value)| decode(value)).collect()
     }
 }
 

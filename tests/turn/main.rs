@@ -8,6 +8,7 @@ mod coturn;
 mod differential;
 mod discovery;
 mod fail2ban;
+mod families;
 mod internal;
 mod proxied;
 mod relay;

@@ -77,25 +77,6 @@ fn the_transport_must_be_there_and_must_be_udp() {
 }
 
 #[test]
-fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
-    let mut world = World::new();
-    let family = |number| (Attribute::REQUESTED_ADDRESS_FAMILY, vec![number, 0, 0, 0]);
-    let mut six = Client::new("192.88.1.1:1000", "alice");
-    let answer = six.allocate(&mut world, &[family(2)]);
-    assert!(
-        answer
-            .address(Attribute::XOR_RELAYED_ADDRESS)
-            .unwrap()
-            .is_ipv6()
-    );
-    let mut odd = Client::new("192.88.1.1:1001", "alice");
-    assert_eq!(odd.allocate(&mut world, &[family(3)]).code(), Some(440));
-    world.server.settings.other_family.clear();
-    let mut none = Client::new("192.88.1.1:1002", "alice");
-    assert_eq!(none.allocate(&mut world, &[family(2)]).code(), Some(440));
-}
-
-#[test]
 fn an_unknown_required_attribute_is_named_in_420() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");

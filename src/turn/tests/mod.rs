@@ -6,6 +6,7 @@ mod allocate;
 mod alternate;
 mod authentication;
 mod discovery;
+mod families;
 mod internal;
 mod relaying;
 mod running;
@@ -59,7 +60,7 @@ fn settings() -> Settings {
         credentials: Credentials::new(&Secret::new("north"), &[]),
         nonces: Nonces::new(&[b"nonce key"]),
         policy: Policy {
-            own: vec!["198.41.0.4".parse().unwrap()],
+            own: vec!["198.41.0.4".parse().unwrap(), "2a00::4".parse().unwrap()],
             listeners: vec![
                 "0.0.0.0:3478".parse().unwrap(),
                 "0.0.0.0:8000".parse().unwrap(),
@@ -376,6 +377,15 @@ impl Answer {
     fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
         let message = self.message();
         decode_xor_address(message.get(attribute)?, &message.transaction())
+    }
+
+    /// The relayed addresses, in the order of the answer.
+    fn relayed(&self) -> Vec<SocketAddr> {
+        let message = self.message();
+        let attributes = message.attributes();
+        let values = attributes.filter(|(a, _)| *a == Attribute::XOR_RELAYED_ADDRESS);
+        let decode = |value| decode_xor_address(value, &message.transaction());
+        values.filter_map(|(_, value)| decode(value)).collect()
     }
 
     fn lifetime(&self) -> u32 {

@@ -55,6 +55,7 @@ fn a_session_says_who_since_when_and_how_much_was_passed_on() {
         relayed,
         since: made,
         bytes_up: 5,
+        relayed_ipv6: None,
         bytes_down: 2,
     };
     assert_eq!(world.server.sessions(0).sessions, [expected]);

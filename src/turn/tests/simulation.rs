@@ -1,5 +1,5 @@
-//! Many clients doing random things over virtual time, with one shard and with two; what must hold
-//! is checked after each step.
+//! Many clients doing random things over virtual time, with one relayed address and with two, with
+//! one shard and with two; what must hold is checked after each step.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,44 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Allocate { client: usize, seconds: u32 },
-    Refresh { client: usize, seconds: u32 },
-    Bind { client: usize, peer: usize },
-    Talk { client: usize, peer: usize },
-    Revoke { user: usize },
-    Wait { seconds: u64 },
+    Allocate {
+        client: usize,
+        seconds: u32,
+        both: bool,
+    },
+    /// Of one family, or of all.
+    Refresh {
+        client: usize,
+        seconds: u32,
+        family: Option<usize>,
+    },
+    Bind {
+        client: usize,
+        peer: usize,
+        family: usize,
+    },
+    Talk {
+        client: usize,
+        peer: usize,
+        family: usize,
+    },
+    Revoke {
+        user: usize,
+    },
+    Wait {
+        seconds: u64,
+    },
 }
 
 const CLIENTS: usize = 5;
 const USERS: usize = 2;
-const QUOTA: u32 = 2;
+/// Relayed addresses of a user.
+const QUOTA: usize = 3;
+
 const FIRST_PORT: u16 = 50_000;
+
+/// IPv4 and IPv6, counted from 0.
+const FAMILIES: usize = 2;
 
 /// How long permissions and channels live, in seconds (RFC 8656 sections 9 and 12).
 const PERMISSION: u64 = 300;
@@ -28,12 +54,17 @@ const CHANNEL: u64 = 600;
 
 fn step() -> impl Strategy<Value = Step> {
     let client = 0..CLIENTS;
+    let families = || 0..FAMILIES;
+    let family = || prop_oneof![2 => Just(None), 1 => families().prop_map(Some)];
+    let whom = || (0..CLIENTS, 0..CLIENTS, families());
     let seconds = prop_oneof![Just(0u32), 1u32..4000];
     prop_oneof![
-        6 => (client.clone(), seconds.clone()).prop_map(|(client, seconds)| Step::Allocate { client, seconds }),
-        2 => (client.clone(), seconds).prop_map(|(client, seconds)| Step::Refresh { client, seconds }),
-        8 => (client.clone(), 0..CLIENTS).prop_map(|(client, peer)| Step::Bind { client, peer }),
-        12 => (client, 0..CLIENTS).prop_map(|(client, peer)| Step::Talk { client, peer }),
+        6 => (client.clone(), seconds.clone(), any::<bool>())
+            .prop_map(|(client, seconds, both)| Step::Allocate { client, seconds, both }),
+        3 => (client, seconds, family())
+            .prop_map(|(client, seconds, family)| Step::Refresh { client, seconds, family }),
+        10 => whom().prop_map(|(client, peer, family)| Step::Bind { client, peer, family }),
+        14 => whom().prop_map(|(client, peer, family)| Step::Talk { client, peer, family }),
         1 => (0..USERS).prop_map(|user| Step::Revoke { user }),
         2 => (1u64..400).prop_map(|seconds| Step::Wait { seconds }),
     ]
@@ -48,7 +79,7 @@ struct House {
 
 impl House {
     fn new(shards: ShardId, ports: u16, whim: u64) -> House {
-        let quotas = Arc::new(Quotas::new(100, QUOTA));
+        let quotas = Arc::new(Quotas::new(100, QUOTA as u32));
         let directory = Arc::new(Directory::new(shards));
         let shared = Settings {
             quotas,
@@ -68,6 +99,13 @@ impl House {
 
     fn now(&self) -> u64 {
         self.shards[0].now.unix
+    }
+
+    fn shard_of(&self, relayed: SocketAddr) -> usize {
+        self.settings()
+            .directory
+            .shard_of_port(relayed.port())
+            .into()
     }
 
     fn settings(&self) -> &Settings {
@@ -144,10 +182,14 @@ impl Asked for House {
     }
 }
 
-/// What a simple model knows of one client. All relayed addresses have the same IP, so that any
-/// channel is a permission for all.
+/// What a simple model knows of one client: what it has of each family.
 #[derive(Clone, Default)]
-struct Known {
+struct Known([Has; FAMILIES]);
+
+/// A relayed address and what belongs to it. All relayed addresses of a family have the same IP, so
+/// that any channel is a permission for all.
+#[derive(Clone, Default)]
+struct Has {
     relayed: Option<SocketAddr>,
     expires: u64,
     permitted_until: u64,
@@ -156,13 +198,32 @@ struct Known {
 }
 
 impl Known {
-    fn forget_at(&mut self, now: u64) {
-        self.channels.retain(|_, (_, until)| *until > now);
-        if self.expires <= now {
-            *self = Known::default();
-        }
+    fn addresses(&self) -> usize {
+        self.0.iter().filter(|has| has.relayed.is_some()).count()
     }
 
+    fn is_allocated(&self) -> bool {
+        self.addresses() > 0
+    }
+
+    /// What a Refresh for `family`, or for all, is about.
+    fn named(&mut self, family: Option<usize>) -> impl Iterator<Item = &mut Has> {
+        let all = self.0.iter_mut().enumerate();
+        let named = all.filter(move |(index, _)| family.is_none_or(|family| family == *index));
+        named.map(|(_, has)| has)
+    }
+
+    fn forget_at(&mut self, now: u64) {
+        for has in &mut self.0 {
+            has.channels.retain(|_, (_, until)| *until > now);
+            if has.expires <= now {
+                *has = Has::default();
+            }
+        }
+    }
+}
+
+impl Has {
     /// Whether a ChannelBind would tie a number to two peers, or a peer to two numbers.
     fn clashes(&self, number: u16, peer: SocketAddr) -> bool {
         let mut bound = self.channels.iter();
@@ -175,27 +236,57 @@ impl Known {
     }
 }
 
-fn living(known: &[Known]) -> usize {
-    let living = known.iter().filter(|client| client.relayed.is_some());
-    living.count()
+/// The relay ports of a family that nobody has, by their shards.
+fn ports_left(house: &House, known: &[Known], ports: u16, family: usize) -> Vec<usize> {
+    let mut left = vec![0; house.shards.len()];
+    let held = |address: &SocketAddr| {
+        let mut all = known.iter();
+        all.any(|one| {
+            one.0[family]
+                .relayed
+                .is_some_and(|a| a.port() == address.port())
+        })
+    };
+    for port in FIRST_PORT..FIRST_PORT + ports {
+        let address = SocketAddr::from(([0; 4], port));
+        left[house.shard_of(address)] += usize::from(!held(&address));
+    }
+    left
+}
+
+/// Relayed addresses, each in the place of its family.
+fn by_family(relayed: &[SocketAddr]) -> [Option<SocketAddr>; FAMILIES] {
+    let of = |v4| relayed.iter().find(|address| address.is_ipv4() == v4);
+    [true, false].map(|v4| of(v4).copied())
+}
+
+/// The channel that leads to this peer.
+fn number_for(peer: usize, family: usize) -> u16 {
+    0x4000 + (FAMILIES * peer + family) as u16
 }
 
 /// Who must hear what `client` says on channel `number`.
-fn listener(known: &[Known], client: usize, number: u16, now: u64) -> Option<usize> {
-    let sender = &known[client];
+fn listener(
+    known: &[Known],
+    client: usize,
+    (number, family): (u16, usize),
+    now: u64,
+) -> Option<usize> {
+    let sender = &known[client].0[family];
     sender.relayed?;
     let (to, _) = sender.channels.get(&number)?;
-    let listener = known.iter().position(|one| one.relayed == Some(*to))?;
-    let both = [sender, &known[listener]];
+    let mut all = known.iter();
+    let listener = all.position(|one| one.0[family].relayed == Some(*to))?;
+    let both = [sender, &known[listener].0[family]];
     both.iter()
         .all(|one| one.permitted_until > now)
         .then_some(listener)
 }
 
 /// What the listener gets: on its own channel where it has one, else as a Data indication.
-fn heard(known: &[Known], speaker: usize, listener: usize, data: &[u8], got: &[u8]) -> bool {
-    let from = known[speaker].relayed;
-    let mut channels = known[listener].channels.iter();
+fn heard(speaker: &Has, listener: &Has, data: &[u8], got: &[u8]) -> bool {
+    let from = speaker.relayed;
+    let mut channels = listener.channels.iter();
     match channels.find(|(_, (to, _))| Some(*to) == from) {
         Some((number, _)) => got == channel_data(*number, data),
         None => {
@@ -225,60 +316,95 @@ proptest! {
         for step in steps {
             let now = house.now();
             match step {
-                Step::Allocate { client, seconds } => {
-                    let user = client % USERS;
-                    let held = (0..CLIENTS).filter(|i| i % USERS == user && known[*i].relayed.is_some()).count();
-                    let lifetime = (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
-                    let answer = clients[client].allocate(&mut house, &[lifetime]);
-                    let expected = match known[client].relayed {
-                        Some(_) => Some(437),
-                        None if held as u32 >= QUOTA => Some(486),
+                Step::Allocate { client, seconds, both } => {
+                    let theirs = (0..CLIENTS).filter(|i| i % USERS == client % USERS);
+                    let held: usize = theirs.map(|i| known[i].addresses()).sum();
+                    let mut attributes = vec![(Attribute::LIFETIME, seconds.to_be_bytes().to_vec())];
+                    if both {
+                        attributes.push((Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0]));
+                    }
+                    let answer = clients[client].allocate(&mut house, &attributes);
+                    // By families: the ports that are left, of all shards and of each.
+                    let left = |family| ports_left(&house, &known, ports, family);
+                    let of_all = |family| left(family).iter().sum::<usize>();
+                    let may_have_both = both && held + 1 < QUOTA;
+                    let expected = match known[client].is_allocated() {
+                        true => Some(437),
+                        false if held >= QUOTA => Some(486),
                         // Whichever shard has the last one.
-                        None if living(&known) >= usize::from(ports) => Some(508),
-                        None => None,
+                        false if of_all(0) == 0 && !(may_have_both && of_all(1) > 0) => Some(508),
+                        false => None,
                     };
                     prop_assert_eq!(answer.code(), expected);
                     if expected.is_none() {
-                        known[client].relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS);
-                        known[client].expires = now + u64::from(answer.lifetime());
+                        let given = by_family(&answer.relayed());
+                        prop_assert_eq!(given[0].is_some(), of_all(0) > 0);
+                        // Both are of one shard: the one that has the IPv4 port.
+                        let shard = given[0].map(|v4| house.shard_of(v4));
+                        let room = shard.map_or(of_all(1), |shard| left(1)[shard]);
+                        prop_assert_eq!(given[1].is_some(), may_have_both && room > 0);
+                        let missed = answer.message().get(Attribute::ADDRESS_ERROR_CODE).is_some();
+                        prop_assert_eq!(missed, both && given.contains(&None));
+                        for (has, relayed) in known[client].0.iter_mut().zip(given) {
+                            has.relayed = relayed;
+                            has.expires = now + u64::from(answer.lifetime());
+                        }
                     }
                 }
-                Step::Refresh { client, seconds } => {
+                Step::Refresh { client, seconds, family } => {
                     clients[client].greet(&mut house);
-                    let answer = clients[client].refresh(&mut house, seconds);
-                    prop_assert_eq!(answer.code().is_some(), known[client].relayed.is_none());
-                    if answer.code().is_none() {
-                        known[client].expires = now + u64::from(answer.lifetime());
-                        known[client].forget_at(now);
+                    let mut attributes = vec![(Attribute::LIFETIME, seconds.to_be_bytes().to_vec())];
+                    if let Some(family) = family {
+                        let value = vec![1 + family as u8, 0, 0, 0];
+                        attributes.push((Attribute::REQUESTED_ADDRESS_FAMILY, value));
+                    }
+                    let answer = clients[client].request(&mut house, Method::REFRESH, &attributes);
+                    let known = &mut known[client];
+                    let expected = match known.is_allocated() {
+                        false => Some(437),
+                        true if known.named(family).all(|has| has.relayed.is_none()) => Some(443),
+                        true => None,
+                    };
+                    prop_assert_eq!(answer.code(), expected);
+                    if expected.is_none() {
+                        for has in known.named(family) {
+                            has.expires = now + u64::from(answer.lifetime());
+                        }
+                        known.forget_at(now);
                     }
                 }
-                Step::Bind { client, peer } => {
-                    let Some(to) = known[peer].relayed else { continue };
-                    let number = 0x4000 + peer as u16;
+                Step::Bind { client, peer, family } => {
+                    let Some(to) = known[peer].0[family].relayed else { continue };
+                    let number = number_for(peer, family);
                     clients[client].greet(&mut house);
                     let code = clients[client].bind(&mut house, number, &to.to_string()).code();
-                    let expected = match known[client].relayed {
-                        None => Some(437),
-                        Some(_) if known[client].clashes(number, to) => Some(400),
-                        Some(_) => None,
+                    let has = &mut known[client].0[family];
+                    let clashes = has.clashes(number, to);
+                    let has_none = has.relayed.is_none();
+                    let expected = match known[client].is_allocated() {
+                        false => Some(437),
+                        true if clashes => Some(400),
+                        true if has_none => Some(443),
+                        true => None,
                     };
                     prop_assert_eq!(code, expected);
-                    if code.is_none() { known[client].bind(number, to, now); }
+                    if code.is_none() { known[client].0[family].bind(number, to, now); }
                 }
-                Step::Talk { client, peer } => {
-                    let number = 0x4000 + peer as u16;
+                Step::Talk { client, peer, family } => {
+                    let number = number_for(peer, family);
                     let data = format!("from {client}");
                     let route = clients[client].route;
                     let arrived = house.deliver(&route, &channel_data(number, data.as_bytes()));
-                    let expected = listener(&known, client, number, now);
+                    let expected = listener(&known, client, (number, family), now);
                     prop_assert_eq!(arrived.as_ref().map(|(to, _)| *to), expected.map(|i| clients[i].route));
                     if let (Some((_, got)), Some(listener)) = (arrived, expected) {
-                        prop_assert!(heard(&known, client, listener, data.as_bytes(), &got));
+                        let [from, to] = [client, listener].map(|i| &known[i].0[family]);
+                        prop_assert!(heard(from, to, data.as_bytes(), &got));
                     }
                 }
                 Step::Revoke { user } => {
                     let freed = house.revoke(&format!("user-{user}"));
-                    let theirs = (0..CLIENTS).filter(|i| i % USERS == user && known[*i].relayed.is_some());
+                    let theirs = (0..CLIENTS).filter(|i| i % USERS == user && known[*i].is_allocated());
                     prop_assert_eq!(freed, theirs.clone().count());
                     theirs.collect::<Vec<_>>().iter().for_each(|i| known[*i] = Known::default());
                 }
@@ -287,10 +413,11 @@ proptest! {
                     known.iter_mut().for_each(|client| client.forget_at(house.now()));
                 }
             }
-            let living = living(&known);
+            let living = known.iter().filter(|client| client.is_allocated()).count();
             prop_assert_eq!(house.allocations(), living);
-            prop_assert_eq!(house.open_sockets(), living, "no orphan port");
-            prop_assert_eq!(house.settings().quotas.held(), living);
+            let addresses: usize = known.iter().map(Known::addresses).sum();
+            prop_assert_eq!(house.open_sockets(), addresses, "no orphan port");
+            prop_assert_eq!(house.settings().quotas.held(), addresses);
         }
         house.advance(4000);
         prop_assert_eq!((house.allocations(), house.open_sockets()), (0, 0));

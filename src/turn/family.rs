@@ -1,0 +1,32 @@
+//! Address families: an allocation has at most one relayed address of each.
+
+use std::net::IpAddr;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    pub fn of(ip: IpAddr) -> Family {
+        match ip {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// The family that a number on the wire names (RFC 8489 section 14.1).
+    pub fn from_number(number: u8) -> Option<Family> {
+        Family::BOTH.into_iter().find(|f| f.number() == number)
+    }
+
+    pub fn number(self) -> u8 {
+        match self {
+            Family::V4 => 1,
+            Family::V6 => 2,
+        }
+    }
+}
