@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::mmsg::{BATCH, Outgoing, Sender, Slots};
+use super::mmsg::{BATCH, Outgoing, Room, Sender};
 
 pub struct Departures {
     /// Answers of this turn, one after the other.
@@ -27,6 +27,7 @@ pub struct Pending {
 
 #[derive(Clone, Copy)]
 pub enum Place {
+    /// A slot or a piece of one.
     Slot(usize),
     Answers,
 }
@@ -56,20 +57,20 @@ impl Departures {
         self.to_peers.push((socket, pending));
     }
 
-    pub fn bytes<'a>(&'a self, slots: &'a Slots, place: Place, range: Range<usize>) -> &'a [u8] {
-        bytes(&self.answers, slots, place, range)
+    pub fn bytes<'a>(&'a self, room: &'a Room, place: Place, range: Range<usize>) -> &'a [u8] {
+        bytes(&self.answers, room, place, range)
     }
 
     /// Sends everything that waits, and says how many datagrams were not taken.
     pub fn send<'a>(
         &mut self,
-        slots: &Slots,
+        room: &Room,
         listener: impl Fn(usize) -> BorrowedFd<'a>,
         relay: impl Fn(usize) -> Option<BorrowedFd<'a>>,
     ) -> usize {
         let answers = &self.answers;
         let outgoing = |pending: &Pending| Outgoing {
-            bytes: bytes(answers, slots, pending.place, pending.range.clone()),
+            bytes: bytes(answers, room, pending.place, pending.range.clone()),
             to: pending.to,
             from: pending.from,
         };
@@ -95,9 +96,9 @@ impl Departures {
     }
 }
 
-fn bytes<'a>(answers: &'a [u8], slots: &'a Slots, place: Place, range: Range<usize>) -> &'a [u8] {
+fn bytes<'a>(answers: &'a [u8], room: &'a Room, place: Place, range: Range<usize>) -> &'a [u8] {
     match place {
-        Place::Slot(slot) => &slots.read(slot)[range],
+        Place::Slot(slot) => &room.at(slot)[range],
         Place::Answers => &answers[range],
     }
 }

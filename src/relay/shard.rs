@@ -4,6 +4,7 @@
 //! ready socket, and sends everything that came of it before it waits again. A socket that stays
 //! ready takes its turn with the others, so no one starves the rest.
 
+mod datagrams;
 mod streaming;
 
 use std::collections::VecDeque;
@@ -20,9 +21,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::clock::{self, Now};
 use crate::config;
 use crate::stun::Method;
-use crate::turn::{
-    Dropped, HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Transport, Verdict,
-};
+use crate::turn::{HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Verdict};
 
 use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
@@ -67,6 +66,8 @@ struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
     queued: bool,
+    /// Slots that it may fill in a turn: fewer where many datagrams come in one.
+    slots: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,7 @@ impl Shard {
                 address: socket.local_addr()?,
                 socket,
                 queued: false,
+                slots: BATCH,
             });
         }
         let shard = Shard {
@@ -206,68 +208,9 @@ impl Shard {
         }
     }
 
-    /// Takes one batch from a socket. Only a batch that filled all slots can have left more behind:
-    /// the poller is edge-triggered and speaks up for whatever arrives later.
-    fn serve(&mut self, now: Now, source: Source) {
-        if self.used == BATCH {
-            self.flush();
-        }
-        let first = self.used;
-        let socket = match source {
-            Source::Listener(index) => Some(&self.listeners[index].socket),
-            Source::Relay(index) => self.relays.get(index).map(|relay| &relay.socket),
-        };
-        let Some(socket) = socket else {
-            return;
-        };
-        let received = match self.slots.receive(socket.as_fd(), first) {
-            Ok(received) => received,
-            // An error of an earlier send, reported here: there may be datagrams behind it.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                self.ready.push_back(source);
-                return;
-            }
-            Err(_) => 0,
-        };
-        self.used = first + received;
-        for slot in first..self.used {
-            match source {
-                Source::Listener(index) => self.on_client(now, index, slot),
-                Source::Relay(index) => self.on_peer(now, index, slot),
-            }
-        }
-        let more = self.used == BATCH;
-        self.carry_out(now);
-        let queued = match source {
-            Source::Listener(index) => Some(&mut self.listeners[index].queued),
-            Source::Relay(index) => self.relays.get_mut(index).map(|relay| &mut relay.queued),
-        };
-        if let Some(queued) = queued {
-            *queued = more;
-            if more {
-                self.ready.push_back(source);
-            }
-        }
-    }
-
-    fn on_client(&mut self, now: Now, index: usize, slot: usize) {
-        let Some(origin) = self.slots.origin(slot) else {
-            return;
-        };
-        let listener = &self.listeners[index];
-        let asked = origin.to.unwrap_or(listener.address.ip());
-        let route = Route {
-            transport: Transport::Udp,
-            client: origin.from,
-            server: SocketAddr::new(asked, listener.address.port()),
-            via: index as u32,
-        };
-        self.client_message(now, &route, slot, origin.len);
-    }
-
     fn client_message(&mut self, now: Now, route: &Route, slot: usize, len: usize) {
         let range = HEADROOM..HEADROOM + len;
-        let buffer = self.slots.slot(slot);
+        let buffer = self.slots.room.at_mut(slot);
         match self.server.client(now, route, buffer, range) {
             Verdict::ToClient { route: to, range } => {
                 self.count(route, Path::Hairpin, &range);
@@ -317,7 +260,7 @@ impl Shard {
     }
 
     fn hand_over(&mut self, shard: ShardId, errand: Errand, slot: usize, range: Range<usize>) {
-        let bytes = &self.slots.read(slot)[range];
+        let bytes = &self.slots.room.at(slot)[range];
         if !self.neighbours.send(shard, errand, bytes) {
             self.counters.shard_overflow();
         }
@@ -351,7 +294,7 @@ impl Shard {
             Errand::Across { sender, from, to } => (sender, from, to),
             Errand::Stream(_) => return,
         };
-        let buffer = self.slots.slot(slot);
+        let buffer = self.slots.room.at_mut(slot);
         let range = HEADROOM..HEADROOM + len;
         match self.server.across(now, from, to, buffer, range) {
             Verdict::ToClient { route, range } => {
@@ -377,27 +320,8 @@ impl Shard {
         }
         let slot = self.used;
         self.used += 1;
-        self.slots.slot(slot)[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
+        self.slots.room.at_mut(slot)[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
         slot
-    }
-
-    fn on_peer(&mut self, now: Now, index: usize, slot: usize) {
-        let (Some(origin), Some(relay)) = (self.slots.origin(slot), self.relays.get(index)) else {
-            return;
-        };
-        let range = HEADROOM..HEADROOM + origin.len;
-        let buffer = self.slots.slot(slot);
-        let Some(id) = relay.owner else {
-            return self.counters.dropped(Dropped::NoAllocation);
-        };
-        match self.server.peer(now, id, origin.from, buffer, range) {
-            Verdict::ToClient { route, range } => {
-                self.count(&route, Path::FromPeer, &range);
-                self.send_to_client(now, &route, Place::Slot(slot), range);
-            }
-            Verdict::Dropped(reason) => self.counters.dropped(reason),
-            _ => {}
-        }
     }
 
     fn count(&mut self, client: &Route, path: Path, range: &Range<usize>) {
@@ -407,7 +331,7 @@ impl Shard {
 
     fn send_to_client(&mut self, now: Now, route: &Route, place: Place, range: Range<usize>) {
         if route.transport.is_stream() {
-            let bytes = self.departures.bytes(&self.slots, place, range);
+            let bytes = self.departures.bytes(&self.slots.room, place, range);
             match self.streams.send(route.via, bytes, now.mono) {
                 Sent::Lost => self.counters.stream_overflow(),
                 Sent::To(shard) => {
@@ -540,13 +464,19 @@ impl Shard {
 
     /// Sends everything that waits, and frees the slots.
     fn flush(&mut self) {
+        self.depart();
+        self.used = 0;
+    }
+
+    /// Sends everything that waits. Slots that are still to be read stay as they are.
+    fn depart(&mut self) {
         let (listeners, relays) = (&self.listeners, &self.relays);
         let unsent = self.departures.send(
-            &self.slots,
+            &self.slots.room,
             |index| listeners[index].socket.as_fd(),
             |index| relays.fd(index),
         );
-        self.used = 0;
+        self.slots.room.forget_pieces();
         if unsent > 0 {
             self.counters.unsent(unsent);
         }

@@ -104,14 +104,7 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     socket.set_reuse_port(shared)?;
     set_buffers(&socket);
     #[cfg(target_os = "linux")]
-    if address.ip().is_unspecified() {
-        use nix::sys::socket::{setsockopt, sockopt};
-        if address.is_ipv4() {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        } else {
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-        }
-    }
+    ask_for_more_than_datagrams(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -131,6 +124,23 @@ fn set_buffers(socket: &Socket) {
     }
     let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
     let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+}
+
+/// Has a listener told which address was asked, where it has several, and be given equal datagrams
+/// of one client in one piece.
+#[cfg(target_os = "linux")]
+fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if address.ip().is_unspecified() {
+        if address.is_ipv4() {
+            setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else {
+            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    // Where the kernel can't, they come one by one.
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    Ok(())
 }
 
 /// A UDP socket for a relayed transport address.

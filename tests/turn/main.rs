@@ -12,6 +12,8 @@ mod families;
 mod internal;
 mod proxied;
 mod relay;
+#[cfg(target_os = "linux")]
+mod segments;
 mod shards;
 mod strangers;
 mod streams;

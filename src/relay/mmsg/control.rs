@@ -78,6 +78,15 @@ pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// How long each datagram in a slot is, in the control message of `UDP_GRO`.
+pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
+    if (level, kind) != (libc::SOL_UDP, libc::UDP_GRO) {
+        return None;
+    }
+    let size = i32::from_ne_bytes(data.first_chunk().copied()?);
+    usize::try_from(size).ok().filter(|size| *size > 0)
+}
+
 /// Level, kind and data of each control message that the kernel left for a datagram.
 ///
 /// # Safety

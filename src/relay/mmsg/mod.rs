@@ -4,8 +4,9 @@
 //! datagram, so that headers can be written in place and the same bytes sent on.
 //!
 //! Linux takes a batch in one call (`recvmmsg`, `sendmmsg`), and equal datagrams for one
-//! destination as one message that it cuts up itself (`UDP_SEGMENT`). Everywhere else `plain` is
-//! behind the same seam.
+//! destination as one message that it cuts up itself (`UDP_SEGMENT`). Equal ones of one sender may
+//! come in one slot, too (`UDP_GRO`): whoever receives cuts them. Everywhere else `plain` is behind
+//! the same seam.
 #![allow(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -14,6 +15,7 @@ mod address;
 mod control;
 #[cfg(any(test, not(target_os = "linux")))]
 mod plain;
+mod room;
 #[cfg(target_os = "linux")]
 mod runs;
 #[cfg(target_os = "linux")]
@@ -25,8 +27,6 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::turn::{HEADROOM, TAILROOM};
-
 #[cfg(not(target_os = "linux"))]
 pub use plain::{Sender, Slots};
 #[cfg(target_os = "linux")]
@@ -34,24 +34,24 @@ pub use sender::Sender;
 #[cfg(target_os = "linux")]
 pub use slots::Slots;
 
+pub use room::Room;
+
 /// Datagrams in a batch.
 pub const BATCH: usize = 64;
 
 /// The largest payload of UDP.
 const DATAGRAM: usize = 65_535;
 
-/// From slot to slot. One cache line more than a power of two, or all slots would compete for the
-/// same sets of the cache.
-const STRIDE: usize = (HEADROOM + DATAGRAM + TAILROOM).next_multiple_of(64) + 64;
-
-/// Where a received datagram came from, and which address it was sent to.
+/// Where what is in a slot came from, and which address it was sent to.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     pub from: SocketAddr,
     /// Known on sockets with `IP_PKTINFO`, where the system can tell.
     pub to: Option<IpAddr>,
-    /// Bytes of the datagram.
+    /// Bytes in the slot.
     pub len: usize,
+    /// Bytes of each datagram there but the last, which has what is left: `len` where there is one.
+    pub size: usize,
 }
 
 /// A datagram to send.
@@ -61,23 +61,6 @@ pub struct Outgoing<'a> {
     pub to: SocketAddr,
     /// The source address to use, on sockets bound to a wildcard.
     pub from: Option<IpAddr>,
-}
-
-/// The bytes of all slots.
-struct Room(Box<[u8]>);
-
-impl Room {
-    fn new() -> Room {
-        Room(vec![0; STRIDE * BATCH].into_boxed_slice())
-    }
-
-    fn slot(&self, index: usize) -> &[u8] {
-        &self.0[index * STRIDE..][..STRIDE]
-    }
-
-    fn slot_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.0[index * STRIDE..][..STRIDE]
-    }
 }
 
 #[cfg(target_os = "linux")]

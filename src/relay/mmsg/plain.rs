@@ -5,17 +5,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
 
-use super::{BATCH, DATAGRAM, Origin, Outgoing, Room};
+use super::room::Room;
+use super::{BATCH, DATAGRAM, Origin, Outgoing};
 use crate::turn::HEADROOM;
 
 /// Slots that datagrams are received into.
 pub struct Slots {
-    room: Room,
+    pub room: Room,
     origins: [Option<Origin>; BATCH],
 }
 
@@ -27,21 +29,12 @@ impl Slots {
         }
     }
 
-    /// A slot's bytes, with the datagram's place in them: at [`HEADROOM`].
-    pub fn slot(&mut self, index: usize) -> &mut [u8] {
-        self.room.slot_mut(index)
-    }
-
-    /// What stands in a slot.
-    pub fn read(&self, index: usize) -> &[u8] {
-        self.room.slot(index)
-    }
-
-    /// Receives what waits on `socket`, which does not block, into the slots from `first` on.
-    /// Gives the number of datagrams; their origins are read by [`Slots::origin`].
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-        for index in first..BATCH {
-            let place = &mut self.room.slot_mut(index)[HEADROOM..][..DATAGRAM];
+    /// Receives what waits on `socket`, which does not block, into `slots`. Gives the number of
+    /// those that are filled; their origins are read by [`Slots::origin`].
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
+        let first = slots.start;
+        for index in slots.clone() {
+            let place = &mut self.room.at_mut(index)[HEADROOM..][..DATAGRAM];
             match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), place) {
                 Ok((len, from)) => {
                     let from = from.as_ref().and_then(address);
@@ -49,6 +42,7 @@ impl Slots {
                         from,
                         to: None,
                         len,
+                        size: len,
                     });
                 }
                 Err(error) if index == first => return Err(error.into()),
@@ -56,7 +50,7 @@ impl Slots {
                 Err(_) => return Ok(index - first),
             }
         }
-        Ok(BATCH.saturating_sub(first))
+        Ok(slots.len())
     }
 
     /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.

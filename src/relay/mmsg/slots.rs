@@ -2,16 +2,18 @@
 
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::control::{self, CONTROL, Control};
-use super::{BATCH, DATAGRAM, Origin, Room, STRIDE, address, zeroed_slice};
+use super::room::{Room, STRIDE};
+use super::{BATCH, DATAGRAM, Origin, address, zeroed_slice};
 use crate::turn::HEADROOM;
 
 /// Slots that datagrams are received into.
 pub struct Slots {
-    room: Room,
+    pub room: Room,
     addresses: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
@@ -33,22 +35,12 @@ impl Slots {
         }
     }
 
-    /// A slot's bytes, with the datagram's place in them: at [`HEADROOM`].
-    pub fn slot(&mut self, index: usize) -> &mut [u8] {
-        self.room.slot_mut(index)
-    }
-
-    /// What stands in a slot.
-    pub fn read(&self, index: usize) -> &[u8] {
-        self.room.slot(index)
-    }
-
-    /// Receives what waits on `socket` into the slots from `first` on, without blocking. Gives the
-    /// number of datagrams; their origins are read by [`Slots::origin`].
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-        let count = BATCH.saturating_sub(first);
-        let bytes = self.room.0.as_mut_ptr();
-        for index in first..BATCH {
+    /// Receives what waits on `socket` into `slots`, without blocking. Gives the number of those
+    /// that are filled; their origins are read by [`Slots::origin`].
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
+        assert!(slots.end <= BATCH);
+        let bytes = self.room.as_mut_ptr();
+        for index in slots.clone() {
             self.vectors[index] = libc::iovec {
                 // SAFETY: `bytes` has BATCH slots of STRIDE, each with room for HEADROOM + DATAGRAM.
                 iov_base: unsafe { bytes.add(index * STRIDE + HEADROOM) }.cast(),
@@ -63,13 +55,14 @@ impl Slots {
             header.msg_controllen = CONTROL as _;
             header.msg_flags = 0;
         }
-        // SAFETY: `headers[first..]` has `count` entries, each pointing at buffers of `self` that
-        // live and stay in place until the call returns, with their true lengths.
+        let headers = &mut self.headers[slots];
+        // SAFETY: each of `headers` points at buffers of `self` that live and stay in place until
+        // the call returns, with their true lengths.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                self.headers[first..].as_mut_ptr(),
-                count as libc::c_uint,
+                headers.as_mut_ptr(),
+                headers.len() as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
@@ -80,18 +73,20 @@ impl Slots {
         Ok(received as usize)
     }
 
-    /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.
+    /// Where what is in a slot came from; `None` where the kernel's answer makes no sense.
     pub fn origin(&self, index: usize) -> Option<Origin> {
         let header = &self.headers[index];
         let mut origin = Origin {
             from: address::read(&self.addresses[index])?,
             to: None,
             len: header.msg_len as usize,
+            size: header.msg_len as usize,
         };
         // SAFETY: `header` was filled by the kernel, and its control pointer still points at
         // `controls[index]`, which `self` keeps in place, with the length that was written.
         for (level, kind, data) in unsafe { control::all(&header.msg_hdr) } {
             origin.to = origin.to.or(control::destination(level, kind, data));
+            origin.size = control::segment_size(level, kind, data).unwrap_or(origin.size);
         }
         Some(origin)
     }

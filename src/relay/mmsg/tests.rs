@@ -23,16 +23,16 @@ macro_rules! way {
             }
 
             fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-                self.1.receive(socket, first)
+                self.1.receive(socket, first..BATCH)
             }
 
             fn arrived(&self, index: usize) -> (Origin, &[u8]) {
                 let origin = self.1.origin(index).unwrap();
-                (origin, &self.1.read(index)[HEADROOM..][..origin.len])
+                (origin, &self.1.room.at(index)[HEADROOM..][..origin.len])
             }
 
             fn slot(&mut self, index: usize) -> &mut [u8] {
-                self.1.slot(index)
+                self.1.room.at_mut(index)
             }
         }
     };
@@ -146,4 +146,41 @@ fn a_header_is_written_before_a_datagram_and_leaves_with_it() {
         assert_eq!(way.arrived(2).1, whole);
         assert_eq!(way.arrived(1).1, b"payload");
     });
+}
+
+/// Datagrams that a sender has its kernel cut come in as few slots as the kernel likes, and are told
+/// apart.
+#[cfg(target_os = "linux")]
+#[test]
+fn equal_datagrams_of_one_sender_come_in_one_slot_with_their_size() {
+    use nix::sys::socket::{setsockopt, sockopt};
+    for (size, count, last) in [(1200, 16, 1200), (100, 64, 7), (1, 2, 1)] {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        let cut = setsockopt(&a, sockopt::UdpGsoSegment, &(size as i32));
+        if cut
+            .and(setsockopt(&b, sockopt::UdpGroSegment, &true))
+            .is_err()
+        {
+            eprintln!("skipped: this kernel does not cut datagrams");
+            return;
+        }
+        let len = size * (count - 1) + last;
+        let bytes: Vec<u8> = (0..len).map(|byte| (byte / size) as u8).collect();
+        let to = b.local_addr().unwrap();
+        assert_eq!(a.send_to(&bytes, to).unwrap(), len);
+        assert_eq!(a.send_to(b"alone", to).unwrap(), 5);
+        let mut slots = super::Slots::new();
+        let filled = slots.receive(b.as_fd(), 0..BATCH).unwrap();
+        let (mut arrived, mut datagrams) = (Vec::new(), 0);
+        for slot in 0..filled {
+            let origin = slots.origin(slot).unwrap();
+            assert_eq!(origin.from, a.local_addr().unwrap());
+            let whole = &slots.room.at(slot)[HEADROOM..][..origin.len];
+            arrived.extend_from_slice(whole);
+            datagrams += whole.chunks(origin.size).len();
+        }
+        assert_eq!(arrived, [&bytes[..], b"alone"].concat());
+        assert_eq!(datagrams, count + 5_usize.div_ceil(size));
+        assert!(filled < datagrams, "{filled} slots");
+    }
 }
