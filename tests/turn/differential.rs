@@ -34,8 +34,10 @@ struct Case<'a> {
     coturn: &'a str,
 }
 
+type Listed = fn(&Case<'_>) -> bool;
+
 /// Where coturn 4.6 answers otherwise, the clause that says what parlor answers.
-const LISTED: [(&str, fn(&Case<'_>) -> bool); 12] = [
+const LISTED: [(&str, Listed); 12] = [
     (
         "RFC 8656 section 5: without an allocation, any request but Allocate is 437",
         |case| {
@@ -444,11 +446,6 @@ impl Side {
             self.clients[index].socket.send(&bytes).unwrap();
         }
         let answered = matches!(step, Step::Request { flaw, .. } if *flaw != Flaw::Length);
-        let rounds = if matches!(step, Step::FromPeer { .. }) {
-            8
-        } else {
-            3
-        };
         let answer = match answered {
             true => self.clients[index].answer(),
             false => None,
