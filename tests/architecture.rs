@@ -312,14 +312,7 @@ fn the_top_level_holds_what_was_agreed_and_nothing_else() {
 
 #[test]
 fn every_invariant_of_the_map_names_a_test_that_exists() {
-    let mut known = BTreeSet::new();
-    for path in files(&root().join("src"))
-        .into_iter()
-        .chain(files(&root().join("tests")))
-    {
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        known.extend(tests_in(&text));
-    }
+    let known = known_tests();
     let map = read("docs/architecture.md");
     let section = map.split("\n## ").find(|s| s.starts_with("Invariants"));
     let section = section.expect("docs/architecture.md has a section `Invariants`");
@@ -347,6 +340,34 @@ fn every_invariant_of_the_map_names_a_test_that_exists() {
             );
         }
     }
+}
+
+#[test]
+fn every_rule_of_the_rfcs_names_a_test_that_exists() {
+    let known = known_tests();
+    let relay = read("docs/relay.md");
+    let section = relay.split("\n## ").find(|s| s.starts_with("Conformance"));
+    let section = section.expect("docs/relay.md has a section `Conformance`");
+    let mut rules = 0;
+    for row in section.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let &[clause, _, held_by] = &cells[..] else {
+            continue;
+        };
+        if clause.trim().starts_with("RFC") {
+            continue;
+        }
+        rules += 1;
+        let mut tests = held_by.split('`').skip(1).step_by(2).peekable();
+        assert!(tests.peek().is_some(), "no test holds this rule: {row}");
+        for test in tests {
+            assert!(
+                known.contains(test),
+                "docs/relay.md says that `{test}` holds a rule, but there is no such test"
+            );
+        }
+    }
+    assert!(rules >= 40, "only {rules} rules are left in docs/relay.md");
 }
 
 #[test]
@@ -534,6 +555,15 @@ fn find_in(source: &Source, banned: &[&str]) -> Vec<String> {
         .filter(|(_, line)| banned.iter().any(|word| line.contains(word)))
         .map(|(number, line)| format!("{}:{number}: {}", source.name, line.trim()))
         .collect()
+}
+
+/// The names of all tests.
+fn known_tests() -> BTreeSet<String> {
+    let all = files(&root().join("src"))
+        .into_iter()
+        .chain(files(&root().join("tests")));
+    let texts = all.map(|path| fs::read_to_string(&path).unwrap_or_default());
+    texts.flat_map(|text| tests_in(&text)).collect()
 }
 
 /// The names of the test functions in a file: those below a test attribute, and those in a macro

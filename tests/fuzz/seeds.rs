@@ -251,6 +251,16 @@ fn sessions() -> Vec<Seed> {
         vec![9, 0, 9, 1, 9, 0, 9, 1, 0, 4, 9, 0, 9, 1],
     ]
     .concat();
+    // The relayed addresses are the two of the first client.
+    let both = [
+        greet(0),
+        request(0, ALLOCATE, 0, &[&[0], &[9, 2]]),
+        request(0, PERMIT, 0, &[&[2, 0], &[2, 3]]),
+        vec![7, 0, 0, 5, 0, 7, 0, 3, 5, 0, 5, 0, 0, 0, 9, 5, 0, 1, 3, 9],
+        request(0, REFRESH, 0, &[&[1, 0], &[4, 2]]),
+        request(0, REFRESH, 0, &[&[1, 0]]),
+    ]
+    .concat();
     let sha256 = [
         greet(0),
         vec![2, 0, ALLOCATE, 0, 0x81, 0, 0],
@@ -274,6 +284,7 @@ fn sessions() -> Vec<Seed> {
         ("edge", edge),
         ("slow", slow),
         ("sha256", sha256),
+        ("both", both),
         ("raw", raw),
     ];
     let mut seeds = Vec::new();

@@ -193,12 +193,12 @@ impl House {
         let mut relayed: Vec<SocketAddr> = Vec::new();
         for edge in &self.edges {
             for session in edge.server.sessions(0).sessions {
-                *users.entry(session.user).or_default() += 1;
-                assert!(
-                    edge.open().any(|s| s.address == session.relayed),
-                    "no socket"
-                );
-                relayed.push(session.relayed);
+                let addresses = [Some(session.relayed), session.relayed_ipv6];
+                for address in addresses.into_iter().flatten() {
+                    *users.entry(session.user.clone()).or_default() += 1;
+                    assert!(edge.open().any(|s| s.address == address), "no socket");
+                    relayed.push(address);
+                }
             }
         }
         assert!(
@@ -315,15 +315,18 @@ impl House {
 
     fn react(&mut self, shard: usize, client: usize, sent: &[u8], reaction: Reaction) {
         let Reaction { verdict, bytes } = reaction;
+        let route = self.clients[client].route;
         match verdict {
             Verdict::Answer(outcome) => self.hear(client, sent, &bytes, outcome),
             Verdict::ToPeer { socket, peer, .. } => {
                 let out = OUTSIDE.iter().any(|ip| peer.ip().to_string() == **ip);
                 assert!(out && !(self.denied && peer.is_ipv4()), "{peer} is denied");
                 self.must_be_permitted(client, peer.ip());
-                let session = self.session(shard, client);
+                let own = self.addresses(shard, &route);
                 let socket = self.edges[shard].sockets[socket as usize];
-                assert_eq!(socket.map(|s| s.address), Some(session), "another's socket");
+                let address = socket.expect("an open socket").address;
+                assert!(own.contains(&address), "another's socket");
+                assert_eq!(address.is_ipv4(), peer.is_ipv4());
                 assert!(contains(sent, &bytes), "not what was sent");
             }
             Verdict::Across {
@@ -333,7 +336,8 @@ impl House {
                 ..
             } => {
                 assert_ne!(usize::from(other), shard);
-                assert_eq!(from, self.session(shard, client));
+                let own = self.addresses(shard, &route);
+                assert!(own.contains(&from), "another's address");
                 self.must_be_permitted(client, to.ip());
                 let now = self.now;
                 let reaction =
@@ -342,17 +346,17 @@ impl House {
                     });
                 match reaction.verdict {
                     Verdict::ToClient { route, .. } => {
-                        self.delivered(route, from, &bytes, &reaction.bytes);
+                        self.delivered(route, &[from], &bytes, &reaction.bytes);
                     }
                     Verdict::Dropped(_) => {}
                     other => panic!("neither delivered nor dropped: {other:?}"),
                 }
             }
-            Verdict::ToClient { route, .. } => {
-                let from = self.session(shard, client);
+            Verdict::ToClient { route: to, .. } => {
+                let from = self.addresses(shard, &route);
                 let data = inner(&bytes).1;
                 assert!(contains(sent, &data), "not what was sent");
-                self.delivered(route, from, &data, &bytes);
+                self.delivered(to, &from, &data, &bytes);
             }
             Verdict::Queued | Verdict::Dropped(_) => {}
             Verdict::PassOn { .. } => panic!("passed on twice"),
@@ -372,23 +376,27 @@ impl House {
                 let out = OUTSIDE.iter().any(|ip| peer.ip().to_string() == **ip);
                 assert!(out && !(self.denied && peer.is_ipv4()), "{peer} is denied");
                 let address = self.edges[shard].sockets[socket].map(|s| s.address);
-                let session = self.edges[shard].server.session(&route);
-                assert_eq!(session.map(|s| s.relayed), address, "another's socket");
-                self.delivered(route, peer, data, &reaction.bytes);
+                let own = self.addresses(shard, &route);
+                assert!(
+                    address.is_some_and(|a| own.contains(&a)),
+                    "another's socket"
+                );
+                self.delivered(route, &[peer], data, &reaction.bytes);
             }
             Verdict::Dropped(_) => {}
             other => panic!("neither delivered nor dropped: {other:?}"),
         }
     }
 
-    /// A client got `bytes`: they are `data` from `from`, which it was granted.
-    fn delivered(&self, route: Route, from: SocketAddr, data: &[u8], bytes: &[u8]) {
+    /// A client got `bytes`: they are `data` from one of `from`, which it was granted.
+    fn delivered(&self, route: Route, from: &[SocketAddr], data: &[u8], bytes: &[u8]) {
         let mut clients = self.clients.iter();
         let client = clients.position(|client| client.route == route);
-        self.must_be_permitted(client.expect("a client of ours"), from.ip());
+        let client = client.expect("a client of ours");
         let (peer, inner) = inner(bytes);
         assert_eq!(inner, data);
-        assert!(peer.is_none_or(|peer| peer == from));
+        assert!(peer.is_none_or(|peer| from.contains(&peer)));
+        assert!(from.iter().any(|from| self.is_permitted(client, from.ip())));
     }
 
     /// What an allocation was granted ends with it.
@@ -397,16 +405,21 @@ impl House {
     }
 
     fn must_be_permitted(&self, client: usize, ip: IpAddr) {
-        let until = self.permitted.get(&(client, ip));
-        let permitted = until.is_some_and(|until| *until > self.now.mono);
+        let permitted = self.is_permitted(client, ip);
         assert!(permitted, "client {client} was not granted {ip}");
     }
 
-    /// The relayed address of a client, which has an allocation on this shard.
-    fn session(&mut self, shard: usize, client: usize) -> SocketAddr {
-        let route = self.clients[client].route;
-        let session = self.edges[shard].server.session(&route);
-        session.expect("relayed for nobody").relayed
+    fn is_permitted(&self, client: usize, ip: IpAddr) -> bool {
+        let until = self.permitted.get(&(client, ip));
+        until.is_some_and(|until| *until > self.now.mono)
+    }
+
+    /// The relayed addresses of a client, which has an allocation on this shard.
+    fn addresses(&mut self, shard: usize, route: &Route) -> Vec<SocketAddr> {
+        let session = self.edges[shard].server.session(route);
+        let session = session.expect("relayed for nobody");
+        let both = [Some(session.relayed), session.relayed_ipv6];
+        both.into_iter().flatten().collect()
     }
 
     fn hear_late_answers(&mut self) {
