@@ -15,6 +15,7 @@ mod relay;
 #[cfg(target_os = "linux")]
 mod segments;
 mod shards;
+mod soak;
 mod strangers;
 mod streams;
 mod tls;
