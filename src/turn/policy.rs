@@ -166,6 +166,9 @@ mod tests {
             [0, 0, 0, 0, 0xffff, 0, high, low],
             [0, 0, 0, 0, 0, 0, high, low],
             [0x64, 0xff9b, 0, 0, 0, 0, high, low],
+            // NAT64 for local use (RFC 8215), with a prefix of 96 bits and of 48.
+            [0x64, 0xff9b, 1, 0, 0, 0, high, low],
+            [0x64, 0xff9b, 1, high, low >> 8, low << 8, 0, 0],
             [0x2002, high, low, 0, 0, 0, 0, 1],
             [0x2001, 0, high, low, 0, 0, !0x0808, !0x0808],
             [0x2001, 0, 0x0808, 0x0808, 0, 0, !high, !low],

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 
-use parlor::stun::{Attribute, Integrity, Message, Method};
+use parlor::stun::{Attribute, Class, Integrity, Message, Method, Writer};
 
 use crate::support::turn::{Client, SECRET, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon, http};
@@ -141,6 +141,22 @@ fn own_listeners_stay_closed_to_clients_even_where_loopback_is_allowed() {
             Some(403),
             "{listener}"
         );
+    }
+    // A permission knows no port, so each packet is judged: this host has nothing but relayed
+    // addresses for it.
+    assert_eq!(client.permit("127.0.0.1:9".parse().unwrap()).code(), None);
+    let dropped = "parlor_turn_dropped_total{reason=\"no such relayed address\"}";
+    let before = metric(&daemon, dropped);
+    for listener in [daemon.http(), daemon.metrics(), daemon.turn()] {
+        let mut out = Vec::new();
+        let _ = Writer::new(&mut out, Method::SEND, Class::Indication, [3; 12])
+            .xor_address(Attribute::XOR_PEER_ADDRESS, listener)
+            .attribute(Attribute::DATA, b"hello");
+        client.send(&out);
+    }
+    let patience = Patience::new();
+    while metric(&daemon, dropped) < before + 3 {
+        patience.check("three packets to be dropped");
     }
 }
 
