@@ -191,7 +191,7 @@ fn whom_the_server_has_no_room_for_is_told_by_code() {
         .env("PARLOR_TURN__MAX_ALLOCATIONS", "4")
         .start();
     let told = load(&desk(), &format!("turn:{}", daemon.turn()));
-    let refused = told["errors"]["508"].as_u64().expect("refusals");
+    let refused = told["errors"]["486"].as_u64().expect("refusals");
     assert!((3..=6).contains(&refused), "{told}");
     let ready = told["ready"].as_u64().expect("some");
     assert!((2..=4).contains(&ready), "{told}");
