@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Mono;
 use crate::rate::{Cell, Limit};
 use crate::stun::TransactionId;
@@ -58,7 +60,7 @@ pub(super) struct Allocation {
 }
 
 /// A relayed transport address, and the edge's number for what stands behind it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bound {
     pub socket: u32,
     pub relayed: SocketAddr,
@@ -93,13 +95,13 @@ pub(super) enum Ports {
     Pair,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     pub ip: IpAddr,
     pub expires: Mono,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Channel {
     pub number: u16,
     /// Whether the policy lets packets out to this peer; otherwise only the hairpin is open.

@@ -35,6 +35,7 @@ mod requests;
 mod reservation;
 mod server;
 mod sessions;
+mod snapshot;
 mod table;
 
 #[cfg(test)]
@@ -49,10 +50,13 @@ pub use directory::{Directory, ShardId};
 pub use discovery::{Discovery, Place};
 pub use nonce::Nonces;
 pub use policy::Policy;
-pub use quota::{Permit, Quotas};
+pub use quota::{Debt, Permit, Quotas};
 pub use relayed::External;
 pub use server::{Server, Settings};
 pub use sessions::{Page, Session};
+pub use snapshot::{Numbers, Snapshot};
+
+use serde::{Deserialize, Serialize};
 
 use crate::stun::Method;
 
@@ -64,7 +68,7 @@ pub const HEADROOM: usize = 48;
 pub const TAILROOM: usize = 3;
 
 /// How a client reaches the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     Udp,
     Tcp,
@@ -80,7 +84,7 @@ impl Transport {
 }
 
 /// A client's five-tuple, and the way back to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub transport: Transport,
     /// The client's address as the server sees it (its *server-reflexive* address).
@@ -135,7 +139,19 @@ pub enum Outcome {
 }
 
 /// Why a request was refused, in the words that an admin reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
 pub enum Refusal {
     /// The normal first 401 of every client: not an error.
     #[error("challenge")]

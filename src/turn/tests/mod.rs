@@ -9,6 +9,7 @@ mod discovery;
 mod families;
 mod internal;
 mod relaying;
+mod restart;
 mod running;
 mod shards;
 mod simulation;
