@@ -208,6 +208,12 @@ impl House {
         metrics.register(Box::new(relay.collector()));
         metrics.time_store(prepared.store.times());
         let hub = http::Hub::new(&config.signaling, &metrics);
+        let rooms = mem::take(&mut inherited.rooms).into_iter();
+        let shared = |(room, users): (String, Vec<String>)| {
+            let users = users.into_iter().map(Arc::from);
+            (Arc::from(room), users.collect())
+        };
+        hub.expect(rooms.map(shared).collect());
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
             hub,
@@ -308,6 +314,12 @@ impl House {
     /// Ends everything but the sockets, which the next process goes on with. Who is connected is
     /// told to come back; nobody is waited for.
     async fn hand_over(self, work: Work) -> anyhow::Result<Handover> {
+        let rooms = self.app.hub.restart().into_iter();
+        let owned = rooms.map(|(room, users)| {
+            let users = users.iter().map(ToString::to_string);
+            (room.to_string(), users.collect())
+        });
+        let rooms = owned.collect();
         self.stop.cancel();
         work.following.abort();
         work.reloading.abort();
@@ -319,6 +331,7 @@ impl House {
             boot: handover::boot(),
             at: clock::now().mono,
             external: self.external,
+            rooms,
             ..State::default()
         };
         let handover = Handover::new(state, stopped, self.tcp);

@@ -8,15 +8,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use std::time::Duration;
+
 use tokio_util::task::TaskTracker;
 
 use super::counts::Counts;
 use super::socket::Outbox;
-use crate::clock;
+use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::rate::Limit;
 use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Outcome, Room};
+
+/// How long whoever was connected before a restart is expected back.
+const RETURN: Duration = Duration::from_secs(10);
 
 /// Rooms are spread over this many locks.
 const SHARDS: usize = 16;
@@ -170,9 +175,63 @@ impl Hub {
 
     /// Closes every connection with 1001, and every later one too.
     pub fn shutdown(&self) {
+        self.stop(CloseCode::Stopped);
+    }
+
+    /// Closes every connection with 1012, and every later one with 1001. Gives who was connected:
+    /// the next process expects them back.
+    pub fn restart(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+        let rooms = self.everybody();
+        self.stop(CloseCode::Restarting);
+        rooms
+    }
+
+    fn stop(&self, code: CloseCode) {
         self.stopped.store(true, Ordering::SeqCst);
         for (room, _) in self.everybody() {
-            self.close_room(&room, CloseCode::Stopped);
+            self.close_room(&room, code);
+        }
+    }
+
+    /// Expects these users back in these rooms, and takes those who have not come within ten
+    /// seconds for gone. To be called inside a tokio runtime, before anybody connects.
+    pub fn expect(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
+        if rooms.is_empty() {
+            return;
+        }
+        let until = clock::now().mono + RETURN;
+        for (id, users) in &rooms {
+            let mut shard = lock(self.shard(id));
+            let mut seating = Seating::new(id, *lock(&self.rate));
+            seating.room.expect(users.iter().cloned(), until);
+            shard.insert(id.clone(), Arc::new(Mutex::new(seating)));
+            self.counts.rooms.inc();
+        }
+        let hub = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RETURN).await;
+            // Not before: the timer's clock is not ours.
+            let now = clock::now().mono.max(until);
+            rooms.iter().for_each(|(room, _)| hub.expire(room, now));
+        });
+    }
+
+    fn expire(&self, room: &str, now: Mono) {
+        let mut shard = lock(self.shard(room));
+        let Some(seating) = shard.get(room).cloned() else {
+            return;
+        };
+        let mut seating = lock(&seating);
+        let Seating {
+            room: state,
+            effects,
+            ..
+        } = &mut *seating;
+        state.expire(now, effects);
+        seating.carry_out();
+        if seating.room.is_empty() {
+            shard.remove(room);
+            self.counts.rooms.dec();
         }
     }
 
@@ -186,11 +245,13 @@ impl Hub {
         self.closings.load(Ordering::SeqCst)
     }
 
-    /// Seats a connection of `user`, whose frames go to `outbox`.
+    /// Seats a connection of `user`, whose frames go to `outbox`; with `resume` it goes on where it
+    /// was before a restart.
     pub(super) fn join(
         self: &Arc<Self>,
         room: &str,
         user: &str,
+        resume: bool,
         outbox: &Arc<Outbox>,
     ) -> Result<Seat, CloseCode> {
         let mut shard = lock(self.shard(room));
@@ -207,7 +268,7 @@ impl Hub {
                 (id, seating)
             }
         };
-        let connection = lock(&seating).join(user, outbox)?;
+        let connection = lock(&seating).join(user, resume, outbox)?;
         self.counts.connections.inc();
         Ok(Seat {
             hub: self.clone(),
@@ -275,12 +336,19 @@ impl Seating {
         }
     }
 
-    fn join(&mut self, user: &str, outbox: &Arc<Outbox>) -> Result<ConnectionId, CloseCode> {
+    fn join(
+        &mut self,
+        user: &str,
+        resume: bool,
+        outbox: &Arc<Outbox>,
+    ) -> Result<ConnectionId, CloseCode> {
         let now = clock::now();
-        let joined = self.room.join(user, now.mono, &mut self.effects);
-        self.carry_out();
+        let joined = self.room.join(user, resume, now.mono, &mut self.effects);
         match joined {
-            Join::Refused(code) => Err(code),
+            Join::Refused(code) => {
+                self.carry_out();
+                Err(code)
+            }
             Join::Seated(connection) => {
                 let taken = Taken {
                     user: user.into(),
@@ -288,6 +356,7 @@ impl Seating {
                     outbox: outbox.clone(),
                 };
                 self.seats.insert(connection, taken);
+                self.carry_out();
                 Ok(connection)
             }
         }
@@ -329,7 +398,7 @@ mod tests {
 
     fn join(hub: &Arc<Hub>, user: &str) -> Seat {
         let outbox = Arc::new(Outbox::new(1000));
-        hub.join("lobby", user, &outbox).expect("a seat")
+        hub.join("lobby", user, false, &outbox).expect("a seat")
     }
 
     #[test]
@@ -377,7 +446,7 @@ mod tests {
         hub.shutdown();
         assert!(hub.connected("lobby").is_empty());
         let outbox = Arc::new(Outbox::new(1000));
-        let late = hub.join("attic", "bob", &outbox).err();
+        let late = hub.join("attic", "bob", false, &outbox).err();
         assert_eq!(late, Some(CloseCode::Stopped));
     }
 }

@@ -21,6 +21,8 @@ pub enum CloseCode {
     TooSlow,
     /// 1001
     Stopped,
+    /// 1012
+    Restarting,
     /// 1002
     ProtocolError,
     /// 1007
@@ -32,7 +34,7 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    pub const ALL: [CloseCode; 13] = [
+    pub const ALL: [CloseCode; 14] = [
         CloseCode::ConnectionError,
         CloseCode::AuthenticationFailed,
         CloseCode::NotAParticipant,
@@ -42,6 +44,7 @@ impl CloseCode {
         CloseCode::Replaced,
         CloseCode::TooSlow,
         CloseCode::Stopped,
+        CloseCode::Restarting,
         CloseCode::ProtocolError,
         CloseCode::InvalidText,
         CloseCode::TooLarge,
@@ -60,6 +63,7 @@ impl CloseCode {
             CloseCode::Replaced => 4009,
             CloseCode::TooSlow => 4010,
             CloseCode::Stopped => 1001,
+            CloseCode::Restarting => 1012,
             CloseCode::ProtocolError => 1002,
             CloseCode::InvalidText => 1007,
             CloseCode::TooLarge => 1009,
@@ -79,6 +83,7 @@ impl CloseCode {
             CloseCode::Replaced => "Replaced by a newer connection",
             CloseCode::TooSlow => "Reader too slow",
             CloseCode::Stopped => "Server stopped",
+            CloseCode::Restarting => "Server restarting",
             CloseCode::ProtocolError => "Protocol error",
             CloseCode::InvalidText => "Invalid UTF-8",
             CloseCode::TooLarge => "Message too large",

@@ -1,6 +1,6 @@
 //! One room: its connections, and what follows from what they send.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,16 @@ pub struct Room {
     next: u64,
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
+    before: Option<Before>,
+}
+
+/// Who was here before a restart: they know of each other.
+#[derive(Debug)]
+struct Before {
+    users: HashSet<Arc<str>>,
+    /// Those who have yet to come back.
+    awaited: HashSet<Arc<str>>,
+    until: Mono,
 }
 
 #[derive(Debug)]
@@ -91,6 +101,8 @@ struct Member {
     quoted: String,
     rate: Cell,
     budget: Budget,
+    /// Whether it goes on where it was before the restart, and so knows who was here then.
+    resumed: bool,
     /// When connections of this user replaced each other, oldest first.
     replacements: Vec<Mono>,
 }
@@ -103,6 +115,32 @@ impl Room {
             next: 0,
             members: HashMap::new(),
             by_user: HashMap::new(),
+            before: None,
+        }
+    }
+
+    /// These users were connected before a restart. Until `until` they count as if they still were;
+    /// whoever comes back by then may go on as if nothing had been.
+    pub fn expect(&mut self, users: impl IntoIterator<Item = Arc<str>>, until: Mono) {
+        let users: HashSet<_> = users.into_iter().collect();
+        self.before = Some(Before {
+            awaited: users.clone(),
+            users,
+            until,
+        });
+    }
+
+    /// Whoever was expected and has not come has left.
+    pub fn expire(&mut self, now: Mono, effects: &mut Vec<Effect>) {
+        if let Some(before) = self.before.take_if(|before| before.until <= now) {
+            for user in before.awaited {
+                self.tell(
+                    |member| member.resumed,
+                    "user-left",
+                    &quoted(&user),
+                    effects,
+                );
+            }
         }
     }
 
@@ -112,16 +150,27 @@ impl Room {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        let awaited = self.before.as_ref().map(|before| before.awaited.len());
+        self.members.is_empty() && awaited.unwrap_or(0) == 0
     }
 
-    /// Who is connected, in no order.
+    /// Who is connected, or expected back, in no order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.by_user.keys()
+        let awaited = self.before.iter().flat_map(|before| &before.awaited);
+        self.by_user.keys().chain(awaited)
     }
 
     /// A connection of `user` arrives. Where there is one already, the newer one wins.
-    pub fn join(&mut self, user: &str, now: Mono, effects: &mut Vec<Effect>) -> Join {
+    ///
+    /// With `resume` it goes on where it was before a restart: those who went on likewise are not
+    /// told, and it is told who has left since. Without, they are told of an end and a beginning.
+    pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
+        self.expire(now, effects);
+        let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
+        let resumed = awaited && resume;
+        if awaited && !resume {
+            self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
+        }
         let Some(replacements) = self.replace(user, now, effects) else {
             return Join::Refused(CloseCode::Replaced);
         };
@@ -133,12 +182,30 @@ impl Room {
             user: user.clone(),
             rate: Cell::default(),
             budget: Budget::default(),
+            resumed,
             replacements,
         };
-        self.announce("user-joined", &member.quoted, effects);
+        let stranger = |other: &Member| !(resumed && other.resumed);
+        self.tell(stranger, "user-joined", &member.quoted, effects);
         self.by_user.insert(user, connection);
         self.members.insert(connection, member);
+        if resumed {
+            self.catch_up(connection, effects);
+        }
         Join::Seated(connection)
+    }
+
+    /// Tells a connection that goes on who has come back and left before it came.
+    fn catch_up(&self, connection: ConnectionId, effects: &mut Vec<Effect>) {
+        let Some(before) = &self.before else { return };
+        let gone = |user: &&Arc<str>| {
+            let seated = self.by_user.contains_key(*user);
+            !seated && !before.awaited.contains(*user)
+        };
+        for user in before.users.iter().filter(gone) {
+            let frame = self.presence("user-left", &quoted(user));
+            effects.push(deliver(connection, &frame));
+        }
     }
 
     /// Ends the connection that `user` has, and gives the times of such replacements; `None` where
@@ -169,6 +236,9 @@ impl Room {
 
     /// Closes the connection of `user`, if there is one.
     pub fn close_user(&mut self, user: &str, code: CloseCode, effects: &mut Vec<Effect>) -> bool {
+        if self.before.as_mut().is_some_and(|b| b.awaited.remove(user)) {
+            self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
+        }
         let Some(&connection) = self.by_user.get(user) else {
             return false;
         };
@@ -181,6 +251,7 @@ impl Room {
         let close = |(connection, _)| Effect::Close { connection, code };
         effects.extend(self.members.drain().map(close));
         self.by_user.clear();
+        self.before = None;
     }
 
     /// A connection sent something.
@@ -255,14 +326,30 @@ impl Room {
     }
 
     fn announce(&self, what: &str, user: &str, effects: &mut Vec<Effect>) {
+        self.tell(|_| true, what, user, effects);
+    }
+
+    /// Announces something to those members whom it concerns.
+    fn tell(
+        &self,
+        concerns: impl Fn(&Member) -> bool,
+        what: &str,
+        user: &str,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.members.is_empty() {
             return;
         }
+        let frame = self.presence(what, user);
+        let members = self.members.iter().filter(|(_, member)| concerns(member));
+        effects.extend(members.map(|(other, _)| deliver(*other, &frame)));
+    }
+
+    fn presence(&self, what: &str, user: &str) -> Bytes {
         let room = &self.id;
-        let frame = Bytes::from(format!(
+        Bytes::from(format!(
             r#"{{"type":"{what}","data":{{"userId":{user}}},"from":{user},"roomId":{room}}}"#
-        ));
-        effects.extend(self.members.keys().map(|other| deliver(*other, &frame)));
+        ))
     }
 }
 
@@ -289,7 +376,7 @@ mod tests {
     }
 
     fn seat(room: &mut Room, user: &str, now: Mono) -> ConnectionId {
-        match room.join(user, now, &mut Vec::new()) {
+        match room.join(user, false, now, &mut Vec::new()) {
             Join::Seated(connection) => connection,
             Join::Refused(code) => panic!("{user} was refused: {code:?}"),
         }
@@ -309,7 +396,7 @@ mod tests {
     fn a_newcomer_is_announced_to_the_others_and_told_nothing() {
         let (mut room, ids) = room(&["alice"]);
         let mut effects = Vec::new();
-        room.join("bob", NOW, &mut effects);
+        room.join("bob", false, NOW, &mut effects);
         let announcement =
             r#"{"type":"user-joined","data":{"userId":"bob"},"from":"bob","roomId":"lobby"}"#;
         assert_eq!(text(&effects, ids[0]), [announcement]);
@@ -338,7 +425,7 @@ mod tests {
     fn the_newer_connection_wins_and_the_older_ones_end_makes_nobody_leave() {
         let (mut room, ids) = room(&["alice", "bob"]);
         let mut effects = Vec::new();
-        room.join("alice", NOW, &mut effects);
+        room.join("alice", false, NOW, &mut effects);
         assert_eq!(
             effects[0],
             Effect::Close {
@@ -365,7 +452,7 @@ mod tests {
             seat(&mut room, "alice", NOW + Duration::from_secs(second));
         }
         let mut effects = Vec::new();
-        let refused = room.join("alice", NOW + Duration::from_secs(60), &mut effects);
+        let refused = room.join("alice", false, NOW + Duration::from_secs(60), &mut effects);
         assert_eq!(refused, Join::Refused(CloseCode::Replaced));
         assert_eq!(effects, []);
         seat(&mut room, "alice", NOW + Duration::from_secs(61));

@@ -11,6 +11,8 @@ mod envelope;
 mod machine;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod restart;
 
 pub use close::CloseCode;
 pub use envelope::Kind;

@@ -133,7 +133,7 @@ fn apply(number: usize, step: Step, machine: &mut Rooms, model: &mut Model) {
     let (now, mut effects) = (machine.now, Vec::new());
     let room = match step {
         Step::Join { room, user } => {
-            let joined = machine.rooms[room].join(USERS[user], now, &mut effects);
+            let joined = machine.rooms[room].join(USERS[user], false, now, &mut effects);
             let Join::Seated(connection) = joined else {
                 panic!("nobody is refused here")
             };
@@ -267,10 +267,10 @@ proptest! {
 fn relayed(text: &str) -> Option<String> {
     let mut room = Room::new("lobby", Limit::UNLIMITED);
     let mut effects = Vec::new();
-    let Join::Seated(alice) = room.join("alice", Mono(0), &mut effects) else {
+    let Join::Seated(alice) = room.join("alice", false, Mono(0), &mut effects) else {
         return None;
     };
-    room.join("bob", Mono(0), &mut effects);
+    room.join("bob", false, Mono(0), &mut effects);
     effects.clear();
     room.receive(alice, Input::Text(text), Mono(0), &mut effects);
     match effects.pop()? {

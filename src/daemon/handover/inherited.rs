@@ -23,6 +23,8 @@ pub struct Inherited {
     pub sockets: relay::Inherited,
     /// What `turn.external_ip = "auto"` had found.
     pub external: Option<IpAddr>,
+    /// Who was connected to which room.
+    pub rooms: Vec<(String, Vec<String>)>,
 }
 
 /// Takes up what this process was started with. To be called before there are threads: it reads the
@@ -68,6 +70,7 @@ pub fn take() -> Inherited {
     Inherited {
         sockets: relay::Inherited::new(tcp, udp, &named, Some(state.relay)),
         external: state.external,
+        rooms: state.rooms,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct State {
     pub external: Option<IpAddr>,
     /// TCP listeners by their inodes, and the settings that they were bound for.
     pub listeners: Vec<(u64, String)>,
+    /// Who is connected to which room.
+    pub rooms: Vec<(String, Vec<String>)>,
 }
 
 /// Why a state is of no use.

@@ -31,9 +31,11 @@ export const participants = async (token) => (await call('GET', here('participan
 export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });
 
 /** Where the WebSocket is: the same place as the API, with ws for http. */
-export function socketUrl() {
+/** @param resume  whether we were connected before, and go on where that ended */
+export function socketUrl(resume) {
   const url = new URL(`api/ws/rooms/${encodeURIComponent(room)}`, root);
   url.protocol = url.protocol.replace('http', 'ws');
+  if (resume) url.searchParams.set('resume', '1');
   return url;
 }
 

@@ -29,11 +29,19 @@ export class Call {
     this.#on = on;
   }
 
-  /** Begins, or begins again after the signaling connection was lost. */
+  /** Begins. */
   start(me, configuration) {
     this.stop();
     this.#me = me;
     this.#configuration = configuration;
+  }
+
+  /** The signaling connection was lost and is back: what was said to nobody is said again. */
+  resume() {
+    for (const [id, peer] of [...this.#peers]) {
+      peer.kept = true;
+      if (peer.offering) this.invite(id);
+    }
   }
 
   /** ICE servers for all connections from now on. */

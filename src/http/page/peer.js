@@ -12,6 +12,8 @@ export class Peer {
   call;
   /** connecting · connected · interrupted · failed */
   state = 'connecting';
+  /** Whether it is older than the connection to the server. */
+  kept = false;
 
   #pc;
   #polite;

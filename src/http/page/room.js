@@ -200,10 +200,18 @@ function finish(ending) {
 
 // ---- signaling ----
 
-/** We are a newcomer, now or again: those who are here will call us, and nobody else's call counts. */
-function opened() {
+/**
+ * A newcomer is called by those who are here, and nobody else's call counts. Who is back goes on with
+ * the calls that there are: a restart of the server ends none, and others are told of us only where
+ * they have to call us anew.
+ */
+function opened(again) {
   wasLost = false;
   ui.link('');
+  if (again) {
+    call.resume();
+    return readRoster();
+  }
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
@@ -215,8 +223,9 @@ function received(frame) {
   const id = frame.from;
   switch (frame.type) {
     case 'user-joined':
-      // Other frontends also send this to announce a name, when the call has long begun.
-      if (!call.peer(id)) {
+      // Other frontends also send this to announce a name, when the call has long begun. But a call
+      // that is older than our connection may be one that they know nothing of.
+      if (!call.peer(id) || call.peer(id).kept) {
         arrived(id);
         call.invite(id);
       }

@@ -19,13 +19,14 @@ export class Signaling {
   #socket;
   #token;
   #me;
+  #wasOpen = false;
   #attempt = 0;
   #retry; // the timer of the next attempt
   #deadline; // the timer of this one
   #on;
 
   /**
-   * @param on.open()          connected: we are a newcomer, now or again
+   * @param on.open(again)     connected: we are a newcomer, or are back and may go on
    * @param on.frame(frame)    something arrived
    * @param on.lost(milliseconds)  the connection is gone; the next attempt is that far away
    * @param on.closed(code)    it is gone for good, see CLOSED
@@ -37,6 +38,7 @@ export class Signaling {
   connect(token, me) {
     this.#token = token;
     this.#me = me;
+    this.#wasOpen = false;
     this.#open();
   }
 
@@ -60,7 +62,7 @@ export class Signaling {
   #open() {
     this.#forget();
     // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
-    const socket = new WebSocket(socketUrl(), ['bearer', this.#token]);
+    const socket = new WebSocket(socketUrl(this.#wasOpen), ['bearer', this.#token]);
     this.#socket = socket;
     // On a network that swallows everything, the attempt would hang for minutes.
     this.#deadline = setTimeout(() => socket.close(), PATIENCE);
@@ -68,7 +70,9 @@ export class Signaling {
       clearTimeout(this.#deadline);
       // A server that takes us in and drops us at once must not be asked again at once.
       this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
-      this.#on.open();
+      const again = this.#wasOpen;
+      this.#wasOpen = true;
+      this.#on.open(again);
     };
     socket.onmessage = ({ data }) => {
       if (socket === this.#socket) this.#on.frame(JSON.parse(data));

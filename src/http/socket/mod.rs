@@ -51,6 +51,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
         app: app.clone(),
         who: request.who(),
         room,
+        resume: request.query("resume").as_deref() == Some("1"),
         verdict,
         closings,
         slot,
@@ -64,6 +65,8 @@ struct Visit {
     app: Arc<App>,
     who: Who,
     room: String,
+    /// Whether it goes on where an earlier connection ended, should a restart have ended it.
+    resume: bool,
     verdict: Result<Admitted, CloseCode>,
     /// Of the hub, from before the verdict.
     closings: u64,
@@ -124,7 +127,7 @@ impl Visit {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
-        let seat = hub.join(&self.room, &admitted.user, &outbox)?;
+        let seat = hub.join(&self.room, &admitted.user, self.resume, &outbox)?;
         if hub.closings() != self.closings {
             // Somebody was closed since the verdict: it might have been us.
             admission::still_welcome(&self.app, &admitted.user, &self.room).await?;

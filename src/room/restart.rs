@@ -1,0 +1,222 @@
+//! A room after a restart: whoever goes on is not announced to those who go on, and what each of
+//! them has been told adds up to who is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{CloseCode, ConnectionId, Effect, Join, Room};
+use crate::clock::Mono;
+use crate::rate::Limit;
+
+const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+const UNTIL: u64 = 10;
+
+/// A room, and what each connection believes of who is there besides itself.
+struct World {
+    room: Room,
+    now: u64,
+    seats: BTreeMap<usize, ConnectionId>,
+    beliefs: BTreeMap<ConnectionId, (usize, BTreeSet<String>)>,
+    /// Those who go on, and so have a belief from the beginning.
+    resumed: BTreeSet<ConnectionId>,
+    told: usize,
+}
+
+impl World {
+    fn new(before: &BTreeSet<usize>) -> World {
+        let mut room = Room::new("lobby", Limit::UNLIMITED);
+        room.expect(
+            before.iter().map(|user| Arc::from(USERS[*user])),
+            Mono(UNTIL),
+        );
+        World {
+            room,
+            now: 0,
+            seats: BTreeMap::new(),
+            beliefs: BTreeMap::new(),
+            resumed: BTreeSet::new(),
+            told: 0,
+        }
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let Effect::Deliver { connection, frame } = effect else {
+                continue;
+            };
+            self.told += 1;
+            let frame: Value = serde_json::from_slice(&frame).unwrap();
+            let user = frame["data"]["userId"].as_str().unwrap().to_owned();
+            let (_, belief) = self.beliefs.get_mut(&connection).expect("a connection");
+            match frame["type"].as_str() {
+                Some("user-joined") => belief.insert(user),
+                _ => belief.remove(&user),
+            };
+        }
+    }
+
+    /// Comes in; `before` is what it believes where it goes on.
+    fn join(&mut self, user: usize, resume: bool, awaited: bool, before: &BTreeSet<usize>) {
+        let mut effects = Vec::new();
+        let joined = self
+            .room
+            .join(USERS[user], resume, Mono(self.now), &mut effects);
+        let Join::Seated(connection) = joined else {
+            return;
+        };
+        let mut belief = BTreeSet::new();
+        if resume && awaited {
+            self.resumed.insert(connection);
+            let others = before.iter().filter(|other| **other != user);
+            belief.extend(others.map(|other| USERS[*other].to_owned()));
+            // Whoever came in meanwhile is told of it, and calls.
+            belief.extend(self.seats.keys().map(|other| USERS[*other].to_owned()));
+        }
+        self.beliefs.insert(connection, (user, belief));
+        self.take(effects);
+        self.seats.insert(user, connection);
+    }
+
+    fn leave(&mut self, user: usize) {
+        let Some(connection) = self.seats.remove(&user) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        self.room.leave(connection, &mut effects);
+        self.take(effects);
+    }
+
+    fn check(&self) {
+        let users = |me: &str| -> BTreeSet<String> {
+            let users = self.room.users().filter(|user| ***user != *me);
+            users.map(ToString::to_string).collect()
+        };
+        for connection in self.seats.values().filter(|one| self.resumed.contains(one)) {
+            let (user, belief) = &self.beliefs[connection];
+            assert_eq!(*belief, users(USERS[*user]), "{} goes on", USERS[*user]);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join { user: usize, resume: bool },
+    Leave { user: usize },
+    Remove { user: usize },
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let user = || 0..USERS.len();
+    prop_oneof![
+        6 => (user(), prop::bool::weighted(0.7)).prop_map(|(user, resume)| Step::Join { user, resume }),
+        2 => user().prop_map(|user| Step::Leave { user }),
+        1 => user().prop_map(|user| Step::Remove { user }),
+        1 => Just(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_goes_on_always_knows_who_is_there(
+        before in prop::collection::btree_set(0..USERS.len(), 0..=USERS.len()),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new(&before);
+        let mut awaited = before.clone();
+        for step in steps {
+            match step {
+                // Nobody replaces themselves here: that is what the other model is about.
+                Step::Join { user, .. } if world.seats.contains_key(&user) => {}
+                Step::Join { user, resume } => {
+                    let expected = world.now < UNTIL && awaited.remove(&user);
+                    world.join(user, resume, expected, &before);
+                }
+                Step::Leave { user } => world.leave(user),
+                Step::Remove { user } => {
+                    let mut effects = Vec::new();
+                    let was = world.room.close_user(USERS[user], CloseCode::Removed, &mut effects);
+                    prop_assert_eq!(was, world.seats.remove(&user).is_some());
+                    world.take(effects);
+                    awaited.remove(&user);
+                }
+                Step::Wait => {
+                    world.now += 3;
+                    let mut effects = Vec::new();
+                    world.room.expire(Mono(world.now), &mut effects);
+                    world.take(effects);
+                }
+            }
+            world.check();
+        }
+        world.now = UNTIL;
+        let mut effects = Vec::new();
+        world.room.expire(Mono(UNTIL), &mut effects);
+        world.take(effects);
+        world.check();
+        prop_assert_eq!(world.room.is_empty(), world.seats.is_empty());
+    }
+}
+
+fn of_three() -> (World, BTreeSet<usize>) {
+    let before: BTreeSet<usize> = [0, 1, 2].into();
+    (World::new(&before), before)
+}
+
+#[test]
+fn when_everybody_goes_on_nobody_is_told_anything() {
+    let (mut world, before) = of_three();
+    for user in [2, 0, 1] {
+        world.join(user, true, true, &before);
+        world.check();
+    }
+    let mut effects = Vec::new();
+    world.room.expire(Mono(UNTIL), &mut effects);
+    assert_eq!((world.told, effects.len()), (0, 0));
+}
+
+#[test]
+fn who_begins_anew_is_announced_to_those_who_go_on_as_gone_and_come() {
+    let (mut world, before) = of_three();
+    world.join(0, true, true, &before);
+    let mut effects = Vec::new();
+    let _ = world.room.join(USERS[1], false, Mono(1), &mut effects);
+    let kinds: Vec<_> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Deliver { frame, .. } => {
+                serde_json::from_slice::<Value>(frame).unwrap()["type"].clone()
+            }
+            Effect::Close { .. } => panic!("nobody is closed"),
+        })
+        .collect();
+    assert_eq!(kinds, ["user-left", "user-joined"]);
+}
+
+#[test]
+fn who_goes_on_is_announced_to_those_who_began_anew() {
+    let (mut world, before) = of_three();
+    world.join(0, false, true, &before);
+    assert_eq!(world.told, 0);
+    world.join(1, true, true, &before);
+    assert_eq!(world.told, 1);
+}
+
+#[test]
+fn who_does_not_come_back_in_time_has_left() {
+    let (mut world, before) = of_three();
+    world.join(0, true, true, &before);
+    world.join(1, true, true, &before);
+    assert_eq!(world.room.users().count(), 3);
+    let mut effects = Vec::new();
+    world.room.expire(Mono(UNTIL - 1), &mut effects);
+    assert_eq!(effects.len(), 0);
+    world.room.expire(Mono(UNTIL), &mut effects);
+    assert_eq!(effects.len(), 2, "both are told of the third");
+    assert_eq!(world.room.users().count(), 2);
+}
