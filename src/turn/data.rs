@@ -11,7 +11,7 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Bound, Limits};
+use super::allocation::{Bound, Channel, Limits};
 use super::table::Holder;
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
@@ -19,6 +19,16 @@ const ATTRIBUTE_HEADER: usize = 4;
 
 /// What fits into a Data indication, whose length field has 16 bits, beside an IPv6 peer's address.
 const LARGEST_INDICATED: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
+
+/// How a client's data goes to a peer.
+#[derive(Clone, Copy)]
+struct Way {
+    peer: SocketAddr,
+    /// Whether the policy lets it out to this peer; otherwise only the hairpin is open.
+    direct: bool,
+    /// The channel that it came by, and who had the peer's address the last time.
+    channel: Option<(u16, Option<AllocationId>)>,
+}
 
 impl Server {
     /// Peer and place of the data of a Send indication (RFC 8656 section 11.2); `None` where one
@@ -58,8 +68,18 @@ impl Server {
         let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
             return Verdict::Dropped(Dropped::NoChannel);
         };
-        let direct = channel.direct;
-        self.relay(now, id, channel.peer, direct, buffer, payload)
+        let Channel {
+            direct,
+            target,
+            peer,
+            ..
+        } = channel;
+        let way = Way {
+            peer,
+            direct,
+            channel: Some((number, target)),
+        };
+        self.relay(now, id, way, buffer, payload)
     }
 
     /// Application data that a client sent by Send indication.
@@ -74,8 +94,12 @@ impl Server {
         let Some(id) = self.table.of_client(route) else {
             return self.elsewhere(route);
         };
-        let direct = self.settings.policy.permits_port(peer);
-        self.relay(now, id, peer, direct, buffer, payload)
+        let way = Way {
+            peer,
+            direct: self.settings.policy.permits_port(peer),
+            channel: None,
+        };
+        self.relay(now, id, way, buffer, payload)
     }
 
     /// Data of a client without an allocation here: the kernel may have handed it to the wrong shard.
@@ -86,17 +110,16 @@ impl Server {
         }
     }
 
-    /// Towards a peer: another client of ours, or out of the relay socket where `direct` says that
-    /// the policy allows it.
+    /// Towards a peer: another client of ours, or out of the relay socket where the policy allows it.
     fn relay(
         &mut self,
         now: Now,
         id: AllocationId,
-        peer: SocketAddr,
-        direct: bool,
+        way: Way,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
+        let peer = way.peer;
         let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(Dropped::NoAllocation);
@@ -115,15 +138,19 @@ impl Server {
             return Verdict::Dropped(dropped);
         }
         let bytes = payload.len() as u64;
-        let verdict = match self.table.holder(peer) {
-            Holder::Ours(target) => self.deliver(now, target, relayed, buffer, payload),
+        let hint = way.channel.and_then(|(_, target)| target);
+        let verdict = match self.table.holder(peer, hint) {
+            Holder::Ours(target) => {
+                self.remember(id, way, target);
+                self.deliver(now, target, relayed, buffer, payload)
+            }
             Holder::Shard(shard) => Verdict::Across {
                 shard,
                 from: relayed,
                 to: peer,
                 range: payload,
             },
-            Holder::Nobody if direct => Verdict::ToPeer {
+            Holder::Nobody if way.direct => Verdict::ToPeer {
                 socket,
                 peer,
                 range: payload,
@@ -135,6 +162,17 @@ impl Server {
             allocation.bytes_up += bytes;
         }
         verdict
+    }
+
+    fn remember(&mut self, id: AllocationId, way: Way, target: AllocationId) {
+        let Some((number, known)) = way.channel else {
+            return;
+        };
+        if known != Some(target)
+            && let Some(allocation) = self.table.get(id)
+        {
+            allocation.remember_target(number, target);
+        }
     }
 
     /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data
