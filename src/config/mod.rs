@@ -36,7 +36,7 @@ pub use links::{base_url, invite_link, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
-pub use tls::turn_tls_listen;
+pub use tls::{own_hosts, read_certificate, turn_tls_listen};
 
 use origin::{Entry, Fault, Layer};
 

@@ -76,13 +76,26 @@ pub struct Tls {
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// From nowhere: nothing speaks TLS.
     #[default]
     Off,
     /// From files that somebody else renews.
     Files,
+    /// Made here and vouched for by nobody.
+    SelfSigned,
+}
+
+impl TlsMode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            TlsMode::Off => "off",
+            TlsMode::Files => "files",
+            TlsMode::SelfSigned => "self-signed",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

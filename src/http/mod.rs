@@ -26,6 +26,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::relay;
 use crate::store::Store;
+use crate::tls;
 
 pub use admin::Ended;
 pub use exchange::{Error, Request, Response, json};
@@ -42,6 +43,8 @@ pub struct App {
     pub turn: Vec<SocketAddr>,
     /// Where TURN over TLS does.
     pub turn_tls: Vec<SocketAddr>,
+    /// What handshakes are answered with, where TLS is spoken.
+    pub certificate: Option<Arc<tls::Current>>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,
