@@ -453,7 +453,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
             "auto",
             None,
             None,
-            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected one of `off`, `files`, `self-signed`",
+            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected one of `off`, `files`, `self-signed`, `acme`",
         ),
         (
             "files",

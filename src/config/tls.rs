@@ -39,7 +39,7 @@ pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
 pub fn read(tls: &mut Tls) -> Vec<Fault> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
-        (TlsMode::Off | TlsMode::SelfSigned, certificate, key) => {
+        (TlsMode::Off | TlsMode::SelfSigned | TlsMode::Acme, certificate, key) => {
             needless(tls.mode, certificate, key)
         }
         (TlsMode::Files, Some(certificate), Some(key)) => match tls::read(certificate, key) {

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::acme::{self, Keeper, Wanted};
 use crate::clock;
 use crate::config::{Config, TlsMode};
 use crate::store::data_dir::DataDir;
@@ -15,6 +19,7 @@ use crate::store::utc;
 use crate::tls::{self, Current};
 
 use super::reload::Reloader;
+use super::startup;
 
 /// How often the files of the certificate are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -36,8 +41,20 @@ pub fn at_start(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Ar
             tell(&own, "a certificate that nobody vouches for is served");
             Some(own)
         }
+        TlsMode::Acme => {
+            let wanted = Wanted::of(config);
+            // To whom an account is made, and that its terms are agreed to, is nothing to do silently.
+            let directory = &wanted.directory;
+            tracing::info!(
+                directory,
+                "certificates are asked for under the authority's terms"
+            );
+            acme::kept(data_dir, &wanted)?
+        }
     };
-    Ok(identity.as_ref().map(Current::new))
+    Ok(Some(
+        identity.as_ref().map_or_else(Arc::default, Current::new),
+    ))
 }
 
 /// Takes what is new for as long as the daemon runs.
@@ -49,7 +66,25 @@ pub async fn keep(reloader: Arc<Reloader>) {
         TlsMode::Off => {}
         TlsMode::Files => watch_files(&reloader).await,
         TlsMode::SelfSigned => renew_own(&reloader, &current).await,
+        TlsMode::Acme => match keeper(&reloader, current) {
+            Ok(keeper) => {
+                let reloaded = reloader.reloaded();
+                keeper
+                    .run(move || Wanted::of(&reloader.config()), reloaded)
+                    .await;
+            }
+            Err(error) => tracing::error!("no certificate can be asked for: {error:#}"),
+        },
     }
+}
+
+fn keeper(
+    reloader: &Reloader,
+    current: Arc<Current>,
+) -> anyhow::Result<Keeper<impl FnMut() -> f64 + use<>>> {
+    let mut chance = ChaCha12Rng::from_seed(startup::seed()?);
+    let data_dir = reloader.in_data_dir(|dir| DataDir::existing(dir.path()))?;
+    Ok(Keeper::new(current, data_dir, move || chance.random()))
 }
 
 async fn watch_files(reloader: &Arc<Reloader>) {
@@ -66,10 +101,11 @@ async fn watch_files(reloader: &Arc<Reloader>) {
 }
 
 async fn renew_own(reloader: &Arc<Reloader>, current: &Current) {
+    let reloaded = reloader.reloaded();
     loop {
         tokio::select! {
             () = tokio::time::sleep(HOUR) => {}
-            () = reloader.reloaded() => {}
+            () = reloaded.notified() => {}
         }
         let reloader = reloader.clone();
         let renewing = tokio::task::spawn_blocking(move || {

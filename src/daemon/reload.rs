@@ -38,7 +38,7 @@ pub struct Reloader {
     /// What handshakes are answered with, where TLS is spoken.
     certificate: Option<Arc<tls::Current>>,
     /// Told after each reload.
-    reloaded: Notify,
+    reloaded: Arc<Notify>,
     level: logging::Level,
     descriptors: u64,
 }
@@ -107,7 +107,7 @@ impl Reloader {
             app,
             secrets: Mutex::new(secrets),
             certificate,
-            reloaded: Notify::new(),
+            reloaded: Arc::default(),
             level,
             descriptors,
         }
@@ -122,9 +122,9 @@ impl Reloader {
         self.app.settings().config.clone()
     }
 
-    /// The next reload.
-    pub async fn reloaded(&self) {
-        self.reloaded.notified().await;
+    /// Told after each reload.
+    pub fn reloaded(&self) -> Arc<Notify> {
+        self.reloaded.clone()
     }
 
     /// Does something in the data directory, while nobody reloads.

@@ -8,10 +8,11 @@ use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
-use super::{Identity, files};
+use super::provider;
 
 /// Clocks differ.
 const EARLIER: Duration = Duration::hours(1);
@@ -55,9 +56,13 @@ pub fn challenge(domain: &str, key_authorization: &str) -> Result<Arc<CertifiedK
     let digest = digest(&SHA256, key_authorization.as_bytes());
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
     let key = KeyPair::generate()?;
-    let pem = params.self_signed(&key)?.pem() + &key.serialize_pem();
-    let Identity { certified, .. } = files::parse(&pem).map_err(MadeError)?;
-    Ok(certified)
+    let chain = vec![params.self_signed(&key)?.der().clone()];
+    // Its extension is critical and known to authorities alone: to be read as any other certificate is
+    // nothing that it can.
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let signing = provider().key_provider.load_private_key(key);
+    let signing = signing.map_err(|error| MadeError(error.to_string()))?;
+    Ok(Arc::new(CertifiedKey::new(chain, signing)))
 }
 
 #[cfg(test)]
@@ -82,6 +87,19 @@ mod tests {
         assert_eq!(fingerprint.len(), 32 * 3 - 1);
         let another = tls::parse(&self_signed(&hosts, now, 10).unwrap()).unwrap();
         assert_ne!(fingerprint, another.fingerprint());
+    }
+
+    #[test]
+    fn a_challenge_is_answered_by_a_certificate_with_the_digest_in_it() {
+        let made = challenge("talk.example.org", "token.thumbprint").unwrap();
+        let wanted = digest(&SHA256, b"token.thumbprint");
+        // id-pe-acmeIdentifier, critical (RFC 8737 section 3).
+        let begin = [
+            6, 8, 0x2b, 6, 1, 5, 5, 7, 1, 0x1f, 1, 1, 0xff, 4, 0x22, 4, 0x20,
+        ];
+        let extension = [&begin, wanted.as_ref()].concat();
+        let held = made.cert[0].windows(extension.len());
+        assert!(held.into_iter().any(|bytes| bytes == extension));
     }
 
     #[test]
