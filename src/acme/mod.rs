@@ -72,6 +72,8 @@ pub struct Keeper<R> {
     retry: u64,
     /// When the certificate that is kept is to be renewed, with its share of chance.
     renewal: Option<(Identity, u64)>,
+    /// What a directory has issued since the start, whether the disk took it or not.
+    issued: Option<(String, Identity)>,
     /// Whether the domains are proven over TLS first.
     by_tls: bool,
 }
@@ -93,6 +95,7 @@ impl<R: FnMut() -> f64> Keeper<R> {
             backoff: Backoff::default(),
             retry: 0,
             renewal: None,
+            issued: None,
             by_tls: true,
         }
     }
@@ -124,7 +127,11 @@ impl<R: FnMut() -> f64> Keeper<R> {
             tracing::error!(%error, "the kept certificate can't be used: another is asked for");
             None
         });
-        let Some(kept) = kept.filter(|kept| wanted.is_met_by(kept)) else {
+        let issued = self.issued.as_ref();
+        let issued = issued.filter(|(directory, _)| *directory == wanted.directory);
+        let issued = issued.map(|(_, identity)| identity.clone());
+        let met = issued.or(kept).filter(|held| wanted.is_met_by(held));
+        let Some(kept) = met else {
             return 0;
         };
         if self.current.identity().as_ref() != Some(&kept) {
@@ -159,7 +166,7 @@ impl<R: FnMut() -> f64> Keeper<R> {
             Err(Refused::new(Failure::Unreachable, reason))
         });
         match asked {
-            Ok(identity) => self.take(&identity),
+            Ok(identity) => self.take(wanted, identity),
             Err(refused) => self.give_up_for_now(refused),
         }
     }
@@ -178,13 +185,25 @@ impl<R: FnMut() -> f64> Keeper<R> {
         shelf.keep_certificate(pem?)
     }
 
-    fn take(&mut self, identity: &Identity) {
-        self.backoff = Backoff::default();
-        self.retry = 0;
-        self.current.swap(identity);
-        let until = u64::try_from(identity.validity().until).unwrap_or(0);
+    fn take(&mut self, wanted: &Wanted, identity: Identity) {
+        let validity = identity.validity();
+        let until = u64::try_from(validity.until).unwrap_or(0);
         let (sha256, until) = (identity.fingerprint(), utc::text(until));
         tracing::info!(sha256, until, "a certificate was issued");
+        self.current.swap(&identity);
+        let is_met = wanted.is_met_by(&identity);
+        self.issued = Some((wanted.directory.clone(), identity));
+        // What would be asked for again at once must not be: the authority counts.
+        let useless = if !is_met {
+            "the authority has issued a certificate for other names"
+        } else if schedule::renewal(validity, 1.0) <= clock::now().unix {
+            "the certificate that was issued is to be renewed already: is this host's clock right?"
+        } else {
+            self.backoff = Backoff::default();
+            self.retry = 0;
+            return;
+        };
+        self.give_up_for_now(Refused::new(Failure::Refused, useless));
     }
 
     fn give_up_for_now(&mut self, refused: Refused) {
@@ -206,5 +225,80 @@ impl<R: FnMut() -> f64> Keeper<R> {
             reason,
             next: self.retry,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use crate::tls;
+
+    const DIRECTORY: &str = "https://ca.example/dir";
+
+    fn wanted(domains: &[&str]) -> Wanted {
+        Wanted {
+            domains: domains.iter().map(|name| (*name).to_owned()).collect(),
+            directory: DIRECTORY.to_owned(),
+            contact: None,
+            ca_file: None,
+        }
+    }
+
+    /// Valid for 90 days from so many days before now.
+    fn issued(domain: &str, days_ago: u64) -> Secret {
+        let from = clock::now().unix - days_ago * 24 * 3600;
+        Secret::new(tls::self_signed(&[domain.to_owned()], from, 90).unwrap())
+    }
+
+    fn keeper(place: &tempfile::TempDir) -> Keeper<impl FnMut() -> f64> {
+        let data_dir = DataDir::existing(place.path()).unwrap();
+        Keeper::new(Arc::default(), data_dir, || 0.0)
+    }
+
+    #[test]
+    fn the_certificate_that_is_kept_serves_until_it_is_due_and_for_its_own_authority() {
+        let place = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(&place);
+        let mut wanted = wanted(&["talk.example.org"]);
+        assert_eq!(keeper.due(&wanted), 0);
+        let shelf = Shelf::new(&keeper.data_dir, DIRECTORY);
+        let kept = shelf
+            .keep_certificate(issued("talk.example.org", 10))
+            .unwrap();
+        let due = keeper.due(&wanted);
+        let days = (due - clock::now().unix) as f64 / 86_400.0;
+        assert!((49.0..51.0).contains(&days), "{days}");
+        assert_eq!(keeper.current.identity(), Some(kept));
+        wanted.domains.push("turn.example.org".to_owned());
+        assert_eq!(keeper.due(&wanted), 0);
+        wanted.domains.pop();
+        wanted.directory = "https://other.example/dir".to_owned();
+        assert_eq!(keeper.due(&wanted), 0);
+    }
+
+    #[test]
+    fn a_certificate_that_the_disk_does_not_take_is_not_asked_for_again() {
+        let place = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(&place);
+        let wanted = wanted(&["talk.example.org"]);
+        let identity = tls::parse(issued("talk.example.org", 0).expose()).unwrap();
+        keeper.take(&wanted, identity);
+        assert!(keeper.due(&wanted) > clock::now().unix + 50 * 24 * 3600);
+    }
+
+    #[test]
+    fn a_certificate_that_is_of_no_use_is_not_asked_for_again_at_once() {
+        for (domain, days_ago) in [("other.example.org", 0), ("talk.example.org", 80)] {
+            let place = tempfile::tempdir().unwrap();
+            let mut keeper = keeper(&place);
+            let wanted = wanted(&["talk.example.org"]);
+            let identity = tls::parse(issued(domain, days_ago).expose()).unwrap();
+            let now = clock::now().unix;
+            keeper.take(&wanted, identity.clone());
+            keeper.take(&wanted, identity);
+            assert!(keeper.retry >= now + 300, "{domain}");
+            assert!(keeper.current.standing().trouble.is_some());
+        }
     }
 }
