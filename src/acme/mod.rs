@@ -2,8 +2,8 @@
 //! thirds of its life.
 //!
 //! What goes over the network is `instant-acme`'s work; this decides when it is done
-//! ([`schedule`]), answers challenges through [`tls::Current`], and keeps account and certificate in
-//! the data directory ([`shelf`]).
+//! ([`schedule`]), answers challenges through `tls::Current`, and keeps account and certificate in
+//! the data directory (`shelf`).
 
 mod order;
 pub mod schedule;
