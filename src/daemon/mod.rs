@@ -1,5 +1,6 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
+mod certificate;
 mod lobby;
 mod logging;
 mod refusal;
@@ -121,6 +122,7 @@ struct Work {
     serving: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
     reloading: JoinHandle<()>,
+    certifying: JoinHandle<()>,
 }
 
 impl House {
@@ -138,7 +140,7 @@ impl House {
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
-        let certificate = config.tls.identity.as_ref().map(tls::Current::new);
+        let certificate = certificate::at_start(&config, prepared.secrets.data_dir())?;
         let over_tls = certificate.clone();
         let over_tls = over_tls.map(|one| tls::server_config(one, &[tls::STUN_TURN]));
         let options = relay::Options {
@@ -166,6 +168,7 @@ impl House {
             metrics,
             turn,
             turn_tls,
+            certificate: certificate.clone(),
             store: prepared.store,
             live: Live::new(settings),
         };
@@ -222,6 +225,7 @@ impl House {
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
+            certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
         })
     }
 
@@ -230,6 +234,7 @@ impl House {
         self.stop.cancel();
         work.following.abort();
         work.reloading.abort();
+        work.certifying.abort();
         let goodbye = futures_util::future::join_all(work.serving);
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::warn!("some connections did not end in time");

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod certificates;
 mod coturn;
 mod differential;
 mod discovery;
