@@ -27,7 +27,7 @@ use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
 use super::gather::Gather;
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::mmsg::{BATCH, Slots};
+use super::mmsg::{BATCH, Errors, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
@@ -52,6 +52,7 @@ pub struct Shard {
     ready: VecDeque<Source>,
     slots: Slots,
     used: usize,
+    errors: Errors,
     departures: Departures,
     neighbours: Neighbours,
     notices: Notices,
@@ -111,6 +112,7 @@ impl Shard {
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
+            errors: Errors::new(),
             neighbours,
             notices: Notices::default(),
             gather: Gather::new(turn.gather),
@@ -171,7 +173,7 @@ impl Shard {
             match event.token() {
                 WAKER => {}
                 Token(FIRST_STREAM..) => self.streams.note(event),
-                token => self.note_ready(token),
+                token => self.note_ready(token, event.is_error()),
             }
         }
         self.read_orders(now);
@@ -192,14 +194,17 @@ impl Shard {
         self.neighbours.wake();
     }
 
-    fn note_ready(&mut self, token: Token) {
+    fn note_ready(&mut self, token: Token, errors: bool) {
         let (source, queued) = match token {
             Token(index) if index < FIRST_RELAY => match self.listeners.get_mut(index) {
                 Some(listener) => (Source::Listener(index), &mut listener.queued),
                 None => return,
             },
             Token(index) => match self.relays.get_mut(index - FIRST_RELAY) {
-                Some(relay) => (Source::Relay(index - FIRST_RELAY), &mut relay.queued),
+                Some(relay) => {
+                    relay.errors |= errors;
+                    (Source::Relay(index - FIRST_RELAY), &mut relay.queued)
+                }
                 None => return,
             },
         };

@@ -143,9 +143,22 @@ fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Resu
     Ok(())
 }
 
+/// Has the kernel keep what the network says of datagrams that have left.
+#[cfg(target_os = "linux")]
+fn ask_for_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address.is_ipv4() {
+        true => setsockopt(socket, sockopt::Ipv4RecvErr, &true)?,
+        false => setsockopt(socket, sockopt::Ipv6RecvErr, &true)?,
+    }
+    Ok(())
+}
+
 /// A UDP socket for a relayed transport address.
 pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    #[cfg(target_os = "linux")]
+    ask_for_errors(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -295,6 +295,7 @@ fn new_allocation(
         channels: SmallVec::new(),
         to_peers: Default::default(),
         to_client: Default::default(),
+        told: Default::default(),
         bytes_up: 0,
         bytes_down: 0,
         permit,

@@ -58,6 +58,8 @@ pub(super) struct Allocation {
     pub missed: Option<(Family, Refusal)>,
     /// What the client may claim the next port with.
     pub token: Option<Token>,
+    /// ICMP errors that the client is told of.
+    pub told: Cell,
     /// For the second of two relayed addresses.
     pub second_permit: Option<Permit>,
 }

@@ -10,6 +10,8 @@ mod differential;
 mod discovery;
 mod fail2ban;
 mod families;
+#[cfg(target_os = "linux")]
+mod icmp;
 mod internal;
 mod proxied;
 mod relay;

@@ -87,6 +87,20 @@ pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
     usize::try_from(size).ok().filter(|size| *size > 0)
 }
 
+/// The error in the control message of `IP_RECVERR` or `IPV6_RECVERR`.
+pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
+    let (v4, v6) = (
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    );
+    let whole = data.len() >= mem::size_of::<libc::sock_extended_err>();
+    if !whole || ![v4, v6].contains(&(level, kind)) {
+        return None;
+    }
+    // SAFETY: there are enough bytes for the struct, in which every bit pattern is valid.
+    Some(unsafe { ptr::read_unaligned(data.as_ptr().cast()) })
+}
+
 /// Level, kind and data of each control message that the kernel left for a datagram.
 ///
 /// # Safety
@@ -149,9 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_for_an_address_is_none() {
+    fn what_is_too_short_for_an_address_or_an_error_is_none() {
         for len in 0..8 {
             let data = [1; 8];
+            assert!(error(libc::IPPROTO_IP, libc::IP_RECVERR, &data[..len]).is_none());
             assert_eq!(
                 destination(libc::IPPROTO_IP, libc::IP_PKTINFO, &data[..len]),
                 None

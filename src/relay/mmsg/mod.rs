@@ -13,6 +13,8 @@
 mod address;
 #[cfg(target_os = "linux")]
 mod control;
+#[cfg(target_os = "linux")]
+mod errors;
 #[cfg(any(test, not(target_os = "linux")))]
 mod plain;
 mod room;
@@ -27,8 +29,10 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
+#[cfg(target_os = "linux")]
+pub use errors::Errors;
 #[cfg(not(target_os = "linux"))]
-pub use plain::{Sender, Slots};
+pub use plain::{Errors, Sender, Slots};
 #[cfg(target_os = "linux")]
 pub use sender::Sender;
 #[cfg(target_os = "linux")]
@@ -38,6 +42,9 @@ pub use room::Room;
 
 /// Datagrams in a batch.
 pub const BATCH: usize = 64;
+
+/// Errors of earlier datagrams that are taken from a socket at once.
+pub const ERRORS: usize = 16;
 
 /// The largest payload of UDP.
 const DATAGRAM: usize = 65_535;

@@ -59,6 +59,22 @@ impl Slots {
     }
 }
 
+/// Without control messages, there is no queue of errors.
+#[cfg(not(target_os = "linux"))]
+pub struct Errors;
+
+#[cfg(not(target_os = "linux"))]
+impl Errors {
+    pub fn new() -> Errors {
+        Errors
+    }
+
+    /// Gives how many there were: none.
+    pub fn receive(&mut self, _: BorrowedFd<'_>, _: impl FnMut(crate::turn::Icmp)) -> usize {
+        0
+    }
+}
+
 /// Sends batches.
 pub struct Sender;
 

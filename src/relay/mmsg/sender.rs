@@ -242,16 +242,21 @@ impl Sender {
 }
 
 /// Gives how many messages the kernel took, and why no more.
+///
+/// What is said of a message may be about one that left before, to somebody else (`IP_RECVERR`):
+/// it is at fault only when it is refused again.
 fn push(mut headers: &mut [libc::mmsghdr], kernel: &mut impl Kernel) -> (usize, Stop) {
-    let mut sent = 0;
+    let (mut sent, mut suspected) = (0, false);
     while !headers.is_empty() {
         match kernel(headers) {
             Ok(taken) => {
                 sent += taken;
+                suspected = false;
                 headers = &mut headers[taken..];
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Stop::Full),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if !suspected => suspected = true,
             Err(_) => return (sent, Stop::Refused),
         }
     }
@@ -356,7 +361,7 @@ mod tests {
 
     fn send(datagrams: &[(SocketAddr, Vec<u8>)], segments: bool, moods: &[Mood]) -> Outcome {
         let mut arrived: HashMap<_, Vec<_>> = HashMap::new();
-        let (mut refused, mut full) = (0, false);
+        let (mut refused, mut full, mut suspected) = (0, false, false);
         let mut moods = moods.iter().cycle();
         let outgoing = datagrams.iter().map(|(to, bytes)| Outgoing {
             bytes,
@@ -375,6 +380,7 @@ mod tests {
                     _ => {
                         arrived.entry(to).or_default().extend(datagrams);
                         done += 1;
+                        suspected = false;
                         continue;
                     }
                 };
@@ -382,7 +388,11 @@ mod tests {
                 if done > 0 {
                     break;
                 }
-                refused += usize::from(error == libc::EPERM && !segmented);
+                if ![libc::EINTR, libc::EAGAIN].contains(&error) {
+                    // Once may be about another one.
+                    refused += usize::from(suspected && !segmented);
+                    suspected = !suspected;
+                }
                 full |= error == libc::EAGAIN;
                 return Err(io::Error::from_raw_os_error(error));
             }

@@ -7,6 +7,7 @@ mod alternate;
 mod authentication;
 mod discovery;
 mod families;
+mod icmp;
 mod internal;
 mod relaying;
 mod running;
