@@ -23,6 +23,8 @@ pub struct Pending {
     pub range: Range<usize>,
     pub to: SocketAddr,
     pub from: Option<IpAddr>,
+    /// Whether it may not be cut into fragments.
+    pub whole: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -82,11 +84,20 @@ impl Departures {
             }
             waiting.clear();
         }
-        for run in self.to_peers.chunk_by(|(a, _), (b, _)| a == b) {
+        // Whether fragments are made is the socket's affair.
+        let same =
+            |(a, x): &(usize, Pending), (b, y): &(usize, Pending)| a == b && x.whole == y.whole;
+        for run in self.to_peers.chunk_by(same) {
             for batch in run.chunks(BATCH) {
                 let datagrams = batch.iter().map(|(_, pending)| outgoing(pending));
-                let socket = relay(batch[0].0);
-                let taken = socket.map_or(0, |socket| self.sender.send(socket, datagrams));
+                let (socket, first) = (relay(batch[0].0), &batch[0].1);
+                let taken = socket.map_or(0, |socket| match first.whole {
+                    true => {
+                        let ipv4 = first.to.is_ipv4();
+                        self.sender.send_whole(socket, ipv4, datagrams)
+                    }
+                    false => self.sender.send(socket, datagrams),
+                });
                 unsent += batch.len() - taken;
             }
         }

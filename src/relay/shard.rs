@@ -224,6 +224,7 @@ impl Shard {
             Verdict::ToPeer {
                 socket,
                 peer,
+                dont_fragment,
                 range,
             } => {
                 self.count(route, Path::ToPeer, &range);
@@ -232,6 +233,7 @@ impl Shard {
                     range,
                     to: peer,
                     from: None,
+                    whole: dont_fragment,
                 };
                 self.departures.push_to_peer(socket as usize, pending);
             }
@@ -356,6 +358,7 @@ impl Shard {
             range,
             to: route.client,
             from: wildcard.then_some(route.server.ip()),
+            whole: false,
         };
         self.departures.push_to_client(index, pending);
     }

@@ -26,15 +26,24 @@ struct Way {
     peer: SocketAddr,
     /// Whether the policy lets it out to this peer; otherwise only the hairpin is open.
     direct: bool,
+    /// Whether it may not be cut into fragments then.
+    dont_fragment: bool,
     /// The channel that it came by, and who had the peer's address the last time.
     channel: Option<(u16, Option<AllocationId>)>,
 }
 
+/// What a Send indication says, and where in the message its data is.
+pub(super) struct Sent {
+    peer: SocketAddr,
+    pub data: Range<usize>,
+    dont_fragment: bool,
+}
+
 impl Server {
-    /// Peer and place of the data of a Send indication (RFC 8656 section 11.2); `None` where one
-    /// is missing or an attribute is not understood.
-    pub(super) fn send_indication(message: &Message<'_>) -> Option<(SocketAddr, Range<usize>)> {
-        let (mut peer, mut data) = (None, None);
+    /// Reads a Send indication (RFC 8656 section 11.2); `None` where peer or data is missing or an
+    /// attribute is not understood.
+    pub(super) fn send_indication(&self, message: &Message<'_>) -> Option<Sent> {
+        let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for (attribute, value) in message.attributes() {
             match attribute {
                 Attribute::XOR_PEER_ADDRESS if peer.is_none() => {
@@ -45,11 +54,16 @@ impl Server {
                     data = Some(start..start + value.len());
                 }
                 Attribute::XOR_PEER_ADDRESS | Attribute::DATA => {}
+                Attribute::DONT_FRAGMENT if self.settings.dont_fragment => dont_fragment = true,
                 other if other.comprehension_required() => return None,
                 _ => {}
             }
         }
-        Some((peer?, data?))
+        Some(Sent {
+            peer: peer?,
+            data: data?,
+            dont_fragment,
+        })
     }
 
     /// Application data that a client sent on a channel (RFC 8656 section 12.6).
@@ -77,6 +91,7 @@ impl Server {
         let way = Way {
             peer,
             direct,
+            dont_fragment: false,
             channel: Some((number, target)),
         };
         self.relay(now, id, way, buffer, payload)
@@ -87,7 +102,7 @@ impl Server {
         &mut self,
         now: Now,
         route: &Route,
-        peer: SocketAddr,
+        sent: &Sent,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
@@ -95,8 +110,9 @@ impl Server {
             return self.elsewhere(route);
         };
         let way = Way {
-            peer,
-            direct: self.settings.policy.permits_port(peer),
+            peer: sent.peer,
+            direct: self.settings.policy.permits_port(sent.peer),
+            dont_fragment: sent.dont_fragment,
             channel: None,
         };
         self.relay(now, id, way, buffer, payload)
@@ -153,6 +169,7 @@ impl Server {
             Holder::Nobody if way.direct => Verdict::ToPeer {
                 socket,
                 peer,
+                dont_fragment: way.dont_fragment,
                 range: payload,
             },
             Holder::Nobody => Verdict::Dropped(Dropped::NoRelay),

@@ -108,6 +108,8 @@ pub enum Verdict {
     ToPeer {
         socket: u32,
         peer: SocketAddr,
+        /// Whether it may not be cut into fragments, as DONT-FRAGMENT asks.
+        dont_fragment: bool,
         range: Range<usize>,
     },
     /// Send to a client: a packet from a peer, or from another client of ours (the hairpin).

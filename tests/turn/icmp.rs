@@ -1,8 +1,9 @@
 //! What the network says of datagrams that went to a peer, and whom it does not concern.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 
-use parlor::stun::{Attribute, Class, Message, Method, decode_xor_address};
+use parlor::stun::{Attribute, Class, Message, Method, Writer, decode_xor_address};
 
 use crate::support::DEADLINE;
 use crate::support::turn::{Client, channel_data};
@@ -100,4 +101,66 @@ fn a_peer_that_is_not_there_costs_the_others_nothing() {
     while metric(&daemon, over) == 0 {
         patience.check("more errors than a client is told of");
     }
+}
+
+/// DONT-FRAGMENT: where the way is too narrow the datagram is dropped, and the client is told of it.
+#[test]
+fn a_datagram_that_may_not_be_cut_is_dropped_where_the_way_is_narrow_and_told() {
+    const MTU: u32 = 1_400;
+    let inside = std::thread::spawn(|| {
+        // A network of this thread's own, and of what it starts.
+        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            eprintln!("skipped: no network of its own: {error}");
+            return;
+        }
+        let mut ip = Command::new("ip");
+        ip.args(["link", "set", "lo", "up", "mtu", &MTU.to_string()]);
+        assert!(ip.status().expect("ip runs").success());
+        for (ip, kind) in [("127.0.0.1", [0, 0, 6, 4]), ("::1", [0, 0, 4, 0])] {
+            narrow_way(ip, kind, MTU);
+        }
+    });
+    inside.join().expect("a test");
+}
+
+fn narrow_way(ip: &str, kind: [u8; 4], mtu: u32) {
+    let listen = SocketAddr::new(ip.parse().unwrap(), 0);
+    let daemon = open_relay()
+        .env("PARLOR_TURN__LISTEN", &listen.to_string())
+        .start();
+    let peer = UdpSocket::bind((ip, 0)).unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let at = peer.local_addr().unwrap();
+    for mut client in [
+        Client::udp(daemon.turn(), "alice", None),
+        Client::tcp(daemon.turn(), "alice"),
+    ] {
+        let answer = client.allocate_with(&[(Attribute::DONT_FRAGMENT, Vec::new())]);
+        assert_eq!(answer.code(), None);
+        assert_eq!(client.permit(at).code(), None);
+        // In one batch or in several: each is cut or not as it asks itself.
+        for (len, whole) in [(1_500, false), (1_500, true), (1_496, false), (1_200, true)] {
+            client.send(&indication(at, &vec![7; len], whole));
+        }
+        let mut buffer = [0; 2_000];
+        for expected in [1_500, 1_496, 1_200] {
+            let (len, _) = peer.recv_from(&mut buffer).expect("a datagram in time");
+            assert_eq!(len, expected, "{ip}");
+        }
+        let (about, icmp) = told(&client.receive());
+        assert_eq!(about.ip(), at.ip());
+        assert_eq!(icmp, [kind, mtu.to_be_bytes()].concat(), "{ip}");
+    }
+    assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 2);
+}
+
+fn indication(peer: SocketAddr, data: &[u8], whole: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let writer = Writer::new(&mut out, Method::SEND, Class::Indication, [7; 12])
+        .xor_address(Attribute::XOR_PEER_ADDRESS, peer)
+        .attribute(Attribute::DATA, data);
+    if whole {
+        writer.attribute(Attribute::DONT_FRAGMENT, &[]);
+    }
+    out
 }

@@ -15,6 +15,8 @@ mod address;
 mod control;
 #[cfg(target_os = "linux")]
 mod errors;
+#[cfg(target_os = "linux")]
+mod fragments;
 #[cfg(any(test, not(target_os = "linux")))]
 mod plain;
 mod room;
@@ -31,6 +33,8 @@ use std::net::{IpAddr, SocketAddr};
 
 #[cfg(target_os = "linux")]
 pub use errors::Errors;
+#[cfg(target_os = "linux")]
+pub use fragments::allow_fragments;
 #[cfg(not(target_os = "linux"))]
 pub use plain::{Errors, Sender, Slots};
 #[cfg(target_os = "linux")]
@@ -48,6 +52,9 @@ pub const ERRORS: usize = 16;
 
 /// The largest payload of UDP.
 const DATAGRAM: usize = 65_535;
+
+/// Whether a datagram can be kept from being cut into fragments.
+pub const KEEPS_WHOLE: bool = cfg!(target_os = "linux");
 
 /// Where what is in a slot came from, and which address it was sent to.
 #[derive(Debug, Clone, Copy)]

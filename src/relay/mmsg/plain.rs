@@ -117,6 +117,20 @@ impl Sender {
     }
 }
 
+#[cfg(not(target_os = "linux"))]
+impl Sender {
+    /// For datagrams that may not be cut into fragments: nobody is promised that
+    /// ([`super::KEEPS_WHOLE`]), and none leaves.
+    pub fn send_whole<'a>(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: bool,
+        _: impl Iterator<Item = Outgoing<'a>>,
+    ) -> usize {
+        0
+    }
+}
+
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = storage.as_sockaddr_in().map(|v4| (*v4).into());
     let v4: Option<SocketAddr> = v4.map(SocketAddr::V4);

@@ -8,6 +8,7 @@ use std::ptr;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::control::Control;
+use super::fragments::{allow_fragments, forbid_fragments};
 use super::runs::Runs;
 use super::{BATCH, Outgoing, address, zeroed_slice};
 
@@ -105,6 +106,23 @@ impl Sender {
             };
             usize::try_from(sent).map_err(|_| io::Error::last_os_error())
         })
+    }
+
+    /// The same for datagrams that may not be cut into fragments; `ipv4` is the socket's family. What
+    /// is too large for the way costs only itself, and the socket's queue of errors says so.
+    pub fn send_whole<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        ipv4: bool,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+    ) -> usize {
+        if forbid_fragments(&socket, ipv4).is_err() {
+            return 0;
+        }
+        let taken = self.send(socket, datagrams);
+        // It was allowed before.
+        let _ = allow_fragments(&socket, ipv4);
+        taken
     }
 
     fn send_by<'a>(
