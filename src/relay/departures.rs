@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::mmsg::{BATCH, Outgoing, Room, Sender};
+use super::mmsg::{BATCH, Mark, Outgoing, Room, Sender};
 
 pub struct Departures {
     /// Answers of this turn, one after the other.
@@ -25,6 +25,7 @@ pub struct Pending {
     pub from: Option<IpAddr>,
     /// Whether it may not be cut into fragments.
     pub whole: bool,
+    pub mark: Mark,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +76,7 @@ impl Departures {
             bytes: bytes(answers, room, pending.place, pending.range.clone()),
             to: pending.to,
             from: pending.from,
+            mark: pending.mark,
         };
         let mut unsent = 0;
         for (index, waiting) in self.to_clients.iter_mut().enumerate() {

@@ -27,7 +27,7 @@ use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
 use super::gather::Gather;
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::mmsg::{BATCH, Errors, Slots};
+use super::mmsg::{BATCH, Errors, Mark, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
@@ -59,6 +59,8 @@ pub struct Shard {
     gather: Gather,
     /// Packets that this turn has relayed.
     relayed: usize,
+    /// DSCP and ECN of the packet at hand, which go with its data wherever that goes over UDP.
+    mark: Mark,
     stopping: bool,
 }
 
@@ -117,6 +119,7 @@ impl Shard {
             notices: Notices::default(),
             gather: Gather::new(turn.gather),
             relayed: 0,
+            mark: 0,
             stopping: false,
         };
         Ok((shard, mailbox))
@@ -234,6 +237,7 @@ impl Shard {
                     to: peer,
                     from: None,
                     whole: dont_fragment,
+                    mark: self.mark,
                 };
                 self.departures.push_to_peer(socket as usize, pending);
             }
@@ -268,7 +272,7 @@ impl Shard {
 
     fn hand_over(&mut self, shard: ShardId, errand: Errand, slot: usize, range: Range<usize>) {
         let bytes = &self.slots.room.at(slot)[range];
-        if !self.neighbours.send(shard, errand, bytes) {
+        if !self.neighbours.send(shard, errand, self.mark, bytes) {
             self.counters.shard_overflow();
         }
     }
@@ -293,6 +297,7 @@ impl Shard {
             }
             return;
         }
+        self.mark = parcel.mark;
         let slot = self.copy_in(parcel.bytes());
         let len = parcel.bytes().len();
         let (sender, from, to) = match parcel.errand {
@@ -343,7 +348,7 @@ impl Shard {
                 Sent::Lost => self.counters.stream_overflow(),
                 Sent::To(shard) => {
                     let errand = Errand::Stream(route.via);
-                    if !self.neighbours.send(shard as ShardId, errand, bytes) {
+                    if !self.neighbours.send(shard as ShardId, errand, 0, bytes) {
                         self.counters.shard_overflow();
                     }
                 }
@@ -359,6 +364,10 @@ impl Shard {
             to: route.client,
             from: wildcard.then_some(route.server.ip()),
             whole: false,
+            mark: match place {
+                Place::Slot(_) => self.mark,
+                Place::Answers => 0,
+            },
         };
         self.departures.push_to_client(index, pending);
     }

@@ -144,8 +144,20 @@ fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Resu
     if address.is_ipv4() {
         allow_fragments(socket, true)?;
     }
+    ask_for_marks(socket, address)?;
     // Where the kernel can't, they come one by one.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    Ok(())
+}
+
+/// Has the kernel tell DSCP and ECN of what comes.
+#[cfg(target_os = "linux")]
+fn ask_for_marks(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address.is_ipv4() {
+        true => setsockopt(socket, sockopt::IpRecvTos, &true)?,
+        false => setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?,
+    }
     Ok(())
 }
 
@@ -166,6 +178,7 @@ pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     #[cfg(target_os = "linux")]
     {
         ask_for_errors(&socket, address)?;
+        ask_for_marks(&socket, address)?;
         allow_fragments(&socket, address.is_ipv4())?;
     }
     socket.bind(&address.into())?;

@@ -13,6 +13,7 @@ mod families;
 #[cfg(target_os = "linux")]
 mod icmp;
 mod internal;
+mod marks;
 mod proxied;
 mod relay;
 #[cfg(target_os = "linux")]

@@ -66,7 +66,12 @@ pub struct Origin {
     pub len: usize,
     /// Bytes of each datagram there but the last, which has what is left: `len` where there is one.
     pub size: usize,
+    pub mark: Mark,
 }
+
+/// DSCP and ECN of a packet, as its header has them: the TOS byte of IPv4, the traffic class of IPv6.
+/// 0 where it has none, and where they are not known.
+pub type Mark = u8;
 
 /// A datagram to send.
 #[derive(Clone, Copy)]
@@ -75,6 +80,7 @@ pub struct Outgoing<'a> {
     pub to: SocketAddr,
     /// The source address to use, on sockets bound to a wildcard.
     pub from: Option<IpAddr>,
+    pub mark: Mark,
 }
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! One datagram at a time, for systems other than Linux.
 //!
-//! It knows no control messages. So a socket on a wildcard address cannot tell which address was
+//! It knows no control messages. So DSCP and ECN are not carried along, and a socket on a wildcard address cannot tell which address was
 //! asked, nor answer from it: [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
 
 use std::io;
@@ -43,6 +43,7 @@ impl Slots {
                         to: None,
                         len,
                         size: len,
+                        mark: 0,
                     });
                 }
                 Err(error) if index == first => return Err(error.into()),

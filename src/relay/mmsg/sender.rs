@@ -10,7 +10,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use super::control::Control;
 use super::fragments::{allow_fragments, forbid_fragments};
 use super::runs::Runs;
-use super::{BATCH, Outgoing, address, zeroed_slice};
+use super::{BATCH, Mark, Outgoing, address, zeroed_slice};
 
 /// Batches without segments, at most, after messages in segments that were refused.
 const LONGEST_BREAK: u32 = 1024;
@@ -26,6 +26,7 @@ pub struct Sender {
     controls: Box<[Control]>,
     control_lens: [u8; BATCH],
     sources: [Option<IpAddr>; BATCH],
+    marks: [Mark; BATCH],
     headers: Box<[libc::mmsghdr]>,
     /// The datagrams of a run that was refused as one message.
     singles: Box<[libc::mmsghdr]>,
@@ -77,6 +78,7 @@ impl Sender {
             controls: vec![Control::EMPTY; BATCH].into_boxed_slice(),
             control_lens: [0; BATCH],
             sources: [None; BATCH],
+            marks: [0; BATCH],
             headers: zeroed_slice(),
             singles: zeroed_slice(),
             segments: Segments::new(),
@@ -149,7 +151,10 @@ impl Sender {
         };
         let (to, from, len) = (datagram.to, datagram.from, datagram.bytes.len());
         let (addresses, sources) = (&self.addresses, &self.sources);
-        let is_same = |run: usize| address::is(&addresses[run], to) && sources[run] == from;
+        let (mark, marks) = (datagram.mark, &self.marks);
+        let is_same = |run: usize| {
+            address::is(&addresses[run], to) && sources[run] == from && marks[run] == mark
+        };
         let run = match segments {
             true => self.runs.add(to, len, is_same),
             false => Some(self.runs.add_alone(len)),
@@ -159,9 +164,13 @@ impl Sender {
         };
         let name_len = address::write(to, &mut self.addresses[run]);
         let control = &mut self.controls[run];
-        let control_len = from.map_or(0, |from| control.add_source(0, from));
+        let mut control_len = from.map_or(0, |from| control.add_source(0, from));
+        if mark != 0 {
+            control_len = control.add_mark(control_len, to.is_ipv4(), mark);
+        }
         self.control_lens[run] = control_len as u8;
         self.sources[run] = from;
+        self.marks[run] = mark;
         let header = &mut self.headers[run].msg_hdr;
         header.msg_name = ptr::from_mut(&mut self.addresses[run]).cast();
         header.msg_namelen = name_len;
@@ -385,6 +394,7 @@ mod tests {
             bytes,
             to: *to,
             from: None,
+            mark: 0,
         });
         let taken = Sender::new().send_by(segments, outgoing, |headers| {
             let mut done = 0;

@@ -61,6 +61,7 @@ fn outgoing<'a>(bytes: &'a [u8], to: &UdpSocket) -> Outgoing<'a> {
         bytes,
         to,
         from: None,
+        mark: 0,
     }
 }
 
@@ -191,6 +192,28 @@ fn heedful(ip: &str) -> (UdpSocket, std::net::SocketAddr) {
     let address = std::net::SocketAddr::new(ip.parse().unwrap(), 0);
     let nobody = socket(ip).local_addr().unwrap();
     (crate::relay::sockets::relay(address).unwrap(), nobody)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_mark_leaves_with_its_datagram_and_no_other_whatever_leaves_together() {
+    for ip in ["127.0.0.1", "::1"] {
+        if UdpSocket::bind((ip, 0)).is_err() {
+            continue;
+        }
+        let (a, _) = heedful(ip);
+        let (b, _) = heedful(ip);
+        let marks = [0, 0, 0xb8, 0xb8, 0xb9, 0, 0xb8, 0x02];
+        let batch = marks.map(|mark| Outgoing {
+            mark,
+            ..outgoing(&[7; 100], &b)
+        });
+        assert_eq!(super::Sender::new().send(a.as_fd(), batch.into_iter()), 8);
+        let mut slots = super::Slots::new();
+        assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), 8);
+        let arrived = (0..8).map(|slot| slots.origin(slot).unwrap().mark);
+        assert_eq!(arrived.collect::<Vec<_>>(), marks);
+    }
 }
 
 #[cfg(target_os = "linux")]

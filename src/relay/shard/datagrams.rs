@@ -131,6 +131,7 @@ impl Shard {
     }
 
     fn on_datagram(&mut self, now: Now, source: Source, origin: &Origin, place: usize, len: usize) {
+        self.mark = origin.mark;
         match source {
             Source::Listener(index) => self.on_client(now, index, origin, place, len),
             Source::Relay(index) => self.on_peer(now, index, origin, place, len),
