@@ -3,8 +3,10 @@
 //! The state machines take a [`Now`] as an argument, so a test can live through a day in a
 //! millisecond. `clippy.toml` bans `Instant::now` and `SystemTime::now` everywhere else.
 
-use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::ClockId;
+use serde::{Deserialize, Serialize};
 
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +17,11 @@ pub struct Now {
     pub unix: u64,
 }
 
-/// Nanoseconds on the monotonic clock, since an arbitrary start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Nanoseconds on the system's monotonic clock, since an arbitrary start: the same for every process
+/// from one boot to the next, so that deadlines can be handed over.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Mono(pub u64);
 
 impl Mono {
@@ -37,10 +42,10 @@ impl std::ops::Add<Duration> for Mono {
 /// Reads both clocks.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Now {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let start = *START.get_or_init(Instant::now);
+    // Every system has this clock: a failure would be one of the arguments.
+    let mono = ClockId::CLOCK_MONOTONIC.now().map(Duration::from);
     Now {
-        mono: Mono(start.elapsed().as_nanos() as u64),
+        mono: Mono(mono.map_or(0, |since| since.as_nanos() as u64)),
         unix: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Mono;
 
 /// Fractions of a nanosecond that a unit's cost is kept in.
@@ -61,7 +63,7 @@ impl Limit {
 }
 
 /// One limited thing: when its debt will be paid.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cell(u64);
 
 impl Cell {
@@ -84,6 +86,16 @@ impl SharedCell {
     /// Whether nothing is owed any more: as good as new.
     pub fn is_paid(&self, now: Mono) -> bool {
         self.0.load(Ordering::Relaxed) <= now.0
+    }
+
+    /// What is owed, and [`SharedCell::owe`] takes over.
+    pub fn debt(&self) -> Cell {
+        Cell(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Owes at least as much as `debt`.
+    pub fn owe(&self, debt: Cell) {
+        self.0.fetch_max(debt.0, Ordering::Relaxed);
     }
 
     /// Takes `units`, or nothing at all.

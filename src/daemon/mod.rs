@@ -1,6 +1,7 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
 mod certificate;
+mod handover;
 mod lobby;
 mod logging;
 mod refusal;
@@ -8,9 +9,10 @@ mod reload;
 mod signals;
 mod startup;
 
+use std::future::Future;
 use std::io;
 use std::mem;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +32,15 @@ use crate::relay::{self, Relay};
 use crate::tls;
 use crate::turn::External;
 
+use handover::{Handover, Inherited, State, Store, Upgrade};
 use reload::Reloader;
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
+
+/// The same where the next process serves them right away.
+const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
 /// Runs the daemon until SIGINT or SIGTERM.
 ///
@@ -45,6 +51,8 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let inherited = handover::take();
+    let upgrade = Upgrade::of_process().context("this process does not know its own binary")?;
     let descriptors = relay::host::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -56,41 +64,74 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
         loaded,
         level,
         descriptors,
+        upgrade,
     };
-    let outcome = runtime.block_on(serve(start));
+    let outcome = runtime.block_on(serve(start, inherited));
     // A name that is still being looked up is nothing to wait for.
     runtime.shutdown_timeout(GOODBYE);
     outcome
 }
 
-async fn serve(start: Start) -> anyhow::Result<()> {
+async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     // Before anything else is visible: a signal from now on ends it cleanly, or is heeded later.
     let mut signal = pin!(signals::shutdown()?);
     let hangups = signals::hangups()?;
+    let mut upgrades = signals::upgrades()?;
     let config = &start.loaded.config;
     let prepared = Prepared::new(config)?;
-    let listeners = Listeners::bind(config)?;
+    let listeners = Listeners::bind(config, &mut inherited.sockets)?;
     startup::announce_descriptors(config, start.descriptors);
     let external = tokio::select! {
-        external = startup::external(config) => external?,
+        external = startup::external(config, inherited.external) => external?,
         name = &mut signal => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
     };
-    let mut house = House::build(start, prepared, listeners, external).await?;
+    let mut house = House::build(start, prepared, listeners, external, &mut inherited).await?;
     let work = house.open(hangups).await?;
+    drop(inherited);
+    if Store::of_process().is_some()
+        && let Err(error) = handover::forget()
+    {
+        tracing::warn!(%error, "the service manager does not take what it is told");
+    }
     tracing::info!("ready");
-
-    let outcome = tokio::select! {
-        name = signal => {
-            tracing::info!(signal = name, "stopping");
-            Ok(())
+    match house.until_the_end(&mut signal, &mut upgrades).await {
+        Ending::Stop => house.close(work).await,
+        Ending::Failure(error) => {
+            house.close(work).await;
+            return Err(error);
         }
-        (ended, _, _) = &mut house.relay.ended => Err(relay_failure(ended)),
-    };
-    house.close(work).await;
-    outcome
+        Ending::Keep(store) => house.hand_over(work).await.and_then(|handover| {
+            let left = store.keep(&handover);
+            let left = left.context("the service manager does not keep what it was sent")?;
+            if left > 0 {
+                tracing::warn!(
+                    left,
+                    "the descriptor store has no room for all sockets: raise FileDescriptorStoreMax="
+                );
+            }
+            Ok(())
+        })?,
+        Ending::Replace(upgrade) => {
+            let handover = house.hand_over(work).await?;
+            let error = upgrade.execute(&handover);
+            let path = upgrade.executable().display();
+            return Err(anyhow::Error::new(error).context(format!("{path} could not go on")));
+        }
+    }
+    Ok(())
+}
+
+/// How a daemon ends.
+enum Ending {
+    Stop,
+    Failure(anyhow::Error),
+    /// The next process is started with what the store keeps.
+    Keep(Store),
+    /// Another binary goes on in this process.
+    Replace(Upgrade),
 }
 
 /// What a process begins with.
@@ -100,6 +141,7 @@ struct Start {
     loaded: Loaded,
     level: logging::Level,
     descriptors: u64,
+    upgrade: Upgrade,
 }
 
 /// Everything that runs, in one place.
@@ -111,6 +153,11 @@ struct House {
     refusals: Arc<Refusals>,
     http: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
+    /// All that listen, for the next process.
+    tcp: Vec<(&'static str, TcpListener)>,
+    /// What `turn.external_ip = "auto"` has found.
+    external: Option<IpAddr>,
+    upgrade: Upgrade,
     /// Until it is served.
     desk: Option<(control::Listener, control::Live)>,
     stop: CancellationToken,
@@ -131,8 +178,11 @@ impl House {
         prepared: Prepared,
         listeners: Listeners,
         external: Vec<External>,
+        inherited: &mut Inherited,
     ) -> anyhow::Result<House> {
         let config = start.loaded.config;
+        let tcp = listeners.tcp().context("a listener can't be kept")?;
+        let found = startup::found(&config, &external);
         let data_dir = prepared.secrets.data_dir().path().to_owned();
         let desk = control::Listener::bind(&config.admin, &data_dir)?;
         let refusals = Arc::new(Refusals::default());
@@ -155,7 +205,7 @@ impl House {
             max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
         };
-        let relay = Relay::start(listeners.turn, options, &stop)?;
+        let relay = Relay::start(listeners.turn, &mut inherited.sockets, options, &stop)?;
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
         metrics.time_store(prepared.store.times());
@@ -201,6 +251,9 @@ impl House {
             refusals,
             http: listeners.http,
             metrics: listeners.metrics,
+            tcp,
+            external: found,
+            upgrade: start.upgrade,
             stop,
             first_start: prepared.first_start,
         })
@@ -229,8 +282,60 @@ impl House {
         })
     }
 
+    /// Waits for whatever ends this.
+    async fn until_the_end(
+        &mut self,
+        signal: &mut (impl Future<Output = &'static str> + Unpin),
+        upgrades: &mut Signal,
+    ) -> Ending {
+        loop {
+            tokio::select! {
+                name = &mut *signal => {
+                    let store = Store::of_process().filter(|_| name == signals::TERMINATE);
+                    let kept = store.is_some();
+                    tracing::info!(signal = name, kept, "stopping");
+                    return store.map_or(Ending::Stop, Ending::Keep);
+                }
+                (ended, _, _) = &mut self.relay.ended => {
+                    return Ending::Failure(relay_failure(ended));
+                }
+                Some(()) = upgrades.recv() => {
+                    let upgrade = self.upgrade.clone();
+                    if may_go_on(&upgrade).await {
+                        return Ending::Replace(upgrade);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends everything but the sockets, which the next process goes on with. Who is connected is
+    /// told to come back; nobody is waited for.
+    async fn hand_over(self, work: Work) -> anyhow::Result<Handover> {
+        self.stop.cancel();
+        work.following.abort();
+        work.reloading.abort();
+        // Until here and for a moment longer, media passes.
+        let goodbye = futures_util::future::join_all(work.serving);
+        let _ = tokio::time::timeout(BRIEF_GOODBYE, goodbye).await;
+        let stopped = self.relay.hand_over();
+        let state = State {
+            boot: handover::boot(),
+            at: clock::now().mono,
+            external: self.external,
+            ..State::default()
+        };
+        let handover = Handover::new(state, stopped, self.tcp);
+        let handover = handover.context("what goes on could not be written down")?;
+        let allocations = handover.allocations;
+        tracing::info!(allocations, "handed over");
+        Ok(handover)
+    }
+
     /// Says goodbye to everybody, then lets go of everything.
     async fn close(self, work: Work) {
+        // From now on nobody is to wait here.
+        drop(self.tcp);
         self.stop.cancel();
         work.following.abort();
         work.reloading.abort();
@@ -241,6 +346,22 @@ impl House {
         }
         self.relay.stop();
     }
+}
+
+/// Whether a binary can be started with this configuration; where not, the log says why.
+async fn may_go_on(upgrade: &Upgrade) -> bool {
+    let asked = upgrade.clone();
+    let checked = tokio::task::spawn_blocking(move || asked.check()).await;
+    let problems = match checked {
+        Ok(Ok(())) => return true,
+        Ok(Err(problems)) => problems,
+        Err(error) => vec![error.to_string()],
+    };
+    let executable = upgrade.executable().display();
+    for problem in problems {
+        tracing::error!(%executable, problem, "no upgrade: this one goes on");
+    }
+    false
 }
 
 fn relay_failure<E: std::error::Error + Send + Sync + 'static>(

@@ -1,7 +1,7 @@
 //! What must be there before anything is served: data directory, keys, sockets.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -20,6 +20,9 @@ use super::reload::Secrets;
 
 /// Descriptors kept for everything that is neither a connection nor a relay socket.
 const OTHER_DESCRIPTORS: u64 = 256;
+
+/// As `turn.external_ip`: asks.
+const AUTO: &str = "auto";
 
 /// Whatever the system allows: a relay that can hold nothing is no relay.
 const FEWEST_ALLOCATIONS: u64 = 64;
@@ -64,17 +67,36 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    /// Binds what is not inherited.
+    pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
+        let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
         Ok(Listeners {
-            http: tcp(&config.http.listen, "http.listen")?,
-            metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
+            http: tcp(http, "http.listen", inherited)?,
+            metrics: tcp(metrics, "admin.metrics_listen", inherited)?,
             turn: relay::bind(
                 &config.turn.listen,
                 &turn_tls_listen(config),
                 relay::shards(&config.turn),
+                inherited,
             )?
-            .with_alternate_port(&config.turn)?,
+            .with_alternate_port(&config.turn, inherited)?,
         })
+    }
+
+    /// Every TCP listener once more, with the setting that it was bound for: for the next process,
+    /// should it go on where this one ends.
+    pub fn tcp(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
+        let all = [
+            ("http.listen", &self.http),
+            ("admin.metrics_listen", &self.metrics),
+            ("turn.listen", &self.turn.tcp),
+            ("turn.tls_listen", &self.turn.tls),
+        ];
+        let all = all.into_iter().flat_map(|(key, listeners)| {
+            let listeners = listeners.iter();
+            listeners.map(move |listener| Ok((key, listener.try_clone()?)))
+        });
+        all.collect()
     }
 
     /// Where this process listens besides TURN.
@@ -88,8 +110,12 @@ pub fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 
-fn tcp(listen: &[SocketAddr], key: &str) -> anyhow::Result<Vec<TcpListener>> {
-    sockets::tcp_all(listen, key).map_err(anyhow::Error::msg)
+fn tcp(
+    listen: &[SocketAddr],
+    key: &str,
+    inherited: &mut relay::Inherited,
+) -> anyhow::Result<Vec<TcpListener>> {
+    sockets::tcp_all(listen, key, inherited).map_err(anyhow::Error::msg)
 }
 
 pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
@@ -120,13 +146,24 @@ pub fn announce(
     Ok(())
 }
 
-/// What `turn.external_ip` names; `auto` may take seconds to be answered.
-pub async fn external(config: &Config) -> anyhow::Result<Vec<External>> {
-    let setting = config.turn.external_ip.clone();
+/// What `turn.external_ip` names; `auto` may take seconds to be answered, where it is not `known`.
+pub async fn external(config: &Config, known: Option<IpAddr>) -> anyhow::Result<Vec<External>> {
+    let mut setting = config.turn.external_ip.clone();
+    if let Some(known) = known {
+        let auto = setting.iter_mut().filter(|text| *text == AUTO);
+        auto.for_each(|text| *text = known.to_string());
+    }
     let stun_urls = config.ice.stun_urls.clone();
     let asking = move || relay::resolve_external(&setting, &stun_urls);
     let external = tokio::task::spawn_blocking(asking).await?;
     external.context("turn.external_ip")
+}
+
+/// What `auto` has found.
+pub fn found(config: &Config, external: &[External]) -> Option<IpAddr> {
+    let mut setting = config.turn.external_ip.iter();
+    let auto = setting.position(|text| text == AUTO)?;
+    external.get(auto).map(|external| external.public)
 }
 
 /// Says how many descriptors the system allows, and warns where the configuration promises more.

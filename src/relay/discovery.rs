@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use crate::config;
 use crate::turn::{Discovery, External, Place};
 
+use super::handover::Inherited;
 use super::{Bound, RelayError, sockets};
 
 impl Bound {
@@ -14,10 +15,14 @@ impl Bound {
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub fn with_alternate_port(mut self, turn: &config::Turn) -> Result<Bound, RelayError> {
+    pub fn with_alternate_port(
+        mut self,
+        turn: &config::Turn,
+        inherited: &mut Inherited,
+    ) -> Result<Bound, RelayError> {
         for address in config::discovery_pairs(turn).into_iter().flatten() {
             let address = SocketAddr::new(address.ip(), turn.alternate_port);
-            let bound = sockets::udp_sockets(address, self.udp.len());
+            let bound = sockets::udp_sockets(address, self.udp.len(), inherited);
             let bound = bound.map_err(|error| {
                 let key = "turn.alternate_port";
                 RelayError::Listen(sockets::cannot_listen(address, key, &error))

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::clock::Mono;
 use crate::config;
 use crate::credential::{Credentials, Refusals};
-use crate::turn::{Quotas, Scope, Session};
+use crate::turn::{Debt, Quotas, Scope, Session};
 
 use super::acceptor::Doors;
 use super::mailbox::{Mailbox, Order};
@@ -133,6 +134,11 @@ impl Handle {
         for shard in self.shards.iter() {
             shard.order(Order::Reconfigure(Box::new(changes.clone())));
         }
+    }
+
+    /// What users owe for bandwidth.
+    pub(super) fn debts(&self, now: Mono) -> Vec<Debt> {
+        self.quotas.debts(now)
     }
 
     /// Whether every shard answers within a second.

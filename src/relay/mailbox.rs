@@ -1,5 +1,6 @@
 //! How other threads reach a shard: orders from the house, and the streams that it is given.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -7,8 +8,9 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Changes, Page, Route, Scope};
+use crate::turn::{Changes, Page, Policy, Route, Scope};
 
+use super::handover::Handed;
 use super::stream::{Known, Wire};
 
 /// Rare, and never dropped. Whoever asked may have gone when the answer is there.
@@ -39,6 +41,8 @@ pub enum Order {
         stream: u32,
     },
     Stop,
+    /// Stop, and give what another relay needs to go on.
+    HandOver(oneshot::Sender<io::Result<(Handed, Policy)>>),
 }
 
 /// The sending side; cheap to clone.

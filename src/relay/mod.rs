@@ -12,6 +12,7 @@ mod external;
 pub mod framer;
 mod gather;
 mod handle;
+mod handover;
 pub mod host;
 mod mailbox;
 mod mmsg;
@@ -38,19 +39,22 @@ use rustls::ServerConfig;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::{self, RelayMode};
 use crate::credential::{Credentials, Refusals};
-use crate::turn::{Directory, External, Nonces, Server, Settings, ShardId};
+use crate::turn::{Directory, External, Nonces, Policy, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
 pub use acceptor::MAX_STREAMS;
 pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::{Freed, Handle};
+pub use handover::{Inherited, State, Stopped, inode};
 
 use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;
 use entrance::{Proxies, TurnedAway};
+use handover::Handed;
 use mailbox::{Mailbox, Order};
 use parcels::Exchange;
 use shard::Shard;
@@ -127,16 +131,22 @@ pub fn shards(turn: &config::Turn) -> usize {
 
 /// Binds `turn.listen`, UDP and TCP, with as many UDP sockets on each address as there are shards; and
 /// the addresses for TLS.
-pub fn bind(listen: &[SocketAddr], tls: &[SocketAddr], shards: usize) -> Result<Bound, RelayError> {
+/// What is inherited is taken.
+pub fn bind(
+    listen: &[SocketAddr],
+    tls: &[SocketAddr],
+    shards: usize,
+    inherited: &mut Inherited,
+) -> Result<Bound, RelayError> {
     let mut bound = Bound {
         udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
         alternate: Vec::new(),
-        tls: sockets::tcp_all(tls, "turn.tls_listen").map_err(RelayError::Listen)?,
+        tls: sockets::tcp_all(tls, "turn.tls_listen", inherited).map_err(RelayError::Listen)?,
     };
     let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
     for address in sockets::listen_on(listen, &own) {
-        match sockets::turn_sockets(address, shards) {
+        match sockets::turn_sockets(address, shards, inherited) {
             Ok((udp, tcp)) => {
                 for (shard, socket) in bound.udp.iter_mut().zip(udp) {
                     shard.push(socket);
@@ -172,9 +182,11 @@ impl Bound {
 }
 
 impl Relay {
-    /// Starts the shards and the tasks that accept streams. To be called inside a tokio runtime.
+    /// Starts the shards and the tasks that accept streams, and goes on with what is inherited. To
+    /// be called inside a tokio runtime.
     pub fn start(
         bound: Bound,
+        inherited: &mut Inherited,
         mut options: Options<'_>,
         stop: &CancellationToken,
     ) -> Result<Relay, RelayError> {
@@ -202,7 +214,10 @@ impl Relay {
         let settings = settings::all(options, own, &listeners, shards, discovery);
         let quotas = settings.quotas.clone();
 
-        let (shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
+        let (mut shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
+        if let Some(state) = inherited.state.take() {
+            go_on(&mut shards, &settings, state, inherited);
+        }
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = run(shards, &mailboxes)?;
         let acceptor = Acceptor::new(mailboxes.clone(), doors.clone());
@@ -231,6 +246,32 @@ impl Relay {
             shards: self.counters.clone(),
             turned_away: self.turned_away.clone(),
         }
+    }
+
+    /// Ends the shards, and gives what another relay needs to go on.
+    pub fn hand_over(self) -> Stopped {
+        let ask = |shard: &Mailbox| {
+            let (answer, handed) = oneshot::channel();
+            shard.order(Order::HandOver(answer));
+            handed
+        };
+        let asked: Vec<_> = self.shards.iter().map(ask).collect();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("the relay had panicked");
+            }
+        }
+        let handed = asked.into_iter().filter_map(|mut handed| {
+            let handed = handed.try_recv().ok()?;
+            handed
+                .inspect_err(|error| tracing::error!(%error, "a shard could not be handed over"))
+                .ok()
+        });
+        let handed: Vec<(Handed, Policy)> = handed.collect();
+        let policy = handed.first().map(|(_, policy)| policy.clone());
+        let debts = self.handle.debts(clock::now().mono);
+        let handed = handed.into_iter().map(|(handed, _)| handed);
+        Stopped::new(policy.unwrap_or_default(), debts, handed.collect())
     }
 
     /// Ends the shards and waits for them.
@@ -264,6 +305,28 @@ fn make_shards(
         Shard::new(server, sockets, counters.clone(), exchange.clone(), turn)
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
+}
+
+/// Has shards that have yet to begin go on where those of an earlier process ended. Their number may
+/// be another: a relayed address belongs to the shard that its port says.
+fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut Inherited) {
+    settings.quotas.owe(&state.debts);
+    let (waiting, mut restored) = (state.allocations(), 0);
+    for known in &state.shards {
+        for (shard, _) in shards.iter_mut() {
+            restored += shard.go_on(known, inherited);
+        }
+    }
+    for (shard, _) in shards {
+        if state.policy != settings.policy {
+            shard.judge_anew();
+        }
+    }
+    tracing::info!(
+        allocations = restored,
+        lost = waiting - restored,
+        "going on where an earlier parlor ended"
+    );
 }
 
 /// Gives each shard its thread.

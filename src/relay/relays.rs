@@ -84,6 +84,47 @@ impl Relays {
         Ok(index as u32)
     }
 
+    /// Takes an address that an earlier process had, with its socket where one stands behind it, and
+    /// gives its number.
+    pub fn take_up(
+        &mut self,
+        registry: &Registry,
+        address: SocketAddr,
+        socket: Option<UdpSocket>,
+    ) -> io::Result<u32> {
+        let entry = self.held.vacant_entry();
+        let index = entry.key();
+        let held = match (self.mode, socket) {
+            (RelayMode::Internal, None) if self.numbers.insert(address) => Held::Number(address),
+            (RelayMode::Ports, Some(socket)) => {
+                register(registry, &socket, Token(FIRST_RELAY + index))?;
+                Held::Socket(RelaySocket {
+                    socket,
+                    owner: None,
+                    queued: false,
+                    errors: true,
+                })
+            }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        entry.insert(held);
+        Ok(index as u32)
+    }
+
+    /// Gives up everything: each address by its number, with the socket behind it.
+    pub fn into_all(
+        self,
+    ) -> impl Iterator<Item = (u32, io::Result<SocketAddr>, Option<UdpSocket>)> {
+        let held = self.held.into_iter();
+        held.map(|(number, held)| match held {
+            Held::Number(address) => (number as u32, Ok(address), None),
+            Held::Socket(relay) => {
+                let address = relay.socket.local_addr();
+                (number as u32, address, Some(relay.socket))
+            }
+        })
+    }
+
     pub fn adopt(&mut self, index: usize, owner: AllocationId) {
         if let Some(relay) = self.get_mut(index) {
             relay.owner = Some(owner);

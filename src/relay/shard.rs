@@ -5,6 +5,7 @@
 //! ready takes its turn with the others, so no one starves the rest.
 
 mod datagrams;
+mod handover;
 mod streaming;
 
 use std::collections::VecDeque;
@@ -32,6 +33,8 @@ use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
 use super::streams::{FIRST_STREAM, Sent, Streams};
+
+use handover::Heir;
 
 /// Packets from other shards taken in one turn.
 const PARCELS_A_TURN: usize = 4 * BATCH;
@@ -62,6 +65,8 @@ pub struct Shard {
     /// DSCP and ECN of the packet at hand, which go with its data wherever that goes over UDP.
     mark: Mark,
     stopping: bool,
+    /// Who wants what is left when it has stopped.
+    heir: Option<Heir>,
 }
 
 /// A socket that clients send to.
@@ -121,6 +126,7 @@ impl Shard {
             relayed: 0,
             mark: 0,
             stopping: false,
+            heir: None,
         };
         Ok((shard, mailbox))
     }
@@ -155,6 +161,10 @@ impl Shard {
             }
             self.turn(now, &events);
             self.gather.took(mem::take(&mut self.relayed), now.mono);
+        }
+        if let Some(heir) = self.heir.take() {
+            // Who asked may have gone; then everything is closed.
+            let _ = heir.send(self.handed_over());
         }
         Ok(())
     }
@@ -476,6 +486,10 @@ impl Shard {
             }
             Order::StreamClosed { stream } => self.forget_stream(stream),
             Order::Stop => self.stopping = true,
+            Order::HandOver(heir) => {
+                self.heir = Some(heir);
+                self.stopping = true;
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::handover::Inherited;
 
 #[cfg(target_os = "linux")]
 use super::mmsg::allow_fragments;
@@ -40,16 +42,29 @@ fn spelt_out(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
 }
 
 /// UDP sockets, one for each shard, and a TCP socket on one address; port 0 means any that is free
-/// for both.
+/// for both. What is inherited is taken.
 pub fn turn_sockets(
     address: SocketAddr,
     shards: usize,
+    inherited: &mut Inherited,
 ) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
+    let group = inherited.take_udp(address, shards)?;
+    if let Some(first) = group.first() {
+        let address = first.local_addr()?;
+        let listener = match inherited.take_tcp("turn.listen", address) {
+            Some(listener) => listener,
+            None => tcp(address)?,
+        };
+        return Ok((group, listener));
+    }
     let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
     loop {
         // The stream's socket first: it is nobody else's. A group of UDP sockets takes in any that
         // asks, and would share the datagrams of a parlor that runs here already.
-        let tcp = tcp(address)?;
+        let tcp = match inherited.take_tcp("turn.listen", address) {
+            Some(listener) => listener,
+            None => tcp(address)?,
+        };
         let address = tcp.local_addr()?;
         tries -= 1;
         let first = match listener(address, shards > 1) {
@@ -62,22 +77,49 @@ pub fn turn_sockets(
     }
 }
 
-/// UDP sockets, one for each shard, on an address that nobody else has.
-pub fn udp_sockets(address: SocketAddr, shards: usize) -> io::Result<Vec<UdpSocket>> {
+/// UDP sockets, one for each shard, on an address that nobody else has. What is inherited is taken.
+pub fn udp_sockets(
+    address: SocketAddr,
+    shards: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<UdpSocket>> {
+    let group = inherited.take_udp(address, shards)?;
+    if !group.is_empty() {
+        return Ok(group);
+    }
     // A group takes in any socket that asks; one that would be alone finds out who is there.
     drop(listener(address, false)?);
     (0..shards).map(|_| listener(address, shards > 1)).collect()
 }
 
+/// Adds what is missing to the sockets of one address, so that there is one for each shard.
+pub fn fill_group(group: &mut Vec<UdpSocket>, shards: usize) -> io::Result<()> {
+    let address = group[0].local_addr()?;
+    if shards > 1 {
+        for socket in group.iter() {
+            SockRef::from(socket).set_reuse_port(true)?;
+        }
+    }
+    while group.len() < shards {
+        group.push(listener(address, true)?);
+    }
+    Ok(())
+}
+
 /// A TCP listener on each of these addresses, as `key` of the configuration has them; a family that
-/// this host has not got is passed over.
+/// this host has not got is passed over, and what is inherited taken.
 ///
 /// # Errors
 /// The whole sentence.
-pub fn tcp_all(listen: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>, String> {
+pub fn tcp_all(
+    listen: &[SocketAddr],
+    key: &str,
+    inherited: &mut Inherited,
+) -> Result<Vec<TcpListener>, String> {
     let mut listeners = Vec::new();
     for &address in listen {
-        match tcp(address) {
+        let taken = inherited.take_tcp(key, address);
+        match taken.map_or_else(|| tcp(address), Ok) {
             Ok(listener) => listeners.push(listener),
             Err(error) if family_missing(address, &error) => {
                 tracing::warn!(%address, "this host has no IPv6: not listening there");
@@ -244,7 +286,7 @@ mod tests {
     #[test]
     fn no_socket_makes_its_shard_wait() {
         let address = "127.0.0.1:0".parse().unwrap();
-        let (shards, _) = turn_sockets(address, 2).unwrap();
+        let (shards, _) = turn_sockets(address, 2, &mut Inherited::default()).unwrap();
         for socket in shards.into_iter().chain([relay(address).unwrap()]) {
             let flags = fcntl(&socket, FcntlArg::F_GETFL).unwrap();
             assert!(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));

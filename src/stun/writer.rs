@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ATTRIBUTE_HEADER, Attribute, COOKIE, Class, FINGERPRINT_XOR, HEADER, MAX_XOR_ADDRESS, Method,
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// An attribute that proves who sent a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Integrity {
     /// MESSAGE-INTEGRITY (RFC 8489 section 14.5).
     Sha1,

@@ -1,6 +1,10 @@
 //! Which algorithm a client proves itself with, and what it is answered with (RFC 8489 sections
 //! 9.2.4 and 18.5).
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::credential::{long_term_key, long_term_key_sha256};
 use crate::stun::{Integrity, IntegrityKey, Message, Writer};
 
@@ -11,14 +15,14 @@ use super::nonce::offers_algorithms;
 pub(super) const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 /// What makes a key of a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Hash {
     Md5,
     Sha256,
 }
 
 /// How a request proves itself, and how it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scheme {
     hash: Hash,
     requests: Integrity,
@@ -29,9 +33,32 @@ pub(super) struct Scheme {
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub scheme: Scheme,
+    long_term: LongTerm,
     answers: IntegrityKey,
     /// Where requests carry another attribute than answers do.
     requests: Option<Box<IntegrityKey>>,
+}
+
+/// What the others are made of, for whoever takes an allocation over.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum LongTerm {
+    Md5([u8; 16]),
+    Sha256([u8; 32]),
+}
+
+impl fmt::Debug for LongTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl LongTerm {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            LongTerm::Md5(bytes) => bytes,
+            LongTerm::Sha256(bytes) => bytes,
+        }
+    }
 }
 
 impl Scheme {
@@ -70,13 +97,20 @@ impl Scheme {
 
 impl Key {
     pub fn new(scheme: Scheme, username: &str, realm: &str, password: &str) -> Key {
-        match scheme.hash {
-            Hash::Md5 => Key::of(scheme, &long_term_key(username, realm, password)),
-            Hash::Sha256 => Key::of(scheme, &long_term_key_sha256(username, realm, password)),
-        }
+        let long_term = match scheme.hash {
+            Hash::Md5 => LongTerm::Md5(long_term_key(username, realm, password)),
+            Hash::Sha256 => LongTerm::Sha256(long_term_key_sha256(username, realm, password)),
+        };
+        Key::of(scheme, long_term)
     }
 
-    fn of(scheme: Scheme, bytes: &[u8]) -> Key {
+    /// What [`Key::of`] makes it of again.
+    pub fn long_term(&self) -> LongTerm {
+        self.long_term
+    }
+
+    pub fn of(scheme: Scheme, long_term: LongTerm) -> Key {
+        let bytes = long_term.bytes();
         let key = |integrity| match integrity {
             Integrity::Sha1 => IntegrityKey::new(bytes),
             Integrity::Sha256 => IntegrityKey::sha256(bytes),
@@ -84,6 +118,7 @@ impl Key {
         let differ = scheme.requests != scheme.answers;
         Key {
             scheme,
+            long_term,
             answers: key(scheme.answers),
             requests: differ.then(|| Box::new(key(scheme.requests))),
         }

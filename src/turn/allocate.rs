@@ -21,7 +21,7 @@ use super::reservation::Reservation;
 use super::{AllocationId, Output, Permit, Refusal, Route, Server};
 
 /// Endings that are remembered for retransmissions.
-const ENDINGS_KEPT: usize = 64;
+pub(super) const ENDINGS_KEPT: usize = 64;
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::clock::Mono;
@@ -65,7 +66,7 @@ pub(super) struct Allocation {
 }
 
 /// A relayed transport address, and the edge's number for what stands behind it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bound {
     pub socket: u32,
     pub relayed: SocketAddr,
@@ -100,18 +101,19 @@ pub(super) enum Ports {
     Pair,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     pub ip: IpAddr,
     pub expires: Mono,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Channel {
     pub number: u16,
     /// Whether the policy lets packets out to this peer; otherwise only the hairpin is open.
     pub direct: bool,
     /// Who had this relayed address the last time that a packet went there: a hint.
+    #[serde(skip)]
     pub target: Option<AllocationId>,
     pub peer: SocketAddr,
     pub expires: Mono,

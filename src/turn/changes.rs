@@ -46,10 +46,15 @@ impl Server {
         settings.strangers = changes.strangers;
         settings.alternates = changes.alternates;
         if judged_anew {
-            let (policy, directory) = (&settings.policy, &settings.directory);
-            let allocations = self.table.all();
-            allocations.for_each(|allocation| allocation.judge_anew(policy, directory));
+            self.judge_anew();
         }
+    }
+
+    /// Withdraws permissions and channels to peers that the policy denies.
+    pub fn judge_anew(&mut self) {
+        let (policy, directory) = (&self.settings.policy, &self.settings.directory);
+        let allocations = self.table.all();
+        allocations.for_each(|allocation| allocation.judge_anew(policy, directory));
     }
 }
 

@@ -37,6 +37,7 @@ mod requests;
 mod reservation;
 mod server;
 mod sessions;
+mod snapshot;
 mod table;
 
 #[cfg(test)]
@@ -52,10 +53,13 @@ pub use discovery::{Discovery, Place};
 pub use icmp::Icmp;
 pub use nonce::Nonces;
 pub use policy::Policy;
-pub use quota::{Permit, Quotas};
+pub use quota::{Debt, Permit, Quotas};
 pub use relayed::External;
 pub use server::{Server, Settings};
 pub use sessions::{Page, Session};
+pub use snapshot::{Numbers, Snapshot};
+
+use serde::{Deserialize, Serialize};
 
 use crate::stun::Method;
 
@@ -67,7 +71,7 @@ pub const HEADROOM: usize = 48;
 pub const TAILROOM: usize = 3;
 
 /// How a client reaches the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     Udp,
     Tcp,
@@ -83,7 +87,7 @@ impl Transport {
 }
 
 /// A client's five-tuple, and the way back to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub transport: Transport,
     /// The client's address as the server sees it (its *server-reflexive* address).
@@ -140,7 +144,19 @@ pub enum Outcome {
 }
 
 /// Why a request was refused, in the words that an admin reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
 pub enum Refusal {
     /// The normal first 401 of every client: not an error.
     #[error("challenge")]

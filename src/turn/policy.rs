@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`, `denied`, the house's own listeners, `allowed`,
 /// special-purpose ranges, this host's own addresses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Ranges that may be reached although they are denied by default.
     pub allowed: Vec<IpNet>,

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Mono;
-use crate::rate::SharedCell;
+use crate::rate::{Cell, SharedCell};
 
 use super::Refusal;
 
@@ -47,6 +49,14 @@ pub struct Permit {
     pub bandwidth: Arc<Bandwidth>,
 }
 
+/// Bandwidth that a user has taken and that is not paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    user: Box<str>,
+    to_peers: Cell,
+    to_client: Cell,
+}
+
 /// Which quota is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
@@ -84,17 +94,49 @@ impl Quotas {
             return Err(Exhausted::Total);
         }
         users.forget_the_idle(now);
-        let entry = users.entries.entry(user.into()).or_insert_with(|| Entry {
-            held: 0,
-            bandwidth: Arc::default(),
-        });
+        Ok(self.hold(&mut users, user))
+    }
+
+    /// Takes one for an allocation that `user` has had since before this process: whatever the
+    /// limits are now, what is held stays held.
+    pub(super) fn take_over(self: &Arc<Self>, user: &str) -> Permit {
+        self.hold(&mut self.users(), user)
+    }
+
+    fn hold(self: &Arc<Self>, users: &mut Users, user: &str) -> Permit {
+        let entry = users.entry(user);
         entry.held += 1;
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit {
+        Permit {
             quotas: self.clone(),
             user: user.into(),
             bandwidth: entry.bandwidth.clone(),
-        })
+        }
+    }
+
+    /// What is owed at `now`, for [`Quotas::owe`] of another process.
+    pub fn debts(&self, now: Mono) -> Vec<Debt> {
+        let users = self.users();
+        let owing = users
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.is_paid(now));
+        let debts = owing.map(|(user, entry)| Debt {
+            user: user.clone(),
+            to_peers: entry.bandwidth.to_peers.debt(),
+            to_client: entry.bandwidth.to_client.debt(),
+        });
+        debts.collect()
+    }
+
+    /// Takes over what users owe.
+    pub fn owe(&self, debts: &[Debt]) {
+        let mut users = self.users();
+        for debt in debts {
+            let bandwidth = &users.entry(&debt.user).bandwidth;
+            bandwidth.to_peers.owe(debt.to_peers);
+            bandwidth.to_client.owe(debt.to_client);
+        }
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {
@@ -107,14 +149,26 @@ impl Users {
         if self.entries.len() < self.crowded {
             return;
         }
-        self.entries.retain(|_, entry| {
-            let Bandwidth {
-                to_peers,
-                to_client,
-            } = &*entry.bandwidth;
-            entry.held > 0 || !to_peers.is_paid(now) || !to_client.is_paid(now)
-        });
+        self.entries
+            .retain(|_, entry| entry.held > 0 || !entry.is_paid(now));
         self.crowded = 2 * self.entries.len() + 64;
+    }
+
+    fn entry(&mut self, user: &str) -> &mut Entry {
+        self.entries.entry(user.into()).or_insert_with(|| Entry {
+            held: 0,
+            bandwidth: Arc::default(),
+        })
+    }
+}
+
+impl Entry {
+    fn is_paid(&self, now: Mono) -> bool {
+        let Bandwidth {
+            to_peers,
+            to_client,
+        } = &*self.bandwidth;
+        to_peers.is_paid(now) && to_client.is_paid(now)
     }
 }
 

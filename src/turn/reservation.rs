@@ -47,8 +47,7 @@ pub(super) struct Reservations {
 
 impl Reservations {
     pub fn add(&mut self, token: Token, reservation: Reservation, now: Mono) {
-        self.held.insert(token, reservation);
-        self.ends.push_back((now + LIFETIME, token));
+        self.take_over(now + LIFETIME, token, reservation);
     }
 
     /// Takes a reservation of `user`.
@@ -66,6 +65,18 @@ impl Reservations {
     pub fn free<'a>(&'a mut self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
         let freed = self.held.extract_if(move |_, r| r.permit.user() == user);
         freed.map(|(_, reservation)| reservation.socket)
+    }
+
+    /// Those that are held, the oldest first, and when each ends.
+    pub fn held(&self) -> impl Iterator<Item = (Mono, Token, &Reservation)> {
+        let held = |(at, token): &(Mono, Token)| Some((*at, *token, self.held.get(token)?));
+        self.ends.iter().filter_map(held)
+    }
+
+    /// Takes over one that ends at `at`: the oldest first.
+    pub fn take_over(&mut self, at: Mono, token: Token, reservation: Reservation) {
+        self.held.insert(token, reservation);
+        self.ends.push_back((at, token));
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {

@@ -207,6 +207,16 @@ impl Server {
         }
     }
 
+    /// What permissions are granted by.
+    pub fn policy(&self) -> &Policy {
+        &self.settings.policy
+    }
+
+    /// Whether a relayed address with this port would be of this shard.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.settings.directory.shard_of_port(port) == self.shard
+    }
+
     pub fn shard(&self) -> ShardId {
         self.shard
     }

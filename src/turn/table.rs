@@ -101,8 +101,9 @@ impl Table {
             slots: Slab::new(),
             by_client: HashMap::new(),
             by_relayed: HashMap::new(),
-            relay_ips: Vec::new(),
+            // In this order: what changes in between is read again.
             epoch: directory.epoch(),
+            relay_ips: directory.relay_ips(),
             deadlines: BinaryHeap::new(),
             generation: 0,
             shard,
@@ -146,6 +147,23 @@ impl Table {
         id
     }
 
+    /// Adds an allocation that has its relayed addresses already, unless its client or one of its
+    /// addresses is somebody else's.
+    pub fn take_over(&mut self, allocation: Allocation) -> Option<AllocationId> {
+        let known = self.of_client(&allocation.route).is_some();
+        let relayed: Vec<_> = allocation.bound().map(|bound| bound.relayed).collect();
+        let taken = |relayed: &SocketAddr| self.by_relayed.contains_key(relayed);
+        if known || relayed.iter().any(taken) || self.claim(&allocation.route).is_err() {
+            return None;
+        }
+        let id = self.insert(allocation);
+        for relayed in relayed {
+            self.by_relayed.insert(relayed, id.index);
+            self.directory.add_relayed(relayed);
+        }
+        Some(id)
+    }
+
     pub fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         Some(&mut self.slot(id)?.allocation)
     }
@@ -153,6 +171,11 @@ impl Table {
     /// Every allocation, for rare orders.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Allocation> {
         self.slots.iter_mut().map(|(_, slot)| &mut slot.allocation)
+    }
+
+    /// Every allocation, to be read.
+    pub fn iter(&self) -> impl Iterator<Item = &Allocation> {
+        self.slots.iter().map(|(_, slot)| &slot.allocation)
     }
 
     /// The allocations of `count` places from `from` on, and where the next ones are.

@@ -10,6 +10,7 @@ mod families;
 mod icmp;
 mod internal;
 mod relaying;
+mod restart;
 mod running;
 mod shards;
 mod simulation;

@@ -36,6 +36,8 @@ enum Step {
     Wait {
         seconds: u64,
     },
+    /// Every shard ends, and another goes on with what it knew.
+    Restart,
 }
 
 const CLIENTS: usize = 5;
@@ -67,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         14 => whom().prop_map(|(client, peer, family)| Step::Talk { client, peer, family }),
         1 => (0..USERS).prop_map(|user| Step::Revoke { user }),
         2 => (1u64..400).prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -79,21 +82,32 @@ struct House {
 
 impl House {
     fn new(shards: ShardId, ports: u16, whim: u64) -> House {
-        let quotas = Arc::new(Quotas::new(100, QUOTA as u32));
-        let directory = Arc::new(Directory::new(shards));
-        let shared = Settings {
-            quotas,
-            directory,
+        let settings = House::settings_for(shards, ports);
+        let shards = (0..shards).map(|shard| World::of_shard(settings.clone(), shard));
+        House {
+            shards: shards.collect(),
+            whim,
+        }
+    }
+
+    fn settings_for(shards: ShardId, ports: u16) -> Settings {
+        Settings {
+            quotas: Arc::new(Quotas::new(100, QUOTA as u32)),
+            directory: Arc::new(Directory::new(shards)),
             ports: PortRange {
                 first: FIRST_PORT,
                 last: FIRST_PORT + ports - 1,
             },
             ..settings()
-        };
-        let shards = (0..shards).map(|shard| World::of_shard(shared.clone(), shard));
-        House {
-            shards: shards.collect(),
-            whim,
+        }
+    }
+
+    fn restart(&mut self) {
+        let PortRange { first, last } = self.settings().ports;
+        let shards = self.shards.len() as ShardId;
+        let settings = House::settings_for(shards, last - first + 1);
+        for shard in &mut self.shards {
+            *shard = shard.restarted(&settings);
         }
     }
 
@@ -408,6 +422,7 @@ proptest! {
                     prop_assert_eq!(freed, theirs.clone().count());
                     theirs.collect::<Vec<_>>().iter().for_each(|i| known[*i] = Known::default());
                 }
+                Step::Restart => house.restart(),
                 Step::Wait { seconds } => {
                     house.advance(seconds);
                     known.iter_mut().for_each(|client| client.forget_at(house.now()));

@@ -1,0 +1,89 @@
+//! What this process was started with: descriptors that a service manager, or this very process
+//! under another binary, has kept open.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use listenfd::ListenFd;
+
+use super::state::{State, boot};
+use crate::clock;
+use crate::relay;
+
+/// Bytes of a state that are read at most: 20,000 allocations take about 20 MB.
+const MOST: u64 = 1 << 30;
+
+/// What was handed over.
+#[derive(Default)]
+pub struct Inherited {
+    pub sockets: relay::Inherited,
+    /// What `turn.external_ip = "auto"` had found.
+    pub external: Option<IpAddr>,
+}
+
+/// Takes up what this process was started with. To be called before there are threads: it reads the
+/// environment and takes it away.
+pub fn take() -> Inherited {
+    let mut descriptors = ListenFd::from_env();
+    let (mut tcp, mut udp, mut states) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..descriptors.len() {
+        if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
+            tcp.push(listener);
+        } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
+            udp.push(socket);
+        } else if let Ok(Some(number)) = descriptors.take_raw_fd(index) {
+            states.extend(read(number).transpose());
+        }
+    }
+    if descriptors.len() > 0 {
+        let descriptors = descriptors.len();
+        tracing::info!(descriptors, "taken over from an earlier process");
+    }
+    let mut usable = Vec::new();
+    for bytes in states {
+        let state = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+            State::read(&bytes, &boot(), clock::now().mono).map_err(|error| error.to_string())
+        });
+        match state {
+            Ok(state) => usable.push(state),
+            Err(error) => tracing::warn!(
+                %error,
+                "the state that an earlier parlor handed over is discarded, and its sockets are closed"
+            ),
+        }
+    }
+    // There is one; of several, an earlier one was left over.
+    let state = usable.into_iter().max_by_key(|state| state.at);
+    let Some(state) = state else {
+        return Inherited {
+            sockets: relay::Inherited::new(tcp, Vec::new(), &HashMap::new(), None),
+            ..Inherited::default()
+        };
+    };
+    let named: HashMap<u64, String> = state.listeners.into_iter().collect();
+    Inherited {
+        sockets: relay::Inherited::new(tcp, udp, &named, Some(state.relay)),
+        external: state.external,
+    }
+}
+
+/// Reads a descriptor that is no socket and closes it; `None` where it is nothing that parlor hands
+/// over.
+fn read(number: RawFd) -> io::Result<Option<Vec<u8>>> {
+    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+    let is_memory =
+        fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:"));
+    let bytes = is_memory.then(|| {
+        let mut bytes = Vec::new();
+        // Opened anew, so that it is read from its beginning whoever has read it before.
+        let read = File::open(&path)?.take(MOST).read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    });
+    // It may be any: what is closed already needs no closing.
+    let _ = nix::unistd::close(number);
+    bytes.transpose()
+}

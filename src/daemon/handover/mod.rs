@@ -1,0 +1,77 @@
+//! Handing over to the next process in the middle of calls: by the service manager's descriptor
+//! store, or by executing a binary in this one's place.
+
+mod exec;
+mod inherited;
+mod state;
+mod store;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub use exec::Upgrade;
+pub use inherited::{Inherited, take};
+pub use state::{State, boot};
+pub use store::{Store, forget};
+
+use crate::relay;
+
+/// Everything that goes to the next process.
+pub struct Handover {
+    /// The state, sealed.
+    memory: File,
+    tcp: Vec<TcpListener>,
+    sockets: Vec<std::net::UdpSocket>,
+    pub allocations: usize,
+}
+
+impl Handover {
+    pub fn new(
+        mut state: State,
+        stopped: relay::Stopped,
+        tcp: Vec<(&'static str, TcpListener)>,
+    ) -> io::Result<Handover> {
+        let allocations = stopped.state.allocations();
+        state.relay = stopped.state;
+        for (key, listener) in &tcp {
+            let inode = relay::inode(listener)?;
+            state.listeners.push((inode, (*key).to_owned()));
+        }
+        Ok(Handover {
+            memory: sealed(&state.write()?)?,
+            tcp: tcp.into_iter().map(|(_, listener)| listener).collect(),
+            sockets: stopped.sockets,
+            allocations,
+        })
+    }
+
+    /// The descriptors, the most needed first.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let memory = [self.memory.as_fd()].into_iter();
+        let tcp = self.tcp.iter().map(AsFd::as_fd);
+        let sockets = self.sockets.iter().map(AsFd::as_fd);
+        memory.chain(tcp).chain(sockets).collect()
+    }
+}
+
+/// Memory with these bytes, which nobody can change any more.
+#[cfg(target_os = "linux")]
+fn sealed(bytes: &[u8]) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut memory = File::from(memfd_create("parlor-state", flags)?);
+    memory.write_all(bytes)?;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    Ok(memory)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sealed(_: &[u8]) -> io::Result<File> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a state can be handed over on Linux alone",
+    ))
+}

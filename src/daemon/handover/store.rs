@@ -1,0 +1,74 @@
+//! The descriptor store of systemd (`FileDescriptorStoreMax=`): what is in there outlives this
+//! process, and the next one is started with it.
+
+use std::env;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sd_notify::{NotifyState, notify, notify_with_fds};
+
+use super::Handover;
+
+/// One name for all: names are passed in one environment string, which has a limit.
+const NAME: &str = "parlor";
+
+/// SCM_MAX_FD of the kernel.
+const DESCRIPTORS_A_MESSAGE: usize = 253;
+
+/// How long the service manager may take to read what it was sent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store that takes so many descriptors.
+#[derive(Debug, Clone, Copy)]
+pub struct Store {
+    room: usize,
+}
+
+impl Store {
+    /// The one of this process, where the service manager gives it one.
+    pub fn of_process() -> Option<Store> {
+        env::var_os("NOTIFY_SOCKET")?;
+        let room = env::var("FDSTORE").ok()?.parse().ok()?;
+        (room > 0).then_some(Store { room })
+    }
+
+    /// Puts everything into the store and waits until it is there. What it has no room for is
+    /// counted in the answer, and closed with this process.
+    pub fn keep(self, handover: &Handover) -> io::Result<usize> {
+        let descriptors = handover.descriptors();
+        let (kept, left) = descriptors.split_at(descriptors.len().min(self.room));
+        // Without FDPOLL=0 a socket on which an error is pending would be thrown out.
+        let state = [
+            NotifyState::FdStore,
+            NotifyState::FdName(NAME),
+            NotifyState::Custom("FDPOLL=0"),
+        ];
+        for some in kept.chunks(DESCRIPTORS_A_MESSAGE) {
+            notify_with_fds(&state, some)?;
+        }
+        barrier()?;
+        Ok(left.len())
+    }
+}
+
+/// Has the store forget what this process has taken up.
+pub fn forget() -> io::Result<()> {
+    notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)])
+}
+
+/// Waits until the service manager has read everything: descriptors that are on their way when
+/// their sender ends may be refused.
+fn barrier() -> io::Result<()> {
+    let (mut ours, theirs) = io::pipe()?;
+    notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()])?;
+    drop(theirs);
+    let (done, closed) = mpsc::channel();
+    thread::spawn(move || done.send(ours.read(&mut [0])));
+    match closed.recv_timeout(PATIENCE) {
+        Ok(read) => read.map(|_| ()),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

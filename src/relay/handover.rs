@@ -1,0 +1,208 @@
+//! A relay that goes on in another process: the sockets and the state of its shards, on their way
+//! from one to the other.
+//!
+//! A descriptor may arrive under any number and in any order. What it was is known by its inode,
+//! which a socket keeps for as long as anybody holds it, and by its address.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+
+use nix::sys::stat::fstat;
+use serde::{Deserialize, Serialize};
+
+use crate::turn::{Debt, Policy, Snapshot};
+
+use super::sockets;
+
+/// What a relay was doing, without its sockets.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// What permissions were granted by.
+    pub(super) policy: Policy,
+    pub(super) debts: Vec<Debt>,
+    pub(super) shards: Vec<ShardState>,
+}
+
+/// What a shard was doing.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardState {
+    /// In the order of their numbers.
+    pub(super) listeners: Vec<Socket>,
+    pub(super) relays: Vec<RelaySocket>,
+    pub(super) snapshot: Snapshot,
+}
+
+/// A socket, and how to know it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    pub(super) address: SocketAddr,
+    inode: u64,
+}
+
+/// A relayed address by the number that its shard knew it by.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelaySocket {
+    pub(super) number: u32,
+    pub(super) address: SocketAddr,
+    /// `None` where no socket stood behind it.
+    pub(super) inode: Option<u64>,
+}
+
+/// What one shard hands over.
+pub struct Handed {
+    pub state: ShardState,
+    pub listeners: Vec<UdpSocket>,
+    pub relays: Vec<UdpSocket>,
+}
+
+/// What a stopped relay hands over. Where there is not room for all sockets, the first are worth
+/// most.
+pub struct Stopped {
+    pub state: State,
+    pub sockets: Vec<UdpSocket>,
+}
+
+impl Stopped {
+    pub(super) fn new(policy: Policy, debts: Vec<Debt>, handed: Vec<Handed>) -> Stopped {
+        let (mut listeners, mut relays, mut shards) = (Vec::new(), Vec::new(), Vec::new());
+        for one in handed {
+            listeners.extend(one.listeners);
+            relays.extend(one.relays);
+            shards.push(one.state);
+        }
+        listeners.extend(relays);
+        Stopped {
+            state: State {
+                policy,
+                debts,
+                shards,
+            },
+            sockets: listeners,
+        }
+    }
+}
+
+impl State {
+    /// Allocations that wait to be taken up.
+    pub fn allocations(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.snapshot.allocations()).sum()
+    }
+}
+
+impl Socket {
+    pub(super) fn of(socket: &UdpSocket) -> io::Result<Socket> {
+        Ok(Socket {
+            address: socket.local_addr()?,
+            inode: inode(socket)?,
+        })
+    }
+}
+
+/// What the system knows a socket by, in whichever process.
+pub fn inode(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(fstat(socket)?.st_ino)
+}
+
+/// Sockets that this process was started with. What nobody takes is closed with it.
+#[derive(Default)]
+pub struct Inherited {
+    /// Each with the setting that it was bound for, where an earlier process has said so.
+    tcp: Vec<(Option<String>, TcpListener)>,
+    udp: HashMap<u64, UdpSocket>,
+    pub(super) state: Option<State>,
+}
+
+impl Inherited {
+    /// `named` says what TCP listeners were bound for, by their inodes.
+    pub fn new(
+        tcp: Vec<TcpListener>,
+        udp: Vec<UdpSocket>,
+        named: &HashMap<u64, String>,
+        state: Option<State>,
+    ) -> Inherited {
+        let tcp = tcp.into_iter().map(|listener| {
+            let name = inode(&listener).ok().and_then(|inode| named.get(&inode));
+            (name.cloned(), listener)
+        });
+        let udp = udp.into_iter();
+        Inherited {
+            tcp: tcp.collect(),
+            udp: udp
+                .filter_map(|one| Some((inode(&one).ok()?, one)))
+                .collect(),
+            state,
+        }
+    }
+
+    /// Allocations that wait to be taken up.
+    pub fn allocations(&self) -> usize {
+        self.state.as_ref().map_or(0, State::allocations)
+    }
+
+    /// Sockets that nobody has taken so far.
+    pub fn left(&self) -> usize {
+        self.tcp.len() + self.udp.len()
+    }
+
+    /// The listener that an earlier process had for `asked` of the setting `key`.
+    pub(super) fn take_tcp(&mut self, key: &str, asked: SocketAddr) -> Option<TcpListener> {
+        let fits = |(name, listener): &(Option<String>, TcpListener)| {
+            let actual = listener.local_addr().ok();
+            match (name, actual) {
+                (Some(name), Some(actual)) => name == key && is_for(asked, actual),
+                (None, Some(actual)) => actual == asked,
+                _ => false,
+            }
+        };
+        let index = self.tcp.iter().position(fits)?;
+        let (_, listener) = self.tcp.remove(index);
+        listener.set_nonblocking(true).ok()?;
+        Some(listener)
+    }
+
+    /// The sockets that the shards of an earlier process had for `asked`, in their order: none, or
+    /// as many as there are `shards`.
+    pub(super) fn take_udp(
+        &mut self,
+        asked: SocketAddr,
+        shards: usize,
+    ) -> io::Result<Vec<UdpSocket>> {
+        let (udp, state) = (&mut self.udp, self.state.iter());
+        let known = state.flat_map(|state| &state.shards);
+        let mut taken: Vec<UdpSocket> = Vec::new();
+        for shard in known.take(shards) {
+            let of_this = |socket: &&Socket| match taken.first().map(UdpSocket::local_addr) {
+                Some(Ok(first)) => socket.address == first,
+                Some(Err(_)) => false,
+                None => is_for(asked, socket.address),
+            };
+            let known = shard.listeners.iter().filter(of_this);
+            let mut known = known.map(|socket| socket.inode);
+            if let Some(socket) = known.find_map(|inode| udp.remove(&inode)) {
+                taken.push(socket);
+            }
+        }
+        if !taken.is_empty() {
+            sockets::fill_group(&mut taken, shards)?;
+        }
+        Ok(taken)
+    }
+
+    /// The socket behind a relayed address.
+    pub(super) fn take_relay(&mut self, known: &RelaySocket) -> Option<UdpSocket> {
+        let socket = self.udp.remove(&known.inode?)?;
+        (socket.local_addr().ok()? == known.address).then_some(socket)
+    }
+}
+
+/// Whether an address that was bound is what a setting asks for: port 0 is any.
+fn is_for(asked: SocketAddr, actual: SocketAddr) -> bool {
+    asked.ip() == actual.ip() && (asked.port() == 0 || asked.port() == actual.port())
+}

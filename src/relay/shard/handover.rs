@@ -1,0 +1,80 @@
+//! A shard's end in one process, and its beginning in another.
+
+use std::collections::HashSet;
+use std::io;
+
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::turn::{Numbers, Policy};
+
+use super::Shard;
+use crate::relay::handover::{Handed, Inherited, RelaySocket, ShardState, Socket, inode};
+
+/// Who goes on.
+pub type Heir = oneshot::Sender<io::Result<(Handed, Policy)>>;
+
+impl Shard {
+    /// What is left of a shard that has stopped.
+    pub(super) fn handed_over(self) -> io::Result<(Handed, Policy)> {
+        let snapshot = self.server.snapshot();
+        let listeners = self.listeners.into_iter().map(|listener| listener.socket);
+        let listeners: Vec<_> = listeners.collect();
+        let sockets: io::Result<Vec<_>> = listeners.iter().map(Socket::of).collect();
+        let needed: HashSet<u32> = snapshot.sockets().map(|(number, _)| number).collect();
+        let (mut known, mut relays) = (Vec::new(), Vec::new());
+        for (number, address, socket) in self.relays.into_all() {
+            if needed.contains(&number) {
+                known.push(RelaySocket {
+                    number,
+                    address: address?,
+                    inode: socket.as_ref().map(inode).transpose()?,
+                });
+                relays.extend(socket);
+            }
+        }
+        let state = ShardState {
+            listeners: sockets?,
+            relays: known,
+            snapshot,
+        };
+        let handed = Handed {
+            state,
+            listeners,
+            relays,
+        };
+        Ok((handed, self.server.policy().clone()))
+    }
+
+    /// Takes up what is this shard's of what one of an earlier process did, and gives how many
+    /// allocations that are.
+    pub fn go_on(&mut self, known: &ShardState, inherited: &mut Inherited) -> usize {
+        let mut numbers = Numbers::default();
+        for relay in &known.relays {
+            if self.server.has_port(relay.address.port()) {
+                let socket = inherited.take_relay(relay);
+                let registry = self.poll.registry();
+                if let Ok(number) = self.relays.take_up(registry, relay.address, socket) {
+                    numbers.sockets.insert(relay.number, number);
+                }
+            }
+        }
+        if numbers.sockets.is_empty() {
+            return 0;
+        }
+        for (old, socket) in (0..).zip(&known.listeners) {
+            let mut ours = self.listeners.iter();
+            if let Some(via) = ours.position(|ours| ours.address == socket.address) {
+                numbers.via.insert(old, via as u32);
+            }
+        }
+        let restored = self.server.restore(known.snapshot.clone(), &numbers);
+        self.carry_out(clock::now());
+        restored
+    }
+
+    /// Withdraws what the policy denies.
+    pub fn judge_anew(&mut self) {
+        self.server.judge_anew();
+    }
+}

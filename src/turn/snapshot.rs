@@ -1,0 +1,238 @@
+//! What a server knows, as values that can be written out, and a server that goes on with them: a
+//! restart in the middle of calls.
+//!
+//! Times are those of the system's monotonic clock and hold until the next boot. What is not the
+//! client's yet (an Allocate whose socket is being bound) is left out, and so is what was made over
+//! a stream, which ends with the process that serves it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Mono;
+use crate::credential::Bearer;
+use crate::rate::Cell;
+use crate::stun::TransactionId;
+
+use super::algorithms::{Key, LongTerm, Scheme};
+use super::allocate::ENDINGS_KEPT;
+use super::allocation::{Allocation, Bound, Channel, Permission};
+use super::family::Family;
+use super::reservation::{Reservation, Token};
+use super::{Output, Refusal, Route, Server, Settings};
+
+/// What [`Server::snapshot`] gives and [`Server::restore`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    allocations: Vec<Held>,
+    reservations: Vec<Reserved>,
+    /// The last allocations that their clients ended, the latest first.
+    ended: Vec<(Route, TransactionId)>,
+}
+
+/// An allocation. What follows from the username is not in here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Held {
+    route: Route,
+    username: Box<str>,
+    scheme: Scheme,
+    key: LongTerm,
+    transaction: TransactionId,
+    granted: u32,
+    since: u64,
+    relays: Vec<Bound>,
+    missed: Option<(Family, Refusal)>,
+    token: Option<Token>,
+    permissions: Vec<Permission>,
+    channels: Vec<Channel>,
+    to_peers: Cell,
+    to_client: Cell,
+    bytes_up: u64,
+    bytes_down: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reserved {
+    ends: Mono,
+    token: Token,
+    socket: u32,
+    address: SocketAddr,
+    user: Box<str>,
+}
+
+/// What the edge's numbers in a snapshot have become: what is missing is gone.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    /// Of the sockets that clients send to.
+    pub via: HashMap<u32, u32>,
+    /// Of relay sockets.
+    pub sockets: HashMap<u32, u32>,
+}
+
+impl Snapshot {
+    /// Living allocations in it.
+    pub fn allocations(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// The numbers of the relay sockets that are needed to go on, each with the address that peers
+    /// know it by, or that it is bound to where nobody knows it yet.
+    pub fn sockets(&self) -> impl Iterator<Item = (u32, SocketAddr)> {
+        let relays = self.allocations.iter().flat_map(|held| &held.relays);
+        let relays = relays.map(|bound| (bound.socket, bound.relayed));
+        let reserved = self.reservations.iter();
+        relays.chain(reserved.map(|reserved| (reserved.socket, reserved.address)))
+    }
+}
+
+impl Server {
+    /// What this server knows of its clients over UDP.
+    pub fn snapshot(&self) -> Snapshot {
+        let over_udp = |route: &Route| !route.transport.is_stream();
+        let allocations = self.table.iter().filter(|one| over_udp(&one.route));
+        let reservations = self.reservations.held();
+        let reservations = reservations.map(|(ends, token, one)| Reserved {
+            ends,
+            token,
+            socket: one.socket,
+            address: one.address,
+            user: one.permit.user().into(),
+        });
+        let ended = self.ended.iter().filter(|(route, _)| over_udp(route));
+        Snapshot {
+            allocations: allocations.filter_map(Held::of).collect(),
+            reservations: reservations.collect(),
+            ended: ended.copied().collect(),
+        }
+    }
+
+    /// Goes on with what another server knew, as far as `numbers` has what it needs, and gives how
+    /// many allocations that are. Sockets of `numbers` that nobody needs any more are ordered to be
+    /// closed; the others to be adopted.
+    pub fn restore(&mut self, snapshot: Snapshot, numbers: &Numbers) -> usize {
+        let mut left: HashSet<u32> = numbers.sockets.values().copied().collect();
+        let mut restored = 0;
+        for held in snapshot.allocations {
+            let Some(allocation) = held.taken_up(&self.settings, numbers) else {
+                continue;
+            };
+            let sockets: Vec<u32> = allocation.sockets().collect();
+            if let Some(owner) = self.table.take_over(allocation) {
+                sockets.iter().for_each(|socket| _ = left.remove(socket));
+                let adopt = |socket| Output::Adopt { socket, owner };
+                self.output.extend(sockets.into_iter().map(adopt));
+                restored += 1;
+            }
+        }
+        for reserved in snapshot.reservations {
+            let socket = numbers.sockets.get(&reserved.socket);
+            if let Some(socket) = socket.and_then(|socket| left.take(socket)) {
+                let permit = self.settings.quotas.take_over(&reserved.user);
+                let reservation = Reservation {
+                    socket,
+                    address: reserved.address,
+                    permit,
+                };
+                self.reservations
+                    .take_over(reserved.ends, reserved.token, reservation);
+            }
+        }
+        for (route, transaction) in snapshot.ended {
+            if let Some(route) = renumbered(route, &numbers.via)
+                && self.ended.len() < ENDINGS_KEPT
+            {
+                self.ended.push_back((route, transaction));
+            }
+        }
+        self.unbind(left);
+        restored
+    }
+}
+
+fn renumbered(route: Route, via: &HashMap<u32, u32>) -> Option<Route> {
+    let via = *via.get(&route.via)?;
+    Some(Route { via, ..route })
+}
+
+impl Held {
+    fn of(allocation: &Allocation) -> Option<Held> {
+        if allocation.setup.is_some() {
+            return None;
+        }
+        Some(Held {
+            route: allocation.route,
+            username: allocation.username.clone(),
+            scheme: allocation.key.scheme,
+            key: allocation.key.long_term(),
+            transaction: allocation.transaction,
+            granted: allocation.granted,
+            since: allocation.since,
+            relays: allocation.bound().copied().collect(),
+            missed: allocation.missed,
+            token: allocation.token,
+            permissions: allocation.permissions.to_vec(),
+            channels: allocation.channels.to_vec(),
+            to_peers: allocation.to_peers,
+            to_client: allocation.to_client,
+            bytes_up: allocation.bytes_up,
+            bytes_down: allocation.bytes_down,
+        })
+    }
+
+    /// The allocation, unless its bearer is refused meanwhile, or what it was made with is gone. Of
+    /// two relayed addresses the first decides: where the second is gone, the other goes on.
+    fn taken_up(self, settings: &Settings, numbers: &Numbers) -> Option<Allocation> {
+        let route = renumbered(self.route, &numbers.via)?;
+        let bearer = Bearer::parse(&self.username)?;
+        if route.transport.is_stream() || settings.refusals.refuses(&bearer) {
+            return None;
+        }
+        let (user, room): (Box<str>, _) = (bearer.user.into(), bearer.room.map(Box::from));
+        let mut relays = [None, None];
+        for (place, bound) in self.relays.iter().enumerate() {
+            let socket = numbers.sockets.get(&bound.socket).copied();
+            let family = Family::of(bound.relayed.ip());
+            match socket {
+                Some(socket) => relays[family as usize] = Some(Bound { socket, ..*bound }),
+                None if place == 0 => return None,
+                None => {}
+            }
+        }
+        let bound = relays.iter().flatten();
+        let expires = bound.clone().map(|bound| bound.expires).min()?;
+        let second = bound.count() > 1;
+        let has = |ip| relays[Family::of(ip) as usize].is_some();
+        let (mut permissions, mut channels) = (self.permissions, self.channels);
+        permissions.retain(|permission| has(permission.ip));
+        channels.retain(|channel| has(channel.peer.ip()));
+        let permit = || settings.quotas.take_over(&user);
+        Some(Allocation {
+            route,
+            permit: permit(),
+            second_permit: second.then(permit),
+            username: self.username,
+            user,
+            room,
+            key: Key::of(self.scheme, self.key),
+            transaction: self.transaction,
+            granted: self.granted,
+            since: self.since,
+            expires,
+            relays,
+            setup: None,
+            missed: self.missed,
+            token: self.token,
+            permissions: permissions.into(),
+            channels: channels.into(),
+            told: Default::default(),
+            to_peers: self.to_peers,
+            to_client: self.to_client,
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+        })
+    }
+}

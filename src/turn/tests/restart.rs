@@ -1,0 +1,431 @@
+//! A server goes on with what another knew, and nobody can tell them apart.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::ChaCha12Rng};
+
+use super::*;
+
+const ALICE: &str = "192.88.1.1:1000";
+const BOB: &str = "192.88.1.2:1000";
+
+impl World {
+    /// A new process that goes on with what this one knew: its edge has other numbers.
+    pub(super) fn restarted(&self, settings: &Settings) -> World {
+        let snapshot = written_and_read(&self.server.snapshot());
+        self.restarted_with(settings, snapshot)
+    }
+
+    fn restarted_with(&self, settings: &Settings, snapshot: Snapshot) -> World {
+        let mut next = World::of_shard(settings.clone(), self.server.shard());
+        next.now = self.now;
+        next.taken.clone_from(&self.taken);
+        next.ended.clone_from(&self.ended);
+        settings
+            .quotas
+            .owe(&self.server.settings.quotas.debts(self.now.mono));
+        let mut numbers = Numbers {
+            via: [(0, 0)].into(),
+            ..Numbers::default()
+        };
+        // The last is the first now.
+        for (number, address) in snapshot.sockets().collect::<Vec<_>>().into_iter().rev() {
+            let held = self.sockets[number as usize].expect("a socket that is open");
+            assert_eq!(held.port(), address.port());
+            numbers.sockets.insert(number, next.sockets.len() as u32);
+            next.sockets.push(Some(held));
+        }
+        next.server.restore(snapshot, &numbers);
+        next.run_orders();
+        next
+    }
+}
+
+fn written_and_read(snapshot: &Snapshot) -> Snapshot {
+    let bytes = serde_json::to_vec(snapshot).expect("it can be written");
+    let read: Snapshot = serde_json::from_slice(&bytes).expect("it can be read");
+    assert_eq!(read, *snapshot);
+    read
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Allocate {
+        client: usize,
+        kind: usize,
+    },
+    Retransmit,
+    Refresh {
+        client: usize,
+        seconds: u32,
+        v6: Option<bool>,
+    },
+    Permit {
+        client: usize,
+        peer: usize,
+    },
+    Bind {
+        client: usize,
+        number: u16,
+        peer: usize,
+    },
+    Channel {
+        client: usize,
+        number: u16,
+        len: usize,
+    },
+    Send {
+        client: usize,
+        peer: usize,
+    },
+    Peer {
+        client: usize,
+        peer: usize,
+    },
+    Revoke {
+        client: usize,
+    },
+    Wait {
+        millis: u64,
+    },
+    Restart,
+}
+
+const CLIENTS: usize = 4;
+const PEERS: [&str; 3] = ["9.9.9.9:1000", "8.8.8.8:2000", "[2620:fe::fe]:53"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = || 0..CLIENTS;
+    let peer = || 0..PEERS.len() + CLIENTS;
+    let number = || 0x4000..0x4004u16;
+    prop_oneof![
+        4 => (client(), 0..5usize).prop_map(|(client, kind)| Step::Allocate { client, kind }),
+        1 => Just(Step::Retransmit),
+        2 => (client(), prop_oneof![Just(0), 1..2000u32], any::<Option<bool>>())
+            .prop_map(|(client, seconds, v6)| Step::Refresh { client, seconds, v6 }),
+        4 => (client(), peer()).prop_map(|(client, peer)| Step::Permit { client, peer }),
+        6 => (client(), number(), peer())
+            .prop_map(|(client, number, peer)| Step::Bind { client, number, peer }),
+        8 => (client(), number(), 0..1200usize)
+            .prop_map(|(client, number, len)| Step::Channel { client, number, len }),
+        4 => (client(), peer()).prop_map(|(client, peer)| Step::Send { client, peer }),
+        4 => (client(), 0..PEERS.len()).prop_map(|(client, peer)| Step::Peer { client, peer }),
+        1 => client().prop_map(|client| Step::Revoke { client }),
+        3 => (1..400_000u64).prop_map(|millis| Step::Wait { millis }),
+        2 => Just(Step::Restart),
+    ]
+}
+
+/// The one that goes on and the one that is restarted, asked the same.
+struct Twins {
+    kept: World,
+    restarted: World,
+    last: Option<(Route, Vec<u8>)>,
+    restarts: u8,
+}
+
+fn tight() -> Settings {
+    Settings {
+        quotas: Arc::new(Quotas::new(5, 3)),
+        bandwidth: Limit::per_second(1000, 3000),
+        user_bandwidth: Limit::per_second(1500, 4000),
+        max_permissions: 3,
+        max_channels: 2,
+        directory: Arc::new(Directory::new(1)),
+        ..settings()
+    }
+}
+
+impl Twins {
+    fn new() -> Twins {
+        Twins {
+            kept: World::with(tight()),
+            restarted: World::with(tight()),
+            last: None,
+            restarts: 0,
+        }
+    }
+
+    /// The same in both, but for the numbers of sockets; and what both do.
+    fn both<T: PartialEq + std::fmt::Debug>(&mut self, act: impl Fn(&mut World) -> T) -> T {
+        let (one, other) = (act(&mut self.kept), act(&mut self.restarted));
+        assert_eq!(one, other);
+        one
+    }
+
+    fn receive(&mut self, route: &Route, datagram: &[u8]) -> (Verdict, Vec<u8>) {
+        self.last = Some((*route, datagram.to_vec()));
+        self.both(|world| {
+            let (verdict, bytes) = world.receive(route, datagram);
+            (world.by_address(verdict), bytes)
+        })
+    }
+
+    /// From now on both draw the same.
+    fn restart(&mut self) {
+        self.restarts += 1;
+        self.restarted = self.restarted.restarted(&tight());
+        for world in [&mut self.kept, &mut self.restarted] {
+            world.server.random = ChaCha12Rng::from_seed([self.restarts; 32]);
+        }
+    }
+
+    fn check(&mut self) {
+        self.both(|world| {
+            let mut open: Vec<_> = world.sockets.iter().flatten().copied().collect();
+            open.sort_unstable();
+            let mut sessions = world.server.sessions(0).sessions;
+            sessions.sort_by_key(|session| session.client);
+            let ended = world.ended.len();
+            let held = world.server.settings.quotas.held();
+            (open, sessions, ended, held)
+        });
+    }
+}
+
+impl World {
+    /// Names a socket by its address: the port is what peers see.
+    fn by_address(&self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::ToPeer {
+                socket,
+                peer,
+                range,
+                dont_fragment,
+            } => Verdict::ToPeer {
+                socket: self.sockets[socket as usize].expect("open").port().into(),
+                peer,
+                range,
+                dont_fragment,
+            },
+            verdict => verdict,
+        }
+    }
+}
+
+impl Asked for Twins {
+    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+        let (verdict, bytes) = self.receive(route, request);
+        match verdict {
+            Verdict::Answer(_) => bytes,
+            Verdict::Queued => self.both(|world| world.answers.pop().expect("a late answer").1),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+}
+
+/// A client, and what it was given.
+struct Known {
+    client: Client,
+    relayed: Vec<SocketAddr>,
+    token: Option<Vec<u8>>,
+}
+
+fn clients() -> Vec<Known> {
+    let client = |number: usize| Known {
+        client: Client::new(
+            &format!("192.88.1.{number}:1000"),
+            ["alice", "bob"][number % 2],
+        ),
+        relayed: Vec::new(),
+        token: None,
+    };
+    (0..CLIENTS).map(client).collect()
+}
+
+fn peer_of(known: &[Known], peer: usize) -> Option<String> {
+    match PEERS.get(peer) {
+        Some(peer) => Some((*peer).to_owned()),
+        None => Some(known[peer - PEERS.len()].relayed.first()?.to_string()),
+    }
+}
+
+fn allocate(twins: &mut Twins, known: &mut [Known], client: usize, kind: usize) {
+    let token = known.iter().find_map(|one| one.token.clone());
+    let attributes = match (kind, token) {
+        (1, _) => vec![(Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0])],
+        (2, _) => vec![(Attribute::EVEN_PORT, vec![0x80])],
+        (3, Some(token)) => vec![(Attribute::RESERVATION_TOKEN, token)],
+        (4, _) => vec![(Attribute::REQUESTED_ADDRESS_FAMILY, vec![2, 0, 0, 0])],
+        _ => Vec::new(),
+    };
+    let known = &mut known[client];
+    let answer = known.client.allocate(twins, &attributes);
+    if answer.code().is_none() {
+        known.relayed = answer.relayed();
+        let token = answer.message().get(Attribute::RESERVATION_TOKEN);
+        known.token = token.map(<[u8]>::to_vec);
+    }
+}
+
+fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
+    match step {
+        Step::Allocate { client, kind } => allocate(twins, known, client, kind),
+        Step::Retransmit => {
+            if let Some((route, datagram)) = twins.last.clone() {
+                twins.receive(&route, &datagram);
+                twins.both(|world| world.answers.pop());
+            }
+        }
+        Step::Refresh {
+            client,
+            seconds,
+            v6,
+        } => {
+            let mut attributes = vec![(Attribute::LIFETIME, seconds.to_be_bytes().to_vec())];
+            if let Some(v6) = v6 {
+                let family = vec![1 + u8::from(v6), 0, 0, 0];
+                attributes.push((Attribute::REQUESTED_ADDRESS_FAMILY, family));
+            }
+            let client = &mut known[client].client;
+            client.greet(twins);
+            client.request(twins, Method::REFRESH, &attributes);
+        }
+        Step::Permit { client, peer } => {
+            let Some(peer) = peer_of(known, peer) else {
+                return;
+            };
+            known[client].client.greet(twins);
+            known[client].client.permit(twins, &[&peer]);
+        }
+        Step::Bind {
+            client,
+            number,
+            peer,
+        } => {
+            let Some(peer) = peer_of(known, peer) else {
+                return;
+            };
+            known[client].client.greet(twins);
+            known[client].client.bind(twins, number, &peer);
+        }
+        Step::Channel {
+            client,
+            number,
+            len,
+        } => {
+            let route = known[client].client.route;
+            twins.receive(&route, &channel_data(number, &vec![7; len]));
+        }
+        Step::Send { client, peer } => {
+            let Some(peer) = peer_of(known, peer) else {
+                return;
+            };
+            let client = &mut known[client].client;
+            let indication = client.send_indication(&peer, b"hello");
+            twins.receive(&client.route, &indication);
+        }
+        Step::Peer { client, peer } => {
+            let peer = PEERS[peer];
+            let family = peer.starts_with('[');
+            let mut relayed = known[client].relayed.iter();
+            let Some(&relayed) = relayed.find(|one| one.is_ipv6() == family) else {
+                return;
+            };
+            twins.both(|world| {
+                let lives = world.server.table.of_relayed(relayed).is_some();
+                lives.then(|| world.on_peer(relayed, peer, b"hello"))
+            });
+        }
+        Step::Revoke { client } => {
+            let user = ["alice", "bob"][client % 2];
+            twins.both(|world| {
+                let freed = world.server.revoke(user, &Scope::All);
+                world.run_orders();
+                freed
+            });
+        }
+        Step::Wait { millis } => {
+            twins.both(|world| world.advance(Duration::from_millis(millis)));
+        }
+        Step::Restart => twins.restart(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_was_restarted_and_who_was_not_do_the_same_ever_after(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let (mut twins, mut known) = (Twins::new(), clients());
+        for step in steps {
+            apply(&mut twins, &mut known, step);
+            twins.check();
+        }
+    }
+
+    /// Whatever numbers the edge has left, nothing panics and what is not needed is closed.
+    #[test]
+    fn what_is_missing_is_given_up_and_what_is_too_much_is_closed(
+        steps in prop::collection::vec(step(), 1..60),
+        left in prop::collection::vec(any::<bool>(), 40),
+        listener in any::<bool>(),
+    ) {
+        let (mut twins, mut known) = (Twins::new(), clients());
+        for step in steps {
+            apply(&mut twins, &mut known, step);
+        }
+        let snapshot = twins.kept.server.snapshot();
+        let left = RefCell::new(left.into_iter());
+        let sockets = snapshot.sockets().map(|(number, _)| number);
+        let sockets = sockets.filter(|_| left.borrow_mut().next() == Some(true));
+        let numbers = Numbers {
+            via: if listener { [(0, 0)].into() } else { [].into() },
+            sockets: sockets.map(|number| (number, number)).collect(),
+        };
+        let mut next = World::with(tight());
+        next.sockets = twins.kept.sockets.clone();
+        for (number, socket) in (0..).zip(&mut next.sockets) {
+            if !numbers.sockets.contains_key(&number) {
+                *socket = None;
+            }
+        }
+        next.server.restore(snapshot, &numbers);
+        next.run_orders();
+        prop_assert_eq!(next.open_sockets(), next.server.settings.quotas.held());
+        next.now = twins.kept.now;
+        next.advance(Duration::from_secs(4000));
+        prop_assert_eq!((next.server.allocations(), next.open_sockets()), (0, 0));
+        prop_assert!(next.server.settings.directory.is_empty());
+    }
+}
+
+#[test]
+fn who_was_refused_meanwhile_is_not_taken_up() {
+    let mut world = World::new();
+    world.allocated(ALICE, "alice");
+    world.allocated(BOB, "bob");
+    let settings = settings();
+    settings.refusals.refuse_user("alice");
+    let next = world.restarted(&settings);
+    assert_eq!((next.server.allocations(), next.open_sockets()), (1, 1));
+    assert_eq!(next.server.settings.quotas.held(), 1);
+}
+
+#[test]
+fn what_a_new_policy_denies_is_withdrawn() {
+    let mut world = World::new();
+    let (mut alice, _) = world.allocated(ALICE, "alice");
+    assert_eq!(alice.permit(&mut world, &["9.9.9.9:1"]).code(), None);
+    let mut settings = settings();
+    settings.policy.denied = vec!["9.0.0.0/8".parse().unwrap()];
+    let mut next = world.restarted(&settings);
+    next.server.judge_anew();
+    let indication = alice.send_indication("9.9.9.9:1", b"hello");
+    let (verdict, _) = next.receive(&alice.route, &indication);
+    assert!(matches!(verdict, Verdict::Dropped(_)), "{verdict:?}");
+}
+
+#[test]
+fn what_was_made_over_a_stream_ends_with_its_process() {
+    let mut world = World::new();
+    let mut alice = Client::new(ALICE, "alice");
+    alice.route.transport = Transport::Tcp;
+    assert_eq!(alice.allocate(&mut world, &[]).code(), None);
+    let snapshot = world.server.snapshot();
+    assert_eq!(snapshot.allocations(), 0);
+    assert_eq!(snapshot.sockets().count(), 0);
+}
