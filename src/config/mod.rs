@@ -32,11 +32,11 @@ pub use discovery::discovery_pairs;
 pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
-pub use links::{base_url, invite_link, reachable, turn_host};
+pub use links::{base_url, invite_link, offered_tls, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
-pub use tls::turn_tls_listen;
+pub use tls::{https_listen, plain_listen, turn_tls_listen};
 
 use origin::{Entry, Fault, Layer};
 
