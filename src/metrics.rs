@@ -18,6 +18,8 @@ pub struct Metrics {
     pub entrance: Entrance,
     /// What the store holds, as of the last scrape.
     pub census: Census,
+    /// Unix seconds, as of the last scrape; 0 without a certificate.
+    pub certificate_end: Gauge,
     registry: Mutex<Registry>,
 }
 
@@ -78,10 +80,17 @@ impl Metrics {
         Http::register(&http, &mut registry);
         Entrance::register(&entrance, &mut registry);
         Census::register(&census, &mut registry);
+        let certificate_end = Gauge::default();
+        registry.register(
+            "tls_certificate_end_seconds",
+            "When the certificate expires, in Unix seconds; 0 without one",
+            certificate_end.clone(),
+        );
         Metrics {
             http,
             entrance,
             census,
+            certificate_end,
             registry: Mutex::new(registry),
         }
     }

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
 use super::origin::Fault;
-use super::{Config, Tls, TlsMode, turn_host};
+use super::{Config, PublicUrl, Tls, TlsMode, turn_host};
 use crate::clock;
 use crate::tls::{self, Identity, TlsFault, Which};
 
@@ -37,7 +38,9 @@ fn with_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
 pub fn read(tls: &mut Tls) -> Vec<Fault> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
-        (TlsMode::Off, certificate, key) => needless(certificate, key),
+        (TlsMode::Off | TlsMode::SelfSigned | TlsMode::Acme, certificate, key) => {
+            needless(tls.mode, certificate, key)
+        }
         (TlsMode::Files, Some(certificate), Some(key)) => match tls::read(certificate, key) {
             Ok(identity) => {
                 tls.identity = Some(identity);
@@ -63,14 +66,55 @@ pub fn read(tls: &mut Tls) -> Vec<Fault> {
     }
 }
 
+/// Reads the files of the certificate again, which somebody may have renewed. Gives what is unwise about
+/// it.
+///
+/// # Errors
+/// What is wrong with them, a sentence each.
+pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>> {
+    let told = |faults: Vec<Fault>| {
+        let told = faults.into_iter();
+        told.map(|fault| format!("{} {}", fault.key, fault.text))
+            .collect()
+    };
+    match read(&mut config.tls) {
+        faults if faults.is_empty() => Ok(told(unwise(config))),
+        faults => Err(told(faults)),
+    }
+}
+
+/// The hosts that clients may look for in a certificate: configured names and addresses, and what this
+/// host calls itself.
+pub fn own_hosts(config: &Config) -> Vec<String> {
+    let url = config.server.public_url.as_deref();
+    let url = url.and_then(|text| PublicUrl::parse(text).ok());
+    let url = url.map(|url| url.host().to_owned());
+    let turn_tls = turn_tls_listen(config);
+    let listen = config.http.listen.iter().chain(&turn_tls);
+    let listen = listen.map(|address| address.ip());
+    let listen = listen.filter(|ip| !ip.is_unspecified());
+    let named = url.into_iter().chain(turn_host(config));
+    let named = named.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut hosts: Vec<String> = Vec::new();
+    for host in named.chain(listen.map(|ip| ip.to_string())) {
+        let host = host.trim_matches(['[', ']']);
+        let can_be = ServerName::try_from(host).is_ok();
+        if can_be && !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+    hosts
+}
+
 /// Whoever names a file believes that TLS is spoken.
-fn needless(certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
+fn needless(mode: TlsMode, certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
     let set = [("tls.cert_file", certificate), ("tls.key_file", key)];
     let set = set.into_iter();
     let set = set.filter_map(|(key, path)| Some((key, path.as_ref()?)));
     let told = set.map(|(key, path)| {
         let path = path.display();
-        let text = format!("names {path}, but tls.mode is off: set that to files");
+        let mode = mode.name();
+        let text = format!("names {path}, but tls.mode is {mode}: set that to files");
         Fault::with(key, &["tls.mode"], text)
     });
     told.collect()

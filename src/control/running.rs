@@ -12,6 +12,7 @@ use crate::store::{Store, StoreError, utc};
 use crate::turn::{Session, Transport};
 
 use super::answer::Answer;
+use super::certificate;
 use super::context::{Context, Live};
 use super::failure::Failure;
 
@@ -45,6 +46,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "http": live.http,
         "turn": live.app.turn,
         "turn_tls": turn_tls,
+        "certificate": live.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
         "metrics": live.metrics,
         "socket": live.socket,
         "open_rooms": open_rooms,
@@ -66,6 +68,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         true => "no (tls.mode is off)".to_owned(),
         false => listed(&turn_tls),
     };
+    let standing = live.app.certificate.as_ref().map(|one| one.standing());
+    let standing = standing.map_or("none (tls.mode is off)".to_owned(), |standing| {
+        certificate::text(&standing)
+    });
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
@@ -78,6 +84,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
         ["TURN over TLS", &turn_tls],
+        ["Certificate", &standing],
         ["Metrics", &listed(&live.metrics)],
         ["Commands", &live.socket.display().to_string()],
         [

@@ -1,5 +1,6 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
+mod certificate;
 mod lobby;
 mod logging;
 mod refusal;
@@ -125,6 +126,7 @@ struct Work {
     serving: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
     reloading: JoinHandle<()>,
+    certifying: JoinHandle<()>,
 }
 
 impl House {
@@ -142,7 +144,7 @@ impl House {
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
-        let certificate = config.tls.identity.as_ref().map(tls::Current::new);
+        let certificate = certificate::at_start(&config, prepared.secrets.data_dir())?;
         let over_tls = |protocols: &[&[u8]]| {
             let current = certificate.clone();
             let config = current.map(|one| tls::server_config(one, protocols));
@@ -178,6 +180,7 @@ impl House {
                 true => startup::addresses(&listeners.http)?,
                 false => Vec::new(),
             },
+            certificate: certificate.clone(),
             store: prepared.store,
             live: Live::new(settings),
         };
@@ -241,6 +244,7 @@ impl House {
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
+            certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
         })
     }
 
@@ -249,6 +253,7 @@ impl House {
         self.stop.cancel();
         work.following.abort();
         work.reloading.abort();
+        work.certifying.abort();
         let goodbye = futures_util::future::join_all(work.serving);
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::warn!("some connections did not end in time");

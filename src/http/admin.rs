@@ -195,6 +195,7 @@ mod tests {
             turn: Vec::new(),
             turn_tls: Vec::new(),
             https: Vec::new(),
+            certificate: None,
             api: Default::default(),
             relay,
             metrics,

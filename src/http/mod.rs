@@ -3,6 +3,7 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
+mod acme;
 mod admin;
 pub mod api;
 pub mod auth;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::relay;
 use crate::store::Store;
+use crate::tls;
 
 pub use admin::Ended;
 pub use exchange::{Error, Request, Response, json};
@@ -50,6 +52,8 @@ pub struct App {
     pub turn_tls: Vec<SocketAddr>,
     /// Where it does together with HTTP.
     pub https: Vec<SocketAddr>,
+    /// What handshakes are answered with, where TLS is spoken.
+    pub certificate: Option<Arc<tls::Current>>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,

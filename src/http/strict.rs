@@ -12,8 +12,8 @@ const POLICY: HeaderValue = HeaderValue::from_static("max-age=15552000");
 /// has a port, the host has another server at the usual one, which has its own say.
 pub fn add(response: &mut Response, mode: TlsMode, host: Option<&str>) {
     let believed = match mode {
-        TlsMode::Off => false,
-        TlsMode::Files => true,
+        TlsMode::Off | TlsMode::SelfSigned => false,
+        TlsMode::Files | TlsMode::Acme => true,
     };
     let usual = host.is_some_and(|host| match host.rsplit_once(':') {
         Some((_, port)) => port.ends_with(']') || port == "443",
@@ -40,7 +40,8 @@ mod tests {
         };
         for host in ["a.example", "a.example:443", "[2001:db8::1]"] {
             assert!(told(TlsMode::Files, Some(host)), "{host}");
-            assert!(!told(TlsMode::Off, Some(host)), "{host}");
+            assert!(told(TlsMode::Acme, Some(host)), "{host}");
+            assert!(!told(TlsMode::SelfSigned, Some(host)), "{host}");
         }
         for host in [None, Some("a.example:8443"), Some("[2001:db8::1]:80")] {
             assert!(!told(TlsMode::Files, host), "{host:?}");

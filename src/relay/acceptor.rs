@@ -163,7 +163,8 @@ impl Acceptor {
         };
         let opened: io::Result<_> = opened.await;
         match opened {
-            Ok((server, wire)) => self.open(wire, Transport::Tls, client, server, place),
+            Ok((server, Some(wire))) => self.open(wire, Transport::Tls, client, server, place),
+            Ok((_, None)) => tracing::debug!(%client, "an authority has looked at a challenge"),
             Err(error) => self.turn_away(client, Turned::Handshake, &error.to_string()),
         }
     }
