@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock;
-use crate::config::{self, Config, RelayMode, turn_tls_listen};
+use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
@@ -59,6 +59,8 @@ impl Prepared {
 /// Every listening socket.
 pub struct Listeners {
     pub http: Vec<TcpListener>,
+    /// Those that send requests on to TLS.
+    pub plain: Vec<TcpListener>,
     pub metrics: Vec<TcpListener>,
     pub turn: relay::Bound,
 }
@@ -67,6 +69,7 @@ impl Listeners {
     pub fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
             http: tcp(&config.http.listen, "http.listen")?,
+            plain: tcp(&plain_listen(config), "http.plain_listen")?,
             metrics: tcp(&config.admin.metrics_listen, "admin.metrics_listen")?,
             turn: relay::bind(
                 &config.turn.listen,
@@ -79,7 +82,9 @@ impl Listeners {
 
     /// Where this process listens besides TURN.
     pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        Ok([addresses(&self.http)?, addresses(&self.metrics)?].concat())
+        let all = [&self.http, &self.plain, &self.metrics];
+        let all = all.into_iter().map(|listeners| addresses(listeners));
+        Ok(all.collect::<io::Result<Vec<_>>>()?.concat())
     }
 }
 
@@ -99,12 +104,17 @@ pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpLi
 
 /// Says where everything listens, one line each.
 pub fn announce(
+    tls: TlsMode,
     http: &[TcpListener],
+    plain: &[TcpListener],
     metrics: &[TcpListener],
-    turn: &[SocketAddr],
-    turn_tls: &[SocketAddr],
+    [turn, turn_tls]: [&[SocketAddr]; 2],
 ) -> io::Result<()> {
-    for (what, listeners) in [("http", http), ("metrics", metrics)] {
+    let main = match tls {
+        TlsMode::Off => "http",
+        _ => "https",
+    };
+    for (what, listeners) in [(main, http), ("http", plain), ("metrics", metrics)] {
         for listener in listeners {
             tracing::info!(what, address = %listener.local_addr()?, "listening");
         }
