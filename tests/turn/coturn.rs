@@ -95,13 +95,8 @@ fn turnutils_uclient_loses_nothing_over_tls() {
     let daemon = House::new().daemon;
     let peer = Peer::start();
     let port = peer.port.to_string();
-    // One client, to which never two messages are sent at once: it takes a record for a message, and
-    // loses what follows in it.
-    let one = ["-t", "-S", "-c", "-m", "1"];
-    nothing_is_lost(
-        &daemon,
-        &[&one[..], &["-e", "127.0.0.1", "-r", &port]].concat(),
-    );
+    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-e", "127.0.0.1", "-r", &port]);
+    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-y"]);
 }
 
 #[test]
