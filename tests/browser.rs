@@ -425,6 +425,7 @@ fn over_tls(folder: &TempDir) -> Builder {
     let trusted = folder.path().join(TRUSTED_KEY);
     std::fs::write(trusted, Authority::spki_of(&key)).expect("a file");
     Builder::new()
+        .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
         .env("PARLOR_TLS__MODE", "files")
         .env("PARLOR_TLS__CERT_FILE", cert.to_str().expect("a path"))
         .env("PARLOR_TLS__KEY_FILE", key.to_str().expect("a path"))

@@ -252,7 +252,8 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// TURN over TLS, and nothing else. `http.listen` serves it, too, where `tls.mode` is not off.
+    /// TURN over TLS, and nothing else; empty: port 5349 on the addresses of `listen`. `http.listen`
+    /// serves it, too, where `tls.mode` is not off.
     pub tls_listen: Vec<SocketAddr>,
     /// As `http.proxy_protocol`, for streams.
     pub proxy_protocol: bool,

@@ -12,9 +12,24 @@ use super::{Config, PublicUrl, Tls, TlsMode, turn_host};
 use crate::clock;
 use crate::tls::{self, Identity, TlsFault, Which};
 
-/// Where TURN over TLS has listeners of its own: nowhere without TLS.
+/// Of TURN over TLS (RFC 8656, section 18.7).
+const TURNS: u16 = 5349;
+
+/// Where TURN over TLS has listeners of its own: nowhere without TLS; what `turn.tls_listen` says, or
+/// its usual port on the addresses of `turn.listen`, unless HTTP has that.
 pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
-    with_tls(config, &config.turn.tls_listen)
+    let turn = &config.turn;
+    if !turn.tls_listen.is_empty() {
+        return with_tls(config, &turn.tls_listen);
+    }
+    let mut usual: Vec<SocketAddr> = Vec::new();
+    for address in &turn.listen {
+        let address = SocketAddr::new(address.ip(), TURNS);
+        if !usual.contains(&address) && !config.http.listen.contains(&address) {
+            usual.push(address);
+        }
+    }
+    with_tls(config, &usual)
 }
 
 /// Where HTTP speaks TLS, and TURN with it: nowhere without TLS.
@@ -221,6 +236,19 @@ mod tests {
         assert_eq!(turn_tls_listen(&config), config.turn.tls_listen);
         assert_eq!(https_listen(&config), config.http.listen);
         assert_eq!(plain_listen(&config), config.http.plain_listen);
+    }
+
+    #[test]
+    fn turn_over_tls_is_at_its_port_beside_turn_unless_it_is_told_where() {
+        let mut config = Config::default();
+        assert!(turn_tls_listen(&config).is_empty());
+        config.tls.mode = TlsMode::Files;
+        let usual: [SocketAddr; 2] = ["0.0.0.0:5349", "[::]:5349"].map(|a| a.parse().unwrap());
+        assert_eq!(turn_tls_listen(&config), usual);
+        config.turn.listen.push("0.0.0.0:443".parse().unwrap());
+        assert_eq!(turn_tls_listen(&config), usual);
+        config.http.listen = vec![usual[0]];
+        assert_eq!(turn_tls_listen(&config), usual[1..]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl House {
             .env("PARLOR_AUTH__PROVISION_USERS", "true")
             .env("PARLOR_TURN__SECRET", turn::SECRET)
             .env("PARLOR_HTTP__PLAIN_LISTEN", "127.0.0.1:0")
+            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
             .env("PARLOR_TLS__MODE", "files")
             .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
             .env("PARLOR_TLS__KEY_FILE", key.to_str().unwrap());
