@@ -29,6 +29,8 @@ pub struct Http {
     pub connections: Gauge,
     /// Connections that were hung up on, because a trusted proxy said nothing of them.
     pub unannounced: Counter,
+    /// Handshakes of TLS that failed, or did not end in time.
+    pub handshakes_failed: Counter,
     requests: Family<HttpLabels, Counter>,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -174,6 +176,11 @@ impl Http {
             "http_unannounced",
             "Connections of trusted proxies without a sound PROXY header, hung up on",
             self.unannounced.clone(),
+        );
+        registry.register(
+            "http_handshakes_failed",
+            "Handshakes of TLS that failed or did not end in time",
+            self.handshakes_failed.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register(

@@ -189,8 +189,8 @@ impl<R: FnMut() -> f64> Keeper<R> {
         let validity = identity.validity();
         let until = u64::try_from(validity.until).unwrap_or(0);
         let (sha256, until) = (identity.fingerprint(), utc::text(until));
-        tracing::info!(sha256, until, "a certificate was issued");
         self.current.swap(&identity);
+        tracing::info!(sha256, until, "a certificate was issued");
         let is_met = wanted.is_met_by(&identity);
         self.issued = Some((wanted.directory.clone(), identity));
         // What would be asked for again at once must not be: the authority counts.

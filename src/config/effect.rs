@@ -83,6 +83,7 @@ effects! {
     }
     http: Http {
         listen: Restart,
+        plain_listen: Restart,
         allowed_origins: Live,
         trusted_proxies: Live,
         proxy_protocol: Live,

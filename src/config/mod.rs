@@ -34,11 +34,11 @@ pub use discovery::discovery_pairs;
 pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
-pub use links::{base_url, invite_link, reachable, turn_host};
+pub use links::{base_url, invite_link, offered_tls, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
-pub use tls::{own_hosts, read_certificate, turn_tls_listen};
+pub use tls::{https_listen, own_hosts, plain_listen, read_certificate, turn_tls_listen};
 
 use origin::{Entry, Fault, Layer};
 

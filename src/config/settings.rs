@@ -41,7 +41,10 @@ pub struct Server {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
+    /// Over TLS, where `tls.mode` is not off. TURN over TCP, or TLS, is served there, too.
     pub listen: Vec<SocketAddr>,
+    /// Without TLS beside it: sends requests on to it, and answers what authorities ask.
+    pub plain_listen: Vec<SocketAddr>,
     /// Origins that may call. Empty: any, without credentials.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
@@ -249,7 +252,8 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// TURN over TLS. Empty: port 5349 on the addresses of `listen`, where `tls.mode` is not off.
+    /// TURN over TLS, and nothing else; empty: port 5349 on the addresses of `listen`. `http.listen`
+    /// serves it, too, where `tls.mode` is not off.
     pub tls_listen: Vec<SocketAddr>,
     /// As `http.proxy_protocol`, for streams.
     pub proxy_protocol: bool,
@@ -366,6 +370,7 @@ impl Default for Http {
     fn default() -> Self {
         Http {
             listen: both_families(8000),
+            plain_listen: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,

@@ -146,6 +146,8 @@ fn relay_ports(config: &Config) -> Vec<Fault> {
         .listen
         .iter()
         .map(|address| ("http.listen", address));
+    let plain = config.http.plain_listen.iter();
+    let http = http.chain(plain.map(|address| ("http.plain_listen", address)));
     let metrics = config.admin.metrics_listen.iter();
     let metrics = metrics.map(|address| ("admin.metrics_listen", address));
     for (key, address) in http.chain(metrics).filter(|(_, address)| within(address)) {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -152,6 +153,9 @@ struct House {
     relay: Relay,
     refusals: Arc<Refusals>,
     http: Vec<TcpListener>,
+    plain: Vec<TcpListener>,
+    /// What is spoken at `http`, where that is TLS.
+    https: Option<Arc<ServerConfig>>,
     metrics: Vec<TcpListener>,
     /// All that listen, for the next process.
     tcp: Vec<(&'static str, TcpListener)>,
@@ -191,8 +195,12 @@ impl House {
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
         let certificate = certificate::at_start(&config, prepared.secrets.data_dir())?;
-        let over_tls = certificate.clone();
-        let over_tls = over_tls.map(|one| tls::server_config(one, &[tls::STUN_TURN]));
+        let over_tls = |protocols: &[&[u8]]| {
+            let current = certificate.clone();
+            let config = current.map(|one| tls::server_config(one, protocols));
+            config.transpose().context("TLS can't be spoken")
+        };
+        let https = over_tls(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {
             turn: &config.turn,
             external,
@@ -200,7 +208,7 @@ impl House {
             nonces: prepared.nonces,
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
-            tls: over_tls.transpose().context("TLS can't be spoken")?,
+            tls: over_tls(&[tls::STUN_TURN])?,
             trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
@@ -218,6 +226,10 @@ impl House {
             metrics,
             turn,
             turn_tls,
+            https: match https.is_some() {
+                true => startup::addresses(&listeners.http)?,
+                false => Vec::new(),
+            },
             certificate: certificate.clone(),
             store: prepared.store,
             live: Live::new(settings),
@@ -250,6 +262,8 @@ impl House {
             relay,
             refusals,
             http: listeners.http,
+            plain: listeners.plain,
+            https,
             metrics: listeners.metrics,
             tcp,
             external: found,
@@ -263,12 +277,17 @@ impl House {
     async fn open(&mut self, hangups: Signal) -> anyhow::Result<Work> {
         let address = self.http[0].local_addr()?;
         lobby::open(&self.app, address, self.first_start).await?;
-        let (turn, turn_tls) = (&self.app.turn, &self.app.turn_tls);
-        startup::announce(&self.http, &self.metrics, turn, turn_tls)?;
+        let turn = [&self.app.turn[..], &self.app.turn_tls];
+        let mode = self.app.settings().config.tls.mode;
+        startup::announce(mode, &self.http, &self.plain, &self.metrics, turn)?;
         let (app, stop) = (&self.app, &self.stop);
         let (desk, live) = self.desk.take().context("the house is opened once")?;
         tracing::info!(path = %desk.path().display(), "commands are taken");
-        let http = startup::to_tokio(mem::take(&mut self.http))?;
+        let http = http::Listeners {
+            main: startup::to_tokio(mem::take(&mut self.http))?,
+            tls: self.https.take(),
+            plain: startup::to_tokio(mem::take(&mut self.plain))?,
+        };
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
         Ok(Work {
             serving: [

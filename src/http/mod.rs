@@ -7,7 +7,9 @@ mod acme;
 mod admin;
 pub mod api;
 pub mod auth;
+mod conversation;
 mod counts;
+mod door;
 mod exchange;
 mod forwarded;
 mod health;
@@ -16,10 +18,14 @@ mod openapi;
 mod origin;
 mod page;
 mod patience;
+mod prefix;
+mod redirect;
 mod router;
 mod server;
 mod settings;
 mod socket;
+mod stream;
+mod strict;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +39,7 @@ pub use admin::Ended;
 pub use exchange::{Error, Request, Response, json};
 pub use hub::{Connected, Hub};
 pub use router::{Answer, Route};
-pub use server::{serve, serve_metrics};
+pub use server::{Listeners, serve, serve_metrics};
 pub use settings::{Live, Settings};
 
 /// What every request may need.
@@ -42,8 +48,10 @@ pub struct App {
     pub store: Store,
     /// Where TURN listens, over UDP and TCP alike; what ICE servers are made of.
     pub turn: Vec<SocketAddr>,
-    /// Where TURN over TLS does.
+    /// Where TURN over TLS does, alone.
     pub turn_tls: Vec<SocketAddr>,
+    /// Where it does together with HTTP.
+    pub https: Vec<SocketAddr>,
     /// What handshakes are answered with, where TLS is spoken.
     pub certificate: Option<Arc<tls::Current>>,
     pub api: api::State,

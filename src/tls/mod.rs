@@ -26,6 +26,12 @@ pub use validity::Validity;
 /// What is negotiated for TURN over TLS (RFC 7443). Clients may also say nothing.
 pub const STUN_TURN: &[u8] = b"stun.turn";
 
+/// HTTP/2 (RFC 9113 section 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// HTTP/1.1 (RFC 7301 section 6).
+pub const HTTP_1: &[u8] = b"http/1.1";
+
 /// What an authority negotiates that looks for the certificate of a challenge (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 

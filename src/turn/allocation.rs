@@ -119,6 +119,16 @@ pub(super) struct Channel {
     pub expires: Mono,
 }
 
+impl Channel {
+    /// As another process may take it up, where allocations have other places.
+    pub fn without_hint(&self) -> Channel {
+        Channel {
+            target: None,
+            ..*self
+        }
+    }
+}
+
 /// Bandwidth in bytes, each way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {

@@ -378,9 +378,9 @@ fn what_runs_over_tls_is_told_as_such() {
     let status = house.daemon.cli_json(&["status"]);
     assert_eq!(status["relays_over_tls"], 1);
     assert_eq!(status["relays_over_tcp"], 0);
-    let listening: Vec<_> = house
-        .daemon
-        .all("turn-tls")
+    let daemon = &house.daemon;
+    let listening: Vec<_> = [daemon.all("https"), daemon.all("turn-tls")]
+        .concat()
         .iter()
         .map(ToString::to_string)
         .collect();
