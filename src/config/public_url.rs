@@ -92,10 +92,10 @@ fn read(text: &str) -> Option<PublicUrl> {
 
 /// Segments that no client and no proxy writes in another way.
 fn prefix(path: &str) -> Option<String> {
-    let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(String::new());
     }
+    let path = path.strip_suffix('/').unwrap_or(path);
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
     let sound = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(plain);
     let own = path

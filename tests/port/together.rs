@@ -56,7 +56,7 @@ fn the_list_of_ice_servers_offers_turn_over_tls_at_that_port() {
         "{listed}"
     );
     let status = house.daemon.cli_json(&["status"]);
-    assert_eq!(status["turn_tls"], json!([house.address().to_string()]));
+    assert_eq!(status["turn_tls"][0], house.address().to_string());
     let credential = house.daemon.cli_json(&["turn", "credential", "alice"]);
     let urls = credential["urls"].to_string();
     assert!(urls.contains(&format!("turns:127.0.0.1:{port}")), "{urls}");
