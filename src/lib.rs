@@ -6,11 +6,12 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
-//! | 3 · edges | [`http`], [`relay`], [`control`] |
+//! | 3 · edges | [`http`], [`relay`], [`control`], [`acme`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
+pub mod acme;
 pub mod bench;
 pub mod cli;
 pub mod clock;

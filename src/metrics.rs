@@ -18,6 +18,8 @@ pub struct Metrics {
     pub entrance: Entrance,
     /// What the store holds, as of the last scrape.
     pub census: Census,
+    /// Unix seconds, as of the last scrape; 0 without a certificate.
+    pub certificate_end: Gauge,
     registry: Mutex<Registry>,
 }
 
@@ -27,6 +29,8 @@ pub struct Http {
     pub connections: Gauge,
     /// Connections that were hung up on, because a trusted proxy said nothing of them.
     pub unannounced: Counter,
+    /// Handshakes of TLS that failed, or did not end in time.
+    pub handshakes_failed: Counter,
     requests: Family<HttpLabels, Counter>,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -76,10 +80,17 @@ impl Metrics {
         Http::register(&http, &mut registry);
         Entrance::register(&entrance, &mut registry);
         Census::register(&census, &mut registry);
+        let certificate_end = Gauge::default();
+        registry.register(
+            "tls_certificate_end_seconds",
+            "When the certificate expires, in Unix seconds; 0 without one",
+            certificate_end.clone(),
+        );
         Metrics {
             http,
             entrance,
             census,
+            certificate_end,
             registry: Mutex::new(registry),
         }
     }
@@ -165,6 +176,11 @@ impl Http {
             "http_unannounced",
             "Connections of trusted proxies without a sound PROXY header, hung up on",
             self.unannounced.clone(),
+        );
+        registry.register(
+            "http_handshakes_failed",
+            "Handshakes of TLS that failed or did not end in time",
+            self.handshakes_failed.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register(

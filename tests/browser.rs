@@ -44,15 +44,18 @@ in_a_box! {
 
     fn two_people_hear_each_other_through_the_relay_over_tls() {
         let folder = folder();
-        let (cert, key) = Authority::new().issue(folder.path(), &["127.0.0.1"]);
-        let trusted = folder.path().join(TRUSTED_KEY);
-        std::fs::write(trusted, Authority::spki_of(&key)).expect("a file");
-        let builder = Builder::new()
-            .env("PARLOR_TLS__MODE", "files")
-            .env("PARLOR_TLS__CERT_FILE", cert.to_str().expect("a path"))
-            .env("PARLOR_TLS__KEY_FILE", key.to_str().expect("a path"))
-            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0");
-        relayed_call_in(&folder, builder, Via::RelayTls, "tls");
+        relayed_call_in(&folder, over_tls(&folder), Via::RelayTls, "tls");
+    }
+
+    fn a_call_gets_through_where_443_alone_is_open() {
+        let folder = folder();
+        call_through_443(&folder, over_tls(&folder));
+    }
+
+    fn a_call_gets_through_where_443_alone_is_open_and_nothing_else_is_listened_on() {
+        let folder = folder();
+        let builder = over_tls(&folder).env("PARLOR_TURN__MODE", "internal");
+        call_through_443(&folder, builder);
     }
 
     fn three_people_hear_each_other_through_one_open_port() {
@@ -414,6 +417,53 @@ fn the_picture_in_the_readme_is_of_a_real_call() {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
     std::fs::create_dir_all(&images).expect("a folder for the picture");
     ada.browser.picture(&ada.tab, &images.join("call.png"));
+}
+
+/// A daemon that speaks TLS with a certificate that the browsers of this folder trust.
+fn over_tls(folder: &TempDir) -> Builder {
+    let (cert, key) = Authority::new().issue(folder.path(), &["127.0.0.1"]);
+    let trusted = folder.path().join(TRUSTED_KEY);
+    std::fs::write(trusted, Authority::spki_of(&key)).expect("a file");
+    Builder::new()
+        .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
+        .env("PARLOR_TLS__MODE", "files")
+        .env("PARLOR_TLS__CERT_FILE", cert.to_str().expect("a path"))
+        .env("PARLOR_TLS__KEY_FILE", key.to_str().expect("a path"))
+}
+
+/// Page, signaling and media, as the page itself asks for them, in a network that lets no packet pass
+/// but those of TCP to and from port 443.
+fn call_through_443(folder: &TempDir, builder: Builder) {
+    let boxed = std::env::var_os(browser_box::INSIDE).is_some();
+    let (listen, via) = match boxed {
+        true => ("127.0.0.1:443", Via::Any),
+        // The firewall here is not the test's to change.
+        false => ("127.0.0.1:0", Via::RelayTls),
+    };
+    let daemon = builder.env("PARLOR_HTTP__LISTEN", listen).start();
+    if boxed {
+        firewall("tcp dport 443 accept; tcp sport 443 accept;");
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let told = probe.send_to(b"nothing", daemon.turn());
+        assert!(told.is_err(), "UDP is blocked: {told:?}");
+    }
+    let link = daemon.invite_link();
+    let mut ada = enters(&link, ADA, via, folder);
+    let mut grace = enters(&link, GRACE, via, folder);
+    for (listener, speaker) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+        listener.hears(&[speaker]);
+        listener.is_relayed_over("tls");
+        listener.has_seen_no_trouble();
+    }
+}
+
+/// Lets nothing out of this box but what these rules accept.
+fn firewall(rules: &str) {
+    let set = format!(
+        "table inet shut {{ chain out {{ type filter hook output priority 0; policy drop; {rules} }}; }}"
+    );
+    let done = std::process::Command::new("nft").arg(set).status();
+    assert!(done.expect("nft runs").success());
 }
 
 fn relayed_call(via: Via, protocol: &str) {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use parlor::config::{Keys, variable};
@@ -452,7 +453,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
             "auto",
             None,
             None,
-            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected `off` or `files`",
+            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected one of `off`, `files`, `self-signed`, `acme`",
         ),
         (
             "files",
@@ -487,4 +488,24 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
         );
         assert!(told.contains(expected), "{told}");
     }
+}
+
+#[test]
+fn a_key_that_the_user_may_not_read_is_told_with_the_user() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root can be somebody else");
+        return;
+    }
+    let desk = Desk::new();
+    let (cert, key) = Authority::new().issue(desk.place(), &["talk.example.org"]);
+    fs::set_permissions(desk.place(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let mut command = desk.command(&["check"]);
+    command.env("PARLOR_TLS__MODE", "files");
+    command.env("PARLOR_TLS__CERT_FILE", &cert);
+    command.env("PARLOR_TLS__KEY_FILE", &key);
+    let output = command.uid(65_534).gid(65_534).output();
+    let told = String::from_utf8(output.expect("parlor ends").stdout).unwrap();
+    let expected = "key.pem, which the user nobody (uid 65534), whom parlor runs as, may not read";
+    assert!(told.contains(expected), "{told}");
 }

@@ -24,6 +24,8 @@ pub struct Batch {
     bytes: Box<[u8]>,
     received: Headers,
     sent: Headers,
+    /// Where the kernel says how each datagram was marked, if it is asked to.
+    marks: Box<[[u64; 8]]>,
     /// How each message is to be cut.
     cuts: Box<[Cut]>,
     /// Messages, and the datagrams in them.
@@ -77,6 +79,7 @@ impl Batch {
             bytes: vec![0; STRIDE * BATCH].into(),
             received: Headers::new(),
             sent: Headers::new(),
+            marks: vec![[0; 8]; BATCH].into(),
             // SAFETY: plain data, for which zeroes are a value.
             cuts: vec![unsafe { mem::zeroed() }; BATCH].into(),
             queued: 0,
@@ -90,6 +93,9 @@ impl Batch {
             let room = &mut self.bytes[slot * STRIDE + HEADROOM..(slot + 1) * STRIDE];
             let (start, len) = (room.as_mut_ptr(), room.len());
             self.received.set(slot, start, len);
+            let header = &mut self.received.messages[slot].msg_hdr;
+            header.msg_control = self.marks[slot].as_mut_ptr().cast();
+            header.msg_controllen = mem::size_of_val(&self.marks[slot]) as _;
         }
         let messages = &mut self.received.messages[first..];
         // SAFETY: each of `messages` points at a slot and an address of `self`, with their true

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::batch::{BATCH, Batch};
 
@@ -37,11 +38,13 @@ struct Floor {
     routes: HashMap<SocketAddrV4, Route>,
     /// The sockets towards peers, and whose they are.
     relays: Vec<(UdpSocket, SocketAddrV4)>,
+    marks: bool,
 }
 
-/// Forwards until it is killed.
-pub fn serve(address: SocketAddrV4) {
-    let main = UdpSocket::bind(address).expect("a free port");
+/// Forwards until it is killed. With `marks` the kernel tells DSCP and ECN of each datagram, as it
+/// does a relay that carries them along.
+pub fn serve(address: SocketAddrV4, marks: bool) {
+    let main = socket(address, marks);
     socket2::SockRef::from(&main)
         .set_recv_buffer_size(4 << 20)
         .expect("a larger buffer");
@@ -50,6 +53,7 @@ pub fn serve(address: SocketAddrV4) {
         poll: Poll::new().expect("a poller"),
         routes: HashMap::new(),
         relays: Vec::new(),
+        marks,
     };
     floor
         .watch(floor.main.as_raw_fd(), MAIN)
@@ -127,7 +131,7 @@ impl Floor {
         let route = if kind == TO_CLIENT {
             Route::Client(to)
         } else {
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            let socket = socket(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), self.marks);
             if let Ok(SocketAddr::V4(address)) = socket.local_addr() {
                 relayed = address;
             }
@@ -146,6 +150,13 @@ impl Floor {
             .registry()
             .register(&mut SourceFd(&socket), token, Interest::READABLE)
     }
+}
+
+fn socket(address: SocketAddrV4, marks: bool) -> UdpSocket {
+    let socket = UdpSocket::bind(address).expect("a free port");
+    let asked = setsockopt(&socket, sockopt::IpRecvTos, &marks);
+    asked.expect("to be told of marks, or not");
+    socket
 }
 
 /// A request or an answer.

@@ -2,7 +2,7 @@
 //! by side and prints the ratios.
 //!
 //! ```text
-//! relay floor 127.0.0.1:3478
+//! relay floor 127.0.0.1:3478 [marks]
 //! relay load --server 127.0.0.1:3478 --pid PID --of floor|turn|nothing --path hairpin|peer
 //!            --allocations N  --lockstep N | --rate R | --window W  [--secs S] [--secret TEXT]
 //!            [--size BYTES] [--burst N]
@@ -37,7 +37,10 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["floor", address] => floor::serve(address.parse().expect("an IPv4 address and a port")),
+        ["floor", address, ref marks @ ..] => {
+            let address = address.parse().expect("an IPv4 address and a port");
+            floor::serve(address, marks == ["marks"]);
+        }
         ["streams", ref options @ ..] => println!("{}", streams::run(&Options::read(options))),
         ["allocate", ref options @ ..] => println!("{}", allocate::run(&Options::read(options))),
         ["load", ref options @ ..] => println!("{}", load::run(&Options::read(options))),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, RelayMode, turn_tls_listen};
+use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 
 use crate::control::Answer;
 
@@ -38,12 +38,20 @@ pub fn run(config: &Config) -> Answer {
 
 fn openings(config: &Config) -> Vec<Opening> {
     let turn = &config.turn;
-    let web = "the page, the API, and signaling by WebSocket";
+    let web = match config.tls.mode {
+        TlsMode::Off => "the page, the API, and signaling by WebSocket",
+        _ => {
+            "the page, the API, and signaling by WebSocket; TURN for clients whose network lets \
+             nothing else out"
+        }
+    };
+    let plain = "sends browsers on to HTTPS, and answers who signs certificates";
     let udp = "STUN, and TURN for clients that can send UDP";
     let tcp = "TURN for clients whose network lets no UDP out";
     let tls = "TURN over TLS, for clients whose network lets nothing else out";
     let metrics = "metrics; nothing protects them, so let only Prometheus in";
     let mut all = by_port("tcp", &config.http.listen, web);
+    all.extend(by_port("tcp", &plain_listen(config), plain));
     all.extend(by_port("udp", &turn.listen, udp));
     all.extend(by_port("tcp", &turn.listen, tcp));
     all.extend(by_port("tcp", &turn_tls_listen(config), tls));
@@ -137,15 +145,22 @@ mod tests {
     }
 
     #[test]
-    fn turn_over_tls_is_an_opening_of_its_own() {
+    fn with_tls_http_carries_turn_as_well_and_other_ports_are_openings_of_their_own() {
         let mut config = Config::default();
+        config.http.plain_listen = vec!["[::]:80".parse().unwrap()];
+        config.turn.tls_listen = vec!["[::]:5349".parse().unwrap()];
+        let listed = |config: &Config| -> Vec<_> {
+            let openings = openings(config).into_iter();
+            openings.map(|one| (one.ports, one.why)).collect()
+        };
+        let without = listed(&config);
         config.tls.mode = TlsMode::Files;
-        let openings = openings(&config);
-        let ports: Vec<_> = openings.iter().map(|one| one.ports.as_str()).collect();
-        assert_eq!(
-            ports,
-            ["8000", "3478", "3478", "5349", "49152-65535", "9641"]
-        );
+        let with = listed(&config);
+        let ports: Vec<_> = with.iter().map(|(ports, _)| ports.as_str()).collect();
+        let range = "49152-65535";
+        assert_eq!(ports, ["8000", "80", "3478", "3478", "5349", range, "9641"]);
+        assert!(with[0].1.contains("TURN") && !without[0].1.contains("TURN"));
+        assert_eq!(without.len(), 5);
     }
 
     #[test]

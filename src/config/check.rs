@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::duration::LONGEST;
 use super::origin::Fault;
-use super::{Config, PublicUrl, alternate, discovery, duration, external, turn_tls_listen};
+use super::{Config, PublicUrl, alternate, discovery, duration, external};
+use super::{plain_listen, turn_tls_listen};
 
 use crate::public_key::is_public;
 
@@ -203,21 +204,23 @@ impl Faults {
 
     /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
     fn listeners(&mut self, config: &Config) {
-        const LISTENERS: [&str; 4] = [
+        const LISTENERS: [&str; 5] = [
             "http.listen",
+            "http.plain_listen",
             "turn.listen",
             "turn.tls_listen",
             "admin.metrics_listen",
         ];
-        let lists: [&[SocketAddr]; 4] = [
+        let lists: [&[SocketAddr]; 5] = [
             &config.http.listen,
+            &plain_listen(config),
             &config.turn.listen,
             &turn_tls_listen(config),
             &config.admin.metrics_listen,
         ];
         let mut taken = BTreeMap::new();
         for (key, list) in LISTENERS.into_iter().zip(lists) {
-            let needed = !matches!(key, "turn.tls_listen" | "admin.metrics_listen");
+            let needed = matches!(key, "http.listen" | "turn.listen");
             let example = "must name at least one address, such as 0.0.0.0:8000";
             self.unless(!list.is_empty() || !needed, key, example);
             for address in list.iter().filter(|address| address.port() != 0) {
@@ -332,7 +335,7 @@ fn is_origin(text: &str) -> bool {
         return false;
     };
     match scheme.to_ascii_lowercase().as_str() {
-        "http" | "https" => PublicUrl::parse(text).is_ok(),
+        "http" | "https" => PublicUrl::is_origin(text),
         _ => {
             let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
             !scheme.is_empty() && scheme.chars().all(name) && is_host(authority)

@@ -83,6 +83,7 @@ effects! {
     }
     http: Http {
         listen: Restart,
+        plain_listen: Restart,
         allowed_origins: Live,
         trusted_proxies: Live,
         proxy_protocol: Live,
@@ -95,6 +96,10 @@ effects! {
         mode: Restart,
         cert_file: Live,
         key_file: Live,
+        domains: Live,
+        acme_directory: Live,
+        acme_contact: Live,
+        acme_ca_file: Live,
         identity: Live,
     }
     auth: Auth {

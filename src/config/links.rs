@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Config, PublicUrl};
+use super::{Config, PublicUrl, TlsMode};
 
 /// What links begin with: `server.public_url`, else the address that HTTP listens on (`127.0.0.1`
 /// where that is every address). No slash at the end.
@@ -10,8 +10,26 @@ pub fn base_url(config: &Config, http: SocketAddr) -> String {
     let public = config.server.public_url.as_deref();
     match public.and_then(|text| PublicUrl::parse(text).ok()) {
         Some(url) => url.to_string(),
-        None => format!("http://{}", reachable(http)),
+        None => {
+            let scheme = match config.tls.mode {
+                TlsMode::Off => "http",
+                _ => "https",
+            };
+            format!("{scheme}://{}", reachable(http))
+        }
     }
+}
+
+/// Where TURN over TLS is offered, of whoever listens for it: `https` with HTTP, `alone` without. Where
+/// ICE URLs have the host of `server.public_url`, and that is https, HTTP is reached at its port,
+/// whatever port is listened on behind a NAT or a balancer.
+pub fn offered_tls(config: &Config, https: &[SocketAddr], alone: &[SocketAddr]) -> Vec<SocketAddr> {
+    let url = config.server.public_url.as_deref();
+    let url = url.and_then(|text| PublicUrl::parse(text).ok());
+    let url = url.filter(|url| turn_host(config).as_deref() == Some(url.host()));
+    let outside = url.filter(PublicUrl::is_https).map(|url| url.port());
+    let at = |one: &SocketAddr| SocketAddr::new(one.ip(), outside.unwrap_or(one.port()));
+    https.iter().map(at).chain(alone.iter().copied()).collect()
 }
 
 /// The link that lets its reader into a room. The invite stands in the fragment, which browsers
@@ -68,6 +86,30 @@ mod tests {
             base_url(&private, "[::]:1".parse().unwrap()),
             "http://[::1]:1"
         );
+    }
+
+    #[test]
+    fn a_link_to_a_server_that_speaks_tls_begins_with_https() {
+        let mut config = config(None, None);
+        config.tls.mode = TlsMode::Files;
+        let base = base_url(&config, "0.0.0.0:8443".parse().unwrap());
+        assert_eq!(base, "https://127.0.0.1:8443");
+    }
+
+    #[test]
+    fn turn_over_tls_is_offered_at_the_port_that_the_page_has_outside() {
+        let [https, alone]: [[SocketAddr; 1]; 2] =
+            ["[::]:8443", "[::]:5349"].map(|text| [text.parse().unwrap()]);
+        let ports = |url, host| {
+            let offered = offered_tls(&config(url, host), &https, &alone);
+            offered.iter().map(SocketAddr::port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(None, None), [8443, 5349]);
+        assert_eq!(ports(Some("https://a.example"), None), [443, 5349]);
+        assert_eq!(ports(Some("https://a.example:444"), None), [444, 5349]);
+        assert_eq!(ports(Some("http://a.example"), None), [8443, 5349]);
+        let elsewhere = ports(Some("https://a.example"), Some("turn.example"));
+        assert_eq!(elsewhere, [8443, 5349]);
     }
 
     #[test]

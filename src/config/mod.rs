@@ -3,6 +3,7 @@
 //! The struct in `settings` is the only list of keys. Nothing here reads the environment or the
 //! command line behind the caller's back: both come in as [`Sources`].
 
+mod acme;
 mod alternate;
 mod check;
 mod discovery;
@@ -28,15 +29,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use acme::{acme_directory, acme_domains};
 pub use discovery::discovery_pairs;
 pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
-pub use links::{base_url, invite_link, reachable, turn_host};
+pub use links::{base_url, invite_link, offered_tls, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
-pub use tls::turn_tls_listen;
+pub use tls::{https_listen, own_hosts, plain_listen, read_certificate, turn_tls_listen};
 
 use origin::{Entry, Fault, Layer};
 
@@ -235,6 +237,7 @@ impl Draft {
         doubtful.extend(behind);
         for faults in [
             check::check(&config),
+            acme::check(&config),
             signers::read(&mut config.auth),
             tls::read(&mut config.tls),
         ] {

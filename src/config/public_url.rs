@@ -1,18 +1,24 @@
-//! The address that users type: `https://talk.example.org`, with nothing behind the host.
+//! The address that users type: `https://talk.example.org`, maybe with a path that a proxy has parlor
+//! at.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Scheme, host and port of an HTTP origin.
+/// What parlor has below its root: where a proxy has it at one of these, nobody could tell whether that
+/// was taken off.
+const OWN: [&str; 6] = ["api", "assets", "healthz", "r", "readyz", ".well-known"];
+
+/// Scheme, host and port of an HTTP origin, and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     https: bool,
     host: String,
     port: Option<u16>,
+    path: String,
 }
 
 impl PublicUrl {
-    /// Reads `http(s)://host[:port]`; a slash at the end is allowed.
+    /// Reads `http(s)://host[:port][/path]`; a slash at the end is allowed.
     ///
     /// # Errors
     /// What it must be, as the end of a sentence that began with the key.
@@ -25,6 +31,11 @@ impl PublicUrl {
         })
     }
 
+    /// Reads what browsers call an origin: no path.
+    pub fn is_origin(text: &str) -> bool {
+        read(text).is_some_and(|url| url.path.is_empty())
+    }
+
     pub fn is_https(&self) -> bool {
         self.https
     }
@@ -32,6 +43,11 @@ impl PublicUrl {
     /// Lower case; an IPv6 address stands in brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// What a proxy has parlor at: empty, or with a slash in front and none at the end.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     pub fn port(&self) -> u16 {
@@ -44,22 +60,23 @@ impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
         write!(f, "{scheme}://{}", self.host)?;
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
         }
+        f.write_str(&self.path)
     }
 }
 
 fn read(text: &str) -> Option<PublicUrl> {
-    let text = text.trim().to_ascii_lowercase();
-    let (https, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => return None,
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let https = match scheme.to_ascii_lowercase().as_str() {
+        "https" => true,
+        "http" => false,
+        _ => return None,
     };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = split(authority)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let authority = authority.to_ascii_lowercase();
+    let (host, port) = split(&authority)?;
     let port = match port {
         None => None,
         Some(digits) => Some(digits.parse().ok().filter(|port| *port != 0)?),
@@ -69,7 +86,23 @@ fn read(text: &str) -> Option<PublicUrl> {
         https,
         host: host.to_owned(),
         port: port.filter(|port| *port != usual),
+        path: prefix(path)?,
     })
+}
+
+/// Segments that no client and no proxy writes in another way.
+fn prefix(path: &str) -> Option<String> {
+    if path.is_empty() {
+        return Some(String::new());
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
+    let sound = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(plain);
+    let own = path
+        .split('/')
+        .next()
+        .is_some_and(|first| OWN.contains(&first));
+    (!own && path.split('/').all(sound)).then(|| format!("/{path}"))
 }
 
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
@@ -102,6 +135,7 @@ mod tests {
             ("https://talk.example.org:443", "https://talk.example.org"),
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
             ("http://[::1]:8000", "http://[::1]:8000"),
+            ("HTTPS://A.example/Talk/", "https://a.example/Talk"),
         ] {
             assert_eq!(PublicUrl::parse(text).unwrap().to_string(), origin);
         }
@@ -110,13 +144,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_an_origin_is_refused() {
+    fn a_path_is_what_a_proxy_has_parlor_at() {
+        let url = PublicUrl::parse("https://a.example:444/our/talk").unwrap();
+        assert_eq!((url.path(), url.port()), ("/our/talk", 444));
+        assert!(PublicUrl::is_origin("https://a.example/"));
+        assert!(!PublicUrl::is_origin("https://a.example/talk"));
+    }
+
+    #[test]
+    fn what_is_more_than_an_address_is_refused() {
         for text in [
             "",
             "talk.example.org",
             "ftp://x",
             "https://",
-            "https://x/path",
+            "https://x//",
+            "https://x/a//b",
+            "https://x/../a",
+            "https://x/a b",
+            "https://x/a?b",
+            "https://x/api",
+            "https://x/r/lobby",
             "https://u@x",
             "https://x:0",
             "https://x:99999",

@@ -41,7 +41,10 @@ pub struct Server {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
+    /// Over TLS, where `tls.mode` is not off. TURN over TCP, or TLS, is served there, too.
     pub listen: Vec<SocketAddr>,
+    /// Without TLS beside it: sends requests on to it, and answers what authorities ask.
+    pub plain_listen: Vec<SocketAddr>,
     /// Origins that may call. Empty: any, without credentials.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
@@ -61,7 +64,7 @@ pub struct Http {
     pub max_connections: usize,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     pub mode: TlsMode,
@@ -69,6 +72,15 @@ pub struct Tls {
     pub cert_file: Option<PathBuf>,
     /// PEM: the key of the first of them.
     pub key_file: Option<PathBuf>,
+    /// Names that a certificate is asked for. Empty: the hosts of `server.public_url` and
+    /// `turn.public_host`.
+    pub domains: Vec<String>,
+    /// Whom it is asked of: `letsencrypt`, `letsencrypt-staging`, or the URL of a directory.
+    pub acme_directory: String,
+    /// Where the authority may write to.
+    pub acme_contact: Option<String>,
+    /// PEM: the root of an authority that the system does not know.
+    pub acme_ca_file: Option<PathBuf>,
     /// What stands in the two files.
     #[serde(skip)]
     pub identity: Option<Identity>,
@@ -76,13 +88,29 @@ pub struct Tls {
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// From nowhere: nothing speaks TLS.
     #[default]
     Off,
     /// From files that somebody else renews.
     Files,
+    /// Made here and vouched for by nobody.
+    SelfSigned,
+    /// From an authority that is asked for it (RFC 8555).
+    Acme,
+}
+
+impl TlsMode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            TlsMode::Off => "off",
+            TlsMode::Files => "files",
+            TlsMode::SelfSigned => "self-signed",
+            TlsMode::Acme => "acme",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -224,7 +252,8 @@ pub struct Ice {
 pub struct Turn {
     /// Each address serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// TURN over TLS. Empty: port 5349 on the addresses of `listen`, where `tls.mode` is not off.
+    /// TURN over TLS, and nothing else; empty: port 5349 on the addresses of `listen`. `http.listen`
+    /// serves it, too, where `tls.mode` is not off.
     pub tls_listen: Vec<SocketAddr>,
     /// As `http.proxy_protocol`, for streams.
     pub proxy_protocol: bool,
@@ -341,6 +370,7 @@ impl Default for Http {
     fn default() -> Self {
         Http {
             listen: both_families(8000),
+            plain_listen: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
@@ -348,6 +378,21 @@ impl Default for Http {
             request_timeout: Duration::from_secs(30),
             max_body: 64 * 1024,
             max_connections: 12_000,
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            mode: TlsMode::Off,
+            cert_file: None,
+            key_file: None,
+            domains: Vec::new(),
+            acme_directory: "letsencrypt".to_owned(),
+            acme_contact: None,
+            acme_ca_file: None,
+            identity: None,
         }
     }
 }

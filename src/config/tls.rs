@@ -4,33 +4,48 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
 use super::origin::Fault;
-use super::{Config, Tls, TlsMode, turn_host};
+use super::{Config, PublicUrl, Tls, TlsMode, turn_host};
 use crate::clock;
 use crate::tls::{self, Identity, TlsFault, Which};
 
 /// Of TURN over TLS (RFC 8656, section 18.7).
 const TURNS: u16 = 5349;
 
-/// Where TURN over TLS listens: nowhere without TLS; what `turn.tls_listen` says, or its usual port on
-/// the addresses of `turn.listen`.
+/// Where TURN over TLS has listeners of its own: nowhere without TLS; what `turn.tls_listen` says, or
+/// its usual port on the addresses of `turn.listen`, unless HTTP has that.
 pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
     let turn = &config.turn;
-    match (config.tls.mode, turn.tls_listen.is_empty()) {
-        (TlsMode::Off, _) => Vec::new(),
-        (TlsMode::Files, false) => turn.tls_listen.clone(),
-        (TlsMode::Files, true) => {
-            let mut listen: Vec<SocketAddr> = Vec::new();
-            for address in &turn.listen {
-                let address = SocketAddr::new(address.ip(), TURNS);
-                if !listen.contains(&address) {
-                    listen.push(address);
-                }
-            }
-            listen
+    if !turn.tls_listen.is_empty() {
+        return with_tls(config, &turn.tls_listen);
+    }
+    let mut usual: Vec<SocketAddr> = Vec::new();
+    for address in &turn.listen {
+        let address = SocketAddr::new(address.ip(), TURNS);
+        if !usual.contains(&address) && !config.http.listen.contains(&address) {
+            usual.push(address);
         }
+    }
+    with_tls(config, &usual)
+}
+
+/// Where HTTP speaks TLS, and TURN with it: nowhere without TLS.
+pub fn https_listen(config: &Config) -> Vec<SocketAddr> {
+    with_tls(config, &config.http.listen)
+}
+
+/// Where HTTP is sent on to TLS: nowhere without TLS.
+pub fn plain_listen(config: &Config) -> Vec<SocketAddr> {
+    with_tls(config, &config.http.plain_listen)
+}
+
+fn with_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
+    match config.tls.mode {
+        TlsMode::Off => Vec::new(),
+        _ => listen.to_vec(),
     }
 }
 
@@ -38,7 +53,9 @@ pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
 pub fn read(tls: &mut Tls) -> Vec<Fault> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
-        (TlsMode::Off, certificate, key) => needless(certificate, key),
+        (TlsMode::Off | TlsMode::SelfSigned | TlsMode::Acme, certificate, key) => {
+            needless(tls.mode, certificate, key)
+        }
         (TlsMode::Files, Some(certificate), Some(key)) => match tls::read(certificate, key) {
             Ok(identity) => {
                 tls.identity = Some(identity);
@@ -64,14 +81,55 @@ pub fn read(tls: &mut Tls) -> Vec<Fault> {
     }
 }
 
+/// Reads the files of the certificate again, which somebody may have renewed. Gives what is unwise about
+/// it.
+///
+/// # Errors
+/// What is wrong with them, a sentence each.
+pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>> {
+    let told = |faults: Vec<Fault>| {
+        let told = faults.into_iter();
+        told.map(|fault| format!("{} {}", fault.key, fault.text))
+            .collect()
+    };
+    match read(&mut config.tls) {
+        faults if faults.is_empty() => Ok(told(unwise(config))),
+        faults => Err(told(faults)),
+    }
+}
+
+/// The hosts that clients may look for in a certificate: configured names and addresses, and what this
+/// host calls itself.
+pub fn own_hosts(config: &Config) -> Vec<String> {
+    let url = config.server.public_url.as_deref();
+    let url = url.and_then(|text| PublicUrl::parse(text).ok());
+    let url = url.map(|url| url.host().to_owned());
+    let turn_tls = turn_tls_listen(config);
+    let listen = config.http.listen.iter().chain(&turn_tls);
+    let listen = listen.map(|address| address.ip());
+    let listen = listen.filter(|ip| !ip.is_unspecified());
+    let named = url.into_iter().chain(turn_host(config));
+    let named = named.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut hosts: Vec<String> = Vec::new();
+    for host in named.chain(listen.map(|ip| ip.to_string())) {
+        let host = host.trim_matches(['[', ']']);
+        let can_be = ServerName::try_from(host).is_ok();
+        if can_be && !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+    hosts
+}
+
 /// Whoever names a file believes that TLS is spoken.
-fn needless(certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
+fn needless(mode: TlsMode, certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
     let set = [("tls.cert_file", certificate), ("tls.key_file", key)];
     let set = set.into_iter();
     let set = set.filter_map(|(key, path)| Some((key, path.as_ref()?)));
     let told = set.map(|(key, path)| {
         let path = path.display();
-        let text = format!("names {path}, but tls.mode is off: set that to files");
+        let mode = mode.name();
+        let text = format!("names {path}, but tls.mode is {mode}: set that to files");
         Fault::with(key, &["tls.mode"], text)
     });
     told.collect()
@@ -97,10 +155,15 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
         let refused = [out_of_time(identity, file), foreign(config, identity, file)];
         return refused.into_iter().flatten().collect();
     }
-    let idle = tls.mode == TlsMode::Off && !config.turn.tls_listen.is_empty();
     let text = "is set, but tls.mode is off, so that nobody listens there";
-    let fault = idle.then(|| Fault::with("turn.tls_listen", &["tls.mode"], text));
-    fault.into_iter().collect()
+    let idle = [
+        ("http.plain_listen", &config.http.plain_listen),
+        ("turn.tls_listen", &config.turn.tls_listen),
+    ];
+    let idle = idle.into_iter();
+    let idle = idle.filter(|(_, listen)| tls.mode == TlsMode::Off && !listen.is_empty());
+    let told = idle.map(|(key, _)| Fault::with(key, &["tls.mode"], text));
+    told.collect()
 }
 
 fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
@@ -162,17 +225,30 @@ mod tests {
     }
 
     #[test]
-    fn turn_over_tls_is_at_its_port_beside_turn_unless_it_is_told_where() {
+    fn without_tls_nobody_listens_for_it_or_sends_on_to_it() {
         let mut config = Config::default();
         config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
-        assert!(turn_tls_listen(&config).is_empty());
+        config.http.plain_listen = vec!["[::1]:2".parse().unwrap()];
+        for listen in [turn_tls_listen, https_listen, plain_listen] {
+            assert!(listen(&config).is_empty());
+        }
         config.tls.mode = TlsMode::Files;
         assert_eq!(turn_tls_listen(&config), config.turn.tls_listen);
-        config.turn.tls_listen.clear();
+        assert_eq!(https_listen(&config), config.http.listen);
+        assert_eq!(plain_listen(&config), config.http.plain_listen);
+    }
+
+    #[test]
+    fn turn_over_tls_is_at_its_port_beside_turn_unless_it_is_told_where() {
+        let mut config = Config::default();
+        assert!(turn_tls_listen(&config).is_empty());
+        config.tls.mode = TlsMode::Files;
         let usual: [SocketAddr; 2] = ["0.0.0.0:5349", "[::]:5349"].map(|a| a.parse().unwrap());
         assert_eq!(turn_tls_listen(&config), usual);
         config.turn.listen.push("0.0.0.0:443".parse().unwrap());
         assert_eq!(turn_tls_listen(&config), usual);
+        config.http.listen = vec![usual[0]];
+        assert_eq!(turn_tls_listen(&config), usual[1..]);
     }
 
     #[test]
@@ -221,8 +297,10 @@ mod tests {
         let mut config = Config::default();
         assert_eq!(unwise(&config), []);
         config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
+        config.http.plain_listen = vec!["[::1]:2".parse().unwrap()];
         let told = texts(unwise(&config));
-        assert!(told[0].starts_with("turn.tls_listen is set, but tls.mode is off"));
+        assert!(told[0].starts_with("http.plain_listen is set, but tls.mode is off"));
+        assert!(told[1].starts_with("turn.tls_listen is set, but tls.mode is off"));
         config.tls.cert_file = Some("cert.pem".into());
         let told = texts(read(&mut config.tls));
         assert_eq!(

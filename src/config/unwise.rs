@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::origin::{Fault, Origin};
-use super::{Config, Origins, PublicUrl, RelayMode, file, secrets, tls};
+use super::{Config, Origins, PublicUrl, RelayMode, acme, file, secrets, tls};
 use crate::secret::Secret;
 
 /// Bytes below which a secret of the relay can be guessed.
@@ -17,7 +17,7 @@ const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// Everything about `config` that an admin should think about again.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let checks: [fn(&Config) -> Vec<Fault>; 9] = [
+    let checks: [fn(&Config) -> Vec<Fault>; 10] = [
         short_secrets,
         shared_secret,
         insecure_page,
@@ -27,6 +27,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
         relay_ports,
         open_relay,
         tls::unwise,
+        acme::unwise,
     ];
     let found = checks.iter().flat_map(|check| check(config));
     found.chain(exposed_secrets(config, origins)).collect()
@@ -145,6 +146,8 @@ fn relay_ports(config: &Config) -> Vec<Fault> {
         .listen
         .iter()
         .map(|address| ("http.listen", address));
+    let plain = config.http.plain_listen.iter();
+    let http = http.chain(plain.map(|address| ("http.plain_listen", address)));
     let metrics = config.admin.metrics_listen.iter();
     let metrics = metrics.map(|address| ("admin.metrics_listen", address));
     for (key, address) in http.chain(metrics).filter(|(_, address)| within(address)) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::{self, Now};
-use crate::config::{Config, Report, turn_tls_listen};
+use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::http::App;
 use crate::secret::Secret;
@@ -151,11 +151,17 @@ impl Context {
         }
     }
 
-    /// Where TURN over TLS does.
+    /// Where TURN over TLS is offered.
     pub fn turn_tls(&self) -> Vec<SocketAddr> {
         match self {
-            Context::Running(live) => live.app.turn_tls.clone(),
-            Context::Alone(alone) => turn_tls_listen(&alone.config),
+            Context::Running(live) => {
+                let app = &live.app;
+                offered_tls(&app.settings().config, &app.https, &app.turn_tls)
+            }
+            Context::Alone(alone) => {
+                let config = &alone.config;
+                offered_tls(config, &https_listen(config), &turn_tls_listen(config))
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod certificate;
 mod client;
 mod command;
 mod context;

@@ -12,6 +12,7 @@ use crate::store::{Store, StoreError, utc};
 use crate::turn::{Session, Transport};
 
 use super::answer::Answer;
+use super::certificate;
 use super::context::{Context, Live};
 use super::failure::Failure;
 
@@ -33,6 +34,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     // A store that does not answer is one of the things that are wrong.
     let (open_rooms, participants) = live.app.census().await.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
+    let turn_tls = [&live.app.https[..], &live.app.turn_tls].concat();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
@@ -43,7 +45,8 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "not_ready": wrong,
         "http": live.http,
         "turn": live.app.turn,
-        "turn_tls": live.app.turn_tls,
+        "turn_tls": turn_tls,
+        "certificate": live.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
         "metrics": live.metrics,
         "socket": live.socket,
         "open_rooms": open_rooms,
@@ -61,10 +64,14 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let number = |name: &str| json[name].to_string();
     let known = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
-    let turn_tls = match live.app.turn_tls.is_empty() {
+    let turn_tls = match turn_tls.is_empty() {
         true => "no (tls.mode is off)".to_owned(),
-        false => listed(&live.app.turn_tls),
+        false => listed(&turn_tls),
     };
+    let standing = live.app.certificate.as_ref().map(|one| one.standing());
+    let standing = standing.map_or("none (tls.mode is off)".to_owned(), |standing| {
+        certificate::text(&standing)
+    });
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
@@ -77,6 +84,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
         ["TURN over TLS", &turn_tls],
+        ["Certificate", &standing],
         ["Metrics", &listed(&live.metrics)],
         ["Commands", &live.socket.display().to_string()],
         [

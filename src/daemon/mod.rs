@@ -1,5 +1,6 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
+mod certificate;
 mod handover;
 mod lobby;
 mod logging;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -151,6 +153,9 @@ struct House {
     relay: Relay,
     refusals: Arc<Refusals>,
     http: Vec<TcpListener>,
+    plain: Vec<TcpListener>,
+    /// What is spoken at `http`, where that is TLS.
+    https: Option<Arc<ServerConfig>>,
     metrics: Vec<TcpListener>,
     /// All that listen, for the next process.
     tcp: Vec<(&'static str, TcpListener)>,
@@ -168,6 +173,7 @@ struct Work {
     serving: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
     reloading: JoinHandle<()>,
+    certifying: JoinHandle<()>,
 }
 
 impl House {
@@ -188,9 +194,13 @@ impl House {
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
-        let certificate = config.tls.identity.as_ref().map(tls::Current::new);
-        let over_tls = certificate.clone();
-        let over_tls = over_tls.map(|one| tls::server_config(one, &[tls::STUN_TURN]));
+        let certificate = certificate::at_start(&config, prepared.secrets.data_dir())?;
+        let over_tls = |protocols: &[&[u8]]| {
+            let current = certificate.clone();
+            let config = current.map(|one| tls::server_config(one, protocols));
+            config.transpose().context("TLS can't be spoken")
+        };
+        let https = over_tls(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {
             turn: &config.turn,
             external,
@@ -198,7 +208,7 @@ impl House {
             nonces: prepared.nonces,
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
-            tls: over_tls.transpose().context("TLS can't be spoken")?,
+            tls: over_tls(&[tls::STUN_TURN])?,
             trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
@@ -222,6 +232,11 @@ impl House {
             metrics,
             turn,
             turn_tls,
+            https: match https.is_some() {
+                true => startup::addresses(&listeners.http)?,
+                false => Vec::new(),
+            },
+            certificate: certificate.clone(),
             store: prepared.store,
             live: Live::new(settings),
         };
@@ -253,6 +268,8 @@ impl House {
             relay,
             refusals,
             http: listeners.http,
+            plain: listeners.plain,
+            https,
             metrics: listeners.metrics,
             tcp,
             external: found,
@@ -266,12 +283,17 @@ impl House {
     async fn open(&mut self, hangups: Signal) -> anyhow::Result<Work> {
         let address = self.http[0].local_addr()?;
         lobby::open(&self.app, address, self.first_start).await?;
-        let (turn, turn_tls) = (&self.app.turn, &self.app.turn_tls);
-        startup::announce(&self.http, &self.metrics, turn, turn_tls)?;
+        let turn = [&self.app.turn[..], &self.app.turn_tls];
+        let mode = self.app.settings().config.tls.mode;
+        startup::announce(mode, &self.http, &self.plain, &self.metrics, turn)?;
         let (app, stop) = (&self.app, &self.stop);
         let (desk, live) = self.desk.take().context("the house is opened once")?;
         tracing::info!(path = %desk.path().display(), "commands are taken");
-        let http = startup::to_tokio(mem::take(&mut self.http))?;
+        let http = http::Listeners {
+            main: startup::to_tokio(mem::take(&mut self.http))?,
+            tls: self.https.take(),
+            plain: startup::to_tokio(mem::take(&mut self.plain))?,
+        };
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
         Ok(Work {
             serving: [
@@ -281,6 +303,7 @@ impl House {
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
+            certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
         })
     }
 
@@ -348,6 +371,7 @@ impl House {
         self.stop.cancel();
         work.following.abort();
         work.reloading.abort();
+        work.certifying.abort();
         let goodbye = futures_util::future::join_all(work.serving);
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::warn!("some connections did not end in time");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::Signal;
+use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
@@ -36,6 +37,8 @@ pub struct Reloader {
     secrets: Mutex<Secrets>,
     /// What handshakes are answered with, where TLS is spoken.
     certificate: Option<Arc<tls::Current>>,
+    /// Told after each reload.
+    reloaded: Arc<Notify>,
     level: logging::Level,
     descriptors: u64,
 }
@@ -104,9 +107,49 @@ impl Reloader {
             app,
             secrets: Mutex::new(secrets),
             certificate,
+            reloaded: Arc::default(),
             level,
             descriptors,
         }
+    }
+
+    pub fn certificate(&self) -> Option<Arc<tls::Current>> {
+        self.certificate.clone()
+    }
+
+    /// What is in force.
+    pub fn config(&self) -> Config {
+        self.app.settings().config.clone()
+    }
+
+    /// Told after each reload.
+    pub fn reloaded(&self) -> Arc<Notify> {
+        self.reloaded.clone()
+    }
+
+    /// Does something in the data directory, while nobody reloads.
+    pub fn in_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        work(secrets.data_dir())
+    }
+
+    /// Reads the files of the certificate anew, and nothing else. Says whether it is another one, and
+    /// what is unwise about it. Waits for disks.
+    ///
+    /// # Errors
+    /// What is wrong with them, a sentence each; then the old certificate stays in force.
+    pub fn reload_certificate(&self) -> Result<Option<Vec<String>>, Vec<String>> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.app.settings();
+        let mut wanted = running.config.clone();
+        let warnings = config::read_certificate(&mut wanted)?;
+        if wanted.tls.identity == running.config.tls.identity {
+            return Ok(None);
+        }
+        let keyed = secrets.keyed(&wanted);
+        let (tokens, credentials) = keyed.map_err(|error| vec![error.to_string()])?;
+        self.put_into_force(&[], Settings::new(wanted, tokens, credentials));
+        Ok(Some(warnings))
     }
 
     /// Reads everything anew and puts into force what can be, and tells the log. Waits for disks.
@@ -121,6 +164,7 @@ impl Reloader {
                 let warnings = report.warnings.iter();
                 warnings.for_each(|told| tracing::warn!("{told}"));
                 tracing::info!(changed, needs_restart = restart, "configuration read anew");
+                self.reloaded.notify_one();
             }
             Err(problems) => {
                 problems.iter().for_each(|told| tracing::error!("{told}"));

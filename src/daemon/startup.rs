@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock;
-use crate::config::{self, Config, RelayMode, turn_tls_listen};
+use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
@@ -62,6 +62,8 @@ impl Prepared {
 /// Every listening socket.
 pub struct Listeners {
     pub http: Vec<TcpListener>,
+    /// Those that send requests on to TLS.
+    pub plain: Vec<TcpListener>,
     pub metrics: Vec<TcpListener>,
     pub turn: relay::Bound,
 }
@@ -72,6 +74,7 @@ impl Listeners {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
         Ok(Listeners {
             http: tcp(http, "http.listen", inherited)?,
+            plain: tcp(&plain_listen(config), "http.plain_listen", inherited)?,
             metrics: tcp(metrics, "admin.metrics_listen", inherited)?,
             turn: relay::bind(
                 &config.turn.listen,
@@ -88,6 +91,7 @@ impl Listeners {
     pub fn tcp(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
         let all = [
             ("http.listen", &self.http),
+            ("http.plain_listen", &self.plain),
             ("admin.metrics_listen", &self.metrics),
             ("turn.listen", &self.turn.tcp),
             ("turn.tls_listen", &self.turn.tls),
@@ -101,7 +105,9 @@ impl Listeners {
 
     /// Where this process listens besides TURN.
     pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        Ok([addresses(&self.http)?, addresses(&self.metrics)?].concat())
+        let all = [&self.http, &self.plain, &self.metrics];
+        let all = all.into_iter().map(|listeners| addresses(listeners));
+        Ok(all.collect::<io::Result<Vec<_>>>()?.concat())
     }
 }
 
@@ -125,12 +131,17 @@ pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpLi
 
 /// Says where everything listens, one line each.
 pub fn announce(
+    tls: TlsMode,
     http: &[TcpListener],
+    plain: &[TcpListener],
     metrics: &[TcpListener],
-    turn: &[SocketAddr],
-    turn_tls: &[SocketAddr],
+    [turn, turn_tls]: [&[SocketAddr]; 2],
 ) -> io::Result<()> {
-    for (what, listeners) in [("http", http), ("metrics", metrics)] {
+    let main = match tls {
+        TlsMode::Off => "http",
+        _ => "https",
+    };
+    for (what, listeners) in [(main, http), ("http", plain), ("metrics", metrics)] {
         for listener in listeners {
             tracing::info!(what, address = %listener.local_addr()?, "listening");
         }

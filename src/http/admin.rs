@@ -194,6 +194,8 @@ mod tests {
             store: Store::open(&place.path().join("parlor.db")).unwrap(),
             turn: Vec::new(),
             turn_tls: Vec::new(),
+            https: Vec::new(),
+            certificate: None,
             api: Default::default(),
             relay,
             metrics,

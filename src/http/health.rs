@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json as value};
+use serde_json::{Map, Value, json as value};
 
 use super::App;
 use super::exchange::{Error, Request, Response, json};
@@ -29,6 +29,7 @@ pub fn routes() -> Vec<Route> {
 pub fn metrics_routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/healthz", |r| Box::pin(alive(r))),
+        Route::new(Method::GET, "/readyz", |r| Box::pin(ready(r))),
         Route::new(Method::GET, "/metrics", |r| Box::pin(metrics(r))),
     ]
 }
@@ -120,6 +121,18 @@ async fn relay(app: &App) -> Result<(), &'static str> {
     Err("the relay does not answer in time")
 }
 
+/// How the certificate is doing, where TLS is spoken. Whatever it is, traffic is welcome: without it the
+/// authority's challenges would not come through either, and nothing would ever change.
+fn certificate(app: &App) -> Option<&'static str> {
+    let standing = app.certificate.as_ref()?.standing();
+    let now = i64::try_from(clock::now().unix).unwrap_or(i64::MAX);
+    Some(match standing.validity {
+        None => "there is none yet",
+        Some(validity) if validity.until < now => "it has expired",
+        Some(_) => "ok",
+    })
+}
+
 /// Fit for traffic, or what is not. The causes stand in the log: anybody may ask.
 async fn ready(request: Request) -> Result<Response, Error> {
     let checks = Checks::run(&request.app).await.named();
@@ -129,7 +142,9 @@ async fn ready(request: Request) -> Result<Response, Error> {
         .collect();
     let told =
         checks.map(|(name, outcome)| (name.to_owned(), outcome.err().unwrap_or("ok").into()));
-    let told = Value::Object(told.into_iter().collect());
+    let mut told: Map<String, Value> = told.into_iter().collect();
+    let certificate = certificate(&request.app);
+    told.extend(certificate.map(|word| ("certificate".to_owned(), word.into())));
     if wrong.is_empty() {
         let answer = value!({ "status": "ready", "checks": told });
         return Ok(json(StatusCode::OK, &answer));
@@ -155,6 +170,10 @@ async fn metrics(request: Request) -> Result<Response, Error> {
         census.rooms.set(rooms);
         census.participants.set(participants);
     }
+    let standing = request.app.certificate.as_ref().map(|one| one.standing());
+    let validity = standing.and_then(|standing| standing.validity);
+    let end = validity.map_or(0, |validity| validity.until);
+    request.app.metrics.certificate_end.set(end);
     let mut response = Response::new(Full::new(Bytes::from(request.app.metrics.encode())));
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -3,10 +3,13 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
+mod acme;
 mod admin;
 pub mod api;
 pub mod auth;
+mod conversation;
 mod counts;
+mod door;
 mod exchange;
 mod forwarded;
 mod health;
@@ -15,10 +18,14 @@ mod openapi;
 mod origin;
 mod page;
 mod patience;
+mod prefix;
+mod redirect;
 mod router;
 mod server;
 mod settings;
 mod socket;
+mod stream;
+mod strict;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,12 +33,13 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::relay;
 use crate::store::Store;
+use crate::tls;
 
 pub use admin::Ended;
 pub use exchange::{Error, Request, Response, json};
 pub use hub::{Connected, Hub};
 pub use router::{Answer, Route};
-pub use server::{serve, serve_metrics};
+pub use server::{Listeners, serve, serve_metrics};
 pub use settings::{Live, Settings};
 
 /// What every request may need.
@@ -40,8 +48,12 @@ pub struct App {
     pub store: Store,
     /// Where TURN listens, over UDP and TCP alike; what ICE servers are made of.
     pub turn: Vec<SocketAddr>,
-    /// Where TURN over TLS does.
+    /// Where TURN over TLS does, alone.
     pub turn_tls: Vec<SocketAddr>,
+    /// Where it does together with HTTP.
+    pub https: Vec<SocketAddr>,
+    /// What handshakes are answered with, where TLS is spoken.
+    pub certificate: Option<Arc<tls::Current>>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,

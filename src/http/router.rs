@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::exchange::{Caller, Error, Request, Response, decode};
-use super::{App, api, health, openapi, page, socket};
+use super::{App, acme, api, health, openapi, page, socket};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -70,7 +70,12 @@ pub struct Found {
 impl Router {
     /// The public routes.
     pub fn public() -> Router {
-        Router::of(public_routes())
+        Router::of(
+            [public_routes(), acme::routes()]
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
     }
 
     /// The routes of the metrics listener.

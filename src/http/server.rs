@@ -6,40 +6,63 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode, Version as Spoken};
 use prometheus_client::metrics::gauge::Gauge;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
 
+use super::conversation::{Busy, Running, http1, http2};
+use super::door::{self, Errand, Front, Stray, Version};
 use super::exchange::{Caller, Error, Response, Who};
 use super::forwarded::Asker;
 use super::patience::Patience;
 use super::router::Router;
-use super::{App, api, origin, socket};
+use super::stream::Stream;
+use super::{App, api, origin, prefix, redirect, socket, strict};
 use crate::clock;
 use crate::config;
-use crate::proxy_protocol::{self, HeaderError};
+use crate::proxy_protocol::HeaderError;
 use crate::rate::{Limit, SharedCell};
 
-/// Bytes of a request's head; browsers' tokens stay far below.
-const MAX_HEAD: usize = 16 * 1024;
 /// What is waited where the process has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
+/// Where clients come in.
+pub struct Listeners {
+    /// `http.listen`.
+    pub main: Vec<TcpListener>,
+    /// What is spoken there, where that is TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// `http.plain_listen`.
+    pub plain: Vec<TcpListener>,
+}
+
 /// Serves the public routes until `shutdown`, then closes the WebSockets and waits for what is
 /// under way.
-pub async fn serve(app: Arc<App>, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
+pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationToken) {
     let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
     let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
     let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
-    let serving = Server::new(app, Router::public(), true, bound).run(listeners, shutdown.clone());
+    let port = listeners.main.first().and_then(|one| one.local_addr().ok());
+    let server = Server::new(
+        app,
+        Router::public(),
+        port.map_or(443, |one| one.port()),
+        bound,
+    );
+    let front = listeners.tls.map_or(Front::Plain, Front::Tls);
+    let main = listeners.main.into_iter().map(|one| (one, front.clone()));
+    let plain = listeners.plain.into_iter();
+    let plain = plain.map(|listener| (listener, Front::Redirect));
+    let serving = server.run(main.chain(plain).collect(), shutdown.clone());
     let closing = async {
         shutdown.cancelled().await;
         hub.shutdown();
@@ -58,8 +81,9 @@ pub async fn serve_metrics(
     shutdown: CancellationToken,
 ) {
     const SCRAPERS: usize = 64;
-    Server::new(app, Router::metrics(), false, SCRAPERS)
-        .run(listeners, shutdown)
+    let listeners = listeners.into_iter().map(|one| (one, Front::Inside));
+    Server::new(app, Router::metrics(), 0, SCRAPERS)
+        .run(listeners.collect(), shutdown)
         .await;
 }
 
@@ -84,29 +108,29 @@ impl Drop for Open {
 struct Server {
     app: Arc<App>,
     router: Arc<Router>,
-    /// Whether clients come here, maybe by a balancer.
-    is_public: bool,
+    /// Of `http.listen`: where requests are sent on to that came without TLS.
+    port: u16,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
     told_of_proxy: SharedCell,
 }
 
 impl Server {
-    fn new(app: Arc<App>, router: Router, is_public: bool, connections: usize) -> Server {
+    fn new(app: Arc<App>, router: Router, port: u16, connections: usize) -> Server {
         Server {
             app,
             router: Arc::new(router),
-            is_public,
+            port,
             slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             told_of_proxy: SharedCell::default(),
         }
     }
 
-    async fn run(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
+    async fn run(self, listeners: Vec<(TcpListener, Front)>, shutdown: CancellationToken) {
         let server = Arc::new(self);
-        for listener in listeners {
-            let accepting = server.clone().accept(listener, shutdown.clone());
+        for (listener, front) in listeners {
+            let accepting = server.clone().accept(listener, front, shutdown.clone());
             server.tasks.spawn(accepting);
         }
         server.tasks.close();
@@ -114,15 +138,19 @@ impl Server {
     }
 
     /// Accepts while there are slots: past that, clients wait in the kernel's backlog.
-    async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        front: Front,
+        shutdown: CancellationToken,
+    ) {
         let told = SharedCell::default();
         while let Some((stream, peer, slot)) = shutdown
             .run_until_cancelled(self.next(&listener, &told))
             .await
         {
-            let connection = self
-                .clone()
-                .connection(stream, peer, slot, shutdown.clone());
+            let (server, front, shutdown) = (self.clone(), front.clone(), shutdown.clone());
+            let connection = server.connection(stream, peer, front, slot, shutdown);
             self.tasks.spawn(connection);
         }
     }
@@ -164,70 +192,46 @@ impl Server {
 
     async fn connection(
         self: Arc<Self>,
-        mut stream: TcpStream,
+        stream: TcpStream,
         peer: SocketAddr,
+        front: Front,
         slot: Slot,
         shutdown: CancellationToken,
     ) {
         let http = self.app.settings().config.http.clone();
-        let deadline = http.header_timeout;
-        let beginning = self.begin(&mut stream, peer, &http);
-        let Some(Some(peer)) = shutdown.run_until_cancelled(beginning).await else {
-            return;
-        };
-        let service = Service {
-            server: self.clone(),
-            peer,
-            slot,
-        };
-        // Settings are asked for each request: a connection may outlive them.
-        let service = hyper::service::service_fn(move |request| {
-            let settings = service.server.app.settings();
-            settings.cors.layer(service.clone()).call(request)
-        });
-        let stream = Patience::new(stream, http.request_timeout);
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(deadline)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let ended = match shutdown.run_until_cancelled(connection.as_mut()).await {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "HTTP connection ended");
-        }
-    }
-
-    /// Waits for a client's first byte. Gives the client's address: `peer`, unless that is a proxy
-    /// which names another. Nothing where the connection leads nowhere.
-    async fn begin(
-        &self,
-        stream: &mut TcpStream,
-        peer: SocketAddr,
-        http: &config::Http,
-    ) -> Option<SocketAddr> {
-        let deadline = http.header_timeout;
-        let mut client = peer;
-        let on = self.is_public && http.proxy_protocol;
-        if proxy_protocol::is_due(on, &http.trusted_proxies, peer.ip()) {
-            match proxy_protocol::read(stream, deadline).await {
-                Ok(named) => client = named.unwrap_or(peer),
-                Err(error) => {
-                    self.unannounced(peer, &error);
-                    return None;
+        let entering = door::enter(stream, peer, &front, &http);
+        let guest = match shutdown.run_until_cancelled(entering).await {
+            None => return,
+            Some(Ok(guest)) => guest,
+            Some(Err(Stray::Unannounced(error))) => return self.unannounced(peer, &error),
+            Some(Err(error)) => {
+                if matches!(error, Stray::Handshake(_)) {
+                    self.app.metrics.http.handshakes_failed.inc();
                 }
+                tracing::debug!(%peer, %error, "a connection led nowhere");
+                return;
+            }
+        };
+        let peer = guest.client;
+        match guest.errand {
+            // From now on it counts among those of TURN.
+            Errand::Turn(stream, session) => self.app.relay.stream(stream, session, peer),
+            Errand::Done => tracing::debug!(%peer, "a challenge was answered by a handshake"),
+            Errand::Http {
+                stream,
+                version,
+                redirect,
+            } => {
+                let service = Service {
+                    is_tls: stream.is_tls(),
+                    server: self,
+                    peer,
+                    redirect,
+                    slot,
+                };
+                service.serve(stream, version, &http, shutdown).await;
             }
         }
-        let first = timeout(deadline, stream.peek(&mut [0])).await;
-        let begun = matches!(first, Ok(Ok(1))) && stream.set_nodelay(true).is_ok();
-        begun.then_some(client)
     }
 
     /// Told seldom: a check that only connects does so every second.
@@ -249,7 +253,105 @@ impl Server {
 struct Service {
     server: Arc<Server>,
     peer: SocketAddr,
+    is_tls: bool,
+    /// Whether requests are sent on to where TLS is spoken.
+    redirect: bool,
     slot: Slot,
+}
+
+impl Service {
+    /// Answers to the end of the connection.
+    async fn serve(
+        self,
+        stream: Stream,
+        version: Version,
+        limits: &config::Http,
+        shutdown: CancellationToken,
+    ) {
+        let (peer, server) = (self.peer, self.server.clone());
+        let stream = Patience::new(stream, limits.request_timeout);
+        let running = Running::new(0);
+        let counted = running.clone();
+        // Settings are asked for each request: a connection may outlive them.
+        let service = hyper::service::service_fn(move |request| {
+            let busy = Busy::begin(&counted);
+            let settings = self.server.app.settings();
+            let answering = settings.cors.layer(self.clone()).call(request);
+            async move {
+                let answer = answering.await;
+                drop(busy);
+                answer
+            }
+        });
+        let ended = match version {
+            Version::Http1 => http1(stream, service, limits, &shutdown).await,
+            Version::Http2 => {
+                http2(stream, service, &running, limits, &server.tasks, &shutdown).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "HTTP connection ended");
+        }
+    }
+
+    async fn answer(self, mut request: hyper::Request<Incoming>) -> Result<Response, Error> {
+        let Service { server, slot, .. } = self;
+        let app = server.app.clone();
+        let settings = app.settings();
+        let http = &settings.config.http;
+        name_host(&mut request);
+        if let Some(uri) = prefix::without(request.uri(), &prefix::of(&settings.config)) {
+            *request.uri_mut() = uri;
+        }
+        let mut asker = Asker::new(self.peer.ip(), request.headers(), &http.trusted_proxies);
+        asker.https = asker.https.or(self.is_tls.then_some(true));
+        let host = asker.host.as_deref();
+        if self.redirect && !redirect::is_served(request.uri(), &asker) {
+            let asked = request.headers().get(header::HOST);
+            let asked = asked.and_then(|host| host.to_str().ok());
+            let config = &settings.config;
+            return redirect::by_https(config, request.uri(), host.or(asked), server.port);
+        }
+        if !origin::allows(&http.allowed_origins, request.headers(), host) {
+            return Err(Error::new(
+                StatusCode::FORBIDDEN,
+                "origin",
+                "This page may not call this server",
+            ));
+        }
+        let asked = request.headers().get(header::HOST).cloned();
+        let who = Who::default();
+        let caller = Caller { asker, who, slot };
+        let mut response = server.router.answer(app, caller, request).await;
+        if self.is_tls {
+            let asked = asked.as_ref().and_then(|host| host.to_str().ok());
+            strict::add(&mut response, settings.config.tls.mode, asked);
+        }
+        Ok(response)
+    }
+}
+
+/// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1): the one place to look at is the
+/// `Host` header.
+fn name_host(request: &mut hyper::Request<Incoming>) {
+    let authority = request.uri().authority();
+    let host = authority.and_then(|one| HeaderValue::from_str(one.as_str()).ok());
+    if let Some(host) = host.filter(|_| is_http2(request)) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+fn is_http2(request: &hyper::Request<Incoming>) -> bool {
+    request.version() == Spoken::HTTP_2
+}
+
+/// Over HTTP/1.1 hyper leaves the body of an answer to HEAD out; over HTTP/2 it would send it.
+fn without_body(response: Response) -> Response {
+    let length = response.body().size_hint().exact().unwrap_or(0);
+    let mut response = response.map(|_| Full::default());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 impl tower_service::Service<hyper::Request<Incoming>> for Service {
@@ -265,24 +367,14 @@ impl tower_service::Service<hyper::Request<Incoming>> for Service {
     }
 
     fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
-        let Service { server, peer, slot } = self.clone();
+        let headers_alone = request.method() == Method::HEAD && is_http2(&request);
+        let answering = self.clone().answer(request);
         Box::pin(async move {
-            let app = server.app.clone();
-            let settings = app.settings();
-            let http = &settings.config.http;
-            let asker = Asker::new(peer.ip(), request.headers(), &http.trusted_proxies);
-            let host = asker.host.as_deref();
-            if !origin::allows(&http.allowed_origins, request.headers(), host) {
-                let refused = Error::new(
-                    StatusCode::FORBIDDEN,
-                    "origin",
-                    "This page may not call this server",
-                );
-                return Ok(refused.into_response());
-            }
-            let who = Who::default();
-            let caller = Caller { asker, who, slot };
-            Ok(server.router.answer(app, caller, request).await)
+            let response = answering.await.unwrap_or_else(Error::into_response);
+            Ok(match headers_alone {
+                true => without_body(response),
+                false => response,
+            })
         })
     }
 }

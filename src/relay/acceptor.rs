@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use crate::turn::{Route, Transport};
 use super::entrance::{self, Entrance, Proxies, Turned, TurnedAway};
 use super::mailbox::{Mailbox, Order};
 use super::stream::{Known, Wire};
+use super::tls::TlsWire;
 
 /// Streams at once, from everybody.
 pub const MAX_STREAMS: usize = 4096;
@@ -162,8 +163,35 @@ impl Acceptor {
         };
         let opened: io::Result<_> = opened.await;
         match opened {
-            Ok((server, wire)) => self.open(wire, Transport::Tls, client, server, place),
+            Ok((server, Some(wire))) => self.open(wire, Transport::Tls, client, server, place),
+            Ok((_, None)) => tracing::debug!(%client, "an authority has looked at a challenge"),
             Err(error) => self.turn_away(client, Turned::Handshake, &error.to_string()),
+        }
+    }
+
+    /// Serves a stream that came in at somebody else's door: past its handshake, where there is one.
+    pub fn take(
+        &self,
+        socket: TcpStream,
+        session: Option<Box<ServerConnection>>,
+        client: SocketAddr,
+    ) {
+        let Ok(total) = self.places.clone().try_acquire_owned() else {
+            return self.turn_away(client, Turned::TooMany, "too many TURN streams");
+        };
+        let Some(session) = session else {
+            return self.open_plain(socket, client, total);
+        };
+        let Some(place) = self.place(client, total) else {
+            return;
+        };
+        let opened = prepare(&socket).and_then(|server| Ok((server, socket.into_std()?)));
+        match opened {
+            Ok((server, socket)) => {
+                let wire = TlsWire::new(socket, *session);
+                self.open(wire, Transport::Tls, client, server, place);
+            }
+            Err(error) => tracing::debug!(%client, %error, "a TURN stream ended"),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Counters {
     passed_on: AtomicU64,
     /// Packets that another shard was too busy for.
     shard_overflow: AtomicU64,
+    /// ICMP errors that a client was told of.
+    icmp: AtomicU64,
     allocations: AtomicU64,
     streams: AtomicU64,
 }
@@ -102,6 +104,10 @@ impl Counters {
 
     pub fn shard_overflow(&self) {
         add(&self.shard_overflow, 1);
+    }
+
+    pub fn icmp(&self) {
+        add(&self.icmp, 1);
     }
 
     pub fn living(&self, allocations: usize, streams: usize) {
@@ -181,7 +187,7 @@ impl Collector for RelayCollector {
         let help = "Streams turned away before their first message";
         family("turn_streams_refused", help, turned_away.collect())?;
 
-        let figures: [(_, _, Figure); 5] = [
+        let figures: [(_, _, Figure); 6] = [
             ("turn_granted", "Requests granted", |c| &c.granted),
             (
                 "turn_unsent",
@@ -203,6 +209,9 @@ impl Collector for RelayCollector {
                 "Packets that another shard was too busy for",
                 |c| &c.shard_overflow,
             ),
+            ("turn_icmp", "ICMP errors that a client was told of", |c| {
+                &c.icmp
+            }),
         ];
         for (name, help, counter) in figures {
             let metric = ConstCounter::new(self.sum(counter));

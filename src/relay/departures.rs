@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::mmsg::{BATCH, Outgoing, Room, Sender};
+use super::mmsg::{BATCH, Mark, Outgoing, Room, Sender};
 
 pub struct Departures {
     /// Answers of this turn, one after the other.
@@ -23,6 +23,9 @@ pub struct Pending {
     pub range: Range<usize>,
     pub to: SocketAddr,
     pub from: Option<IpAddr>,
+    /// Whether it may not be cut into fragments.
+    pub whole: bool,
+    pub mark: Mark,
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +76,7 @@ impl Departures {
             bytes: bytes(answers, room, pending.place, pending.range.clone()),
             to: pending.to,
             from: pending.from,
+            mark: pending.mark,
         };
         let mut unsent = 0;
         for (index, waiting) in self.to_clients.iter_mut().enumerate() {
@@ -82,11 +86,20 @@ impl Departures {
             }
             waiting.clear();
         }
-        for run in self.to_peers.chunk_by(|(a, _), (b, _)| a == b) {
+        // Whether fragments are made is the socket's affair.
+        let same =
+            |(a, x): &(usize, Pending), (b, y): &(usize, Pending)| a == b && x.whole == y.whole;
+        for run in self.to_peers.chunk_by(same) {
             for batch in run.chunks(BATCH) {
                 let datagrams = batch.iter().map(|(_, pending)| outgoing(pending));
-                let socket = relay(batch[0].0);
-                let taken = socket.map_or(0, |socket| self.sender.send(socket, datagrams));
+                let (socket, first) = (relay(batch[0].0), &batch[0].1);
+                let taken = socket.map_or(0, |socket| match first.whole {
+                    true => {
+                        let ipv4 = first.to.is_ipv4();
+                        self.sender.send_whole(socket, ipv4, datagrams)
+                    }
+                    false => self.sender.send(socket, datagrams),
+                });
                 unsent += batch.len() - taken;
             }
         }

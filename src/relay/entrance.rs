@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
+use crate::tls;
 
 use super::tls::TlsWire;
 
@@ -134,18 +135,24 @@ pub async fn client(socket: &mut TcpStream, peer: SocketAddr) -> Result<SocketAd
     Ok(named.unwrap_or(peer))
 }
 
-/// The stream within TLS.
-pub async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsWire> {
+/// The stream within TLS; `None` of an authority that has what it came for, a challenge's certificate
+/// (RFC 8737), after which there is nothing to be said.
+pub async fn handshake(
+    socket: TcpStream,
+    config: Arc<ServerConfig>,
+) -> io::Result<Option<TlsWire>> {
     let deadline = Instant::now() + PATIENCE;
     let accepted = timeout_at(deadline, TlsAcceptor::from(config).accept(socket)).await;
     let (socket, session) = accepted.map_err(|_| io::ErrorKind::TimedOut)??.into_inner();
-    Ok(TlsWire::new(socket.into_std()?, session))
+    if session.alpn_protocol() == Some(tls::ACME_TLS) {
+        return Ok(None);
+    }
+    Ok(Some(TlsWire::new(socket.into_std()?, session)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls;
     use tokio::net::TcpListener;
 
     #[test]

@@ -1,10 +1,13 @@
 //! What the rest of the house may tell the relay, and ask of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::IpNet;
+use rustls::ServerConnection;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -13,7 +16,7 @@ use crate::config;
 use crate::credential::{Credentials, Refusals};
 use crate::turn::{Debt, Quotas, Scope, Session};
 
-use super::acceptor::Doors;
+use super::acceptor::{Acceptor, Doors};
 use super::mailbox::{Mailbox, Order};
 use super::settings;
 
@@ -26,6 +29,7 @@ pub struct Handle {
     refusals: Arc<Refusals>,
     quotas: Arc<Quotas>,
     doors: Doors,
+    acceptor: Option<Acceptor>,
     shards: Arc<[Mailbox]>,
 }
 
@@ -49,12 +53,14 @@ impl Handle {
         refusals: Arc<Refusals>,
         quotas: Arc<Quotas>,
         doors: Doors,
+        acceptor: Acceptor,
         shards: Arc<[Mailbox]>,
     ) -> Handle {
         Handle {
             refusals,
             quotas,
             doors,
+            acceptor: Some(acceptor),
             shards,
         }
     }
@@ -94,6 +100,20 @@ impl Handle {
     /// `user` was disabled and is no more: credentials of theirs may allocate.
     pub fn enabled(&self, user: &str) {
         self.refusals.admit_user(user);
+    }
+
+    /// Serves a TURN stream that came in at a port of HTTP, as one of `turn.listen` or
+    /// `turn.tls_listen`. `session` is that of TLS, past its handshake; what it has of the client's
+    /// bytes is still in it. `client` is who is held to the limits of an address.
+    pub fn stream(
+        &self,
+        socket: TcpStream,
+        session: Option<Box<ServerConnection>>,
+        client: SocketAddr,
+    ) {
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.take(socket, session, client);
+        }
     }
 
     /// Who is using the relay, shard by shard. A shard that does not answer within a second is

@@ -231,7 +231,7 @@ impl Relay {
             tokio::spawn(acceptor.clone().accept(listener, tls, stop.clone()));
         }
         Ok(Relay {
-            handle: Handle::new(refusals, quotas, doors.clone(), mailboxes.clone()),
+            handle: Handle::new(refusals, quotas, doors.clone(), acceptor, mailboxes.clone()),
             counters,
             turned_away: doors.turned_away,
             ended,

@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use crate::turn::{Route, ShardId, Transport};
 
 use super::mailbox::{Mailbox, Order};
+use super::mmsg::Mark;
 
 /// Packets that may wait for one shard; past that they are lost, as in a socket's full buffer.
 const RING: usize = 1024;
@@ -19,6 +20,8 @@ const KEPT: usize = 2048;
 /// A packet on its way to the shard that can do something with it.
 pub struct Parcel {
     pub errand: Errand,
+    /// DSCP and ECN that the packet came with.
+    pub mark: Mark,
     bytes: Vec<u8>,
 }
 
@@ -52,12 +55,13 @@ impl Exchange {
     }
 
     /// Hands a packet to a shard. False where too many wait there already.
-    pub fn send(&self, shard: usize, errand: Errand, bytes: &[u8]) -> bool {
+    pub fn send(&self, shard: usize, errand: Errand, mark: Mark, bytes: &[u8]) -> bool {
         let mut parcel = self.empties.pop().unwrap_or_else(|| Parcel {
             errand,
+            mark,
             bytes: Vec::with_capacity(KEPT),
         });
-        parcel.errand = errand;
+        (parcel.errand, parcel.mark) = (errand, mark);
         parcel.bytes.extend_from_slice(bytes);
         match self.rings[shard].push(parcel) {
             Ok(()) => true,
@@ -109,10 +113,10 @@ impl Neighbours {
 
     /// Hands a packet over; its shard is woken by [`Neighbours::wake`]. False where too many wait
     /// there already.
-    pub fn send(&mut self, shard: ShardId, errand: Errand, bytes: &[u8]) -> bool {
+    pub fn send(&mut self, shard: ShardId, errand: Errand, mark: Mark, bytes: &[u8]) -> bool {
         let shard = usize::from(shard);
         self.to_wake[shard] = true;
-        self.exchange.send(shard, errand, bytes)
+        self.exchange.send(shard, errand, mark, bytes)
     }
 
     /// Gives every other shard an order.
@@ -167,11 +171,12 @@ mod tests {
     #[test]
     fn packets_arrive_in_order_at_their_shard_alone() {
         let exchange = Exchange::new(2);
-        assert!(exchange.send(1, ERRAND, b"first") && exchange.send(1, ERRAND, b"second"));
+        assert!(exchange.send(1, ERRAND, 46, b"first") && exchange.send(1, ERRAND, 0, b"second"));
         assert!(exchange.next(0).is_none());
-        for text in [&b"first"[..], b"second"] {
+        for (mark, text) in [(46, &b"first"[..]), (0, b"second")] {
             let parcel = exchange.next(1).expect("a parcel");
-            assert_eq!((parcel.errand, parcel.bytes()), (ERRAND, text));
+            assert_eq!((parcel.errand, parcel.mark), (ERRAND, mark));
+            assert_eq!(parcel.bytes(), text);
             exchange.give_back(parcel);
         }
         assert!(exchange.next(1).is_none());
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn a_full_ring_takes_no_more_and_keeps_what_it_has() {
         let exchange = Exchange::new(1);
-        let taken = (0..2 * RING).filter(|_| exchange.send(0, ERRAND, b"x"));
+        let taken = (0..2 * RING).filter(|_| exchange.send(0, ERRAND, 0, b"x"));
         assert_eq!(taken.count(), RING);
         let waiting = std::iter::from_fn(|| exchange.next(0));
         assert_eq!(waiting.count(), RING);
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn a_parcel_that_held_a_giant_keeps_little() {
         let exchange = Exchange::new(1);
-        exchange.send(0, ERRAND, &[0; 65_000]);
+        exchange.send(0, ERRAND, 0, &[0; 65_000]);
         exchange.give_back(exchange.next(0).expect("a parcel"));
         let empty = exchange.empties.pop().expect("an empty");
         assert!(empty.bytes.capacity() < 2 * KEPT);

@@ -36,6 +36,8 @@ pub struct RelaySocket {
     /// `None` while the port is only reserved.
     pub owner: Option<AllocationId>,
     pub queued: bool,
+    /// Whether the network may have something to say of what was sent.
+    pub errors: bool,
 }
 
 impl Relays {
@@ -74,6 +76,7 @@ impl Relays {
                     socket,
                     owner,
                     queued: false,
+                    errors: false,
                 })
             }
         };
@@ -99,6 +102,7 @@ impl Relays {
                     socket,
                     owner: None,
                     queued: false,
+                    errors: true,
                 })
             }
             _ => return Err(io::ErrorKind::Unsupported.into()),

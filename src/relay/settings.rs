@@ -10,7 +10,7 @@ use crate::turn::{
     Alternates, Changes, Directory, Discovery, External, Policy, Quotas, Settings, ShardId,
 };
 
-use super::{Options, host};
+use super::{Options, host, mmsg};
 
 /// Cells for the rate of strangers: 64 KiB of them.
 const STRANGER_CELLS: usize = 8192;
@@ -84,6 +84,8 @@ pub fn all(
         max_channels: changes.max_channels,
         bandwidth: changes.bandwidth,
         user_bandwidth: changes.user_bandwidth,
+        // Between relayed addresses within the process, nothing is ever cut.
+        dont_fragment: mmsg::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
         refusals: options.refusals,
         quotas: Arc::new(Quotas::new(
             options.max_allocations,

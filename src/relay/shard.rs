@@ -28,7 +28,7 @@ use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
 use super::gather::Gather;
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::mmsg::{BATCH, Slots};
+use super::mmsg::{BATCH, Errors, Mark, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
@@ -55,12 +55,15 @@ pub struct Shard {
     ready: VecDeque<Source>,
     slots: Slots,
     used: usize,
+    errors: Errors,
     departures: Departures,
     neighbours: Neighbours,
     notices: Notices,
     gather: Gather,
     /// Packets that this turn has relayed.
     relayed: usize,
+    /// DSCP and ECN of the packet at hand, which go with its data wherever that goes over UDP.
+    mark: Mark,
     stopping: bool,
     /// Who wants what is left when it has stopped.
     heir: Option<Heir>,
@@ -116,10 +119,12 @@ impl Shard {
             ready: VecDeque::new(),
             slots: Slots::new(),
             used: 0,
+            errors: Errors::new(),
             neighbours,
             notices: Notices::default(),
             gather: Gather::new(turn.gather),
             relayed: 0,
+            mark: 0,
             stopping: false,
             heir: None,
         };
@@ -181,7 +186,7 @@ impl Shard {
             match event.token() {
                 WAKER => {}
                 Token(FIRST_STREAM..) => self.streams.note(event),
-                token => self.note_ready(token),
+                token => self.note_ready(token, event.is_error()),
             }
         }
         self.read_orders(now);
@@ -202,14 +207,17 @@ impl Shard {
         self.neighbours.wake();
     }
 
-    fn note_ready(&mut self, token: Token) {
+    fn note_ready(&mut self, token: Token, errors: bool) {
         let (source, queued) = match token {
             Token(index) if index < FIRST_RELAY => match self.listeners.get_mut(index) {
                 Some(listener) => (Source::Listener(index), &mut listener.queued),
                 None => return,
             },
             Token(index) => match self.relays.get_mut(index - FIRST_RELAY) {
-                Some(relay) => (Source::Relay(index - FIRST_RELAY), &mut relay.queued),
+                Some(relay) => {
+                    relay.errors |= errors;
+                    (Source::Relay(index - FIRST_RELAY), &mut relay.queued)
+                }
                 None => return,
             },
         };
@@ -229,6 +237,7 @@ impl Shard {
             Verdict::ToPeer {
                 socket,
                 peer,
+                dont_fragment,
                 range,
             } => {
                 self.count(route, Path::ToPeer, &range);
@@ -237,6 +246,8 @@ impl Shard {
                     range,
                     to: peer,
                     from: None,
+                    whole: dont_fragment,
+                    mark: self.mark,
                 };
                 self.departures.push_to_peer(socket as usize, pending);
             }
@@ -271,7 +282,7 @@ impl Shard {
 
     fn hand_over(&mut self, shard: ShardId, errand: Errand, slot: usize, range: Range<usize>) {
         let bytes = &self.slots.room.at(slot)[range];
-        if !self.neighbours.send(shard, errand, bytes) {
+        if !self.neighbours.send(shard, errand, self.mark, bytes) {
             self.counters.shard_overflow();
         }
     }
@@ -296,6 +307,7 @@ impl Shard {
             }
             return;
         }
+        self.mark = parcel.mark;
         let slot = self.copy_in(parcel.bytes());
         let len = parcel.bytes().len();
         let (sender, from, to) = match parcel.errand {
@@ -346,7 +358,7 @@ impl Shard {
                 Sent::Lost => self.counters.stream_overflow(),
                 Sent::To(shard) => {
                     let errand = Errand::Stream(route.via);
-                    if !self.neighbours.send(shard as ShardId, errand, bytes) {
+                    if !self.neighbours.send(shard as ShardId, errand, 0, bytes) {
                         self.counters.shard_overflow();
                     }
                 }
@@ -361,6 +373,11 @@ impl Shard {
             range,
             to: route.client,
             from: wildcard.then_some(route.server.ip()),
+            whole: false,
+            mark: match place {
+                Place::Slot(_) => self.mark,
+                Place::Answers => 0,
+            },
         };
         self.departures.push_to_client(index, pending);
     }

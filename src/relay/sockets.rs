@@ -7,6 +7,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handover::Inherited;
 
+#[cfg(target_os = "linux")]
+use super::mmsg::allow_fragments;
+
 /// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
 const BACKLOG: i32 = 4096;
 
@@ -169,7 +172,7 @@ fn set_buffers(socket: &Socket) {
 }
 
 /// Has a listener told which address was asked, where it has several, and be given equal datagrams
-/// of one client in one piece.
+/// of one client in one piece. What it sends over IPv4 may be cut on the way.
 #[cfg(target_os = "linux")]
 fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -180,14 +183,46 @@ fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Resu
             setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
     }
+    if address.is_ipv4() {
+        allow_fragments(socket, true)?;
+    }
+    ask_for_marks(socket, address)?;
     // Where the kernel can't, they come one by one.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    Ok(())
+}
+
+/// Has the kernel tell DSCP and ECN of what comes.
+#[cfg(target_os = "linux")]
+fn ask_for_marks(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address.is_ipv4() {
+        true => setsockopt(socket, sockopt::IpRecvTos, &true)?,
+        false => setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?,
+    }
+    Ok(())
+}
+
+/// Has the kernel keep what the network says of datagrams that have left.
+#[cfg(target_os = "linux")]
+fn ask_for_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address.is_ipv4() {
+        true => setsockopt(socket, sockopt::Ipv4RecvErr, &true)?,
+        false => setsockopt(socket, sockopt::Ipv6RecvErr, &true)?,
+    }
     Ok(())
 }
 
 /// A UDP socket for a relayed transport address.
 pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    #[cfg(target_os = "linux")]
+    {
+        ask_for_errors(&socket, address)?;
+        ask_for_marks(&socket, address)?;
+        allow_fragments(&socket, address.is_ipv4())?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

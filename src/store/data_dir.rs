@@ -1,7 +1,9 @@
-//! The data directory: where it is, who may use it, and the secrets in it.
+//! The data directory: where it is, who may use it, and what is private in it.
 //!
 //! `serve` makes it (mode 0700) and locks it for as long as it runs. Commands beside it use the
 //! directory as they find it, and never make one: run by root, they would make it for root.
+
+mod text;
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -245,6 +247,23 @@ impl DataDir {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Secret>, DataDirError> {
+        let Some(file) = self.private_file(path)? else {
+            return Ok(None);
+        };
+        let mut text = String::new();
+        let read = file.take(4096).read_to_string(&mut text);
+        read.map_err(|why| DataDirError::File {
+            path: path.to_owned(),
+            why,
+        })?;
+        match text.trim() {
+            text if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path.to_owned())),
+            text => Ok(Some(Secret::new(text))),
+        }
+    }
+
+    /// A file that nobody else can have written, or can read from now on.
+    fn private_file(&self, path: &Path) -> Result<Option<File>, DataDirError> {
         let wrong = |why| DataDirError::File {
             path: path.to_owned(),
             why,
@@ -267,12 +286,7 @@ impl DataDir {
             file.set_permissions(Permissions::from_mode(0o600))
                 .map_err(wrong)?;
         }
-        let mut text = String::new();
-        file.take(4096).read_to_string(&mut text).map_err(wrong)?;
-        match text.trim() {
-            text if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path.to_owned())),
-            text => Ok(Some(Secret::new(text))),
-        }
+        Ok(Some(file))
     }
 
     /// Written beside and linked into place whole, so that nobody ever reads half of it.

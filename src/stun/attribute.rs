@@ -21,6 +21,7 @@ impl Attribute {
     pub const REQUESTED_ADDRESS_FAMILY: Attribute = Attribute(0x0017);
     pub const EVEN_PORT: Attribute = Attribute(0x0018);
     pub const REQUESTED_TRANSPORT: Attribute = Attribute(0x0019);
+    pub const DONT_FRAGMENT: Attribute = Attribute(0x001a);
     pub const MESSAGE_INTEGRITY_SHA256: Attribute = Attribute(0x001c);
     pub const PASSWORD_ALGORITHM: Attribute = Attribute(0x001d);
     pub const USERHASH: Attribute = Attribute(0x001e);
@@ -29,6 +30,7 @@ impl Attribute {
     pub const ADDITIONAL_ADDRESS_FAMILY: Attribute = Attribute(0x8000);
     pub const ADDRESS_ERROR_CODE: Attribute = Attribute(0x8001);
     pub const PASSWORD_ALGORITHMS: Attribute = Attribute(0x8002);
+    pub const ICMP: Attribute = Attribute(0x8004);
     pub const ALTERNATE_SERVER: Attribute = Attribute(0x8023);
     pub const FINGERPRINT: Attribute = Attribute(0x8028);
     pub const RESPONSE_ORIGIN: Attribute = Attribute(0x802b);

@@ -1,4 +1,5 @@
-//! An identity from two files of PEM (RFC 7468), and everything that can be wrong with them.
+//! An identity from two files of PEM (RFC 7468), or from one text of both, and everything that can be
+//! wrong with them.
 
 use std::io;
 use std::path::Path;
@@ -19,6 +20,12 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// No chain is longer: each handshake sends it.
 const MOST: usize = 16;
+
+/// Certificates, and when the first is valid.
+type Chain = (Vec<CertificateDer<'static>>, Validity);
+
+/// A key as it signs, and as it was read.
+type Key = (Arc<dyn SigningKey>, PrivateKeyDer<'static>);
 
 /// One of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,34 +55,49 @@ pub struct TlsFault {
 /// Everything that is wrong: what can't be read or is something else, or that they don't belong
 /// together.
 pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<TlsFault>> {
-    let chain = chain(certificate).map_err(Which::Certificate.fault());
-    let signing = private_key(key).map_err(Which::Key.fault());
-    let ((chain, validity), (signing, secret)) = match (chain, signing) {
+    let chain = contents(certificate).and_then(|text| chain(&text));
+    let signing = contents(key).and_then(|text| private_key(&text, key));
+    let chain = chain.map_err(Which::Certificate.fault());
+    let signing = signing.map_err(Which::Key.fault());
+    let (chain, signing) = match (chain, signing) {
         (Ok(chain), Ok(signing)) => (chain, signing),
         (chain, signing) => return Err(chain.err().into_iter().chain(signing.err()).collect()),
     };
-    let mut digest = Context::new(&SHA256);
-    chain.iter().for_each(|one| digest.update(one));
-    digest.update(secret.secret_der());
-    let certified = CertifiedKey::new(chain, signing);
-    if certified.keys_match().is_err() {
+    joined(chain, signing).ok_or_else(|| {
         let text = format!(
             "holds another key than that of the first certificate in {} (tls.cert_file), where \
              the server's own must stand before those of its issuers",
             certificate.display()
         );
-        return Err(vec![Which::Key.fault()(text)]);
-    }
-    Ok(Identity {
+        vec![Which::Key.fault()(text)]
+    })
+}
+
+/// The same of one text, which parlor has written itself.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that named it.
+pub fn parse(pem: &str) -> Result<Identity, String> {
+    let chain = chain(pem)?;
+    let identity = joined(chain, private_key(pem, Path::new("FILE"))?);
+    identity.ok_or_else(|| "holds a key of another certificate".to_owned())
+}
+
+/// `None` where the key is that of another certificate.
+fn joined((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> {
+    let mut digest = Context::new(&SHA256);
+    chain.iter().for_each(|one| digest.update(one));
+    digest.update(secret.secret_der());
+    let certified = CertifiedKey::new(chain, signing);
+    certified.keys_match().ok()?;
+    Some(Identity {
         certified: Arc::new(certified),
         digest: digest.finish(),
         validity,
     })
 }
 
-/// Certificates, and when the first is valid.
-fn chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Validity), String> {
-    let text = contents(path)?;
+fn chain(text: &str) -> Result<Chain, String> {
     let found = CertificateDer::pem_slice_iter(text.as_bytes());
     let chain: Result<Vec<_>, pem::Error> = found.take(MOST + 1).collect();
     let chain = chain.map_err(|error| format!("is no sound PEM: {error}"))?;
@@ -94,9 +116,7 @@ fn chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Validity), String
     Ok((chain, validity))
 }
 
-/// A key as it signs, and as it was read.
-fn private_key(path: &Path) -> Result<(Arc<dyn SigningKey>, PrivateKeyDer<'static>), String> {
-    let text = contents(path)?;
+fn private_key(text: &str, path: &Path) -> Result<Key, String> {
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
         pem::Error::NoItemsFound if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => format!(
             "holds a key behind a passphrase, which nobody could type: \

@@ -1,26 +1,39 @@
-//! What TLS is spoken with: a certificate and its key from files, and the settings of rustls around
-//! them. A new certificate takes the place of the old one while connections go on: each handshake
-//! takes what is there at that moment.
+//! What TLS is spoken with: a certificate and its key, from files, signed by itself or by an authority
+//! (ACME), and the settings of rustls around them. A new certificate takes the place of the old one
+//! while connections go on: each handshake takes what is there at that moment.
 
+mod current;
 mod files;
+mod made;
 mod validity;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use ::ring::digest::Digest;
+use ::ring::digest::{Digest, SHA256, digest};
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-pub use files::{TlsFault, Which, read};
+pub use current::{Current, Standing, Trouble};
+pub use files::{TlsFault, Which, parse, read};
+pub use made::{MadeError, challenge, self_signed};
 pub use validity::Validity;
 
 /// What is negotiated for TURN over TLS (RFC 7443). Clients may also say nothing.
 pub const STUN_TURN: &[u8] = b"stun.turn";
+
+/// HTTP/2 (RFC 9113 section 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// HTTP/1.1 (RFC 7301 section 6).
+pub const HTTP_1: &[u8] = b"http/1.1";
+
+/// What an authority negotiates that looks for the certificate of a challenge (RFC 8737).
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// A certificate with those that lead to it, and its key.
 #[derive(Clone)]
@@ -47,6 +60,14 @@ impl Identity {
         let parsed = first.and_then(|first| ParsedCertificate::try_from(first).ok());
         parsed.is_some_and(|parsed| verify_server_name(&parsed, &name).is_ok())
     }
+
+    /// SHA-256 of the certificate, as browsers show it: `AB:CD:…`.
+    pub fn fingerprint(&self) -> String {
+        let first = self.certified.cert.first();
+        let digest = digest(&SHA256, first.map_or(&[], |first| first.as_ref()));
+        let bytes = digest.as_ref().iter().map(|byte| format!("{byte:02X}"));
+        bytes.collect::<Vec<_>>().join(":")
+    }
 }
 
 impl PartialEq for Identity {
@@ -64,36 +85,9 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The identity that handshakes are answered with.
-pub struct Current(RwLock<Arc<CertifiedKey>>);
-
-impl Current {
-    pub fn new(identity: &Identity) -> Arc<Current> {
-        Arc::new(Current(RwLock::new(identity.certified.clone())))
-    }
-
-    /// From now on handshakes are answered with this one; what was negotiated before stays.
-    pub fn swap(&self, identity: &Identity) {
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = identity.certified.clone();
-    }
-}
-
-impl fmt::Debug for Current {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Current")
-    }
-}
-
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(held.clone())
-    }
-}
-
 /// A server's side of TLS 1.2 and 1.3, with tickets to resume by. A client that names protocols
-/// (ALPN) must name one of these; one that names none is taken as well.
+/// (ALPN) must name one of these; one that names none is taken as well. An authority that looks for
+/// the certificate of a challenge names [`ACME_TLS`]; nothing is to be said to it after the handshake.
 ///
 /// # Errors
 /// The system gives no random bytes for the keys of the tickets.
@@ -106,7 +100,8 @@ pub fn server_config(
         .with_no_client_auth()
         .with_cert_resolver(current);
     config.ticketer = ring::Ticketer::new()?;
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let protocols = protocols.iter().chain([&ACME_TLS]);
+    config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 

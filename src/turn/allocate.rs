@@ -4,6 +4,8 @@ use std::iter;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::stun::{Attribute, Message};
 
 use super::allocation::{Allocation, Candidate, Ports, Setup};
@@ -289,10 +291,11 @@ fn new_allocation(
         setup: None,
         missed: None,
         token: None,
-        permissions: Vec::new(),
-        channels: Vec::new(),
+        permissions: SmallVec::new(),
+        channels: SmallVec::new(),
         to_peers: Default::default(),
         to_client: Default::default(),
+        told: Default::default(),
         bytes_up: 0,
         bytes_down: 0,
         permit,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::clock::Mono;
 use crate::rate::{Cell, Limit};
@@ -12,7 +13,7 @@ use crate::stun::TransactionId;
 use super::algorithms::Key;
 use super::family::Family;
 use super::reservation::Token;
-use super::{Dropped, Permit, Refusal, Route};
+use super::{AllocationId, Dropped, Permit, Refusal, Route};
 
 /// RFC 8656 section 9: a permission lasts five minutes.
 pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -23,8 +24,21 @@ pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 /// Bytes that a packet costs at least: an empty one is not free.
 const LEAST: usize = 8;
 
+/// In the order in which it is written down: what each packet needs comes first, so that it shares
+/// few lines of the cache, among many allocations too.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Allocation {
+    pub channels: SmallVec<[Channel; 1]>,
+    pub permissions: SmallVec<[Permission; 1]>,
+    pub to_peers: Cell,
+    pub to_client: Cell,
+    /// Application data that was passed on, from the client and to it.
+    pub bytes_up: u64,
+    pub bytes_down: u64,
+    pub permit: Permit,
+    /// The relayed transport addresses, by [`Family`].
+    pub relays: [Option<Bound>; 2],
     pub route: Route,
     pub username: Box<str>,
     /// The user and room that `username` names.
@@ -39,22 +53,14 @@ pub(super) struct Allocation {
     pub since: u64,
     /// When the first of its addresses ends; before the answer, when it is given up.
     pub expires: Mono,
-    /// The relayed transport addresses, by [`Family`].
-    pub relays: [Option<Bound>; 2],
     /// What is still to be bound before the client is answered.
     pub setup: Option<Setup>,
     /// The family that was asked for besides and could not be given, and why.
     pub missed: Option<(Family, Refusal)>,
     /// What the client may claim the next port with.
     pub token: Option<Token>,
-    pub permissions: Vec<Permission>,
-    pub channels: Vec<Channel>,
-    pub to_peers: Cell,
-    pub to_client: Cell,
-    /// Application data that was passed on, from the client and to it.
-    pub bytes_up: u64,
-    pub bytes_down: u64,
-    pub permit: Permit,
+    /// ICMP errors that the client is told of.
+    pub told: Cell,
     /// For the second of two relayed addresses.
     pub second_permit: Option<Permit>,
 }
@@ -106,8 +112,21 @@ pub(super) struct Channel {
     pub number: u16,
     /// Whether the policy lets packets out to this peer; otherwise only the hairpin is open.
     pub direct: bool,
+    /// Who had this relayed address the last time that a packet went there: a hint.
+    #[serde(skip)]
+    pub target: Option<AllocationId>,
     pub peer: SocketAddr,
     pub expires: Mono,
+}
+
+impl Channel {
+    /// As another process may take it up, where allocations have other places.
+    pub fn without_hint(&self) -> Channel {
+        Channel {
+            target: None,
+            ..*self
+        }
+    }
 }
 
 /// Bandwidth in bytes, each way.
@@ -177,6 +196,14 @@ impl Allocation {
             .find(|c| c.number == number && c.expires > now)
     }
 
+    /// Who is to be asked first when a packet goes out by this channel the next time.
+    pub fn remember_target(&mut self, number: u16, target: AllocationId) {
+        let channel = self.channels.iter_mut().find(|c| c.number == number);
+        if let Some(channel) = channel {
+            channel.target = Some(target);
+        }
+    }
+
     /// The living channel to this peer.
     pub fn channel_to(&self, peer: SocketAddr, now: Mono) -> Option<&Channel> {
         self.channels
@@ -198,6 +225,7 @@ impl Allocation {
         let channel = Channel {
             number,
             direct,
+            target: None,
             peer,
             expires: now + CHANNEL_LIFETIME,
         };

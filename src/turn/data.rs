@@ -11,7 +11,7 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Bound, Limits};
+use super::allocation::{Bound, Channel, Limits};
 use super::table::Holder;
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
@@ -20,11 +20,30 @@ const ATTRIBUTE_HEADER: usize = 4;
 /// What fits into a Data indication, whose length field has 16 bits, beside an IPv6 peer's address.
 const LARGEST_INDICATED: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
 
+/// How a client's data goes to a peer.
+#[derive(Clone, Copy)]
+struct Way {
+    peer: SocketAddr,
+    /// Whether the policy lets it out to this peer; otherwise only the hairpin is open.
+    direct: bool,
+    /// Whether it may not be cut into fragments then.
+    dont_fragment: bool,
+    /// The channel that it came by, and who had the peer's address the last time.
+    channel: Option<(u16, Option<AllocationId>)>,
+}
+
+/// What a Send indication says, and where in the message its data is.
+pub(super) struct Sent {
+    peer: SocketAddr,
+    pub data: Range<usize>,
+    dont_fragment: bool,
+}
+
 impl Server {
-    /// Peer and place of the data of a Send indication (RFC 8656 section 11.2); `None` where one
-    /// is missing or an attribute is not understood.
-    pub(super) fn send_indication(message: &Message<'_>) -> Option<(SocketAddr, Range<usize>)> {
-        let (mut peer, mut data) = (None, None);
+    /// Reads a Send indication (RFC 8656 section 11.2); `None` where peer or data is missing or an
+    /// attribute is not understood.
+    pub(super) fn send_indication(&self, message: &Message<'_>) -> Option<Sent> {
+        let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for (attribute, value) in message.attributes() {
             match attribute {
                 Attribute::XOR_PEER_ADDRESS if peer.is_none() => {
@@ -35,11 +54,16 @@ impl Server {
                     data = Some(start..start + value.len());
                 }
                 Attribute::XOR_PEER_ADDRESS | Attribute::DATA => {}
+                Attribute::DONT_FRAGMENT if self.settings.dont_fragment => dont_fragment = true,
                 other if other.comprehension_required() => return None,
                 _ => {}
             }
         }
-        Some((peer?, data?))
+        Some(Sent {
+            peer: peer?,
+            data: data?,
+            dont_fragment,
+        })
     }
 
     /// Application data that a client sent on a channel (RFC 8656 section 12.6).
@@ -58,8 +82,19 @@ impl Server {
         let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
             return Verdict::Dropped(Dropped::NoChannel);
         };
-        let direct = channel.direct;
-        self.relay(now, id, channel.peer, direct, buffer, payload)
+        let Channel {
+            direct,
+            target,
+            peer,
+            ..
+        } = channel;
+        let way = Way {
+            peer,
+            direct,
+            dont_fragment: false,
+            channel: Some((number, target)),
+        };
+        self.relay(now, id, way, buffer, payload)
     }
 
     /// Application data that a client sent by Send indication.
@@ -67,15 +102,20 @@ impl Server {
         &mut self,
         now: Now,
         route: &Route,
-        peer: SocketAddr,
+        sent: &Sent,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
         let Some(id) = self.table.of_client(route) else {
             return self.elsewhere(route);
         };
-        let direct = self.settings.policy.permits_port(peer);
-        self.relay(now, id, peer, direct, buffer, payload)
+        let way = Way {
+            peer: sent.peer,
+            direct: self.settings.policy.permits_port(sent.peer),
+            dont_fragment: sent.dont_fragment,
+            channel: None,
+        };
+        self.relay(now, id, way, buffer, payload)
     }
 
     /// Data of a client without an allocation here: the kernel may have handed it to the wrong shard.
@@ -86,17 +126,16 @@ impl Server {
         }
     }
 
-    /// Towards a peer: another client of ours, or out of the relay socket where `direct` says that
-    /// the policy allows it.
+    /// Towards a peer: another client of ours, or out of the relay socket where the policy allows it.
     fn relay(
         &mut self,
         now: Now,
         id: AllocationId,
-        peer: SocketAddr,
-        direct: bool,
+        way: Way,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
+        let peer = way.peer;
         let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(Dropped::NoAllocation);
@@ -115,17 +154,22 @@ impl Server {
             return Verdict::Dropped(dropped);
         }
         let bytes = payload.len() as u64;
-        let verdict = match self.table.holder(peer) {
-            Holder::Ours(target) => self.deliver(now, target, relayed, buffer, payload),
+        let hint = way.channel.and_then(|(_, target)| target);
+        let verdict = match self.table.holder(peer, hint) {
+            Holder::Ours(target) => {
+                self.remember(id, way, target);
+                self.deliver(now, target, relayed, buffer, payload)
+            }
             Holder::Shard(shard) => Verdict::Across {
                 shard,
                 from: relayed,
                 to: peer,
                 range: payload,
             },
-            Holder::Nobody if direct => Verdict::ToPeer {
+            Holder::Nobody if way.direct => Verdict::ToPeer {
                 socket,
                 peer,
+                dont_fragment: way.dont_fragment,
                 range: payload,
             },
             Holder::Nobody => Verdict::Dropped(Dropped::NoRelay),
@@ -135,6 +179,17 @@ impl Server {
             allocation.bytes_up += bytes;
         }
         verdict
+    }
+
+    fn remember(&mut self, id: AllocationId, way: Way, target: AllocationId) {
+        let Some((number, known)) = way.channel else {
+            return;
+        };
+        if known != Some(target)
+            && let Some(allocation) = self.table.get(id)
+        {
+            allocation.remember_target(number, target);
+        }
     }
 
     /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data

@@ -67,8 +67,12 @@ impl Server {
         let Request { message, route, .. } = request;
         let discovers =
             message.method() == Method::BINDING && self.settings.discovery.place(route).is_some();
-        unknown(message)
-            .filter(move |attribute| !(discovers && *attribute == Attribute::CHANGE_REQUEST))
+        let dont_fragment = self.settings.dont_fragment;
+        unknown(message).filter(move |attribute| match *attribute {
+            Attribute::CHANGE_REQUEST => !discovers,
+            Attribute::DONT_FRAGMENT => !dont_fragment,
+            _ => true,
+        })
     }
 
     /// The answer to a Binding request where there is another place (section 6.1); `None` where

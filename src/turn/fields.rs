@@ -34,10 +34,6 @@ pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = Attribu
     types.filter(|attribute| attribute.comprehension_required() && !KNOWN.contains(attribute))
 }
 
-pub(super) fn has_unknown(message: &Message<'_>) -> bool {
-    unknown(message).next().is_some()
-}
-
 /// LIFETIME in seconds, or the default.
 pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, Refusal> {
     match message.get(Attribute::LIFETIME) {

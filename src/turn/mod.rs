@@ -5,7 +5,8 @@
 //!
 //! # How to drive it
 //!
-//! - A datagram from a client goes to [`Server::client`], one from a peer to [`Server::peer`].
+//! - A datagram from a client goes to [`Server::client`], one from a peer to [`Server::peer`], what
+//!   the network says of one that went to a peer to [`Server::icmp`].
 //!   What to do with the packet is *returned* ([`Verdict`]): data is never copied, only headers are
 //!   written into the [`HEADROOM`] before it.
 //! - After each call that may queue something, drain [`Server::poll_output`]. A socket exists
@@ -24,6 +25,7 @@ mod directory;
 mod discovery;
 mod family;
 mod fields;
+mod icmp;
 mod nonce;
 mod peers;
 mod policy;
@@ -48,6 +50,7 @@ pub use alternate::Alternates;
 pub use changes::Changes;
 pub use directory::{Directory, ShardId};
 pub use discovery::{Discovery, Place};
+pub use icmp::Icmp;
 pub use nonce::Nonces;
 pub use policy::Policy;
 pub use quota::{Debt, Permit, Quotas};
@@ -109,6 +112,8 @@ pub enum Verdict {
     ToPeer {
         socket: u32,
         peer: SocketAddr,
+        /// Whether it may not be cut into fragments, as DONT-FRAGMENT asks.
+        dont_fragment: bool,
         range: Range<usize>,
     },
     /// Send to a client: a packet from a peer, or from another client of ours (the hairpin).
@@ -231,6 +236,11 @@ pub enum Dropped {
     AllocationBandwidth,
     #[error("bandwidth of the user")]
     UserBandwidth,
+    /// Of a type that clients are not told of.
+    #[error("not an ICMP error to report")]
+    IcmpType,
+    #[error("ICMP errors over the rate")]
+    IcmpRate,
 }
 
 impl Refusal {
@@ -263,7 +273,7 @@ impl Refusal {
 
 impl Dropped {
     /// In the order of their numbers.
-    pub const ALL: [Dropped; 13] = [
+    pub const ALL: [Dropped; 15] = [
         Dropped::NotStun,
         Dropped::Malformed,
         Dropped::NotForServer,
@@ -277,6 +287,8 @@ impl Dropped {
         Dropped::TooLarge,
         Dropped::AllocationBandwidth,
         Dropped::UserBandwidth,
+        Dropped::IcmpType,
+        Dropped::IcmpRate,
     ];
 }
 

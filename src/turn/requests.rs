@@ -5,7 +5,7 @@ use crate::stun::{Attribute, Class, Message, Method, Writer};
 
 use super::algorithms::Key;
 use super::auth::{Proven, authenticate};
-use super::fields::{has_unknown, reservation_token};
+use super::fields::reservation_token;
 use super::reply::Reply;
 use super::reservation::shard_of_token;
 use super::{AllocationId, Dropped, Outcome, Refusal, Route, Server, ShardId, Verdict};
@@ -87,7 +87,7 @@ impl Server {
             Ok(proven) => proven,
             Err(un) => return self.refuse(request, un.refusal, un.key.as_deref()),
         };
-        let result = if has_unknown(request.message) {
+        let result = if self.not_understood(request).next().is_some() {
             Err(Refusal::UnknownAttribute)
         } else {
             self.grant(request, &proven)

@@ -41,6 +41,8 @@ pub struct Settings {
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
+    /// Whether the edge can have a datagram to a peer dropped rather than cut into fragments.
+    pub dont_fragment: bool,
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,
@@ -275,11 +277,11 @@ impl Server {
             message: &message,
         };
         match (message.class(), message.method()) {
-            (Class::Indication, Method::SEND) => match Server::send_indication(&message) {
-                Some((peer, data)) => {
-                    let start = range.start + data.start;
-                    let payload = start..start + data.len();
-                    self.on_send(now, route, peer, buffer, payload)
+            (Class::Indication, Method::SEND) => match self.send_indication(&message) {
+                Some(sent) => {
+                    let start = range.start + sent.data.start;
+                    let payload = start..start + sent.data.len();
+                    self.on_send(now, route, &sent, buffer, payload)
                 }
                 None => Verdict::Dropped(Dropped::Malformed),
             },

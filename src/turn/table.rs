@@ -33,6 +33,7 @@ pub(super) struct Table {
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct Slot {
     generation: u32,
     /// When the earliest entry of this allocation in `deadlines` comes up.
@@ -195,8 +196,13 @@ impl Table {
         self.id(index)
     }
 
-    /// Who has this relayed address.
-    pub fn holder(&mut self, address: SocketAddr) -> Holder {
+    /// Who has this relayed address. Where `hint` is right, that is known by one look.
+    pub fn holder(&mut self, address: SocketAddr, hint: Option<AllocationId>) -> Holder {
+        if let Some(id) = hint
+            && self.has_relayed(id, address)
+        {
+            return Holder::Ours(id);
+        }
         if self.epoch != self.directory.epoch() {
             self.epoch = self.directory.epoch();
             self.relay_ips = self.directory.relay_ips();
@@ -214,6 +220,12 @@ impl Table {
         } else {
             Holder::Nobody
         }
+    }
+
+    fn has_relayed(&mut self, id: AllocationId, address: SocketAddr) -> bool {
+        let allocation = self.get(id);
+        let bound = allocation.and_then(|a| a.relay_to(address.ip()));
+        bound.is_some_and(|bound| bound.relayed == address)
     }
 
     /// The allocation of this shard whose relayed address this is.

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod command;
 pub mod http;
 pub mod leaks;
+pub mod pebble;
 pub mod turn;
 
 use std::collections::HashMap;
@@ -84,6 +85,12 @@ impl Builder {
         self
     }
 
+    /// Without a setting that a test daemon has otherwise.
+    pub fn without(mut self, key: &str) -> Builder {
+        self.env.remove(key);
+        self
+    }
+
     pub fn arg(mut self, arg: &str) -> Builder {
         self.args.push(arg.to_owned());
         self
@@ -141,8 +148,10 @@ impl Daemon {
         Path::new(&self.env["PARLOR_SERVER__DATA_DIR"])
     }
 
+    /// Where HTTP is served: over TLS, where that is spoken.
     pub fn http(&self) -> SocketAddr {
-        self.listening["http"][0]
+        let main = self.listening.get("https");
+        main.unwrap_or_else(|| &self.listening["http"])[0]
     }
 
     pub fn metrics(&self) -> SocketAddr {
@@ -154,7 +163,7 @@ impl Daemon {
         self.listening["turn-udp"][0]
     }
 
-    /// Every address of a kind: `http`, `metrics`, `turn-udp`, `turn-tcp`, `turn-tls`.
+    /// Every address of a kind: `http`, `https`, `metrics`, `turn-udp`, `turn-tcp`, `turn-tls`.
     pub fn all(&self, what: &str) -> &[SocketAddr] {
         &self.listening[what]
     }
@@ -253,8 +262,12 @@ impl Daemon {
         self.child.wait().expect("parlor ends");
         meanwhile();
         let mut env = self.env.clone();
+        let main = match self.listening.contains_key("https") {
+            true => "https",
+            false => "http",
+        };
         for (what, key) in [
-            ("http", "PARLOR_HTTP__LISTEN"),
+            (main, "PARLOR_HTTP__LISTEN"),
             ("turn-udp", "PARLOR_TURN__LISTEN"),
         ] {
             let addresses = self.all(what).iter().map(|a| a.to_string());

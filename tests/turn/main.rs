@@ -4,12 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod certificates;
 mod coturn;
 mod differential;
 mod discovery;
 mod fail2ban;
 mod families;
+#[cfg(target_os = "linux")]
+mod icmp;
 mod internal;
+mod marks;
 mod proxied;
 mod relay;
 #[cfg(target_os = "linux")]

@@ -93,7 +93,8 @@ impl Offer {
             })
             .collect();
         // Last: TLS is for those whom nothing else gets through to.
-        let tls = self::ports(host, &app.turn_tls);
+        let tls = config::offered_tls(&settings.config, &app.https, &app.turn_tls);
+        let tls = self::ports(host, &tls);
         turn.extend(
             tls.iter()
                 .map(|port| format!("turns:{host}:{port}?transport=tcp")),

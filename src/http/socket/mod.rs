@@ -16,7 +16,6 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use self::admission::{Admitted, admit};
 use self::connection::{Connection, Ending};
@@ -28,6 +27,7 @@ use super::exchange::{Error, Request, Response, Who};
 use super::patience::Patience;
 use super::router::Route;
 use super::server::Slot;
+use super::stream::Stream;
 use crate::clock;
 use crate::room::CloseCode;
 
@@ -137,12 +137,12 @@ impl Visit {
     }
 }
 
-/// The TCP stream under an upgrade, and what the client sent early. hyper's own buffers go.
-async fn socket(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
+/// The stream under an upgrade, and what the client sent early. hyper's own buffers go.
+async fn socket(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
     let Parts { io, read_buf, .. } = upgrade
         .await
         .ok()?
-        .downcast::<TokioIo<Patience<TcpStream>>>()
+        .downcast::<TokioIo<Patience<Stream>>>()
         .ok()?;
     Some((io.into_inner().into_inner(), read_buf.to_vec()))
 }

@@ -133,7 +133,8 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         if self.waiting.capacity() > SPARE {
             self.waiting.shrink_to(SPARE);
         }
-        Poll::Ready(Ok(()))
+        // Of TLS, something may still be on its way.
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 use std::slice;
 
+use super::Mark;
+
 /// Room for all that one datagram has. The largest is an `in6_pktinfo` with 40 bytes; a number
 /// takes 24.
 pub const CONTROL: usize = 128;
@@ -42,6 +44,15 @@ impl Control {
     /// Adds that the bytes are to be cut into datagrams of `size`.
     pub fn add_segment_size(&mut self, used: usize, size: u16) -> usize {
         self.add(used, libc::SOL_UDP, libc::UDP_SEGMENT, size)
+    }
+
+    /// Adds DSCP and ECN of a datagram for a destination of IPv4 or IPv6.
+    pub fn add_mark(&mut self, used: usize, ipv4: bool, mark: Mark) -> usize {
+        let (level, kind) = match ipv4 {
+            true => (libc::IPPROTO_IP, libc::IP_TOS),
+            false => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        self.add(used, level, kind, i32::from(mark))
     }
 
     fn add<T>(&mut self, used: usize, level: i32, kind: i32, data: T) -> usize {
@@ -87,6 +98,32 @@ pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
     usize::try_from(size).ok().filter(|size| *size > 0)
 }
 
+/// The error in the control message of `IP_RECVERR` or `IPV6_RECVERR`.
+pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
+    let (v4, v6) = (
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    );
+    let whole = data.len() >= mem::size_of::<libc::sock_extended_err>();
+    if !whole || ![v4, v6].contains(&(level, kind)) {
+        return None;
+    }
+    // SAFETY: there are enough bytes for the struct, in which every bit pattern is valid.
+    Some(unsafe { ptr::read_unaligned(data.as_ptr().cast()) })
+}
+
+/// DSCP and ECN, in the control message of `IP_RECVTOS` (a byte) or `IPV6_RECVTCLASS` (a number).
+pub fn mark(level: i32, kind: i32, data: &[u8]) -> Option<Mark> {
+    match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_TOS) => data.first().copied(),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            let class = i32::from_ne_bytes(data.first_chunk().copied()?);
+            Mark::try_from(class).ok()
+        }
+        _ => None,
+    }
+}
+
 /// Level, kind and data of each control message that the kernel left for a datagram.
 ///
 /// # Safety
@@ -124,7 +161,7 @@ mod tests {
         let v6: Ipv6Addr = "2001:db8::7".parse().unwrap();
         let used = control.add_source(0, IpAddr::V6(v6));
         let used = control.add_segment_size(used, 1200);
-        let used = control.add(used, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 46_i32);
+        let used = control.add_mark(used, false, 46);
         // SAFETY: all zeroes is a valid msghdr.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_control = control.as_mut_ptr();
@@ -146,12 +183,16 @@ mod tests {
             &46_i32.to_ne_bytes()[..],
         );
         assert_eq!(messages[2], class);
+        let (level, kind, data) = class;
+        assert_eq!(mark(level, kind, data), Some(46));
+        assert_eq!(mark(libc::IPPROTO_IP, libc::IP_TOS, &[46]), Some(46));
     }
 
     #[test]
-    fn what_is_too_short_for_an_address_is_none() {
+    fn what_is_too_short_for_an_address_or_an_error_is_none() {
         for len in 0..8 {
             let data = [1; 8];
+            assert!(error(libc::IPPROTO_IP, libc::IP_RECVERR, &data[..len]).is_none());
             assert_eq!(
                 destination(libc::IPPROTO_IP, libc::IP_PKTINFO, &data[..len]),
                 None

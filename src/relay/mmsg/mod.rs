@@ -13,6 +13,10 @@
 mod address;
 #[cfg(target_os = "linux")]
 mod control;
+#[cfg(target_os = "linux")]
+mod errors;
+#[cfg(target_os = "linux")]
+mod fragments;
 #[cfg(any(test, not(target_os = "linux")))]
 mod plain;
 mod room;
@@ -27,8 +31,12 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
+#[cfg(target_os = "linux")]
+pub use errors::Errors;
+#[cfg(target_os = "linux")]
+pub use fragments::allow_fragments;
 #[cfg(not(target_os = "linux"))]
-pub use plain::{Sender, Slots};
+pub use plain::{Errors, Sender, Slots};
 #[cfg(target_os = "linux")]
 pub use sender::Sender;
 #[cfg(target_os = "linux")]
@@ -39,8 +47,14 @@ pub use room::Room;
 /// Datagrams in a batch.
 pub const BATCH: usize = 64;
 
+/// Errors of earlier datagrams that are taken from a socket at once.
+pub const ERRORS: usize = 16;
+
 /// The largest payload of UDP.
 const DATAGRAM: usize = 65_535;
+
+/// Whether a datagram can be kept from being cut into fragments.
+pub const KEEPS_WHOLE: bool = cfg!(target_os = "linux");
 
 /// Where what is in a slot came from, and which address it was sent to.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +66,12 @@ pub struct Origin {
     pub len: usize,
     /// Bytes of each datagram there but the last, which has what is left: `len` where there is one.
     pub size: usize,
+    pub mark: Mark,
 }
+
+/// DSCP and ECN of a packet, as its header has them: the TOS byte of IPv4, the traffic class of IPv6.
+/// 0 where it has none, and where they are not known.
+pub type Mark = u8;
 
 /// A datagram to send.
 #[derive(Clone, Copy)]
@@ -61,6 +80,7 @@ pub struct Outgoing<'a> {
     pub to: SocketAddr,
     /// The source address to use, on sockets bound to a wildcard.
     pub from: Option<IpAddr>,
+    pub mark: Mark,
 }
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! One datagram at a time, for systems other than Linux.
 //!
-//! It knows no control messages. So a socket on a wildcard address cannot tell which address was
+//! It knows no control messages. So DSCP and ECN are not carried along, and a socket on a wildcard address cannot tell which address was
 //! asked, nor answer from it: [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
 
 use std::io;
@@ -43,6 +43,7 @@ impl Slots {
                         to: None,
                         len,
                         size: len,
+                        mark: 0,
                     });
                 }
                 Err(error) if index == first => return Err(error.into()),
@@ -56,6 +57,22 @@ impl Slots {
     /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.
     pub fn origin(&self, index: usize) -> Option<Origin> {
         self.origins[index]
+    }
+}
+
+/// Without control messages, there is no queue of errors.
+#[cfg(not(target_os = "linux"))]
+pub struct Errors;
+
+#[cfg(not(target_os = "linux"))]
+impl Errors {
+    pub fn new() -> Errors {
+        Errors
+    }
+
+    /// Gives how many there were: none.
+    pub fn receive(&mut self, _: BorrowedFd<'_>, _: impl FnMut(crate::turn::Icmp)) -> usize {
+        0
     }
 }
 
@@ -98,6 +115,20 @@ impl Sender {
             }
         }
         taken
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Sender {
+    /// For datagrams that may not be cut into fragments: nobody is promised that
+    /// ([`super::KEEPS_WHOLE`]), and none leaves.
+    pub fn send_whole<'a>(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: bool,
+        _: impl Iterator<Item = Outgoing<'a>>,
+    ) -> usize {
+        0
     }
 }
 

@@ -8,8 +8,9 @@ use std::ptr;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::control::Control;
+use super::fragments::{allow_fragments, forbid_fragments};
 use super::runs::Runs;
-use super::{BATCH, Outgoing, address, zeroed_slice};
+use super::{BATCH, Mark, Outgoing, address, zeroed_slice};
 
 /// Batches without segments, at most, after messages in segments that were refused.
 const LONGEST_BREAK: u32 = 1024;
@@ -25,6 +26,7 @@ pub struct Sender {
     controls: Box<[Control]>,
     control_lens: [u8; BATCH],
     sources: [Option<IpAddr>; BATCH],
+    marks: [Mark; BATCH],
     headers: Box<[libc::mmsghdr]>,
     /// The datagrams of a run that was refused as one message.
     singles: Box<[libc::mmsghdr]>,
@@ -76,6 +78,7 @@ impl Sender {
             controls: vec![Control::EMPTY; BATCH].into_boxed_slice(),
             control_lens: [0; BATCH],
             sources: [None; BATCH],
+            marks: [0; BATCH],
             headers: zeroed_slice(),
             singles: zeroed_slice(),
             segments: Segments::new(),
@@ -107,6 +110,23 @@ impl Sender {
         })
     }
 
+    /// The same for datagrams that may not be cut into fragments; `ipv4` is the socket's family. What
+    /// is too large for the way costs only itself, and the socket's queue of errors says so.
+    pub fn send_whole<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        ipv4: bool,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+    ) -> usize {
+        if forbid_fragments(&socket, ipv4).is_err() {
+            return 0;
+        }
+        let taken = self.send(socket, datagrams);
+        // It was allowed before.
+        let _ = allow_fragments(&socket, ipv4);
+        taken
+    }
+
     fn send_by<'a>(
         &mut self,
         segments: bool,
@@ -131,7 +151,10 @@ impl Sender {
         };
         let (to, from, len) = (datagram.to, datagram.from, datagram.bytes.len());
         let (addresses, sources) = (&self.addresses, &self.sources);
-        let is_same = |run: usize| address::is(&addresses[run], to) && sources[run] == from;
+        let (mark, marks) = (datagram.mark, &self.marks);
+        let is_same = |run: usize| {
+            address::is(&addresses[run], to) && sources[run] == from && marks[run] == mark
+        };
         let run = match segments {
             true => self.runs.add(to, len, is_same),
             false => Some(self.runs.add_alone(len)),
@@ -141,9 +164,13 @@ impl Sender {
         };
         let name_len = address::write(to, &mut self.addresses[run]);
         let control = &mut self.controls[run];
-        let control_len = from.map_or(0, |from| control.add_source(0, from));
+        let mut control_len = from.map_or(0, |from| control.add_source(0, from));
+        if mark != 0 {
+            control_len = control.add_mark(control_len, to.is_ipv4(), mark);
+        }
         self.control_lens[run] = control_len as u8;
         self.sources[run] = from;
+        self.marks[run] = mark;
         let header = &mut self.headers[run].msg_hdr;
         header.msg_name = ptr::from_mut(&mut self.addresses[run]).cast();
         header.msg_namelen = name_len;
@@ -242,16 +269,21 @@ impl Sender {
 }
 
 /// Gives how many messages the kernel took, and why no more.
+///
+/// What is said of a message may be about one that left before, to somebody else (`IP_RECVERR`):
+/// it is at fault only when it is refused again.
 fn push(mut headers: &mut [libc::mmsghdr], kernel: &mut impl Kernel) -> (usize, Stop) {
-    let mut sent = 0;
+    let (mut sent, mut suspected) = (0, false);
     while !headers.is_empty() {
         match kernel(headers) {
             Ok(taken) => {
                 sent += taken;
+                suspected = false;
                 headers = &mut headers[taken..];
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Stop::Full),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if !suspected => suspected = true,
             Err(_) => return (sent, Stop::Refused),
         }
     }
@@ -356,12 +388,13 @@ mod tests {
 
     fn send(datagrams: &[(SocketAddr, Vec<u8>)], segments: bool, moods: &[Mood]) -> Outcome {
         let mut arrived: HashMap<_, Vec<_>> = HashMap::new();
-        let (mut refused, mut full) = (0, false);
+        let (mut refused, mut full, mut suspected) = (0, false, false);
         let mut moods = moods.iter().cycle();
         let outgoing = datagrams.iter().map(|(to, bytes)| Outgoing {
             bytes,
             to: *to,
             from: None,
+            mark: 0,
         });
         let taken = Sender::new().send_by(segments, outgoing, |headers| {
             let mut done = 0;
@@ -375,6 +408,7 @@ mod tests {
                     _ => {
                         arrived.entry(to).or_default().extend(datagrams);
                         done += 1;
+                        suspected = false;
                         continue;
                     }
                 };
@@ -382,7 +416,11 @@ mod tests {
                 if done > 0 {
                     break;
                 }
-                refused += usize::from(error == libc::EPERM && !segmented);
+                if ![libc::EINTR, libc::EAGAIN].contains(&error) {
+                    // Once may be about another one.
+                    refused += usize::from(suspected && !segmented);
+                    suspected = !suspected;
+                }
                 full |= error == libc::EAGAIN;
                 return Err(io::Error::from_raw_os_error(error));
             }

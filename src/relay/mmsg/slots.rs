@@ -81,11 +81,13 @@ impl Slots {
             to: None,
             len: header.msg_len as usize,
             size: header.msg_len as usize,
+            mark: 0,
         };
         // SAFETY: `header` was filled by the kernel, and its control pointer still points at
         // `controls[index]`, which `self` keeps in place, with the length that was written.
         for (level, kind, data) in unsafe { control::all(&header.msg_hdr) } {
             origin.to = origin.to.or(control::destination(level, kind, data));
+            origin.mark = control::mark(level, kind, data).unwrap_or(origin.mark);
             origin.size = control::segment_size(level, kind, data).unwrap_or(origin.size);
         }
         Some(origin)

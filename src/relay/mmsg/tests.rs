@@ -61,6 +61,7 @@ fn outgoing<'a>(bytes: &'a [u8], to: &UdpSocket) -> Outgoing<'a> {
         bytes,
         to,
         from: None,
+        mark: 0,
     }
 }
 
@@ -182,5 +183,83 @@ fn equal_datagrams_of_one_sender_come_in_one_slot_with_their_size() {
         assert_eq!(arrived, [&bytes[..], b"alone"].concat());
         assert_eq!(datagrams, count + 5_usize.div_ceil(size));
         assert!(filled < datagrams, "{filled} slots");
+    }
+}
+
+/// A socket that is told of errors, and where one is due.
+#[cfg(target_os = "linux")]
+fn heedful(ip: &str) -> (UdpSocket, std::net::SocketAddr) {
+    let address = std::net::SocketAddr::new(ip.parse().unwrap(), 0);
+    let nobody = socket(ip).local_addr().unwrap();
+    (crate::relay::sockets::relay(address).unwrap(), nobody)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_mark_leaves_with_its_datagram_and_no_other_whatever_leaves_together() {
+    for ip in ["127.0.0.1", "::1"] {
+        if UdpSocket::bind((ip, 0)).is_err() {
+            continue;
+        }
+        let (a, _) = heedful(ip);
+        let (b, _) = heedful(ip);
+        let marks = [0, 0, 0xb8, 0xb8, 0xb9, 0, 0xb8, 0x02];
+        let batch = marks.map(|mark| Outgoing {
+            mark,
+            ..outgoing(&[7; 100], &b)
+        });
+        assert_eq!(super::Sender::new().send(a.as_fd(), batch.into_iter()), 8);
+        let mut slots = super::Slots::new();
+        assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), 8);
+        let arrived = (0..8).map(|slot| slots.origin(slot).unwrap().mark);
+        assert_eq!(arrived.collect::<Vec<_>>(), marks);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_error_of_an_earlier_datagram_costs_no_later_one() {
+    let (a, nobody) = heedful("127.0.0.1");
+    let b = socket("127.0.0.1");
+    let mut sender = super::Sender::new();
+    let lost = Outgoing {
+        to: nobody,
+        ..outgoing(b"x", &b)
+    };
+    for _ in 0..10 {
+        assert_eq!(sender.send(a.as_fd(), [lost].into_iter()), 1);
+        let batch = [outgoing(b"one", &b), lost, outgoing(b"three", &b)];
+        assert_eq!(sender.send(a.as_fd(), batch.into_iter()), 3);
+        let mut slots = super::Slots::new();
+        assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), 2);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn errors_are_taken_from_their_queue_with_where_the_datagram_went() {
+    for (ip, kind, code) in [("127.0.0.1", 3, 3), ("::1", 1, 4)] {
+        let (a, nobody) = heedful(ip);
+        let mut sent = 0;
+        while sent < super::ERRORS + 3 {
+            // The error of the last one is told here, and what is refused for it is not sent.
+            sent += usize::from(a.send_to(b"anybody?", nobody).is_ok());
+        }
+        let mut errors = super::Errors::new();
+        let mut heard = Vec::new();
+        assert_eq!(
+            errors.receive(a.as_fd(), |error| heard.push(error)),
+            super::ERRORS
+        );
+        assert_eq!(errors.receive(a.as_fd(), |error| heard.push(error)), 3);
+        assert_eq!(errors.receive(a.as_fd(), |error| heard.push(error)), 0);
+        assert_eq!(heard.len(), sent);
+        for error in heard {
+            assert_eq!(
+                (error.peer, error.kind, error.code),
+                (nobody, kind, code),
+                "{ip}"
+            );
+        }
     }
 }

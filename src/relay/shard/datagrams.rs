@@ -9,7 +9,7 @@ use crate::turn::{Dropped, HEADROOM, Route, Transport, Verdict};
 use super::{Shard, Source};
 use crate::relay::counters::Path;
 use crate::relay::departures::Place;
-use crate::relay::mmsg::{BATCH, Origin};
+use crate::relay::mmsg::{BATCH, ERRORS, Origin};
 
 impl Shard {
     /// Takes one batch from a socket. Only a batch that filled all slots that it might can have left
@@ -18,6 +18,7 @@ impl Shard {
         if self.used == BATCH {
             self.flush();
         }
+        let errors_left = self.tell_errors(now, source);
         let first = self.used;
         let (socket, most) = match source {
             Source::Listener(index) => {
@@ -43,7 +44,44 @@ impl Shard {
         let taken = (first..self.used).map(|slot| self.take(now, source, slot));
         let datagrams = taken.sum();
         self.carry_out(now);
-        self.served(source, received == slots.len(), received, datagrams);
+        let more = errors_left || received == slots.len();
+        self.served(source, more, received, datagrams);
+    }
+
+    /// Tells the client what the network says of its datagrams, and gives whether more may wait
+    /// there. To be asked before a socket is read or written, which errors of earlier datagrams
+    /// interrupt.
+    fn tell_errors(&mut self, now: Now, source: Source) -> bool {
+        let Source::Relay(index) = source else {
+            return false;
+        };
+        let Some(relay) = self.relays.get_mut(index).filter(|relay| relay.errors) else {
+            return false;
+        };
+        let mut heard = [None; ERRORS];
+        let mut places = heard.iter_mut();
+        let count = self.errors.receive(relay.socket.as_fd(), |error| {
+            if let Some(place) = places.next() {
+                *place = Some(error);
+            }
+        });
+        relay.errors = count == ERRORS;
+        let (owner, more) = (relay.owner, relay.errors);
+        for error in heard.into_iter().flatten() {
+            let told = match owner {
+                Some(id) => self.server.icmp(now, id, &error),
+                None => Err(Dropped::NoAllocation),
+            };
+            match told {
+                Ok(route) => {
+                    self.counters.icmp();
+                    let range = self.departures.keep_answer(self.server.answer());
+                    self.send_to_client(now, &route, Place::Answers, range);
+                }
+                Err(reason) => self.counters.dropped(reason),
+            }
+        }
+        more
     }
 
     /// Puts a socket back in the queue where `more` may wait, and settles how many slots it may fill
@@ -93,6 +131,7 @@ impl Shard {
     }
 
     fn on_datagram(&mut self, now: Now, source: Source, origin: &Origin, place: usize, len: usize) {
+        self.mark = origin.mark;
         match source {
             Source::Listener(index) => self.on_client(now, index, origin, place, len),
             Source::Relay(index) => self.on_peer(now, index, origin, place, len),

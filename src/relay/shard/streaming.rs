@@ -43,6 +43,7 @@ impl Shard {
     ) -> io::Result<usize> {
         let count = self.streams.read(stream, buffer, now.mono)?;
         let mut rest = &buffer[..count];
+        self.mark = 0;
         while let Some(frame) = next_frame(rest).map_err(io::Error::other)? {
             let slot = self.copy_in(&rest[..frame.len]);
             self.client_message(now, route, slot, frame.len);

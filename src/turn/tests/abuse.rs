@@ -285,7 +285,7 @@ proptest! {
         few in prop::option::of(0usize..3),
         six in any::<bool>(),
     ) {
-        let mut world = World::new();
+        let mut world = World::with(Settings { dont_fragment: false, ..settings() });
         let address = if six { "[2a00::1]:1" } else { "192.88.1.1:1" };
         let route = Client::new(address, "alice").route;
         let mut request = Vec::new();

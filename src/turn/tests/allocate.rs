@@ -79,14 +79,31 @@ fn the_transport_must_be_there_and_must_be_udp() {
 #[test]
 fn an_unknown_required_attribute_is_named_in_420() {
     let mut world = World::new();
+    refuses(&mut world, Attribute(0x7fff), [0x7f, 0xff]);
+}
+
+#[test]
+fn dont_fragment_is_unknown_where_it_can_not_be_honoured_and_granted_where_it_can() {
+    let asked = [(Attribute::DONT_FRAGMENT, Vec::new())];
     let mut client = Client::new("192.88.1.1:1000", "alice");
-    let answer = client.allocate(&mut world, &[(Attribute(0x001a), Vec::new())]);
+    let answer = client.allocate(&mut World::new(), &asked);
+    assert_eq!(answer.code(), None);
+    let mut world = World::with(Settings {
+        dont_fragment: false,
+        ..settings()
+    });
+    refuses(&mut world, Attribute::DONT_FRAGMENT, [0, 0x1a]);
+}
+
+fn refuses(world: &mut World, attribute: Attribute, number: [u8; 2]) {
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    let answer = client.allocate(world, &[(attribute, Vec::new())]);
     assert_eq!(answer.code(), Some(420));
     let listed = answer
         .message()
         .get(Attribute::UNKNOWN_ATTRIBUTES)
         .map(<[u8]>::to_vec);
-    assert_eq!(listed, Some(vec![0, 0x1a]));
+    assert_eq!(listed, Some(number.to_vec()));
     assert_eq!(world.server.allocations(), 0);
 }
 

@@ -7,6 +7,7 @@ mod alternate;
 mod authentication;
 mod discovery;
 mod families;
+mod icmp;
 mod internal;
 mod relaying;
 mod restart;
@@ -78,6 +79,7 @@ fn settings() -> Settings {
         max_channels: 64,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
+        dont_fragment: true,
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),

@@ -28,6 +28,46 @@ fn send_indications_pass_to_permitted_peers_only() {
 }
 
 #[test]
+fn a_send_indication_may_ask_for_no_fragments_where_that_can_be_honoured() {
+    for can in [true, false] {
+        let mut world = World::with(Settings {
+            dont_fragment: can,
+            ..settings()
+        });
+        let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
+        client.permit(&mut world, &[PEER]);
+        let plain = client.send_indication(PEER, b"hello");
+        assert!(matches!(
+            world.receive(&client.route, &plain).0,
+            Verdict::ToPeer {
+                dont_fragment: false,
+                ..
+            }
+        ));
+        let whole = without_fragments(plain);
+        let (verdict, bytes) = world.receive(&client.route, &whole);
+        match can {
+            true => assert!(matches!(
+                verdict,
+                Verdict::ToPeer {
+                    dont_fragment: true,
+                    ..
+                } if bytes == b"hello"
+            )),
+            false => assert_eq!(verdict, Verdict::Dropped(Dropped::Malformed)),
+        }
+    }
+}
+
+/// The same indication with DONT-FRAGMENT at its end.
+fn without_fragments(mut indication: Vec<u8>) -> Vec<u8> {
+    indication.extend([0, 0x1a, 0, 0]);
+    let length = (indication.len() - 20) as u16;
+    indication[2..4].copy_from_slice(&length.to_be_bytes());
+    indication
+}
+
+#[test]
 fn a_peers_packet_arrives_as_data_indication_and_on_a_channel_as_channel_data() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");

@@ -192,10 +192,12 @@ impl World {
                 socket,
                 peer,
                 range,
+                dont_fragment,
             } => Verdict::ToPeer {
                 socket: self.sockets[socket as usize].expect("open").port().into(),
                 peer,
                 range,
+                dont_fragment,
             },
             verdict => verdict,
         }

@@ -560,6 +560,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
+        dont_fragment: true,
         refusals: Arc::default(),
         quotas,
         strangers,

@@ -1,0 +1,218 @@
+//! One order (RFC 8555 §7.4): account, challenges, certificate.
+
+use std::error::Error as StdError;
+use std::fmt::Display;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationHandle, AuthorizationStatus, ChallengeType, Error, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+};
+use tokio::task::block_in_place;
+
+use crate::secret::Secret;
+use crate::tls::{self, Current};
+
+use super::Wanted;
+use super::schedule::Failure;
+use super::shelf::Shelf;
+
+/// For the authority to look at challenges, and again to issue.
+const POLLS: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(60));
+
+/// Characters of a reason: an authority may quote a whole page.
+const LONGEST: usize = 500;
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub struct Refused {
+    pub failure: Failure,
+    /// A sentence without its full stop, in which nothing breaks a line.
+    pub reason: String,
+    /// Whether the account is not known there.
+    pub forgotten: bool,
+}
+
+impl Refused {
+    pub fn new(failure: Failure, reason: &str) -> Refused {
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let reason = reason.chars().take(LONGEST).map(printable).collect();
+        Refused {
+            failure,
+            reason,
+            forgotten: false,
+        }
+    }
+
+    /// Something on this side went wrong, which may pass.
+    pub fn ours(error: impl Display) -> Refused {
+        Refused::new(Failure::Unreachable, &error.to_string())
+    }
+
+    fn said(problem: &Problem) -> Refused {
+        let kind = problem.r#type.as_deref().unwrap_or("no type");
+        let kind = kind.trim_start_matches("urn:ietf:params:acme:error:");
+        let told = [problem.detail.clone()].into_iter().flatten();
+        let told = told.chain(problem.subproblems.iter().map(ToString::to_string));
+        let told: Vec<_> = told.collect();
+        let reason = format!("the authority says: {} ({kind})", told.join("; "));
+        Refused {
+            forgotten: kind == "accountDoesNotExist",
+            ..Refused::new(Failure::Refused, &reason)
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        match &error {
+            Error::Api(problem) => Refused::said(problem),
+            Error::Timeout(_) => {
+                Refused::new(Failure::Refused, "the authority does not decide in time")
+            }
+            error => {
+                let mut reason = format!("the authority can't be asked: {error}");
+                let mut source = error.source();
+                while let Some(error) = source {
+                    reason.push_str(&format!(": {error}"));
+                    source = error.source();
+                }
+                Refused::new(Failure::Unreachable, &reason)
+            }
+        }
+    }
+}
+
+/// The account that is kept, or a new one. Making one agrees to the authority's terms, as the
+/// documentation of the setting says.
+pub async fn account(wanted: &Wanted, shelf: &Shelf<'_>) -> Result<Account, Refused> {
+    let builder = match &wanted.ca_file {
+        Some(file) => Account::builder_with_root(file),
+        None => Account::builder(),
+    }?;
+    let kept = block_in_place(|| shelf.account()).map_err(Refused::ours)?;
+    if let Some(kept) = kept {
+        return Ok(builder.from_credentials(kept).await?);
+    }
+    let contact = wanted.contact.iter().map(|mail| format!("mailto:{mail}"));
+    let contact: Vec<_> = contact.collect();
+    let contact: Vec<_> = contact.iter().map(String::as_str).collect();
+    let new = NewAccount {
+        contact: &contact,
+        terms_of_service_agreed: true,
+        only_return_existing: false,
+    };
+    let made = builder.create(&new, wanted.directory.clone(), None).await;
+    let (account, credentials) = made?;
+    block_in_place(|| shelf.keep_account(&credentials))?;
+    Ok(account)
+}
+
+/// A chain of certificates and its key, in PEM. `kinds` of challenges are tried in this order.
+pub async fn certificate(
+    wanted: &Wanted,
+    account: &Account,
+    current: &Current,
+    kinds: &[ChallengeType],
+) -> Result<Secret, Refused> {
+    let domains = wanted.domains.iter().cloned();
+    let domains: Vec<_> = domains.map(Identifier::Dns).collect();
+    let mut order = account.new_order(&NewOrder::new(&domains)).await?;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let authorization = authorization?;
+        if authorization.status != AuthorizationStatus::Valid {
+            prove(authorization, current, kinds).await?;
+        }
+    }
+    match order.poll_ready(&POLLS).await {
+        Ok(OrderStatus::Ready) => {}
+        Ok(_) => return Err(why_not(&mut order, None).await),
+        Err(Error::Api(problem)) => return Err(why_not(&mut order, Some(problem)).await),
+        Err(error) => return Err(error.into()),
+    }
+    let key = order.finalize().await?;
+    let chain = order.poll_certificate(&POLLS).await?;
+    Ok(Secret::new(format!("{chain}\n{key}")))
+}
+
+/// Answers a challenge, and has the authority look.
+async fn prove(
+    mut authorization: AuthorizationHandle<'_>,
+    current: &Current,
+    kinds: &[ChallengeType],
+) -> Result<(), Refused> {
+    let domain = authorization.identifier().to_string().to_ascii_lowercase();
+    let offered = |kind: &&ChallengeType| {
+        let mut challenges = authorization.challenges.iter();
+        challenges.any(|challenge| challenge.r#type == **kind)
+    };
+    let kind = kinds.iter().find(offered).cloned();
+    let challenge = kind.clone().and_then(|kind| authorization.challenge(kind));
+    let (Some(kind), Some(mut challenge)) = (kind, challenge) else {
+        let reason = format!("the authority takes neither tls-alpn-01 nor http-01 for {domain}");
+        return Err(Refused::new(Failure::Refused, &reason));
+    };
+    let proof = challenge.key_authorization();
+    if kind == ChallengeType::TlsAlpn01 {
+        let certificate = tls::challenge(&domain, proof.as_str()).map_err(Refused::ours)?;
+        current.challenge_by_tls(&domain, certificate);
+    } else {
+        current.challenge_by_http(&challenge.token, proof.as_str());
+    }
+    Ok(challenge.set_ready().await?)
+}
+
+/// What the authority says of the challenges that it did not like: more than it says of the order.
+async fn why_not(order: &mut Order, of_order: Option<Problem>) -> Refused {
+    let mut authorizations = order.authorizations();
+    let mut told = Vec::new();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        if authorization.refresh().await.is_err() {
+            continue;
+        }
+        let challenges = authorization.challenges.iter();
+        let faults = challenges.filter_map(|challenge| challenge.error.as_ref());
+        let domain = authorization.identifier().to_string();
+        told.extend(faults.map(|fault| format!("{domain}: {}", Refused::said(fault).reason)));
+    }
+    match (told.is_empty(), of_order) {
+        (false, _) => Refused::new(Failure::Refused, &told.join("; ")),
+        (true, Some(problem)) => Refused::said(&problem),
+        (true, None) => Refused::new(Failure::Refused, "the authority refuses and says no more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(kind: &str, detail: &str) -> Problem {
+        let text = serde_json::json!({ "type": kind, "detail": detail });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn what_an_authority_says_is_one_short_line() {
+        let detail = "no\n\x1b[31m such domain ".to_owned() + &"x".repeat(10_000);
+        let refused: Refused =
+            Error::Api(problem("urn:ietf:params:acme:error:dns", &detail)).into();
+        assert_eq!(refused.failure, Failure::Refused);
+        assert!(!refused.reason.contains(|c: char| c.is_control()));
+        assert_eq!(refused.reason.chars().count(), LONGEST);
+        assert!(
+            refused
+                .reason
+                .starts_with("the authority says: no  [31m such domain")
+        );
+    }
+
+    #[test]
+    fn an_account_that_is_not_known_there_is_forgotten() {
+        let kind = "urn:ietf:params:acme:error:accountDoesNotExist";
+        assert!(Refused::from(Error::Api(problem(kind, ""))).forgotten);
+        let kind = "urn:ietf:params:acme:error:rateLimited";
+        assert!(!Refused::from(Error::Api(problem(kind, ""))).forgotten);
+        assert!(!Refused::from(Error::Timeout(None)).forgotten);
+    }
+}

@@ -1,0 +1,83 @@
+//! How `parlor status` tells of the certificate.
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::store::utc;
+use crate::tls::{Standing, Validity};
+
+pub fn json(standing: &Standing) -> Value {
+    let trouble = standing.trouble.as_ref();
+    json!({
+        "from": standing.validity.map(|validity| moment(validity.from)),
+        "until": standing.validity.map(|validity| moment(validity.until)),
+        "sha256": standing.fingerprint,
+        "trouble": trouble.map(|trouble| &trouble.reason),
+        "next_attempt": trouble.map(|trouble| utc::text(trouble.next)),
+    })
+}
+
+pub fn text(standing: &Standing) -> String {
+    let held = match standing.validity {
+        None => "none yet".to_owned(),
+        Some(Validity { until, .. }) if until < now() => format!("expired at {}", moment(until)),
+        Some(Validity { from, .. }) if from > now() => format!("not valid before {}", moment(from)),
+        Some(Validity { until, .. }) => format!("until {}", moment(until)),
+    };
+    match &standing.trouble {
+        None => held,
+        Some(trouble) => {
+            let next = utc::text(trouble.next);
+            format!(
+                "{held}; the last attempt failed: {}; the next one is at {next}",
+                trouble.reason
+            )
+        }
+    }
+}
+
+fn moment(unix: i64) -> String {
+    utc::text(u64::try_from(unix).unwrap_or(0))
+}
+
+fn now() -> i64 {
+    i64::try_from(clock::now().unix).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Trouble;
+
+    fn standing(validity: Option<(i64, i64)>) -> Standing {
+        Standing {
+            validity: validity.map(|(from, until)| Validity { from, until }),
+            fingerprint: None,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn it_is_told_from_when_until_when_a_certificate_is_valid_and_what_is_wrong() {
+        let far = 40_000_000_000;
+        assert_eq!(
+            text(&standing(Some((0, far)))),
+            "until 3237-07-19T23:06:40Z"
+        );
+        assert_eq!(
+            text(&standing(Some((0, 1)))),
+            "expired at 1970-01-01T00:00:01Z"
+        );
+        let told = text(&standing(Some((far, far))));
+        assert_eq!(told, "not valid before 3237-07-19T23:06:40Z");
+        let mut none = standing(None);
+        assert_eq!(text(&none), "none yet");
+        none.trouble = Some(Trouble {
+            reason: "nobody answers".to_owned(),
+            next: 60,
+        });
+        let told = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z";
+        assert_eq!(text(&none), told);
+        assert_eq!(json(&none)["next_attempt"], "1970-01-01T00:01:00Z");
+    }
+}

@@ -1,0 +1,137 @@
+//! Where the certificate comes from, and who sees to it that it stays good.
+
+mod own;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::acme::{self, Keeper, Wanted};
+use crate::clock;
+use crate::config::{Config, TlsMode};
+use crate::store::data_dir::DataDir;
+use crate::store::utc;
+use crate::tls::{self, Current};
+
+use super::reload::Reloader;
+use super::startup;
+
+/// How often the files of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often a certificate of one's own is asked for its age.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the first handshakes are answered with; `None` where TLS is not spoken.
+///
+/// # Errors
+/// A certificate has to be made or kept, and can't be.
+pub fn at_start(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Current>>> {
+    let identity = match config.tls.mode {
+        TlsMode::Off => return Ok(None),
+        TlsMode::Files => config.tls.identity.clone(),
+        TlsMode::SelfSigned => {
+            let own = own::good(config, data_dir, clock::now().unix);
+            let own = own.context("tls.mode is self-signed")?;
+            tell(&own, "a certificate that nobody vouches for is served");
+            Some(own)
+        }
+        TlsMode::Acme => {
+            let wanted = Wanted::of(config);
+            // To whom an account is made, and that its terms are agreed to, is nothing to do silently.
+            let directory = &wanted.directory;
+            tracing::info!(
+                directory,
+                "certificates are asked for under the authority's terms"
+            );
+            acme::kept(data_dir, &wanted)?
+        }
+    };
+    Ok(Some(
+        identity.as_ref().map_or_else(Arc::default, Current::new),
+    ))
+}
+
+/// Takes what is new for as long as the daemon runs.
+pub async fn keep(reloader: Arc<Reloader>) {
+    let Some(current) = reloader.certificate() else {
+        return;
+    };
+    match reloader.config().tls.mode {
+        TlsMode::Off => {}
+        TlsMode::Files => watch_files(&reloader).await,
+        TlsMode::SelfSigned => renew_own(&reloader, &current).await,
+        TlsMode::Acme => match keeper(&reloader, current) {
+            Ok(keeper) => {
+                let reloaded = reloader.reloaded();
+                keeper
+                    .run(move || Wanted::of(&reloader.config()), reloaded)
+                    .await;
+            }
+            Err(error) => tracing::error!("no certificate can be asked for: {error:#}"),
+        },
+    }
+}
+
+fn keeper(
+    reloader: &Reloader,
+    current: Arc<Current>,
+) -> anyhow::Result<Keeper<impl FnMut() -> f64 + use<>>> {
+    let mut chance = ChaCha12Rng::from_seed(startup::seed()?);
+    let data_dir = reloader.in_data_dir(|dir| DataDir::existing(dir.path()))?;
+    Ok(Keeper::new(current, data_dir, move || chance.random()))
+}
+
+async fn watch_files(reloader: &Arc<Reloader>) {
+    let mut watch = watch::Watch::default();
+    loop {
+        let reloader = reloader.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            watch.look(&reloader);
+            watch
+        });
+        watch = looking.await.unwrap_or_default();
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn renew_own(reloader: &Arc<Reloader>, current: &Current) {
+    let reloaded = reloader.reloaded();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HOUR) => {}
+            () = reloaded.notified() => {}
+        }
+        let reloader = reloader.clone();
+        let renewing = tokio::task::spawn_blocking(move || {
+            let config = reloader.config();
+            reloader.in_data_dir(|dir| own::good(&config, dir, clock::now().unix))
+        });
+        match renewing.await {
+            Ok(Ok(identity)) if current.identity().as_ref() != Some(&identity) => {
+                current.swap(&identity);
+                tell(
+                    &identity,
+                    "another certificate that nobody vouches for is served",
+                );
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!("the certificate can't be renewed: {error:#}"),
+            Err(error) => tracing::error!(%error, "the certificate can't be renewed"),
+        }
+    }
+}
+
+fn tell(identity: &tls::Identity, what: &'static str) {
+    let until = u64::try_from(identity.validity().until).unwrap_or(0);
+    tracing::info!(
+        sha256 = identity.fingerprint(),
+        until = utc::text(until),
+        "{what}"
+    );
+}

@@ -1,0 +1,87 @@
+//! The certificate that nobody vouches for (`tls.mode = "self-signed"`): made once, kept in the data
+//! directory, and made anew before it ends.
+
+use crate::config::{self, Config};
+use crate::relay::host;
+use crate::secret::Secret;
+use crate::store::data_dir::DataDir;
+use crate::tls::{self, Identity};
+
+/// Certificate and key.
+const FILE: &str = "self-signed.pem";
+
+/// Apple's systems take no certificate that is valid for longer than 398 days.
+const DAYS: u16 = 397;
+
+/// It is made anew when it ends within these seconds.
+const BEFORE: i64 = 30 * 24 * 3600;
+
+/// The one that is kept, where it is for every host and does not end soon; else another, for this
+/// host's addresses as well.
+pub fn good(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
+    let mut hosts = config::own_hosts(config);
+    if let Some(kept) = data_dir.text(FILE)? {
+        match tls::parse(kept.expose()) {
+            Ok(identity) if is_good(&identity, &hosts, now) => return Ok(identity),
+            Ok(_) => {}
+            Err(why) => {
+                tracing::warn!("{FILE} in the data directory {why}: another is made");
+            }
+        }
+    }
+    let addresses = host::own_addresses()?.into_iter();
+    let addresses = addresses.map(|address| address.to_string());
+    hosts.extend(addresses.filter(|one| !one.starts_with("fe80:")));
+    hosts.sort();
+    hosts.dedup();
+    let made = tls::self_signed(&hosts, now, DAYS)?;
+    data_dir.keep_text(FILE, &Secret::new(made.clone()))?;
+    tls::parse(&made).map_err(anyhow::Error::msg)
+}
+
+fn is_good(identity: &Identity, hosts: &[String], now: u64) -> bool {
+    let validity = identity.validity();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let ends_soon = validity.until.saturating_sub(now) < BEFORE;
+    !ends_soon && validity.from <= now && hosts.iter().all(|host| identity.is_for(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 3600;
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn the_certificate_is_kept_until_a_month_before_its_end() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::acquire(place.path()).unwrap();
+        let config = Config::default();
+        let good = |now| good(&config, &dir, now).unwrap();
+        let first = good(NOW);
+        assert!(first.is_for("localhost") && first.is_for("127.0.0.1"));
+        assert_eq!(good(NOW + 366 * DAY), first);
+        let second = good(NOW + 368 * DAY);
+        assert_ne!(second, first);
+        assert_eq!(good(NOW + 369 * DAY), second);
+        // A clock that was wrong and was put right.
+        assert_ne!(good(NOW), second);
+    }
+
+    #[test]
+    fn another_name_needs_another_certificate_and_so_does_a_damaged_file() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::acquire(place.path()).unwrap();
+        let mut config = Config::default();
+        let first = good(&config, &dir, NOW).unwrap();
+        config.server.public_url = Some("https://talk.example.org".to_owned());
+        let second = good(&config, &dir, NOW).unwrap();
+        assert!(second.is_for("talk.example.org"));
+        assert_ne!(second, first);
+        dir.keep_text(FILE, &Secret::new("nonsense")).unwrap();
+        let third = good(&config, &dir, NOW).unwrap();
+        assert_ne!(third, second);
+        assert_eq!(good(&config, &dir, NOW).unwrap(), third);
+    }
+}

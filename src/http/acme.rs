@@ -1,0 +1,25 @@
+//! The answer to an authority that would know whose domain this is (HTTP-01, RFC 8555 §8.3).
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Method;
+use hyper::header::{self, HeaderValue};
+
+use super::exchange::{Error, Request, Response};
+use super::router::Route;
+
+/// No part of the API: authorities know where to look.
+pub fn routes() -> Vec<Route> {
+    const PATH: &str = "/.well-known/acme-challenge/{token}";
+    vec![Route::new(Method::GET, PATH, |r| Box::pin(answer(r)))]
+}
+
+async fn answer(request: Request) -> Result<Response, Error> {
+    let certificate = request.app.certificate.as_ref();
+    let answer = certificate.and_then(|one| one.key_authorization(request.param("token")));
+    let answer = answer.ok_or_else(|| Error::not_found("No challenge of this name is open"))?;
+    let mut response = Response::new(Full::new(Bytes::from(answer)));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}

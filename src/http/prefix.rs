@@ -1,0 +1,56 @@
+//! The path of `server.public_url`, behind which a proxy has this server. Whether it takes that off or
+//! passes it on makes no difference: what is asked below it is asked here.
+
+use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
+
+use crate::config::{Config, PublicUrl};
+
+/// The path that a proxy has this server at; empty where that is all of its host.
+pub fn of(config: &Config) -> String {
+    let url = config.server.public_url.as_deref();
+    let url = url.and_then(|text| PublicUrl::parse(text).ok());
+    url.map_or(String::new(), |url| url.path().to_owned())
+}
+
+/// What is asked without the prefix; `None` where it is not below that. The prefix alone is the page at
+/// its root.
+pub fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
+    let rest = uri.path().strip_prefix(prefix)?;
+    if prefix.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
+        return None;
+    }
+    let path = match rest {
+        "" => "/",
+        rest => rest,
+    };
+    let text = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_below_the_prefix_is_asked_without_it() {
+        let rest = |uri: &str, prefix| {
+            let rest = without(&uri.parse().unwrap(), prefix)?;
+            Some(rest.to_string())
+        };
+        assert_eq!(rest("/talk/r/a?b=/talk", "/talk").unwrap(), "/r/a?b=/talk");
+        assert_eq!(rest("/talk/", "/talk").unwrap(), "/");
+        assert_eq!(rest("/talk", "/talk").unwrap(), "/");
+        assert_eq!(rest("/a/talk/x", "/a/talk").unwrap(), "/x");
+        let absolute = rest("https://a.example/talk/x", "/talk").unwrap();
+        assert_eq!(absolute, "https://a.example/x");
+        for (uri, prefix) in [("/r/a", "/talk"), ("/talking/x", "/talk"), ("/x", "")] {
+            assert_eq!(rest(uri, prefix), None, "{uri}");
+        }
+    }
+}

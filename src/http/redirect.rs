@@ -1,0 +1,141 @@
+//! Where requests are sent on to that came without TLS although it is spoken.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{StatusCode, Uri};
+
+use super::exchange::{Error, Response};
+use super::forwarded::{Asker, is_authority};
+use crate::config::{Config, PublicUrl};
+
+/// What authorities of certificates ask for is asked without TLS (RFC 8555 section 8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+/// Whether a request is answered although it came without TLS: a challenge, or what a trusted proxy
+/// was asked by HTTPS.
+pub fn is_served(uri: &Uri, asker: &Asker) -> bool {
+    asker.https == Some(true) || uri.path().starts_with(CHALLENGES)
+}
+
+/// The same, by HTTPS: at `server.public_url`, else at the host that was asked, which is `host`, and
+/// the port that speaks TLS.
+///
+/// # Errors
+/// 400 where nobody says which host that is.
+pub fn by_https(
+    config: &Config,
+    uri: &Uri,
+    host: Option<&str>,
+    port: u16,
+) -> Result<Response, Error> {
+    let base = public(config).or_else(|| asked(host?, port));
+    let base = base.ok_or_else(|| Error::bad_request("This is spoken over HTTPS alone"))?;
+    let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
+    let place = HeaderValue::try_from(format!("{base}{rest}"));
+    let place = place.map_err(|_| Error::bad_request("The address can't be sent on"))?;
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, place);
+    // Who turns TLS off again is not locked out by what browsers remember.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn public(config: &Config) -> Option<String> {
+    let url = PublicUrl::parse(config.server.public_url.as_deref()?).ok()?;
+    url.is_https().then(|| url.to_string())
+}
+
+fn asked(authority: &str, port: u16) -> Option<String> {
+    if !is_authority(authority) {
+        return None;
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    };
+    Some(match port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn place(public: Option<&str>, uri: &str, host: Option<&str>, port: u16) -> Option<String> {
+        let mut config = Config::default();
+        config.server.public_url = public.map(str::to_owned);
+        let response = by_https(&config, &uri.parse().unwrap(), host, port).ok()?;
+        assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
+        let place = response.headers()[header::LOCATION].to_str().unwrap();
+        Some(place.to_owned())
+    }
+
+    #[test]
+    fn a_request_is_sent_on_to_the_public_url_or_to_the_host_that_it_asked() {
+        let talk = "https://talk.example.org";
+        for (public, uri, host, port, expected) in [
+            (
+                Some(talk),
+                "/r/a?b=c",
+                Some("x"),
+                1,
+                "https://talk.example.org/r/a?b=c",
+            ),
+            (None, "/", Some("a.example:80"), 443, "https://a.example/"),
+            (
+                None,
+                "/x",
+                Some("a.example"),
+                8443,
+                "https://a.example:8443/x",
+            ),
+            (
+                None,
+                "/",
+                Some("[2001:db8::1]:80"),
+                443,
+                "https://[2001:db8::1]/",
+            ),
+            (
+                None,
+                "/",
+                Some("[2001:db8::1]"),
+                443,
+                "https://[2001:db8::1]/",
+            ),
+            // A page that is said to be at http can't be meant.
+            (
+                Some("http://a.example"),
+                "/",
+                Some("b.example"),
+                443,
+                "https://b.example/",
+            ),
+        ] {
+            assert_eq!(place(public, uri, host, port).as_deref(), Some(expected));
+        }
+        assert_eq!(place(None, "/", None, 443), None);
+        assert_eq!(place(None, "/", Some("evil/path"), 443), None);
+    }
+
+    #[test]
+    fn challenges_are_answered_and_what_came_to_a_proxy_by_https() {
+        let asker = |https| Asker {
+            address: IpAddr::from([192, 0, 2, 1]),
+            https,
+            host: None,
+        };
+        let served = |path: &str, https| is_served(&path.parse().unwrap(), &asker(https));
+        assert!(served("/.well-known/acme-challenge/abc", None));
+        assert!(served("/r/lobby", Some(true)));
+        for path in ["/", "/r/lobby", "/.well-known/security.txt"] {
+            assert!(!served(path, None) && !served(path, Some(false)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a client hears of its datagrams' fate.
+
+use super::*;
+
+const PEER: &str = "8.8.4.4:9000";
+
+fn error(peer: &str, kind: u8, code: u8) -> Icmp {
+    Icmp {
+        peer: peer.parse().unwrap(),
+        kind,
+        code,
+        mtu: 1_280,
+    }
+}
+
+impl World {
+    /// What the client of a relayed address is sent because of an error.
+    fn on_icmp(&mut self, relayed: SocketAddr, error: &Icmp) -> Result<(Route, Answer), Dropped> {
+        let id = self.server.table.of_relayed(relayed);
+        let id = id.expect("an allocation");
+        let route = self.server.icmp(self.now, id, error)?;
+        Ok((route, Answer(self.server.answer().to_vec())))
+    }
+
+    /// The value of the ICMP attribute in it.
+    fn told(&mut self, relayed: SocketAddr, error: &Icmp) -> Result<Vec<u8>, Dropped> {
+        let (_, indication) = self.on_icmp(relayed, error)?;
+        let value = indication
+            .message()
+            .get(Attribute::ICMP)
+            .map(<[u8]>::to_vec);
+        Ok(value.expect("an ICMP attribute"))
+    }
+}
+
+#[test]
+fn an_icmp_error_about_a_permitted_peer_is_told_by_data_indication() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    client.permit(&mut world, &["8.8.4.4:1"]);
+    let unreachable = error(PEER, 3, 3);
+    let (route, indication) = world.on_icmp(relayed, &unreachable).unwrap();
+    assert_eq!(route, client.route);
+    let message = indication.message();
+    assert_eq!(message.class(), Class::Indication);
+    assert_eq!(message.method(), Method::DATA);
+    let peer = indication.address(Attribute::XOR_PEER_ADDRESS);
+    assert_eq!(peer, Some(PEER.parse().unwrap()));
+    // Reserved, 7 bits of type, 9 of code, and no MTU.
+    assert_eq!(
+        message.get(Attribute::ICMP),
+        Some(&[0, 0, 3 << 1, 3, 0, 0, 0, 0][..])
+    );
+    assert_eq!(message.get(Attribute::DATA), None);
+}
+
+#[test]
+fn the_mtu_of_the_next_hop_is_told_where_a_datagram_was_too_large() {
+    let mut world = World::new();
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    let both = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0]);
+    let relayed = client.allocate(&mut world, &[both]).relayed();
+    let v6 = "[2606:4700::1]:9000";
+    client.permit(&mut world, &[PEER, v6]);
+    let [at_v4, at_v6] = relayed[..] else {
+        panic!("two relayed addresses");
+    };
+    let told = [
+        (at_v4, error(PEER, 3, 4), [0, 0, 6, 4, 0, 0, 5, 0]),
+        (at_v4, error(PEER, 11, 0), [0, 0, 22, 0, 0, 0, 0, 0]),
+        (at_v6, error(v6, 2, 0), [0, 0, 4, 0, 0, 0, 5, 0]),
+        (at_v6, error(v6, 1, 4), [0, 0, 2, 4, 0, 0, 0, 0]),
+        (at_v6, error(v6, 3, 1), [0, 0, 6, 1, 0, 0, 0, 0]),
+    ];
+    for (relayed, error, value) in told {
+        assert_eq!(world.told(relayed, &error).unwrap(), value, "{error:?}");
+    }
+    for peer in [PEER, v6] {
+        let too_big = Icmp::too_big(peer.parse().unwrap(), 1_280);
+        let value = world.told(at_v4, &too_big).unwrap();
+        assert_eq!(value[4..], [0, 0, 5, 0]);
+    }
+}
+
+#[test]
+fn other_icmp_types_are_not_told() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    client.permit(&mut world, &[PEER]);
+    for kind in (0..=255).filter(|kind| ![3, 11].contains(kind)) {
+        let told = world.told(relayed, &error(PEER, kind, 0));
+        assert_eq!(told, Err(Dropped::IcmpType), "type {kind}");
+    }
+}
+
+#[test]
+fn an_icmp_error_about_a_peer_without_permission_is_not_told() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    let unreachable = error(PEER, 3, 1);
+    assert_eq!(
+        world.told(relayed, &unreachable),
+        Err(Dropped::NoPermission)
+    );
+    client.permit(&mut world, &[PEER]);
+    assert!(world.told(relayed, &unreachable).is_ok());
+    let denied = error("10.0.0.1:9000", 3, 1);
+    assert_eq!(world.told(relayed, &denied), Err(Dropped::PeerDenied));
+    world.advance(Duration::from_secs(300));
+    assert_eq!(
+        world.told(relayed, &unreachable),
+        Err(Dropped::NoPermission)
+    );
+}
+
+#[test]
+fn of_many_icmp_errors_a_client_is_told_ten_a_second() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
+    client.permit(&mut world, &[PEER]);
+    let unreachable = error(PEER, 3, 3);
+    let mut told = 0;
+    for _ in 0..1_000 {
+        told += usize::from(world.told(relayed, &unreachable).is_ok());
+        world.advance(Duration::from_millis(10));
+    }
+    assert!((100..=120).contains(&told), "{told} in ten seconds");
+    let mut at_once = (0..1_000).map(|_| world.told(relayed, &unreachable));
+    assert_eq!(at_once.find_map(Result::err), Some(Dropped::IcmpRate));
+}

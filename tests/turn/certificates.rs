@@ -1,0 +1,158 @@
+//! Where the certificate comes from: files that somebody renews while calls go on, and one that
+//! nobody vouches for.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use parlor::stun::Method;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+
+use crate::support::Daemon;
+use crate::support::turn::{Client, both_hear_each_other, connected};
+use crate::tls::{House, NAMES, certificate};
+use crate::{Patience, open_relay};
+
+/// A client that believes the certificates in a file, and no other.
+fn believing(file: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(file).unwrap() {
+        roots.add(root.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn lines(daemon: &Daemon, text: &str) -> usize {
+    let log = daemon.log();
+    log.iter().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_certificate_of_its_own_is_private_told_by_its_fingerprint_and_kept() {
+    let start = || {
+        open_relay()
+            .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
+            .env("PARLOR_TLS__MODE", "self-signed")
+    };
+    let daemon = start().start();
+    let file = daemon.data_dir().join("self-signed.pem");
+    assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+    let told = daemon.wait_for_log("a certificate that nobody vouches for is served");
+    let believing = believing(&file);
+    let mut client = Client::tls(daemon.all("turn-tls")[0], "alice", &believing);
+    assert_eq!(client.allocate().code(), None);
+    let status = daemon.cli_json(&["status"]);
+    let fingerprint = status["certificate"]["sha256"].as_str().unwrap();
+    assert!(told.contains(fingerprint), "{told}");
+    let made = fs::read(&file).unwrap();
+    let daemon = daemon.restart();
+    assert_eq!(fs::read(&file).unwrap(), made);
+    let mut client = Client::tls(daemon.all("turn-tls")[0], "alice", &believing);
+    client.request(Method::BINDING, &[]);
+}
+
+#[test]
+fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("config.toml");
+    fs::write(&file, "").unwrap();
+    let daemon = open_relay()
+        .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
+        .env("PARLOR_TLS__MODE", "self-signed")
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .start();
+    fs::write(&file, "server.public_url = \"https://talk.example.org\"").unwrap();
+    daemon.cli_json(&["reload"]);
+    daemon.wait_for_log("another certificate that nobody vouches for is served");
+    let kept = fs::read_to_string(daemon.data_dir().join("self-signed.pem")).unwrap();
+    assert!(
+        parlor::tls::parse(&kept)
+            .unwrap()
+            .is_for("talk.example.org")
+    );
+}
+
+/// `live/*.pem`, which lead into `archive`, as certbot lays them out.
+fn lay_out(house: &House) -> (std::path::PathBuf, std::path::PathBuf) {
+    let place = house.place.path();
+    let (live, archive) = (place.join("live"), place.join("archive"));
+    fs::create_dir_all(&live).unwrap();
+    for number in ["1", "2"] {
+        let made = archive.join(number);
+        fs::create_dir_all(&made).unwrap();
+        house.authority.issue(&made, &NAMES);
+    }
+    (live, archive)
+}
+
+fn point(live: &Path, to: &Path, names: &[&str]) {
+    for name in names {
+        let beside = live.join("beside");
+        symlink(to.join(name), &beside).unwrap();
+        fs::rename(beside, live.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
+    let house = House::new();
+    let (live, archive) = lay_out(&house);
+    let both = ["cert.pem", "key.pem"];
+    point(&live, &archive.join("1"), &both);
+    // The files that the daemon was started with become links.
+    point(house.place.path(), &live, &both);
+    let patience = Patience::new();
+    let of = |number: &str| {
+        let file = archive.join(number).join("cert.pem");
+        CertificateDer::from_pem_file(file).unwrap().to_vec()
+    };
+    while certificate(&house) != of("1") {
+        patience.check("the first certificate");
+    }
+    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
+    point(&live, &archive.join("2"), &both);
+    while certificate(&house) != of("2") {
+        patience.check("the second certificate");
+    }
+    both_hear_each_other(&mut alice, &mut bob, true);
+    house
+        .daemon
+        .wait_for_log("the certificate's files have changed");
+}
+
+#[test]
+fn a_bad_pair_of_files_keeps_the_old_certificate_and_is_told_once() {
+    const REFUSED: &str = "the certificate's files were refused";
+    let house = House::new();
+    let old = certificate(&house);
+    let (key, other) = (house.place.path().join("key.pem"), TempDir::new().unwrap());
+    let (_, foreign) = house.authority.issue(other.path(), &NAMES);
+    fs::copy(foreign, &key).unwrap();
+    let told = house.daemon.wait_for_log("holds another key than that");
+    assert!(told.contains("tls.key_file names"), "{told}");
+    house.daemon.wait_for_log(REFUSED);
+    assert_eq!(certificate(&house), old);
+    // Another fault is told as well, and each of them once: nobody is told every few seconds.
+    fs::remove_file(&key).unwrap();
+    house.daemon.wait_for_log("which does not exist");
+    house.daemon.wait_for_logs(&[REFUSED], 2);
+    assert_eq!(certificate(&house), old);
+    house.authority.issue(house.place.path(), &NAMES);
+    let patience = Patience::new();
+    while certificate(&house) == old {
+        patience.check("the next certificate");
+    }
+    assert_eq!(lines(&house.daemon, "holds another key than that"), 1);
+    assert_eq!(lines(&house.daemon, REFUSED), 2);
+}

@@ -1,0 +1,166 @@
+//! What the network says of datagrams that went to a peer, and whom it does not concern.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+
+use parlor::stun::{Attribute, Class, Message, Method, Writer, decode_xor_address};
+
+use crate::support::DEADLINE;
+use crate::support::turn::{Client, channel_data};
+use crate::{Patience, metric, open_relay};
+
+/// Where nobody is: the port was somebody's a moment ago.
+fn nobody(ip: &str) -> SocketAddr {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.local_addr().unwrap()
+}
+
+/// What a Data indication says: the peer, and the value of its ICMP attribute.
+pub fn told(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
+    let message = Message::parse(bytes).expect("a message");
+    assert_eq!(
+        (message.class(), message.method()),
+        (Class::Indication, Method::DATA)
+    );
+    let peer = message.get(Attribute::XOR_PEER_ADDRESS).expect("a peer");
+    let peer = decode_xor_address(peer, &message.transaction()).expect("an address");
+    let icmp = message.get(Attribute::ICMP).expect("an ICMP attribute");
+    assert_eq!(message.get(Attribute::DATA), None);
+    (peer, icmp.to_vec())
+}
+
+#[test]
+fn a_client_is_told_of_a_peer_that_is_not_there() {
+    // Port unreachable: type 3, code 3, or type 1, code 4 (RFC 792, RFC 4443).
+    for (ip, value) in [("127.0.0.1", [0, 0, 6, 3]), ("::1", [0, 0, 2, 4])] {
+        let daemon = open_relay()
+            .env(
+                "PARLOR_TURN__LISTEN",
+                &SocketAddr::new(ip.parse().unwrap(), 0).to_string(),
+            )
+            .start();
+        let server = daemon.turn();
+        for mut client in [
+            Client::udp(server, "alice", None),
+            Client::tcp(server, "alice"),
+        ] {
+            client.allocated();
+            let gone = nobody(ip);
+            assert_eq!(client.bind(0x4001, gone).code(), None);
+            client.send(&channel_data(0x4001, b"anybody?", true));
+            let (peer, icmp) = told(&client.receive());
+            assert_eq!(peer, gone);
+            assert_eq!(icmp, [&value[..], &[0; 4]].concat());
+        }
+        assert_eq!(metric(&daemon, "parlor_turn_icmp_total"), 2);
+    }
+}
+
+/// The error of a datagram fails whatever its socket does next: here, sends to somebody else.
+#[test]
+fn a_peer_that_is_not_there_costs_the_others_nothing() {
+    const ROUNDS: usize = 500;
+    let daemon = open_relay()
+        .env("PARLOR_TURN__SHARDS", "1")
+        .env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0")
+        .env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
+        .start();
+    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    friend.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut client = Client::udp(daemon.turn(), "alice", None);
+    let relayed = client.allocated();
+    assert_eq!(
+        client.bind(0x4001, friend.local_addr().unwrap()).code(),
+        None
+    );
+    assert_eq!(client.bind(0x4002, nobody("127.0.0.1")).code(), None);
+    let mut buffer = [0; 100];
+    for round in 0..ROUNDS {
+        let text = round.to_string();
+        // Several wait together, so that a batch has both.
+        for channel in [0x4002, 0x4001, 0x4002, 0x4001] {
+            client.send(&channel_data(channel, text.as_bytes(), false));
+        }
+        for _ in 0..2 {
+            let (len, from) = friend.recv_from(&mut buffer).expect("a datagram in time");
+            assert_eq!((&buffer[..len], from), (text.as_bytes(), relayed));
+        }
+        friend.send_to(text.as_bytes(), relayed).unwrap();
+        let back = channel_data(0x4001, text.as_bytes(), false);
+        loop {
+            let heard = client.receive();
+            if heard == back {
+                break;
+            }
+            told(&heard);
+        }
+    }
+    assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 0);
+    let patience = Patience::new();
+    let over = "parlor_turn_dropped_total{reason=\"ICMP errors over the rate\"}";
+    while metric(&daemon, over) == 0 {
+        patience.check("more errors than a client is told of");
+    }
+}
+
+/// DONT-FRAGMENT: where the way is too narrow the datagram is dropped, and the client is told of it.
+#[test]
+fn a_datagram_that_may_not_be_cut_is_dropped_where_the_way_is_narrow_and_told() {
+    const MTU: u32 = 1_400;
+    let inside = std::thread::spawn(|| {
+        // A network of this thread's own, and of what it starts.
+        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            eprintln!("skipped: no network of its own: {error}");
+            return;
+        }
+        let mut ip = Command::new("ip");
+        ip.args(["link", "set", "lo", "up", "mtu", &MTU.to_string()]);
+        assert!(ip.status().expect("ip runs").success());
+        for (ip, kind) in [("127.0.0.1", [0, 0, 6, 4]), ("::1", [0, 0, 4, 0])] {
+            narrow_way(ip, kind, MTU);
+        }
+    });
+    inside.join().expect("a test");
+}
+
+fn narrow_way(ip: &str, kind: [u8; 4], mtu: u32) {
+    let listen = SocketAddr::new(ip.parse().unwrap(), 0);
+    let daemon = open_relay()
+        .env("PARLOR_TURN__LISTEN", &listen.to_string())
+        .start();
+    let peer = UdpSocket::bind((ip, 0)).unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let at = peer.local_addr().unwrap();
+    for mut client in [
+        Client::udp(daemon.turn(), "alice", None),
+        Client::tcp(daemon.turn(), "alice"),
+    ] {
+        let answer = client.allocate_with(&[(Attribute::DONT_FRAGMENT, Vec::new())]);
+        assert_eq!(answer.code(), None);
+        assert_eq!(client.permit(at).code(), None);
+        // In one batch or in several: each is cut or not as it asks itself.
+        for (len, whole) in [(1_500, false), (1_500, true), (1_496, false), (1_200, true)] {
+            client.send(&indication(at, &vec![7; len], whole));
+        }
+        let mut buffer = [0; 2_000];
+        for expected in [1_500, 1_496, 1_200] {
+            let (len, _) = peer.recv_from(&mut buffer).expect("a datagram in time");
+            assert_eq!(len, expected, "{ip}");
+        }
+        let (about, icmp) = told(&client.receive());
+        assert_eq!(about.ip(), at.ip());
+        assert_eq!(icmp, [kind, mtu.to_be_bytes()].concat(), "{ip}");
+    }
+    assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 2);
+}
+
+fn indication(peer: SocketAddr, data: &[u8], whole: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let writer = Writer::new(&mut out, Method::SEND, Class::Indication, [7; 12])
+        .xor_address(Attribute::XOR_PEER_ADDRESS, peer)
+        .attribute(Attribute::DATA, data);
+    if whole {
+        writer.attribute(Attribute::DONT_FRAGMENT, &[]);
+    }
+    out
+}
