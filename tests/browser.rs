@@ -80,6 +80,40 @@ in_a_box! {
         relayed_call_with(Builder::new().env("PARLOR_TURN__MODE", "internal"), Via::RelayTcp, "tcp");
     }
 
+    fn a_restart_in_mid_call_is_neither_heard_nor_seen() {
+        let daemon = Builder::new().env("PARLOR_TURN__SHARDS", "2").start();
+        let (link, folder) = (daemon.invite_link(), folder());
+        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+        for (person, other) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+            person.hears(&[other]);
+            person.is_relayed_over("udp");
+            person.ask("test.listens()");
+            person.ask("test.watches()");
+            person.ask("test.frames = []");
+        }
+        let before = [&mut ada, &mut grace].map(|person| person.ask("test.ice()"));
+
+        daemon.signal("USR2");
+        daemon.wait_for_logs(&["\"message\":\"ready\""], 2);
+        daemon.wait_for_logs(&["WebSocket entered"], 4);
+        let after = [(&mut ada, GRACE), (&mut grace, ADA)].map(|(person, other)| {
+            person.is_relayed_over("udp");
+            person.hears(&[other]);
+            let seen = person.ask("test.seen");
+            println!("longest without a sound and without a packet, in ms: {seen}");
+            for what in ["silence", "pause"] {
+                let longest = seen[what].as_f64().expect("a number");
+                assert!(longest < 300.0, "{what}: {seen}");
+            }
+            assert_eq!(person.ask("test.frames"), json!([]), "nobody is told anything");
+            assert_eq!(person.ask("test.connections.length"), json!(1));
+            person.has_seen_no_trouble();
+            person.ask("test.ice()")
+        });
+        assert_eq!(before, after, "no call was begun anew");
+    }
+
     fn a_third_person_comes_and_goes() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();

@@ -24,3 +24,69 @@ fn a_call_over_udp_goes_on_in_another_binary() {
     both_hear_each_other(&mut alice, &mut bob, false);
     assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
 }
+
+#[test]
+fn a_binary_that_finds_a_fault_in_the_configuration_leaves_the_old_one_running() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "").unwrap();
+    let path = file.to_str().unwrap().to_owned();
+    let daemon = open_relay().arg("--config").arg(&path).start();
+    let client = |user| Client::udp(daemon.turn(), user, None);
+    let (mut alice, mut bob) = connected(client("alice"), client("bob"));
+    std::fs::write(&file, "[turn]\nrelay_ports = \"nonsense\"\n").unwrap();
+    daemon.signal("USR2");
+    daemon.wait_for_log("no upgrade: this one goes on");
+    both_hear_each_other(&mut alice, &mut bob, false);
+
+    std::fs::write(&file, "").unwrap();
+    daemon.signal("USR2");
+    ready(&daemon, 2);
+    both_hear_each_other(&mut alice, &mut bob, false);
+}
+
+#[test]
+fn twenty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
+    let daemon = open_relay().env("PARLOR_TURN__SHARDS", "2").start();
+    let client = |user| Client::udp(daemon.turn(), user, None);
+    let (mut alice, mut bob) = connected(client("alice"), client("bob"));
+    let folder = format!("/proc/{}/fd", daemon.pid());
+    let open = || std::fs::read_dir(&folder).unwrap().count();
+    let (rows, mut counts) = (std::sync::Mutex::new(Vec::new()), Vec::new());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if over.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let id = format!("room-{number}");
+                // One that is asked of a process that is just ending may fail.
+                if daemon
+                    .cli(&["room", "create", &id, "--id", &id])
+                    .status
+                    .success()
+                {
+                    rows.lock().unwrap().push(id);
+                }
+            }
+        });
+        for restart in 1..=20 {
+            daemon.signal("USR2");
+            ready(&daemon, 1 + restart);
+            both_hear_each_other(&mut alice, &mut bob, false);
+            counts.push(open());
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let rows = rows.into_inner().unwrap();
+    assert!(rows.len() > 5, "{} rows", rows.len());
+    let kept = daemon.cli_json(&["room", "list"]).to_string();
+    for id in rows {
+        assert!(kept.contains(&format!("\"{id}\"")), "{id} is lost");
+    }
+    // A command may be under way at any of these moments.
+    let (first, last) = (counts[..5].iter().max(), counts[15..].iter().min());
+    assert!(last <= first, "{counts:?}");
+    assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
+}

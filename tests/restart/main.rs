@@ -6,6 +6,8 @@
 mod support;
 
 mod in_place;
+mod keeper;
+mod store;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::RecvTimeoutError;

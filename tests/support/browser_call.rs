@@ -183,7 +183,7 @@ fn wav(tone: u32) -> Vec<u8> {
 }
 
 const PRELUDE: &str = r"
-window.test = { connections: [], trouble: [] };
+window.test = { connections: [], trouble: [], frames: [] };
 {
   const relayUrls = $RELAY_URLS;
   const relayOnly = (configuration) => relayUrls === null ? configuration : {
@@ -200,6 +200,13 @@ window.test = { connections: [], trouble: [] };
     }
     setConfiguration(configuration) {
       super.setConfiguration(relayOnly(configuration));
+    }
+  };
+
+  window.WebSocket = class extends WebSocket {
+    constructor(...address) {
+      super(...address);
+      this.addEventListener('message', ({ data }) => test.frames.push(JSON.parse(data).type));
     }
   };
 
@@ -250,6 +257,36 @@ test.level = () => {
   test.ear.analyser.getFloatTimeDomainData(samples);
   const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
   return Math.max(10 * Math.log10(power), -200);
+};
+
+// From now on, the longest times in milliseconds without a packet and without a sound. Where this
+// page itself was kept from looking, nobody knows what it would have seen.
+test.watches = () => {
+  const samples = new Float32Array(256);
+  const ear = test.ear.analyser.context.createAnalyser();
+  ear.fftSize = samples.length;
+  test.ear.analyser.context.createMediaStreamSource(test.ear.srcObject).connect(ear);
+  const start = performance.now();
+  const seen = test.seen = { silence: 0, pause: 0, received: 0, sound: start, packet: start, looked: start };
+  const longer = (what, since, now, asleep) => (seen[what] = Math.max(seen[what], now - since - asleep));
+  setInterval(async () => {
+    const before = seen.received;
+    const { received } = await test.packets();
+    const now = performance.now();
+    const asleep = Math.max(0, now - seen.looked - 20);
+    seen.looked = now;
+    ear.getFloatTimeDomainData(samples);
+    if (samples.some((sample) => Math.abs(sample) > 0.003)) {
+      longer('silence', seen.sound, now, asleep);
+      seen.sound = now;
+    }
+    if (received > before) {
+      longer('pause', seen.packet, now, asleep);
+      seen.packet = now;
+      seen.received = received;
+    }
+  }, 10);
+  return true;
 };
 
 // The code of the error that an Allocate with the credentials of the first connection meets.

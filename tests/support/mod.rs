@@ -257,11 +257,16 @@ impl Daemon {
     }
 
     /// As [`Daemon::restart`]; `meanwhile` runs when the one has ended and the other not begun.
-    pub fn restart_after(mut self, meanwhile: impl FnOnce()) -> Daemon {
+    pub fn restart_after(self, meanwhile: impl FnOnce()) -> Daemon {
+        self.restart_with(|_| meanwhile())
+    }
+
+    /// As [`Daemon::restart`]; `meanwhile` runs in between, and may change the environment.
+    pub fn restart_with(mut self, meanwhile: impl FnOnce(&mut HashMap<String, String>)) -> Daemon {
         self.signal("TERM");
         self.child.wait().expect("parlor ends");
-        meanwhile();
         let mut env = self.env.clone();
+        meanwhile(&mut env);
         let main = match self.listening.contains_key("https") {
             true => "https",
             false => "http",

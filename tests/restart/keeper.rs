@@ -1,0 +1,147 @@
+//! What systemd does for a service with `FileDescriptorStoreMax=`: reads its notifications, keeps
+//! the descriptors in them, and starts it with them again.
+
+use std::collections::HashMap;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use nix::cmsg_space;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use tempfile::TempDir;
+
+use crate::support::{Builder, DEADLINE};
+
+/// Descriptors are kept from this number on, side by side and inheritable.
+const FIRST: RawFd = 3000;
+
+pub struct Keeper {
+    folder: TempDir,
+    room: usize,
+    kept: Arc<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    descriptors: Mutex<Vec<RawFd>>,
+    changed: Condvar,
+}
+
+impl Keeper {
+    pub fn new(room: usize) -> Keeper {
+        parlor::relay::host::raise_descriptor_limit();
+        let folder = TempDir::new().expect("a temporary directory");
+        let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+        let kept = Arc::new(Kept::default());
+        let keeping = kept.clone();
+        thread::spawn(move || while keep(&socket, &keeping).is_some() {});
+        Keeper { folder, room, kept }
+    }
+
+    pub fn manages(&self, builder: Builder) -> Builder {
+        let socket = self.folder.path().join("notify");
+        builder
+            .env("NOTIFY_SOCKET", socket.to_str().expect("a path"))
+            .env("FDSTORE", &self.room.to_string())
+    }
+
+    /// Has the next process started with what is kept.
+    pub fn hand_out(&self, env: &mut HashMap<String, String>) {
+        let count = self.kept.descriptors.lock().unwrap().len();
+        env.insert("LISTEN_FDS".into(), count.to_string());
+        env.insert("LISTEN_FDS_FIRST_FD".into(), FIRST.to_string());
+    }
+
+    /// How many descriptors it keeps.
+    pub fn keeps(&self) -> usize {
+        self.kept.descriptors.lock().unwrap().len()
+    }
+
+    /// Waits until it keeps nothing any more.
+    pub fn is_told_to_forget(&self) {
+        let kept = self.kept.descriptors.lock().unwrap();
+        let waited = self
+            .kept
+            .changed
+            .wait_timeout_while(kept, DEADLINE, |kept| !kept.is_empty());
+        assert!(!waited.unwrap().1.timed_out(), "nobody said FDSTOREREMOVE");
+    }
+
+    /// Puts another descriptor into the place of the first, which is the state.
+    pub fn replace_state(&self, state: &impl std::os::fd::AsFd) {
+        nix::unistd::close(FIRST).expect("it was open");
+        assert_eq!(fcntl(state, FcntlArg::F_DUPFD(FIRST)), Ok(FIRST));
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        forget(&self.kept);
+    }
+}
+
+/// Takes one notification; nothing where the socket is gone.
+fn keep(socket: &UnixDatagram, kept: &Kept) -> Option<()> {
+    let mut text = [0; 4096];
+    let mut control = cmsg_space!([RawFd; 253]);
+    let mut parts = [IoSliceMut::new(&mut text)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
+    assert!(
+        !message.flags.contains(MsgFlags::MSG_CTRUNC),
+        "more than 253 descriptors"
+    );
+    let (mut arrived, length) = (Vec::new(), message.bytes);
+    for one in message.cmsgs().expect("control messages") {
+        if let ControlMessageOwned::ScmRights(descriptors) = one {
+            arrived.extend(descriptors);
+        }
+    }
+    let text = String::from_utf8_lossy(&text[..length]).into_owned();
+    let says = |line: &str| text.lines().any(|one| one == line);
+    if says("FDSTORE=1") {
+        assert!(says("FDNAME=parlor") && says("FDPOLL=0"), "{text}");
+        store(kept, &arrived);
+    } else if says("FDSTOREREMOVE=1") {
+        assert!(says("FDNAME=parlor"), "{text}");
+        forget(kept);
+    } else if says("BARRIER=1") {
+        assert_eq!(
+            (text.lines().count(), arrived.len()),
+            (1, 1),
+            "alone, with a pipe"
+        );
+    }
+    for descriptor in arrived {
+        nix::unistd::close(descriptor).expect("it has just arrived");
+    }
+    Some(())
+}
+
+fn store(kept: &Kept, arrived: &[RawFd]) {
+    let mut held = kept.descriptors.lock().unwrap();
+    for descriptor in arrived {
+        let wanted = FIRST + held.len() as RawFd;
+        assert_eq!(duplicate(*descriptor, wanted), wanted, "a number is taken");
+        held.push(wanted);
+    }
+    kept.changed.notify_all();
+}
+
+/// Duplicates a descriptor to this number.
+#[allow(unsafe_code)]
+fn duplicate(descriptor: RawFd, wanted: RawFd) -> RawFd {
+    // SAFETY: it has arrived in a message, and is closed only after this.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    fcntl(borrowed, FcntlArg::F_DUPFD(wanted)).expect("a descriptor is left")
+}
+
+fn forget(kept: &Kept) {
+    for descriptor in kept.descriptors.lock().unwrap().drain(..) {
+        nix::unistd::close(descriptor).expect("it was kept");
+    }
+    kept.changed.notify_all();
+}
