@@ -42,7 +42,7 @@ impl House {
     fn new(people: usize) -> House {
         let mut room = Room::new("lobby", Limit::per_second(100, 1000));
         let mut seats = (0..people).map(|index| {
-            match room.join(&format!("user-{index}"), Mono(0), &mut Vec::new()) {
+            match room.join(&format!("user-{index}"), false, Mono(0), &mut Vec::new()) {
                 Join::Seated(connection) => connection,
                 Join::Refused(code) => panic!("user-{index} was refused: {code:?}"),
             }

@@ -105,7 +105,7 @@ impl House {
         let mut effects = Vec::new();
         let before = self.seated.iter().find(|(_, seated)| **seated == user);
         let before = before.map(|(connection, _)| *connection);
-        match self.room.join(user, self.now, &mut effects) {
+        match self.room.join(user, false, self.now, &mut effects) {
             Join::Seated(connection) => {
                 if let Some(before) = before {
                     let farewell = Effect::Close {
