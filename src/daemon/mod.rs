@@ -3,6 +3,7 @@
 mod certificate;
 mod lobby;
 mod logging;
+mod manager;
 mod refusal;
 mod reload;
 mod signals;
@@ -81,6 +82,9 @@ async fn serve(start: Start) -> anyhow::Result<()> {
     let mut house = House::build(start, prepared, listeners, external).await?;
     let work = house.open(hangups).await?;
     tracing::info!("ready");
+    manager::ready();
+    let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
+    let posting = tokio::spawn(posting);
 
     let outcome = tokio::select! {
         name = signal => {
@@ -89,7 +93,9 @@ async fn serve(start: Start) -> anyhow::Result<()> {
         }
         (ended, _, _) = &mut house.relay.ended => Err(relay_failure(ended)),
     };
+    manager::stopping();
     house.close(work).await;
+    posting.abort();
     outcome
 }
 
