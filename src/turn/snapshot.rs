@@ -175,7 +175,11 @@ impl Held {
             missed: allocation.missed,
             token: allocation.token,
             permissions: allocation.permissions.to_vec(),
-            channels: allocation.channels.iter().map(Channel::without_hint).collect(),
+            channels: allocation
+                .channels
+                .iter()
+                .map(Channel::without_hint)
+                .collect(),
             to_peers: allocation.to_peers,
             to_client: allocation.to_client,
             bytes_up: allocation.bytes_up,
