@@ -2,8 +2,9 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use parlor::clock;
 use tempfile::TempDir;
 
 use super::DEADLINE;
@@ -38,8 +39,8 @@ impl Manager {
 
     /// Waits for a line that begins with `start`, and gives the rest of it.
     pub fn wait_for(&self, start: &str) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        while let Some(message) = self.told(deadline.saturating_duration_since(Instant::now())) {
+        let deadline = clock::now().mono + DEADLINE;
+        while let Some(message) = self.told(deadline.since(clock::now().mono)) {
             let mut lines = message.lines();
             if let Some(rest) = lines.find_map(|line| line.strip_prefix(start)) {
                 return rest.to_owned();
