@@ -6,8 +6,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use support::Builder;
+use support::notify::Manager;
+use support::{Builder, DEADLINE, turn};
 
 fn unit() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/parlor.service");
@@ -52,8 +54,8 @@ fn systemd_finds_nothing_to_complain_about() {
 
 #[test]
 fn the_service_is_shut_in() {
-    let (success, said) = analyze(&["security", "--offline=true", "--threshold=25", "--no-pager"]);
-    assert!(success, "more exposed than 2.5 of 10:\n{said}");
+    let (success, said) = analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"]);
+    assert!(success, "more exposed than 1.5 of 10:\n{said}");
 }
 
 #[test]
@@ -78,10 +80,57 @@ fn what_the_unit_starts_keeps_its_state_in_the_state_directory_and_ends_with_0()
 #[test]
 fn what_the_unit_reloads_by_has_the_configuration_read_anew() {
     let command = values(&unit(), "ExecReload");
-    assert_eq!(command, ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(command, ["/usr/local/bin/parlor reload"]);
     let daemon = Builder::new().start();
-    daemon.signal("HUP");
+    assert!(daemon.cli(&["reload"]).status.success());
     daemon.wait_for_log("configuration read anew");
+    daemon.signal("HUP");
+    daemon.wait_for_logs(&["configuration read anew"], 2);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn told_to(manager: &Manager) -> Builder {
+    let socket = manager.path();
+    Builder::new().env("NOTIFY_SOCKET", socket.to_str().expect("a plain path"))
+}
+
+#[test]
+fn the_manager_is_told_of_the_start_of_what_goes_on_and_of_the_end() {
+    assert_eq!(values(&unit(), "Type"), ["notify"]);
+    assert_eq!(values(&unit(), "NotifyAccess"), ["main"]);
+    let manager = Manager::new();
+    let daemon = told_to(&manager)
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start();
+    assert_eq!(manager.told(DEADLINE).as_deref(), Some("READY=1\n"));
+    let idle = "0 rooms, 0 participants, 0 allocations";
+    assert_eq!(manager.wait_for("STATUS="), idle);
+    let mut client = turn::Client::udp(daemon.turn(), "alice", None);
+    client.allocated();
+    let busy = "0 rooms, 0 participants, 1 allocations";
+    assert_eq!(manager.wait_for("STATUS="), busy);
+    assert_eq!(daemon.stop().code(), Some(0));
+    manager.wait_for("STOPPING=1");
+}
+
+#[test]
+fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
+    assert_eq!(values(&unit(), "WatchdogSec"), ["30"]);
+    let manager = Manager::new();
+    let daemon = told_to(&manager).env("WATCHDOG_USEC", "600000").start();
+    manager.wait_for("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
+    let other = rusqlite::Connection::open(daemon.data_dir().join("parlor.db"));
+    let other = other.expect("the database");
+    other.busy_timeout(DEADLINE).expect("a timeout");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+    daemon.wait_for_log("watchdog is no longer fed");
+    // What was said before that.
+    while manager.told(Duration::ZERO).is_some() {}
+    let starving = manager.told(Duration::from_secs(1));
+    assert_eq!(starving, None);
+    other.execute_batch("ROLLBACK").expect("a lock that ends");
+    manager.wait_for("WATCHDOG=1");
     assert_eq!(daemon.stop().code(), Some(0));
 }
 

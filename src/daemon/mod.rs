@@ -4,6 +4,7 @@ mod certificate;
 mod handover;
 mod lobby;
 mod logging;
+mod manager;
 mod refusal;
 mod reload;
 mod signals;
@@ -98,7 +99,15 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
         tracing::warn!(%error, "the service manager does not take what it is told");
     }
     tracing::info!("ready");
-    match house.until_the_end(&mut signal, &mut upgrades).await {
+    manager::ready();
+    let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
+    let posting = tokio::spawn(posting);
+    let ending = house.until_the_end(&mut signal, &mut upgrades).await;
+    posting.abort();
+    if !matches!(ending, Ending::Replace(_)) {
+        manager::stopping();
+    }
+    match ending {
         Ending::Stop => house.close(work).await,
         Ending::Failure(error) => {
             house.close(work).await;

@@ -13,6 +13,7 @@ use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
 use crate::clock;
 use crate::rate::{Limit, SharedCell};
+use crate::store::StoreError;
 
 /// For an answer of the store: whoever asks whether all is well does not wait long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -76,6 +77,23 @@ impl App {
             .into_iter()
             .filter_map(|(_, outcome)| outcome.err())
             .collect()
+    }
+
+    /// Whether nothing is stuck: every shard of the relay answers, and so does the store, even if it
+    /// has no room left, which no restart would change.
+    pub async fn answers(&self) -> bool {
+        let store = tokio::time::timeout(PATIENCE, self.store.check_writable());
+        let (store, relay) = tokio::join!(store, self.relay.alive());
+        let stuck =
+            |error: &StoreError| matches!(error, StoreError::Locked(_) | StoreError::Closed(_));
+        let store = store.is_ok_and(|outcome| !outcome.as_ref().is_err_and(stuck));
+        store && relay
+    }
+
+    /// Rooms that somebody is connected to, and connections.
+    pub fn in_use(&self) -> (i64, i64) {
+        let counts = &self.hub.counts;
+        (counts.rooms.get(), counts.connections.get())
     }
 
     /// How many rooms are open, and how many memberships there are in them; `None` where the store

@@ -125,6 +125,11 @@ pub struct RelayCollector {
 }
 
 impl RelayCollector {
+    /// Those that live now.
+    pub fn allocations(&self) -> u64 {
+        self.sum(|counters| &counters.allocations)
+    }
+
     fn sum(&self, figure: impl Fn(&Counters) -> &AtomicU64) -> u64 {
         let shards = self.shards.iter().map(|shard| figure(shard));
         shards.map(|figure| figure.load(Ordering::Relaxed)).sum()
@@ -217,7 +222,7 @@ impl Collector for RelayCollector {
             let metric = ConstCounter::new(self.sum(counter));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
-        let allocations = self.sum(|c| &c.allocations);
+        let allocations = self.allocations();
         // Every shard is told of every stream: the first speaks for all.
         let streams = self
             .shards

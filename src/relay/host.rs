@@ -1,5 +1,6 @@
 //! This host: its addresses and its descriptors.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -69,7 +70,9 @@ pub fn is_public(ip: IpAddr) -> bool {
 /// Raises the soft limit of descriptors to the hard one, and says what it is now.
 pub fn raise_descriptor_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 1024;
+        // Where the service manager forbids the call (`SystemCallFilter=~@resources`).
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        return open_files(&limits).unwrap_or(1024);
     };
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
@@ -77,9 +80,32 @@ pub fn raise_descriptor_limit() -> u64 {
     }
 }
 
+/// The soft limit of descriptors in the text of `/proc/self/limits`.
+fn open_files(limits: &str) -> Option<u64> {
+    let mut lines = limits.lines();
+    let values = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    match values.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        soft => soft.parse().ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_limit_that_may_not_be_asked_for_is_read() {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(open_files(&limits), Some(soft));
+        assert_eq!(
+            open_files("Max open files  unlimited  unlimited  files"),
+            Some(u64::MAX)
+        );
+        assert_eq!(open_files(""), None);
+    }
 
     #[test]
     fn the_mapped_address_is_the_likely_one_and_a_bound_one_is_itself() {

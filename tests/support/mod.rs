@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod command;
 pub mod http;
 pub mod leaks;
+pub mod notify;
 pub mod pebble;
 pub mod turn;
 

@@ -1,0 +1,51 @@
+//! A stand-in for the socket at which systemd is told how a service is doing (`$NOTIFY_SOCKET`).
+
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parlor::clock;
+use tempfile::TempDir;
+
+use super::DEADLINE;
+
+pub struct Manager {
+    socket: UnixDatagram,
+    place: TempDir,
+}
+
+impl Manager {
+    pub fn new() -> Manager {
+        let place = TempDir::new().expect("a temporary directory");
+        let socket = UnixDatagram::bind(place.path().join("notify")).expect("a socket");
+        Manager { socket, place }
+    }
+
+    /// What `$NOTIFY_SOCKET` is to be.
+    pub fn path(&self) -> PathBuf {
+        self.place.path().join("notify")
+    }
+
+    /// The next message, if one comes within `patience`.
+    pub fn told(&self, patience: Duration) -> Option<String> {
+        let patience = patience.max(Duration::from_millis(1));
+        self.socket
+            .set_read_timeout(Some(patience))
+            .expect("a timeout");
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8(buffer[..length].to_vec()).expect("text"))
+    }
+
+    /// Waits for a line that begins with `start`, and gives the rest of it.
+    pub fn wait_for(&self, start: &str) -> String {
+        let deadline = clock::now().mono + DEADLINE;
+        while let Some(message) = self.told(deadline.since(clock::now().mono)) {
+            let mut lines = message.lines();
+            if let Some(rest) = lines.find_map(|line| line.strip_prefix(start)) {
+                return rest.to_owned();
+            }
+        }
+        panic!("nothing that begins with {start}");
+    }
+}
