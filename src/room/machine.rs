@@ -90,7 +90,7 @@ pub struct Room {
 struct Before {
     users: HashSet<Arc<str>>,
     /// Those who have yet to come back.
-    awaited: HashSet<Arc<str>>,
+    missing: HashSet<Arc<str>>,
     until: Mono,
 }
 
@@ -124,7 +124,7 @@ impl Room {
     pub fn expect(&mut self, users: impl IntoIterator<Item = Arc<str>>, until: Mono) {
         let users: HashSet<_> = users.into_iter().collect();
         self.before = Some(Before {
-            awaited: users.clone(),
+            missing: users.clone(),
             users,
             until,
         });
@@ -133,7 +133,7 @@ impl Room {
     /// Whoever was expected and has not come has left.
     pub fn expire(&mut self, now: Mono, effects: &mut Vec<Effect>) {
         if let Some(before) = self.before.take_if(|before| before.until <= now) {
-            for user in before.awaited {
+            for user in before.missing {
                 self.tell(
                     |member| member.resumed,
                     "user-left",
@@ -150,13 +150,13 @@ impl Room {
     }
 
     pub fn is_empty(&self) -> bool {
-        let awaited = self.before.as_ref().map(|before| before.awaited.len());
+        let awaited = self.before.as_ref().map(|before| before.missing.len());
         self.members.is_empty() && awaited.unwrap_or(0) == 0
     }
 
     /// Who is connected, or expected back, in no order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        let awaited = self.before.iter().flat_map(|before| &before.awaited);
+        let awaited = self.before.iter().flat_map(|before| &before.missing);
         self.by_user.keys().chain(awaited)
     }
 
@@ -166,7 +166,7 @@ impl Room {
     /// told, and it is told who has left since. Without, they are told of an end and a beginning.
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
-        let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
+        let awaited = self.before.as_mut().is_some_and(|b| b.missing.remove(user));
         let resumed = awaited && resume;
         if awaited && !resume {
             self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
@@ -200,7 +200,7 @@ impl Room {
         let Some(before) = &self.before else { return };
         let gone = |user: &&Arc<str>| {
             let seated = self.by_user.contains_key(*user);
-            !seated && !before.awaited.contains(*user)
+            !seated && !before.missing.contains(*user)
         };
         for user in before.users.iter().filter(gone) {
             let frame = self.presence("user-left", &quoted(user));
@@ -236,7 +236,7 @@ impl Room {
 
     /// Closes the connection of `user`, if there is one.
     pub fn close_user(&mut self, user: &str, code: CloseCode, effects: &mut Vec<Effect>) -> bool {
-        if self.before.as_mut().is_some_and(|b| b.awaited.remove(user)) {
+        if self.before.as_mut().is_some_and(|b| b.missing.remove(user)) {
             self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {

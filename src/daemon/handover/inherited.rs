@@ -54,7 +54,7 @@ pub fn take() -> Inherited {
             Ok(state) => usable.push(state),
             Err(error) => tracing::warn!(
                 %error,
-                "the state that an earlier parlor handed over is discarded, and its sockets are closed"
+                "what an earlier parlor handed over is discarded and its sockets are closed"
             ),
         }
     }
