@@ -185,6 +185,14 @@ struct Work {
     certifying: JoinHandle<()>,
 }
 
+impl Work {
+    fn end_what_runs_beside(&self) {
+        for task in [&self.following, &self.reloading, &self.certifying] {
+            task.abort();
+        }
+    }
+}
+
 impl House {
     async fn build(
         start: Start,
@@ -353,8 +361,7 @@ impl House {
         });
         let rooms = owned.collect();
         self.stop.cancel();
-        work.following.abort();
-        work.reloading.abort();
+        work.end_what_runs_beside();
         // Until here and for a moment longer, media passes.
         let goodbye = futures_util::future::join_all(work.serving);
         let _ = tokio::time::timeout(BRIEF_GOODBYE, goodbye).await;
@@ -378,9 +385,7 @@ impl House {
         // From now on nobody is to wait here.
         drop(self.tcp);
         self.stop.cancel();
-        work.following.abort();
-        work.reloading.abort();
-        work.certifying.abort();
+        work.end_what_runs_beside();
         let goodbye = futures_util::future::join_all(work.serving);
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::warn!("some connections did not end in time");

@@ -130,8 +130,7 @@ pub fn shards(turn: &config::Turn) -> usize {
 }
 
 /// Binds `turn.listen`, UDP and TCP, with as many UDP sockets on each address as there are shards; and
-/// the addresses for TLS.
-/// What is inherited is taken.
+/// the addresses for TLS. What is inherited is taken.
 pub fn bind(
     listen: &[SocketAddr],
     tls: &[SocketAddr],
@@ -317,10 +316,8 @@ fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut
             restored += shard.go_on(known, inherited);
         }
     }
-    for (shard, _) in shards {
-        if state.policy != settings.policy {
-            shard.judge_anew();
-        }
+    if state.policy != settings.policy {
+        shards.iter_mut().for_each(|(shard, _)| shard.judge_anew());
     }
     tracing::info!(
         allocations = restored,

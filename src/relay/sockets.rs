@@ -51,20 +51,14 @@ pub fn turn_sockets(
     let group = inherited.take_udp(address, shards)?;
     if let Some(first) = group.first() {
         let address = first.local_addr()?;
-        let listener = match inherited.take_tcp("turn.listen", address) {
-            Some(listener) => listener,
-            None => tcp(address)?,
-        };
+        let listener = inherited_or_new("turn.listen", address, inherited)?;
         return Ok((group, listener));
     }
     let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
     loop {
         // The stream's socket first: it is nobody else's. A group of UDP sockets takes in any that
         // asks, and would share the datagrams of a parlor that runs here already.
-        let tcp = match inherited.take_tcp("turn.listen", address) {
-            Some(listener) => listener,
-            None => tcp(address)?,
-        };
+        let tcp = inherited_or_new("turn.listen", address, inherited)?;
         let address = tcp.local_addr()?;
         tries -= 1;
         let first = match listener(address, shards > 1) {
@@ -118,8 +112,7 @@ pub fn tcp_all(
 ) -> Result<Vec<TcpListener>, String> {
     let mut listeners = Vec::new();
     for &address in listen {
-        let taken = inherited.take_tcp(key, address);
-        match taken.map_or_else(|| tcp(address), Ok) {
+        match inherited_or_new(key, address, inherited) {
             Ok(listener) => listeners.push(listener),
             Err(error) if family_missing(address, &error) => {
                 tracing::warn!(%address, "this host has no IPv6: not listening there");
@@ -131,6 +124,16 @@ pub fn tcp_all(
         true => Err(format!("no address of {key} can be listened on")),
         false => Ok(listeners),
     }
+}
+
+/// The TCP listener that an earlier process had for this address of the setting `key`, or another.
+fn inherited_or_new(
+    key: &str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> io::Result<TcpListener> {
+    let taken = inherited.take_tcp(key, address);
+    taken.map_or_else(|| tcp(address), Ok)
 }
 
 /// A TCP listener.

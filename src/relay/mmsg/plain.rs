@@ -1,7 +1,8 @@
 //! One datagram at a time, for systems other than Linux.
 //!
-//! It knows no control messages. So DSCP and ECN are not carried along, and a socket on a wildcard address cannot tell which address was
-//! asked, nor answer from it: [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
+//! It knows no control messages. So DSCP and ECN are not carried along, and a socket on a wildcard
+//! address cannot tell which address was asked, nor answer from it:
+//! [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
 
 use std::io;
 use std::net::SocketAddr;
