@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use parlor::config::Auth;
-use parlor::secret::Secret;
-use parlor::token::{Claims, Tokens};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
@@ -188,16 +185,6 @@ impl House {
         StreamOwned::new(session, Crumbs { stream, size })
     }
 
-    fn token(&self, user: &str) -> String {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
-        let claims = Claims {
-            sub: user.to_owned(),
-            exp: (now + 3600) as u64,
-            ..Claims::default()
-        };
-        Tokens::new(&Auth::default(), &Secret::new(SECRET)).issue(&claims)
-    }
-
     /// The page, the API over both versions of HTTP, an invite's link, a WebSocket; and parlor knows
     /// who the client is, whatever that says of itself.
     fn is_served(&self) {
@@ -212,7 +199,7 @@ impl House {
         let seen: Value = serde_json::from_str(&seen).expect("JSON");
         assert_eq!(seen["fields"]["client"], CLIENT, "{seen}");
 
-        let token = self.token("alice");
+        let token = support::token(SECRET, "alice");
         let bearer = format!("Authorization: Bearer {token}");
         self.curl(&["-X", "POST", "-H", &bearer], "/api/rooms/lobby/join");
         let place = format!(

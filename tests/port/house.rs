@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use parlor::config::Auth;
-use parlor::secret::Secret;
-use parlor::token::{Claims, Tokens};
 use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 use crate::support::certificate::Authority;
 use crate::support::http::Client as Http;
 use crate::support::turn::{self, Client, Secured, secured};
-use crate::support::{Builder, DEADLINE, Daemon};
+use crate::support::{self, Builder, DEADLINE, Daemon};
 
 const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
 pub const LOBBY: &str = "lobby";
@@ -96,13 +93,7 @@ impl House {
     }
 
     pub fn token(&self, user: &str) -> String {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
-        let claims = Claims {
-            sub: user.to_owned(),
-            exp: (now + 3600) as u64,
-            ..Claims::default()
-        };
-        Tokens::new(&Auth::default(), &Secret::new(SECRET)).issue(&claims)
+        support::token(SECRET, user)
     }
 
     /// Makes the user a participant of the lobby, and gives the answer.

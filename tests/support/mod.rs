@@ -20,11 +20,25 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use parlor::clock;
+use parlor::config::Auth;
+use parlor::secret::Secret;
+use parlor::token::{Claims, Tokens};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Long enough for the slowest machine; a passing test never waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A token for `user` that is good for an hour where tokens are signed with `secret`.
+pub fn token(secret: &str, user: &str) -> String {
+    let claims = Claims {
+        sub: user.to_owned(),
+        exp: clock::now().unix + 3600,
+        ..Claims::default()
+    };
+    Tokens::new(&Auth::default(), &Secret::new(secret)).issue(&claims)
+}
 
 /// What a daemon is started with.
 pub struct Builder {

@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use parlor::config::Auth;
 use parlor::credential::Credentials;
 use parlor::secret::Secret;
-use parlor::token::{Claims, Tokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::http::Client as Http;
 use crate::support::turn::{self, Client as Relayed};
-use crate::support::{Builder, Daemon};
-use crate::world::{Client, LOBBY, SECRET, World, now, offer};
+use crate::support::{Builder, Daemon, token};
+use crate::world::{Client, LOBBY, SECRET, World, offer};
 
 const READ: &str = "configuration read anew";
 const REFUSED: &str = "the configuration was refused";
@@ -81,15 +79,6 @@ fn named(log: &str, field: &str) -> Vec<String> {
     keys.split_whitespace().map(str::to_owned).collect()
 }
 
-fn signed_with(secret: &str, user: &str) -> String {
-    let claims = Claims {
-        sub: user.to_owned(),
-        exp: now() as u64 + 3600,
-        ..Claims::default()
-    };
-    Tokens::new(&Auth::default(), &Secret::new(secret)).issue(&claims)
-}
-
 fn settings(auth: &str, turn: &str, more: &str) -> String {
     format!(
         "auth.secret = \"{auth}\"\nauth.provision_users = true\nturn.secret = \"{turn}\"\n{more}"
@@ -112,10 +101,10 @@ fn a_secret_is_rotated_while_calls_go_on() {
     let mut relayed = Relayed::udp(settled.daemon().turn(), "alice", None);
     relayed.allocated();
     let (old, new) = (
-        signed_with(SECRET, "alice"),
+        token(SECRET, "alice"),
         "another secret of thirty-two bytes, and more",
     );
-    let fresh = signed_with(new, "alice");
+    let fresh = token(new, "alice");
     assert_eq!((settled.status(&old), settled.status(&fresh)), (200, 401));
 
     // Both are good for a while …
@@ -169,12 +158,12 @@ fn a_secret_in_a_file_of_its_own_is_read_anew() {
     let mut settled = Settled::with(&format!(
         "auth.secret_file = \"{file}\"\nauth.provision_users = true\n"
     ));
-    assert_eq!(settled.status(&signed_with(SECRET, "alice")), 200);
+    assert_eq!(settled.status(&token(SECRET, "alice")), 200);
     let new = "another secret of thirty-two bytes, and more";
     fs::write(&kept, new).unwrap();
     assert_eq!(named(&settled.reload(), "changed"), ["auth.secret"]);
-    assert_eq!(settled.status(&signed_with(SECRET, "alice")), 401);
-    assert_eq!(settled.status(&signed_with(new, "alice")), 200);
+    assert_eq!(settled.status(&token(SECRET, "alice")), 401);
+    assert_eq!(settled.status(&token(new, "alice")), 200);
     assert_eq!(
         named(&settled.reload(), "changed"),
         [""; 0],
