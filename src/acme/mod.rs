@@ -213,10 +213,10 @@ impl<R: FnMut() -> f64> Keeper<R> {
             self.by_tls = !self.by_tls;
         }
         let (reason, next) = (refused.reason, utc::text(self.retry));
-        let now = i64::try_from(clock::now().unix).unwrap_or(i64::MAX);
+        let now = clock::now().unix;
         match self.current.standing().validity {
             None => tracing::error!(reason, next, "there is no certificate yet"),
-            Some(validity) if validity.until < now => {
+            Some(validity) if validity.is_over(now) => {
                 tracing::error!(reason, next, "the certificate has expired");
             }
             Some(_) => tracing::warn!(reason, next, "the certificate is not renewed yet"),

@@ -8,8 +8,9 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::links::page_host;
 use super::origin::Fault;
-use super::{Config, PublicUrl, Tls, TlsMode, turn_host};
+use super::{Config, Tls, TlsMode, turn_host};
 use crate::text_file;
 
 const DIRECTORIES: [(&str, &str); 2] = [
@@ -53,11 +54,6 @@ pub fn acme_domains(config: &Config) -> Vec<String> {
         }
     }
     domains
-}
-
-fn page_host(config: &Config) -> Option<String> {
-    let url = PublicUrl::parse(config.server.public_url.as_deref()?).ok()?;
-    Some(url.host().to_owned())
 }
 
 /// Every fault of the settings: the key, and what must change.

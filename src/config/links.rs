@@ -4,11 +4,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Config, PublicUrl, TlsMode};
 
+/// `server.public_url`, where it is set.
+pub fn public_url(config: &Config) -> Option<PublicUrl> {
+    PublicUrl::parse(config.server.public_url.as_deref()?).ok()
+}
+
+/// Its host.
+pub fn page_host(config: &Config) -> Option<String> {
+    Some(public_url(config)?.host().to_owned())
+}
+
 /// What links begin with: `server.public_url`, else the address that HTTP listens on (`127.0.0.1`
 /// where that is every address). No slash at the end.
 pub fn base_url(config: &Config, http: SocketAddr) -> String {
-    let public = config.server.public_url.as_deref();
-    match public.and_then(|text| PublicUrl::parse(text).ok()) {
+    match public_url(config) {
         Some(url) => url.to_string(),
         None => {
             let scheme = match config.tls.mode {
@@ -24,9 +33,7 @@ pub fn base_url(config: &Config, http: SocketAddr) -> String {
 /// ICE URLs have the host of `server.public_url`, and that is https, HTTP is reached at its port,
 /// whatever port is listened on behind a NAT or a balancer.
 pub fn offered_tls(config: &Config, https: &[SocketAddr], alone: &[SocketAddr]) -> Vec<SocketAddr> {
-    let url = config.server.public_url.as_deref();
-    let url = url.and_then(|text| PublicUrl::parse(text).ok());
-    let url = url.filter(|url| turn_host(config).as_deref() == Some(url.host()));
+    let url = public_url(config).filter(|url| turn_host(config).as_deref() == Some(url.host()));
     let outside = url.filter(PublicUrl::is_https).map(|url| url.port());
     let at = |one: &SocketAddr| SocketAddr::new(one.ip(), outside.unwrap_or(one.port()));
     https.iter().map(at).chain(alone.iter().copied()).collect()
@@ -47,8 +54,7 @@ pub fn turn_host(config: &Config) -> Option<String> {
             Err(_) => host.to_owned(),
         });
     }
-    let url = PublicUrl::parse(config.server.public_url.as_deref()?).ok()?;
-    Some(url.host().to_owned())
+    page_host(config)
 }
 
 /// An address that a program on this host can connect to.

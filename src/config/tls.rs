@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
+use super::links::page_host;
 use super::origin::Fault;
-use super::{Config, PublicUrl, Tls, TlsMode, turn_host};
+use super::{Config, Tls, TlsMode, turn_host};
 use crate::clock;
 use crate::tls::{self, Identity, TlsFault, Which};
 
@@ -101,14 +102,11 @@ pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>>
 /// The hosts that clients may look for in a certificate: configured names and addresses, and what this
 /// host calls itself.
 pub fn own_hosts(config: &Config) -> Vec<String> {
-    let url = config.server.public_url.as_deref();
-    let url = url.and_then(|text| PublicUrl::parse(text).ok());
-    let url = url.map(|url| url.host().to_owned());
     let turn_tls = turn_tls_listen(config);
     let listen = config.http.listen.iter().chain(&turn_tls);
     let listen = listen.map(|address| address.ip());
     let listen = listen.filter(|ip| !ip.is_unspecified());
-    let named = url.into_iter().chain(turn_host(config));
+    let named = page_host(config).into_iter().chain(turn_host(config));
     let named = named.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     let mut hosts: Vec<String> = Vec::new();
     for host in named.chain(listen.map(|ip| ip.to_string())) {
@@ -168,10 +166,10 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
 
 fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
     let validity = identity.validity();
-    let now = i64::try_from(clock::now().unix).unwrap_or(i64::MAX);
-    let (what, when) = if validity.until < now {
+    let now = clock::now().unix;
+    let (what, when) = if validity.is_over(now) {
         ("expired on", validity.until)
-    } else if validity.from > now {
+    } else if validity.is_to_come(now) {
         ("is not valid before", validity.from)
     } else {
         return None;

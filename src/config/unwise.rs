@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::origin::{Fault, Origin};
-use super::{Config, Origins, PublicUrl, RelayMode, acme, file, secrets, tls};
+use super::{Config, Origins, RelayMode, acme, file, public_url, secrets, tls};
 use crate::secret::Secret;
 
 /// Bytes below which a secret of the relay can be guessed.
@@ -66,9 +66,7 @@ fn shared_secret(config: &Config) -> Vec<Fault> {
 
 /// <https://w3c.github.io/mediacapture-main/#dom-navigator-mediadevices> is `[SecureContext]`.
 fn insecure_page(config: &Config) -> Vec<Fault> {
-    let url = config.server.public_url.as_deref();
-    let url = url.and_then(|text| PublicUrl::parse(text).ok());
-    let insecure = url.filter(|url| {
+    let insecure = public_url(config).filter(|url| {
         let host = url.host().trim_matches(['[', ']']);
         let local = host == "localhost" || host.ends_with(".localhost");
         let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());

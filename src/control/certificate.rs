@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::store::utc;
-use crate::tls::{Standing, Validity};
+use crate::tls::Standing;
 
 pub fn json(standing: &Standing) -> Value {
     let trouble = standing.trouble.as_ref();
@@ -18,11 +18,12 @@ pub fn json(standing: &Standing) -> Value {
 }
 
 pub fn text(standing: &Standing) -> String {
+    let now = clock::now().unix;
     let held = match standing.validity {
         None => "none yet".to_owned(),
-        Some(Validity { until, .. }) if until < now() => format!("expired at {}", moment(until)),
-        Some(Validity { from, .. }) if from > now() => format!("not valid before {}", moment(from)),
-        Some(Validity { until, .. }) => format!("until {}", moment(until)),
+        Some(held) if held.is_over(now) => format!("expired at {}", moment(held.until)),
+        Some(held) if held.is_to_come(now) => format!("not valid before {}", moment(held.from)),
+        Some(held) => format!("until {}", moment(held.until)),
     };
     match &standing.trouble {
         None => held,
@@ -40,14 +41,10 @@ fn moment(unix: i64) -> String {
     utc::text(u64::try_from(unix).unwrap_or(0))
 }
 
-fn now() -> i64 {
-    i64::try_from(clock::now().unix).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::Trouble;
+    use crate::tls::{Trouble, Validity};
 
     fn standing(validity: Option<(i64, i64)>) -> Standing {
         Standing {

@@ -4,13 +4,11 @@
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 
-use crate::config::{Config, PublicUrl};
+use crate::config::{self, Config};
 
 /// The path that a proxy has this server at; empty where that is all of its host.
 pub fn of(config: &Config) -> String {
-    let url = config.server.public_url.as_deref();
-    let url = url.and_then(|text| PublicUrl::parse(text).ok());
-    url.map_or(String::new(), |url| url.path().to_owned())
+    config::public_url(config).map_or(String::new(), |url| url.path().to_owned())
 }
 
 /// What is asked without the prefix; `None` where it is not below that. The prefix alone is the page at

@@ -7,7 +7,7 @@ use hyper::{StatusCode, Uri};
 
 use super::exchange::{Error, Response};
 use super::forwarded::{Asker, is_authority};
-use crate::config::{Config, PublicUrl};
+use crate::config::{self, Config, PublicUrl};
 
 /// What authorities of certificates ask for is asked without TLS (RFC 8555 section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -44,8 +44,8 @@ pub fn by_https(
 }
 
 fn public(config: &Config) -> Option<String> {
-    let url = PublicUrl::parse(config.server.public_url.as_deref()?).ok()?;
-    url.is_https().then(|| url.to_string())
+    let url = config::public_url(config).filter(PublicUrl::is_https);
+    url.map(|url| url.to_string())
 }
 
 fn asked(authority: &str, port: u16) -> Option<String> {

@@ -300,7 +300,7 @@ impl Service {
         let settings = app.settings();
         let http = &settings.config.http;
         name_host(&mut request);
-        if let Some(uri) = prefix::without(request.uri(), &prefix::of(&settings.config)) {
+        if let Some(uri) = prefix::without(request.uri(), &settings.prefix) {
             *request.uri_mut() = uri;
         }
         let mut asker = Asker::new(self.peer.ip(), request.headers(), &http.trusted_proxies);

@@ -14,6 +14,22 @@ pub struct Validity {
     pub until: i64,
 }
 
+impl Validity {
+    /// Whether it has ended at `now`, in Unix seconds.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.until < signed(now)
+    }
+
+    /// Whether it has yet to begin at `now`, in Unix seconds.
+    pub fn is_to_come(&self, now: u64) -> bool {
+        self.from > signed(now)
+    }
+}
+
+fn signed(unix: u64) -> i64 {
+    i64::try_from(unix).unwrap_or(i64::MAX)
+}
+
 /// That of a certificate in DER.
 pub fn of(certificate: &[u8]) -> Option<Validity> {
     let (certificate, _) = der::element(certificate, SEQUENCE)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json as value};
 
 use super::{no_such_room, require_json, require_owner, too_many_requests};
 use crate::clock;
-use crate::config::{self, PublicUrl};
+use crate::config;
 use crate::http::auth::Caller;
 use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
@@ -123,8 +123,7 @@ async fn manager(request: &Request) -> Result<(Caller, Room), Error> {
 /// Where the page is: as configured, else where the request came to.
 fn base_url(request: &Request) -> String {
     let settings = request.app.settings();
-    let public = settings.config.server.public_url.as_deref();
-    match public.and_then(|url| PublicUrl::parse(url).ok()) {
+    match config::public_url(&settings.config) {
         Some(url) => url.to_string(),
         None => {
             let scheme = match request.asker.https {
