@@ -16,6 +16,11 @@ fn unit() -> String {
     fs::read_to_string(path).expect("systemd/parlor.service")
 }
 
+fn socket_unit() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/parlor.socket");
+    fs::read_to_string(path).expect("systemd/parlor.socket")
+}
+
 /// The values of a key, in order.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned());
@@ -28,6 +33,7 @@ fn analyze(args: &[&str]) -> (bool, String) {
     let path = place.path().join("parlor.service");
     let unit = unit().replace("/usr/local/bin/parlor", env!("CARGO_BIN_EXE_parlor"));
     fs::write(&path, unit).expect("a copy of the unit");
+    fs::write(place.path().join("parlor.socket"), socket_unit()).expect("a copy");
     let output = Command::new("systemd-analyze")
         .args(args)
         .arg(&path)
@@ -50,6 +56,16 @@ fn systemd_finds_nothing_to_complain_about() {
         .filter(|line| line.contains("parlor"))
         .collect();
     assert!(success && about_us.is_empty(), "{said}");
+}
+
+#[test]
+fn systemd_listens_where_parlor_does_by_itself() {
+    let built_in = parlor::config::Config::default();
+    let wanted = built_in.http.listen.iter().chain(&built_in.turn.listen);
+    let wanted: Vec<_> = wanted.map(ToString::to_string).collect();
+    let unit = socket_unit();
+    assert_eq!(values(&unit, "ListenStream"), wanted);
+    assert_eq!(values(&unit, "BindIPv6Only"), ["ipv6-only"]);
 }
 
 #[test]
@@ -135,12 +151,17 @@ fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
 }
 
 #[test]
-fn a_mistake_in_the_configuration_is_not_tried_again() {
+fn a_mistake_in_the_configuration_lets_go_of_no_call() {
     let unit = unit();
-    assert_eq!(values(&unit, "Restart"), ["on-failure"]);
     let desk = support::command::Desk::new().env("PARLOR_HTTP__LISTEN", "nowhere");
-    let code = desk.run(&["serve"]).code.to_string();
-    assert_eq!(values(&unit, "RestartPreventExitStatus"), [code]);
+    assert_eq!(desk.run(&["serve"]).code, 2);
+    // The store lives while a start is due, and so for as long as it takes to mend it.
+    assert_eq!(values(&unit, "Restart"), ["on-failure"]);
+    assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"]);
+    assert!(values(&unit, "RestartPreventExitStatus").is_empty());
+    let room = values(&unit, "FileDescriptorStoreMax");
+    let told = format!("FDSTORE={}", room.concat());
+    assert!(values(&unit, "Environment").contains(&told), "{told}");
 }
 
 #[test]

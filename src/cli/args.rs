@@ -82,12 +82,25 @@ pub enum Asked {
     /// Make the running parlor read its configuration anew: what can change does at once, and a
     /// bad one is refused whole
     Reload,
+    /// Empty the running parlor, then end it: nobody new comes in, connections are asked to go
+    /// elsewhere one after the other, and calls finish
+    Drain {
+        /// How long it may take
+        #[arg(long, default_value = "10m", value_parser = ttl)]
+        timeout: Lifetime,
+    },
+    /// Have the running parlor go on as the program that lies at its path by now, calls over UDP
+    /// included; one that can't be started with this configuration is refused (Linux)
+    Upgrade,
 }
 
 impl Asked {
     /// Whether it is no use without a running parlor; then the failure says all there is to say.
     pub fn needs_the_daemon(&self) -> bool {
-        matches!(self, Asked::Status | Asked::Sessions | Asked::Reload)
+        matches!(
+            self,
+            Asked::Status | Asked::Sessions | Asked::Reload | Asked::Drain { .. } | Asked::Upgrade
+        )
     }
 }
 

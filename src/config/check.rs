@@ -79,6 +79,12 @@ impl Faults {
                 format!("must not be longer than {longest}"),
             );
         }
+        // None at all ends at once.
+        self.unless(
+            config.server.drain_timeout <= LONGEST,
+            "server.drain_timeout",
+            format!("must not be longer than {}", duration::format(LONGEST)),
+        );
         self.unless(
             turn.gather <= Duration::from_millis(1),
             "turn.gather",

@@ -80,6 +80,7 @@ effects! {
     server: Server {
         data_dir: Restart,
         public_url: Live,
+        drain_timeout: Live,
     }
     http: Http {
         listen: Restart,

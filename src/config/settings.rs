@@ -28,7 +28,7 @@ pub struct Config {
     pub log: Log,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Where the database and generated secrets live. Unset: `$STATE_DIRECTORY`, else
@@ -36,6 +36,9 @@ pub struct Server {
     pub data_dir: Option<PathBuf>,
     /// What users type to get here (`https://talk.example.org`): invite links and the host of ICE URLs.
     pub public_url: Option<String>,
+    /// After SIGTERM or SIGINT. Zero: ends at once.
+    #[serde(with = "super::duration")]
+    pub drain_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -364,6 +367,16 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            data_dir: None,
+            public_url: None,
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for Http {

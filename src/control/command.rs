@@ -77,6 +77,10 @@ pub enum Command {
     Status,
     Sessions,
     Reload,
+    Drain {
+        timeout: Lifetime,
+    },
+    Upgrade,
 }
 
 /// What a token and a credential are made of.
@@ -124,6 +128,8 @@ impl Command {
             Command::Status => "status",
             Command::Sessions => "sessions",
             Command::Reload => "reload",
+            Command::Drain { .. } => "drain",
+            Command::Upgrade => "upgrade",
         }
     }
 

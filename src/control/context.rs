@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{self, Now};
 use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
@@ -36,10 +37,19 @@ pub struct Live {
     pub started: Now,
     /// Reads the configuration anew; waits for disks.
     pub reload: Reload,
+    /// Begins to drain, for this long; `false` where it does already.
+    pub drain: Drain,
+    /// Has another program go on; waits for it.
+    pub upgrade: Upgrade,
 }
 
 /// What came of reading the configuration anew, or every problem of the new one.
 pub type Reload = Arc<dyn Fn() -> Result<Report, Vec<String>> + Send + Sync>;
+
+pub type Drain = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+
+/// Which program goes on, or everything that speaks against it.
+pub type Upgrade = Arc<dyn Fn() -> Result<PathBuf, Vec<String>> + Send + Sync>;
 
 /// The data directory, opened by the command itself.
 pub struct Alone {

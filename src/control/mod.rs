@@ -87,5 +87,7 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         Command::Status => running::status(context).await,
         Command::Sessions => running::sessions(context).await,
         Command::Reload => running::reload(context).await,
+        Command::Drain { timeout } => running::drain(context, timeout.span()),
+        Command::Upgrade => running::upgrade(context).await,
     }
 }

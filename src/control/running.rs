@@ -1,4 +1,4 @@
-//! `parlor status`, `sessions` and `reload`: what only a running parlor can tell, or do.
+//! `parlor status`, `sessions`, `reload`, `drain` and `upgrade`: what only a running parlor can tell, or do.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -302,6 +302,43 @@ pub async fn reload(context: &Context) -> Result<Answer, Failure> {
         Ok(report) => Ok(told(report)),
         Err(mut problems) => {
             problems.push("the configuration was refused: the old one stays in force".to_owned());
+            Err(Failure::of(problems))
+        }
+    }
+}
+
+/// Answers at once: the process ends when its calls have.
+pub fn drain(context: &Context, span: Duration) -> Result<Answer, Failure> {
+    let live = context.running()?;
+    let connections = live.app.hub.connections().len();
+    let relays = live.app.relay.allocations();
+    if !(live.drain)(span) {
+        return Err(Failure::refused("the running parlor drains already"));
+    }
+    let json = json!({
+        "connections": connections,
+        "relays": relays,
+        "timeout": span.as_secs(),
+    });
+    let text = format!(
+        "Draining: {connections} connections and {relays} relays may finish within {}",
+        duration::format(span)
+    );
+    Ok(Answer::new(json, text))
+}
+
+/// Answers before the other program goes on.
+pub async fn upgrade(context: &Context) -> Result<Answer, Failure> {
+    let live = context.running()?;
+    let upgrade = live.upgrade.clone();
+    let outcome = tokio::task::spawn_blocking(move || upgrade()).await;
+    match outcome.map_err(|_| Failure::refused("the running parlor failed: its log says why"))? {
+        Ok(path) => {
+            let text = format!("{} goes on", path.display());
+            Ok(Answer::new(json!({ "executable": path }), text))
+        }
+        Err(mut problems) => {
+            problems.push("no upgrade: the running parlor goes on".to_owned());
             Err(Failure::of(problems))
         }
     }

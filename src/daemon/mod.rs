@@ -1,6 +1,7 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
 mod certificate;
+mod drain;
 mod handover;
 mod lobby;
 mod logging;
@@ -10,17 +11,16 @@ mod reload;
 mod signals;
 mod startup;
 
-use std::future::Future;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, TcpListener};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ use crate::turn::External;
 
 use handover::{Handover, Inherited, State, Store, Upgrade};
 use reload::Reloader;
+use signals::Signals;
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
@@ -76,7 +77,7 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
 
 async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     // Before anything else is visible: a signal from now on ends it cleanly, or is heeded later.
-    let mut signal = pin!(signals::shutdown()?);
+    let mut signals = Signals::caught()?;
     let hangups = signals::hangups()?;
     let mut upgrades = signals::upgrades()?;
     let config = &start.loaded.config;
@@ -85,7 +86,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     startup::announce_descriptors(config, start.descriptors);
     let external = tokio::select! {
         external = startup::external(config, inherited.external) => external?,
-        name = &mut signal => {
+        name = signals.next() => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
@@ -102,7 +103,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     manager::ready();
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
-    let ending = house.until_the_end(&mut signal, &mut upgrades).await;
+    let ending = house.until_the_end(&mut signals, &mut upgrades).await;
     posting.abort();
     if !matches!(ending, Ending::Replace(_)) {
         manager::stopping();
@@ -144,6 +145,14 @@ enum Ending {
     Replace(Upgrade),
 }
 
+/// What commands ask for.
+enum Order {
+    /// Within so long.
+    Drain(Duration),
+    /// To whatever program lies at this one's path; it can be started with this configuration.
+    Upgrade,
+}
+
 /// What a process begins with.
 struct Start {
     started: Now,
@@ -171,6 +180,7 @@ struct House {
     /// What `turn.external_ip = "auto"` has found.
     external: Option<IpAddr>,
     upgrade: Upgrade,
+    orders: mpsc::Receiver<Order>,
     /// Until it is served.
     desk: Option<(control::Listener, control::Live)>,
     stop: CancellationToken,
@@ -269,6 +279,8 @@ impl House {
         );
         let reloader = Arc::new(reloader);
         let reloading = reloader.clone();
+        let (order, orders) = mpsc::channel(1);
+        let (drained, upgraded, upgrade) = (order.clone(), order, start.upgrade.clone());
         let live = control::Live {
             app: app.clone(),
             http: startup::addresses(&listeners.http)?,
@@ -277,6 +289,13 @@ impl House {
             socket: desk.path().to_owned(),
             started: start.started,
             reload: Arc::new(move || reloading.reload()),
+            drain: Arc::new(move |span| drained.try_send(Order::Drain(span)).is_ok()),
+            upgrade: Arc::new(move || {
+                upgrade.check()?;
+                let taken = upgraded.try_send(Order::Upgrade);
+                taken.map_err(|_| vec!["the running parlor ends already".to_owned()])?;
+                Ok(upgrade.executable().to_owned())
+            }),
         };
         Ok(House {
             app,
@@ -284,6 +303,7 @@ impl House {
             desk: Some((desk, live)),
             relay,
             refusals,
+            orders,
             http: listeners.http,
             plain: listeners.plain,
             https,
@@ -324,20 +344,18 @@ impl House {
         })
     }
 
-    /// Waits for whatever ends this.
-    async fn until_the_end(
-        &mut self,
-        signal: &mut (impl Future<Output = &'static str> + Unpin),
-        upgrades: &mut Signal,
-    ) -> Ending {
-        loop {
+    /// Waits for whatever ends this, and drains where that is asked for.
+    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Signal) -> Ending {
+        let span = loop {
             tokio::select! {
-                name = &mut *signal => {
-                    let store = Store::of_process().filter(|_| name == signals::TERMINATE);
-                    let kept = store.is_some();
-                    tracing::info!(signal = name, kept, "stopping");
-                    return store.map_or(Ending::Stop, Ending::Keep);
-                }
+                name = signals.next() => match kept_after(name) {
+                    Some(store) => return Ending::Keep(store),
+                    None => break self.app.settings().config.server.drain_timeout,
+                },
+                Some(order) = self.orders.recv() => match order {
+                    Order::Drain(span) => break span,
+                    Order::Upgrade => return Ending::Replace(self.upgrade.clone()),
+                },
                 (ended, _, _) = &mut self.relay.ended => {
                     return Ending::Failure(relay_failure(ended));
                 }
@@ -348,6 +366,28 @@ impl House {
                     }
                 }
             }
+        };
+        self.drain(span, signals).await
+    }
+
+    /// Takes nobody new and lets calls finish: for as long as `span`, until nothing is left, or until
+    /// a signal.
+    async fn drain(&mut self, span: Duration, signals: &mut Signals) -> Ending {
+        if span.is_zero() {
+            return Ending::Stop;
+        }
+        // No command from now on: what ends is told so.
+        self.orders.close();
+        tokio::select! {
+            emptied = drain::run(&self.app, span) => match emptied {
+                Ok(()) => Ending::Stop,
+                Err(error) => Ending::Failure(error),
+            },
+            name = signals.next() => {
+                tracing::info!("drained no longer");
+                kept_after(name).map_or(Ending::Stop, Ending::Keep)
+            }
+            (ended, _, _) = &mut self.relay.ended => Ending::Failure(relay_failure(ended)),
         }
     }
 
@@ -392,6 +432,13 @@ impl House {
         }
         self.relay.stop();
     }
+}
+
+/// After a signal: where a service manager keeps what the next process goes on with, if one does.
+fn kept_after(name: &'static str) -> Option<Store> {
+    let store = Store::of_process().filter(|_| name == signals::TERMINATE);
+    tracing::info!(signal = name, kept = store.is_some(), "stopping");
+    store
 }
 
 /// Whether a binary can be started with this configuration; where not, the log says why.

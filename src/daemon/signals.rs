@@ -1,6 +1,5 @@
 //! Signals that end the daemon, and the one that has it read its configuration anew.
 
-use std::future::Future;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,17 +8,28 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub const INTERRUPT: &str = "SIGINT";
 pub const TERMINATE: &str = "SIGTERM";
 
-/// Resolves with the name of the first signal that asks for the end. Signals are caught from the
-/// call on, not from the first poll.
-pub fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
+/// The signals that ask for the end.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Caught from now on.
+    pub fn caught() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The name of the next one. Nothing is lost where this is not waited for to the end.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = interrupt.recv() => INTERRUPT,
-            _ = terminate.recv() => TERMINATE,
+            _ = self.interrupt.recv() => INTERRUPT,
+            _ = self.terminate.recv() => TERMINATE,
         }
-    })
+    }
 }
 
 /// SIGUSR2, caught from the call on: another binary is to go on in this one's place.

@@ -72,7 +72,7 @@ impl Listeners {
     /// Binds what is not inherited.
     pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
-        Ok(Listeners {
+        let listeners = Listeners {
             http: tcp(http, "http.listen", inherited)?,
             plain: tcp(&plain_listen(config), "http.plain_listen", inherited)?,
             metrics: tcp(metrics, "admin.metrics_listen", inherited)?,
@@ -83,7 +83,26 @@ impl Listeners {
                 inherited,
             )?
             .with_alternate_port(&config.turn, inherited)?,
-        })
+        };
+        listeners.name_those_left(inherited)?;
+        Ok(listeners)
+    }
+
+    /// Says which listeners that were handed over nobody serves.
+    fn name_those_left(&self, inherited: &relay::Inherited) -> io::Result<()> {
+        let taken = self.tcp()?.into_iter();
+        let taken = taken.map(|(_, listener)| listener.local_addr());
+        let taken: Vec<_> = taken.collect::<io::Result<_>>()?;
+        // The same one comes twice where a socket unit and the descriptor store have it.
+        let left = inherited.left_tcp().into_iter();
+        for address in left.filter(|address| !taken.contains(address)) {
+            tracing::warn!(
+                %address,
+                "a listener was handed over that no setting has: where a socket unit holds it, \
+                 whoever connects waits in vain"
+            );
+        }
+        Ok(())
     }
 
     /// Every TCP listener once more, with the setting that it was bound for: for the next process,

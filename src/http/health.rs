@@ -73,10 +73,18 @@ impl App {
     /// What keeps this from being fit for traffic, a sentence each.
     pub async fn not_ready(&self) -> Vec<&'static str> {
         let checks = Checks::run(self).await.named();
-        checks
-            .into_iter()
-            .filter_map(|(_, outcome)| outcome.err())
-            .collect()
+        let wrong = checks.into_iter().filter_map(|(_, outcome)| outcome.err());
+        wrong.chain(self.draining()).collect()
+    }
+
+    /// Takes nobody new: no connection, no allocation. What is there goes on.
+    pub fn drain(&self) {
+        self.hub.drain();
+        self.relay.drain();
+    }
+
+    fn draining(&self) -> Option<&'static str> {
+        self.hub.is_draining().then_some("draining")
     }
 
     /// Whether nothing is stuck: every shard of the relay answers, and so does the store, even if it
@@ -157,6 +165,7 @@ async fn ready(request: Request) -> Result<Response, Error> {
     let wrong: Vec<_> = checks
         .iter()
         .filter_map(|(_, outcome)| outcome.err())
+        .chain(request.app.draining())
         .collect();
     let told =
         checks.map(|(name, outcome)| (name.to_owned(), outcome.err().unwrap_or("ok").into()));

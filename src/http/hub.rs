@@ -35,6 +35,7 @@ pub struct Hub {
     shards: [Mutex<Rooms>; SHARDS],
     hasher: RandomState,
     stopped: AtomicBool,
+    draining: AtomicBool,
     /// Grows with each [`Hub::close`] and [`Hub::doubt`], so that whoever was checked before can be
     /// checked again.
     closings: AtomicU64,
@@ -81,6 +82,7 @@ impl Hub {
             shards: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             closings: AtomicU64::new(0),
             counts: Counts::new(metrics),
             tasks: TaskTracker::new(),
@@ -235,6 +237,15 @@ impl Hub {
         }
     }
 
+    /// Closes every later connection with 1012.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// Who may be here has changed: whoever was checked before and has no seat yet is checked again.
     pub(super) fn doubt(&self) {
         self.closings.fetch_add(1, Ordering::SeqCst);
@@ -257,6 +268,9 @@ impl Hub {
         let mut shard = lock(self.shard(room));
         if self.stopped.load(Ordering::SeqCst) {
             return Err(CloseCode::Stopped);
+        }
+        if self.is_draining() {
+            return Err(CloseCode::Restarting);
         }
         let (room, seating) = match shard.get_key_value(room) {
             Some((room, seating)) => (room.clone(), seating.clone()),

@@ -161,6 +161,16 @@ impl Handle {
         self.quotas.debts(now)
     }
 
+    /// Grants no allocation any more; those that live are refreshed and go on.
+    pub fn drain(&self) {
+        self.quotas.close();
+    }
+
+    /// Those that live.
+    pub fn allocations(&self) -> usize {
+        self.quotas.held()
+    }
+
     /// Whether every shard answers within a second.
     pub async fn alive(&self) -> bool {
         let deadline = Instant::now() + PATIENCE;

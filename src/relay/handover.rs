@@ -151,20 +151,25 @@ impl Inherited {
         self.tcp.len() + self.udp.len()
     }
 
-    /// The listener that an earlier process had for `asked` of the setting `key`.
+    /// The listener for `asked` of the setting `key`: that of an earlier process, or of a service
+    /// manager.
     pub(super) fn take_tcp(&mut self, key: &str, asked: SocketAddr) -> Option<TcpListener> {
         let fits = |(name, listener): &(Option<String>, TcpListener)| {
             let actual = listener.local_addr().ok();
-            match (name, actual) {
-                (Some(name), Some(actual)) => name == key && is_for(asked, actual),
-                (None, Some(actual)) => actual == asked,
-                _ => false,
-            }
+            let was_for = |actual| name.as_deref() == Some(key) && is_for(asked, actual);
+            actual.is_some_and(|actual| actual == asked || was_for(actual))
         };
         let index = self.tcp.iter().position(fits)?;
         let (_, listener) = self.tcp.remove(index);
         listener.set_nonblocking(true).ok()?;
         Some(listener)
+    }
+
+    /// TCP listeners that nobody has taken so far.
+    pub fn left_tcp(&self) -> Vec<SocketAddr> {
+        let left = self.tcp.iter();
+        left.filter_map(|(_, listener)| listener.local_addr().ok())
+            .collect()
     }
 
     /// The sockets that the shards of an earlier process had for `asked`, in their order: none, or

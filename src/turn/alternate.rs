@@ -17,7 +17,7 @@ impl Alternates {
     /// where there is none, and for whatever any other server had to refuse as well.
     pub(super) fn instead_of(&self, refusal: Refusal, client: SocketAddr) -> Option<SocketAddr> {
         match refusal {
-            Refusal::TotalQuota | Refusal::NoPort => {
+            Refusal::TotalQuota | Refusal::NoPort | Refusal::Draining => {
                 let mut servers = self.0.iter().copied();
                 servers.find(|server| server.is_ipv4() == client.is_ipv4())
             }

@@ -161,7 +161,7 @@ impl Refusal {
             Refusal::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
             Refusal::PeerFamily => (443, "Peer Address Family Mismatch"),
             Refusal::UserQuota | Refusal::TotalQuota => (486, "Allocation Quota Reached"),
-            Refusal::PeerQuota | Refusal::NoPort | Refusal::NoReservation => {
+            Refusal::PeerQuota | Refusal::NoPort | Refusal::NoReservation | Refusal::Draining => {
                 (508, "Insufficient Capacity")
             }
         }

@@ -205,6 +205,8 @@ pub enum Refusal {
     NoPort,
     #[error("no such reservation")]
     NoReservation,
+    #[error("draining")]
+    Draining,
 }
 
 /// Why a datagram led to nothing.
@@ -245,7 +247,7 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 22] = [
+    pub const ALL: [Refusal; 23] = [
         Refusal::Challenge,
         Refusal::BadRequest,
         Refusal::PasswordAlgorithms,
@@ -268,6 +270,7 @@ impl Refusal {
         Refusal::TotalQuota,
         Refusal::NoPort,
         Refusal::NoReservation,
+        Refusal::Draining,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! What one user, and all of them together, may hold: shared by every shard, taken at Allocate.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use super::Refusal;
 /// was taken is paid for: to free and to allocate again must not buy a new burst.
 #[derive(Debug, Default)]
 pub struct Quotas {
+    closed: AtomicBool,
     max_total: AtomicUsize,
     max_per_user: AtomicU32,
     total: AtomicUsize,
@@ -62,6 +63,8 @@ pub struct Debt {
 pub enum Exhausted {
     User,
     Total,
+    /// None is given any more.
+    Closed,
 }
 
 impl Quotas {
@@ -77,6 +80,11 @@ impl Quotas {
         self.max_per_user.store(max_per_user, Ordering::Relaxed);
     }
 
+    /// Gives none any more; what is held stays held.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Allocations in all.
     pub fn held(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -84,6 +92,9 @@ impl Quotas {
 
     /// Takes one allocation for `user`.
     pub fn take(self: &Arc<Self>, user: &str, now: Mono) -> Result<Permit, Exhausted> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Exhausted::Closed);
+        }
         let mut users = self.users();
         // The user's own first: with no more here, there is nothing to look for elsewhere.
         let held = users.entries.get(user).map_or(0, |entry| entry.held);
@@ -194,6 +205,7 @@ impl From<Exhausted> for Refusal {
         match exhausted {
             Exhausted::User => Refusal::UserQuota,
             Exhausted::Total => Refusal::TotalQuota,
+            Exhausted::Closed => Refusal::Draining,
         }
     }
 }

@@ -29,7 +29,7 @@ fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
             .stdout
             .ends_with("Disabled user alice\n")
     );
-    for command in ["status", "sessions", "reload"] {
+    for command in ["status", "sessions", "reload", "drain", "upgrade"] {
         desk.refused(&[command], "`parlor serve` starts one");
     }
     let daemon = start();
@@ -57,7 +57,7 @@ fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
 fn nobody_is_told_that_no_parlor_runs_where_one_does() {
     let daemon = start();
     fs::remove_file(daemon.data_dir().join("parlor.sock")).unwrap();
-    for command in ["status", "sessions", "reload"] {
+    for command in ["status", "sessions", "reload", "drain", "upgrade"] {
         let (code, said) = stderr(&mut daemon.command(&[command]));
         let expected = format!(
             "error: the parlor that runs in {} does not answer at its socket\n",

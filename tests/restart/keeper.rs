@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use nix::cmsg_space;
@@ -18,6 +19,12 @@ use crate::support::{Builder, DEADLINE};
 /// Descriptors are kept from this number on, side by side and inheritable.
 const FIRST: RawFd = 3000;
 
+/// What one test keeps, whatever is started meanwhile would inherit.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub struct Keeper {
     folder: TempDir,
     room: usize,
@@ -26,16 +33,31 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Kept {
+    /// First those of the socket unit, which are never forgotten.
     descriptors: Mutex<Vec<RawFd>>,
+    of_unit: usize,
     changed: Condvar,
 }
 
 impl Keeper {
+    /// With so much room in its store.
     pub fn new(room: usize) -> Keeper {
+        Keeper::with_sockets(room, &[])
+    }
+
+    /// The same, and with a socket unit that holds these.
+    pub fn with_sockets(room: usize, sockets: &[TcpListener]) -> Keeper {
         parlor::relay::host::raise_descriptor_limit();
         let folder = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
-        let kept = Arc::new(Kept::default());
+        let kept = Arc::new(Kept {
+            of_unit: sockets.len(),
+            ..Kept::default()
+        });
+        for (wanted, socket) in (FIRST..).zip(sockets) {
+            assert_eq!(fcntl(socket, FcntlArg::F_DUPFD(wanted)), Ok(wanted));
+            kept.descriptors.lock().unwrap().push(wanted);
+        }
         let keeping = kept.clone();
         thread::spawn(move || while keep(&socket, &keeping).is_some() {});
         Keeper { folder, room, kept }
@@ -48,7 +70,15 @@ impl Keeper {
             .env("FDSTORE", &self.room.to_string())
     }
 
-    /// Has the next process started with what is kept.
+    /// Has a process started with what is kept.
+    pub fn hands_out(&self, builder: Builder) -> Builder {
+        let mut env = HashMap::new();
+        self.hand_out(&mut env);
+        let pairs = env.iter();
+        pairs.fold(builder, |builder, (key, value)| builder.env(key, value))
+    }
+
+    /// The same for the environment of the next.
     pub fn hand_out(&self, env: &mut HashMap<String, String>) {
         let count = self.kept.descriptors.lock().unwrap().len();
         env.insert("LISTEN_FDS".into(), count.to_string());
@@ -66,7 +96,7 @@ impl Keeper {
         let waited = self
             .kept
             .changed
-            .wait_timeout_while(kept, DEADLINE, |kept| !kept.is_empty());
+            .wait_timeout_while(kept, DEADLINE, |kept| kept.len() > self.kept.of_unit);
         assert!(!waited.unwrap().1.timed_out(), "nobody said FDSTOREREMOVE");
     }
 
@@ -79,7 +109,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        forget(&self.kept);
+        forget(&self.kept, 0);
     }
 }
 
@@ -103,11 +133,11 @@ fn keep(socket: &UnixDatagram, kept: &Kept) -> Option<()> {
     let text = String::from_utf8_lossy(&text[..length]).into_owned();
     let says = |line: &str| text.lines().any(|one| one == line);
     if says("FDSTORE=1") {
-        assert!(says("FDNAME=parlor") && says("FDPOLL=0"), "{text}");
+        assert!(says("FDNAME=p") && says("FDPOLL=0"), "{text}");
         store(kept, &arrived);
     } else if says("FDSTOREREMOVE=1") {
-        assert!(says("FDNAME=parlor"), "{text}");
-        forget(kept);
+        assert!(says("FDNAME=p"), "{text}");
+        forget(kept, kept.of_unit);
     } else if says("BARRIER=1") {
         assert_eq!(
             (text.lines().count(), arrived.len()),
@@ -139,8 +169,9 @@ fn duplicate(descriptor: RawFd, wanted: RawFd) -> RawFd {
     fcntl(borrowed, FcntlArg::F_DUPFD(wanted)).expect("a descriptor is left")
 }
 
-fn forget(kept: &Kept) {
-    for descriptor in kept.descriptors.lock().unwrap().drain(..) {
+/// Closes all but the first.
+fn forget(kept: &Kept, first: usize) {
+    for descriptor in kept.descriptors.lock().unwrap().drain(first..) {
         nix::unistd::close(descriptor).expect("it was kept");
     }
     kept.changed.notify_all();

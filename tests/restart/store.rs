@@ -4,20 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::net::UdpSocket;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::*;
-use keeper::Keeper;
+use keeper::{Keeper, alone};
 use parlor::stun::{Attribute, Method};
 use support::turn::{both_hear_each_other, connected};
-
-/// What one of these tests keeps, whatever is started meanwhile would inherit.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn still_allocated(client: &mut Client) -> bool {
     let lifetime = (Attribute::LIFETIME, 600u32.to_be_bytes().to_vec());
@@ -46,6 +39,31 @@ fn a_call_over_udp_goes_on_in_the_next_process() {
     assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
     keeper.is_told_to_forget();
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn calls_go_on_with_more_shards_and_with_fewer() {
+    let _alone = alone();
+    let keeper = Keeper::new(1000);
+    let mut daemon = keeper
+        .manages(open_relay().env("PARLOR_TURN__SHARDS", "2"))
+        .start();
+    let client = |user| Client::udp(daemon.turn(), user, None);
+    let mut pairs: Vec<_> = (0..20)
+        .map(|_| connected(client("alice"), client("bob")))
+        .collect();
+    for shards in ["4", "1", "3"] {
+        daemon = daemon.restart_with(|env| {
+            env.insert("PARLOR_TURN__SHARDS".into(), shards.into());
+            keeper.hand_out(env);
+        });
+        for (alice, bob) in &mut pairs {
+            both_hear_each_other(alice, bob, false);
+            assert!(still_allocated(alice));
+        }
+        assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 40);
+        keeper.is_told_to_forget();
+    }
 }
 
 #[test]

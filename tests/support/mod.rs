@@ -78,6 +78,8 @@ impl Builder {
             ("PARLOR_TURN__LISTEN", "127.0.0.1:0"),
             ("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0"),
             ("PARLOR_LOG__FORMAT", "json"),
+            // Nobody waits for what a test leaves open.
+            ("PARLOR_SERVER__DRAIN_TIMEOUT", "0s"),
             ("PARLOR_LOG__LEVEL", "debug"),
         ];
         let mut env: HashMap<String, String> = env
@@ -258,6 +260,11 @@ impl Daemon {
             .wait_timeout_while(lines, DEADLINE, |l| found(l) < count && l.ended < 2)
             .unwrap();
         assert!(found(&lines) >= count, "{texts:?}: {:#?}", lines.stderr);
+    }
+
+    /// The status it ends with, by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("parlor ends")
     }
 
     /// SIGTERM, and the status it ends with.

@@ -6,6 +6,7 @@ mod support;
 
 mod closing;
 mod document;
+mod drain;
 mod endings;
 mod hostile;
 mod http;

@@ -50,12 +50,11 @@ impl Upgrade {
         if output.status.success() {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&output.stderr);
-        let lines = text.lines().filter(|line| !line.is_empty());
-        let lines: Vec<_> = lines.map(str::to_owned).collect();
-        match lines.is_empty() {
+        let said = [output.stdout, output.stderr].concat();
+        let said = problems(&String::from_utf8_lossy(&said));
+        match said.is_empty() {
             true => Err(vec![format!("its check ends with {}", output.status)]),
-            false => Err(lines),
+            false => Err(said),
         }
     }
 
@@ -76,6 +75,19 @@ impl Upgrade {
             .env("LISTEN_FDS_FIRST_FD", first.to_string())
             .env_remove("LISTEN_FDNAMES")
             .exec()
+    }
+}
+
+/// The problems among what a check has said, or all of it where it names none.
+fn problems(said: &str) -> Vec<String> {
+    let lines = said.lines().filter(|line| !line.is_empty());
+    let named = lines
+        .clone()
+        .filter_map(|line| line.strip_prefix("error: "));
+    let named: Vec<_> = named.map(str::to_owned).collect();
+    match named.is_empty() {
+        true => lines.map(str::to_owned).collect(),
+        false => named,
     }
 }
 
