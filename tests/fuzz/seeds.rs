@@ -208,6 +208,8 @@ fn sessions() -> Vec<Seed> {
             7, 0, outside, 5, 0, 5, 0, 0, outside, 5, 0, 8, 7, 0, outside, 5, 0,
         ],
         request(0, PERMIT, 0, &[&[2, 4]]),
+        // No such port, and time exceeded.
+        vec![12, 0, 0, outside, 3, 3, 12, 0, 0, outside, 11, 0],
     ]
     .concat();
     let refresh = [

@@ -12,8 +12,8 @@ use parlor::rate::{Limit, Sources};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
-    Alternates, Changes, Directory, Discovery, Nonces, Outcome, Policy, Quotas, Refusal, Route,
-    Scope, Server, Settings, ShardId, Transport, Verdict,
+    Alternates, Changes, Directory, Discovery, Icmp, Nonces, Outcome, Policy, Quotas, Refusal,
+    Route, Scope, Server, Settings, ShardId, Transport, Verdict,
 };
 
 use crate::input::Input;
@@ -99,7 +99,7 @@ impl House {
 
     /// One step; `None` where the input ends.
     pub fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
-        match input.byte()? % 12 {
+        match input.byte()? % 13 {
             0 => self.wait(input.byte()?),
             1 => {
                 let client = self.someone(input)?;
@@ -164,7 +164,19 @@ impl House {
                     edge.carry_out(self.now);
                 }
             }
-            _ => self.admin(input)?,
+            11 => self.admin(input)?,
+            _ => {
+                let shard = self.shard(input)?;
+                let sockets = 0..self.edges[shard].sockets.len();
+                let socket = *input.one_of(&sockets.collect::<Vec<_>>())?;
+                let error = Icmp {
+                    peer: *input.one_of(&self.peers())?,
+                    kind: input.byte()? % 16,
+                    code: input.byte()? % 16,
+                    mtu: 1280,
+                };
+                self.erred(shard, socket, error);
+            }
         }
         Some(())
     }
@@ -386,6 +398,28 @@ impl House {
             Verdict::Dropped(_) => {}
             other => panic!("neither delivered nor dropped: {other:?}"),
         }
+    }
+
+    /// The network says what became of a datagram; who may not send there hears nothing.
+    fn erred(&mut self, shard: usize, socket: usize, error: Icmp) {
+        let Some(owner) = self.edges[shard].sockets[socket].and_then(|s| s.owner) else {
+            return;
+        };
+        let server = &mut self.edges[shard].server;
+        let Ok(route) = server.icmp(self.now, owner, &error) else {
+            return;
+        };
+        let told = server.answer().to_vec();
+        let message = Message::parse(&told).expect("a message");
+        let said = (message.class(), message.method());
+        assert_eq!(said, (Class::Indication, Method::DATA));
+        let value = message.get(Attribute::ICMP).expect("what happened");
+        assert_eq!(value[..4], [0, 0, error.kind << 1, error.code]);
+        let out = OUTSIDE.iter().any(|ip| error.peer.ip().to_string() == **ip);
+        assert!(out && !(self.denied && error.peer.is_ipv4()), "denied");
+        let mut clients = self.clients.iter();
+        let client = clients.position(|client| client.route == route);
+        self.must_be_permitted(client.expect("a client of ours"), error.peer.ip());
     }
 
     /// A client got `bytes`: they are `data` from one of `from`, which it was granted.
