@@ -5,14 +5,13 @@
 //! relay floor 127.0.0.1:3478 [marks]
 //! relay load --server 127.0.0.1:3478 --pid PID --of floor|turn|nothing --path hairpin|peer
 //!            --allocations N  --lockstep N | --rate R | --window W  [--secs S] [--secret TEXT]
-//!            [--size BYTES] [--burst N]
+//!            [--size BYTES] [--burst N] [--flood R --sources N]  [--shards N --across yes|no]
 //! relay streams --server 127.0.0.1:3478 --pid PID --path up|down|hairpin --clients N --size N
-//!               --rate R | --window W  [--secs S] [--secret TEXT]
-//!            [--flood R --sources N]  [--shards N --across yes|no]
+//!               --rate R | --window W  [--secs S] [--secret TEXT] [--tls yes]
 //! relay allocate --server 127.0.0.1:3478 --pid PID --of floor|turn --allocations N [--secret TEXT]
 //! ```
 //!
-//! `load` has clients over UDP; the clients of `streams` come over TCP and send up to peers on UDP,
+//! `load` has clients over UDP; the clients of `streams` come over TCP or TLS and send up to peers on UDP,
 //! are sent down to by them, or send to each other. A load prints one line of JSON. In *lockstep*, N packets of as many senders are queued, then the
 //! server alone has the core, then all are read: with both on one core, a busy machine matters
 //! little (root: the load must come before everybody else). At a *rate* packets leave whatever comes
@@ -28,6 +27,7 @@ mod load;
 mod strangers;
 mod streams;
 mod turn;
+mod wire;
 
 use std::collections::HashMap;
 use std::env;

@@ -1,6 +1,6 @@
-//! Packets of clients that reach a TURN server over TCP, and what they cost it.
+//! Packets of clients that reach a TURN server over TCP or TLS, and what they cost it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use super::batch::{BATCH, Batch};
 use super::floor::CHANNEL;
 use super::load::{Process, quantile, since, stranger};
 use super::turn::Client;
+use super::wire::{Tls, Wire};
 
 const CHANNEL_HEADER: usize = 4;
 
@@ -27,9 +28,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const BURST: u64 = 16;
 
 /// One who sends, receives, or both.
-enum End {
+enum End<W> {
     Client {
-        stream: Rc<TcpStream>,
+        stream: Rc<W>,
         /// The beginning of a frame.
         partial: Vec<u8>,
     },
@@ -39,12 +40,12 @@ enum End {
     },
 }
 
-struct Streams {
-    ends: Vec<End>,
+struct Streams<W> {
+    ends: Vec<End<W>>,
     /// Who sends, one after the other.
     senders: Vec<usize>,
     /// Kept, and given back at the end.
-    clients: Vec<Client<TcpStream>>,
+    clients: Vec<Client<W>>,
     poll: Poll,
     events: Events,
     batch: Batch,
@@ -60,8 +61,15 @@ struct Streams {
 
 /// Makes the ends, sends as the options say, and tells the figures.
 pub fn run(options: &Options) -> Value {
+    match options.word("tls", "no") {
+        "yes" => run_over::<Tls>(options),
+        _ => run_over::<TcpStream>(options),
+    }
+}
+
+fn run_over<W: Wire>(options: &Options) -> Value {
     let server = Process(options.number("pid"));
-    let mut streams = Streams::new(options);
+    let mut streams = Streams::<W>::new(options);
     let span = Duration::from_secs(options.number("secs").max(1) as u64);
     let (rate, window) = (options.number("rate"), options.number("window"));
     let (spent, began) = (server.spent(), clock::now().mono);
@@ -81,8 +89,8 @@ pub fn run(options: &Options) -> Value {
     figures
 }
 
-impl Streams {
-    fn new(options: &Options) -> Streams {
+impl<W: Wire> Streams<W> {
+    fn new(options: &Options) -> Streams<W> {
         let mut streams = Streams {
             ends: Vec::new(),
             senders: Vec::new(),
@@ -104,7 +112,7 @@ impl Streams {
             "hairpin" => (0..clients / 2).for_each(|_| streams.two_clients(options)),
             _ => (0..clients).for_each(|_| streams.client_and_peer(options)),
         }
-        let sends = |end: &End| match end {
+        let sends = |end: &End<W>| match end {
             End::Client { .. } => path != "down",
             End::Peer { .. } => path == "down",
         };
@@ -133,7 +141,7 @@ impl Streams {
         self.ends.push(End::Peer { socket, to });
     }
 
-    fn add(&mut self, client: Client<TcpStream>) {
+    fn add(&mut self, client: Client<W>) {
         self.ends.push(End::Client {
             stream: client.socket.clone(),
             partial: Vec::new(),
@@ -145,8 +153,9 @@ impl Streams {
         for (index, end) in self.ends.iter().enumerate() {
             let descriptor = match end {
                 End::Client { stream, .. } => {
-                    stream.set_nonblocking(true).expect("a stream");
-                    stream.as_raw_fd()
+                    let socket = stream.socket();
+                    socket.set_nonblocking(true).expect("a stream");
+                    socket.as_raw_fd()
                 }
                 End::Peer { socket, .. } => {
                     socket.set_nonblocking(true).expect("a socket");
@@ -207,7 +216,7 @@ impl Streams {
             self.outbound.resize(padded, 0);
         }
         match end {
-            End::Client { stream, .. } => write_all(stream, &self.outbound),
+            End::Client { stream, .. } => stream.write_all(&self.outbound),
             End::Peer { socket, to } => {
                 let frames = self.outbound.chunks(self.outbound.len() / packets as usize);
                 for frame in frames {
@@ -227,7 +236,7 @@ impl Streams {
         for event in &self.events {
             let arrived = match &mut self.ends[event.token().0] {
                 End::Client { stream, partial } => {
-                    read_all(stream, partial, &mut self.buffer, &mut self.took)
+                    read_all(&**stream, partial, &mut self.buffer, &mut self.took)
                 }
                 End::Peer { socket, .. } => receive_all(socket, &mut self.batch, &mut self.took),
             };
@@ -236,24 +245,13 @@ impl Streams {
     }
 }
 
-fn allocate(options: &Options) -> Client<TcpStream> {
+fn allocate<W: Wire>(options: &Options) -> Client<W> {
     Client::allocate(options.server(), options.word("secret", ""))
-}
-
-/// The window keeps it from waiting long.
-fn write_all(mut stream: &TcpStream, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => panic!("the server hangs up: {error}"),
-        }
-    }
 }
 
 /// Gives how many packets have come.
 fn read_all(
-    mut stream: &TcpStream,
+    stream: &impl Wire,
     partial: &mut Vec<u8>,
     buffer: &mut [u8],
     took: &mut Vec<u64>,

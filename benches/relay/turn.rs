@@ -64,23 +64,29 @@ impl Way for TcpStream {
 
     fn ask(&self, request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
         let mut stream = self;
-        stream.write_all(request).expect("a request sent");
-        loop {
-            // Data that came late may stand before the answer.
-            let mut message = vec![0; 4];
-            stream.read_exact(&mut message).expect("an answer");
-            let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
-            let header = if message[0] < 0x40 { 20 } else { 4 };
-            message.resize((header + length).next_multiple_of(4), 0);
-            stream.read_exact(&mut message[4..]).expect("an answer");
-            if message[0] < 0x40 && message[8..20] == transaction {
-                return message;
-            }
-        }
+        ask(&mut stream, request, transaction)
     }
 
     fn wait(&self) {
         self.set_nonblocking(false).expect("a stream");
+    }
+}
+
+/// Sends a request on a stream and gives the answer with this transaction.
+pub fn ask(stream: &mut (impl Read + Write), request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
+    stream.write_all(request).expect("a request sent");
+    stream.flush().expect("a request sent");
+    loop {
+        // Data that came late may stand before the answer.
+        let mut message = vec![0; 4];
+        stream.read_exact(&mut message).expect("an answer");
+        let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
+        let header = if message[0] < 0x40 { 20 } else { 4 };
+        message.resize((header + length).next_multiple_of(4), 0);
+        stream.read_exact(&mut message[4..]).expect("an answer");
+        if message[0] < 0x40 && message[8..20] == transaction {
+            return message;
+        }
     }
 }
 
