@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -124,6 +125,40 @@ fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     assert!(shake_hands(&mut dial(&town, DOMAIN, config)).is_err());
     assert_eq!(lines(&daemon, "no handshake"), 0);
+}
+
+#[test]
+fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https() {
+    let town = Town::new();
+    let _pebble = town.open(&[]);
+    let file = town.place().join("config.toml");
+    fs::write(&file, support::readme_settings()).unwrap();
+    // Its ports are root's, and its authority is far away; the rest is as it stands there.
+    let daemon = Builder::new()
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .env("PARLOR_HTTP__LISTEN", &town.tls.to_string())
+        .env("PARLOR_HTTP__PLAIN_LISTEN", &town.http.to_string())
+        .env("PARLOR_TLS__ACME_DIRECTORY", &town.directory())
+        .env("PARLOR_TLS__ACME_CA_FILE", town.ca_file().to_str().unwrap())
+        .start();
+    daemon.wait_for_log(ISSUED);
+    let mut stream = dial(&town, DOMAIN, believing(&town.root()));
+    let request = format!("GET /r/lobby HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let sent_on = Http::new(town.http).get("/r/lobby");
+    assert_eq!(sent_on.status, 308);
+    let place = sent_on.header("location").unwrap_or_default().to_owned();
+    assert_eq!(place, format!("https://{DOMAIN}/r/lobby"));
+    daemon.cli_json(&["user", "add", "alice"]);
+    let minted = daemon
+        .cli_json(&["turn", "credential", "alice"])
+        .to_string();
+    let hotel = format!("turns:{DOMAIN}:443?transport=tcp");
+    assert!(minted.contains(&hotel), "{minted}");
 }
 
 #[test]

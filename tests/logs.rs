@@ -31,10 +31,14 @@ fn search(directory: &Path) -> Search {
     };
     let lists: Vec<_> = files(directory, SECRETS).iter().map(read).collect();
     let secrets: BTreeSet<_> = lists.iter().flat_map(|list| list.lines()).collect();
-    let mut by_start: ByStart<'_> = HashMap::new();
+    let mut noted = Noted {
+        pairs: vec![false; 1 << 16],
+        by_start: HashMap::new(),
+    };
     for secret in &secrets {
         let start = &secret.as_bytes()[..SHORTEST];
-        by_start.entry(start).or_default().push(secret);
+        noted.pairs[pair(start)] = true;
+        noted.by_start.entry(start).or_default().push(secret);
     }
     let mut search = Search {
         secrets: secrets.len(),
@@ -44,8 +48,10 @@ fn search(directory: &Path) -> Search {
         search.daemons += 1;
         for (number, line) in read(&path).lines().enumerate() {
             search.lines += 1;
-            let noted = has_any(line, &by_start);
-            let kind = noted.then_some("a noted secret").or_else(|| suspect(line));
+            let has_one = noted.any_in(line);
+            let kind = has_one
+                .then_some("a noted secret")
+                .or_else(|| suspect(line));
             if let Some(kind) = kind {
                 let name = path.file_name().unwrap_or_default().display();
                 search.found.push(format!("{name}:{}: {kind}", number + 1));
@@ -55,17 +61,32 @@ fn search(directory: &Path) -> Search {
     search
 }
 
-/// Secrets by their first bytes: a run has too many lines to look for each in each.
-type ByStart<'a> = HashMap<&'a [u8], Vec<&'a str>>;
+/// A run has too many lines to look for each secret in each.
+struct Noted<'a> {
+    /// Whether any begins with these two bytes.
+    pairs: Vec<bool>,
+    by_start: HashMap<&'a [u8], Vec<&'a str>>,
+}
 
-fn has_any(line: &str, secrets: &ByStart<'_>) -> bool {
-    let bytes = line.as_bytes();
-    let mut starts = bytes.windows(SHORTEST).enumerate();
-    starts.any(|(at, start)| {
-        let secrets = secrets.get(start).into_iter().flatten();
-        let mut secrets = secrets.map(|secret| secret.as_bytes());
-        secrets.any(|secret| bytes[at..].starts_with(secret))
-    })
+impl Noted<'_> {
+    fn any_in(&self, line: &str) -> bool {
+        let bytes = line.as_bytes();
+        for at in 0..bytes.len().saturating_sub(SHORTEST - 1) {
+            if !self.pairs[pair(&bytes[at..])] {
+                continue;
+            }
+            let secrets = self.by_start.get(&bytes[at..at + SHORTEST]);
+            let mut secrets = secrets.into_iter().flatten();
+            if secrets.any(|secret| bytes[at..].starts_with(secret.as_bytes())) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn pair(bytes: &[u8]) -> usize {
+    usize::from(u16::from_ne_bytes([bytes[0], bytes[1]]))
 }
 
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {

@@ -146,7 +146,7 @@ fn the_settings_are_settings_and_the_proxy_finds_the_server() {
     let place = TempDir::new().expect("a directory");
     let file = place.path().join("config.toml");
     let desk = support::command::Desk::new();
-    let server = heredoc();
+    let server = support::readme_settings();
     for settings in of("toml").iter().chain([&server]) {
         fs::write(&file, settings).expect("a configuration");
         desk.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
@@ -159,9 +159,10 @@ fn the_settings_are_settings_and_the_proxy_finds_the_server() {
         .nth(1)
         .and_then(|rest| rest.lines().next());
     let upstream = upstream.expect("an upstream");
+    let behind = format!("listen = [\"{upstream}\"]");
     assert!(
-        server.contains(&format!("listen = [\"{upstream}\"]")),
-        "{server}"
+        of("toml").iter().any(|settings| settings.contains(&behind)),
+        "nobody listens at {upstream}"
     );
     let name = proxy.split(' ').next().expect("a name");
     assert!(
@@ -234,16 +235,6 @@ fn commands(desk: &support::command::Desk, above: &[String]) -> Vec<Vec<String>>
     names
         .flat_map(|name| commands(desk, &[above, &[name.to_owned()]].concat()))
         .collect()
-}
-
-/// The settings that the README writes on a server.
-fn heredoc() -> String {
-    let shown = of("sh").concat();
-    let text = shown
-        .split("<<'END'\n")
-        .nth(1)
-        .and_then(|rest| rest.split("END\n").next());
-    text.expect("the README writes settings").to_owned()
 }
 
 /// Where the commands are run: a directory in the place of `/`, and a running daemon.

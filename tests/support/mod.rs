@@ -375,3 +375,12 @@ fn capture(
         output.grown.notify_all();
     });
 }
+
+/// The settings that the README writes on a server.
+pub fn readme_settings() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let shown = std::fs::read_to_string(path).expect("README.md");
+    let after = shown.split("<<'END'\n").nth(1);
+    let text = after.and_then(|rest| rest.split("END\n").next());
+    text.expect("the README writes settings").to_owned()
+}
