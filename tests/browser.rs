@@ -23,7 +23,7 @@ use browser::{Browser, Microphone, TRUSTED_KEY};
 use browser_box::in_a_box;
 use browser_call::{Person, Via, prelude};
 use support::certificate::Authority;
-use support::{Builder, DEADLINE, Daemon, http};
+use support::{Builder, DEADLINE, Daemon, http, turn};
 
 // Far enough apart to tell, and none a harmonic of another.
 const ADA: (&str, u32) = ("Ada", 523);
@@ -81,37 +81,12 @@ in_a_box! {
     }
 
     fn a_restart_in_mid_call_is_neither_heard_nor_seen() {
-        let daemon = Builder::new().env("PARLOR_TURN__SHARDS", "2").start();
-        let (link, folder) = (daemon.invite_link(), folder());
-        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
-        let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
-        for (person, other) in [(&mut ada, GRACE), (&mut grace, ADA)] {
-            person.hears(&[other]);
-            person.is_relayed_over("udp");
-            person.ask("test.listens()");
-            person.ask("test.watches()");
-            person.ask("test.frames = []");
-        }
-        let before = [&mut ada, &mut grace].map(|person| person.ask("test.ice()"));
+        restarted_in_mid_call(0);
+    }
 
-        daemon.signal("USR2");
-        daemon.wait_for_logs(&["\"message\":\"ready\""], 2);
-        daemon.wait_for_logs(&["WebSocket entered"], 4);
-        let after = [(&mut ada, GRACE), (&mut grace, ADA)].map(|(person, other)| {
-            person.is_relayed_over("udp");
-            person.hears(&[other]);
-            let seen = person.ask("test.seen");
-            println!("longest without a sound and without a packet, in ms: {seen}");
-            for what in ["silence", "pause"] {
-                let longest = seen[what].as_f64().expect("a number");
-                assert!(longest < 300.0, "{what}: {seen}");
-            }
-            assert_eq!(person.ask("test.frames"), json!([]), "nobody is told anything");
-            assert_eq!(person.ask("test.connections.length"), json!(1));
-            person.has_seen_no_trouble();
-            person.ask("test.ice()")
-        });
-        assert_eq!(before, after, "no call was begun anew");
+    #[cfg_attr(debug_assertions, ignore = "for a build as for use: see tests/long/restart")]
+    fn a_restart_beside_two_thousand_relays_is_neither_heard_nor_seen() {
+        restarted_in_mid_call(2000);
     }
 
     fn a_third_person_comes_and_goes() {
@@ -498,6 +473,59 @@ fn firewall(rules: &str) {
     );
     let done = std::process::Command::new("nft").arg(set).status();
     assert!(done.expect("nft runs").success());
+}
+
+/// A new program in the place of the old one, with so many allocations besides those of the call.
+fn restarted_in_mid_call(beside: usize) {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SHARDS", "2")
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "0")
+        .start();
+    parlor::relay::host::raise_descriptor_limit();
+    let relays: Vec<_> = (0..beside)
+        .map(|number| {
+            let user = format!("user-{}", number / 100);
+            let mut client = turn::Client::udp(daemon.turn(), &user, None);
+            client.allocated();
+            client
+        })
+        .collect();
+    let (link, folder) = (daemon.invite_link(), folder());
+    let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+    let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+    for (person, other) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+        person.hears(&[other]);
+        person.is_relayed_over("udp");
+        person.ask("test.listens()");
+        person.ask("test.watches()");
+        person.ask("test.frames = []");
+    }
+    let before = [&mut ada, &mut grace].map(|person| person.ask("test.ice()"));
+
+    daemon.signal("USR2");
+    daemon.wait_for_logs(&["\"message\":\"ready\""], 2);
+    daemon.wait_for_logs(&["WebSocket entered"], 4);
+    let after = [(&mut ada, GRACE), (&mut grace, ADA)].map(|(person, other)| {
+        person.is_relayed_over("udp");
+        person.hears(&[other]);
+        let seen = person.ask("test.seen");
+        println!("longest without a sound and without a packet, in ms: {seen}");
+        for what in ["silence", "pause"] {
+            let longest = seen[what].as_f64().expect("a number");
+            assert!(longest < 300.0, "{what}: {seen}");
+        }
+        assert_eq!(
+            person.ask("test.frames"),
+            json!([]),
+            "nobody is told anything"
+        );
+        assert_eq!(person.ask("test.connections.length"), json!(1));
+        person.has_seen_no_trouble();
+        person.ask("test.ice()")
+    });
+    assert_eq!(before, after, "no call was begun anew");
+    drop(relays);
 }
 
 fn relayed_call(via: Via, protocol: &str) {

@@ -8,8 +8,8 @@ use rustls::ServerConnection;
 
 use super::framer::next_frame;
 
-/// What fits into a record (RFC 8446 section 5.1).
-const RECORD: usize = 16 * 1024;
+/// From so many messages on they share records.
+const TOGETHER: usize = 8;
 
 /// Bytes made into records at once, as long as they are several messages.
 const AT_ONCE: usize = 64 * 1024;
@@ -35,22 +35,19 @@ impl TlsWire {
 
     /// Makes records of messages, and gives how many bytes it took.
     ///
-    /// Each message has a record of its own, as long as they don't fill one: some clients (coturn's
+    /// Many that are ready together share records. A few have a record each: some clients (coturn's
     /// `turnutils_uclient`) take a record for a message, and lose what follows in it.
     fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut taken = 0;
-        while let Ok(Some(frame)) = next_frame(&bytes[taken..]) {
-            if taken > 0 && taken + frame.padded > AT_ONCE {
-                break;
-            }
-            if bytes.len() < RECORD {
-                let message = &bytes[taken..][..frame.padded];
-                self.session.writer().write_all(message)?;
-            }
-            taken += frame.padded;
+        let (taken, messages) = whole_messages(bytes);
+        let mut rest = &bytes[..taken];
+        if messages >= TOGETHER {
+            self.session.writer().write_all(rest)?;
+            return Ok(taken);
         }
-        if bytes.len() >= RECORD {
-            self.session.writer().write_all(&bytes[..taken])?;
+        while let Ok(Some(frame)) = next_frame(rest) {
+            let (message, others) = rest.split_at(frame.padded);
+            self.session.writer().write_all(message)?;
+            rest = others;
         }
         Ok(taken)
     }
@@ -82,6 +79,20 @@ impl TlsWire {
         }
         Ok(drained)
     }
+}
+
+/// How many bytes and messages are made into records at once: at least one message, where there is a
+/// whole one.
+fn whole_messages(bytes: &[u8]) -> (usize, usize) {
+    let (mut taken, mut messages) = (0, 0);
+    while let Ok(Some(frame)) = next_frame(&bytes[taken..]) {
+        if taken > 0 && taken + frame.padded > AT_ONCE {
+            break;
+        }
+        taken += frame.padded;
+        messages += 1;
+    }
+    (taken, messages)
 }
 
 impl Read for Tap<'_> {

@@ -140,6 +140,46 @@ fn records_may_be_split_and_joined_as_the_network_likes() {
     }
 }
 
+/// Takes in records until they hold so many bytes, and gives how many records those were.
+fn records_of(stream: &mut Secured, bytes: usize) -> usize {
+    let (mut raw, mut plain) = (Vec::new(), 0);
+    let mut buffer = [0; 16 * 1024];
+    while plain < bytes {
+        let count = stream.sock.stream.read(&mut buffer).expect("records");
+        assert!(count > 0, "the server hangs up");
+        raw.extend(&buffer[..count]);
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            stream.conn.read_tls(&mut rest).unwrap();
+            stream.conn.process_new_packets().unwrap();
+            let mut taken = [0; 16 * 1024];
+            plain += stream.conn.reader().read(&mut taken).unwrap_or(0);
+        }
+    }
+    let (mut rest, mut records) = (&raw[..], 0);
+    while let Some(header) = rest.first_chunk::<5>() {
+        let length = u16::from_be_bytes([header[3], header[4]]);
+        rest = &rest[5 + usize::from(length)..];
+        records += 1;
+    }
+    records
+}
+
+#[test]
+fn many_messages_that_are_ready_together_share_records_and_a_few_do_not() {
+    let house = House::with(|builder| builder.env("PARLOR_TURN__SHARDS", "1"));
+    let alice = Client::tcp(house.daemon.turn(), "alice");
+    let (mut alice, mut bob) = connected(alice, house.tls("bob"));
+    both_hear_each_other(&mut alice, &mut bob, true);
+    let message = channel_data(0x4001, &[7; 100], true);
+    alice.send(&message.repeat(4));
+    let few = records_of(stream(&mut bob), 4 * message.len());
+    assert_eq!(few, 4);
+    alice.send(&message.repeat(64));
+    let many = records_of(stream(&mut bob), 64 * message.len());
+    assert!(many < 16, "{many} records");
+}
+
 #[test]
 fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
     let house = House::new();
