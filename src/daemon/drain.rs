@@ -15,11 +15,11 @@ use crate::room::CloseCode;
 /// How often it is looked whether anything is left.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Somebody who is to be closed.
+/// A room whose connections are to be closed: all at once, and without a word to each other, so
+/// that nobody takes anybody for gone and ends their call.
 struct Departure {
     at: Instant,
     room: Arc<str>,
-    user: Arc<str>,
 }
 
 /// Ends when nobody is connected and nothing is relayed, at the latest after `span`.
@@ -27,13 +27,13 @@ pub async fn run(app: &App, span: Duration) -> anyhow::Result<()> {
     let begin = Instant::now();
     app.drain();
     let mut departures = departures(app, begin, span)?;
-    let connections = departures.len();
+    let (_, connections) = app.in_use();
     let relays = app.relay.allocations();
     tracing::info!(connections, relays, seconds = span.as_secs(), "draining");
     loop {
         let now = Instant::now();
         while let Some(gone) = departures.pop_if(|one| one.at <= now) {
-            app.hub.close(&gone.room, &gone.user, CloseCode::Restarting);
+            app.hub.close_room(&gone.room, CloseCode::Restarting);
         }
         let (_, connections) = app.in_use();
         let relays = app.relay.allocations();
@@ -45,22 +45,17 @@ pub async fn run(app: &App, span: Duration) -> anyhow::Result<()> {
     }
 }
 
-/// Everybody who is connected, the last to go first.
+/// Every room in use, the last to go first.
 fn departures(app: &App, begin: Instant, span: Duration) -> anyhow::Result<Vec<Departure>> {
-    let everybody = app.hub.everybody().into_iter();
-    let seats = everybody.flat_map(|(room, users)| {
-        let seats = users.into_iter().map(move |user| (room.clone(), user));
-        seats.collect::<Vec<_>>()
-    });
     let random = SystemRandom::new();
-    let departure = |(room, user)| {
+    let departure = |(room, _)| {
         let mut bytes = [0; 4];
         random.fill(&mut bytes).ok()?;
         let share = f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX);
         let at = begin + span.mul_f64(share);
-        Some(Departure { at, room, user })
+        Some(Departure { at, room })
     };
-    let departures: Option<Vec<_>> = seats.map(departure).collect();
+    let departures: Option<Vec<_>> = app.hub.everybody().into_iter().map(departure).collect();
     let mut departures = departures.context("the system gives no random bytes")?;
     departures.sort_by_key(|one| Reverse(one.at));
     Ok(departures)

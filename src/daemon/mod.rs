@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::{self, BoxFuture};
 use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
@@ -70,8 +71,8 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
         upgrade,
     };
     let outcome = runtime.block_on(serve(start, inherited));
-    // A name that is still being looked up is nothing to wait for.
-    runtime.shutdown_timeout(GOODBYE);
+    // Whatever still blocks (a name that is looked up, a password's hash) is nothing to wait for.
+    runtime.shutdown_background();
     outcome
 }
 
@@ -109,9 +110,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
         manager::stopping();
     }
     match ending {
-        Ending::Stop => house.close(work).await,
+        Ending::Stop(goodbye) => house.close(work, goodbye, &mut signals).await,
         Ending::Failure(error) => {
-            house.close(work).await;
+            house.close(work, GOODBYE, &mut signals).await;
             return Err(error);
         }
         Ending::Keep(store) => house.hand_over(work).await.and_then(|handover| {
@@ -128,6 +129,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
         Ending::Replace(upgrade) => {
             let handover = house.hand_over(work).await?;
             let error = upgrade.execute(&handover);
+            if let Some(store) = Store::of_process() {
+                store.keep(&handover)?;
+            }
             let path = upgrade.executable().display();
             return Err(anyhow::Error::new(error).context(format!("{path} could not go on")));
         }
@@ -137,7 +141,8 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
 
 /// How a daemon ends.
 enum Ending {
-    Stop,
+    /// Connections have so long to say goodbye.
+    Stop(Duration),
     Failure(anyhow::Error),
     /// The next process is started with what the store keeps.
     Keep(Store),
@@ -346,7 +351,15 @@ impl House {
 
     /// Waits for whatever ends this, and drains where that is asked for.
     async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Signal) -> Ending {
+        let upgrade = self.upgrade.clone();
+        let mut checking: Option<BoxFuture<'_, bool>> = None;
         let span = loop {
+            let checked = async {
+                match &mut checking {
+                    Some(check) => check.await,
+                    None => future::pending().await,
+                }
+            };
             tokio::select! {
                 name = signals.next() => match kept_after(name) {
                     Some(store) => return Ending::Keep(store),
@@ -354,17 +367,16 @@ impl House {
                 },
                 Some(order) = self.orders.recv() => match order {
                     Order::Drain(span) => break span,
-                    Order::Upgrade => return Ending::Replace(self.upgrade.clone()),
+                    Order::Upgrade => return Ending::Replace(upgrade.clone()),
                 },
                 (ended, _, _) = &mut self.relay.ended => {
                     return Ending::Failure(relay_failure(ended));
                 }
-                Some(()) = upgrades.recv() => {
-                    let upgrade = self.upgrade.clone();
-                    if may_go_on(&upgrade).await {
-                        return Ending::Replace(upgrade);
-                    }
-                }
+                fits = checked => match fits {
+                    true => return Ending::Replace(upgrade.clone()),
+                    false => checking = None,
+                },
+                Some(()) = upgrades.recv() => checking = Some(Box::pin(may_go_on(&upgrade))),
             }
         };
         self.drain(span, signals).await
@@ -374,18 +386,18 @@ impl House {
     /// a signal.
     async fn drain(&mut self, span: Duration, signals: &mut Signals) -> Ending {
         if span.is_zero() {
-            return Ending::Stop;
+            return Ending::Stop(GOODBYE);
         }
         // No command from now on: what ends is told so.
         self.orders.close();
         tokio::select! {
             emptied = drain::run(&self.app, span) => match emptied {
-                Ok(()) => Ending::Stop,
+                Ok(()) => Ending::Stop(GOODBYE),
                 Err(error) => Ending::Failure(error),
             },
             name = signals.next() => {
                 tracing::info!("drained no longer");
-                kept_after(name).map_or(Ending::Stop, Ending::Keep)
+                kept_after(name).map_or(Ending::Stop(BRIEF_GOODBYE), Ending::Keep)
             }
             (ended, _, _) = &mut self.relay.ended => Ending::Failure(relay_failure(ended)),
         }
@@ -403,7 +415,7 @@ impl House {
         self.stop.cancel();
         work.end_what_runs_beside();
         // Until here and for a moment longer, media passes.
-        let goodbye = futures_util::future::join_all(work.serving);
+        let goodbye = future::join_all(work.serving);
         let _ = tokio::time::timeout(BRIEF_GOODBYE, goodbye).await;
         let stopped = self.relay.hand_over();
         let state = State {
@@ -420,14 +432,18 @@ impl House {
         Ok(handover)
     }
 
-    /// Says goodbye to everybody, then lets go of everything.
-    async fn close(self, work: Work) {
+    /// Says goodbye to everybody, for as long as that or until a signal; then lets go of everything.
+    async fn close(self, work: Work, goodbye: Duration, signals: &mut Signals) {
         // From now on nobody is to wait here.
         drop(self.tcp);
         self.stop.cancel();
         work.end_what_runs_beside();
-        let goodbye = futures_util::future::join_all(work.serving);
-        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+        let said = tokio::time::timeout(goodbye, future::join_all(work.serving));
+        let in_time = tokio::select! {
+            said = said => said.is_ok(),
+            _ = signals.next() => false,
+        };
+        if !in_time {
             tracing::warn!("some connections did not end in time");
         }
         self.relay.stop();

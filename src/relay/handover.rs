@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
+use socket2::SockRef;
 
 use crate::turn::{Debt, Policy, Snapshot};
 
@@ -116,6 +117,9 @@ pub struct Inherited {
     /// Each with the setting that it was bound for, where an earlier process has said so.
     tcp: Vec<(Option<String>, TcpListener)>,
     udp: HashMap<u64, UdpSocket>,
+    /// Whether UDP sockets of an earlier process are still open somewhere, so that whoever binds the
+    /// same address has to share it for a moment.
+    pub(super) shares: bool,
     pub(super) state: Option<State>,
 }
 
@@ -131,14 +135,49 @@ impl Inherited {
             let name = inode(&listener).ok().and_then(|inode| named.get(&inode));
             (name.cloned(), listener)
         });
+        for socket in &udp {
+            // Where it can't be said, an address that has changed may be taken for another's.
+            let _ = SockRef::from(socket).set_reuse_port(true);
+        }
+        let shares = !udp.is_empty();
         let udp = udp.into_iter();
         Inherited {
             tcp: tcp.collect(),
+            shares,
             udp: udp
                 .filter_map(|one| Some((inode(&one).ok()?, one)))
                 .collect(),
             state,
         }
+    }
+
+    /// UDP sockets of an earlier process that are of no use; whoever keeps them closes them when all
+    /// is taken up.
+    pub fn discard(&mut self, udp: Vec<UdpSocket>) {
+        for socket in udp {
+            let _ = SockRef::from(&socket).set_reuse_port(true);
+            self.shares = true;
+        }
+    }
+
+    /// Ends listeners that fit none of the `asked`, with the settings they are for, and stand on the
+    /// port of one: whoever else holds them would keep the port taken.
+    pub fn make_way(&mut self, asked: &[(&str, SocketAddr)]) {
+        self.tcp.retain(|(name, listener)| {
+            let Ok(actual) = listener.local_addr() else {
+                return false;
+            };
+            let fits = |(key, address): &(&str, SocketAddr)| {
+                *address == actual || name.as_deref() == Some(*key) && is_for(*address, actual)
+            };
+            let is_in_the_way = |(_, address): &(&str, SocketAddr)| address.port() == actual.port();
+            let stays = asked.iter().any(fits) || !asked.iter().any(is_in_the_way);
+            if !stays {
+                // Then it listens no more, in whichever process.
+                let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+            }
+            stays
+        });
     }
 
     /// Allocations that wait to be taken up.

@@ -61,7 +61,8 @@ pub fn turn_sockets(
         let tcp = inherited_or_new("turn.listen", address, inherited)?;
         let address = tcp.local_addr()?;
         tries -= 1;
-        let first = match listener(address, shards > 1) {
+        let shared = shards > 1 || inherited.shares;
+        let first = match listener(address, shared) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
             result => result?,
         };
@@ -82,8 +83,11 @@ pub fn udp_sockets(
         return Ok(group);
     }
     // A group takes in any socket that asks; one that would be alone finds out who is there.
-    drop(listener(address, false)?);
-    (0..shards).map(|_| listener(address, shards > 1)).collect()
+    if !inherited.shares {
+        drop(listener(address, false)?);
+    }
+    let shared = shards > 1 || inherited.shares;
+    (0..shards).map(|_| listener(address, shared)).collect()
 }
 
 /// Adds what is missing to the sockets of one address, so that there is one for each shard.

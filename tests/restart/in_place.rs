@@ -60,6 +60,11 @@ fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
     let folder = format!("/proc/{}/fd", daemon.pid());
     let open = || std::fs::read_dir(&folder).unwrap().count();
+    let highest = || {
+        let names = std::fs::read_dir(&folder).unwrap();
+        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| name.parse::<usize>().ok()).max()
+    };
     let (rows, mut counts) = (std::sync::Mutex::new(Vec::new()), Vec::new());
     let over = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
@@ -84,6 +89,8 @@ fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
             ready(&daemon, 1 + restart);
             both_hear_each_other(&mut alice, &mut bob, false);
             counts.push(open());
+            // Each hands over above what is open: the next has low numbers again.
+            assert!(highest() < Some(500), "{:?}", highest());
         }
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });

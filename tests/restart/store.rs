@@ -124,10 +124,41 @@ fn a_start_that_fails_leaves_the_sockets_for_the_next() {
 }
 
 #[test]
-fn a_state_of_another_version_is_discarded_and_what_came_with_it_closed() {
+fn an_address_that_has_changed_is_bound_whatever_was_handed_over() {
     let _alone = alone();
     let keeper = Keeper::new(1000);
-    let daemon = keeper.manages(open_relay()).start();
+    let builder = open_relay()
+        .env("PARLOR_TURN__SHARDS", "1")
+        .env("PARLOR_HTTP__LISTEN", "0.0.0.0:0")
+        .env("PARLOR_TURN__LISTEN", "0.0.0.0:0");
+    let daemon = keeper.manages(builder).start();
+    let loopback = |address: SocketAddr| format!("127.0.0.1:{}", address.port());
+    let (http, relay) = (loopback(daemon.http()), loopback(daemon.turn()));
+    let daemon = daemon.restart_with(|env| {
+        env.insert("PARLOR_HTTP__LISTEN".into(), http.clone());
+        env.insert("PARLOR_TURN__LISTEN".into(), relay.clone());
+        keeper.hand_out(env);
+    });
+    assert_eq!(daemon.http().to_string(), http);
+    assert_eq!(daemon.turn().to_string(), relay);
+    keeper.is_told_to_forget();
+    Client::udp(daemon.turn(), "alice", None).allocated();
+    Client::tcp(daemon.turn(), "alice").allocated();
+    let client = support::http::Client::new(daemon.http());
+    assert_eq!(client.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_state_of_another_version_is_discarded_and_what_came_with_it_closed() {
+    let _alone = alone();
+    for shards in ["1", "2"] {
+        is_discarded(open_relay().env("PARLOR_TURN__SHARDS", shards));
+    }
+}
+
+fn is_discarded(builder: Builder) {
+    let keeper = Keeper::new(1000);
+    let daemon = keeper.manages(builder).start();
     let mut alice = Client::udp(daemon.turn(), "alice", None);
     let relayed = alice.allocated();
     let daemon = daemon.restart_with(|env| {

@@ -288,7 +288,6 @@ impl Daemon {
         self.signal("TERM");
         self.child.wait().expect("parlor ends");
         let mut env = self.env.clone();
-        meanwhile(&mut env);
         let main = match self.listening.contains_key("https") {
             true => "https",
             false => "http",
@@ -300,6 +299,7 @@ impl Daemon {
             let addresses = self.all(what).iter().map(|a| a.to_string());
             env.insert(key.into(), addresses.collect::<Vec<_>>().join(","));
         }
+        meanwhile(&mut env);
         let data_dir = std::mem::replace(&mut self.data_dir, TempDir::new().unwrap());
         let args = vec!["serve".into()];
         Builder {

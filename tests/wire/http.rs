@@ -19,6 +19,7 @@ fn the_server_says_that_it_is_alive_fit_and_which_build() {
 fn metrics_are_open_metrics_and_on_their_own_listener() {
     let world = World::start();
     let _alice = world.enter(LOBBY, "alice");
+    world.daemon.wait_for_log("WebSocket entered");
     let answer = Http::new(world.daemon.metrics()).get("/metrics");
     let kind = answer.header("content-type").expect("a type");
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"));

@@ -6,12 +6,19 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::path::{self, Path, PathBuf};
+use std::process::{self, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::Handover;
+use crate::clock;
+
+/// How long another binary may take to judge the configuration.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How this process was started, and so how the next one is.
 #[derive(Debug, Clone)]
@@ -24,8 +31,11 @@ impl Upgrade {
     /// To be called at the start: later, what lies at this path may be another binary, which is
     /// what an upgrade is about.
     pub fn of_process() -> io::Result<Upgrade> {
+        let resolved = env::current_exe()?;
+        let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == resolved);
         Ok(Upgrade {
-            executable: env::current_exe()?,
+            // A link that was followed once may lead to another binary by then.
+            executable: as_typed().filter(same).unwrap_or(resolved),
             arguments: env::args_os().skip(1).collect(),
         })
     }
@@ -43,12 +53,12 @@ impl Upgrade {
         };
         let mut command = Command::new(&self.executable);
         command.args(self.arguments.iter().map(check));
-        let output = command.output().map_err(|error| {
+        let output = finished(command).map_err(|error| {
             let path = self.executable.display();
-            vec![format!("{path} can't be executed: {error}")]
+            vec![format!("{path} can't be asked: {error}")]
         })?;
         if output.status.success() {
-            return Ok(());
+            return room_for_descriptors();
         }
         let said = [output.stdout, output.stderr].concat();
         let said = problems(&String::from_utf8_lossy(&said));
@@ -78,6 +88,62 @@ impl Upgrade {
     }
 }
 
+/// The path by which this process was started.
+fn as_typed() -> Option<PathBuf> {
+    let typed = PathBuf::from(env::args_os().next()?);
+    if typed.components().count() > 1 {
+        return path::absolute(typed).ok();
+    }
+    let places = env::var_os("PATH")?;
+    let places = env::split_paths(&places);
+    places
+        .map(|place| place.join(&typed))
+        .find(|path| path.is_file())
+}
+
+/// Runs a command that may not take long.
+fn finished(mut command: Command) -> io::Result<Output> {
+    let (stdout, stderr) = (Stdio::piped(), Stdio::piped());
+    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let mut child = child.spawn()?;
+    let begin = clock::now().mono;
+    while child.try_wait()?.is_none() {
+        if clock::now().mono.since(begin) > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            let seconds = PATIENCE.as_secs();
+            return Err(io::Error::other(format!("no answer within {seconds} s")));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output()
+}
+
+/// Whether all that is open can be there twice for a moment.
+fn room_for_descriptors() -> Result<(), Vec<String>> {
+    let fits = || -> io::Result<bool> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let count = fs::read_dir("/proc/self/fd")?.count() as u64;
+        Ok(first_free()? as u64 + count <= limit)
+    };
+    match fits() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(vec![
+            "there are too few descriptors to hand over what is open: raise the limit to twice \
+             what is in use (`ulimit -n`, LimitNOFILE=)"
+                .to_owned(),
+        ]),
+        Err(error) => Err(vec![format!("what is open can't be counted: {error}")]),
+    }
+}
+
+/// A number above all that are open. Threads that still run open few more.
+fn first_free() -> io::Result<RawFd> {
+    let open = fs::read_dir("/proc/self/fd")?;
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(numbers.max().unwrap_or(2) + 64)
+}
+
 /// The problems among what a check has said, or all of it where it names none.
 fn problems(said: &str) -> Vec<String> {
     let lines = said.lines().filter(|line| !line.is_empty());
@@ -94,10 +160,7 @@ fn problems(said: &str) -> Vec<String> {
 /// Duplicates the descriptors for a binary that is executed, and gives the first one's number; the
 /// others follow it.
 fn duplicated(handover: &Handover) -> io::Result<RawFd> {
-    let open = fs::read_dir("/proc/self/fd")?;
-    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // Threads that still run open few more.
-    let first: RawFd = numbers.max().unwrap_or(2) + 64;
+    let first = first_free()?;
     for (wanted, descriptor) in (first..).zip(handover.descriptors()) {
         if fcntl(descriptor, FcntlArg::F_DUPFD(wanted))? != wanted {
             return Err(io::Error::other("descriptors are being opened meanwhile"));

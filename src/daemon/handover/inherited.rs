@@ -33,10 +33,12 @@ pub fn take() -> Inherited {
     let mut descriptors = ListenFd::from_env();
     let (mut tcp, mut udp, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..descriptors.len() {
+        // Numbers that are handed over in place are high; what takes them up has low ones again, or
+        // they would grow from process to process.
         if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
-            tcp.push(listener);
+            tcp.push(listener.try_clone().unwrap_or(listener));
         } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
-            udp.push(socket);
+            udp.push(socket.try_clone().unwrap_or(socket));
         } else if let Ok(Some(number)) = descriptors.take_raw_fd(index) {
             states.extend(read(number).transpose());
         }
@@ -61,8 +63,10 @@ pub fn take() -> Inherited {
     // There is one; of several, an earlier one was left over.
     let state = usable.into_iter().max_by_key(|state| state.at);
     let Some(state) = state else {
+        let mut sockets = relay::Inherited::new(tcp, Vec::new(), &HashMap::new(), None);
+        sockets.discard(udp);
         return Inherited {
-            sockets: relay::Inherited::new(tcp, Vec::new(), &HashMap::new(), None),
+            sockets,
             ..Inherited::default()
         };
     };

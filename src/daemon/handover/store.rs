@@ -23,7 +23,7 @@ const MOST: usize = 32_768;
 const DESCRIPTORS_A_MESSAGE: usize = 253;
 
 /// How long the service manager may take to read what it was sent.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store that takes so many descriptors.
 #[derive(Debug, Clone, Copy)]

@@ -47,7 +47,8 @@ async fn once(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
     end_expired(app, now.unix).await?;
     let config = &app.settings().config;
     let absence = config.rooms.guest_absence;
-    if !absence.is_zero() {
+    // Who is sent away by a drain is away, and in a call.
+    if !absence.is_zero() && !app.hub.is_draining() {
         free_seats(app, now, absence, away).await?;
     }
     // Credentials of a user whom the store does not know are accepted, so a guest is not
