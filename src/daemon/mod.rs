@@ -427,7 +427,10 @@ impl House {
         };
         let handover = Handover::new(state, stopped, self.tcp);
         let handover = handover.context("what goes on could not be written down")?;
-        let allocations = handover.allocations;
+        let (allocations, left) = (handover.allocations, handover.left);
+        if left > 0 {
+            tracing::warn!(left, "there was no room for all sockets on their way");
+        }
         tracing::info!(allocations, "handed over");
         Ok(handover)
     }

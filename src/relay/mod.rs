@@ -50,6 +50,7 @@ pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::{Freed, Handle};
 pub use handover::{Inherited, State, Stopped, inode};
+pub use mmsg::{Bundle, pack, unpack};
 
 use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;

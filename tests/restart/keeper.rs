@@ -133,10 +133,10 @@ fn keep(socket: &UnixDatagram, kept: &Kept) -> Option<()> {
     let text = String::from_utf8_lossy(&text[..length]).into_owned();
     let says = |line: &str| text.lines().any(|one| one == line);
     if says("FDSTORE=1") {
-        assert!(says("FDNAME=p") && says("FDPOLL=0"), "{text}");
+        assert!(says("FDNAME=parlor") && says("FDPOLL=0"), "{text}");
         store(kept, &arrived);
     } else if says("FDSTOREREMOVE=1") {
-        assert!(says("FDNAME=p"), "{text}");
+        assert!(says("FDNAME=parlor"), "{text}");
         forget(kept, kept.of_unit);
     } else if says("BARRIER=1") {
         assert_eq!(

@@ -17,6 +17,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::Handover;
 use crate::clock;
 
+/// Descriptors that are handed over, at most: one for each listener, and three.
+const ROOM: u64 = 128;
+
 /// How long another binary may take to judge the configuration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -119,18 +122,17 @@ fn finished(mut command: Command) -> io::Result<Output> {
     child.wait_with_output()
 }
 
-/// Whether all that is open can be there twice for a moment.
+/// Whether listeners, a state and a bundle can be there twice for a moment.
 fn room_for_descriptors() -> Result<(), Vec<String>> {
     let fits = || -> io::Result<bool> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let count = fs::read_dir("/proc/self/fd")?.count() as u64;
-        Ok(first_free()? as u64 + count <= limit)
+        Ok(first_free()? as u64 + ROOM <= limit)
     };
     match fits() {
         Ok(true) => Ok(()),
         Ok(false) => Err(vec![
-            "there are too few descriptors to hand over what is open: raise the limit to twice \
-             what is in use (`ulimit -n`, LimitNOFILE=)"
+            "too few descriptors are left to hand over what is open: raise the limit \
+             (`ulimit -n`, LimitNOFILE=)"
                 .to_owned(),
         ]),
         Err(error) => Err(vec![format!("what is open can't be counted: {error}")]),

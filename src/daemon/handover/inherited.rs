@@ -33,14 +33,20 @@ pub fn take() -> Inherited {
     let mut descriptors = ListenFd::from_env();
     let (mut tcp, mut udp, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..descriptors.len() {
-        // Numbers that are handed over in place are high; what takes them up has low ones again, or
-        // they would grow from process to process.
+        // What is handed over in place has high numbers, and is to have low ones again: they would
+        // grow from process to process.
         if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
             tcp.push(listener.try_clone().unwrap_or(listener));
         } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
             udp.push(socket.try_clone().unwrap_or(socket));
         } else if let Ok(Some(number)) = descriptors.take_raw_fd(index) {
-            states.extend(read(number).transpose());
+            match kind(number) {
+                Kind::Memory => states.push(read(number)),
+                Kind::Socket => udp.extend(relay::unpack(number)),
+                Kind::Other => {}
+            }
+            // It may be any: what is closed already needs no closing.
+            let _ = nix::unistd::close(number);
         }
     }
     if descriptors.len() > 0 {
@@ -78,19 +84,34 @@ pub fn take() -> Inherited {
     }
 }
 
-/// Reads a descriptor that is no socket and closes it; `None` where it is nothing that parlor hands
-/// over.
-fn read(number: RawFd) -> io::Result<Option<Vec<u8>>> {
-    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-    let is_memory =
-        fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:"));
-    let bytes = is_memory.then(|| {
-        let mut bytes = Vec::new();
-        // Opened anew, so that it is read from its beginning whoever has read it before.
-        let read = File::open(&path)?.take(MOST).read_to_end(&mut bytes);
-        read.map(|_| bytes)
-    });
-    // It may be any: what is closed already needs no closing.
-    let _ = nix::unistd::close(number);
-    bytes.transpose()
+/// What a descriptor may be.
+enum Kind {
+    /// A state.
+    Memory,
+    /// An end of a bundle.
+    Socket,
+    /// Nothing that parlor hands over.
+    Other,
+}
+
+fn path(number: RawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{number}"))
+}
+
+fn kind(number: RawFd) -> Kind {
+    let leads_to = fs::read_link(path(number)).unwrap_or_default();
+    match leads_to.to_string_lossy() {
+        place if place.starts_with("/memfd:") => Kind::Memory,
+        place if place.starts_with("socket:") => Kind::Socket,
+        _ => Kind::Other,
+    }
+}
+
+fn read(number: RawFd) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Opened anew, so that it is read from its beginning whoever has read it before.
+    File::open(path(number))?
+        .take(MOST)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

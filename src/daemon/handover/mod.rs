@@ -23,8 +23,11 @@ pub struct Handover {
     /// The state, sealed.
     memory: File,
     tcp: Vec<TcpListener>,
-    sockets: Vec<std::net::UdpSocket>,
+    /// Every UDP socket.
+    bundle: relay::Bundle,
     pub allocations: usize,
+    /// UDP sockets that the kernel had no room for on the way.
+    pub left: usize,
 }
 
 impl Handover {
@@ -39,20 +42,22 @@ impl Handover {
             let inode = relay::inode(listener)?;
             state.listeners.push((inode, (*key).to_owned()));
         }
+        let (bundle, left) = relay::pack(&stopped.sockets)?;
         Ok(Handover {
             memory: sealed(&state.write()?)?,
             tcp: tcp.into_iter().map(|(_, listener)| listener).collect(),
-            sockets: stopped.sockets,
+            bundle,
             allocations,
+            left,
         })
     }
 
     /// The descriptors, the most needed first.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let memory = [self.memory.as_fd()].into_iter();
+        let bundle = self.bundle.iter().map(AsFd::as_fd);
         let tcp = self.tcp.iter().map(AsFd::as_fd);
-        let sockets = self.sockets.iter().map(AsFd::as_fd);
-        memory.chain(tcp).chain(sockets).collect()
+        memory.chain(bundle).chain(tcp).collect()
     }
 }
 

@@ -12,12 +12,8 @@ use sd_notify::{NotifyState, notify, notify_with_fds};
 
 use super::Handover;
 
-/// One name for all, as short as can be: the next process gets the names of all descriptors in one
-/// environment string, which has at most 128 KiB.
-const NAME: &str = "p";
-
-/// As many names as leave half of that string to whatever else is handed over.
-const MOST: usize = 32_768;
+/// One name for all: what is what is seen.
+const NAME: &str = "parlor";
 
 /// SCM_MAX_FD of the kernel.
 const DESCRIPTORS_A_MESSAGE: usize = 253;
@@ -36,9 +32,7 @@ impl Store {
     pub fn of_process() -> Option<Store> {
         env::var_os("NOTIFY_SOCKET")?;
         let room = env::var("FDSTORE").ok()?.parse().ok()?;
-        (room > 0).then_some(Store {
-            room: MOST.min(room),
-        })
+        (room > 0).then_some(Store { room })
     }
 
     /// Puts everything into the store and waits until it is there. What it has no room for is

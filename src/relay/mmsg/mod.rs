@@ -11,6 +11,7 @@
 
 #[cfg(target_os = "linux")]
 mod address;
+mod bundle;
 #[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
@@ -42,6 +43,7 @@ pub use sender::Sender;
 #[cfg(target_os = "linux")]
 pub use slots::Slots;
 
+pub use bundle::{Bundle, pack, unpack};
 pub use room::Room;
 
 /// Datagrams in a batch.
