@@ -83,7 +83,7 @@ pub enum Asked {
     /// bad one is refused whole
     Reload,
     /// Empty the running parlor, then end it: nobody new comes in, connections are asked to go
-    /// elsewhere one after the other, and calls finish
+    /// elsewhere, room by room, and calls finish
     Drain {
         /// How long it may take
         #[arg(long, default_value = "10m", value_parser = ttl)]

@@ -1,13 +1,13 @@
 //! What each value must be beyond its type, and what values must be together.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::duration::LONGEST;
 use super::origin::Fault;
+use super::tls::{TCP_LISTENERS, tcp_listeners};
 use super::{Config, PublicUrl, alternate, discovery, duration, external};
-use super::{plain_listen, turn_tls_listen};
 
 use crate::public_key::is_public;
 
@@ -210,30 +210,16 @@ impl Faults {
 
     /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
     fn listeners(&mut self, config: &Config) {
-        const LISTENERS: [&str; 5] = [
-            "http.listen",
-            "http.plain_listen",
-            "turn.listen",
-            "turn.tls_listen",
-            "admin.metrics_listen",
-        ];
-        let lists: [&[SocketAddr]; 5] = [
-            &config.http.listen,
-            &plain_listen(config),
-            &config.turn.listen,
-            &turn_tls_listen(config),
-            &config.admin.metrics_listen,
-        ];
         let mut taken = BTreeMap::new();
-        for (key, list) in LISTENERS.into_iter().zip(lists) {
+        for (key, list) in tcp_listeners(config) {
             let needed = matches!(key, "http.listen" | "turn.listen");
             let example = "must name at least one address, such as 0.0.0.0:8000";
             self.unless(!list.is_empty() || !needed, key, example);
             for address in list.iter().filter(|address| address.port() != 0) {
                 if let Some(other) = taken.insert(*address, key) {
                     let text = format!("names {address}, which {other} has already");
-                    let with = LISTENERS.iter().position(|known| *known == other);
-                    let with = with.map_or(&LISTENERS[..], |at| &LISTENERS[at..=at]);
+                    let with = TCP_LISTENERS.iter().position(|known| *known == other);
+                    let with = with.map_or(&TCP_LISTENERS[..], |at| &TCP_LISTENERS[at..=at]);
                     self.unless_with(false, key, with, text);
                 }
             }
@@ -442,7 +428,7 @@ mod tests {
             }),
             ["turn.tls_listen", "turn.tls_listen"]
         );
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         assert_eq!(
             faults(|config| config.http.listen = vec![any, any]),
             [""; 0]

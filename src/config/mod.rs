@@ -38,7 +38,9 @@ pub use links::{base_url, invite_link, offered_tls, public_url, reachable, turn_
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use settings::*;
-pub use tls::{https_listen, own_hosts, plain_listen, read_certificate, turn_tls_listen};
+pub use tls::{
+    https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
+};
 
 use origin::{Entry, Fault, Layer};
 

@@ -43,6 +43,28 @@ pub fn plain_listen(config: &Config) -> Vec<SocketAddr> {
     with_tls(config, &config.http.plain_listen)
 }
 
+/// The settings that say where TCP is listened on.
+pub const TCP_LISTENERS: [&str; 5] = [
+    "http.listen",
+    "http.plain_listen",
+    "turn.listen",
+    "turn.tls_listen",
+    "admin.metrics_listen",
+];
+
+/// Where that is, for each of [`TCP_LISTENERS`].
+pub fn tcp_listeners(config: &Config) -> [(&'static str, Vec<SocketAddr>); 5] {
+    let mut addresses = [
+        config.http.listen.clone(),
+        plain_listen(config),
+        config.turn.listen.clone(),
+        turn_tls_listen(config),
+        config.admin.metrics_listen.clone(),
+    ]
+    .into_iter();
+    TCP_LISTENERS.map(|key| (key, addresses.next().unwrap_or_default()))
+}
+
 fn with_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
     match config.tls.mode {
         TlsMode::Off => Vec::new(),

@@ -72,7 +72,7 @@ impl Listeners {
     /// Binds what is not inherited.
     pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
-        inherited.make_way(&asked(config));
+        inherited.make_way(&config::tcp_listeners(config));
         let listeners = Listeners {
             http: tcp(http, "http.listen", inherited)?,
             plain: tcp(&plain_listen(config), "http.plain_listen", inherited)?,
@@ -129,20 +129,6 @@ impl Listeners {
         let all = all.into_iter().map(|listeners| addresses(listeners));
         Ok(all.collect::<io::Result<Vec<_>>>()?.concat())
     }
-}
-
-/// Where TCP is to be listened on, and for which setting.
-fn asked(config: &Config) -> Vec<(&'static str, SocketAddr)> {
-    let all = [
-        ("http.listen", config.http.listen.clone()),
-        ("http.plain_listen", plain_listen(config)),
-        ("admin.metrics_listen", config.admin.metrics_listen.clone()),
-        ("turn.listen", config.turn.listen.clone()),
-        ("turn.tls_listen", turn_tls_listen(config)),
-    ];
-    let all = all.into_iter();
-    all.flat_map(|(key, addresses)| addresses.into_iter().map(move |address| (key, address)))
-        .collect()
 }
 
 /// Where they listen.

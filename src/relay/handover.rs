@@ -151,54 +151,32 @@ impl Inherited {
         }
     }
 
-    /// UDP sockets of an earlier process that are of no use; whoever keeps them closes them when all
-    /// is taken up.
-    pub fn discard(&mut self, udp: Vec<UdpSocket>) {
-        for socket in udp {
-            let _ = SockRef::from(&socket).set_reuse_port(true);
-            self.shares = true;
-        }
-    }
-
-    /// Ends listeners that fit none of the `asked`, with the settings they are for, and stand on the
-    /// port of one: whoever else holds them would keep the port taken.
-    pub fn make_way(&mut self, asked: &[(&str, SocketAddr)]) {
-        self.tcp.retain(|(name, listener)| {
-            let Ok(actual) = listener.local_addr() else {
-                return false;
-            };
-            let fits = |(key, address): &(&str, SocketAddr)| {
-                *address == actual || name.as_deref() == Some(*key) && is_for(*address, actual)
-            };
-            let is_in_the_way = |(_, address): &(&str, SocketAddr)| address.port() == actual.port();
-            let stays = asked.iter().any(fits) || !asked.iter().any(is_in_the_way);
+    /// Ends listeners that fit none of the settings with their addresses, and stand on the port of
+    /// one: whoever else holds them would keep the port taken.
+    pub fn make_way(&mut self, settings: &[(&str, Vec<SocketAddr>)]) {
+        let asked = || {
+            let settings = settings.iter();
+            settings.flat_map(|(key, addresses)| addresses.iter().map(move |one| (*key, *one)))
+        };
+        self.tcp.retain(|handed| {
+            let port = handed.1.local_addr().map(|actual| actual.port()).ok();
+            let fits = asked().any(|(key, address)| fits(handed, key, address));
+            let stays = fits || !asked().any(|(_, address)| Some(address.port()) == port);
             if !stays {
                 // Then it listens no more, in whichever process.
-                let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+                let _ = SockRef::from(&handed.1).shutdown(Shutdown::Both);
             }
             stays
         });
     }
 
-    /// Allocations that wait to be taken up.
-    pub fn allocations(&self) -> usize {
-        self.state.as_ref().map_or(0, State::allocations)
-    }
-
-    /// Sockets that nobody has taken so far.
-    pub fn left(&self) -> usize {
-        self.tcp.len() + self.udp.len()
-    }
-
     /// The listener for `asked` of the setting `key`: that of an earlier process, or of a service
     /// manager.
     pub(super) fn take_tcp(&mut self, key: &str, asked: SocketAddr) -> Option<TcpListener> {
-        let fits = |(name, listener): &(Option<String>, TcpListener)| {
-            let actual = listener.local_addr().ok();
-            let was_for = |actual| name.as_deref() == Some(key) && is_for(asked, actual);
-            actual.is_some_and(|actual| actual == asked || was_for(actual))
-        };
-        let index = self.tcp.iter().position(fits)?;
+        let index = self
+            .tcp
+            .iter()
+            .position(|handed| fits(handed, key, asked))?;
         let (_, listener) = self.tcp.remove(index);
         listener.set_nonblocking(true).ok()?;
         Some(listener)
@@ -244,6 +222,13 @@ impl Inherited {
         let socket = self.udp.remove(&known.inode?)?;
         (socket.local_addr().ok()? == known.address).then_some(socket)
     }
+}
+
+/// Whether a listener that was handed over is what the setting `key` asks for.
+fn fits((name, listener): &(Option<String>, TcpListener), key: &str, asked: SocketAddr) -> bool {
+    let was_for = |actual| name.as_deref() == Some(key) && is_for(asked, actual);
+    let actual = listener.local_addr();
+    actual.is_ok_and(|actual| actual == asked || was_for(actual))
 }
 
 /// Whether an address that was bound is what a setting asks for: port 0 is any.

@@ -50,7 +50,7 @@ pub use counters::RelayCollector;
 pub use external::{ExternalError, resolve as resolve_external};
 pub use handle::{Freed, Handle};
 pub use handover::{Inherited, State, Stopped, inode};
-pub use mmsg::{Bundle, pack, unpack};
+pub use mmsg::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
 
 use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;

@@ -69,10 +69,9 @@ pub fn take() -> Inherited {
     // There is one; of several, an earlier one was left over.
     let state = usable.into_iter().max_by_key(|state| state.at);
     let Some(state) = state else {
-        let mut sockets = relay::Inherited::new(tcp, Vec::new(), &HashMap::new(), None);
-        sockets.discard(udp);
         return Inherited {
-            sockets,
+            // UDP sockets, too, which nobody takes: whoever binds has to know of them.
+            sockets: relay::Inherited::new(tcp, udp, &HashMap::new(), None),
             ..Inherited::default()
         };
     };

@@ -11,12 +11,10 @@ use std::time::Duration;
 use sd_notify::{NotifyState, notify, notify_with_fds};
 
 use super::Handover;
+use crate::relay::DESCRIPTORS_AT_ONCE;
 
 /// One name for all: what is what is seen.
 const NAME: &str = "parlor";
-
-/// SCM_MAX_FD of the kernel.
-const DESCRIPTORS_A_MESSAGE: usize = 253;
 
 /// How long the service manager may take to read what it was sent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +44,7 @@ impl Store {
             NotifyState::FdName(NAME),
             NotifyState::Custom("FDPOLL=0"),
         ];
-        for some in kept.chunks(DESCRIPTORS_A_MESSAGE) {
+        for some in kept.chunks(DESCRIPTORS_AT_ONCE) {
             notify_with_fds(&state, some)?;
         }
         barrier()?;

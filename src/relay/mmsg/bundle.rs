@@ -11,8 +11,8 @@ use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::SockRef;
 
-/// SCM_MAX_FD of the kernel.
-const AT_ONCE: usize = 253;
+/// Descriptors in one message, at most: SCM_MAX_FD of the kernel.
+pub const AT_ONCE: usize = 253;
 
 /// Bytes for the queue: a kilobyte, about, for each message.
 const QUEUE: usize = 1 << 20;

@@ -43,7 +43,7 @@ pub use sender::Sender;
 #[cfg(target_os = "linux")]
 pub use slots::Slots;
 
-pub use bundle::{Bundle, pack, unpack};
+pub use bundle::{AT_ONCE, Bundle, pack, unpack};
 pub use room::Room;
 
 /// Datagrams in a batch.
