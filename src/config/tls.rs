@@ -52,7 +52,7 @@ pub const TCP_LISTENERS: [&str; 5] = [
     "admin.metrics_listen",
 ];
 
-/// Where that is, for each of [`TCP_LISTENERS`].
+/// Where TCP is listened on, by the settings that say so.
 pub fn tcp_listeners(config: &Config) -> [(&'static str, Vec<SocketAddr>); 5] {
     let mut addresses = [
         config.http.listen.clone(),
