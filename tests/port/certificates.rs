@@ -75,9 +75,9 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
         });
         crate::house::until("a visit", || rounds[2].load(Ordering::Relaxed) > 0);
         for _ in 0..RENEWALS {
-            let before = rounds[2].load(Ordering::Relaxed);
             house.authority.issue(house.place.path(), &names);
             house.daemon.cli_json(&["reload"]);
+            let before = rounds[2].load(Ordering::Relaxed);
             // Two whole visits: the second began with the new one.
             crate::house::until("visits", || rounds[2].load(Ordering::Relaxed) > before + 2);
         }
