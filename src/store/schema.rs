@@ -10,7 +10,7 @@ use super::StoreError;
 const APPLICATION_ID: i64 = 0x7072_6c72;
 
 /// Step `n` takes a file from schema `n` to `n + 1`. A step that has shipped is never edited.
-const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Brings the file to the current schema: all steps in one transaction, or none.
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 mod file;
 mod members;
+mod migration;
 mod model;
 mod names;
 

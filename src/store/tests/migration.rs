@@ -1,0 +1,90 @@
+//! Files of older schemas become current ones, with everything in them.
+
+use super::*;
+
+/// A file as the first released schema had it, with a row in every table.
+const FIRST: &str = "
+    INSERT INTO coworking_rooms (id, name, is_private, max_participants, created_at)
+        VALUES ('r', 'Room', 1, 5, '2025-01-01T00:00:00Z');
+    INSERT INTO users (id, name, display_name, password_hash, is_admin, created_at)
+        VALUES ('alice', 'alice', 'Alice', '$argon2id$x', 1, '2025-01-01T00:00:00Z');
+    INSERT INTO users (id, name, display_name, created_at, disabled_at)
+        VALUES ('bob', 'bob', 'Bob', '2025-01-01T00:00:00Z', '2025-02-01T00:00:00Z');
+    INSERT INTO users (id, name, display_name, guest_room_id, guest_until, created_at)
+        VALUES ('gast', 'gast', 'Gast', 'r', '2999-01-01T00:00:00Z', '2025-01-01T00:00:00Z');
+    INSERT INTO room_participants (room_id, user_id, joined_at)
+        VALUES ('r', 'alice', '2025-01-01T00:00:00Z'), ('r', 'gast', '2025-01-02T00:00:00Z');
+    INSERT INTO room_messages (room_id, user_id, content, created_at)
+        VALUES ('r', 'gast', 'hello', '2025-01-03T00:00:00Z');
+    INSERT INTO room_invites (id, room_id, hash, created_by, created_at, expires_at, uses_left)
+        VALUES ('i', 'r', x'00', 'alice', '2025-01-01T00:00:00Z', '2999-01-01T00:00:00Z', 3);
+    INSERT INTO room_bans (room_id, user_id, reason, created_at)
+        VALUES ('r', 'bob', 'noise', '2025-01-01T00:00:00Z');
+";
+
+fn first_schema() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    file.execute_batch(include_str!("../schema_1.sql")).unwrap();
+    file.execute_batch("PRAGMA application_id = 0x70726c72; PRAGMA user_version = 1;")
+        .unwrap();
+    file.execute_batch(FIRST).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_file_of_schema_1_is_migrated_with_every_row() {
+    let dir = first_schema();
+    let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
+    let world = World { store, dir };
+    let version: u32 = world
+        .other()
+        .query_row("PRAGMA user_version", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+    let alice = world.found("alice").await.expect("alice");
+    assert!(alice.admin && !alice.disabled);
+    assert!(world.store.has_password("alice").await.unwrap());
+    assert!(world.found("bob").await.expect("bob").disabled);
+    assert_eq!(world.members("r").await, ["alice", "gast"]);
+    let invites = world.store.invites(Some("r"), NOW).await.unwrap();
+    assert_eq!(invites[0].uses_left, Some(3));
+    let messages = world.store.messages("r", None, 10).await.unwrap();
+    assert_eq!(messages[0].content, "hello");
+    world.store.enable_user("bob").await.unwrap();
+    let banned = world.store.join("r", "bob", JoinGrant::Granted, NOW);
+    assert_eq!(banned.await, Err(JoinError::Banned));
+}
+
+#[tokio::test]
+async fn only_those_disabled_before_the_migration_have_ended_tokens() {
+    let dir = first_schema();
+    let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
+    let ended = "SELECT group_concat(id) FROM users
+                 WHERE token_generation > 0 AND tokens_from = disabled_at";
+    let world = World { store, dir };
+    let ended: String = world
+        .other()
+        .query_row(ended, (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(ended, "bob");
+}
+
+#[test]
+fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
+    let world = World::new();
+    world.sql("PRAGMA user_version = 3");
+    let path = world.dir.path().join(FILE_NAME);
+    let refused = Store::open(&path).err();
+    let newer = StoreError::NewerSchema {
+        path,
+        found: 3,
+        known: 2,
+    };
+    assert_eq!(refused, Some(newer));
+    let version: u32 = world
+        .other()
+        .query_row("PRAGMA user_version", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 3);
+}
