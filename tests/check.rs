@@ -264,6 +264,11 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
             "a cloud tells",
         ),
         (
+            "turn.allowed_peers = \"2002:808::/32\"",
+            "turn.allowed_peers",
+            "RFC 8656 section 21.4",
+        ),
+        (
             "http.trusted_proxies = \"0.0.0.0/0\"",
             "http.trusted_proxies",
             "from anywhere",

@@ -15,6 +15,9 @@ const TURN_SECRET_BYTES: usize = 16;
 /// Where clouds tell a machine about itself, its keys included.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
+/// 6to4 (RFC 3056) and Teredo (RFC 4380).
+const TUNNELS: [&str; 2] = ["2002::/16", "2001::/32"];
+
 /// Everything about `config` that an admin should think about again.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
     let checks: [fn(&Config) -> Vec<Fault>; 10] = [
@@ -218,9 +221,19 @@ fn opens(net: &IpNet) -> Option<&'static str> {
         Some("lets clients reach services that this host means for itself alone")
     } else if net.contains(&METADATA) {
         Some("lets clients reach what a cloud tells this host about itself, keys included")
+    } else if TUNNELS.iter().any(|tunnel| is_within(net, tunnel)) {
+        Some(
+            "is of 6to4 or Teredo: RFC 8656 section 21.4 forbids to relay there, and parlor never does",
+        )
     } else {
         None
     }
+}
+
+fn is_within(net: &IpNet, outer: &str) -> bool {
+    outer
+        .parse::<IpNet>()
+        .is_ok_and(|outer| outer.contains(net))
 }
 
 fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Fault> {

@@ -16,6 +16,7 @@ use super::fields::{
     DEFAULT_LIFETIME, MAX_LIFETIME, lifetime, ports, requested_family, reservation_token,
     wants_both_families,
 };
+use super::policy::is_tunnelled;
 use super::requests::{Granted, Request};
 use super::reservation::Reservation;
 use super::{AllocationId, Output, Permit, Refusal, Route, Server};
@@ -81,12 +82,14 @@ impl Server {
                 return Err(Refusal::BadRequest);
             }
             Some(token) => {
+                allow_client(request)?;
                 let claimed = self.reservations.claim(&token, proven.bearer.user);
                 let claimed = claimed.ok_or(Refusal::NoReservation)?;
                 self.allocate_reserved(request, proven, granted, claimed);
             }
             None => {
                 let wanted = self.wanted(request, ports)?;
+                allow_client(request)?;
                 let at = |ip| self.shard_with_room(ip, ports);
                 // Of two addresses, one is still worth something.
                 match at(wanted.ip).or_else(|| at(wanted.then?)) {
@@ -263,6 +266,14 @@ struct Wanted {
     then: Option<IpAddr>,
     /// The family that can't be had, and why.
     missed: Option<(Family, Refusal)>,
+}
+
+/// Refuses clients that call from where no relay may be asked from (RFC 8656 section 21.4).
+fn allow_client(request: Request<'_>) -> Result<(), Refusal> {
+    if is_tunnelled(request.route.client.ip()) {
+        return Err(Refusal::TunnelledClient);
+    }
+    Ok(())
 }
 
 fn names_a_family(message: &Message<'_>) -> bool {

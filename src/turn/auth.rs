@@ -152,7 +152,7 @@ impl Refusal {
             | Refusal::BadCredentialAndNonce
             | Refusal::Expired
             | Refusal::Revoked => (401, "Unauthorized"),
-            Refusal::PeerDenied => (403, "Forbidden"),
+            Refusal::PeerDenied | Refusal::TunnelledClient => (403, "Forbidden"),
             Refusal::UnknownAttribute => (420, "Unknown Attribute"),
             Refusal::AllocationMismatch => (437, "Allocation Mismatch"),
             Refusal::StaleNonce => (438, "Stale Nonce"),

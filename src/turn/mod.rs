@@ -195,6 +195,9 @@ pub enum Refusal {
     PeerFamily,
     #[error("peer denied")]
     PeerDenied,
+    /// The client's own address is one of 6to4 or Teredo (RFC 8656 section 21.4).
+    #[error("client behind a tunnel")]
+    TunnelledClient,
     #[error("user quota")]
     UserQuota,
     #[error("quota of permissions or channels")]
@@ -247,7 +250,7 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 23] = [
+    pub const ALL: [Refusal; 24] = [
         Refusal::Challenge,
         Refusal::BadRequest,
         Refusal::PasswordAlgorithms,
@@ -265,6 +268,7 @@ impl Refusal {
         Refusal::UnsupportedTransport,
         Refusal::PeerFamily,
         Refusal::PeerDenied,
+        Refusal::TunnelledClient,
         Refusal::UserQuota,
         Refusal::PeerQuota,
         Refusal::TotalQuota,

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`, `denied`, the house's own listeners, `allowed`,
-/// special-purpose ranges, this host's own addresses.
+/// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`,
+/// 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges, this
+/// host's own addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Ranges that may be reached although they are denied by default.
@@ -24,16 +25,12 @@ pub struct Policy {
 impl Policy {
     /// Whether any port of `ip` may be reached.
     pub fn permits(&self, ip: IpAddr) -> bool {
-        if self.internal {
+        if self.internal || is_tunnelled(ip) {
             return false;
         }
-        let (spellings, count) = spellings(ip);
         let as_written =
             !within(&self.denied, ip) && (within(&self.allowed, ip) || !self.own.contains(&ip));
-        as_written
-            && spellings[..count]
-                .iter()
-                .all(|ip| self.permits_canonical(*ip))
+        as_written && self.permits_canonical(canonical(ip))
     }
 
     /// Whether `peer` may be reached: its address, and the port as well.
@@ -43,11 +40,10 @@ impl Policy {
 
     /// Whether this process itself listens at `peer`.
     pub fn is_listener(&self, peer: SocketAddr) -> bool {
-        let (spellings, count) = spellings(peer.ip());
+        let spellings = [canonical(peer.ip()), peer.ip()];
         let mut ports = self.listeners.iter().filter(|l| l.port() == peer.port());
         ports.any(|listener| {
-            let mut spellings = spellings[..count].iter().copied().chain([peer.ip()]);
-            spellings.any(|ip| {
+            spellings.into_iter().any(|ip| {
                 let ours = self.own.contains(&ip) || ip.is_loopback();
                 // What is sent to 0.0.0.0 arrives at an address of this host.
                 ip.is_unspecified() || listener.ip() == ip || listener.ip().is_unspecified() && ours
@@ -67,36 +63,33 @@ fn within(nets: &[IpNet], ip: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&ip))
 }
 
-/// The addresses that `ip` stands for: itself, or the IPv4 addresses inside a transition format.
-/// Teredo names two.
-fn spellings(ip: IpAddr) -> ([IpAddr; 2], usize) {
-    let one = |ip: IpAddr| ([ip, ip], 1);
+/// Whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section 21.4
+/// forbids both as peers and as clients: a packet could circle between the relay and the tunnel.
+pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..]),
+    }
+}
+
+/// The address that `ip` stands for: itself, or the IPv4 address inside a transition format.
+fn canonical(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else {
-        return one(ip);
+        return ip;
     };
-    let octets = v6.octets();
-    let v4 = |from: usize| {
-        IpAddr::V4(Ipv4Addr::from(
-            octets[from..].first_chunk().map_or([0; 4], |b| *b),
-        ))
-    };
-    match v6.segments() {
+    let [.., high, low] = v6.segments();
+    let embedded = match v6.segments() {
         // Mapped (RFC 4291 section 2.5.5.2), and translated (RFC 2765).
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => one(v4(12)),
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
         // Compatible (RFC 4291 section 2.5.5.1), but `::` and `::1` are themselves.
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => one(v4(12)),
+        [0, 0, 0, 0, 0, 0, high, low] => high != 0 || low > 1,
         // NAT64's well-known prefix (RFC 6052).
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => one(v4(12)),
-        // 6to4 (RFC 3056).
-        [0x2002, ..] => one(v4(2)),
-        // Teredo (RFC 4380): its server, and its client with every bit inverted.
-        [0x2001, 0, ..] => {
-            let IpAddr::V4(client) = v4(12) else {
-                return one(ip);
-            };
-            ([v4(4), IpAddr::V4(Ipv4Addr::from(!u32::from(client)))], 2)
-        }
-        _ => one(ip),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
+        _ => false,
+    };
+    match embedded {
+        true => Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into(),
+        false => ip,
     }
 }
 
@@ -206,6 +199,8 @@ mod tests {
             "64:ff9b:1::1",
             "fec0::1",
             "4000::1",
+            "2002:808:808::1",
+            "2001:0:808:808::f7f7:f7f7",
         ] {
             assert!(!policy().permits(ip(text)), "{text}");
         }
@@ -215,8 +210,32 @@ mod tests {
             "100.128.0.1",
             "2a00:1450::1",
             "2606:4700::1111",
+            "64:ff9b::808:808",
+            "::ffff:8.8.8.8",
         ] {
             assert!(policy().permits(ip(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn teredo_and_6to4_stay_closed_whatever_is_allowed() {
+        let mut policy = policy();
+        policy.allowed = ["::/0", "0.0.0.0/0", "2002::/16", "2001::/32"]
+            .map(|net| net.parse().unwrap())
+            .into();
+        for text in [
+            "2002::",
+            "2002:808:808::1",
+            "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            "2001::",
+            "2001:0:808:808::f7f7:f7f7",
+            "2001:0:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            assert!(!policy.permits(ip(text)), "{text}");
+            assert!(!policy.permits_port((ip(text), 9).into()), "{text}");
+        }
+        for text in ["2003::1", "2001:1::1", "2001:db8::1"] {
+            assert!(policy.permits(ip(text)), "{text}");
         }
     }
 
@@ -248,22 +267,15 @@ mod tests {
     #[test]
     fn an_address_counts_as_it_is_written_too() {
         let mut policy = policy();
-        policy.denied = vec![
-            "2002::/16".parse().unwrap(),
-            "64:ff9b::/96".parse().unwrap(),
-        ];
-        policy.own.push(ip("2001:0:808:808::f7f7:f7f7"));
+        policy.denied = vec!["64:ff9b::/96".parse().unwrap()];
+        policy.own.push(ip("::ffff:8.8.4.4"));
         policy
             .listeners
-            .push("[2001:0:808:808::f7f7:f7f7]:99".parse().unwrap());
-        for text in [
-            "2002:808:808::1",
-            "64:ff9b::808:808",
-            "2001:0:808:808::f7f7:f7f7",
-        ] {
+            .push("[::ffff:8.8.4.4]:99".parse().unwrap());
+        for text in ["64:ff9b::808:808", "::ffff:8.8.4.4"] {
             assert!(!policy.permits(ip(text)), "{text}");
         }
-        assert!(policy.is_listener("[2001:0:808:808::f7f7:f7f7]:99".parse().unwrap()));
+        assert!(policy.is_listener("[::ffff:8.8.4.4]:99".parse().unwrap()));
     }
 
     #[test]

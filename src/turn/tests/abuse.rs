@@ -28,6 +28,45 @@ fn denied_peers_are_403_in_every_request() {
     }
 }
 
+/// RFC 8656 section 21.4: a packet could circle between the relay and the end of a tunnel.
+#[test]
+fn peers_behind_a_tunnel_are_403_whatever_is_allowed_and_nothing_of_theirs_arrives() {
+    let mut shared = settings();
+    shared.policy.allowed = ["::/0", "2002::/16", "2001::/32"]
+        .map(|net| net.parse().unwrap())
+        .into();
+    let mut world = World::with(shared);
+    let mut client = Client::new("192.88.1.1:1000", "alice");
+    let family = (Attribute::REQUESTED_ADDRESS_FAMILY, vec![2, 0, 0, 0]);
+    let relayed = client.allocate(&mut world, &[family]).relayed()[0];
+    for peer in ["[2002:808:808::1]:9", "[2001:0:808:808::f7f7:f7f7]:9"] {
+        assert_eq!(client.permit(&mut world, &[peer]).code(), Some(403));
+        assert_eq!(client.bind(&mut world, 0x4001, peer).code(), Some(403));
+        let (verdict, _) = world.on_peer(relayed, peer, b"hello");
+        assert_eq!(verdict, Verdict::Dropped(Dropped::PeerDenied));
+    }
+}
+
+#[test]
+fn clients_behind_a_tunnel_are_403_at_allocate() {
+    let mut world = World::new();
+    for address in ["[2002:808:808::1]:9", "[2001:0:808:808::f7f7:f7f7]:9"] {
+        let mut client = Client::new(address, "alice");
+        client.route.server = "[2a00::4]:3478".parse().unwrap();
+        assert_eq!(client.allocate(&mut world, &[]).code(), Some(403));
+        let token = (Attribute::RESERVATION_TOKEN, vec![7; 8]);
+        assert_eq!(client.allocate(&mut world, &[token]).code(), Some(403));
+        let family = (Attribute::REQUESTED_ADDRESS_FAMILY, vec![3, 0, 0, 0]);
+        let answer = client.allocate(&mut world, &[family]);
+        assert_eq!(
+            answer.code(),
+            Some(440),
+            "the family comes before the policy"
+        );
+    }
+    assert_eq!(world.server.allocations(), 0);
+}
+
 #[test]
 fn a_user_holds_no_more_allocations_than_the_quota() {
     let quotas = Arc::new(Quotas::new(3, 2));
