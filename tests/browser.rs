@@ -11,6 +11,8 @@ mod browser_box;
 mod browser_call;
 #[path = "support/browser_proxy.rs"]
 mod browser_proxy;
+#[path = "browser/drain.rs"]
+mod drain;
 mod support;
 
 use std::path::Path;

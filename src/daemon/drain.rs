@@ -10,7 +10,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use crate::http::App;
-use crate::room::CloseCode;
 
 /// How often it is looked whether anything is left.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -33,7 +32,7 @@ pub async fn run(app: &App, span: Duration) -> anyhow::Result<()> {
     loop {
         let now = Instant::now();
         while let Some(gone) = departures.pop_if(|one| one.at <= now) {
-            app.hub.close_room(&gone.room, CloseCode::Restarting);
+            app.hub.send_away(&gone.room);
         }
         let (_, connections) = app.in_use();
         let relays = app.relay.allocations();

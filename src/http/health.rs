@@ -77,16 +77,6 @@ impl App {
         wrong.chain(self.draining()).collect()
     }
 
-    /// Takes nobody new: no connection, no allocation. What is there goes on.
-    pub fn drain(&self) {
-        self.hub.drain();
-        self.relay.drain();
-    }
-
-    fn draining(&self) -> Option<&'static str> {
-        self.hub.is_draining().then_some("draining")
-    }
-
     /// Whether nothing is stuck: every shard of the relay answers, and so does the store, even if it
     /// has no room left, which no restart would change.
     pub async fn answers(&self) -> bool {

@@ -73,6 +73,8 @@ pub struct Seat {
     room: Arc<str>,
     seating: Arc<Mutex<Seating>>,
     connection: ConnectionId,
+    /// Whether the client has closed the connection, as opposed to the network.
+    said_goodbye: bool,
 }
 
 impl Hub {
@@ -173,6 +175,16 @@ impl Hub {
             seating.effects.len()
         })
         .unwrap_or(0)
+    }
+
+    /// Closes every connection to a room because the server drains: its users may still be talking,
+    /// and count as connected.
+    pub fn send_away(&self, room: &str) {
+        self.closings.fetch_add(1, Ordering::SeqCst);
+        self.in_room(room, |seating| {
+            let Seating { room, effects, .. } = seating;
+            room.send_away(CloseCode::Restarting, effects);
+        });
     }
 
     /// Closes every connection with 1001, and every later one too.
@@ -289,6 +301,7 @@ impl Hub {
             room,
             seating,
             connection,
+            said_goodbye: false,
         })
     }
 
@@ -305,7 +318,10 @@ impl Hub {
         let mut shard = lock(self.shard(&seat.room));
         let mut seating = lock(&seat.seating);
         let Seating { room, effects, .. } = &mut *seating;
-        room.leave(seat.connection, effects);
+        match self.is_draining() && !seat.said_goodbye {
+            true => room.lose(seat.connection),
+            false => room.leave(seat.connection, effects),
+        }
         seating.carry_out();
         seating.seats.remove(&seat.connection);
         let current = shard.get(&seat.room);
@@ -322,6 +338,11 @@ impl Hub {
 }
 
 impl Seat {
+    /// The client has closed the connection: it wants to be gone, and did not lose its way.
+    pub fn goodbye(&mut self) {
+        self.said_goodbye = true;
+    }
+
     /// The connection sent something.
     pub fn receive(&self, input: Input<'_>) -> Outcome {
         let now = clock::now().mono;

@@ -10,6 +10,7 @@ pub mod auth;
 mod conversation;
 mod counts;
 mod door;
+mod draining;
 mod exchange;
 mod forwarded;
 mod health;

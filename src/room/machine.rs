@@ -83,6 +83,9 @@ pub struct Room {
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
     before: Option<Before>,
+    /// Users whose connections ended because the server drains, or while it does. They can't come
+    /// back to this process, and nobody can tell whether they still talk to each other.
+    unreachable: HashSet<Arc<str>>,
 }
 
 /// Who was here before a restart: they know of each other.
@@ -116,6 +119,7 @@ impl Room {
             members: HashMap::new(),
             by_user: HashMap::new(),
             before: None,
+            unreachable: HashSet::new(),
         }
     }
 
@@ -151,13 +155,13 @@ impl Room {
 
     pub fn is_empty(&self) -> bool {
         let awaited = self.before.as_ref().map(|before| before.missing.len());
-        self.members.is_empty() && awaited.unwrap_or(0) == 0
+        self.members.is_empty() && awaited.unwrap_or(0) == 0 && self.unreachable.is_empty()
     }
 
-    /// Who is connected, or expected back, in no order.
+    /// Who is connected, or expected back, or was sent away by a drain, in no order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         let awaited = self.before.iter().flat_map(|before| &before.missing);
-        self.by_user.keys().chain(awaited)
+        self.by_user.keys().chain(awaited).chain(&self.unreachable)
     }
 
     /// A connection of `user` arrives. Where there is one already, the newer one wins.
@@ -234,10 +238,30 @@ impl Room {
         }
     }
 
+    /// A connection is gone while the server drains, without a goodbye: its user may still be
+    /// talking, so nobody is told that they left.
+    pub fn lose(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.remove(&connection) {
+            self.by_user.remove(&member.user);
+            self.unreachable.insert(member.user);
+        }
+    }
+
+    /// Closes every connection because the server drains. The users count as connected until they
+    /// leave by other means, see [`Room::lose`].
+    pub fn send_away(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
+        let users = self.users().cloned().collect();
+        self.close_all(code, effects);
+        self.unreachable = users;
+    }
+
     /// Closes the connection of `user`, if there is one.
     pub fn close_user(&mut self, user: &str, code: CloseCode, effects: &mut Vec<Effect>) -> bool {
         if self.before.as_mut().is_some_and(|b| b.missing.remove(user)) {
             self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
+        }
+        if self.unreachable.remove(user) {
+            self.announce("user-left", &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {
             return false;
@@ -252,6 +276,7 @@ impl Room {
         effects.extend(self.members.drain().map(close));
         self.by_user.clear();
         self.before = None;
+        self.unreachable.clear();
     }
 
     /// A connection sent something.
@@ -481,6 +506,34 @@ mod tests {
         }
         let outcome = room.receive(ids[0], Input::Control, NOW, &mut effects);
         assert_eq!(outcome, Outcome::Closed(CloseCode::TooManyMessages));
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_during_a_drain_is_announced_once_its_user_leaves() {
+        let (mut room, ids) = room(&["alice", "bob"]);
+        let mut effects = Vec::new();
+        room.lose(ids[1]);
+        assert_eq!(effects, []);
+        assert!(room.users().any(|user| **user == *"bob"));
+        assert!(!room.close_user("bob", CloseCode::NotAParticipant, &mut effects));
+        assert!(text(&effects, ids[0])[0].contains("user-left"));
+        assert_eq!((effects.len(), room.users().count()), (1, 1));
+    }
+
+    #[test]
+    fn those_whom_a_drain_sends_away_count_as_connected_until_they_leave() {
+        let (mut room, ids) = room(&["alice", "bob"]);
+        let mut effects = Vec::new();
+        room.send_away(CloseCode::Restarting, &mut effects);
+        assert_eq!(effects.len(), 2);
+        assert!(effects.iter().all(|e| matches!(e, Effect::Close { .. })));
+        ids.iter().for_each(|id| room.leave(*id, &mut effects));
+        assert_eq!((effects.len(), room.users().count()), (2, 2));
+        for user in ["alice", "bob"] {
+            assert!(!room.is_empty());
+            room.close_user(user, CloseCode::NotAParticipant, &mut effects);
+        }
+        assert!(room.is_empty());
     }
 
     #[test]

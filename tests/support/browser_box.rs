@@ -14,11 +14,20 @@ macro_rules! in_a_box {
         $(#[$doc])*
         #[test]
         fn $name() {
-            if !browser_box::ran_inside(stringify!($name)) $body
+            let test = browser_box::name(module_path!(), stringify!($name));
+            if !browser_box::ran_inside(&test) $body
         }
     )+};
 }
 pub(crate) use in_a_box;
+
+/// What the test runner calls a test of this module: its path without the crate.
+pub fn name(module: &str, test: &str) -> String {
+    match module.split_once("::") {
+        Some((_, module)) => format!("{module}::{test}"),
+        None => test.to_owned(),
+    }
+}
 
 /// Runs this test again inside a box and says `true`; or says `false`, in which case the caller
 /// is to run it: inside the box, or where the kernel grants no namespaces, on the plain loopback.

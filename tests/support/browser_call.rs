@@ -183,7 +183,7 @@ fn wav(tone: u32) -> Vec<u8> {
 }
 
 const PRELUDE: &str = r"
-window.test = { connections: [], trouble: [], frames: [] };
+window.test = { connections: [], trouble: [], frames: [], closes: [] };
 {
   const relayUrls = $RELAY_URLS;
   const relayOnly = (configuration) => relayUrls === null ? configuration : {
@@ -207,6 +207,7 @@ window.test = { connections: [], trouble: [], frames: [] };
     constructor(...address) {
       super(...address);
       this.addEventListener('message', ({ data }) => test.frames.push(JSON.parse(data).type));
+      this.addEventListener('close', ({ code }) => test.closes.push(code));
     }
   };
 
@@ -286,6 +287,25 @@ test.watches = () => {
       seen.received = received;
     }
   }, 10);
+  return true;
+};
+
+// From now on, for how many milliseconds each stream has been silent. Where this page itself was kept
+// from looking, nobody knows what it would have heard.
+test.records = () => {
+  const samples = new Float32Array(256);
+  const streams = test.connections.map((pc) => {
+    const track = pc.getReceivers()[0].track;
+    return { analyser: track.analyser ??= test.analyse(track), silent: 0 };
+  });
+  test.silent = () => streams.map(({ silent }) => silent);
+  setInterval(() => {
+    for (const stream of streams) {
+      stream.analyser.getFloatTimeDomainData(samples);
+      const sound = samples.some((sample) => Math.abs(sample) > 0.003);
+      stream.silent = sound ? 0 : stream.silent + 20;
+    }
+  }, 20);
   return true;
 };
 

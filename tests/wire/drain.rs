@@ -1,10 +1,13 @@
 //! A server that is emptied: by a command, and before it ends.
 
+use std::collections::BTreeSet;
+
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::http::Client;
 use crate::support::turn;
-use crate::world::{LOBBY, World};
+use crate::world::{LOBBY, World, presence};
 
 /// With the default, or as it is said.
 fn world(timeout: &str) -> World {
@@ -20,6 +23,7 @@ fn a_server_that_drains_takes_nobody_new_lets_calls_finish_and_ends_with_0() {
     let mut there = turn::Client::udp(world.daemon.turn(), "alice", None);
     there.allocated();
     let mut people = world.lobby(["alice", "carol"]);
+    world.join(LOBBY, "bob");
     let told = world.daemon.cli_json(&["drain", "--timeout", "2s"]);
     assert_eq!(told["connections"], 2);
     assert_eq!(told["relays"], 1);
@@ -32,7 +36,6 @@ fn a_server_that_drains_takes_nobody_new_lets_calls_finish_and_ends_with_0() {
             .unwrap()
             .contains("draining")
     );
-    world.join(LOBBY, "bob");
     let mut bob = world.connect(LOBBY, &world.token_for("bob", 3600));
     assert_eq!(bob.close_code(), 1012);
     let mut late = turn::Client::udp(world.daemon.turn(), "bob", None);
@@ -55,6 +58,92 @@ fn a_server_that_drains_takes_nobody_new_lets_calls_finish_and_ends_with_0() {
     let again = world.daemon.cli(&["drain"]);
     assert!(!again.status.success());
     assert_eq!(world.daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_draining_server_answers_joins_guests_and_logins_with_503() {
+    let world = world("0s");
+    let mut relay = turn::Client::udp(world.daemon.turn(), "alice", None);
+    relay.allocated();
+    drain(&world);
+    let stranger = Client::new(world.daemon.http());
+    let alice = world.http(&world.token("alice"));
+    for (caller, path, body) in [
+        (&alice, "/api/rooms/lobby/join", json!({})),
+        (
+            &stranger,
+            "/api/auth/guest",
+            json!({"invite": "x", "name": "Guest"}),
+        ),
+        (
+            &stranger,
+            "/api/auth/login",
+            json!({"username": "a", "password": "x"}),
+        ),
+    ] {
+        let answer = caller.post_json(path, &body);
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.json()["code"], "draining", "{path}");
+        assert_eq!(answer.header("retry-after"), Some("5"), "{path}");
+    }
+    // Whoever is inside goes on: ICE that restarts needs credentials.
+    alice.get("/api/ice-servers").ok();
+}
+
+#[test]
+fn no_token_is_judged_while_the_server_drains() {
+    let world = world("0s");
+    let mut relay = turn::Client::udp(world.daemon.turn(), "alice", None);
+    relay.allocated();
+    drain(&world);
+    for token in [world.token("nobody-who-joined"), "no token".to_owned()] {
+        assert_eq!(
+            world.connect(LOBBY, &token.replace(' ', "")).close_code(),
+            1012
+        );
+    }
+}
+
+#[test]
+fn a_roster_read_while_draining_is_unknown_and_calls_nobody_absent_who_has_not_left() {
+    let world = world("0s");
+    let mut relay = turn::Client::udp(world.daemon.turn(), "alice", None);
+    relay.allocated();
+    world.join(LOBBY, "absent");
+    let [mut alice, bob, mut carol, mut dave] = world.lobby(["alice", "bob", "carol", "dave"]);
+    let roster = || {
+        let roster = world
+            .http(&world.token("alice"))
+            .get("/api/rooms/lobby/participants");
+        let roster = roster.ok();
+        let people = roster["participants"].as_array().unwrap();
+        let connected = people.iter().filter(|one| one["connected"] == true);
+        let connected: BTreeSet<_> = connected
+            .map(|one| one["user_id"].as_str().unwrap().to_owned())
+            .collect();
+        (roster["presence"].clone(), people.len(), connected)
+    };
+    let all = BTreeSet::from(["alice", "bob", "carol", "dave"].map(str::to_owned));
+    assert_eq!(roster(), (json!("known"), 5, all.clone()));
+    drain(&world);
+
+    // One loses the way, one says goodbye, one leaves over HTTP.
+    drop(bob);
+    world.daemon.wait_for_log("\"by\":\"network\"");
+    assert_eq!(roster(), (json!("unknown"), 5, all.clone()));
+    dave.socket.close(None).unwrap();
+    assert_eq!(alice.read(), presence("user-left", "dave", LOBBY));
+    assert_eq!(carol.read(), presence("user-left", "dave", LOBBY));
+    world.leave(LOBBY, "bob");
+    assert_eq!(alice.read(), presence("user-left", "bob", LOBBY));
+    let left = BTreeSet::from(["alice", "carol"].map(str::to_owned));
+    assert_eq!(roster(), (json!("unknown"), 4, left));
+}
+
+/// For longer than any test takes; the daemon is killed at its end.
+fn drain(world: &World) {
+    world.daemon.cli_json(&["drain", "--timeout", "10000h"]);
+    world.daemon.wait_for_log("\"draining\"");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
 }
 
 async fn redeem(request: Request) -> Result<Response, Error> {
+    request.app.accepts_newcomers()?;
     let now = clock::now();
     let client = request.asker.address;
     let api = &request.app.api;

@@ -116,6 +116,7 @@ pub async fn login(request: Request) -> Result<Response, Error> {
 
 async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
+    app.accepts_newcomers()?;
     let now = clock::now();
     let (logins, client, who) = (&app.api.logins, request.asker.address, request.who());
     if !logins.sources.take(client, now.mono) {

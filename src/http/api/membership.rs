@@ -55,6 +55,7 @@ struct JoinBody {
 }
 
 pub async fn join(request: Request) -> Result<Response, Error> {
+    request.app.accepts_newcomers()?;
     let id = request.param("room").to_owned();
     let caller = request.caller().await?;
     if !caller.claims.allows_room(&id) {

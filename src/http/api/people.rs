@@ -30,6 +30,11 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
     }
     may_look(&visitor, &room)?;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
+    // Read after the connections: a drain that begins in between has closed none of them.
+    let presence = match app.hub.is_draining() {
+        true => "unknown",
+        false => "known",
+    };
     let members = app.store.participants(&room.id, clock::now().unix).await?;
     let participants: Vec<Value> = members
         .iter()
@@ -45,7 +50,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
         .collect();
     Ok(json(
         StatusCode::OK,
-        &value!({ "participants": participants }),
+        &value!({ "participants": participants, "presence": presence }),
     ))
 }
 

@@ -13,6 +13,11 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
   }
+
+  /** Whether the same may be answered otherwise in a moment: nobody is there, or is about to go. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
 }
 
 /** Trades an invite and a name for a token that is good for this room alone. */
@@ -24,8 +29,8 @@ export const join = (token) => call('POST', here('join'), { token, body: {} });
 /** Stops being a participant. The server closes our WebSocket and frees what we hold of the relay. */
 export const leave = (token) => call('POST', here('leave'), { token, body: {} });
 
-/** All participants with their names; those with `connected` are here now. */
-export const participants = async (token) => (await call('GET', here('participants'), { token })).participants;
+/** All participants with their names; those with `connected` are here now, see `gone` in roster.js for the rest. */
+export const participants = (token) => call('GET', here('participants'), { token });
 
 /** STUN and TURN servers with fresh credentials in the shape RTCPeerConnection takes, and their `ttl` in seconds. */
 export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });

@@ -40,7 +40,9 @@ export class Call {
   resume() {
     for (const [id, peer] of [...this.#peers]) {
       peer.kept = true;
-      if (peer.offering) this.invite(id);
+      if (!peer.offering) continue;
+      if (peer.works) peer.repeat();
+      else this.invite(id);
     }
   }
 
@@ -56,9 +58,21 @@ export class Call {
     await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(track)));
   }
 
-  /** Somebody came in: the offer is ours to make. */
+  /**
+   * Somebody came in: the offer is ours to make. A call that was kept goes on without a pause where
+   * they have kept it, too; where they come with a new page, they say so (see `take`).
+   */
+  meet(id) {
+    const peer = this.#peers.get(id);
+    if (!peer) return this.invite(id);
+    if (!peer.kept) return; // other frontends announce a name when the call has long begun
+    if (peer.works && peer.named) peer.renew();
+    else this.invite(id);
+  }
+
+  /** Calls somebody anew. */
   invite(id) {
-    this.drop(id); // they may have come back, to a new page that knows nothing of the old call
+    this.drop(id);
     this.#peer(id, newCallId()).invite();
   }
 
@@ -77,11 +91,13 @@ export class Call {
   }
 
   /** An `offer`, `answer` or `ice-candidate` from somebody. */
-  take({ type, from, call, data }) {
+  take({ type, from, call, data, again }) {
     let peer = this.#peers.get(from);
     // Other frontends may not name their calls. Theirs fits whatever we have.
     const fits = peer && (call === undefined || call === peer.call);
     if (type === 'offer' && !fits) {
+      // An offer in a call that we know nothing of. An answer without a description says so.
+      if (again) return this.#on.send('answer', from, { call, data: null });
       // Both began at once. The same rule as in peer.js: one side insists.
       if (peer?.offering && !this.#polite(from)) return;
       this.drop(from);
@@ -89,6 +105,9 @@ export class Call {
     } else if (!fits) {
       return;
     }
+    if (type === 'answer' && data === null) return this.invite(from);
+    if (type !== 'ice-candidate') peer.kept = false;
+    peer.named ||= call !== undefined;
     peer.take(type, data);
   }
 
@@ -111,7 +130,7 @@ export class Call {
       voice: { ...this.#voice },
       polite: this.#polite(id),
       on: {
-        send: (type, data) => this.#on.send(type, id, { call, data }),
+        send: (type, data) => this.#on.send(type, id, { call, data, again: (type === 'offer' && peer.again) || undefined }),
         track: (track) => this.#on.track(id, track),
         state: () => this.#changed(id, peer),
         restart: () => this.#on.freshIce(),

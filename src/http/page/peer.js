@@ -12,8 +12,12 @@ export class Peer {
   call;
   /** connecting · connected · interrupted · failed */
   state = 'connecting';
-  /** Whether it is older than the connection to the server. */
+  /** Whether it is older than the connection to the server: the other side may know nothing of it. */
   kept = false;
+  /** Whether our offer goes on with a call that the other side may know nothing of. */
+  again = false;
+  /** Whether the other side names its calls, too. */
+  named = false;
 
   #pc;
   #polite;
@@ -73,6 +77,24 @@ export class Peer {
     return this.#pc.remoteDescription !== null;
   }
 
+  /** Whether voices pass, or did a moment ago. */
+  get works() {
+    return this.state === 'connected' || this.state === 'interrupted';
+  }
+
+  /** Looks for another way while the present one serves: the server is another, and so may be its relay. */
+  async renew() {
+    this.kept = false;
+    this.again = true;
+    await this.#on.restart();
+    if (!this.#closed) this.#lookAgain();
+  }
+
+  /** Sends our offer once more, to somebody whom it may not have reached. */
+  repeat() {
+    if (this.#pc.signalingState === 'have-local-offer') this.#on.send('offer', this.#pc.localDescription);
+  }
+
   /** A frame from the other side. One after the other: a candidate must not overtake its offer. */
   take(type, data) {
     this.#work = this.#work.then(() => this.#take(type, data)).catch((error) => this.#trouble(error));
@@ -124,7 +146,9 @@ export class Peer {
       return pc.addIceCandidate(data).catch((error) => this.#ignoring || this.#trouble(error));
     }
     if (type === 'answer') {
-      if (pc.signalingState === 'have-local-offer') await pc.setRemoteDescription(data);
+      if (pc.signalingState !== 'have-local-offer') return;
+      await pc.setRemoteDescription(data);
+      this.again = false;
       return;
     }
     const crossed = this.#makingOffer || pc.signalingState !== 'stable';
@@ -171,8 +195,14 @@ export class Peer {
     if (!this.answered) return; // there is nobody to restart with
     await this.#on.restart();
     if (this.#closed) return;
-    this.#pc.restartIce();
+    this.#lookAgain();
     this.#expect();
+  }
+
+  /** An offer that waits for its answer is one to look again, and no other can be made before that. */
+  #lookAgain() {
+    if (this.offering) this.repeat();
+    else this.#pc.restartIce();
   }
 
   /** Without candidates from the other side ICE may wait for ever: the clock decides. */

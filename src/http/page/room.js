@@ -3,10 +3,11 @@
 //   api.js        the HTTP routes           sound.js   microphone, speaker, loudness
 //   signaling.js  the WebSocket             ui.js      what can be seen
 //   call.js       who is called by whom     words.js   what is said when something fails
-//   peer.js       one connection
+//   peer.js       one connection            roster.js  who is here
 
 import * as api from './api.js';
 import { Call } from './call.js';
+import { Roster, gone as goneBy } from './roster.js';
 import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
 import * as ui from './ui.js';
@@ -34,6 +35,7 @@ const call = new Call({
 });
 
 const signaling = new Signaling({ open: opened, frame: received, lost, closed });
+const roster = new Roster(() => api.participants(session.token), useRoster);
 
 // ---- link and name ----
 
@@ -63,7 +65,7 @@ async function nameGiven(event) {
 async function signIn(name) {
   const { access_token: token, user } = await api.guest(session.invite, name);
   localStorage.setItem(NAME, name);
-  remember({ invite: session.invite, name, token, id: user.id });
+  remember({ ...session, name, token, id: user.id });
 }
 
 function remember(next) {
@@ -146,19 +148,23 @@ async function toggleMute() {
 
 async function enter() {
   wake();
-  try {
-    const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
-    remember({ ...session, inCall: true });
-    configuration = { iceServers, iceTransportPolicy };
-    freshIce(); // says when they expire, too
-    here.clear();
-    ui.enterRoom(room.name, session.id, session.name);
-    ui.ownState({ muted, listening: !track });
-    ui.link('Connecting …');
-    signaling.connect(session.token, session.id);
-  } catch (error) {
-    finish({ title: 'You are not in the room', text: words.api(error), again: 'Try again' });
-  }
+  await comeIn().catch(notIn);
+}
+
+function notIn(error) {
+  finish({ title: 'You are not in the room', text: words.api(error), again: 'Try again' });
+}
+
+async function comeIn() {
+  const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
+  remember({ ...session, inCall: true });
+  configuration = { iceServers, iceTransportPolicy };
+  freshIce(); // says when they expire, too
+  here.clear();
+  ui.enterRoom(room.name, session.id, session.name);
+  ui.ownState({ muted, listening: !track });
+  ui.link('Connecting …');
+  signaling.connect(session.token, session.id);
 }
 
 /** Joins; a token that has expired meanwhile is traded for a new one, as long as the invite works. */
@@ -190,6 +196,7 @@ async function leave() {
 function finish(ending) {
   remember({ ...session, inCall: false });
   signaling.close();
+  roster.close();
   call.stop();
   clearTimeout(iceTimer);
   withoutMicrophone();
@@ -210,84 +217,59 @@ function opened(again) {
   ui.link('');
   if (again) {
     call.resume();
-    return readRoster();
+    return roster.open();
   }
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
   sayRoutes();
-  readRoster();
+  roster.open();
 }
 
 function received(frame) {
   const id = frame.from;
   switch (frame.type) {
     case 'user-joined':
-      // Other frontends also send this to announce a name, when the call has long begun. But a call
-      // that is older than our connection may be one that they know nothing of.
-      if (!call.peer(id) || call.peer(id).kept) {
-        arrived(id);
-        call.invite(id);
-      }
-      return readRoster();
+      seen(id);
+      return call.meet(id);
     case 'user-left':
       return gone(id);
     case 'offer':
     case 'answer':
     case 'ice-candidate':
-      if (!here.has(id)) {
-        arrived(id);
-        readRoster();
-      }
+      seen(id);
       return call.take(frame);
   }
 }
 
-function lost(milliseconds) {
+function lost(milliseconds, code) {
   wasLost = true;
-  ui.link(words.lost(Math.ceil(milliseconds / 1000)));
+  roster.close();
+  ui.link(words.lost(Math.ceil(milliseconds / 1000), code));
 }
 
 async function closed(code) {
+  roster.close();
   // Who was away for long has lost the seat, and may take it again.
-  if (code === CLOSED.notIn && wasLost) {
-    wasLost = false;
-    return enter();
-  }
-  if (code !== CLOSED.token) return finish(words.closed(code));
+  const seatLost = code === CLOSED.notIn && wasLost;
+  if (!seatLost && code !== CLOSED.token) return finish(words.closed(code));
+  let ending = () => finish(words.closed(code));
   try {
-    await signIn(session.name);
-  } catch {
-    return finish(words.closed(code));
+    if (code === CLOSED.token) await signIn(session.name);
+    ending = notIn;
+    await comeIn();
+  } catch (error) {
+    if (!session.inCall) return; // somebody has pressed "Leave" meanwhile
+    // A server that is not there, or about to go, has not said no: the calls go on.
+    if (error.passes) signaling.retry(session.token, session.id);
+    else ending(error);
   }
-  await enter();
 }
 
 // ---- who is here ----
 
-let rosterIsStale = false;
-let rosterIsBeingRead = false;
-
-/** Names come from the participants list. What changes while it travels makes it worthless. */
-async function readRoster() {
-  rosterIsStale = true;
-  if (rosterIsBeingRead) return;
-  rosterIsBeingRead = true;
-  try {
-    while (rosterIsStale) {
-      rosterIsStale = false;
-      const participants = await api.participants(session.token);
-      if (!rosterIsStale) useRoster(participants);
-    }
-  } catch {
-    // The WebSocket notices the same trouble and has the words for it.
-  } finally {
-    rosterIsBeingRead = false;
-  }
-}
-
-function useRoster(participants) {
-  const others = participants.filter((one) => one.connected && one.user_id !== session.id);
+function useRoster(list, changed) {
+  const others = list.participants.filter((one) => one.connected && one.user_id !== session.id && !changed.has(one.user_id));
   for (const { user_id: id, display_name: name } of others) {
     if (!here.has(id)) call.expect(id); // here before us
     const known = here.get(id);
@@ -295,15 +277,20 @@ function useRoster(participants) {
     ui.add(id, name);
     if (known?.isNew) ui.news(`${name} has come in.`);
   }
-  const present = new Set(others.map((one) => one.user_id));
-  for (const id of [...here.keys()]) if (!present.has(id)) gone(id);
+  const judged = [...here.keys()].filter((id) => !changed.has(id));
+  for (const id of goneBy(list, judged, (one) => call.peer(one)?.works)) gone(id);
+}
+
+function seen(id) {
+  if (!here.has(id)) arrived(id);
+  if (!here.get(id).name) roster.refresh();
 }
 
 function arrived(id) {
   here.set(id, { name: undefined, isNew: true });
   ui.add(id, 'Somebody');
   ui.state(id, 'connecting');
-  rosterIsStale = true;
+  roster.changed(id);
 }
 
 function gone(id) {
@@ -312,7 +299,7 @@ function gone(id) {
   call.drop(id);
   ui.remove(id);
   sayRoutes();
-  rosterIsStale = true;
+  roster.changed(id);
   if (name) ui.news(`${name} has left.`);
 }
 
@@ -320,6 +307,8 @@ const nameOf = (id) => here.get(id)?.name ?? 'somebody';
 
 function peerChanged(id, peer) {
   ui.state(id, peer.state);
+  // Who was kept on the list for their voice alone may be gone.
+  if (peer.state === 'failed') roster.refresh();
   sayRoutes();
 }
 

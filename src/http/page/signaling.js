@@ -10,9 +10,13 @@ import { room, socketUrl } from './api.js';
 export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
 const FINAL = new Set(Object.values(CLOSED));
 const TOO_MUCH = 4008;
+export const RESTARTING = 1012;
 
 const LONGEST_WAIT = 30_000;
 const STABLE_AFTER = 10_000;
+
+/** Coming back counts once the connection has lasted this long, or something has come over it. */
+const LASTS_AFTER = 1_000;
 const PATIENCE = 15_000;
 
 export class Signaling {
@@ -23,12 +27,13 @@ export class Signaling {
   #attempt = 0;
   #retry; // the timer of the next attempt
   #deadline; // the timer of this one
+  #lasting; // the timer of being back
   #on;
 
   /**
    * @param on.open(again)     connected: we are a newcomer, or are back and may go on
    * @param on.frame(frame)    something arrived
-   * @param on.lost(milliseconds)  the connection is gone; the next attempt is that far away
+   * @param on.lost(milliseconds, code)  the connection is gone; the next attempt is that far away
    * @param on.closed(code)    it is gone for good, see CLOSED
    */
   constructor(on) {
@@ -46,6 +51,13 @@ export class Signaling {
   send(type, to, fields) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     this.#socket.send(JSON.stringify({ type, from: this.#me, roomId: room, to, ...fields }));
+  }
+
+  /** After `closed`: tries again later, since whoever was to mend it could not be asked. */
+  retry(token, me) {
+    this.#token = token;
+    this.#me = me;
+    this.#later(0);
   }
 
   /** Does not wait for the next attempt, if one is being waited for. */
@@ -72,10 +84,14 @@ export class Signaling {
       this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
       const again = this.#wasOpen;
       this.#wasOpen = true;
-      this.#on.open(again);
+      // A server that drains does just that, and what it says meanwhile is no news of anybody.
+      if (again) this.#lasting = setTimeout(() => this.#lasts(), LASTS_AFTER);
+      else this.#on.open(false);
     };
     socket.onmessage = ({ data }) => {
-      if (socket === this.#socket) this.#on.frame(JSON.parse(data));
+      if (socket !== this.#socket) return;
+      this.#lasts();
+      this.#on.frame(JSON.parse(data));
     };
     socket.onclose = ({ code }) => {
       if (socket === this.#socket) this.#closed(code);
@@ -86,17 +102,30 @@ export class Signaling {
     this.#forget();
     this.#socket = undefined;
     if (FINAL.has(code)) return this.#on.closed(code);
+    this.#later(code);
+  }
+
+  #later(code) {
     // Everybody in a room loses the server at the same moment. The random part keeps them from
     // coming back at the same moment, too.
     const ceiling = Math.min(LONGEST_WAIT, 500 * 2 ** this.#attempt++);
     const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
     this.#retry = setTimeout(() => this.#open(), wait);
-    this.#on.lost(wait);
+    this.#on.lost(wait, code);
+  }
+
+  /** We are back. */
+  #lasts() {
+    if (!this.#lasting) return;
+    clearTimeout(this.#lasting);
+    this.#lasting = undefined;
+    this.#on.open(true);
   }
 
   #forget() {
     clearTimeout(this.#deadline);
     clearTimeout(this.#retry);
-    this.#retry = undefined;
+    clearTimeout(this.#lasting);
+    this.#retry = this.#lasting = undefined;
   }
 }

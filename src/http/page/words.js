@@ -1,6 +1,6 @@
 // What is going on, in words that say what to do about it.
 
-import { CLOSED } from './signaling.js';
+import { CLOSED, RESTARTING } from './signaling.js';
 
 /** Why the microphone could not be opened. */
 export function microphone(error) {
@@ -31,6 +31,7 @@ const byCode = {
   'room-closed': 'This room has been closed.',
   'not-found': 'There is no such room. Ask for a new invite link.',
   banned: 'You have been banned from this room.',
+  draining: 'The server is about to be restarted and lets nobody in. Try again in a moment.',
   'too-many-attempts': 'Too many attempts. Wait a moment, then try again.',
 };
 
@@ -61,8 +62,11 @@ export function closed(code) {
   }
 }
 
-/** The WebSocket is gone. Whose fault it is (the server's, the network's) cannot be told from here. */
-export const lost = (seconds) => `The server cannot be reached. Trying again in ${seconds} s …`;
+/** The WebSocket is gone. Whose fault it is (the server's, the network's) cannot be told from here, unless the server says so. */
+export const lost = (seconds, code) =>
+  code === RESTARTING
+    ? `The server is being restarted; the call goes on. Trying again in ${seconds} s …`
+    : `The server cannot be reached. Trying again in ${seconds} s …`;
 
 /** Why there is no connection to somebody. */
 export function noRoute(name, diagnosis) {

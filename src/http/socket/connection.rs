@@ -102,6 +102,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves the connection to its end, leaves the room, and gives the socket for the farewell.
     pub async fn run(mut self) -> (Wire<S>, Ending) {
         let ending = std::future::poll_fn(|context| self.poll(context)).await;
+        if matches!(ending, Ending::Answered) {
+            self.seat.goodbye();
+        }
         (self.socket.into_inner(), ending)
     }
 

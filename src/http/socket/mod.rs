@@ -46,7 +46,11 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let slot = request.slot.clone();
     let closings = app.hub.closings();
-    let verdict = admit(&request, &room).await;
+    // A draining server judges nobody: what it could say for good, the next server says as well.
+    let verdict = match app.hub.is_draining() {
+        true => Err(CloseCode::Restarting),
+        false => admit(&request, &room).await,
+    };
     let visit = Visit {
         app: app.clone(),
         who: request.who(),

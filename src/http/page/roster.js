@@ -1,0 +1,83 @@
+// The list of participants: who is in the room, and what they are called.
+//
+// Other people decide how often it changes, so it is read at most once in a PAUSE, however often it
+// is asked for. It is read for a connection to the room, and worth nothing without that connection.
+// What somebody does while a list is on its way is newer than the list.
+
+const PAUSE = 1_000;
+
+export class Roster {
+  #read;
+  #use;
+  #connection = 0; // 0: none
+  #connections = 0;
+  #wanted = false;
+  #reading = false;
+  #timer;
+  #earliest = 0;
+  #changed = new Set(); // since the list on its way was asked for
+
+  /**
+   * @param read()               gets the list (a promise)
+   * @param use(list, changed)   takes a list, but for what it says of the ids in `changed`
+   */
+  constructor(read, use) {
+    this.#read = read;
+    this.#use = use;
+  }
+
+  /** There is a connection to the room. */
+  open() {
+    this.#connection = ++this.#connections;
+    this.refresh();
+  }
+
+  /** It is gone: a list that is on its way counts for nothing. */
+  close() {
+    this.#connection = 0;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Reads the list, now or soon. */
+  refresh() {
+    this.#wanted = true;
+    if (!this.#connection || this.#reading || this.#timer) return;
+    this.#timer = setTimeout(() => this.#go(), Math.max(0, this.#earliest - performance.now()));
+  }
+
+  /** Somebody came or went. */
+  changed(id) {
+    if (!this.#reading) return;
+    this.#changed.add(id);
+    this.#wanted = true;
+  }
+
+  async #go() {
+    this.#timer = undefined;
+    this.#wanted = false;
+    this.#reading = true;
+    this.#changed.clear();
+    const connection = this.#connection;
+    try {
+      const list = await this.#read();
+      if (connection === this.#connection) this.#use(list, this.#changed);
+    } catch {
+      // The WebSocket notices the same trouble and has the words for it.
+    } finally {
+      this.#reading = false;
+      this.#earliest = performance.now() + PAUSE;
+      if (this.#wanted || connection !== this.#connection) this.refresh();
+    }
+  }
+}
+
+/**
+ * Which of `ids` are gone by a list. Whoever is no participant any more is; whoever has no connection
+ * is not while the server can't know (it drains), nor while their voice still arrives.
+ */
+export function gone({ participants, presence }, ids, talks) {
+  const connected = new Map(participants.map((one) => [one.user_id, one.connected]));
+  const away = (id) => !connected.get(id) && presence !== 'unknown' && !talks(id);
+  return ids.filter((id) => !connected.has(id) || away(id));
+}
