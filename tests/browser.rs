@@ -13,6 +13,8 @@ mod browser_call;
 mod browser_proxy;
 #[path = "browser/drain.rs"]
 mod drain;
+#[path = "support/firefox.rs"]
+mod firefox;
 mod support;
 
 use std::path::Path;
@@ -24,6 +26,7 @@ use tempfile::TempDir;
 use browser::{Browser, Microphone, TRUSTED_KEY};
 use browser_box::in_a_box;
 use browser_call::{Person, Via, prelude};
+use firefox::Firefox;
 use support::certificate::Authority;
 use support::{Builder, DEADLINE, Daemon, http, turn};
 
@@ -80,6 +83,41 @@ in_a_box! {
 
     fn two_people_hear_each_other_through_one_open_port_over_tcp() {
         relayed_call_with(Builder::new().env("PARLOR_TURN__MODE", "internal"), Via::RelayTcp, "tcp");
+    }
+
+    fn firefox_and_chromium_hear_each_other_through_the_relay() {
+        browser_box::add_interface();
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut fox = Firefox::open(&link, &prelude(Via::RelayUdp), folder.path());
+        fox.enters_as("Renard");
+        let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+        ada.hears(&[("Renard", firefox::TONE)]);
+        ada.is_relayed_over("udp");
+        ada.has_seen_no_trouble();
+        fox.hears(ADA.1);
+        fox.wait("to see Ada", "test.showsExactly(['Ada'])");
+        assert_eq!(fox.evaluate("test.trouble"), Ok(json!([])));
+    }
+
+    fn a_frontend_written_from_the_document_talks_with_the_page() {
+        talks_with_the_page(documented_frontend());
+    }
+
+    /// As a frontend does that was written from an older document.
+    fn a_frontend_that_sends_the_sdp_alone_and_offers_on_every_user_joined_talks_with_the_page() {
+        let mut frontend = documented_frontend().to_owned();
+        for (newer, older) in [
+            (", peer.localDescription)", ", { sdp: peer.localDescription.sdp })"),
+            ("setRemoteDescription(data)", "setRemoteDescription({ type, sdp: data.sdp })"),
+            ("candidate && send('ice-candidate', id, candidate)",
+             "candidate && send('ice-candidate', id, { candidate: candidate.candidate })"),
+            ("type === 'user-joined' && !peer", "type === 'user-joined'"),
+        ] {
+            assert!(frontend.contains(newer), "{newer}");
+            frontend = frontend.replace(newer, older);
+        }
+        talks_with_the_page(&frontend);
     }
 
     fn a_restart_in_mid_call_is_neither_heard_nor_seen() {
@@ -397,6 +435,40 @@ in_a_box! {
         ada.click("#again");
         ada.is_in_the_room();
     }
+}
+
+/// The code of the frontend in `docs/protocol.md`.
+fn documented_frontend() -> &'static str {
+    let document = include_str!("../docs/protocol.md");
+    let code = document.split("```js\n").nth(1).expect("a frontend");
+    code.split("```").next().expect("its end")
+}
+
+/// Has a user with this frontend talk with somebody at the page: the page offers first, and after a
+/// reload the frontend does.
+fn talks_with_the_page(frontend: &str) {
+    let (daemon, folder) = (Daemon::start(), folder());
+    let link = daemon.invite_link();
+    let mut ada = enters(&link, ADA, Via::Any, &folder);
+    daemon.cli_json(&["user", "add", GRACE.0]);
+    let issued = daemon.cli_json(&["token", "issue", GRACE.0]);
+    let server = format!("http://{}", daemon.http());
+    let mut grace = opens(&server, GRACE, Via::Any, &folder);
+    let talk = format!("{frontend}\ntalk({server:?}, 'lobby', {})", issued["token"]);
+    grace.ask(&talk);
+
+    ada.hears(&[GRACE]);
+    let hears_ada = format!("test.hearsExactly([{}])", ADA.1);
+    grace.wait("to hear Ada", &hears_ada);
+    let voice = grace.ask("test.connections.at(-1).getReceivers()[0].track.id");
+
+    ada.browser.tell(&ada.tab, "Page.reload", json!({}));
+    ada.hears(&[GRACE]);
+    let another = format!("test.connections.at(-1).getReceivers()[0].track.id !== {voice}");
+    grace.wait("for a new connection", &another);
+    grace.wait("to hear Ada", &hears_ada);
+    ada.has_seen_no_trouble();
+    grace.has_seen_no_trouble();
 }
 
 fn allocations(daemon: &Daemon) -> u64 {

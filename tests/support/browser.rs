@@ -129,29 +129,20 @@ impl Browser {
     /// Asks until the expression is truthy, and returns its value. A page on its way to another
     /// address throws in between; that counts as "not yet".
     pub fn wait(&mut self, tab: &Tab, what: &str, expression: &str) -> Value {
-        let start = clock::now().mono;
-        loop {
-            let answer = self.evaluate(tab, expression);
-            if let Ok(value) = &answer
-                && is_truthy(value)
-            {
-                return answer.expect("just looked");
-            }
-            if clock::now().mono.since(start) > PATIENCE {
-                let text = self.evaluate(tab, "document.body.innerText");
-                let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser.png");
-                self.picture(tab, &file);
-                panic!(
-                    "waited in vain for: {what}
+        let found = until_true(|| self.evaluate(tab, expression));
+        found.unwrap_or_else(|answer| {
+            let text = self.evaluate(tab, "document.body.innerText");
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser.png");
+            self.picture(tab, &file);
+            panic!(
+                "waited in vain for: {what}
   last answer: {answer:?}
   page: {text:?}
   \
-                     picture: {}",
-                    file.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+                 picture: {}",
+                file.display()
+            );
+        })
     }
 
     /// Waits until an element can be seen, and clicks it.
@@ -279,9 +270,9 @@ const FLAGS: &[&str] = &[
 
 /// Where loopback is all there is, WebRTC must be told to use it. Elsewhere gathering would hang.
 fn flags_of_the_box() -> &'static [&'static str] {
-    match std::env::var_os(browser_box::INSIDE) {
-        Some(_) => &["--allow-loopback-in-peer-connection"],
-        None => &[],
+    match browser_box::has_loopback_alone() {
+        true => &["--allow-loopback-in-peer-connection"],
+        false => &[],
     }
 }
 
@@ -304,6 +295,21 @@ fn find_chromium() -> PathBuf {
         "the browser tests need Chromium, and none of `chromium`, `chromium-browser` and \
          `google-chrome` is on the PATH: run `apt-get install chromium` (./tests/run does)",
     )
+}
+
+/// Asks until the answer is a truthy value; or gives the last answer after [`PATIENCE`].
+pub fn until_true(
+    mut ask: impl FnMut() -> Result<Value, String>,
+) -> Result<Value, Result<Value, String>> {
+    let start = clock::now().mono;
+    loop {
+        let answer = ask();
+        match answer {
+            Ok(value) if is_truthy(&value) => return Ok(value),
+            answer if clock::now().mono.since(start) > PATIENCE => return Err(answer),
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
 
 fn is_truthy(value: &Value) -> bool {

@@ -2,11 +2,34 @@
 //! tests cannot meet each other's ports, and nothing is left behind when the box is closed.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
 /// Set in a process that lives in such a box.
 pub const INSIDE: &str = "PARLOR_TEST_BOXED";
+
+static HAS_INTERFACE: AtomicBool = AtomicBool::new(false);
+
+/// Gives the box an interface with nobody at its other end, and a default route: without one, Firefox
+/// gathers no candidates.
+#[allow(dead_code)] // Not every crate that has a box has a Firefox in it.
+pub fn add_interface() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let commands = "ip link add here type veth peer name there && \
+         ip address add 192.0.2.1/24 dev here && ip link set here up && ip link set there up && \
+         ip route add default via 192.0.2.2";
+    let added = Command::new("sh").args(["-c", commands]).status();
+    assert!(added.expect("ip runs").success());
+    HAS_INTERFACE.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process is in a box where `lo` is all there is.
+pub fn has_loopback_alone() -> bool {
+    std::env::var_os(INSIDE).is_some() && !HAS_INTERFACE.load(Ordering::Relaxed)
+}
 
 /// Turns functions into tests that run in a box of their own.
 macro_rules! in_a_box {

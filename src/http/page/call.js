@@ -93,8 +93,10 @@ export class Call {
   /** An `offer`, `answer` or `ice-candidate` from somebody. */
   take({ type, from, call, data, again }) {
     let peer = this.#peers.get(from);
-    // Other frontends may not name their calls. Theirs fits whatever we have.
-    const fits = peer && (call === undefined || call === peer.call);
+    // Other frontends may not name their calls. Theirs fits whatever we have, but an offer of a new
+    // connection begins a new call.
+    const unnamed = call === undefined && (type !== 'offer' || peer?.continuedBy(data));
+    const fits = peer && (unnamed || call === peer.call);
     if (type === 'offer' && !fits) {
       // An offer in a call that we know nothing of. An answer without a description says so.
       if (again) return this.#on.send('answer', from, { call, data: null });

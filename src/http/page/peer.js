@@ -95,6 +95,15 @@ export class Peer {
     if (this.#pc.signalingState === 'have-local-offer') this.#on.send('offer', this.#pc.localDescription);
   }
 
+  /**
+   * Whether an offer comes from the same connection at the other side as what came before: a
+   * connection keeps the session id of its SDP (RFC 9429 §5.2.2).
+   */
+  continuedBy(data) {
+    const known = this.#pc.remoteDescription;
+    return !known || sessionId(known.sdp) === sessionId(data?.sdp);
+  }
+
   /** A frame from the other side. One after the other: a candidate must not overtake its offer. */
   take(type, data) {
     this.#work = this.#work.then(() => this.#take(type, data)).catch((error) => this.#trouble(error));
@@ -143,18 +152,20 @@ export class Peer {
     const pc = this.#pc;
     if (type === 'ice-candidate') {
       // Candidates of an offer that we ignored fit nothing.
-      return pc.addIceCandidate(data).catch((error) => this.#ignoring || this.#trouble(error));
+      return pc.addIceCandidate(candidate(data)).catch((error) => this.#ignoring || this.#trouble(error));
     }
+    // Some frontends send the SDP alone: the message says what it is.
+    const description = { type, sdp: data.sdp };
     if (type === 'answer') {
       if (pc.signalingState !== 'have-local-offer') return;
-      await pc.setRemoteDescription(data);
+      await pc.setRemoteDescription(description);
       this.again = false;
       return;
     }
     const crossed = this.#makingOffer || pc.signalingState !== 'stable';
     this.#ignoring = crossed && !this.#polite;
     if (this.#ignoring) return;
-    await pc.setRemoteDescription(data); // takes our own offer back, if there is one
+    await pc.setRemoteDescription(description); // takes our own offer back, if there is one
     await this.#speak();
     await pc.setLocalDescription();
     this.#on.send('answer', pc.localDescription);
@@ -221,5 +232,14 @@ export class Peer {
     if (!this.#closed) console.warn('negotiation:', error);
   }
 }
+
+/** A candidate that names no media section is of the first: there is no other. */
+function candidate(data) {
+  const named = (data.sdpMid ?? data.sdpMLineIndex ?? null) !== null;
+  return named ? data : { ...data, sdpMLineIndex: 0 };
+}
+
+/** The second field of the line `o=` (RFC 8866 §5.2). */
+const sessionId = (sdp) => /^o=\S+ (\S+)/m.exec(sdp)?.[1];
 
 const isRelay = (url) => /^turns?:/.test(url);
