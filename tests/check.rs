@@ -189,6 +189,8 @@ fn a_sound_configuration_is_said_to_be_so_with_0() {
     let desk = desk_with_file("[signaling]\nburst = 5\n");
     assert_eq!(desk.text(&["check"]), "./config.toml is sound\n");
     let answer = desk.json(&["check"]);
+    let segmentation = answer["segmentation"]["reason"].as_str().unwrap();
+    assert!(segmentation.starts_with("Linux ") || segmentation == "only Linux has it");
     assert_eq!(answer["problems"], serde_json::json!([]));
     assert_eq!(answer["warnings"], serde_json::json!([]));
     let (code, answer) = checked(&Desk::new());

@@ -12,8 +12,12 @@ use crate::control::{Answer, Failure, USAGE};
 
 /// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
 pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
+    let mut segmentation = None;
     let (file, problems, warnings, remarks) = match config::load(sources) {
-        Ok(sound) => (sound.file, Vec::new(), sound.warnings, sound.remarks),
+        Ok(sound) => {
+            segmentation = Some(sound.config.turn.segmentation);
+            (sound.file, Vec::new(), sound.warnings, sound.remarks)
+        }
         Err(refused) => (
             refused.file,
             refused.problems,
@@ -21,14 +25,18 @@ pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
             refused.remarks,
         ),
     };
+    let segmentation = segmentation.map(|setting| setting.decide());
     let value = json!({
         "file": file,
         "problems": values(&problems),
         "warnings": values(&warnings),
+        "segmentation": segmentation.as_ref().map(|one| json!({ "used": one.used, "reason": one.reason })),
     });
     let mut lines = Vec::new();
     lines.extend(problems.iter().map(|problem| format!("error: {problem}")));
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    let affected = segmentation.filter(|one| one.affected);
+    lines.extend(affected.map(|one| format!("segmentation of UDP datagrams is {}", one.text())));
     lines.push(verdict(file, problems.len(), warnings.len()));
     let mut answer = Answer::new(value, lines.join("\n"));
     answer.remarks = remarks;

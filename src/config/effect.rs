@@ -147,6 +147,7 @@ effects! {
         alternate_port: Restart,
         mode: Restart,
         gather: Restart,
+        segmentation: Restart,
         shards: Restart,
         realm: Restart,
         secret: Live,

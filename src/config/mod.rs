@@ -18,6 +18,7 @@ mod nets;
 mod origin;
 mod public_url;
 mod secrets;
+mod segmentation;
 mod settings;
 mod signers;
 mod tls;
@@ -37,6 +38,7 @@ pub use keys::Keys;
 pub use links::{base_url, invite_link, offered_tls, public_url, reachable, turn_host};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
+pub use segmentation::Segmentation;
 pub use settings::*;
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Segmentation;
 use crate::public_key::{Kind, PublicKey};
 use crate::secret::Secret;
 use crate::tls::Identity;
@@ -266,6 +267,8 @@ pub struct Turn {
     /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
     #[serde(with = "super::duration")]
     pub gather: Duration,
+    /// Whether runs of equal datagrams leave as one message that the kernel cuts.
+    pub segmentation: Segmentation,
     /// Threads that relay. 0 = one for each core that the process may run on.
     pub shards: u8,
     pub realm: String,
@@ -464,6 +467,7 @@ impl Default for Turn {
             alternate_port: 0,
             mode: RelayMode::Ports,
             gather: Duration::from_micros(200),
+            segmentation: Segmentation::Auto,
             shards: 0,
             realm: "parlor".to_owned(),
             secret: None,

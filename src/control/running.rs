@@ -35,6 +35,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let (open_rooms, participants) = live.app.census().await.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
     let turn_tls = [&live.app.https[..], &live.app.turn_tls].concat();
+    let segmentation = live.app.settings().config.turn.segmentation.decide();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
@@ -46,6 +47,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "http": live.http,
         "turn": live.app.turn,
         "turn_tls": turn_tls,
+        "segmentation": { "used": segmentation.used, "reason": segmentation.reason },
         "certificate": live.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
         "metrics": live.metrics,
         "socket": live.socket,
@@ -84,6 +86,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
         ["TURN over TLS", &turn_tls],
+        ["Segmentation", &segmentation.text()],
         ["Certificate", &standing],
         ["Metrics", &listed(&live.metrics)],
         ["Commands", &live.socket.display().to_string()],

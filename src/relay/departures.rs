@@ -36,12 +36,13 @@ pub enum Place {
 }
 
 impl Departures {
-    pub fn new(listeners: usize) -> Departures {
+    /// `segmented`: whether equal datagrams may leave as one message that the kernel cuts.
+    pub fn new(listeners: usize, segmented: bool) -> Departures {
         Departures {
             answers: Vec::new(),
             to_clients: (0..listeners).map(|_| Vec::new()).collect(),
             to_peers: Vec::new(),
-            sender: Sender::new(),
+            sender: Sender::new(segmented),
         }
     }
 

@@ -112,7 +112,7 @@ impl Shard {
             server,
             inbox,
             counters,
-            departures: Departures::new(listeners.len()),
+            departures: Departures::new(listeners.len(), turn.segmentation.decide().used),
             listeners,
             relays: Relays::new(turn.mode),
             streams: Streams::new(),

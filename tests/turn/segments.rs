@@ -98,6 +98,14 @@ fn packets_that_arrive_in_one_piece_reach_a_peer_and_come_back_one_by_one_and_in
     }
 }
 
+#[test]
+fn segmentation_that_is_switched_off_is_told_by_status_and_check() {
+    let daemon = open_relay().env("PARLOR_TURN__SEGMENTATION", "off").start();
+    let told = &daemon.cli_json(&["status"])["segmentation"];
+    assert_eq!(told["used"], false);
+    assert_eq!(told["reason"], "turn.segmentation is off");
+}
+
 fn opened(client: &mut Client, by: By, number: u16, peer: SocketAddr) {
     let answer = match by {
         By::Channel => client.bind(number, peer),

@@ -81,7 +81,7 @@ impl Errors {
 pub struct Sender;
 
 impl Sender {
-    pub fn new() -> Sender {
+    pub fn new(_: bool) -> Sender {
         Sender
     }
 

@@ -40,7 +40,7 @@ unsafe impl Send for Sender {}
 /// Whether messages in segments are worth a try.
 #[derive(Debug)]
 struct Segments {
-    /// Whether the kernel has them; asked once.
+    /// Whether the kernel has them, which is asked once, and the configuration allows them.
     known: Option<bool>,
     /// Batches that go by without them, and how many the next refusal costs: devices and routes
     /// differ, and to try in vain costs a copy.
@@ -69,7 +69,8 @@ struct Progress {
 }
 
 impl Sender {
-    pub fn new() -> Sender {
+    /// `segmented`: whether messages in segments may be tried, where the kernel has them.
+    pub fn new(segmented: bool) -> Sender {
         Sender {
             runs: Runs::new(),
             parts: zeroed_slice(),
@@ -81,7 +82,7 @@ impl Sender {
             marks: [0; BATCH],
             headers: zeroed_slice(),
             singles: zeroed_slice(),
-            segments: Segments::new(),
+            segments: Segments::new(segmented),
         }
     }
 
@@ -291,9 +292,9 @@ fn push(mut headers: &mut [libc::mmsghdr], kernel: &mut impl Kernel) -> (usize, 
 }
 
 impl Segments {
-    fn new() -> Segments {
+    fn new(allowed: bool) -> Segments {
         Segments {
-            known: None,
+            known: if allowed { None } else { Some(false) },
             rest: 0,
             penalty: 1,
         }
@@ -396,7 +397,7 @@ mod tests {
             from: None,
             mark: 0,
         });
-        let taken = Sender::new().send_by(segments, outgoing, |headers| {
+        let taken = Sender::new(true).send_by(segments, outgoing, |headers| {
             let mut done = 0;
             for header in headers.iter() {
                 let (to, segmented, datagrams) = cut(&header.msg_hdr);
@@ -467,7 +468,7 @@ mod tests {
 
     #[test]
     fn messages_in_segments_that_are_refused_are_tried_less_and_less_often() {
-        let mut segments = Segments::new();
+        let mut segments = Segments::new(true);
         segments.known = Some(true);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let socket = std::os::fd::AsFd::as_fd(&socket);

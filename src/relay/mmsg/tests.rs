@@ -44,9 +44,9 @@ way!(super::Sender, super::Slots);
 
 /// Has both go through the same.
 fn both(test: impl Fn(&mut dyn Way)) {
-    test(&mut (plain::Sender::new(), plain::Slots::new()));
+    test(&mut (plain::Sender::new(true), plain::Slots::new()));
     #[cfg(target_os = "linux")]
-    test(&mut (super::Sender::new(), super::Slots::new()));
+    test(&mut (super::Sender::new(true), super::Slots::new()));
 }
 
 fn socket(ip: &str) -> UdpSocket {
@@ -208,7 +208,10 @@ fn a_mark_leaves_with_its_datagram_and_no_other_whatever_leaves_together() {
             mark,
             ..outgoing(&[7; 100], &b)
         });
-        assert_eq!(super::Sender::new().send(a.as_fd(), batch.into_iter()), 8);
+        assert_eq!(
+            super::Sender::new(true).send(a.as_fd(), batch.into_iter()),
+            8
+        );
         let mut slots = super::Slots::new();
         assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), 8);
         let arrived = (0..8).map(|slot| slots.origin(slot).unwrap().mark);
@@ -221,7 +224,7 @@ fn a_mark_leaves_with_its_datagram_and_no_other_whatever_leaves_together() {
 fn an_error_of_an_earlier_datagram_costs_no_later_one() {
     let (a, nobody) = heedful("127.0.0.1");
     let b = socket("127.0.0.1");
-    let mut sender = super::Sender::new();
+    let mut sender = super::Sender::new(true);
     let lost = Outgoing {
         to: nobody,
         ..outgoing(b"x", &b)
@@ -261,5 +264,23 @@ fn errors_are_taken_from_their_queue_with_where_the_datagram_went() {
                 "{ip}"
             );
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_leave_in_segments_only_where_that_is_allowed() {
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+    for (allowed, messages) in [(true, 1), (false, 8)] {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        let joins = setsockopt(&b, sockopt::UdpGroSegment, &true).is_ok();
+        if !joins || getsockopt(&a, sockopt::UdpGsoSegment).is_err() {
+            eprintln!("this kernel cuts and joins no messages");
+            return;
+        }
+        let batch = (0..8).map(|_| outgoing(&[7; 100], &b));
+        assert_eq!(super::Sender::new(allowed).send(a.as_fd(), batch), 8);
+        let mut slots = super::Slots::new();
+        assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), messages);
     }
 }
