@@ -301,16 +301,20 @@ impl Place<'_> {
     }
 }
 
-/// Debian's python has Debian's modules; the first `python3` on the path may be another.
+/// The absolute path of a Python that has `websockets`: the first `python3` on the PATH, or Debian's
+/// own. In `prelude.sh` a bare `python3` is the function that calls it.
 fn python_with_websockets() -> PathBuf {
-    let candidates = ["python3", "/usr/bin/python3"].map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("python3"));
+    let on_path = on_path.filter(|python| python.is_absolute());
+    let mut candidates = on_path.chain([PathBuf::from("/usr/bin/python3")]);
     let has = |python: &PathBuf| {
         let tried = Command::new(python)
             .args(["-c", "import websockets"])
             .output();
         tried.is_ok_and(|output| output.status.success())
     };
-    candidates.into_iter().find(has).expect(
+    candidates.find(has).expect(
         "no python3 here has `websockets`: ./tests/run installs the Debian package \
          python3-websockets",
     )

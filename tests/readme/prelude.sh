@@ -22,4 +22,5 @@ parlor() {
     "$PARLOR" "$@"
 }
 
+# An absolute path: a bare name would be this function again.
 python3() { "$PYTHON" "$@"; }
