@@ -1,5 +1,7 @@
 //! What is counted, and under which name. Edges count; the state machines only report outcomes.
 
+mod classic;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -144,8 +146,13 @@ impl Metrics {
         self.locked().register_collector(collector);
     }
 
-    /// All figures in the OpenMetrics text format.
-    pub fn encode(&self) -> String {
+    /// All figures in the classic Prometheus text format, version 0.0.4.
+    pub fn classic(&self) -> String {
+        classic::text(&self.openmetrics())
+    }
+
+    /// All figures in the OpenMetrics text format, version 1.0.0.
+    pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.locked())
             .expect("writing to a string does not fail");

@@ -24,8 +24,10 @@ fn caller(daemon: &Daemon, name: &str) -> Client {
     Client::new(daemon.http()).with_token(token)
 }
 
+/// In OpenMetrics, where a kind of its own marks what is no figure.
 fn scrape(daemon: &Daemon) -> String {
-    let answer = Client::new(daemon.metrics()).get("/metrics");
+    let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = Client::new(daemon.metrics()).send("GET", "/metrics", &accept, b"");
     assert_eq!(answer.status, 200);
     String::from_utf8(answer.body).expect("text")
 }

@@ -9,6 +9,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json as value};
 
 use super::App;
+use super::accept;
 use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
 use crate::clock;
@@ -180,6 +181,9 @@ async fn version(_: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &build))
 }
 
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// A store that does not answer keeps the other figures from nobody.
 async fn metrics(request: Request) -> Result<Response, Error> {
     if let Some((rooms, participants)) = request.app.census().await {
@@ -191,9 +195,14 @@ async fn metrics(request: Request) -> Result<Response, Error> {
     let validity = standing.and_then(|standing| standing.validity);
     let end = validity.map_or(0, |validity| validity.until);
     request.app.metrics.certificate_end.set(end);
-    let mut response = Response::new(Full::new(Bytes::from(request.app.metrics.encode())));
-    let kind =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let metrics = &request.app.metrics;
+    let (text, kind) = match accept::prefers_openmetrics(request.headers()) {
+        true => (metrics.openmetrics(), OPENMETRICS),
+        false => (metrics.classic(), CLASSIC_METRICS),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }

@@ -3,6 +3,7 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
+mod accept;
 mod acme;
 mod admin;
 pub mod api;

@@ -16,14 +16,38 @@ fn the_server_says_that_it_is_alive_fit_and_which_build() {
 }
 
 #[test]
-fn metrics_are_open_metrics_and_on_their_own_listener() {
+fn metrics_are_on_their_own_listener_and_in_the_format_that_is_asked_for() {
     let world = World::start();
     let _alice = world.enter(LOBBY, "alice");
     world.daemon.wait_for_log("WebSocket entered");
-    let answer = Http::new(world.daemon.metrics()).get("/metrics");
-    let kind = answer.header("content-type").expect("a type");
+    let scrape = |accept: &str| {
+        let accept = [("Accept", accept)];
+        let metrics = Http::new(world.daemon.metrics());
+        let answer = metrics.send("GET", "/metrics", &accept, b"");
+        assert_eq!(answer.header("vary"), Some("accept"));
+        let kind = answer.header("content-type").expect("a type").to_owned();
+        (kind, String::from_utf8(answer.body).expect("text"))
+    };
+    let (kind, modern) = scrape("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"));
-    assert!(answer.body.ends_with(b"# EOF\n"));
+    assert!(modern.ends_with("# EOF\n"), "{modern}");
+    assert!(
+        modern.contains("\n# TYPE parlor_http_requests counter\n"),
+        "{modern}"
+    );
+    let (kind, classic) = scrape("text/plain;version=0.0.4;q=1,*/*;q=0.1");
+    assert!(kind.starts_with("text/plain; version=0.0.4"));
+    assert!(!classic.contains("EOF"), "{classic}");
+    assert!(
+        classic.contains("\n# TYPE parlor_http_requests_total counter\n"),
+        "{classic}"
+    );
+    let names = |text: &str| -> std::collections::BTreeSet<String> {
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let names = samples.filter_map(|line| line.split(['{', ' ']).next());
+        names.map(str::to_owned).collect()
+    };
+    assert_eq!(names(&modern), names(&classic));
     assert_eq!(world.metric("parlor_signaling_connections"), 1);
     assert_eq!(world.metric("parlor_signaling_rooms"), 1);
     assert_eq!(world.http("").get("/metrics").status, 404);
