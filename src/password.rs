@@ -7,6 +7,10 @@ use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 /// Bytes of a password at most; hashing a longer one only costs time.
 pub const LONGEST: usize = 1024;
 
+/// Characters of a password at least, where one is set. One that was set before is good whatever its
+/// length.
+pub const SHORTEST: usize = 8;
+
 /// What is compared where nobody has a password: the same work, and no password fits.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZGVjb3kgZGVjb3kgZGVjb3k\
                      $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -12,13 +12,26 @@ pub enum TextFileError {
     Missing,
     #[error("is not UTF-8 text")]
     NotText,
+    #[error("is UTF-16 text: save it as UTF-8")]
+    Utf16,
     #[error("is larger than {}", size(*.0))]
     TooLarge(u64),
     #[error("can't be read: {0}")]
     Unreadable(io::Error),
 }
 
-/// All of a file that has `largest` bytes at most.
+/// What some editors write at the beginning of UTF-8 text. It is no part of the text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The same mark in UTF-16, in either byte order. UTF-8 text never begins with these bytes.
+const UTF_16_MARKS: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
+
+/// A text without the byte-order mark at its beginning.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// All of a file that has `largest` bytes at most, without a byte-order mark.
 pub fn read(path: &Path, largest: u64) -> Result<String, TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => TextFileError::Missing,
@@ -32,7 +45,18 @@ pub fn read(path: &Path, largest: u64) -> Result<String, TextFileError> {
     if bytes.len() as u64 > largest {
         return Err(TextFileError::TooLarge(largest));
     }
-    String::from_utf8(bytes).map_err(|_| TextFileError::NotText)
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(without_mark(&text).to_owned()),
+        Err(error) => {
+            let bytes = error.as_bytes();
+            Err(
+                match UTF_16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+                    true => TextFileError::Utf16,
+                    false => TextFileError::NotText,
+                },
+            )
+        }
+    }
 }
 
 fn size(bytes: u64) -> String {
@@ -62,6 +86,12 @@ mod tests {
         assert_eq!(told(1 << 20), problem("is larger than 1 MiB"));
         fs::write(&path, [0xff]).unwrap();
         assert_eq!(told(4), problem("is not UTF-8 text"));
+        fs::write(&path, "\u{feff}[turn]").unwrap();
+        assert_eq!(told(20), Ok("[turn]".to_owned()));
+        for utf_16 in [[0xff, 0xfe, b'x', 0], [0xfe, 0xff, 0, b'x']] {
+            fs::write(&path, utf_16).unwrap();
+            assert_eq!(told(4), problem("is UTF-16 text: save it as UTF-8"));
+        }
         let directory = read(place.path(), 4).unwrap_err().to_string();
         assert!(directory.starts_with("can't be read: "), "{directory}");
     }

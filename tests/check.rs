@@ -285,6 +285,17 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
             "server.public_url",
             "microphone",
         ),
+        (
+            "server.public_url = \"https://talk.example.org\"",
+            "server.public_url",
+            "tls.mode is off",
+        ),
+        (
+            "server.public_url = \"https://talk.example.org\"\ntls.mode = \"acme\"\n\
+             http.listen = \"127.0.0.1:8443\"",
+            "http.listen",
+            "authorities look",
+        ),
     ] {
         let desk = desk_with_file(text);
         let outcome = desk.run(&flags);
@@ -323,7 +334,8 @@ fn what_is_usual_is_not_warned_of() {
     for text in [
         "turn.allowed_peers = [\"10.1.0.0/16\", \"fd00::/8\"]",
         "turn.allowed_peers = \"0.0.0.0/0\"\nturn.denied_peers = \"0.0.0.0/0\"",
-        "server.public_url = \"https://talk.example.org\"",
+        "server.public_url = \"https://talk.example.org\"\n\
+         http.trusted_proxies = \"127.0.0.1\"",
         "server.public_url = \"http://localhost:8000\"",
         "admin.metrics_listen = [\"10.0.0.1:9641\", \"[::1]:9641\"]",
         "turn.relay_ports = \"50000-50099\"\nturn.max_allocations_per_user = 20",
@@ -460,7 +472,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
             "auto",
             None,
             None,
-            "PARLOR_TLS__MODE is wrong: unknown variant `auto`, expected one of `off`, `files`, `self-signed`, `acme`",
+            "PARLOR_TLS__MODE is wrong: it must be one of off, files, self-signed, acme (",
         ),
         (
             "files",

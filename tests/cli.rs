@@ -54,6 +54,8 @@ fn users_are_added_and_listed() {
 #[test]
 fn an_empty_list_is_an_empty_array() {
     let desk = Desk::new();
+    desk.json(&["room", "create", "Daily"]);
+    desk.json(&["room", "close", "Daily"]);
     assert_eq!(desk.json(&["user", "list"]), json!([]));
     assert_eq!(desk.json(&["room", "list"]), json!([]));
     let listed = desk.run(&["user", "list"]);
@@ -313,6 +315,8 @@ fn a_token_says_who_until_when_and_where() {
 #[test]
 fn a_token_provisions_a_user_only_where_that_is_switched_on() {
     let desk = Desk::new();
+    desk.refused(&["token", "issue", "u-17"], "there is no database");
+    desk.json(&["room", "create", "Daily"]);
     desk.refused(&["token", "issue", "u-17"], "there is no user `u-17`");
     let desk = desk.env("PARLOR_AUTH__PROVISION_USERS", "true");
     assert_eq!(desk.json(&["token", "issue", "u-17"])["id"], "u-17");
@@ -442,14 +446,25 @@ fn misuse_exits_2_and_is_json_where_json_was_asked_for() {
 }
 
 #[test]
-fn commands_use_an_empty_directory_but_make_none() {
+fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
     let desk = Desk::new();
     let missing = desk.data_dir().join("missing");
     let text = missing.to_str().unwrap();
     desk.refused(&["--data-dir", text, "user", "list"], text);
     assert!(!missing.exists());
     fs::create_dir(&missing).unwrap();
-    assert_eq!(desk.json(&["--data-dir", text, "user", "list"]), json!([]));
+    for command in [
+        &["user", "list"][..],
+        &["user", "disable", "alice"],
+        &["invite", "create", "lobby"],
+        &["token", "issue", "alice"],
+        &["status"],
+    ] {
+        let command = [&["--data-dir", text], command].concat();
+        desk.refused(&command, &format!("no parlor has run in {text}"));
+        assert_eq!(fs::read_dir(&missing).unwrap().count(), 0, "{command:?}");
+    }
+    desk.json(&["--data-dir", text, "user", "add", "alice"]);
     let mode = |name: &str| {
         fs::metadata(missing.join(name))
             .unwrap()

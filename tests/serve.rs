@@ -40,6 +40,39 @@ fn flags_outrank_the_environment() {
 }
 
 #[test]
+fn each_start_says_how_to_get_in_and_invite_prints_a_fresh_link() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().join("data");
+    let start = |args: &[&str]| {
+        let builder = Builder::new().env("PARLOR_SERVER__DATA_DIR", place.to_str().unwrap());
+        args.iter()
+            .fold(builder, |builder, arg| builder.arg(arg))
+            .start()
+    };
+    let first = start(&[]);
+    let link = first.invite_link();
+    first.stop();
+    let second = start(&[]);
+    let told = second.printed("invite create");
+    assert!(told.starts_with("For a link into Lobby: "), "{told}");
+    assert!(told.ends_with("parlor invite create lobby"), "{told}");
+    second.stop();
+    let third = start(&["--invite"]);
+    let fresh = third.invite_link();
+    assert!(fresh.contains("/r/lobby#") && fresh != link, "{fresh}");
+    let invites = third.cli_json(&["invite", "list"]);
+    assert_eq!(invites.as_array().unwrap().len(), 2);
+    third.cli_json(&["room", "close", "lobby"]);
+    third.stop();
+    let fourth = start(&["--invite"]);
+    fourth.printed("There is no open room: ");
+    fourth.cli_json(&["room", "create", "Other", "--id", "other"]);
+    fourth.stop();
+    let told = start(&[]).printed("invite create");
+    assert!(told.ends_with("parlor invite create other"), "{told}");
+}
+
+#[test]
 fn a_taken_port_is_named_with_its_address_and_its_key() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -88,7 +121,7 @@ fn a_bad_setting_is_told_before_anything_is_made() {
     assert!(!path.exists());
     desk.misused(
         &["serve", "--listen", "8000"],
-        "--listen is wrong at \"8000\"",
+        "--listen is wrong at \"8000\": it must be an address and a port: write 0.0.0.0:8000 and",
     );
     desk.misused(
         &["serve", "--config", "absent.toml"],

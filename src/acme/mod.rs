@@ -6,6 +6,7 @@
 //! the data directory (`shelf`).
 
 mod order;
+mod reason;
 pub mod schedule;
 mod shelf;
 
@@ -203,7 +204,7 @@ impl<R: FnMut() -> f64> Keeper<R> {
             self.retry = 0;
             return;
         };
-        self.give_up_for_now(Refused::new(Failure::Refused, useless));
+        self.give_up_for_now(Refused::new(Failure::Useless, useless));
     }
 
     fn give_up_for_now(&mut self, refused: Refused) {

@@ -1,6 +1,5 @@
 //! One order (RFC 8555 §7.4): account, challenges, certificate.
 
-use std::error::Error as StdError;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::secret::Secret;
 use crate::tls::{self, Current};
 
 use super::Wanted;
+use super::reason;
 use super::schedule::Failure;
 use super::shelf::Shelf;
 
@@ -58,8 +58,17 @@ impl Refused {
         let reason = format!("the authority says: {} ({kind})", told.join("; "));
         Refused {
             forgotten: kind == "accountDoesNotExist",
-            ..Refused::new(Failure::Refused, &reason)
+            ..Refused::new(failure(kind), &reason)
         }
+    }
+}
+
+/// What a problem document of this type counts as. A nonce that was not taken, three times in a row, and
+/// a fault of the authority's own say nothing of what was asked for (RFC 8555 §6.5 and §6.7).
+fn failure(kind: &str) -> Failure {
+    match kind {
+        "badNonce" | "serverInternal" => Failure::Unreachable,
+        _ => Failure::Refused,
     }
 }
 
@@ -71,12 +80,7 @@ impl From<Error> for Refused {
                 Refused::new(Failure::Refused, "the authority does not decide in time")
             }
             error => {
-                let mut reason = format!("the authority can't be asked: {error}");
-                let mut source = error.source();
-                while let Some(error) = source {
-                    reason.push_str(&format!(": {error}"));
-                    source = error.source();
-                }
+                let reason = format!("the authority can't be asked: {}", reason::of(error));
                 Refused::new(Failure::Unreachable, &reason)
             }
         }
@@ -186,6 +190,7 @@ async fn why_not(order: &mut Order, of_order: Option<Problem>) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::data_dir::DataDir;
 
     fn problem(kind: &str, detail: &str) -> Problem {
         let text = serde_json::json!({ "type": kind, "detail": detail });
@@ -205,6 +210,59 @@ mod tests {
                 .reason
                 .starts_with("the authority says: no  [31m such domain")
         );
+    }
+
+    #[test]
+    fn a_nonce_that_is_not_taken_is_no_refusal() {
+        for (kind, failure) in [
+            ("badNonce", Failure::Unreachable),
+            ("serverInternal", Failure::Unreachable),
+            ("rejectedIdentifier", Failure::Refused),
+            ("rateLimited", Failure::Refused),
+        ] {
+            let kind = format!("urn:ietf:params:acme:error:{kind}");
+            let refused = Refused::from(Error::Api(problem(&kind, "")));
+            assert_eq!(refused.failure, failure, "{kind}");
+        }
+    }
+
+    /// An authority whose own certificate is its root's.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_authority_that_serves_its_root_as_its_own_certificate_is_told_of_in_words() {
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let made = params.self_signed(&signing).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("root.pem");
+        std::fs::write(&root, made.pem()).unwrap();
+        let identity = tls::parse(&(made.pem() + &signing.serialize_pem())).unwrap();
+        let server = tls::server_config(Current::new(&identity), &[tls::HTTP_1]).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(server);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let wanted = Wanted {
+            domains: vec!["talk.example.org".to_owned()],
+            directory: format!("https://localhost:{port}/dir"),
+            contact: None,
+            ca_file: Some(root),
+        };
+        let data_dir = DataDir::existing(place.path()).unwrap();
+        let asked = account(&wanted, &Shelf::new(&data_dir, &wanted.directory)).await;
+        let refused = asked.err().expect("a fault of TLS");
+        assert_eq!(refused.failure, Failure::Unreachable);
+        let told = refused.reason;
+        assert!(told.contains("is that of an authority itself"), "{told}");
+        assert!(
+            told.contains("tls.acme_ca_file") && !told.contains("CaUsed"),
+            "{told}"
+        );
+        serving.abort();
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Failure {
     Unreachable,
     /// It was asked, and said no.
     Refused,
+    /// It has signed what is of no use here: authorities count what they sign by the week.
+    Useless,
 }
 
 /// How often each has happened in a row.
@@ -18,23 +20,38 @@ pub enum Failure {
 pub struct Backoff {
     unreachable: u32,
     refused: u32,
+    useless: u32,
 }
 
-const FIRST: Duration = Duration::from_secs(10);
-const SECOND: Duration = Duration::from_secs(5 * 60);
+const FIRST_UNREACHABLE: Duration = Duration::from_secs(5);
+const FIRST_USELESS: Duration = Duration::from_secs(5 * 60);
+
+/// After the first refusals. The first is tried by the other challenge at once; within the next minutes
+/// somebody opens a firewall or makes a DNS record. All five together are longer than an hour, since
+/// Let's Encrypt allows five failures of a name in an hour.
+const REFUSED: [Duration; 5] = [
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(3 * 60),
+    Duration::from_secs(12 * 60),
+    Duration::from_secs(45 * 60),
+];
+
+/// After those: doubled each time.
+const LATER: Duration = Duration::from_secs(90 * 60);
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(15 * 60);
 
 impl Backoff {
     /// How long to wait after a failure; `chance` is from 0 to below 1.
     ///
-    /// What is refused is tried by the other challenge soon, and then at growing distances: Let's
-    /// Encrypt allows five failures of a name in an hour. An authority that can't be reached counts
-    /// nothing.
+    /// Waits grow with each refusal. An authority that can't be reached counts nothing, and is asked
+    /// more often.
     pub fn failed(&mut self, failure: Failure, chance: f64) -> Duration {
         let (count, longest) = match failure {
             Failure::Unreachable => (&mut self.unreachable, LONGEST_UNREACHABLE),
             Failure::Refused => (&mut self.refused, LONGEST),
+            Failure::Useless => (&mut self.useless, LONGEST),
         };
         let before = *count;
         *count = count.saturating_add(1);
@@ -43,9 +60,12 @@ impl Backoff {
             first.saturating_mul(factor)
         };
         let wait = match (failure, before) {
-            (Failure::Unreachable, times) => doubled(FIRST / 2, times),
-            (Failure::Refused, 0) => FIRST,
-            (Failure::Refused, times) => doubled(SECOND, times - 1),
+            (Failure::Unreachable, times) => doubled(FIRST_UNREACHABLE, times),
+            (Failure::Useless, times) => doubled(FIRST_USELESS, times),
+            (Failure::Refused, times) => match REFUSED.get(times as usize) {
+                Some(wait) => *wait,
+                None => doubled(LATER, times - REFUSED.len() as u32),
+            },
         };
         // Never sooner: the authority counts.
         wait.min(longest).mul_f64(1.0 + 0.25 * share(chance))
@@ -115,6 +135,18 @@ mod tests {
         assert_eq!(*waits.last().unwrap(), 15 * 60);
         assert!(waits.is_sorted());
         // It has counted no refusal.
-        assert_eq!(backoff.failed(Failure::Refused, 0.0), FIRST);
+        assert_eq!(backoff.failed(Failure::Refused, 0.0), REFUSED[0]);
+    }
+
+    #[test]
+    fn what_is_refused_at_first_is_tried_again_within_the_first_minutes() {
+        for chance in [0.0, 0.99] {
+            let mut backoff = Backoff::default();
+            let waits = (0..10).map(|_| backoff.failed(Failure::Refused, chance).as_secs());
+            let waits: Vec<_> = waits.collect();
+            assert!(waits[..3].iter().sum::<u64>() < 6 * 60, "{waits:?}");
+            assert!(waits[..4].iter().sum::<u64>() < 21 * 60, "{waits:?}");
+            assert!(waits.is_sorted());
+        }
     }
 }

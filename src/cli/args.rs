@@ -41,7 +41,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server: page, API, signaling and relay
-    Serve(Serve),
+    Serve {
+        #[command(flatten)]
+        settings: Serve,
+        /// Print a fresh link that lets people in as guests, once everything is served
+        #[arg(long)]
+        invite: bool,
+    },
     /// Tell everything that is wrong with the configuration, and what is unwise
     Check(Serve),
     /// Show the configuration that `serve` would use, without its secrets, and where each value is from
@@ -95,6 +101,16 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// Whether it is of use where nothing was kept before: it makes a database then. `provisions` says
+    /// whether a token makes its user.
+    pub fn may_begin(&self, provisions: bool) -> bool {
+        match self {
+            Asked::User(User::Add { .. }) | Asked::Room(Room::Create { .. }) => true,
+            Asked::Token(Token::Issue(_)) => provisions,
+            _ => false,
+        }
+    }
+
     /// Whether it is no use without a running parlor; then the failure says all there is to say.
     pub fn needs_the_daemon(&self) -> bool {
         matches!(
@@ -105,6 +121,7 @@ impl Asked {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "settings")]
 pub struct Serve {
     /// Addresses for HTTP, separated by commas (http.listen)
     #[arg(long, value_name = "ADDRESSES")]
@@ -327,8 +344,11 @@ impl Cli {
         let flag =
             |name, key, text: &Option<String>| text.clone().map(|text| Flag { name, key, text });
         let mut flags = vec![flag("--data-dir", "server.data_dir", &self.data_dir)];
-        if let Command::Serve(serve) | Command::Check(serve) | Command::Config(serve) =
-            &self.command
+        if let Command::Serve {
+            settings: serve, ..
+        }
+        | Command::Check(serve)
+        | Command::Config(serve) = &self.command
         {
             flags.extend([
                 flag("--listen", "http.listen", &serve.listen),

@@ -14,7 +14,9 @@ pub fn run(config: Config, command: args::Asked, json: bool) -> Result<Answer, F
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let Found { desk, remark } = control::find(config, &Places::default()).await?;
+        let may_begin = command.may_begin(config.auth.provision_users);
+        let places = Places::default();
+        let Found { desk, remark } = control::find(config, &places, may_begin).await?;
         let says_all = command.needs_the_daemon();
         match ask(&desk, command).await {
             Ok(mut answer) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::bench::{self, Load, Login, Wish};
 use crate::control::{Answer, Failure};
 use crate::secret::Secret;
+use crate::text_file;
 
 use super::args;
 
@@ -100,7 +101,7 @@ fn one_line(input: impl Read, what: &str) -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = input.take(LONGEST + 1).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format!("{what} can't be read: {error}")))?;
-    let secret = text.trim();
+    let secret = text_file::without_mark(&text).trim();
     match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > LONGEST {
         true => Err(Failure::usage(format!(
             "{what} does not hold one line, the secret"
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_one_line_and_its_end_does_not_count() {
-        for input in ["north", "north\n", " north\r\n"] {
+        for input in ["north", "north\n", " north\r\n", "\u{feff}north\n"] {
             assert_eq!(one_line(input.as_bytes(), "it").unwrap().expose(), "north");
         }
         let long = "x".repeat(5000);

@@ -44,7 +44,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let flags = cli.settings();
     let sources = Sources::of_process(cli.config, flags);
     let answer = match cli.command {
-        Command::Serve(_) => return serve(sources),
+        Command::Serve { invite, .. } => return serve(sources, invite),
         Command::Check(_) => return check::run(&sources, cli.json),
         Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
@@ -75,9 +75,9 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
     }
 }
 
-fn serve(sources: Sources) -> Result<ExitCode, Failure> {
+fn serve(sources: Sources, invite: bool) -> Result<ExitCode, Failure> {
     let loaded = load(&sources)?;
-    match daemon::run(sources, loaded) {
+    match daemon::run(sources, loaded, invite) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::refused(format!("{error:#}"))),
     }

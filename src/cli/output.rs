@@ -50,10 +50,13 @@ pub fn report(failure: &Failure, json: bool) -> ExitCode {
 fn text(body: &Body) -> String {
     match body {
         Body::Text(text) => text.clone(),
-        Body::Table { header, rows } => table(header, rows),
+        Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
         Body::Facts(facts) => {
+            let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            // The colon, and a space.
+            let width = longest + 2;
             let lines = facts.iter();
-            let lines = lines.map(|(name, value)| format!("{:<14}{value}", format!("{name}:")));
+            let lines = lines.map(|(name, value)| format!("{:<width$}{value}", format!("{name}:")));
             lines.collect::<Vec<_>>().join("\n")
         }
     }
@@ -64,16 +67,70 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Rows under a header: with lines on a terminal, plain columns elsewhere.
-fn table(header: &[String], rows: &[Vec<String>]) -> String {
+/// What a table is printed on.
+#[derive(Debug, Clone, Copy)]
+enum Screen {
+    /// A program reads it: a line a row.
+    Pipe,
+    /// Columns, where the terminal says how many it has.
+    Terminal(Option<u16>),
+}
+
+impl Screen {
+    fn of_stdout() -> Screen {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return Screen::Pipe;
+        }
+        let size = rustix::termios::tcgetwinsize(&stdout).ok();
+        Screen::Terminal(size.map(|size| size.ws_col).filter(|columns| *columns > 0))
+    }
+}
+
+/// Rows under a header: with lines and no wider than it on a terminal, plain columns elsewhere.
+fn table(header: &[String], rows: &[Vec<String>], screen: Screen) -> String {
     let mut table = Table::new();
-    match io::stdout().is_terminal() {
-        true => table.load_style(presets::UTF8_FULL_CONDENSED),
-        false => table.load_style(presets::NOTHING),
+    match screen {
+        Screen::Pipe => table.load_style(presets::NOTHING),
+        Screen::Terminal(_) => table.load_style(presets::UTF8_FULL_CONDENSED),
     };
-    table
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header)
-        .add_rows(rows);
+    match screen {
+        Screen::Terminal(Some(columns)) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(columns),
+        _ => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table.set_header(header).add_rows(rows);
     table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_no_wider_than_the_terminal_and_one_line_a_row_elsewhere() {
+        let header = ["ID", "NAME"].map(str::to_owned);
+        let id = "0b0b2a3c-1111-2222-3333-444455556666".to_owned();
+        let rows = [vec![
+            id.clone(),
+            "a name of many words that is long".to_owned(),
+        ]];
+        for columns in [40, 60, 200] {
+            let table = table(&header, &rows, Screen::Terminal(Some(columns)));
+            let widest = table.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(columns.into()), "{columns}\n{table}");
+        }
+        for screen in [Screen::Pipe, Screen::Terminal(None)] {
+            assert!(table(&header, &rows, screen).contains(&format!("{id} ")));
+        }
+        assert_eq!(table(&header, &rows, Screen::Pipe).lines().count(), 2);
+    }
+
+    #[test]
+    fn the_values_of_facts_stand_below_each_other() {
+        let fact = |name: &str| (name.to_owned(), "yes".to_owned());
+        let text = text(&Body::Facts(vec![fact("TURN over TLS"), fact("Up")]));
+        assert_eq!(text, "TURN over TLS: yes\nUp:            yes");
+    }
 }

@@ -6,7 +6,8 @@ use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-use crate::password::{self, LONGEST};
+use crate::password::{self, LONGEST, SHORTEST};
+use crate::text_file;
 
 use crate::control::Failure;
 
@@ -98,13 +99,19 @@ fn line_of(bytes: Vec<u8>) -> Result<String, Failure> {
     }
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Failure::usage("a password is UTF-8 text"))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = text_file::without_mark(&text);
+    let line = line.strip_suffix('\n').unwrap_or(line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
 fn judged(password: String, what_is_needed: &str) -> Result<String, Failure> {
     if password.is_empty() || password.contains(['\n', '\r', '\0']) {
         return Err(Failure::usage(what_is_needed));
+    }
+    if password.chars().count() < SHORTEST {
+        return Err(Failure::usage(format!(
+            "a password has at least {SHORTEST} characters"
+        )));
     }
     match password.len() > LONGEST {
         true => Err(too_long()),
@@ -129,9 +136,10 @@ mod tests {
         for input in ["correct horse", "correct horse\n", "correct horse\r\n"] {
             assert_eq!(from_input(input.as_bytes()).unwrap(), "correct horse");
         }
-        for input in ["", "\n", "a\nb", "a\0b"] {
+        for input in ["", "\n", "good\nenough", "good\0enough", "7 signs", "ä"] {
             assert!(from_input(input.as_bytes()).is_err(), "{input:?}");
         }
+        assert_eq!(from_input("8 zeichñ\n".as_bytes()).unwrap(), "8 zeichñ");
         let long = "x".repeat(1025);
         assert!(from_input(long.as_bytes()).is_err());
         assert!(from_input(&long.as_bytes()[1..]).is_ok());

@@ -1,6 +1,6 @@
 //! What is asked of an authority that signs certificates by ACME (RFC 8555), and of which.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use hyper::Uri;
@@ -114,9 +114,6 @@ fn fault(name: &str) -> Option<&'static str> {
             "stands for many names, and is proven by DNS alone, which parlor can't: name each host",
         );
     }
-    if !name.is_ascii() {
-        return Some("must be written as DNS has it (xn--…)");
-    }
     let sound = matches!(ServerName::try_from(name), Ok(ServerName::DnsName(_)));
     (!sound || name.ends_with('.')).then_some("is no domain name, such as talk.example.org")
 }
@@ -176,7 +173,22 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
         );
         faults.push(Fault::with("tls.domains", WITH, text));
     }
+    faults.extend(unvisited(config));
     faults
+}
+
+/// An authority visits port 443 (RFC 8737 §3) or port 80 (RFC 8555 §8.3), and no other. Port 0 is any.
+fn unvisited(config: &Config) -> Option<Fault> {
+    let has = |listen: &[SocketAddr], wanted: u16| {
+        let mut ports = listen.iter().map(SocketAddr::port);
+        ports.any(|port| port == wanted || port == 0)
+    };
+    let visited = has(&config.http.listen, 443) || has(&config.http.plain_listen, 80);
+    (!visited).then(|| {
+        let text = "has no address with port 443, and http.plain_listen none with port 80, where \
+                    authorities look: listen there, or have one of them forwarded to parlor";
+        Fault::with("http.listen", &["http.plain_listen", "tls.mode"], text)
+    })
 }
 
 #[cfg(test)]
@@ -186,6 +198,7 @@ mod tests {
     fn config(url: Option<&str>, domains: &[&str]) -> Config {
         let mut config = Config::default();
         config.tls.mode = TlsMode::Acme;
+        config.http.listen = vec!["[::]:443".parse().unwrap()];
         config.server.public_url = url.map(str::to_owned);
         config.tls.domains = domains.iter().map(|name| (*name).to_owned()).collect();
         config
@@ -236,7 +249,7 @@ mod tests {
             ),
             (None, &["[2001:db8::1]"], "which is an address"),
             (None, &["*.example.org"], "stands for many names"),
-            (None, &["tälk.example.org"], "written as DNS has it"),
+            (None, &["tälk example.org"], "is no domain name"),
             (None, &["https://talk.example.org"], "is no domain name"),
             (None, &["talk.example.org."], "is no domain name"),
             (None, &[""], "is no domain name"),
@@ -245,6 +258,20 @@ mod tests {
             let told = told(&config(url, domains));
             assert!(told.contains(expected), "{told}");
         }
+    }
+
+    #[test]
+    fn an_authority_that_would_find_nobody_is_told_of() {
+        let mut config = config(Some("https://talk.example.org"), &[]);
+        assert_eq!(told(&config), "");
+        config.http.listen = vec!["[::]:8443".parse().unwrap()];
+        let told = told(&config);
+        assert!(
+            told.starts_with("http.listen has no address with port 443"),
+            "{told}"
+        );
+        config.http.plain_listen = vec!["[::]:80".parse().unwrap()];
+        assert_eq!(self::told(&config), "");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::duration::LONGEST;
+use super::duration::{LONGEST, LONGEST_IN_WORDS};
 use super::origin::Fault;
 use super::tls::{TCP_LISTENERS, tcp_listeners};
-use super::{Config, PublicUrl, alternate, discovery, duration, external};
+use super::{Config, PublicUrl, alternate, discovery, external};
 
 use crate::public_key::is_public;
 
@@ -67,7 +67,6 @@ impl Faults {
             ("turn.credential_ttl", turn.credential_ttl),
         ];
         for (key, span) in all {
-            let longest = duration::format(LONGEST);
             self.unless(
                 !span.is_zero(),
                 key,
@@ -76,14 +75,14 @@ impl Faults {
             self.unless(
                 span <= LONGEST,
                 key,
-                format!("must not be longer than {longest}"),
+                format!("must not be longer than {LONGEST_IN_WORDS}"),
             );
         }
         // None at all ends at once.
         self.unless(
             config.server.drain_timeout <= LONGEST,
             "server.drain_timeout",
-            format!("must not be longer than {}", duration::format(LONGEST)),
+            format!("must not be longer than {LONGEST_IN_WORDS}"),
         );
         self.unless(
             turn.gather <= Duration::from_millis(1),
@@ -316,6 +315,7 @@ fn is_ice_place(rest: &str, turn: bool) -> bool {
         .map_or((rest, None), |(place, query)| (place, Some(query)));
     let known = |query| turn && matches!(query, "transport=udp" | "transport=tcp");
     query.is_none_or(known)
+        && place.is_ascii()
         && !place.contains('/')
         && !place.contains(char::is_whitespace)
         && PublicUrl::parse(&format!("http://{place}")).is_ok()

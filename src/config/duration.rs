@@ -6,8 +6,12 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
-/// Nothing here waits for longer, and sums of times stay far from overflowing.
-pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Nothing here waits for longer, and sums of times stay far from overflowing. Ten years fit, leap days
+/// included.
+pub const LONGEST: Duration = Duration::from_secs(3660 * 24 * 3600);
+
+/// [`LONGEST`] in words.
+pub const LONGEST_IN_WORDS: &str = "3,660 days";
 
 /// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).
 ///

@@ -157,7 +157,7 @@ mod tests {
         ])
         .unwrap_err();
         assert_eq!(errors.len(), 3, "{errors:?}");
-        assert!(errors[0].starts_with("ALGORITHM is wrong: unknown variant `none`"));
+        assert!(errors[0].starts_with("ALGORITHM is wrong: it must be one of HS256,"));
         assert_eq!(
             errors[1],
             "PARLOR_TURN__RELM is not a known variable; did you mean PARLOR_TURN__REALM?"

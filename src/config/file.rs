@@ -223,8 +223,8 @@ mod tests {
             [
                 "c.toml:2: turn.relm is not a known key; did you mean turn.realm?",
                 "c.toml:5: http.max_body must be a whole number (the default is 65536)",
-                "c.toml:6: http.listen is wrong at \"here\": invalid socket address syntax \
-                 (the default is [\"0.0.0.0:8000\",\"[::]:8000\"])",
+                "c.toml:6: http.listen is wrong at \"here\": it must be an address and a port, such \
+                 as 127.0.0.1:8000 or [::1]:8000 (the default is [\"0.0.0.0:8000\",\"[::]:8000\"])",
             ]
         );
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::origin::{Entry, Layer, Origin, Problem};
+use super::reasons;
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
 pub struct Keys(BTreeMap<String, Value>);
@@ -97,7 +98,10 @@ impl Keys {
                     format!("must not be negative{}", self.example(key))
                 }
                 Some(Value::Number(_)) => format!("is too large{}", self.example(key)),
-                _ => format!("is wrong{told}: {reason}{}", self.example(key)),
+                _ => {
+                    let reason = reasons::in_words(&reason, item.as_str().unwrap_or_default());
+                    format!("is wrong{told}: {reason}{}", self.example(key))
+                }
             })
         });
         let wrong: Vec<_> = wrong.collect();

@@ -14,9 +14,11 @@ mod external;
 mod file;
 mod keys;
 mod links;
+mod names;
 mod nets;
 mod origin;
 mod public_url;
+mod reasons;
 mod secrets;
 mod segmentation;
 mod settings;
@@ -276,8 +278,16 @@ fn bound(problems: &mut Vec<Problem>) {
     }
 }
 
-/// URLs as browsers write origins, so that comparing text compares them.
+/// URLs as browsers write origins, so that comparing text compares them, and names as DNS has them.
 fn normalise(config: &mut Config) {
+    let ice = &mut config.ice;
+    for url in ice.stun_urls.iter_mut().chain(&mut ice.turn_urls) {
+        *url = names::ice_url_to_ascii(url).into_owned();
+    }
+    let hosts = config.turn.public_host.iter_mut();
+    for host in hosts.chain(&mut config.tls.domains) {
+        *host = names::to_ascii(host).into_owned();
+    }
     let urls = config.server.public_url.iter_mut();
     for text in urls.chain(&mut config.http.allowed_origins) {
         if let Ok(url) = PublicUrl::parse(text) {
@@ -299,6 +309,7 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use crate::secret::Secret;
     use proptest::prelude::*;
 
     fn sources(dir: &Path, file: &str, variables: &[(&str, &str)]) -> Sources {
@@ -395,6 +406,45 @@ mod tests {
         assert_eq!(url, Some("https://talk.example.org"));
         let origins = ["https://app.example", "tauri://localhost"];
         assert_eq!(config.http.allowed_origins, origins);
+    }
+
+    #[test]
+    fn internationalised_names_are_kept_as_dns_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = "server.public_url = \"https://Bücher.example:8443/\"\n\
+                    turn.public_host = \"bücher.example\"\n\
+                    tls.domains = [\"Bücher.example\"]\n\
+                    http.allowed_origins = [\"https://bücher.example\"]\n\
+                    ice.stun_urls = [\"stun:bücher.example:3478\"]";
+        let config = load(&sources(dir.path(), file, &[])).unwrap().config;
+        let name = "xn--bcher-kva.example";
+        assert_eq!(
+            config.server.public_url,
+            Some(format!("https://{name}:8443"))
+        );
+        assert_eq!(config.turn.public_host.as_deref(), Some(name));
+        assert_eq!(config.tls.domains, [name]);
+        assert_eq!(config.http.allowed_origins, [format!("https://{name}")]);
+        assert_eq!(config.ice.stun_urls, [format!("stun:{name}:3478")]);
+        let bad = sources(dir.path(), "server.public_url = \"https://bü cher\"", &[]);
+        let told = told(load(&bad).unwrap_err());
+        assert!(told[0].contains("not `https://bü cher`"), "{told:?}");
+    }
+
+    #[test]
+    fn a_secret_in_a_file_has_no_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        let file = format!("turn.secret_file = \"{}\"", secret.display());
+        fs::write(&secret, "\u{feff}0123456789abcdef\r\n").unwrap();
+        let config = load(&sources(dir.path(), &file, &[])).unwrap().config;
+        assert_eq!(config.turn.secret, Some(Secret::new("0123456789abcdef")));
+        fs::write(&secret, [0xff, 0xfe, b'x', 0]).unwrap();
+        let told = told(load(&sources(dir.path(), &file, &[])).unwrap_err());
+        assert!(
+            told[0].ends_with("is UTF-16 text: save it as UTF-8"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use super::names;
+
 /// What parlor has below its root: where a proxy has it at one of these, nobody could tell whether that
 /// was taken off.
 const OWN: [&str; 6] = ["api", "assets", "healthz", "r", "readyz", ".well-known"];
@@ -75,7 +77,7 @@ fn read(text: &str) -> Option<PublicUrl> {
         _ => return None,
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let authority = authority.to_ascii_lowercase();
+    let authority = names::authority_to_ascii(authority).to_ascii_lowercase();
     let (host, port) = split(&authority)?;
     let port = match port {
         None => None,

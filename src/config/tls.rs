@@ -172,7 +172,11 @@ fn told(fault: &TlsFault, certificate: &Path, key: &Path) -> Fault {
 pub fn unwise(config: &Config) -> Vec<Fault> {
     let tls = &config.tls;
     if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {
-        let refused = [out_of_time(identity, file), foreign(config, identity, file)];
+        let refused = [
+            out_of_time(identity, file),
+            foreign(config, identity, file),
+            incomplete(identity, file),
+        ];
         return refused.into_iter().flatten().collect();
     }
     let text = "is set, but tls.mode is off, so that nobody listens there";
@@ -214,6 +218,17 @@ fn foreign(config: &Config, identity: &Identity, file: &Path) -> Option<Fault> {
     );
     let with = &["turn.public_host", "server.public_url"];
     Some(Fault::with("tls.cert_file", with, text))
+}
+
+/// Browsers know roots alone; some fetch what is in between, and TURN clients don't.
+fn incomplete(identity: &Identity, file: &Path) -> Option<Fault> {
+    let issuer = identity.missing_issuer()?;
+    let text = format!(
+        "names {}, which lacks the certificate of its issuer, {issuer}: clients that don't have \
+         that one as a root refuse it; name the file with the whole chain (fullchain.pem)",
+        file.display()
+    );
+    Some(Fault::new("tls.cert_file", text))
 }
 
 #[cfg(test)]
@@ -310,6 +325,28 @@ mod tests {
         assert!(told[0].contains("is not for turn.example.org"), "{told:?}");
         other.turn.public_host = Some("talk.example.org".to_owned());
         assert_eq!(unwise(&other), []);
+    }
+
+    #[test]
+    fn a_chain_that_lacks_the_issuer_is_warned_of() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = config(place.path(), (2020, 2999));
+        let [root_key, key] = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
+        let mut root = rcgen::CertificateParams::new(["ca.example".to_owned()]).unwrap();
+        root.distinguished_name
+            .push(rcgen::DnType::CommonName, "Middle R3");
+        let issuer = rcgen::Issuer::from_params(&root, &root_key);
+        let names = vec!["talk.example.org".to_owned()];
+        let leaf = rcgen::CertificateParams::new(names).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+        let chain = leaf.clone() + &root.self_signed(&root_key).unwrap().pem();
+        fs::write(place.path().join("key.pem"), key.serialize_pem()).unwrap();
+        for (certificates, warned) in [(leaf, true), (chain, false)] {
+            fs::write(place.path().join("cert.pem"), certificates).unwrap();
+            assert_eq!(read(&mut config.tls), []);
+            let told = texts(unwise(&config)).concat();
+            assert_eq!(told.contains("of its issuer, Middle R3:"), warned, "{told}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::origin::{Fault, Origin};
-use super::{Config, Origins, RelayMode, acme, file, public_url, secrets, tls};
+use super::{Config, Origins, RelayMode, TlsMode, acme, file, public_url, secrets, tls};
 use crate::secret::Secret;
 
 /// Bytes below which a secret of the relay can be guessed.
@@ -20,10 +20,12 @@ const TUNNELS: [&str; 2] = ["2002::/16", "2001::/32"];
 
 /// Everything about `config` that an admin should think about again.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let checks: [fn(&Config) -> Vec<Fault>; 10] = [
+    let checks: [fn(&Config) -> Vec<Fault>; 12] = [
         short_secrets,
         shared_secret,
+        relative_data_dir,
         insecure_page,
+        unspoken_https,
         foreign_audience,
         any_proxy,
         public_metrics,
@@ -79,6 +81,34 @@ fn insecure_page(config: &Config) -> Vec<Fault> {
                 but for pages of the same computer";
     let fault = insecure.map(|_| Fault::new("server.public_url", text));
     fault.into_iter().collect()
+}
+
+fn relative_data_dir(config: &Config) -> Vec<Fault> {
+    let dir = config.server.data_dir.iter();
+    let relative = dir.filter(|dir| dir.is_relative() && !dir.as_os_str().is_empty());
+    relative
+        .map(|dir| {
+            let text = format!(
+                "is {}, which is another directory wherever parlor is started: write a path that \
+                 begins with /",
+                dir.display()
+            );
+            Fault::new("server.data_dir", text)
+        })
+        .collect()
+}
+
+/// Links and cookies of a page are made for https, and nobody who speaks it is known.
+fn unspoken_https(config: &Config) -> Vec<Fault> {
+    let is_https = public_url(config).is_some_and(|url| url.is_https());
+    let is_spoken = config.tls.mode != TlsMode::Off;
+    if !is_https || is_spoken || !config.http.trusted_proxies.is_empty() {
+        return Vec::new();
+    }
+    let text = "is https, but tls.mode is off and http.trusted_proxies is empty: set tls.mode, or \
+                name the proxy that speaks TLS, or every client counts as that one address";
+    let with = &["tls.mode", "http.trusted_proxies"];
+    vec![Fault::with("server.public_url", with, text)]
 }
 
 fn foreign_audience(config: &Config) -> Vec<Fault> {
@@ -257,4 +287,46 @@ fn is_set(config: &Config, key: &str) -> bool {
     let tree = serde_json::to_value(config).unwrap_or_default();
     let value = key.split('.').fold(&tree, |place, part| &place[part]);
     value.get(0).unwrap_or(value).is_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let faults = check(&config, &Origins::new()).into_iter();
+        faults
+            .map(|fault| format!("{} {}", fault.key, fault.text))
+            .collect()
+    }
+
+    #[test]
+    fn https_that_nobody_speaks_is_told() {
+        let url = |config: &mut Config| {
+            config.server.public_url = Some("https://talk.example.org".to_owned());
+        };
+        let alone = told(url);
+        assert_eq!(alone.len(), 1, "{alone:?}");
+        assert!(alone[0].starts_with("server.public_url is https, but tls.mode is off"));
+        let behind = told(|config| {
+            url(config);
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
+        assert_eq!(behind, [""; 0]);
+        let spoken = told(|config| {
+            url(config);
+            config.tls.mode = TlsMode::SelfSigned;
+        });
+        assert_eq!(spoken, [""; 0]);
+    }
+
+    #[test]
+    fn a_data_directory_that_depends_on_where_one_stands_is_told() {
+        let dir = |dir: &str| told(|config| config.server.data_dir = Some(dir.into()));
+        assert!(dir("data")[0].starts_with("server.data_dir is data, which is another directory"));
+        assert_eq!(dir("/var/lib/parlor"), [""; 0]);
+        assert_eq!(dir(""), [""; 0]);
+    }
 }

@@ -30,10 +30,22 @@ pub fn text(standing: &Standing) -> String {
         Some(trouble) => {
             let next = utc::text(trouble.next);
             format!(
-                "{held}; the last attempt failed: {}; the next one is at {next}",
+                "{held}; the last attempt failed: {}; the next one is at {next}, or at once by \
+                 `parlor reload`",
                 trouble.reason
             )
         }
+    }
+}
+
+/// Why no client gets in by TLS, if none does.
+pub fn unfit(standing: &Standing) -> Option<&'static str> {
+    let now = clock::now().unix;
+    match standing.validity {
+        None => Some("there is no certificate yet"),
+        Some(held) if held.is_over(now) => Some("the certificate has expired"),
+        Some(held) if held.is_to_come(now) => Some("the certificate is not valid yet"),
+        Some(_) => None,
     }
 }
 
@@ -69,11 +81,15 @@ mod tests {
         assert_eq!(told, "not valid before 3237-07-19T23:06:40Z");
         let mut none = standing(None);
         assert_eq!(text(&none), "none yet");
+        assert_eq!(unfit(&none), Some("there is no certificate yet"));
+        let over = unfit(&standing(Some((0, 1))));
+        assert_eq!(over, Some("the certificate has expired"));
+        assert_eq!(unfit(&standing(Some((0, far)))), None);
         none.trouble = Some(Trouble {
             reason: "nobody answers".to_owned(),
             next: 60,
         });
-        let told = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z";
+        let told = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z, or at once by `parlor reload`";
         assert_eq!(text(&none), told);
         assert_eq!(json(&none)["next_attempt"], "1970-01-01T00:01:00Z");
     }

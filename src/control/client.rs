@@ -66,8 +66,9 @@ pub struct Found {
 /// name none, of the user's own or else of the system's.
 ///
 /// # Errors
-/// Where there is neither a daemon nor a directory, or the daemon does not listen to this user.
-pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
+/// Where there is neither a daemon nor a directory, or the daemon does not listen to this user. Where the
+/// directory has no database, unless the command `may_begin` one.
+pub async fn find(config: Config, places: &Places, may_begin: bool) -> Result<Found, Failure> {
     let named = data_dir::named(&config.server);
     let data_dir = match &named {
         Some(path) => path.clone(),
@@ -98,7 +99,8 @@ pub async fn find(config: Config, places: &Places) -> Result<Found, Failure> {
     // named and does not exist.
     let missing = named.is_some() && matches!(data_dir.try_exists(), Ok(false));
     let forbidden = forbidden.filter(|_| !missing);
-    alone(config, &data_dir).map_err(|failure| forbidden.map_or(failure, Failure::refused))
+    alone(config, &data_dir, may_begin)
+        .map_err(|failure| forbidden.map_or(failure, Failure::refused))
 }
 
 impl Desk {
@@ -111,8 +113,15 @@ impl Desk {
 }
 
 /// Without a daemon: the database itself.
-fn alone(config: Config, data_dir: &Path) -> Result<Found, Failure> {
-    let busy = DataDir::existing(data_dir)?.is_served();
+fn alone(config: Config, data_dir: &Path, may_begin: bool) -> Result<Found, Failure> {
+    let existing = DataDir::existing(data_dir)?;
+    if !may_begin && !existing.has_database() {
+        return Err(Failure::refused(format!(
+            "no parlor has run in {}: there is no database, which `parlor serve` makes",
+            data_dir.display()
+        )));
+    }
+    let busy = existing.is_served();
     let context = Context::Alone(Box::new(Alone::open(config, data_dir, busy)?));
     let path = data_dir.display();
     let remark = match busy {
@@ -288,14 +297,14 @@ mod tests {
         });
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config.clone(), &places)
+        let failure = find(config.clone(), &places, true)
             .await
             .err()
             .expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
         // One that is there and can't be used.
         fs::write(root.path().join("absent"), "no directory").unwrap();
-        let failure = find(config, &places).await.err().expect("a failure");
+        let failure = find(config, &places, true).await.err().expect("a failure");
         assert_eq!(failure.problems, ["not for you"]);
         refusing.abort();
     }
@@ -307,7 +316,7 @@ mod tests {
         fs::create_dir(&places.state).unwrap();
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config, &places).await.err().expect("a failure");
+        let failure = find(config, &places, true).await.err().expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
     }
 }

@@ -98,7 +98,7 @@ pub struct Grant {
 #[serde(transparent)]
 pub struct PasswordHash(pub String);
 
-/// Whole seconds, at least one and not more than ten years.
+/// Whole seconds, at least one and not more than 3,660 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Lifetime(Duration);
@@ -157,7 +157,7 @@ impl Lifetime {
             return Err("it must be one second or longer, such as 1h or 7d");
         }
         if span > duration::LONGEST {
-            return Err("it must not be longer than ten years");
+            return Err("it must not be longer than 3,660 days");
         }
         Ok(Lifetime(Duration::from_secs(span.as_secs())))
     }
@@ -212,6 +212,10 @@ mod tests {
             let text = format!(r#"{{"user":"a","ttl":{seconds},"room":null}}"#);
             assert!(serde_json::from_str::<Grant>(&text).is_err(), "{seconds}");
         }
+        let ten_years = duration::parse("10y").unwrap();
+        assert!(Lifetime::new(ten_years).is_ok());
+        let told = Lifetime::new(Duration::from_secs(3661 * 86_400)).unwrap_err();
+        assert!(told.contains(duration::LONGEST_IN_WORDS), "{told}");
         assert_eq!(Lifetime::try_from(90).unwrap().as_secs(), 90);
     }
 }

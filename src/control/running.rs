@@ -59,9 +59,12 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "relays_over_tcp": over(Transport::Tcp),
         "relays_over_tls": over(Transport::Tls),
     });
-    let ready = match wrong.is_empty() {
-        true => "yes".to_owned(),
-        false => format!("no: {}", wrong.join("; ")),
+    let standing = live.app.certificate.as_ref().map(|one| one.standing());
+    let unfit = standing.as_ref().and_then(certificate::unfit);
+    let ready = match (wrong.is_empty(), unfit) {
+        (true, None) => "yes".to_owned(),
+        (true, Some(why)) => format!("not over TLS: {why}"),
+        (false, _) => format!("no: {}", wrong.join("; ")),
     };
     let number = |name: &str| json[name].to_string();
     let known = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
@@ -70,7 +73,6 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         true => "no (tls.mode is off)".to_owned(),
         false => listed(&turn_tls),
     };
-    let standing = live.app.certificate.as_ref().map(|one| one.standing());
     let standing = standing.map_or("none (tls.mode is off)".to_owned(), |standing| {
         certificate::text(&standing)
     });

@@ -1,4 +1,4 @@
-//! The first room, and the link into it.
+//! The first room, and how people get into a room.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,33 +16,68 @@ const NAME: &str = "Lobby";
 /// The first link is for whoever sets this up: long enough for an evening and the day after.
 const INVITE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// On the first start, makes the Lobby and prints an invite link on standard output. A room of that
-/// name, or any room where this is not the `first` start, is left as it is.
-pub async fn open(app: &App, http: SocketAddr, first: bool) -> anyhow::Result<()> {
-    let known = app.store.room(ID).await?;
-    if !first && (known.is_some() || !app.store.rooms().await?.is_empty()) {
-        return Ok(());
-    }
-    let known = known.or(app.store.room(NAME).await?);
-    let room = match known {
+/// On the `first` start, or where no room is left, makes the Lobby. Returns a line that says how to get
+/// in: a fresh link on such a start and where an `invite` is asked for, else the command that makes one.
+///
+/// # Errors
+/// The store takes neither room nor invite.
+pub async fn open(
+    app: &App,
+    http: SocketAddr,
+    first: bool,
+    invite: bool,
+) -> anyhow::Result<String> {
+    let rooms = app.store.rooms().await?;
+    let known = [app.store.room(ID).await?, app.store.room(NAME).await?];
+    let is_known = known.iter().any(Option::is_some);
+    let is_due = !is_known && (first || rooms.is_empty());
+    let lobby = known
+        .into_iter()
+        .flatten()
+        .find(|room| room.closed_at.is_none());
+    let other = rooms.into_iter().next().filter(|_| !is_due);
+    let room = match lobby.or(other) {
         Some(room) => room,
-        None => make(app).await.context("the Lobby could not be made")?,
+        None if is_due => make(app).await.context("the Lobby could not be made")?,
+        None => {
+            return Ok(format!(
+                "There is no open room: {} room create NAME makes one",
+                program()
+            ));
+        }
     };
+    if !(first || is_due || invite) {
+        return Ok(format!(
+            "For a link into {}: {} invite create {}",
+            room.name,
+            program(),
+            room.id
+        ));
+    }
     let invite = NewInvite {
         room_id: room.id.clone(),
         ttl: INVITE_LIFE,
         uses: None,
         created_by: None,
     };
-    let invite = app
-        .store
-        .create_invite(invite)
-        .await
-        .context("the Lobby's invite")?;
+    let invite = app.store.create_invite(invite).await;
+    let invite = invite.with_context(|| format!("an invite into {}", room.name))?;
     let link = invite_link(&app.settings().config, http, &room.id, invite.text.expose());
+    Ok(format!("Open this link to talk in {}: {link}", room.name))
+}
+
+/// Prints how to get in, on standard output.
+pub fn print(way_in: &str) {
     // Nobody may be there to read it, and that is no reason to fail.
-    let _ = writeln!(io::stdout(), "Open this link to talk in the {NAME}: {link}");
-    Ok(())
+    let _ = writeln!(io::stdout(), "{way_in}");
+}
+
+/// As this program was called: it need not be on the PATH.
+fn program() -> String {
+    let program = std::env::args_os().next();
+    program.map_or("parlor".to_owned(), |path| {
+        path.to_string_lossy().into_owned()
+    })
 }
 
 async fn make(app: &App) -> Result<Room, CreateError> {

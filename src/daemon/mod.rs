@@ -46,11 +46,12 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// The same where the next process serves them right away.
 const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
-/// Runs the daemon until SIGINT or SIGTERM.
+/// Runs the daemon until SIGINT or SIGTERM. Prints how to get in: a fresh link on the first start and
+/// where `invite` asks for one.
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
-pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
+pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()> {
     let level = logging::start(&loaded.config.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -64,6 +65,7 @@ pub fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<()> {
         .context("the runtime could not be started")?;
     let start = Start {
         started: clock::now(),
+        invite,
         sources,
         loaded,
         level,
@@ -93,7 +95,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
         }
     };
     let mut house = House::build(start, prepared, listeners, external, &mut inherited).await?;
-    let work = house.open(hangups).await?;
+    let (work, way_in) = house.open(hangups).await?;
     drop(inherited);
     if Store::of_process().is_some()
         && let Err(error) = handover::forget()
@@ -102,6 +104,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     }
     tracing::info!("ready");
     manager::ready();
+    lobby::print(&way_in);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
     let ending = house.until_the_end(&mut signals, &mut upgrades).await;
@@ -161,6 +164,8 @@ enum Order {
 /// What a process begins with.
 struct Start {
     started: Now,
+    /// Whether a link is to be printed.
+    invite: bool,
     sources: Sources,
     loaded: Loaded,
     level: logging::Level,
@@ -190,6 +195,7 @@ struct House {
     desk: Option<(control::Listener, control::Live)>,
     stop: CancellationToken,
     first_start: bool,
+    invite: bool,
 }
 
 /// The tasks that serve, and those that only run beside.
@@ -318,13 +324,15 @@ impl House {
             upgrade: start.upgrade,
             stop,
             first_start: prepared.first_start,
+            invite: start.invite,
         })
     }
 
-    /// Makes the Lobby where it is due, says where everything listens, and serves.
-    async fn open(&mut self, hangups: Signal) -> anyhow::Result<Work> {
+    /// Makes the Lobby where it is due, says where everything listens, and serves. Returns how to get
+    /// in as well, a line to print once nothing more is to come.
+    async fn open(&mut self, hangups: Signal) -> anyhow::Result<(Work, String)> {
         let address = self.http[0].local_addr()?;
-        lobby::open(&self.app, address, self.first_start).await?;
+        let way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
         let turn = [&self.app.turn[..], &self.app.turn_tls];
         let mode = self.app.settings().config.tls.mode;
         startup::announce(mode, &self.http, &self.plain, &self.metrics, turn)?;
@@ -337,7 +345,7 @@ impl House {
             plain: startup::to_tokio(mem::take(&mut self.plain))?,
         };
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
-        Ok(Work {
+        let work = Work {
             serving: [
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
@@ -346,7 +354,8 @@ impl House {
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
             certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
-        })
+        };
+        Ok((work, way_in))
     }
 
     /// Waits for whatever ends this, and drains where that is asked for.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::secret::Secret;
+use crate::text_file;
 
 /// Locked by the one `serve` that uses the directory; tells its process id.
 const LOCK: &str = "parlor.lock";
@@ -205,6 +206,11 @@ impl DataDir {
         }
     }
 
+    /// Whether there is a file of the database, whatever is in it.
+    pub fn has_database(&self) -> bool {
+        !matches!(self.path.join(DATABASE).try_exists(), Ok(false))
+    }
+
     /// Whether a secret has been made.
     pub fn has(&self, kept: Kept) -> bool {
         self.path.join(kept.file_name()).exists()
@@ -256,7 +262,7 @@ impl DataDir {
             path: path.to_owned(),
             why,
         })?;
-        match text.trim() {
+        match text_file::without_mark(&text).trim() {
             text if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path.to_owned())),
             text => Ok(Some(Secret::new(text))),
         }

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use crate::der::{self, INTEGER, OCTET_STRING, SEQUENCE};
 use crate::text_file::{self, TextFileError};
 
 use super::{Identity, Validity, provider, validity};
@@ -110,9 +111,15 @@ fn chain(text: &str) -> Result<Chain, String> {
              lead to it, not all of a system's"
         ));
     }
-    let sound = ParsedCertificate::try_from(first).is_ok();
-    let validity = validity::of(first).filter(|_| sound);
-    let validity = validity.ok_or("begins with a certificate that can't be read")?;
+    let validity = validity::of(first).ok_or("begins with a certificate that can't be read")?;
+    if let Some(old @ 1..=2) = validity::version(first) {
+        return Err(format!(
+            "begins with a certificate of X.509 version {old}, which browsers refuse: it must be \
+             of version 3, with its names as alternative names (`-extfile` or `-addext` of openssl)"
+        ));
+    }
+    ParsedCertificate::try_from(first)
+        .map_err(|error| format!("begins with a certificate that can't be read: {error}"))?;
     Ok((chain, validity))
 }
 
@@ -129,11 +136,37 @@ fn private_key(text: &str, path: &Path) -> Result<Key, String> {
         error => format!("is no sound PEM: {error}"),
     })?;
     let signing = provider().key_provider.load_private_key(key.clone_key());
-    let signing = signing.map_err(|_| {
-        "holds a key that TLS can't be spoken with here: it must be RSA with 2048 bits or more, \
-         EC on P-256 or P-384, or Ed25519"
-    })?;
+    let signing = signing.map_err(|_| unfit(&key))?;
     Ok((signing, key))
+}
+
+/// Why a key can't be signed with: ring has no other kinds, and no RSA keys of other sizes.
+fn unfit(key: &PrivateKeyDer<'_>) -> String {
+    let held = match rsa_bits(key) {
+        Some(bits) => format!("an RSA key of {bits} bits"),
+        None => "a key".to_owned(),
+    };
+    format!(
+        "holds {held} that TLS can't be spoken with here: it must be RSA with 2048 to 4096 bits, \
+         EC on P-256 or P-384, or Ed25519"
+    )
+}
+
+/// The size of an RSA key: of its modulus (RFC 8017 appendix A.1.2), which PKCS#8 wraps (RFC 5958).
+fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
+    let der = key.secret_der();
+    let (wrapped, _) = der::element(der, SEQUENCE)?;
+    let (_version, rest) = der::element(wrapped, INTEGER)?;
+    let rsa = match der::element(rest, SEQUENCE) {
+        Some((_algorithm, rest)) => der::element(rest, OCTET_STRING)?.0,
+        None => der,
+    };
+    let (numbers, _) = der::element(rsa, SEQUENCE)?;
+    let (_version, rest) = der::element(numbers, INTEGER)?;
+    let (modulus, _) = der::element(rest, INTEGER)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
 fn contents(path: &Path) -> Result<String, String> {
@@ -145,7 +178,7 @@ fn contents(path: &Path) -> Result<String, String> {
                 user()
             )
         }
-        TextFileError::NotText => "is not text: PEM is wanted, not DER or PKCS#12".to_owned(),
+        TextFileError::NotText => "is not text: it must be PEM, not DER or PKCS#12".to_owned(),
         error => error.to_string(),
     })
 }
@@ -294,6 +327,52 @@ mod tests {
                 .1
                 .starts_with("holds more than 16 certificates")
         );
+    }
+
+    #[test]
+    fn a_key_of_a_size_that_cannot_sign_is_named_with_its_size() {
+        let (_place, cert, key) = place();
+        // An RSA private key has the modulus behind its version; the other numbers don't matter here.
+        let number = |size: usize, first: u8| {
+            let body = [&[0, first][..], &vec![0xff; size - 1]].concat();
+            let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+            [&[INTEGER, 0x82][..], &length, &body].concat()
+        };
+        for (bits, first) in [(1024, 0xff), (8192, 0xff), (4097, 1)] {
+            let body = [&[INTEGER, 1, 0][..], &number(bits / 8 + bits % 8, first)].concat();
+            let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+            let der = [&[SEQUENCE, 0x82][..], &length, &body].concat();
+            let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+            let pem =
+                format!("-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n");
+            fs::write(&key, pem).unwrap();
+            let told = told(&cert, &key);
+            let expected = format!("holds an RSA key of {bits} bits that TLS can't be spoken with");
+            assert!(told[0].1.starts_with(&expected), "{told:?}");
+            assert!(told[0].1.contains("RSA with 2048 to 4096 bits"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_named_as_one() {
+        let (_place, cert, key) = place();
+        let made = made();
+        // The version stands first: without it, a certificate is of version 1.
+        let der = made.cert.der();
+        let (certificate, _) = der::element(der, SEQUENCE).unwrap();
+        let (signed, rest) = der::element(certificate, SEQUENCE).unwrap();
+        let wrap = |parts: &[&[u8]]| {
+            let body = parts.concat();
+            let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+            [&[SEQUENCE, 0x82][..], &length, &body].concat()
+        };
+        let first = wrap(&[&wrap(&[&signed[5..]]), rest]);
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, first);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        fs::write(&cert, pem).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let told = told(&cert, &key);
+        assert!(told[0].1.contains("X.509 version 1"), "{told:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod current;
 mod files;
+mod issuer;
 mod made;
 mod validity;
 
@@ -59,6 +60,12 @@ impl Identity {
         let first = self.certified.cert.first();
         let parsed = first.and_then(|first| ParsedCertificate::try_from(first).ok());
         parsed.is_some_and(|parsed| verify_server_name(&parsed, &name).is_ok())
+    }
+
+    /// Who has signed the certificate, where the certificates that lead to it lack theirs: clients that
+    /// don't know it as a root refuse the certificate.
+    pub fn missing_issuer(&self) -> Option<String> {
+        issuer::missing(&self.certified.cert)
     }
 
     /// SHA-256 of the certificate, as browsers show it: `AB:CD:…`.

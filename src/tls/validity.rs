@@ -1,4 +1,5 @@
-//! From when until when a certificate is valid (RFC 5280 §4.1.2.5): all that is read of it here.
+//! From when until when a certificate is valid (RFC 5280 §4.1.2.5), its version, and whom it names: all
+//! that is read of it here.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
@@ -26,12 +27,48 @@ impl Validity {
     }
 }
 
+/// The version of X.509 that a certificate in DER is of: 1, 2 or 3 (RFC 5280 §4.1.2.1).
+pub fn version(certificate: &[u8]) -> Option<u8> {
+    let (certificate, _) = der::element(certificate, SEQUENCE)?;
+    let (signed, _) = der::element(certificate, SEQUENCE)?;
+    let Some((version, _)) = der::element(signed, VERSION) else {
+        return Some(1);
+    };
+    match der::element(version, INTEGER)? {
+        ([number], _) => number.checked_add(1),
+        _ => None,
+    }
+}
+
 fn signed(unix: u64) -> i64 {
     i64::try_from(unix).unwrap_or(i64::MAX)
 }
 
-/// That of a certificate in DER.
+/// Who a certificate is from and for: distinguished names in DER (RFC 5280 §4.1.2.4).
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    pub issuer: &'a [u8],
+    pub subject: &'a [u8],
+}
+
+/// The validity of a certificate in DER.
 pub fn of(certificate: &[u8]) -> Option<Validity> {
+    let (validity, _) = der::element(behind_issuer(certificate)?.1, SEQUENCE)?;
+    let (from, validity) = time(validity)?;
+    let (until, _) = time(validity)?;
+    Some(Validity { from, until })
+}
+
+/// The names in a certificate in DER.
+pub fn names(certificate: &[u8]) -> Option<Names<'_>> {
+    let (issuer, rest) = behind_issuer(certificate)?;
+    let (_validity, rest) = der::element(rest, SEQUENCE)?;
+    let (subject, _) = der::element(rest, SEQUENCE)?;
+    Some(Names { issuer, subject })
+}
+
+/// The issuer of a certificate, and what follows it.
+fn behind_issuer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let (certificate, _) = der::element(certificate, SEQUENCE)?;
     let (signed, _) = der::element(certificate, SEQUENCE)?;
     let rest = match der::element(signed, VERSION) {
@@ -40,11 +77,7 @@ pub fn of(certificate: &[u8]) -> Option<Validity> {
     };
     let (_serial, rest) = der::element(rest, INTEGER)?;
     let (_algorithm, rest) = der::element(rest, SEQUENCE)?;
-    let (_issuer, rest) = der::element(rest, SEQUENCE)?;
-    let (validity, _) = der::element(rest, SEQUENCE)?;
-    let (from, validity) = time(validity)?;
-    let (until, _) = time(validity)?;
-    Some(Validity { from, until })
+    der::element(rest, SEQUENCE)
 }
 
 /// The first element as Unix seconds, and what follows it. Both forms are in UTC and to the second.
@@ -128,6 +161,8 @@ mod tests {
         #[test]
         fn no_bytes_are_a_surprise(der: Vec<u8>) {
             of(&der);
+            names(&der);
+            version(&der);
             time(&der);
         }
     }

@@ -27,8 +27,17 @@ const MAX_TOKEN: usize = 8 * 1024;
 /// Why a token is refused: one sentence for the admin who reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
+    #[error("the token is longer than 8 KiB, and was not read")]
+    TooLong,
     #[error("the token is not a JWT")]
     Malformed,
+    #[error("the token is encrypted (JWE): parlor takes signed ones (JWS) alone")]
+    Encrypted,
+    #[error(
+        "the token's claims are not what they must be: `exp` and `nbf` are numbers, `rooms` is a \
+         list of texts, and each claim stands there once"
+    )]
+    BadClaims,
     #[error("the token is signed with another algorithm than `auth.algorithm`")]
     WrongAlgorithm,
     #[error("the token's signature fits none of the configured keys")]
@@ -53,7 +62,10 @@ impl TokenError {
     /// One word for each, for figures and for logs.
     pub fn word(self) -> &'static str {
         match self {
+            TokenError::TooLong => "too-long",
             TokenError::Malformed => "malformed",
+            TokenError::Encrypted => "encrypted",
+            TokenError::BadClaims => "bad-claims",
             TokenError::WrongAlgorithm => "wrong-algorithm",
             TokenError::BadSignature => "bad-signature",
             TokenError::UnknownExtension => "unknown-extension",
@@ -118,7 +130,11 @@ impl Tokens {
     /// The claims of `token`, if it may be believed at `unix`.
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
         let (payload, own) = self.verified_payload(token)?;
-        let claims: claims::RawClaims = from_part(payload)?;
+        let claims: claims::RawClaims =
+            serde_json::from_slice(&decoded(payload)?).map_err(|error| match error.is_data() {
+                true => TokenError::BadClaims,
+                false => TokenError::Malformed,
+            })?;
         claims.check_time(unix)?;
         if self
             .issuer
@@ -153,7 +169,11 @@ impl Tokens {
     /// key that signed it as only parlor does.
     fn verified_payload<'a>(&self, token: &'a str) -> Result<(&'a str, bool), TokenError> {
         if token.len() > MAX_TOKEN {
-            return Err(TokenError::Malformed);
+            return Err(TokenError::TooLong);
+        }
+        // RFC 7516 §9: a JWE has five parts.
+        if token.bytes().filter(|byte| *byte == b'.').count() == 4 {
+            return Err(TokenError::Encrypted);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
@@ -183,10 +203,12 @@ impl Tokens {
 }
 
 fn from_part<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, TokenError> {
-    let json = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| TokenError::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
+    serde_json::from_slice(&decoded(part)?).map_err(|_| TokenError::Malformed)
+}
+
+fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
+    let decoded = URL_SAFE_NO_PAD.decode(part);
+    decoded.map_err(|_| TokenError::Malformed)
 }
 
 #[cfg(test)]

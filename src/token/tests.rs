@@ -117,7 +117,7 @@ fn times_are_judged_without_leeway() {
     assert_eq!(at(json!(NOW as f64 + 0.5), json!(NOW)), None);
     assert_eq!(at(json!(NOW + 1), Value::Null), None);
     assert_eq!(at(Value::Null, Value::Null), Some(TokenError::NoExpiry));
-    assert_eq!(at(json!("2030"), Value::Null), Some(TokenError::Malformed));
+    assert_eq!(at(json!("2030"), Value::Null), Some(TokenError::BadClaims));
     assert_eq!(at(json!(-5), Value::Null), Some(TokenError::Expired));
 }
 
@@ -252,7 +252,26 @@ fn a_claim_given_twice_is_refused() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
     let refused = tokens().check(&format!("{signed}.{signature}"), NOW);
-    assert_eq!(refused, Err(TokenError::Malformed));
+    assert_eq!(refused, Err(TokenError::BadClaims));
+}
+
+#[test]
+fn each_refusal_names_what_is_wrong_with_the_token() {
+    let refused = |token: &str| tokens().check(token, NOW).unwrap_err();
+    let long = hs256(json!({"sub": "alice", "exp": NOW + 1, "name": "x".repeat(8 * 1024)}));
+    assert_eq!(refused(&long), TokenError::TooLong);
+    assert!(
+        TokenError::TooLong
+            .to_string()
+            .contains("longer than 8 KiB")
+    );
+    assert_eq!(
+        refused("eyJhbGciOiJkaXIifQ..iv.text.tag"),
+        TokenError::Encrypted
+    );
+    assert_eq!(refused("no token"), TokenError::Malformed);
+    let rooms = hs256(json!({"sub": "alice", "exp": NOW + 1, "rooms": "lobby"}));
+    assert_eq!(refused(&rooms), TokenError::BadClaims);
 }
 
 proptest! {

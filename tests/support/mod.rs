@@ -187,21 +187,25 @@ impl Daemon {
 
     /// The invite link that the first start printed.
     pub fn invite_link(&self) -> String {
-        let is_link = |line: &&String| line.contains("/r/");
+        let line = self.printed("/r/");
+        let mut words = line.split_whitespace();
+        words.rfind(|w| w.contains("/r/")).unwrap().to_owned()
+    }
+
+    /// Waits until a line on standard output contains `text`, and gives the last such line: a thread of
+    /// its own reads it.
+    pub fn printed(&self, text: &str) -> String {
+        let fits = |line: &&String| line.contains(text);
         let lines = self.output.lines.lock().unwrap();
-        // Printed before the daemon was ready, but stdout is read by a thread of its own.
         let (lines, _) = self
             .output
             .grown
             .wait_timeout_while(lines, DEADLINE, |l| {
-                l.ended < 2 && !l.stdout.iter().any(|line| is_link(&line))
+                l.ended < 2 && !l.stdout.iter().any(|line| fits(&line))
             })
             .unwrap();
-        let line = lines.stdout.iter().rfind(is_link).cloned();
-        drop(lines);
-        let line = line.expect("an invite link on stdout");
-        let mut words = line.split_whitespace();
-        words.rfind(|w| w.contains("/r/")).unwrap().to_owned()
+        let line = lines.stdout.iter().rfind(fits).cloned();
+        line.unwrap_or_else(|| panic!("no `{text}` on stdout: {:#?}", lines.stdout))
     }
 
     /// Runs a CLI command beside the daemon, with the daemon's environment.

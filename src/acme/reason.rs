@@ -1,0 +1,119 @@
+//! Why an authority could not be asked, in words for an admin: what `hyper`, `rustls` and `webpki` say
+//! is for programmers.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::{CertificateError, Error as TlsError};
+
+/// One line: the error and its causes, down to what TLS has found, which stands for itself.
+pub fn of(error: &(dyn StdError + 'static)) -> String {
+    let mut told: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = tls_error(error) {
+            return in_words(tls);
+        }
+        let text = error.to_string();
+        // A wrapper that says what its cause says.
+        if told.last() != Some(&text) {
+            told.push(text);
+        }
+        next = error.source();
+    }
+    told.join(": ")
+}
+
+/// An `io::Error` does not give what it wraps as its source.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    let wrapped = error.downcast_ref::<io::Error>()?.get_ref()?;
+    tls_error(wrapped)
+}
+
+fn in_words(error: &TlsError) -> String {
+    match error {
+        TlsError::InvalidCertificate(fault) => certificate(fault),
+        TlsError::AlertReceived(alert) => format!("it ended the handshake of TLS ({alert:?})"),
+        TlsError::InvalidMessage(_) => "what answers at that port does not speak TLS".to_owned(),
+        error => format!("TLS failed: {error}"),
+    }
+}
+
+fn certificate(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "nobody whom this host trusts vouches for its certificate: name the root that does in \
+             tls.acme_ca_file"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired, or this host's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, or this host's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name than that in tls.acme_directory".to_owned()
+        }
+        // webpki has more to say than rustls has words for.
+        CertificateError::Other(other) => match other.0.to_string().as_str() {
+            "CaUsedAsEndEntity" => {
+                "its certificate is that of an authority itself (CA:TRUE), which no server may \
+                 use: have its root sign one for the server, and name the root in \
+                 tls.acme_ca_file"
+            }
+            "UnsupportedCertVersion" => {
+                "its certificate is of an old version of X.509: it must be of version 3"
+            }
+            told => return format!("its certificate is refused ({told})"),
+        }
+        .to_owned(),
+        fault => format!("its certificate is refused ({fault:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Connect(#[source] io::Error);
+
+    fn told(fault: CertificateError) -> String {
+        of(&Connect(io::Error::other(TlsError::InvalidCertificate(
+            fault,
+        ))))
+    }
+
+    #[test]
+    fn a_fault_of_tls_is_told_in_words_and_alone() {
+        let other = |text: &str| CertificateError::Other(OtherError(Arc::from(Box::from(text))));
+        for (fault, expected) in [
+            (CertificateError::UnknownIssuer, "name the root that does"),
+            (CertificateError::Expired, "has expired"),
+            (CertificateError::NotValidForName, "for another name"),
+            (other("CaUsedAsEndEntity"), "that of an authority itself"),
+            (other("UnsupportedCertVersion"), "must be of version 3"),
+            (other("NewFault"), "is refused (NewFault)"),
+        ] {
+            let told = told(fault);
+            assert!(told.contains(expected), "{told}");
+            assert!(!told.contains("client error"), "{told}");
+        }
+        let plain = Connect(io::Error::other(TlsError::HandshakeNotComplete));
+        assert!(of(&plain).starts_with("TLS failed: "));
+    }
+
+    #[test]
+    fn other_causes_are_told_in_order_and_once() {
+        let refused = Connect(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(of(&refused), "client error (Connect): connection refused");
+    }
+}

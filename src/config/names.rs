@@ -1,0 +1,74 @@
+//! Internationalised names, as DNS and browsers have them (RFC 5890: `xn--…`).
+
+use std::borrow::Cow;
+
+/// A host in ASCII. What is in ASCII already, or is no name, stays as it is.
+pub fn to_ascii(host: &str) -> Cow<'_, str> {
+    if host.is_ascii() {
+        return Cow::Borrowed(host);
+    }
+    idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL)
+        .unwrap_or(Cow::Borrowed(host))
+}
+
+/// `host[:port]` with the host in ASCII.
+pub fn authority_to_ascii(authority: &str) -> Cow<'_, str> {
+    match authority.rsplit_once(':') {
+        _ if authority.is_ascii() => Cow::Borrowed(authority),
+        Some((host, port)) => Cow::Owned(format!("{}:{port}", to_ascii(host))),
+        None => to_ascii(authority),
+    }
+}
+
+/// `scheme:host[:port][?query]` (RFC 7064, RFC 7065) with the host in ASCII.
+pub fn ice_url_to_ascii(url: &str) -> Cow<'_, str> {
+    if url.is_ascii() {
+        return Cow::Borrowed(url);
+    }
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Cow::Borrowed(url);
+    };
+    let (authority, query) = match rest.find('?') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    Cow::Owned(format!("{scheme}:{}{query}", authority_to_ascii(authority)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_is_converted_and_what_is_ascii_stays_as_it_is() {
+        assert_eq!(to_ascii("Bücher.Example"), "xn--bcher-kva.example");
+        assert_eq!(to_ascii("例え.テスト"), "xn--r8jz45g.xn--zckzah");
+        for same in ["Talk.example.org", "192.0.2.1", "[2001:db8::1]", "", "a b"] {
+            assert_eq!(to_ascii(same), same);
+        }
+        assert_eq!(
+            authority_to_ascii("bücher.example:8443"),
+            "xn--bcher-kva.example:8443"
+        );
+        assert_eq!(
+            ice_url_to_ascii("turn:bücher.example:3478?transport=udp"),
+            "turn:xn--bcher-kva.example:3478?transport=udp"
+        );
+        assert_eq!(
+            ice_url_to_ascii("stun:bücher.example"),
+            "stun:xn--bcher-kva.example"
+        );
+        // No name: whoever checks it says so.
+        assert_eq!(to_ascii("bü cher"), "bü cher");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            to_ascii(&text);
+            authority_to_ascii(&text);
+            ice_url_to_ascii(&text);
+        }
+    }
+}

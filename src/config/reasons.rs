@@ -1,0 +1,140 @@
+//! What the parser of a value found wrong, in words for whoever wrote the value.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What std says of every text that is no address with a port.
+const NO_ADDRESS: &str = "invalid socket address syntax";
+
+/// `reason` in words, for this text; a reason that is in words already stays as it is.
+pub fn in_words(reason: &str, text: &str) -> String {
+    if reason == NO_ADDRESS {
+        return no_address(text.trim());
+    }
+    match choices(reason) {
+        Some(choices) => no_choice(text, &choices),
+        None => reason.to_owned(),
+    }
+}
+
+/// What an address is to look like, from what was written.
+fn no_address(text: &str) -> String {
+    let shape = "it must be an address and a port";
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return format!("it has no port: write {}", SocketAddr::new(ip, 8000));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = match port.parse::<u16>() {
+        Ok(port) => port,
+        Err(_) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return "a port is a number up to 65535".to_owned();
+        }
+        Err(_) => return format!("{shape}, such as 127.0.0.1:8000 or [::1]:8000"),
+    };
+    match host {
+        "" | "*" => format!(
+            "{shape}: write 0.0.0.0:{port} and [::]:{port} for every address of this host, \
+             127.0.0.1:{port} for this host alone"
+        ),
+        "localhost" => format!("{shape}, not a name: write 127.0.0.1:{port} and [::1]:{port}"),
+        host if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            format!("{shape}, with IPv6 in brackets: write [{host}]:{port}")
+        }
+        _ => format!("{shape}, not a name: write the address of this host, or 0.0.0.0:{port}"),
+    }
+}
+
+/// The words that serde expected in the place of an unknown one.
+fn choices(reason: &str) -> Option<Vec<&str>> {
+    let (_, expected) = reason
+        .strip_prefix("unknown variant ")?
+        .rsplit_once(", expected ")?;
+    let choices: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
+    (!choices.is_empty()).then_some(choices)
+}
+
+fn no_choice(text: &str, choices: &[&str]) -> String {
+    let likeness = |choice: &str| {
+        strsim::normalized_damerau_levenshtein(&choice.to_lowercase(), &text.to_lowercase())
+    };
+    let near = choices.iter().map(|choice| (likeness(choice), choice));
+    let near = near.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let near = match near.filter(|(likeness, _)| *likeness > 0.5) {
+        Some((_, near)) => format!("; did you mean {near}?"),
+        None => String::new(),
+    };
+    format!("it must be one of {}{near}", choices.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_address_is_answered_with_one() {
+        for (text, expected) in [
+            ("0", "write 0.0.0.0:0 and [::]:0"),
+            ("8000", "write 0.0.0.0:8000 and [::]:8000"),
+            (":8000", "write 0.0.0.0:8000 and [::]:8000"),
+            ("*:8000", "127.0.0.1:8000 for this host alone"),
+            ("localhost:8000", "write 127.0.0.1:8000 and [::1]:8000"),
+            ("talk.example.org:443", "not a name"),
+            ("127.0.0.1", "has no port: write 127.0.0.1:8000"),
+            ("::1", "has no port: write [::1]:8000"),
+            ("fe80::1%eth0", "such as 127.0.0.1:8000"),
+            (
+                "2001:db8:0:0:0:0:0:1:443",
+                "write [2001:db8:0:0:0:0:0:1]:443",
+            ),
+            ("127.0.0.1:80000", "up to 65535"),
+            ("127.0.0.1:", "such as 127.0.0.1:8000"),
+            ("here", "such as 127.0.0.1:8000"),
+            ("", "such as 127.0.0.1:8000"),
+        ] {
+            let told = in_words(NO_ADDRESS, text);
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+        let std_says = "here".parse::<SocketAddr>().unwrap_err().to_string();
+        assert_eq!(std_says, NO_ADDRESS);
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_those_that_there_are() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Mode {
+            Off,
+            SelfSigned,
+        }
+        let told = |text: &str| {
+            let read = serde_json::from_value::<Mode>(text.into());
+            in_words(&read.unwrap_err().to_string(), text)
+        };
+        let _ = (Mode::Off, Mode::SelfSigned);
+        assert_eq!(told("x"), "it must be one of off, self-signed");
+        assert_eq!(
+            told("selfsigned"),
+            "it must be one of off, self-signed; did you mean self-signed?"
+        );
+        assert_eq!(
+            told("OFF"),
+            "it must be one of off, self-signed; did you mean off?"
+        );
+        // A text that quotes what serde says.
+        assert!(told("x`, expected `y`").starts_with("it must be one of off, self-signed"));
+        assert_eq!(
+            in_words("`x` is not a duration", "x"),
+            "`x` is not a duration"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(reason in ".*", text in ".*", address in "[0-9a-f:.*]{0,20}") {
+            in_words(&reason, &text);
+            in_words(&format!("unknown variant `{text}`, expected {reason}"), &text);
+            in_words(NO_ADDRESS, &text);
+            in_words(NO_ADDRESS, &address);
+        }
+    }
+}
