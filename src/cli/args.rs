@@ -61,6 +61,8 @@ pub enum Command {
     Ports,
     /// Print the version
     Version,
+    /// Print the licences of everybody whose code is in this program
+    Licences,
 }
 
 /// Commands that the running parlor carries out; where none runs, this process does on the database.

@@ -48,6 +48,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(_) => return check::run(&sources, cli.json),
         Command::Config(_) => settings::run(&load(&sources)?),
         Command::Version => version(),
+        Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
         Command::Asked(command) => {
@@ -87,6 +88,11 @@ fn version() -> Answer {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let json = json!({ "name": name, "version": version });
     Answer::new(json, format!("{name} {version}"))
+}
+
+fn licences() -> Answer {
+    let text = include_str!("../../docs/licences.md").trim_end();
+    Answer::new(json!({ "text": text }), text)
 }
 
 /// What lower floors warn of reaches whoever typed the command.
