@@ -3,9 +3,12 @@
 //! `username = "{unix expiry}:{user id}"`, or `"{unix expiry}:{user id}/{room id}"` where the
 //! credential is bound to a room; `password = base64(HMAC-SHA1(secret, username))`. This is what
 //! coturn's `use-auth-secret` and every WebRTC client understand
-//! (draft-uberti-behave-turn-rest-00). The newest secret mints, all check.
+//! (draft-uberti-behave-turn-rest-00). The newest secret mints, all check. Names that others mint
+//! with the same secret have more forms; [`Username::parse`] lists them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::RwLock;
 
 use base64::Engine as _;
@@ -17,6 +20,9 @@ use crate::secret::Secret;
 
 /// Bytes of a username that are read at most; RFC 8489 section 14.3 allows 508.
 const MAX_USERNAME: usize = 508;
+
+/// 2100-12-31T23:59:59Z. A later expiry is none: milliseconds, or a telephone number.
+const LAST_EXPIRY: u64 = 4_133_980_799;
 
 /// The secrets that mint and check.
 #[derive(Clone)]
@@ -32,13 +38,25 @@ pub struct Minted {
     pub credential: String,
 }
 
-/// Whom a username names.
+/// A username, as far as its text alone says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Username<'a> {
+    /// Unix seconds.
+    pub expires: u64,
+    /// Everything but the expiry; empty where there is nothing else.
+    holder: &'a str,
+}
+
+/// Whom a username names, once the rooms are known: [`Refusals::bearer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bearer<'a> {
     /// Unix seconds.
     pub expires: u64,
-    pub user: &'a str,
+    /// `None` where the name is an expiry and nothing else.
+    pub user: Option<&'a str>,
     pub room: Option<&'a str>,
+    /// Of the membership in `room`; 0 where the name has none.
+    pub generation: u64,
 }
 
 impl Credentials {
@@ -74,29 +92,87 @@ impl Credentials {
     }
 }
 
-impl<'a> Bearer<'a> {
-    /// Reads a username. `None` where it is not of the form that [`Credentials::mint`] gives.
-    pub fn parse(username: &'a str) -> Option<Bearer<'a>> {
+impl<'a> Username<'a> {
+    /// Reads a username of one of these forms; `None` for any other text, and for an expiry after
+    /// the year 2100:
+    ///
+    /// - `{expiry}:{holder}`, wherever the text before the first `:` is digits
+    /// - `{expiry}` and `{expiry}:`, which name no user
+    /// - `{holder}:{expiry}` otherwise
+    ///
+    /// A holder is a user, a user and a room (`{user}/{room}`) or a user, a room and the generation
+    /// of the membership (`{user}/{room}/{generation}`).
+    pub fn parse(username: &'a str) -> Option<Username<'a>> {
         if username.len() > MAX_USERNAME {
             return None;
         }
-        let (expires, who) = username.split_once(':')?;
-        if !expires.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let (user, room) = match who.split_once('/') {
-            Some((user, room)) => (user, Some(room)),
-            None => (who, None),
+        let (expires, holder) = match username.split_once(':') {
+            Some((first, rest)) if is_number(first) => (first, rest),
+            Some(_) => {
+                let (holder, last) = username.rsplit_once(':')?;
+                (last, Some(holder).filter(|holder| !holder.is_empty())?)
+            }
+            None => (username, ""),
         };
-        if user.is_empty() || room.is_some_and(str::is_empty) {
+        if !is_number(expires) || holder.starts_with('/') {
             return None;
         }
-        Some(Bearer {
-            expires: expires.parse().ok()?,
-            user,
-            room,
-        })
+        let expires = expires.parse().ok()?;
+        (expires <= LAST_EXPIRY).then_some(Username { expires, holder })
     }
+
+    /// Splits the holder. What follows a `/` is a room only if `is_room` knows it; otherwise it is
+    /// part of the name of a user of somebody else's (XMPP resources, Matrix ids).
+    fn bearer(self, is_room: impl Fn(&str) -> bool) -> Bearer<'a> {
+        let (user, room, generation) = match self.holder.rsplit_once('/') {
+            Some((front, last)) => match front.rsplit_once('/') {
+                Some((user, room)) if is_number(last) && is_room(room) => {
+                    // One that is too large is newer than all others.
+                    (user, Some(room), last.parse().unwrap_or(u64::MAX))
+                }
+                _ if is_room(last) => (front, Some(last), 0),
+                _ => (self.holder, None, 0),
+            },
+            None => (self.holder, None, 0),
+        };
+        Bearer {
+            expires: self.expires,
+            user: Some(user).filter(|user| !user.is_empty()),
+            room,
+            generation,
+        }
+    }
+}
+
+impl<'a> Bearer<'a> {
+    /// The text that quotas, bandwidth and reservations go by: the user, or where there is none
+    /// the client's address (the /64 of IPv6) after a `/`, with which no user's name begins.
+    pub fn account(&self, client: IpAddr) -> Cow<'a, str> {
+        match (self.user, client.to_canonical()) {
+            (Some(user), _) => Cow::Borrowed(user),
+            (None, IpAddr::V4(ip)) => Cow::Owned(format!("/{ip}")),
+            (None, IpAddr::V6(ip)) => {
+                let prefix = u128::from(ip) & !u128::from(u64::MAX);
+                Cow::Owned(format!("/{}/64", Ipv6Addr::from(prefix)))
+            }
+        }
+    }
+}
+
+/// The client's address in an account of somebody without a user; `None` for a user's.
+pub fn unnamed(account: &str) -> Option<&str> {
+    account.strip_prefix('/')
+}
+
+/// Whether `account` is that of `user`, or of a name that begins with the user and a `/`: the
+/// devices of an XMPP user are disabled with the user.
+pub fn belongs_to(account: &str, user: &str) -> bool {
+    let rest = account.strip_prefix(user);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `MD5(username ":" realm ":" password)`, RFC 8489 section 9.2.2.
@@ -134,21 +210,53 @@ pub struct Refused {
     pub rooms: HashSet<Box<str>>,
 }
 
-/// What is [`Refused`] now. Shared by all shards and read at Allocate and Refresh only.
+/// What is [`Refused`] now, and which rooms there are. Shared by all shards and read at Allocate
+/// and Refresh only.
 #[derive(Debug, Default)]
 pub struct Refusals {
     inner: RwLock<Refused>,
+    /// Every room that is or was; none is ever forgotten, so that a name always means the same.
+    rooms: RwLock<HashSet<Box<str>>>,
 }
 
 impl Refusals {
+    /// Whom a username names.
+    pub fn bearer<'a>(&self, username: Username<'a>) -> Bearer<'a> {
+        if !username.holder.contains('/') {
+            return username.bearer(|_| false);
+        }
+        let rooms = self.rooms.read().unwrap_or_else(|e| e.into_inner());
+        username.bearer(|room| rooms.contains(room))
+    }
+
+    /// These are rooms.
+    pub fn know_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>) {
+        let mut known = self.rooms.write().unwrap_or_else(|e| e.into_inner());
+        for room in rooms {
+            if !known.contains(room) {
+                known.insert(room.into());
+            }
+        }
+    }
+
     /// Whether the bearer is refused.
     pub fn refuses(&self, bearer: &Bearer<'_>) -> bool {
         let refused = self.inner.read().unwrap_or_else(|e| e.into_inner());
-        refused.users.contains(bearer.user)
-            || bearer.room.is_some_and(|room| {
-                let pair = (Box::from(bearer.user), Box::from(room));
-                refused.rooms.contains(room) || refused.memberships.contains(&pair)
-            })
+        if bearer.room.is_some_and(|room| refused.rooms.contains(room)) {
+            return true;
+        }
+        // See `belongs_to`.
+        let whole = bearer.user;
+        let base = whole
+            .and_then(|user| user.split_once('/'))
+            .map(|(base, _)| base);
+        whole.into_iter().chain(base).any(|user| {
+            refused.users.contains(user)
+                || bearer.room.is_some_and(|room| {
+                    let pair = (Box::from(user), Box::from(room));
+                    refused.memberships.contains(&pair)
+                })
+        })
     }
 
     pub fn refuse_user(&self, user: &str) {
@@ -190,6 +298,8 @@ impl Refusals {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
     fn credentials() -> Credentials {
         Credentials::new(&Secret::new("north"), &[Secret::new("old")])
     }
@@ -202,12 +312,15 @@ mod tests {
         assert_eq!(minted.credential, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
     }
 
-    #[test]
-    fn a_credential_may_be_bound_to_a_room() {
-        let minted = credentials().mint("alice", Some("lobby"), 5);
-        let bearer = Bearer::parse(&minted.username).unwrap();
-        assert_eq!(bearer.room, Some("lobby"));
-        assert_eq!((bearer.user, bearer.expires), ("alice", 5));
+    /// What a name says where the rooms `lobby` and `5` are known.
+    fn bearer(name: &str) -> Option<Bearer<'_>> {
+        let is_room = |room: &str| ["lobby", "5"].contains(&room);
+        Some(Username::parse(name)?.bearer(is_room))
+    }
+
+    fn parts(name: &str) -> (u64, Option<&str>, Option<&str>, u64) {
+        let one = bearer(name).unwrap_or_else(|| panic!("{name} names somebody"));
+        (one.expires, one.user, one.room, one.generation)
     }
 
     #[test]
@@ -219,21 +332,147 @@ mod tests {
     }
 
     #[test]
+    fn every_form_of_a_username_names_whom_it_means() {
+        for (name, expected) in [
+            ("12:alice", (12, Some("alice"), None, 0)),
+            ("12:alice/lobby", (12, Some("alice"), Some("lobby"), 0)),
+            ("12:alice/lobby/3", (12, Some("alice"), Some("lobby"), 3)),
+            ("12:alice/5", (12, Some("alice"), Some("5"), 0)),
+            ("12:alice/5/5", (12, Some("alice"), Some("5"), 5)),
+            (
+                "12:a@b.example/lobby",
+                (12, Some("a@b.example"), Some("lobby"), 0),
+            ),
+            (
+                "12:auth0|7:x=+/lobby/0",
+                (12, Some("auth0|7:x=+"), Some("lobby"), 0),
+            ),
+            // No room that is known: the whole is a name.
+            ("12:alice/attic", (12, Some("alice/attic"), None, 0)),
+            ("12:alice/attic/3", (12, Some("alice/attic/3"), None, 0)),
+            ("12:alice/", (12, Some("alice/"), None, 0)),
+            (
+                "12:a@b.example/phone/lobby",
+                (12, Some("a@b.example/phone"), Some("lobby"), 0),
+            ),
+            (
+                "12:@alice:matrix.example",
+                (12, Some("@alice:matrix.example"), None, 0),
+            ),
+            // Digits first, never the other way round.
+            (
+                "2000000000:1999999999",
+                (2_000_000_000, Some("1999999999"), None, 0),
+            ),
+            ("alice:12", (12, Some("alice"), None, 0)),
+            ("alice:b:12", (12, Some("alice:b"), None, 0)),
+            ("alice/lobby:12", (12, Some("alice"), Some("lobby"), 0)),
+            ("alice/lobby/3:12", (12, Some("alice"), Some("lobby"), 3)),
+            ("4133980799", (4_133_980_799, None, None, 0)),
+            ("12:", (12, None, None, 0)),
+            (
+                "12:alice/lobby/99999999999999999999",
+                (12, Some("alice"), Some("lobby"), u64::MAX),
+            ),
+        ] {
+            assert_eq!(parts(name), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn a_username_of_another_form_names_nobody() {
         for name in [
             "",
             "alice",
+            ":",
+            ":12",
             ":alice",
-            "12:",
             "x:alice",
             "+1:a",
             "1:/r",
-            "1:a/",
+            "1:/lobby",
+            "/lobby:1",
+            "-1",
+            "1.5:alice",
+            "alice:",
+            "\u{664}:alice",
+            // After 2100: milliseconds, telephone numbers.
+            "4133980800:alice",
+            "1767225600000:alice",
+            "4915112345678:1767225600",
             "99999999999999999999:a",
         ] {
-            assert_eq!(Bearer::parse(name), None, "{name}");
+            assert_eq!(bearer(name), None, "{name}");
         }
-        assert_eq!(Bearer::parse(&format!("1:{}", "a".repeat(600))), None);
+        assert_eq!(bearer(&format!("1:{}", "a".repeat(600))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_parlor_mints_names_its_user_and_room_whatever_their_ids_are(
+            expires in 0..=LAST_EXPIRY,
+            user in "[A-Za-z0-9._~@|:+=-]{1,255}",
+            room in proptest::option::of("[A-Za-z0-9._~-]{1,128}"),
+            generation in proptest::option::of(any::<u64>()),
+        ) {
+            let minted = credentials().mint(&user, room.as_deref(), expires);
+            let is_room = |known: &str| room.as_deref() == Some(known);
+            let name = Username::parse(&minted.username).expect("a name");
+            let expected = Bearer {
+                expires,
+                user: Some(&user),
+                room: room.as_deref(),
+                generation: 0,
+            };
+            prop_assert_eq!(name.bearer(is_room), expected);
+            if let (Some(_), Some(generation)) = (&room, generation) {
+                let longer = format!("{}/{generation}", minted.username);
+                let name = Username::parse(&longer).expect("a name");
+                prop_assert_eq!(name.bearer(is_room), Bearer { generation, ..expected });
+            }
+        }
+
+        /// Whatever rooms there are: nothing is lost, and whoever the name begins with is refused
+        /// with it.
+        #[test]
+        fn no_name_is_a_surprise(
+            name in "[0-9:/a]{0,24}|[ -~]{0,600}|\\PC{0,40}|[0-9]{1,10}:\\PC{0,40}|\\PC{0,40}:[0-9]{1,10}",
+            rooms in proptest::collection::hash_set("[0-9a]{1,2}", 0..4),
+        ) {
+            let Some(parsed) = Username::parse(&name) else {
+                return Ok(());
+            };
+            let bearer = parsed.bearer(|room| rooms.contains(room));
+            prop_assert!(bearer.expires <= LAST_EXPIRY);
+            prop_assert!(bearer.room.is_none_or(|room| rooms.contains(room)));
+            let expiry = name.trim_end_matches(':');
+            match bearer.user {
+                Some(user) => {
+                    prop_assert!(name.contains(user) && !user.starts_with('/') && !user.is_empty());
+                    let refusals = Refusals::default();
+                    refusals.know_rooms(rooms.iter().map(String::as_str));
+                    prop_assert_eq!(refusals.bearer(parsed), bearer);
+                    let first = user.split('/').next().unwrap_or(user);
+                    refusals.refuse_user(first);
+                    prop_assert!(refusals.refuses(&bearer) && belongs_to(user, first));
+                }
+                None => prop_assert!(is_number(expiry) && bearer.room.is_none()),
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_not_named_is_counted_by_address() {
+        let nobody = bearer("12").unwrap();
+        let account = |ip: &str| nobody.account(ip.parse().unwrap()).into_owned();
+        assert_eq!(account("192.0.2.7"), "/192.0.2.7");
+        assert_eq!(account("::ffff:192.0.2.7"), "/192.0.2.7");
+        assert_eq!(account("2001:db8:0:7::1"), "/2001:db8:0:7::/64");
+        assert_eq!(account("2001:db8:0:7:ffff::2"), account("2001:db8:0:7::1"));
+        assert_eq!(unnamed(&account("192.0.2.7")), Some("192.0.2.7"));
+        let alice = bearer("12:alice").unwrap();
+        assert_eq!(alice.account("192.0.2.7".parse().unwrap()), "alice");
+        assert_eq!(unnamed("alice"), None);
     }
 
     #[test]
@@ -255,8 +494,8 @@ mod tests {
     fn leaving_refuses_the_room_bound_credential_alone_and_joining_lifts_it() {
         let refusals = Refusals::default();
         refusals.refuse_membership("alice", "lobby");
-        let bound = Bearer::parse("1:alice/lobby").unwrap();
-        let free = Bearer::parse("1:alice").unwrap();
+        let bound = bearer("1:alice/lobby").unwrap();
+        let free = bearer("1:alice").unwrap();
         assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
         refusals.admit_membership("alice", "lobby");
         assert!(!refusals.refuses(&bound));

@@ -395,6 +395,7 @@ fn settings() -> Settings {
         bandwidth: Limit::per_second(500_000, 65_536),
         user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
         dont_fragment: true,
+        unnamed: true,
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(20_000, 200)),
         strangers: Arc::new(Sources::new(Limit::per_second(1_000_000, 1_000_000), 8192)),

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, Uri};
 use crate::config::{Flag, duration};
 use crate::control::Lifetime;
-use crate::token::valid_id;
+use crate::token::{ROOM_ID, valid_room_id};
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
 #[derive(Debug, Parser)]
@@ -364,9 +364,9 @@ impl Cli {
 }
 
 fn id(text: &str) -> Result<String, String> {
-    match valid_id(text) {
+    match valid_room_id(text) {
         true => Ok(text.to_owned()),
-        false => Err("an id has 1 to 128 of A-Z a-z 0-9 . _ ~ -".to_owned()),
+        false => Err(format!("a room's id is {ROOM_ID}")),
     }
 }
 

@@ -167,6 +167,7 @@ effects! {
         max_channels: Live,
         bandwidth_per_allocation: Live,
         bandwidth_per_user: Live,
+        unnamed: Live,
         unauthenticated_rate: Live,
         max_streams_per_address: Live,
     }

@@ -305,6 +305,8 @@ pub struct Turn {
     pub bandwidth_per_allocation: u64,
     /// Bits a second each way, 0 = unlimited.
     pub bandwidth_per_user: u64,
+    /// Whether credentials that name no user may allocate.
+    pub unnamed: bool,
     /// Answers a second to an address that has proved nothing, 0 = unlimited.
     pub unauthenticated_rate: u32,
     /// TURN streams (TCP and TLS) from one address.
@@ -490,6 +492,7 @@ impl Default for Turn {
             max_channels: 64,
             bandwidth_per_allocation: 8_000_000,
             bandwidth_per_user: 100_000_000,
+            unnamed: true,
             unauthenticated_rate: 50,
             max_streams_per_address: 64,
         }

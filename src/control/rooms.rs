@@ -14,6 +14,9 @@ use super::users::refusal;
 
 pub async fn create(context: &Context, new: NewRoom) -> Result<Answer, Failure> {
     let room = context.store().create_room(new).await.map_err(refusal)?;
+    if let Some(live) = context.live() {
+        live.app.relay.opened(&room.id);
+    }
     let text = format!("Created room {} with id {}", room.name, room.id);
     Ok(Answer::new(room_json(&room), text))
 }

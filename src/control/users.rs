@@ -188,7 +188,7 @@ fn user_json(user: &User) -> Value {
 /// A name or id that can't be one is a fault of usage; one that is taken is not.
 pub fn refusal(error: CreateError) -> Failure {
     match error {
-        CreateError::BadName | CreateError::BadId(_) | CreateError::BadCapacity(_) => {
+        CreateError::BadName | CreateError::BadId(..) | CreateError::BadCapacity(_) => {
             Failure::usage(error)
         }
         error => Failure::refused(error),

@@ -86,5 +86,7 @@ async fn make(app: &App) -> Result<Room, CreateError> {
         name: NAME.to_owned(),
         ..NewRoom::default()
     };
-    app.store.create_room(room).await
+    let room = app.store.create_room(room).await?;
+    app.relay.opened(&room.id);
+    Ok(room)
 }

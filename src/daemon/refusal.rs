@@ -24,6 +24,8 @@ pub async fn recall(
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
         memberships: stored.departures.iter().map(pair).collect(),
     };
+    refusals.know_rooms(refused.rooms.iter().map(|room| &**room));
+    refusals.know_rooms(stored.open_rooms.iter().map(String::as_str));
     Ok((stored.departures, refusals.replace(refused)))
 }
 
@@ -48,11 +50,14 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
     let now = refusals.current();
     for user in now.users.difference(&before.users) {
         app.relay.removed(user);
-        tracing::info!(%user, "a user was disabled or deleted by another process");
+        tracing::info!(
+            user = &**user,
+            "a user was disabled or deleted by another process"
+        );
     }
     for room in now.rooms.difference(&before.rooms) {
         app.relay.closed(room);
-        tracing::info!(%room, "a room was closed by another process");
+        tracing::info!(room = &**room, "a room was closed by another process");
     }
     for Departure {
         user,
@@ -70,7 +75,7 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
         // Guests whom the store has forgotten were enabled by nobody.
         let called = app.store.users_called(user).await?;
         if called.iter().any(|known| *known.id == **user) {
-            tracing::info!(%user, "a user was enabled by another process");
+            tracing::info!(user = &**user, "a user was enabled by another process");
         }
     }
     Ok(())

@@ -65,14 +65,21 @@ impl Handle {
         }
     }
 
+    /// There is a room with this id: what names it after a `/` is bound to it.
+    pub fn opened(&self, room: &str) {
+        self.refusals.know_rooms([room]);
+    }
+
     /// `user` is a member of `room` (again): credentials bound to it may allocate.
     pub fn joined(&self, user: &str, room: &str) {
+        self.opened(room);
         self.refusals.admit_membership(user, room);
     }
 
     /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
     /// member of no room any more (`elsewhere` is false).
     pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> Freed {
+        self.opened(room);
         self.refusals.refuse_membership(user, room);
         let scope = if elsewhere {
             Scope::Room
@@ -84,6 +91,7 @@ impl Handle {
 
     /// `room` was closed: allocations bound to it end, whoever has them.
     pub fn closed(&self, room: &str) -> Freed {
+        self.opened(room);
         self.refusals.refuse_room(room);
         Freed(self.ask(|freed| Order::CloseRoom {
             room: room.into(),

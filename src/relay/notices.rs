@@ -147,16 +147,17 @@ pub fn granted(session: &Session) {
     let Session {
         user, room, client, ..
     } = session;
+    let (user, room) = (&**user, room.as_deref());
     let transport = transport_name(session.transport);
-    tracing::debug!(%user, room = room.as_deref(), transport, %client, "allocation granted");
+    tracing::debug!(user, room, transport, %client, "allocation granted");
 }
 
 /// `bytes` are those of application data, both ways.
 pub fn ended(session: &Session) {
-    let (user, room) = (&session.user, session.room.as_deref());
+    let (user, room) = (&*session.user, session.room.as_deref());
     let transport = transport_name(session.transport);
     let bytes = session.bytes_up + session.bytes_down;
-    tracing::debug!(%user, room, transport, bytes, "allocation ended");
+    tracing::debug!(user, room, transport, bytes, "allocation ended");
 }
 
 #[cfg(test)]

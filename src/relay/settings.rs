@@ -32,6 +32,7 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
         max_channels: turn.max_channels,
         bandwidth: bandwidth(turn.bandwidth_per_allocation),
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
+        unnamed: turn.unnamed,
         strangers: Arc::new(Sources::new(
             Limit::per_second(rate, rate * STRANGER_BURST),
             STRANGER_CELLS,
@@ -86,6 +87,7 @@ pub fn all(
         user_bandwidth: changes.user_bandwidth,
         // Between relayed addresses within the process, nothing is ever cut.
         dont_fragment: mmsg::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
+        unnamed: changes.unnamed,
         refusals: options.refusals,
         quotas: Arc::new(Quotas::new(
             options.max_allocations,

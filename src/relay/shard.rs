@@ -461,12 +461,12 @@ impl Shard {
         match order {
             Order::Revoke { user, scope, freed } => {
                 let count = self.server.revoke(&user, &scope);
-                tracing::debug!(%user, count, "allocations revoked");
+                tracing::debug!(user = &*user, count, "allocations revoked");
                 let _ = freed.send(count);
             }
             Order::CloseRoom { room, freed } => {
                 let count = self.server.close_room(&room);
-                tracing::debug!(%room, count, "allocations revoked");
+                tracing::debug!(room = &*room, count, "allocations revoked");
                 let _ = freed.send(count);
             }
             Order::Sessions { from, answer } => {

@@ -86,8 +86,9 @@ pub enum CreateError {
     NameTaken(String),
     #[error("the id `{0}` is taken")]
     IdTaken(String),
-    #[error("`{0}` cannot be an id: use 1 to 128 of A-Z a-z 0-9 . _ ~ -")]
-    BadId(String),
+    /// An id, and what it would have to be.
+    #[error("`{0}` cannot be an id: use {1}")]
+    BadId(String, &'static str),
     #[error("a name needs 1 to 128 characters, none of them a control character")]
     BadName,
     #[error("a room holds 1 to 1,000,000 participants, not {0}")]

@@ -251,6 +251,8 @@ pub struct Refused {
     pub users: Vec<String>,
     /// Ids of closed rooms.
     pub rooms: Vec<String>,
+    /// Ids of the others: what is bound to them is told from longer names by them.
+    pub open_rooms: Vec<String>,
     /// Those who have left a room, and are not back.
     pub departures: Vec<Departure>,
 }

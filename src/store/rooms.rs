@@ -9,7 +9,7 @@ use super::{
     StoreError, users, utc,
 };
 use crate::clock;
-use crate::token::valid_id;
+use crate::token::{ROOM_ID, valid_room_id};
 
 /// The columns that [`room_at`] reads, in its order; the table goes by `r`.
 pub(super) const ROOM: &str =
@@ -198,8 +198,8 @@ fn end_memberships(
 /// Why this room cannot be made, if so.
 fn refusal(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<CreateError>> {
     if let Some(id) = &new.id {
-        if !valid_id(id) {
-            return Ok(Some(CreateError::BadId(id.clone())));
+        if !valid_room_id(id) {
+            return Ok(Some(CreateError::BadId(id.clone(), ROOM_ID)));
         }
         if by_id(connection, id)?.is_some() {
             return Ok(Some(CreateError::IdTaken(id.clone())));

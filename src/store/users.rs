@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, User, utc};
 use crate::clock;
-use crate::token::valid_id;
+use crate::token::{USER_ID, valid_user_id};
 
 /// The columns that [`user_at`] reads, in its order; the table goes by `u`.
 pub(super) const USER: &str = "u.id, u.name, u.display_name, u.is_admin, \
@@ -124,8 +124,8 @@ impl Store {
             .to_owned();
         let unix = clock::now().unix;
         self.write(move |connection| {
-            if !valid_id(&id) {
-                return Ok(Err(CreateError::BadId(id)));
+            if !valid_user_id(&id) {
+                return Ok(Err(CreateError::BadId(id, USER_ID)));
             }
             match by_id(connection, &id)? {
                 Some(user) if user.deleted => return Ok(Err(CreateError::Deleted(id))),
@@ -173,6 +173,7 @@ impl Store {
                 users: ids("SELECT id FROM users
                      WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL")?,
                 rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
+                open_rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NULL")?,
                 departures: departures
                     .query_map((), departure)?
                     .collect::<rusqlite::Result<_>>()?,

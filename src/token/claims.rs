@@ -101,7 +101,7 @@ impl RawClaims {
 
     pub(super) fn into_claims(self, own: bool) -> Result<Claims, TokenError> {
         let sub = text(self.sub).ok_or(TokenError::BadSubject)?;
-        if !super::valid_id(&sub) {
+        if !super::valid_user_id(&sub) {
             return Err(TokenError::BadSubject);
         }
         Ok(Claims {

@@ -54,7 +54,7 @@ pub enum TokenError {
     WrongIssuer,
     #[error("the token's audience (`aud`) does not include `auth.audience`")]
     WrongAudience,
-    #[error("the token's subject (`sub`) is not a user id: 1-128 of A-Z a-z 0-9 . _ ~ -")]
+    #[error("the token's subject (`sub`) is not a user id: {USER_ID}")]
     BadSubject,
 }
 
@@ -97,12 +97,30 @@ struct TokenHeader {
     crit: Option<serde_json::Value>,
 }
 
-/// Whether `id` can be the id of a user or a room: 1-128 characters of `[A-Za-z0-9._~-]`.
-pub fn valid_id(id: &str) -> bool {
-    (1..=128).contains(&id.len())
+/// What the id of a room has to be, as the end of a sentence.
+pub const ROOM_ID: &str = "1 to 128 of A-Z a-z 0-9 . _ ~ -, other than . and ..";
+
+/// What the id of a user has to be, as the end of a sentence.
+pub const USER_ID: &str = "1 to 255 of A-Z a-z 0-9 . _ ~ - @ | : + =, other than . and ..";
+
+/// Whether `id` can be the id of a room: [`ROOM_ID`].
+pub fn valid_room_id(id: &str) -> bool {
+    is_id(id, 128, b"._~-")
+}
+
+/// Whether `id` can be the id of a user: [`USER_ID`]. E-mail addresses can, and `auth0|…`. No id has
+/// a `/`, with which a TURN credential goes on to the room.
+pub fn valid_user_id(id: &str) -> bool {
+    is_id(id, 255, b"._~-@|:+=")
+}
+
+/// `.` and `..` are no ids: clients take them out of paths.
+fn is_id(id: &str, longest: usize, signs: &[u8]) -> bool {
+    (1..=longest).contains(&id.len())
+        && ![".", ".."].contains(&id)
         && id
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
 }
 
 impl Tokens {

@@ -64,12 +64,10 @@ impl Server {
     /// A first Allocate: whether this user may have one at all, then what exactly is asked for.
     fn allocate(&mut self, request: Request<'_>, proven: &Proven<'_>) -> Result<Granted, Refusal> {
         let message = request.message;
-        if proven.bearer.expires <= request.now.unix {
+        if proven.name.expires <= request.now.unix {
             return Err(Refusal::Expired);
         }
-        if self.settings.refusals.refuses(&proven.bearer) {
-            return Err(Refusal::Revoked);
-        }
+        let holder = self.holder(request, proven)?;
         match message.get(Attribute::REQUESTED_TRANSPORT) {
             Some([UDP, _, _, _]) => {}
             Some([_, _, _, _]) => return Err(Refusal::UnsupportedTransport),
@@ -83,9 +81,9 @@ impl Server {
             }
             Some(token) => {
                 allow_client(request)?;
-                let claimed = self.reservations.claim(&token, proven.bearer.user);
+                let claimed = self.reservations.claim(&token, &holder.account);
                 let claimed = claimed.ok_or(Refusal::NoReservation)?;
-                self.allocate_reserved(request, proven, granted, claimed);
+                self.allocate_reserved(request, proven, holder, granted, claimed);
             }
             None => {
                 let wanted = self.wanted(request, ports)?;
@@ -94,11 +92,26 @@ impl Server {
                 // Of two addresses, one is still worth something.
                 match at(wanted.ip).or_else(|| at(wanted.then?)) {
                     Some(shard) if shard != self.shard => return Ok(Granted::Elsewhere(shard)),
-                    _ => self.allocate_new(request, proven, granted, wanted)?,
+                    _ => self.allocate_new(request, proven, holder, granted, wanted)?,
                 }
             }
         }
         Ok(Granted::Queued)
+    }
+
+    /// Whom the credential is of, unless it is refused.
+    fn holder(&self, request: Request<'_>, proven: &Proven<'_>) -> Result<Holder, Refusal> {
+        let bearer = self.settings.refusals.bearer(proven.name);
+        if bearer.user.is_none() && !self.settings.unnamed {
+            return Err(Refusal::Unnamed);
+        }
+        if self.settings.refusals.refuses(&bearer) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(Holder {
+            account: bearer.account(request.route.client.ip()).into(),
+            room: bearer.room.map(Box::from),
+        })
     }
 
     /// Which families are asked for, and where each would be.
@@ -150,12 +163,13 @@ impl Server {
         &mut self,
         request: Request<'_>,
         proven: &Proven<'_>,
+        holder: Holder,
         granted: u32,
         mut wanted: Wanted,
     ) -> Result<(), Refusal> {
         let take = || {
             let quotas = &self.settings.quotas;
-            quotas.take(proven.bearer.user, request.now.mono)
+            quotas.take(&holder.account, request.now.mono)
         };
         let permit = take()?;
         let second_permit = wanted.then.and_then(|_| take().ok());
@@ -163,7 +177,7 @@ impl Server {
             wanted.then = None;
             wanted.missed = Some((Family::of(ip), Refusal::NoPort));
         }
-        let mut allocation = new_allocation(request, proven, granted, permit);
+        let mut allocation = new_allocation(request, proven, holder, granted, permit);
         allocation.second_permit = second_permit;
         allocation.missed = wanted.missed;
         let id = self.table.insert(allocation);
@@ -176,6 +190,7 @@ impl Server {
         &mut self,
         request: Request<'_>,
         proven: &Proven<'_>,
+        holder: Holder,
         granted: u32,
         reservation: Reservation,
     ) {
@@ -194,7 +209,7 @@ impl Server {
             even: None,
             then: None,
         };
-        let allocation = new_allocation(request, proven, granted, permit);
+        let allocation = new_allocation(request, proven, holder, granted, permit);
         let id = self.table.insert(allocation);
         self.output.push_back(Output::Adopt { socket, owner: id });
         self.settle(request.now, id, socket, setup);
@@ -247,15 +262,21 @@ impl Server {
                 .push_front((*request.route, message.transaction()));
             return Ok(Granted::Lifetime(0));
         }
-        if self.settings.refusals.refuses(&proven.bearer) {
+        if let Err(refusal) = self.holder(request, proven) {
             self.free(id);
-            return Err(Refusal::Revoked);
+            return Err(refusal);
         }
         let granted = wanted.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let expires = now.mono + Duration::from_secs(u64::from(granted));
         self.table.set_expiry(id, family, expires);
         Ok(Granted::Lifetime(granted))
     }
+}
+
+/// Whom an allocation is of.
+struct Holder {
+    account: Box<str>,
+    room: Option<Box<str>>,
 }
 
 /// The relayed addresses that an Allocate is to lead to.
@@ -285,14 +306,15 @@ fn names_a_family(message: &Message<'_>) -> bool {
 fn new_allocation(
     request: Request<'_>,
     proven: &Proven<'_>,
+    holder: Holder,
     granted: u32,
     permit: Permit,
 ) -> Allocation {
     Allocation {
         route: *request.route,
         username: proven.username.into(),
-        user: proven.bearer.user.into(),
-        room: proven.bearer.room.map(Box::from),
+        user: holder.account,
+        room: holder.room,
         key: proven.key.clone(),
         transaction: request.message.transaction(),
         granted,

@@ -41,7 +41,7 @@ pub(super) struct Allocation {
     pub relays: [Option<Bound>; 2],
     pub route: Route,
     pub username: Box<str>,
-    /// The user and room that `username` names.
+    /// The account and the room that `username` names: see [`crate::credential::Bearer`].
     pub user: Box<str>,
     pub room: Option<Box<str>>,
     pub key: Key,

@@ -1,6 +1,6 @@
 //! The long-term credential mechanism (RFC 8489 section 9.2.4) with time-limited credentials.
 
-use crate::credential::Bearer;
+use crate::credential::Username;
 use crate::stun::{Attribute, Integrity, Message, Method};
 
 use super::algorithms::{Key, Scheme};
@@ -12,7 +12,7 @@ use super::{Refusal, Settings};
 /// A request whose integrity holds.
 pub(super) struct Proven<'a> {
     pub username: &'a str,
-    pub bearer: Bearer<'a>,
+    pub name: Username<'a>,
     pub key: Key,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Claim<'a> {
             return Err(Refusal::UnknownRealm);
         }
         let username = std::str::from_utf8(self.username).map_err(|_| Refusal::UnknownUser)?;
-        let bearer = Bearer::parse(username).ok_or(Refusal::UnknownUser)?;
+        let name = Username::parse(username).ok_or(Refusal::UnknownUser)?;
         let own = held.filter(|held| self.is_of(held));
         let key = match own {
             Some(allocation) => Some(&allocation.key)
@@ -127,7 +127,7 @@ impl<'a> Claim<'a> {
         };
         Ok(Proven {
             username,
-            bearer,
+            name,
             key: key.ok_or(Refusal::BadCredential)?,
         })
     }
@@ -151,7 +151,8 @@ impl Refusal {
             | Refusal::BadCredential
             | Refusal::BadCredentialAndNonce
             | Refusal::Expired
-            | Refusal::Revoked => (401, "Unauthorized"),
+            | Refusal::Revoked
+            | Refusal::Unnamed => (401, "Unauthorized"),
             Refusal::PeerDenied | Refusal::TunnelledClient => (403, "Forbidden"),
             Refusal::UnknownAttribute => (420, "Unknown Attribute"),
             Refusal::AllocationMismatch => (437, "Allocation Mismatch"),

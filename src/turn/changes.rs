@@ -25,6 +25,7 @@ pub struct Changes {
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
+    pub unnamed: bool,
     pub strangers: Arc<Sources>,
     pub alternates: Alternates,
 }
@@ -43,6 +44,7 @@ impl Server {
         settings.max_channels = changes.max_channels;
         settings.bandwidth = changes.bandwidth;
         settings.user_bandwidth = changes.user_bandwidth;
+        settings.unnamed = changes.unnamed;
         settings.strangers = changes.strangers;
         settings.alternates = changes.alternates;
         if judged_anew {

@@ -210,6 +210,9 @@ pub enum Refusal {
     NoReservation,
     #[error("draining")]
     Draining,
+    /// The credential names no user, and `turn.unnamed` is off.
+    #[error("no user named")]
+    Unnamed,
 }
 
 /// Why a datagram led to nothing.
@@ -250,7 +253,7 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 24] = [
+    pub const ALL: [Refusal; 25] = [
         Refusal::Challenge,
         Refusal::BadRequest,
         Refusal::PasswordAlgorithms,
@@ -275,6 +278,7 @@ impl Refusal {
         Refusal::NoPort,
         Refusal::NoReservation,
         Refusal::Draining,
+        Refusal::Unnamed,
     ];
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Mono;
+use crate::credential::belongs_to;
 
 use super::{Directory, Permit, ShardId};
 
@@ -63,7 +64,9 @@ impl Reservations {
 
     /// Gives up what `user` has reserved, and names the sockets.
     pub fn free<'a>(&'a mut self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
-        let freed = self.held.extract_if(move |_, r| r.permit.user() == user);
+        let freed = self
+            .held
+            .extract_if(move |_, r| belongs_to(r.permit.user(), user));
         freed.map(|(_, reservation)| reservation.socket)
     }
 

@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::clock::{Mono, Now};
 use crate::config::PortRange;
-use crate::credential::{Credentials, Refusals};
+use crate::credential::{Credentials, Refusals, belongs_to};
 use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
@@ -43,6 +43,8 @@ pub struct Settings {
     pub user_bandwidth: Limit,
     /// Whether the edge can have a datagram to a peer dropped rather than cut into fragments.
     pub dont_fragment: bool,
+    /// Whether a credential that names no user may allocate.
+    pub unnamed: bool,
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<Sources>,
@@ -162,11 +164,12 @@ impl Server {
     }
 
     /// Ends the allocations of `user` that `scope` names, and says how many there were. Ports that
-    /// the user has reserved are freed as well.
+    /// the user has reserved are freed as well. Names that begin with the user and a `/` are the
+    /// user's, too.
     pub fn revoke(&mut self, user: &str, scope: &Scope) -> usize {
         let ids = self.table.matching(|allocation| {
             let bound_to = |room: &str| allocation.room.as_deref() == Some(room);
-            *allocation.user == *user
+            belongs_to(&allocation.user, user)
                 && match scope {
                     Scope::All => true,
                     Scope::Room(room) => bound_to(room),

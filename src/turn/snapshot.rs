@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
-use crate::credential::Bearer;
+use crate::credential::Username;
 use crate::rate::Cell;
 use crate::stun::TransactionId;
 
@@ -191,11 +191,12 @@ impl Held {
     /// two relayed addresses the first decides: where the second is gone, the other goes on.
     fn taken_up(self, settings: &Settings, numbers: &Numbers) -> Option<Allocation> {
         let route = renumbered(self.route, &numbers.via)?;
-        let bearer = Bearer::parse(&self.username)?;
+        let bearer = settings.refusals.bearer(Username::parse(&self.username)?);
         if route.transport.is_stream() || settings.refusals.refuses(&bearer) {
             return None;
         }
-        let (user, room): (Box<str>, _) = (bearer.user.into(), bearer.room.map(Box::from));
+        let user: Box<str> = bearer.account(route.client.ip()).into();
+        let room = bearer.room.map(Box::from);
         let mut relays = [None, None];
         for (place, bound) in self.relays.iter().enumerate() {
             let socket = numbers.sockets.get(&bound.socket).copied();

@@ -6,6 +6,7 @@ mod support;
 
 mod certificates;
 mod coturn;
+mod credentials;
 mod differential;
 mod discovery;
 mod fail2ban;

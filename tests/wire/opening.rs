@@ -89,6 +89,11 @@ fn an_id_that_cannot_be_one_closes_with_4000() {
     for room in [
         "not%20an%20id",
         "%2e%2e%2f",
+        ".",
+        "%2e%2e",
+        "alice%40example.org",
+        // Decoded once.
+        "%2561",
         "r%C3%A4ume",
         "%ff",
         "%zz",

@@ -115,6 +115,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         owner_id: Some(user.id),
     };
     let room = app.store.create_room(new).await?;
+    app.relay.opened(&room.id);
     Ok(json(StatusCode::CREATED, &with_presence(&app, &room)))
 }
 
@@ -180,7 +181,7 @@ impl From<CreateError> for Error {
             CreateError::NameTaken(_) => Error::conflict("name-taken", detail),
             CreateError::IdTaken(_) => Error::conflict("id-taken", detail),
             CreateError::TooManyRooms(_) => Error::conflict("too-many-rooms", detail),
-            CreateError::BadName | CreateError::BadId(_) | CreateError::BadCapacity(_) => {
+            CreateError::BadName | CreateError::BadId(..) | CreateError::BadCapacity(_) => {
                 Error::bad_request(detail)
             }
             CreateError::NoSuchOwner(_) | CreateError::Deleted(_) => Error::forbidden(detail),

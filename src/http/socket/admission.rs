@@ -10,7 +10,7 @@ use crate::http::auth::{self, Refusal};
 use crate::http::{App, Request};
 use crate::room::CloseCode;
 use crate::store::Room;
-use crate::token::valid_id;
+use crate::token::valid_room_id;
 
 /// Somebody who may come in.
 pub struct Admitted {
@@ -29,7 +29,7 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
     })?;
     request.is_from(&visitor.caller.user.id);
     let (claims, user) = (visitor.caller.claims, visitor.caller.user);
-    if !valid_id(room) {
+    if !valid_room_id(room) {
         return Err(CloseCode::ConnectionError);
     }
     if !claims.allows_room(room) {

@@ -1,6 +1,7 @@
 //! How users and rooms are made and found.
 
 use super::*;
+use crate::token::{ROOM_ID, USER_ID};
 
 #[tokio::test]
 async fn a_user_is_found_by_id_and_by_name_and_who_has_the_id_comes_first() {
@@ -86,7 +87,10 @@ async fn what_cannot_be_a_room_is_refused() {
         id: Some(id.into()),
         ..room("r")
     };
-    assert_eq!(make(id("a/b")).await, Err(CreateError::BadId("a/b".into())));
+    assert_eq!(
+        make(id("a/b")).await,
+        Err(CreateError::BadId("a/b".into(), ROOM_ID))
+    );
     for capacity in [0, 1_000_001] {
         let new = NewRoom {
             max_participants: Some(capacity),
@@ -128,5 +132,5 @@ async fn provisioning_twice_makes_one_user() {
     assert_eq!(first, second);
     assert_eq!(first.display_name, "One");
     let odd = world.store.provision("a b", None).await.unwrap_err();
-    assert_eq!(odd, CreateError::BadId("a b".into()));
+    assert_eq!(odd, CreateError::BadId("a b".into(), USER_ID));
 }

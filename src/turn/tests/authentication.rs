@@ -36,7 +36,7 @@ fn a_living_allocation_may_refresh_after_its_credential_expired() {
 #[test]
 fn a_wrong_secret_a_wrong_realm_and_no_user_at_all_look_the_same() {
     let mut world = World::new();
-    let foreign = Credentials::new(&Secret::new("south"), &[]).mint("alice", None, u64::MAX);
+    let foreign = Credentials::new(&Secret::new("south"), &[]).mint("alice", None, 1_700_010_000);
     let mut wrong_secret = Client::with("192.88.1.1:1000", foreign);
     assert_eq!(wrong_secret.allocate(&mut world, &[]).code(), Some(401));
     let mut wrong_realm = Client::new("192.88.1.1:1000", "alice");
@@ -160,6 +160,7 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
         (Scope::All, 3),
     ] {
         let mut world = World::new();
+        world.server.settings.refusals.know_rooms(["r1", "r2"]);
         all(&mut world);
         assert_eq!(world.server.revoke("alice", &scope), freed);
         world.run_orders();
@@ -167,6 +168,124 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
         assert_eq!(world.ended.len(), freed);
         assert!(world.ended.iter().all(|session| &*session.user == "alice"));
         assert_eq!(world.server.settings.quotas.held(), 4 - freed);
+    }
+}
+
+/// A credential with this name, as whoever has the secret mints it.
+fn named(name: &str) -> Minted {
+    let credentials = Credentials::new(&Secret::new("north"), &[]);
+    let credential = credentials.passwords(name).next().expect("a secret");
+    Minted {
+        username: name.to_owned(),
+        credential,
+    }
+}
+
+#[test]
+fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_user() {
+    let settings = Settings {
+        quotas: Arc::new(Quotas::new(100, 8)),
+        ..settings()
+    };
+    settings.refusals.know_rooms(["lobby"]);
+    let mut world = World::with(settings);
+    let names = [
+        "1700010000:alice",
+        "1700010000:alice/lobby",
+        "1700010000:alice/lobby/7",
+        "alice:1700010000",
+        "alice/lobby:1700010000",
+        "alice/lobby/7:1700010000",
+    ];
+    for (port, name) in names.iter().enumerate() {
+        let mut client = Client::with(&format!("192.88.1.1:{}", 1000 + port), named(name));
+        assert_eq!(client.allocate(&mut world, &[]).code(), None, "{name}");
+        let session = world.server.session(&client.route).expect("a session");
+        assert_eq!(&*session.user, "alice", "{name}");
+        let room = name.contains("lobby").then_some("lobby");
+        assert_eq!(session.room.as_deref(), room, "{name}");
+    }
+    for port in [2000, 2001] {
+        let mut client = Client::with(&format!("192.88.1.1:{port}"), named(names[3]));
+        assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    }
+    for name in names {
+        let mut client = Client::with("192.88.1.1:3000", named(name));
+        assert_eq!(client.allocate(&mut world, &[]).code(), Some(486), "{name}");
+    }
+    world.server.settings.refusals.refuse_user("alice");
+    assert_eq!(world.server.revoke("alice", &Scope::All), 8);
+    for name in names.into_iter().chain(["alice/phone:1700010000"]) {
+        let mut client = Client::with("192.88.1.1:3000", named(name));
+        assert_eq!(client.allocate(&mut world, &[]).code(), Some(401), "{name}");
+    }
+}
+
+#[test]
+fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
+    let mut world = World::new();
+    let refusals = world.server.settings.refusals.clone();
+    refusals.know_rooms(["lobby"]);
+    let name = named("1700010000:alice@chat.example/lobby-2");
+    let mut client = Client::with("192.88.1.1:1000", name);
+    assert_eq!(client.allocate(&mut world, &[]).code(), None);
+    let session = world.server.session(&client.route).expect("a session");
+    assert_eq!(&*session.user, "alice@chat.example/lobby-2");
+    assert_eq!(session.room, None);
+    assert_eq!(world.server.close_room("lobby-2"), 0);
+    // A device goes with its user.
+    refusals.refuse_user("alice@chat.example");
+    assert_eq!(world.server.revoke("alice@chat", &Scope::All), 0);
+    assert_eq!(world.server.revoke("alice@chat.example", &Scope::All), 1);
+}
+
+#[test]
+fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted() {
+    let settings = Settings {
+        quotas: Arc::new(Quotas::new(100, 2)),
+        ..settings()
+    };
+    let mut world = World::with(settings);
+    let allocate = |world: &mut World, address: &str, name: &str| {
+        let mut client = Client::with(address, named(name));
+        client.allocate(world, &[]).code()
+    };
+    for (address, name, code) in [
+        ("192.88.1.1:1000", "1700010000", None),
+        ("192.88.1.1:1001", "1700010000:", None),
+        ("192.88.1.1:1002", "1700010000", Some(486)),
+        ("192.88.1.2:1000", "1700010000", None),
+        ("[2a00:0:0:1::1]:1000", "1700010000", None),
+        ("[2a00:0:0:1:ffff::2]:1000", "1700010000:", None),
+        ("[2a00:0:0:1::3]:1000", "1700010000:", Some(486)),
+        ("[2a00:0:0:2::1]:1000", "1700010000:", None),
+        // A user may be called like an address: that is another account.
+        ("192.88.1.1:1003", "1700010000:192.88.1.1", None),
+    ] {
+        assert_eq!(
+            allocate(&mut world, address, name),
+            code,
+            "{address} {name}"
+        );
+    }
+    world.server.settings.unnamed = false;
+    for name in ["1700010000", "1700010000:"] {
+        assert_eq!(allocate(&mut world, "192.88.9.9:1", name), Some(401));
+    }
+    assert_eq!(allocate(&mut world, "192.88.9.9:1", "1700010000:bob"), None);
+}
+
+#[test]
+fn an_expired_name_is_refused_in_every_form() {
+    let mut world = World::new();
+    for name in [
+        "1700000000:alice",
+        "alice:1700000000",
+        "1700000000",
+        "1700000000:",
+    ] {
+        let mut client = Client::with("192.88.1.1:1000", named(name));
+        assert_eq!(client.allocate(&mut world, &[]).code(), Some(401), "{name}");
     }
 }
 

@@ -80,6 +80,7 @@ fn settings() -> Settings {
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
+        unnamed: true,
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200)),
         strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),

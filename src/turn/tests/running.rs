@@ -12,6 +12,7 @@ pub(super) fn changes() -> Changes {
         max_channels,
         bandwidth,
         user_bandwidth,
+        unnamed,
         strangers,
         alternates,
         ..
@@ -24,6 +25,7 @@ pub(super) fn changes() -> Changes {
         max_channels,
         bandwidth,
         user_bandwidth,
+        unnamed,
         strangers,
         alternates,
     }

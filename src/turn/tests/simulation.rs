@@ -323,7 +323,7 @@ proptest! {
         let mut house = House::new(shards, ports, whim);
         let mut clients: Vec<Client> = (0..CLIENTS).map(|i| Client::with(
             &format!("192.88.1.{i}:1000"),
-            Credentials::new(&Secret::new("north"), &[]).mint(&format!("user-{}", i % USERS), None, u64::MAX / 2),
+            Credentials::new(&Secret::new("north"), &[]).mint(&format!("user-{}", i % USERS), None, 4_000_000_000),
         )).collect();
         let mut known = vec![Known::default(); CLIENTS];
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parlor::clock::{Mono, Now};
 use parlor::config::PortRange;
-use parlor::credential::{Credentials, Minted};
+use parlor::credential::{Credentials, Minted, Refusals};
 use parlor::rate::{Limit, Sources};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
@@ -574,6 +574,8 @@ fn credentials() -> Credentials {
 }
 
 fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Settings {
+    let refusals = Refusals::default();
+    refusals.know_rooms(["lobby"]);
     Settings {
         realm: REALM.into(),
         credentials: credentials(),
@@ -595,7 +597,8 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
-        refusals: Arc::default(),
+        unnamed: true,
+        refusals: Arc::new(refusals),
         quotas,
         strangers,
         alternates: Alternates::default(),
@@ -614,6 +617,7 @@ fn changes(denied: bool, strangers: Arc<Sources>) -> Changes {
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
+        unnamed: true,
         strangers,
         alternates: Alternates::default(),
     }

@@ -1,0 +1,191 @@
+//! Every form of a credential's name, minted with the secret as others mint it, over real sockets.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use parlor::credential::Minted;
+
+use crate::coturn::tool;
+use crate::support::turn::{Client, SECRET, minted};
+use crate::support::{Builder, Daemon};
+use crate::{Patience, metric, open_relay};
+
+const EXPIRY: &str = "4000000000";
+const ROOM: &str = "daily";
+
+/// Ids with every sign that one may have.
+const USERS: [&str; 4] = [
+    "alice",
+    "alice@example.org",
+    "auth0|5:7+a=~_-.",
+    "1999999999",
+];
+
+fn relay() -> Daemon {
+    let daemon = open_relay().start();
+    daemon.cli_json(&["room", "create", "Daily", "--id", ROOM]);
+    daemon
+}
+
+/// The forms that name a user.
+fn names(user: &str) -> Vec<String> {
+    let mut names = vec![
+        format!("{EXPIRY}:{user}"),
+        format!("{EXPIRY}:{user}/{ROOM}"),
+        format!("{EXPIRY}:{user}/{ROOM}/0"),
+        format!("{EXPIRY}:{user}/{ROOM}/17"),
+    ];
+    // Digits first: with digits in front, this would be another user.
+    if !user.starts_with(char::is_numeric) {
+        names.push(format!("{user}:{EXPIRY}"));
+        names.push(format!("{user}/{ROOM}:{EXPIRY}"));
+    }
+    names
+}
+
+fn client(daemon: &Daemon, name: &str) -> Client {
+    let mut client = Client::udp(daemon.turn(), "nobody", None);
+    client.minted = minted(name);
+    client
+}
+
+/// Who is in `parlor sessions`, as (user id, room id).
+fn sessions(daemon: &Daemon) -> Vec<(Value, Value)> {
+    let rows = daemon.cli_json(&["sessions"]);
+    let row = |row: &Value| (row["user"]["id"].clone(), row["room"]["id"].clone());
+    rows.as_array().expect("rows").iter().map(row).collect()
+}
+
+#[test]
+fn every_form_that_names_a_user_is_shown_and_ends_with_the_user() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", SECRET)
+        .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "0")
+        .env("SECRET_KEY", TOKENS)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .start();
+    daemon.cli_json(&["room", "create", "Daily", "--id", ROOM]);
+    for user in USERS {
+        // So that the store knows them.
+        let http = crate::support::http::Client::new(daemon.http());
+        let caller = http.with_token(&crate::support::token(TOKENS, user));
+        assert_eq!(caller.get("/api/auth/me").ok()["id"], json!(user));
+        let names = names(user);
+        let mut clients: Vec<_> = names.iter().map(|name| client(&daemon, name)).collect();
+        for (client, name) in clients.iter_mut().zip(&names) {
+            assert_eq!(client.allocate().code(), None, "{name}");
+        }
+        let shown = sessions(&daemon);
+        assert_eq!(shown.len(), names.len(), "{user}");
+        assert!(shown.iter().all(|(id, _)| *id == json!(user)), "{shown:?}");
+        let bound = names.iter().filter(|name| name.contains('/')).count();
+        let in_room = shown.iter().filter(|(_, room)| *room == json!(ROOM));
+        assert_eq!(in_room.count(), bound, "{user}");
+
+        let disabled = daemon.cli_json(&["user", "disable", &format!("id:{user}")]);
+        assert_eq!(disabled["relays"], json!(names.len()), "{disabled}");
+        assert!(sessions(&daemon).is_empty());
+        for name in &names {
+            assert_eq!(client(&daemon, name).allocate().code(), Some(401), "{name}");
+        }
+    }
+}
+
+const TOKENS: &str = "a shared secret of at least 32 bytes";
+
+#[test]
+fn closing_a_room_ends_what_is_bound_to_it_in_every_form() {
+    let daemon = relay();
+    let names = names("alice@example.org");
+    let mut clients: Vec<_> = names.iter().map(|name| client(&daemon, name)).collect();
+    for (client, name) in clients.iter_mut().zip(&names) {
+        assert_eq!(client.allocate().code(), None, "{name}");
+    }
+    let bound = names.iter().filter(|name| name.contains('/')).count();
+    let closed = daemon.cli_json(&["room", "close", ROOM]);
+    assert_eq!(closed["relays"], json!(bound), "{closed}");
+    for name in names {
+        let code = name.contains('/').then_some(401);
+        assert_eq!(client(&daemon, &name).allocate().code(), code, "{name}");
+    }
+}
+
+#[test]
+fn coturns_client_relays_by_every_form_of_a_name() {
+    let daemon = relay();
+    let port = daemon.turn().port().to_string();
+    let unnamed = [EXPIRY.to_owned(), format!("{EXPIRY}:")];
+    let names = [&names("alice@example.org")[..], &unnamed].concat();
+    let start = |name: &String| {
+        let Minted {
+            username,
+            credential,
+        } = minted(name);
+        tool("turnutils_uclient")
+            .args(["-y", "-s", "-c", "-n", "2", "-m", "1", "-l", "100"])
+            .args(["-p", &port, "-u", &username, "-w", &credential, "127.0.0.1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("turnutils_uclient starts")
+    };
+    let running: Vec<_> = names.iter().map(start).collect();
+    for (name, child) in names.iter().zip(running) {
+        let output = child.wait_with_output().expect("turnutils_uclient ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let whole = "tot_send_msgs=4, tot_recv_msgs=4";
+        assert!(text.contains(whole), "{name}: {text}");
+    }
+}
+
+#[test]
+fn what_parlor_mints_for_any_id_is_bound_to_user_and_room() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", SECRET)
+        .env("SECRET_KEY", TOKENS)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .start();
+    daemon.cli_json(&["room", "create", "Daily", "--id", ROOM]);
+    let longest = "@".repeat(255);
+    for user in USERS.into_iter().chain([&*longest]) {
+        let http = crate::support::http::Client::new(daemon.http());
+        let caller = http.with_token(&crate::support::token(TOKENS, user));
+        let joined = caller.post(&format!("/api/rooms/{ROOM}/join")).ok();
+        let server = &joined["ice_servers"][1];
+        let text = |key: &str| server[key].as_str().expect("text").to_owned();
+        let mut client = Client::udp(daemon.turn(), "nobody", None);
+        client.minted = Minted {
+            username: text("username"),
+            credential: text("credential"),
+        };
+        assert_eq!(client.allocate().code(), None, "{user}");
+        let relays = |shown: Vec<(Value, Value)>| {
+            shown
+                .into_iter()
+                .filter(|row| *row == (json!(user), json!(ROOM)))
+                .count()
+        };
+        assert_eq!(relays(sessions(&daemon)), 1, "{user}");
+        caller.post(&format!("/api/rooms/{ROOM}/leave")).ok();
+        let patience = Patience::new();
+        while relays(sessions(&daemon)) > 0 {
+            patience.check("the relay is freed");
+        }
+        assert_eq!(client.allocate().code(), Some(401), "{user}");
+    }
+}
+
+#[test]
+fn names_without_a_user_are_refused_when_that_is_switched_off() {
+    let daemon = open_relay().env("PARLOR_TURN__UNNAMED", "false").start();
+    for name in [EXPIRY.to_owned(), format!("{EXPIRY}:")] {
+        assert_eq!(
+            client(&daemon, &name).allocate().code(),
+            Some(401),
+            "{name}"
+        );
+    }
+    let refused = "parlor_turn_refused_total{reason=\"no user named\"}";
+    assert_eq!(metric(&daemon, refused), 2);
+    assert_eq!(client(&daemon, "4000000000:alice").allocate().code(), None);
+}
