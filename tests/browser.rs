@@ -15,6 +15,8 @@ mod browser_proxy;
 mod drain;
 #[path = "support/firefox.rs"]
 mod firefox;
+#[path = "browser/hostile.rs"]
+mod hostile;
 mod support;
 
 use std::path::Path;

@@ -47,6 +47,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         ),
         File::new("/assets/call.js", JS, include_bytes!("page/call.js")),
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
+        File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/roster.js", JS, include_bytes!("page/roster.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),

@@ -3,6 +3,7 @@
 // Who offers to whom: on `user-joined`, everybody who is already here makes an offer to the
 // newcomer, who waits. So for each pair exactly one side begins.
 
+import { Limits } from './limits.js';
 import { Peer } from './peer.js';
 
 /** A newcomer who is here but was sent no offer by then makes one. */
@@ -17,6 +18,7 @@ export class Call {
   #voice = { track: null, stream: new MediaStream() };
   #peers = new Map();
   #expected = new Map();
+  #limits;
   #on;
 
   /**
@@ -24,9 +26,11 @@ export class Call {
    * @param on.track(id, track)   somebody's voice
    * @param on.state(id, peer)    how the connection to somebody is
    * @param on.freshIce()         calls configure() with fresh credentials (a promise)
+   * @param on.ignored(ids)       who sends so much that it is ignored
    */
   constructor(on) {
     this.#on = on;
+    this.#limits = new Limits(on.ignored);
   }
 
   /** Begins. */
@@ -73,7 +77,17 @@ export class Call {
   /** Calls somebody anew. */
   invite(id) {
     this.drop(id);
-    this.#peer(id, newCallId()).invite();
+    this.#begin(id, newCallId())?.invite();
+  }
+
+  /** A new connection to somebody in the place of any other; where there were too many, later. */
+  #begin(id, call) {
+    const wait = this.#limits.call(id);
+    if (wait === 0) {
+      this.drop(id);
+      return this.#peer(id, call);
+    }
+    if (!this.#expected.has(id)) this.#expected.set(id, setTimeout(() => this.invite(id), wait));
   }
 
   /** Somebody was here before us: they make the offer. */
@@ -95,17 +109,17 @@ export class Call {
     let peer = this.#peers.get(from);
     // Other frontends may not name their calls. Theirs fits whatever we have, but an offer of a new
     // connection begins a new call.
-    const unnamed = call === undefined && (type !== 'offer' || peer?.continuedBy(data));
-    const fits = peer && (unnamed || call === peer.call);
+    const named = peer && (call === undefined || call === peer.call);
+    if (type !== 'offer' && !named) return; // and costs nothing
+    if (!this.#limits.frame(from, type, data)) return;
+    const fits = named && (call !== undefined || type !== 'offer' || peer.continuedBy(data));
     if (type === 'offer' && !fits) {
       // An offer in a call that we know nothing of. An answer without a description says so.
       if (again) return this.#on.send('answer', from, { call, data: null });
       // Both began at once. The same rule as in peer.js: one side insists.
       if (peer?.offering && !this.#polite(from)) return;
-      this.drop(from);
-      peer = this.#peer(from, call);
-    } else if (!fits) {
-      return;
+      peer = this.#begin(from, call);
+      if (!peer) return;
     }
     if (type === 'answer' && data === null) return this.invite(from);
     if (type !== 'ice-candidate') peer.kept = false;
@@ -115,6 +129,11 @@ export class Call {
 
   peer(id) {
     return this.#peers.get(id);
+  }
+
+  /** Who sends so much that it is ignored. */
+  get ignored() {
+    return this.#limits.ignored;
   }
 
   stop() {

@@ -53,7 +53,7 @@ export class Peer {
     // An empty candidate says "that was all", which nobody needs to hear.
     pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#found(candidate);
     pc.onicecandidateerror = ({ url, errorCode }) => (this.#refused ||= isRelay(url) && errorCode === 401);
-    pc.ontrack = ({ track }) => on.track(track);
+    pc.ontrack = ({ track }) => track.kind === 'audio' && on.track(track);
     pc.onconnectionstatechange = () => this.#changed();
     this.#expect();
   }

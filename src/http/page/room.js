@@ -4,6 +4,7 @@
 //   signaling.js  the WebSocket             ui.js      what can be seen
 //   call.js       who is called by whom     words.js   what is said when something fails
 //   peer.js       one connection            roster.js  who is here
+//   limits.js     how much others may send
 
 import * as api from './api.js';
 import { Call } from './call.js';
@@ -32,6 +33,7 @@ const call = new Call({
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
   freshIce,
+  ignored: sayIgnored,
 });
 
 const signaling = new Signaling({ open: opened, frame: received, lost, closed });
@@ -277,6 +279,7 @@ function useRoster(list, changed) {
     ui.add(id, name);
     if (known?.isNew) ui.news(`${name} has come in.`);
   }
+  sayIgnored();
   const judged = [...here.keys()].filter((id) => !changed.has(id));
   for (const id of goneBy(list, judged, (one) => call.peer(one)?.works)) gone(id);
 }
@@ -318,10 +321,22 @@ function sayRoutes() {
   ui.say('route-problem', id ? words.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
 }
 
+/** Says who sends more than is taken, if anybody. */
+function sayIgnored(ids = call.ignored) {
+  ui.say('ignored-problem', ids.map((id) => words.tooMuch(nameOf(id))).join(' '));
+}
+
 // ---- ICE servers ----
 
-/** Credentials expire: fresh ones are here before the old ones are refused. */
-async function freshIce() {
+let fresh;
+
+/** Credentials expire: fresh ones are here before the old ones are refused. Who asks meanwhile waits for the same ones. */
+function freshIce() {
+  fresh ??= fetchIce().finally(() => (fresh = undefined));
+  return fresh;
+}
+
+async function fetchIce() {
   clearTimeout(iceTimer);
   let secondsLeft = 60; // until the next attempt, if this one fails
   try {

@@ -84,6 +84,10 @@ export function noRoute(name, diagnosis) {
   }
 }
 
+/** Somebody sends so much that it is ignored. */
+export const tooMuch = (name) =>
+  `${name} sends more than this page takes, so some of it is ignored. Everybody else is heard as usual.`;
+
 /** The state of a connection, for a tile. */
 export const peerState = { connecting: 'connecting …', connected: '', interrupted: 'connection is shaky …', failed: 'no connection' };
 

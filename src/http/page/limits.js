@@ -1,0 +1,110 @@
+// How much work each of the others can make this page do.
+//
+// Whoever is in the room decides what they send, and a browser has only so many peer connections. So
+// each sender has budgets that grow back with time; what is past them is ignored, and said.
+
+/** How many at once, and in how many milliseconds one more. */
+const CALLS = [6, 10_000]; // each costs a peer connection
+const DESCRIPTIONS = [20, 2_000];
+const CANDIDATES = [200, 100];
+
+/** A description of a voice, and of much else besides. */
+const LONGEST_SDP = 100_000;
+const MOST_SECTIONS = 16;
+
+/** Somebody is named for so long after the last thing of theirs that was ignored. */
+const CALM_AFTER = 15_000;
+
+class Budget {
+  #size;
+  #interval;
+  #paidUntil = 0; // when all that was taken will have grown back
+
+  constructor([size, interval]) {
+    this.#size = size;
+    this.#interval = interval;
+  }
+
+  /** Takes one: 0, or in how many milliseconds there is one again. */
+  take(now) {
+    const start = Math.max(now, this.#paidUntil);
+    const wait = start + this.#interval - (now + this.#size * this.#interval);
+    if (wait > 0) return wait;
+    this.#paidUntil = start + this.#interval;
+    return 0;
+  }
+
+  isFull(now) {
+    return this.#paidUntil <= now;
+  }
+}
+
+export class Limits {
+  #senders = new Map(); // id → budgets; whoever leaves and comes back has the same ones
+  #ignored = new Map(); // id → when something of theirs was ignored last
+  #timer;
+  #on;
+
+  /** @param on(ids)   whose frames are being ignored now */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** A new call with somebody: 0, or in how many milliseconds there may be one. */
+  call(id) {
+    const wait = this.#of(id).calls.take(performance.now());
+    if (wait > 0) this.#ignore(id);
+    return wait;
+  }
+
+  /** Whether to take a description or a candidate from somebody. */
+  frame(id, type, data) {
+    const budget = type === 'ice-candidate' ? this.#of(id).candidates : this.#of(id).descriptions;
+    const takes = fits(data?.sdp) && budget.take(performance.now()) === 0;
+    if (!takes) this.#ignore(id);
+    return takes;
+  }
+
+  get ignored() {
+    return [...this.#ignored.keys()];
+  }
+
+  #of(id) {
+    let budgets = this.#senders.get(id);
+    if (!budgets) {
+      this.#forgetFullOnes();
+      budgets = { calls: new Budget(CALLS), descriptions: new Budget(DESCRIPTIONS), candidates: new Budget(CANDIDATES) };
+      this.#senders.set(id, budgets);
+    }
+    return budgets;
+  }
+
+  #forgetFullOnes() {
+    const now = performance.now();
+    for (const [id, budgets] of this.#senders) {
+      if (Object.values(budgets).every((budget) => budget.isFull(now))) this.#senders.delete(id);
+    }
+  }
+
+  #ignore(id) {
+    const isNew = !this.#ignored.has(id);
+    this.#ignored.set(id, performance.now());
+    if (!isNew) return;
+    this.#timer ??= setInterval(() => this.#calm(), CALM_AFTER / 5);
+    this.#on(this.ignored);
+  }
+
+  #calm() {
+    const before = this.#ignored.size;
+    for (const [id, last] of this.#ignored) {
+      if (performance.now() - last > CALM_AFTER) this.#ignored.delete(id);
+    }
+    if (this.#ignored.size === before) return;
+    this.#on(this.ignored);
+    if (this.#ignored.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+const fits = (sdp = '') => sdp.length <= LONGEST_SDP && (String(sdp).match(/^m=/gm) ?? []).length <= MOST_SECTIONS;
