@@ -7,6 +7,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::control::{Answer, Body, Failure};
 
+/// Columns of the names of facts, where the longest needs no more.
+const NAME_COLUMNS: usize = 14;
+
 /// Prints an answer. A reader who has gone away is no fault of ours.
 ///
 /// # Errors
@@ -53,8 +56,8 @@ fn text(body: &Body) -> String {
         Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-            // The colon, and a space.
-            let width = longest + 2;
+            // With the colon, and a space at least.
+            let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
             let lines = lines.map(|(name, value)| format!("{:<width$}{value}", format!("{name}:")));
             lines.collect::<Vec<_>>().join("\n")
@@ -132,5 +135,7 @@ mod tests {
         let fact = |name: &str| (name.to_owned(), "yes".to_owned());
         let text = text(&Body::Facts(vec![fact("TURN over TLS"), fact("Up")]));
         assert_eq!(text, "TURN over TLS: yes\nUp:            yes");
+        let text = self::text(&Body::Facts(vec![fact("clients")]));
+        assert_eq!(text, "clients:      yes");
     }
 }
