@@ -2,6 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -9,6 +12,8 @@ use crate::control::{Answer, Body, Failure};
 
 /// Columns of the names of facts, where the longest needs no more.
 const NAME_COLUMNS: usize = 14;
+/// How long standard error may take for a line.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints an answer. A reader who has gone away is no fault of ours.
 ///
@@ -65,9 +70,18 @@ fn text(body: &Body) -> String {
     }
 }
 
-/// Says something on standard error, if anybody reads it.
+/// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server whose log nobody
+/// reads ends all the same.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let line = format!("{text}\n");
+    let (done, written) = mpsc::channel();
+    let writing = thread::Builder::new().spawn(move || {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+    });
+    if writing.is_ok() {
+        let _ = written.recv_timeout(NOTE_TIMEOUT);
+    }
 }
 
 /// What a table is printed on.
