@@ -45,8 +45,8 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// The same where the next process serves them right away.
 const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
-/// How long a process that is about to be replaced waits for whoever reads its log: twice, before calls
-/// are handed over and in the middle of them.
+/// How long whoever reads the log is waited for: by a process that is about to be replaced, before calls
+/// are handed over; and briefly in the middle of them, and when a start is complete.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const BRIEF_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -116,7 +116,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     }
     tracing::info!("ready");
     manager::ready();
-    lobby::print(&way_in);
+    // Below the log.
+    lines.flush(BRIEF_FLUSH_TIMEOUT);
+    lobby::print(way_in);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
     let ending = house.until_the_end(&mut signals, &mut upgrades).await;
