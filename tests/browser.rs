@@ -122,6 +122,16 @@ in_a_box! {
         talks_with_the_page(&frontend);
     }
 
+    fn a_call_on_an_ipv6_only_host_is_relayed_on_ipv6_and_an_ipv4_address_that_comes_is_used() {
+        addresses_that_come_and_go(false);
+    }
+
+    /// It takes a minute: two browsers have to notice that their relay is gone.
+    #[cfg_attr(debug_assertions, ignore = "for a build as for use: see tests/long/addresses")]
+    fn a_call_whose_relayed_address_goes_is_heard_again_on_another() {
+        addresses_that_come_and_go(true);
+    }
+
     fn a_restart_in_mid_call_is_neither_heard_nor_seen() {
         restarted_in_mid_call(0);
     }
@@ -606,6 +616,62 @@ fn restarted_in_mid_call(beside: usize) {
 
 fn relayed_call(via: Via, protocol: &str) {
     relayed_call_with(Builder::new(), via, protocol);
+}
+
+/// Where there is no namespace, nothing is tried: the addresses are this host's.
+fn addresses_that_come_and_go(and_go: bool) {
+    const V6: &str = "2a00:1450::9";
+    const V4: &str = "198.41.0.9";
+    if std::env::var_os(browser_box::INSIDE).is_none() {
+        return;
+    }
+    let ip = |arguments: &str| {
+        let arguments = arguments.split_whitespace();
+        let status = std::process::Command::new("ip").args(arguments).status();
+        assert!(status.expect("ip runs").success());
+    };
+    // The page is on 127.0.0.1, as browsers want it; the relay is reached over IPv6 alone.
+    ip("address delete ::1/128 dev lo");
+    ip("link add eth0 type veth peer name eth1");
+    ip("link set eth1 up");
+    ip("link set eth0 up");
+    ip(&format!("address add {V6}/64 dev eth0 nodad"));
+    let daemon = Builder::new()
+        .without("PARLOR_TURN__LISTEN")
+        .env("PARLOR_TURN__PUBLIC_HOST", V6)
+        .start();
+    let (link, folder) = (daemon.invite_link(), folder());
+    let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
+    let mut grace = enters(&link, GRACE, Via::RelayUdp, &folder);
+    let heard_on = |people: [&mut Person; 2], address: &str| {
+        for (listener, speaker) in people.into_iter().zip([GRACE, ADA]) {
+            listener.hears(&[speaker]);
+            listener.is_relayed_over("udp");
+        }
+        let sessions = daemon.cli_json(&["sessions"]);
+        let relayed = sessions.as_array().unwrap().iter();
+        let relayed: Vec<_> = relayed.filter_map(|row| row["relayed"].as_str()).collect();
+        let on_it = relayed.iter().any(|relayed| relayed.contains(address));
+        assert!(on_it, "{address}: {relayed:?}");
+    };
+    heard_on([&mut ada, &mut grace], V6);
+    ip(&format!("address add {V4}/24 dev eth0"));
+    daemon.wait_for_log_of("the new address", |line| {
+        line.contains("relayed addresses") && line.contains(V4)
+    });
+    for person in [&mut ada, &mut grace] {
+        person.click("#leave");
+        person.sees("You have left");
+    }
+    for person in [&mut ada, &mut grace] {
+        person.click("#again");
+    }
+    heard_on([&mut ada, &mut grace], V4);
+    if and_go {
+        ip(&format!("address delete {V4}/24 dev eth0"));
+        daemon.wait_for_log("allocations ended: address gone");
+        heard_on([&mut ada, &mut grace], V6);
+    }
 }
 
 fn relayed_call_with(builder: Builder, via: Via, protocol: &str) {

@@ -407,7 +407,7 @@ fn what_cannot_work_is_refused_by_its_name() {
         ("PARLOR_TURN__RELAY_PORTS", "1-70000"),
         ("PARLOR_TURN__CREDENTIAL_TTL", "0"),
         ("PARLOR_TURN__CREDENTIAL_TTL", "100y"),
-        ("PARLOR_TURN__EXTERNAL_IP", "example.org"),
+        ("PARLOR_TURN__EXTERNAL_IP", "example org"),
         ("PARLOR_TURN__EXTERNAL_IP", "auto"),
         ("PARLOR_TURN__PUBLIC_HOST", "turn:example.org"),
         ("PARLOR_TURN__ALLOWED_PEERS", "10.0.0.0/33"),

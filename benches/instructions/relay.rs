@@ -387,8 +387,7 @@ fn settings() -> Settings {
             first: 10_000,
             last: 60_000,
         },
-        external: Vec::new(),
-        other_family: Vec::new(),
+        host: Arc::default(),
         max_permissions: 64,
         max_channels: 64,
         // Limited, as it is by default.

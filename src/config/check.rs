@@ -336,7 +336,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// A DNS name or an address, as it may stand in a URL.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));

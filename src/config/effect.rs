@@ -155,7 +155,7 @@ effects! {
         previous_secrets: Live,
         previous_secrets_file: Live,
         credential_ttl: Live,
-        external_ip: Restart,
+        external_ip: Live,
         public_host: Live,
         relay_ports: Restart,
         allowed_peers: Live,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::check::is_host;
+
 /// What an entry stands for. Of two for the same, one would be without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum StandsFor {
@@ -33,14 +35,13 @@ pub fn faults(entries: &[String]) -> Vec<String> {
 }
 
 fn read(entry: &str) -> Result<StandsFor, String> {
-    // STUN is asked over IPv4 where the server has such an address.
-    if entry == "auto" {
-        return Ok(StandsFor::Ipv4);
-    }
-    let unreadable = || format!("must be an address, `public/private` or `auto`, not `{entry}`");
+    let unreadable =
+        || format!("must be an address, a DNS name, `public/private` or `auto`, not `{entry}`");
+    let mut texts = entry.splitn(2, '/').map(str::trim).peekable();
+    let name = texts.next_if(|text| is_name(text));
     let mut addresses = Vec::new();
-    for text in entry.splitn(2, '/') {
-        let address: IpAddr = text.trim().parse().map_err(|_| unreadable())?;
+    for text in texts {
+        let address: IpAddr = text.parse().map_err(|_| unreadable())?;
         if let Some(mapped) = as_ipv4(address) {
             return Err(format!(
                 "must name {mapped} as an IPv4 address, not as `{address}`"
@@ -52,6 +53,10 @@ fn read(entry: &str) -> Result<StandsFor, String> {
         addresses.push(address);
     }
     match addresses[..] {
+        // IPv4 is what is asked for first, of STUN servers and of DNS.
+        [] if name.is_some() => Ok(StandsFor::Ipv4),
+        [private] if name.is_some_and(|name| name != "auto") => Ok(StandsFor::Private(private)),
+        _ if name.is_some() => Err(unreadable()),
         [public] if public.is_ipv4() => Ok(StandsFor::Ipv4),
         [_] => Ok(StandsFor::Ipv6),
         [public, private] if public.is_ipv4() == private.is_ipv4() => {
@@ -59,6 +64,13 @@ fn read(entry: &str) -> Result<StandsFor, String> {
         }
         _ => Err(unreadable()),
     }
+}
+
+/// Whether a text is `auto` or a DNS name: the last part of a name is no number (RFC 3696 section 2).
+fn is_name(text: &str) -> bool {
+    let last = text.trim_end_matches('.').rsplit('.').next();
+    let number = last.is_none_or(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    !number && is_host(text) && text.parse::<IpAddr>().is_err()
 }
 
 /// The IPv4 address that an IPv6 one only spells.
@@ -95,6 +107,9 @@ mod tests {
             "192.0.2.1/10.0.0.1",
             "2001:db8::1/fd00::1",
             "auto",
+            "relay.example.org",
+            "relay.example.org/10.0.0.1",
+            "host-7",
         ] {
             assert_eq!(told(&[good]), [""; 0], "{good}");
         }
@@ -104,10 +119,16 @@ mod tests {
             "192.0.2.1/fd00::1",
             "192.0.2.1/24",
             "192.0.2.1/",
-            "example.org",
+            "example.org/",
+            "example.org/24",
+            "example org",
+            "300.1.2.3",
+            "auto/10.0.0.1",
+            "10.0.0.1/example.org",
             "1/2/3",
         ] {
-            let fault = format!("must be an address, `public/private` or `auto`, not `{bad}`");
+            let fault =
+                format!("must be an address, a DNS name, `public/private` or `auto`, not `{bad}`");
             assert_eq!(told(&[bad]), [fault]);
         }
     }
@@ -125,6 +146,8 @@ mod tests {
             (["192.0.2.1", "192.0.2.2"], "IPv4"),
             (["192.0.2.1", "auto"], "IPv4"),
             (["auto", "auto"], "IPv4"),
+            (["relay.example.org", "192.0.2.2"], "IPv4"),
+            (["a.example/10.0.0.1", "b.example/10.0.0.1"], "10.0.0.1"),
             (["2001:db8::1", "2001:db8::2"], "IPv6"),
             (["192.0.2.1/10.0.0.1", "192.0.2.2/10.0.0.1"], "10.0.0.1"),
         ] {

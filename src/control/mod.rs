@@ -17,7 +17,6 @@ mod invites;
 mod rooms;
 mod running;
 mod server;
-mod silent;
 mod socket;
 mod users;
 

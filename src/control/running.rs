@@ -35,6 +35,10 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let (open_rooms, participants) = live.app.census().await.unzip();
     let uptime = clock::now().mono.since(live.started.mono).as_secs();
     let turn_tls = [&live.app.https[..], &live.app.turn_tls].concat();
+    let host = live.app.relay.current().host;
+    let offered = host.offered();
+    let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
+    let [ipv4, ipv6] = live.app.relay.offered();
     let segmentation = live.app.settings().config.turn.segmentation.decide();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -47,6 +51,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "http": live.http,
         "turn": live.app.turn,
         "turn_tls": turn_tls,
+        "relayed_addresses": offered.collect::<Vec<_>>(),
         "segmentation": { "used": segmentation.used, "reason": segmentation.reason },
         "certificate": live.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
         "metrics": live.metrics,
@@ -88,6 +93,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["HTTP", &listed(&live.http)],
         ["TURN", &listed(&live.app.turn)],
         ["TURN over TLS", &turn_tls],
+        ["Relayed addresses", &format!("IPv4 {ipv4}, IPv6 {ipv6}")],
         ["Segmentation", &segmentation.text()],
         ["Certificate", &standing],
         ["Metrics", &listed(&live.metrics)],

@@ -13,13 +13,14 @@ mod startup;
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::{self, BoxFuture};
 use rustls::ServerConfig;
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,11 +33,10 @@ use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
 use crate::tls;
-use crate::turn::External;
 
 use handover::{Handover, Inherited, State, Store, Upgrade};
 use reload::Reloader;
-use signals::{Caught, Signals};
+use signals::Signals;
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
@@ -45,23 +45,13 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// The same where the next process serves them right away.
 const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
-/// How long whoever reads the log is waited for: by a process that is about to be replaced, before calls
-/// are handed over; and briefly in the middle of them, and when a start is complete.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-const BRIEF_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
-
 /// Runs the daemon until SIGINT or SIGTERM. Prints how to get in: a fresh link on the first start and
 /// where `invite` asks for one.
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
 pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()> {
-    signals::block().context("signals can't be blocked")?;
-    let started = logging::start(&loaded.config.log);
-    let (logging, level) = started.context("standard error can't be used for the log")?;
-    for remark in &loaded.remarks {
-        logging.lines.push(format!("{remark}\n").as_bytes());
-    }
+    let level = logging::start(&loaded.config.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -77,7 +67,6 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
         invite,
         sources,
         loaded,
-        lines: logging.lines.clone(),
         level,
         descriptors,
         upgrade,
@@ -89,24 +78,23 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
 }
 
 async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
-    // Each is pending until it is waited for.
+    // Before anything else is visible: a signal from now on ends it cleanly, or is heeded later.
     let mut signals = Signals::caught()?;
-    let hangups = Caught::hangups()?;
-    let mut upgrades = Caught::upgrades()?;
-    let lines = start.lines.clone();
+    let hangups = signals::hangups()?;
+    let mut upgrades = signals::upgrades()?;
     let config = &start.loaded.config;
     let prepared = Prepared::new(config)?;
     let listeners = Listeners::bind(config, &mut inherited.sockets)?;
     startup::announce_descriptors(config, start.descriptors);
-    let external = tokio::select! {
-        external = startup::external(config, inherited.external) => external?,
-        // What was handed over is to be handed on, or to end as a drain does.
-        name = signals.next(), if !inherited.has_state => {
+    let known = mem::take(&mut inherited.external);
+    let names = tokio::select! {
+        names = startup::names(config, known) => names?,
+        name = signals.next() => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
     };
-    let mut house = House::build(start, prepared, listeners, external, &mut inherited).await?;
+    let mut house = House::build(start, prepared, listeners, names, &mut inherited).await?;
     let (work, way_in) = house.open(hangups).await?;
     drop(inherited);
     if Store::of_process().is_some()
@@ -116,9 +104,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     }
     tracing::info!("ready");
     manager::ready();
-    // Below the log.
-    lines.flush(BRIEF_FLUSH_TIMEOUT);
-    lobby::print(way_in);
+    lobby::print(&way_in);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
     let ending = house.until_the_end(&mut signals, &mut upgrades).await;
@@ -144,9 +130,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
             Ok(())
         })?,
         Ending::Replace(upgrade) => {
-            lines.flush(FLUSH_TIMEOUT);
             let handover = house.hand_over(work).await?;
-            lines.flush(BRIEF_FLUSH_TIMEOUT);
             let error = upgrade.execute(&handover);
             if let Some(store) = Store::of_process() {
                 store.keep(&handover)?;
@@ -184,7 +168,6 @@ struct Start {
     invite: bool,
     sources: Sources,
     loaded: Loaded,
-    lines: logging::Queue,
     level: logging::Level,
     descriptors: u64,
     upgrade: Upgrade,
@@ -204,8 +187,6 @@ struct House {
     metrics: Vec<TcpListener>,
     /// All that listen, for the next process.
     tcp: Vec<(&'static str, TcpListener)>,
-    /// What `turn.external_ip = "auto"` has found.
-    external: Option<IpAddr>,
     upgrade: Upgrade,
     orders: mpsc::Receiver<Order>,
     /// Until it is served.
@@ -236,12 +217,11 @@ impl House {
         start: Start,
         prepared: Prepared,
         listeners: Listeners,
-        external: Vec<External>,
+        names: relay::Names,
         inherited: &mut Inherited,
     ) -> anyhow::Result<House> {
         let config = start.loaded.config;
         let tcp = listeners.tcp().context("a listener can't be kept")?;
-        let found = startup::found(&config, &external);
         let data_dir = prepared.secrets.data_dir().path().to_owned();
         let desk = control::Listener::bind(&config.admin, &data_dir)?;
         let refusals = Arc::new(Refusals::default());
@@ -258,11 +238,12 @@ impl House {
         let https = over_tls(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {
             turn: &config.turn,
-            external,
+            names,
             credentials: prepared.credentials.clone(),
             nonces: prepared.nonces,
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
+            stun_urls: &config.ice.stun_urls,
             tls: over_tls(&[tls::STUN_TURN])?,
             trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
@@ -272,7 +253,6 @@ impl House {
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
         metrics.time_store(prepared.store.times());
-        metrics.count_dropped_log_lines(start.lines.dropped());
         let hub = http::Hub::new(&config.signaling, &metrics);
         let rooms = mem::take(&mut inherited.rooms).into_iter();
         let shared = |(room, users): (String, Vec<String>)| {
@@ -338,7 +318,6 @@ impl House {
             https,
             metrics: listeners.metrics,
             tcp,
-            external: found,
             upgrade: start.upgrade,
             stop,
             first_start: prepared.first_start,
@@ -348,7 +327,7 @@ impl House {
 
     /// Makes the Lobby where it is due, says where everything listens, and serves. Returns how to get
     /// in as well, a line to print once nothing more is to come.
-    async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, String)> {
+    async fn open(&mut self, hangups: Signal) -> anyhow::Result<(Work, String)> {
         let address = self.http[0].local_addr()?;
         let way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
         let turn = [&self.app.turn[..], &self.app.turn_tls];
@@ -377,11 +356,10 @@ impl House {
     }
 
     /// Waits for whatever ends this, and drains where that is asked for.
-    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Caught) -> Ending {
+    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Signal) -> Ending {
         let upgrade = self.upgrade.clone();
         let mut checking: Option<BoxFuture<'_, bool>> = None;
         let span = loop {
-            let idle = checking.is_none();
             let checked = async {
                 match &mut checking {
                     Some(check) => check.await,
@@ -404,10 +382,7 @@ impl House {
                     true => return Ending::Replace(upgrade.clone()),
                     false => checking = None,
                 },
-                // Another one is pending until this one has been judged.
-                () = upgrades.next(), if idle => {
-                    checking = Some(Box::pin(may_go_on(&upgrade)));
-                }
+                Some(()) = upgrades.recv() => checking = Some(Box::pin(may_go_on(&upgrade))),
             }
         };
         self.drain(span, signals).await
@@ -448,11 +423,12 @@ impl House {
         // Until here and for a moment longer, media passes.
         let goodbye = future::join_all(work.serving);
         let _ = tokio::time::timeout(BRIEF_GOODBYE, goodbye).await;
+        let external = self.relay.handle.current().names.known().to_vec();
         let stopped = self.relay.hand_over();
         let state = State {
             boot: handover::boot(),
             at: clock::now().mono,
-            external: self.external,
+            external,
             rooms,
             ..State::default()
         };

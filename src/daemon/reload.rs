@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, Report, Sources};
@@ -13,13 +14,11 @@ use crate::store::data_dir::{DataDir, DataDirError, Kept};
 use crate::tls;
 use crate::token::Tokens;
 
-use super::signals::Caught;
 use super::{logging, startup};
 
 /// Reloads at each of `hangups`, and tells the log.
-pub async fn at_each(mut hangups: Caught, reloader: Arc<Reloader>) {
-    loop {
-        hangups.next().await;
+pub async fn at_each(mut hangups: Signal, reloader: Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
         let reloader = reloader.clone();
         let reloading = tokio::task::spawn_blocking(move || reloader.reload());
         if let Err(error) = reloading.await {
@@ -235,6 +234,11 @@ impl Reloader {
             let relay = &self.app.relay;
             let proxies = &config.http.trusted_proxies;
             relay.reconfigure(&config.turn, proxies, credentials, allocations);
+        }
+        let renames = |key: &&str| ["turn.external_ip", "ice.stun_urls"].contains(key);
+        if changed.iter().any(renames) {
+            let stun_urls = &config.ice.stun_urls;
+            self.app.relay.rename(&config.turn.external_ip, stun_urls);
         }
         self.app.hub.reconfigure(&config.signaling);
         self.level.set(config.log.level);

@@ -14,15 +14,12 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::data_dir::{self, DataDir, Kept};
 use crate::token::Tokens;
-use crate::turn::{External, Nonces};
+use crate::turn::Nonces;
 
 use super::reload::Secrets;
 
 /// Descriptors kept for everything that is neither a connection nor a relay socket.
 const OTHER_DESCRIPTORS: u64 = 256;
-
-/// As `turn.external_ip`: asks.
-const AUTO: &str = "auto";
 
 /// Whatever the system allows: a relay that can hold nothing is no relay.
 const FEWEST_ALLOCATIONS: u64 = 64;
@@ -177,24 +174,13 @@ pub fn announce(
     Ok(())
 }
 
-/// What `turn.external_ip` names; `auto` may take seconds to be answered, where it is not `known`.
-pub async fn external(config: &Config, known: Option<IpAddr>) -> anyhow::Result<Vec<External>> {
-    let mut setting = config.turn.external_ip.clone();
-    if let Some(known) = known {
-        let auto = setting.iter_mut().filter(|text| *text == AUTO);
-        auto.for_each(|text| *text = known.to_string());
-    }
-    let stun_urls = config.ice.stun_urls.clone();
-    let asking = move || relay::resolve_external(&setting, &stun_urls);
-    let external = tokio::task::spawn_blocking(asking).await?;
-    external.context("turn.external_ip")
-}
-
-/// What `auto` has found.
-pub fn found(config: &Config, external: &[External]) -> Option<IpAddr> {
-    let mut setting = config.turn.external_ip.iter();
-    let auto = setting.position(|text| text == AUTO)?;
-    external.get(auto).map(|external| external.public)
+/// What `turn.external_ip` names; `auto` and DNS names may take seconds to be answered, where they are
+/// not `known`.
+pub async fn names(config: &Config, known: Vec<(String, IpAddr)>) -> anyhow::Result<relay::Names> {
+    let mut names = relay::Names::new(&config.turn.external_ip, &config.ice.stun_urls, known);
+    let asking = move || names.ask(relay::Ask::Unknown).map(|()| names);
+    let names = tokio::task::spawn_blocking(asking).await?;
+    names.context("turn.external_ip")
 }
 
 /// Says how many descriptors the system allows, and warns where the configuration promises more.

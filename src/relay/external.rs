@@ -1,4 +1,4 @@
-//! `turn.external_ip`: what this host is called outside.
+//! `turn.external_ip = "auto"`: what a STUN server sees.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -8,7 +8,6 @@ use ::stun::agent::TransactionId;
 use ::stun::message::{BINDING_REQUEST, Message as Request};
 
 use crate::stun::{Attribute, Class, Message, decode_xor_address};
-use crate::turn::External;
 
 /// The port of a STUN server whose URL names none (RFC 7064 section 3.2).
 const STUN_PORT: u16 = 3478;
@@ -29,24 +28,8 @@ pub enum Undiscovered {
     Silent(String),
 }
 
-/// Reads the setting; `auto` is asked of the first of `stun_urls`.
-pub fn resolve(setting: &[String], stun_urls: &[String]) -> Result<Vec<External>, ExternalError> {
-    let read = |text: &String| match text.as_str() {
-        "auto" => discover(stun_urls).map_err(ExternalError::Auto),
-        text => text.parse().map_err(ExternalError::Unreadable),
-    };
-    setting.iter().map(read).collect()
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ExternalError {
-    #[error("{0}")]
-    Unreadable(String),
-    #[error(transparent)]
-    Auto(Undiscovered),
-}
-
-fn discover(stun_urls: &[String]) -> Result<External, Undiscovered> {
+/// The address that the first of `stun_urls` sees this host at. Waits for the network.
+pub fn discover(stun_urls: &[String]) -> Result<IpAddr, Undiscovered> {
     let url = stun_urls.first().ok_or(Undiscovered::NobodyToAsk)?;
     let server = host_and_port(url).ok_or_else(|| Undiscovered::NotAUrl(url.clone()))?;
     let fault = |source| Undiscovered::Io {
@@ -63,11 +46,7 @@ fn discover(stun_urls: &[String]) -> Result<External, Undiscovered> {
         .or(first)
         .ok_or_else(|| Undiscovered::Silent(url.clone()))?;
     let public = ask(server).map_err(fault)?;
-    let public = public.ok_or_else(|| Undiscovered::Silent(url.clone()))?;
-    Ok(External {
-        public,
-        private: None,
-    })
+    public.ok_or_else(|| Undiscovered::Silent(url.clone()))
 }
 
 /// `stun:host`, `stun:host:port`, `stun:[v6]:port`.
@@ -154,14 +133,13 @@ mod tests {
             .fingerprint();
             server.send_to(&answer, client).unwrap();
         });
-        let external = resolve(&["auto".into()], &[url]).unwrap();
-        assert_eq!(external[0].public.to_string(), "192.0.2.77");
+        assert_eq!(discover(&[url]).unwrap().to_string(), "192.0.2.77");
         answering.join().unwrap();
     }
 
     #[test]
     fn auto_without_a_server_says_what_to_set() {
-        let error = resolve(&["auto".into()], &[]).unwrap_err();
+        let error = discover(&[]).unwrap_err();
         assert!(error.to_string().contains("STUN_SERVER_URL"));
     }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use ipnet::IpNet;
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Mono;
@@ -17,6 +17,7 @@ use crate::credential::{Credentials, Refusals};
 use crate::turn::{Debt, Quotas, Scope, Session};
 
 use super::acceptor::{Acceptor, Doors};
+use super::follow::{Current, Wanted, offered_texts};
 use super::mailbox::{Mailbox, Order};
 use super::settings;
 
@@ -31,6 +32,33 @@ pub struct Handle {
     doors: Doors,
     acceptor: Option<Acceptor>,
     shards: Arc<[Mailbox]>,
+    followed: Followed,
+}
+
+/// What is known of this host's addresses, and how to have other names asked for.
+#[derive(Clone)]
+pub struct Followed {
+    current: watch::Receiver<Current>,
+    wanted: Arc<watch::Sender<Wanted>>,
+}
+
+impl Followed {
+    pub(super) fn new(
+        current: watch::Receiver<Current>,
+        wanted: watch::Sender<Wanted>,
+    ) -> Followed {
+        Followed {
+            current,
+            wanted: Arc::new(wanted),
+        }
+    }
+}
+
+impl Default for Followed {
+    fn default() -> Followed {
+        let (_, current) = watch::channel(Current::default());
+        Followed::new(current, watch::channel(Wanted::default()).0)
+    }
 }
 
 /// What an order frees. The order stands, whether anybody waits for the count or drops this.
@@ -55,6 +83,7 @@ impl Handle {
         doors: Doors,
         acceptor: Acceptor,
         shards: Arc<[Mailbox]>,
+        followed: Followed,
     ) -> Handle {
         Handle {
             refusals,
@@ -62,6 +91,7 @@ impl Handle {
             doors,
             acceptor: Some(acceptor),
             shards,
+            followed,
         }
     }
 
@@ -162,6 +192,23 @@ impl Handle {
         for shard in self.shards.iter() {
             shard.order(Order::Reconfigure(Box::new(changes.clone())));
         }
+    }
+
+    /// Takes other values of `turn.external_ip` and `ice.stun_urls`. What they name is asked for, and
+    /// in force as soon as it is known; living allocations keep what they were told.
+    pub fn rename(&self, external_ip: &[String], stun_urls: &[String]) {
+        let wanted = (external_ip.to_vec(), stun_urls.to_vec());
+        self.followed.wanted.send_replace(wanted);
+    }
+
+    /// The relayed address of each family that clients elsewhere are offered, IPv4 first, for people.
+    pub fn offered(&self) -> [String; 2] {
+        offered_texts(&self.followed.current.borrow().host)
+    }
+
+    /// This host's addresses, and what is known of `turn.external_ip`, at this moment.
+    pub fn current(&self) -> Current {
+        self.followed.current.borrow().clone()
     }
 
     /// What users owe for bandwidth.

@@ -2,52 +2,26 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::turn::{External, Policy};
+use super::list;
+use crate::turn::Policy;
 
-/// Every address of every interface. The peer policy depends on it, so failing is fatal.
+/// Every address of this host, for a certificate.
 pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
-    let mut addresses = Vec::new();
-    for interface in nix::ifaddrs::getifaddrs()? {
-        let Some(address) = interface.address else {
-            continue;
-        };
-        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-        let v6 = address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip()));
-        addresses.extend(v4.or(v6));
-    }
+    let mut addresses: Vec<_> = list()?.iter().map(|address| address.ip).collect();
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)
 }
 
-/// The address of each family that others most likely reach this host by: where a listener is
-/// bound to a wildcard and a client asks for the other family.
-pub fn likely_addresses(
-    listeners: &[SocketAddr],
-    own: &[IpAddr],
-    external: &[External],
-) -> Vec<IpAddr> {
-    let first = [true, false].map(|v4| listeners.iter().find(|l| l.is_ipv4() == v4));
-    let likely = first.into_iter().flatten().filter_map(|listener| {
-        if !listener.ip().is_unspecified() {
-            return Some(listener.ip());
-        }
-        let of_family = |ip: &IpAddr| ip.is_ipv4() == listener.is_ipv4();
-        let mapped = external.iter().filter_map(|external| external.private);
-        let mapped = mapped.filter(|ip| own.contains(ip)).find(of_family);
-        let farthest = || {
-            let own = own.iter().copied().filter(of_family);
-            own.max_by_key(|ip| (is_public(*ip), !ip.is_loopback()))
-        };
-        mapped
-            .or_else(|| towards_the_world(listener.is_ipv4()))
-            .or_else(farthest)
-    });
-    likely.collect()
+/// The source addresses that the kernel would choose for packets to the world, where it knows a way
+/// there.
+pub fn sources() -> Vec<IpAddr> {
+    let sources = [true, false].into_iter().filter_map(towards_the_world);
+    sources.collect()
 }
 
 /// The source address that the kernel would choose for a packet to the world. Nothing is sent.
@@ -105,27 +79,6 @@ mod tests {
             Some(u64::MAX)
         );
         assert_eq!(open_files(""), None);
-    }
-
-    #[test]
-    fn the_mapped_address_is_the_likely_one_and_a_bound_one_is_itself() {
-        let ips =
-            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
-        let own = ips(&["10.0.0.5", "172.17.0.1", "127.0.0.1"]);
-        let external = ["198.41.0.4/10.0.0.5".parse().unwrap()];
-        let wildcard = ["0.0.0.0:3478".parse().unwrap()];
-        assert_eq!(
-            likely_addresses(&wildcard, &own, &external),
-            ips(&["10.0.0.5"])
-        );
-        let bound = [
-            "127.0.0.1:3478".parse().unwrap(),
-            "[::1]:3478".parse().unwrap(),
-        ];
-        assert_eq!(
-            likely_addresses(&bound, &own, &external),
-            ips(&["127.0.0.1", "::1"])
-        );
     }
 
     #[test]

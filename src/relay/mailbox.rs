@@ -1,6 +1,7 @@
 //! How other threads reach a shard: orders from the house, and the streams that it is given.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -8,7 +9,7 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Changes, Page, Policy, Route, Scope};
+use crate::turn::{Changes, Host, Page, Policy, Route, Scope};
 
 use super::handover::Handed;
 use super::stream::{Known, Wire};
@@ -29,6 +30,13 @@ pub enum Order {
         answer: oneshot::Sender<Page>,
     },
     Reconfigure(Box<Changes>),
+    /// Deny these as peers: addresses of this host that are about to be offered.
+    Deny {
+        addresses: Vec<IpAddr>,
+        done: oneshot::Sender<()>,
+    },
+    /// Go on with these addresses of this host.
+    SetHost(Arc<Host>),
     Ping(oneshot::Sender<()>),
     /// A stream has come; who finds a `wire` serves it. A stream has its place until every shard has
     /// read both this and its end, so there are never more of these than twice the places.

@@ -4,11 +4,14 @@
 //! than accept streams. Nothing in here decides who may do what.
 
 mod acceptor;
+#[cfg(not(target_os = "linux"))]
+mod addresses;
 mod counters;
 mod departures;
 mod discovery;
 mod entrance;
 mod external;
+mod follow;
 pub mod framer;
 mod gather;
 mod handle;
@@ -16,6 +19,9 @@ mod handover;
 pub mod host;
 mod mailbox;
 mod mmsg;
+mod names;
+#[cfg(target_os = "linux")]
+mod netlink;
 mod notices;
 mod parcels;
 mod relays;
@@ -27,6 +33,7 @@ mod streams;
 mod tls;
 
 use std::io;
+use std::mem;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread;
@@ -36,25 +43,32 @@ use ipnet::IpNet;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 use rustls::ServerConfig;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::{self, RelayMode};
 use crate::credential::{Credentials, Refusals};
-use crate::turn::{Directory, External, Nonces, Policy, Server, Settings, ShardId};
+use crate::turn::{Directory, Host, Nonces, Policy, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
 pub use acceptor::MAX_STREAMS;
 pub use counters::RelayCollector;
-pub use external::{ExternalError, resolve as resolve_external};
-pub use handle::{Freed, Handle};
+pub use follow::Current;
+pub use handle::{Followed, Freed, Handle};
 pub use handover::{Inherited, State, Stopped, inode};
 pub use mmsg::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
+pub use names::{Ask, ExternalError, Names};
+
+#[cfg(not(target_os = "linux"))]
+use addresses::{Watch, list};
+#[cfg(target_os = "linux")]
+use netlink::{Watch, list};
 
 use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;
 use entrance::{Proxies, TurnedAway};
+use follow::{Follower, Listening};
 use handover::Handed;
 use mailbox::{Mailbox, Order};
 use parcels::Exchange;
@@ -66,12 +80,15 @@ const PAIRS_A_SHARD: usize = 64;
 /// What a relay is started with.
 pub struct Options<'a> {
     pub turn: &'a config::Turn,
-    pub external: Vec<External>,
+    /// What `turn.external_ip` names, with all that must be known.
+    pub names: Names,
     pub credentials: Credentials,
     pub nonces: Nonces,
     pub refusals: Arc<Refusals>,
     /// Where else this process listens: never to be reached through the relay.
     pub other_listeners: Vec<SocketAddr>,
+    /// Whom `turn.external_ip = "auto"` asks.
+    pub stun_urls: &'a [String],
     /// What is spoken where `turn.tls_listen` says; needed where that names an address.
     pub tls: Option<Arc<ServerConfig>>,
     /// Who may name clients, where `turn.proxy_protocol` is on.
@@ -190,12 +207,20 @@ impl Relay {
         mut options: Options<'_>,
         stop: &CancellationToken,
     ) -> Result<Relay, RelayError> {
-        let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
         let listeners = bound.addresses()?;
         options.other_listeners.extend(bound.tls_addresses()?);
+        let listening = Listening {
+            turn: [&listeners[..], &bound.alternate].concat(),
+            other: mem::take(&mut options.other_listeners),
+        };
+        let names = mem::take(&mut options.names);
+        let external = names.external().unwrap_or_default();
+        let addresses = list().map_err(RelayError::OwnAddresses)?;
+        let host = Arc::new(listening.host(addresses, external));
         if options.turn.mode == RelayMode::Ports {
-            warn_of_private_addresses(&options.external, &listeners, &own);
+            warn_of_private_addresses(&host, &listeners);
         }
+        follow::tell_offered(None, &host);
         let refusals = options.refusals.clone();
         let doors = Doors {
             sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),
@@ -205,13 +230,13 @@ impl Relay {
         let tls = options.tls.clone();
         let seeds = ChaCha12Rng::from_seed(options.seed);
         let turn = options.turn;
-        let discovery = bound.discovery(turn, &options.external)?;
+        let discovery = bound.discovery(turn, host.external())?;
         let shards = bound.udp.len() as ShardId;
         for address in &bound.alternate {
             tracing::info!(what = "stun-udp", %address, "listening");
         }
-        let listeners = [listeners, bound.alternate].concat();
-        let settings = settings::all(options, own, &listeners, shards, discovery);
+        let wanted = (turn.external_ip.clone(), options.stun_urls.to_vec());
+        let settings = settings::all(options, host.clone(), shards, discovery);
         let quotas = settings.quotas.clone();
 
         let (mut shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
@@ -230,8 +255,19 @@ impl Relay {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(acceptor.clone().accept(listener, tls, stop.clone()));
         }
+        let (current, in_force) = watch::channel(Current { host, names });
+        let (wanted, asked_for) = watch::channel(wanted);
+        let follower = Follower {
+            listening,
+            shards: mailboxes.clone(),
+            current,
+            wanted: asked_for,
+        };
+        tokio::spawn(follower.run(stop.clone()));
+        let followed = Followed::new(in_force, wanted);
+        let shards = mailboxes.clone();
         Ok(Relay {
-            handle: Handle::new(refusals, quotas, doors.clone(), acceptor, mailboxes.clone()),
+            handle: Handle::new(refusals, quotas, doors.clone(), acceptor, shards, followed),
             counters,
             turned_away: doors.turned_away,
             ended,
@@ -318,7 +354,9 @@ fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut
         }
     }
     if state.policy != settings.policy {
-        shards.iter_mut().for_each(|(shard, _)| shard.judge_anew());
+        for (shard, _) in shards.iter_mut() {
+            shard.compare(&state.policy);
+        }
     }
     tracing::info!(
         allocations = restored,
@@ -347,22 +385,12 @@ fn run(
 }
 
 /// A relayed address that nobody outside can reach is the usual reason why a call stays silent.
-fn warn_of_private_addresses(
-    external: &[External],
-    listeners: &[SocketAddr],
-    own: &[std::net::IpAddr],
-) {
+fn warn_of_private_addresses(host: &Host, listeners: &[SocketAddr]) {
     let loopback_only = listeners.iter().all(|listener| listener.ip().is_loopback());
-    let asked = listeners.iter().flat_map(|listener| {
-        let any = listener.ip().is_unspecified();
-        let same = own
-            .iter()
-            .filter(move |ip| any && ip.is_ipv4() == listener.is_ipv4());
-        same.copied().chain((!any).then_some(listener.ip()))
-    });
-    let advertised = asked.map(|ip| External::advertise(external, SocketAddr::new(ip, 0)).ip());
-    let advertised: Vec<_> = advertised.collect();
-    if !loopback_only && !advertised.iter().any(|ip| host::is_public(*ip)) {
+    let offered = host.offered().map(|(_, outside)| outside);
+    let external = host.external().iter().map(|external| external.public);
+    let any_public = offered.chain(external).any(host::is_public);
+    if !loopback_only && !any_public {
         tracing::warn!(
             "every address that the relay can advertise is private: clients outside this network \
              will not be heard. Behind 1:1 NAT, set turn.external_ip to the public address"

@@ -1,16 +1,15 @@
 //! From the configuration to what a shard's server is made with, at the start and at each reload.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
 use crate::turn::{
-    Alternates, Changes, Directory, Discovery, External, Policy, Quotas, Settings, ShardId,
+    Alternates, Changes, Directory, Discovery, Host, Policy, Quotas, Settings, ShardId,
 };
 
-use super::{Options, host, mmsg};
+use super::{Options, mmsg};
 
 /// Cells for the rate of strangers: 64 KiB of them.
 const STRANGER_CELLS: usize = 8192;
@@ -48,25 +47,15 @@ fn bandwidth(bits: u64) -> Limit {
     }
 }
 
-/// Everything, for a relay of so many `shards` that listens at `listeners` on a host with the addresses `own`.
+/// Everything, for a relay of so many `shards` on this host.
 pub fn all(
     options: Options<'_>,
-    own: Vec<IpAddr>,
-    listeners: &[SocketAddr],
+    host: Arc<Host>,
     shards: ShardId,
     discovery: Discovery,
 ) -> Settings {
     let turn = options.turn;
     let changes = changes(turn, options.credentials);
-    let other_family = host::likely_addresses(listeners, &own, &options.external);
-    let public = options.external.iter().map(|external| external.public);
-    let mut closed = options.other_listeners;
-    closed.extend_from_slice(listeners);
-    // What they are called outside leads back to them through the NAT.
-    let outside = listeners
-        .iter()
-        .map(|l| External::advertise(&options.external, *l));
-    closed.extend(outside);
     Settings {
         realm: turn.realm.clone(),
         credentials: changes.credentials,
@@ -74,13 +63,12 @@ pub fn all(
         policy: Policy {
             allowed: changes.allowed,
             denied: changes.denied,
-            own: public.chain(own.iter().copied()).collect(),
-            listeners: closed,
+            own: host.own(),
+            listeners: host.closed(),
             internal: turn.mode == RelayMode::Internal,
         },
         ports: turn.relay_ports,
-        other_family,
-        external: options.external,
+        host,
         max_permissions: changes.max_permissions,
         max_channels: changes.max_channels,
         bandwidth: changes.bandwidth,

@@ -438,6 +438,9 @@ impl Shard {
                     self.send_to_client(now, &route, Place::Answers, range);
                 }
                 Output::Ended(session) => notices::ended(&session),
+                Output::AddressGone { ip, allocations } => {
+                    tracing::info!(address = %ip, allocations, "allocations ended: address gone");
+                }
                 Output::Unbind { socket } => self.unbind(socket as usize),
             }
         }
@@ -473,6 +476,11 @@ impl Shard {
                 let _ = answer.send(self.server.sessions(from));
             }
             Order::Reconfigure(changes) => self.server.reconfigure(*changes),
+            Order::Deny { addresses, done } => {
+                self.server.deny(&addresses);
+                let _ = done.send(());
+            }
+            Order::SetHost(host) => self.server.set_host(now, host),
             Order::Ping(answer) => {
                 let _ = answer.send(());
             }

@@ -8,7 +8,6 @@
 mod connection;
 pub mod data_dir;
 mod error;
-mod in_place;
 mod invites;
 mod messages;
 mod model;

@@ -1,7 +1,6 @@
 //! Allocate and Refresh (RFC 8656 sections 7.2 and 8.2).
 
-use std::iter;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -90,7 +89,7 @@ impl Server {
                 allow_client(request)?;
                 let at = |ip| self.shard_with_room(ip, ports);
                 // Of two addresses, one is still worth something.
-                match at(wanted.ip).or_else(|| at(wanted.then?)) {
+                match at(wanted.address.ip()).or_else(|| at(wanted.then?.ip())) {
                     Some(shard) if shard != self.shard => return Ok(Granted::Elsewhere(shard)),
                     _ => self.allocate_new(request, proven, holder, granted, wanted)?,
                 }
@@ -117,8 +116,8 @@ impl Server {
     /// Which families are asked for, and where each would be.
     fn wanted(&self, request: Request<'_>, ports: Ports) -> Result<Wanted, Refusal> {
         let Request { route, message, .. } = request;
-        let one = |ip| Wanted {
-            ip,
+        let one = |address| Wanted {
+            address,
             ports,
             then: None,
             missed: None,
@@ -130,20 +129,20 @@ impl Server {
             return Err(Refusal::BadRequest);
         }
         if !both {
-            let ip = match requested_family(message)? {
-                Some(family) => self.relay_ip(route, family),
+            let address = match requested_family(message)? {
+                Some(family) => self.relay_address(route, family),
                 // RFC 8656 section 7.2: without the attribute it is IPv4. A server that has none
                 // gives what it has, since a browser does not ask and would be left without a
                 // relay.
                 None => {
-                    let ips = Family::BOTH.iter().map(|f| self.relay_ip(route, *f));
-                    ips.flatten().next()
+                    let addresses = Family::BOTH.iter().map(|f| self.relay_address(route, *f));
+                    addresses.flatten().next()
                 }
             };
-            return ip.map(one).ok_or(Refusal::AddressFamily);
+            return address.map(one).ok_or(Refusal::AddressFamily);
         }
         let missed = |family| Some((family, Refusal::AddressFamily));
-        match Family::BOTH.map(|family| self.relay_ip(route, family)) {
+        match Family::BOTH.map(|family| self.relay_address(route, family)) {
             [Some(v4), then @ Some(_)] => Ok(Wanted { then, ..one(v4) }),
             [Some(v4), None] => Ok(Wanted {
                 missed: missed(Family::V6),
@@ -173,15 +172,16 @@ impl Server {
         };
         let permit = take()?;
         let second_permit = wanted.then.and_then(|_| take().ok());
-        if let (Some(ip), None) = (wanted.then, &second_permit) {
+        if let (Some(address), None) = (wanted.then, &second_permit) {
             wanted.then = None;
-            wanted.missed = Some((Family::of(ip), Refusal::NoPort));
+            wanted.missed = Some((Family::of(address.ip()), Refusal::NoPort));
         }
         let mut allocation = new_allocation(request, proven, holder, granted, permit);
         allocation.second_permit = second_permit;
         allocation.missed = wanted.missed;
         let id = self.table.insert(allocation);
-        self.begin(request.now, id, (wanted.ip, wanted.ports), wanted.then);
+        let first = (wanted.address, wanted.ports);
+        self.begin(request.now, id, first, wanted.then);
         Ok(())
     }
 
@@ -215,13 +215,14 @@ impl Server {
         self.settle(request.now, id, socket, setup);
     }
 
-    /// Where a relayed address of `family` would be: at the address that was asked, or at one of
-    /// the other family.
-    fn relay_ip(&self, route: &Route, family: Family) -> Option<IpAddr> {
-        let asked = route.server.ip();
-        let others = self.settings.other_family.iter().copied();
-        let mut ips = iter::once(asked).chain(others);
-        ips.find(|ip| Family::of(*ip) == family)
+    /// Where a relayed address of `family` is bound, without a port. Where relayed addresses are
+    /// numbers, the one that was asked is good in any case.
+    fn relay_address(&self, route: &Route, family: Family) -> Option<SocketAddr> {
+        let (client, asked) = (route.client, route.server.ip());
+        let host = &self.settings.host;
+        let address = host.relay_address(client, asked, family, self.may_be_asked(asked));
+        let number = self.settings.policy.internal && Family::of(asked) == family;
+        address.or(number.then(|| SocketAddr::new(asked, 0)))
     }
 
     /// The answer to the Refresh that ended an allocation may have been lost: its retransmission
@@ -281,10 +282,11 @@ struct Holder {
 
 /// The relayed addresses that an Allocate is to lead to.
 struct Wanted {
-    ip: IpAddr,
+    /// Without a port.
+    address: SocketAddr,
     ports: Ports,
     /// Where another one is wanted, of the other family.
-    then: Option<IpAddr>,
+    then: Option<SocketAddr>,
     /// The family that can't be had, and why.
     missed: Option<(Family, Refusal)>,
 }

@@ -71,6 +71,8 @@ pub(super) struct Bound {
     pub socket: u32,
     pub relayed: SocketAddr,
     pub expires: Mono,
+    /// The address of this host behind `relayed`: they differ where NAT is in between.
+    pub local: IpAddr,
 }
 
 /// What the edge has been asked to bind, and what comes after it.
@@ -79,8 +81,8 @@ pub(super) struct Setup {
     pub candidate: Candidate,
     /// The socket of an even port, while the odd one above it is being bound.
     pub even: Option<u32>,
-    /// Where an address of the other family is wanted as well.
-    pub then: Option<IpAddr>,
+    /// Where an address of the other family is wanted as well, without a port.
+    pub then: Option<SocketAddr>,
 }
 
 /// An address that may become a relayed one.
@@ -150,6 +152,13 @@ impl Allocation {
 
     pub fn has(&self, family: Family) -> bool {
         self.relays[family as usize].is_some()
+    }
+
+    /// The family whose relayed address is on this address of the host.
+    pub fn family_on(&self, local: IpAddr) -> Option<Family> {
+        let mut bound = self.bound();
+        let bound = bound.find(|bound| bound.local == local)?;
+        Some(Family::of(bound.relayed.ip()))
     }
 
     /// The relay sockets, promised or not.

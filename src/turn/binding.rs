@@ -2,7 +2,7 @@
 //! tries.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::Rng;
@@ -50,16 +50,17 @@ impl Server {
         }
     }
 
-    /// Looks for a port on `ip` and has it bound; `then` is where another one is wanted.
+    /// Looks for a port on an address, whose own port does not count, and has it bound; `then` is
+    /// where another one is wanted.
     pub(super) fn begin(
         &mut self,
         now: Now,
         id: AllocationId,
-        (ip, ports): (IpAddr, Ports),
-        then: Option<IpAddr>,
+        (address, ports): (SocketAddr, Ports),
+        then: Option<SocketAddr>,
     ) {
         let candidate = Candidate {
-            address: SocketAddr::new(ip, 0),
+            address,
             ports,
             tries: 1 + BIND_TRIES,
         };
@@ -99,7 +100,7 @@ impl Server {
     pub(super) fn settle(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) {
         if self.give(now, id, socket, setup) {
             match setup.then {
-                Some(ip) => self.begin(now, id, (ip, setup.candidate.ports), None),
+                Some(address) => self.begin(now, id, (address, setup.candidate.ports), None),
                 None => self.promise(now, id),
             }
         }
@@ -107,8 +108,10 @@ impl Server {
 
     /// False where the advertised address is taken already, and another one is on its way.
     fn give(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) -> bool {
-        let relayed = External::advertise(&self.settings.external, setup.candidate.address);
-        let given = self.table.set_relayed(id, socket, relayed);
+        let bound = setup.candidate.address;
+        let relayed = External::advertise(&self.settings.host.external, bound);
+        let given = self.table.set_relayed(id, socket, relayed, bound.ip());
+        self.has_relayed_on(bound.ip());
         if !given {
             self.unbind([socket]);
             self.retry(now, id, setup);
@@ -143,7 +146,7 @@ impl Server {
             candidate, then, ..
         } = setup;
         let Candidate { ports, tries, .. } = candidate;
-        let address = self.relay_address(candidate.address.ip(), ports);
+        let address = self.with_port(candidate.address, ports);
         match (tries.checked_sub(1), address) {
             (Some(tries), Some(address)) => {
                 let candidate = Candidate {
@@ -175,7 +178,7 @@ impl Server {
             allocation.second_permit = None;
         }
         match setup.then {
-            Some(ip) => self.begin(now, id, (ip, ports), None),
+            Some(address) => self.begin(now, id, (address, ports), None),
             None if has_other => self.promise(now, id),
             None => self.give_up(id, Refusal::NoPort),
         }
@@ -223,5 +226,7 @@ impl Server {
 
 /// The odd port above an even one.
 fn next_port(even: SocketAddr) -> SocketAddr {
-    SocketAddr::new(even.ip(), even.port() | 1)
+    let mut next = even;
+    next.set_port(even.port() | 1);
+    next
 }

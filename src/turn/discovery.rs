@@ -6,7 +6,7 @@ use crate::stun::{Attribute, Class, Method, Writer};
 
 use super::fields::unknown;
 use super::requests::Request;
-use super::{Dropped, Outcome, Output, Refusal, Route, Server, Transport, Verdict};
+use super::{Dropped, External, Outcome, Output, Refusal, Route, Server, Transport, Verdict};
 
 /// The bits of CHANGE-REQUEST (section 7.2).
 const CHANGE_IP: u8 = 0x04;
@@ -50,6 +50,19 @@ impl Discovery {
         })
     }
 
+    /// The same where there is something to discover: without two addresses outside there is not.
+    fn place_of_two(&self, route: &Route) -> Option<(&[Place; 4], usize)> {
+        let found = self.place(route);
+        found.filter(|(square, _)| square[0].outside.ip() != square[OTHER_IP].outside.ip())
+    }
+
+    /// Takes what the addresses are called outside from now on.
+    pub(super) fn rename(&mut self, external: &[External]) {
+        for place in self.0.iter_mut().flatten() {
+            place.outside = External::advertise(external, place.address);
+        }
+    }
+
     /// Whether a place is there for Binding alone.
     pub(super) fn is_second_port(&self, route: &Route) -> bool {
         self.place(route)
@@ -65,8 +78,8 @@ impl Server {
         request: Request<'a>,
     ) -> impl Iterator<Item = Attribute> + use<'a> {
         let Request { message, route, .. } = request;
-        let discovers =
-            message.method() == Method::BINDING && self.settings.discovery.place(route).is_some();
+        let discovers = message.method() == Method::BINDING
+            && self.settings.discovery.place_of_two(route).is_some();
         let dont_fragment = self.settings.dont_fragment;
         unknown(message).filter(move |attribute| match *attribute {
             Attribute::CHANGE_REQUEST => !discovers,
@@ -78,7 +91,7 @@ impl Server {
     /// The answer to a Binding request where there is another place (section 6.1); `None` where
     /// there is none.
     pub(super) fn discover(&mut self, request: Request<'_>) -> Option<Verdict> {
-        let (square, came_to) = self.settings.discovery.place(request.route)?;
+        let (square, came_to) = self.settings.discovery.place_of_two(request.route)?;
         let flags = match request.message.get(Attribute::CHANGE_REQUEST) {
             None => 0,
             Some([_, _, _, flags]) => *flags,

@@ -13,6 +13,7 @@
 //!   before success is promised: [`Output::Bind`] must be answered by [`Server::bound`].
 //! - Call [`Server::expire`] when [`Server::next_deadline`] has passed.
 
+mod addresses;
 mod algorithms;
 mod allocate;
 mod allocation;
@@ -25,6 +26,7 @@ mod directory;
 mod discovery;
 mod family;
 mod fields;
+mod host;
 mod icmp;
 mod nonce;
 mod peers;
@@ -43,13 +45,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 pub use alternate::Alternates;
 pub use changes::Changes;
 pub use directory::{Directory, ShardId};
 pub use discovery::{Discovery, Place};
+pub use host::{AddressState, Host, HostAddress};
 pub use icmp::Icmp;
 pub use nonce::Nonces;
 pub use policy::Policy;
@@ -323,6 +326,8 @@ pub enum Output {
     },
     /// An allocation is no more.
     Ended(Box<Session>),
+    /// Allocations ended, because the address of this host that they were on is gone.
+    AddressGone { ip: IpAddr, allocations: usize },
     /// Close a relay socket.
     Unbind { socket: u32 },
 }

@@ -43,9 +43,18 @@ impl RelayPorts {
 }
 
 impl Server {
-    /// A port of the range by the shard's own random generator (RFC 8656 section 7.2: not to be
+    /// The address with a port of the range, drawn by the shard's own random generator (RFC 8656 section 7.2: not to be
     /// guessed) that no relayed address has; `None` where this shard has none left.
-    pub(super) fn relay_address(&mut self, ip: IpAddr, ports: Ports) -> Option<SocketAddr> {
+    pub(super) fn with_port(
+        &mut self,
+        mut address: SocketAddr,
+        ports: Ports,
+    ) -> Option<SocketAddr> {
+        address.set_port(self.free_port(address.ip(), ports)?);
+        Some(address)
+    }
+
+    fn free_port(&mut self, ip: IpAddr, ports: Ports) -> Option<u16> {
         let PortRange { first, last } = self.settings.ports;
         let (first, last) = match ports {
             Ports::Any => (first, last),
@@ -64,11 +73,10 @@ impl Server {
             port = draws.find(|port| directory.shard_of_port(*port) == self.shard)?;
             port = if ports == Ports::Any { port } else { port & !1 };
             if room.has(port) {
-                return Some(SocketAddr::new(ip, port));
+                return Some(port);
             }
         }
-        let free = room.first(&self.ports.ours, port)?;
-        Some(SocketAddr::new(ip, free))
+        room.first(&self.ports.ours, port)
     }
 
     /// A shard that has a port left for a relayed address on `ip`: this one, if it has. With a single
@@ -96,7 +104,7 @@ struct Room<'a> {
 
 impl<'a> Room<'a> {
     fn new(settings: &'a Settings, ip: IpAddr, ports: Ports) -> Room<'a> {
-        let relayed = External::advertise(&settings.external, SocketAddr::new(ip, 0));
+        let relayed = External::advertise(&settings.host.external, SocketAddr::new(ip, 0));
         Room {
             policy: &settings.policy,
             ip,

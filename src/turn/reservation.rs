@@ -1,7 +1,7 @@
 //! Ports kept for a later Allocate (RFC 8656 section 7.2, RESERVATION-TOKEN).
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::clock::Mono;
@@ -67,6 +67,12 @@ impl Reservations {
         let freed = self
             .held
             .extract_if(move |_, r| belongs_to(r.permit.user(), user));
+        freed.map(|(_, reservation)| reservation.socket)
+    }
+
+    /// Gives up what is reserved on an address of this host, and names the sockets.
+    pub fn free_on(&mut self, ip: IpAddr) -> impl Iterator<Item = u32> + '_ {
+        let freed = self.held.extract_if(move |_, r| r.address.ip() == ip);
         freed.map(|(_, reservation)| reservation.socket)
     }
 

@@ -1,7 +1,7 @@
 //! The server of one shard: what comes in, what goes out, and when things end.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::credential::{Credentials, Refusals, belongs_to};
 use crate::rate::{Limit, Sources};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
+use super::addresses::Transient;
 use super::allocation::Allocation;
 use super::family::Family;
 use super::ports::RelayPorts;
@@ -20,8 +21,8 @@ use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Alternates, Directory, Discovery, Dropped, External, Nonces, Output, Policy,
-    Quotas, Route, Scope, ShardId, Verdict,
+    AllocationId, Alternates, Directory, Discovery, Dropped, Host, Nonces, Output, Policy, Quotas,
+    Route, Scope, ShardId, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -32,9 +33,7 @@ pub struct Settings {
     pub nonces: Nonces,
     pub policy: Policy,
     pub ports: PortRange,
-    pub external: Vec<External>,
-    /// Where relayed addresses go whose family is not that of the address that was asked.
-    pub other_family: Vec<IpAddr>,
+    pub host: Arc<Host>,
     pub max_permissions: usize,
     pub max_channels: usize,
     /// Bytes, each way, of one allocation.
@@ -62,6 +61,7 @@ pub struct Server {
     /// The last allocations that their clients ended, and by which transaction.
     pub(super) ended: VecDeque<(Route, TransactionId)>,
     pub(super) ports: RelayPorts,
+    pub(super) transient: Transient,
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
@@ -77,6 +77,7 @@ impl Server {
             reservations: Reservations::default(),
             ended: VecDeque::new(),
             ports: RelayPorts::new(settings.ports, &settings.directory, shard),
+            transient: Transient::default(),
             settings,
             random: ChaCha12Rng::from_seed(seed),
             answer: Vec::new(),
@@ -147,11 +148,14 @@ impl Server {
     /// When [`Server::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Mono> {
         let reserved = self.reservations.next_deadline();
-        self.table.next_deadline().into_iter().chain(reserved).min()
+        let gone = self.transient.next_deadline();
+        let others = reserved.into_iter().chain(gone);
+        self.table.next_deadline().into_iter().chain(others).min()
     }
 
     /// Ends the allocations whose time has run out, and of two addresses the one whose time has.
     pub fn expire(&mut self, now: Now) {
+        self.end_on_gone_addresses(now);
         while let Some(id) = self.table.pop_expired(now.mono) {
             let allocation = self.table.get(id);
             let over = allocation.and_then(|a| a.only_family_over(now.mono));

@@ -233,8 +233,15 @@ impl Table {
         self.id(*self.by_relayed.get(&address)?)
     }
 
-    /// Gives an allocation a relayed address. False where another has it already.
-    pub fn set_relayed(&mut self, id: AllocationId, socket: u32, relayed: SocketAddr) -> bool {
+    /// Gives an allocation a relayed address, which is `local` on this host. False where another has
+    /// it already.
+    pub fn set_relayed(
+        &mut self,
+        id: AllocationId,
+        socket: u32,
+        relayed: SocketAddr,
+        local: IpAddr,
+    ) -> bool {
         if self.by_relayed.contains_key(&relayed) {
             return false;
         }
@@ -246,6 +253,7 @@ impl Table {
             socket,
             relayed,
             expires: allocation.expires,
+            local,
         });
         self.by_relayed.insert(relayed, id.index);
         self.directory.add_relayed(relayed);

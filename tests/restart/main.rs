@@ -8,7 +8,6 @@ mod support;
 mod activation;
 mod in_place;
 mod keeper;
-mod signals;
 mod store;
 
 use std::net::SocketAddr;

@@ -67,7 +67,7 @@ pub fn ran_inside(test: &str) -> bool {
     let this = std::env::current_exe().expect("the path of this test");
     let output = unshare(&folder)
         .arg(this)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .expect("unshare runs");

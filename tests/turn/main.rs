@@ -1,6 +1,8 @@
 //! The relay of the real binary, over real sockets: a client of our own, the `turn` crate's, and
 //! coturn's tools.
 
+#[path = "../support/browser_box.rs"]
+mod browser_box;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +13,8 @@ mod differential;
 mod discovery;
 mod fail2ban;
 mod families;
+#[cfg(target_os = "linux")]
+mod hosts;
 #[cfg(target_os = "linux")]
 mod icmp;
 mod internal;

@@ -62,6 +62,9 @@ fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
     for over in [over_tcp, over_tls] {
         let mut client = over(&house, &text("203.0.113.7"));
         assert_eq!(reflexive(&mut client), "203.0.113.7:4711");
+        // Relayed addresses of loopback are for who is there.
+        let mut client = over(&house, &text("127.0.113.7"));
+        assert_eq!(reflexive(&mut client), "127.0.113.7:4711");
         assert_eq!(client.allocate().code(), None);
         let mut client = over(&house, &binary([198, 51, 100, 7]));
         assert_eq!(reflexive(&mut client), "198.51.100.7:4711");

@@ -116,12 +116,13 @@ async fn over_udp() -> Arc<dyn Conn + Send + Sync> {
     Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap())
 }
 
-/// Two clients relay to each other; the first packets go by indication, later ones by channel.
-async fn exchange(
+/// Two clients relay to each other; the first packets go by indication, later ones by channel. Gives
+/// their relayed addresses.
+pub async fn exchange(
     server: SocketAddr,
     first: Arc<dyn Conn + Send + Sync>,
     second: Arc<dyn Conn + Send + Sync>,
-) {
+) -> [SocketAddr; 2] {
     let (alice, bob) = (
         client(server, "alice", first).await,
         client(server, "bob", second).await,
@@ -163,6 +164,7 @@ async fn exchange(
     }
     alice.close().await.unwrap();
     bob.close().await.unwrap();
+    [alice_address, bob_address]
 }
 
 #[tokio::test]

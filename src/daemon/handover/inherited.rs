@@ -21,10 +21,8 @@ const MOST: u64 = 1 << 30;
 #[derive(Default)]
 pub struct Inherited {
     pub sockets: relay::Inherited,
-    /// What `turn.external_ip = "auto"` had found.
-    pub external: Option<IpAddr>,
-    /// Whether an earlier process handed its calls over.
-    pub has_state: bool,
+    /// What `auto` and DNS names in `turn.external_ip` stood for.
+    pub external: Vec<(String, IpAddr)>,
     /// Who was connected to which room.
     pub rooms: Vec<(String, Vec<String>)>,
 }
@@ -81,7 +79,6 @@ pub fn take() -> Inherited {
     Inherited {
         sockets: relay::Inherited::new(tcp, udp, &named, Some(state.relay)),
         external: state.external,
-        has_state: true,
         rooms: state.rooms,
     }
 }

@@ -16,7 +16,7 @@ use crate::relay;
 const MAGIC: &[u8] = b"parlor handover\n";
 
 /// Grows with each change of what is written: nothing is ever read by another version's rules.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const HEADER: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
 
@@ -28,8 +28,8 @@ pub struct State {
     pub boot: String,
     pub at: Mono,
     pub relay: relay::State,
-    /// What `turn.external_ip = "auto"` has found: nobody waits for the answer again.
-    pub external: Option<IpAddr>,
+    /// What `auto` and DNS names in `turn.external_ip` stand for: nobody waits for the answers again.
+    pub external: Vec<(String, IpAddr)>,
     /// TCP listeners by their inodes, and the settings that they were bound for.
     pub listeners: Vec<(u64, String)>,
     /// Who is connected to which room.
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(refused, Unusable::Version(9));
         assert_eq!(
             refused.to_string(),
-            "it is of version 9, and this parlor reads version 1"
+            "it is of version 9, and this parlor reads version 2"
         );
     }
 

@@ -73,8 +73,11 @@ impl Shard {
         restored
     }
 
-    /// Withdraws what the policy denies.
-    pub fn judge_anew(&mut self) {
+    /// Takes notice of what has changed since permissions were granted by the policy of an earlier
+    /// process: what is denied now is withdrawn, and allocations on addresses that are gone end as
+    /// if these had gone now.
+    pub fn compare(&mut self, earlier: &Policy) {
+        self.server.lose(clock::now(), earlier.own.iter().copied());
         self.server.judge_anew();
     }
 }

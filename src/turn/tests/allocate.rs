@@ -189,9 +189,9 @@ fn the_end_of_an_old_stream_does_not_end_what_a_new_one_made() {
 
 #[test]
 fn behind_nat_the_public_address_is_advertised_and_the_private_one_bound() {
-    let external = vec!["203.0.114.5".parse().unwrap()];
+    let host = host_with(&["198.41.0.4"], &["203.0.114.5"]);
     let mut world = World::with(Settings {
-        external,
+        host: Arc::new(host),
         ..settings()
     });
     let (_, relayed) = world.allocated("192.88.1.1:1000", "alice");

@@ -103,7 +103,7 @@ fn a_retransmitted_allocate_for_both_gets_the_same_answer() {
 fn a_family_that_is_not_there_is_named_beside_the_one_that_is() {
     for (missing, other_family) in [(V6, "198.41.0.4"), (V4, "2a00::4")] {
         let mut world = World::new();
-        world.server.settings.other_family = vec![other_family.parse().unwrap()];
+        world.server.settings.host = Arc::new(host(&[other_family]));
         let mut client = Client::new(ALICE, "alice");
         client.route.server = SocketAddr::new(other_family.parse().unwrap(), 3478);
         let answer = client.allocate(&mut world, &[additional(V6)]);
@@ -216,7 +216,7 @@ fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
     assert!(relayed.len() == 1 && relayed[0].is_ipv6());
     let mut odd = Client::new("192.88.1.1:1001", "alice");
     assert_eq!(odd.allocate(&mut world, &[requested(3)]).code(), Some(440));
-    world.server.settings.other_family.clear();
+    world.server.settings.host = Arc::new(host(&["198.41.0.4"]));
     let mut none = Client::new("192.88.1.1:1002", "alice");
     assert_eq!(
         none.allocate(&mut world, &[requested(V6)]).code(),

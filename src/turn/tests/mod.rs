@@ -7,6 +7,7 @@ mod alternate;
 mod authentication;
 mod discovery;
 mod families;
+mod host;
 mod icmp;
 mod internal;
 mod relaying;
@@ -56,6 +57,31 @@ struct Client {
     transaction: u8,
 }
 
+/// A host with these addresses that serves clients on all of them.
+fn host(ips: &[&str]) -> Host {
+    host_with(ips, &[])
+}
+
+/// The same behind NAT.
+fn host_with(ips: &[&str], external: &[&str]) -> Host {
+    let address = |ip: &&str| HostAddress {
+        ip: ip.parse().unwrap(),
+        interface: 1,
+        state: AddressState::Preferred,
+        temporary: false,
+    };
+    let external = external.iter().map(|one| one.parse().unwrap()).collect();
+    let listeners = ["0.0.0.0:3478", "[::]:3478"].map(|one| one.parse().unwrap());
+    let others = vec!["0.0.0.0:8000".parse().unwrap()];
+    Host::new(
+        ips.iter().map(address).collect(),
+        &[],
+        external,
+        listeners.into(),
+        others,
+    )
+}
+
 fn settings() -> Settings {
     Settings {
         realm: "parlor".into(),
@@ -73,8 +99,7 @@ fn settings() -> Settings {
             first: 50_000,
             last: 60_000,
         },
-        external: Vec::new(),
-        other_family: vec!["198.41.0.4".parse().unwrap(), "2a00::4".parse().unwrap()],
+        host: Arc::new(host(&["198.41.0.4", "2a00::4"])),
         max_permissions: 64,
         max_channels: 64,
         bandwidth: Limit::UNLIMITED,
@@ -160,7 +185,7 @@ impl World {
     fn run_orders(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Adopt { .. } => {}
+                Output::Adopt { .. } | Output::AddressGone { .. } => {}
                 Output::Ended(session) => self.ended.push(*session),
                 Output::Bind { id, address, .. } => {
                     let open = self.sockets.iter().flatten();

@@ -236,9 +236,9 @@ fn the_hairpin_reaches_living_allocations_and_nothing_else_on_this_host() {
 
 #[test]
 fn behind_nat_the_hairpin_goes_by_the_advertised_address() {
-    let external = vec!["203.0.114.5".parse().unwrap()];
+    let host = host_with(&["198.41.0.4"], &["203.0.114.5"]);
     let mut world = World::with(Settings {
-        external,
+        host: Arc::new(host),
         ..settings()
     });
     let (mut alice, at_alice) = world.allocated("192.88.1.1:1000", "alice");

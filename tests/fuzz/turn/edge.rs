@@ -100,6 +100,7 @@ impl Edge {
                     self.answers.push((route, bytes, outcome));
                 }
                 Output::Ended(session) => self.ended.push(*session),
+                Output::AddressGone { .. } => {}
                 Output::Unbind { socket } => {
                     let closed = self.sockets[socket as usize].take();
                     assert!(closed.is_some(), "a socket is closed once");

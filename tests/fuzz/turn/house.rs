@@ -12,8 +12,8 @@ use parlor::rate::{Limit, Sources};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
-    Alternates, Changes, Directory, Discovery, Icmp, Nonces, Outcome, Policy, Quotas, Refusal,
-    Route, Scope, Server, Settings, ShardId, Transport, Verdict,
+    AddressState, Alternates, Changes, Directory, Discovery, Host, HostAddress, Icmp, Nonces,
+    Outcome, Policy, Quotas, Refusal, Route, Scope, Server, Settings, ShardId, Transport, Verdict,
 };
 
 use crate::input::Input;
@@ -573,6 +573,23 @@ fn credentials() -> Credentials {
     Credentials::new(&Secret::new("north"), &[])
 }
 
+fn host() -> Host {
+    let servers = SERVER.map(address);
+    let addresses = servers.map(|server| HostAddress {
+        ip: server.ip(),
+        interface: 1,
+        state: AddressState::Preferred,
+        temporary: false,
+    });
+    Host::new(
+        addresses.into(),
+        &[],
+        Vec::new(),
+        servers.into(),
+        Vec::new(),
+    )
+}
+
 fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Settings {
     let refusals = Refusals::default();
     refusals.know_rooms(["lobby"]);
@@ -590,8 +607,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
             first: 50_000,
             last: 50_015,
         },
-        external: Vec::new(),
-        other_family: SERVER.map(|server| address(server).ip()).into(),
+        host: Arc::new(host()),
         max_permissions: 4,
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,

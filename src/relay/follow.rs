@@ -1,0 +1,316 @@
+//! Follows the addresses of this host, and what they are called outside, and tells the shards.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{self, join_all};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::turn::{External, Host, HostAddress};
+
+use super::host::sources;
+use super::mailbox::{Mailbox, Order};
+use super::names::{Ask, ExternalError, Names};
+use super::{Watch, list};
+
+/// Changes come in groups: an address, then its routes. The list is read this often at most.
+const LIST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the list is read although nothing is said to have changed.
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The same where changes are not told.
+const BLIND_LIST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often DNS names are looked up.
+const NAMES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often `auto` is asked, beside each time that addresses change.
+const AUTO_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long shards may take to deny new addresses before these are offered.
+const DENY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What `turn.external_ip` and `ice.stun_urls` say.
+pub type Wanted = (Vec<String>, Vec<String>);
+
+/// What is in force.
+#[derive(Debug, Clone, Default)]
+pub struct Current {
+    pub host: Arc<Host>,
+    pub names: Names,
+}
+
+/// Where this process listens, which does not change.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    pub turn: Vec<SocketAddr>,
+    pub other: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// This host with these addresses, and what they are called outside.
+    pub fn host(&self, addresses: Vec<HostAddress>, external: Vec<External>) -> Host {
+        let (turn, other) = (self.turn.clone(), self.other.clone());
+        Host::new(addresses, &sources(), external, turn, other)
+    }
+}
+
+pub struct Follower {
+    pub listening: Listening,
+    pub shards: Arc<[Mailbox]>,
+    pub current: watch::Sender<Current>,
+    pub wanted: watch::Receiver<Wanted>,
+}
+
+/// When what is due.
+struct Due {
+    list: Instant,
+    names: Instant,
+    auto: Instant,
+}
+
+/// What was asked, and what came of it.
+type Answer = (Names, Result<(), ExternalError>);
+
+impl Follower {
+    /// Follows until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    async fn follow(mut self) {
+        let mut watch = Watch::open().inspect_err(told_blind).ok();
+        let now = Instant::now();
+        let mut due = Due {
+            // What has changed since the start is not told.
+            list: now,
+            names: now + NAMES_INTERVAL,
+            auto: now + AUTO_INTERVAL,
+        };
+        let mut asking: Option<JoinHandle<Answer>> = None;
+        let mut failing = false;
+        loop {
+            let changes = self.current.borrow().names.can_change();
+            tokio::select! {
+                changed = changed(&mut watch) => {
+                    if let Err(error) = changed {
+                        told_blind(&error);
+                        watch = None;
+                    }
+                    due.list = Instant::now();
+                }
+                () = sleep_until(due.list) => {
+                    if watch.is_none()
+                        && let Ok(opened) = Watch::open()
+                    {
+                        tracing::info!("following this host's addresses again");
+                        watch = Some(opened);
+                    }
+                    if self.look().await {
+                        due.auto = Instant::now();
+                    }
+                    due.list = Instant::now() + interval(watch.is_some());
+                    sleep(LIST_PAUSE).await;
+                }
+                () = sleep_until(due.names), if changes && asking.is_none() => {
+                    due.names = Instant::now() + NAMES_INTERVAL;
+                    asking = Some(self.ask(Ask::Names));
+                }
+                () = sleep_until(due.auto), if changes && asking.is_none() => {
+                    due.auto = Instant::now() + AUTO_INTERVAL;
+                    asking = Some(self.ask(Ask::Auto));
+                }
+                Ok(()) = self.wanted.changed() => {
+                    let (entries, stun_urls) = self.wanted.borrow_and_update().clone();
+                    self.current.send_modify(|current| current.names.set(&entries, &stun_urls));
+                    self.look().await;
+                    // An answer to the old question is of no use.
+                    asking = Some(self.ask(Ask::Unknown));
+                }
+                (names, outcome) = answer(&mut asking) => {
+                    asking = None;
+                    if let Err(error) = &outcome {
+                        due.retry();
+                        told_once(error, failing);
+                    }
+                    failing = outcome.is_err();
+                    self.current.send_modify(|current| current.names = names);
+                    self.look().await;
+                }
+            }
+        }
+    }
+
+    /// Lists the addresses, and puts what is new into force. Whether addresses have changed.
+    async fn look(&mut self) -> bool {
+        let Current { host: old, names } = self.current.borrow().clone();
+        let addresses = match list() {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::warn!(%error, "this host's addresses can't be listed");
+                return false;
+            }
+        };
+        // Until every entry is known, what was advertised before is.
+        let external = names.external();
+        let external = external.unwrap_or_else(|| old.external().to_vec());
+        let new = self.listening.host(addresses, external);
+        if new == *old {
+            return false;
+        }
+        let changed = new.own() != old.own();
+        self.put_into_force(&old, Arc::new(new)).await;
+        changed
+    }
+
+    /// A new address is denied as a peer everywhere before it is offered anywhere.
+    async fn put_into_force(&mut self, old: &Host, new: Arc<Host>) {
+        let known = old.own();
+        let added: Vec<_> = new
+            .own()
+            .into_iter()
+            .filter(|ip| !known.contains(ip))
+            .collect();
+        if !added.is_empty() {
+            let denied = self.shards.iter().map(|shard| {
+                let (done, denied) = oneshot::channel();
+                let addresses = added.clone();
+                shard.order(Order::Deny { addresses, done });
+                denied
+            });
+            let denied = join_all(denied.collect::<Vec<_>>());
+            if timeout(DENY_TIMEOUT, denied).await.is_err() {
+                tracing::warn!(
+                    "a relay shard does not answer: new addresses are offered all the same"
+                );
+            }
+        }
+        for shard in self.shards.iter() {
+            shard.order(Order::SetHost(new.clone()));
+        }
+        tell_offered(Some(old), &new);
+        self.current.send_modify(|current| current.host = new);
+    }
+
+    fn ask(&self, ask: Ask) -> JoinHandle<Answer> {
+        let mut names = self.current.borrow().names.clone();
+        tokio::task::spawn_blocking(move || {
+            let outcome = names.ask(ask);
+            (names, outcome)
+        })
+    }
+}
+
+impl Due {
+    /// Where somebody did not answer, everybody is asked again soon.
+    fn retry(&mut self) {
+        let soon = Instant::now() + NAMES_INTERVAL;
+        self.names = self.names.min(soon);
+        self.auto = self.auto.min(soon);
+    }
+}
+
+/// How often the list is read.
+fn interval(following: bool) -> Duration {
+    match following {
+        true => LIST_INTERVAL,
+        false => BLIND_LIST_INTERVAL,
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => future::pending().await,
+    }
+}
+
+/// What a question came to; never, where none is asked or its thread has panicked.
+async fn answer(asking: &mut Option<JoinHandle<Answer>>) -> Answer {
+    if let Some(question) = asking
+        && let Ok(answer) = question.await
+    {
+        return answer;
+    }
+    *asking = None;
+    future::pending().await
+}
+
+fn told_blind(error: &io::Error) {
+    tracing::warn!(
+        %error,
+        "changes of this host's addresses are not told: they are listed every 10 s"
+    );
+}
+
+/// A name server that is away is told of once.
+fn told_once(error: &ExternalError, told: bool) {
+    if !told {
+        tracing::warn!(%error, "turn.external_ip can't be asked for: what was known is advertised");
+    }
+}
+
+/// Says which relayed addresses clients elsewhere are offered, where that has changed.
+pub fn tell_offered(old: Option<&Host>, new: &Host) {
+    let texts = offered_texts(new);
+    if old.is_none_or(|old| offered_texts(old) != texts) {
+        let [ipv4, ipv6] = texts;
+        tracing::info!(ipv4, ipv6, "relayed addresses");
+    }
+}
+
+/// The relayed address of each family that clients elsewhere are offered, for people.
+pub fn offered_texts(host: &Host) -> [String; 2] {
+    [true, false].map(|v4| {
+        let mut offered = host.offered();
+        match offered.find(|(bound, _)| bound.is_ipv4() == v4) {
+            Some((bound, outside)) if bound == outside => outside.to_string(),
+            Some((bound, outside)) => format!("{outside} (here {bound})"),
+            None => "none".to_owned(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `localhost` is a name that needs no name server.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_every_minute() {
+        let entries = vec!["localhost".to_owned()];
+        let known = vec![("localhost".to_owned(), "192.0.2.1".parse().unwrap())];
+        let names = Names::new(&entries, &[], known);
+        let listening = Listening {
+            turn: vec!["0.0.0.0:3478".parse().unwrap()],
+            other: Vec::new(),
+        };
+        let host = Arc::new(listening.host(list().unwrap(), names.external().unwrap()));
+        let (current, mut in_force) = watch::channel(Current { host, names });
+        let (_wanted, asked_for) = watch::channel((entries, Vec::new()));
+        let follower = Follower {
+            listening,
+            shards: Arc::new([]),
+            current,
+            wanted: asked_for,
+        };
+        let stop = CancellationToken::new();
+        let start = Instant::now();
+        let following = tokio::spawn(follower.run(stop.clone()));
+        let loopback = |current: &Current| current.host.external()[0].public.is_loopback();
+        in_force.wait_for(loopback).await.unwrap();
+        let seconds = start.elapsed().as_secs();
+        assert!((60..62).contains(&seconds), "{seconds}");
+        stop.cancel();
+        following.await.unwrap();
+    }
+}

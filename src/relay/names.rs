@@ -1,0 +1,270 @@
+//! `turn.external_ip`, entry by entry: addresses, DNS names and `auto`, each with the address that it
+//! stands for.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+
+use super::external::{Undiscovered, discover};
+use crate::turn::External;
+
+/// Stands for what a STUN server sees.
+const AUTO: &str = "auto";
+
+/// Why an entry gives no address.
+#[derive(Debug, thiserror::Error)]
+pub enum ExternalError {
+    #[error("{0}")]
+    Unreadable(String),
+    #[error(transparent)]
+    Auto(Undiscovered),
+    #[error(
+        "`{name}` can't be looked up ({source}): check the name and this host's DNS, or name an address"
+    )]
+    Lookup { name: String, source: io::Error },
+}
+
+/// Which entries are asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Those whose address is not known yet.
+    Unknown,
+    Names,
+    Auto,
+}
+
+/// What `turn.external_ip` names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    entries: Vec<String>,
+    stun_urls: Vec<String>,
+    /// What entries without an address of their own stand for: `auto` and DNS names.
+    known: Vec<(String, IpAddr)>,
+}
+
+impl Names {
+    /// `known` is what is known from before.
+    pub fn new(entries: &[String], stun_urls: &[String], known: Vec<(String, IpAddr)>) -> Names {
+        Names {
+            entries: entries.to_vec(),
+            stun_urls: stun_urls.to_vec(),
+            known,
+        }
+    }
+
+    /// Takes other entries, and what is known of those that stay.
+    pub fn set(&mut self, entries: &[String], stun_urls: &[String]) {
+        self.entries = entries.to_vec();
+        self.stun_urls = stun_urls.to_vec();
+        let asked: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|entry| asked(entry))
+            .collect();
+        self.known
+            .retain(|(name, _)| asked.contains(&name.as_str()));
+    }
+
+    /// What entries without an address of their own stand for.
+    pub fn known(&self) -> &[(String, IpAddr)] {
+        &self.known
+    }
+
+    /// Whether any entry can change without a change of the configuration.
+    pub fn can_change(&self) -> bool {
+        self.entries.iter().any(|entry| asked(entry).is_some())
+    }
+
+    /// The address of each entry; `None` while one is not known.
+    pub fn external(&self) -> Option<Vec<External>> {
+        let external = self.entries.iter().map(|entry| {
+            let Some(name) = asked(entry) else {
+                return entry.parse().ok();
+            };
+            Some(External {
+                public: self.address_of(name)?,
+                private: match entry.split_once('/') {
+                    Some((_, private)) => Some(private.trim().parse().ok()?),
+                    None => None,
+                },
+            })
+        });
+        external.collect()
+    }
+
+    /// Asks for addresses again, and keeps what is known where there is no answer. Waits for the
+    /// network.
+    ///
+    /// # Errors
+    /// The first entry that gives no address, and why.
+    pub fn ask(&mut self, ask: Ask) -> Result<(), ExternalError> {
+        self.ask_by(ask, look_up, discover)
+    }
+
+    fn ask_by(
+        &mut self,
+        ask: Ask,
+        look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>>,
+        discover: impl Fn(&[String]) -> Result<IpAddr, Undiscovered>,
+    ) -> Result<(), ExternalError> {
+        let mut outcome = Ok(());
+        for entry in self.entries.clone() {
+            let Some(name) = asked(&entry) else {
+                let read = entry.parse::<External>().map(|_| ());
+                outcome = outcome.and(read.map_err(ExternalError::Unreadable));
+                continue;
+            };
+            let wanted = match ask {
+                Ask::Unknown => self.address_of(name).is_none(),
+                Ask::Names => name != AUTO,
+                Ask::Auto => name == AUTO,
+            };
+            if !wanted {
+                continue;
+            }
+            let answer = match name {
+                AUTO => discover(&self.stun_urls).map_err(ExternalError::Auto),
+                name => look_up(name)
+                    .and_then(|found| self.choose(&entry, name, &found))
+                    .map_err(|source| ExternalError::Lookup {
+                        name: name.to_owned(),
+                        source,
+                    }),
+            };
+            match answer {
+                Ok(ip) => self.learn(name, ip),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    /// One of the addresses of a name: of the family of its private address, or else of IPv4 where it
+    /// has one; the known one for as long as it is among them, since DNS tells them in any order.
+    fn choose(&self, entry: &str, name: &str, found: &[IpAddr]) -> io::Result<IpAddr> {
+        let private = entry.split_once('/').map(|(_, private)| private);
+        let private = private.and_then(|private| private.trim().parse::<IpAddr>().ok());
+        let v4 = match private {
+            Some(private) => private.is_ipv4(),
+            None => found.iter().any(IpAddr::is_ipv4),
+        };
+        let mut fitting: Vec<_> = found.iter().filter(|ip| ip.is_ipv4() == v4).collect();
+        fitting.sort_unstable();
+        let known = self
+            .address_of(name)
+            .filter(|known| fitting.contains(&known));
+        let chosen = known.or(fitting.first().map(|ip| **ip));
+        chosen.ok_or_else(|| io::Error::other("it has no address of the family"))
+    }
+
+    fn address_of(&self, name: &str) -> Option<IpAddr> {
+        let known = self.known.iter().find(|(known, _)| known == name)?;
+        Some(known.1)
+    }
+
+    fn learn(&mut self, name: &str, ip: IpAddr) {
+        self.known.retain(|(known, _)| known != name);
+        self.known.push((name.to_owned(), ip));
+    }
+}
+
+/// `auto` or the DNS name of an entry that is not an address itself.
+fn asked(entry: &str) -> Option<&str> {
+    let public = entry.split_once('/').map_or(entry, |(public, _)| public);
+    let public = public.trim();
+    public.parse::<IpAddr>().is_err().then_some(public)
+}
+
+fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
+    // The port is of no account.
+    let addresses = (name, 0).to_socket_addrs()?;
+    Ok(addresses.map(|address| address.ip()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn silent(_: &[String]) -> Result<IpAddr, Undiscovered> {
+        Err(Undiscovered::NobodyToAsk)
+    }
+
+    fn public(names: &Names) -> Option<Vec<String>> {
+        let external = names.external()?;
+        Some(external.iter().map(|one| one.public.to_string()).collect())
+    }
+
+    #[test]
+    fn a_name_stands_for_its_address_and_keeps_it_while_nobody_answers() {
+        let entries = texts(&["relay.example.org/10.0.0.5", "2001:db8::1"]);
+        let mut names = Names::new(&entries, &[], Vec::new());
+        assert_eq!(
+            public(&names),
+            None,
+            "nothing is advertised before it is known"
+        );
+        let first = |name: &str| {
+            assert_eq!(name, "relay.example.org");
+            Ok(ips(&["2001:db8::9", "203.0.113.7", "203.0.113.3"]))
+        };
+        names.ask_by(Ask::Unknown, first, silent).unwrap();
+        let before = Some(texts(&["203.0.113.3", "2001:db8::1"]));
+        assert_eq!(public(&names), before);
+        assert_eq!(
+            names.external().unwrap()[0].private,
+            Some(ips(&["10.0.0.5"])[0])
+        );
+        // In another order it is the same.
+        let turned = |_: &str| Ok(ips(&["203.0.113.2", "203.0.113.3"]));
+        names.ask_by(Ask::Names, turned, silent).unwrap();
+        assert_eq!(public(&names), before);
+        let down = |_: &str| Err(io::ErrorKind::TimedOut.into());
+        let error = names.ask_by(Ask::Names, down, silent).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("`relay.example.org` can't be looked up (")
+        );
+        assert_eq!(public(&names), before);
+        let moved = |_: &str| Ok(ips(&["203.0.113.8"]));
+        names.ask_by(Ask::Names, moved, silent).unwrap();
+        assert_eq!(public(&names), Some(texts(&["203.0.113.8", "2001:db8::1"])));
+    }
+
+    #[test]
+    fn auto_is_asked_for_by_itself_and_names_are_left_alone() {
+        let mut names = Names::new(&texts(&["auto"]), &texts(&["stun:a"]), Vec::new());
+        let nobody = |_: &str| panic!("no name is looked up");
+        let found = |urls: &[String]| {
+            assert_eq!(urls, ["stun:a"]);
+            Ok(ips(&["203.0.113.7"])[0])
+        };
+        names.ask_by(Ask::Names, nobody, found).unwrap();
+        assert_eq!(public(&names), None);
+        names.ask_by(Ask::Auto, nobody, found).unwrap();
+        assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
+        assert!(names.ask_by(Ask::Auto, nobody, silent).is_err());
+        assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
+    }
+
+    #[test]
+    fn what_is_known_from_before_is_not_asked_for_and_what_is_not_named_any_more_is_forgotten() {
+        let known = vec![("auto".to_owned(), ips(&["203.0.113.7"])[0])];
+        let mut names = Names::new(&texts(&["auto"]), &[], known);
+        let nobody = |_: &str| panic!("no name is looked up");
+        names.ask_by(Ask::Unknown, nobody, silent).unwrap();
+        assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
+        names.set(&texts(&["198.41.0.4"]), &[]);
+        assert!(!names.can_change() && names.known().is_empty());
+        assert_eq!(public(&names), Some(texts(&["198.41.0.4"])));
+        names.set(&texts(&["auto"]), &[]);
+        assert_eq!(public(&names), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! The addresses of this host at one moment, and which of them the relayed addresses of a client are
+//! on.
+
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use super::External;
+use super::family::Family;
+use super::policy::{Policy, is_tunnelled};
+
+/// What an address of this host is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressState {
+    /// New allocations may be made on it.
+    Preferred,
+    /// Its allocations go on, and new ones are made elsewhere (RFC 4862 section 5.5.4).
+    Deprecated,
+    /// It is listed and receives nothing: its interface is down, or duplicate address detection has
+    /// not ended well.
+    Unusable,
+}
+
+/// An address of this host, as the system lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostAddress {
+    pub ip: IpAddr,
+    /// The number of its interface: the scope of a link-local IPv6 address.
+    pub interface: u32,
+    pub state: AddressState,
+    /// Whether it is a temporary address (RFC 8981), which another one replaces within days.
+    pub temporary: bool,
+}
+
+/// The addresses of this host at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Those that are better for relayed addresses come first.
+    addresses: Vec<HostAddress>,
+    /// What they are called outside.
+    pub(super) external: Vec<External>,
+    /// Where clients are served.
+    listeners: Vec<SocketAddr>,
+    /// Where else this process listens.
+    other_listeners: Vec<SocketAddr>,
+}
+
+/// How far an address reaches, the better one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// `turn.external_ip` names it with the address that it has outside.
+    Mapped,
+    Public,
+    Private,
+    /// Its own link, or this host.
+    Local,
+}
+
+impl Host {
+    /// `sources` are the addresses that packets to the rest of the world leave from: of equal
+    /// addresses, these are the better ones.
+    pub fn new(
+        mut addresses: Vec<HostAddress>,
+        sources: &[IpAddr],
+        external: Vec<External>,
+        listeners: Vec<SocketAddr>,
+        other_listeners: Vec<SocketAddr>,
+    ) -> Host {
+        addresses.sort_by_key(|address| {
+            let ip = address.ip;
+            let is_source = sources.contains(&ip);
+            (reach(ip, &external), Reverse(is_source), address.temporary)
+        });
+        Host {
+            addresses,
+            external,
+            listeners,
+            other_listeners,
+        }
+    }
+
+    /// Where a relayed address of `family` is bound for a client that has asked `asked`, with the
+    /// scope that a link-local address needs and without a port. `None`: the client can reach no
+    /// address of this family.
+    ///
+    /// It is the address that was asked wherever that will do (and `may_be_asked`), else the best one:
+    /// of the other family one that clients are served on.
+    pub(super) fn relay_address(
+        &self,
+        client: SocketAddr,
+        asked: IpAddr,
+        family: Family,
+        may_be_asked: bool,
+    ) -> Option<SocketAddr> {
+        let same_family = Family::of(asked) == family;
+        let link = self.link_of(client, asked);
+        if same_family && may_be_asked && self.fits(asked, client, link) {
+            return Some(self.with_scope(asked));
+        }
+        let mut fitting = self.addresses.iter().filter(|address| {
+            let ip = address.ip;
+            Family::of(ip) == family
+                && (same_family || self.is_served(ip))
+                && self.fits(ip, client, link)
+        });
+        Some(self.with_scope(fitting.next()?.ip))
+    }
+
+    /// What a client elsewhere is offered of each family, IPv4 first: the address that is bound, and
+    /// what it is called outside.
+    pub fn offered(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        Family::BOTH.into_iter().filter_map(|family| {
+            let mut fitting = self.addresses.iter().filter(|address| {
+                let ip = address.ip;
+                Family::of(ip) == family && self.is_served(ip) && self.reaches_out(address)
+            });
+            let bound = fitting.next()?.ip;
+            Some((bound, self.outside(bound)))
+        })
+    }
+
+    /// What its addresses are called outside.
+    pub fn external(&self) -> &[External] {
+        &self.external
+    }
+
+    /// What `ip` is called outside.
+    fn outside(&self, ip: IpAddr) -> IpAddr {
+        External::advertise(&self.external, SocketAddr::new(ip, 0)).ip()
+    }
+
+    /// Whether others on the network can reach this address.
+    fn reaches_out(&self, address: &HostAddress) -> bool {
+        address.state == AddressState::Preferred
+            && reach(address.ip, &self.external) != Reach::Local
+            && !is_tunnelled(address.ip)
+    }
+
+    /// Whether a relayed address may be on `ip`, for a client on the link that is named. An address
+    /// that is not listed may be this host's all the same (a local route has no address): who was
+    /// asked there has it.
+    fn fits(&self, ip: IpAddr, client: SocketAddr, link: Option<u32>) -> bool {
+        let listed = self.addresses.iter().find(|address| address.ip == ip);
+        if is_tunnelled(ip) || listed.is_some_and(|one| one.state != AddressState::Preferred) {
+            return false;
+        }
+        if ip.is_loopback() {
+            return client.ip().is_loopback();
+        }
+        if is_link_local(ip) {
+            let on_it = listed.is_none_or(|address| Some(address.interface) == link);
+            return link.is_some() && on_it;
+        }
+        true
+    }
+
+    /// The interface of a client that calls from a link-local address.
+    fn link_of(&self, client: SocketAddr, asked: IpAddr) -> Option<u32> {
+        if !is_link_local(client.ip()) {
+            return None;
+        }
+        let listed = self.addresses.iter().find(|address| address.ip == asked);
+        let scope = match client {
+            SocketAddr::V6(client) if client.scope_id() != 0 => Some(client.scope_id()),
+            _ => None,
+        };
+        scope.or(listed.map(|address| address.interface))
+    }
+
+    fn with_scope(&self, ip: IpAddr) -> SocketAddr {
+        match ip {
+            IpAddr::V6(v6) if is_link_local(ip) => {
+                let listed = self.addresses.iter().find(|address| address.ip == ip);
+                let scope = listed.map_or(0, |address| address.interface);
+                SocketAddrV6::new(v6, 0, 0, scope).into()
+            }
+            _ => SocketAddr::new(ip, 0),
+        }
+    }
+
+    /// Whether clients are served on an address.
+    fn is_served(&self, ip: IpAddr) -> bool {
+        let mut listeners = self.listeners.iter().map(SocketAddr::ip);
+        listeners.any(|listener| {
+            listener == ip || listener.is_unspecified() && listener.is_ipv4() == ip.is_ipv4()
+        })
+    }
+
+    /// Whether allocations on `ip` go on.
+    pub(super) fn keeps(&self, ip: IpAddr) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|one| one.ip == ip && one.state != AddressState::Unusable)
+    }
+
+    /// The addresses whose allocations go on.
+    pub(super) fn kept(&self) -> impl Iterator<Item = IpAddr> {
+        let kept = self.addresses.iter();
+        let kept = kept.filter(|address| address.state != AddressState::Unusable);
+        kept.map(|address| address.ip)
+    }
+
+    /// Every address that leads to this host, those that it has outside included.
+    pub fn own(&self) -> Vec<IpAddr> {
+        let listed = self.addresses.iter().map(|address| address.ip);
+        let outside = self.external.iter().map(|external| external.public);
+        let mut own: Vec<_> = outside.chain(listed).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
+    /// Where this process listens, under every name.
+    pub fn closed(&self) -> Vec<SocketAddr> {
+        // What they are called outside leads back to them through the NAT.
+        let outside = self.listeners.iter();
+        let outside = outside.map(|address| External::advertise(&self.external, *address));
+        let inside = self.other_listeners.iter().chain(&self.listeners).copied();
+        inside.chain(outside).collect()
+    }
+}
+
+fn reach(ip: IpAddr, external: &[External]) -> Reach {
+    if external.iter().any(|one| one.private == Some(ip)) {
+        Reach::Mapped
+    } else if ip.is_loopback() || is_link_local(ip) {
+        Reach::Local
+    } else if Policy::default().permits(ip) {
+        Reach::Public
+    } else {
+        Reach::Private
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
