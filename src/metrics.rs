@@ -141,6 +141,15 @@ impl Metrics {
         }
     }
 
+    /// Adds the count of log lines that standard error did not take.
+    pub fn count_dropped_log_lines(&self, dropped: &Counter) {
+        self.locked().register(
+            "log_lines_dropped",
+            "Log lines lost because standard error was not read",
+            dropped.clone(),
+        );
+    }
+
     /// Adds figures that somebody else keeps, and that are read at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.locked().register_collector(collector);

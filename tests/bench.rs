@@ -276,13 +276,13 @@ fn what_is_typed_wrongly_is_a_fault_of_usage() {
         ),
         (
             &["--server", "turn:a", "--clients", "2", "--rate", "0"],
-            "1..=10000",
+            "from 1 to 10000",
         ),
     ] {
         desk.misused(&relay(args), told);
     }
     desk.misused(&["bench", "local", "--people", "1"], "from 2 to 20");
-    desk.misused(&["bench", "local", "--seconds", "0"], "1..=60");
+    desk.misused(&["bench", "local", "--seconds", "0"], "from 1 to 60");
     let long = ["bench", "local", "--seconds", "60", "--people", "2,3,4,5"];
     desk.misused(&long, "at most 200 seconds");
 }

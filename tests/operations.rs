@@ -326,6 +326,76 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     assert!(!daemon.log().concat().contains("was enabled"));
 }
 
+/// Has the daemon log a line for each of so many requests.
+fn fill_the_log(daemon: &Daemon, lines: usize) {
+    let mut socket = TcpStream::connect(daemon.metrics()).expect("the server listens");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut writing = socket.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for _ in 0..lines / 100 {
+            writing.write_all(request.repeat(100).as_bytes())?;
+        }
+        writing.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    });
+    let mut answers = String::new();
+    socket.read_to_string(&mut answers).expect("answers");
+    sender.join().unwrap().expect("requests");
+    assert!(answers.matches("HTTP/1.1 200").count() > lines);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_relay_nor_http_nor_the_end() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start();
+    daemon.pause_reading(true);
+    // More than a pipe and the queue hold together.
+    fill_the_log(&daemon, 8_000);
+    let dropped = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
+    assert!(dropped > 100.0, "{dropped}");
+    // Each of these is logged, or tried to.
+    let mut guess = turn::Client::udp(daemon.turn(), "alice", None);
+    guess.minted.credential = "a guess".to_owned();
+    assert_eq!(guess.allocate().code(), Some(401));
+    turn::Client::udp(daemon.turn(), "alice", None).allocated();
+    Client::new(daemon.http()).get("/readyz").ok();
+
+    daemon.pause_reading(false);
+    let line = daemon.wait_for_log("log lines were dropped: standard error was not read");
+    let count =
+        |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["fields"]["count"].as_f64();
+    let announced = count(&line).expect("a number");
+    let counted = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
+    assert!(
+        dropped <= announced && announced == counted,
+        "{dropped} {announced} {counted}"
+    );
+    fill_the_log(&daemon, 100);
+    let log = daemon.log();
+    let announcements = log
+        .iter()
+        .filter(|line| line.contains("log lines were dropped"));
+    assert_eq!(announcements.count(), 1);
+
+    daemon.pause_reading(true);
+    fill_the_log(&daemon, 1_000);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn what_was_logged_is_written_before_the_end() {
+    let daemon = Daemon::start();
+    fill_the_log(&daemon, 100);
+    daemon.signal("TERM");
+    daemon.wait_for_log("stopping");
+    let answered = daemon.log();
+    let answered = answered
+        .iter()
+        .filter(|line| line.contains("\"route\":\"/healthz\""));
+    assert_eq!(answered.count(), 101);
+}
+
 #[test]
 fn every_line_of_the_documentation_is_one_that_the_source_logs() {
     let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));

@@ -3,8 +3,11 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 
 use support::command::Desk;
 use support::{Builder, Daemon};
@@ -141,4 +144,94 @@ fn commands_beside_a_daemon_work_on_the_same_database() {
         daemon.cli_json(&["user", "list"]),
         serde_json::json!([alice])
     );
+}
+
+#[test]
+fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root can make files in another user's directory");
+        return;
+    }
+    const OWNER: u32 = 65_534;
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(OWNER), Some(OWNER)).unwrap();
+    let path = data.to_str().unwrap();
+    let daemon = Builder::new()
+        .env("PARLOR_SERVER__DATA_DIR", path)
+        .env("PARLOR_TLS__MODE", "self-signed")
+        .start();
+    daemon.cli_json(&["user", "add", "alice"]);
+    let names = || {
+        let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap());
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    for name in [
+        "parlor.db-wal",
+        "parlor.db-shm",
+        "parlor.lock",
+        "parlor.sock",
+        "self-signed.pem",
+    ] {
+        assert!(
+            names().iter().any(|found| found == name),
+            "{name} in {:?}",
+            names()
+        );
+    }
+    for name in names() {
+        let found = fs::symlink_metadata(data.join(&name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{name}");
+    }
+    // It crashes, and its socket stays.
+    drop(daemon);
+    let desk = desk();
+    let mut serve = desk.command(&["serve", "--data-dir", path]);
+    let serve = serve.current_dir("/").uid(OWNER).gid(OWNER);
+    let serve = serve.stderr(Stdio::piped()).spawn();
+    let mut serve = serve.expect("a start");
+    let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines();
+    let ready = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.ends_with(" ready"));
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    assert!(ready, "the directory's owner can't serve");
+}
+
+#[test]
+fn a_planted_link_or_fifo_stops_a_command_with_a_sentence_and_is_not_followed() {
+    let desk = desk();
+    desk.json(&["user", "add", "alice"]);
+    let outside = desk.place().join("outside");
+    fs::write(&outside, "kept").unwrap();
+    let fifo =
+        |path: &std::path::Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let link = |path: &std::path::Path| symlink(&outside, path).unwrap();
+    let commands: [(&str, &[&str]); 3] = [
+        ("auth.secret", &["token", "issue", "alice"]),
+        ("parlor.db-wal", &["user", "list"]),
+        ("parlor.lock", &["serve"]),
+    ];
+    for (name, command) in commands {
+        let path = desk.data_dir().join(name);
+        let _ = fs::remove_file(&path);
+        link(&path);
+        desk.refused(
+            command,
+            &format!("{name} is a symbolic link, where parlor keeps a file"),
+        );
+        fs::remove_file(&path).unwrap();
+        fifo(&path);
+        desk.refused(
+            command,
+            &format!("{name} is a FIFO, where parlor keeps a file"),
+        );
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "kept");
 }

@@ -51,8 +51,7 @@ impl Shelf<'_> {
 
     /// The authority does not know it any more.
     pub fn forget_account(&self) {
-        let path = self.data_dir.path().join(self.account_file());
-        if let Err(error) = std::fs::remove_file(path) {
+        if let Err(error) = self.data_dir.remove_text(&self.account_file()) {
             tracing::debug!(%error, "an account that is of no use stays");
         }
     }

@@ -1,8 +1,10 @@
 //! The command line, as clap reads it. Scripts rely on these names.
 
+use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -200,7 +202,7 @@ pub enum Room {
         #[arg(long, value_parser = id)]
         id: Option<String>,
         /// 1 to 1,000,000; otherwise no limit
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        #[arg(long, value_name = "N", value_parser = participants)]
         max_participants: Option<u32>,
         /// Only members and the invited may enter
         #[arg(long)]
@@ -298,7 +300,7 @@ pub struct Local {
           num_args = 1, value_parser = people)]
     pub people: Vec<usize>,
     /// How long to measure for each size of call, from 1 to 60
-    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value = "20", value_parser = up_to_60)]
     pub seconds: u64,
     /// How many of a hundred packets a call may lose
     #[arg(long, value_name = "PERCENT", default_value = "0.1", value_parser = percent)]
@@ -321,13 +323,13 @@ pub struct Relay {
     #[arg(long, value_name = "N", value_parser = clients)]
     pub clients: usize,
     /// Packets that each client sends in a second, from 1 to 10,000
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "R", value_parser = rate)]
     pub rate: u32,
     /// Bytes of a packet, from 12 to 1,200
     #[arg(long, value_name = "B", default_value = "160", value_parser = size)]
     pub size: usize,
     /// How long, from 1 to 200: what is bound is not refreshed
-    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=200))]
+    #[arg(long, default_value = "10", value_parser = up_to_200)]
     pub seconds: u64,
     /// A file that holds the server's secret and nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_stdin", "username"])]
@@ -375,6 +377,22 @@ fn uses(text: &str) -> Result<NonZeroU32, &'static str> {
         .map_err(|_| "it must be a whole number, 1 or more")
 }
 
+fn participants(text: &str) -> Result<u32, String> {
+    number(text, 1..=1_000_000)
+}
+
+fn up_to_60(text: &str) -> Result<u64, String> {
+    number(text, 1..=60)
+}
+
+fn up_to_200(text: &str) -> Result<u64, String> {
+    number(text, 1..=200)
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    number(text, 1..=10_000)
+}
+
 fn people(text: &str) -> Result<usize, String> {
     number(text, 2..=20)
 }
@@ -390,9 +408,15 @@ fn clients(text: &str) -> Result<usize, String> {
     }
 }
 
-fn number(text: &str, fits: RangeInclusive<usize>) -> Result<usize, String> {
+fn number<T>(text: &str, fits: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
     let number = text.parse().ok().filter(|number| fits.contains(number));
-    number.ok_or_else(|| format!("it is a number from {} to {}", fits.start(), fits.end()))
+    number.ok_or_else(|| {
+        let (first, last) = (fits.start(), fits.end());
+        format!("it must be a whole number from {first} to {last}")
+    })
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -61,23 +61,24 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 fn load(sources: &Sources) -> Result<Loaded, Failure> {
-    match config::load(sources) {
-        Ok(loaded) => {
-            loaded.remarks.iter().for_each(|remark| note(remark));
-            Ok(loaded)
+    let loaded = read(sources)?;
+    loaded.remarks.iter().for_each(|remark| note(remark));
+    Ok(loaded)
+}
+
+/// The configuration; its remarks are still to be shown.
+fn read(sources: &Sources) -> Result<Loaded, Failure> {
+    config::load(sources).map_err(|refused| {
+        refused.remarks.iter().for_each(|remark| note(remark));
+        Failure {
+            code: USAGE,
+            problems: refused.problems.iter().map(ToString::to_string).collect(),
         }
-        Err(refused) => {
-            refused.remarks.iter().for_each(|remark| note(remark));
-            Err(Failure {
-                code: USAGE,
-                problems: refused.problems.iter().map(ToString::to_string).collect(),
-            })
-        }
-    }
+    })
 }
 
 fn serve(sources: Sources, invite: bool) -> Result<ExitCode, Failure> {
-    let loaded = load(&sources)?;
+    let loaded = read(&sources)?;
     match daemon::run(sources, loaded, invite) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::refused(format!("{error:#}"))),

@@ -2,10 +2,18 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::control::{Answer, Body, Failure};
+
+/// Columns of the names of facts, where the longest needs no more.
+const NAME_COLUMNS: usize = 14;
+/// How long standard error may take for a line.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints an answer. A reader who has gone away is no fault of ours.
 ///
@@ -53,8 +61,8 @@ fn text(body: &Body) -> String {
         Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-            // The colon, and a space.
-            let width = longest + 2;
+            // With the colon, and a space at least.
+            let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
             let lines = lines.map(|(name, value)| format!("{:<width$}{value}", format!("{name}:")));
             lines.collect::<Vec<_>>().join("\n")
@@ -62,9 +70,18 @@ fn text(body: &Body) -> String {
     }
 }
 
-/// Says something on standard error, if anybody reads it.
+/// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server whose log nobody
+/// reads ends all the same.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let line = format!("{text}\n");
+    let (done, written) = mpsc::channel();
+    let writing = thread::Builder::new().spawn(move || {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+    });
+    if writing.is_ok() {
+        let _ = written.recv_timeout(NOTE_TIMEOUT);
+    }
 }
 
 /// What a table is printed on.
@@ -132,5 +149,7 @@ mod tests {
         let fact = |name: &str| (name.to_owned(), "yes".to_owned());
         let text = text(&Body::Facts(vec![fact("TURN over TLS"), fact("Up")]));
         assert_eq!(text, "TURN over TLS: yes\nUp:            yes");
+        let text = self::text(&Body::Facts(vec![fact("clients")]));
+        assert_eq!(text, "clients:      yes");
     }
 }

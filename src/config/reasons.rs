@@ -24,6 +24,8 @@ fn no_address(text: &str) -> String {
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = match port.parse::<u16>() {
+        // Any free one: who wrote it alone hardly meant that.
+        Ok(0) if host.is_empty() => 8000,
         Ok(port) => port,
         Err(_) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
             return "a port is a number up to 65535".to_owned();
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_answered_with_one() {
         for (text, expected) in [
-            ("0", "write 0.0.0.0:0 and [::]:0"),
+            ("0", "write 0.0.0.0:8000 and [::]:8000"),
             ("8000", "write 0.0.0.0:8000 and [::]:8000"),
             (":8000", "write 0.0.0.0:8000 and [::]:8000"),
             ("*:8000", "127.0.0.1:8000 for this host alone"),

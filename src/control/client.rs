@@ -19,8 +19,8 @@ use super::frame::{self, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
 use super::server::directory;
 use super::socket;
 
-/// For a greeting: longer than the daemon is patient with those before.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For a greeting, which the daemon sends at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Before the next try, where the queue is full.
 const AGAIN: Duration = Duration::from_millis(10);
 /// For a reply; a little more than the daemon takes to give up.
@@ -201,7 +201,7 @@ async fn connect(path: &Path) -> Result<(UnixStream, Greeting), FrameError> {
 /// Where the queue of the socket is full, the kernel has us come again instead of wait.
 async fn queue(path: &Path) -> io::Result<UnixStream> {
     loop {
-        match UnixStream::connect(path).await {
+        match socket::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
             outcome => return outcome,
         }

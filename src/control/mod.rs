@@ -17,6 +17,7 @@ mod invites;
 mod rooms;
 mod running;
 mod server;
+mod silent;
 mod socket;
 mod users;
 

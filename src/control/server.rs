@@ -19,13 +19,15 @@ use super::command::Command;
 use super::context::{Context, Live};
 use super::failure::Failure;
 use super::frame::{self, Directory, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
+use super::silent::Silent;
 use super::socket::{self, SocketError};
 use crate::clock;
 use crate::config::Admin;
 use crate::rate::{Limit, SharedCell};
 
-/// Connections at once; the next ones wait in the kernel.
-const CONNECTIONS: usize = 16;
+/// Connections at once; the next ones wait in the kernel. Those that ask for nothing are fewer
+/// ([`Silent`]).
+const CONNECTIONS: usize = 32;
 /// For all of a request to come, and for all of a reply to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For a command. One that takes longer goes on, but nobody is told how it ends.
@@ -86,6 +88,7 @@ struct Server {
     context: Context,
     host: Host,
     counts: Counts,
+    silent: Silent,
     stop: CancellationToken,
 }
 
@@ -148,19 +151,29 @@ impl Server {
             },
             context: Context::Running(live),
             counts,
+            silent: Silent::default(),
             stop,
         }
     }
 
     /// One connection: a greeting, a command, a reply.
     async fn attend(self: Arc<Self>, mut connection: UnixStream, slot: Slot) {
-        let Some(user) = self.greet(&mut connection).await else {
-            return;
-        };
-        let request = frame::read::<Command>(&mut connection, REQUEST);
-        let request = timeout(PATIENCE, self.stop.run_until_cancelled(request)).await;
-        let Ok(Some(request)) = request else {
-            return tracing::debug!("nothing was asked at the admin socket in time");
+        let silent = self.silent.enter();
+        let asked = silent.evicted.run_until_cancelled(async {
+            let user = self.greet(&mut connection).await?;
+            let request = frame::read::<Command>(&mut connection, REQUEST);
+            let request = timeout(PATIENCE, self.stop.run_until_cancelled(request)).await;
+            Some((user, request.ok().flatten()))
+        });
+        let asked = asked.await;
+        drop(silent);
+        let (user, request) = match asked {
+            Some(Some((user, Some(request)))) => (user, request),
+            // Whoever may not ask knows by now.
+            Some(None) => return,
+            Some(Some((_, None))) | None => {
+                return tracing::debug!("nothing was asked at the admin socket in time");
+            }
         };
         let reply = match request {
             Ok(command) => self.clone().carry_out(command, user, slot.clone()).await,

@@ -3,12 +3,21 @@
 use std::env;
 use std::fs;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
+#[cfg(target_os = "linux")]
+use nix::sys::stat::{SFlag, fstat};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::UnixStream;
+
+use crate::store::data_dir::as_owner_of;
 
 /// What the socket is called in its directory.
 const NAME: &str = "parlor.sock";
@@ -61,7 +70,13 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         return Err(SocketError::TooLong(path.to_owned()));
     }
     make_way(path)?;
-    listen(path).map_err(|why| SocketError::Unusable {
+    let directory = match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    };
+    // A socket that root leaves behind in a crash must not keep the directory's owner out.
+    let bound = as_owner_of(directory, || listen(path)).and_then(|bound| bound);
+    bound.map_err(|why| SocketError::Unusable {
         path: path.to_owned(),
         why,
     })
@@ -75,6 +90,31 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Connects to a socket, and follows no link to it: root's commands look in directories of other users.
+///
+/// # Errors
+/// There is no socket at this path, or nobody listens, or this user may not.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    #[cfg(target_os = "linux")]
+    if let Some(held) = hold(path)? {
+        return UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd())).await;
+    }
+    UnixStream::connect(path).await
+}
+
+/// Keeps hold of a socket, so that it is the one which was looked at; `None` where `/proc` can't lead
+/// to it.
+#[cfg(target_os = "linux")]
+fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let held = open(path, flags, Mode::empty())?;
+    let kind = SFlag::from_bits_truncate(fstat(&held)?.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFSOCK {
+        return Err(io::Error::other("it is not a socket"));
+    }
+    Ok(Path::new("/proc/self/fd").exists().then_some(held))
 }
 
 /// Removes a socket that nobody listens at.
@@ -99,6 +139,9 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
             Err(SocketError::InUse(path.to_owned()))
         }
         Ok(()) => Err(SocketError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(SocketError::InTheWay(path.to_owned()))
+        }
         Err(why) => Err(unusable(why)),
     }
 }
@@ -146,6 +189,21 @@ mod tests {
         let _queue: Vec<_> = std::iter::from_fn(waiting).collect();
         assert!(matches!(bind(&path), Err(SocketError::InUse(_))));
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_link_to_a_socket_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = inside(place.path());
+        let listener = bind(&path).unwrap();
+        connect(&path).await.unwrap();
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let error = connect(&link).await.unwrap_err();
+        assert_eq!(error.to_string(), "it is not a socket");
+        drop(listener);
+        let error = connect(&path).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

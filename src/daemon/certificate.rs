@@ -83,7 +83,7 @@ fn keeper(
     current: Arc<Current>,
 ) -> anyhow::Result<Keeper<impl FnMut() -> f64 + use<>>> {
     let mut chance = ChaCha12Rng::from_seed(startup::seed()?);
-    let data_dir = reloader.in_data_dir(|dir| DataDir::existing(dir.path()))?;
+    let data_dir = reloader.in_data_dir(DataDir::try_clone)?;
     Ok(Keeper::new(current, data_dir, move || chance.random()))
 }
 

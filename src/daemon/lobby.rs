@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -67,9 +68,11 @@ pub async fn open(
 }
 
 /// Prints how to get in, on standard output.
-pub fn print(way_in: &str) {
-    // Nobody may be there to read it, and that is no reason to fail.
-    let _ = writeln!(io::stdout(), "{way_in}");
+pub fn print(way_in: String) {
+    // Nobody may be there to read it, and that is no reason to fail, or to wait.
+    let _ = thread::Builder::new().spawn(move || {
+        let _ = writeln!(io::stdout(), "{way_in}");
+    });
 }
 
 /// As this program was called: it need not be on the PATH.

@@ -1,12 +1,24 @@
 //! Log lines, on standard error.
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::panic::{self, PanicHookInfo};
+use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
 use crate::config::{Log, LogFormat, LogLevel};
+
+pub use queue::Queue;
+
+/// How long the end of the process waits for whoever reads the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sets what is logged from now on.
 pub struct Level(Box<dyn Fn(Targets) + Send + Sync>);
@@ -17,10 +29,31 @@ impl Level {
     }
 }
 
-/// Starts logging for this process.
-pub fn start(log: &Log) -> Level {
+/// The log of this process. Dropping it writes what waits, within [`FLUSH_TIMEOUT`].
+pub struct Logging {
+    pub lines: Queue,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.lines.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// Starts logging for this process. Call it with the signals blocked: it starts a thread.
+///
+/// # Errors
+/// Standard error can't be duplicated, or no thread can be started.
+pub fn start(log: &Log) -> io::Result<(Logging, Level)> {
+    // A descriptor of its own: the standard library's handle is locked while a write blocks.
+    let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let lines = Queue::start(out, |count| {
+        tracing::error!(count, "log lines were dropped: standard error was not read");
+    })?;
     let (filter, handle) = reload::Layer::new(filter(log.level));
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(lines.clone());
     let layer = match log.format {
         LogFormat::Json => layer.json().boxed(),
         LogFormat::Text => layer
@@ -32,10 +65,29 @@ pub fn start(log: &Log) -> Level {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
-    Level(Box::new(move |filter| {
+    panic::set_hook(Box::new(log_panic));
+    let level = Level(Box::new(move |filter| {
         // It fails where the subscriber is gone: then nobody logs.
         let _ = handle.reload(filter);
-    }))
+    }));
+    Ok((Logging { lines }, level))
+}
+
+/// Logs a panic. The standard library's hook would write to standard error itself, and block.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let place = panic.location().map(ToString::to_string);
+    let trace = Backtrace::capture();
+    let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+    tracing::error!(
+        thread = std::thread::current().name(),
+        place,
+        problem = text,
+        trace,
+        "a thread panicked"
+    );
 }
 
 fn filter(level: LogLevel) -> Targets {

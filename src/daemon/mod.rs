@@ -20,7 +20,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::{self, BoxFuture};
 use rustls::ServerConfig;
-use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +35,7 @@ use crate::tls;
 
 use handover::{Handover, Inherited, State, Store, Upgrade};
 use reload::Reloader;
-use signals::Signals;
+use signals::{Caught, Signals};
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
@@ -45,13 +44,23 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// The same where the next process serves them right away.
 const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
+/// How long whoever reads the log is waited for: by a process that is about to be replaced, before calls
+/// are handed over; and briefly in the middle of them, and when a start is complete.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const BRIEF_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Runs the daemon until SIGINT or SIGTERM. Prints how to get in: a fresh link on the first start and
 /// where `invite` asks for one.
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
 pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()> {
-    let level = logging::start(&loaded.config.log);
+    signals::block().context("signals can't be blocked")?;
+    let started = logging::start(&loaded.config.log);
+    let (logging, level) = started.context("standard error can't be used for the log")?;
+    for remark in &loaded.remarks {
+        logging.lines.push(format!("{remark}\n").as_bytes());
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -67,6 +76,7 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
         invite,
         sources,
         loaded,
+        lines: logging.lines.clone(),
         level,
         descriptors,
         upgrade,
@@ -78,10 +88,11 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
 }
 
 async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
-    // Before anything else is visible: a signal from now on ends it cleanly, or is heeded later.
+    // Each is pending until it is waited for.
     let mut signals = Signals::caught()?;
-    let hangups = signals::hangups()?;
-    let mut upgrades = signals::upgrades()?;
+    let hangups = Caught::hangups()?;
+    let mut upgrades = Caught::upgrades()?;
+    let lines = start.lines.clone();
     let config = &start.loaded.config;
     let prepared = Prepared::new(config)?;
     let listeners = Listeners::bind(config, &mut inherited.sockets)?;
@@ -89,7 +100,8 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let known = mem::take(&mut inherited.external);
     let names = tokio::select! {
         names = startup::names(config, known) => names?,
-        name = signals.next() => {
+        // What was handed over is to be handed on, or to end as a drain does.
+        name = signals.next(), if !inherited.has_state => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
@@ -104,7 +116,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     }
     tracing::info!("ready");
     manager::ready();
-    lobby::print(&way_in);
+    // Below the log.
+    lines.flush(BRIEF_FLUSH_TIMEOUT);
+    lobby::print(way_in);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
     let ending = house.until_the_end(&mut signals, &mut upgrades).await;
@@ -130,7 +144,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
             Ok(())
         })?,
         Ending::Replace(upgrade) => {
+            lines.flush(FLUSH_TIMEOUT);
             let handover = house.hand_over(work).await?;
+            lines.flush(BRIEF_FLUSH_TIMEOUT);
             let error = upgrade.execute(&handover);
             if let Some(store) = Store::of_process() {
                 store.keep(&handover)?;
@@ -168,6 +184,7 @@ struct Start {
     invite: bool,
     sources: Sources,
     loaded: Loaded,
+    lines: logging::Queue,
     level: logging::Level,
     descriptors: u64,
     upgrade: Upgrade,
@@ -253,6 +270,7 @@ impl House {
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
         metrics.time_store(prepared.store.times());
+        metrics.count_dropped_log_lines(start.lines.dropped());
         let hub = http::Hub::new(&config.signaling, &metrics);
         let rooms = mem::take(&mut inherited.rooms).into_iter();
         let shared = |(room, users): (String, Vec<String>)| {
@@ -327,7 +345,7 @@ impl House {
 
     /// Makes the Lobby where it is due, says where everything listens, and serves. Returns how to get
     /// in as well, a line to print once nothing more is to come.
-    async fn open(&mut self, hangups: Signal) -> anyhow::Result<(Work, String)> {
+    async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, String)> {
         let address = self.http[0].local_addr()?;
         let way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
         let turn = [&self.app.turn[..], &self.app.turn_tls];
@@ -356,10 +374,11 @@ impl House {
     }
 
     /// Waits for whatever ends this, and drains where that is asked for.
-    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Signal) -> Ending {
+    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Caught) -> Ending {
         let upgrade = self.upgrade.clone();
         let mut checking: Option<BoxFuture<'_, bool>> = None;
         let span = loop {
+            let idle = checking.is_none();
             let checked = async {
                 match &mut checking {
                     Some(check) => check.await,
@@ -382,7 +401,10 @@ impl House {
                     true => return Ending::Replace(upgrade.clone()),
                     false => checking = None,
                 },
-                Some(()) = upgrades.recv() => checking = Some(Box::pin(may_go_on(&upgrade))),
+                // Another one is pending until this one has been judged.
+                () = upgrades.next(), if idle => {
+                    checking = Some(Box::pin(may_go_on(&upgrade)));
+                }
             }
         };
         self.drain(span, signals).await

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, Report, Sources};
@@ -14,11 +13,13 @@ use crate::store::data_dir::{DataDir, DataDirError, Kept};
 use crate::tls;
 use crate::token::Tokens;
 
+use super::signals::Caught;
 use super::{logging, startup};
 
 /// Reloads at each of `hangups`, and tells the log.
-pub async fn at_each(mut hangups: Signal, reloader: Arc<Reloader>) {
-    while hangups.recv().await.is_some() {
+pub async fn at_each(mut hangups: Caught, reloader: Arc<Reloader>) {
+    loop {
+        hangups.next().await;
         let reloader = reloader.clone();
         let reloading = tokio::task::spawn_blocking(move || reloader.reload());
         if let Err(error) = reloading.await {

@@ -202,7 +202,7 @@ mod tests {
         })
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nobody_waits_to_join_until_the_relay_has_counted() {
         let place = tempfile::tempdir().unwrap();
         let (relay, mut shard) = Handle::played();

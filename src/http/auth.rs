@@ -164,7 +164,11 @@ impl From<StoreError> for Error {
     fn from(fault: StoreError) -> Error {
         tracing::error!(error = %fault, "the database failed");
         match fault {
-            StoreError::Locked(_) | StoreError::Full(_) | StoreError::Closed(_) => Error::new(
+            StoreError::Locked(_)
+            | StoreError::Full(_)
+            | StoreError::Replaced(_)
+            | StoreError::TimedOut { .. }
+            | StoreError::Closed(_) => Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "The server cannot do that at the moment; try again in a while",

@@ -83,8 +83,10 @@ impl App {
     pub async fn answers(&self) -> bool {
         let store = tokio::time::timeout(PATIENCE, self.store.check_writable());
         let (store, relay) = tokio::join!(store, self.relay.alive());
-        let stuck =
-            |error: &StoreError| matches!(error, StoreError::Locked(_) | StoreError::Closed(_));
+        let stuck = |error: &StoreError| {
+            use StoreError::{Closed, Locked, TimedOut};
+            matches!(error, Locked(_) | TimedOut { .. } | Closed(_))
+        };
         let store = store.is_ok_and(|outcome| !outcome.as_ref().is_err_and(stuck));
         store && relay
     }
@@ -115,7 +117,10 @@ async fn store(app: &App) -> Result<(), &'static str> {
             if due(trouble) {
                 tracing::error!(%error, "not ready: the store takes no writes");
             }
-            Err("the store takes no writes")
+            Err(match error {
+                StoreError::Replaced(_) => "the database file was removed or replaced",
+                _ => "the store takes no writes",
+            })
         }
         Err(_) => {
             if due(trouble) {

@@ -10,12 +10,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
 
-/// How long to wait for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for another process's lock: at the start, where a migration may take a while, and
+/// after it, less than anybody waits for an answer.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Statements kept prepared on each connection; the store has fewer.
 const STATEMENTS: usize = 64;
 
-/// The connection that writes. Makes the file (mode 0600) where there is none, and migrates it.
+/// The connection that writes; no part of the path may be a link. Makes the file (mode 0600) where there is none, and migrates it.
 pub fn writer(path: &Path) -> Result<Connection, StoreError> {
     create_file(path)?;
     let mut connection = connect(path)?;
@@ -31,6 +33,7 @@ pub fn writer(path: &Path) -> Result<Connection, StoreError> {
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
         .map_err(failed)?;
     schema::migrate(&mut connection, path)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     Ok(connection)
 }
 
@@ -39,6 +42,7 @@ pub fn reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
     connection
         .pragma_update(None, "query_only", true)
+        .and_then(|()| connection.busy_timeout(BUSY_TIMEOUT))
         .map_err(|error| StoreError::new(path, &error))?;
     Ok(connection)
 }
@@ -60,10 +64,12 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.busy_timeout(OPEN_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     };
@@ -74,7 +80,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// by itself when two processes start together.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     const PAUSE: Duration = Duration::from_millis(20);
-    let mut attempts = BUSY_TIMEOUT.as_millis() / PAUSE.as_millis();
+    let mut attempts = OPEN_TIMEOUT.as_millis() / PAUSE.as_millis();
     loop {
         let turned = connection.query_row("PRAGMA journal_mode = WAL", (), |row| {
             row.get::<_, String>(0)

@@ -3,21 +3,27 @@
 //! `serve` makes it (mode 0700) and locks it for as long as it runs. Commands beside it use the
 //! directory as they find it, and never make one: run by root, they would make it for root.
 
+mod below;
 mod text;
 
 use std::env;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use crate::config;
 use crate::secret::Secret;
 use crate::text_file;
+
+use below::Directory;
+pub use below::as_owner_of;
 
 /// Locked by the one `serve` that uses the directory; tells its process id.
 const LOCK: &str = "parlor.lock";
@@ -77,9 +83,17 @@ pub enum DataDirError {
     #[error("{path} can't be used: {why}")]
     File { path: PathBuf, why: io::Error },
     #[error(
-        "{path} belongs to user {owner}, who could know it: delete it, and a new one will be made"
+        "{path} belongs to user {owner}, and the data directory to user {wanted}: where parlor made the file, give it to them as root (`chown {wanted} {path}`); else remove it"
     )]
-    Foreign { path: PathBuf, owner: u32 },
+    Foreign {
+        path: PathBuf,
+        owner: u32,
+        wanted: u32,
+    },
+    #[error(
+        "{path} is {kind}, where parlor keeps a file: find out who put it there, and remove it"
+    )]
+    NotAFile { path: PathBuf, kind: &'static str },
     #[error("{0} is damaged: put it back from a backup, or delete it, and a new one will be made")]
     Damaged(PathBuf),
 }
@@ -87,8 +101,7 @@ pub enum DataDirError {
 /// A data directory in use; what holds the lock lives as long as this.
 #[derive(Debug)]
 pub struct DataDir {
-    path: PathBuf,
-    owner: u32,
+    directory: Directory,
     _lock: Option<File>,
 }
 
@@ -149,16 +162,12 @@ impl DataDir {
     /// # Errors
     /// Where it can't be made or written, or another `serve` has it.
     pub fn acquire(path: &Path) -> Result<DataDir, DataDirError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|why| match path.metadata() {
-                Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
-                _ => unusable(path, why),
-            })?;
+        below::make(path).map_err(|why| match path.metadata() {
+            Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
+            _ => unusable(path, why),
+        })?;
         let mut data_dir = DataDir::existing(path)?;
-        data_dir._lock = Some(lock(path)?);
+        data_dir._lock = Some(lock(&data_dir.directory)?);
         Ok(data_dir)
     }
 
@@ -167,53 +176,70 @@ impl DataDir {
     /// # Errors
     /// Where there is no such directory.
     pub fn existing(path: &Path) -> Result<DataDir, DataDirError> {
-        let found = path.metadata().map_err(|why| match why.kind() {
+        let directory = Directory::open(path).map_err(|why| match why.kind() {
             io::ErrorKind::NotFound => DataDirError::Missing(path.to_owned()),
+            io::ErrorKind::NotADirectory => DataDirError::NotADirectory(path.to_owned()),
             _ => unusable(path, why),
         })?;
-        match found.is_dir() {
-            true => Ok(DataDir {
-                path: path.to_owned(),
-                owner: found.uid(),
-                _lock: None,
-            }),
-            false => Err(DataDirError::NotADirectory(path.to_owned())),
-        }
+        Ok(DataDir {
+            directory,
+            _lock: None,
+        })
+    }
+
+    /// Another handle on the same directory, not locked.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<DataDir> {
+        Ok(DataDir {
+            directory: self.directory.try_clone()?,
+            _lock: None,
+        })
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     /// Whether a `serve` has it.
     pub fn is_served(&self) -> bool {
-        let file = File::open(self.path.join(LOCK));
-        let tried = file.map(|file| file.try_lock_shared());
-        matches!(tried, Ok(Err(TryLockError::WouldBlock)))
+        let file = self.directory.file(LOCK, OFlag::O_RDONLY);
+        let tried = file.ok().flatten().map(|file| file.try_lock_shared());
+        matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }
 
-    /// The database's path. The file is made, empty and for the directory's owner, where it is
-    /// missing: a command run by root must not keep the daemon's user out.
+    /// The database's path, without links. The file is made, empty and for the directory's owner,
+    /// where it is missing: a command run by root must not keep the daemon's user out.
+    ///
+    /// SQLite opens its files by path. It follows no link to them (`O_NOFOLLOW`); what it would wait
+    /// for, or give away, is looked for here, just before.
     ///
     /// # Errors
-    /// Where it can't be made.
+    /// Where it can't be made, or one of its files is none of parlor's.
     pub fn database(&self) -> Result<PathBuf, DataDirError> {
-        let path = self.path.join(DATABASE);
-        match self.create(&path) {
-            Ok(_) => Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
-            Err(why) => Err(unusable(&self.path, why)),
+        for suffix in ["-wal", "-shm", "-journal"] {
+            self.directory.check(&format!("{DATABASE}{suffix}"))?;
         }
+        if !self.directory.check(DATABASE)? {
+            match self.directory.create(DATABASE) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => drop(made.map_err(|why| unusable(self.path(), why))?),
+            }
+        }
+        let real = self.directory.real_path();
+        let real = real.map_err(|why| unusable(self.path(), why))?;
+        Ok(real.join(DATABASE))
     }
 
     /// Whether there is a file of the database, whatever is in it.
     pub fn has_database(&self) -> bool {
-        !matches!(self.path.join(DATABASE).try_exists(), Ok(false))
+        self.directory.status(DATABASE) != Err(Errno::ENOENT)
     }
 
     /// Whether a secret has been made.
     pub fn has(&self, kept: Kept) -> bool {
-        self.path.join(kept.file_name()).exists()
+        self.directory.status(kept.file_name()).is_ok()
     }
 
     /// A secret of this directory; made on the first call ever.
@@ -221,13 +247,14 @@ impl DataDir {
     /// # Errors
     /// Where it can't be read or made, or is not what was made.
     pub fn secret(&self, kept: Kept) -> Result<Secret, DataDirError> {
-        let path = self.path.join(kept.file_name());
-        if let Some(secret) = self.read(&path)? {
+        let name = kept.file_name();
+        if let Some(secret) = self.read(name)? {
             return Ok(secret);
         }
-        self.generate(&path)?;
+        self.generate(name)?;
         // What stands there now counts: another process may have been faster.
-        self.read(&path)?.ok_or(DataDirError::Damaged(path))
+        let made = self.read(name)?;
+        made.ok_or_else(|| DataDirError::Damaged(self.path().join(name)))
     }
 
     /// The keys of nonces, newest first. One that is older than `NONCE_KEY_LIFE` is put behind a
@@ -236,57 +263,48 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::secret`].
     pub fn nonce_keys(&self, unix: u64) -> Result<Vec<Secret>, DataDirError> {
-        let path = |kept: Kept| self.path.join(kept.file_name());
-        let (current, previous) = (path(Kept::Nonce), path(Kept::PreviousNonce));
-        let made = current.metadata().and_then(|found| found.modified());
-        let made = made
-            .ok()
-            .and_then(|made| made.duration_since(UNIX_EPOCH).ok());
-        if made.is_some_and(|made| made.as_secs() + NONCE_KEY_LIFE < unix) {
-            fs::rename(&current, &previous).map_err(|why| unusable(&self.path, why))?;
+        let (current, previous) = (Kept::Nonce.file_name(), Kept::PreviousNonce.file_name());
+        let made = self.directory.status(current).ok();
+        let made = made.and_then(|made| u64::try_from(made.st_mtime).ok());
+        if made.is_some_and(|made| made.saturating_add(NONCE_KEY_LIFE) < unix) {
+            let moved = self.directory.rename(current, previous);
+            moved.map_err(|why| unusable(self.path(), why))?;
         }
         let newest = self.secret(Kept::Nonce)?;
-        Ok([Some(newest), self.read(&previous)?]
+        Ok([Some(newest), self.read(previous)?]
             .into_iter()
             .flatten()
             .collect())
     }
 
-    fn read(&self, path: &Path) -> Result<Option<Secret>, DataDirError> {
-        let Some(file) = self.private_file(path)? else {
+    fn read(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
+        let Some(file) = self.private_file(name)? else {
             return Ok(None);
         };
+        let path = self.path().join(name);
         let mut text = String::new();
         let read = file.take(4096).read_to_string(&mut text);
-        read.map_err(|why| DataDirError::File {
-            path: path.to_owned(),
-            why,
-        })?;
-        match text_file::without_mark(&text).trim() {
-            text if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path.to_owned())),
-            text => Ok(Some(Secret::new(text))),
+        match (read, text_file::without_mark(&text).trim()) {
+            (Err(why), _) => Err(DataDirError::File { path, why }),
+            (_, text) if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path)),
+            (_, text) => Ok(Some(Secret::new(text))),
         }
     }
 
     /// A file that nobody else can have written, or can read from now on.
-    fn private_file(&self, path: &Path) -> Result<Option<File>, DataDirError> {
+    fn private_file(&self, name: &str) -> Result<Option<File>, DataDirError> {
+        let Some(file) = self.directory.file(name, OFlag::O_RDONLY)? else {
+            return Ok(None);
+        };
+        let path = self.path().join(name);
         let wrong = |why| DataDirError::File {
-            path: path.to_owned(),
+            path: path.clone(),
             why,
         };
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(wrong)?,
-        };
         let found = file.metadata().map_err(wrong)?;
-        let me = nix::unistd::geteuid().as_raw();
-        if ![0, me, self.owner].contains(&found.uid()) {
-            return Err(DataDirError::Foreign {
-                path: path.to_owned(),
-                owner: found.uid(),
-            });
-        }
-        if found.mode() & 0o077 != 0 {
+        // What root keeps in another user's directory is as root wants it.
+        let ours = found.uid() == self.directory.owner || !nix::unistd::geteuid().is_root();
+        if found.mode() & 0o077 != 0 && ours {
             tracing::warn!(path = %path.display(), mode = %format!("{:o}", found.mode() & 0o777),
                 "a secret was open to other users of this host; it is private now");
             file.set_permissions(Permissions::from_mode(0o600))
@@ -296,44 +314,31 @@ impl DataDir {
     }
 
     /// Written beside and linked into place whole, so that nobody ever reads half of it.
-    fn generate(&self, path: &Path) -> Result<(), DataDirError> {
-        let beside = path.with_extension(format!("{}.new", Uuid::new_v4()));
+    fn generate(&self, name: &str) -> Result<(), DataDirError> {
+        let beside = format!("{name}.{}.new", Uuid::new_v4());
         let written = self
             .write(&beside)
-            .and_then(|()| fs::hard_link(&beside, path));
-        let removed = fs::remove_file(&beside);
+            .and_then(|()| self.directory.link(&beside, name));
+        let removed = self.directory.remove(&beside);
         match written.and(removed) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(why) => Err(unusable(&self.path, why)),
-            Ok(()) => File::open(&self.path)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|why| unusable(&self.path, why)),
+            Err(why) => Err(unusable(self.path(), why)),
+            Ok(()) => self
+                .directory
+                .sync()
+                .map_err(|why| unusable(self.path(), why)),
         }
     }
 
-    fn write(&self, path: &Path) -> io::Result<()> {
+    fn write(&self, name: &str) -> io::Result<()> {
         let mut bytes = [0; SECRET_BYTES];
         SystemRandom::new()
             .fill(&mut bytes)
             .map_err(|_| io::Error::other("the system gives no random numbers"))?;
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = self.create(path)?;
+        let mut file = self.directory.create(name)?;
         writeln!(file, "{text}")?;
         file.sync_all()
-    }
-
-    /// A new file, mode 0600, that belongs to the directory's owner.
-    fn create(&self, path: &Path) -> io::Result<File> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        if file.metadata()?.uid() != self.owner && nix::unistd::geteuid().is_root() {
-            let group = self.path.metadata()?.gid();
-            fchown(&file, Some(self.owner), Some(group))?;
-        }
-        Ok(file)
     }
 }
 
@@ -348,33 +353,38 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-fn lock(directory: &Path) -> Result<File, DataDirError> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(directory.join(LOCK))
-        .map_err(|why| unusable(directory, why))?;
+/// The file to lock; made where there is none.
+fn lock_file(directory: &Directory) -> Result<File, DataDirError> {
+    match directory.create(LOCK) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = directory.file(LOCK, OFlag::O_RDWR)?;
+            there.ok_or_else(|| unusable(directory.path(), error))
+        }
+        made => made.map_err(|why| unusable(directory.path(), why)),
+    }
+}
+
+fn lock(directory: &Directory) -> Result<File, DataDirError> {
+    let mut file = lock_file(directory)?;
+    let path = directory.path();
     match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let known = file.take(20).read_to_string(&mut holder).is_ok() && !holder.is_empty();
             return Err(DataDirError::InUse {
-                path: directory.to_owned(),
+                path: path.to_owned(),
                 owner: match known {
                     true => format!(" (process {})", holder.trim()),
                     false => String::new(),
                 },
             });
         }
-        Err(TryLockError::Error(why)) => return Err(unusable(directory, why)),
+        Err(TryLockError::Error(why)) => return Err(unusable(path, why)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|why| unusable(directory, why))?;
+        .map_err(|why| unusable(path, why))?;
     Ok(file)
 }
 
@@ -388,6 +398,7 @@ fn unusable(path: &Path, why: io::Error) -> DataDirError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().mode() & 0o777

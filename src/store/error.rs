@@ -1,6 +1,7 @@
 //! Why the database did not do as asked, each in one sentence that names the file and a way out.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use rusqlite::ErrorCode;
@@ -36,6 +37,16 @@ pub enum StoreError {
     Disk { path: PathBuf, why: String },
     #[error("the database {} failed: {why}", path.display())]
     Failed { path: PathBuf, why: String },
+    #[error(
+        "the database {} was removed or replaced while parlor has it open, and nothing more is written; \
+         put the file back, or restart parlor to use what is there now", .0.display()
+    )]
+    Replaced(PathBuf),
+    #[error(
+        "the database {} did not answer within {} s; its disk is slow or stuck, or another process \
+         keeps it busy", path.display(), timeout.as_secs()
+    )]
+    TimedOut { path: PathBuf, timeout: Duration },
     #[error("the database {} is closed", .0.display())]
     Closed(PathBuf),
 }

@@ -8,6 +8,7 @@
 mod connection;
 pub mod data_dir;
 mod error;
+mod in_place;
 mod invites;
 mod messages;
 mod model;

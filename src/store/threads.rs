@@ -19,6 +19,8 @@ const READERS: usize = 2;
 const QUEUE: usize = 1024;
 /// How often to look whether another process has written.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// How long whoever asked waits for a disk. What has begun by then may be done all the same.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Threads {
     path: PathBuf,
@@ -101,8 +103,25 @@ impl Threads {
         let (write, answer) = Write::new(work);
         let writer = self.writer.as_ref().ok_or_else(closed)?;
         let order = Order::Write(Box::new(write), clock::now().mono);
-        writer.send(order).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.in_time(async {
+            writer.send(order).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        })
+        .await
+    }
+
+    /// Waits for an answer, and not for ever.
+    async fn in_time<T, E: From<StoreError>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        answer.unwrap_or_else(|_| {
+            Err(E::from(StoreError::TimedOut {
+                path: self.path.clone(),
+                timeout: ANSWER_TIMEOUT,
+            }))
+        })
     }
 
     pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -120,9 +139,12 @@ impl Threads {
             }),
         };
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[turn].send(read).await.map_err(|_| closed())?;
-        let answer = answer.await.map_err(|_| closed())?;
-        answer.map_err(|error| StoreError::new(&self.path, &error))
+        self.in_time(async {
+            self.readers[turn].send(read).await.map_err(|_| closed())?;
+            let answer = answer.await.map_err(|_| closed())?;
+            answer.map_err(|error| StoreError::new(&self.path, &error))
+        })
+        .await
     }
 }
 

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
+use super::in_place::Files;
 use crate::clock::{self, Mono};
 use crate::metrics::Times;
 
@@ -18,12 +19,16 @@ const GROUP: usize = 256;
 pub enum Order {
     /// With the moment at which it was asked for.
     Write(Box<dyn Work>, Mono),
-    /// Look whether another process has written, and tell the watch.
+    /// Look whether another process has written, and tell the watch; look whether the files are still
+    /// in their place.
     LookForChanges,
 }
 
 /// A write on its way: first it runs, and when all is on the disk or lost, it answers.
 pub trait Work: Send {
+    /// Whether nobody waits for the answer any more. What has not begun by then is left undone: whoever
+    /// asked was told that it failed, or has gone away.
+    fn is_abandoned(&self) -> bool;
     /// Runs inside a savepoint, which is kept only where this returns true.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
     /// Tells the asker. `fault` is what kept the transaction, or this write, from the disk.
@@ -60,6 +65,10 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn is_abandoned(&self) -> bool {
+        self.asker.is_closed()
+    }
+
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let Some(work) = self.work.take() else {
             return Ok(false);
@@ -98,7 +107,9 @@ pub fn run(
             match order {
                 Order::Write(work, asked) => {
                     times.waited(begun.since(asked));
-                    group.push(work);
+                    if !work.is_abandoned() {
+                        group.push(work);
+                    }
                 }
                 Order::LookForChanges => look = true,
             }
@@ -111,6 +122,7 @@ pub fn run(
             times.worked(clock::now().mono.since(begun));
         }
         if look {
+            writer.look_at_files();
             let now = writer.data_version();
             if now != writer.version {
                 writer.version = now;
@@ -124,6 +136,9 @@ pub fn run(
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
+    files: Files,
+    /// Whether the files were in their place when it was last looked.
+    in_place: bool,
     /// As last seen, by [`Writer::data_version`].
     version: Option<i64>,
 }
@@ -133,6 +148,8 @@ impl Writer {
     pub fn new(connection: Connection, path: PathBuf) -> Writer {
         let mut writer = Writer {
             connection,
+            files: Files::of(&path),
+            in_place: true,
             path,
             version: None,
         };
@@ -147,21 +164,54 @@ impl Writer {
             .ok()
     }
 
-    /// Writes the group and answers every member of it.
+    /// Logs where the files were removed or replaced, and where they are back.
+    fn look_at_files(&mut self) {
+        let in_place = self.files.are_in_place();
+        if in_place == self.in_place {
+            return;
+        }
+        self.in_place = in_place;
+        let path = self.path.display();
+        match in_place {
+            true => tracing::info!(%path, "the database file is back in its place"),
+            false => tracing::error!(
+                %path,
+                "the database file was removed or replaced: nothing more is written"
+            ),
+        }
+    }
+
+    /// Writes the group and answers every member of it. Nothing is acknowledged that was written into
+    /// a file which is no longer at its path.
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
         let mut faults = Vec::with_capacity(group.len());
-        let written = self.write(group, &mut faults);
+        let replaced = Err(StoreError::Replaced(self.path.clone()));
+        let lost = match self.files.are_in_place() {
+            true => self.write_or_roll_back(group, &mut faults),
+            false => replaced.clone(),
+        };
+        let lost = match lost {
+            Ok(()) if !self.files.are_in_place() => replaced,
+            lost => lost,
+        };
+        faults.resize(group.len(), None);
+        for (work, fault) in group.drain(..).zip(faults) {
+            work.answer(lost.clone().err().or(fault));
+        }
+        self.look_at_files();
+    }
+
+    fn write_or_roll_back(
+        &mut self,
+        group: &mut [Box<dyn Work>],
+        faults: &mut Vec<Option<StoreError>>,
+    ) -> Result<(), StoreError> {
+        let written = self.write(group, faults);
         if written.is_err() && !self.connection.is_autocommit() {
             // If even this fails, the next BEGIN does too, and says so to its askers.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        let lost = written
-            .err()
-            .map(|error| StoreError::new(&self.path, &error));
-        faults.resize(group.len(), None);
-        for (work, fault) in group.drain(..).zip(faults) {
-            work.answer(lost.clone().or(fault));
-        }
+        written.map_err(|error| StoreError::new(&self.path, &error))
     }
 
     /// One transaction, from BEGIN to COMMIT. `faults` gets what went wrong with each write alone.
@@ -172,6 +222,10 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         self.execute("BEGIN IMMEDIATE")?;
         for work in group {
+            if work.is_abandoned() {
+                faults.push(None);
+                continue;
+            }
             self.execute("SAVEPOINT one")?;
             let ran = work.run(&self.connection);
             // A full disk, say, makes SQLite roll back the whole transaction by itself.

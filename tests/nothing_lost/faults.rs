@@ -312,6 +312,43 @@ fn a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on() {
 }
 
 #[test]
+fn a_database_that_was_removed_or_replaced_is_told_and_nothing_is_acknowledged_that_would_be_lost()
+{
+    let used = Used::new();
+    let daemon = used.serve();
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    let mut call = Call::begins(&daemon);
+    let messages = "/api/rooms/lobby/messages";
+    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
+    assert_eq!(write().status, 201);
+
+    let aside = used.path().with_extension("aside");
+    fs::rename(used.path(), &aside).expect("a removal");
+    let logged =
+        daemon.wait_for_log("the database file was removed or replaced: nothing more is written");
+    assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
+    assert_eq!(write().refusal(), (503, "unavailable".to_owned()));
+    fs::copy(&aside, used.path()).expect("another file");
+    assert_eq!(write().refusal(), (503, "unavailable".to_owned()));
+    let ready = Client::new(daemon.http()).get("/readyz");
+    assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
+    let told = "the database file was removed or replaced";
+    assert_eq!(ready.json()["checks"]["store"], told);
+    daemon.wait_for_log("not ready: the store takes no writes");
+    call.goes_on();
+    Call::begins(&daemon);
+
+    fs::rename(&aside, used.path()).expect("the file is back");
+    assert_eq!(write().status, 201);
+    Client::new(daemon.http()).get("/readyz").ok();
+    daemon.wait_for_log("the database file is back in its place");
+    let daemon = daemon.restart();
+    let page = caller(&daemon, "alice").get(messages).ok();
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
     if !in_a_box("faults::a_full_disk_is_told_at_the_start_and_nothing_is_made_worse") {
         return;

@@ -8,6 +8,7 @@ mod support;
 mod activation;
 mod in_place;
 mod keeper;
+mod signals;
 mod store;
 
 use std::net::SocketAddr;

@@ -68,6 +68,8 @@ struct Lines {
     stdout: Vec<String>,
     stderr: Vec<String>,
     ended: usize,
+    /// Nobody reads: what the daemon logs stays in its pipe.
+    paused: bool,
 }
 
 impl Builder {
@@ -229,6 +231,12 @@ impl Daemon {
         value
     }
 
+    /// Stops reading what the daemon prints, so that its pipe fills, or reads on.
+    pub fn pause_reading(&self, paused: bool) {
+        self.output.lines.lock().unwrap().paused = paused;
+        self.output.grown.notify_all();
+    }
+
     /// Everything logged so far, a line each.
     pub fn log(&self) -> Vec<String> {
         self.output.lines.lock().unwrap().stderr.clone()
@@ -372,8 +380,10 @@ fn capture(
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             also(&line);
-            side(&mut output.lines.lock().unwrap()).push(line);
+            let mut lines = output.lines.lock().unwrap();
+            side(&mut lines).push(line);
             output.grown.notify_all();
+            drop(output.grown.wait_while(lines, |lines| lines.paused));
         }
         output.lines.lock().unwrap().ended += 1;
         output.grown.notify_all();

@@ -23,6 +23,8 @@ pub struct Inherited {
     pub sockets: relay::Inherited,
     /// What `auto` and DNS names in `turn.external_ip` stood for.
     pub external: Vec<(String, IpAddr)>,
+    /// Whether an earlier process handed its calls over.
+    pub has_state: bool,
     /// Who was connected to which room.
     pub rooms: Vec<(String, Vec<String>)>,
 }
@@ -79,6 +81,7 @@ pub fn take() -> Inherited {
     Inherited {
         sockets: relay::Inherited::new(tcp, udp, &named, Some(state.relay)),
         external: state.external,
+        has_state: true,
         rooms: state.rooms,
     }
 }

@@ -1,8 +1,6 @@
 //! Private texts that change: certificates with their keys, and the account at an authority.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use uuid::Uuid;
 
@@ -18,10 +16,10 @@ impl DataDir {
     /// # Errors
     /// Where it can't be read, or another user could have written it.
     pub fn text(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
-        let path = self.path().join(name);
-        let Some(file) = self.private_file(&path)? else {
+        let Some(file) = self.private_file(name)? else {
             return Ok(None);
         };
+        let path = self.path().join(name);
         let mut text = String::new();
         let read = file.take(LARGEST).read_to_string(&mut text);
         match read {
@@ -39,21 +37,28 @@ impl DataDir {
     /// # Errors
     /// Where it can't be written.
     pub fn keep_text(&self, name: &str, text: &Secret) -> Result<(), DataDirError> {
-        let beside = self.path().join(format!("{name}.{}.new", Uuid::new_v4()));
+        let beside = format!("{name}.{}.new", Uuid::new_v4());
         let written = self.write_text(&beside, text.expose());
-        let moved = written.and_then(|()| fs::rename(&beside, self.path().join(name)));
+        let moved = written.and_then(|()| self.directory.rename(&beside, name));
         if let Err(why) = moved {
             // Whatever there is of it is of no use.
-            let _ = fs::remove_file(&beside);
+            let _ = self.directory.remove(&beside);
             return Err(unusable(self.path(), why));
         }
-        File::open(self.path())
-            .and_then(|directory| directory.sync_all())
-            .map_err(|why| unusable(self.path(), why))
+        let synced = self.directory.sync();
+        synced.map_err(|why| unusable(self.path(), why))
     }
 
-    fn write_text(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut file = self.create(path)?;
+    /// Removes what was kept under a name.
+    ///
+    /// # Errors
+    /// Where there is nothing, or it can't be removed.
+    pub fn remove_text(&self, name: &str) -> io::Result<()> {
+        self.directory.remove(name)
+    }
+
+    fn write_text(&self, name: &str, text: &str) -> io::Result<()> {
+        let mut file = self.directory.create(name)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     }
@@ -62,6 +67,7 @@ impl DataDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]

@@ -67,6 +67,55 @@ async fn a_write_waits_for_another_process_instead_of_failing() {
     writing.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_stuck_disk_is_told_within_5_s_and_what_has_not_begun_is_left_undone() {
+    let world = World::new();
+    let (go_on, stuck) = std::sync::mpsc::channel::<()>();
+    let writing = world.store.write::<_, StoreError, _>(move |_| {
+        stuck.recv().expect("the disk answers");
+        Ok(Ok(()))
+    });
+    // The clock stands still but for what is waited for.
+    let clock = tokio::time::Instant::now();
+    let (first, second) = tokio::join!(writing, world.store.provision("alice", None));
+    assert!(matches!(first, Err(StoreError::TimedOut { .. })));
+    let told = second.unwrap_err().to_string();
+    assert!(told.contains("did not answer within 5 s"), "{told}");
+    assert_eq!(clock.elapsed().as_secs(), 5);
+    go_on.send(()).unwrap();
+    tokio::time::resume();
+    assert_eq!(world.store.users().await.unwrap(), []);
+    world.store.provision("bob", None).await.unwrap();
+    let names = world.store.users().await.unwrap();
+    let names: Vec<_> = names.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["bob"]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_takes_no_write_until_it_is_back() {
+    let world = World::new();
+    world.store.provision("alice", None).await.unwrap();
+    let path = |name: &str| world.dir.path().join(name);
+    let aside = path("aside");
+    for name in [FILE_NAME, "parlor.db-wal", "parlor.db-shm"] {
+        let file = path(name);
+        std::fs::rename(&file, &aside).unwrap();
+        let replaced = |outcome| matches!(outcome, Err(StoreError::Replaced(_)));
+        assert!(
+            replaced(world.store.check_writable().await),
+            "{name} is gone"
+        );
+        std::fs::write(&file, "another").unwrap();
+        assert!(
+            replaced(world.store.check_writable().await),
+            "{name} is another"
+        );
+        std::fs::rename(&aside, &file).unwrap();
+        world.store.check_writable().await.unwrap();
+    }
+    assert_eq!(world.store.users().await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
     let World { store, dir } = World::new();

@@ -104,7 +104,9 @@ proptest! {
     fn joins_and_leaves_are_what_sets_of_members_would_do(
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build().unwrap();
         runtime.block_on(play(steps));
     }
 }

@@ -1,0 +1,86 @@
+//! Connections that have asked for nothing yet: so many, and the one that has been silent for longest
+//! makes room for the next. Whoever asks at once never waits for those who do not.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+/// Silent connections at once.
+const LIMIT: usize = 16;
+
+#[derive(Default)]
+pub struct Silent(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    /// Oldest first.
+    connections: VecDeque<(u64, CancellationToken)>,
+}
+
+/// A silent connection; dropped when it has asked, or has ended.
+pub struct Entry<'a> {
+    silent: &'a Silent,
+    number: u64,
+    /// Cancelled when the connection has to make room.
+    pub evicted: CancellationToken,
+}
+
+impl Silent {
+    /// Adds a connection, and evicts the oldest where there is no room.
+    pub fn enter(&self) -> Entry<'_> {
+        let mut waiting = self.locked();
+        if waiting.connections.len() >= LIMIT
+            && let Some((_, oldest)) = waiting.connections.pop_front()
+        {
+            oldest.cancel();
+        }
+        let number = waiting.next;
+        waiting.next += 1;
+        let evicted = CancellationToken::new();
+        waiting.connections.push_back((number, evicted.clone()));
+        Entry {
+            silent: self,
+            number,
+            evicted,
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.silent.locked();
+        waiting
+            .connections
+            .retain(|(number, _)| *number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_is_silent_for_longest_makes_room_for_the_next() {
+        let silent = Silent::default();
+        let mut entries: Vec<_> = (0..LIMIT).map(|_| silent.enter()).collect();
+        assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
+        // One that has asked leaves room.
+        drop(entries.remove(3));
+        entries.push(silent.enter());
+        assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
+        entries.push(silent.enter());
+        let evicted: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.evicted.is_cancelled())
+            .collect();
+        assert!(evicted[0] && !evicted[1..].contains(&true), "{evicted:?}");
+        drop(entries);
+        assert!(silent.locked().connections.is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+//! Whether the files that SQLite has open are still those at their paths. Once they were removed or
+//! replaced, what is written into them is gone with the next start.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The database and what SQLite keeps beside it for as long as a connection is open.
+const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// The files, as they were when they were opened.
+pub struct Files {
+    opened: Vec<(PathBuf, Identity)>,
+}
+
+/// What tells a file from any other that exists: device and inode.
+type Identity = (u64, u64);
+
+impl Files {
+    /// Of a database that has just been opened and written to.
+    pub fn of(path: &Path) -> Files {
+        let paths = SUFFIXES.map(|suffix| {
+            let mut path = OsString::from(path);
+            path.push(suffix);
+            PathBuf::from(path)
+        });
+        let opened = paths.into_iter().filter_map(|path| {
+            let identity = identity(&path)?;
+            Some((path, identity))
+        });
+        Files {
+            opened: opened.collect(),
+        }
+    }
+
+    /// Whether each is still at its path.
+    pub fn are_in_place(&self) -> bool {
+        let mut opened = self.opened.iter();
+        opened.all(|(path, opened)| identity(path) == Some(*opened))
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
