@@ -76,6 +76,11 @@ impl Cell {
         self.0 = next.unwrap_or(self.0);
         next.is_some()
     }
+
+    /// Whether nothing is owed any more: as good as new.
+    pub fn is_paid(&self, now: Mono) -> bool {
+        self.0 <= now.0
+    }
 }
 
 /// A [`Cell`] that several threads take from.

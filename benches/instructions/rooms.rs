@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlor::clock::Mono;
 use parlor::rate::Limit;
-use parlor::room::{ConnectionId, Effect, Input, Join, Outcome, Reason, Room};
+use parlor::room::{ConnectionId, Effect, Input, Join, Limits, Outcome, Reason, Room};
 
 use super::callgrind;
 
@@ -40,7 +40,11 @@ struct House {
 
 impl House {
     fn new(people: usize) -> House {
-        let mut room = Room::new("lobby", Limit::per_second(100, 1000));
+        let limits = Limits {
+            messages: Limit::per_second(100, 1000),
+            bytes: Limit::per_second(128 * 1024, 768 * 1024),
+        };
+        let mut room = Room::new("lobby", limits);
         let mut seats = (0..people).map(|index| {
             match room.join(&format!("user-{index}"), false, Mono(0), &mut Vec::new()) {
                 Join::Seated(connection) => connection,

@@ -160,6 +160,7 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
         .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
         .env("PARLOR_SIGNALING__RATE", "1000000")
         .env("PARLOR_SIGNALING__BURST", "1000000")
+        .env("PARLOR_SIGNALING__BYTE_RATE", "0")
         .env("PARLOR_LOG__FORMAT", "json");
     command
 }

@@ -135,6 +135,16 @@ impl Faults {
                 "must be at least signaling.max_message ({message}), or that message fits nowhere"
             ),
         );
+        let burst = signaling.byte_burst;
+        self.unless_with(
+            burst == 0 || signaling.byte_rate == 0 || (message..queue).contains(&burst),
+            "signaling.byte_burst",
+            &["signaling.max_message", "signaling.max_queue"],
+            format!(
+                "must be at least signaling.max_message ({message}), or that message closes its \
+                 sender, and less than signaling.max_queue ({queue}), or one sender fills it"
+            ),
+        );
     }
 
     fn texts(&mut self, config: &Config) {

@@ -127,6 +127,8 @@ effects! {
         max_queue: Live,
         rate: Live,
         burst: Live,
+        byte_rate: Live,
+        byte_burst: Live,
     }
     rooms: Rooms {
         create: Live,

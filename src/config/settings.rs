@@ -217,6 +217,20 @@ pub struct Signaling {
     pub rate: u32,
     /// Messages at once, per connection.
     pub burst: u32,
+    /// Bytes of messages a second, per connection; 0 = unlimited.
+    pub byte_rate: u32,
+    /// Bytes of messages at once, per connection; 0 = three quarters of `max_queue`.
+    pub byte_burst: usize,
+}
+
+impl Signaling {
+    /// Bytes that one connection may send at once. One message always fits.
+    pub fn byte_burst(&self) -> usize {
+        match self.byte_burst {
+            0 => (self.max_queue / 4 * 3).max(self.max_message),
+            burst => burst,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -446,6 +460,8 @@ impl Default for Signaling {
             max_queue: 1024 * 1024,
             rate: 100,
             burst: 1000,
+            byte_rate: 128 * 1024,
+            byte_burst: 0,
         }
     }
 }

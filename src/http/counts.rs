@@ -12,6 +12,8 @@ pub struct Counts {
     pub rooms: Gauge,
     relayed: Vec<Counter>,
     copies: Counter,
+    /// Frames that were queued for a reader and taken out again.
+    pub lost: Counter,
     dropped: Vec<Counter>,
     closed: Vec<Counter>,
 }
@@ -29,6 +31,10 @@ impl Counts {
                 Kind::ALL.map(Kind::word),
             ),
             copies: metrics.counter("signaling_deliveries", "Copies of messages handed out"),
+            lost: metrics.counter(
+                "signaling_queue_dropped",
+                "Frames that a reader with a full queue did not get, of the sender who filled it most",
+            ),
             dropped: metrics.counters(
                 "signaling_dropped",
                 "Messages from clients that went nowhere",

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::counts::Counts;
@@ -18,7 +19,7 @@ use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::rate::Limit;
-use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Outcome, Room};
+use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
 /// How long whoever was connected before a restart is expected back.
 const RETURN: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ type Rooms = HashMap<Arc<str>, Arc<Mutex<Seating>>>;
 /// Who is connected where.
 pub struct Hub {
     /// Of each connection; taken after a shard's lock.
-    rate: Mutex<Limit>,
+    limits: Mutex<Limits>,
     shards: [Mutex<Rooms>; SHARDS],
     hasher: RandomState,
     stopped: AtomicBool,
@@ -49,6 +50,8 @@ struct Seating {
     room: Room,
     seats: HashMap<ConnectionId, Taken>,
     effects: Vec<Effect>,
+    /// Frames that full queues lost.
+    lost: Counter,
 }
 
 /// A connection that has a place.
@@ -80,7 +83,7 @@ pub struct Seat {
 impl Hub {
     pub fn new(settings: &Signaling, metrics: &Metrics) -> Arc<Hub> {
         Arc::new(Hub {
-            rate: Mutex::new(rate(settings)),
+            limits: Mutex::new(limits(settings)),
             shards: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
@@ -93,12 +96,12 @@ impl Hub {
 
     /// Puts the limits of these settings into force, for whoever is connected too.
     pub fn reconfigure(&self, settings: &Signaling) {
-        let rate = rate(settings);
-        // First: a room that is made from now on has it already.
-        *lock(&self.rate) = rate;
+        let limits = limits(settings);
+        // First: a room that is made from now on has them already.
+        *lock(&self.limits) = limits;
         for shard in &self.shards {
             for seating in lock(shard).values() {
-                lock(seating).room.limit(rate);
+                lock(seating).room.limit(limits);
             }
         }
     }
@@ -216,7 +219,7 @@ impl Hub {
         let until = clock::now().mono + RETURN;
         for (id, users) in &rooms {
             let mut shard = lock(self.shard(id));
-            let mut seating = Seating::new(id, *lock(&self.rate));
+            let mut seating = self.seating(id);
             seating.room.expect(users.iter().cloned(), until);
             shard.insert(id.clone(), Arc::new(Mutex::new(seating)));
             self.counts.rooms.inc();
@@ -288,7 +291,7 @@ impl Hub {
             Some((room, seating)) => (room.clone(), seating.clone()),
             None => {
                 let id: Arc<str> = Arc::from(room);
-                let seating = Arc::new(Mutex::new(Seating::new(room, *lock(&self.rate))));
+                let seating = Arc::new(Mutex::new(self.seating(room)));
                 shard.insert(id.clone(), seating.clone());
                 self.counts.rooms.inc();
                 (id, seating)
@@ -332,6 +335,15 @@ impl Hub {
         self.counts.connections.dec();
     }
 
+    fn seating(&self, room: &str) -> Seating {
+        Seating {
+            room: Room::new(room, *lock(&self.limits)),
+            seats: HashMap::new(),
+            effects: Vec::new(),
+            lost: self.counts.lost.clone(),
+        }
+    }
+
     fn shard(&self, room: &str) -> &Mutex<Rooms> {
         &self.shards[self.hasher.hash_one(room) as usize % SHARDS]
     }
@@ -363,14 +375,6 @@ impl Drop for Seat {
 }
 
 impl Seating {
-    fn new(room: &str, rate: Limit) -> Seating {
-        Seating {
-            room: Room::new(room, rate),
-            seats: HashMap::new(),
-            effects: Vec::new(),
-        }
-    }
-
     fn join(
         &mut self,
         user: &str,
@@ -400,9 +404,16 @@ impl Seating {
     fn carry_out(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Deliver { connection, frame } => {
+                Effect::Deliver {
+                    connection,
+                    frame,
+                    from,
+                } => {
                     if let Some(taken) = self.seats.get(&connection) {
-                        taken.outbox.push(frame);
+                        let lost = taken.outbox.push(frame, from);
+                        if lost > 0 {
+                            self.lost.inc_by(lost as u64);
+                        }
                     }
                 }
                 Effect::Close { connection, code } => {
@@ -415,8 +426,13 @@ impl Seating {
     }
 }
 
-fn rate(settings: &Signaling) -> Limit {
-    Limit::per_second(settings.rate.into(), settings.burst.into())
+/// What each connection may send.
+pub(super) fn limits(settings: &Signaling) -> Limits {
+    let burst = settings.byte_burst() as u64;
+    Limits {
+        messages: Limit::per_second(settings.rate.into(), settings.burst.into()),
+        bytes: Limit::per_second(settings.byte_rate.into(), burst),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,9 +4,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+/// Bytes that the kernel may hold for a WebSocket and has not sent.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// What HTTP and WebSockets are spoken over.
 pub enum Stream {
@@ -18,6 +24,21 @@ impl Stream {
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
     }
+
+    /// Has the kernel keep little for a reader that is slow: by default it would take megabytes, and
+    /// a ping behind them would be answered too late.
+    #[cfg(target_os = "linux")]
+    pub fn limit_unsent(&self) {
+        let tcp = match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        // Where it can't, a slow reader is only served worse.
+        let _ = SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn limit_unsent(&self) {}
 }
 
 /// Does the same with whichever it is.

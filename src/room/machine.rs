@@ -1,6 +1,7 @@
 //! One room: its connections, and what follows from what they send.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,28 @@ use crate::rate::{Cell, Limit};
 const REPLACEMENTS: usize = 3;
 const REPLACEMENT_SPAN: Duration = Duration::from_secs(60);
 
+/// Bytes that a message is charged for beside its text and what the server writes into it: what a
+/// queue spends on a frame. Without it, many small messages would fill a queue for little.
+const MESSAGE_OVERHEAD_BYTES: usize = 64;
+
+/// Limits of each connection of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub messages: Limit,
+    /// Bytes of messages, as they are sent to one reader.
+    pub bytes: Limit,
+}
+
+impl Limits {
+    pub const UNLIMITED: Limits = Limits {
+        messages: Limit::UNLIMITED,
+        bytes: Limit::UNLIMITED,
+    };
+}
+
 /// A connection of a room; never used twice in one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId(NonZeroU64);
 
 /// What a connection sent.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +57,8 @@ pub enum Effect {
     Deliver {
         connection: ConnectionId,
         frame: Bytes,
+        /// The connection that sent it; `None` where the server itself says something.
+        from: Option<ConnectionId>,
     },
     /// Close that connection. It is no part of the room any more.
     Close {
@@ -77,11 +99,15 @@ pub enum Join {
 pub struct Room {
     /// The id as JSON.
     id: String,
-    /// Messages that each connection may send.
-    rate: Limit,
-    next: u64,
+    /// What each connection may send.
+    limits: Limits,
+    next: NonZeroU64,
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
+    /// What users have spent who left before it was paid for: coming back buys no new burst.
+    owed: HashMap<Arc<str>, Spent>,
+    /// When somebody last sent or joined.
+    latest: Mono,
     before: Option<Before>,
     /// Users whose connections ended because the server drains, or while it does. They can't come
     /// back to this process, and nobody can tell whether they still talk to each other.
@@ -97,12 +123,31 @@ struct Before {
     until: Mono,
 }
 
+/// What a user has sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    messages: Cell,
+    bytes: Cell,
+}
+
+impl Spent {
+    /// Takes one message of so many bytes.
+    fn take(&mut self, limits: Limits, now: Mono, bytes: usize) -> bool {
+        self.messages.take(limits.messages, now, 1)
+            && self.bytes.take(limits.bytes, now, bytes as u64)
+    }
+
+    fn is_paid(&self, now: Mono) -> bool {
+        self.messages.is_paid(now) && self.bytes.is_paid(now)
+    }
+}
+
 #[derive(Debug)]
 struct Member {
     user: Arc<str>,
     /// The user's id as JSON.
     quoted: String,
-    rate: Cell,
+    spent: Spent,
     budget: Budget,
     /// Whether it goes on where it was before the restart, and so knows who was here then.
     resumed: bool,
@@ -111,13 +156,15 @@ struct Member {
 }
 
 impl Room {
-    pub fn new(id: &str, rate: Limit) -> Room {
+    pub fn new(id: &str, limits: Limits) -> Room {
         Room {
             id: quoted(id),
-            rate,
-            next: 0,
+            limits,
+            next: NonZeroU64::MIN,
             members: HashMap::new(),
             by_user: HashMap::new(),
+            owed: HashMap::new(),
+            latest: Mono(0),
             before: None,
             unreachable: HashSet::new(),
         }
@@ -149,8 +196,8 @@ impl Room {
     }
 
     /// From now on each connection may send as much as this.
-    pub fn limit(&mut self, rate: Limit) {
-        self.rate = rate;
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -170,6 +217,8 @@ impl Room {
     /// told, and it is told who has left since. Without, they are told of an end and a beginning.
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
+        self.latest = now;
+        self.owed.retain(|_, spent| !spent.is_paid(now));
         let awaited = self.before.as_mut().is_some_and(|b| b.missing.remove(user));
         let resumed = awaited && resume;
         if awaited && !resume {
@@ -178,13 +227,13 @@ impl Room {
         let Some(replacements) = self.replace(user, now, effects) else {
             return Join::Refused(CloseCode::Replaced);
         };
-        self.next += 1;
         let connection = ConnectionId(self.next);
+        self.next = self.next.saturating_add(1);
         let user: Arc<str> = Arc::from(user);
         let member = Member {
             quoted: quoted(&user),
             user: user.clone(),
-            rate: Cell::default(),
+            spent: self.owed.remove(&user).unwrap_or_default(),
             budget: Budget::default(),
             resumed,
             replacements,
@@ -208,7 +257,7 @@ impl Room {
         };
         for user in before.users.iter().filter(gone) {
             let frame = self.presence("user-left", &quoted(user));
-            effects.push(deliver(connection, &frame));
+            effects.push(deliver(connection, &frame, None));
         }
     }
 
@@ -234,6 +283,9 @@ impl Room {
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
+            if !member.spent.is_paid(self.latest) {
+                self.owed.insert(member.user, member.spent);
+            }
             self.announce("user-left", &member.quoted, effects);
         }
     }
@@ -290,7 +342,13 @@ impl Room {
         let Some(member) = self.members.get_mut(&connection) else {
             return Outcome::Gone;
         };
-        if !member.rate.take(self.rate, now, 1) {
+        self.latest = now;
+        let bytes = match input {
+            Input::Text(text) => text.len() + member.quoted.len() + self.id.len(),
+            Input::Binary | Input::Control => 0,
+        };
+        let bytes = bytes + MESSAGE_OVERHEAD_BYTES;
+        if !member.spent.take(self.limits, now, bytes) {
             return self.too_many(connection, effects);
         }
         let judged = match input {
@@ -306,6 +364,8 @@ impl Room {
                 member.budget.good();
                 Outcome::Relayed { kind, copies }
             }
+            // A client cannot know who has just left.
+            Err(Reason::NoSuchTarget) => Outcome::Dropped(Reason::NoSuchTarget),
             Err(_) if member.budget.bad() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),
         }
@@ -328,12 +388,13 @@ impl Room {
                 effects.push(Effect::Deliver {
                     connection: *target,
                     frame: envelope.stamp(&member.quoted, &self.id),
+                    from: Some(sender),
                 });
             }
             None => {
                 let frame = envelope.stamp(&member.quoted, &self.id);
                 let others = self.members.keys().filter(|other| **other != sender);
-                effects.extend(others.map(|other| deliver(*other, &frame)));
+                effects.extend(others.map(|other| deliver(*other, &frame, Some(sender))));
             }
         }
         Ok((envelope.kind, effects.len() - before))
@@ -367,7 +428,7 @@ impl Room {
         }
         let frame = self.presence(what, user);
         let members = self.members.iter().filter(|(_, member)| concerns(member));
-        effects.extend(members.map(|(other, _)| deliver(*other, &frame)));
+        effects.extend(members.map(|(other, _)| deliver(*other, &frame, None)));
     }
 
     fn presence(&self, what: &str, user: &str) -> Bytes {
@@ -378,171 +439,13 @@ impl Room {
     }
 }
 
-fn deliver(connection: ConnectionId, frame: &Bytes) -> Effect {
+fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) -> Effect {
     Effect::Deliver {
         connection,
         frame: frame.clone(),
+        from,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Mono = Mono(0);
-
-    fn room(users: &[&str]) -> (Room, Vec<ConnectionId>) {
-        let mut room = Room::new("lobby", Limit::per_second(100, 1000));
-        let ids = users
-            .iter()
-            .map(|user| seat(&mut room, user, NOW))
-            .collect();
-        (room, ids)
-    }
-
-    fn seat(room: &mut Room, user: &str, now: Mono) -> ConnectionId {
-        match room.join(user, false, now, &mut Vec::new()) {
-            Join::Seated(connection) => connection,
-            Join::Refused(code) => panic!("{user} was refused: {code:?}"),
-        }
-    }
-
-    fn text(effects: &[Effect], wanted: ConnectionId) -> Vec<String> {
-        let to = |effect: &Effect| match effect {
-            Effect::Deliver { connection, frame } if *connection == wanted => {
-                Some(String::from_utf8(frame.to_vec()).expect("UTF-8"))
-            }
-            _ => None,
-        };
-        effects.iter().filter_map(to).collect()
-    }
-
-    #[test]
-    fn a_newcomer_is_announced_to_the_others_and_told_nothing() {
-        let (mut room, ids) = room(&["alice"]);
-        let mut effects = Vec::new();
-        room.join("bob", false, NOW, &mut effects);
-        let announcement =
-            r#"{"type":"user-joined","data":{"userId":"bob"},"from":"bob","roomId":"lobby"}"#;
-        assert_eq!(text(&effects, ids[0]), [announcement]);
-        assert_eq!(effects.len(), 1);
-    }
-
-    #[test]
-    fn a_directed_message_reaches_its_target_alone() {
-        let (mut room, ids) = room(&["alice", "bob", "carol"]);
-        let mut effects = Vec::new();
-        let input = Input::Text(r#"{"type":"offer","from":"carol","roomId":"x","to":"bob"}"#);
-        let outcome = room.receive(ids[0], input, NOW, &mut effects);
-        assert_eq!(
-            outcome,
-            Outcome::Relayed {
-                kind: Kind::Offer,
-                copies: 1
-            }
-        );
-        let expected = r#"{"type":"offer","from":"alice","roomId":"lobby","to":"bob"}"#;
-        assert_eq!(text(&effects, ids[1]), [expected]);
-        assert_eq!(effects.len(), 1);
-    }
-
-    #[test]
-    fn the_newer_connection_wins_and_the_older_ones_end_makes_nobody_leave() {
-        let (mut room, ids) = room(&["alice", "bob"]);
-        let mut effects = Vec::new();
-        room.join("alice", false, NOW, &mut effects);
-        assert_eq!(
-            effects[0],
-            Effect::Close {
-                connection: ids[0],
-                code: CloseCode::Replaced
-            }
-        );
-        let seen = text(&effects, ids[1]);
-        assert!(seen[0].contains("user-left") && seen[1].contains("user-joined"));
-        assert_eq!(effects.len(), 3);
-        effects.clear();
-        room.leave(ids[0], &mut effects);
-        assert_eq!(effects, []);
-        assert_eq!(
-            room.receive(ids[0], Input::Binary, NOW, &mut effects),
-            Outcome::Gone
-        );
-    }
-
-    #[test]
-    fn after_three_replacements_in_a_minute_the_established_connection_stays() {
-        let (mut room, _) = room(&["alice"]);
-        for second in 1..=3 {
-            seat(&mut room, "alice", NOW + Duration::from_secs(second));
-        }
-        let mut effects = Vec::new();
-        let refused = room.join("alice", false, NOW + Duration::from_secs(60), &mut effects);
-        assert_eq!(refused, Join::Refused(CloseCode::Replaced));
-        assert_eq!(effects, []);
-        seat(&mut room, "alice", NOW + Duration::from_secs(61));
-    }
-
-    #[test]
-    fn a_hundred_and_one_bad_messages_in_a_row_close_the_connection() {
-        let (mut room, ids) = room(&["alice", "bob"]);
-        let mut effects = Vec::new();
-        for _ in 0..100 {
-            let outcome = room.receive(ids[0], Input::Binary, NOW, &mut effects);
-            assert_eq!(outcome, Outcome::Dropped(Reason::Binary));
-        }
-        assert_eq!(effects, []);
-        let outcome = room.receive(ids[0], Input::Binary, NOW, &mut effects);
-        assert_eq!(outcome, Outcome::Closed(CloseCode::TooManyMessages));
-        assert!(text(&effects, ids[1])[0].contains("user-left"));
-    }
-
-    #[test]
-    fn more_messages_than_the_rate_close_the_connection() {
-        let (mut room, ids) = room(&["alice"]);
-        let mut effects = Vec::new();
-        for _ in 0..1000 {
-            room.receive(ids[0], Input::Control, NOW, &mut effects);
-        }
-        let outcome = room.receive(ids[0], Input::Control, NOW, &mut effects);
-        assert_eq!(outcome, Outcome::Closed(CloseCode::TooManyMessages));
-    }
-
-    #[test]
-    fn a_connection_that_is_lost_during_a_drain_is_announced_once_its_user_leaves() {
-        let (mut room, ids) = room(&["alice", "bob"]);
-        let mut effects = Vec::new();
-        room.lose(ids[1]);
-        assert_eq!(effects, []);
-        assert!(room.users().any(|user| **user == *"bob"));
-        assert!(!room.close_user("bob", CloseCode::NotAParticipant, &mut effects));
-        assert!(text(&effects, ids[0])[0].contains("user-left"));
-        assert_eq!((effects.len(), room.users().count()), (1, 1));
-    }
-
-    #[test]
-    fn those_whom_a_drain_sends_away_count_as_connected_until_they_leave() {
-        let (mut room, ids) = room(&["alice", "bob"]);
-        let mut effects = Vec::new();
-        room.send_away(CloseCode::Restarting, &mut effects);
-        assert_eq!(effects.len(), 2);
-        assert!(effects.iter().all(|e| matches!(e, Effect::Close { .. })));
-        ids.iter().for_each(|id| room.leave(*id, &mut effects));
-        assert_eq!((effects.len(), room.users().count()), (2, 2));
-        for user in ["alice", "bob"] {
-            assert!(!room.is_empty());
-            room.close_user(user, CloseCode::NotAParticipant, &mut effects);
-        }
-        assert!(room.is_empty());
-    }
-
-    #[test]
-    fn closing_the_room_closes_everybody_in_silence() {
-        let (mut room, _) = room(&["alice", "bob"]);
-        let mut effects = Vec::new();
-        room.close_all(CloseCode::RoomClosed, &mut effects);
-        assert_eq!(effects.len(), 2);
-        assert!(effects.iter().all(|e| matches!(e, Effect::Close { .. })));
-        assert!(room.is_empty());
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ mod restart;
 
 pub use close::CloseCode;
 pub use envelope::Kind;
-pub use machine::{ConnectionId, Effect, Input, Join, Outcome, Room};
+pub use machine::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
 /// Why a message went nowhere. Counted by the edge; a plain client is told nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ConnectionId, Effect, Input, Join, Outcome, Room};
+use super::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 use crate::clock::Mono;
-use crate::rate::Limit;
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "d\"ave\\"];
 const ROOMS: [&str; 2] = ["lobby", "attic"];
@@ -98,7 +97,10 @@ struct Rooms {
 impl Rooms {
     fn take(&mut self, room: usize, effects: Vec<Effect>) {
         for effect in effects {
-            if let Effect::Deliver { connection, frame } = effect {
+            if let Effect::Deliver {
+                connection, frame, ..
+            } = effect
+            {
                 let nth = self
                     .connections
                     .iter()
@@ -116,7 +118,7 @@ fn run(steps: Vec<Step>) -> (Rooms, Model) {
     let mut machine = Rooms {
         rooms: ROOMS
             .iter()
-            .map(|id| Room::new(id, Limit::UNLIMITED))
+            .map(|id| Room::new(id, Limits::UNLIMITED))
             .collect(),
         connections: Vec::new(),
         inbox: BTreeMap::new(),
@@ -265,7 +267,7 @@ proptest! {
 
 /// What bob reads when alice sends this.
 fn relayed(text: &str) -> Option<String> {
-    let mut room = Room::new("lobby", Limit::UNLIMITED);
+    let mut room = Room::new("lobby", Limits::UNLIMITED);
     let mut effects = Vec::new();
     let Join::Seated(alice) = room.join("alice", false, Mono(0), &mut effects) else {
         return None;

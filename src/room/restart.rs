@@ -7,9 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{CloseCode, ConnectionId, Effect, Join, Room};
+use super::{CloseCode, ConnectionId, Effect, Join, Limits, Room};
 use crate::clock::Mono;
-use crate::rate::Limit;
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const UNTIL: u64 = 10;
@@ -27,7 +26,7 @@ struct World {
 
 impl World {
     fn new(before: &BTreeSet<usize>) -> World {
-        let mut room = Room::new("lobby", Limit::UNLIMITED);
+        let mut room = Room::new("lobby", Limits::UNLIMITED);
         room.expect(
             before.iter().map(|user| Arc::from(USERS[*user])),
             Mono(UNTIL),
@@ -44,7 +43,10 @@ impl World {
 
     fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            let Effect::Deliver { connection, frame } = effect else {
+            let Effect::Deliver {
+                connection, frame, ..
+            } = effect
+            else {
                 continue;
             };
             self.told += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlor::clock::Mono;
 use parlor::rate::Limit;
 use parlor::room::{
-    CloseCode, ConnectionId, Effect, Input as Sent, Join, Kind, Outcome, Reason, Room,
+    CloseCode, ConnectionId, Effect, Input as Sent, Join, Kind, Limits, Outcome, Reason, Room,
 };
 use serde_json::Value;
 
@@ -27,8 +27,12 @@ struct House {
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
+    let limits = Limits {
+        messages: Limit::per_second(100, 1000),
+        bytes: Limit::per_second(128 * 1024, 768 * 1024),
+    };
     let mut house = House {
-        room: Room::new(ROOM, Limit::per_second(100, 1000)),
+        room: Room::new(ROOM, limits),
         seated: BTreeMap::new(),
         gone: Vec::new(),
         now: Mono(0),
@@ -205,7 +209,10 @@ impl House {
         }
         let mut told = Vec::new();
         for effect in effects {
-            let Effect::Deliver { connection, frame } = effect else {
+            let Effect::Deliver {
+                connection, frame, ..
+            } = effect
+            else {
                 panic!("a text closes nobody");
             };
             let got: Value = serde_json::from_slice(frame).expect("what is delivered is JSON");
@@ -231,7 +238,10 @@ impl House {
 }
 
 fn delivered(effect: &Effect) -> (ConnectionId, Value) {
-    let Effect::Deliver { connection, frame } = effect else {
+    let Effect::Deliver {
+        connection, frame, ..
+    } = effect
+    else {
         panic!("not a delivery: {effect:?}");
     };
     let frame = serde_json::from_slice(frame).expect("what is delivered is JSON");

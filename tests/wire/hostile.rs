@@ -13,6 +13,7 @@ fn a_reader_that_does_not_read_is_closed_with_4010_and_nobody_else_notices() {
     let world = World::with(&[
         ("PARLOR_SIGNALING__MAX_QUEUE", "600000"),
         ("PARLOR_SIGNALING__BURST", "100000"),
+        ("PARLOR_SIGNALING__BYTE_RATE", "0"),
     ]);
     let mut frozen = world.enter(LOBBY, "frozen");
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);

@@ -24,6 +24,9 @@ use crate::room::{CloseCode, Input, Outcome};
 
 /// Read at a time and kept per connection: what decides the memory of an idle one.
 const READ_BUFFER: usize = 4096;
+/// Bytes that are taken out of the outbox at a time. What waits there can still be dropped for a
+/// flooder's sake, and a ping overtakes it.
+const WRITE_BYTES: usize = 64 * 1024;
 /// Messages of one connection before the others get their turn.
 const TURN: usize = 64;
 /// A timer is no longer than this; nobody's token lives on for a year.
@@ -111,7 +114,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         loop {
             let wire = self.socket.get_mut();
-            if let Some(code) = self.outbox.take(context, |frame| wire.text(frame)) {
+            let bytes = if wire.is_idle() { WRITE_BYTES } else { 0 };
+            let rest = self.outbox.take(context, bytes, |frame| wire.text(frame));
+            if let Some(code) = rest.close {
                 return Poll::Ready(Ending::Close(code));
             }
             if let Poll::Ready(code) = self.poll_clock(context) {
@@ -126,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let sent = self.socket.get_mut().poll_send(context, |b| outbox.sent(b));
             return match sent {
                 Poll::Ready(Err(_)) => Poll::Ready(Ending::Gone),
+                Poll::Ready(Ok(())) if rest.more => continue,
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             };
         }

@@ -6,6 +6,8 @@
 mod admission;
 mod connection;
 mod farewell;
+#[cfg(test)]
+mod flood;
 mod handshake;
 mod outbox;
 mod wire;
@@ -82,6 +84,7 @@ impl Visit {
         let Some((stream, early)) = socket(upgrade).await else {
             return;
         };
+        stream.limit_unsent();
         let (mut wire, ending) = match self.seat().await {
             Ok((outbox, seat, expires_in)) => {
                 let settings = self.app.settings();

@@ -1,18 +1,20 @@
 //! What waits for one reader: bounded in bytes, filled by anyone, emptied by its own task.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
-use crate::room::CloseCode;
+use crate::room::{CloseCode, ConnectionId};
 
 /// What a queued frame costs beside its bytes.
 const OVERHEAD: usize = 64;
 /// Frames that an idle queue keeps room for.
 const SPARE: usize = 16;
+/// A sender whose frames take less than this part of a queue does not flood its reader.
+const FLOODER_SHARE: usize = 8;
 
 /// The bytes that a frame counts for.
 pub fn cost(frame: &Bytes) -> usize {
@@ -30,9 +32,25 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Queued>,
     close: Option<CloseCode>,
     reader: Option<Waker>,
+}
+
+/// A frame, and the connection that sent it.
+#[derive(Debug)]
+struct Queued {
+    frame: Bytes,
+    from: Option<ConnectionId>,
+}
+
+/// What [`Outbox::take`] leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Frames still wait.
+    pub more: bool,
+    /// The connection is to be closed after what was taken.
+    pub close: Option<CloseCode>,
 }
 
 impl Outbox {
@@ -45,21 +63,63 @@ impl Outbox {
         }
     }
 
-    /// Queues a frame. A reader for whom too much waits is closed instead, and what waits is
-    /// forgotten.
-    pub fn push(&self, frame: Bytes) {
+    /// Queues a frame that the connection `from` sent. Returns how many frames the reader will not
+    /// get because its queue was full.
+    ///
+    /// Where several senders filled it, the newest frames are dropped of the one who filled it most.
+    /// A queue that one sender filled alone, or many with little each, is that of a reader that is
+    /// too slow: its connection is closed, and what waits is forgotten.
+    pub fn push(&self, frame: Bytes, from: Option<ConnectionId>) -> usize {
         let mut state = self.locked();
         if state.close.is_some() {
-            return;
+            return 0;
         }
         let cost = cost(&frame);
+        state.frames.push_back(Queued { frame, from });
+        let mut dropped = 0;
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > self.capacity {
-            state.frames = VecDeque::new();
-            state.close = Some(CloseCode::TooSlow);
-        } else {
-            state.frames.push_back(frame);
+            dropped = self.make_room(&mut state);
         }
         wake(state);
+        dropped
+    }
+
+    /// Drops frames until the queue is within its bound, or closes it.
+    fn make_room(&self, state: &mut State) -> usize {
+        let mut shares = shares(&state.frames);
+        let mut dropped = 0;
+        if shares.len() > 1 {
+            while self.bytes.load(Ordering::Relaxed) > self.capacity
+                && let Some((flooder, share)) = take_largest(&mut shares)
+                && share >= self.capacity / FLOODER_SHARE
+            {
+                dropped += self.drop_newest(state, flooder);
+            }
+        }
+        if self.bytes.load(Ordering::Relaxed) > self.capacity {
+            state.frames = VecDeque::new();
+            state.close = Some(CloseCode::TooSlow);
+            return 0;
+        }
+        dropped
+    }
+
+    /// Drops the newest frames of `flooder` until an eighth of the queue is free, so that not every
+    /// frame that follows has to look for a flooder again.
+    fn drop_newest(&self, state: &mut State, flooder: ConnectionId) -> usize {
+        let wanted = self.capacity - self.capacity / FLOODER_SHARE;
+        let before = state.frames.len();
+        let mut kept = VecDeque::with_capacity(before);
+        while let Some(queued) = state.frames.pop_back() {
+            let full = self.bytes.load(Ordering::Relaxed) > wanted;
+            if full && queued.from == Some(flooder) {
+                self.sent(cost(&queued.frame));
+            } else {
+                kept.push_front(queued);
+            }
+        }
+        state.frames = kept;
+        before - state.frames.len()
     }
 
     /// Asks for the connection to be closed, after what waits; the first code stays.
@@ -69,19 +129,29 @@ impl Outbox {
         wake(state);
     }
 
-    /// Hands over what waits, oldest first, and whether to close after it. The task is woken when
-    /// there is more.
-    pub fn take(&self, context: &Context<'_>, each: impl FnMut(Bytes)) -> Option<CloseCode> {
+    /// Hands over what waits, oldest first, until it has `bytes` or more; before a close, all of it.
+    /// The task is woken when there is more.
+    pub fn take(&self, context: &Context<'_>, bytes: usize, mut each: impl FnMut(Bytes)) -> Rest {
         let mut state = self.locked();
-        state.frames.drain(..).for_each(each);
-        if state.frames.capacity() > SPARE {
+        let mut wanted = bytes;
+        while wanted > 0 || state.close.is_some() {
+            let Some(queued) = state.frames.pop_front() else {
+                break;
+            };
+            wanted = wanted.saturating_sub(cost(&queued.frame));
+            each(queued.frame);
+        }
+        if state.frames.is_empty() && state.frames.capacity() > SPARE {
             state.frames.shrink_to(SPARE);
         }
         match &state.reader {
             Some(reader) if reader.will_wake(context.waker()) => {}
             _ => state.reader = Some(context.waker().clone()),
         }
-        state.close
+        Rest {
+            more: !state.frames.is_empty(),
+            close: state.close,
+        }
     }
 
     /// These bytes, as counted by [`cost`], are with the kernel.
@@ -103,25 +173,44 @@ fn wake(state: MutexGuard<'_, State>) {
     }
 }
 
+/// The bytes that each sender has in a queue.
+fn shares(frames: &VecDeque<Queued>) -> HashMap<ConnectionId, usize> {
+    let mut shares = HashMap::new();
+    for queued in frames {
+        if let Some(from) = queued.from {
+            *shares.entry(from).or_default() += cost(&queued.frame);
+        }
+    }
+    shares
+}
+
+fn take_largest(shares: &mut HashMap<ConnectionId, usize>) -> Option<(ConnectionId, usize)> {
+    let largest = shares.iter().max_by_key(|(_, share)| **share);
+    let largest = largest.map(|(from, share)| (*from, *share))?;
+    shares.remove(&largest.0);
+    Some(largest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Mono;
 
     fn take(outbox: &Outbox) -> (Vec<Bytes>, Option<CloseCode>) {
         let mut frames = Vec::new();
         let context = Context::from_waker(Waker::noop());
-        let close = outbox.take(&context, |frame| frames.push(frame));
-        (frames, close)
+        let rest = outbox.take(&context, usize::MAX, |frame| frames.push(frame));
+        (frames, rest.close)
     }
 
     #[test]
     fn what_is_pushed_is_taken_in_order_and_then_the_close() {
         let outbox = Outbox::new(1000);
-        outbox.push(Bytes::from_static(b"one"));
-        outbox.push(Bytes::from_static(b"two"));
+        outbox.push(Bytes::from_static(b"one"), None);
+        outbox.push(Bytes::from_static(b"two"), None);
         outbox.close(CloseCode::Replaced);
         outbox.close(CloseCode::Stopped);
-        outbox.push(Bytes::from_static(b"too late"));
+        outbox.push(Bytes::from_static(b"too late"), None);
         let (frames, close) = take(&outbox);
         assert_eq!(frames, ["one", "two"]);
         assert_eq!(close, Some(CloseCode::Replaced));
@@ -131,21 +220,80 @@ mod tests {
     fn a_full_outbox_closes_its_reader_and_forgets() {
         let outbox = Outbox::new(2 * (OVERHEAD + 3));
         for _ in 0..3 {
-            outbox.push(Bytes::from_static(b"abc"));
+            outbox.push(Bytes::from_static(b"abc"), None);
         }
         assert_eq!(take(&outbox), (Vec::new(), Some(CloseCode::TooSlow)));
+    }
+
+    /// Connections of a room.
+    fn senders<const N: usize>() -> [ConnectionId; N] {
+        use crate::room::{Join, Limits, Room};
+        let mut room = Room::new("lobby", Limits::UNLIMITED);
+        let mut join =
+            |number: usize| room.join(&number.to_string(), false, Mono(0), &mut Vec::new());
+        std::array::from_fn(|number| match join(number) {
+            Join::Seated(connection) => connection,
+            Join::Refused(code) => panic!("{code:?}"),
+        })
+    }
+
+    #[test]
+    fn a_queue_that_two_fill_loses_the_newest_frames_of_the_one_who_fills_it_most() {
+        let [alice, bob] = senders();
+        let outbox = Outbox::new(1000);
+        let frame = |first: u8| Bytes::from(vec![first; 100 - OVERHEAD]);
+        assert_eq!(outbox.push(frame(0), Some(bob)), 0);
+        for number in 1..9 {
+            assert_eq!(outbox.push(frame(number), Some(alice)), 0);
+        }
+        assert_eq!(outbox.push(frame(9), Some(bob)), 0);
+        assert_eq!(outbox.push(frame(10), Some(bob)), 3);
+        let (frames, close) = take(&outbox);
+        let firsts: Vec<u8> = frames.iter().map(|frame| frame[0]).collect();
+        assert_eq!((firsts, close), (vec![0, 1, 2, 3, 4, 5, 9, 10], None));
+    }
+
+    #[test]
+    fn a_queue_that_many_fill_with_little_each_closes_its_reader() {
+        let outbox = Outbox::new(1000);
+        for sender in senders::<11>() {
+            assert_eq!(
+                outbox.push(Bytes::from(vec![0; 100 - OVERHEAD]), Some(sender)),
+                0
+            );
+        }
+        assert_eq!(take(&outbox), (Vec::new(), Some(CloseCode::TooSlow)));
+    }
+
+    #[test]
+    fn a_part_of_what_waits_is_taken_and_before_a_close_all_of_it() {
+        let outbox = Outbox::new(10_000);
+        let context = Context::from_waker(Waker::noop());
+        let frame = Bytes::from_static(b"abc");
+        for _ in 0..6 {
+            outbox.push(frame.clone(), None);
+        }
+        let take = |bytes| {
+            let mut count = 0;
+            let rest = outbox.take(&context, bytes, |_| count += 1);
+            (count, rest.more, rest.close)
+        };
+        assert_eq!(take(0), (0, true, None));
+        assert_eq!(take(cost(&frame) + 1), (2, true, None));
+        outbox.close(CloseCode::Replaced);
+        assert_eq!(take(0), (4, false, Some(CloseCode::Replaced)));
     }
 
     #[test]
     fn what_is_taken_counts_until_it_is_sent() {
         let frame = Bytes::from_static(b"abc");
         let outbox = Outbox::new(cost(&frame));
-        outbox.push(frame.clone());
+        outbox.push(frame.clone(), None);
         assert_eq!(take(&outbox).0.len(), 1);
         outbox.sent(cost(&frame));
-        outbox.push(frame.clone());
+        outbox.push(frame.clone(), None);
         assert_eq!(take(&outbox), (vec![frame.clone()], None));
-        outbox.push(frame);
+        outbox.push(frame, None);
         assert_eq!(take(&outbox).1, Some(CloseCode::TooSlow));
     }
 }

@@ -63,6 +63,11 @@ impl<S> Wire<S> {
         }
     }
 
+    /// Whether nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Queues a text message that came out of the outbox.
     pub fn text(&mut self, payload: Bytes) {
         self.waiting

@@ -1,0 +1,216 @@
+//! A room under a flood, in virtual time: readers whose links carry little, one who talks as people
+//! do, and others who send as much as the room lets them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::outbox::{Outbox, cost};
+use crate::clock::Mono;
+use crate::config::Signaling;
+use crate::http::hub::limits;
+use crate::rate::Cell;
+use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+
+const TICK: Duration = Duration::from_millis(10);
+/// What a link of 2 Mbit/s carries in a tick.
+const LINK_BYTES: usize = 2_500;
+const READERS: usize = 3;
+
+/// How somebody floods.
+#[derive(Debug, Clone, Copy)]
+enum Flood {
+    /// With messages of this size, as fast as can be.
+    Blind(usize),
+    /// With messages of this size, never one too many.
+    Careful(usize),
+}
+
+/// A connection: what waits for it, and what its link has taken.
+struct Reader {
+    outbox: Arc<Outbox>,
+    link: VecDeque<Bytes>,
+    /// Bytes of the first frame that are through.
+    begun: usize,
+    read: Vec<Bytes>,
+    closed: Option<CloseCode>,
+}
+
+struct World {
+    room: Room,
+    now: Mono,
+    limits: Limits,
+    readers: BTreeMap<ConnectionId, Reader>,
+    dropped: usize,
+}
+
+impl World {
+    fn new() -> World {
+        let limits = limits(&Signaling::default());
+        World {
+            room: Room::new("lobby", limits),
+            now: Mono(1_000_000_000),
+            limits,
+            readers: BTreeMap::new(),
+            dropped: 0,
+        }
+    }
+
+    fn join(&mut self, user: &str) -> ConnectionId {
+        let joined = self.room.join(user, false, self.now, &mut Vec::new());
+        let Join::Seated(connection) = joined else {
+            panic!("{user} was refused");
+        };
+        let reader = Reader {
+            outbox: Arc::new(Outbox::new(Signaling::default().max_queue)),
+            link: VecDeque::new(),
+            begun: 0,
+            read: Vec::new(),
+            closed: None,
+        };
+        self.readers.insert(connection, reader);
+        connection
+    }
+
+    fn send(&mut self, sender: ConnectionId, text: &str) -> Outcome {
+        let mut effects = Vec::new();
+        let outcome = self
+            .room
+            .receive(sender, Input::Text(text), self.now, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Deliver {
+                    connection,
+                    frame,
+                    from,
+                } => {
+                    let reader = &self.readers[&connection];
+                    self.dropped += reader.outbox.push(frame, from);
+                }
+                Effect::Close { connection, code } => {
+                    self.readers[&connection].outbox.close(code);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Links carry what they can in a tick.
+    fn tick(&mut self) {
+        self.now = self.now + TICK;
+        for reader in self.readers.values_mut() {
+            reader.tick();
+        }
+    }
+}
+
+impl Reader {
+    fn tick(&mut self) {
+        let context = Context::from_waker(Waker::noop());
+        let mut left = LINK_BYTES;
+        while left > 0 && self.closed.is_none() {
+            if self.link.is_empty() {
+                let link = &mut self.link;
+                let rest = self
+                    .outbox
+                    .take(&context, 64 * 1024, |frame| link.push_back(frame));
+                self.closed = rest.close;
+            }
+            let Some(first) = self.link.front() else {
+                return;
+            };
+            let part = left.min(first.len() - self.begun);
+            left -= part;
+            self.begun += part;
+            if self.begun == first.len() {
+                self.outbox.sent(cost(first));
+                self.begun = 0;
+                self.read.extend(self.link.pop_front());
+            }
+        }
+    }
+}
+
+fn message(kind: &str, bytes: usize) -> String {
+    let data = "x".repeat(bytes);
+    format!(r#"{{"type":"{kind}","from":"me","roomId":"lobby","data":"{data}"}}"#)
+}
+
+/// Twenty seconds of two floods, after which everybody who reads is still there and has read all
+/// that the one who talks has said.
+fn survives(floods: &[Flood]) {
+    let mut world = World::new();
+    let talker = world.join("talker");
+    let readers: Vec<_> = (0..READERS)
+        .map(|number| world.join(&format!("reader-{number}")))
+        .collect();
+    let names: Vec<String> = (0..floods.len()).map(|n| format!("flooder-{n}")).collect();
+    let mut flooders: Vec<_> = names.iter().map(|name| world.join(name)).collect();
+    let mut spent = vec![(Cell::default(), Cell::default()); floods.len()];
+    let mut said = 0;
+    for tick in 0..2_000 {
+        if tick % 50 == 0 {
+            let outcome = world.send(talker, &message("answer", 1_000 + said));
+            assert!(matches!(outcome, Outcome::Relayed { .. }));
+            said += 1;
+        }
+        for (number, flood) in floods.iter().enumerate() {
+            let (messages, bytes) = &mut spent[number];
+            let (Flood::Blind(size) | Flood::Careful(size)) = *flood;
+            let text = message("offer", size);
+            let whole = (text.len() + names[number].len() + "lobby".len() + 4 + 64) as u64;
+            for _ in 0..100 {
+                if matches!(flood, Flood::Careful(_)) {
+                    let (limits, now) = (world.limits, world.now);
+                    let mut next = (*messages, *bytes);
+                    if !next.0.take(limits.messages, now, 1)
+                        || !next.1.take(limits.bytes, now, whole)
+                    {
+                        break;
+                    }
+                    (*messages, *bytes) = next;
+                }
+                match world.send(flooders[number], &text) {
+                    Outcome::Closed(code) => {
+                        assert_eq!(code, CloseCode::TooManyMessages);
+                        assert!(matches!(flood, Flood::Blind(_)), "{flood:?}");
+                        flooders[number] = world.join(&names[number]);
+                        break;
+                    }
+                    outcome => assert!(matches!(outcome, Outcome::Relayed { .. })),
+                }
+            }
+        }
+        world.tick();
+    }
+    (0..2_000).for_each(|_| world.tick());
+    for reader in &readers {
+        let reader = &world.readers[reader];
+        assert_eq!(reader.closed, None, "{floods:?}");
+        let answers = reader.read.iter();
+        let answers = answers.filter(|frame| frame.starts_with(br#"{"type":"answer""#));
+        let lengths: Vec<usize> = answers.map(Bytes::len).collect();
+        assert_eq!(lengths.len(), said, "{floods:?}");
+        assert!(lengths.is_sorted(), "{floods:?}");
+    }
+}
+
+#[test]
+fn readers_at_2_mbit_survive_any_one_flooder() {
+    for size in [0, 200, 20_000, 250_000] {
+        survives(&[Flood::Blind(size)]);
+        survives(&[Flood::Careful(size)]);
+    }
+}
+
+#[test]
+fn readers_at_2_mbit_survive_any_two_flooders() {
+    for size in [0, 20_000, 250_000] {
+        survives(&[Flood::Careful(size), Flood::Careful(250_000)]);
+        survives(&[Flood::Blind(size), Flood::Careful(100)]);
+    }
+    survives(&[Flood::Blind(250_000), Flood::Blind(250_000)]);
+}
