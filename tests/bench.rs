@@ -189,6 +189,7 @@ fn whom_the_server_has_no_room_for_is_told_by_code() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
         .env("PARLOR_TURN__MAX_ALLOCATIONS", "4")
+        .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "4")
         .start();
     let told = load(&desk(), &format!("turn:{}", daemon.turn()));
     let refused = told["errors"]["486"].as_u64().expect("refusals");

@@ -393,10 +393,11 @@ fn settings() -> Settings {
         // Limited, as it is by default.
         bandwidth: Limit::per_second(500_000, 65_536),
         user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
+        total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
         unnamed: true,
         refusals: Arc::default(),
-        quotas: Arc::new(Quotas::new(20_000, 200)),
+        quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
         strangers: Arc::new(Sources::new(Limit::per_second(1_000_000, 1_000_000), 8192)),
         alternates: Alternates::default(),
         discovery: Discovery::default(),

@@ -28,6 +28,7 @@ max_connections = 16
 
 [turn]
 listen = ["127.0.0.1:0"]
+max_allocations_per_address = 1000000
 unauthenticated_rate = 0
 bandwidth_per_allocation = 0
 bandwidth_per_user = 0

@@ -17,6 +17,7 @@ mod links;
 mod names;
 mod nets;
 mod origin;
+mod port_list;
 mod public_url;
 mod reasons;
 mod secrets;

@@ -308,17 +308,24 @@ pub struct Turn {
     /// Peers that may never be reached; outranks `allowed_peers`.
     #[serde(deserialize_with = "super::nets::deserialize")]
     pub denied_peers: Vec<IpNet>,
+    /// Ports of peers that may never be reached, but for those of our own relayed addresses.
+    #[serde(with = "super::port_list")]
+    pub denied_peer_ports: Vec<PortRange>,
     /// Servers that clients are sent to when this one is full, one of a family at most.
     pub alternate_server: Vec<SocketAddr>,
     /// 0 = as many as descriptors allow.
     pub max_allocations: usize,
     pub max_allocations_per_user: u32,
+    /// Of one client address (IPv6: of one /56). 0 = half of all.
+    pub max_allocations_per_address: usize,
     pub max_permissions: usize,
     pub max_channels: usize,
     /// Bits a second each way, 0 = unlimited.
     pub bandwidth_per_allocation: u64,
     /// Bits a second each way, 0 = unlimited.
     pub bandwidth_per_user: u64,
+    /// Bits a second each way, 0 = unlimited.
+    pub bandwidth_total: u64,
     /// Whether credentials that name no user may allocate.
     pub unnamed: bool,
     /// Answers a second to an address that has proved nothing, 0 = unlimited.
@@ -501,13 +508,16 @@ impl Default for Turn {
             },
             allowed_peers: Vec::new(),
             denied_peers: Vec::new(),
+            denied_peer_ports: Vec::new(),
             alternate_server: Vec::new(),
             max_allocations: 0,
             max_allocations_per_user: 200,
+            max_allocations_per_address: 0,
             max_permissions: 64,
             max_channels: 64,
             bandwidth_per_allocation: 8_000_000,
             bandwidth_per_user: 100_000_000,
+            bandwidth_total: 0,
             unnamed: true,
             unauthenticated_rate: 50,
             max_streams_per_address: 64,

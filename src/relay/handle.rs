@@ -184,8 +184,11 @@ impl Handle {
         credentials: Credentials,
         max_allocations: usize,
     ) {
-        self.quotas
-            .limit(max_allocations, turn.max_allocations_per_user);
+        self.quotas.limit(
+            max_allocations,
+            turn.max_allocations_per_user,
+            turn.max_allocations_per_address,
+        );
         self.doors.sources.limit(turn.max_streams_per_address);
         self.doors.proxies.set(turn, trusted_proxies);
         let changes = settings::changes(turn, credentials);

@@ -13,7 +13,12 @@ use crate::turn::{Dropped, Refusal, Session};
 use super::counters::transport_name;
 
 /// What an admin may raise.
-const QUOTAS: [Refusal; 3] = [Refusal::UserQuota, Refusal::TotalQuota, Refusal::NoPort];
+const QUOTAS: [Refusal; 4] = [
+    Refusal::UserQuota,
+    Refusal::AddressQuota,
+    Refusal::TotalQuota,
+    Refusal::NoPort,
+];
 
 /// What an admin may ban an address for, which has returned a nonce and so is the asker's own. Not
 /// a credential that was good once: whoever stays for long has such.

@@ -27,10 +27,12 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
         credentials,
         allowed: turn.allowed_peers.clone(),
         denied: turn.denied_peers.clone(),
+        denied_ports: turn.denied_peer_ports.clone(),
         max_permissions: turn.max_permissions,
         max_channels: turn.max_channels,
         bandwidth: bandwidth(turn.bandwidth_per_allocation),
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
+        total_bandwidth: bandwidth(turn.bandwidth_total),
         unnamed: turn.unnamed,
         strangers: Arc::new(Sources::new(
             Limit::per_second(rate, rate * STRANGER_BURST),
@@ -63,6 +65,7 @@ pub fn all(
         policy: Policy {
             allowed: changes.allowed,
             denied: changes.denied,
+            denied_ports: changes.denied_ports,
             own: host.own(),
             listeners: host.closed(),
             internal: turn.mode == RelayMode::Internal,
@@ -73,6 +76,7 @@ pub fn all(
         max_channels: changes.max_channels,
         bandwidth: changes.bandwidth,
         user_bandwidth: changes.user_bandwidth,
+        total_bandwidth: changes.total_bandwidth,
         // Between relayed addresses within the process, nothing is ever cut.
         dont_fragment: mmsg::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
         unnamed: changes.unnamed,
@@ -80,6 +84,7 @@ pub fn all(
         quotas: Arc::new(Quotas::new(
             options.max_allocations,
             turn.max_allocations_per_user,
+            turn.max_allocations_per_address,
         )),
         strangers: changes.strangers,
         alternates: changes.alternates,

@@ -168,7 +168,8 @@ impl Server {
     ) -> Result<(), Refusal> {
         let take = || {
             let quotas = &self.settings.quotas;
-            quotas.take(&holder.account, request.now.mono)
+            let client = request.route.client.ip();
+            quotas.take(&holder.account, client, request.now.mono)
         };
         let permit = take()?;
         let second_permit = wanted.then.and_then(|_| take().ok());

@@ -22,7 +22,7 @@ pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
 /// Bytes that a packet costs at least: an empty one is not free.
-const LEAST: usize = 8;
+pub(super) const LEAST: usize = 8;
 
 /// In the order in which it is written down: what each packet needs comes first, so that it shares
 /// few lines of the cache, among many allocations too.

@@ -153,7 +153,9 @@ impl Refusal {
             | Refusal::Expired
             | Refusal::Revoked
             | Refusal::Unnamed => (401, "Unauthorized"),
-            Refusal::PeerDenied | Refusal::TunnelledClient => (403, "Forbidden"),
+            Refusal::PeerDenied | Refusal::PeerPortDenied | Refusal::TunnelledClient => {
+                (403, "Forbidden")
+            }
             Refusal::UnknownAttribute => (420, "Unknown Attribute"),
             Refusal::AllocationMismatch => (437, "Allocation Mismatch"),
             Refusal::StaleNonce => (438, "Stale Nonce"),
@@ -161,7 +163,9 @@ impl Refusal {
             Refusal::WrongCredentials => (441, "Wrong Credentials"),
             Refusal::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
             Refusal::PeerFamily => (443, "Peer Address Family Mismatch"),
-            Refusal::UserQuota | Refusal::TotalQuota => (486, "Allocation Quota Reached"),
+            Refusal::UserQuota | Refusal::AddressQuota | Refusal::TotalQuota => {
+                (486, "Allocation Quota Reached")
+            }
             Refusal::PeerQuota | Refusal::NoPort | Refusal::NoReservation | Refusal::Draining => {
                 (508, "Insufficient Capacity")
             }

@@ -127,7 +127,10 @@ impl Server {
         address: SocketAddr,
     ) -> Result<(), Refusal> {
         let allocation = self.table.get(id).ok_or(Refusal::NoPort)?;
-        let permit = self.settings.quotas.take(&allocation.user, now.mono)?;
+        let permit =
+            self.settings
+                .quotas
+                .take(&allocation.user, allocation.route.client.ip(), now.mono)?;
         let mut random = [0; 8];
         self.random.fill_bytes(&mut random);
         let token = token_of(self.shard, random, &self.settings.directory);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::config::PortRange;
 use crate::credential::Credentials;
 use crate::rate::{Limit, Sources};
 
@@ -19,12 +20,15 @@ pub struct Changes {
     pub credentials: Credentials,
     pub allowed: Vec<IpNet>,
     pub denied: Vec<IpNet>,
+    pub denied_ports: Vec<PortRange>,
     pub max_permissions: usize,
     pub max_channels: usize,
     /// Bytes, each way, of one allocation.
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
+    /// Bytes, each way, of all allocations.
+    pub total_bandwidth: Limit,
     pub unnamed: bool,
     pub strangers: Arc<Sources>,
     pub alternates: Alternates,
@@ -36,14 +40,18 @@ impl Server {
     pub fn reconfigure(&mut self, changes: Changes) {
         let settings = &mut self.settings;
         let policy = &mut settings.policy;
-        let judged_anew = policy.allowed != changes.allowed || policy.denied != changes.denied;
+        let judged_anew = policy.allowed != changes.allowed
+            || policy.denied != changes.denied
+            || policy.denied_ports != changes.denied_ports;
         policy.allowed = changes.allowed;
         policy.denied = changes.denied;
+        policy.denied_ports = changes.denied_ports;
         settings.credentials = changes.credentials;
         settings.max_permissions = changes.max_permissions;
         settings.max_channels = changes.max_channels;
         settings.bandwidth = changes.bandwidth;
         settings.user_bandwidth = changes.user_bandwidth;
+        settings.total_bandwidth = changes.total_bandwidth;
         settings.unnamed = changes.unnamed;
         settings.strangers = changes.strangers;
         settings.alternates = changes.alternates;

@@ -11,7 +11,7 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Bound, Channel, Limits};
+use super::allocation::{Bound, Channel, LEAST, Limits};
 use super::table::Holder;
 use super::{AllocationId, Dropped, Route, Server, Verdict};
 
@@ -153,6 +153,9 @@ impl Server {
         if let Err(dropped) = allocation.spend_to_peer(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
+        if !self.spend_to_peers(now, payload.len()) {
+            return Verdict::Dropped(Dropped::TotalBandwidth);
+        }
         let bytes = payload.len() as u64;
         let hint = way.channel.and_then(|(_, target)| target);
         let verdict = match self.table.holder(peer, hint) {
@@ -172,6 +175,9 @@ impl Server {
                 dont_fragment: way.dont_fragment,
                 range: payload,
             },
+            Holder::Nobody if self.settings.policy.is_denied_port(peer) => {
+                Verdict::Dropped(Dropped::PeerPortDenied)
+            }
             Holder::Nobody => Verdict::Dropped(Dropped::NoRelay),
         };
         let passed = !matches!(verdict, Verdict::Dropped(_));
@@ -216,6 +222,11 @@ impl Server {
         if let Err(dropped) = allocation.spend_to_client(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
+        let bytes = payload.len().max(LEAST) as u64;
+        let all = &self.settings.quotas.bandwidth.to_client;
+        if !self.leases[1].spend(all, self.settings.total_bandwidth, now.mono, bytes) {
+            return Verdict::Dropped(Dropped::TotalBandwidth);
+        }
         allocation.bytes_down += payload.len() as u64;
         let route = allocation.route;
         let range = match channel {
@@ -227,6 +238,13 @@ impl Server {
             }
         };
         Verdict::ToClient { route, range }
+    }
+
+    /// Takes bandwidth of all for `bytes` towards a peer.
+    fn spend_to_peers(&mut self, now: Now, bytes: usize) -> bool {
+        let bytes = bytes.max(LEAST) as u64;
+        let all = &self.settings.quotas.bandwidth.to_peers;
+        self.leases[0].spend(all, self.settings.total_bandwidth, now.mono, bytes)
     }
 
     fn limits(&self) -> Limits {

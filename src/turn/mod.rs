@@ -28,6 +28,7 @@ mod family;
 mod fields;
 mod host;
 mod icmp;
+mod lease;
 mod nonce;
 mod peers;
 mod policy;
@@ -201,8 +202,12 @@ pub enum Refusal {
     /// The client's own address is one of 6to4 or Teredo (RFC 8656 section 21.4).
     #[error("client behind a tunnel")]
     TunnelledClient,
+    #[error("peer port denied")]
+    PeerPortDenied,
     #[error("user quota")]
     UserQuota,
+    #[error("address quota")]
+    AddressQuota,
     #[error("quota of permissions or channels")]
     PeerQuota,
     #[error("total quota")]
@@ -239,6 +244,8 @@ pub enum Dropped {
     NoPermission,
     #[error("peer denied")]
     PeerDenied,
+    #[error("peer port denied")]
+    PeerPortDenied,
     #[error("no such relayed address")]
     NoRelay,
     #[error("too large for a Data indication")]
@@ -247,6 +254,8 @@ pub enum Dropped {
     AllocationBandwidth,
     #[error("bandwidth of the user")]
     UserBandwidth,
+    #[error("bandwidth of all")]
+    TotalBandwidth,
     /// Of a type that clients are not told of.
     #[error("not an ICMP error to report")]
     IcmpType,
@@ -256,7 +265,7 @@ pub enum Dropped {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 25] = [
+    pub const ALL: [Refusal; 27] = [
         Refusal::Challenge,
         Refusal::BadRequest,
         Refusal::PasswordAlgorithms,
@@ -275,7 +284,9 @@ impl Refusal {
         Refusal::PeerFamily,
         Refusal::PeerDenied,
         Refusal::TunnelledClient,
+        Refusal::PeerPortDenied,
         Refusal::UserQuota,
+        Refusal::AddressQuota,
         Refusal::PeerQuota,
         Refusal::TotalQuota,
         Refusal::NoPort,
@@ -287,7 +298,7 @@ impl Refusal {
 
 impl Dropped {
     /// In the order of their numbers.
-    pub const ALL: [Dropped; 15] = [
+    pub const ALL: [Dropped; 17] = [
         Dropped::NotStun,
         Dropped::Malformed,
         Dropped::NotForServer,
@@ -297,10 +308,12 @@ impl Dropped {
         Dropped::NoChannel,
         Dropped::NoPermission,
         Dropped::PeerDenied,
+        Dropped::PeerPortDenied,
         Dropped::NoRelay,
         Dropped::TooLarge,
         Dropped::AllocationBandwidth,
         Dropped::UserBandwidth,
+        Dropped::TotalBandwidth,
         Dropped::IcmpType,
         Dropped::IcmpRate,
     ];

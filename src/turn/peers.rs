@@ -81,7 +81,12 @@ impl Server {
         let direct = policy.permits_port(peer);
         let hairpin = self.is_relayed(peer) && !policy.is_listener(peer);
         if !direct && !hairpin {
-            return Err(Refusal::PeerDenied);
+            return Err(
+                match policy.permits(peer.ip()) && policy.is_denied_port(peer) {
+                    true => Refusal::PeerPortDenied,
+                    false => Refusal::PeerDenied,
+                },
+            );
         }
         self.make_room(now, id, &[peer.ip()])?;
         let max_channels = self.settings.max_channels;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::config::PortRange;
+
 /// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`,
 /// 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges, this
 /// host's own addresses.
@@ -14,6 +16,9 @@ pub struct Policy {
     pub allowed: Vec<IpNet>,
     /// Ranges that may never be reached.
     pub denied: Vec<IpNet>,
+    /// Ports that may never be reached, but for those of our own relayed addresses.
+    #[serde(skip)]
+    pub denied_ports: Vec<PortRange>,
     /// Addresses of this host, those it is known by outside included.
     pub own: Vec<IpAddr>,
     /// Where this process listens. An unspecified address stands for every own one.
@@ -35,7 +40,13 @@ impl Policy {
 
     /// Whether `peer` may be reached: its address, and the port as well.
     pub fn permits_port(&self, peer: SocketAddr) -> bool {
-        self.permits(peer.ip()) && !self.is_listener(peer)
+        self.permits(peer.ip()) && !self.is_denied_port(peer) && !self.is_listener(peer)
+    }
+
+    /// Whether no peer may be reached at this port.
+    pub fn is_denied_port(&self, peer: SocketAddr) -> bool {
+        let mut ranges = self.denied_ports.iter();
+        ranges.any(|range| (range.first..=range.last).contains(&peer.port()))
     }
 
     /// Whether this process itself listens at `peer`.
@@ -276,6 +287,19 @@ mod tests {
             assert!(!policy.permits(ip(text)), "{text}");
         }
         assert!(policy.is_listener("[::ffff:8.8.4.4]:99".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_denied_port_is_denied_at_every_address() {
+        let mut policy = policy();
+        let range = |first, last| PortRange { first, last };
+        policy.denied_ports = vec![range(25, 25), range(135, 139)];
+        policy.allowed = vec!["10.0.0.0/8".parse().unwrap()];
+        for peer in ["8.8.8.8:25", "10.0.0.1:137", "[2a00:1450::1]:139"] {
+            assert!(!policy.permits_port(peer.parse().unwrap()), "{peer}");
+        }
+        assert!(policy.permits_port("8.8.8.8:26".parse().unwrap()));
+        assert!(policy.permits(ip("8.8.8.8")));
     }
 
     #[test]

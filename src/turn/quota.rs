@@ -1,13 +1,14 @@
 //! What one user, and all of them together, may hold: shared by every shard, taken at Allocate.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
-use crate::rate::{Cell, SharedCell};
+use crate::rate::{self, Cell, SharedCell};
 
 use super::Refusal;
 
@@ -18,13 +19,18 @@ pub struct Quotas {
     closed: AtomicBool,
     max_total: AtomicUsize,
     max_per_user: AtomicU32,
+    max_per_address: AtomicUsize,
     total: AtomicUsize,
+    /// What all allocations have passed together.
+    pub bandwidth: Bandwidth,
     users: Mutex<Users>,
 }
 
 #[derive(Debug, Default)]
 struct Users {
     entries: HashMap<Box<str>, Entry>,
+    /// Allocations of each client address, by its prefix.
+    addresses: HashMap<u64, usize>,
     /// Entries nobody needs are looked for when there are so many.
     crowded: usize,
 }
@@ -35,7 +41,7 @@ struct Entry {
     bandwidth: Arc<Bandwidth>,
 }
 
-/// What a user's allocations have passed together, each way.
+/// What allocations have passed together, each way.
 #[derive(Debug, Default)]
 pub struct Bandwidth {
     pub to_peers: SharedCell,
@@ -47,6 +53,8 @@ pub struct Bandwidth {
 pub struct Permit {
     quotas: Arc<Quotas>,
     user: Box<str>,
+    /// The prefix of the client's address; `None` for what an earlier process reserved.
+    address: Option<u64>,
     pub bandwidth: Arc<Bandwidth>,
 }
 
@@ -62,20 +70,29 @@ pub struct Debt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     User,
+    /// Of one client address: its own, or what it may have while there is little left.
+    Address,
     Total,
     /// None is given any more.
     Closed,
 }
 
 impl Quotas {
-    pub fn new(max_total: usize, max_per_user: u32) -> Quotas {
+    /// A `max_per_address` of 0 is half of the total.
+    pub fn new(max_total: usize, max_per_user: u32, max_per_address: usize) -> Quotas {
         let quotas = Quotas::default();
-        quotas.limit(max_total, max_per_user);
+        quotas.limit(max_total, max_per_user, max_per_address);
         quotas
     }
 
     /// Changes what may be taken from now on; what is held stays held.
-    pub fn limit(&self, max_total: usize, max_per_user: u32) {
+    pub fn limit(&self, max_total: usize, max_per_user: u32, max_per_address: usize) {
+        let max_per_address = match max_per_address {
+            0 => max_total.div_ceil(2),
+            max => max.min(max_total),
+        };
+        self.max_per_address
+            .store(max_per_address, Ordering::Relaxed);
         self.max_total.store(max_total, Ordering::Relaxed);
         self.max_per_user.store(max_per_user, Ordering::Relaxed);
     }
@@ -90,8 +107,13 @@ impl Quotas {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Takes one allocation for `user`.
-    pub fn take(self: &Arc<Self>, user: &str, now: Mono) -> Result<Permit, Exhausted> {
+    /// Takes one allocation for `user`, whose client is at `client`.
+    pub fn take(
+        self: &Arc<Self>,
+        user: &str,
+        client: IpAddr,
+        now: Mono,
+    ) -> Result<Permit, Exhausted> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Exhausted::Closed);
         }
@@ -101,26 +123,57 @@ impl Quotas {
         if held >= self.max_per_user.load(Ordering::Relaxed) {
             return Err(Exhausted::User);
         }
-        if self.held() >= self.max_total.load(Ordering::Relaxed) {
+        let address = rate::prefix(client);
+        let held = users.addresses.get(&address).copied().unwrap_or(0);
+        let total = self.max_total.load(Ordering::Relaxed);
+        let max = self.max_per_address.load(Ordering::Relaxed);
+        // Where one address may have all of them, it is the total that is used up.
+        if held >= max && max < total {
+            return Err(Exhausted::Address);
+        }
+        if self.held() >= total {
             return Err(Exhausted::Total);
         }
+        if !self.is_within_share(held) {
+            return Err(Exhausted::Address);
+        }
         users.forget_the_idle(now);
-        Ok(self.hold(&mut users, user))
+        Ok(self.hold(&mut users, user, Some(address)))
+    }
+
+    /// Whether an address that holds so many may have one more: it must hold fewer than are free. So
+    /// one address alone reaches half of the total, two reach a third each: those that hold most are
+    /// refused first, and something is left for a newcomer. A limit above half of the total raises
+    /// what an address may hold beside what is free, so that one address alone reaches the limit.
+    fn is_within_share(&self, held: usize) -> bool {
+        let max = self.max_per_address.load(Ordering::Relaxed);
+        let total = self.max_total.load(Ordering::Relaxed);
+        let free = total.saturating_sub(self.held());
+        // Of the total, what is never the address's.
+        let others = (total - max.min(total)) as u128;
+        match max > total / 2 {
+            true => held as u128 * others < max as u128 * free as u128,
+            false => held < free,
+        }
     }
 
     /// Takes one for an allocation that `user` has had since before this process: whatever the
     /// limits are now, what is held stays held.
-    pub(super) fn take_over(self: &Arc<Self>, user: &str) -> Permit {
-        self.hold(&mut self.users(), user)
+    pub(super) fn take_over(self: &Arc<Self>, user: &str, client: Option<IpAddr>) -> Permit {
+        self.hold(&mut self.users(), user, client.map(rate::prefix))
     }
 
-    fn hold(self: &Arc<Self>, users: &mut Users, user: &str) -> Permit {
+    fn hold(self: &Arc<Self>, users: &mut Users, user: &str, address: Option<u64>) -> Permit {
+        if let Some(address) = address {
+            *users.addresses.entry(address).or_default() += 1;
+        }
         let entry = users.entry(user);
         entry.held += 1;
         self.total.fetch_add(1, Ordering::Relaxed);
         Permit {
             quotas: self.clone(),
             user: user.into(),
+            address,
             bandwidth: entry.bandwidth.clone(),
         }
     }
@@ -197,6 +250,14 @@ impl Drop for Permit {
         if let Some(entry) = users.entries.get_mut(&self.user) {
             entry.held -= 1;
         }
+        if let Some(address) = self.address
+            && let Some(held) = users.addresses.get_mut(&address)
+        {
+            *held -= 1;
+            if *held == 0 {
+                users.addresses.remove(&address);
+            }
+        }
     }
 }
 
@@ -204,6 +265,7 @@ impl From<Exhausted> for Refusal {
     fn from(exhausted: Exhausted) -> Refusal {
         match exhausted {
             Exhausted::User => Refusal::UserQuota,
+            Exhausted::Address => Refusal::AddressQuota,
             Exhausted::Total => Refusal::TotalQuota,
             Exhausted::Closed => Refusal::Draining,
         }
@@ -212,15 +274,74 @@ impl From<Exhausted> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::rate::Limit;
 
     const NOW: Mono = Mono(1_000_000_000);
 
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    /// Takes as much as there is for one address.
+    fn fill(quotas: &Arc<Quotas>, client: [u8; 4]) -> Vec<Permit> {
+        let mut user = 0..;
+        let take = || {
+            let user = format!("user-{}", user.next()?);
+            quotas.take(&user, IpAddr::from(client), NOW).ok()
+        };
+        std::iter::from_fn(take).collect()
+    }
+
+    #[test]
+    fn one_address_gets_half_of_the_total_and_two_a_third_each() {
+        let quotas = Arc::new(Quotas::new(2000, 200, 0));
+        let first = fill(&quotas, [192, 0, 2, 1]);
+        assert_eq!(first.len(), 1000);
+        // The second finds half of it free, and is refused where it would hold more than is left.
+        let second = fill(&quotas, [192, 0, 2, 2]);
+        assert_eq!(second.len(), 500);
+        let refused = quotas.take("alice", IpAddr::from([192, 0, 2, 1]), NOW);
+        assert_eq!(refused.unwrap_err(), Exhausted::Address);
+        let third = fill(&quotas, [192, 0, 2, 3]);
+        assert_eq!(third.len(), 250);
+        assert!(
+            quotas
+                .take("bob", IpAddr::from([192, 0, 2, 4]), NOW)
+                .is_ok()
+        );
+        drop((first, second, third));
+        assert!(quotas.users().addresses.is_empty());
+    }
+
+    #[test]
+    fn an_address_may_be_given_less_than_half_or_all() {
+        let quotas = Arc::new(Quotas::new(100, 200, 10));
+        assert_eq!(fill(&quotas, [192, 0, 2, 1]).len(), 10);
+        quotas.limit(100, 200, 75);
+        assert_eq!(fill(&quotas, [192, 0, 2, 1]).len(), 75);
+        quotas.limit(100, 200, usize::MAX);
+        let all = fill(&quotas, [192, 0, 2, 1]);
+        assert_eq!(all.len(), 100);
+        let refused = quotas.take("bob", CLIENT, NOW);
+        assert_eq!(refused.unwrap_err(), Exhausted::Total);
+        quotas.limit(usize::MAX, 200, 0);
+        assert!(quotas.take("bob", CLIENT, NOW).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_site_is_one_address() {
+        let quotas = Arc::new(Quotas::new(10, 200, 2));
+        let take = |ip: &str| quotas.take(ip, ip.parse().unwrap(), NOW);
+        let _held = ["2001:db8::1", "2001:db8:0:ff::1"].map(|ip| take(ip).unwrap());
+        assert_eq!(take("2001:db8:0:1::1").unwrap_err(), Exhausted::Address);
+        assert!(take("2001:db8:0:100::1").is_ok());
+    }
+
     #[test]
     fn a_dropped_permit_can_be_taken_again() {
-        let quotas = Arc::new(Quotas::new(3, 2));
-        let take = |user| quotas.take(user, NOW);
+        let quotas = Arc::new(Quotas::new(3, 2, 3));
+        let take = |user| quotas.take(user, CLIENT, NOW);
         let first = take("alice").unwrap();
         let _second = take("alice").unwrap();
         assert_eq!(take("alice").unwrap_err(), Exhausted::User);
@@ -233,20 +354,20 @@ mod tests {
 
     #[test]
     fn to_allocate_again_buys_no_new_burst() {
-        let quotas = Arc::new(Quotas::new(3, 2));
+        let quotas = Arc::new(Quotas::new(3, 2, 3));
         let limit = Limit::per_second(1000, 1000);
-        let first = quotas.take("alice", NOW).unwrap();
+        let first = quotas.take("alice", CLIENT, NOW).unwrap();
         assert!(first.bandwidth.to_peers.take(limit, NOW, 1000));
         drop(first);
-        let again = quotas.take("alice", NOW).unwrap();
+        let again = quotas.take("alice", CLIENT, NOW).unwrap();
         assert!(!again.bandwidth.to_peers.take(limit, NOW, 1000));
     }
 
     #[test]
     fn users_who_hold_nothing_and_owe_nothing_are_forgotten() {
-        let quotas = Arc::new(Quotas::new(10, 2));
+        let quotas = Arc::new(Quotas::new(10, 2, 10));
         for number in 0..10_000 {
-            quotas.take(&format!("user-{number}"), NOW).unwrap();
+            quotas.take(&format!("user-{number}"), CLIENT, NOW).unwrap();
         }
         assert!(quotas.users().entries.len() <= 64);
     }

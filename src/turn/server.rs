@@ -16,6 +16,7 @@ use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, Transacti
 use super::addresses::Transient;
 use super::allocation::Allocation;
 use super::family::Family;
+use super::lease::Lease;
 use super::ports::RelayPorts;
 use super::requests::Request;
 use super::reservation::Reservations;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
+    /// Bytes, each way, of all allocations.
+    pub total_bandwidth: Limit,
     /// Whether the edge can have a datagram to a peer dropped rather than cut into fragments.
     pub dont_fragment: bool,
     /// Whether a credential that names no user may allocate.
@@ -65,6 +68,8 @@ pub struct Server {
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
+    /// Bandwidth of all, towards peers and towards clients.
+    pub(super) leases: [Lease; 2],
 }
 
 impl Server {
@@ -82,6 +87,7 @@ impl Server {
             random: ChaCha12Rng::from_seed(seed),
             answer: Vec::new(),
             output: VecDeque::new(),
+            leases: Default::default(),
         }
     }
 
@@ -112,9 +118,12 @@ impl Server {
         buffer: &mut [u8],
         range: Range<usize>,
     ) -> Verdict {
-        let allowed = self.settings.policy.permits_port(peer);
-        if !allowed {
-            return Verdict::Dropped(Dropped::PeerDenied);
+        let policy = &self.settings.policy;
+        if !policy.permits_port(peer) {
+            return Verdict::Dropped(match policy.is_denied_port(peer) {
+                true => Dropped::PeerPortDenied,
+                false => Dropped::PeerDenied,
+            });
         }
         self.deliver(now, id, peer, buffer, range)
     }

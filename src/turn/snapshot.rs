@@ -131,7 +131,7 @@ impl Server {
         for reserved in snapshot.reservations {
             let socket = numbers.sockets.get(&reserved.socket);
             if let Some(socket) = socket.and_then(|socket| left.take(socket)) {
-                let permit = self.settings.quotas.take_over(&reserved.user);
+                let permit = self.settings.quotas.take_over(&reserved.user, None);
                 let reservation = Reservation {
                     socket,
                     address: reserved.address,
@@ -214,7 +214,10 @@ impl Held {
         let (mut permissions, mut channels) = (self.permissions, self.channels);
         permissions.retain(|permission| has(permission.ip));
         channels.retain(|channel| has(channel.peer.ip()));
-        let permit = || settings.quotas.take_over(&user);
+        let permit = || {
+            let client = route.client.ip();
+            settings.quotas.take_over(&user, Some(client))
+        };
         Some(Allocation {
             route,
             permit: permit(),

@@ -69,7 +69,7 @@ fn clients_behind_a_tunnel_are_403_at_allocate() {
 
 #[test]
 fn a_user_holds_no_more_allocations_than_the_quota() {
-    let quotas = Arc::new(Quotas::new(3, 2));
+    let quotas = Arc::new(Quotas::new(3, 2, 3));
     let mut world = World::with(Settings {
         quotas,
         ..settings()
@@ -182,6 +182,48 @@ fn a_users_allocations_share_the_users_bandwidth() {
         world.receive(&second.route, &data).0,
         Verdict::Dropped(Dropped::UserBandwidth)
     );
+}
+
+#[test]
+fn clients_at_one_address_share_its_quota_and_newcomers_find_room() {
+    let mut world = World::with(Settings {
+        quotas: Arc::new(Quotas::new(6, 200, 0)),
+        ..settings()
+    });
+    let mut allocate =
+        |address: &str, user: &str| Client::new(address, user).allocate(&mut world, &[]).code();
+    for (port, user) in [(1, "alice"), (2, "bob"), (3, "carol")] {
+        assert_eq!(allocate(&format!("192.88.1.1:{port}"), user), None);
+    }
+    assert_eq!(allocate("192.88.1.1:4", "dave"), Some(486));
+    // Three are free: as many as the first holds, which no other address may hold now.
+    assert_eq!(allocate("192.88.1.2:1", "erin"), None);
+    assert_eq!(allocate("192.88.1.2:2", "erin"), None);
+    assert_eq!(allocate("192.88.1.2:3", "erin"), Some(486));
+    assert_eq!(allocate("192.88.1.3:1", "frank"), None);
+}
+
+#[test]
+fn all_allocations_share_the_bandwidth_of_all() {
+    let mut world = World::with(Settings {
+        total_bandwidth: Limit::per_second(1_000, 64 * 1024),
+        ..settings()
+    });
+    let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
+    let (mut second, relayed) = world.allocated("192.88.1.2:1", "bob");
+    first.bind(&mut world, 0x4001, "8.8.8.8:1");
+    second.bind(&mut world, 0x4001, "8.8.8.8:1");
+    let data = channel_data(0x4001, &[0; 1024]);
+    let mut passed = 0;
+    while let Verdict::ToPeer { .. } = world.receive(&first.route, &data).0 {
+        passed += 1;
+    }
+    assert_eq!(passed, 64);
+    let dropped = Verdict::Dropped(Dropped::TotalBandwidth);
+    assert_eq!(world.receive(&second.route, &data).0, dropped);
+    // The other way has as much of its own.
+    let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 1024]);
+    assert!(matches!(verdict, Verdict::ToClient { .. }));
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn small(alternates: &[&str]) -> World {
         .map(|text| text.parse().unwrap())
         .collect();
     World::with(Settings {
-        quotas: Arc::new(Quotas::new(2, 2)),
+        quotas: Arc::new(Quotas::new(2, 2, 2)),
         alternates: Alternates::new(alternates),
         ..settings()
     })

@@ -184,7 +184,7 @@ fn named(name: &str) -> Minted {
 #[test]
 fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_user() {
     let settings = Settings {
-        quotas: Arc::new(Quotas::new(100, 8)),
+        quotas: Arc::new(Quotas::new(100, 8, 100)),
         ..settings()
     };
     settings.refusals.know_rooms(["lobby"]);
@@ -242,7 +242,7 @@ fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
 #[test]
 fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted() {
     let settings = Settings {
-        quotas: Arc::new(Quotas::new(100, 2)),
+        quotas: Arc::new(Quotas::new(100, 2, 100)),
         ..settings()
     };
     let mut world = World::with(settings);

@@ -157,7 +157,7 @@ fn without_a_port_in_either_family_it_is_508() {
 #[test]
 fn a_quota_with_room_for_one_address_gives_one() {
     let mut world = World::new();
-    world.server.settings.quotas = Arc::new(Quotas::new(100, 3));
+    world.server.settings.quotas = Arc::new(Quotas::new(100, 3, 100));
     dual(&mut world, ALICE, "alice");
     let mut second = Client::new(BOB, "alice");
     let answer = second.allocate(&mut world, &[additional(V6)]);

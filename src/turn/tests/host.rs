@@ -458,7 +458,7 @@ fn what_an_earlier_process_had_on_an_address_that_is_gone_ends_after_10_seconds(
     let mut settings = world.server.settings.clone();
     settings.host = Arc::new(host(&["198.41.0.5"]));
     settings.directory = Arc::new(Directory::new(1));
-    settings.quotas = Arc::new(Quotas::new(1000, 200));
+    settings.quotas = Arc::new(Quotas::new(1000, 200, 1000));
     let mut next = world.restarted(&settings);
     let now = next.now;
     let own: Vec<IpAddr> = earlier.own;

@@ -127,9 +127,10 @@ struct Twins {
 
 fn tight() -> Settings {
     Settings {
-        quotas: Arc::new(Quotas::new(5, 3)),
+        quotas: Arc::new(Quotas::new(5, 3, 5)),
         bandwidth: Limit::per_second(1000, 3000),
         user_bandwidth: Limit::per_second(1500, 4000),
+        total_bandwidth: Limit::UNLIMITED,
         max_permissions: 3,
         max_channels: 2,
         directory: Arc::new(Directory::new(1)),

@@ -12,6 +12,7 @@ pub(super) fn changes() -> Changes {
         max_channels,
         bandwidth,
         user_bandwidth,
+        total_bandwidth,
         unnamed,
         strangers,
         alternates,
@@ -21,10 +22,12 @@ pub(super) fn changes() -> Changes {
         credentials,
         allowed: policy.allowed,
         denied: policy.denied,
+        denied_ports: policy.denied_ports,
         max_permissions,
         max_channels,
         bandwidth,
         user_bandwidth,
+        total_bandwidth,
         unnamed,
         strangers,
         alternates,
@@ -83,7 +86,7 @@ fn between_two_clients_bytes_count_for_both() {
 #[test]
 fn the_pages_together_have_every_session_once() {
     let mut world = World::with(Settings {
-        quotas: Arc::new(Quotas::new(5000, 5000)),
+        quotas: Arc::new(Quotas::new(5000, 5000, 5000)),
         ..settings()
     });
     for port in 1..=1200 {
@@ -174,17 +177,45 @@ fn new_limits_hold_from_the_next_packet_and_the_next_request_on() {
 }
 
 #[test]
+fn a_port_that_is_denied_meanwhile_is_closed_from_the_next_packet_on() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
+    client.bind(&mut world, 0x4001, "8.8.8.8:25");
+    client.bind(&mut world, 0x4002, "8.8.8.8:26");
+    world.server.reconfigure(Changes {
+        denied_ports: vec![PortRange {
+            first: 20,
+            last: 25,
+        }],
+        ..changes()
+    });
+    let told = |world: &mut World, channel| {
+        let data = channel_data(channel, b"hello");
+        world.receive(&client.route, &data).0
+    };
+    let closed = Verdict::Dropped(Dropped::NoChannel);
+    assert_eq!(told(&mut world, 0x4001), closed);
+    assert!(matches!(told(&mut world, 0x4002), Verdict::ToPeer { .. }));
+    let (verdict, _) = world.on_peer(relayed, "8.8.8.8:25", b"hello");
+    assert_eq!(verdict, Verdict::Dropped(Dropped::PeerPortDenied));
+    assert_eq!(
+        client.bind(&mut world, 0x4003, "8.8.8.8:25").code(),
+        Some(403)
+    );
+}
+
+#[test]
 fn a_lower_quota_takes_nothing_away_and_gives_nothing_more() {
-    let quotas = Arc::new(Quotas::new(10, 2));
+    let quotas = Arc::new(Quotas::new(10, 2, 10));
     let mut world = World::with(Settings {
         quotas: quotas.clone(),
         ..settings()
     });
     world.allocated("192.88.1.1:1", "alice");
-    quotas.limit(10, 1);
+    quotas.limit(10, 1, 10);
     let mut more = Client::new("192.88.1.1:2", "alice");
     assert_eq!(more.allocate(&mut world, &[]).code(), Some(486));
     assert_eq!(world.server.allocations(), 1);
-    quotas.limit(10, 2);
+    quotas.limit(10, 2, 10);
     assert_eq!(more.allocate(&mut world, &[]).code(), None);
 }

@@ -92,7 +92,7 @@ impl House {
 
     fn settings_for(shards: ShardId, ports: u16) -> Settings {
         Settings {
-            quotas: Arc::new(Quotas::new(100, QUOTA as u32)),
+            quotas: Arc::new(Quotas::new(100, QUOTA as u32, 100)),
             directory: Arc::new(Directory::new(shards)),
             ports: PortRange {
                 first: FIRST_PORT,

@@ -74,7 +74,7 @@ pub struct House {
 
 impl House {
     pub fn new(shards: ShardId, slow: bool) -> House {
-        let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER));
+        let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER, MAX_ALLOCATIONS));
         let strangers = Arc::new(Sources::new(Limit::UNLIMITED, 1));
         let settings = settings(shards, quotas.clone(), strangers.clone());
         let server = |shard| Server::new(settings.clone(), shard, [shard; 32]);
@@ -612,6 +612,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
+        total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
         unnamed: true,
         refusals: Arc::new(refusals),
@@ -629,10 +630,12 @@ fn changes(denied: bool, strangers: Arc<Sources>) -> Changes {
         credentials: credentials(),
         allowed: Vec::new(),
         denied: if denied { vec![everything] } else { Vec::new() },
+        denied_ports: Vec::new(),
         max_permissions: 4,
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
+        total_bandwidth: Limit::UNLIMITED,
         unnamed: true,
         strangers,
         alternates: Alternates::default(),

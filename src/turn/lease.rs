@@ -1,0 +1,70 @@
+//! A shard's part of the bandwidth of all: taken in pieces, so that the shards do not write to one
+//! shared word with every packet.
+
+use crate::clock::Mono;
+use crate::rate::{Limit, SharedCell};
+
+/// Bytes that a shard takes at a time.
+const LEASE_BYTES: u64 = 16 * 1024;
+
+/// Bytes, one way, that a shard has taken and not yet spent.
+#[derive(Debug, Default)]
+pub(super) struct Lease(u64);
+
+impl Lease {
+    /// Spends `bytes`, or nothing where all of it is used up.
+    #[inline]
+    pub fn spend(&mut self, all: &SharedCell, limit: Limit, now: Mono, bytes: u64) -> bool {
+        if limit == Limit::UNLIMITED {
+            return true;
+        }
+        match self.0.checked_sub(bytes) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => self.renew(all, limit, now, bytes),
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, all: &SharedCell, limit: Limit, now: Mono, bytes: u64) -> bool {
+        let lease = LEASE_BYTES.max(bytes);
+        let granted = all.take(limit, now, lease);
+        if granted {
+            self.0 += lease - bytes;
+        }
+        granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn shards_together_pass_what_the_limit_says() {
+        let limit = Limit::per_second(1_000_000, 100_000);
+        let (all, mut now) = (SharedCell::default(), Mono(1_000_000_000));
+        let mut leases = [Lease::default(), Lease::default()];
+        let mut passed = 0;
+        for _ in 0..1000 {
+            for lease in &mut leases {
+                let packets = (0..100).filter(|_| lease.spend(&all, limit, now, 160));
+                passed += 160 * packets.count();
+            }
+            now = now + Duration::from_millis(1);
+        }
+        // A second's worth and the burst, less what is left of the leases.
+        assert!((1_060_000..=1_100_000).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let (all, mut lease) = (SharedCell::default(), Lease::default());
+        assert!(lease.spend(&all, Limit::UNLIMITED, Mono(0), u64::MAX));
+        assert!(all.is_paid(Mono(0)));
+    }
+}
