@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::exchange::Response;
+use super::frame_budget::FrameBudget;
 use super::patience::Patience;
 use super::stream::Stream;
 use crate::config;
@@ -109,7 +110,7 @@ where
         .max_send_buf_size(MAX_UNSENT)
         .initial_stream_window_size(WINDOWS[0])
         .initial_connection_window_size(WINDOWS[1])
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(FrameBudget::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,

@@ -14,6 +14,7 @@ mod door;
 mod draining;
 mod exchange;
 mod forwarded;
+mod frame_budget;
 mod health;
 mod hub;
 mod openapi;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version as Spoken};
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
@@ -275,10 +276,17 @@ impl Service {
         // Settings are asked for each request: a connection may outlive them.
         let service = hyper::service::service_fn(move |request| {
             let busy = Busy::begin(&counted);
-            let settings = self.server.app.settings();
-            let answering = settings.cors.layer(self.clone()).call(request);
+            let app = &self.server.app;
+            let answering = check_host(&request).map(|()| {
+                let settings = app.settings();
+                settings.cors.layer(self.clone()).call(request)
+            });
+            let answering = answering.inspect_err(|error| app.metrics.http.refused(error.code));
             async move {
-                let answer = answering.await;
+                let answer = match answering {
+                    Ok(answering) => answering.await,
+                    Err(error) => Ok(error.into_response()),
+                };
                 drop(busy);
                 answer
             }
@@ -328,6 +336,25 @@ impl Service {
             strict::add(&mut response, settings.config.tls.mode, asked);
         }
         Ok(response)
+    }
+}
+
+/// A request names one host (RFC 9112 section 3.2): a proxy in front might have looked at another.
+fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
+    let mut named = request.headers().get_all(header::HOST).into_iter();
+    let is_sound = match (named.next(), named.next()) {
+        (None, _) => request.version() != Spoken::HTTP_11,
+        (Some(host), None) => {
+            let authority = Authority::try_from(host.as_bytes());
+            host.is_empty() || authority.is_ok_and(|one| !one.as_str().contains('@'))
+        }
+        (Some(_), Some(_)) => false,
+    };
+    match is_sound {
+        true => Ok(()),
+        // Where the next request begins is in doubt, too.
+        false => Err(Error::bad_request("The request must name one host")
+            .with(header::CONNECTION, HeaderValue::from_static("close"))),
     }
 }
 

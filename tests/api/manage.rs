@@ -81,6 +81,7 @@ fn a_room_that_cannot_be_made_says_why() {
         json!({"name": "A", "max_participants": 1_000_001}),
         json!({"name": "A", "max_participants": -1}),
         json!({"name": "A", "is_private": true}),
+        json!({"name": "A", "private": null}),
         json!([]),
         Value::Null,
     ] {
@@ -262,6 +263,8 @@ fn a_change_that_cannot_be_says_why_and_changes_nothing() {
     assert_eq!(refused(&refusal), is(409, "name-taken"));
     for bad in [
         json!({"name": null, "max_participants": "many"}),
+        json!({"private": null}),
+        json!({"name": null}),
         json!({"private": true, "max_participants": 0}),
         json!({"private": true, "name": " "}),
         json!({"private": true, "owner_id": "me"}),

@@ -126,6 +126,54 @@ fn garbage_after_the_handshake_ends_the_connection() {
     }
 }
 
+/// A frame of HTTP/2.
+fn h2_frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, 0, 0, 0, 0, stream]);
+    frame.extend(payload);
+    frame
+}
+
+#[test]
+fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
+    // Far more than a test may take.
+    let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "10m"));
+    let open = || {
+        let mut stream = house.secured(&[b"h2"]);
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .unwrap();
+        stream.write_all(&h2_frame(4, 0, &[])).unwrap();
+        stream.flush().unwrap();
+        stream
+    };
+    let mut quiet = open();
+    for (name, frame) in [
+        ("SETTINGS", h2_frame(4, 0, &[])),
+        ("PING", h2_frame(6, 0, &[0; 8])),
+        ("PRIORITY", h2_frame(2, 1, &[0, 0, 0, 0, 15])),
+        ("WINDOW_UPDATE", h2_frame(8, 0, &[0, 0, 0, 1])),
+    ] {
+        let mut stream = open();
+        let frames = frame.repeat(100);
+        let mut sent = 0;
+        while stream.write_all(&frames).is_ok() && stream.flush().is_ok() {
+            sent += 100;
+            assert!(sent < 1_000_000, "{name} for ever");
+        }
+    }
+    quiet.write_all(&h2_frame(6, 0, &[7; 8])).unwrap();
+    quiet.flush().unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(&[7; 8]) {
+        let mut piece = [0; 1024];
+        let length = quiet.read(&mut piece).expect("a pong");
+        assert_ne!(length, 0);
+        heard.extend(&piece[..length]);
+    }
+}
+
 #[test]
 fn nobody_shakes_hands_twice() {
     let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));

@@ -1,5 +1,7 @@
 //! HTTP around the routes: health, metrics, origins, limits.
 
+use std::io::{Read as _, Write as _};
+
 use crate::support::http::Client as Http;
 use crate::world::{LOBBY, World};
 
@@ -13,6 +15,46 @@ fn the_server_says_that_it_is_alive_fit_and_which_build() {
         http.get("/api/version").ok()["version"],
         env!("CARGO_PKG_VERSION")
     );
+}
+
+/// What is answered to this head.
+fn answer(world: &World, head: &str) -> String {
+    let mut stream = world.dial();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_request_names_one_host() {
+    let world = World::start();
+    for hosts in [
+        "",
+        "Host: a.example\r\nHost: a.example\r\n",
+        "Host: a.example\r\nHost: b.example\r\n",
+        "Host: a.example/path\r\n",
+        "Host: user@a.example\r\n",
+        "Host: a b\r\n",
+    ] {
+        for method in ["GET", "OPTIONS"] {
+            let head = format!("{method} /healthz HTTP/1.1\r\n{hosts}\r\n");
+            let answer = answer(&world, &head);
+            assert!(answer.starts_with("HTTP/1.1 400"), "{head}{answer}");
+            assert!(
+                answer.contains("The request must name one host"),
+                "{answer}"
+            );
+        }
+    }
+    for host in ["a.example", "[2001:db8::1]:8000", "127.0.0.1:1", ""] {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = answer(&world, &head);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{head}{answer}");
+    }
+    // HTTP/1.0 knew no such header.
+    let answer = answer(&world, "GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
 }
 
 #[test]

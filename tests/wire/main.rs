@@ -8,6 +8,7 @@ mod closing;
 mod document;
 mod drain;
 mod endings;
+mod flood;
 mod hostile;
 mod http;
 mod messages;

@@ -45,15 +45,19 @@ struct NewBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChangeBody {
+    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     private: Option<bool>,
-    /// Absent is not the same as `null`.
     #[serde(default, deserialize_with = "present")]
     max_participants: Option<Option<u32>>,
 }
 
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<u32>>, D::Error> {
-    Option::deserialize(value).map(Some)
+/// Absent is not the same as `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 pub async fn list(request: Request) -> Result<Response, Error> {

@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `early` is what the client sent before it had our answer.
     pub async fn open(
         stream: S,
-        early: Vec<u8>,
+        mut early: Vec<u8>,
         outbox: Arc<Outbox>,
         seat: Seat,
         expires_in: Option<Duration>,
@@ -85,9 +85,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let expires = expires_in.map(|left| now + left.min(FAR));
         let wake_at = expires.map_or(pulse.due, |at| at.min(pulse.due));
+        let mut wire = Wire::new(stream);
+        wire.follow_early(&mut early);
         Connection {
             socket: WebSocketStream::from_partially_read(
-                Wire::new(stream),
+                wire,
                 early,
                 Role::Server,
                 Some(limits(settings)),
@@ -144,7 +146,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let message = match Pin::new(&mut self.socket).poll_next(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Some(Ending::Answered)),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(ending(&error))),
+                Poll::Ready(Some(Err(error))) => {
+                    let violation = self.socket.get_ref().violation().map(Ending::Close);
+                    return Poll::Ready(Some(violation.unwrap_or_else(|| ending(&error))));
+                }
                 Poll::Ready(Some(Ok(message))) => message,
             };
             let outcome = match &message {

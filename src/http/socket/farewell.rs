@@ -45,7 +45,7 @@ fn poll_discard<S: AsyncRead + Unpin>(
     let mut bytes = [0; 4096];
     while *discarded < PATIENCE {
         let mut buffer = ReadBuf::new(&mut bytes);
-        std::task::ready!(Pin::new(&mut *wire).poll_read(context, &mut buffer))?;
+        std::task::ready!(wire.poll_read_raw(context, &mut buffer))?;
         match buffer.filled().len() {
             0 => break,
             some => *discarded += some,

@@ -8,6 +8,7 @@ mod connection;
 mod farewell;
 #[cfg(test)]
 mod flood;
+mod frames;
 mod handshake;
 mod outbox;
 mod wire;

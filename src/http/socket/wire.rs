@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Frames, Violation};
 use super::outbox::cost;
+use crate::clock;
 use crate::room::CloseCode;
 
 /// Frames in one system call; each may take two slices.
@@ -33,6 +35,8 @@ pub struct Wire<S> {
     begun: usize,
     /// Bytes that tungstenite wrote and the kernel has not.
     replies: usize,
+    frames: Frames,
+    violation: Option<CloseCode>,
 }
 
 /// Head and payload of a frame; where tungstenite wrote it, both are in `payload`.
@@ -60,7 +64,31 @@ impl<S> Wire<S> {
             waiting: VecDeque::new(),
             begun: 0,
             replies: 0,
+            frames: Frames::default(),
+            violation: None,
         }
+    }
+
+    /// Follows what the client sent before there was this wire.
+    pub fn follow_early(&mut self, bytes: &mut Vec<u8>) {
+        let sound = self.follow(bytes);
+        bytes.truncate(sound);
+    }
+
+    /// Follows the client's frames. Gives how many of the bytes are sound.
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        match self.frames.follow(bytes, || clock::now().mono) {
+            Ok(()) => bytes.len(),
+            Err(Violation { code, sound }) => {
+                self.violation = Some(code);
+                sound
+            }
+        }
+    }
+
+    /// Why the client's frames are read no further.
+    pub fn violation(&self) -> Option<CloseCode> {
+        self.violation
     }
 
     /// Whether nothing waits.
@@ -201,13 +229,34 @@ impl Waiting {
     }
 }
 
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads bytes that are frames no more.
+    pub fn poll_read_raw(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        if self.violation.is_none() {
+            ready!(self.poll_read_raw(context, buffer))?;
+            let sound = self.follow(&buffer.filled()[before..]);
+            buffer.set_filled(before + sound);
+        }
+        // What is sound is read first; nothing at all would be the stream's end.
+        if self.violation.is_some() && buffer.filled().len() == before {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -241,6 +290,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 mod tests {
     use std::task::Waker;
 
+    use tokio::io::AsyncReadExt as _;
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
@@ -327,6 +377,23 @@ mod tests {
             panic!("{messages:?}")
         };
         assert_eq!(u16::from(close.code), 4010);
+    }
+
+    #[tokio::test]
+    async fn what_is_sound_is_read_before_a_violation() {
+        let (sound, wrong) = (
+            [0x81, 0x80, 0, 0, 0, 0],
+            [0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'x'],
+        );
+        let bytes = [&sound[..], &wrong].concat();
+        let mut wire = Wire::new(std::io::Cursor::new(bytes.clone()));
+        let mut read = [0; 64];
+        assert_eq!(wire.read(&mut read).await.unwrap(), sound.len());
+        assert!(wire.read(&mut read).await.is_err());
+        assert_eq!(wire.violation(), Some(CloseCode::ProtocolError));
+        let mut early = bytes;
+        Wire::new(std::io::empty()).follow_early(&mut early);
+        assert_eq!(early, sound);
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! A connection of HTTP/2 whose client may not send frames for nothing.
+//!
+//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE and empty DATA cost a client nine bytes and ask for
+//! nothing; hyper takes any number of them. So the heads of frames (RFC 9113 section 4.1) are counted
+//! below it: each request brings an allowance, and what is above that has a rate.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::{self, Mono};
+use crate::rate::{Cell, Limit};
+
+/// What a client begins with (RFC 9113 section 3.4).
+const PREFACE_BYTES: u64 = 24;
+const HEAD_BYTES: usize = 9;
+const HEADERS: u8 = 1;
+
+/// Frames besides HEADERS that each request allows: DATA of its body, WINDOW_UPDATE for its answer.
+const FRAMES_PER_REQUEST: u32 = 16;
+const MOST_ALLOWED: u32 = 1024;
+
+/// Frames above that, in a second and at once.
+const FRAMES_PER_SECOND: u64 = 100;
+const FRAMES_AT_ONCE: u64 = 1_000;
+
+/// Where in a client's stream of frames we are, and what it may still send.
+#[derive(Debug)]
+struct Budget {
+    head: [u8; HEAD_BYTES],
+    /// Bytes of the head that have come.
+    have: usize,
+    /// Bytes that are yet to come before the next head.
+    rest: u64,
+    allowed: u32,
+    spent: Cell,
+}
+
+impl Budget {
+    fn new() -> Budget {
+        Budget {
+            head: [0; HEAD_BYTES],
+            have: 0,
+            rest: PREFACE_BYTES,
+            allowed: 0,
+            spent: Cell::default(),
+        }
+    }
+
+    /// Counts the frames in what has come; false where there are too many.
+    fn follow(&mut self, mut bytes: &[u8], now: impl Fn() -> Mono) -> bool {
+        while !bytes.is_empty() {
+            let skipped = self.rest.min(bytes.len() as u64);
+            self.rest -= skipped;
+            bytes = &bytes[skipped as usize..];
+            let wanted = bytes.len().min(HEAD_BYTES - self.have);
+            let (head, tail) = bytes.split_at(wanted);
+            self.head[self.have..self.have + wanted].copy_from_slice(head);
+            self.have += wanted;
+            bytes = tail;
+            if self.have == HEAD_BYTES {
+                let [a, b, c, kind, ..] = self.head;
+                self.rest = u64::from(u32::from_be_bytes([0, a, b, c]));
+                self.have = 0;
+                if !self.take(kind, &now) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, kind: u8, now: impl Fn() -> Mono) -> bool {
+        if kind == HEADERS {
+            self.allowed = (self.allowed + FRAMES_PER_REQUEST).min(MOST_ALLOWED);
+            return true;
+        }
+        if let Some(left) = self.allowed.checked_sub(1) {
+            self.allowed = left;
+            return true;
+        }
+        let limit = Limit::per_second(FRAMES_PER_SECOND, FRAMES_AT_ONCE);
+        self.spent.take(limit, now(), 1)
+    }
+}
+
+/// A stream that fails when its client sends too many frames.
+pub struct FrameBudget<S> {
+    stream: S,
+    budget: Budget,
+}
+
+impl<S> FrameBudget<S> {
+    pub fn new(stream: S) -> FrameBudget<S> {
+        FrameBudget {
+            stream,
+            budget: Budget::new(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FrameBudget<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = &buffer.filled()[before..];
+        match self.budget.follow(read, || clock::now().mono) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Ready(Err(io::Error::other("too many frames without a request"))),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FrameBudget<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Mono = Mono(1_000_000_000);
+    const KINDS: [(&str, u8, usize); 5] = [
+        ("DATA", 0, 0),
+        ("PRIORITY", 2, 5),
+        ("SETTINGS", 4, 0),
+        ("PING", 6, 8),
+        ("WINDOW_UPDATE", 8, 4),
+    ];
+
+    fn frame(kind: u8, payload: usize) -> Vec<u8> {
+        let mut frame = (payload as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, 0, 0, 0, 0, 0]);
+        frame.extend(vec![HEADERS; payload]);
+        frame
+    }
+
+    /// How many of these frames a connection takes at once, wherever the kernel cuts them.
+    fn taken(frame: &[u8], cut: usize) -> u64 {
+        let mut budget = Budget::new();
+        assert!(budget.follow(&[b'P'; PREFACE_BYTES as usize], || NOW));
+        let mut whole = || frame.chunks(cut).all(|part| budget.follow(part, || NOW));
+        (0..100_000).take_while(|_| whole()).count() as u64
+    }
+
+    #[test]
+    fn frames_that_ask_for_nothing_have_a_rate() {
+        for (name, kind, payload) in KINDS {
+            for cut in [1, 4, 100] {
+                let taken = taken(&frame(kind, payload), cut);
+                assert_eq!(taken, FRAMES_AT_ONCE, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_bring_an_allowance() {
+        let mut request = frame(HEADERS, 40);
+        for _ in 0..8 {
+            request.extend(frame(0, 16_384));
+            request.extend(frame(8, 4));
+        }
+        assert_eq!(taken(&request, 1000), 100_000);
+    }
+}

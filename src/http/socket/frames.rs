@@ -1,0 +1,217 @@
+//! The frames that a client sends, followed by their heads alone.
+//!
+//! tungstenite gives whole messages: of the fragments that one is made of it says nothing, and it takes
+//! a length in any form. Both are judged here, before it reads them.
+
+use crate::clock::Mono;
+use crate::rate::{Cell, Limit};
+use crate::room::CloseCode;
+
+/// Fragments of messages that a client may send in a second, and at once: libraries cut a message of
+/// 256 KiB into some hundred.
+const FRAGMENTS_PER_SECOND: u64 = 1_000;
+const FRAGMENTS_AT_ONCE: u64 = 4_000;
+
+/// FIN and opcode (RFC 6455 section 5.2).
+const FIN: u8 = 0x80;
+const OPCODE: u8 = 0x0f;
+const CONTINUATION: u8 = 0;
+const MASKED: u8 = 0x80;
+
+const MASKING_KEY_BYTES: u64 = 4;
+/// Two bytes, and the longest extended length.
+const LONGEST_HEAD: usize = 10;
+
+/// Where in a client's stream of frames we are.
+#[derive(Debug, Default)]
+pub struct Frames {
+    head: [u8; LONGEST_HEAD],
+    /// Bytes of the head that have come.
+    have: usize,
+    /// Bytes of masking key and payload that are yet to come.
+    rest: u64,
+    fragments: Cell,
+}
+
+/// What a client may not do, and how many of the bytes before it are its right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub code: CloseCode,
+    pub sound: usize,
+}
+
+impl Frames {
+    /// Follows the frames through what has come. `now` is read where there are fragments.
+    ///
+    /// # Errors
+    /// A length that is not in its shortest form (RFC 6455 section 5.2), or too many fragments.
+    pub fn follow(&mut self, bytes: &[u8], now: impl Fn() -> Mono) -> Result<(), Violation> {
+        let (mut at, mut begin, mut time) = (0, 0, None);
+        while at < bytes.len() {
+            if self.rest > 0 {
+                let left = (bytes.len() - at) as u64;
+                let part = self.rest.min(left);
+                self.rest -= part;
+                at += part as usize;
+                continue;
+            }
+            if self.have == 0 {
+                begin = at;
+            }
+            self.head[self.have] = bytes[at];
+            self.have += 1;
+            at += 1;
+            let violation = |code| Err(Violation { code, sound: begin });
+            if self.have == 2 && self.is_fragment() {
+                let now = *time.get_or_insert_with(&now);
+                let limit = Limit::per_second(FRAGMENTS_PER_SECOND, FRAGMENTS_AT_ONCE);
+                if !self.fragments.take(limit, now, 1) {
+                    return violation(CloseCode::TooManyMessages);
+                }
+            }
+            match self.payload_len() {
+                None => {}
+                Some(Err(NotShortest)) => return violation(CloseCode::ProtocolError),
+                Some(Ok(length)) => {
+                    let masked = self.head[1] & MASKED != 0;
+                    self.rest = length.saturating_add(if masked { MASKING_KEY_BYTES } else { 0 });
+                    self.have = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_fragment(&self) -> bool {
+        self.head[0] & FIN == 0 || self.head[0] & OPCODE == CONTINUATION
+    }
+
+    /// The length of the payload, once the head has all of it.
+    fn payload_len(&self) -> Option<Result<u64, NotShortest>> {
+        let head = &self.head[..self.have];
+        let (length, least) = match head {
+            [_, short, ..] if short & !MASKED < 126 => (u64::from(short & !MASKED), 0),
+            [_, form, a, b, ..] if form & !MASKED == 126 => {
+                (u64::from(u16::from_be_bytes([*a, *b])), 126)
+            }
+            [_, _, long @ ..] => (u64::from_be_bytes(long.try_into().ok()?), 0x1_0000),
+            _ => return None,
+        };
+        Some(if length < least {
+            Err(NotShortest)
+        } else {
+            Ok(length)
+        })
+    }
+}
+
+/// A length that would fit into fewer bytes.
+struct NotShortest;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Mono = Mono(1_000_000_000);
+
+    /// A masked frame whose length has this many bytes beside the first.
+    fn frame(first: u8, length: usize, extended: usize) -> Vec<u8> {
+        let mut frame = vec![first];
+        match extended {
+            0 => frame.push(MASKED | length as u8),
+            2 => {
+                frame.push(MASKED | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(MASKED | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0xff; 4]);
+        frame.extend(std::iter::repeat_n(0xff, length));
+        frame
+    }
+
+    fn follow(bytes: &[u8]) -> Result<(), Violation> {
+        Frames::default().follow(bytes, || NOW)
+    }
+
+    #[test]
+    fn a_length_that_is_not_in_its_shortest_form_is_a_protocol_error() {
+        let sound = [
+            frame(0x81, 125, 0),
+            frame(0x82, 126, 2),
+            frame(0x81, 65_536, 8),
+        ]
+        .concat();
+        assert_eq!(follow(&sound), Ok(()));
+        for (length, extended) in [(0, 2), (125, 2), (0, 8), (126, 8), (65_535, 8)] {
+            let bytes = [sound.clone(), frame(0x81, length, extended)].concat();
+            let violation = Violation {
+                code: CloseCode::ProtocolError,
+                sound: sound.len(),
+            };
+            assert_eq!(follow(&bytes), Err(violation), "{length} in {extended}");
+        }
+    }
+
+    #[test]
+    fn fragments_are_limited_and_whole_messages_are_not() {
+        let mut frames = Frames::default();
+        let mut now = NOW;
+        let whole = frame(0x81, 10, 0).repeat(10_000);
+        assert_eq!(frames.follow(&whole, || now), Ok(()));
+        let empty = frame(0x00, 0, 0);
+        let burst = empty.repeat(FRAGMENTS_AT_ONCE as usize);
+        assert_eq!(frames.follow(&burst, || now), Ok(()));
+        now = now + Duration::from_secs(1);
+        let second = empty.repeat(FRAGMENTS_PER_SECOND as usize);
+        assert_eq!(frames.follow(&second, || now), Ok(()));
+        let violation = Violation {
+            code: CloseCode::TooManyMessages,
+            sound: 0,
+        };
+        assert_eq!(frames.follow(&empty, || now), Err(violation));
+    }
+
+    #[test]
+    fn a_message_of_256_kib_in_small_fragments_is_fine() {
+        let mut message = frame(0x01, 128, 2);
+        message.extend(frame(0x00, 128, 2).repeat(2046));
+        message.extend(frame(0x80, 128, 2));
+        assert_eq!(follow(&message), Ok(()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Wherever the kernel cuts what comes.
+        #[test]
+        fn it_does_not_matter_where_the_bytes_are_cut(
+            frames in prop::collection::vec((any::<u8>(), 0..300usize, 0..3usize), 1..8),
+            cut in 1..40usize,
+        ) {
+            let extended = [0, 2, 8];
+            let bytes: Vec<u8> = frames
+                .iter()
+                .filter(|(_, length, form)| *length < 126 || *form > 0)
+                .flat_map(|(first, length, form)| frame(*first, *length, extended[*form]))
+                .collect();
+            let whole = follow(&bytes).map_err(|violation| violation.code);
+            let mut pieces = Frames::default();
+            let mut parts = bytes.chunks(cut).map(|part| pieces.follow(part, || NOW));
+            let in_pieces = parts.find(Result::is_err).unwrap_or(Ok(()));
+            prop_assert_eq!(whole, in_pieces.map_err(|violation| violation.code));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = follow(&bytes);
+        }
+    }
+}
