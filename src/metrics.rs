@@ -35,6 +35,7 @@ pub struct Http {
     pub handshakes_failed: Counter,
     requests: Family<HttpLabels, Counter>,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
+    turned_away: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 /// Who was let in, and who was not.
@@ -204,6 +205,16 @@ impl Http {
             "Requests answered with an error, by its code",
             self.refused.clone(),
         );
+        registry.register(
+            "http_connections_refused",
+            "Connections closed for limits of connections",
+            self.turned_away.clone(),
+        );
+    }
+
+    /// A connection was closed because there are too many.
+    pub fn turned_away(&self, reason: &'static str) {
+        self.turned_away.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// `route` is the pattern of the route, empty where none matched.

@@ -54,6 +54,7 @@ async fn many_are_connected_at_once_and_every_one_is_reached() {
             place.path().to_str().expect("a plain path"),
         )
         .env("SECRET_KEY", SECRET)
+        .env("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "1000000")
         .env("PARLOR_LOG__LEVEL", "info")
         .start();
 

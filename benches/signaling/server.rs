@@ -161,6 +161,7 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
         .env("PARLOR_SIGNALING__RATE", "1000000")
         .env("PARLOR_SIGNALING__BURST", "1000000")
         .env("PARLOR_SIGNALING__BYTE_RATE", "0")
+        .env("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "1000000")
         .env("PARLOR_LOG__FORMAT", "json");
     command
 }

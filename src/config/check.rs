@@ -109,6 +109,10 @@ impl Faults {
         for (key, amount) in [
             ("http.max_body", http.max_body),
             ("http.max_connections", http.max_connections),
+            (
+                "http.max_connections_per_address",
+                http.max_connections_per_address,
+            ),
             ("signaling.max_message", signaling.max_message),
             ("signaling.rate", signaling.rate as usize),
             ("signaling.burst", signaling.burst as usize),

@@ -92,6 +92,7 @@ effects! {
         request_timeout: Live,
         max_body: Live,
         max_connections: Restart,
+        max_connections_per_address: Live,
     }
     tls: Tls {
         mode: Restart,

@@ -66,6 +66,8 @@ pub struct Http {
     pub max_body: usize,
     /// TCP connections at once, WebSockets included.
     pub max_connections: usize,
+    /// Of one client address (IPv6: of one /56), trusted proxies excepted.
+    pub max_connections_per_address: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -417,6 +419,7 @@ impl Default for Http {
             request_timeout: Duration::from_secs(30),
             max_body: 64 * 1024,
             max_connections: 12_000,
+            max_connections_per_address: 2_000,
         }
     }
 }

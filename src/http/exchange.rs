@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::App;
 use super::forwarded::Asker;
-use super::server::Slot;
+use super::slots::Slot;
 
 /// Every answer is complete before it is sent.
 pub type Response = hyper::Response<Full<Bytes>>;

@@ -26,6 +26,7 @@ mod redirect;
 mod router;
 mod server;
 mod settings;
+mod slots;
 mod socket;
 mod stream;
 mod strict;

@@ -11,10 +11,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version as Spoken};
-use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
@@ -26,11 +24,12 @@ use super::exchange::{Caller, Error, Response, Who};
 use super::forwarded::Asker;
 use super::patience::Patience;
 use super::router::Router;
+use super::slots::{Refused, Slot, Slots};
 use super::stream::Stream;
 use super::{App, api, origin, prefix, redirect, socket, strict};
 use crate::clock;
 use crate::config;
-use crate::proxy_protocol::HeaderError;
+use crate::proxy_protocol::{self, HeaderError};
 use crate::rate::{Limit, SharedCell};
 
 /// What is waited where the process has no descriptor left.
@@ -88,41 +87,24 @@ pub async fn serve_metrics(
         .await;
 }
 
-/// A connection's share of `http.max_connections`; free again when the last holder is gone.
-#[derive(Clone)]
-pub(super) struct Slot {
-    _open: Arc<Open>,
-}
-
-/// An open connection.
-struct Open {
-    _permit: OwnedSemaphorePermit,
-    connections: Gauge,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.connections.dec();
-    }
-}
-
 struct Server {
     app: Arc<App>,
     router: Arc<Router>,
     /// Of `http.listen`: where requests are sent on to that came without TLS.
     port: u16,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     tasks: TaskTracker,
     told_of_proxy: SharedCell,
 }
 
 impl Server {
     fn new(app: Arc<App>, router: Router, port: u16, connections: usize) -> Server {
+        let slots = Slots::new(connections, app.metrics.http.connections.clone());
         Server {
             app,
             router: Arc::new(router),
             port,
-            slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            slots,
             tasks: TaskTracker::new(),
             told_of_proxy: SharedCell::default(),
         }
@@ -138,7 +120,8 @@ impl Server {
         server.tasks.wait().await;
     }
 
-    /// Accepts while there are slots: past that, clients wait in the kernel's backlog.
+    /// Accepts while there are slots, or somebody has to give way; else clients wait in the kernel's
+    /// backlog.
     async fn accept(
         self: Arc<Self>,
         listener: TcpListener,
@@ -151,8 +134,13 @@ impl Server {
             .await
         {
             let (server, front, shutdown) = (self.clone(), front.clone(), shutdown.clone());
-            let connection = server.connection(stream, peer, front, slot, shutdown);
-            self.tasks.spawn(connection);
+            self.tasks.spawn(async move {
+                let gives_way = slot.clone();
+                tokio::select! {
+                    () = server.clone().connection(stream, peer, front, slot, shutdown) => {}
+                    () = gives_way.given_up() => server.gave_way(peer),
+                }
+            });
         }
     }
 
@@ -161,12 +149,12 @@ impl Server {
         listener: &TcpListener,
         told: &SharedCell,
     ) -> (TcpStream, SocketAddr, Slot) {
-        let permit = self.slots.clone().acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    return (stream, peer, self.slot(permit));
+                    if let Some(slot) = self.slot(peer).await {
+                        return (stream, peer, slot);
+                    }
                 }
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(e) => {
@@ -179,16 +167,40 @@ impl Server {
         }
     }
 
-    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
-        let connections = self.app.metrics.http.connections.clone();
-        connections.inc();
-        let open = Open {
-            _permit: permit,
-            connections,
-        };
-        Slot {
-            _open: Arc::new(open),
+    /// A slot for a connection of `peer`, once there is one; `None` where it is turned away.
+    async fn slot(&self, peer: SocketAddr) -> Option<Slot> {
+        loop {
+            let settings = self.app.settings();
+            let http = &settings.config.http;
+            // Proxies have the connections of many.
+            let is_proxy = proxy_protocol::is_due(true, &http.trusted_proxies, peer.ip());
+            let client = (!is_proxy).then_some(peer.ip());
+            match self.slots.take(client, http.max_connections_per_address) {
+                Ok(slot) => return Some(slot),
+                Err(Refused::Full) => {
+                    drop(settings);
+                    self.slots.freed().await;
+                }
+                Err(refused) => {
+                    self.turned_away(peer, refused);
+                    return None;
+                }
+            }
         }
+    }
+
+    fn turned_away(&self, client: SocketAddr, refused: Refused) {
+        let reason = match refused {
+            Refused::Address => "address",
+            Refused::Heaviest | Refused::Full => "all",
+        };
+        self.app.metrics.http.turned_away(reason);
+        tracing::debug!(%client, reason, "connection over the limit closed");
+    }
+
+    fn gave_way(&self, client: SocketAddr) {
+        self.app.metrics.http.turned_away("gave way");
+        tracing::debug!(%client, reason = "gave way", "connection over the limit closed");
     }
 
     async fn connection(
@@ -213,7 +225,13 @@ impl Server {
                 return;
             }
         };
-        let peer = guest.client;
+        let client = guest.client;
+        if client.ip() != peer.ip()
+            && let Err(refused) = slot.is_of(client.ip(), http.max_connections_per_address)
+        {
+            return self.turned_away(client, refused);
+        }
+        let peer = client;
         match guest.errand {
             // From now on it counts among those of TURN.
             Errand::Turn(stream, session) => self.app.relay.stream(stream, session, peer),
@@ -275,7 +293,7 @@ impl Service {
         let counted = running.clone();
         // Settings are asked for each request: a connection may outlive them.
         let service = hyper::service::service_fn(move |request| {
-            let busy = Busy::begin(&counted);
+            let busy = (Busy::begin(&counted), self.slot.answering());
             let app = &self.server.app;
             let answering = check_host(&request).map(|()| {
                 let settings = app.settings();

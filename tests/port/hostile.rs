@@ -241,7 +241,11 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
     const HANDSHAKES: usize = 150;
     let limit = raise_descriptor_limit() as usize;
     let idle = IDLE.min(limit.saturating_sub(200));
-    let house = House::with(|builder| builder.env("PARLOR_LOG__LEVEL", "info"));
+    let house = House::with(|builder| {
+        builder
+            .env("PARLOR_LOG__LEVEL", "info")
+            .env("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "12000")
+    });
     let call = Call {
         packets: AtomicU64::new(0),
         done: AtomicBool::new(false),

@@ -1,8 +1,9 @@
 //! Clients that do not read, do not answer or do not speak.
 
 use std::io::{ErrorKind, Read, Write};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
 
+use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::DEADLINE;
@@ -122,25 +123,60 @@ fn a_request_head_has_a_limit() {
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
 }
 
+/// A connection from one of the addresses of loopback.
+fn dial_from(world: &World, last: u8) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from = SocketAddr::from(([127, 0, 0, last], 0));
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&world.daemon.http().into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// The first bytes of what is answered; empty where the connection was closed.
+fn asked(stream: &mut TcpStream) -> String {
+    let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut answer = [0; 12];
+    match sent.and_then(|()| stream.read_exact(&mut answer)) {
+        Ok(()) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
 #[test]
-fn connections_past_the_bound_wait_for_their_turn() {
+fn one_connection_too_many_takes_the_place_of_one_that_asks_for_nothing() {
     let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS", "3")]);
-    let [alice, _bob] = world.lobby(["alice", "bob"]);
-    let mut third = world.dial();
-    third
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
-        .unwrap(); // unfinished
-    let mut fourth = world.dial();
-    fourth
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap();
-    fourth
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    let mut byte = [0];
-    let waits = fourth.read(&mut byte).expect_err("no answer yet").kind();
-    assert!(matches!(waits, ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    let [mut alice, _bob] = world.lobby(["alice", "bob"]);
+    let mut silent = world.dial();
+    silent.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
+    let mut asks = world.dial();
+    assert_eq!(asked(&mut asks), "HTTP/1.1 200");
+    assert!(!matches!(silent.read(&mut [0]), Ok(1..)));
+    // And now that one, which has its answer.
+    let _carol = world.enter(LOBBY, "carol");
+    assert_eq!(alice.read()["type"], "user-joined");
+    assert_eq!(asked(&mut world.dial()), "");
     alice.vanish();
-    fourth.set_read_timeout(Some(DEADLINE)).unwrap();
-    assert_eq!(fourth.read(&mut byte).expect("an answer"), 1);
+    while asked(&mut world.dial()) != "HTTP/1.1 200" {}
+}
+
+#[test]
+fn the_address_with_most_connections_gives_way_to_another() {
+    let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS", "3")]);
+    let mut people = ["alice", "bob", "carol"].map(|user| world.enter(LOBBY, user));
+    assert_eq!(asked(&mut dial_from(&world, 2)), "HTTP/1.1 200");
+    // The one that has been there for longest.
+    assert_eq!(people[0].close_code(), 4000);
+    assert_eq!(people[2].read(), presence("user-left", "alice", LOBBY));
+}
+
+#[test]
+fn an_address_has_a_limit_of_connections() {
+    let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "2")]);
+    let _people = world.lobby(["alice", "bob"]);
+    assert_eq!(asked(&mut world.dial()), "");
+    assert_eq!(asked(&mut dial_from(&world, 2)), "HTTP/1.1 200");
+    let refused = "parlor_http_connections_refused_total{reason=\"address\"}";
+    assert_eq!(world.metric(refused), 1);
 }

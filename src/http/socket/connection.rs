@@ -104,6 +104,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// The queue of what others have for it.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.clone()
+    }
+
     /// Serves the connection to its end, leaves the room, and gives the socket for the farewell.
     pub async fn run(mut self) -> (Wire<S>, Ending) {
         let ending = std::future::poll_fn(|context| self.poll(context)).await;

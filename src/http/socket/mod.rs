@@ -29,7 +29,7 @@ use super::App;
 use super::exchange::{Error, Request, Response, Who};
 use super::patience::Patience;
 use super::router::Route;
-use super::server::Slot;
+use super::slots::Slot;
 use super::stream::Stream;
 use crate::clock;
 use crate::room::CloseCode;
@@ -48,6 +48,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let slot = request.slot.clone();
+    slot.is_websocket();
     let closings = app.hub.closings();
     // A draining server judges nobody: what it could say for good, the next server says as well.
     let verdict = match app.hub.is_draining() {
@@ -96,7 +97,7 @@ impl Visit {
                 drop(settings);
                 let (room, user) = (&self.room, self.who());
                 tracing::debug!(user, room, "WebSocket entered");
-                connection.run().await
+                self.run_until_given_up(connection).await
             }
             Err(code) => (Wire::new(stream), Ending::Close(code)),
         };
@@ -123,6 +124,18 @@ impl Visit {
         let patience = self.app.settings().config.signaling.close_timeout;
         farewell(wire, patience).await;
         drop(self.slot);
+    }
+
+    /// Serves the connection to its end, and closes it where it has to give way to others.
+    async fn run_until_given_up(&self, connection: Connection<Stream>) -> (Wire<Stream>, Ending) {
+        let outbox = connection.outbox();
+        let mut running = std::pin::pin!(connection.run());
+        tokio::select! {
+            biased;
+            ended = running.as_mut() => return ended,
+            () = self.slot.given_up() => outbox.close(CloseCode::ConnectionError),
+        }
+        running.await
     }
 
     /// The user's id, where the token named one.
