@@ -98,6 +98,9 @@ pub enum Asked {
         /// How long it may take
         #[arg(long, default_value = "10m", value_parser = ttl)]
         timeout: Lifetime,
+        /// Return at once, instead of when the server has ended
+        #[arg(long)]
+        detach: bool,
     },
     /// Have the running parlor go on as the program that lies at its path by now, calls over UDP
     /// included; one that can't be started with this configuration is refused (Linux)

@@ -47,7 +47,7 @@ async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failur
         args::Asked::Status => Command::Status,
         args::Asked::Sessions => Command::Sessions,
         args::Asked::Reload => Command::Reload,
-        args::Asked::Drain { timeout } => Command::Drain { timeout },
+        args::Asked::Drain { timeout, .. } => Command::Drain { timeout },
         args::Asked::Upgrade => Command::Upgrade,
     })
 }

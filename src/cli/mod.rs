@@ -8,6 +8,7 @@ mod args;
 mod asked;
 mod bench;
 mod check;
+mod drain;
 mod output;
 mod password;
 mod ports;
@@ -24,7 +25,7 @@ use crate::config::{self, Loaded, Sources};
 use crate::control::{Answer, Failure, USAGE};
 use crate::daemon;
 
-use args::{Cli, Command};
+use args::{Asked, Cli, Command};
 use output::{note, print, report};
 
 /// Runs the command line of this process.
@@ -51,6 +52,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
+        Command::Asked(Asked::Drain {
+            timeout,
+            detach: false,
+        }) => {
+            show_warnings();
+            return drain::run(load(&sources)?.config, timeout, cli.json);
+        }
         Command::Asked(command) => {
             show_warnings();
             asked::run(load(&sources)?.config, command, cli.json)?

@@ -211,6 +211,17 @@ async fn queue(path: &Path) -> io::Result<UnixStream> {
 impl Running {
     /// A connection for each command: people may take their time between two.
     async fn ask(&self, command: Command) -> Result<Answer, Failure> {
+        let (_, answer) = self.exchange(command).await?;
+        Ok(answer)
+    }
+
+    /// The process id of the daemon.
+    pub(super) fn process(&self) -> u32 {
+        self.host.process
+    }
+
+    /// One command and its answer, with the connection that they travelled over.
+    pub(super) async fn exchange(&self, command: Command) -> Result<(UnixStream, Answer), Failure> {
         let lost = |error: FrameError| {
             let (process, socket) = (self.host.process, self.socket.display());
             Failure::refused(format!(
@@ -238,7 +249,7 @@ impl Running {
             failure
         };
         match reply.map_err(untold)? {
-            Reply::Done(answer) => Ok(answer),
+            Reply::Done(answer) => Ok((stream, answer)),
             Reply::Failed(failure) => Err(failure),
         }
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::clock::{self, Now};
 use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
@@ -14,6 +16,7 @@ use crate::store::data_dir::{DataDir, DataDirError, Kept};
 use crate::store::{Room, Store, User};
 use crate::token::{Claims, Tokens};
 
+use super::drain::DrainProgress;
 use super::failure::Failure;
 use super::users::refusal;
 
@@ -39,6 +42,8 @@ pub struct Live {
     pub reload: Reload,
     /// Begins to drain, for this long; `false` where it does already.
     pub drain: Drain,
+    /// How it drains; `None` until it does.
+    pub drain_progress: watch::Receiver<Option<DrainProgress>>,
     /// Has another program go on; waits for it.
     pub upgrade: Upgrade,
 }

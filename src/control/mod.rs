@@ -10,6 +10,7 @@ mod certificate;
 mod client;
 mod command;
 mod context;
+mod drain;
 mod ended;
 mod failure;
 mod frame;
@@ -27,6 +28,7 @@ pub use answer::{Answer, Body, tick};
 pub use client::{Desk, Found, Places, find};
 pub use command::{Command, Grant, Lifetime, PasswordHash};
 pub use context::{Context, Live, Reload};
+pub use drain::{DrainProgress, Drained};
 pub use failure::{Failure, REFUSED, USAGE};
 pub use server::{Listener, serve};
 pub use socket::SocketError;
@@ -88,7 +90,7 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         Command::Status => running::status(context).await,
         Command::Sessions => running::sessions(context).await,
         Command::Reload => running::reload(context).await,
-        Command::Drain { timeout } => running::drain(context, timeout.span()),
+        Command::Drain { timeout } => drain::begin(context, timeout.span()),
         Command::Upgrade => running::upgrade(context).await,
     }
 }

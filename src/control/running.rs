@@ -1,4 +1,4 @@
-//! `parlor status`, `sessions`, `reload`, `drain` and `upgrade`: what only a running parlor can tell, or do.
+//! `parlor status`, `sessions`, `reload` and `upgrade`: what only a running parlor can tell, or do.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -316,26 +316,6 @@ pub async fn reload(context: &Context) -> Result<Answer, Failure> {
             Err(Failure::of(problems))
         }
     }
-}
-
-/// Answers at once: the process ends when its calls have.
-pub fn drain(context: &Context, span: Duration) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let connections = live.app.hub.connections().len();
-    let relays = live.app.relay.allocations();
-    if !(live.drain)(span) {
-        return Err(Failure::refused("the running parlor drains already"));
-    }
-    let json = json!({
-        "connections": connections,
-        "relays": relays,
-        "timeout": span.as_secs(),
-    });
-    let text = format!(
-        "Draining: {connections} connections and {relays} relays may finish within {}",
-        duration::format(span)
-    );
-    Ok(Answer::new(json, text))
 }
 
 /// Answers before the other program goes on.

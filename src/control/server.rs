@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::command::Command;
 use super::context::{Context, Live};
+use super::drain;
 use super::failure::Failure;
 use super::frame::{self, Directory, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
 use super::silent::Silent;
@@ -175,6 +176,7 @@ impl Server {
                 return tracing::debug!("nothing was asked at the admin socket in time");
             }
         };
+        let drains = matches!(request, Ok(Command::Drain { .. }));
         let reply = match request {
             Ok(command) => self.clone().carry_out(command, user, slot.clone()).await,
             // Whoever went away needs no reply.
@@ -187,7 +189,11 @@ impl Server {
                 )))
             }
         };
+        let drains = drains && matches!(reply, Reply::Done(_));
         send(&mut connection, reply).await;
+        if let (true, Some(live)) = (drains, self.context.live()) {
+            drain::follow(connection, live.drain_progress.clone()).await;
+        }
     }
 
     /// Says who is here to whom it concerns, and gives the user id of who asks.

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::control::DrainProgress;
 use crate::http::App;
 
 /// How often it is looked whether anything is left.
@@ -22,8 +24,12 @@ struct Departure {
 }
 
 /// Ends when nobody is connected and nothing is relayed, at the latest after `span`.
-pub async fn run(app: &App, span: Duration) -> anyhow::Result<()> {
-    let begin = Instant::now();
+pub async fn run(
+    app: &App,
+    begin: Instant,
+    span: Duration,
+    progress: &watch::Sender<Option<DrainProgress>>,
+) -> anyhow::Result<()> {
     app.drain();
     let mut departures = departures(app, begin, span)?;
     let (_, connections) = app.in_use();
@@ -36,12 +42,30 @@ pub async fn run(app: &App, span: Duration) -> anyhow::Result<()> {
         }
         let (_, connections) = app.in_use();
         let relays = app.relay.allocations();
+        publish(app, begin, None, progress);
         if (connections == 0 && relays == 0) || now >= begin + span {
             tracing::info!(connections, relays, "drained");
             return Ok(());
         }
         tokio::time::sleep(GLANCE.min(begin + span - now)).await;
     }
+}
+
+/// Reports the progress of a drain to whoever asked for it.
+pub fn publish(
+    app: &App,
+    begin: Instant,
+    cut_off: Option<u64>,
+    progress: &watch::Sender<Option<DrainProgress>>,
+) {
+    let (_, connections) = app.in_use();
+    let now = DrainProgress {
+        connections: u64::try_from(connections).unwrap_or(0),
+        relays: app.relay.allocations() as u64,
+        seconds: begin.elapsed().as_secs(),
+        cut_off,
+    };
+    progress.send_if_modified(|known| known.replace(now) != Some(now));
 }
 
 /// Every room in use, the last to go first.

@@ -20,8 +20,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::{self, BoxFuture};
 use rustls::ServerConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Now};
@@ -206,6 +207,7 @@ struct House {
     tcp: Vec<(&'static str, TcpListener)>,
     upgrade: Upgrade,
     orders: mpsc::Receiver<Order>,
+    drain_progress: watch::Sender<Option<control::DrainProgress>>,
     /// Until it is served.
     desk: Option<(control::Listener, control::Live)>,
     stop: CancellationToken,
@@ -307,6 +309,7 @@ impl House {
         let reloader = Arc::new(reloader);
         let reloading = reloader.clone();
         let (order, orders) = mpsc::channel(1);
+        let (drain_progress, following_drain) = watch::channel(None);
         let (drained, upgraded, upgrade) = (order.clone(), order, start.upgrade.clone());
         let live = control::Live {
             app: app.clone(),
@@ -317,6 +320,7 @@ impl House {
             started: start.started,
             reload: Arc::new(move || reloading.reload()),
             drain: Arc::new(move |span| drained.try_send(Order::Drain(span)).is_ok()),
+            drain_progress: following_drain,
             upgrade: Arc::new(move || {
                 upgrade.check()?;
                 let taken = upgraded.try_send(Order::Upgrade);
@@ -331,6 +335,7 @@ impl House {
             relay,
             refusals,
             orders,
+            drain_progress,
             http: listeners.http,
             plain: listeners.plain,
             https,
@@ -418,8 +423,10 @@ impl House {
         }
         // No command from now on: what ends is told so.
         self.orders.close();
-        tokio::select! {
-            emptied = drain::run(&self.app, span) => match emptied {
+        let begin = Instant::now();
+        let progress = &self.drain_progress;
+        let ending = tokio::select! {
+            emptied = drain::run(&self.app, begin, span, progress) => match emptied {
                 Ok(()) => Ending::Stop(GOODBYE),
                 Err(error) => Ending::Failure(error),
             },
@@ -428,7 +435,14 @@ impl House {
                 kept_after(name).map_or(Ending::Stop(BRIEF_GOODBYE), Ending::Keep)
             }
             (ended, _, _) = &mut self.relay.ended => Ending::Failure(relay_failure(ended)),
-        }
+        };
+        let cut_off = match &ending {
+            // Relays continue in the next process.
+            Ending::Keep(_) => 0,
+            _ => self.app.relay.allocations() as u64,
+        };
+        drain::publish(&self.app, begin, Some(cut_off), progress);
+        ending
     }
 
     /// Ends everything but the sockets, which the next process goes on with. Who is connected is

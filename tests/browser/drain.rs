@@ -58,7 +58,7 @@ in_a_box! {
 }
 
 fn by_command(daemon: &Daemon) {
-    daemon.cli_json(&["drain", "--timeout", DRAIN_TIMEOUT]);
+    daemon.cli_json(&["drain", "--timeout", DRAIN_TIMEOUT, "--detach"]);
 }
 
 fn by_signal(daemon: &Daemon) {

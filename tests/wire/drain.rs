@@ -24,7 +24,9 @@ fn a_server_that_drains_takes_nobody_new_lets_calls_finish_and_ends_with_0() {
     there.allocated();
     let mut people = world.lobby(["alice", "carol"]);
     world.join(LOBBY, "bob");
-    let told = world.daemon.cli_json(&["drain", "--timeout", "2s"]);
+    let told = world
+        .daemon
+        .cli_json(&["drain", "--timeout", "2s", "--detach"]);
     assert_eq!(told["connections"], 2);
     assert_eq!(told["relays"], 1);
     world.daemon.wait_for_log("\"draining\"");
@@ -142,7 +144,9 @@ fn a_roster_read_while_draining_is_unknown_and_calls_nobody_absent_who_has_not_l
 
 /// For longer than any test takes; the daemon is killed at its end.
 fn drain(world: &World) {
-    world.daemon.cli_json(&["drain", "--timeout", "10000h"]);
+    world
+        .daemon
+        .cli_json(&["drain", "--timeout", "10000h", "--detach"]);
     world.daemon.wait_for_log("\"draining\"");
 }
 

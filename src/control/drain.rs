@@ -1,0 +1,264 @@
+//! `parlor drain`: begins a drain, reports its progress to the client, and tells how it ended.
+//!
+//! After the reply, the daemon sends [`DrainProgress`] messages over the same connection. It keeps the
+//! connection open until its process ends, so that the client knows when that is.
+
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::client::{Desk, Running};
+use super::command::{Command, Lifetime};
+use super::context::Context;
+use super::failure::Failure;
+use super::frame::{self, FrameError, REPLY};
+use crate::config::duration;
+
+/// Between two progress messages.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// For the client to take a message, and for the daemon to send one.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The state of a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainProgress {
+    pub connections: u64,
+    pub relays: u64,
+    /// Since the drain began.
+    pub seconds: u64,
+    /// How many relays ended with the drain; `None` until it has ended.
+    pub cut_off: Option<u64>,
+}
+
+/// A drain whose process has ended.
+pub struct Drained {
+    pub answer: Answer,
+    pub cut_off: u64,
+}
+
+/// Begins a drain in the daemon.
+pub fn begin(context: &Context, span: Duration) -> Result<Answer, Failure> {
+    let live = context.running()?;
+    let connections = live.app.hub.connections().len();
+    let relays = live.app.relay.allocations();
+    if !(live.drain)(span) {
+        return Err(Failure::refused("the running parlor drains already"));
+    }
+    let json = json!({
+        "connections": connections,
+        "relays": relays,
+        "timeout": span.as_secs(),
+    });
+    let text = format!(
+        "Draining: {connections} connections and {relays} relays may finish within {}",
+        duration::format(span)
+    );
+    Ok(Answer::new(json, text))
+}
+
+/// Sends the progress of the drain to a client that stays, until both have ended.
+pub async fn follow(
+    mut connection: UnixStream,
+    mut progress: watch::Receiver<Option<DrainProgress>>,
+) {
+    if progress.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    loop {
+        let Some(now) = *progress.borrow_and_update() else {
+            return;
+        };
+        let sent = timeout(MESSAGE_TIMEOUT, frame::write(&mut connection, &now, REPLY)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return; // the client did not wait
+        }
+        if now.cut_off.is_some() {
+            break;
+        }
+        let ended = progress.wait_for(|one| one.is_some_and(|one| one.cut_off.is_some()));
+        if let Ok(Err(_)) = timeout(PROGRESS_INTERVAL, ended).await {
+            return;
+        }
+    }
+    if let Ok(connection) = connection.into_std() {
+        // The kernel closes it when the process ends: that is what the client waits for.
+        std::mem::forget(connection);
+    }
+}
+
+impl Desk {
+    /// Drains the running daemon and waits until its process has ended. `show` is called about once
+    /// a second.
+    ///
+    /// # Errors
+    /// Where no daemon drains for this command, or it does not tell how its drain ended.
+    pub async fn drain(
+        &self,
+        time: Lifetime,
+        show: impl FnMut(&DrainProgress),
+    ) -> Result<Drained, Failure> {
+        let command = Command::Drain { timeout: time };
+        match self {
+            Desk::Running(running) => running.drain(command, show).await,
+            Desk::Alone(context) => {
+                let answer = super::carry_out(context, command).await?;
+                Ok(Drained { answer, cut_off: 0 })
+            }
+        }
+    }
+}
+
+impl Running {
+    async fn drain(
+        &self,
+        command: Command,
+        mut show: impl FnMut(&DrainProgress),
+    ) -> Result<Drained, Failure> {
+        let (mut connection, answer) = self.exchange(command).await?;
+        let mut last = None;
+        loop {
+            match next(&mut connection).await {
+                Ok(progress) => {
+                    show(&progress);
+                    last = Some(progress);
+                }
+                Err(error) if is_end(&error) => break,
+                Err(error) => return Err(self.untold(&error.to_string())),
+            }
+        }
+        match last {
+            Some(DrainProgress {
+                seconds,
+                cut_off: Some(cut_off),
+                ..
+            }) => Ok(Drained {
+                answer: ended(answer, seconds, cut_off),
+                cut_off,
+            }),
+            Some(_) => Err(self.untold("its process has ended")),
+            None => Ok(Drained {
+                answer: answer.remark(
+                    "the running parlor is an older one, which does not tell how its drain goes: \
+                     `parlor status` tells whether it still runs",
+                ),
+                cut_off: 0,
+            }),
+        }
+    }
+
+    fn untold(&self, why: &str) -> Failure {
+        Failure::refused(format!(
+            "the running parlor (process {}) did not tell how its drain ended: {why}",
+            self.process()
+        ))
+    }
+}
+
+async fn next(connection: &mut UnixStream) -> Result<DrainProgress, FrameError> {
+    let read = timeout(MESSAGE_TIMEOUT, frame::read(connection, REPLY)).await;
+    read.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+}
+
+fn is_end(error: &FrameError) -> bool {
+    matches!(error, FrameError::Broken(error)
+        if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
+}
+
+/// The answer of a drain that has ended, made of the one that it began with.
+fn ended(begun: Answer, seconds: u64, cut_off: u64) -> Answer {
+    let mut json = begun.json;
+    json["seconds"] = seconds.into();
+    json["cut_off"] = cut_off.into();
+    let time = duration::format(Duration::from_secs(seconds));
+    let text = match cut_off {
+        0 => format!("Drained in {time}: nobody was cut off"),
+        1 => format!("Ended after {time}: 1 relay was cut off"),
+        _ => format!("Ended after {time}: {cut_off} relays were cut off"),
+    };
+    Answer::new(json, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::net::UnixListener;
+
+    use crate::config::Config;
+    use crate::control::client::{Found, Places, find};
+    use crate::control::frame::{Greeting, Host, REQUEST, Reply};
+    use crate::control::server::directory;
+    use crate::control::socket;
+
+    /// What the client of a drain tells where the daemon sends these messages and ends.
+    async fn told(messages: &[DrainProgress]) -> Result<Drained, Failure> {
+        let root = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(socket::inside(root.path())).unwrap();
+        let host = Host {
+            version: "0.0.1".to_owned(),
+            process: 1,
+            data_dir: root.path().display().to_string(),
+            directory: directory(root.path()).unwrap(),
+        };
+        let messages = messages.to_vec();
+        let daemon = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let greeting = Greeting::Welcome(host.clone());
+                frame::write(&mut stream, &greeting, REPLY).await.unwrap();
+                if frame::read::<Command>(&mut stream, REQUEST).await.is_err() {
+                    continue; // only looked who is there
+                }
+                let begun = Answer::new(json!({"connections": 2, "relays": 1}), "");
+                frame::write(&mut stream, &Reply::Done(begun), REPLY)
+                    .await
+                    .unwrap();
+                for message in &messages {
+                    frame::write(&mut stream, message, REPLY).await.unwrap();
+                }
+            }
+        });
+        let mut config = Config::default();
+        config.server.data_dir = Some(root.path().to_owned());
+        let Found { desk, .. } = find(config, &Places::default(), false).await?;
+        let drained = desk.drain(Lifetime::try_from(60).unwrap(), |_| ()).await;
+        daemon.abort();
+        drained
+    }
+
+    fn progress(cut_off: Option<u64>) -> DrainProgress {
+        DrainProgress {
+            connections: 0,
+            relays: 1,
+            seconds: 60,
+            cut_off,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_with_those_who_were_cut_off() {
+        let drained = told(&[progress(None), progress(Some(3))]).await.unwrap();
+        assert_eq!(drained.cut_off, 3);
+        let expected = json!({"connections": 2, "relays": 1, "seconds": 60, "cut_off": 3});
+        assert_eq!(drained.answer.json, expected);
+    }
+
+    #[tokio::test]
+    async fn an_older_server_that_tells_no_progress_is_named_as_such() {
+        let drained = told(&[]).await.unwrap();
+        assert_eq!(drained.cut_off, 0);
+        assert!(drained.answer.remarks[0].contains("older"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_without_a_word_is_a_failure() {
+        let failure = told(&[progress(None)]).await.err().expect("a failure");
+        assert!(failure.problems[0].contains("did not tell how its drain ended"));
+    }
+}
