@@ -282,21 +282,38 @@ pub fn offered_texts(host: &Host) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
 
-    /// `localhost` is a name that needs no name server.
-    #[tokio::test(start_paused = true)]
-    async fn a_name_is_looked_up_again_every_minute() {
-        let entries = vec!["localhost".to_owned()];
-        let known = vec![("localhost".to_owned(), "192.0.2.1".parse().unwrap())];
-        let names = Names::new(&entries, &[], known);
+    use super::*;
+    use crate::stun::{Attribute, Class, Method, Writer};
+
+    /// What a follower has put into force, while it runs.
+    struct Following {
+        in_force: watch::Receiver<Current>,
+        start: Instant,
+        stop: CancellationToken,
+        /// Keeps the other side open.
+        _wanted: watch::Sender<Wanted>,
+    }
+
+    impl Drop for Following {
+        fn drop(&mut self) {
+            self.stop.cancel();
+        }
+    }
+
+    /// A follower to whom an entry is known from before.
+    fn following(entries: &[String], stun_urls: &[String], known: (&str, &str)) -> Following {
+        let known = vec![(known.0.to_owned(), known.1.parse().unwrap())];
+        let names = Names::new(entries, stun_urls, known);
         let listening = Listening {
             turn: vec!["0.0.0.0:3478".parse().unwrap()],
             other: Vec::new(),
         };
-        let host = Arc::new(listening.host(list().unwrap(), names.external().unwrap()));
-        let (current, mut in_force) = watch::channel(Current { host, names });
-        let (_wanted, asked_for) = watch::channel((entries, Vec::new()));
+        let host = listening.host(list().unwrap(), names.external().unwrap());
+        let host = Arc::new(host);
+        let (current, in_force) = watch::channel(Current { host, names });
+        let (wanted, asked_for) = watch::channel((entries.to_vec(), stun_urls.to_vec()));
         let follower = Follower {
             listening,
             shards: Arc::new([]),
@@ -304,13 +321,53 @@ mod tests {
             wanted: asked_for,
         };
         let stop = CancellationToken::new();
-        let start = Instant::now();
-        let following = tokio::spawn(follower.run(stop.clone()));
+        tokio::spawn(follower.run(stop.clone()));
+        Following {
+            in_force,
+            start: Instant::now(),
+            stop,
+            _wanted: wanted,
+        }
+    }
+
+    /// `localhost` is a name that needs no name server.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_every_minute() {
+        let entries = ["localhost".to_owned()];
+        let mut following = following(&entries, &[], ("localhost", "192.0.2.1"));
         let loopback = |current: &Current| current.host.external()[0].public.is_loopback();
-        in_force.wait_for(loopback).await.unwrap();
-        let seconds = start.elapsed().as_secs();
+        following.in_force.wait_for(loopback).await.unwrap();
+        let seconds = following.start.elapsed().as_secs();
         assert!((60..62).contains(&seconds), "{seconds}");
-        stop.cancel();
-        following.await.unwrap();
+    }
+
+    /// The first answer is that of an earlier process.
+    #[tokio::test(start_paused = true)]
+    async fn auto_is_asked_again_every_five_minutes() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let url = format!("stun:{}", server.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let mut request = [0; 100];
+            let (_, client) = server.recv_from(&mut request).unwrap();
+            let transaction = request[8..20].try_into().unwrap();
+            let mut answer = Vec::new();
+            Writer::new(&mut answer, Method::BINDING, Class::Success, transaction)
+                .xor_address(
+                    Attribute::XOR_MAPPED_ADDRESS,
+                    "192.0.2.77:5".parse().unwrap(),
+                )
+                .fingerprint();
+            server.send_to(&answer, client).unwrap();
+        });
+        let (entries, urls) = (vec!["auto".to_owned()], vec![url]);
+        let mut following = following(&entries, &urls, ("auto", "192.0.2.1"));
+        let new = |current: &Current| {
+            let external = current.host.external();
+            external[0].public == IpAddr::from([192, 0, 2, 77])
+        };
+        following.in_force.wait_for(new).await.unwrap();
+        let seconds = following.start.elapsed().as_secs();
+        assert!((300..302).contains(&seconds), "{seconds}");
+        answering.join().unwrap();
     }
 }

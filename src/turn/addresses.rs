@@ -27,6 +27,12 @@ pub(super) struct Transient {
 }
 
 impl Transient {
+    /// Rarely: asked in every turn of a shard.
+    #[inline]
+    pub fn is_any_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     pub fn next_deadline(&self) -> Option<Mono> {
         self.gone.iter().map(|(_, deadline)| *deadline).min()
     }

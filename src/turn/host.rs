@@ -177,9 +177,14 @@ impl Host {
         }
     }
 
-    /// Whether clients are served on an address.
+    /// Whether clients are served on an address. Without listeners of its own, TURN is served on those
+    /// of HTTP.
     fn is_served(&self, ip: IpAddr) -> bool {
-        let mut listeners = self.listeners.iter().map(SocketAddr::ip);
+        let listeners = match self.listeners.is_empty() {
+            true => &self.other_listeners,
+            false => &self.listeners,
+        };
+        let mut listeners = listeners.iter().map(SocketAddr::ip);
         listeners.any(|listener| {
             listener == ip || listener.is_unspecified() && listener.is_ipv4() == ip.is_ipv4()
         })

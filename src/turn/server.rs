@@ -157,14 +157,18 @@ impl Server {
     /// When [`Server::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Mono> {
         let reserved = self.reservations.next_deadline();
-        let gone = self.transient.next_deadline();
-        let others = reserved.into_iter().chain(gone);
-        self.table.next_deadline().into_iter().chain(others).min()
+        let next = self.table.next_deadline().into_iter().chain(reserved).min();
+        match self.transient.is_any_gone() {
+            true => next.into_iter().chain(self.transient.next_deadline()).min(),
+            false => next,
+        }
     }
 
     /// Ends the allocations whose time has run out, and of two addresses the one whose time has.
     pub fn expire(&mut self, now: Now) {
-        self.end_on_gone_addresses(now);
+        if self.transient.is_any_gone() {
+            self.end_on_gone_addresses(now);
+        }
         while let Some(id) = self.table.pop_expired(now.mono) {
             let allocation = self.table.get(id);
             let over = allocation.and_then(|a| a.only_family_over(now.mono));

@@ -269,6 +269,22 @@ fn a_family_that_no_listener_serves_is_not_offered() {
 }
 
 #[test]
+fn where_http_alone_is_listened_on_its_addresses_count() {
+    let addresses = vec![address("198.41.0.4"), address("2a00::4")];
+    let http = vec!["[::]:443".parse().unwrap()];
+    let host = Host::new(addresses, &[], Vec::new(), Vec::new(), http);
+    let offered: Vec<_> = host.offered().map(|(ip, _)| ip.to_string()).collect();
+    assert_eq!(offered, ["2a00::4"]);
+    let mut world = of(host);
+    assert_eq!(
+        given(&mut world, FAR, "198.41.0.4", None),
+        Ok("198.41.0.4".into())
+    );
+    let six = given(&mut world, "192.88.1.2:1", "198.41.0.4", Some(V6));
+    assert_eq!(six, Ok("2a00::4".into()));
+}
+
+#[test]
 fn a_deprecated_address_keeps_its_allocations_and_gets_no_new_ones() {
     let mut world = of(host(&["2a00::4", "2a00::5"]));
     let mut client = Client::new(FAR_V6, "alice");
