@@ -1,6 +1,8 @@
 //! What a shard has done: written by its thread alone, read at each scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::turn::{Dropped, Refusal, Transport};
 
 use super::entrance::TurnedAway;
+use super::mmsg::receive_drops;
 
 /// The way that a relayed packet took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +124,8 @@ impl Counters {
 #[derive(Debug)]
 pub struct RelayCollector {
     pub shards: Vec<Arc<Counters>>,
+    /// The sockets that clients send to, of all shards.
+    pub listeners: Arc<[(SocketAddr, UdpSocket)]>,
     pub turned_away: Arc<TurnedAway>,
 }
 
@@ -128,6 +133,17 @@ impl RelayCollector {
     /// Those that live now.
     pub fn allocations(&self) -> u64 {
         self.sum(|counters| &counters.allocations)
+    }
+
+    /// What the kernel dropped for want of room in a socket's buffer, by the address of the listener.
+    fn receive_drops(&self) -> Vec<(Labels, u64)> {
+        let mut drops: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+        for (address, socket) in self.listeners.iter() {
+            *drops.entry(*address).or_default() += receive_drops(socket);
+        }
+        let rows = drops.into_iter();
+        rows.map(|(address, count)| (vec![("address", address.to_string())], count))
+            .collect()
     }
 
     fn sum(&self, figure: impl Fn(&Counters) -> &AtomicU64) -> u64 {
@@ -191,6 +207,9 @@ impl Collector for RelayCollector {
         let turned_away = turned_away.map(|(why, count)| (vec![("reason", why.to_owned())], count));
         let help = "Streams turned away before their first message";
         family("turn_streams_refused", help, turned_away.collect())?;
+
+        let help = "Datagrams that the kernel dropped because a listener's buffer was full";
+        family("turn_receive_drops", help, self.receive_drops())?;
 
         let figures: [(_, _, Figure); 6] = [
             ("turn_granted", "Requests granted", |c| &c.granted),

@@ -126,6 +126,8 @@ pub struct Relay {
     /// Resolves when a shard has ended, with why where it was not told to.
     pub ended: Ended,
     counters: Vec<Arc<Counters>>,
+    /// Once more, for their figures.
+    listeners: Arc<[(SocketAddr, UdpSocket)]>,
     turned_away: Arc<TurnedAway>,
     shards: Arc<[Mailbox]>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -192,6 +194,13 @@ impl Bound {
         self.tcp.iter().map(TcpListener::local_addr).collect()
     }
 
+    /// Every socket that clients send datagrams to, once more.
+    fn listeners(&self) -> io::Result<Arc<[(SocketAddr, UdpSocket)]>> {
+        let sockets = self.udp.iter().flatten();
+        let sockets = sockets.map(|socket| Ok((socket.local_addr()?, socket.try_clone()?)));
+        sockets.collect()
+    }
+
     /// Where they are over TLS.
     pub fn tls_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.tls.iter().map(TcpListener::local_addr).collect()
@@ -239,6 +248,7 @@ impl Relay {
         let settings = settings::all(options, host.clone(), shards, discovery);
         let quotas = settings.quotas.clone();
 
+        let listeners = bound.listeners()?;
         let (mut shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
         if let Some(state) = inherited.state.take() {
             go_on(&mut shards, &settings, state, inherited);
@@ -269,6 +279,7 @@ impl Relay {
         Ok(Relay {
             handle: Handle::new(refusals, quotas, doors.clone(), acceptor, shards, followed),
             counters,
+            listeners,
             turned_away: doors.turned_away,
             ended,
             shards: mailboxes,
@@ -280,6 +291,7 @@ impl Relay {
     pub fn collector(&self) -> RelayCollector {
         RelayCollector {
             shards: self.counters.clone(),
+            listeners: self.listeners.clone(),
             turned_away: self.turned_away.clone(),
         }
     }

@@ -15,6 +15,8 @@ mod bundle;
 #[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
+mod drops;
+#[cfg(target_os = "linux")]
 mod errors;
 #[cfg(target_os = "linux")]
 mod fragments;
@@ -33,11 +35,13 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 #[cfg(target_os = "linux")]
+pub use drops::receive_drops;
+#[cfg(target_os = "linux")]
 pub use errors::Errors;
 #[cfg(target_os = "linux")]
 pub use fragments::allow_fragments;
 #[cfg(not(target_os = "linux"))]
-pub use plain::{Errors, Sender, Slots};
+pub use plain::{Errors, Sender, Slots, receive_drops};
 #[cfg(target_os = "linux")]
 pub use sender::Sender;
 #[cfg(target_os = "linux")]

@@ -284,3 +284,22 @@ fn datagrams_leave_in_segments_only_where_that_is_allowed() {
         assert_eq!(slots.receive(b.as_fd(), 0..BATCH).unwrap(), messages);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_that_a_full_buffer_has_no_room_for_are_counted() {
+    let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+    socket2::SockRef::from(&b)
+        .set_recv_buffer_size(4096)
+        .unwrap();
+    assert_eq!(super::receive_drops(&b), 0);
+    let sent = 200;
+    for _ in 0..sent {
+        a.send_to(&[7; 1000], b.local_addr().unwrap()).unwrap();
+    }
+    b.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 1000];
+    let arrived = std::iter::from_fn(|| b.recv(&mut buffer).ok()).count();
+    assert!(arrived < sent);
+    assert_eq!(super::receive_drops(&b) as usize, sent - arrived);
+}

@@ -1,0 +1,31 @@
+//! Datagrams that the kernel dropped because a socket's receive buffer was full.
+
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The numbers that `SO_MEMINFO` gives, and the place of the drops among them
+/// (`SK_MEMINFO_VARS`, `SK_MEMINFO_DROPS`).
+const NUMBERS: usize = 9;
+const DROPS: usize = 8;
+
+/// The datagrams that `socket` has lost on arrival since it was made; 0 where the system does not tell.
+///
+/// It is the counter that `SO_RXQ_OVFL` puts beside every datagram, asked for at no cost to these.
+pub fn receive_drops(socket: &impl AsFd) -> u64 {
+    let mut numbers = [0_u32; NUMBERS];
+    let mut len = mem::size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes of `numbers`, in which every bit pattern is valid.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    match status {
+        0 => numbers[DROPS].into(),
+        _ => 0,
+    }
+}
