@@ -325,7 +325,7 @@ fn invites_are_listed_and_a_revoked_one_opens_nothing() {
     );
     assert_eq!(
         enter(&daemon, &revoked).refusal(),
-        (403, "bad-invite".to_owned())
+        (403, "invite-withdrawn".to_owned())
     );
     enter(&daemon, &kept).ok();
     assert!(
@@ -350,10 +350,83 @@ fn a_disabled_user_does_not_come_back_by_an_invite_of_their_own() {
     assert_eq!(disabled["revoked_invites"], json!(1));
     assert_eq!(
         enter(&daemon, &invite).refusal(),
-        (403, "bad-invite".to_owned())
+        (403, "invite-withdrawn".to_owned())
     );
     assert_eq!(
         alice.get("/api/auth/me").refusal(),
         (403, "user-disabled".to_owned())
     );
+}
+
+#[test]
+fn bans_are_made_listed_and_ended_on_the_database_alone() {
+    let desk = desk_with(&["alice", "root"]);
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    desk.json(&["room", "add-member", "daily", "alice"]);
+    let said = desk.text(&["room", "kick", "daily", "alice"]);
+    assert_eq!(said, "Kicked user alice from Daily\n");
+    desk.refused(
+        &["room", "kick", "daily", "alice"],
+        "user alice is not in the room Daily",
+    );
+    let ban = [
+        "room",
+        "ban",
+        "Daily",
+        "alice",
+        "--until",
+        "2999-12-31",
+        "--reason",
+        "noise",
+    ];
+    assert_eq!(
+        desk.text(&ban),
+        "Banned user alice from Daily until 2999-12-31T00:00:00Z\n"
+    );
+    let bans = desk.json(&["room", "bans", "daily"]);
+    assert_eq!(bans[0]["until"], json!("2999-12-31T00:00:00Z"));
+    let shown = desk.text(&["room", "bans", "daily"]);
+    assert!(
+        shown.contains("alice") && shown.contains("noise"),
+        "{shown}"
+    );
+    desk.refused(
+        &["room", "add-member", "daily", "alice"],
+        "banned from this room until 2999-12-31T00:00:00Z: `parlor room unban` ends the ban",
+    );
+    let unbanned = desk.text(&["room", "unban", "daily", "alice"]);
+    assert_eq!(unbanned, "alice may join Daily again\n");
+    desk.refused(
+        &["room", "unban", "daily", "alice"],
+        "nobody called `alice` is banned",
+    );
+    desk.json(&["room", "add-member", "daily", "alice"]);
+}
+
+#[test]
+fn a_ban_that_could_not_hold_is_refused() {
+    let desk = Desk::new();
+    let root = desk.json(&["user", "add", "root", "--admin"]);
+    desk.json(&["user", "add", "alice"]);
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    desk.refused(&["room", "ban", "daily", "root"], "admins cannot be banned");
+    let database = rusqlite::Connection::open(desk.data_dir().join("parlor.db")).unwrap();
+    let own = "UPDATE coworking_rooms SET owner_id = (SELECT id FROM users WHERE name = 'alice')";
+    database.execute_batch(own).unwrap();
+    desk.refused(&["room", "ban", "daily", "alice"], "the user owns the room");
+    let id = text(&root["id"]);
+    for (until, told) in [
+        ("2020-01-01", "would have ended already"),
+        ("soon", "neither a duration such as 2h"),
+        ("0", "one second or longer"),
+    ] {
+        desk.misused(&["room", "ban", "daily", id, "--until", until], told);
+    }
+    let long = "x".repeat(501);
+    for reason in ["", " ", "two\nlines", &long] {
+        desk.misused(
+            &["room", "ban", "daily", id, "--reason", reason],
+            "a reason has 1 to 500",
+        );
+    }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, Uri};
+use crate::clock;
 use crate::config::{Flag, duration};
 use crate::control::Lifetime;
+use crate::store::utc;
 use crate::token::{ROOM_ID, valid_room_id};
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
@@ -235,6 +237,42 @@ pub enum Room {
         /// Id or name; `id:…` is always an id
         user: String,
     },
+    /// Remove somebody from a room, at once; they may join again after rooms.kick_pause
+    Kick {
+        /// Id or name; `id:…` is always an id
+        room: String,
+        /// Id or name, of a guest too; `id:…` is always an id
+        user: String,
+    },
+    /// Remove somebody from a room and keep them out; the invite that a guest came by is revoked
+    Ban {
+        /// Id or name; `id:…` is always an id
+        room: String,
+        /// Id or name, of a guest too; `id:…` is always an id
+        user: String,
+        /// When the ban ends: in 2h or 7d, or at 2026-12-31 or 2026-12-31T18:00:00Z (UTC);
+        /// otherwise never
+        #[arg(long, value_name = "T", value_parser = until)]
+        until: Option<u64>,
+        /// Why; `parlor room bans` shows it
+        #[arg(long, value_name = "R")]
+        reason: Option<String>,
+        /// Leave the link that the guest came by to the others who have it
+        #[arg(long)]
+        keep_invite: bool,
+    },
+    /// End a ban
+    Unban {
+        /// Id or name; `id:…` is always an id
+        room: String,
+        /// Id or name, of a guest too; `id:…` is always an id
+        user: String,
+    },
+    /// List who is banned from a room
+    Bans {
+        /// Id or name; `id:…` is always an id
+        room: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -434,6 +472,20 @@ fn short(text: &str) -> Result<Duration, String> {
         true => Ok(time),
         false => Err("it is from 1ms to 1s".to_owned()),
     }
+}
+
+/// Unix seconds of a time from now on, or of a time on the clock.
+fn until(text: &str) -> Result<u64, String> {
+    if let Ok(span) = duration::parse(text) {
+        let span = Lifetime::new(span)?;
+        return Ok(clock::now().unix.saturating_add(span.as_secs()));
+    }
+    let time = utc::unix(text).or_else(|| utc::unix(&format!("{text}T00:00:00Z")));
+    time.ok_or_else(|| {
+        "it is neither a duration such as 2h or 7d nor a time such as 2026-12-31 or \
+         2026-12-31T18:00:00Z"
+            .to_owned()
+    })
 }
 
 fn ttl(text: &str) -> Result<Lifetime, String> {

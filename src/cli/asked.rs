@@ -110,6 +110,22 @@ fn room(command: args::Room) -> Command {
         args::Room::Close { room } => Command::RoomClose { room },
         args::Room::Delete { room } => Command::RoomDelete { room },
         args::Room::AddMember { room, user } => Command::RoomAddMember { room, user },
+        args::Room::Kick { room, user } => Command::RoomKick { room, user },
+        args::Room::Ban {
+            room,
+            user,
+            until,
+            reason,
+            keep_invite,
+        } => Command::RoomBan {
+            room,
+            user,
+            until,
+            reason,
+            keep_invite,
+        },
+        args::Room::Unban { room, user } => Command::RoomUnban { room, user },
+        args::Room::Bans { room } => Command::RoomBans { room },
     }
 }
 

@@ -135,6 +135,7 @@ effects! {
         create: Live,
         max_messages: Live,
         guest_absence: Live,
+        kick_pause: Live,
     }
     ice: Ice {
         stun_urls: Live,

@@ -245,6 +245,9 @@ pub struct Rooms {
     /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
     #[serde(with = "super::duration")]
     pub guest_absence: Duration,
+    /// How long a user who was kicked out of a room is refused by it.
+    #[serde(with = "super::duration")]
+    pub kick_pause: Duration,
 }
 
 /// Who makes rooms over HTTP. The command line always does.
@@ -482,6 +485,7 @@ impl Default for Rooms {
             create: RoomCreators::Users,
             max_messages: 10_000,
             guest_absence: Duration::from_secs(5 * 60),
+            kick_pause: Duration::from_secs(30),
         }
     }
 }

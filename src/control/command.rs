@@ -61,6 +61,25 @@ pub enum Command {
         room: String,
         user: String,
     },
+    RoomKick {
+        room: String,
+        user: String,
+    },
+    RoomBan {
+        room: String,
+        user: String,
+        /// Unix seconds; `None`: for good.
+        until: Option<u64>,
+        reason: Option<String>,
+        keep_invite: bool,
+    },
+    RoomUnban {
+        room: String,
+        user: String,
+    },
+    RoomBans {
+        room: String,
+    },
     InviteCreate {
         room: String,
         ttl: Lifetime,
@@ -120,6 +139,10 @@ impl Command {
             Command::RoomClose { .. } => "room close",
             Command::RoomDelete { .. } => "room delete",
             Command::RoomAddMember { .. } => "room add-member",
+            Command::RoomKick { .. } => "room kick",
+            Command::RoomBan { .. } => "room ban",
+            Command::RoomUnban { .. } => "room unban",
+            Command::RoomBans { .. } => "room bans",
             Command::InviteCreate { .. } => "invite create",
             Command::InviteList { .. } => "invite list",
             Command::InviteRevoke { .. } => "invite revoke",
@@ -142,6 +165,7 @@ impl Command {
                 | Command::UserMayHavePassword { .. }
                 | Command::RoomList
                 | Command::RoomShow { .. }
+                | Command::RoomBans { .. }
                 | Command::InviteList { .. }
                 | Command::Status
                 | Command::Sessions

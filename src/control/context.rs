@@ -215,11 +215,6 @@ impl Context {
         })
     }
 
-    /// The user whom this word means, deleted ones too.
-    pub async fn any_user(&self, word: &str) -> Result<User, Failure> {
-        self.user(word).await?.ok_or_else(|| no_such_user(word))
-    }
-
     /// The user whom this word means, disabled ones too.
     pub async fn living_user(&self, word: &str) -> Result<User, Failure> {
         let user = self.any_user(word).await?;
@@ -227,11 +222,6 @@ impl Context {
             true => Err(Failure::refused(format!("the user `{word}` was deleted"))),
             false => Ok(user),
         }
-    }
-
-    async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
-        let called = self.store().users_called(bare(word)).await?;
-        only("user", word, called, |user| &user.id)
     }
 
     fn check_welcome(&self, user: User) -> Result<User, Failure> {
@@ -252,10 +242,10 @@ impl Context {
 }
 
 /// A word that begins with this is an id and no name.
-const ID: &str = "id:";
+pub(super) const ID: &str = "id:";
 
 /// What is looked for.
-fn bare(word: &str) -> &str {
+pub(super) fn bare(word: &str) -> &str {
     word.strip_prefix(ID).unwrap_or(word)
 }
 
@@ -264,7 +254,7 @@ fn bare(word: &str) -> &str {
 /// # Errors
 /// Two are: the id of the one is the name of the other, and whoever typed it may have thought of
 /// either.
-fn only<T>(
+pub(super) fn only<T>(
     kind: &str,
     word: &str,
     mut called: Vec<T>,
@@ -282,12 +272,4 @@ fn only<T>(
         )));
     }
     Ok(called.pop())
-}
-
-fn no_such_user(word: &str) -> Failure {
-    Failure::refused(format!(
-        "there is no user `{word}`: `parlor user list` shows all, \
-         `parlor user add {}` adds one",
-        bare(word)
-    ))
 }

@@ -13,13 +13,23 @@ use super::command::Lifetime;
 use super::context::Context;
 use super::failure::Failure;
 
+/// Invites in one list; the answer has to fit into a reply of the admin socket.
+const MAX_LISTED: u32 = 1000;
+
 pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failure> {
     let room = match room {
         Some(word) => Some(context.open_room(word).await?.id),
         None => None,
     };
     let unix = clock::now().unix;
-    let invites = context.store().invites(room.as_deref(), unix).await?;
+    // One more, which says whether that is all.
+    let limit = MAX_LISTED + 1;
+    let mut invites = context
+        .store()
+        .invites(room.as_deref(), unix, limit)
+        .await?;
+    let more = invites.len() > MAX_LISTED as usize;
+    invites.truncate(MAX_LISTED as usize);
     let json = invites.iter().map(invite_json).collect();
     let rows = invites.iter().map(|invite| {
         vec![
@@ -31,10 +41,16 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failu
             utc::text(invite.expires_at),
         ]
     });
-    Ok(match invites.is_empty() {
+    let answer = match invites.is_empty() {
         true => Answer::new(json, "")
             .remark("There are no invites: `parlor invite create ROOM` makes one."),
         false => Answer::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
+    };
+    Ok(match more {
+        true => answer.remark(format!(
+            "Only the oldest {MAX_LISTED} are listed; there are more."
+        )),
+        false => answer,
     })
 }
 
@@ -50,7 +66,8 @@ fn invite_json(invite: &LivingInvite) -> Value {
 }
 
 pub async fn revoke(context: &Context, id: &str) -> Result<Answer, Failure> {
-    match context.store().revoke_invite(id).await? {
+    let unix = clock::now().unix;
+    match context.store().revoke_invite(None, id, unix).await? {
         true => {
             let text = "Revoked; guests who came by it stay until their time runs out";
             Ok(Answer::new(json!({ "id": id }), text))

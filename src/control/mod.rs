@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod bans;
 mod certificate;
 mod client;
 mod command;
@@ -15,6 +16,7 @@ mod ended;
 mod failure;
 mod frame;
 mod invites;
+mod people;
 mod rooms;
 mod running;
 mod server;
@@ -80,6 +82,16 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         Command::RoomClose { room } => rooms::close(context, &room).await,
         Command::RoomDelete { room } => rooms::delete(context, &room).await,
         Command::RoomAddMember { room, user } => rooms::add_member(context, &room, &user).await,
+        Command::RoomKick { room, user } => bans::kick(context, &room, &user).await,
+        Command::RoomBan {
+            room,
+            user,
+            until,
+            reason,
+            keep_invite,
+        } => bans::ban(context, &room, &user, until, reason, keep_invite).await,
+        Command::RoomUnban { room, user } => bans::unban(context, &room, &user).await,
+        Command::RoomBans { room } => bans::list(context, &room).await,
         Command::InviteCreate { room, ttl, uses } => {
             invites::create(context, &room, ttl, uses).await
         }

@@ -49,7 +49,7 @@ pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Ans
         None => {
             let (store, unix) = (context.store(), clock::now().unix);
             store
-                .join(&room.id, &user.id, JoinGrant::Granted, unix)
+                .join(&room.id, &user.id, JoinGrant::Operator, unix)
                 .await?;
         }
     }

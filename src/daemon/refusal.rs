@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock;
 use crate::credential::{Refusals, Refused};
 use crate::http::App;
 use crate::store::{Departure, Store, StoreError};
@@ -17,7 +18,7 @@ pub async fn recall(
     store: &Store,
     refusals: &Refusals,
 ) -> Result<(Vec<Departure>, Refused), StoreError> {
-    let stored = store.refused().await?;
+    let stored = store.refused(clock::now().unix).await?;
     let pair = |d: &Departure| (d.user.as_str().into(), d.room.as_str().into());
     let refused = Refused {
         users: stored.users.into_iter().map(Box::from).collect(),

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderValue};
 use super::App;
 use super::exchange::{Error, Request};
 use crate::clock;
-use crate::store::{CreateError, Room, StoreError, User};
+use crate::store::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};
 
 /// Somebody whose token is good and whom the store lets in.
@@ -24,6 +24,10 @@ pub struct Visitor {
     pub room: Option<Room>,
     /// Has joined the room and not left it.
     pub participant: bool,
+    /// Was a member of the room at any time.
+    pub ever_member: bool,
+    /// Was kicked out of the room or banned from it, and is still kept out.
+    pub removal: Option<Removal>,
 }
 
 /// Why somebody is not believed to be anybody.
@@ -69,7 +73,7 @@ pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visit
     let claims = settings
         .tokens
         .check(token.ok_or(Refusal::NoToken)?, unix)?;
-    let admission = app.store.admission(room, &claims.sub).await?;
+    let admission = app.store.admission(room, &claims.sub, unix).await?;
     let (mut user, room) = match admission.user {
         Some(user) => (user, admission.room),
         None if auth.provision_users => (provision(app, &claims).await?, admission.room),
@@ -89,6 +93,8 @@ pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visit
         caller: Caller { claims, user },
         room,
         participant: admission.participant,
+        ever_member: admission.ever_member,
+        removal: admission.removal,
     })
 }
 

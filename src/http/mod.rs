@@ -17,6 +17,7 @@ mod forwarded;
 mod frame_budget;
 mod health;
 mod hub;
+mod moderation;
 mod openapi;
 mod origin;
 mod page;

@@ -15,7 +15,7 @@ use super::{StoreError, schema};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Statements kept prepared on each connection; the store has fewer.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 /// The connection that writes; no part of the path may be a link. Makes the file (mode 0600) where there is none, and migrates it.
 pub fn writer(path: &Path) -> Result<Connection, StoreError> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 use rusqlite::ErrorCode;
 
+use super::{MAX_REASON_CHARS, utc};
+
 /// A fault of the database itself, not of what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -155,8 +157,15 @@ pub enum JoinError {
     NotInvited,
     #[error("the invite is wrong, used up or expired; ask for a new one")]
     BadInvite,
-    #[error("you have been banned from this room")]
-    Banned,
+    #[error("the invite was withdrawn; ask for a new one")]
+    Withdrawn,
+    #[error(
+        "the user is banned from this room{}: `parlor room unban` ends the ban",
+        end(*.until)
+    )]
+    Banned { until: Option<u64> },
+    #[error("the user was removed from this room, and may join again {wait} s from now")]
+    Kicked { wait: u64 },
     #[error("a guest belongs to one room, and it is not this one")]
     GuestElsewhere,
     #[error("the guest's time has run out")]
@@ -165,6 +174,31 @@ pub enum JoinError {
     NoSuchUser,
     #[error("the user is disabled")]
     UserDisabled,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a user was not banned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BanError {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("there is no such user")]
+    NoSuchUser,
+    #[error(
+        "the user is an admin, and admins cannot be banned from a room: `parlor user disable` \
+         keeps them out"
+    )]
+    Admin,
+    #[error(
+        "the user owns the room, and owners cannot be banned from theirs: `parlor user disable` \
+         keeps them out"
+    )]
+    Owner,
+    #[error("the ban would have ended already: name a time that is yet to come")]
+    Past,
+    #[error("a reason has 1 to {MAX_REASON_CHARS} characters, none of them a control character")]
+    BadReason,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -180,10 +214,21 @@ pub enum InviteError {
     RoomFull,
     #[error("the invite is wrong, used up or expired; ask for a new one")]
     BadInvite,
+    #[error("the invite was withdrawn; ask for a new one")]
+    Withdrawn,
     #[error("a name needs 1 to 128 characters, none of them a control character")]
     BadName,
     #[error("an invite is good for at least one use")]
     NoUses,
+    #[error(
+        "a room has at most {0} invites that are still good, and so has a user: revoke one first"
+    )]
+    TooMany(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The end of a ban, as a part of a sentence.
+fn end(until: Option<u64>) -> String {
+    until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)))
 }

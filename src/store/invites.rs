@@ -9,13 +9,23 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::users::{insert, time_at, valid_name};
 use super::{
-    Guest, Invite, InviteError, LivingInvite, NewInvite, Room, Store, StoreError, User,
+    Guest, Invite, InviteError, LivingInvite, NewInvite, Room, Store, StoreError, Tokens, User,
     participants, rooms, utc,
 };
 use crate::clock;
 use crate::secret::Secret;
 
 const RANDOM_BYTES: usize = 24;
+
+/// Invites of one room, and of one user, that may still open a room: a list must stay readable.
+pub const MAX_INVITES: u32 = 1000;
+/// Revoked invites that a room remembers, the newest: those who bring one learn that it was
+/// withdrawn.
+const MAX_REVOKED: u32 = 1000;
+const REVOKED_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+
+/// An invite that is neither revoked nor used up; the condition of the indices on them.
+const OPEN: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
 
 impl Store {
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
@@ -31,6 +41,12 @@ impl Store {
             }
             if let Err(refusal) = open_room(connection, &new.room_id)? {
                 return Ok(Err(refusal));
+            }
+            let author = new.created_by.as_deref();
+            let full = has_too_many(connection, "room_id", Some(&new.room_id), unix)?
+                || has_too_many(connection, "created_by", author, unix)?;
+            if full {
+                return Ok(Err(InviteError::TooMany(MAX_INVITES)));
             }
             connection
                 .prepare_cached(
@@ -52,22 +68,18 @@ impl Store {
         .await
     }
 
-    /// The invites that still open a room, or this room alone; oldest first.
+    /// The invites that still open a room, or this room alone; oldest first, `limit` at most.
     pub async fn invites(
         &self,
         room_id: Option<&str>,
         unix: u64,
+        limit: u32,
     ) -> Result<Vec<LivingInvite>, StoreError> {
-        let parameters = (room_id.map(str::to_owned), utc::text(unix));
+        let parameters = (room_id.map(str::to_owned), utc::text(unix), limit);
+        let sql = list_sql(room_id.is_some());
         self.read(move |connection| {
             connection
-                .prepare_cached(
-                    "SELECT i.id, r.id, r.name, i.created_by, i.created_at, i.expires_at, i.uses_left
-                     FROM room_invites i JOIN coworking_rooms r ON r.id = i.room_id
-                     WHERE (?1 IS NULL OR r.id = ?1) AND r.closed_at IS NULL
-                       AND i.expires_at > ?2 AND (i.uses_left IS NULL OR i.uses_left > 0)
-                     ORDER BY i.created_at, i.id",
-                )?
+                .prepare_cached(&sql)?
                 .query_map(parameters, |row| {
                     Ok(LivingInvite {
                         id: row.get(0)?,
@@ -84,14 +96,23 @@ impl Store {
         .await
     }
 
-    /// Makes an invite open nothing any more; false where there is none of this id.
-    pub async fn revoke_invite(&self, id: &str) -> Result<bool, StoreError> {
-        let id = id.to_owned();
+    /// Makes an invite open nothing any more; false where there is none of this id, or none of
+    /// this room.
+    pub async fn revoke_invite(
+        &self,
+        room_id: Option<&str>,
+        id: &str,
+        unix: u64,
+    ) -> Result<bool, StoreError> {
+        let (room_id, id) = (room_id.map(str::to_owned), id.to_owned());
         self.write(move |connection| {
-            let revoked = connection
-                .prepare_cached("DELETE FROM room_invites WHERE id = ?1")?
-                .execute([&id])?;
-            Ok(Ok(revoked > 0))
+            let of_this_room: bool = connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM room_invites
+                                    WHERE id = ?1 AND room_id = ifnull(?2, room_id))",
+                )?
+                .query_row((&id, &room_id), |row| row.get(0))?;
+            Ok(Ok(of_this_room && revoke(connection, &id, unix)?))
         })
         .await
     }
@@ -113,8 +134,10 @@ impl Store {
                 return Ok(Err(InviteError::BadName));
             }
             // Before anything else is told about the room.
-            let Some(room_id) = take(connection, room_id.as_deref(), &invite, unix)? else {
-                return Ok(Err(InviteError::BadInvite));
+            let (invite_id, room_id) = match take(connection, room_id.as_deref(), &invite, unix)? {
+                Taken::One { id, room_id } => (id, room_id),
+                Taken::Withdrawn => return Ok(Err(InviteError::Withdrawn)),
+                Taken::Nothing => return Ok(Err(InviteError::BadInvite)),
             };
             let room = match open_room(connection, &room_id)? {
                 Ok(room) => room,
@@ -123,37 +146,48 @@ impl Store {
             if participants::is_full(connection, &room, unix)? {
                 return Ok(Err(InviteError::RoomFull));
             }
-            let guest = new_guest(room.id, display_name, unix, guest_until);
+            let place = Guest {
+                room_id: room.id,
+                until: guest_until,
+                invite: Some(invite_id),
+            };
+            let guest = new_guest(place, display_name, unix);
             insert(connection, &guest, None)?;
             Ok(Ok(guest))
         })
         .await
     }
 
-    /// Forgets invites that expired and guests whose time ran out before `unix`, so that neither
-    /// piles up. Guests who have written something stay, as its author.
+    /// Forgets invites and bans that expired and guests whose time ran out before `unix`, so that
+    /// none of them pile up; revoked invites 30 days later. Guests who have written something stay,
+    /// as its author.
     pub async fn forget_expired(&self, unix: u64) -> Result<(), StoreError> {
         let before = utc::text(unix);
+        let revoked_before = utc::text(unix.saturating_sub(REVOKED_KEPT_SECONDS));
         self.write(move |connection| {
             for forget in FORGET {
                 connection.prepare_cached(forget)?.execute([&before])?;
             }
+            connection
+                .prepare_cached("DELETE FROM room_invites WHERE revoked_at < ?1")?
+                .execute([&revoked_before])?;
             Ok(Ok(()))
         })
         .await
     }
 }
 
-const FORGET: [&str; 3] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM room_invites WHERE expires_at < ?1",
+    "DELETE FROM room_bans WHERE expires_at < ?1",
+    "DELETE FROM room_bans WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
     "DELETE FROM room_participants
      WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
     "DELETE FROM users WHERE guest_until < ?1
-       AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)
-       AND NOT EXISTS (SELECT 1 FROM room_bans WHERE user_id = users.id)",
+       AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)",
 ];
 
-fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> User {
+fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
     let id = uuid::Uuid::new_v4().to_string();
     User {
         name: id.clone(),
@@ -162,34 +196,125 @@ fn new_guest(room_id: String, display_name: String, unix: u64, until: u64) -> Us
         admin: false,
         disabled: false,
         deleted: false,
-        guest: Some(Guest { room_id, until }),
+        guest: Some(place),
+        tokens: Tokens::default(),
         created_at: unix,
     }
 }
 
-/// Revokes what this user has made; how many there were.
-pub(super) fn revoke_all_of(connection: &Connection, user_id: &str) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("DELETE FROM room_invites WHERE created_by = ?1")?
-        .execute([user_id])
+fn list_sql(of_one_room: bool) -> String {
+    let room = match of_one_room {
+        true => "i.room_id = ?1",
+        false => "?1 IS NULL",
+    };
+    format!(
+        "SELECT i.id, r.id, r.name, i.created_by, i.created_at, i.expires_at, i.uses_left
+         FROM room_invites i CROSS JOIN coworking_rooms r ON r.id = i.room_id
+         WHERE {room} AND r.closed_at IS NULL AND i.expires_at > ?2 AND {OPEN}
+         ORDER BY i.created_at, i.id LIMIT ?3"
+    )
 }
 
-/// Takes one use of the invite and gives its room; `None` where it is not good now, or not for `room_id`.
+/// Whether as many invites as there may be have this value in this column, and are good.
+fn has_too_many(
+    connection: &Connection,
+    column: &'static str,
+    value: Option<&str>,
+    unix: u64,
+) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM room_invites
+             WHERE {column} = ?1 AND expires_at > ?2 AND {OPEN} LIMIT {MAX_INVITES})"
+    );
+    let count: u32 = connection
+        .prepare_cached(&sql)?
+        .query_row((value, utc::text(unix)), |row| row.get(0))?;
+    Ok(count >= MAX_INVITES)
+}
+
+/// Makes an invite open nothing any more; false where there is none of this id, or one that was
+/// revoked before.
+pub(super) fn revoke(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<bool> {
+    let room: Option<String> = connection
+        .prepare_cached(
+            "UPDATE room_invites SET revoked_at = ?2
+             WHERE id = ?1 AND revoked_at IS NULL RETURNING room_id",
+        )?
+        .query_row((id, utc::text(unix)), |row| row.get(0))
+        .optional()?;
+    if let Some(room) = &room {
+        connection
+            .prepare_cached(
+                "DELETE FROM room_invites WHERE id IN (
+                     SELECT id FROM room_invites WHERE room_id = ?1 AND revoked_at IS NOT NULL
+                     ORDER BY revoked_at DESC LIMIT -1 OFFSET ?2)",
+            )?
+            .execute((room, MAX_REVOKED))?;
+    }
+    Ok(room.is_some())
+}
+
+/// Revokes what this user has made; how many of them were good until now.
+pub(super) fn revoke_all_of(
+    connection: &Connection,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "UPDATE room_invites SET revoked_at = ?2
+         WHERE created_by = ?1 AND expires_at > ?2 AND {OPEN}"
+    );
+    connection
+        .prepare_cached(&sql)?
+        .execute((user_id, utc::text(unix)))
+}
+
+/// The result of bringing an invite.
+pub(super) enum Taken {
+    /// It was good; one use of it is taken.
+    One {
+        id: String,
+        room_id: String,
+    },
+    /// It would be good if it had not been revoked.
+    Withdrawn,
+    Nothing,
+}
+
+/// Takes one use of the invite, if it is good now and for `room_id`.
 pub(super) fn take(
     connection: &Connection,
     room_id: Option<&str>,
     text: &str,
     unix: u64,
-) -> rusqlite::Result<Option<String>> {
-    connection
+) -> rusqlite::Result<Taken> {
+    let parameters = (hash(text), room_id, utc::text(unix));
+    let taken = connection
         .prepare_cached(
             "UPDATE room_invites SET uses_left = uses_left - 1
              WHERE hash = ?1 AND room_id = ifnull(?2, room_id) AND expires_at > ?3
-               AND (uses_left IS NULL OR uses_left > 0)
-             RETURNING room_id",
+               AND revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)
+             RETURNING id, room_id",
         )?
-        .query_row((hash(text), room_id, utc::text(unix)), |row| row.get(0))
-        .optional()
+        .query_row(parameters.clone(), |row| {
+            let (id, room_id) = (row.get(0)?, row.get(1)?);
+            Ok(Taken::One { id, room_id })
+        })
+        .optional()?;
+    if let Some(taken) = taken {
+        return Ok(taken);
+    }
+    let withdrawn: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM room_invites
+                 WHERE hash = ?1 AND room_id = ifnull(?2, room_id) AND expires_at > ?3
+                   AND revoked_at IS NOT NULL)",
+        )?
+        .query_row(parameters, |row| row.get(0))?;
+    Ok(match withdrawn {
+        true => Taken::Withdrawn,
+        false => Taken::Nothing,
+    })
 }
 
 fn open_room(connection: &Connection, id: &str) -> rusqlite::Result<Result<Room, InviteError>> {

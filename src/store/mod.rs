@@ -5,9 +5,11 @@
 //! blocks it. A write is acknowledged when it is on the disk. Another process (the CLI) may have
 //! the same file open at any time; [`Store::changes`] says when it wrote.
 
+mod bans;
 mod connection;
 pub mod data_dir;
 mod error;
+mod guests;
 mod in_place;
 mod invites;
 mod messages;
@@ -28,7 +30,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-pub use error::{ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError};
+pub use bans::MAX_REASON_CHARS;
+pub use error::{
+    BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
+};
+pub use invites::MAX_INVITES;
 pub use messages::LONGEST_MESSAGE;
 pub use model::*;
 

@@ -16,6 +16,8 @@ pub struct User {
     pub deleted: bool,
     /// Where a guest belongs and until when; `None` for everybody else.
     pub guest: Option<Guest>,
+    /// Which tokens are still good.
+    pub tokens: Tokens,
     /// Unix seconds.
     pub created_at: u64,
 }
@@ -26,6 +28,18 @@ pub struct Guest {
     pub room_id: String,
     /// Unix seconds; at this second their time has run out.
     pub until: u64,
+    /// The id of the invite that they came by, where that is known.
+    pub invite: Option<String>,
+}
+
+/// Which tokens of a user are good: those issued before a sign-out, a new password or a disabling
+/// are refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// The generation that a token of parlor's own has to carry; it grows whenever tokens are ended.
+    pub generation: u64,
+    /// Unix seconds: tokens of other issuers have to be issued after this. `None`: no such limit.
+    pub from: Option<u64>,
 }
 
 impl User {
@@ -51,6 +65,39 @@ impl User {
         self.guest
             .as_ref()
             .map_or(unix, |guest| unix.min(guest.until))
+    }
+}
+
+/// A guest whose time has not run out, for an admin who looks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownGuest {
+    pub user: User,
+    pub room_name: String,
+    /// Is a member of the room now.
+    pub participant: bool,
+}
+
+/// A user, and the name of the room where a guest belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub user: User,
+    pub guest_room: Option<String>,
+}
+
+impl From<User> for Person {
+    /// The room of a guest is named by its id.
+    fn from(user: User) -> Person {
+        let guest_room = user.guest.as_ref().map(|guest| guest.room_id.clone());
+        Person { user, guest_room }
+    }
+}
+
+impl From<KnownGuest> for Person {
+    fn from(guest: KnownGuest) -> Person {
+        Person {
+            user: guest.user,
+            guest_room: Some(guest.room_name),
+        }
     }
 }
 
@@ -151,8 +198,10 @@ pub struct Message {
 pub enum JoinGrant {
     /// Nothing: open rooms, and private ones one is a member of.
     None,
-    /// A token that names the room, or an admin at the CLI.
+    /// A token that names the room, or an admin's.
     Granted,
+    /// An admin at the command line: ends the pause after a kick, too.
+    Operator,
     /// The text of an invite to the room.
     Invite(String),
 }
@@ -204,6 +253,58 @@ pub struct Admission {
     pub room: Option<Room>,
     /// Has joined and not left.
     pub participant: bool,
+    /// Was a member at any time.
+    pub ever_member: bool,
+    /// Was kicked or banned, and is still kept out.
+    pub removal: Option<Removal>,
+}
+
+/// Why a user who was removed from a room is still kept out of it. Times are Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    Kicked {
+        until: u64,
+    },
+    /// `None`: for good.
+    Banned {
+        until: Option<u64>,
+    },
+}
+
+/// A ban to be made. The ids are those of a room and of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBan {
+    pub room_id: String,
+    pub user_id: String,
+    /// Unix seconds; `None`: for good.
+    pub until: Option<u64>,
+    pub reason: Option<String>,
+    /// Whether the invite that a guest came by goes on letting others in.
+    pub keep_invite: bool,
+}
+
+/// The result of a ban.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Banned {
+    pub left: Left,
+    /// The invite that a guest came by, where that is known.
+    pub invite: Option<String>,
+    /// Whether the ban revoked that invite.
+    pub revoked: bool,
+}
+
+/// A ban that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    pub user_id: String,
+    pub name: String,
+    pub display_name: String,
+    pub guest: bool,
+    pub reason: Option<String>,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// Unix seconds; `None`: for good.
+    pub until: Option<u64>,
 }
 
 /// An invite to be made.

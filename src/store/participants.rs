@@ -2,16 +2,19 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::invites::Taken;
 use super::rooms::{ROOM, room_at};
-use super::users::{USER, USER_COLUMNS, time_at, user_at};
+use super::users::{USER, USER_COLUMNS, optional_time_at, time_at, user_at};
 use super::{
-    Admission, JoinError, JoinGrant, Left, Membership, Participant, Room, Store, StoreError, User,
+    Admission, JoinError, JoinGrant, Left, Membership, Participant, Removal, Room, Store,
+    StoreError, User,
 };
-use super::{invites, rooms, users, utc};
+use super::{bans, invites, rooms, users, utc};
 
-/// Members of `?1` at `?2` who count: a guest whose time has run out no longer does.
+/// Members of `?1` at `?2` who count: neither a guest whose time has run out, nor a disabled user,
+/// whose membership waits for the day on which they are enabled.
 const PRESENT: &str = "room_participants p JOIN users u ON u.id = p.user_id
-    WHERE p.room_id = ?1 AND p.left_at IS NULL
+    WHERE p.room_id = ?1 AND p.left_at IS NULL AND u.disabled_at IS NULL
       AND (u.guest_until IS NULL OR u.guest_until > ?2)";
 
 impl Store {
@@ -32,28 +35,8 @@ impl Store {
     /// Ends the membership, if there is one.
     pub async fn leave(&self, room_id: &str, user_id: &str, unix: u64) -> Result<Left, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        self.write(move |connection| {
-            let ended = connection
-                .prepare_cached(
-                    "UPDATE room_participants SET left_at = ?3
-                     WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
-                )?
-                .execute((&room_id, &user_id, utc::text(unix)))?;
-            let (ever_member, elsewhere) = connection
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM room_participants
-                                    WHERE room_id = ?1 AND user_id = ?2),
-                            EXISTS (SELECT 1 FROM room_participants
-                                    WHERE user_id = ?2 AND left_at IS NULL)",
-                )?
-                .query_row((&room_id, &user_id), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(Ok(Left {
-                was_member: ended > 0,
-                ever_member,
-                elsewhere,
-            }))
-        })
-        .await
+        self.write(move |connection| Ok(Ok(end_membership(connection, &room_id, &user_id, unix)?)))
+            .await
     }
 
     /// The members of a room, in the order in which they came.
@@ -106,26 +89,47 @@ impl Store {
     }
 
     /// Everything that decides whether this user may connect to this room, in one read.
-    pub async fn admission(&self, room_id: &str, user_id: &str) -> Result<Admission, StoreError> {
-        let parameters = (room_id.to_owned(), user_id.to_owned());
+    pub async fn admission(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        unix: u64,
+    ) -> Result<Admission, StoreError> {
+        /// The columns before those of the user.
+        const OWN_COLUMNS: usize = 7;
+        let parameters = (room_id.to_owned(), user_id.to_owned(), utc::text(unix));
         let sql = format!(
-            "SELECT u.id IS NOT NULL, r.id IS NOT NULL,
-                    p.user_id IS NOT NULL AND p.left_at IS NULL, {USER}, {ROOM}
+            "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
+                    p.user_id IS NOT NULL AND p.left_at IS NULL,
+                    iif(p.kicked_until > ?3, p.kicked_until, NULL),
+                    b.user_id IS NOT NULL, b.expires_at, {USER}, {ROOM}
              FROM (SELECT ?1 AS room_id, ?2 AS user_id) asked
              LEFT JOIN users u ON u.id = asked.user_id
              LEFT JOIN coworking_rooms r ON r.id = asked.room_id
-             LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id"
+             LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id
+             LEFT JOIN room_bans b ON b.room_id = r.id AND b.user_id = u.id
+                  AND (b.expires_at IS NULL OR b.expires_at > ?3)"
         );
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
                 .query_row(parameters, |row| {
                     let (user_known, room_known): (bool, bool) = (row.get(0)?, row.get(1)?);
+                    let participant: bool = row.get(3)?;
+                    let kicked = optional_time_at(row, 4)?.filter(|_| !participant);
+                    let removal = match row.get(5)? {
+                        true => Some(Removal::Banned {
+                            until: optional_time_at(row, 6)?,
+                        }),
+                        false => kicked.map(|until| Removal::Kicked { until }),
+                    };
                     Ok(Admission {
-                        participant: row.get(2)?,
-                        user: user_known.then(|| user_at(row, 3)).transpose()?,
+                        participant,
+                        ever_member: row.get(2)?,
+                        removal,
+                        user: user_known.then(|| user_at(row, OWN_COLUMNS)).transpose()?,
                         room: room_known
-                            .then(|| room_at(row, 3 + USER_COLUMNS))
+                            .then(|| room_at(row, OWN_COLUMNS + USER_COLUMNS))
                             .transpose()?,
                     })
                 })
@@ -177,34 +181,43 @@ fn join(
         Ok(user) => user,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let room = match rooms::by_id(connection, room_id)? {
-        None => return Ok(Err(JoinError::NoSuchRoom)),
-        Some(room) if room.closed_at.is_some() => return Ok(Err(JoinError::RoomClosed)),
-        Some(room) => room,
-    };
+    // First: a guest of one room learns nothing about others.
     if user
         .guest
         .as_ref()
-        .is_some_and(|guest| guest.room_id != room.id)
+        .is_some_and(|guest| guest.room_id != room_id)
     {
         return Ok(Err(JoinError::GuestElsewhere));
     }
-    if is_member(connection, room_id, user_id)? {
+    let Some(room) = rooms::by_id(connection, room_id)? else {
+        return Ok(Err(match grant {
+            // The answer of a private room that the invite does not open.
+            JoinGrant::Invite(_) => JoinError::BadInvite,
+            _ => JoinError::NoSuchRoom,
+        }));
+    };
+    if let Some(refusal) = kept_out(connection, &room, &user, grant, unix)? {
+        return Ok(Err(refusal));
+    }
+    let open = room.closed_at.is_none();
+    if open && is_member(connection, room_id, user_id)? {
         return Ok(Ok(room));
     }
-    if is_banned(connection, room_id, user_id, unix)? {
-        return Ok(Err(JoinError::Banned));
+    // Before the answers that only a room which exists can give.
+    if let Some(refusal) = closed_door(connection, &room, &user, grant, unix)? {
+        return Ok(Err(refusal));
+    }
+    if !open {
+        return Ok(Err(JoinError::RoomClosed));
     }
     if is_full(connection, &room, unix)? {
         return Ok(Err(JoinError::RoomFull));
     }
-    if let Some(refusal) = closed_door(connection, &room, &user, grant, unix)? {
-        return Ok(Err(refusal));
-    }
     connection
         .prepare_cached(
             "INSERT INTO room_participants (room_id, user_id, joined_at) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at, left_at = NULL",
+             ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at, left_at = NULL,
+                 kicked_until = NULL",
         )?
         .execute((room_id, user_id, utc::text(unix)))?;
     Ok(Ok(room))
@@ -224,8 +237,26 @@ pub(super) fn welcome_user(
     })
 }
 
+/// The ban or the kick that keeps this user out, if there is one.
+fn kept_out(
+    connection: &Connection,
+    room: &Room,
+    user: &User,
+    grant: &JoinGrant,
+    unix: u64,
+) -> rusqlite::Result<Option<JoinError>> {
+    Ok(match bans::removal(connection, &room.id, &user.id, unix)? {
+        Some(Removal::Banned { until }) => Some(JoinError::Banned { until }),
+        Some(Removal::Kicked { .. }) if *grant == JoinGrant::Operator => None,
+        Some(Removal::Kicked { until }) => Some(JoinError::Kicked {
+            wait: until.saturating_sub(unix),
+        }),
+        None => None,
+    })
+}
+
 /// What keeps this user out of a private room, if anything does. An invite is taken only where it
-/// is needed.
+/// is needed. Users who never were in the room do not learn that there is one.
 fn closed_door(
     connection: &Connection,
     room: &Room,
@@ -236,13 +267,46 @@ fn closed_door(
     let open = !room.private || user.guest.is_some() || room.owner_id.as_ref() == Some(&user.id);
     Ok(match grant {
         _ if open => None,
-        JoinGrant::Granted => None,
-        JoinGrant::None => Some(JoinError::NotInvited),
+        JoinGrant::Granted | JoinGrant::Operator => None,
+        JoinGrant::None if was_member(connection, &room.id, &user.id)? => {
+            Some(JoinError::NotInvited)
+        }
+        JoinGrant::None => Some(JoinError::NoSuchRoom),
         JoinGrant::Invite(text) => match invites::take(connection, Some(&room.id), text, unix)? {
-            Some(_) => None,
-            None => Some(JoinError::BadInvite),
+            Taken::One { .. } => None,
+            Taken::Withdrawn => Some(JoinError::Withdrawn),
+            Taken::Nothing => Some(JoinError::BadInvite),
         },
     })
+}
+
+/// Ends the membership, if there is one.
+pub(super) fn end_membership(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Left> {
+    let ended = connection
+        .prepare_cached(
+            "UPDATE room_participants SET left_at = ?3
+             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
+        )?
+        .execute((room_id, user_id, utc::text(unix)))?;
+    Ok(Left {
+        was_member: ended > 0,
+        ever_member: was_member(connection, room_id, user_id)?,
+        elsewhere: is_member_anywhere(connection, user_id)?,
+    })
+}
+
+/// Whether the user is a member, or was one at any time.
+fn was_member(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM room_participants WHERE room_id = ?1 AND user_id = ?2)",
+        )?
+        .query_row((room_id, user_id), |row| row.get(0))
 }
 
 pub(super) fn is_member(
@@ -266,20 +330,6 @@ pub(super) fn is_member_anywhere(connection: &Connection, user_id: &str) -> rusq
                             WHERE user_id = ?1 AND left_at IS NULL)",
         )?
         .query_row([user_id], |row| row.get(0))
-}
-
-fn is_banned(
-    connection: &Connection,
-    room_id: &str,
-    user_id: &str,
-    unix: u64,
-) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM room_bans WHERE room_id = ?1 AND user_id = ?2
-                            AND (expires_at IS NULL OR expires_at > ?3))",
-        )?
-        .query_row((room_id, user_id, utc::text(unix)), |row| row.get(0))
 }
 
 pub(super) fn is_full(connection: &Connection, room: &Room, unix: u64) -> rusqlite::Result<bool> {

@@ -29,7 +29,7 @@ impl Store {
                      WHERE id = ?1 AND disabled_at IS NULL AND deleted_at IS NULL",
                 )?
                 .execute((&id, utc::text(unix)))?;
-            Ok(Ok(removed(connection, &id)?))
+            Ok(Ok(removed(connection, &id, unix)?))
         })
         .await
     }
@@ -54,7 +54,7 @@ impl Store {
     pub async fn delete_user(&self, id: &str, unix: u64) -> Result<Option<Removed>, StoreError> {
         let id = id.to_owned();
         self.write(move |connection| {
-            let Some(removed) = removed(connection, &id)? else {
+            let Some(removed) = removed(connection, &id, unix)? else {
                 return Ok(Ok(None));
             };
             let now = utc::text(unix);
@@ -96,10 +96,10 @@ fn living(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
 }
 
 /// The user as they are now, without the invites that they made.
-fn removed(connection: &Connection, id: &str) -> rusqlite::Result<Option<Removed>> {
+fn removed(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Option<Removed>> {
     let Some(user) = living(connection, id)? else {
         return Ok(None);
     };
-    let invites = invites::revoke_all_of(connection, id)?;
+    let invites = invites::revoke_all_of(connection, id, unix)?;
     Ok(Some(Removed { user, invites }))
 }

@@ -2,14 +2,17 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::{CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, User, utc};
+use super::{
+    CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, Tokens, User, utc,
+};
 use crate::clock;
 use crate::token::{USER_ID, valid_user_id};
 
 /// The columns that [`user_at`] reads, in its order; the table goes by `u`.
 pub(super) const USER: &str = "u.id, u.name, u.display_name, u.is_admin, \
-    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, u.created_at";
-pub(super) const USER_COLUMNS: usize = 9;
+    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, \
+    u.created_at, u.invite_id, u.token_generation, u.tokens_from";
+pub(super) const USER_COLUMNS: usize = 12;
 
 impl Store {
     /// The user whose id this is, then the one whose name it is: two at most, since nothing keeps
@@ -73,6 +76,7 @@ impl Store {
                 disabled: false,
                 deleted: false,
                 guest: None,
+                tokens: Tokens::default(),
                 created_at: unix,
             };
             insert(connection, &user, new.password_hash.as_deref())?;
@@ -140,6 +144,7 @@ impl Store {
                 disabled: false,
                 deleted: false,
                 guest: None,
+                tokens: Tokens::default(),
                 created_at: unix,
             };
             insert(connection, &user, None)?;
@@ -148,9 +153,10 @@ impl Store {
         .await
     }
 
-    /// Whom the relay must turn away. How long ago does not matter: nobody knows until when a
+    /// Whom the relay must turn away, the banned included. How long ago does not matter: nobody knows until when a
     /// credential was minted, or by whom.
-    pub async fn refused(&self) -> Result<Refused, StoreError> {
+    pub async fn refused(&self, unix: u64) -> Result<Refused, StoreError> {
+        let now = utc::text(unix);
         self.read(move |connection| {
             let ids = |sql: &str| -> rusqlite::Result<Vec<String>> {
                 let mut statement = connection.prepare_cached(sql)?;
@@ -160,7 +166,12 @@ impl Store {
                 "SELECT user_id, room_id, EXISTS (
                      SELECT 1 FROM room_participants e
                      WHERE e.user_id = p.user_id AND e.left_at IS NULL)
-                 FROM room_participants p WHERE left_at IS NOT NULL",
+                 FROM room_participants p WHERE left_at IS NOT NULL
+                 UNION
+                 SELECT user_id, room_id, EXISTS (
+                     SELECT 1 FROM room_participants e
+                     WHERE e.user_id = b.user_id AND e.left_at IS NULL)
+                 FROM room_bans b WHERE expires_at IS NULL OR expires_at > ?1",
             )?;
             let departure = |row: &rusqlite::Row<'_>| {
                 Ok(Departure {
@@ -175,7 +186,7 @@ impl Store {
                 rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
                 open_rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NULL")?,
                 departures: departures
-                    .query_map((), departure)?
+                    .query_map([&now], departure)?
                     .collect::<rusqlite::Result<_>>()?,
             })
         })
@@ -226,9 +237,9 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO users (id, name, display_name, password_hash, is_admin,
-                                guest_room_id, guest_until, created_at)
+                                guest_room_id, guest_until, invite_id, created_at)
              VALUES (:id, :name, :display_name, :password_hash, :admin,
-                     :guest_room, :guest_until, :created_at)",
+                     :guest_room, :guest_until, :invite, :created_at)",
         )?
         .execute(named_params! {
             ":id": user.id,
@@ -238,6 +249,7 @@ pub(super) fn insert(
             ":admin": user.admin,
             ":guest_room": user.guest.as_ref().map(|guest| &guest.room_id),
             ":guest_until": user.guest.as_ref().map(|guest| utc::text(guest.until)),
+            ":invite": user.guest.as_ref().and_then(|guest| guest.invite.as_ref()),
             ":created_at": utc::text(user.created_at),
         })
         .map(drop)
@@ -247,6 +259,8 @@ pub(super) fn insert(
 pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     let guest_room: Option<String> = row.get(first + 6)?;
     let guest_until = optional_time_at(row, first + 7)?;
+    let invite: Option<String> = row.get(first + 9)?;
+    let generation: i64 = row.get(first + 10)?;
     Ok(User {
         id: row.get(first)?,
         name: row.get(first + 1)?,
@@ -254,9 +268,15 @@ pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
         admin: row.get(first + 3)?,
         disabled: row.get(first + 4)?,
         deleted: row.get(first + 5)?,
-        guest: guest_room
-            .zip(guest_until)
-            .map(|(room_id, until)| Guest { room_id, until }),
+        guest: guest_room.zip(guest_until).map(|(room_id, until)| Guest {
+            room_id,
+            until,
+            invite,
+        }),
+        tokens: Tokens {
+            generation: generation.unsigned_abs(),
+            from: optional_time_at(row, first + 11)?,
+        },
         created_at: time_at(row, first + 8)?,
     })
 }

@@ -6,6 +6,7 @@ mod ice;
 mod login;
 mod manage;
 mod messages;
+mod moderation;
 mod people;
 mod proxies;
 mod rooms;

@@ -6,6 +6,7 @@ mod support;
 
 mod drain;
 mod hostile;
+mod moderation;
 mod places;
 mod running;
 

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::login::{self, Limited};
-use super::{no_such_room, require_json, room_closed};
+use super::{invite_withdrawn, no_such_room, require_json, room_closed};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::store::InviteError;
@@ -70,6 +70,7 @@ impl From<InviteError> for Error {
                 "bad-invite",
                 "The invite is wrong, used up or expired; ask for a new one",
             ),
+            InviteError::Withdrawn => invite_withdrawn(),
             InviteError::NoSuchRoom => no_such_room(),
             InviteError::RoomClosed => room_closed(),
             InviteError::RoomFull => Error::conflict("room-full", "The room is full"),
@@ -77,6 +78,12 @@ impl From<InviteError> for Error {
                 "A name needs 1 to 128 characters, none of them a control character",
             ),
             InviteError::NoUses => Error::bad_request("An invite is good for at least one use"),
+            InviteError::TooMany(most) => Error::conflict(
+                "too-many-invites",
+                format!(
+                    "A room has at most {most} invites that are still good, and so has a user; revoke one first"
+                ),
+            ),
             InviteError::Store(fault) => fault.into(),
         }
     }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
-use super::{no_such_room, not_a_participant, not_for_this_room};
+use super::not_a_participant;
+use super::visibility::visible_room;
 use crate::http::auth::{Caller, Visitor};
 use crate::http::{App, Error, Request, Response, json};
 use crate::store::{User, utc};
@@ -36,10 +37,7 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
 
 /// A participant, and the room that their credential is for.
 fn bound_to(visitor: Visitor, asked: &str) -> Result<(User, Option<String>), Error> {
-    if !visitor.caller.claims.allows_room(asked) {
-        return Err(not_for_this_room());
-    }
-    let room = visitor.room.ok_or_else(no_such_room)?;
+    let room = visible_room(&visitor, asked)?;
     match visitor.participant {
         true => Ok((visitor.caller.user, Some(room.id))),
         false => Err(not_a_participant()),

@@ -6,25 +6,23 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::{no_such_room, require_json, require_owner, too_many_requests};
+use super::rooms::managed;
+use super::{require_json, too_many_requests};
 use crate::clock;
 use crate::config;
-use crate::http::auth::Caller;
 use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{NewInvite, Room, utc};
+use crate::store::{MAX_INVITES, NewInvite, utc};
 
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// Invites that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
 pub const AT_ONCE: u64 = 30;
 /// Users told apart, about.
 pub const CELLS: usize = 1024;
-
-/// Invites in a list; older ones that still open the room come first.
-const LONGEST_LIST: usize = 500;
 
 const TAKEN: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
 
@@ -42,7 +40,7 @@ fn default_ttl() -> Duration {
 }
 
 pub async fn create(request: Request) -> Result<Response, Error> {
-    let (caller, room) = manager(&request).await?;
+    let (caller, room) = managed(&request).await?;
     require_json(&request)?;
     let now = clock::now().mono;
     if !request.app.api.inviters.take(&caller.user.id, now) {
@@ -51,6 +49,11 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let base = base_url(&request);
     let body: Body = request.json(TAKEN).await?;
+    if !(SHORTEST_TTL..=config::duration::LONGEST).contains(&body.ttl) {
+        let days = config::duration::LONGEST.as_secs() / (24 * 3600);
+        let detail = format!("`ttl` must be from one second to {days} days");
+        return Err(Error::bad_request(detail));
+    }
     let author = caller.user.id;
     let new = NewInvite {
         room_id: room.id.clone(),
@@ -78,12 +81,11 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 
 /// Those that still open the room, oldest first. Their text is known to whoever made them alone.
 pub async fn list(request: Request) -> Result<Response, Error> {
-    let (_, room) = manager(&request).await?;
-    let unix = clock::now().unix;
-    let invites = request.app.store.invites(Some(&room.id), unix).await?;
+    let (_, room) = managed(&request).await?;
+    let (store, unix) = (&request.app.store, clock::now().unix);
+    let invites = store.invites(Some(&room.id), unix, MAX_INVITES).await?;
     let invites: Vec<Value> = invites
         .iter()
-        .take(LONGEST_LIST)
         .map(|invite| {
             value!({
                 "id": invite.id,
@@ -99,25 +101,16 @@ pub async fn list(request: Request) -> Result<Response, Error> {
 
 /// Guests who are in already stay.
 pub async fn revoke(request: Request) -> Result<Response, Error> {
-    let (caller, room) = manager(&request).await?;
+    let (caller, room) = managed(&request).await?;
     let (id, store) = (request.param("invite"), &request.app.store);
-    let of_this_room = store.invites(Some(&room.id), clock::now().unix).await?;
-    let known = of_this_room.iter().any(|invite| invite.id == id);
-    if !known || !store.revoke_invite(id).await? {
+    let unix = clock::now().unix;
+    if !store.revoke_invite(Some(&room.id), id, unix).await? {
         return Err(Error::not_found("The room has no such invite"));
     }
     let user = caller.user.id;
     tracing::info!(user, room = room.id, invite = id, "an invite was revoked");
     let answer = value!({ "success": true, "message": "The invite opens nothing any more" });
     Ok(json(StatusCode::OK, &answer))
-}
-
-/// Whoever manages the room.
-async fn manager(request: &Request) -> Result<(Caller, Room), Error> {
-    let visitor = request.visitor(request.param("room")).await?;
-    let room = visitor.room.ok_or_else(no_such_room)?;
-    require_owner(&visitor.caller, &room)?;
-    Ok((visitor.caller, room))
 }
 
 /// Where the page is: as configured, else where the request came to.

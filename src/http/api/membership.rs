@@ -8,14 +8,17 @@ use serde::Deserialize;
 use serde_json::json as value;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::people::may_look;
-use super::{ice, is_json, no_such_room, not_for_this_room, room_closed, room_json};
+use super::visibility::{require_scope, visible_room};
+use super::{
+    banned, ice, invite_withdrawn, is_json, kicked, no_such_room, not_for_this_room, room_closed,
+    room_json,
+};
 use crate::clock;
 use crate::http::auth::{Caller, Refusal};
 use crate::http::exchange::read_object;
 use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
-use crate::store::{JoinError, JoinGrant, Left, Room};
+use crate::store::{JoinError, JoinGrant, Room};
 
 /// Keeps what the relay and the hub are told in the order of the store's commits.
 pub struct Order {
@@ -58,9 +61,7 @@ pub async fn join(request: Request) -> Result<Response, Error> {
     request.app.accepts_newcomers()?;
     let id = request.param("room").to_owned();
     let caller = request.caller().await?;
-    if !caller.claims.allows_room(&id) {
-        return Err(not_for_this_room());
-    }
+    require_scope(&caller, &id)?;
     let host = ice::host(&request)?;
     let app = request.app.clone();
     let grant = grant(request, &caller, &id).await?;
@@ -85,17 +86,25 @@ async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGran
     if caller.claims.names_room(room) {
         return Ok(JoinGrant::Granted);
     }
-    // Existing frontends send what they like, or nothing.
+    let invite = invite(request).await?;
+    Ok(match invite {
+        _ if caller.user.admin => JoinGrant::Granted,
+        Some(invite) => JoinGrant::Invite(invite),
+        None => JoinGrant::None,
+    })
+}
+
+/// The invite in the body. Existing frontends send what they like, or nothing.
+async fn invite(request: Request) -> Result<Option<String>, Error> {
     if !is_json(&request) {
-        return Ok(JoinGrant::None);
+        return Ok(None);
     }
     let body = request.body().await?;
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(JoinGrant::None);
+        return Ok(None);
     }
     let body: Option<JoinBody> = read_object(&body, "with `invite` as text, if any")?;
-    let invite = body.unwrap_or_default().invite;
-    Ok(invite.map_or(JoinGrant::None, JoinGrant::Invite))
+    Ok(body.unwrap_or_default().invite)
 }
 
 async fn joined(
@@ -112,21 +121,20 @@ async fn joined(
     Ok(joined)
 }
 
-/// Leaving a room that one is not in is fine, too: afterwards one is not in it. Whoever could not
-/// look into a private room and never was in it does not learn that there is one.
+/// Leaving a room that one is not in is fine, too: afterwards one is not in it. A user who may not
+/// see a private room and never was in it does not learn that there is one.
 pub async fn leave(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
-    let mut visitor = request.visitor(id).await?;
-    if !visitor.caller.claims.allows_room(id) {
-        return Err(not_for_this_room());
-    }
-    let room = visitor.room.take().ok_or_else(no_such_room)?;
-    let stranger = may_look(&visitor, &room).is_err();
+    let visitor = request.visitor(id).await?;
+    let room = match &visitor.room {
+        Some(room) if visitor.ever_member => {
+            require_scope(&visitor.caller, id)?;
+            room.clone()
+        }
+        _ => visible_room(&visitor, id)?,
+    };
     let user = visitor.caller.user.id;
-    let left = carry_out(left(request.app.clone(), user, room.id)).await??;
-    if stranger && !left.ever_member {
-        return Err(no_such_room());
-    }
+    carry_out(left(request.app.clone(), user, room.id)).await??;
     let answer = value!({
         "success": true,
         "message": format!("Successfully left {}", room.name),
@@ -134,7 +142,7 @@ pub async fn leave(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-async fn left(app: Arc<App>, user: String, room: String) -> Result<Left, Error> {
+async fn left(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
     let _order = app.api.order.of(&user).await;
     let left = app.store.leave(&room, &user, clock::now().unix).await?;
     app.hub.close(&room, &user, CloseCode::NotAParticipant);
@@ -142,7 +150,7 @@ async fn left(app: Arc<App>, user: String, room: String) -> Result<Left, Error> 
         app.relay.left(&user, &room, left.elsewhere);
         tracing::debug!(user, room, "left");
     }
-    Ok(left)
+    Ok(())
 }
 
 /// Runs to its end even where the client goes away and its request is dropped.
@@ -167,7 +175,9 @@ impl From<JoinError> for Error {
                 "bad-invite",
                 "The invite is wrong, used up or expired; ask for a new one",
             ),
-            JoinError::Banned => forbidden("banned", "You have been banned from this room"),
+            JoinError::Withdrawn => invite_withdrawn(),
+            JoinError::Banned { until } => banned(until),
+            JoinError::Kicked { wait } => kicked(wait),
             JoinError::GuestElsewhere => not_for_this_room(),
             JoinError::GuestExpired => Refusal::GuestExpired.into(),
             JoinError::NoSuchUser => Refusal::Deleted.into(),

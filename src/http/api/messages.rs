@@ -4,10 +4,8 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::{
-    no_such_room, not_a_participant, not_for_this_room, page_size, require_json, room_closed,
-    too_many_requests,
-};
+use super::visibility::open_room;
+use super::{not_a_participant, page_size, require_json, too_many_requests};
 use crate::clock;
 use crate::http::auth::Visitor;
 use crate::http::{Error, Request, Response, json};
@@ -74,14 +72,8 @@ pub async fn write(request: Request) -> Result<Response, Error> {
 /// A participant in their room. The store asks again when something is written.
 async fn inside(request: &Request) -> Result<(Visitor, Room), Error> {
     let id = request.param("room");
-    let mut visitor = request.visitor(id).await?;
-    if !visitor.caller.claims.allows_room(id) {
-        return Err(not_for_this_room());
-    }
-    let room = visitor.room.take().ok_or_else(no_such_room)?;
-    if room.closed_at.is_some() {
-        return Err(room_closed());
-    }
+    let visitor = request.visitor(id).await?;
+    let room = open_room(&visitor, id)?;
     match visitor.participant {
         true => Ok((visitor, room)),
         false => Err(not_a_participant()),

@@ -12,10 +12,11 @@ mod messages;
 mod people;
 mod rooms;
 mod sweep;
+mod visibility;
 
 use std::time::Duration;
 
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json as value};
 
@@ -155,7 +156,7 @@ fn user_json(user: &User) -> Value {
 }
 
 fn no_such_room() -> Error {
-    Error::not_found("There is no such room")
+    Error::not_found("There is no such room, or you need an invite to it")
 }
 
 fn room_closed() -> Error {
@@ -167,6 +168,32 @@ fn not_for_this_room() -> Error {
         StatusCode::FORBIDDEN,
         "not-for-this-room",
         "The token is for other rooms than this one",
+    )
+}
+
+fn banned(until: Option<u64>) -> Error {
+    let detail = match until {
+        None => "You have been banned from this room".to_owned(),
+        Some(unix) => format!(
+            "You have been banned from this room until {}",
+            utc::text(unix)
+        ),
+    };
+    Error::new(StatusCode::FORBIDDEN, "banned", detail)
+}
+
+/// `wait` is in seconds.
+fn kicked(wait: u64) -> Error {
+    let detail = format!("You were removed from this room; you may join again in {wait} s");
+    Error::new(StatusCode::FORBIDDEN, "kicked", detail)
+        .with(header::RETRY_AFTER, HeaderValue::from(wait))
+}
+
+fn invite_withdrawn() -> Error {
+    Error::new(
+        StatusCode::FORBIDDEN,
+        "invite-withdrawn",
+        "This link was withdrawn; ask for a new one",
     )
 }
 
@@ -186,11 +213,8 @@ fn too_many_requests() -> Error {
     )
 }
 
-/// A room is managed by whoever owns it and by admins, with a token that is good for it.
+/// A room is managed by its owner and by admins. The caller may see the room.
 fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
-    if !caller.claims.allows_room(&room.id) {
-        return Err(not_for_this_room());
-    }
     match caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
         true => Ok(()),
         false => Err(Error::forbidden(

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
-use super::{no_such_room, not_a_participant, not_for_this_room, room_closed, user_json};
+use super::user_json;
+use super::visibility::open_room;
 use crate::clock;
-use crate::http::auth::Visitor;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{Room, utc};
+use crate::store::utc;
 
 pub async fn me(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
@@ -23,12 +23,8 @@ pub async fn me(request: Request) -> Result<Response, Error> {
 
 pub async fn participants(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
-    let mut visitor = request.visitor(request.param("room")).await?;
-    let room = visitor.room.take().ok_or_else(no_such_room)?;
-    if room.closed_at.is_some() {
-        return Err(room_closed());
-    }
-    may_look(&visitor, &room)?;
+    let id = request.param("room");
+    let room = open_room(&request.visitor(id).await?, id)?;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
     // Read after the connections: a drain that begins in between has closed none of them.
     let presence = match app.hub.is_draining() {
@@ -52,25 +48,4 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
         StatusCode::OK,
         &value!({ "participants": participants, "presence": presence }),
     ))
-}
-
-/// Whoever could walk in may look in; guests have no eyes outside their room.
-pub fn may_look(visitor: &Visitor, room: &Room) -> Result<(), Error> {
-    let (user, claims) = (&visitor.caller.user, &visitor.caller.claims);
-    let elsewhere = user
-        .guest
-        .as_ref()
-        .is_some_and(|guest| guest.room_id != room.id);
-    if elsewhere || !claims.allows_room(&room.id) {
-        return Err(not_for_this_room());
-    }
-    let welcome = !room.private
-        || visitor.participant
-        || user.admin
-        || claims.names_room(&room.id)
-        || room.owner_id.as_ref() == Some(&user.id);
-    match welcome {
-        true => Ok(()),
-        false => Err(not_a_participant()),
-    }
 }

@@ -6,14 +6,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json as value};
 
 use super::membership::carry_out;
-use super::people::may_look;
+use super::visibility::{open_room, visible_room};
 use super::{
-    no_such_room, not_for_this_room, page_size, require_json, require_owner, room_closed,
-    room_json, too_many_requests,
+    no_such_room, page_size, require_json, require_owner, room_closed, room_json, too_many_requests,
 };
 use crate::clock;
 use crate::config::RoomCreators;
-use crate::http::auth::{Caller, Visitor};
+use crate::http::auth::Caller;
 use crate::http::{App, Error, Request, Response, json};
 use crate::store::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChange};
 
@@ -124,17 +123,13 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 }
 
 pub async fn read(request: Request) -> Result<Response, Error> {
-    let (visitor, room) = at_the_door(&request).await?;
-    if room.closed_at.is_some() {
-        return Err(room_closed());
-    }
-    may_look(&visitor, &room)?;
+    let id = request.param("room");
+    let room = open_room(&request.visitor(id).await?, id)?;
     Ok(json(StatusCode::OK, &with_presence(&request.app, &room)))
 }
 
 pub async fn change(request: Request) -> Result<Response, Error> {
-    let (visitor, room) = at_the_door(&request).await?;
-    require_owner(&visitor.caller, &room)?;
+    let (_, room) = managed(&request).await?;
     require_json(&request)?;
     let app = request.app.clone();
     let body: ChangeBody = request.json(CHANGED).await?;
@@ -149,8 +144,7 @@ pub async fn change(request: Request) -> Result<Response, Error> {
 
 /// Closing a closed room is fine, too: afterwards it is closed.
 pub async fn close(request: Request) -> Result<Response, Error> {
-    let (visitor, room) = at_the_door(&request).await?;
-    require_owner(&visitor.caller, &room)?;
+    let (_, room) = managed(&request).await?;
     let app = request.app.clone();
     let closed = carry_out(async move { app.close_room(&room.id).await }).await??;
     let (closed, _) = closed.ok_or_else(no_such_room)?;
@@ -161,14 +155,13 @@ pub async fn close(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-async fn at_the_door(request: &Request) -> Result<(Visitor, Room), Error> {
+/// The room that a request is about, for a caller who manages it. It may be closed.
+pub async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
     let id = request.param("room");
-    let mut visitor = request.visitor(id).await?;
-    if !visitor.caller.claims.allows_room(id) {
-        return Err(not_for_this_room());
-    }
-    let room = visitor.room.take().ok_or_else(no_such_room)?;
-    Ok((visitor, room))
+    let visitor = request.visitor(id).await?;
+    let room = visible_room(&visitor, id)?;
+    require_owner(&visitor.caller, &room)?;
+    Ok((visitor.caller, room))
 }
 
 /// A room, and how many users are connected to it now.

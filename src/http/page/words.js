@@ -30,7 +30,7 @@ const byCode = {
   'room-full': 'The room is full. Try again when somebody has left.',
   'room-closed': 'This room has been closed.',
   'not-found': 'There is no such room. Ask for a new invite link.',
-  banned: 'You have been banned from this room.',
+  'invite-withdrawn': 'This link was withdrawn. Ask for a new one.',
   draining: 'The server is about to be restarted and lets nobody in. Try again in a moment.',
   'too-many-attempts': 'Too many attempts. Wait a moment, then try again.',
 };
@@ -53,7 +53,7 @@ export function closed(code) {
     case CLOSED.roomClosed:
       return { title: 'The room is closed', text: 'Whoever runs it has closed it for everybody.' };
     case CLOSED.removed:
-      return { title: 'You were removed from the room', text: 'Whoever runs it has ended your visit.' };
+      return { title: 'You were removed from the room', text: 'An admin removed you from it.', again: 'Try again' };
     case CLOSED.token:
       return {
         title: 'Your visit has expired',

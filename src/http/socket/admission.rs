@@ -9,7 +9,7 @@ use crate::clock;
 use crate::http::auth::{self, Refusal};
 use crate::http::{App, Request};
 use crate::room::CloseCode;
-use crate::store::Room;
+use crate::store::{Admission, Removal, Room};
 use crate::token::valid_room_id;
 
 /// Somebody who may come in.
@@ -35,7 +35,12 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
     if !claims.allows_room(room) {
         return Err(CloseCode::NotAParticipant);
     }
-    entry(visitor.room.as_ref(), visitor.participant)?;
+    entry(&Standing {
+        room: visitor.room.as_ref(),
+        participant: visitor.participant,
+        ever_member: visitor.ever_member,
+        removal: visitor.removal,
+    })?;
     let expires = match user.guest {
         Some(guest) => Some(guest.until.min(claims.exp)),
         None => app
@@ -53,13 +58,12 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
 
 /// Whether somebody who was let in still may be there.
 pub async fn still_welcome(app: &App, user: &str, room: &str) -> Result<(), CloseCode> {
-    let admission = app.store.admission(room, user).await;
+    let unix = clock::now().unix;
+    let admission = app.store.admission(room, user, unix).await;
     let admission = admission.map_err(|fault| refused(fault.into()))?;
-    match admission.user {
+    match &admission.user {
         Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
-        Some(user) if user.is_welcome(clock::now().unix) => {
-            entry(admission.room.as_ref(), admission.participant)
-        }
+        Some(user) if user.is_welcome(unix) => entry(&Standing::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
     }
 }
@@ -84,10 +88,33 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
-fn entry(room: Option<&Room>, participant: bool) -> Result<(), CloseCode> {
-    match room {
-        Some(room) if room.closed_at.is_some() => Err(CloseCode::RoomClosed),
-        Some(_) if participant => Ok(()),
+/// All that decides whether a user who may be here may be in a room.
+struct Standing<'a> {
+    room: Option<&'a Room>,
+    participant: bool,
+    ever_member: bool,
+    removal: Option<Removal>,
+}
+
+impl<'a> From<&'a Admission> for Standing<'a> {
+    fn from(admission: &'a Admission) -> Standing<'a> {
+        Standing {
+            room: admission.room.as_ref(),
+            participant: admission.participant,
+            ever_member: admission.ever_member,
+            removal: admission.removal,
+        }
+    }
+}
+
+/// A user who never was in a private room does not learn that it existed.
+fn entry(standing: &Standing<'_>) -> Result<(), CloseCode> {
+    match standing.room {
+        Some(_) if standing.removal.is_some() => Err(CloseCode::Removed),
+        Some(room) if room.closed_at.is_some() && (standing.ever_member || !room.private) => {
+            Err(CloseCode::RoomClosed)
+        }
+        Some(room) if room.closed_at.is_none() && standing.participant => Ok(()),
         _ => Err(CloseCode::NotAParticipant),
     }
 }

@@ -46,9 +46,9 @@ async fn who_has_left_is_refused_until_back() {
         open_rooms: vec!["r".to_owned()],
         ..Refused::default()
     };
-    assert_eq!(world.store.refused().await.unwrap(), nobody);
+    assert_eq!(world.store.refused(NOW).await.unwrap(), nobody);
     world.store.leave("r", &alice, NOW).await.unwrap();
-    let refused = world.store.refused().await.unwrap();
+    let refused = world.store.refused(NOW).await.unwrap();
     let departure = Departure {
         user: alice.clone(),
         room: "r".to_owned(),
@@ -56,7 +56,7 @@ async fn who_has_left_is_refused_until_back() {
     };
     assert_eq!(refused.departures, [departure]);
     world.join("r", &alice).await.unwrap();
-    assert_eq!(world.store.refused().await.unwrap(), nobody);
+    assert_eq!(world.store.refused(NOW).await.unwrap(), nobody);
 }
 
 #[tokio::test]
@@ -75,13 +75,16 @@ async fn strangers_closed_rooms_disabled_users_and_the_banned_are_turned_away() 
     world.sql(&format!(
         "INSERT INTO room_bans (room_id, user_id, created_at) VALUES ('open', '{alice}', '')"
     ));
-    assert_eq!(world.join("open", &alice).await, Err(JoinError::Banned));
+    assert_eq!(
+        world.join("open", &alice).await,
+        Err(JoinError::Banned { until: None })
+    );
     world.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
     assert_eq!(
         world.join("open", &alice).await,
         Err(JoinError::UserDisabled)
     );
-    assert_eq!(world.store.refused().await.unwrap().users, [alice]);
+    assert_eq!(world.store.refused(NOW).await.unwrap().users, [alice]);
 }
 
 #[tokio::test]
@@ -91,7 +94,7 @@ async fn a_private_room_opens_to_members_invites_grants_and_its_owner() {
     world.room("r", true, None).await;
     world.sql(&format!("UPDATE coworking_rooms SET owner_id = '{owner}'"));
     let join = |grant: JoinGrant| world.store.join("r", &alice, grant, NOW);
-    assert_eq!(join(JoinGrant::None).await, Err(JoinError::NotInvited));
+    assert_eq!(join(JoinGrant::None).await, Err(JoinError::NoSuchRoom));
     let wrong = JoinGrant::Invite("wrong".into());
     assert_eq!(join(wrong).await, Err(JoinError::BadInvite));
     join(JoinGrant::Granted).await.unwrap();
@@ -187,7 +190,7 @@ async fn an_admission_tells_user_room_and_membership_apart() {
     world.room("r", false, Some(3)).await;
     let alice = world.user("alice").await;
     let look = async |room: &str, user: &str| {
-        let admission = world.store.admission(room, user).await.unwrap();
+        let admission = world.store.admission(room, user, NOW).await.unwrap();
         let (user, room) = (admission.user.is_some(), admission.room.is_some());
         (user, room, admission.participant)
     };
@@ -202,7 +205,7 @@ async fn an_admission_follows_joins_and_leaves() {
     world.room("r", false, Some(3)).await;
     let alice = world.user("alice").await;
     world.join("r", &alice).await.unwrap();
-    let admission = world.store.admission("r", &alice).await.unwrap();
+    let admission = world.store.admission("r", &alice, NOW).await.unwrap();
     assert!(admission.participant);
     assert_eq!(admission.room, world.store.room("r").await.unwrap());
     assert_eq!(admission.user, world.found(&alice).await);
@@ -210,7 +213,7 @@ async fn an_admission_follows_joins_and_leaves() {
     assert!(
         !world
             .store
-            .admission("r", &alice)
+            .admission("r", &alice, NOW)
             .await
             .unwrap()
             .participant

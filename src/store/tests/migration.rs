@@ -47,13 +47,13 @@ async fn a_file_of_schema_1_is_migrated_with_every_row() {
     assert!(world.store.has_password("alice").await.unwrap());
     assert!(world.found("bob").await.expect("bob").disabled);
     assert_eq!(world.members("r").await, ["alice", "gast"]);
-    let invites = world.store.invites(Some("r"), NOW).await.unwrap();
+    let invites = world.store.invites(Some("r"), NOW, 10).await.unwrap();
     assert_eq!(invites[0].uses_left, Some(3));
     let messages = world.store.messages("r", None, 10).await.unwrap();
     assert_eq!(messages[0].content, "hello");
     world.store.enable_user("bob").await.unwrap();
     let banned = world.store.join("r", "bob", JoinGrant::Granted, NOW);
-    assert_eq!(banned.await, Err(JoinError::Banned));
+    assert_eq!(banned.await, Err(JoinError::Banned { until: None }));
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ async fn play(steps: Vec<Step>) {
         let members: BTreeSet<_> = world.members(id).await.into_iter().collect();
         assert_eq!(members, model.names(room), "{id}");
         for user in USERS {
-            let admission = world.store.admission(id, user).await.unwrap();
+            let admission = world.store.admission(id, user, NOW).await.unwrap();
             assert_eq!(admission.participant, members.contains(user), "{id} {user}");
         }
     }

@@ -121,7 +121,7 @@ async fn a_deleted_id_stays_refused_and_its_name_is_free_again() {
     assert!(world.found("alice").await.unwrap().deleted);
     let second = world.user("alice").await;
     assert_ne!(second, "alice");
-    assert_eq!(world.store.refused().await.unwrap().users, ["alice"]);
+    assert_eq!(world.store.refused(NOW).await.unwrap().users, ["alice"]);
 }
 
 #[tokio::test]

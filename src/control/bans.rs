@@ -1,0 +1,238 @@
+//! `parlor room kick`, `ban`, `unban` and `bans`
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::config::duration;
+use crate::store::{Ban, BanError, Banned, NewBan, Room, User, utc};
+
+use super::answer::Answer;
+use super::context::{Context, ID, bare};
+use super::ended;
+use super::failure::Failure;
+
+/// Bans in one list.
+const MAX_LISTED: u32 = 1000;
+
+pub async fn kick(context: &Context, room: &str, word: &str) -> Result<Answer, Failure> {
+    let room = context.open_room(room).await?;
+    let user = context.person_in(&room, word).await?;
+    let pause = context.config().rooms.kick_pause;
+    let kicked = match context.live() {
+        Some(live) => {
+            let kicked = live.app.kick(&room.id, &user.id).await?;
+            kicked.map(|(_, ended)| Some(ended))
+        }
+        None => {
+            let unix = clock::now().unix;
+            let until = unix.saturating_add(pause.as_secs());
+            let kicked = context.store().kick(&room.id, &user.id, until, unix);
+            kicked.await?.map(|_| None)
+        }
+    };
+    let Some(ended) = kicked else {
+        let (who, room) = (called(&user), &room.name);
+        return Err(Failure::refused(format!("{who} is not in the room {room}")));
+    };
+    let mut json = place_json(&room, &user);
+    json["pause"] = pause.as_secs().into();
+    let text = format!("Kicked {} from {}", called(&user), room.name);
+    let pause = duration::format(pause);
+    Ok(ended::told(json, text, ended).remark(format!(
+        "They may join again after {pause}; `parlor room ban` keeps them out for longer."
+    )))
+}
+
+pub async fn ban(
+    context: &Context,
+    room: &str,
+    word: &str,
+    until: Option<u64>,
+    reason: Option<String>,
+    keep_invite: bool,
+) -> Result<Answer, Failure> {
+    let room = context.open_room(room).await?;
+    let user = context.person_in(&room, word).await?;
+    let new = NewBan {
+        room_id: room.id.clone(),
+        user_id: user.id.clone(),
+        until,
+        reason: reason.clone(),
+        keep_invite,
+    };
+    let outcome = match context.live() {
+        Some(live) => {
+            let banned = live.app.ban(new).await;
+            banned.map(|(banned, ended)| (banned, Some(ended)))
+        }
+        None => {
+            let banned = context.store().ban(new, clock::now().unix).await;
+            banned.map(|banned| (banned, None))
+        }
+    };
+    let (banned, ended) = outcome.map_err(refusal)?;
+    let mut json = place_json(&room, &user);
+    json["until"] = until.map(utc::text).into();
+    json["reason"] = reason.into();
+    json["invite"] = banned.invite.clone().into();
+    json["invite_revoked"] = banned.revoked.into();
+    let end = until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)));
+    let text = format!("Banned {} from {}{end}", called(&user), room.name);
+    let answer = ended::told(json, text, ended);
+    Ok(match invite_remark(&room, &user, &banned, keep_invite) {
+        Some(remark) => answer.remark(remark),
+        None => answer,
+    })
+}
+
+/// What became of the link that a guest came by.
+fn invite_remark(room: &Room, user: &User, banned: &Banned, keep_invite: bool) -> Option<String> {
+    user.guest.as_ref()?;
+    let new_link = format!("`parlor invite create {}` makes a new link", room.id);
+    Some(match &banned.invite {
+        Some(_) if banned.revoked => format!(
+            "The link that they came by opens nothing any more; others who came by it stay. \
+             {new_link}."
+        ),
+        Some(invite) if keep_invite => format!(
+            "The link that they came by still works, for them too, as somebody new: \
+             `parlor invite revoke {invite}` ends that."
+        ),
+        Some(_) => format!("The link that they came by was revoked before. {new_link}."),
+        None => format!(
+            "Which link they came by is not known, and it may still work: \
+             `parlor invite list {}` shows those that do.",
+            room.id
+        ),
+    })
+}
+
+pub async fn unban(context: &Context, room: &str, word: &str) -> Result<Answer, Failure> {
+    let room = context.any_room(room).await?;
+    let banned = the_banned(context, &room, word).await?;
+    if !context.store().unban(&room.id, &banned.user_id).await? {
+        return Err(not_banned(&room, word));
+    }
+    let name = person(&banned);
+    let json = json!({
+        "room": { "id": room.id, "name": room.name },
+        "user": user_json(&banned),
+    });
+    let answer = Answer::new(json, format!("{name} may join {} again", room.name));
+    Ok(match banned.guest {
+        true => answer.remark(format!(
+            "An invite that the ban revoked stays revoked: `parlor invite create {}` makes a new \
+             link.",
+            room.id
+        )),
+        false => answer,
+    })
+}
+
+/// Whom of those who are banned a word means.
+async fn the_banned(context: &Context, room: &Room, word: &str) -> Result<Ban, Failure> {
+    let unix = clock::now().unix;
+    let mut bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
+    let by_id = word.starts_with(ID);
+    bans.retain(|ban| {
+        ban.user_id == bare(word) || (!by_id && (ban.name == word || ban.display_name == word))
+    });
+    match &bans[..] {
+        [] => Err(not_banned(room, word)),
+        [one] => Ok(one.clone()),
+        several => {
+            let ids = several.iter().map(|ban| format!("{ID}{}", ban.user_id));
+            Err(Failure::refused(format!(
+                "`{word}` may mean several of the banned: use the id of the one you mean, {}",
+                ids.collect::<Vec<_>>().join(" or ")
+            )))
+        }
+    }
+}
+
+fn not_banned(room: &Room, word: &str) -> Failure {
+    let (name, id) = (&room.name, &room.id);
+    Failure::refused(format!(
+        "nobody called `{word}` is banned from {name}: `parlor room bans {id}` shows all"
+    ))
+}
+
+pub async fn list(context: &Context, room: &str) -> Result<Answer, Failure> {
+    let room = context.any_room(room).await?;
+    let unix = clock::now().unix;
+    let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
+    let json = bans.iter().map(ban_json).collect();
+    let rows = bans.iter().map(|ban| {
+        vec![
+            person(ban).to_owned(),
+            ban.user_id.clone(),
+            match ban.guest {
+                true => "guest".to_owned(),
+                false => "user".to_owned(),
+            },
+            utc::text(ban.created_at),
+            ban.until.map_or("for good".to_owned(), utc::text),
+            ban.reason.clone().unwrap_or_default(),
+        ]
+    });
+    Ok(match bans.is_empty() {
+        true => Answer::new(json, "").remark(format!("Nobody is banned from {}.", room.name)),
+        false => Answer::table(
+            json,
+            &["NAME", "ID", "KIND", "SINCE", "UNTIL", "REASON"],
+            rows,
+        ),
+    })
+}
+
+fn ban_json(ban: &Ban) -> Value {
+    json!({
+        "user": user_json(ban),
+        "reason": ban.reason,
+        "created_at": utc::text(ban.created_at),
+        "until": ban.until.map(utc::text),
+    })
+}
+
+fn user_json(ban: &Ban) -> Value {
+    json!({
+        "id": ban.user_id,
+        "name": ban.name,
+        "display_name": ban.display_name,
+        "guest": ban.guest,
+    })
+}
+
+/// A guest's name is the one they gave.
+fn person(ban: &Ban) -> &str {
+    match ban.guest {
+        true => &ban.display_name,
+        false => &ban.name,
+    }
+}
+
+fn called(user: &User) -> String {
+    match user.guest {
+        Some(_) => format!("guest {} (id {})", user.display_name, user.id),
+        None => format!("user {}", user.name),
+    }
+}
+
+fn place_json(room: &Room, user: &User) -> Value {
+    json!({
+        "room": { "id": room.id, "name": room.name },
+        "user": {
+            "id": user.id,
+            "name": user.name,
+            "display_name": user.display_name,
+            "guest": user.guest.is_some(),
+        },
+    })
+}
+
+fn refusal(error: BanError) -> Failure {
+    match error {
+        BanError::Past | BanError::BadReason => Failure::usage(error),
+        error => Failure::refused(error),
+    }
+}

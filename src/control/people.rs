@@ -1,0 +1,131 @@
+//! Whom a word on the command line means: a user by id or name, a guest by name, or by name and
+//! room. Where it may mean several people, the answer names them all.
+
+use crate::clock;
+use crate::store::{KnownGuest, Person, Room, User, utc};
+
+use super::context::{Context, ID, bare, only};
+use super::failure::Failure;
+
+/// People that an error names.
+const MAX_CANDIDATES: u32 = 10;
+
+impl Context {
+    /// The user or guest whom this word means, deleted ones too. A user's id or name outranks the
+    /// name of a guest, so that no guest can get in the way of a script; `NAME@ROOM` is a guest of
+    /// that room.
+    pub async fn any_user(&self, word: &str) -> Result<User, Failure> {
+        if let Some(user) = self.user(word).await? {
+            return Ok(user);
+        }
+        match self.guest(word).await? {
+            Some(guest) => Ok(guest),
+            None => Err(self.nobody_called(word).await?),
+        }
+    }
+
+    /// The user whom this word means, or the guest of this room. Where it is the name of both, the
+    /// word does not say which.
+    pub async fn person_in(&self, room: &Room, word: &str) -> Result<User, Failure> {
+        let mut people: Vec<Person> = self
+            .user(word)
+            .await?
+            .into_iter()
+            .map(Person::from)
+            .collect();
+        for guest in self.guests_called(word, Some(&room.id)).await? {
+            if people.iter().all(|known| known.user.id != guest.user.id) {
+                people.push(Person::from(guest));
+            }
+        }
+        match one_of(word, people)? {
+            Some(person) => Ok(person),
+            None => self.any_user(word).await,
+        }
+    }
+
+    /// The user whom this word means, by id or name.
+    pub(super) async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
+        let called = self.store().users_called(bare(word)).await?;
+        only("user", word, called, |user| &user.id)
+    }
+
+    async fn guest(&self, word: &str) -> Result<Option<User>, Failure> {
+        let mut guests = self.guests_called(word, None).await?;
+        if let (true, Some((name, room))) = (guests.is_empty(), word.rsplit_once('@')) {
+            let rooms = self.store().rooms_called(bare(room)).await?;
+            if let Some(room) = only("room", room, rooms, |room| &room.id)? {
+                guests = self.guests_called(name, Some(&room.id)).await?;
+            }
+        }
+        one_of(word, guests.into_iter().map(Person::from).collect())
+    }
+
+    async fn guests_called(
+        &self,
+        name: &str,
+        room: Option<&str>,
+    ) -> Result<Vec<KnownGuest>, Failure> {
+        if name.starts_with(ID) {
+            return Ok(Vec::new());
+        }
+        let unix = clock::now().unix;
+        let limit = MAX_CANDIDATES + 1;
+        Ok(self.store().guests(Some(name), room, unix, limit).await?)
+    }
+
+    async fn nobody_called(&self, word: &str) -> Result<Failure, Failure> {
+        let wanted = bare(word);
+        let unix = clock::now().unix;
+        let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
+        let like = match name.trim().is_empty() {
+            true => Vec::new(),
+            false => self.store().people_like(name, unix, MAX_CANDIDATES).await?,
+        };
+        Ok(Failure::refused(match like.is_empty() {
+            true => format!(
+                "there is no user `{word}`: `parlor user list` shows all (guests by --guests), \
+                 `parlor user add {wanted}` adds one"
+            ),
+            false => format!(
+                "there is no user `{word}` and no guest of that name; similar: {}",
+                described(&like)
+            ),
+        }))
+    }
+}
+
+/// The only one.
+///
+/// # Errors
+/// There are several; the sentence names them.
+fn one_of(word: &str, mut people: Vec<Person>) -> Result<Option<User>, Failure> {
+    if people.len() < 2 {
+        return Ok(people.pop().map(|person| person.user));
+    }
+    let more = people.len() > MAX_CANDIDATES as usize;
+    people.truncate(MAX_CANDIDATES as usize);
+    let and_more = match more {
+        true => ", and more",
+        false => "",
+    };
+    Err(Failure::refused(format!(
+        "`{word}` may mean several people: {}{and_more}; use the id of the one you mean",
+        described(&people)
+    )))
+}
+
+fn described(people: &[Person]) -> String {
+    let all = people.iter().map(|person| {
+        let Person { user, guest_room } = person;
+        let since = utc::text(user.created_at);
+        match guest_room {
+            Some(room) => format!(
+                "{} (guest of {room} since {since}, {ID}{})",
+                user.display_name, user.id
+            ),
+            None => format!("{} (user, {ID}{})", user.name, user.id),
+        }
+    });
+    all.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,171 @@
+//! Kicks and bans: users whom a room refuses, for a moment, for a while or for good.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::participants::{end_membership, is_member};
+use super::users::{optional_time_at, time_at};
+use super::{Ban, BanError, Banned, Left, NewBan, Removal, Store, StoreError, invites, rooms};
+use super::{users, utc};
+
+/// Characters in the reason of a ban.
+pub const MAX_REASON_CHARS: usize = 500;
+
+impl Store {
+    /// Ends a membership and refuses the user until `until`; `None` where there is no membership.
+    pub async fn kick(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        until: u64,
+        unix: u64,
+    ) -> Result<Option<Left>, StoreError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        self.write(move |connection| {
+            if !is_member(connection, &room_id, &user_id)? {
+                return Ok(Ok(None));
+            }
+            let left = end_membership(connection, &room_id, &user_id, unix)?;
+            connection
+                .prepare_cached(
+                    "UPDATE room_participants SET kicked_until = ?3
+                     WHERE room_id = ?1 AND user_id = ?2",
+                )?
+                .execute((&room_id, &user_id, utc::text(until)))?;
+            Ok(Ok(Some(left)))
+        })
+        .await
+    }
+
+    /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
+    /// came by is revoked, unless it is to be kept. A second ban replaces the first.
+    pub async fn ban(&self, new: NewBan, unix: u64) -> Result<Banned, BanError> {
+        self.write(move |connection| {
+            if let Some(refusal) = refusal(connection, &new, unix)? {
+                return Ok(Err(refusal));
+            }
+            connection
+                .prepare_cached(
+                    "INSERT INTO room_bans (room_id, user_id, reason, created_at, expires_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET reason = excluded.reason,
+                         created_at = excluded.created_at, expires_at = excluded.expires_at",
+                )?
+                .execute((
+                    &new.room_id,
+                    &new.user_id,
+                    &new.reason,
+                    utc::text(unix),
+                    new.until.map(utc::text),
+                ))?;
+            let left = end_membership(connection, &new.room_id, &new.user_id, unix)?;
+            let guest = users::by_id(connection, &new.user_id)?.and_then(|user| user.guest);
+            let invite = guest.and_then(|guest| guest.invite);
+            let revoked = match &invite {
+                Some(invite) if !new.keep_invite => invites::revoke(connection, invite, unix)?,
+                _ => false,
+            };
+            Ok(Ok(Banned {
+                left,
+                invite,
+                revoked,
+            }))
+        })
+        .await
+    }
+
+    /// Ends a ban; false where there is none.
+    pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
+        let parameters = (room_id.to_owned(), user_id.to_owned());
+        self.write(move |connection| {
+            let ended = connection
+                .prepare_cached("DELETE FROM room_bans WHERE room_id = ?1 AND user_id = ?2")?
+                .execute(parameters)?;
+            Ok(Ok(ended > 0))
+        })
+        .await
+    }
+
+    /// The bans of a room that hold at `unix`, newest first, `limit` at most.
+    pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
+        let parameters = (room_id.to_owned(), utc::text(unix), limit);
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT u.id, u.name, u.display_name, u.guest_until IS NOT NULL,
+                            b.reason, b.created_at, b.expires_at
+                     FROM room_bans b JOIN users u ON u.id = b.user_id
+                     WHERE b.room_id = ?1 AND (b.expires_at IS NULL OR b.expires_at > ?2)
+                     ORDER BY b.created_at DESC, u.id LIMIT ?3",
+                )?
+                .query_map(parameters, |row| {
+                    Ok(Ban {
+                        user_id: row.get(0)?,
+                        name: row.get(1)?,
+                        display_name: row.get(2)?,
+                        guest: row.get(3)?,
+                        reason: row.get(4)?,
+                        created_at: time_at(row, 5)?,
+                        until: optional_time_at(row, 6)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+}
+
+/// Why this ban cannot be, if so. Owners and admins manage the room and could let themselves in
+/// again by an invite: a ban that does not hold is worse than none.
+fn refusal(connection: &Connection, new: &NewBan, unix: u64) -> rusqlite::Result<Option<BanError>> {
+    if new.until.is_some_and(|until| until <= unix) {
+        return Ok(Some(BanError::Past));
+    }
+    let is_sound = |reason: &String| {
+        (1..=MAX_REASON_CHARS).contains(&reason.chars().count())
+            && !reason.trim().is_empty()
+            && !reason.chars().any(char::is_control)
+    };
+    if !new.reason.iter().all(is_sound) {
+        return Ok(Some(BanError::BadReason));
+    }
+    let Some(room) = rooms::by_id(connection, &new.room_id)? else {
+        return Ok(Some(BanError::NoSuchRoom));
+    };
+    Ok(match users::by_id(connection, &new.user_id)? {
+        None => Some(BanError::NoSuchUser),
+        Some(user) if user.deleted => Some(BanError::NoSuchUser),
+        Some(user) if user.admin => Some(BanError::Admin),
+        Some(user) if room.owner_id.as_ref() == Some(&user.id) => Some(BanError::Owner),
+        Some(_) => None,
+    })
+}
+
+/// What keeps a user out of a room at `unix` after a kick or a ban, if anything does.
+pub(super) fn removal(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Option<Removal>> {
+    let parameters = (room_id, user_id, utc::text(unix));
+    let ban = connection
+        .prepare_cached(
+            "SELECT expires_at FROM room_bans
+             WHERE room_id = ?1 AND user_id = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
+        )?
+        .query_row(parameters.clone(), |row| optional_time_at(row, 0))
+        .optional()?;
+    if let Some(until) = ban {
+        return Ok(Some(Removal::Banned { until }));
+    }
+    connection
+        .prepare_cached(
+            "SELECT kicked_until FROM room_participants
+             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NOT NULL AND kicked_until > ?3",
+        )?
+        .query_row(parameters, |row| {
+            let until = time_at(row, 0)?;
+            Ok(Removal::Kicked { until })
+        })
+        .optional()
+}

@@ -1,0 +1,111 @@
+//! Guests, for an admin who looks for one: by name, by room, or among everybody.
+
+use rusqlite::named_params;
+
+use super::users::{USER, USER_COLUMNS, user_at};
+use super::{KnownGuest, Person, Store, StoreError, utc};
+
+impl Store {
+    /// Guests whose time has not run out at `unix`, the newest first, `limit` at most: all, those
+    /// with this display name, those of this room.
+    pub async fn guests(
+        &self,
+        display_name: Option<&str>,
+        room_id: Option<&str>,
+        unix: u64,
+        limit: u32,
+    ) -> Result<Vec<KnownGuest>, StoreError> {
+        let (name, room) = (display_name.map(str::to_owned), room_id.map(str::to_owned));
+        let sql = format!(
+            "SELECT {USER}, r.name, EXISTS (
+                 SELECT 1 FROM room_participants p
+                 WHERE p.room_id = r.id AND p.user_id = u.id AND p.left_at IS NULL)
+             FROM users u JOIN coworking_rooms r ON r.id = u.guest_room_id
+             WHERE u.guest_until > :now AND u.deleted_at IS NULL
+               AND (:name IS NULL OR u.display_name = :name)
+               AND (:room IS NULL OR r.id = :room)
+             ORDER BY u.created_at DESC, u.id LIMIT :limit"
+        );
+        self.read(move |connection| {
+            let parameters = named_params! {
+                ":now": utc::text(unix),
+                ":name": name,
+                ":room": room,
+                ":limit": limit,
+            };
+            connection
+                .prepare_cached(&sql)?
+                .query_map(parameters, |row| {
+                    Ok(KnownGuest {
+                        user: user_at(row, 0)?,
+                        room_name: row.get(USER_COLUMNS)?,
+                        participant: row.get(USER_COLUMNS + 1)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    /// How many guests there are whose time has not run out at `unix`.
+    pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
+        let now = utc::text(unix);
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT count(*) FROM users WHERE guest_until > ?1")?
+                .query_row([now], |row| row.get(0))
+        })
+        .await
+    }
+
+    /// Users and guests whose name has this text in it, whatever the case of ASCII letters; `limit`
+    /// at most.
+    pub async fn people_like(
+        &self,
+        text: &str,
+        unix: u64,
+        limit: u32,
+    ) -> Result<Vec<Person>, StoreError> {
+        let parameters = (text.to_owned(), utc::text(unix), limit);
+        let sql = format!(
+            "SELECT {USER}, r.name FROM users u
+             LEFT JOIN coworking_rooms r ON r.id = u.guest_room_id
+             WHERE u.deleted_at IS NULL AND (u.guest_until IS NULL OR u.guest_until > ?2)
+               AND (instr(lower(u.name), lower(?1)) OR instr(lower(u.display_name), lower(?1)))
+             ORDER BY u.guest_until IS NOT NULL, u.display_name, u.id LIMIT ?3"
+        );
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_map(parameters, |row| {
+                    Ok(Person {
+                        user: user_at(row, 0)?,
+                        guest_room: row.get(USER_COLUMNS)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    /// The people with these ids, those whom the store knows.
+    pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
+        let ids = serde_json::Value::from(ids).to_string();
+        let sql = format!(
+            "SELECT {USER}, r.name FROM json_each(?1) asked JOIN users u ON u.id = asked.value
+             LEFT JOIN coworking_rooms r ON r.id = u.guest_room_id"
+        );
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_map([ids], |row| {
+                    Ok(Person {
+                        user: user_at(row, 0)?,
+                        guest_room: row.get(USER_COLUMNS)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+}
