@@ -7,7 +7,7 @@
 //! with the same secret have more forms; [`Username::parse`] lists them.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::RwLock;
 
@@ -208,6 +208,9 @@ pub struct Refused {
     pub memberships: HashSet<(Box<str>, Box<str>)>,
     /// Closed rooms, for credentials bound to them.
     pub rooms: HashSet<Box<str>>,
+    /// The token generations of users whose tokens were ended. Credentials outlive that: it is here
+    /// so that an end by another process is noticed.
+    pub generations: HashMap<Box<str>, u64>,
 }
 
 /// What is [`Refused`] now, and which rooms there are. Shared by all shards and read at Allocate
@@ -265,6 +268,11 @@ impl Refusals {
 
     pub fn admit_user(&self, user: &str) {
         self.write(|refused| refused.users.remove(user));
+    }
+
+    /// The tokens of `user` that are older than this generation were ended.
+    pub fn end_tokens(&self, user: &str, generation: u64) {
+        self.write(|refused| refused.generations.insert(user.into(), generation));
     }
 
     pub fn refuse_membership(&self, user: &str, room: &str) {

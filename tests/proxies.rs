@@ -303,7 +303,7 @@ in_a_box! {
         house.is_served();
         let mut alice = Client::over(Wire::Tls(Box::new(house.secured())), "alice", None);
         alice.allocated();
-        let sessions = house.daemon.cli_json(&["sessions"]);
+        let sessions = house.daemon.cli_json(&["sessions", "--all"]);
         let client = sessions[0]["client"].as_str().expect("a client");
         assert!(client.starts_with(CLIENT), "{client}");
     }

@@ -90,7 +90,11 @@ pub enum Asked {
     /// Tell how the running parlor is: since when, where, fit for traffic or not, how much in use
     Status,
     /// List who is connected to which room, over which transport, since when, and bytes relayed
-    Sessions,
+    Sessions {
+        /// A row for each WebSocket and each allocation, instead of one for each person
+        #[arg(long)]
+        all: bool,
+    },
     /// Make the running parlor read its configuration anew: what can change does at once, and a
     /// bad one is refused whole
     Reload,
@@ -124,7 +128,11 @@ impl Asked {
     pub fn needs_the_daemon(&self) -> bool {
         matches!(
             self,
-            Asked::Status | Asked::Sessions | Asked::Reload | Asked::Drain { .. } | Asked::Upgrade
+            Asked::Status
+                | Asked::Sessions { .. }
+                | Asked::Reload
+                | Asked::Drain { .. }
+                | Asked::Upgrade
         )
     }
 }
@@ -167,7 +175,11 @@ pub enum User {
         password_stdin: bool,
     },
     /// List users
-    List,
+    List {
+        /// List guests instead: who came by an invite, into which room, until when
+        #[arg(long)]
+        guests: bool,
+    },
     /// Show one user, and where they are a member
     Show {
         /// Id or name; `id:…` is always an id
@@ -190,6 +202,11 @@ pub enum User {
         /// Read it from standard input
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// End all tokens of a user or guest, at once: connections and relays end, and they sign in again
+    SignOut {
+        /// Id or name, of a guest too; `id:…` is always an id
+        user: String,
     },
     /// Delete a user for good; the id stays refused, and what they wrote stays in its rooms
     Delete {

@@ -45,7 +45,7 @@ async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failur
         args::Asked::Token(args::Token::Issue(grant)) => Command::TokenIssue(granted(grant)),
         args::Asked::Turn(args::Turn::Credential(grant)) => Command::TurnCredential(granted(grant)),
         args::Asked::Status => Command::Status,
-        args::Asked::Sessions => Command::Sessions,
+        args::Asked::Sessions { all } => Command::Sessions { all },
         args::Asked::Reload => Command::Reload,
         args::Asked::Drain { timeout, .. } => Command::Drain { timeout },
         args::Asked::Upgrade => Command::Upgrade,
@@ -69,7 +69,8 @@ async fn user(desk: &Desk, command: args::User) -> Result<Command, Failure> {
                 false => None,
             },
         },
-        args::User::List => Command::UserList,
+        args::User::List { guests: false } => Command::UserList,
+        args::User::List { guests: true } => Command::GuestList,
         args::User::Show { user } => Command::UserShow { user },
         args::User::Disable { user } => Command::UserDisable { user },
         args::User::Enable { user } => Command::UserEnable { user },
@@ -83,6 +84,7 @@ async fn user(desk: &Desk, command: args::User) -> Result<Command, Failure> {
             let password = hash(password_stdin)?;
             Command::UserPasswd { user, password }
         }
+        args::User::SignOut { user } => Command::UserSignOut { user },
         args::User::Delete { user } => Command::UserDelete { user },
     })
 }

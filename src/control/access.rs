@@ -31,6 +31,7 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
         name: Some(user.display_name.clone()),
         rooms: room.as_ref().map(|room| vec![room.id.clone()]),
         role: Some(user.role().to_owned()),
+        generation: Some(user.tokens.generation),
         ..Claims::default()
     };
     let token = context.sign(&claims)?;

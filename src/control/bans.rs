@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::context::{Context, ID, bare};
 use super::ended;
 use super::failure::Failure;
+use super::people::called;
 
 /// Bans in one list.
 const MAX_LISTED: u32 = 1000;
@@ -208,13 +209,6 @@ fn person(ban: &Ban) -> &str {
     match ban.guest {
         true => &ban.display_name,
         false => &ban.name,
-    }
-}
-
-fn called(user: &User) -> String {
-    match user.guest {
-        Some(_) => format!("guest {} (id {})", user.display_name, user.id),
-        None => format!("user {}", user.name),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Command {
         password: Option<PasswordHash>,
     },
     UserList,
+    /// Guests whose time has not run out.
+    GuestList,
     UserShow {
         user: String,
     },
@@ -37,6 +39,9 @@ pub enum Command {
     UserPasswd {
         user: String,
         password: PasswordHash,
+    },
+    UserSignOut {
+        user: String,
     },
     UserDelete {
         user: String,
@@ -94,7 +99,10 @@ pub enum Command {
     TokenIssue(Grant),
     TurnCredential(Grant),
     Status,
-    Sessions,
+    Sessions {
+        /// Each WebSocket and each allocation, instead of each person.
+        all: bool,
+    },
     Reload,
     Drain {
         timeout: Lifetime,
@@ -127,11 +135,12 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::UserAdd { .. } => "user add",
-            Command::UserList => "user list",
+            Command::UserList | Command::GuestList => "user list",
             Command::UserShow { .. } => "user show",
             Command::UserDisable { .. } => "user disable",
             Command::UserEnable { .. } => "user enable",
             Command::UserMayHavePassword { .. } | Command::UserPasswd { .. } => "user passwd",
+            Command::UserSignOut { .. } => "user sign-out",
             Command::UserDelete { .. } => "user delete",
             Command::RoomCreate { .. } => "room create",
             Command::RoomList => "room list",
@@ -149,7 +158,7 @@ impl Command {
             Command::TokenIssue(_) => "token issue",
             Command::TurnCredential(_) => "turn credential",
             Command::Status => "status",
-            Command::Sessions => "sessions",
+            Command::Sessions { .. } => "sessions",
             Command::Reload => "reload",
             Command::Drain { .. } => "drain",
             Command::Upgrade => "upgrade",
@@ -161,6 +170,7 @@ impl Command {
         matches!(
             self,
             Command::UserList
+                | Command::GuestList
                 | Command::UserShow { .. }
                 | Command::UserMayHavePassword { .. }
                 | Command::RoomList
@@ -168,7 +178,7 @@ impl Command {
                 | Command::RoomBans { .. }
                 | Command::InviteList { .. }
                 | Command::Status
-                | Command::Sessions
+                | Command::Sessions { .. }
         )
     }
 }

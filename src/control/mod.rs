@@ -20,6 +20,7 @@ mod people;
 mod rooms;
 mod running;
 mod server;
+mod sessions;
 mod silent;
 mod socket;
 mod users;
@@ -56,11 +57,13 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
             users::add(context, new).await
         }
         Command::UserList => users::list(context).await,
+        Command::GuestList => users::guests(context).await,
         Command::UserShow { user } => users::show(context, &user).await,
         Command::UserDisable { user } => users::disable(context, &user).await,
         Command::UserEnable { user } => users::enable(context, &user).await,
         Command::UserMayHavePassword { user } => users::may_have_password(context, &user).await,
         Command::UserPasswd { user, password } => users::passwd(context, &user, password).await,
+        Command::UserSignOut { user } => users::sign_out(context, &user).await,
         Command::UserDelete { user } => users::delete(context, &user).await,
         Command::RoomCreate {
             name,
@@ -100,7 +103,7 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         Command::TokenIssue(grant) => access::token(context, grant).await,
         Command::TurnCredential(grant) => access::credential(context, grant).await,
         Command::Status => running::status(context).await,
-        Command::Sessions => running::sessions(context).await,
+        Command::Sessions { all } => sessions::sessions(context, all).await,
         Command::Reload => running::reload(context).await,
         Command::Drain { timeout } => drain::begin(context, timeout.span()),
         Command::Upgrade => running::upgrade(context).await,

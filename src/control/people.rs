@@ -129,3 +129,11 @@ fn described(people: &[Person]) -> String {
     });
     all.collect::<Vec<_>>().join(", ")
 }
+
+/// What an answer calls somebody. A guest's name is the one they gave, and may be that of several.
+pub fn called(user: &User) -> String {
+    match user.guest {
+        Some(_) => format!("guest {} (id {})", user.display_name, user.id),
+        None => format!("user {}", user.name),
+    }
+}

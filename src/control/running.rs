@@ -1,23 +1,18 @@
-//! `parlor status`, `sessions`, `reload` and `upgrade`: what only a running parlor can tell, or do.
+//! `parlor status`, `reload` and `upgrade`: what only a running parlor can tell, or do.
 
-use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio::time::timeout;
+use serde_json::json;
 
 use crate::clock;
 use crate::config::{Report, duration};
-use crate::store::{Store, StoreError, utc};
-use crate::turn::{Session, Transport};
+use crate::store::utc;
+use crate::turn::Transport;
 
 use super::answer::Answer;
 use super::certificate;
-use super::context::{Context, Live};
+use super::context::Context;
 use super::failure::Failure;
-
-/// For the names of everybody who is connected.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let live = context.running()?;
@@ -128,183 +123,6 @@ fn listed(addresses: &[std::net::SocketAddr]) -> String {
     texts.join(", ")
 }
 
-/// One row for each WebSocket and for each allocation.
-pub async fn sessions(context: &Context) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let relays = live.app.relay.sessions().await;
-    let connections = live.app.hub.connections();
-    let users = connections.iter().map(|one| &*one.user);
-    let users = users.chain(relays.iter().map(|relay| &*relay.user));
-    let rooms = connections.iter().map(|one| &*one.room);
-    let rooms = rooms.chain(relays.iter().filter_map(|relay| relay.room.as_deref()));
-    let names = Names::of(live, users, rooms).await;
-    let mut rows: Vec<Row> = connections
-        .iter()
-        .map(|one| Row::signaling(&one.user, &one.room, one.since))
-        .collect();
-    rows.extend(relays.iter().map(Row::relay));
-    rows.sort_by_key(|row| {
-        let (room, user) = (row.room.map(|room| names.room(room)), names.user(row.user));
-        (room, user, row.user, row.over, row.since)
-    });
-    let json = rows.iter().map(|row| row.json(&names)).collect();
-    let texts = rows.iter().map(|row| row.texts(&names));
-    let answer = match rows.is_empty() {
-        true => Answer::new(json, "").remark("Nobody is connected."),
-        false => Answer::table(json, &Row::HEADER, texts),
-    };
-    Ok(match names.complete {
-        true => answer,
-        false => answer.remark(
-            "The store does not tell every name, so that ids stand for them: `parlor status` and \
-             the log say more.",
-        ),
-    })
-}
-
-struct Row<'a> {
-    user: &'a str,
-    room: Option<&'a str>,
-    over: &'static str,
-    since: u64,
-    relay: Option<&'a Session>,
-}
-
-impl<'a> Row<'a> {
-    const HEADER: [&'static str; 6] = ["ROOM", "USER", "OVER", "SINCE", "SENT", "RECEIVED"];
-
-    fn signaling(user: &'a str, room: &'a str, since: u64) -> Row<'a> {
-        Row {
-            user,
-            room: Some(room),
-            over: "websocket",
-            since,
-            relay: None,
-        }
-    }
-
-    fn relay(session: &'a Session) -> Row<'a> {
-        Row {
-            user: &session.user,
-            room: session.room.as_deref(),
-            over: match session.transport {
-                Transport::Udp => "turn/udp",
-                Transport::Tcp => "turn/tcp",
-                Transport::Tls => "turn/tls",
-            },
-            since: session.since,
-            relay: Some(session),
-        }
-    }
-
-    fn json(&self, names: &Names) -> Value {
-        let room = self
-            .room
-            .map(|id| json!({ "id": id, "name": names.room(id) }));
-        let mut json = json!({
-            "user": { "id": self.user, "name": names.user(self.user) },
-            "room": room,
-            "over": self.over,
-            "since": utc::text(self.since),
-        });
-        if let Some(relay) = self.relay {
-            json["client"] = relay.client.to_string().into();
-            json["relayed"] = relay.relayed.to_string().into();
-            if let Some(relayed) = relay.relayed_ipv6 {
-                json["relayed_ipv6"] = relayed.to_string().into();
-            }
-            json["bytes_sent"] = relay.bytes_up.into();
-            json["bytes_received"] = relay.bytes_down.into();
-        }
-        json
-    }
-
-    fn texts(&self, names: &Names) -> Vec<String> {
-        let bytes = |count: fn(&Session) -> u64| {
-            self.relay.map_or(String::new(), |relay| size(count(relay)))
-        };
-        vec![
-            self.room
-                .map_or(String::new(), |id| names.room(id).to_owned()),
-            names.user(self.user).to_owned(),
-            self.over.to_owned(),
-            utc::text(self.since),
-            bytes(|relay| relay.bytes_up),
-            bytes(|relay| relay.bytes_down),
-        ]
-    }
-}
-
-/// What users and rooms are called; those that the store does not know, or does not tell of, by
-/// their ids.
-#[derive(Default)]
-struct Names {
-    users: HashMap<String, String>,
-    rooms: HashMap<String, String>,
-    /// Whether the store told of all of them.
-    complete: bool,
-}
-
-impl Names {
-    /// Who is connected is told whatever has become of the store.
-    async fn of<'a>(
-        live: &Live,
-        users: impl Iterator<Item = &'a str>,
-        rooms: impl Iterator<Item = &'a str>,
-    ) -> Names {
-        let mut names = Names::default();
-        let asking = names.ask(&live.app.store, users.collect(), rooms.collect());
-        let asked = timeout(PATIENCE, asking).await;
-        names.complete = matches!(asked, Ok(Ok(())));
-        names
-    }
-
-    async fn ask(
-        &mut self,
-        store: &Store,
-        users: BTreeSet<&str>,
-        rooms: BTreeSet<&str>,
-    ) -> Result<(), StoreError> {
-        for id in users {
-            let mut called = store.users_called(id).await?.into_iter();
-            let known = called.find(|user| user.id == id);
-            self.users.extend(known.map(|user| (user.id, user.name)));
-        }
-        for id in rooms {
-            let mut called = store.rooms_called(id).await?.into_iter();
-            let known = called.find(|room| room.id == id);
-            self.rooms.extend(known.map(|room| (room.id, room.name)));
-        }
-        Ok(())
-    }
-
-    fn user<'a>(&'a self, id: &'a str) -> &'a str {
-        self.users.get(id).map_or(id, String::as_str)
-    }
-
-    fn room<'a>(&'a self, id: &'a str) -> &'a str {
-        self.rooms.get(id).map_or(id, String::as_str)
-    }
-}
-
-/// Bytes, in the largest unit that leaves at least one.
-fn size(bytes: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in units {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        unit => format!("{value:.1} {unit}"),
-    }
-}
-
 pub async fn reload(context: &Context) -> Result<Answer, Failure> {
     let live = context.running()?;
     let reload = live.reload.clone();
@@ -349,22 +167,4 @@ fn told(report: Report) -> Answer {
     warnings.fold(answer, |answer, told| {
         answer.remark(format!("warning: {told}"))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_told_in_the_unit_that_people_read() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1_234_567, "1.2 MB"),
-            (5_000_000_000_000_000, "5000.0 TB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 }

@@ -4,13 +4,17 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::store::{CreateError, Membership, NewUser, Removed, User, utc};
+use crate::store::{CreateError, KnownGuest, Membership, NewUser, Removed, User, utc};
 
 use super::answer::{Answer, tick};
 use super::command::PasswordHash;
 use super::context::Context;
 use super::ended;
 use super::failure::Failure;
+use super::people::called;
+
+/// Guests in one list; the answer has to fit into a reply of the admin socket.
+const MAX_GUESTS: u32 = 1000;
 
 pub async fn add(context: &Context, new: NewUser) -> Result<Answer, Failure> {
     let user = context.store().add_user(new).await.map_err(refusal)?;
@@ -31,12 +35,73 @@ pub async fn list(context: &Context) -> Result<Answer, Failure> {
     });
     let header = ["ID", "NAME", "DISPLAY NAME", "ADMIN", "DISABLED"];
     let json = users.iter().map(user_json).collect();
-    Ok(match users.is_empty() {
+    let answer = match users.is_empty() {
         true => {
             Answer::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
         }
         false => Answer::table(json, &header, rows),
+    };
+    Ok(
+        match context.store().guest_count(clock::now().unix).await? {
+            0 => answer,
+            guests => answer.remark(format!(
+                "Guests: {guests}. `parlor user list --guests` lists them."
+            )),
+        },
+    )
+}
+
+/// Guests whose time has not run out, the newest first.
+pub async fn guests(context: &Context) -> Result<Answer, Failure> {
+    let unix = clock::now().unix;
+    // One more, which says whether that is all.
+    let limit = MAX_GUESTS + 1;
+    let mut guests = context.store().guests(None, None, unix, limit).await?;
+    let more = guests.len() > MAX_GUESTS as usize;
+    guests.truncate(MAX_GUESTS as usize);
+    let json = guests.iter().map(guest_json).collect();
+    let rows = guests.iter().map(
+        |KnownGuest {
+             user,
+             room_name,
+             participant,
+         }| {
+            let until = user.guest.as_ref().map(|guest| utc::text(guest.until));
+            vec![
+                user.display_name.clone(),
+                user.id.clone(),
+                room_name.clone(),
+                tick(*participant),
+                utc::text(user.created_at),
+                until.unwrap_or_default(),
+                tick(user.disabled),
+            ]
+        },
+    );
+    let header = ["NAME", "ID", "ROOM", "IN IT", "SINCE", "UNTIL", "DISABLED"];
+    let answer = match guests.is_empty() {
+        true => Answer::new(json, "").remark("There are no guests."),
+        false => Answer::table(json, &header, rows),
+    };
+    Ok(match more {
+        true => answer.remark(format!(
+            "Only the newest {MAX_GUESTS} are listed; there are more."
+        )),
+        false => answer,
     })
+}
+
+fn guest_json(guest: &KnownGuest) -> Value {
+    let mut json = user_json(&guest.user);
+    let place = guest.user.guest.as_ref();
+    json["room"] = json!({
+        "id": place.map(|place| &place.room_id),
+        "name": guest.room_name,
+    });
+    json["participant"] = guest.participant.into();
+    json["until"] = place.map(|place| utc::text(place.until)).into();
+    json["invite"] = place.and_then(|place| place.invite.clone()).into();
+    json
 }
 
 /// Deleted users too, by their id.
@@ -53,6 +118,11 @@ pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
         .as_ref()
         .map(|guest| utc::text(guest.until))
         .into();
+    json["invite"] = user
+        .guest
+        .as_ref()
+        .and_then(|guest| guest.invite.clone())
+        .into();
     json["rooms"] = rooms.iter().map(membership_json).collect();
     let state = match &user {
         User { deleted: true, .. } => "deleted",
@@ -60,6 +130,8 @@ pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
         _ => "enabled",
     };
     let names = rooms.iter().map(|room| room.room_name.as_str());
+    let guest_until = user.guest.as_ref().map(|guest| utc::text(guest.until));
+    let invite = user.guest.as_ref().and_then(|guest| guest.invite.clone());
     let rows = [
         ["Id", &user.id],
         ["Name", &user.name],
@@ -68,6 +140,8 @@ pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
         ["State", state],
         ["Password", if password { "set" } else { "none" }],
         ["Created", &utc::text(user.created_at)],
+        ["Guest until", &guest_until.unwrap_or_default()],
+        ["Invite", &invite.unwrap_or_default()],
         ["Member of", &names.collect::<Vec<_>>().join(", ")],
     ];
     Ok(Answer::facts(json, &rows))
@@ -120,14 +194,43 @@ pub async fn passwd(
     password: PasswordHash,
 ) -> Result<Answer, Failure> {
     let user = with_password(context, word).await?;
-    match context.store().set_password(&user.id, &password.0).await? {
-        true => {
-            let text = format!("User {} has a new password", user.name);
-            Ok(Answer::new(user_json(&user), text)
-                .remark("Tokens that were issued before stay valid until they expire."))
+    let set = match context.live() {
+        Some(live) => {
+            let set = live.app.set_password(&user.id, &password.0).await?;
+            set.map(|(user, ended)| (user, Some(ended)))
         }
-        false => Err(gone(&user)),
-    }
+        None => {
+            let unix = clock::now().unix;
+            let set = context.store().set_password(&user.id, &password.0, unix);
+            set.await?.map(|user| (user, None))
+        }
+    };
+    let (user, ended) = set.ok_or_else(|| gone(&user))?;
+    let text = format!("User {} has a new password", user.name);
+    Ok(tokens_ended(&user, text, ended))
+}
+
+/// Ends all tokens of a user or guest.
+pub async fn sign_out(context: &Context, word: &str) -> Result<Answer, Failure> {
+    let user = context.living_user(word).await?;
+    let signed_out = match context.live() {
+        Some(live) => {
+            let signed_out = live.app.sign_out(&user.id).await?;
+            signed_out.map(|(user, ended)| (user, Some(ended)))
+        }
+        None => {
+            let signed_out = context.store().sign_out(&user.id, clock::now().unix);
+            signed_out.await?.map(|user| (user, None))
+        }
+    };
+    let (user, ended) = signed_out.ok_or_else(|| gone(&user))?;
+    let text = format!("Signed out {}", called(&user));
+    Ok(tokens_ended(&user, text, ended))
+}
+
+fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Answer {
+    ended::told(user_json(user), text, ended)
+        .remark("Tokens that were issued before are refused from now on.")
 }
 
 async fn with_password(context: &Context, word: &str) -> Result<User, Failure> {
@@ -162,10 +265,18 @@ fn took_away(done: &str, removed: &Removed, ended: Option<Ended>) -> Answer {
     let Removed { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
-    let answer = ended::told(json, format!("{done} user {}", user.name), ended);
-    match invites {
+    let answer = ended::told(json, format!("{done} {}", called(user)), ended);
+    let answer = match invites {
         0 => answer,
         _ => answer.remark(format!("Invites of theirs that were revoked: {invites}")),
+    };
+    match &user.guest {
+        None => answer,
+        Some(guest) => answer.remark(format!(
+            "A guest comes back as somebody new while the link that they came by works: \
+             `parlor room ban {} id:{}` keeps them out and withdraws it.",
+            guest.room_id, user.id
+        )),
     }
 }
 

@@ -24,6 +24,11 @@ pub async fn recall(
         users: stored.users.into_iter().map(Box::from).collect(),
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
         memberships: stored.departures.iter().map(pair).collect(),
+        generations: stored
+            .generations
+            .into_iter()
+            .map(|(user, generation)| (user.into(), generation))
+            .collect(),
     };
     refusals.know_rooms(refused.rooms.iter().map(|room| &**room));
     refusals.know_rooms(stored.open_rooms.iter().map(String::as_str));
@@ -50,11 +55,19 @@ async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
     let (departures, before) = recall(&app.store, refusals).await?;
     let now = refusals.current();
     for user in now.users.difference(&before.users) {
-        app.relay.removed(user);
+        let generation = now.generations.get(user).copied().unwrap_or(0);
+        app.relay.removed(user, generation);
         tracing::info!(
             user = &**user,
             "a user was disabled or deleted by another process"
         );
+    }
+    for (user, generation) in &now.generations {
+        let known = before.generations.get(user).unwrap_or(&0);
+        if known != generation && !now.users.contains(user) {
+            app.relay.signed_out(user, *generation);
+            tracing::info!(user = &**user, "user signed out by another process");
+        }
     }
     for room in now.rooms.difference(&before.rooms) {
         app.relay.closed(room);

@@ -45,6 +45,46 @@ impl App {
         self.take_user_away(id, removal).await
     }
 
+    /// Ends all tokens of a user or guest. `None` where there is no such user, or no more.
+    pub async fn sign_out(&self, id: &str) -> Result<Option<(User, Ended)>, StoreError> {
+        self.end_tokens(self.store.sign_out(id, clock::now().unix))
+            .await
+    }
+
+    /// Gives a user another password, and ends all their tokens. `None` where there is no such
+    /// user, or no more.
+    pub async fn set_password(
+        &self,
+        id: &str,
+        hash: &str,
+    ) -> Result<Option<(User, Ended)>, StoreError> {
+        self.end_tokens(self.store.set_password(id, hash, clock::now().unix))
+            .await
+    }
+
+    /// Commits a change that ends tokens, then closes the sockets and frees the relays of the user.
+    async fn end_tokens(
+        &self,
+        change: impl Future<Output = Result<Option<User>, StoreError>>,
+    ) -> Result<Option<(User, Ended)>, StoreError> {
+        let undisturbed = self.api.undisturbed().await;
+        let Some(user) = change.await? else {
+            return Ok(None);
+        };
+        let connections = self
+            .hub
+            .close_user(&user.id, CloseCode::AuthenticationFailed);
+        let freed = self.relay.signed_out(&user.id, user.tokens.generation);
+        drop(undisturbed);
+        let relays = freed.count().await;
+        tracing::info!(user = user.id, connections, relays, "user signed out");
+        let ended = Ended {
+            connections,
+            relays,
+        };
+        Ok(Some((user, ended)))
+    }
+
     /// Makes a user a member, whatever the room says of strangers.
     pub async fn add_member(&self, room: &str, user: &str) -> Result<(), JoinError> {
         let _undisturbed = self.api.undisturbed().await;
@@ -74,7 +114,10 @@ impl App {
         removal: impl Future<Output = Result<Option<Removed>, StoreError>>,
     ) -> Result<Option<(Removed, Ended)>, StoreError> {
         let undisturbed = self.api.undisturbed().await;
-        let told = removal.await?.map(|removed| (removed, self.end_user(id)));
+        let told = removal.await?.map(|removed| {
+            let ending = self.end_user(&removed.user);
+            (removed, ending)
+        });
         drop(undisturbed);
         match told {
             Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
@@ -102,10 +145,11 @@ impl App {
     }
 
     /// Tells everybody that a user is kept out.
-    fn end_user(&self, user: &str) -> Ending<impl Future<Output = usize> + use<>> {
+    fn end_user(&self, user: &User) -> Ending<impl Future<Output = usize> + use<>> {
+        let User { id, tokens, .. } = user;
         Ending {
-            connections: self.hub.close_user(user, CloseCode::Removed),
-            relays: self.relay.removed(user).count(),
+            connections: self.hub.close_user(id, CloseCode::Removed),
+            relays: self.relay.removed(id, tokens.generation).count(),
         }
     }
 

@@ -41,6 +41,8 @@ pub enum Refusal {
     Unknown,
     #[error("the token's user was deleted")]
     Deleted,
+    #[error("the token is from before the user's tokens were ended")]
+    SignedOut,
     #[error("the guest's time has run out")]
     GuestExpired,
     #[error("the user is disabled")]
@@ -57,6 +59,7 @@ impl Refusal {
             Refusal::Token(error) => error.word(),
             Refusal::Unknown => "unknown-user",
             Refusal::Deleted => "deleted-user",
+            Refusal::SignedOut => "signed-out",
             Refusal::GuestExpired => "guest-expired",
             Refusal::Disabled => "disabled-user",
             Refusal::Store(_) => "store",
@@ -85,6 +88,9 @@ pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visit
     }
     if user.disabled {
         return Err(Refusal::Disabled);
+    }
+    if !user.tokens.accept(claims.issue()) {
+        return Err(Refusal::SignedOut);
     }
     if !user.is_welcome(unix) {
         return Err(Refusal::GuestExpired);
@@ -144,6 +150,9 @@ impl From<Refusal> for Error {
             Refusal::NoToken => Error::unauthorized("Not authenticated"),
             Refusal::Token(TokenError::Expired) | Refusal::GuestExpired => {
                 invalid_token("token-expired", "The token has expired")
+            }
+            Refusal::SignedOut => {
+                invalid_token("signed-out", "This token is no longer good: sign in again")
             }
             Refusal::Token(_) | Refusal::Unknown | Refusal::Deleted => {
                 invalid_token("unauthorized", "Could not validate credentials")

@@ -20,6 +20,7 @@ use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::rate::Limit;
 use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+use crate::token::Issue;
 
 /// How long whoever was connected before a restart is expected back.
 const RETURN: Duration = Duration::from_secs(10);
@@ -57,6 +58,8 @@ struct Seating {
 /// A connection that has a place.
 struct Taken {
     user: Arc<str>,
+    /// When the token was issued that the connection was opened with.
+    issue: Issue,
     since: u64,
     outbox: Arc<Outbox>,
 }
@@ -116,6 +119,15 @@ impl Hub {
     pub fn is_connected(&self, room: &str, user: &str) -> bool {
         let seating = lock(self.shard(room)).get(room).cloned();
         seating.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
+    }
+
+    /// When the token was issued that a user is connected to a room with.
+    pub(super) fn issue(&self, room: &str, user: &str) -> Option<Issue> {
+        let seating = lock(self.shard(room)).get(room).cloned()?;
+        let seating = lock(&seating);
+        let mut seats = seating.seats.values();
+        let taken = seats.find(|taken| *taken.user == *user)?;
+        Some(taken.issue)
     }
 
     /// Everybody who is connected, as (room, users).
@@ -277,6 +289,7 @@ impl Hub {
         self: &Arc<Self>,
         room: &str,
         user: &str,
+        issue: Issue,
         resume: bool,
         outbox: &Arc<Outbox>,
     ) -> Result<Seat, CloseCode> {
@@ -297,7 +310,7 @@ impl Hub {
                 (id, seating)
             }
         };
-        let connection = lock(&seating).join(user, resume, outbox)?;
+        let connection = lock(&seating).join(user, issue, resume, outbox)?;
         self.counts.connections.inc();
         Ok(Seat {
             hub: self.clone(),
@@ -378,6 +391,7 @@ impl Seating {
     fn join(
         &mut self,
         user: &str,
+        issue: Issue,
         resume: bool,
         outbox: &Arc<Outbox>,
     ) -> Result<ConnectionId, CloseCode> {
@@ -391,6 +405,7 @@ impl Seating {
             Join::Seated(connection) => {
                 let taken = Taken {
                     user: user.into(),
+                    issue,
                     since: now.unix,
                     outbox: outbox.clone(),
                 };
@@ -443,13 +458,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const ISSUE: Issue = Issue::Own { generation: 0 };
+
     fn hub() -> Arc<Hub> {
         Hub::new(&Signaling::default(), &Metrics::new())
     }
 
     fn join(hub: &Arc<Hub>, user: &str) -> Seat {
         let outbox = Arc::new(Outbox::new(1000));
-        hub.join("lobby", user, false, &outbox).expect("a seat")
+        hub.join("lobby", user, ISSUE, false, &outbox)
+            .expect("a seat")
     }
 
     #[test]
@@ -497,7 +515,7 @@ mod tests {
         hub.shutdown();
         assert!(hub.connected("lobby").is_empty());
         let outbox = Arc::new(Outbox::new(1000));
-        let late = hub.join("attic", "bob", false, &outbox).err();
+        let late = hub.join("attic", "bob", ISSUE, false, &outbox).err();
         assert_eq!(late, Some(CloseCode::Stopped));
     }
 }

@@ -129,9 +129,17 @@ impl Handle {
         }))
     }
 
-    /// `user` was disabled or deleted: all their allocations end.
-    pub fn removed(&self, user: &str) -> Freed {
+    /// `user` was disabled or deleted: all their allocations end. `generation` is that of the
+    /// tokens that they would get now.
+    pub fn removed(&self, user: &str, generation: u64) -> Freed {
         self.refusals.refuse_user(user);
+        self.signed_out(user, generation)
+    }
+
+    /// The tokens of `user` that are older than this generation were ended, and their allocations
+    /// end. A credential that is still good may make new ones.
+    pub fn signed_out(&self, user: &str, generation: u64) -> Freed {
+        self.refusals.end_tokens(user, generation);
         self.revoke(user, Scope::All)
     }
 
@@ -319,7 +327,7 @@ mod tests {
     async fn the_count_is_the_sum_over_the_shards() {
         let (handle, [mut first, mut second]) = handle();
         for freed in [
-            handle.removed("alice"),
+            handle.removed("alice", 1),
             handle.left("alice", "lobby", true),
             handle.closed("lobby"),
         ] {
@@ -327,14 +335,14 @@ mod tests {
             free(&mut second, 3);
             assert_eq!(freed.count().await, 5);
         }
-        assert_eq!(Handle::default().removed("alice").count().await, 0);
+        assert_eq!(Handle::default().removed("alice", 1).count().await, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_shard_that_does_not_answer_is_waited_for_a_second_and_no_longer() {
         let (handle, [mut first, _second]) = handle();
         let start = Instant::now();
-        let freed = handle.removed("alice");
+        let freed = handle.removed("alice", 1);
         free(&mut first, 2);
         assert_eq!(freed.count().await, 2);
         assert_eq!(start.elapsed(), PATIENCE);
@@ -362,7 +370,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_order_stands_although_nobody_waits_for_the_count() {
         let (handle, [mut first, _second]) = handle();
-        drop(handle.removed("alice"));
+        drop(handle.removed("alice", 1));
         assert!(matches!(first.inbox.order(), Some(Order::Revoke { .. })));
     }
 

@@ -202,7 +202,7 @@ fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
     }
 }
 
-fn list_sql(of_one_room: bool) -> String {
+pub(super) fn list_sql(of_one_room: bool) -> String {
     let room = match of_one_room {
         true => "i.room_id = ?1",
         false => "?1 IS NULL",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::token::Issue;
+
 /// Somebody who may be let in, or, disabled or deleted, may not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -40,6 +42,17 @@ pub struct Tokens {
     pub generation: u64,
     /// Unix seconds: tokens of other issuers have to be issued after this. `None`: no such limit.
     pub from: Option<u64>,
+}
+
+impl Tokens {
+    /// Whether a token is still good that was issued like this. One that does not say when it was
+    /// issued may be from before; so may one of the very second.
+    pub fn accept(&self, issue: Issue) -> bool {
+        match issue {
+            Issue::Own { generation } => generation == self.generation,
+            Issue::Foreign { at } => self.from.is_none_or(|from| at.is_some_and(|at| at > from)),
+        }
+    }
 }
 
 impl User {
@@ -354,8 +367,10 @@ pub struct Refused {
     pub rooms: Vec<String>,
     /// Ids of the others: what is bound to them is told from longer names by them.
     pub open_rooms: Vec<String>,
-    /// Those who have left a room, and are not back.
+    /// Those who have left a room, and are not back; the banned, too.
     pub departures: Vec<Departure>,
+    /// The token generations of users whose tokens were ended at any time.
+    pub generations: Vec<(String, u64)>,
 }
 
 /// A membership that has ended. All are ids.

@@ -17,18 +17,21 @@ const ERASE: [&str; 4] = [
 ];
 
 impl Store {
-    /// Keeps a user out and takes back the invites that they made, which would let them in again as
-    /// a guest. Their memberships stay for the day on which they are enabled. `None` where there is
+    /// Keeps a user out, ends their tokens and takes back the invites that they made, which would let
+    /// them in again as a guest. Their memberships stay for the day on which they are enabled. `None` where there is
     /// no such user, or no more.
     pub async fn disable_user(&self, id: &str, unix: u64) -> Result<Option<Removed>, StoreError> {
         let id = id.to_owned();
         self.write(move |connection| {
-            connection
+            let disabled = connection
                 .prepare_cached(
                     "UPDATE users SET disabled_at = ?2
                      WHERE id = ?1 AND disabled_at IS NULL AND deleted_at IS NULL",
                 )?
                 .execute((&id, utc::text(unix)))?;
+            if disabled > 0 {
+                users::end_tokens(connection, &id, unix)?;
+            }
             Ok(Ok(removed(connection, &id, unix)?))
         })
         .await

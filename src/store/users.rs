@@ -99,17 +99,37 @@ impl Store {
         .await
     }
 
-    /// Gives a user another password, as PHC text; false where there is no such user, or no more.
-    pub async fn set_password(&self, id: &str, hash: &str) -> Result<bool, StoreError> {
-        let parameters = (id.to_owned(), hash.to_owned());
+    /// Gives a user another password, as PHC text, and ends their tokens; `None` where there is no
+    /// such user, or no more.
+    pub async fn set_password(
+        &self,
+        id: &str,
+        hash: &str,
+        unix: u64,
+    ) -> Result<Option<User>, StoreError> {
+        let (id, hash) = (id.to_owned(), hash.to_owned());
         self.write(move |connection| {
             let set = connection
                 .prepare_cached(
                     "UPDATE users SET password_hash = ?2
                      WHERE id = ?1 AND deleted_at IS NULL AND guest_until IS NULL",
                 )?
-                .execute(parameters)?;
-            Ok(Ok(set > 0))
+                .execute((&id, hash))?;
+            if set == 0 {
+                return Ok(Ok(None));
+            }
+            end_tokens(connection, &id, unix)?;
+            Ok(Ok(by_id(connection, &id)?))
+        })
+        .await
+    }
+
+    /// Ends all tokens of a user or guest; `None` where there is no such user, or no more.
+    pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            end_tokens(connection, &id, unix)?;
+            Ok(Ok(by_id(connection, &id)?.filter(|user| !user.deleted)))
         })
         .await
     }
@@ -185,6 +205,16 @@ impl Store {
                      WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL")?,
                 rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
                 open_rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NULL")?,
+                generations: connection
+                    .prepare_cached(
+                        "SELECT id, token_generation FROM users
+                         WHERE token_generation > 0 AND deleted_at IS NULL",
+                    )?
+                    .query_map((), |row| {
+                        let generation: i64 = row.get(1)?;
+                        Ok((row.get(0)?, generation.unsigned_abs()))
+                    })?
+                    .collect::<rusqlite::Result<_>>()?,
                 departures: departures
                     .query_map([&now], departure)?
                     .collect::<rusqlite::Result<_>>()?,
@@ -192,6 +222,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// Refuses the tokens that a user has from now on.
+pub(super) fn end_tokens(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE users SET token_generation = token_generation + 1, tokens_from = ?2
+             WHERE id = ?1 AND deleted_at IS NULL",
+        )?
+        .execute((id, utc::text(unix)))
+        .map(drop)
 }
 
 /// 1 to 128 characters, none of them a control character, not blank.

@@ -32,13 +32,36 @@ pub struct Claims {
     /// For frontends to read; parlor itself asks the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The token generation of the user at the time of issue; in parlor's own tokens alone.
+    #[serde(rename = "gen", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// Whether parlor issued the token: its `kid` names one of parlor's signing keys. Others who
     /// share the secret do not name them.
     #[serde(skip)]
     pub own: bool,
 }
 
+/// What says whether a token is from before its user's tokens were ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issue {
+    /// A token of parlor's own.
+    Own { generation: u64 },
+    /// In Unix seconds; `None` where the token does not say when it was issued.
+    Foreign { at: Option<u64> },
+}
+
 impl Claims {
+    /// When, or in which generation, the token was issued. A token without a generation is from a
+    /// version that had none.
+    pub fn issue(&self) -> Issue {
+        match self.own {
+            true => Issue::Own {
+                generation: self.generation.unwrap_or(0),
+            },
+            false => Issue::Foreign { at: self.iat },
+        }
+    }
+
     /// Whether the token lets its bearer try this room at all.
     pub fn allows_room(&self, room: &str) -> bool {
         self.rooms.is_none() || self.names_room(room)
@@ -62,6 +85,8 @@ pub(super) struct RawClaims {
     #[serde(default, deserialize_with = "numeric_date")]
     nbf: Option<f64>,
     #[serde(default)]
+    iat: Value,
+    #[serde(default)]
     iss: Value,
     #[serde(default)]
     aud: Value,
@@ -70,6 +95,8 @@ pub(super) struct RawClaims {
     rooms: Option<Vec<String>>,
     #[serde(default)]
     role: Value,
+    #[serde(default, rename = "gen")]
+    generation: Value,
 }
 
 impl RawClaims {
@@ -107,7 +134,8 @@ impl RawClaims {
         Ok(Claims {
             sub,
             exp: (self.exp.unwrap_or(0.0) as u64).min(LAST_SECOND),
-            iat: None,
+            iat: date(&self.iat),
+            generation: self.generation.as_u64().filter(|_| own),
             iss: text(self.iss),
             aud: text(self.aud),
             name: text(self.name),
@@ -116,6 +144,12 @@ impl RawClaims {
             own,
         })
     }
+}
+
+/// Whole seconds of a date that may have a fraction. What is no date counts as absent.
+fn date(value: &Value) -> Option<u64> {
+    let date = value.as_f64().filter(|date| *date >= 0.0)?;
+    Some((date as u64).min(LAST_SECOND))
 }
 
 fn text(value: Value) -> Option<String> {

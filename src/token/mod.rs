@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 
-pub use claims::{Claims, LAST_SECOND};
+pub use claims::{Claims, Issue, LAST_SECOND};
 
 use crate::config;
 use crate::secret::Secret;

@@ -10,6 +10,7 @@ mod moderation;
 mod people;
 mod proxies;
 mod rooms;
+mod signing_out;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod drain;
+mod guests;
 mod hostile;
 mod moderation;
 mod places;

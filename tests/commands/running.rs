@@ -79,7 +79,7 @@ fn sessions_tell_who_is_where_over_what_since_when_and_how_many_bytes() {
     alice.relay.send(&hello);
     assert_eq!(bob.relay.receive(), hello);
 
-    let sessions = daemon.cli_json(&["sessions"]);
+    let sessions = daemon.cli_json(&["sessions", "--all"]);
     assert_eq!(sessions.as_array().map(Vec::len), Some(4), "{sessions}");
     let socket = row(&sessions, &alice.id, "websocket");
     assert_eq!(socket["room"], json!({"id": "lobby", "name": "Lobby"}));
@@ -114,7 +114,7 @@ fn who_is_connected_is_told_although_the_store_fails() {
     database.busy_timeout(crate::DEADLINE).unwrap();
     let break_it = "ALTER TABLE users RENAME COLUMN name TO called";
     database.execute_batch(break_it).expect("a write");
-    let output = daemon.cli(&["sessions", "--json"]);
+    let output = daemon.cli(&["sessions", "--all", "--json"]);
     let sessions: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         row(&sessions, &alice.id, "websocket")["user"]["name"],
@@ -182,4 +182,70 @@ fn reload_changes_what_can_change_and_refuses_what_is_wrong_whole() {
     let output = daemon.cli(&["reload", "--json"]);
     let error: Value = serde_json::from_slice(&output.stderr).expect("one object");
     assert!(error["error"].is_string(), "{error}");
+}
+
+#[test]
+fn a_signed_out_user_loses_connections_and_relays_and_may_come_back() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let output = daemon.cli(&["user", "sign-out", "alice"]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "Signed out user alice: 1 connection closed, 1 relay freed\n"
+    );
+    assert_eq!(alice.close_code(), 4001);
+    assert!(!alice.has_relay());
+    assert_eq!(alice.relay.allocate().code(), None);
+}
+
+#[test]
+fn a_sign_out_on_the_database_frees_relays_once() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let mut sign_out = daemon.command(&["user", "sign-out", "alice"]);
+    let nowhere = daemon.data_dir().join("nowhere");
+    let output = sign_out.env("PARLOR_ADMIN__SOCKET", nowhere).output();
+    assert!(output.expect("parlor runs").status.success());
+    daemon.wait_for_log("user signed out by another process");
+    assert_eq!(alice.close_code(), 4001);
+    let started = parlor::clock::now().mono;
+    while alice.has_relay() {
+        let waited = parlor::clock::now().mono.since(started);
+        assert!(waited < crate::DEADLINE, "the relay is still there");
+    }
+}
+
+#[test]
+fn sessions_have_a_row_for_each_person_and_name_guests() {
+    let daemon = start();
+    let alice = Guest::enters(&daemon, "lobby", "alice");
+    let link = daemon.cli_json(&["invite", "create", "lobby"]);
+    let body = json!({"invite": link["invite"], "name": "Mallory"});
+    let client = crate::http::Client::new(daemon.http());
+    let guest = client.post_json("/api/auth/guest", &body).ok();
+    let guest = guest["user"]["id"].as_str().expect("an id");
+    let mut relays =
+        [Some("lobby"), None].map(|room| crate::Client::udp(daemon.turn(), guest, room));
+    relays.each_mut().map(|relay| relay.allocated());
+
+    let sessions = daemon.cli_json(&["sessions"]);
+    assert_eq!(sessions.as_array().map(Vec::len), Some(2), "{sessions}");
+    assert_eq!(sessions[0]["user"]["display_name"], json!("Mallory"));
+    assert_eq!(sessions[0]["over"], json!({"turn/udp": 2}));
+    assert_eq!(sessions[1]["user"]["id"], json!(alice.id));
+    let both = json!({"turn/udp": 1, "websocket": 1});
+    assert_eq!(sessions[1]["over"], both);
+    assert_eq!(
+        sessions[1]["rooms"],
+        json!([{"id": "lobby", "name": "Lobby"}])
+    );
+    let shown = String::from_utf8(daemon.cli(&["sessions"]).stdout).unwrap();
+    for text in [
+        "Mallory (guest)",
+        guest,
+        "2 turn/udp",
+        "turn/udp, websocket",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
 }

@@ -52,7 +52,7 @@ fn client(daemon: &Daemon, name: &str) -> Client {
 
 /// Who is in `parlor sessions`, as (user id, room id).
 fn sessions(daemon: &Daemon) -> Vec<(Value, Value)> {
-    let rows = daemon.cli_json(&["sessions"]);
+    let rows = daemon.cli_json(&["sessions", "--all"]);
     let row = |row: &Value| (row["user"]["id"].clone(), row["room"]["id"].clone());
     rows.as_array().expect("rows").iter().map(row).collect()
 }

@@ -430,7 +430,7 @@ fn what_runs_over_tls_is_told_as_such() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(status["turn_tls"], serde_json::json!(listening));
-    let sessions = house.daemon.cli_json(&["sessions"]);
+    let sessions = house.daemon.cli_json(&["sessions", "--all"]);
     assert_eq!(sessions[0]["over"], "turn/tls");
 }
 

@@ -128,7 +128,8 @@ fn commands_close_the_connections_of_whom_and_what_they_take_away() {
     let mut disabled = world.connect(LOBBY, &world.token("alice"));
     assert_eq!(disabled.close_code(), 4005);
     world.daemon.cli_json(&["user", "enable", "alice"]);
-    let mut again = world.connect(LOBBY, &world.token("alice"));
+    let issued = world.daemon.cli_json(&["token", "issue", "alice"]);
+    let mut again = world.connect(LOBBY, issued["token"].as_str().expect("a token"));
     assert_eq!(carol.read(), presence("user-joined", "alice", LOBBY));
     again.send(&offer("alice", Some("carol"), "back"));
     assert_eq!(carol.read(), offer("alice", Some("carol"), "back"));

@@ -193,6 +193,7 @@ pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
         name: Some(user.display_name.clone()),
         rooms,
         role: Some(user.role().to_owned()),
+        generation: Some(user.tokens.generation),
         ..Claims::default()
     };
     value!({

@@ -10,11 +10,13 @@ use crate::http::auth::{self, Refusal};
 use crate::http::{App, Request};
 use crate::room::CloseCode;
 use crate::store::{Admission, Removal, Room};
-use crate::token::valid_room_id;
+use crate::token::{Issue, valid_room_id};
 
 /// Somebody who may come in.
 pub struct Admitted {
     pub user: String,
+    /// When their token was issued.
+    pub issue: Issue,
     /// Unix seconds at which the connection ends, if its token's expiry does that.
     pub expires: Option<u64>,
 }
@@ -51,18 +53,27 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
             .then_some(claims.exp),
     };
     Ok(Admitted {
+        issue: claims.issue(),
         user: user.id,
         expires,
     })
 }
 
-/// Whether somebody who was let in still may be there.
-pub async fn still_welcome(app: &App, user: &str, room: &str) -> Result<(), CloseCode> {
+/// Whether somebody who was let in still may be there, by a token that was issued like this.
+pub async fn still_welcome(
+    app: &App,
+    user: &str,
+    room: &str,
+    issue: Option<Issue>,
+) -> Result<(), CloseCode> {
     let unix = clock::now().unix;
     let admission = app.store.admission(room, user, unix).await;
     let admission = admission.map_err(|fault| refused(fault.into()))?;
     match &admission.user {
         Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
+        Some(user) if !issue.is_none_or(|issue| user.tokens.accept(issue)) => {
+            Err(CloseCode::AuthenticationFailed)
+        }
         Some(user) if user.is_welcome(unix) => entry(&Standing::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
     }
@@ -76,9 +87,17 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
         app.hub.doubt();
         for (room, users) in app.hub.everybody() {
             for user in users {
-                match still_welcome(&app, &user, &room).await {
+                // Nothing for those who are expected back after a restart.
+                let issue = app.hub.issue(&room, &user);
+                match still_welcome(&app, &user, &room, issue).await {
                     // A fault of ours is no reason to send anybody away.
                     Ok(()) | Err(CloseCode::ConnectionError) => {}
+                    // They may have come back with a new token meanwhile.
+                    Err(CloseCode::AuthenticationFailed) => {
+                        if app.hub.issue(&room, &user) == issue {
+                            app.hub.close(&room, &user, CloseCode::AuthenticationFailed);
+                        }
+                    }
                     Err(code) => {
                         app.hub.close(&room, &user, code);
                     }

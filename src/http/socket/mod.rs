@@ -148,10 +148,17 @@ impl Visit {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
-        let seat = hub.join(&self.room, &admitted.user, self.resume, &outbox)?;
+        let seat = hub.join(
+            &self.room,
+            &admitted.user,
+            admitted.issue,
+            self.resume,
+            &outbox,
+        )?;
         if hub.closings() != self.closings {
             // Somebody was closed since the verdict: it might have been us.
-            admission::still_welcome(&self.app, &admitted.user, &self.room).await?;
+            let (user, issue) = (&admitted.user, Some(admitted.issue));
+            admission::still_welcome(&self.app, user, &self.room, issue).await?;
         }
         let left = |at: u64| Duration::from_secs(at.saturating_sub(clock::now().unix));
         Ok((outbox, seat, admitted.expires.map(left)))

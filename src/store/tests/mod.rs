@@ -1,10 +1,12 @@
 //! What the store promises, on files in a temporary directory.
 
 mod file;
+mod invites;
 mod members;
 mod migration;
 mod model;
 mod names;
+mod tokens;
 
 use std::time::Duration;
 

@@ -1,0 +1,316 @@
+//! `parlor sessions`: who is connected. One row for each person, or with `--all` one for each
+//! WebSocket and each allocation.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::http::Connected;
+use crate::store::{Person, Store, StoreError, utc};
+use crate::turn::{Session, Transport};
+
+use super::answer::Answer;
+use super::context::{Context, Live};
+use super::failure::Failure;
+
+/// For the names of everybody who is connected.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub async fn sessions(context: &Context, all: bool) -> Result<Answer, Failure> {
+    let live = context.running()?;
+    let relays = live.app.relay.sessions().await;
+    let connections = live.app.hub.connections();
+    let mut rows: Vec<Row> = connections.iter().map(Row::signaling).collect();
+    rows.extend(relays.iter().map(Row::relay));
+    let names = Names::of(live, &rows).await;
+    rows.sort_by_key(|row| {
+        let room = row.room.map(|room| names.room(room));
+        (room, names.shown(row.user), row.user, row.over, row.since)
+    });
+    let answer = match (rows.is_empty(), all) {
+        (true, _) => Answer::new(json!([]), "").remark("Nobody is connected."),
+        (false, true) => every_row(&rows, &names),
+        (false, false) => by_person(&rows, &names),
+    };
+    Ok(match names.complete {
+        true => answer,
+        false => answer.remark(
+            "The store does not tell every name, so that ids stand for them: `parlor status` and \
+             the log say more.",
+        ),
+    })
+}
+
+fn every_row(rows: &[Row], names: &Names) -> Answer {
+    let header = ["ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED"];
+    let json = rows.iter().map(|row| row.json(names)).collect();
+    Answer::table(json, &header, rows.iter().map(|row| row.texts(names)))
+}
+
+/// In the order of the first row of each person.
+fn by_person(rows: &[Row], names: &Names) -> Answer {
+    let mut people: Vec<PersonRow> = Vec::new();
+    let mut places = HashMap::new();
+    for row in rows {
+        let place = *places.entry(row.user).or_insert_with(|| {
+            people.push(PersonRow::new(row));
+            people.len() - 1
+        });
+        people[place].add(row);
+    }
+    let header = ["NAME", "ID", "ROOM", "OVER", "SINCE", "SENT", "RECEIVED"];
+    let json = people.iter().map(|person| person.json(names)).collect();
+    Answer::table(
+        json,
+        &header,
+        people.iter().map(|person| person.texts(names)),
+    )
+}
+
+/// A WebSocket or an allocation.
+struct Row<'a> {
+    user: &'a str,
+    room: Option<&'a str>,
+    over: &'static str,
+    since: u64,
+    relay: Option<&'a Session>,
+}
+
+impl<'a> Row<'a> {
+    fn signaling(connected: &'a Connected) -> Row<'a> {
+        Row {
+            user: &connected.user,
+            room: Some(&connected.room),
+            over: "websocket",
+            since: connected.since,
+            relay: None,
+        }
+    }
+
+    fn relay(session: &'a Session) -> Row<'a> {
+        Row {
+            user: &session.user,
+            room: session.room.as_deref(),
+            over: match session.transport {
+                Transport::Udp => "turn/udp",
+                Transport::Tcp => "turn/tcp",
+                Transport::Tls => "turn/tls",
+            },
+            since: session.since,
+            relay: Some(session),
+        }
+    }
+
+    fn json(&self, names: &Names) -> Value {
+        let mut json = json!({
+            "user": names.user_json(self.user),
+            "room": self.room.map(|id| names.room_json(id)),
+            "over": self.over,
+            "since": utc::text(self.since),
+        });
+        if let Some(relay) = self.relay {
+            json["client"] = relay.client.to_string().into();
+            json["relayed"] = relay.relayed.to_string().into();
+            if let Some(relayed) = relay.relayed_ipv6 {
+                json["relayed_ipv6"] = relayed.to_string().into();
+            }
+            json["bytes_sent"] = relay.bytes_up.into();
+            json["bytes_received"] = relay.bytes_down.into();
+        }
+        json
+    }
+
+    fn texts(&self, names: &Names) -> Vec<String> {
+        let bytes = |count: fn(&Session) -> u64| {
+            self.relay.map_or(String::new(), |relay| size(count(relay)))
+        };
+        vec![
+            self.room
+                .map_or(String::new(), |id| names.room(id).to_owned()),
+            names.shown(self.user),
+            self.user.to_owned(),
+            self.over.to_owned(),
+            utc::text(self.since),
+            bytes(|relay| relay.bytes_up),
+            bytes(|relay| relay.bytes_down),
+        ]
+    }
+}
+
+/// All WebSockets and allocations of one person.
+struct PersonRow<'a> {
+    user: &'a str,
+    rooms: BTreeSet<&'a str>,
+    /// How many there are over what.
+    over: BTreeMap<&'static str, usize>,
+    since: u64,
+    has_relay: bool,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
+
+impl<'a> PersonRow<'a> {
+    fn new(first: &Row<'a>) -> PersonRow<'a> {
+        PersonRow {
+            user: first.user,
+            rooms: BTreeSet::new(),
+            over: BTreeMap::new(),
+            since: first.since,
+            has_relay: false,
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    fn add(&mut self, row: &Row<'a>) {
+        self.rooms.extend(row.room);
+        *self.over.entry(row.over).or_default() += 1;
+        self.since = self.since.min(row.since);
+        if let Some(relay) = row.relay {
+            self.has_relay = true;
+            self.bytes_sent = self.bytes_sent.saturating_add(relay.bytes_up);
+            self.bytes_received = self.bytes_received.saturating_add(relay.bytes_down);
+        }
+    }
+
+    fn json(&self, names: &Names) -> Value {
+        let rooms = self.rooms.iter().map(|id| names.room_json(id));
+        json!({
+            "user": names.user_json(self.user),
+            "rooms": rooms.collect::<Value>(),
+            "over": self.over,
+            "since": utc::text(self.since),
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+        })
+    }
+
+    fn texts(&self, names: &Names) -> Vec<String> {
+        let rooms: Vec<_> = self.rooms.iter().map(|id| names.room(id)).collect();
+        let over = self.over.iter().map(|(over, count)| match count {
+            1 => (*over).to_owned(),
+            _ => format!("{count} {over}"),
+        });
+        let bytes = |count: u64| match self.has_relay {
+            true => size(count),
+            false => String::new(),
+        };
+        vec![
+            names.shown(self.user),
+            self.user.to_owned(),
+            rooms.join(", "),
+            over.collect::<Vec<_>>().join(", "),
+            utc::text(self.since),
+            bytes(self.bytes_sent),
+            bytes(self.bytes_received),
+        ]
+    }
+}
+
+/// What users and rooms are called; those that the store does not know, or does not tell of, by
+/// their ids.
+#[derive(Default)]
+struct Names {
+    users: HashMap<String, Person>,
+    rooms: HashMap<String, String>,
+    /// Whether the store told of all of them.
+    complete: bool,
+}
+
+impl Names {
+    /// Who is connected is told whatever has become of the store.
+    async fn of(live: &Live, rows: &[Row<'_>]) -> Names {
+        let mut names = Names::default();
+        let users = rows.iter().map(|row| row.user).collect();
+        let rooms = rows.iter().filter_map(|row| row.room).collect();
+        let asking = names.ask(&live.app.store, users, rooms);
+        let asked = timeout(NAMES_TIMEOUT, asking).await;
+        names.complete = matches!(asked, Ok(Ok(())));
+        names
+    }
+
+    async fn ask(
+        &mut self,
+        store: &Store,
+        users: BTreeSet<&str>,
+        rooms: BTreeSet<&str>,
+    ) -> Result<(), StoreError> {
+        let ids = users.into_iter().map(str::to_owned).collect();
+        let people = store.people(ids).await?.into_iter();
+        self.users
+            .extend(people.map(|person| (person.user.id.clone(), person)));
+        for id in rooms {
+            let mut called = store.rooms_called(id).await?.into_iter();
+            let known = called.find(|room| room.id == id);
+            self.rooms.extend(known.map(|room| (room.id, room.name)));
+        }
+        Ok(())
+    }
+
+    /// For people: what the others in the room see.
+    fn shown(&self, id: &str) -> String {
+        match self.users.get(id) {
+            None => id.to_owned(),
+            Some(Person { user, .. }) if user.guest.is_some() => {
+                format!("{} (guest)", user.display_name)
+            }
+            Some(Person { user, .. }) => user.display_name.clone(),
+        }
+    }
+
+    fn user_json(&self, id: &str) -> Value {
+        let user = self.users.get(id).map(|person| &person.user);
+        json!({
+            "id": id,
+            "name": user.map_or(id, |user| &user.name),
+            "display_name": user.map_or(id, |user| &user.display_name),
+            "guest": user.map(|user| user.guest.is_some()),
+        })
+    }
+
+    fn room<'a>(&'a self, id: &'a str) -> &'a str {
+        self.rooms.get(id).map_or(id, String::as_str)
+    }
+
+    fn room_json(&self, id: &str) -> Value {
+        json!({ "id": id, "name": self.room(id) })
+    }
+}
+
+/// Bytes, in the largest unit that leaves at least one.
+fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        unit => format!("{value:.1} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_people_read() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_234_567, "1.2 MB"),
+            (5_000_000_000_000_000, "5000.0 TB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Invites in large numbers, and those that were revoked.
+
+use super::*;
+
+/// Fills the table as an old version could.
+fn fill(world: &World, count: u32) {
+    world.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
+         SELECT printf('i%06d', i), 'r', CAST(printf('h%d', i) AS BLOB),
+                '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z' FROM n"
+    ));
+}
+
+fn new(created_by: Option<&str>, room: &str) -> NewInvite {
+    NewInvite {
+        room_id: room.to_owned(),
+        created_by: created_by.map(str::to_owned),
+        ttl: Duration::from_secs(3600),
+        uses: None,
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_as_long_as_was_asked_for_and_needs_no_sorting() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    fill(&world, 5000);
+    for room in [Some("r"), None] {
+        let listed = world.store.invites(room, NOW, 10).await.unwrap();
+        let ids: Vec<_> = listed.iter().map(|invite| invite.id.as_str()).collect();
+        assert_eq!((ids[0], ids.len()), ("i000001", 10));
+        let plan = format!(
+            "EXPLAIN QUERY PLAN {}",
+            super::super::invites::list_sql(room.is_some())
+        );
+        let other = world.other();
+        let mut statement = other.prepare(&plan).unwrap();
+        let steps: Vec<String> = statement
+            .query_map((room, "", 10), |row| row.get(3))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        let plan = steps.join("\n");
+        assert!(plan.contains("USING INDEX invites_open"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_and_a_user_have_no_more_good_invites_than_a_list_can_show() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    world.room("other", false, None).await;
+    let alice = world.user("alice").await;
+    fill(&world, MAX_INVITES);
+    let full = Err(InviteError::TooMany(MAX_INVITES));
+    assert_eq!(world.store.create_invite(new(None, "r")).await, full);
+    world
+        .store
+        .create_invite(new(Some(&alice), "other"))
+        .await
+        .unwrap();
+    world.sql(&format!("UPDATE room_invites SET created_by = '{alice}'"));
+    assert_eq!(
+        world.store.create_invite(new(Some(&alice), "other")).await,
+        full
+    );
+    let now = clock::now().unix;
+    assert!(
+        world
+            .store
+            .revoke_invite(Some("r"), "i000001", now)
+            .await
+            .unwrap()
+    );
+    world.sql("UPDATE room_invites SET uses_left = 0 WHERE id = 'i000002'");
+    world.sql("UPDATE room_invites SET expires_at = '2023-01-01T00:00:00Z' WHERE id = 'i000003'");
+    for _ in 0..2 {
+        world
+            .store
+            .create_invite(new(Some(&alice), "r"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        world.store.create_invite(new(Some(&alice), "r")).await,
+        full
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_invite_is_known_as_withdrawn_and_forgotten_a_month_later() {
+    let world = World::new();
+    world.room("r", true, None).await;
+    world.room("other", true, None).await;
+    let alice = world.user("alice").await;
+    let invite = world.invite("r", None).await;
+    let unix = clock::now().unix;
+    let revoke = |room: &'static str| world.store.revoke_invite(Some(room), &invite.id, unix);
+    assert_eq!(revoke("other").await, Ok(false));
+    assert_eq!(revoke("r").await, Ok(true));
+    assert_eq!(revoke("r").await, Ok(false));
+    let text = invite.text.expose();
+    let redeem = |room| {
+        world
+            .store
+            .redeem_invite(Some(room), text, "Gast", unix, unix + 60)
+    };
+    assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
+    assert_eq!(redeem("other").await, Err(InviteError::BadInvite));
+    let grant = JoinGrant::Invite(text.to_owned());
+    let joined = world.store.join("r", &alice, grant, unix).await;
+    assert_eq!(joined, Err(JoinError::Withdrawn));
+    assert_eq!(world.store.invites(Some("r"), unix, 10).await.unwrap(), []);
+    world.sql("UPDATE room_invites SET expires_at = '2999-01-01T00:00:00Z'");
+    let month = 30 * 24 * 3600;
+    world.store.forget_expired(unix + month).await.unwrap();
+    assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
+    world.store.forget_expired(unix + month + 1).await.unwrap();
+    assert_eq!(redeem("r").await, Err(InviteError::BadInvite));
+}
+
+#[tokio::test]
+async fn a_guest_is_kept_with_the_invite_that_they_came_by() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    let invite = world.invite("r", None).await;
+    let text = invite.text.expose();
+    let guest = world
+        .store
+        .redeem_invite(Some("r"), text, "Gast", NOW, NOW + 60);
+    let guest = guest.await.unwrap();
+    let place = guest.guest.clone().expect("a guest");
+    assert_eq!(place.invite, Some(invite.id));
+    assert_eq!(world.found(&guest.id).await, Some(guest));
+}
+
+#[tokio::test]
+async fn bans_that_are_over_and_those_of_guests_long_gone_are_forgotten() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    let alice = world.user("alice").await;
+    let guest = world.guest("r", NOW + 60).await;
+    for (user, until) in [(&alice, Some(NOW + 60)), (&guest, None)] {
+        let ban = NewBan {
+            room_id: "r".to_owned(),
+            user_id: user.clone(),
+            until,
+            reason: None,
+            keep_invite: true,
+        };
+        world.store.ban(ban, NOW).await.unwrap();
+    }
+    assert_eq!(world.store.bans("r", NOW, 10).await.unwrap().len(), 2);
+    assert_eq!(world.store.bans("r", NOW, 1).await.unwrap().len(), 1);
+    world.store.forget_expired(NOW + 61).await.unwrap();
+    assert_eq!(world.found(&guest).await, None);
+    let count = "SELECT count(*) FROM room_bans";
+    let count: u32 = world
+        .other()
+        .query_row(count, (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 0);
+}

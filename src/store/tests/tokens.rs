@@ -1,0 +1,55 @@
+//! Which tokens are still good.
+
+use super::*;
+use crate::token::Issue;
+
+#[test]
+fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
+    let never = Tokens::default();
+    let own = |generation| Issue::Own { generation };
+    let at = |at| Issue::Foreign { at };
+    assert!(never.accept(own(0)) && never.accept(at(None)) && never.accept(at(Some(0))));
+    // A generation of the future is one from before a backup was restored.
+    assert!(!never.accept(own(1)));
+    let ended = Tokens {
+        generation: 2,
+        from: Some(NOW),
+    };
+    for old in [
+        own(0),
+        own(1),
+        own(3),
+        at(None),
+        at(Some(NOW - 1)),
+        at(Some(NOW)),
+    ] {
+        assert!(!ended.accept(old), "{old:?}");
+    }
+    assert!(ended.accept(own(2)) && ended.accept(at(Some(NOW + 1))));
+}
+
+#[tokio::test]
+async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let generation = async || world.found(&alice).await.expect("alice").tokens.generation;
+    let store = &world.store;
+    assert_eq!(generation().await, 0);
+    let signed_out = store.sign_out(&alice, NOW).await.unwrap().expect("alice");
+    assert_eq!(signed_out.tokens.from, Some(NOW));
+    store
+        .set_password(&alice, "x", NOW)
+        .await
+        .unwrap()
+        .expect("alice");
+    store.disable_user(&alice, NOW).await.unwrap();
+    assert_eq!(generation().await, 3);
+    store.disable_user(&alice, NOW).await.unwrap();
+    store.enable_user(&alice).await.unwrap();
+    assert_eq!(generation().await, 3);
+    let refused = store.refused(NOW).await.unwrap();
+    assert_eq!(refused.generations, [(alice.clone(), 3)]);
+    store.delete_user(&alice, NOW).await.unwrap();
+    assert_eq!(store.sign_out(&alice, NOW).await.unwrap(), None);
+    assert_eq!(store.sign_out("nobody", NOW).await.unwrap(), None);
+}
