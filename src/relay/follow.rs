@@ -61,7 +61,30 @@ impl Listening {
     }
 }
 
-pub struct Follower {
+/// Where the addresses of this host come from.
+pub trait Source: Send {
+    /// Every address of every interface.
+    fn list(&mut self) -> io::Result<Vec<HostAddress>>;
+
+    /// What speaks up when they change.
+    fn watch(&mut self) -> io::Result<Watch>;
+}
+
+/// The system that this runs on.
+pub struct System;
+
+impl Source for System {
+    fn list(&mut self) -> io::Result<Vec<HostAddress>> {
+        list()
+    }
+
+    fn watch(&mut self) -> io::Result<Watch> {
+        Watch::open()
+    }
+}
+
+pub struct Follower<S = System> {
+    pub source: S,
     pub listening: Listening,
     pub shards: Arc<[Mailbox]>,
     pub current: watch::Sender<Current>,
@@ -78,7 +101,7 @@ struct Due {
 /// What was asked, and what came of it.
 type Answer = (Names, Result<(), ExternalError>);
 
-impl Follower {
+impl<S: Source> Follower<S> {
     /// Follows until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
@@ -88,7 +111,7 @@ impl Follower {
     }
 
     async fn follow(mut self) {
-        let mut watch = Watch::open().inspect_err(told_blind).ok();
+        let mut watch = self.source.watch().inspect_err(told_blind).ok();
         let now = Instant::now();
         let mut due = Due {
             // What has changed since the start is not told.
@@ -110,7 +133,7 @@ impl Follower {
                 }
                 () = sleep_until(due.list) => {
                     if watch.is_none()
-                        && let Ok(opened) = Watch::open()
+                        && let Ok(opened) = self.source.watch()
                     {
                         tracing::info!("following this host's addresses again");
                         watch = Some(opened);
@@ -153,7 +176,7 @@ impl Follower {
     /// Lists the addresses, and puts what is new into force. Whether addresses have changed.
     async fn look(&mut self) -> bool {
         let Current { host: old, names } = self.current.borrow().clone();
-        let addresses = match list() {
+        let addresses = match self.source.list() {
             Ok(addresses) => addresses,
             Err(error) => {
                 tracing::warn!(%error, "this host's addresses can't be listed");
@@ -283,9 +306,38 @@ pub fn offered_texts(host: &Host) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::Mutex;
 
     use super::*;
+    use crate::relay::handle::Played;
     use crate::stun::{Attribute, Class, Method, Writer};
+    use crate::turn::AddressState;
+
+    /// A host whose addresses a test sets, and that tells of no changes.
+    #[derive(Clone, Default)]
+    struct Quiet(Arc<Mutex<Vec<HostAddress>>>);
+
+    impl Source for Quiet {
+        fn list(&mut self) -> io::Result<Vec<HostAddress>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        fn watch(&mut self) -> io::Result<Watch> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl Quiet {
+        fn set(&self, ips: &[&str]) {
+            let addresses = ips.iter().map(|ip| HostAddress {
+                ip: ip.parse().unwrap(),
+                interface: 1,
+                state: AddressState::Preferred,
+                temporary: false,
+            });
+            *self.0.lock().unwrap() = addresses.collect();
+        }
+    }
 
     /// What a follower has put into force, while it runs.
     struct Following {
@@ -302,21 +354,28 @@ mod tests {
         }
     }
 
-    /// A follower to whom an entry is known from before.
-    fn following(entries: &[String], stun_urls: &[String], known: (&str, &str)) -> Following {
-        let known = vec![(known.0.to_owned(), known.1.parse().unwrap())];
-        let names = Names::new(entries, stun_urls, known);
+    /// A follower of a host, to whom `known` entries are known from before.
+    fn following(
+        mut source: Quiet,
+        shards: Vec<Mailbox>,
+        (entries, stun_urls): (&[String], &[String]),
+        known: &[(&str, &str)],
+    ) -> Following {
+        let known = known.iter();
+        let known = known.map(|(name, ip)| ((*name).to_owned(), ip.parse().unwrap()));
+        let names = Names::new(entries, stun_urls, known.collect());
         let listening = Listening {
             turn: vec!["0.0.0.0:3478".parse().unwrap()],
             other: Vec::new(),
         };
-        let host = listening.host(list().unwrap(), names.external().unwrap());
+        let host = listening.host(source.list().unwrap(), names.external().unwrap());
         let host = Arc::new(host);
         let (current, in_force) = watch::channel(Current { host, names });
         let (wanted, asked_for) = watch::channel((entries.to_vec(), stun_urls.to_vec()));
         let follower = Follower {
+            source,
             listening,
-            shards: Arc::new([]),
+            shards: shards.into(),
             current,
             wanted: asked_for,
         };
@@ -330,20 +389,15 @@ mod tests {
         }
     }
 
-    /// `localhost` is a name that needs no name server.
-    #[tokio::test(start_paused = true)]
-    async fn a_name_is_looked_up_again_every_minute() {
-        let entries = ["localhost".to_owned()];
-        let mut following = following(&entries, &[], ("localhost", "192.0.2.1"));
-        let loopback = |current: &Current| current.host.external()[0].public.is_loopback();
-        following.in_force.wait_for(loopback).await.unwrap();
-        let seconds = following.start.elapsed().as_secs();
-        assert!((60..62).contains(&seconds), "{seconds}");
+    fn is_called(ip: [u8; 4]) -> impl FnMut(&Current) -> bool {
+        move |current| {
+            let external = current.host.external();
+            external.iter().any(|one| one.public == IpAddr::from(ip))
+        }
     }
 
-    /// The first answer is that of an earlier process.
-    #[tokio::test(start_paused = true)]
-    async fn auto_is_asked_again_every_five_minutes() {
+    /// Answers one question with 192.0.2.77.
+    fn stun_server() -> (String, std::thread::JoinHandle<()>) {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let url = format!("stun:{}", server.local_addr().unwrap());
         let answering = std::thread::spawn(move || {
@@ -351,23 +405,93 @@ mod tests {
             let (_, client) = server.recv_from(&mut request).unwrap();
             let transaction = request[8..20].try_into().unwrap();
             let mut answer = Vec::new();
+            let mapped = "192.0.2.77:5".parse().unwrap();
             Writer::new(&mut answer, Method::BINDING, Class::Success, transaction)
-                .xor_address(
-                    Attribute::XOR_MAPPED_ADDRESS,
-                    "192.0.2.77:5".parse().unwrap(),
-                )
+                .xor_address(Attribute::XOR_MAPPED_ADDRESS, mapped)
                 .fingerprint();
             server.send_to(&answer, client).unwrap();
         });
-        let (entries, urls) = (vec!["auto".to_owned()], vec![url]);
-        let mut following = following(&entries, &urls, ("auto", "192.0.2.1"));
-        let new = |current: &Current| {
-            let external = current.host.external();
-            external[0].public == IpAddr::from([192, 0, 2, 77])
-        };
+        (url, answering)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_changes_are_not_told_the_list_is_read_every_ten_seconds() {
+        let host = Quiet::default();
+        host.set(&["198.41.0.4"]);
+        let mut following = following(host.clone(), Vec::new(), (&[], &[]), &[]);
+        sleep(Duration::from_secs(1)).await;
+        host.set(&["198.41.0.5"]);
+        let new = |current: &Current| current.host.own() == [IpAddr::from([198, 41, 0, 5])];
+        following.in_force.wait_for(new).await.unwrap();
+        let seconds = following.start.elapsed().as_secs();
+        assert!((9..12).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_address_is_denied_at_every_shard_before_any_may_offer_it() {
+        let host = Quiet::default();
+        host.set(&["198.41.0.4"]);
+        let (shards, mut played): (Vec<_>, Vec<_>) = (0..2).map(|_| Played::shard()).unzip();
+        let mut following = following(host.clone(), shards, (&[], &[]), &[]);
+        sleep(Duration::from_secs(1)).await;
+        host.set(&["198.41.0.4", "198.41.0.5"]);
+        // Less than a second after the list is read.
+        sleep(BLIND_LIST_INTERVAL - DENY_TIMEOUT / 2).await;
+        let new: [IpAddr; 1] = [[198, 41, 0, 5].into()];
+        let mut denied = Vec::new();
+        for shard in &mut played {
+            match shard.order() {
+                Some(Order::Deny { addresses, done }) if addresses == new => denied.push(done),
+                _ => panic!("the new address is not denied"),
+            }
+        }
+        // One of them has yet to do so.
+        denied.pop().unwrap().send(()).unwrap();
+        tokio::task::yield_now().await;
+        assert!(played.iter_mut().all(|shard| shard.order().is_none()));
+        denied.pop().unwrap().send(()).unwrap();
+        following.in_force.changed().await.unwrap();
+        for shard in &mut played {
+            assert!(matches!(shard.order(), Some(Order::SetHost(host)) if host.own().len() == 2));
+        }
+    }
+
+    /// `localhost` is a name that needs no name server.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_every_minute() {
+        let entries = ["localhost".to_owned()];
+        let known = [("localhost", "192.0.2.1")];
+        let mut following = following(Quiet::default(), Vec::new(), (&entries, &[]), &known);
+        let loopback = |current: &Current| current.host.external()[0].public.is_loopback();
+        following.in_force.wait_for(loopback).await.unwrap();
+        let seconds = following.start.elapsed().as_secs();
+        assert!((60..62).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn auto_is_asked_again_every_five_minutes() {
+        let (url, answering) = stun_server();
+        let entries = ["auto".to_owned()];
+        let known = [("auto", "192.0.2.1")];
+        let mut following = following(Quiet::default(), Vec::new(), (&entries, &[url]), &known);
+        let new = is_called([192, 0, 2, 77]);
         following.in_force.wait_for(new).await.unwrap();
         let seconds = following.start.elapsed().as_secs();
         assert!((300..302).contains(&seconds), "{seconds}");
+        answering.join().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn auto_is_asked_again_when_addresses_change() {
+        let (url, answering) = stun_server();
+        let (entries, host) = (["auto".to_owned()], Quiet::default());
+        let known = [("auto", "192.0.2.1")];
+        let mut following = following(host.clone(), Vec::new(), (&entries, &[url]), &known);
+        sleep(Duration::from_secs(1)).await;
+        host.set(&["10.0.0.5"]);
+        let new = is_called([192, 0, 2, 77]);
+        following.in_force.wait_for(new).await.unwrap();
+        assert!(following.start.elapsed() < Duration::from_secs(15));
         answering.join().unwrap();
     }
 }

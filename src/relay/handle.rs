@@ -274,11 +274,16 @@ pub struct Played {
 
 #[cfg(test)]
 impl Played {
-    fn shard() -> (Mailbox, Played) {
+    pub fn shard() -> (Mailbox, Played) {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (mailbox, inbox) = super::mailbox::mailbox(waker);
         (mailbox, Played { inbox, _poll: poll })
+    }
+
+    /// The next order, where one has come.
+    pub fn order(&mut self) -> Option<Order> {
+        self.inbox.order()
     }
 
     /// Where the next order wants to know how much it freed; `None` where none has come.

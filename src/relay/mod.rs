@@ -68,7 +68,7 @@ use netlink::{Watch, list};
 use acceptor::{Acceptor, Doors, Sources};
 use counters::Counters;
 use entrance::{Proxies, TurnedAway};
-use follow::{Follower, Listening};
+use follow::{Follower, Listening, System};
 use handover::Handed;
 use mailbox::{Mailbox, Order};
 use parcels::Exchange;
@@ -268,6 +268,7 @@ impl Relay {
         let (current, in_force) = watch::channel(Current { host, names });
         let (wanted, asked_for) = watch::channel(wanted);
         let follower = Follower {
+            source: System,
             listening,
             shards: mailboxes.clone(),
             current,
