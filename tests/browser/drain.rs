@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::browser_box::{self, in_a_box};
 use crate::browser_call::{Person, Via};
-use crate::support::{Builder, Daemon};
-use crate::{ADA, EMMY, GRACE, enters, folder};
+use crate::support::{Builder, Daemon, turn};
+use crate::{ADA, EMMY, GRACE, enters, folder, opens};
 
 /// For calls to finish: long enough for pages to be sent away and to come back in vain.
 const DRAIN_TIMEOUT: &str = "3s";
@@ -29,6 +29,26 @@ in_a_box! {
 
     fn two_people_hear_each_other_until_a_stopped_server_ends_in_ports_mode() {
         drained("ports", &[ADA, GRACE], by_signal);
+    }
+
+    fn whoever_comes_while_the_server_drains_is_told_to_try_again() {
+        let daemon = Builder::new().env("PARLOR_TURN__SECRET", turn::SECRET).start();
+        // Keeps the drain from ending.
+        let mut relay = turn::Client::udp(daemon.turn(), "somebody", None);
+        relay.allocated();
+        let (link, folder) = (daemon.invite_link(), folder());
+        let mut ada = opens(&link, ADA, Via::Any, &folder);
+        let mut grace = opens(&link, GRACE, Via::Any, &folder);
+        grace.gives_name();
+        grace.wait("for the microphone", "!document.querySelector('#enter').hidden");
+        daemon.cli_json(&["drain", "--timeout", "1000h", "--detach"]);
+        daemon.wait_for_log("\"draining\"");
+        ada.gives_name();
+        grace.click("#enter");
+        for person in [&mut ada, &mut grace] {
+            person.sees("The server is about to be restarted and lets nobody in.");
+        }
+        grace.sees("Try again");
     }
 
     fn a_call_without_a_relay_outlives_a_restart_and_whoever_loads_the_page_anew_is_called_anew() {
