@@ -68,6 +68,7 @@ impl Refused {
 fn failure(kind: &str) -> Failure {
     match kind {
         "badNonce" | "serverInternal" => Failure::Unreachable,
+        "rateLimited" => Failure::Limited,
         _ => Failure::Refused,
     }
 }
@@ -218,7 +219,7 @@ mod tests {
             ("badNonce", Failure::Unreachable),
             ("serverInternal", Failure::Unreachable),
             ("rejectedIdentifier", Failure::Refused),
-            ("rateLimited", Failure::Refused),
+            ("rateLimited", Failure::Limited),
         ] {
             let kind = format!("urn:ietf:params:acme:error:{kind}");
             let refused = Refused::from(Error::Api(problem(&kind, "")));

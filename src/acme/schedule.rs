@@ -13,6 +13,8 @@ pub enum Failure {
     Refused,
     /// It has signed what is of no use here: authorities count what they sign by the week.
     Useless,
+    /// It has been asked too often, perhaps before this process began.
+    Limited,
 }
 
 /// How often each has happened in a row.
@@ -21,10 +23,13 @@ pub struct Backoff {
     unreachable: u32,
     refused: u32,
     useless: u32,
+    limited: u32,
 }
 
 const FIRST_UNREACHABLE: Duration = Duration::from_secs(5);
 const FIRST_USELESS: Duration = Duration::from_secs(5 * 60);
+/// Let's Encrypt gives back one of its five failures every 12 minutes.
+const FIRST_LIMITED: Duration = Duration::from_secs(15 * 60);
 
 /// After the first refusals. The first is tried by the other challenge at once; within the next minutes
 /// somebody opens a firewall or makes a DNS record. All five together are longer than an hour, since
@@ -52,6 +57,7 @@ impl Backoff {
             Failure::Unreachable => (&mut self.unreachable, LONGEST_UNREACHABLE),
             Failure::Refused => (&mut self.refused, LONGEST),
             Failure::Useless => (&mut self.useless, LONGEST),
+            Failure::Limited => (&mut self.limited, LONGEST),
         };
         let before = *count;
         *count = count.saturating_add(1);
@@ -62,6 +68,7 @@ impl Backoff {
         let wait = match (failure, before) {
             (Failure::Unreachable, times) => doubled(FIRST_UNREACHABLE, times),
             (Failure::Useless, times) => doubled(FIRST_USELESS, times),
+            (Failure::Limited, times) => doubled(FIRST_LIMITED, times),
             (Failure::Refused, times) => match REFUSED.get(times as usize) {
                 Some(wait) => *wait,
                 None => doubled(LATER, times - REFUSED.len() as u32),
@@ -136,6 +143,16 @@ mod tests {
         assert!(waits.is_sorted());
         // It has counted no refusal.
         assert_eq!(backoff.failed(Failure::Refused, 0.0), REFUSED[0]);
+    }
+
+    #[test]
+    fn an_authority_that_was_asked_too_often_is_left_alone_for_a_while() {
+        let mut backoff = Backoff::default();
+        let waits = (0..8).map(|_| backoff.failed(Failure::Limited, 0.0).as_secs() / 60);
+        assert_eq!(
+            waits.collect::<Vec<_>>(),
+            [15, 30, 60, 120, 240, 360, 360, 360]
+        );
     }
 
     #[test]
