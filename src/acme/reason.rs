@@ -1,12 +1,12 @@
-//! Why an authority could not be asked, in words for an admin: what `hyper`, `rustls` and `webpki` say
-//! is for programmers.
+//! Turns errors of `hyper`, `rustls` and `webpki` into words for an admin: why an authority could not be
+//! asked.
 
 use std::error::Error as StdError;
 use std::io;
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// One line: the error and its causes, down to what TLS has found, which stands for itself.
+/// Returns the error and its causes on one line, or only the fault of TLS where there is one.
 pub fn of(error: &(dyn StdError + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut next = Some(error);

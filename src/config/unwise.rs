@@ -83,6 +83,7 @@ fn insecure_page(config: &Config) -> Vec<Fault> {
     fault.into_iter().collect()
 }
 
+/// Warns of a data directory that depends on the working directory.
 fn relative_data_dir(config: &Config) -> Vec<Fault> {
     let dir = config.server.data_dir.iter();
     let relative = dir.filter(|dir| dir.is_relative() && !dir.as_os_str().is_empty());
@@ -98,7 +99,7 @@ fn relative_data_dir(config: &Config) -> Vec<Fault> {
         .collect()
 }
 
-/// Links and cookies of a page are made for https, and nobody who speaks it is known.
+/// Warns of an https URL where parlor does not speak TLS and no trusted proxy is named.
 fn unspoken_https(config: &Config) -> Vec<Fault> {
     let is_https = public_url(config).is_some_and(|url| url.is_https());
     let is_spoken = config.tls.mode != TlsMode::Off;

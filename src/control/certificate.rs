@@ -38,7 +38,7 @@ pub fn text(standing: &Standing) -> String {
     }
 }
 
-/// Why no client gets in by TLS, if none does.
+/// Returns why clients refuse TLS: there is no certificate, or it is not valid now.
 pub fn unfit(standing: &Standing) -> Option<&'static str> {
     let now = clock::now().unix;
     match standing.validity {

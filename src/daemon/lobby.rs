@@ -75,7 +75,7 @@ pub fn print(way_in: String) {
     });
 }
 
-/// As this program was called: it need not be on the PATH.
+/// Returns the path that this program was started by: it need not be on the PATH.
 fn program() -> String {
     let program = std::env::args_os().next();
     program.map_or("parlor".to_owned(), |path| {

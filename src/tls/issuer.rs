@@ -1,4 +1,4 @@
-//! Whether a chain of certificates leads anywhere: clients know roots, and nothing in between.
+//! Finds chains that lack an intermediate certificate: clients have roots alone.
 
 use rustls::pki_types::CertificateDer;
 
@@ -10,8 +10,8 @@ use super::validity;
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 
-/// The name of who has signed the first certificate, where the chain has no certificate of theirs, and
-/// the first is not signed by itself.
+/// Returns the name of the first certificate's issuer if the chain has no certificate of that issuer. A
+/// self-signed certificate needs none.
 pub fn missing(chain: &[CertificateDer<'_>]) -> Option<String> {
     let first = validity::names(chain.first()?)?;
     if first.issuer == first.subject {

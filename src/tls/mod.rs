@@ -62,8 +62,8 @@ impl Identity {
         parsed.is_some_and(|parsed| verify_server_name(&parsed, &name).is_ok())
     }
 
-    /// Who has signed the certificate, where the certificates that lead to it lack theirs: clients that
-    /// don't know it as a root refuse the certificate.
+    /// Returns the issuer's name if the chain lacks the issuer's certificate: clients that do not have
+    /// that issuer as a root refuse the chain.
     pub fn missing_issuer(&self) -> Option<String> {
         issuer::missing(&self.certified.cert)
     }
