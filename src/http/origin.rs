@@ -22,6 +22,8 @@ pub fn cors(allowed: &[String]) -> CorsLayer {
         ])
         // `*` would not cover `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
+        // A page reads no other header that says how long to wait.
+        .expose_headers([header::RETRY_AFTER])
         .max_age(Duration::from_secs(3600));
     if allowed.is_empty() {
         return layer.allow_origin(Any);

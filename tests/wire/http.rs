@@ -102,6 +102,8 @@ fn any_origin_may_call_without_credentials_by_default() {
     let answer = world.http("").send("GET", "/healthz", &origin, b"");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
+    let exposed = answer.header("access-control-expose-headers");
+    assert_eq!(exposed, Some("retry-after"));
     let preflight = [
         ("Origin", "https://app.example"),
         ("Access-Control-Request-Method", "POST"),
