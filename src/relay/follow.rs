@@ -158,6 +158,8 @@ impl<S: Source> Follower<S> {
                     self.look().await;
                     // An answer to the old question is of no use.
                     asking = Some(self.ask(Ask::Unknown));
+                    // It may be another server that is asked.
+                    due.auto = Instant::now();
                 }
                 (names, outcome) = answer(&mut asking) => {
                     asking = None;

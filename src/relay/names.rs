@@ -18,9 +18,9 @@ pub enum ExternalError {
     #[error(transparent)]
     Auto(Undiscovered),
     #[error(
-        "`{name}` can't be looked up ({source}): check the name and this host's DNS, or name an address"
+        "`{name}` can't be looked up ({why}): check the name and this host's DNS, or name an address"
     )]
-    Lookup { name: String, source: io::Error },
+    Lookup { name: String, why: io::Error },
 }
 
 /// Which entries are asked for again.
@@ -125,9 +125,9 @@ impl Names {
                 AUTO => discover(&self.stun_urls).map_err(ExternalError::Auto),
                 name => look_up(name)
                     .and_then(|found| self.choose(&entry, name, &found))
-                    .map_err(|source| ExternalError::Lookup {
+                    .map_err(|why| ExternalError::Lookup {
                         name: name.to_owned(),
-                        source,
+                        why,
                     }),
             };
             match answer {
