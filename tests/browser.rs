@@ -648,7 +648,7 @@ fn addresses_that_come_and_go(and_go: bool) {
             listener.hears(&[speaker]);
             listener.is_relayed_over("udp");
         }
-        let sessions = daemon.cli_json(&["sessions"]);
+        let sessions = daemon.cli_json(&["sessions", "--all"]);
         let relayed = sessions.as_array().unwrap().iter();
         let relayed: Vec<_> = relayed.filter_map(|row| row["relayed"].as_str()).collect();
         let on_it = relayed.iter().any(|relayed| relayed.contains(address));
