@@ -72,6 +72,28 @@ async fn many_are_connected_at_once_and_every_one_is_reached() {
 }
 
 #[test]
+fn half_a_head_takes_a_few_kilobytes() {
+    const CLIENTS: u64 = 1000;
+    let daemon = Builder::new().env("PARLOR_LOG__LEVEL", "info").start();
+    let before = memory(&daemon);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(daemon.http()).expect("a connection");
+            let half = b"GET / HTTP/1.1\r\nHost: talk.example.org\r\nAccept: */*\r\n";
+            std::io::Write::write_all(&mut client, half).expect("sent");
+            client
+        })
+        .collect();
+    // Those who have come have been read by the time a later one is answered.
+    let answer = support::http::Client::new(daemon.http()).get("/healthz");
+    assert_eq!(answer.status, 200);
+    let each = (memory(&daemon) - before) / CLIENTS;
+    println!("{each} bytes for half a head");
+    assert!(each < 12 * 1024, "{each} bytes each");
+    drop(clients);
+}
+
+#[test]
 fn a_limit_of_descriptors_below_what_is_promised_is_told_at_the_start() {
     for (limit, warned) in [(6000, true), (7000, false)] {
         let desk = support::command::Desk::new();

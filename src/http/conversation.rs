@@ -23,7 +23,7 @@ use super::stream::Stream;
 use crate::config;
 
 /// Bytes of a request's head; browsers' tokens stay far below.
-const MAX_HEAD: usize = 16 * 1024;
+pub const MAX_HEAD: usize = 16 * 1024;
 
 /// Requests of one connection at once (HTTP/2).
 const MAX_REQUESTS: u32 = 64;

@@ -100,7 +100,10 @@ pub async fn enter(
     };
     let errand = match front {
         Front::Inside => http(stream, false),
-        Front::Tls(config) if first == HANDSHAKE => secured(stream, config, patience).await?,
+        // In a box: who says nothing takes no room for a session.
+        Front::Tls(config) if first == HANDSHAKE => {
+            Box::pin(secured(stream, config, patience)).await?
+        }
         _ if is_turn(first) => Errand::Turn(stream, None),
         Front::Plain => http(stream, false),
         Front::Redirect | Front::Tls(_) => http(stream, true),

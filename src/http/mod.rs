@@ -15,6 +15,7 @@ mod draining;
 mod exchange;
 mod forwarded;
 mod frame_budget;
+mod head;
 mod health;
 mod hub;
 mod moderation;

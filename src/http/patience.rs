@@ -8,28 +8,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// A stream that fails when nothing can be written for too long.
 pub struct Patience<S> {
     stream: S,
+    /// What was read before, and is read again first.
+    early: Bytes,
     limit: Duration,
     /// Runs while the kernel takes nothing.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patience<S> {
-    pub fn new(stream: S, limit: Duration) -> Patience<S> {
+    pub fn new(stream: S, early: impl Into<Bytes>, limit: Duration) -> Patience<S> {
         Patience {
             stream,
+            early: early.into(),
             limit,
             waiting: None,
         }
     }
 
-    pub fn into_inner(self) -> S {
-        self.stream
+    /// The stream, and what nobody has read again.
+    pub fn into_inner(self) -> (S, Bytes) {
+        (self.stream, self.early)
     }
 
     fn watch<T>(
@@ -56,6 +61,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let fits = buffer.remaining().min(self.early.len());
+            buffer.put_slice(&self.early.split_to(fits));
+            if self.early.is_empty() {
+                self.early = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
 
-use super::conversation::{Busy, Running, http1, http2};
+use super::conversation::{Busy, MAX_HEAD, Running, http1, http2};
 use super::door::{self, Errand, Front, Stray, Version};
 use super::exchange::{Caller, Error, Response, Who};
 use super::forwarded::Asker;
@@ -26,7 +26,7 @@ use super::patience::Patience;
 use super::router::Router;
 use super::slots::{Refused, Slot, Slots};
 use super::stream::Stream;
-use super::{App, api, origin, prefix, redirect, socket, strict};
+use super::{App, api, head, origin, prefix, redirect, socket, strict};
 use crate::clock;
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
@@ -248,7 +248,7 @@ impl Server {
                     redirect,
                     slot,
                 };
-                service.serve(stream, version, &http, shutdown).await;
+                Box::pin(service.serve(stream, version, &http, shutdown)).await;
             }
         }
     }
@@ -282,18 +282,33 @@ impl Service {
     /// Answers to the end of the connection.
     async fn serve(
         self,
-        stream: Stream,
+        mut stream: Stream,
         version: Version,
         limits: &config::Http,
         shutdown: CancellationToken,
     ) {
         let (peer, server) = (self.peer, self.server.clone());
-        let stream = Patience::new(stream, limits.request_timeout);
+        let early = match version {
+            Version::Http1 => {
+                let head = head::read(&mut stream, MAX_HEAD, limits.header_timeout);
+                match shutdown.run_until_cancelled(head).await {
+                    None => return,
+                    Some(Ok(head)) => head,
+                    Some(Err(error)) => {
+                        tracing::debug!(%peer, %error, "HTTP connection ended");
+                        return;
+                    }
+                }
+            }
+            Version::Http2 => Vec::new(),
+        };
+        let stream = Patience::new(stream, early, limits.request_timeout);
         let running = Running::new(0);
         let counted = running.clone();
         // Settings are asked for each request: a connection may outlive them.
         let service = hyper::service::service_fn(move |request| {
             let busy = (Busy::begin(&counted), self.slot.answering());
+            let closes = request.version() == Spoken::HTTP_11 && self.slot.is_scarce();
             let app = &self.server.app;
             let answering = check_host(&request).map(|()| {
                 let settings = app.settings();
@@ -301,18 +316,27 @@ impl Service {
             });
             let answering = answering.inspect_err(|error| app.metrics.http.refused(error.code));
             async move {
-                let answer = match answering {
+                let mut answer = match answering {
                     Ok(answering) => answering.await,
                     Err(error) => Ok(error.into_response()),
                 };
+                if let Ok(answer) = &mut answer
+                    && closes
+                    && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
                 drop(busy);
                 answer
             }
         });
         let ended = match version {
-            Version::Http1 => http1(stream, service, limits, &shutdown).await,
+            // In boxes: who has yet to ask for something takes no room for what follows.
+            Version::Http1 => Box::pin(http1(stream, service, limits, &shutdown)).await,
             Version::Http2 => {
-                http2(stream, service, &running, limits, &server.tasks, &shutdown).await
+                let tasks = &server.tasks;
+                Box::pin(http2(stream, service, &running, limits, tasks, &shutdown)).await
             }
         };
         if let Err(error) = ended {

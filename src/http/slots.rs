@@ -246,6 +246,14 @@ impl Slot {
         Answering(self.clone())
     }
 
+    /// Whether half of all slots are taken: a connection that waits for its next request costs too
+    /// much then. Proxies keep theirs.
+    pub fn is_scarce(&self) -> bool {
+        let address = self.0.address.lock();
+        let is_client = address.unwrap_or_else(PoisonError::into_inner).is_some();
+        is_client && 2 * self.0.slots.held().total > self.0.slots.max
+    }
+
     /// The connection has become a WebSocket.
     pub fn is_websocket(&self) {
         self.0.used.websocket.store(true, Ordering::Relaxed);
@@ -355,6 +363,18 @@ mod tests {
         assert_eq!(take().err(), Some(Refused::Address));
         drop(held);
         assert!(take().is_ok());
+    }
+
+    #[test]
+    fn connections_are_scarce_when_more_than_half_are_taken_and_never_for_a_proxy() {
+        let slots = slots(4);
+        let (first, proxy) = (
+            from(&slots, 1).ok().unwrap(),
+            slots.take(None, 1).ok().unwrap(),
+        );
+        assert!(!first.is_scarce());
+        let third = from(&slots, 2).ok().unwrap();
+        assert!(first.is_scarce() && third.is_scarce() && !proxy.is_scarce());
     }
 
     #[test]

@@ -67,7 +67,9 @@ fn two_flooders_are_closed_with_4008_and_readers_at_2_mbit_stay() {
         let codes = flooders.map(|flooder| flooder.join().expect("a code"));
         assert_eq!(codes, [4008, 4008]);
         talker.send(&offer("talker", None, "the flood is over"));
-        readers.map(|reader| reader.join().expect("all that was sent"));
+        for reader in readers {
+            reader.join().expect("all that was sent");
+        }
     });
     assert_eq!(
         world.metric("parlor_signaling_closed_total{code=\"4010\"} "),

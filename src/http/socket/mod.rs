@@ -172,5 +172,6 @@ async fn socket(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
         .ok()?
         .downcast::<TokioIo<Patience<Stream>>>()
         .ok()?;
-    Some((io.into_inner().into_inner(), read_buf.to_vec()))
+    let (stream, unread) = io.into_inner().into_inner();
+    Some((stream, [read_buf, unread].concat()))
 }
