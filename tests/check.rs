@@ -296,6 +296,11 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
             "http.listen",
             "authorities look",
         ),
+        (
+            "ice.stun_urls = [\"stun:a.example\", \"stun:b.example\"]",
+            "ice.stun_urls",
+            "makes 5 ICE URLs with the 3 of this server",
+        ),
     ] {
         let desk = desk_with_file(text);
         let outcome = desk.run(&flags);
@@ -336,6 +341,7 @@ fn what_is_usual_is_not_warned_of() {
         "turn.allowed_peers = \"0.0.0.0/0\"\nturn.denied_peers = \"0.0.0.0/0\"",
         "server.public_url = \"https://talk.example.org\"\n\
          http.trusted_proxies = \"127.0.0.1\"",
+        "ice.stun_urls = \"stun:a.example\"",
         "server.public_url = \"http://localhost:8000\"",
         "admin.metrics_listen = [\"10.0.0.1:9641\", \"[::1]:9641\"]",
         "turn.relay_ports = \"50000-50099\"\nturn.max_allocations_per_user = 20",

@@ -39,6 +39,25 @@ pub fn offered_tls(config: &Config, https: &[SocketAddr], alone: &[SocketAddr]) 
     https.iter().map(at).chain(alone.iter().copied()).collect()
 }
 
+/// The usual port of STUN and TURN (RFC 8656 section 18.7), which ICE URLs prefer.
+pub const STUN_PORT: u16 = 3478;
+
+/// The port at which networks that let nothing else out let TLS out.
+pub const HTTPS_PORT: u16 = 443;
+
+/// The port that ICE URLs name of those that are listened on: the usual one, else the first. Each URL more
+/// costs every browser time, and Firefox warns from five on.
+pub fn offered_port(ports: impl IntoIterator<Item = u16>, usual: u16) -> Option<u16> {
+    let mut first = None;
+    for port in ports {
+        if port == usual {
+            return Some(port);
+        }
+        first = first.or(Some(port));
+    }
+    first
+}
+
 /// The link that lets its reader into a room. The invite stands in the fragment, which browsers
 /// keep to themselves, so that no log sees it.
 pub fn invite_link(config: &Config, http: SocketAddr, room_id: &str, invite: &str) -> String {
@@ -116,6 +135,13 @@ mod tests {
         assert_eq!(ports(Some("http://a.example"), None), [8443, 5349]);
         let elsewhere = ports(Some("https://a.example"), Some("turn.example"));
         assert_eq!(elsewhere, [8443, 5349]);
+    }
+
+    #[test]
+    fn one_port_is_offered_of_each_kind_and_the_usual_one_where_it_is_there() {
+        assert_eq!(offered_port([8443, 443, 5349], HTTPS_PORT), Some(443));
+        assert_eq!(offered_port([5349, 8443], HTTPS_PORT), Some(5349));
+        assert_eq!(offered_port([], STUN_PORT), None);
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub use discovery::discovery_pairs;
 pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
 pub use keys::Keys;
-pub use links::{base_url, invite_link, offered_tls, public_url, reachable, turn_host};
+pub use links::{
+    HTTPS_PORT, STUN_PORT, base_url, invite_link, offered_port, offered_tls, public_url, reachable,
+    turn_host,
+};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
 pub use segmentation::Segmentation;

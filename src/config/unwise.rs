@@ -20,7 +20,7 @@ const TUNNELS: [&str; 2] = ["2002::/16", "2001::/32"];
 
 /// Everything about `config` that an admin should think about again.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let checks: [fn(&Config) -> Vec<Fault>; 12] = [
+    let checks: [fn(&Config) -> Vec<Fault>; 13] = [
         short_secrets,
         shared_secret,
         relative_data_dir,
@@ -33,6 +33,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
         open_relay,
         tls::unwise,
         acme::unwise,
+        many_ice_urls,
     ];
     let found = checks.iter().flat_map(|check| check(config));
     found.chain(exposed_secrets(config, origins)).collect()
@@ -265,6 +266,35 @@ fn is_within(net: &IpNet, outer: &str) -> bool {
     outer
         .parse::<IpNet>()
         .is_ok_and(|outer| outer.contains(net))
+}
+
+/// Browsers ask every one of them before they know all their candidates.
+fn many_ice_urls(config: &Config) -> Vec<Fault> {
+    /// The number from which Firefox warns.
+    const TOO_MANY: usize = 5;
+    let ice = &config.ice;
+    let own = match config.turn.listen.is_empty() {
+        true => 0,
+        false
+            if tls::https_listen(config).is_empty() && tls::turn_tls_listen(config).is_empty() =>
+        {
+            3
+        }
+        false => 4,
+    };
+    let all = own + ice.stun_urls.len() + ice.turn_urls.len();
+    let (key, with): (_, &[&str]) = match ice.turn_urls.is_empty() {
+        true => ("ice.stun_urls", &[]),
+        false => ("ice.turn_urls", &["ice.stun_urls"]),
+    };
+    if all < TOO_MANY {
+        return Vec::new();
+    }
+    let text = format!(
+        "makes {all} ICE URLs with the {own} of this server: five and more slow every call's start down, \
+         and Firefox warns of them; this server's own are enough for most networks"
+    );
+    vec![Fault::with(key, with, text)]
 }
 
 fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Fault> {

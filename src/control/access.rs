@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::clock;
-use crate::config::{Config, reachable, turn_host};
+use crate::config::{Config, HTTPS_PORT, STUN_PORT, offered_port, reachable, turn_host};
 use crate::store::{Room, User, utc};
 use crate::token::Claims;
 
@@ -112,14 +112,19 @@ struct Urls {
 /// configured one the URLs are good on this host alone.
 fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
     let known = turn_host(config);
-    let hosts = |listen: &[SocketAddr]| -> BTreeSet<(u16, String)> {
-        let hosts = listen.iter().map(|address| match &known {
-            Some(host) => (address.port(), host.clone()),
-            None => (address.port(), host_of(reachable(*address))),
-        });
-        hosts.filter(|(port, _)| *port != 0).collect()
+    let hosts = |listen: &[SocketAddr], usual| -> BTreeSet<(u16, String)> {
+        let heard = listen.iter().filter(|address| address.port() != 0);
+        match &known {
+            Some(host) => {
+                let port = offered_port(heard.map(|address| address.port()), usual);
+                port.map(|port| (port, host.clone())).into_iter().collect()
+            }
+            None => heard
+                .map(|address| (address.port(), host_of(reachable(*address))))
+                .collect(),
+        }
     };
-    let (hosts, tls) = (hosts(listen), hosts(tls));
+    let (hosts, tls) = (hosts(listen, STUN_PORT), hosts(tls, HTTPS_PORT));
     let urls = hosts.iter().flat_map(|(port, host)| {
         ["udp", "tcp"].map(|transport| format!("turn:{host}:{port}?transport={transport}"))
     });

@@ -46,6 +46,28 @@ fn ice_servers_are_what_a_peer_connection_takes() {
 }
 
 #[test]
+fn there_is_one_url_of_each_kind_whatever_is_listened_on_and_others_come_on_top() {
+    let others = "stun:a.example,stun:b.example,stun:c.example";
+    let house = House::with(|builder| {
+        builder
+            .env("PARLOR_TURN__LISTEN", "127.0.0.1:0,127.0.0.2:0")
+            .env("PARLOR_TURN__PUBLIC_HOST", "talk.example")
+            .env("STUN_SERVER_URL", others)
+    });
+    let ice = house.caller("alice").get("/api/ice-servers").ok();
+    let port = house.daemon.turn().port();
+    let turn = ["udp", "tcp"].map(|over| format!("turn:talk.example:{port}?transport={over}"));
+    let servers = &ice["iceServers"];
+    assert_eq!(
+        servers[0]["urls"],
+        json!([format!("stun:talk.example:{port}")])
+    );
+    assert_eq!(servers[1]["urls"], json!(turn));
+    let others: Vec<_> = others.split(',').collect();
+    assert_eq!(servers[2], json!({ "urls": others }));
+}
+
+#[test]
 fn where_clients_reach_each_other_alone_they_are_told_to_use_the_relay_alone() {
     let house = House::with(|builder| builder.env("PARLOR_TURN__MODE", "internal"));
     house.room("r1", &[]);
@@ -190,10 +212,10 @@ fn turn_over_tls_is_offered_last_where_it_is_there() {
     let urls = [
         format!("turn:talk.example:{}?transport=udp", turn.port()),
         format!("turn:talk.example:{}?transport=tcp", turn.port()),
-        // With the page, at its port outside; and where TURN has a listener of its own.
+        // With the page, at its port outside.
         "turns:talk.example:443?transport=tcp".to_owned(),
-        format!("turns:talk.example:{}?transport=tcp", tls.port()),
     ];
+    assert_ne!(tls.port(), 443, "TURN has a listener of its own, too");
     house.daemon.cli_json(&["user", "add", "alice"]);
     let minted = house.daemon.cli_json(&["turn", "credential", "alice"]);
     assert_eq!(minted["urls"], json!(urls));

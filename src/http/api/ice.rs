@@ -78,28 +78,16 @@ impl Offer {
         let expires = user.until(unix.saturating_add(ttl));
         let minted = settings.credentials.mint(&user.id, room, expires);
         tracing::debug!(user = user.id, room, expires, "ICE credentials issued");
-        let ports = ports(host, &app.turn);
-        let stun: Vec<_> = ports
-            .iter()
-            .map(|port| format!("stun:{host}:{port}"))
-            .collect();
-        let mut turn: Vec<_> = ["udp", "tcp"]
-            .iter()
-            .flat_map(|over| {
-                let url = move |port| format!("turn:{host}:{port}?transport={over}");
-                ports.iter().map(url)
-            })
-            .collect();
-        // Last: TLS is for those whom nothing else gets through to.
-        let tls = config::offered_tls(&settings.config, &app.https, &app.turn_tls);
-        let tls = self::ports(host, &tls);
-        turn.extend(
-            tls.iter()
-                .map(|port| format!("turns:{host}:{port}?transport=tcp")),
-        );
+        let (port, tls_port) = offered_ports(&settings.config, host, app);
         let mut servers = Vec::new();
-        if !ports.is_empty() {
-            servers.push(value!({ "urls": stun }));
+        if let Some(port) = port {
+            let mut turn: Vec<_> = ["udp", "tcp"]
+                .iter()
+                .map(|over| format!("turn:{host}:{port}?transport={over}"))
+                .collect();
+            // Last: TLS is for those whom nothing else gets through to.
+            turn.extend(tls_port.map(|port| format!("turns:{host}:{port}?transport=tcp")));
+            servers.push(value!({ "urls": [format!("stun:{host}:{port}")] }));
             servers.push(value!({
                 "urls": turn,
                 "username": minted.username,
@@ -160,6 +148,16 @@ fn bracketed(ip: IpAddr) -> String {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     }
+}
+
+/// The ports at which `host` offers STUN and TURN, and TURN over TLS: one of each, so that parlor's own
+/// ICE URLs are four.
+fn offered_ports(config: &config::Config, host: &str, app: &App) -> (Option<u16>, Option<u16>) {
+    let tls = config::offered_tls(config, &app.https, &app.turn_tls);
+    (
+        config::offered_port(ports(host, &app.turn), config::STUN_PORT),
+        config::offered_port(ports(host, &tls), config::HTTPS_PORT),
+    )
 }
 
 /// The ports at which `host` reaches a listener: where it is an address that one listens on, or a
