@@ -325,7 +325,7 @@ fn open_room(connection: &Connection, id: &str) -> rusqlite::Result<Result<Room,
     })
 }
 
-fn hash(text: &str) -> Vec<u8> {
+pub(super) fn hash(text: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, text.as_bytes())
         .as_ref()
         .to_vec()

@@ -15,6 +15,7 @@ mod invites;
 mod messages;
 mod model;
 mod participants;
+mod preview;
 mod reader;
 mod removal;
 mod rooms;
@@ -37,6 +38,7 @@ pub use error::{
 pub use invites::MAX_INVITES;
 pub use messages::LONGEST_MESSAGE;
 pub use model::*;
+pub use preview::Preview;
 
 use crate::metrics::StoreTimes;
 use threads::Threads;

@@ -214,6 +214,11 @@ fn in_a_room(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(owner, &format!("POST {room}/join"), none(), 200);
     api.try_it(other, &format!("POST {room}/join"), none(), 409);
     api.try_it(owner, &format!("GET {room}/participants"), none(), 200);
+    let preview = format!("GET {room}/preview");
+    api.try_it(owner, &preview, none(), 200);
+    let nobody = api.house.client.clone();
+    api.try_it(&nobody, &preview, none(), 401);
+    api.try_it(owner, "GET /api/rooms/none/preview", none(), 404);
     let message = json!({"content": "Hello"});
     let messages = format!("{room}/messages");
     api.try_it(owner, &format!("POST {messages}"), message.clone(), 201);
@@ -238,6 +243,7 @@ fn the_door(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(other, &format!("DELETE {room}"), none(), 403);
     api.try_it(owner, &format!("DELETE {room}"), none(), 200);
     api.try_it(owner, &format!("GET {room}"), none(), 410);
+    api.try_it(owner, &format!("GET {room}/preview"), none(), 410);
     let path = room.replace("/api/rooms/", "/api/ws/rooms/");
     api.try_it(owner, &format!("GET {path}"), none(), 426);
 }

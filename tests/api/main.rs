@@ -8,6 +8,7 @@ mod manage;
 mod messages;
 mod moderation;
 mod people;
+mod preview;
 mod proxies;
 mod rooms;
 mod signing_out;

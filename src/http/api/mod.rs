@@ -10,6 +10,7 @@ mod login;
 mod membership;
 mod messages;
 mod people;
+mod preview;
 mod rooms;
 mod sweep;
 mod visibility;
@@ -34,6 +35,7 @@ pub use sweep::sweep;
 pub struct State {
     guests: Sources,
     logins: login::Logins,
+    previews: Sources,
     inviters: Keyed,
     makers: Keyed,
     writers: Keyed,
@@ -49,6 +51,10 @@ impl Default for State {
                 guest::CELLS,
             ),
             logins: login::Logins::default(),
+            previews: Sources::new(
+                Limit::per_second(preview::PER_SECOND, preview::AT_ONCE),
+                preview::CELLS,
+            ),
             inviters: Keyed::new(
                 Limit::per_second(invite::PER_SECOND, invite::AT_ONCE),
                 invite::CELLS,
@@ -116,6 +122,9 @@ pub fn routes() -> Vec<Route> {
         }),
         Route::new(get.clone(), "/api/rooms/{room}/participants", |r| {
             Box::pin(people::participants(r))
+        }),
+        Route::new(get.clone(), "/api/rooms/{room}/preview", |r| {
+            Box::pin(preview::preview(r))
         }),
         Route::new(get, "/api/rooms/{room}/invites", |r| {
             Box::pin(invite::list(r))

@@ -1,0 +1,92 @@
+//! What somebody may know of a room before they enter it.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{JoinError, Removal, Room, Store, bans, invites, participants, rooms, utc};
+
+/// A room, and whether it has a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    pub room: Room,
+    /// Whether a join would be refused with `RoomFull`; never for a participant.
+    pub full: bool,
+}
+
+impl Store {
+    /// The open room, for a user, for the holder of an invite, or for one who is both. The invite is
+    /// judged and not used up.
+    ///
+    /// # Errors
+    /// `BadInvite` and `Withdrawn` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
+    /// `Banned`, `Kicked`.
+    pub async fn preview(
+        &self,
+        room_id: &str,
+        user_id: Option<&str>,
+        invite: Option<&str>,
+        unix: u64,
+    ) -> Result<Preview, JoinError> {
+        let room_id = room_id.to_owned();
+        let (user_id, invite) = (user_id.map(str::to_owned), invite.map(str::to_owned));
+        self.read(move |connection| {
+            let (user_id, invite) = (user_id.as_deref(), invite.as_deref());
+            preview(connection, &room_id, user_id, invite, unix)
+        })
+        .await?
+    }
+}
+
+fn preview(
+    connection: &Connection,
+    room_id: &str,
+    user_id: Option<&str>,
+    invite: Option<&str>,
+    unix: u64,
+) -> rusqlite::Result<Result<Preview, JoinError>> {
+    if let Some(invite) = invite
+        && let Some(refusal) = refusal(connection, room_id, invite, unix)?
+    {
+        return Ok(Err(refusal));
+    }
+    let room = match rooms::by_id(connection, room_id)? {
+        None => return Ok(Err(JoinError::NoSuchRoom)),
+        Some(room) if room.closed_at.is_some() => return Ok(Err(JoinError::RoomClosed)),
+        Some(room) => room,
+    };
+    let mut full = participants::is_full(connection, &room, unix)?;
+    if let Some(user_id) = user_id {
+        match bans::removal(connection, room_id, user_id, unix)? {
+            Some(Removal::Banned { until }) => return Ok(Err(JoinError::Banned { until })),
+            Some(Removal::Kicked { until }) => {
+                let wait = until.saturating_sub(unix);
+                return Ok(Err(JoinError::Kicked { wait }));
+            }
+            None => {}
+        }
+        full &= !participants::is_member(connection, room_id, user_id)?;
+    }
+    Ok(Ok(Preview { room, full }))
+}
+
+/// Why the invite does not open this room now, if so.
+fn refusal(
+    connection: &Connection,
+    room_id: &str,
+    invite: &str,
+    unix: u64,
+) -> rusqlite::Result<Option<JoinError>> {
+    let found: Option<(bool, bool)> = connection
+        .prepare_cached(
+            "SELECT revoked_at IS NOT NULL, uses_left IS NULL OR uses_left > 0 FROM room_invites
+             WHERE hash = ?1 AND room_id = ?2 AND expires_at > ?3",
+        )?
+        .query_row((invites::hash(invite), room_id, utc::text(unix)), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    Ok(match found {
+        Some((true, _)) => Some(JoinError::Withdrawn),
+        Some((false, true)) => None,
+        Some((false, false)) | None => Some(JoinError::BadInvite),
+    })
+}
