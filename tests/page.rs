@@ -50,3 +50,28 @@ fn what_is_no_page_is_not_found() {
         assert_eq!(client.get(path).status, 404, "{path}");
     }
 }
+
+#[test]
+fn a_person_at_a_wrong_address_gets_a_page_and_a_program_gets_json() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let browser = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    for (path, style) in [
+        ("/nonexistent", "\"assets/style.css\""),
+        ("/r/lobby/", "\"../../assets/style.css\""),
+    ] {
+        let answer = client.send("GET", path, &browser, b"");
+        assert_eq!(answer.status, 404, "{path}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("text/html; charset=utf-8"), "{path}");
+        let policy = answer.header("content-security-policy").expect(path);
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        let text = String::from_utf8(answer.body).expect("text");
+        assert!(text.contains("There is no page at this address"), "{text}");
+        assert!(text.contains(style), "{path}: {text}");
+        let told = client.get(path).refusal();
+        assert_eq!(told, (404, "not-found".to_owned()), "{path}");
+    }
+    let of_the_api = client.send("GET", "/api/nothing", &browser, b"");
+    assert_eq!(of_the_api.refusal(), (404, "not-found".to_owned()));
+}

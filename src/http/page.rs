@@ -4,6 +4,8 @@
 //! the content security policy enforces, and runs no inline script. Nothing here knows a room or
 //! a person: the page asks the API like any other frontend.
 
+pub mod missing;
+
 use std::sync::LazyLock;
 
 use base64::Engine;
@@ -49,6 +51,8 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/roster.js", JS, include_bytes!("page/roster.js")),
+        File::new("/assets/pages.js", JS, include_bytes!("page/pages.js")),
+        File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),
         File::new("/assets/words.js", JS, include_bytes!("page/words.js")),

@@ -153,6 +153,7 @@ impl Router {
         let method = request.method().clone();
         let (client, who) = (caller.asker.address, caller.who.clone());
         let found = self.find(&method, request.uri().path());
+        let depth = page::missing::depth(&method, request.uri().path(), request.headers());
         let result = match found.outcome {
             Err(error) => Err(error),
             Ok((handler, params)) => {
@@ -164,7 +165,13 @@ impl Router {
             }
         };
         let code = result.as_ref().err().map(|error| error.code);
-        let response = result.unwrap_or_else(Error::into_response);
+        let response = match (result, depth) {
+            (Ok(response), _) => response,
+            (Err(error), Some(depth)) if error.status == StatusCode::NOT_FOUND => {
+                page::missing::page(depth)
+            }
+            (Err(error), _) => error.into_response(),
+        };
         let (route, status) = (found.pattern, response.status().as_u16());
         app.metrics.http.answered(route, status);
         if let Some(code) = code {

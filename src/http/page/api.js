@@ -23,6 +23,9 @@ export class ApiError extends Error {
 /** Trades an invite and a name for a token that is good for this room alone. */
 export const guest = (invite, name) => call('POST', 'api/auth/guest', { body: { room, invite, name } });
 
+/** What the room is like, for somebody with a token or an invite (which is not used up). */
+export const preview = ({ token, invite }) => call('GET', here('preview'), { token, invite });
+
 /** Becomes a participant. Joining twice is fine, so a reload just joins again. */
 export const join = (token) => call('POST', here('join'), { token, body: {} });
 
@@ -49,8 +52,9 @@ const here = (what) => `api/rooms/${encodeURIComponent(room)}/${what}`;
 /** On a network that swallows everything, a request would wait for minutes. */
 const PATIENCE = 15_000;
 
-async function call(method, path, { token, body } = {}) {
+async function call(method, path, { token, invite, body } = {}) {
   const headers = {};
+  if (invite) headers['X-Parlor-Invite'] = invite;
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers['Content-Type'] = 'application/json';
   const signal = AbortSignal.timeout(PATIENCE);

@@ -5,12 +5,15 @@
 //   call.js       who is called by whom     words.js   what is said when something fails
 //   peer.js       one connection            roster.js  who is here
 //   limits.js     how much others may send
+//   pages.js      who is muted              storage.js what is remembered
 
 import * as api from './api.js';
 import { Call } from './call.js';
+import { Pages } from './pages.js';
 import { Roster, gone as goneBy } from './roster.js';
 import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
+import * as storage from './storage.js';
 import * as ui from './ui.js';
 import * as words from './words.js';
 
@@ -20,20 +23,28 @@ const KEY = `parlor ${api.root.pathname} ${api.room}`;
 const NAME = 'parlor name';
 const MICROPHONE = 'parlor microphone';
 
-let session = JSON.parse(sessionStorage.getItem(KEY) ?? 'null') ?? {};
+let session = JSON.parse(storage.tab.get(KEY) ?? '{}');
 let track = null;
 let muted = false;
 let configuration = {};
 let iceTimer;
+let typed; // the name, while there is no session for it
+let again = comeBack; // what the button below an ending does
 let wasLost = false; // whether the WebSocket was open, is gone, and comes back by itself
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
-  send: (type, to, fields) => signaling.send(type, to, fields),
+  send: (type, to, fields) => signaling.send(type, to, pages.mark(type, fields)),
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
   freshIce,
   ignored: sayIgnored,
+});
+
+const pages = new Pages({
+  send: (type, to, fields) => signaling.send(type, to, fields),
+  muted: (id, muted) => ui.muted(id, muted),
+  others: () => [...here.keys()],
 });
 
 const signaling = new Signaling({ open: opened, frame: received, lost, closed });
@@ -45,20 +56,50 @@ function begin() {
   const invite = location.hash.slice(1);
   if (invite && session.invite !== invite) remember({ invite });
   if (session.inCall) return comeBack();
-  if (!session.invite) return ui.ended({ title: 'An invite is needed', text: words.noInvite });
-  ui.askName(session.name ?? localStorage.getItem(NAME) ?? '');
+  if (!session.invite) return stop(words.noInvite);
+  return look();
+}
+
+/** Asks what the room is like, so that what is wrong is said before anything is typed. */
+async function look() {
+  try {
+    const room = await preview();
+    if (room.full) return stop(words.full);
+    ui.askName(typed ?? session.name ?? storage.browser.get(NAME) ?? '', room);
+  } catch (error) {
+    stop(words.entrance(error));
+  }
+}
+
+/** Who was in the room comes in again, whatever has become of the invite. */
+async function preview() {
+  const { token, invite } = session;
+  if (!token) return api.preview({ invite });
+  return api.preview({ token }).catch((error) => {
+    if (error.status !== 401) throw error;
+    return api.preview({ invite });
+  });
+}
+
+/** There is no way in now. */
+function stop(ending) {
+  again = look;
+  ui.ended(ending);
 }
 
 async function nameGiven(event) {
   event.preventDefault();
   wake();
   const name = event.target.elements.name.value.trim();
-  if (!name) return;
-  ui.say('name-problem', '');
+  if (!name) return ui.nameProblem(words.noName);
+  typed = name;
+  ui.nameProblem('');
   try {
     if (!session.token || session.name !== name) await signIn(name);
   } catch (error) {
-    return ui.say('name-problem', words.api(error));
+    // What is wrong with the name can be mended here, and what passes is tried again.
+    if (error.passes || error.status === 400) return ui.nameProblem(words.api(error));
+    return stop(words.entrance(error));
   }
   await microphone();
 }
@@ -66,13 +107,13 @@ async function nameGiven(event) {
 /** Becomes a guest: from here on we are somebody. */
 async function signIn(name) {
   const { access_token: token, user } = await api.guest(session.invite, name);
-  localStorage.setItem(NAME, name);
+  storage.browser.set(NAME, name);
   remember({ ...session, name, token, id: user.id });
 }
 
 function remember(next) {
   session = next;
-  sessionStorage.setItem(KEY, JSON.stringify(session));
+  storage.tab.set(KEY, JSON.stringify(session));
 }
 
 // ---- microphone ----
@@ -81,7 +122,7 @@ async function microphone() {
   if (!microphonePossible()) return ui.microphoneStep({ problem: words.insecure, retry: false });
   ui.microphoneStep({ hint: 'Your browser asks whether this page may use the microphone. Please allow it.' });
   try {
-    await useMicrophone(localStorage.getItem(MICROPHONE) ?? '');
+    await useMicrophone(storage.browser.get(MICROPHONE) ?? '');
     ui.microphoneStep({});
   } catch (error) {
     ui.microphoneStep({ problem: words.microphone(error) });
@@ -96,7 +137,7 @@ async function useMicrophone(deviceId) {
   track.enabled = !muted;
   track.addEventListener('ended', () => next === track && unplugged());
   ui.ownVoice(track);
-  ui.ownState({ muted, listening: false });
+  showOwnState();
   await call.setTrack(track);
   await listDevices();
 }
@@ -116,7 +157,7 @@ function withoutMicrophone() {
   track?.stop();
   track = null;
   ui.ownVoice(null);
-  ui.ownState({ muted, listening: true });
+  showOwnState();
   call.setTrack(null);
 }
 
@@ -125,7 +166,7 @@ async function microphoneChosen(event) {
   ui.say('settings-problem', '');
   try {
     await useMicrophone(id);
-    localStorage.setItem(MICROPHONE, id);
+    storage.browser.set(MICROPHONE, id);
   } catch (error) {
     ui.say('settings-problem', words.microphone(error));
   }
@@ -143,7 +184,12 @@ async function toggleMute() {
   if (!track) return ui.say('room-problem', words.insecure);
   muted = !muted;
   track.enabled = !muted;
-  ui.ownState({ muted, listening: false });
+  showOwnState();
+}
+
+function showOwnState() {
+  ui.ownState({ muted, listening: !track });
+  pages.mute(muted || !track);
 }
 
 // ---- room ----
@@ -154,7 +200,7 @@ async function enter() {
 }
 
 function notIn(error) {
-  finish({ title: 'You are not in the room', text: words.api(error), again: 'Try again' });
+  finish(words.entrance(error));
 }
 
 async function comeIn() {
@@ -164,7 +210,7 @@ async function comeIn() {
   freshIce(); // says when they expire, too
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
-  ui.ownState({ muted, listening: !track });
+  showOwnState();
   ui.link('Connecting …');
   signaling.connect(session.token, session.id);
 }
@@ -183,7 +229,7 @@ async function join() {
 /** After a reload: the same person, the same microphone, no questions. */
 async function comeBack() {
   if (microphonePossible()) {
-    await useMicrophone(localStorage.getItem(MICROPHONE) ?? '').catch(withoutMicrophone);
+    await useMicrophone(storage.browser.get(MICROPHONE) ?? '').catch(withoutMicrophone);
   }
   await enter();
 }
@@ -200,10 +246,12 @@ function finish(ending) {
   signaling.close();
   roster.close();
   call.stop();
+  pages.close();
   clearTimeout(iceTimer);
   withoutMicrophone();
   ui.settings.close();
   ui.removeOthers();
+  again = comeBack;
   ui.ended(ending);
 }
 
@@ -219,12 +267,14 @@ function opened(again) {
   ui.link('');
   if (again) {
     call.resume();
+    pages.resume();
     return roster.open();
   }
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
   sayRoutes();
+  pages.open();
   roster.open();
 }
 
@@ -232,6 +282,7 @@ function received(frame) {
   const id = frame.from;
   switch (frame.type) {
     case 'user-joined':
+      if (pages.take(frame)) return;
       seen(id);
       return call.meet(id);
     case 'user-left':
@@ -240,6 +291,7 @@ function received(frame) {
     case 'answer':
     case 'ice-candidate':
       seen(id);
+      if (frame.page) pages.meet(id);
       return call.take(frame);
   }
 }
@@ -247,6 +299,7 @@ function received(frame) {
 function lost(milliseconds, code) {
   wasLost = true;
   roster.close();
+  ui.othersKnown(false);
   ui.link(words.lost(Math.ceil(milliseconds / 1000), code));
 }
 
@@ -277,11 +330,12 @@ function useRoster(list, changed) {
     const known = here.get(id);
     here.set(id, { name, isNew: false });
     ui.add(id, name);
-    if (known?.isNew) ui.news(`${name} has come in.`);
+    if (known?.isNew) ui.news(words.arrived(name));
   }
   sayIgnored();
   const judged = [...here.keys()].filter((id) => !changed.has(id));
   for (const id of goneBy(list, judged, (one) => call.peer(one)?.works)) gone(id);
+  ui.othersKnown(true);
 }
 
 function seen(id) {
@@ -301,9 +355,10 @@ function gone(id) {
   here.delete(id);
   call.drop(id);
   ui.remove(id);
+  pages.forget(id);
   sayRoutes();
   roster.changed(id);
-  if (name) ui.news(`${name} has left.`);
+  if (name) ui.news(words.left(name));
 }
 
 const nameOf = (id) => here.get(id)?.name ?? 'somebody';
@@ -323,7 +378,7 @@ function sayRoutes() {
 
 /** Says who sends more than is taken, if anybody. */
 function sayIgnored(ids = call.ignored) {
-  ui.say('ignored-problem', ids.map((id) => words.tooMuch(nameOf(id))).join(' '));
+  ui.say('ignored-problem', ids.flatMap((id) => [...words.tooMuch(nameOf(id)), ' ']));
 }
 
 // ---- ICE servers ----
@@ -350,6 +405,22 @@ async function fetchIce() {
   if (session.inCall) iceTimer = setTimeout(freshIce, Math.min(secondsLeft * 1000, 2 ** 31 - 1));
 }
 
+// ---- invite link ----
+
+/** Copies the link that opens the room, if it still does. */
+async function copyInvite() {
+  const { invite } = session;
+  const link = `${location.origin}${location.pathname}#${invite}`;
+  const checked = api.preview({ invite }).then(() => new Blob([link], { type: 'text/plain' }));
+  try {
+    // A promise: some browsers let a page copy only while it handles the click.
+    await navigator.clipboard.write([new ClipboardItem({ 'text/plain': checked })]);
+    ui.news(words.copied);
+  } catch {
+    ui.news(await checked.then(() => words.notCopied, words.inviteUnfit));
+  }
+}
+
 // ---- what is pressed ----
 
 ui.on('name-form', 'submit', (event) => ui.busy(event.submitter ?? event.target, () => nameGiven(event)));
@@ -357,7 +428,7 @@ ui.on('mic-retry', 'click', microphone);
 ui.on('mic-choice', 'change', microphoneChosen);
 ui.on('enter', 'click', (event) => ui.busy(event.currentTarget, enter));
 ui.on('listen', 'click', (event) => ui.busy(event.currentTarget, enter));
-ui.on('again', 'click', (event) => ui.busy(event.currentTarget, comeBack));
+ui.on('again', 'click', (event) => ui.busy(event.currentTarget, () => again()));
 ui.on('sound-on', 'click', () => {
   wake();
   ui.playAll();
@@ -372,14 +443,7 @@ ui.on('input-choice', 'change', microphoneChosen);
 ui.on('output-choice', 'change', (event) => {
   ui.chooseSpeaker(event.target.value).catch((error) => ui.say('settings-problem', error.message));
 });
-ui.on('copy', 'click', async () => {
-  try {
-    await navigator.clipboard.writeText(`${location.origin}${location.pathname}#${session.invite}`);
-    ui.news('The invite link is copied.');
-  } catch {
-    ui.news('The link could not be copied. Take it from the address bar.');
-  }
-});
+ui.on('copy', 'click', (event) => ui.busy(event.currentTarget, copyInvite));
 
 addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input:not([type="range"]), select, dialog');

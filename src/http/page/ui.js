@@ -9,12 +9,14 @@ const NEWS_AT_ONCE = 2;
 const SPEAKING = 0.25;
 
 const $ = (id) => document.getElementById(id);
-const people = new Map(); // id → {item, audio, meter, name}
+const people = new Map(); // id → {item, audio, meter, name, state}
+const mutedPeople = new Set();
 const volumes = new Map(); // kept while somebody is away
 const ownMeters = [$('mic-meter'), $('settings-meter')];
 let me;
 let ownMeter;
 let speaker = '';
+let othersAreKnown = false; // and not only those who have spoken to us
 
 /** Shows one section and puts the focus on its heading, so that a screen reader reads it. */
 export function show(section) {
@@ -25,13 +27,28 @@ export function show(section) {
   $(section).querySelector('h1').focus();
 }
 
-/** Sets a text, or hides its place when there is none. */
+/** Sets a text (see `naming` in words.js), or hides its place when there is none. */
 export function say(id, text) {
   const place = $(id);
   place.hidden = !text;
   // The same words twice are not news to a screen reader.
-  if (place.textContent !== text) place.textContent = text;
+  if (place.textContent !== plain(text)) fill(place, text);
 }
+
+const plain = (text) => [text].flat().map((part) => part.name ?? part).join('');
+
+function fill(place, text) {
+  const nodes = [text].flat().map((part) => {
+    if (part.name === undefined) return part;
+    const name = document.createElement('bdi');
+    name.textContent = part.name;
+    return name;
+  });
+  place.replaceChildren(...nodes);
+}
+
+/** A name where there is no markup: between U+2068 and U+2069 it has a direction of its own. */
+const isolated = (name) => `\u2068${name}\u2069`;
 
 /** How the connection to the server is; empty when all is well. */
 export const link = (text) => say('link', text);
@@ -39,7 +56,7 @@ export const link = (text) => say('link', text);
 /** Comings and goings. */
 export function news(text) {
   const line = document.createElement('p');
-  line.textContent = text;
+  fill(line, text);
   $('news').append(line);
   if ($('news').childElementCount > NEWS_AT_ONCE) $('news').firstElementChild.remove();
   setTimeout(() => line.remove(), NEWS_STAYS);
@@ -63,10 +80,20 @@ export async function busy(button, work) {
 
 // ---- before and after the room ----
 
-export function askName(name) {
+/** @param room  what `preview` in api.js gives */
+export function askName(name, { name: title, participants, connected }) {
+  $('invited-to').textContent = title;
+  const names = participants.map((one) => one.display_name);
+  say('present', words.present(names, connected));
+  nameProblem('');
   show('name-step');
   $('name').value = name;
   $('name').focus();
+}
+
+export function nameProblem(text) {
+  say('name-problem', text);
+  if (text) $('name').focus();
 }
 
 /** The microphone step: `hint` while waiting, `problem` when it failed, neither when it works. */
@@ -96,6 +123,7 @@ export function ended({ title, text, again = '' }) {
 export function enterRoom(title, id, name) {
   clear();
   me = id;
+  othersAreKnown = false;
   $('room-title').textContent = title;
   add(id, name);
   state(id, 'connected');
@@ -109,7 +137,7 @@ export function add(id, name) {
   person.name = name;
   person.item.querySelector('.name').textContent = name;
   person.item.querySelector('.initials').textContent = initials(name);
-  person.item.querySelector('input').setAttribute('aria-label', `Volume of ${name}`);
+  person.item.querySelector('input').setAttribute('aria-label', `Volume of ${isolated(name)}`);
   counted();
 }
 
@@ -120,6 +148,7 @@ export function remove(id) {
   person.audio.srcObject = null;
   person.item.remove();
   people.delete(id);
+  mutedPeople.delete(id);
   counted();
 }
 
@@ -132,8 +161,24 @@ export function removeOthers() {
 export function state(id, state) {
   const person = people.get(id);
   if (!person) return;
+  person.state = state;
   person.item.classList.toggle('connected', state === 'connected');
-  if (id !== me) person.item.querySelector('.state').textContent = words.peerState[state];
+  describe(id, person);
+}
+
+/** Whether somebody else's microphone is muted. They may not be on the list yet. */
+export function muted(id, muted) {
+  if (muted) mutedPeople.add(id);
+  else mutedPeople.delete(id);
+  const person = people.get(id);
+  if (person) describe(id, person);
+}
+
+function describe(id, { item, state }) {
+  if (id === me) return;
+  const silent = mutedPeople.has(id);
+  item.classList.toggle('muted', silent);
+  item.querySelector('.state').textContent = words.peerState[state] || (silent ? 'muted' : '');
 }
 
 /** Plays and measures somebody's voice. */
@@ -166,6 +211,7 @@ export function ownVoice(track) {
 export function ownState({ muted, listening }) {
   $('mute').setAttribute('aria-pressed', String(muted || listening));
   const own = people.get(me);
+  own?.item.classList.toggle('muted', muted || listening);
   if (own) own.item.querySelector('.state').textContent = listening ? 'you, only listening' : muted ? 'you, muted' : 'you';
 }
 
@@ -177,6 +223,7 @@ function create(id) {
   volume(id, item, person.audio);
   $('people').append(item);
   people.set(id, person);
+  describe(id, person);
   return person;
 }
 
@@ -199,10 +246,16 @@ function clear() {
   for (const id of [...people.keys()]) remove(id);
 }
 
+/** Whether the list of people is the server's: without the server nobody knows who is alone. */
+export function othersKnown(known) {
+  othersAreKnown = known;
+  counted();
+}
+
 function counted() {
-  const title = $('room-title').textContent;
+  const title = isolated($('room-title').textContent);
   $('count').textContent = words.count(people.size);
-  $('alone').hidden = people.size > 1;
+  $('alone').hidden = people.size > 1 || !othersAreKnown;
   document.title = `${people.size > 1 ? `(${people.size}) ` : ''}${title} · parlor`;
 }
 

@@ -21,23 +21,73 @@ export function microphone(error) {
 export const insecure =
   'This page was opened over plain HTTP, and browsers give a microphone to HTTPS pages only. Ask for a link that begins with “https”. You can still listen.';
 
-export const noInvite = 'This link has no invite in it. The invite is the part after “#”: ask for the whole link.';
+export const noName = 'Type a name first: it is what the others see.';
 
-const byCode = {
-  unreachable: 'The server does not answer. Check your connection, then try again.',
-  'bad-invite': 'This invite does not work: it is mistyped, used up or expired. Ask for a new one.',
-  'room-private': 'This room is private, and your invite does not open it any more. Ask for a new one.',
-  'room-full': 'The room is full. Try again when somebody has left.',
-  'room-closed': 'This room has been closed.',
-  'not-found': 'There is no such room. Ask for a new invite link.',
-  'invite-withdrawn': 'This link was withdrawn. Ask for a new one.',
-  draining: 'The server is about to be restarted and lets nobody in. Try again in a moment.',
-  'too-many-attempts': 'Too many attempts. Wait a moment, then try again.',
+// A text with names in it. ui.js keeps each name apart, so that its direction and its marks are its own.
+const naming = (texts, ...names) => texts.flatMap((text, n) => (n < names.length ? [text, { name: names[n] }] : [text]));
+
+export const arrived = (name) => naming`${name} has come in.`;
+export const left = (name) => naming`${name} has left.`;
+
+/** Who is in the room, for somebody who is not. */
+export function present(names, count) {
+  const [first, second] = names;
+  if (!first) return count === 0 ? 'Nobody is there yet.' : `${count} people are there.`;
+  if (count === 1) return naming`${first} is there.`;
+  if (!second) return [...naming`${first}`, ` and ${count - 1} more are there.`];
+  if (count === 2) return naming`${first} and ${second} are there.`;
+  return [...naming`${first}, ${second}`, ` and ${count - 2} more are there.`];
+}
+
+export const copied = 'The invite link is copied.';
+export const notCopied = 'The link could not be copied. Take it from the address bar.';
+
+/** Why an invite was not copied: {code} of what the server says of it. */
+export const inviteUnfit = (error) =>
+  error.code === 'bad-invite'
+    ? 'Your invite link is used up or expired, so it was not copied. Ask whoever invited you for a new one.'
+    : `The link was not copied. ${api(error)}`;
+
+// ---- the way in ----
+
+export const noInvite = {
+  title: 'An invite is needed',
+  text: 'This link has no invite in it. The invite is the part after “#”: ask for the whole link.',
 };
 
+export const full = { title: 'The room is full', text: 'Try again when somebody has left.', again: 'Try again' };
+
+const entrances = {
+  unreachable: { title: 'The server does not answer', text: 'Check your connection, then try again.', again: 'Try again' },
+  'bad-invite': { title: 'This invite does not work', text: 'It is mistyped, used up or expired. Ask for a new one.' },
+  'room-private': { title: 'This room is private', text: 'Your invite does not open it any more. Ask for a new one.' },
+  'room-full': full,
+  'room-closed': { title: 'This room is closed', text: 'It was closed for everybody, and its invites open nothing any more.' },
+  'not-found': { title: 'There is no such room', text: 'Ask for a new invite link.' },
+  'invite-withdrawn': { title: 'This link was withdrawn', text: 'Ask for a new one.' },
+  banned: { title: 'You are banned from this room' },
+  kicked: { title: 'You were removed from the room', again: 'Try again' },
+  'user-disabled': { title: 'You were removed', text: 'The host has ended your visit to this server.' },
+  draining: { title: 'The server is about to be restarted', text: 'It lets nobody in. Try again in a moment.', again: 'Try again' },
+  'too-many-attempts': { title: 'Too many attempts', text: 'Wait a moment, then try again.', again: 'Try again' },
+};
+
+/** Why there is no way into the room: {title, text, again}; without `again` it is of no use to try. */
+export function entrance(error) {
+  const known = entrances[error.code] ?? { title: 'You are not in the room', again: 'Try again' };
+  return { text: sentence(error), ...known };
+}
+
+/** The server's own words, for what it alone knows. */
+const sentence = (error) => error.message || `The server could not do that (error ${error.status}). Try again in a while.`;
+
+// ---- what the server says ----
+
 /** Why an API call failed. The server's own sentence will do where we have none. */
-export const api = (error) =>
-  byCode[error.code] ?? (error.message || `The server could not do that (error ${error.status}). Try again in a while.`);
+export function api(error) {
+  const known = entrances[error.code];
+  return known?.text ? `${known.title}. ${known.text}` : sentence(error);
+}
 
 /** Why the server closed the connection for good: {title, text, again}. */
 export function closed(code) {
@@ -72,21 +122,21 @@ export const lost = (seconds, code) =>
 export function noRoute(name, diagnosis) {
   switch (diagnosis) {
     case 'lost':
-      return `The connection to ${name} is lost. Looking for another way …`;
+      return naming`The connection to ${name} is lost. Looking for another way …`;
     case 'refused':
-      return `No route to ${name}: the relay did not accept our credentials. Load the page again.`;
+      return naming`No route to ${name}: the relay did not accept our credentials. Load the page again.`;
     case 'unreachable':
-      return `No route to ${name}: your network does not let you reach the relay. Another network (or a phone’s hotspot) may.`;
+      return naming`No route to ${name}: your network does not let you reach the relay. Another network (or a phone’s hotspot) may.`;
     case 'no-relay':
-      return `No route to ${name}: no direct path was found, and no relay was there to help.`;
+      return naming`No route to ${name}: no direct path was found, and no relay was there to help.`;
     default:
-      return `No route to ${name}: your side reaches the relay, theirs seems not to. Trying again.`;
+      return naming`No route to ${name}: your side reaches the relay, theirs seems not to. Trying again.`;
   }
 }
 
 /** Somebody sends so much that it is ignored. */
 export const tooMuch = (name) =>
-  `${name} sends more than this page takes, so some of it is ignored. Everybody else is heard as usual.`;
+  naming`${name} sends more than this page takes, so some of it is ignored. Everybody else is heard as usual.`;
 
 /** The state of a connection, for a tile. */
 export const peerState = { connecting: 'connecting …', connected: '', interrupted: 'connection is shaky …', failed: 'no connection' };

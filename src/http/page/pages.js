@@ -1,0 +1,82 @@
+// What pages tell each other beside the protocol: whether their microphone is muted.
+//
+// The plain protocol has no message for it, and other frontends make an offer on each `user-joined`. So
+// a page marks its first announcement, and its offers, by `page`, and tells its state to those alone
+// who have marked theirs, in a `user-joined` with `to`.
+
+const MARK = 1;
+
+/** Until the calls are up. A frontend that makes a new offer on the announcement must not get two answers at once. */
+const ANNOUNCE_AFTER = 3_000;
+
+export class Pages {
+  #on;
+  #known = new Set();
+  #muted = false;
+  #timer;
+
+  /**
+   * @param on.send(type, to, fields)
+   * @param on.muted(id, muted)   another page's state
+   * @param on.others()           the ids of everybody else in the room
+   */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** We are connected to the room for the first time: nobody knows us, and we know nobody. */
+  open() {
+    this.close();
+    this.#timer = setTimeout(() => this.#announce(), ANNOUNCE_AFTER);
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#known.clear();
+  }
+
+  /** We are connected again. */
+  resume() {
+    for (const id of this.#known) this.#tell(id);
+  }
+
+  /** Our own state. */
+  mute(muted) {
+    if (muted === this.#muted) return;
+    this.#muted = muted;
+    this.resume();
+  }
+
+  /** The fields of a message, marked where it is an offer. */
+  mark(type, fields) {
+    return type === 'offer' ? { ...fields, page: MARK } : fields;
+  }
+
+  /** A `user-joined`. Gives whether it is a page's word, and says nothing of who comes or goes. */
+  take({ from, data }) {
+    if (!data?.page) return false;
+    this.#on.muted(from, data.muted === true);
+    this.meet(from);
+    return true;
+  }
+
+  /** Somebody has marked themselves as a page. */
+  meet(id) {
+    if (this.#known.has(id)) return;
+    this.#known.add(id);
+    this.#tell(id);
+  }
+
+  forget(id) {
+    this.#known.delete(id);
+  }
+
+  /** Pages that were here before us know us by now: they have made us an offer. */
+  #announce() {
+    if (this.#on.others().some((id) => !this.#known.has(id))) this.#tell();
+  }
+
+  #tell(to) {
+    this.#on.send('user-joined', to, { data: { page: MARK, muted: this.#muted } });
+  }
+}

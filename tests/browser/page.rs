@@ -1,0 +1,167 @@
+//! What the page says and shows, to those who are in trouble and to those who see or hear less.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::browser_box::{self, in_a_box};
+use crate::browser_call::{Person, Via};
+use crate::support::Daemon;
+use crate::{ADA, EMMY, GRACE, documented_frontend, enters, folder, invite, opens};
+
+in_a_box! {
+    fn a_closed_room_is_said_before_a_name_is_typed_and_a_wrong_address_by_a_page() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        daemon.cli_json(&["room", "create", "Attic", "--id", "attic"]);
+        let link = invite(&daemon, "attic", &[]);
+        let mut ada = opens(&link, ADA, Via::Any, &folder);
+        ada.sees("You are invited to Attic");
+        ada.sees("Nobody is there yet.");
+        daemon.cli_json(&["room", "close", "attic"]);
+        ada.browser.tell(&ada.tab, "Page.reload", json!({}));
+        ada.sees("This room is closed");
+
+        let astray = format!("http://{}/r/lobby/", daemon.http());
+        let tab = ada.browser.open(&astray, "");
+        ada.browser.sees(&tab, "There is no page at this address");
+        let styled = "document.styleSheets[0].cssRules.length > 10";
+        ada.browser.wait(&tab, "the style sheet", styled);
+    }
+
+    fn an_empty_name_is_said_in_words_and_who_is_there_is_shown() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let _grace = enters(&link, GRACE, Via::Any, &folder);
+        let mut ada = opens(&link, ("  ", 0), Via::Any, &folder);
+        ada.sees("Grace is there.");
+        ada.gives_name();
+        ada.sees("Type a name first");
+    }
+
+    fn an_invite_that_is_used_up_is_not_copied() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let once = invite(&daemon, "lobby", &["--uses", "1"]);
+        let link = daemon.invite_link();
+        for (link, told) in [(&once, "so it was not copied"), (&link, "The invite link is copied.")] {
+            let mut ada = enters(link, ADA, Via::Any, &folder);
+            let allow = json!({"permission": {"name": "clipboard-read"}, "setting": "granted"});
+            ada.browser.tell(&ada.tab, "Browser.setPermission", allow);
+            ada.browser.tell(&ada.tab, "Page.bringToFront", json!({}));
+            ada.ask("navigator.clipboard.writeText('nothing')");
+            ada.click("#copy");
+            ada.sees(told);
+            let copied = if link == &once { "nothing" } else { link };
+            assert_eq!(ada.ask("navigator.clipboard.readText()"), copied);
+        }
+    }
+
+    fn nobody_is_said_to_be_alone_while_the_server_is_away() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        ada.sees("Nobody else is here yet");
+        let daemon = daemon.restart_after(|| {
+            ada.sees("Trying again");
+            assert_eq!(ada.ask("document.querySelector('#alone').hidden"), true);
+        });
+        ada.sees("Nobody else is here yet");
+        drop(daemon);
+    }
+
+    fn where_the_browser_blocks_site_data_the_page_works_from_memory() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        let profile = folder.path().join(ADA.0).join("Default");
+        fs::create_dir_all(&profile).expect("a folder for the profile");
+        let blocked = json!({"profile": {"default_content_setting_values": {"cookies": 2}}});
+        fs::write(profile.join("Preferences"), blocked.to_string()).expect("the preferences");
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let throws = "(() => { try { return !sessionStorage; } catch { return true; } })()";
+        assert_eq!(ada.ask(throws), true, "the browser blocks site data");
+        ada.hears(&[GRACE]);
+        grace.hears(&[ADA]);
+        ada.click("#leave");
+        ada.click("#again");
+        ada.hears(&[GRACE]);
+        ada.has_seen_no_trouble();
+    }
+
+    fn pages_show_who_is_muted_and_a_plain_frontend_sees_nothing_of_it() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        daemon.cli_json(&["user", "add", EMMY.0]);
+        let issued = daemon.cli_json(&["token", "issue", EMMY.0]);
+        let server = format!("http://{}", daemon.http());
+        let mut emmy = opens(&server, EMMY, Via::Any, &folder);
+        let offers_always = documented_frontend().replace("'user-joined' && !peer", "'user-joined'");
+        let talk = format!("{offers_always}\ntalk({server:?}, 'lobby', {})", issued["token"]);
+        emmy.ask(&talk);
+        let announced = "test.frames.filter((type) => type === 'user-joined').length";
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        // For each, the server's word and the page's own announcement.
+        emmy.wait("for all announcements", &format!("{announced} === 4"));
+        ada.hears(&[GRACE, EMMY]);
+        grace.hears(&[ADA, EMMY]);
+        shows(&mut grace, "");
+
+        emmy.ask("test.frames = []");
+        ada.click("#mute");
+        shows(&mut grace, "muted");
+        ada.click("#mute");
+        shows(&mut grace, "");
+        ada.click("#mute");
+        shows(&mut grace, "muted");
+        assert_eq!(emmy.ask(announced), 0);
+
+        // A newcomer learns it as well.
+        grace.browser.tell(&grace.tab, "Page.reload", json!({}));
+        grace.hears(&[("Ada", 0), EMMY]);
+        shows(&mut grace, "muted");
+        ada.click("#mute");
+        shows(&mut grace, "");
+        grace.hears(&[ADA, EMMY]);
+        ada.hears(&[GRACE, EMMY]);
+    }
+
+    fn in_forced_colours_the_ring_is_drawn_around_whoever_speaks_alone() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
+        let forced = json!({"features": [{"name": "forced-colors", "value": "active"}]});
+        ada.browser.tell(&ada.tab, "Emulation.setEmulatedMedia", forced);
+        let ring = "getComputedStyle(document.querySelector('.me .avatar'), '::after').display";
+        ada.wait("for the ring", &format!("{ring} === 'block'"));
+        ada.click("#mute");
+        ada.wait("for no ring", &format!("{ring} === 'none'"));
+        assert_eq!(ada.ask("matchMedia('(forced-colors: active)').matches"), true);
+    }
+
+    fn with_a_font_of_twice_the_size_every_button_is_on_a_phone() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
+        for (width, height) in [(390, 844), (320, 568)] {
+            ada.browser.resize(&ada.tab, (width, height), "light");
+            ada.ask("document.documentElement.style.fontSize = '200%'");
+            let visible = format!(
+                "['mute', 'leave', 'settings-open', 'copy'].every((id) => {{ \
+                   const box = document.getElementById(id).getBoundingClientRect(); \
+                   const inside = document.getElementById(id).scrollWidth <= document.getElementById(id).clientWidth; \
+                   return inside && box.left >= 0 && box.right <= {width} && box.top >= 0 && box.bottom <= {height}; }})"
+            );
+            ada.wait("for every button to be on the screen", &visible);
+        }
+    }
+}
+
+/// Waits until the tile of Ada says this of her.
+fn shows(person: &mut Person, state: &str) {
+    let shown = format!(
+        "[...document.querySelectorAll('.person.connected')].some((tile) => \
+           tile.querySelector('bdi.name').textContent === 'Ada' && \
+           tile.querySelector('.state').textContent === {state:?} && \
+           tile.classList.contains('muted') === {})",
+        state == "muted"
+    );
+    person.wait(&format!("for Ada's tile to say {state:?}"), &shown);
+}
