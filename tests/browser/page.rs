@@ -105,6 +105,8 @@ in_a_box! {
         ada.hears(&[GRACE, EMMY]);
         grace.hears(&[ADA, EMMY]);
         shows(&mut grace, "");
+        let empty = "[...document.querySelectorAll('.problem')].filter((e) => e.checkVisibility()).length";
+        assert_eq!(grace.ask(empty), 0, "nothing is wrong");
 
         emmy.ask("test.frames = []");
         ada.click("#mute");
@@ -158,7 +160,7 @@ in_a_box! {
 fn shows(person: &mut Person, state: &str) {
     let shown = format!(
         "[...document.querySelectorAll('.person.connected')].some((tile) => \
-           tile.querySelector('bdi.name').textContent === 'Ada' && \
+           tile.querySelector('.name bdi').textContent === 'Ada' && \
            tile.querySelector('.state').textContent === {state:?} && \
            tile.classList.contains('muted') === {})",
         state == "muted"

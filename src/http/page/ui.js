@@ -30,9 +30,10 @@ export function show(section) {
 /** Sets a text (see `naming` in words.js), or hides its place when there is none. */
 export function say(id, text) {
   const place = $(id);
-  place.hidden = !text;
+  const written = plain(text);
+  place.hidden = !written;
   // The same words twice are not news to a screen reader.
-  if (place.textContent !== plain(text)) fill(place, text);
+  if (place.textContent !== written) fill(place, text);
 }
 
 const plain = (text) => [text].flat().map((part) => part.name ?? part).join('');
@@ -135,7 +136,7 @@ export function enterRoom(title, id, name) {
 export function add(id, name) {
   const person = people.get(id) ?? create(id);
   person.name = name;
-  person.item.querySelector('.name').textContent = name;
+  person.item.querySelector('.name bdi').textContent = name;
   person.item.querySelector('.initials').textContent = initials(name);
   person.item.querySelector('input').setAttribute('aria-label', `Volume of ${isolated(name)}`);
   counted();
