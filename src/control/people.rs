@@ -24,8 +24,8 @@ impl Context {
         }
     }
 
-    /// The user whom this word means, or the guest of this room. Where it is the name of both, the
-    /// word does not say which.
+    /// The user whom this word means, or the guest of this room. Where it may mean several people,
+    /// it means the only one of them who is in the room now: guests who reload leave namesakes.
     pub async fn person_in(&self, room: &Room, word: &str) -> Result<User, Failure> {
         let mut people: Vec<Person> = self
             .user(word)
@@ -36,6 +36,20 @@ impl Context {
         for guest in self.guests_called(word, Some(&room.id)).await? {
             if people.iter().all(|known| known.user.id != guest.user.id) {
                 people.push(Person::from(guest));
+            }
+        }
+        if people.len() > 1 {
+            let members = self
+                .store()
+                .participants(&room.id, clock::now().unix)
+                .await?;
+            let is_here = |person: &&Person| {
+                let mut ids = members.iter().map(|member| &member.user_id);
+                ids.any(|id| *id == person.user.id)
+            };
+            let here: Vec<_> = people.iter().filter(is_here).cloned().collect();
+            if here.len() == 1 {
+                people = here;
             }
         }
         match one_of(word, people)? {

@@ -134,6 +134,14 @@ fn refusal(connection: &Connection, new: &NewBan, unix: u64) -> rusqlite::Result
     Ok(match users::by_id(connection, &new.user_id)? {
         None => Some(BanError::NoSuchUser),
         Some(user) if user.deleted => Some(BanError::NoSuchUser),
+        Some(user)
+            if user
+                .guest
+                .as_ref()
+                .is_some_and(|guest| guest.room_id != room.id) =>
+        {
+            Some(BanError::GuestElsewhere)
+        }
         Some(user) if user.admin => Some(BanError::Admin),
         Some(user) if room.owner_id.as_ref() == Some(&user.id) => Some(BanError::Owner),
         Some(_) => None,

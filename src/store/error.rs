@@ -195,6 +195,8 @@ pub enum BanError {
          keeps them out"
     )]
     Owner,
+    #[error("the user is a guest of another room, and cannot enter this one")]
+    GuestElsewhere,
     #[error("the ban would have ended already: name a time that is yet to come")]
     Past,
     #[error("a reason has 1 to {MAX_REASON_CHARS} characters, none of them a control character")]

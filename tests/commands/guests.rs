@@ -70,6 +70,8 @@ fn a_guest_is_found_by_name_and_by_name_and_room() {
     }
     let banned = daemon.cli_json(&["room", "ban", "attic", "Mallory"]);
     assert_eq!(banned["user"]["id"], json!(other));
+    let told = refusal(&daemon, &["room", "ban", "lobby", &format!("id:{other}")]);
+    assert!(told.contains("a guest of another room"), "{told}");
     let bans = daemon.cli_json(&["room", "bans", "attic"]);
     assert_eq!(bans[0]["user"]["display_name"], json!("Mallory"));
     daemon.cli_json(&["room", "unban", "attic", "Mallory"]);
@@ -98,6 +100,18 @@ fn a_guests_name_gets_in_the_way_of_no_user() {
     // Who is meant in that room cannot be told from the name.
     let told = refusal(&daemon, &["room", "ban", "lobby", "alice"]);
     assert!(told.contains(&alice) && told.contains(&imposter), "{told}");
+}
+
+#[test]
+fn of_guests_with_one_name_the_one_who_is_in_the_room_is_meant() {
+    let daemon = start();
+    guest(&daemon, "lobby", "Mallory");
+    let here = guest(&daemon, "lobby", "Mallory");
+    daemon.cli_json(&["room", "add-member", "lobby", &here]);
+    let kicked = daemon.cli_json(&["room", "kick", "lobby", "Mallory"]);
+    assert_eq!(kicked["user"]["id"], json!(here));
+    let told = refusal(&daemon, &["room", "ban", "lobby", "Mallory"]);
+    assert!(told.contains("may mean several people"), "{told}");
 }
 
 #[test]

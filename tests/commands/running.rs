@@ -227,7 +227,9 @@ fn sessions_have_a_row_for_each_person_and_name_guests() {
     let guest = guest["user"]["id"].as_str().expect("an id");
     let mut relays =
         [Some("lobby"), None].map(|room| crate::Client::udp(daemon.turn(), guest, room));
-    relays.each_mut().map(|relay| relay.allocated());
+    for relay in &mut relays {
+        relay.allocated();
+    }
 
     let sessions = daemon.cli_json(&["sessions"]);
     assert_eq!(sessions.as_array().map(Vec::len), Some(2), "{sessions}");
