@@ -172,3 +172,30 @@ fn the_own_addresses_of_the_host_can_be_asked_for() {
         assert!(families.split(' ').any(|one| one == family), "{families}");
     }
 }
+
+#[test]
+fn a_manager_with_an_abstract_name_is_told_and_one_of_another_kind_is_warned_of_once() {
+    let name = format!("parlor-test-{}", std::process::id());
+    let manager = Manager::abstract_named(&name);
+    let daemon = Builder::new()
+        .env("NOTIFY_SOCKET", &format!("@{name}"))
+        .start();
+    manager.wait_for("READY=1");
+    manager.wait_for("STATUS=");
+    daemon.signal("TERM");
+    manager.wait_for("STOPPING=1");
+    assert!(daemon.wait().success());
+
+    let daemon = Builder::new()
+        .env("NOTIFY_SOCKET", "vsock:2:1234")
+        .env("FDSTORE", "100")
+        .start();
+    let line = daemon.wait_for_log("the service manager can't be told");
+    assert!(line.contains("vsock:2:1234"), "{line}");
+    let warnings = daemon.log();
+    let warnings = warnings
+        .iter()
+        .filter(|line| line.contains("can't be told"));
+    assert_eq!(warnings.count(), 1);
+    assert!(daemon.stop().success());
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::config::{Report, duration};
 use crate::store::utc;
 use crate::turn::Transport;
@@ -13,6 +13,19 @@ use super::answer::Answer;
 use super::certificate;
 use super::context::Context;
 use super::failure::Failure;
+
+/// A wall clock that differs by more has been set since the start.
+const ROUNDING_SECONDS: u64 = 2;
+
+/// The moment of the start, by the clock as it is set now, in Unix seconds.
+fn started_at(started: Now, now: Now) -> u64 {
+    let passed = now.mono.since(started.mono).as_secs();
+    let by_this_clock = now.unix.saturating_sub(passed);
+    match by_this_clock.abs_diff(started.unix) > ROUNDING_SECONDS {
+        true => by_this_clock,
+        false => started.unix,
+    }
+}
 
 pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let live = context.running()?;
@@ -28,7 +41,9 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     };
     // A store that does not answer is one of the things that are wrong.
     let (open_rooms, participants) = live.app.census().await.unzip();
-    let uptime = clock::now().mono.since(live.started.mono).as_secs();
+    let now = clock::now();
+    let uptime = now.mono.since(live.started.mono).as_secs();
+    let started = utc::text(started_at(live.started, now));
     let turn_tls = [&live.app.https[..], &live.app.turn_tls].concat();
     let host = live.app.relay.current().host;
     let offered = host.offered();
@@ -38,7 +53,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
-        "started": utc::text(live.started.unix),
+        "started": started,
         "uptime": uptime,
         "data_dir": live.data_dir,
         "ready": wrong.is_empty(),
@@ -79,10 +94,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
-        [
-            "Up",
-            &format!("{since}, since {}", utc::text(live.started.unix)),
-        ],
+        ["Up", &format!("{since}, since {started}")],
         ["Ready", &ready],
         ["Data", &live.data_dir.display().to_string()],
         ["HTTP", &listed(&live.http)],

@@ -17,17 +17,33 @@ const NAME: &str = "Lobby";
 /// The first link is for whoever sets this up: long enough for an evening and the day after.
 const INVITE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How people get in.
+pub struct WayIn {
+    /// To be printed.
+    pub line: String,
+    /// The invite in it, if there is one.
+    pub invite: Option<FirstInvite>,
+}
+
+/// The invite of the link that a start prints.
+pub struct FirstInvite {
+    pub id: String,
+    pub expires_at: u64,
+}
+
+impl WayIn {
+    /// By a command that is to be typed.
+    fn command(line: String) -> WayIn {
+        WayIn { line, invite: None }
+    }
+}
+
 /// On the `first` start, or where no room is left, makes the Lobby. Returns a line that says how to get
 /// in: a fresh link on such a start and where an `invite` is asked for, else the command that makes one.
 ///
 /// # Errors
 /// The store takes neither room nor invite.
-pub async fn open(
-    app: &App,
-    http: SocketAddr,
-    first: bool,
-    invite: bool,
-) -> anyhow::Result<String> {
+pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> anyhow::Result<WayIn> {
     let rooms = app.store.rooms().await?;
     let known = [app.store.room(ID).await?, app.store.room(NAME).await?];
     let is_known = known.iter().any(Option::is_some);
@@ -41,19 +57,19 @@ pub async fn open(
         Some(room) => room,
         None if is_due => make(app).await.context("the Lobby could not be made")?,
         None => {
-            return Ok(format!(
+            return Ok(WayIn::command(format!(
                 "There is no open room: {} room create NAME makes one",
                 program()
-            ));
+            )));
         }
     };
     if !(first || is_due || invite) {
-        return Ok(format!(
+        return Ok(WayIn::command(format!(
             "For a link into {}: {} invite create {}",
             room.name,
             program(),
             room.id
-        ));
+        )));
     }
     let invite = NewInvite {
         room_id: room.id.clone(),
@@ -64,7 +80,13 @@ pub async fn open(
     let invite = app.store.create_invite(invite).await;
     let invite = invite.with_context(|| format!("an invite into {}", room.name))?;
     let link = invite_link(&app.settings().config, http, &room.id, invite.text.expose());
-    Ok(format!("Open this link to talk in {}: {link}", room.name))
+    Ok(WayIn {
+        line: format!("Open this link to talk in {}: {link}", room.name),
+        invite: Some(FirstInvite {
+            id: invite.id,
+            expires_at: invite.expires_at,
+        }),
+    })
 }
 
 /// Prints how to get in, on standard output.

@@ -1,11 +1,13 @@
 //! `parlor serve`: builds everything from a configuration, waits for a signal, takes it down.
 
 mod certificate;
+mod clock_step;
 mod drain;
 mod handover;
 mod lobby;
 mod logging;
 mod manager;
+mod notify;
 mod refusal;
 mod reload;
 mod signals;
@@ -35,6 +37,7 @@ use crate::relay::{self, Relay};
 use crate::tls;
 
 use handover::{Handover, Inherited, State, Store, Upgrade};
+use lobby::WayIn;
 use reload::Reloader;
 use signals::{Caught, Signals};
 use startup::{Listeners, Prepared};
@@ -110,8 +113,8 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let mut house = House::build(start, prepared, listeners, names, &mut inherited).await?;
     let (work, way_in) = house.open(hangups).await?;
     drop(inherited);
-    if Store::of_process().is_some()
-        && let Err(error) = handover::forget()
+    if let Some(store) = Store::of_process()
+        && let Err(error) = store.forget()
     {
         tracing::warn!(%error, "the service manager does not take what it is told");
     }
@@ -119,7 +122,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     manager::ready();
     // Below the log.
     lines.flush(BRIEF_FLUSH_TIMEOUT);
-    lobby::print(way_in);
+    lobby::print(way_in.line);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
     let posting = tokio::spawn(posting);
     let ending = house.until_the_end(&mut signals, &mut upgrades).await;
@@ -193,6 +196,7 @@ struct Start {
 
 /// Everything that runs, in one place.
 struct House {
+    started: Now,
     app: Arc<App>,
     /// Holds the data directory, locked for as long as anything may write to it.
     reloader: Arc<Reloader>,
@@ -219,15 +223,17 @@ struct House {
 struct Work {
     serving: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
+    following_clock: JoinHandle<()>,
     reloading: JoinHandle<()>,
     certifying: JoinHandle<()>,
 }
 
 impl Work {
     fn end_what_runs_beside(&self) {
-        for task in [&self.following, &self.reloading, &self.certifying] {
-            task.abort();
-        }
+        self.following.abort();
+        self.following_clock.abort();
+        self.reloading.abort();
+        self.certifying.abort();
     }
 }
 
@@ -329,6 +335,7 @@ impl House {
             }),
         };
         Ok(House {
+            started: start.started,
             app,
             reloader,
             desk: Some((desk, live)),
@@ -350,9 +357,10 @@ impl House {
 
     /// Makes the Lobby where it is due, says where everything listens, and serves. Returns how to get
     /// in as well, a line to print once nothing more is to come.
-    async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, String)> {
+    async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, WayIn)> {
         let address = self.http[0].local_addr()?;
-        let way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
+        let mut way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
+        let invite = way_in.invite.take();
         let turn = [&self.app.turn[..], &self.app.turn_tls];
         let mode = self.app.settings().config.tls.mode;
         startup::announce(mode, &self.http, &self.plain, &self.metrics, turn)?;
@@ -365,6 +373,8 @@ impl House {
             plain: startup::to_tokio(mem::take(&mut self.plain))?,
         };
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
+        let (reloader, store) = (self.reloader.clone(), app.store.clone());
+        let following_clock = clock_step::follow(self.started, reloader, store, invite);
         let work = Work {
             serving: [
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
@@ -372,6 +382,7 @@ impl House {
                 tokio::spawn(control::serve(desk, live, stop.clone())),
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
+            following_clock: tokio::spawn(following_clock),
             reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
             certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
         };

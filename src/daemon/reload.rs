@@ -38,7 +38,7 @@ pub struct Reloader {
     secrets: Mutex<Secrets>,
     /// What handshakes are answered with, where TLS is spoken.
     certificate: Option<Arc<tls::Current>>,
-    /// Told after each reload.
+    /// Told after each reload, and when the clock was set.
     reloaded: Arc<Notify>,
     level: logging::Level,
     descriptors: u64,
@@ -123,9 +123,14 @@ impl Reloader {
         self.app.settings().config.clone()
     }
 
-    /// Told after each reload.
+    /// Told after each reload, and when the clock was set.
     pub fn reloaded(&self) -> Arc<Notify> {
         self.reloaded.clone()
+    }
+
+    /// Has whoever keeps the certificate look at it, and at the clock, now.
+    pub fn look_at_certificate(&self) {
+        self.reloaded.notify_one();
     }
 
     /// Does something in the data directory, while nobody reloads.
@@ -165,7 +170,7 @@ impl Reloader {
                 let warnings = report.warnings.iter();
                 warnings.for_each(|told| tracing::warn!("{told}"));
                 tracing::info!(changed, needs_restart = restart, "configuration read anew");
-                self.reloaded.notify_one();
+                self.look_at_certificate();
             }
             Err(problems) => {
                 problems.iter().for_each(|told| tracing::error!("{told}"));

@@ -96,6 +96,18 @@ impl Store {
         .await
     }
 
+    /// Changes when an invite ends.
+    pub async fn end_invite_at(&self, id: &str, unix: u64) -> Result<(), StoreError> {
+        let parameters = (id.to_owned(), utc::text(unix));
+        self.write(move |connection| {
+            connection
+                .prepare_cached("UPDATE room_invites SET expires_at = ?2 WHERE id = ?1")?
+                .execute(parameters)?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
     /// Makes an invite open nothing any more; false where there is none of this id, or none of
     /// this room.
     pub async fn revoke_invite(

@@ -11,19 +11,34 @@ use super::DEADLINE;
 
 pub struct Manager {
     socket: UnixDatagram,
-    place: TempDir,
+    /// Where the socket is, unless it has no path.
+    place: Option<TempDir>,
 }
 
 impl Manager {
     pub fn new() -> Manager {
         let place = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(place.path().join("notify")).expect("a socket");
+        let place = Some(place);
         Manager { socket, place }
+    }
+
+    /// One whose socket has a name in the abstract namespace.
+    #[cfg(target_os = "linux")]
+    pub fn abstract_named(name: &str) -> Manager {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+        let address = SocketAddr::from_abstract_name(name).expect("a name");
+        Manager {
+            socket: UnixDatagram::bind_addr(&address).expect("a socket"),
+            place: None,
+        }
     }
 
     /// What `$NOTIFY_SOCKET` is to be.
     pub fn path(&self) -> PathBuf {
-        self.place.path().join("notify")
+        let place = self.place.as_ref().expect("a socket with a path");
+        place.path().join("notify")
     }
 
     /// The next message, if one comes within `patience`.

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub use exec::Upgrade;
 pub use inherited::{Inherited, take};
 pub use state::{State, boot};
-pub use store::{Store, forget};
+pub use store::Store;
 
 use crate::relay;
 

@@ -8,13 +8,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sd_notify::{NotifyState, notify, notify_with_fds};
-
 use super::Handover;
+use crate::daemon::notify::Manager;
 use crate::relay::DESCRIPTORS_AT_ONCE;
 
-/// One name for all: what is what is seen.
-const NAME: &str = "parlor";
+/// One name for all: what is what is seen. Without FDPOLL=0 a socket on which an error is pending would
+/// be thrown out.
+const KEEP: &str = "FDSTORE=1\nFDNAME=parlor\nFDPOLL=0";
+const FORGET: &str = "FDSTOREREMOVE=1\nFDNAME=parlor";
 
 /// How long the service manager may take to read what it was sent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,15 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A store that takes so many descriptors.
 #[derive(Debug, Clone, Copy)]
 pub struct Store {
+    manager: Manager,
     room: usize,
 }
 
 impl Store {
     /// The one of this process, where the service manager gives it one.
     pub fn of_process() -> Option<Store> {
-        env::var_os("NOTIFY_SOCKET")?;
+        let manager = Manager::of_process().ok().flatten()?;
         let room = env::var("FDSTORE").ok()?.parse().ok()?;
-        (room > 0).then_some(Store { room })
+        (room > 0).then_some(Store { manager, room })
     }
 
     /// Puts everything into the store and waits until it is there. What it has no room for is
@@ -38,35 +40,29 @@ impl Store {
     pub fn keep(self, handover: &Handover) -> io::Result<usize> {
         let descriptors = handover.descriptors();
         let (kept, left) = descriptors.split_at(descriptors.len().min(self.room));
-        // Without FDPOLL=0 a socket on which an error is pending would be thrown out.
-        let state = [
-            NotifyState::FdStore,
-            NotifyState::FdName(NAME),
-            NotifyState::Custom("FDPOLL=0"),
-        ];
         for some in kept.chunks(DESCRIPTORS_AT_ONCE) {
-            notify_with_fds(&state, some)?;
+            self.manager.tell_with(KEEP, some)?;
         }
-        barrier()?;
+        self.barrier()?;
         Ok(left.len())
     }
-}
 
-/// Has the store forget what this process has taken up.
-pub fn forget() -> io::Result<()> {
-    notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)])
-}
+    /// Has the store forget what this process has taken up.
+    pub fn forget(self) -> io::Result<()> {
+        self.manager.tell(FORGET)
+    }
 
-/// Waits until the service manager has read everything: descriptors that are on their way when
-/// their sender ends may be refused.
-fn barrier() -> io::Result<()> {
-    let (mut ours, theirs) = io::pipe()?;
-    notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()])?;
-    drop(theirs);
-    let (done, closed) = mpsc::channel();
-    thread::spawn(move || done.send(ours.read(&mut [0])));
-    match closed.recv_timeout(PATIENCE) {
-        Ok(read) => read.map(|_| ()),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    /// Waits until the service manager has read everything: descriptors that are on their way when
+    /// their sender ends may be refused.
+    fn barrier(self) -> io::Result<()> {
+        let (mut ours, theirs) = io::pipe()?;
+        self.manager.tell_with("BARRIER=1", &[theirs.as_fd()])?;
+        drop(theirs);
+        let (done, closed) = mpsc::channel();
+        thread::spawn(move || done.send(ours.read(&mut [0])));
+        match closed.recv_timeout(PATIENCE) {
+            Ok(read) => read.map(|_| ()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use super::outbox::Outbox;
 use super::wire::Wire;
+use crate::clock;
 use crate::config::Signaling;
 use crate::http::hub::Seat;
 use crate::room::{CloseCode, Input, Outcome};
@@ -49,8 +50,8 @@ pub struct Connection<S> {
     outbox: Arc<Outbox>,
     seat: Seat,
     pulse: Pulse,
-    /// When the token expires, if that ends the connection.
-    expires: Option<Instant>,
+    /// When the token expires, in Unix seconds, if that ends the connection.
+    expires: Option<u64>,
     timer: Pin<Box<Sleep>>,
     max_replies: usize,
 }
@@ -72,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         mut early: Vec<u8>,
         outbox: Arc<Outbox>,
         seat: Seat,
-        expires_in: Option<Duration>,
+        expires: Option<u64>,
         settings: &Signaling,
     ) -> Connection<S> {
         let now = Instant::now();
@@ -83,8 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             due: now + settings.ping_interval.min(FAR),
             waiting: false,
         };
-        let expires = expires_in.map(|left| now + left.min(FAR));
-        let wake_at = expires.map_or(pulse.due, |at| at.min(pulse.due));
+        let wake_at = wake_at(&pulse, expires);
         let mut wire = Wire::new(stream);
         wire.follow_early(&mut early);
         Connection {
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            if self.expires.is_some_and(|at| at <= now) {
+            if self.expires.is_some_and(|at| at <= clock::now().unix) {
                 return Poll::Ready(CloseCode::AuthenticationFailed);
             }
             if self.pulse.due <= now {
@@ -198,10 +198,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn set_timer(&mut self) {
-        let due = self.pulse.due;
-        let next = self.expires.map_or(due, |at| at.min(due));
+        let next = wake_at(&self.pulse, self.expires);
         self.timer.as_mut().reset(next);
     }
+}
+
+/// When a connection has to look at its clocks. At each ping it looks at the wall clock as well, which
+/// may have been set.
+fn wake_at(pulse: &Pulse, expires: Option<u64>) -> Instant {
+    let left = expires.map(|at| Duration::from_secs(at.saturating_sub(clock::now().unix)));
+    let end = left.map(|left| Instant::now() + left.min(FAR));
+    end.map_or(pulse.due, |end| end.min(pulse.due))
 }
 
 impl Pulse {

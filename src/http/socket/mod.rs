@@ -88,10 +88,10 @@ impl Visit {
         };
         stream.limit_unsent();
         let (mut wire, ending) = match self.seat().await {
-            Ok((outbox, seat, expires_in)) => {
+            Ok((outbox, seat, expires)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
-                let open = Connection::open(stream, early, outbox, seat, expires_in, signaling);
+                let open = Connection::open(stream, early, outbox, seat, expires, signaling);
                 let connection = open.await;
                 // They may be replaced long before this ends.
                 drop(settings);
@@ -144,7 +144,7 @@ impl Visit {
     }
 
     /// Takes a place in the room.
-    async fn seat(&self) -> Result<(Arc<Outbox>, super::hub::Seat, Option<Duration>), CloseCode> {
+    async fn seat(&self) -> Result<(Arc<Outbox>, super::hub::Seat, Option<u64>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
@@ -160,8 +160,7 @@ impl Visit {
             let (user, issue) = (&admitted.user, Some(admitted.issue));
             admission::still_welcome(&self.app, user, &self.room, issue).await?;
         }
-        let left = |at: u64| Duration::from_secs(at.saturating_sub(clock::now().unix));
-        Ok((outbox, seat, admitted.expires.map(left)))
+        Ok((outbox, seat, admitted.expires))
     }
 }
 

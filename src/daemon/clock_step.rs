@@ -1,0 +1,128 @@
+//! Notices when the system's clock is set while parlor runs: a machine without a battery-backed clock
+//! starts with a wrong one, and is set right by NTP minutes later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{self, Now};
+use crate::store::{Store, StoreError};
+
+use super::lobby::FirstInvite;
+use super::reload::Reloader;
+
+/// How often the two clocks are compared.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Clocks drift, and are adjusted by less than this without anybody noticing.
+const SMALLEST_STEP_SECONDS: u64 = 30;
+/// For so long after the start a clock that is set was wrong at the start.
+const SETTLING_TIME: Duration = Duration::from_secs(3600);
+
+/// The wall clock, as the monotonic one says that it has to be.
+#[derive(Debug)]
+struct Steps {
+    last: Now,
+}
+
+impl Steps {
+    /// Seconds by which the wall clock was set since the last look; `None` where it was not.
+    fn look(&mut self, now: Now) -> Option<i64> {
+        let passed = now.mono.since(self.last.mono).as_secs();
+        let expected = self.last.unix.saturating_add(passed);
+        self.last = now;
+        let size = now.unix.abs_diff(expected);
+        let step = i64::try_from(size).unwrap_or(i64::MAX);
+        let step = if now.unix < expected { -step } else { step };
+        (size >= SMALLEST_STEP_SECONDS).then_some(step)
+    }
+}
+
+/// Has whatever goes by the wall clock look at it again when it was set: for as long as the daemon runs.
+pub async fn follow(
+    started: Now,
+    reloader: Arc<Reloader>,
+    store: Store,
+    mut invite: Option<FirstInvite>,
+) {
+    let mut steps = Steps { last: started };
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let now = clock::now();
+        let Some(seconds) = steps.look(now) else {
+            continue;
+        };
+        tracing::info!(seconds, "the system's clock was set");
+        reloader.look_at_certificate();
+        if let Some(invite) = &mut invite
+            && now.mono.since(started.mono) < SETTLING_TIME
+            && let Err(error) = prolong(&store, invite, seconds).await
+        {
+            tracing::error!(%error, "the first invite ends by the clock that was wrong");
+        }
+    }
+}
+
+/// The link that the start printed was made by the clock that was wrong: it lives as long as it was
+/// meant to.
+async fn prolong(store: &Store, invite: &mut FirstInvite, seconds: i64) -> Result<(), StoreError> {
+    invite.expires_at = invite.expires_at.saturating_add_signed(seconds);
+    store.end_invite_at(&invite.id, invite.expires_at).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Mono;
+    use crate::store::{NewInvite, NewRoom};
+
+    fn at(mono_seconds: u64, unix: u64) -> Now {
+        Now {
+            mono: Mono(mono_seconds * 1_000_000_000),
+            unix,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_from_one_that_goes() {
+        let mut steps = Steps {
+            last: at(100, 1000),
+        };
+        assert_eq!(steps.look(at(160, 1060)), None);
+        assert_eq!(steps.look(at(220, 1125)), None);
+        assert_eq!(steps.look(at(280, 1_800_000_000)), Some(1_799_998_815));
+        assert_eq!(steps.look(at(340, 1_800_000_060)), None);
+        assert_eq!(steps.look(at(400, 1000)), Some(-1_799_999_120));
+        assert_eq!(steps.look(at(460, 1060)), None);
+        steps.look(at(500, u64::MAX));
+        steps.look(at(0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_first_invite_lives_as_long_as_it_was_meant_to_when_the_clock_is_set() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("parlor.db")).unwrap();
+        let room = NewRoom {
+            id: Some("lobby".to_owned()),
+            name: "Lobby".to_owned(),
+            ..NewRoom::default()
+        };
+        store.create_room(room).await.unwrap();
+        let week = Duration::from_secs(7 * 24 * 3600);
+        let made = NewInvite {
+            room_id: "lobby".to_owned(),
+            ttl: week,
+            uses: None,
+            created_by: None,
+        };
+        let made = store.create_invite(made).await.unwrap();
+        let mut invite = FirstInvite {
+            id: made.id,
+            expires_at: made.expires_at,
+        };
+        let years = 3 * 365 * 24 * 3600;
+        let later = clock::now().unix + years;
+        assert_eq!(store.invites(None, later).await.unwrap(), []);
+        prolong(&store, &mut invite, years as i64).await.unwrap();
+        let living = store.invites(None, later).await.unwrap();
+        assert_eq!(living[0].expires_at, made.expires_at + years);
+    }
+}
