@@ -120,9 +120,9 @@ mod tests {
         };
         let years = 3 * 365 * 24 * 3600;
         let later = clock::now().unix + years;
-        assert_eq!(store.invites(None, later).await.unwrap(), []);
+        assert_eq!(store.invites(None, later, 10).await.unwrap(), []);
         prolong(&store, &mut invite, years as i64).await.unwrap();
-        let living = store.invites(None, later).await.unwrap();
+        let living = store.invites(None, later, 10).await.unwrap();
         assert_eq!(living[0].expires_at, made.expires_at + years);
     }
 }

@@ -20,7 +20,7 @@ impl Store {
         unix: u64,
     ) -> Result<Option<Left>, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             if !is_member(connection, &room_id, &user_id)? {
                 return Ok(Ok(None));
             }
@@ -39,7 +39,7 @@ impl Store {
     /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
     /// came by is revoked, unless it is to be kept. A second ban replaces the first.
     pub async fn ban(&self, new: NewBan, unix: u64) -> Result<Banned, BanError> {
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             if let Some(refusal) = refusal(connection, &new, unix)? {
                 return Ok(Err(refusal));
             }
@@ -76,7 +76,7 @@ impl Store {
     /// Ends a ban; false where there is none.
     pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
         let parameters = (room_id.to_owned(), user_id.to_owned());
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let ended = connection
                 .prepare_cached("DELETE FROM room_bans WHERE room_id = ?1 AND user_id = ?2")?
                 .execute(parameters)?;

@@ -176,7 +176,7 @@ impl Store {
     pub async fn forget_expired(&self, unix: u64) -> Result<(), StoreError> {
         let before = utc::text(unix);
         let revoked_before = utc::text(unix.saturating_sub(REVOKED_KEPT_SECONDS));
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             for forget in FORGET {
                 connection.prepare_cached(forget)?.execute([&before])?;
             }

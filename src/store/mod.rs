@@ -77,7 +77,8 @@ impl Store {
         .await
     }
 
-    /// Runs `work` in a savepoint of its own; an `Err` of either kind rolls it back.
+    /// Runs `work` in a savepoint of its own; an `Err` of either kind rolls it back. Fails where the
+    /// disk does not answer in time.
     async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
@@ -85,6 +86,17 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.threads.write(work).await
+    }
+
+    /// As [`Store::write`], however long the disk takes: for what connections and relays have to follow
+    /// once it is written.
+    async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.threads.write_to_the_end(work).await
     }
 
     /// Runs `work` on a connection that can only read.

@@ -35,8 +35,10 @@ impl Store {
     /// Ends the membership, if there is one.
     pub async fn leave(&self, room_id: &str, user_id: &str, unix: u64) -> Result<Left, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        self.write(move |connection| Ok(Ok(end_membership(connection, &room_id, &user_id, unix)?)))
-            .await
+        self.write_to_the_end(move |connection| {
+            Ok(Ok(end_membership(connection, &room_id, &user_id, unix)?))
+        })
+        .await
     }
 
     /// The members of a room, in the order in which they came.
@@ -156,7 +158,7 @@ impl Store {
     /// `(user id, room id)`.
     pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
         let now = utc::text(unix);
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let mut statement = connection.prepare_cached(
                 "UPDATE room_participants SET left_at = ?1
                  WHERE left_at IS NULL

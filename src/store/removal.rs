@@ -22,7 +22,7 @@ impl Store {
     /// no such user, or no more.
     pub async fn disable_user(&self, id: &str, unix: u64) -> Result<Option<Removed>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let disabled = connection
                 .prepare_cached(
                     "UPDATE users SET disabled_at = ?2
@@ -40,7 +40,7 @@ impl Store {
     /// Lets a disabled user in again. `None` where there is no such user, or no more.
     pub async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             connection
                 .prepare_cached(
                     "UPDATE users SET disabled_at = NULL WHERE id = ?1 AND deleted_at IS NULL",
@@ -56,7 +56,7 @@ impl Store {
     /// more.
     pub async fn delete_user(&self, id: &str, unix: u64) -> Result<Option<Removed>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let Some(removed) = removed(connection, &id, unix)? else {
                 return Ok(Ok(None));
             };
@@ -83,7 +83,7 @@ impl Store {
     /// `None` where there is no such room.
     pub async fn delete_room(&self, id: &str, unix: u64) -> Result<Option<Closed>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let closed = rooms::close(connection, &id, unix)?;
             for erase in ERASE {
                 connection.prepare_cached(erase)?.execute([&id])?;

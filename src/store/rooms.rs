@@ -118,7 +118,7 @@ impl Store {
 
     pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let mut room = match by_id(connection, &id)? {
                 None => return Ok(Err(ChangeError::NoSuchRoom)),
                 Some(room) if room.closed_at.is_some() => return Ok(Err(ChangeError::RoomClosed)),
@@ -146,7 +146,7 @@ impl Store {
     /// Closing it again changes nothing.
     pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<Closed>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| Ok(Ok(close(connection, &id, unix)?)))
+        self.write_to_the_end(move |connection| Ok(Ok(close(connection, &id, unix)?)))
             .await
     }
 }

@@ -99,15 +99,22 @@ impl Threads {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.in_time(self.write_to_the_end(work)).await
+    }
+
+    /// Writes, however long that takes.
+    pub async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let closed = || E::from(StoreError::Closed(self.path.clone()));
         let (write, answer) = Write::new(work);
         let writer = self.writer.as_ref().ok_or_else(closed)?;
         let order = Order::Write(Box::new(write), clock::now().mono);
-        self.in_time(async {
-            writer.send(order).await.map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())?
-        })
-        .await
+        writer.send(order).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     /// Waits for an answer, and not for ever.

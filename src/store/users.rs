@@ -108,7 +108,7 @@ impl Store {
         unix: u64,
     ) -> Result<Option<User>, StoreError> {
         let (id, hash) = (id.to_owned(), hash.to_owned());
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             let set = connection
                 .prepare_cached(
                     "UPDATE users SET password_hash = ?2
@@ -127,7 +127,7 @@ impl Store {
     /// Ends all tokens of a user or guest; `None` where there is no such user, or no more.
     pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_to_the_end(move |connection| {
             end_tokens(connection, &id, unix)?;
             Ok(Ok(by_id(connection, &id)?.filter(|user| !user.deleted)))
         })

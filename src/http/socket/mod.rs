@@ -14,7 +14,6 @@ mod outbox;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -31,7 +30,6 @@ use super::patience::Patience;
 use super::router::Route;
 use super::slots::Slot;
 use super::stream::Stream;
-use crate::clock;
 use crate::room::CloseCode;
 
 pub use self::admission::recheck;
