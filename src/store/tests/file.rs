@@ -1,5 +1,7 @@
 //! The file: writes together, other processes beside, what is not ours.
 
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test]
@@ -76,7 +78,7 @@ async fn whoever_waits_for_a_stuck_disk_is_told_within_5_s_and_what_has_not_begu
         Ok(Ok(()))
     });
     // The clock stands still but for what is waited for.
-    let clock = tokio::time::Instant::now();
+    let clock = Instant::now();
     let (first, second) = tokio::join!(writing, world.store.provision("alice", None));
     assert!(matches!(first, Err(StoreError::TimedOut { .. })));
     let told = second.unwrap_err().to_string();
