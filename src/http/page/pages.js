@@ -12,7 +12,10 @@ const ANNOUNCE_AFTER = 3_000;
 export class Pages {
   #on;
   #known = new Set();
+  #unsure = new Set(); // of the known, those who may have forgotten us
   #muted = false;
+  #connected = false;
+  #missed = false; // whether our state changed while we could not tell anybody
   #timer;
 
   /**
@@ -27,24 +30,36 @@ export class Pages {
   /** We are connected to the room for the first time: nobody knows us, and we know nobody. */
   open() {
     this.close();
+    this.#connected = true;
+    this.#missed = false;
     this.#timer = setTimeout(() => this.#announce(), ANNOUNCE_AFTER);
   }
 
   close() {
     clearTimeout(this.#timer);
+    this.#connected = false;
     this.#known.clear();
+    this.#unsure.clear();
   }
 
-  /** We are connected again. */
+  /** The connection is gone, and comes back. */
+  lost() {
+    this.#connected = false;
+  }
+
+  /** We are connected again. Who took us for gone makes us an offer, and is told anew on that. */
   resume() {
-    for (const id of this.#known) this.#tell(id);
+    this.#connected = true;
+    this.#unsure = new Set(this.#known);
+    if (this.#missed) this.#tellAll();
   }
 
   /** Our own state. */
   mute(muted) {
     if (muted === this.#muted) return;
     this.#muted = muted;
-    this.resume();
+    this.#missed = !this.#connected;
+    if (this.#connected) this.#tellAll();
   }
 
   /** The fields of a message, marked where it is an offer. */
@@ -62,13 +77,20 @@ export class Pages {
 
   /** Somebody has marked themselves as a page. */
   meet(id) {
-    if (this.#known.has(id)) return;
+    if (this.#known.has(id) && !this.#unsure.delete(id)) return;
     this.#known.add(id);
     this.#tell(id);
   }
 
   forget(id) {
     this.#known.delete(id);
+    this.#unsure.delete(id);
+  }
+
+  #tellAll() {
+    this.#missed = false;
+    this.#unsure.clear();
+    for (const id of this.#known) this.#tell(id);
   }
 
   /** Pages that were here before us know us by now: they have made us an offer. */

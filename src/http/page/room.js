@@ -299,6 +299,7 @@ function received(frame) {
 function lost(milliseconds, code) {
   wasLost = true;
   roster.close();
+  pages.lost();
   ui.othersKnown(false);
   ui.link(words.lost(Math.ceil(milliseconds / 1000), code));
 }
