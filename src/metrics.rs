@@ -25,6 +25,9 @@ pub struct Metrics {
     registry: Mutex<Registry>,
 }
 
+/// Why connections are closed for limits of connections: a figure that is 0 is there, too.
+const TURNED_AWAY: [&str; 3] = ["address", "all", "gave way"];
+
 /// Requests, by route (never by path: paths carry ids) and status.
 #[derive(Clone, Default)]
 pub struct Http {
@@ -210,6 +213,9 @@ impl Http {
             "Connections closed for limits of connections",
             self.turned_away.clone(),
         );
+        for reason in TURNED_AWAY {
+            drop(self.turned_away.get_or_create(&[("reason", reason)]));
+        }
     }
 
     /// A connection was closed because there are too many.

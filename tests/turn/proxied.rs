@@ -14,6 +14,7 @@ use crate::tls::House;
 fn behind(trusted: &str) -> House {
     House::with(|builder| {
         builder
+            .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "1")
             .env("PARLOR_TURN__PROXY_PROTOCOL", "true")
             .env("PARLOR_HTTP__TRUSTED_PROXIES", trusted)
             .env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2")
@@ -71,6 +72,19 @@ fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
     }
     let mut itself = over_tcp(&house, b"PROXY UNKNOWN\r\n");
     assert!(reflexive(&mut itself).starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
+    let house = behind("127.0.0.0/8");
+    let mut held = ["127.0.113.7", "127.0.113.8"].map(|address| over_tcp(&house, &text(address)));
+    for client in &mut held {
+        assert_eq!(client.allocate().code(), None);
+    }
+    let mut second = over_tcp(&house, &text("127.0.113.7"));
+    assert_eq!(second.allocate().code(), Some(486));
+    let refused = "parlor_turn_refused_total{reason=\"address quota\"}";
+    assert_eq!(metric(&house.daemon, refused), 1);
 }
 
 #[test]
