@@ -81,7 +81,9 @@ fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
     for client in &mut held {
         assert_eq!(client.allocate().code(), None);
     }
-    let mut second = over_tcp(&house, &text("127.0.113.7"));
+    // From another port: a stream with the same five-tuple takes the first one's place.
+    let header = b"PROXY TCP4 127.0.113.7 192.0.2.1 4712 443\r\n";
+    let mut second = over_tcp(&house, header);
     assert_eq!(second.allocate().code(), Some(486));
     let refused = "parlor_turn_refused_total{reason=\"address quota\"}";
     assert_eq!(metric(&house.daemon, refused), 1);
