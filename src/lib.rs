@@ -9,7 +9,7 @@
 //! | 3 · edges | [`http`], [`relay`], [`control`], [`acme`] |
 //! | 2 · resources | [`store`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod acme;
 pub mod bench;
@@ -20,6 +20,7 @@ pub mod control;
 pub mod credential;
 pub mod daemon;
 pub mod der;
+pub mod display_name;
 pub mod http;
 pub mod metrics;
 pub mod password;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::control::{Answer, Body, Failure};
+use crate::display_name::escaped;
 
 /// Columns of the names of facts, where the longest needs no more.
 const NAME_COLUMNS: usize = 14;
@@ -57,14 +58,15 @@ pub fn report(failure: &Failure, json: bool) -> ExitCode {
 
 fn text(body: &Body) -> String {
     match body {
-        Body::Text(text) => text.clone(),
+        Body::Text(text) => lines(text),
         Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             // With the colon, and a space at least.
             let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
-            let lines = lines.map(|(name, value)| format!("{:<width$}{value}", format!("{name}:")));
+            let lines = lines
+                .map(|(name, value)| format!("{:<width$}{}", format!("{name}:"), escaped(value)));
             lines.collect::<Vec<_>>().join("\n")
         }
     }
@@ -73,7 +75,7 @@ fn text(body: &Body) -> String {
 /// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server whose log nobody
 /// reads ends all the same.
 pub fn note(text: &str) {
-    let line = format!("{text}\n");
+    let line = format!("{}\n", lines(text));
     let (done, written) = mpsc::channel();
     let writing = thread::Builder::new().spawn(move || {
         let _ = io::stderr().write_all(line.as_bytes());
@@ -82,6 +84,12 @@ pub fn note(text: &str) {
     if writing.is_ok() {
         let _ = written.recv_timeout(NOTE_TIMEOUT);
     }
+}
+
+/// A text of several lines, without what would do something else to a terminal.
+fn lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(escaped).collect();
+    lines.join("\n")
 }
 
 /// What a table is printed on.
@@ -117,6 +125,7 @@ fn table(header: &[String], rows: &[Vec<String>], screen: Screen) -> String {
             .set_width(columns),
         _ => table.set_content_arrangement(ContentArrangement::Disabled),
     };
+    let rows = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)));
     table.set_header(header).add_rows(rows);
     table.trim_fmt()
 }
@@ -142,6 +151,19 @@ mod tests {
             assert!(table(&header, &rows, screen).contains(&format!("{id} ")));
         }
         assert_eq!(table(&header, &rows, Screen::Pipe).lines().count(), 2);
+    }
+
+    #[test]
+    fn no_name_does_anything_to_the_terminal() {
+        let name = "\u{1b}[2J\nadmin\u{202e}".to_owned();
+        let header = ["NAME".to_owned()];
+        let table = table(&header, &[vec![name.clone()]], Screen::Pipe);
+        let facts = text(&Body::Facts(vec![("Name".to_owned(), name.clone())]));
+        let whole = text(&Body::Text(format!("Created {}", name.replace('\n', " "))));
+        for shown in [table, facts, whole] {
+            assert!(shown.contains("\\u{1b}[2J"), "{shown}");
+            assert!(shown.contains("admin\\u{202e}"), "{shown}");
+        }
     }
 
     #[test]

@@ -3,17 +3,22 @@
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::display_name::escaped;
 
 pub use queue::Queue;
 
@@ -59,6 +64,7 @@ pub fn start(log: &Log) -> io::Result<(Logging, Level)> {
         LogFormat::Text => layer
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
+            .fmt_fields(format::debug_fn(field).delimited(" "))
             .boxed(),
     };
     // Only a test that runs two daemons in one process could have set one before.
@@ -88,6 +94,18 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         trace,
         "a thread panicked"
     );
+}
+
+/// Writes a field of a line of text. Some values come from clients: none of them begins a line of its
+/// own, or does anything to a terminal. (JSON has escapes of its own.)
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = escaped(&value);
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => write!(writer, "{value}"),
+        (name, true) => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+        (name, false) => write!(writer, "{name}={value}"),
+    }
 }
 
 fn filter(level: LogLevel) -> Targets {

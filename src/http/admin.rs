@@ -199,7 +199,13 @@ impl<F: Future<Output = usize>> Ending<F> {
             relays,
         } = ended;
         let members = departures.len();
-        tracing::info!(room = %room.id, members, connections, relays, "a room was closed");
+        tracing::info!(
+            room = room.id,
+            members,
+            connections,
+            relays,
+            "a room was closed"
+        );
         ended
     }
 

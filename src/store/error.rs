@@ -7,6 +7,7 @@ use nix::sys::statvfs::statvfs;
 use rusqlite::ErrorCode;
 
 use super::{MAX_REASON_CHARS, utc};
+use crate::display_name;
 
 /// A fault of the database itself, not of what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +103,7 @@ pub enum CreateError {
     /// An id, and what it would have to be.
     #[error("`{0}` cannot be an id: use {1}")]
     BadId(String, &'static str),
-    #[error("a name needs 1 to 128 characters, none of them a control character")]
+    #[error("a name needs {}", display_name::RULE)]
     BadName,
     #[error("a room holds 1 to 1,000,000 participants, not {0}")]
     BadCapacity(u32),
@@ -218,7 +219,7 @@ pub enum InviteError {
     BadInvite,
     #[error("the invite was withdrawn; ask for a new one")]
     Withdrawn,
-    #[error("a name needs 1 to 128 characters, none of them a control character")]
+    #[error("a name needs {}", display_name::RULE)]
     BadName,
     #[error("an invite is good for at least one use")]
     NoUses,

@@ -7,12 +7,13 @@ use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::users::{insert, time_at, valid_name};
+use super::users::{insert, time_at};
 use super::{
     Guest, Invite, InviteError, LivingInvite, NewInvite, Room, Store, StoreError, Tokens, User,
     participants, rooms, utc,
 };
 use crate::clock;
+use crate::display_name::is_fit;
 use crate::secret::Secret;
 
 const RANDOM_BYTES: usize = 24;
@@ -142,7 +143,7 @@ impl Store {
         let (room_id, invite) = (room_id.map(str::to_owned), invite.to_owned());
         let display_name = display_name.trim().to_owned();
         self.write(move |connection| {
-            if !valid_name(&display_name) {
+            if !is_fit(&display_name) {
                 return Ok(Err(InviteError::BadName));
             }
             // Before anything else is told about the room.

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::participants::is_member_anywhere;
-use super::users::{optional_time_at, time_at, valid_name};
+use super::users::{optional_time_at, time_at};
 use super::{
     ChangeError, Closed, CreateError, Departure, Listing, NewRoom, Room, RoomChange, Store,
     StoreError, users, utc,
 };
 use crate::clock;
+use crate::display_name::is_fit;
 use crate::token::{ROOM_ID, valid_room_id};
 
 /// The columns that [`room_at`] reads, in its order; the table goes by `r`.
@@ -227,7 +228,7 @@ fn bad_values(
     capacity: Option<u32>,
 ) -> rusqlite::Result<Option<CreateError>> {
     Ok(match capacity {
-        _ if !valid_name(name) => Some(CreateError::BadName),
+        _ if !is_fit(name) => Some(CreateError::BadName),
         Some(capacity) if !(1..=MAX_CAPACITY).contains(&capacity) => {
             Some(CreateError::BadCapacity(capacity))
         }
@@ -243,10 +244,9 @@ fn bad_change(
     name: &str,
 ) -> rusqlite::Result<Option<CreateError>> {
     let refusal = bad_values(connection, name, room.max_participants)?;
-    Ok(
-        refusal
-            .filter(|refusal| name != room.name || !matches!(refusal, CreateError::NameTaken(_))),
-    )
+    let about_name =
+        |refusal: &CreateError| matches!(refusal, CreateError::NameTaken(_) | CreateError::BadName);
+    Ok(refusal.filter(|refusal| name != room.name || !about_name(refusal)))
 }
 
 /// How many open rooms are this user's.

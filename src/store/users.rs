@@ -6,6 +6,7 @@ use super::{
     CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, Tokens, User, utc,
 };
 use crate::clock;
+use crate::display_name::{self, is_fit};
 use crate::token::{USER_ID, valid_user_id};
 
 /// The columns that [`user_at`] reads, in its order; the table goes by `u`.
@@ -62,7 +63,7 @@ impl Store {
         let unix = clock::now().unix;
         self.write(move |connection| {
             let display_name = new.display_name.as_deref().unwrap_or(&new.name);
-            if !valid_name(&new.name) || !valid_name(display_name) {
+            if !is_fit(&new.name) || !is_fit(display_name) {
                 return Ok(Err(CreateError::BadName));
             }
             if by_name(connection, &new.name)?.is_some() {
@@ -142,10 +143,8 @@ impl Store {
         display_name: Option<&str>,
     ) -> Result<User, CreateError> {
         let id = id.to_owned();
-        let display_name = display_name
-            .filter(|name| valid_name(name))
-            .unwrap_or(&id)
-            .to_owned();
+        let display_name = display_name.and_then(display_name::cleaned);
+        let display_name = display_name.unwrap_or_else(|| id.clone());
         let unix = clock::now().unix;
         self.write(move |connection| {
             if !valid_user_id(&id) {
@@ -233,13 +232,6 @@ pub(super) fn end_tokens(connection: &Connection, id: &str, unix: u64) -> rusqli
         )?
         .execute((id, utc::text(unix)))
         .map(drop)
-}
-
-/// 1 to 128 characters, none of them a control character, not blank.
-pub(super) fn valid_name(name: &str) -> bool {
-    (1..=128).contains(&name.chars().count())
-        && !name.trim().is_empty()
-        && !name.chars().any(char::is_control)
 }
 
 pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {

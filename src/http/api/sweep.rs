@@ -91,7 +91,7 @@ async fn free_seats(
         // Who came back just now was let in by what is no longer true.
         app.hub.close(&room, &user, CloseCode::NotAParticipant);
         app.relay.left(&user, &room, false);
-        tracing::debug!(%user, %room, "a guest was away for long: their seat is free");
+        tracing::debug!(user, room, "a guest was away for long: their seat is free");
     }
     *away = still;
     Ok(())

@@ -110,6 +110,25 @@ async fn what_cannot_be_a_room_is_refused() {
 }
 
 #[tokio::test]
+async fn a_room_keeps_a_name_that_could_not_be_given_any_more() {
+    let world = World::new();
+    world.room("r", false, None).await;
+    world.sql("UPDATE coworking_rooms SET name = char(8238) || 'old' WHERE id = 'r'");
+    let private = RoomChange {
+        private: Some(true),
+        ..RoomChange::default()
+    };
+    let changed = world.store.change_room("r", private).await.unwrap();
+    assert_eq!((changed.private, &*changed.name), (true, "\u{202e}old"));
+    let named = RoomChange {
+        name: Some("\u{202e}new".to_owned()),
+        ..RoomChange::default()
+    };
+    let refused = world.store.change_room("r", named).await;
+    assert_eq!(refused, Err(CreateError::BadName.into()));
+}
+
+#[tokio::test]
 async fn a_deleted_id_stays_refused_and_its_name_is_free_again() {
     let world = World::new();
     world.store.provision("alice", None).await.unwrap();

@@ -1,0 +1,280 @@
+//! Names that people read: which characters they may have, and how to show those that they may not.
+//!
+//! Some characters show nothing, or turn around what stands beside them, so that a name looks like
+//! another or like none. The properties are those of Unicode, by `icu_properties`.
+
+use std::borrow::Cow;
+
+use icu_properties::props::{
+    CanonicalCombiningClass, DefaultIgnorableCodePoint, Emoji, EmojiModifier, ExtendedPictographic,
+    GeneralCategory, GeneralCategoryGroup, Ideographic, JoiningType,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// Characters of a name, at most.
+pub const MAX_CHARACTERS: usize = 128;
+
+/// What a name has to be, as the end of a sentence.
+pub const RULE: &str = "1 to 128 characters, something to see among them, and no control, direction or \
+     filler characters";
+
+const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+const EMOJI_PRESENTATION: char = '\u{fe0f}';
+const KEYCAP: char = '\u{20e3}';
+
+/// Whether somebody may type this as a name: [`RULE`].
+pub fn is_fit(name: &str) -> bool {
+    let text: Vec<char> = name.chars().take(MAX_CHARACTERS + 1).collect();
+    text.len() <= MAX_CHARACTERS
+        && is_visible(&text)
+        && (0..text.len()).all(|at| is_fair(&text, at))
+}
+
+/// What is left of a name that somebody else gave, without what [`is_fit`] refuses; `None` where
+/// nothing is left to see.
+pub fn cleaned(name: &str) -> Option<String> {
+    let rest: Vec<char> = name
+        .trim()
+        .chars()
+        .filter(|&c| depends_on_neighbours(c) || !is_deceptive(c))
+        .take(MAX_CHARACTERS)
+        .collect();
+    // What is kept depends on what was kept before it, and on what follows and always stays.
+    let mut kept: Vec<char> = Vec::with_capacity(rest.len());
+    for at in 0..rest.len() {
+        let start = kept.len();
+        kept.extend(&rest[at..]);
+        let fair = is_fair(&kept, start);
+        kept.truncate(start + usize::from(fair));
+    }
+    is_visible(&kept).then(|| kept.into_iter().collect())
+}
+
+/// A text as a terminal or a log may have it: what is no fair part of a name is spelt as `\u{…}`.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let mut shown = String::with_capacity(text.len());
+    for (at, &c) in characters.iter().enumerate() {
+        match is_fair(&characters, at) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_default()),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether there is something to see: more than spaces, marks without a letter, and what shows
+/// nothing.
+fn is_visible(text: &[char]) -> bool {
+    let empty = GeneralCategoryGroup::Separator
+        .union(GeneralCategoryGroup::Control)
+        .union(GeneralCategoryGroup::Format)
+        .union(GeneralCategoryGroup::NonspacingMark)
+        .union(GeneralCategoryGroup::EnclosingMark);
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    text.iter()
+        .any(|&c| !is_deceptive(c) && !empty.contains(categories.get(c)))
+}
+
+/// Whether the character at this place shows what it is.
+fn is_fair(text: &[char], at: usize) -> bool {
+    let before = at.checked_sub(1).map(|at| text[at]);
+    match text[at] {
+        EMOJI_PRESENTATION => before.is_some_and(|c| takes_presentation(c, text.get(at + 1))),
+        ZERO_WIDTH_JOINER => joins_emoji(text, at) || stands_between_letters(text, at),
+        ZERO_WIDTH_NON_JOINER => stands_between_letters(text, at),
+        // Variants of a character, of which one is chosen.
+        '\u{fe00}'..='\u{fe0e}' | '\u{e0100}'..='\u{e01ef}' => {
+            before.is_some_and(|c| CodePointSetData::new::<Ideographic>().contains(c))
+        }
+        c => !is_deceptive(c),
+    }
+}
+
+/// Whether [`is_fair`] looks at what stands beside it.
+fn depends_on_neighbours(c: char) -> bool {
+    matches!(
+        c,
+        EMOJI_PRESENTATION
+            | ZERO_WIDTH_JOINER
+            | ZERO_WIDTH_NON_JOINER
+            | '\u{fe00}'..='\u{fe0e}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
+}
+
+/// Whether it shows nothing, or changes the direction of what does, wherever it stands.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        // Line and paragraph separators, an empty pattern of Braille, annotations, a blank note.
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{1d159}')
+}
+
+/// Emoji do; digits, `#` and `*` as keycaps alone.
+fn takes_presentation(c: char, next: Option<&char>) -> bool {
+    CodePointSetData::new::<Emoji>().contains(c) && (!c.is_ascii() || next == Some(&KEYCAP))
+}
+
+/// As in 👩‍💻: between two pictures, of which the first may have a colour or a presentation.
+fn joins_emoji(text: &[char], at: usize) -> bool {
+    let picture = |c: &char| CodePointSetData::new::<ExtendedPictographic>().contains(*c);
+    let adds = |c: &&char| {
+        **c == EMOJI_PRESENTATION || CodePointSetData::new::<EmojiModifier>().contains(**c)
+    };
+    let before = text[..at].iter().rev().find(|c| !adds(c));
+    before.is_some_and(picture) && text.get(at + 1).is_some_and(picture)
+}
+
+/// As in می‌خواهم: between two letters that join, or after a virama, which it shapes.
+fn stands_between_letters(text: &[char], at: usize) -> bool {
+    let joining = CodePointMapData::<JoiningType>::new();
+    let joins = |c: &char| {
+        matches!(
+            joining.get(*c),
+            JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining
+        )
+    };
+    let counts = |c: &&char| joining.get(**c) != JoiningType::Transparent;
+    let classes = CodePointMapData::<CanonicalCombiningClass>::new();
+    let before = &text[..at];
+    let shapes = |c: &char| classes.get(*c) == CanonicalCombiningClass::Virama;
+    before.last().is_some_and(shapes)
+        || before.iter().rev().find(counts).is_some_and(joins)
+            && text[at + 1..].iter().find(counts).is_some_and(joins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    const GOOD: [&str; 22] = [
+        "alice",
+        "Zoë O’Connor-Smith",
+        "山田　太郎",
+        "葛\u{e0100}城",
+        "❤\u{fe0f}",
+        "👩\u{200d}💻",
+        "👩🏽\u{200d}💻 dev",
+        "🏳\u{fe0f}\u{200d}🌈",
+        "👨\u{200d}👩\u{200d}👧\u{200d}👦",
+        "👁\u{fe0f}\u{200d}🗨\u{fe0f}",
+        "1\u{fe0f}\u{20e3}",
+        "🇩🇪",
+        "می\u{200c}خواهم",
+        "دختر\u{200c}ها",
+        "علی\u{200d}رضا",
+        "ශ\u{dca}\u{200d}රී",
+        "ക\u{d4d}\u{200d}",
+        "דָּוִד",
+        "Nguyễn Văn",
+        "e\u{301}",
+        "…",
+        "\u{1f3f4}",
+    ];
+
+    const BAD: [&str; 29] = [
+        "",
+        " ",
+        "\u{a0}\u{3000}",
+        "\u{301}",
+        "\u{2800}",
+        "\u{3164}",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{fe0f}",
+        "a\nb",
+        "a\u{1b}[31m",
+        "a\u{85}b",
+        "alice\u{202e}nimda",
+        "\u{2066}alice\u{2069}",
+        "a\u{200e}b",
+        "a\u{61c}b",
+        "alice\u{e0041}\u{e007f}",
+        "\u{1f3f4}\u{e0067}\u{e0062}\u{e007f}",
+        "alice\u{3164}",
+        "ali\u{115f}ce",
+        "ali\u{ad}ce",
+        "ali\u{34f}ce",
+        "ali\u{feff}ce",
+        "ali\u{2060}ce",
+        "ali\u{200d}ce",
+        "ali\u{200c}ce",
+        "ali\u{fe0f}ce",
+        "1\u{fe0f}",
+        "a\u{2028}b",
+    ];
+
+    #[test]
+    fn names_of_people_everywhere_stay_as_they_are() {
+        for name in GOOD {
+            assert!(is_fit(name), "{name:?}");
+            assert_eq!(cleaned(name).as_deref(), Some(name));
+            assert_eq!(escaped(name), name);
+        }
+    }
+
+    #[test]
+    fn what_hides_turns_around_or_looks_empty_is_refused() {
+        for name in BAD {
+            assert!(!is_fit(name), "{name:?}");
+            assert_ne!(cleaned(name).as_deref(), Some(name));
+        }
+        assert!(is_fit(&"x".repeat(128)) && !is_fit(&"x".repeat(129)));
+    }
+
+    #[test]
+    fn a_foreign_name_loses_what_is_refused_and_keeps_the_rest() {
+        for (name, left) in [
+            ("  alice\u{202e}nimda ", Some("alicenimda")),
+            ("ali\u{200d}ce", Some("alice")),
+            ("❤\u{fe0f}\u{fe0f}\u{e0041}", Some("❤\u{fe0f}")),
+            ("👩\u{200d}\u{200d}💻", Some("👩\u{200d}💻")),
+            ("می\u{202b}\u{200c}خواهم", Some("می\u{200c}خواهم")),
+            ("\u{202e}\u{3164} \u{200d}", None),
+        ] {
+            assert_eq!(cleaned(name).as_deref(), left, "{name:?}");
+        }
+        let long = format!("{}\u{200d}💻", "👩".repeat(127));
+        assert_eq!(cleaned(&long), Some("👩".repeat(127)));
+    }
+
+    #[test]
+    fn a_terminal_is_shown_what_would_do_something_to_it() {
+        assert_eq!(escaped("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\\n");
+        assert_eq!(escaped("x\u{202e}y ❤\u{fe0f}"), "x\\u{202e}y ❤\u{fe0f}");
+        assert_eq!(escaped("\u{9b}31m\u{e0041}"), "\\u{9b}31m\\u{e0041}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_of_any_name_is_fit_and_shown_as_it_is(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    proptest::sample::select([&GOOD[..], &BAD].concat()).prop_map(str::to_owned),
+                    "\\PC{0,4}|.{0,4}",
+                ],
+                0..12,
+            ),
+        ) {
+            let name = pieces.concat();
+            match cleaned(&name) {
+                Some(left) => {
+                    prop_assert!(is_fit(&left), "{left:?}");
+                    prop_assert_eq!(escaped(&left), left.as_str());
+                }
+                None => prop_assert!(!is_fit(&name)),
+            }
+            let mut shown = escaped(&name).into_owned();
+            shown.retain(|c| !depends_on_neighbours(c));
+            prop_assert!(!shown.contains(is_deceptive), "{shown:?}");
+        }
+    }
+}
