@@ -154,6 +154,13 @@ impl Sources {
     pub fn take(&self, source: IpAddr, now: Mono) -> bool {
         self.0.take(prefix(source), now)
     }
+
+    /// The same for a source that may be either of two. They have cells of their own: neither uses
+    /// up what others have who are called like one of them.
+    pub fn take_unsure(&self, sources: [IpAddr; 2], now: Mono) -> bool {
+        let [one, other] = sources.map(|source| self.0.take(("unsure", prefix(source)), now));
+        one && other
+    }
 }
 
 /// The part of an address that stands for one source: all of IPv4, the /56 of IPv6.
@@ -208,6 +215,17 @@ mod tests {
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert!(sources.take(a, Mono(1)) && !sources.take(a, Mono(1)));
         assert!(sources.take(b, Mono(1)));
+    }
+
+    #[test]
+    fn who_may_be_either_of_two_has_what_both_have_and_uses_up_nobody_elses() {
+        let sources = Sources::new(Limit::per_second(1, 2), 4096);
+        let [a, b, c] = [1, 2, 3].map(|host| IpAddr::from([192, 0, 2, host]));
+        assert!(sources.take_unsure([a, b], Mono(1)) && sources.take_unsure([a, c], Mono(1)));
+        assert!(!sources.take_unsure([a, c], Mono(1)));
+        for one in [a, b, c] {
+            assert!(sources.take(one, Mono(1)) && sources.take(one, Mono(1)));
+        }
     }
 
     #[test]

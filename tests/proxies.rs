@@ -188,7 +188,12 @@ impl House {
     /// The page, the API over both versions of HTTP, an invite's link, a WebSocket; and parlor knows
     /// who the client is, whatever that says of itself.
     fn is_served(&self) {
-        let lie = ["-H", "X-Forwarded-For: 192.0.2.66"];
+        let lie = [
+            "-H",
+            "X-Forwarded-For: 192.0.2.66",
+            "-H",
+            "Forwarded: for=192.0.2.67",
+        ];
         for version in ["--http1.1", "--http2"] {
             let args = [&lie[..], &[version]].concat();
             assert_eq!(self.curl(&args, "/healthz"), r#"{"status":"ok"}"#);
@@ -198,6 +203,8 @@ impl House {
         let seen = self.daemon.wait_for_log("\"route\":\"/healthz\"");
         let seen: Value = serde_json::from_str(&seen).expect("JSON");
         assert_eq!(seen["fields"]["client"], CLIENT, "{seen}");
+        // The lie did not even come through.
+        assert_eq!(seen["fields"]["rival"], Value::Null, "{seen}");
 
         let token = support::token(SECRET, "alice");
         let bearer = format!("Authorization: Bearer {token}");

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::clock::Mono;
+use crate::rate::Sources;
+
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -23,6 +26,10 @@ const LONGEST_HOST: usize = 255 + 6;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     pub address: IpAddr,
+    /// The other address that the client may have, where the headers name two.
+    pub rival: Option<IpAddr>,
+    /// Whether `address` is that of a trusted proxy, which names nobody.
+    pub is_proxy: bool,
     /// Whether the client spoke HTTPS to the proxy; `None` where no trusted proxy says.
     pub https: Option<bool>,
     /// The host, with its port where it has one, that the client asked a trusted proxy for.
@@ -34,54 +41,101 @@ impl Asker {
     ///
     /// A proxy that writes one of the two kinds of headers may well pass the other on as the client
     /// made it up, and nothing tells which is which. So where both name a client and do not agree,
-    /// neither is believed.
+    /// the client may be either.
     pub fn new(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
         let peer = peer.to_canonical();
-        let direct = Asker {
-            address: peer,
-            https: None,
-            host: None,
-        };
         if !is_trusted(trusted, peer) {
-            return direct;
+            return Asker::direct(peer);
         }
+        let usual = [FOR, PROTO, HOST].iter().any(|h| headers.contains_key(h));
+        let usual = usual.then(|| by_custom(peer, headers, trusted));
         let standard = headers
             .contains_key(FORWARDED)
             .then(|| by_standard(peer, headers, trusted));
-        let usual = [FOR, PROTO, HOST].iter().any(|h| headers.contains_key(h));
-        let usual = usual.then(|| by_custom(peer, headers, trusted));
-        match (standard, usual) {
-            (Some(one), Some(other)) if one.address == other.address => Asker {
-                https: one.https.or(other.https),
-                host: one.host.or(other.host),
-                ..direct
-            }
-            .at(other.address),
-            (Some(_), Some(_)) | (None, None) => direct,
+        let asker = match (usual, standard) {
+            (Some(usual), Some(standard)) => usual.or(standard, trusted),
             (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => Asker::direct(peer),
+        };
+        Asker {
+            is_proxy: is_trusted(trusted, asker.address),
+            ..asker
         }
     }
 
-    fn at(self, address: IpAddr) -> Asker {
-        Asker { address, ..self }
+    pub fn direct(address: IpAddr) -> Asker {
+        Asker {
+            address,
+            rival: None,
+            is_proxy: false,
+            https: None,
+            host: None,
+        }
+    }
+
+    /// By both kinds of headers. One that names nobody but proxies leaves it to the other.
+    fn or(self, standard: Asker, trusted: &[IpNet]) -> Asker {
+        let names_client = |asker: &Asker| !is_trusted(trusted, asker.address);
+        let (address, rival) = match (names_client(&self), names_client(&standard)) {
+            (false, _) => (standard.address, None),
+            (true, false) => (self.address, None),
+            (true, true) => {
+                let rival = Some(standard.address).filter(|rival| *rival != self.address);
+                (self.address, rival)
+            }
+        };
+        Asker {
+            address,
+            rival,
+            is_proxy: false,
+            https: agreed(self.https, standard.https),
+            host: agreed(self.host, standard.host),
+        }
+    }
+
+    /// Whether the client may have one more of what its address is limited to.
+    pub fn may_take(&self, limit: &Sources, now: Mono) -> bool {
+        match self.rival {
+            Some(rival) => limit.take_unsure([self.address, rival], now),
+            None => limit.take(self.address, now),
+        }
+    }
+
+    /// The address that an admin may ban: `None` where that would be a proxy, with everybody behind
+    /// it, or somebody whom the client only says it is.
+    pub fn culprit(&self) -> Option<IpAddr> {
+        Some(self.address).filter(|_| !self.is_proxy && self.rival.is_none())
+    }
+
+    /// What is known of the address where there is no [`Asker::culprit`].
+    pub fn hint(&self) -> Option<String> {
+        match (self.rival, self.is_proxy) {
+            (Some(rival), _) => Some(format!("{} or {rival}", self.address)),
+            (None, true) => Some(self.address.to_string()),
+            (None, false) => None,
+        }
+    }
+}
+
+/// What two headers say, of which one may be silent.
+fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => (one == other).then_some(one),
+        (one, other) => one.or(other),
     }
 }
 
 /// By `Forwarded`. Protocol and host are what the same proxy says that named the client.
 fn by_standard(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
-    let mut asker = Asker {
-        address: peer,
-        https: None,
-        host: None,
-    };
+    let mut asker = Asker::direct(peer);
     for element in from_the_right(headers, FORWARDED).take(MAX_HOPS) {
         let Some(element) = element.and_then(Element::parse) else {
             return asker;
         };
         asker = Asker {
-            address: element.client.unwrap_or(asker.address),
             https: element.proto.and_then(is_https),
             host: element.host.filter(|host| is_authority(host)),
+            ..Asker::direct(element.client.unwrap_or(asker.address))
         };
         if element
             .client
@@ -107,11 +161,11 @@ fn by_custom(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
     }
     let nearest = |name| from_the_right(headers, name).next().flatten();
     Asker {
-        address,
         https: nearest(PROTO).and_then(is_https),
         host: nearest(HOST)
             .filter(|host| is_authority(host))
             .map(str::to_owned),
+        ..Asker::direct(address)
     }
 }
 

@@ -127,9 +127,8 @@ mod tests {
     #[test]
     fn challenges_are_answered_and_what_came_to_a_proxy_by_https() {
         let asker = |https| Asker {
-            address: IpAddr::from([192, 0, 2, 1]),
             https,
-            host: None,
+            ..Asker::direct(IpAddr::from([192, 0, 2, 1]))
         };
         let served = |path: &str, https| is_served(&path.parse().unwrap(), &asker(https));
         assert!(served("/.well-known/acme-challenge/abc", None));

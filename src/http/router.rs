@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
+use tracing::field::display;
 
 use super::exchange::{Caller, Error, Request, Response, decode};
 use super::{App, acme, api, health, openapi, page, socket};
@@ -152,6 +153,7 @@ impl Router {
     ) -> Response {
         let method = request.method().clone();
         let (client, who) = (caller.asker.address, caller.who.clone());
+        let rival = caller.asker.rival.map(display);
         let found = self.find(&method, request.uri().path());
         let depth = page::missing::depth(&method, request.uri().path(), request.headers());
         let result = match found.outcome {
@@ -178,7 +180,7 @@ impl Router {
             app.metrics.http.refused(code);
         }
         let user = who.get().map(|id| &**id);
-        tracing::debug!(%method, route, status, code, user, %client, "answered");
+        tracing::debug!(%method, route, status, code, user, %client, rival, "answered");
         response
     }
 }

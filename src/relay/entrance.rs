@@ -30,7 +30,14 @@ const MOST: usize = 512;
 
 /// Who must name their clients.
 #[derive(Debug, Default)]
-pub struct Proxies(RwLock<Arc<[IpNet]>>);
+pub struct Proxies(RwLock<Trusted>);
+
+#[derive(Debug, Default)]
+struct Trusted {
+    proxies: Arc<[IpNet]>,
+    /// Whether a PROXY header is due from them.
+    announce: bool,
+}
 
 impl Proxies {
     pub fn new(turn: &config::Turn, trusted: &[IpNet]) -> Proxies {
@@ -42,15 +49,21 @@ impl Proxies {
     /// From now on these.
     pub fn set(&self, turn: &config::Turn, trusted: &[IpNet]) {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = match turn.proxy_protocol {
-            true => trusted.into(),
-            false => [].into(),
+        *held = Trusted {
+            proxies: trusted.into(),
+            announce: turn.proxy_protocol,
         };
+    }
+
+    /// Whether it is a proxy, and so the address of everybody behind it.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        held.proxies.iter().any(|net| net.contains(&ip))
     }
 
     pub fn must_name_clients(&self, ip: IpAddr) -> bool {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        proxy_protocol::is_due(true, &held, ip)
+        proxy_protocol::is_due(held.announce, &held.proxies, ip)
     }
 }
 

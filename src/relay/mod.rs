@@ -249,7 +249,8 @@ impl Relay {
         let quotas = settings.quotas.clone();
 
         let listeners = bound.listeners()?;
-        let (mut shards, counters) = make_shards(&settings, turn, seeds, bound.udp)?;
+        let (mut shards, counters) =
+            make_shards(&settings, turn, seeds, bound.udp, &doors.proxies)?;
         if let Some(state) = inherited.state.take() {
             go_on(&mut shards, &settings, state, inherited);
         }
@@ -345,13 +346,15 @@ fn make_shards(
     turn: &config::Turn,
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
+    proxies: &Arc<Proxies>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
     let counters: Vec<Arc<Counters>> = sockets.iter().map(|_| Arc::default()).collect();
     let exchange = Exchange::new(sockets.len());
     let shards = (0..).zip(sockets).zip(&counters);
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(settings.clone(), id, seeds.random());
-        Shard::new(server, sockets, counters.clone(), exchange.clone(), turn)
+        let (counters, exchange) = (counters.clone(), exchange.clone());
+        Shard::new(server, sockets, counters, exchange, turn, proxies.clone())
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }

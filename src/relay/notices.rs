@@ -4,6 +4,7 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Mono, Now};
@@ -11,6 +12,7 @@ use crate::rate::{Cell, Limit, Sources};
 use crate::turn::{Dropped, Refusal, Session};
 
 use super::counters::transport_name;
+use super::entrance::Proxies;
 
 /// What an admin may raise.
 const QUOTAS: [Refusal; 4] = [
@@ -38,6 +40,7 @@ const SOURCES: usize = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Notices {
+    proxies: Arc<Proxies>,
     binds: Cell,
     quotas: [Cell; QUOTAS.len()],
     guesses: Cell,
@@ -76,10 +79,11 @@ impl Tally {
     }
 }
 
-impl Default for Notices {
-    fn default() -> Notices {
+impl Notices {
+    pub fn new(proxies: Arc<Proxies>) -> Notices {
         let of_source = Limit::every(GUESS_OF_SOURCE, GUESSES_OF_SOURCE_AT_ONCE);
         Notices {
+            proxies,
             binds: Cell::default(),
             quotas: Default::default(),
             guesses: Cell::default(),
@@ -88,9 +92,7 @@ impl Default for Notices {
             strangers: Tally::default(),
         }
     }
-}
 
-impl Notices {
     /// Out of descriptors, most likely.
     pub fn bind_failed(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
         if self.binds.take(Limit::per_minute(), now.mono, 1) {
@@ -107,7 +109,8 @@ impl Notices {
         }
         if GUESSES.contains(&refusal) {
             let client = client.ip().to_canonical();
-            if self.may_tell(now.mono, client) {
+            // To ban a proxy would be to ban everybody behind it.
+            if !self.proxies.trusts(client) && self.may_tell(now.mono, client) {
                 // docs/fail2ban/filter.d/parlor.conf reads this line.
                 tracing::info!(%client, reason = %refusal, "relay credential refused");
             } else {
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn guesses_from_one_address_fill_no_disk_and_hide_nobody_elses() {
-        let mut notices = Notices::default();
+        let mut notices = Notices::new(Arc::default());
         let told = |notices: &mut Notices, now, host: u8| {
             let client = IpAddr::from([192, 0, 2, host]);
             (0..1000).filter(|_| notices.may_tell(now, client)).count()
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn guesses_from_everywhere_are_told_sixty_times_a_minute() {
-        let mut notices = Notices::default();
+        let mut notices = Notices::new(Arc::default());
         let everywhere = |notices: &mut Notices, now| {
             let clients =
                 (0..10_000u32).map(|host| IpAddr::from((0x1900_0000 + host).to_be_bytes()));
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn strangers_are_told_of_at_once_and_then_once_a_minute_with_their_count() {
-        let mut notices = Notices::default();
+        let mut notices = Notices::new(Arc::default());
         assert_eq!(notices.due(), None);
         notices.dropped(Dropped::NotStun);
         assert_eq!(notices.due(), None);

@@ -26,6 +26,7 @@ use crate::turn::{HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Ve
 
 use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
+use super::entrance::Proxies;
 use super::gather::Gather;
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
 use super::mmsg::{BATCH, Errors, Mark, Slots};
@@ -92,6 +93,7 @@ impl Shard {
         counters: Arc<Counters>,
         exchange: Arc<Exchange>,
         turn: &config::Turn,
+        proxies: Arc<Proxies>,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -121,7 +123,7 @@ impl Shard {
             used: 0,
             errors: Errors::new(),
             neighbours,
-            notices: Notices::default(),
+            notices: Notices::new(proxies),
             gather: Gather::new(turn.gather),
             relayed: 0,
             mark: 0,

@@ -4,6 +4,7 @@
 //! there is no leeway. What a token says is believed only after its signature has been checked.
 
 mod claims;
+mod device;
 mod keys;
 mod provider;
 
@@ -13,6 +14,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 
 pub use claims::{Claims, Issue, LAST_SECOND};
+pub use device::{DeviceId, Devices};
 
 use crate::config;
 use crate::secret::Secret;
@@ -86,6 +88,7 @@ pub struct Tokens {
     /// parlor's own, where it has only the public half of those.
     own: Option<Keyring>,
     signing: EncodingKey,
+    devices: Devices,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -140,6 +143,7 @@ impl Tokens {
             pinned,
             own,
             signing: EncodingKey::from_secret(secret.expose().as_bytes()),
+            devices: Devices::new(std::iter::once(secret).chain(&auth.previous_secrets)),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
         }
@@ -169,6 +173,11 @@ impl Tokens {
             return Err(TokenError::WrongAudience);
         }
         claims.into_claims(own)
+    }
+
+    /// The devices on which users logged in before.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Signs `claims`; a configured issuer and audience are filled in where they are missing.

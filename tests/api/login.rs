@@ -145,6 +145,45 @@ fn guessing_at_one_name_is_slowed_down_whoever_guesses() {
 }
 
 #[test]
+fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
+    let house = House::new();
+    house.member("alice");
+    house.member("bob");
+    let with_device = |name: &str, password: &str, device: &Value| {
+        let body = json!({"username": name, "password": password, "device_token": device});
+        house.client.post_json("/api/auth/login", &body)
+    };
+    let device = house.log_in("alice", PASSWORD).ok()["device_token"].clone();
+    let stranger = house.log_in("bob", PASSWORD).ok()["device_token"].clone();
+    // Time goes on meanwhile, and an attempt may come back.
+    let is_limited = |attempt: &dyn Fn() -> Answer| (0..3).any(|_| attempt().status == 429);
+    // Strangers use up the attempts at the name, and those of the address.
+    let spent = (0..60).map(|n| house.form(&format!("username=alice&password={n}")).status);
+    assert!(spent.filter(|status| *status == 429).count() > 20);
+    assert!(is_limited(&|| house.log_in("alice", PASSWORD)));
+    let renewed = with_device("alice", PASSWORD, &device).ok()["device_token"].clone();
+    let form = format!(
+        "username=alice&password={}&device_token={}",
+        PASSWORD.replace(' ', "%20"),
+        text(&renewed)
+    );
+    house.form(&form).ok();
+    // Somebody else's, or none: a stranger.
+    for other in [&stranger, &json!("nonsense"), &json!(""), &Value::Null] {
+        assert!(
+            is_limited(&|| with_device("alice", PASSWORD, other)),
+            "{other}"
+        );
+    }
+    // Who guesses on a known device does so at the same rate, and then as a stranger.
+    let guesses = (0..50).map(|_| with_device("alice", "guess", &renewed).status);
+    let refused = guesses.filter(|status| *status == 429).count();
+    assert!(refused > 20, "{refused}");
+    // All tokens of one device count together.
+    assert!(is_limited(&|| with_device("alice", PASSWORD, &device)));
+}
+
+#[test]
 fn guessing_from_one_address_is_slowed_down_whatever_the_names() {
     let house = House::new();
     let guesses = (0..200).map(|n| house.form(&format!("username=u{n}")));

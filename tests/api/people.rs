@@ -272,3 +272,47 @@ fn an_invite_knows_its_room_without_being_told() {
     guest.post("/api/rooms/r1/join").ok();
     assert_eq!(house.enter("r2", &invite).status, 403, "the two must agree");
 }
+
+#[test]
+fn a_name_that_deceives_is_refused_where_somebody_types_it_and_cleaned_in_a_token() {
+    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    house.room("r1", &[]);
+    let invite = house.invite("r1", &[]);
+    let enter = |name: &str| {
+        let body = json!({"room": "r1", "invite": invite, "name": name});
+        house.client.post_json("/api/auth/guest", &body)
+    };
+    let alice = house.caller("alice");
+    for name in [
+        "",
+        "\u{2800}",
+        "a\u{202e}b",
+        "a\u{e0041}b",
+        "a\u{3164}b",
+        "a\u{200d}b",
+    ] {
+        assert_eq!(refused(&enter(name)), is(400, "bad-request"), "{name:?}");
+        let room = alice.post_json("/api/rooms", &json!({"name": name}));
+        assert_eq!(refused(&room), is(400, "bad-request"), "{name:?}");
+    }
+    for name in ["❤\u{fe0f}", "👩\u{200d}💻", "می\u{200c}خواهم"] {
+        let entered = enter(name).ok();
+        assert_eq!(entered["user"]["display_name"], json!(name));
+        alice.post_json("/api/rooms", &json!({"name": name})).ok();
+    }
+    for (sub, name, shown) in [
+        (
+            "eve",
+            "\u{202e}eve\u{e0041} 👩\u{200d}💻",
+            "eve 👩\u{200d}💻",
+        ),
+        ("dan@example.org", "\u{3164}\u{200b}", "dan@example.org"),
+    ] {
+        let named = Claims {
+            name: Some(name.to_owned()),
+            ..claims(sub)
+        };
+        let me = house.claiming(named).get("/api/auth/me").ok();
+        assert_eq!(me["display_name"], json!(shown));
+    }
+}

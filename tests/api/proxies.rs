@@ -54,6 +54,32 @@ fn what_a_client_puts_before_its_own_address_does_not_make_it_another() {
 }
 
 #[test]
+fn who_sends_the_other_header_too_has_attempts_of_their_own_and_uses_up_nobody_elses() {
+    let house = House::behind_a_proxy();
+    let kind = ("Content-Type", "application/x-www-form-urlencoded");
+    let guess = |n: usize, client: &str, forwarded: &str| {
+        let body = format!("username=u{n}");
+        let headers = [kind, ("X-Forwarded-For", client), ("Forwarded", forwarded)];
+        let answer = house
+            .client
+            .send("POST", "/api/auth/login", &headers, body.as_bytes());
+        answer.status
+    };
+    // Whatever else the client says it is, it is held to its own limit.
+    let refused = (0..100)
+        .map(|n| guess(n, "203.0.113.7", &format!("for=198.51.100.{n}")))
+        .filter(|status| *status == 429);
+    assert!(refused.count() > 40);
+    // Neither the proxy nor those whom the client named have to pay for it.
+    let others = (0..100)
+        .map(|n| guess(n, &format!("192.0.2.{n}"), &format!("for=10.1.{n}.1")))
+        .filter(|status| *status == 429);
+    assert!(others.count() < FEW);
+    let named = house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
+    assert!(named < FEW, "{named}");
+}
+
+#[test]
 fn without_a_trusted_proxy_such_headers_change_nothing() {
     let house = House::with(|builder| builder.env(TRUSTED.0, "10.0.0.0/8"));
     let refused = house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));

@@ -176,6 +176,27 @@ fn what_parlor_mints_for_any_id_is_bound_to_user_and_room() {
 }
 
 #[test]
+fn no_name_begins_a_line_of_the_log_or_does_anything_to_a_terminal() {
+    let daemon = open_relay()
+        .env("PARLOR_LOG__FORMAT", "text")
+        .env("PARLOR_LOG__LEVEL", "debug")
+        .start();
+    let forged = "2026-01-01T00:00:00Z  INFO relay credential refused client=192.0.2.1";
+    let user = format!("mallory\n{forged}\u{1b}[2J\u{202e}");
+    assert_eq!(
+        client(&daemon, &format!("{EXPIRY}:{user}"))
+            .allocate()
+            .code(),
+        None
+    );
+    let line = daemon.wait_for_log("allocation granted");
+    assert!(line.contains("\\n2026"), "{line}");
+    let log = daemon.log();
+    assert!(!log.iter().any(|line| line.starts_with(forged)), "{log:#?}");
+    assert!(!log.concat().contains(['\u{1b}', '\u{202e}']), "{log:#?}");
+}
+
+#[test]
 fn names_without_a_user_are_refused_when_that_is_switched_off() {
     let daemon = open_relay().env("PARLOR_TURN__UNNAMED", "false").start();
     for name in [EXPIRY.to_owned(), format!("{EXPIRY}:")] {

@@ -88,6 +88,50 @@ fn the_filter_finds_guesses_in_json() {
 }
 
 #[test]
+fn no_line_that_the_filter_finds_names_a_trusted_proxy() {
+    for format in ["text", "json"] {
+        let daemon = Builder::new()
+            .env("PARLOR_LOG__FORMAT", format)
+            .env("PARLOR_LOG__LEVEL", "debug")
+            .env("PARLOR_HTTP__TRUSTED_PROXIES", "127.0.0.0/8")
+            .start();
+        let client = http::Client::new(daemon.http());
+        let guess = |more: &[(&str, &str)]| {
+            let kind = ("Content-Type", "application/x-www-form-urlencoded");
+            let headers = [&[kind][..], more].concat();
+            let body = b"username=nobody&password=wrong";
+            let answer = client.send("POST", "/api/auth/login", &headers, body);
+            assert_eq!(answer.status, 401);
+        };
+        for more in [
+            &[][..],
+            &[("X-Forwarded-For", "unknown")],
+            &[("Forwarded", "for=_hidden")],
+            &[
+                ("X-Forwarded-For", "192.0.2.1"),
+                ("Forwarded", "for=192.0.2.2"),
+            ],
+            &[("X-Forwarded-For", "127.0.0.3")],
+        ] {
+            guess(more);
+        }
+        // One that is understood is found.
+        guess(&[
+            ("X-Forwarded-For", "192.0.2.7"),
+            ("Forwarded", "for=unknown"),
+        ]);
+        // A stream that a proxy passed on without a word.
+        let mut guesser = Client::tcp(daemon.turn(), "alice");
+        assert_eq!(guesser.allocate().code(), Some(401));
+        daemon.wait_for_logs(&["login refused"], 6);
+        daemon.wait_for_log("more relay credentials were refused than are told of");
+        let found = found(&daemon.log(), "", &[]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("192.0.2.7 "), "{found:#?}");
+    }
+}
+
+#[test]
 fn a_guess_is_told_with_its_address_and_reason_and_what_is_normal_is_not() {
     let daemon = Builder::new()
         .env("PARLOR_LOG__LEVEL", "info")

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::login::{self, Limited};
 use super::{invite_withdrawn, no_such_room, require_json, room_closed};
 use crate::clock;
+use crate::display_name;
 use crate::http::{Error, Request, Response, json};
 use crate::store::InviteError;
 
@@ -34,7 +35,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     let now = clock::now();
     let client = request.asker.address;
     let api = &request.app.api;
-    if !api.guests.take(client, now.mono) {
+    if !request.asker.may_take(&api.guests, now.mono) {
         api.logins.tell(now.mono, client, Limited::Invites);
         return Err(login::too_many_from_address());
     }
@@ -74,9 +75,9 @@ impl From<InviteError> for Error {
             InviteError::NoSuchRoom => no_such_room(),
             InviteError::RoomClosed => room_closed(),
             InviteError::RoomFull => Error::conflict("room-full", "The room is full"),
-            InviteError::BadName => Error::bad_request(
-                "A name needs 1 to 128 characters, none of them a control character",
-            ),
+            InviteError::BadName => {
+                Error::bad_request(format!("A name needs {}", display_name::RULE))
+            }
             InviteError::NoUses => Error::bad_request("An invite is good for at least one use"),
             InviteError::TooMany(most) => Error::conflict(
                 "too-many-invites",

@@ -16,11 +16,13 @@ use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 use tokio::sync::Semaphore;
+use tracing::field::display;
 
 use super::{is_json, media_type, unsupported, user_json};
 use crate::clock::{self, Mono};
 use crate::http::auth::Refusal;
 use crate::http::exchange::form_value;
+use crate::http::forwarded::Asker;
 use crate::http::{App, Error, Request, Response, json};
 use crate::password;
 use crate::rate::{Keyed, Limit, SharedCell, Sources};
@@ -38,6 +40,10 @@ const AT_ONCE_PER_NAME: u64 = 20;
 /// Addresses told apart, and names, about.
 const CELLS: usize = 4096;
 
+/// Attempts from one device on which the user logged in before: as those at a name.
+const PER_DEVICE: Duration = PER_NAME;
+const AT_ONCE_PER_DEVICE: u64 = AT_ONCE_PER_NAME;
+
 /// The code of the answer to more.
 const ATTEMPTS: &str = "too-many-attempts";
 
@@ -48,7 +54,9 @@ const HASHING: usize = 4;
 pub struct Logins {
     sources: Sources,
     names: Keyed,
-    hashing: Arc<Semaphore>,
+    devices: Keyed,
+    /// For strangers, and for known devices: they do not wait for each other.
+    hashing: [Arc<Semaphore>; 2],
     told: [SharedCell; 3],
 }
 
@@ -74,6 +82,8 @@ impl Limited {
 struct Body {
     username: String,
     password: String,
+    /// From an earlier login of the same user.
+    device_token: Option<String>,
 }
 
 impl Default for Logins {
@@ -82,7 +92,8 @@ impl Default for Logins {
         Logins {
             sources: Sources::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
             names: Keyed::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
-            hashing: Arc::new(Semaphore::new(cores.min(HASHING))),
+            devices: Keyed::new(Limit::every(PER_DEVICE, AT_ONCE_PER_DEVICE), CELLS),
+            hashing: [cores.min(HASHING), 1].map(|turns| Arc::new(Semaphore::new(turns))),
             told: Default::default(),
         }
     }
@@ -91,13 +102,37 @@ impl Default for Logins {
 impl Logins {
     /// Whether `password` is what `kept` was made of; waits for its turn. A check that has begun
     /// keeps its turn to its end, even where nobody waits for it any more.
-    async fn verify(&self, password: String, kept: Option<String>) -> Result<bool, Error> {
-        let turn = self.hashing.clone().acquire_owned().await;
+    async fn verify(
+        &self,
+        password: String,
+        kept: Option<String>,
+        is_known: bool,
+    ) -> Result<bool, Error> {
+        let hashing = &self.hashing[usize::from(is_known)];
+        let turn = hashing.clone().acquire_owned().await;
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             password::verify(&password, kept.as_deref())
         });
         checked.await.map_err(|_| Error::internal())
+    }
+
+    /// Counts an attempt from an address, whatever it was.
+    fn limit_address(&self, asker: &Asker, now: Mono) -> Result<(), Error> {
+        if !asker.may_take(&self.sources, now) {
+            self.tell(now, asker.address, Limited::Address);
+            return Err(too_many_from_address());
+        }
+        Ok(())
+    }
+
+    /// Counts an attempt at a name.
+    fn limit_name(&self, asker: &Asker, name: &str, now: Mono) -> Result<(), Error> {
+        if !self.names.take(name, now) {
+            self.tell(now, asker.address, Limited::Name);
+            return Err(too_many_at_name());
+        }
+        Ok(())
     }
 
     /// Says which limit was reached, each once a minute: an attack must not fill the disk.
@@ -118,25 +153,34 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     app.accepts_newcomers()?;
     let now = clock::now();
-    let (logins, client, who) = (&app.api.logins, request.asker.address, request.who());
-    if !logins.sources.take(client, now.mono) {
-        logins.tell(now.mono, client, Limited::Address);
-        return Err(too_many_from_address());
+    let (logins, asker, who) = (&app.api.logins, request.asker.clone(), request.who());
+    let body = body(request).await;
+    let settings = app.settings();
+    let devices = settings.tokens.devices();
+    let device = body.as_ref().ok().and_then(|body| {
+        let token = body.device_token.as_deref()?;
+        devices.check(token, &body.username, now.unix)
+    });
+    // Others can use up the attempts at a name and those of an address, but not a device's.
+    let is_known = device.is_some_and(|device| logins.devices.take(device, now.mono));
+    if !is_known {
+        logins.limit_address(&asker, now.mono)?;
     }
-    let body = body(request).await?;
-    if !logins.names.take(&body.username, now.mono) {
-        logins.tell(now.mono, client, Limited::Name);
-        return Err(too_many_at_name());
+    let body = body?;
+    if !is_known {
+        logins.limit_name(&asker, &body.username, now.mono)?;
     }
     let (user, kept) = match app.store.login(&body.username).await? {
         Some((user, kept)) => (Some(user), kept),
         None => (None, None),
     };
     let id = user.as_ref().map(|user| user.id.clone());
-    let fits = logins.verify(body.password, kept).await?;
+    let fits = logins.verify(body.password, kept, is_known).await?;
     let refused = |reason| {
-        // Not what was typed: in a hurry, that is a password.
-        tracing::info!(%client, user = id, reason, "login refused");
+        // docs/fail2ban/filter.d/parlor.conf reads this line, and bans the client. Not what was
+        // typed: in a hurry, that is a password.
+        let (client, hint) = (asker.culprit().map(display), asker.hint());
+        tracing::info!(client, from = hint, user = id, reason, "login refused");
     };
     let Some(user) = user.filter(|_| fits) else {
         refused("wrong name or password");
@@ -147,7 +191,9 @@ async fn enter(request: Request) -> Result<Response, Error> {
         return Err(Refusal::Disabled.into());
     }
     let _ = who.set(user.id.as_str().into());
-    Ok(json(StatusCode::OK, &admit(&app, &user, None)))
+    let mut answer = admit(&app, &user, None);
+    answer["device_token"] = devices.issue(device, &body.username, now.unix).into();
+    Ok(json(StatusCode::OK, &answer))
 }
 
 /// Counts an attempt to get a token.
@@ -255,6 +301,7 @@ fn form(body: &Bytes) -> Option<Body> {
     Some(Body {
         username: form_value(text, "username")?,
         password: form_value(text, "password")?,
+        device_token: form_value(text, "device_token"),
     })
 }
 
@@ -267,16 +314,21 @@ mod tests {
     #[tokio::test]
     async fn a_password_waits_for_its_turn_to_be_checked() {
         let logins = Logins {
-            hashing: Arc::new(Semaphore::new(1)),
+            hashing: [1, 1].map(|turns| Arc::new(Semaphore::new(turns))),
             ..Logins::default()
         };
         let hash = password::hash("right").unwrap();
-        let turn = logins.hashing.clone().acquire_owned().await.unwrap();
-        let mut waiting = Box::pin(logins.verify("right".to_owned(), Some(hash)));
+        let [strangers, devices] = &logins.hashing;
+        let turn = strangers.clone().acquire_owned().await.unwrap();
+        let verify = |is_known| logins.verify("right".to_owned(), Some(hash.clone()), is_known);
+        let mut waiting = Box::pin(verify(false));
         assert!((&mut waiting).now_or_never().is_none());
-        assert_eq!(logins.hashing.available_permits(), 0);
+        assert_eq!(strangers.available_permits(), 0);
+        // A known device does not wait for strangers.
+        assert_eq!(verify(true).await, Ok(true));
         drop(turn);
         assert_eq!(waiting.await, Ok(true));
-        assert_eq!(logins.hashing.available_permits(), 1);
+        assert_eq!(strangers.available_permits(), 1);
+        assert_eq!(devices.available_permits(), 1);
     }
 }

@@ -40,11 +40,7 @@ fn what_an_untrusted_peer_says_changes_nothing() {
         (PROTO, "https"),
         (HOST, "evil.example"),
     ];
-    let direct = Asker {
-        address: ip(CLIENT),
-        https: None,
-        host: None,
-    };
+    let direct = Asker::direct(ip(CLIENT));
     assert_eq!(asked(CLIENT, &lines), direct);
     let nobody = Asker::new(ip(CLIENT), &headers(&lines), &[]);
     assert_eq!(nobody, direct);
@@ -69,9 +65,9 @@ fn the_first_untrusted_address_from_the_right_is_the_client() {
 fn the_standard_header_says_it_all_at_once() {
     let line = "For=\"[2001:db8::7]:4711\";proto=https;host=\"talk.example:8443\";by=10.0.0.1";
     let told = Asker {
-        address: ip("2001:db8::7"),
         https: Some(true),
         host: Some("talk.example:8443".to_owned()),
+        ..Asker::direct(ip("2001:db8::7"))
     };
     assert_eq!(asked(PROXY, &[(FORWARDED, line)]), told);
     let chain = format!("for=198.51.100.1;host=evil.example, {line}, for=10.3.3.3;proto=http");
@@ -141,9 +137,53 @@ fn two_kinds_of_headers_count_where_they_agree() {
     assert_eq!(agreed.address, ip(CLIENT));
     assert_eq!(agreed.https, Some(true));
     assert_eq!(agreed.host.as_deref(), Some("talk.example"));
-    let odd = asked(PROXY, &[standard, (FOR, "198.51.100.1")]);
-    assert_eq!(odd.address, ip(PROXY));
-    assert_eq!(odd.https, None);
+    assert_eq!(agreed.rival, None);
+    assert_eq!(agreed.culprit(), Some(ip(CLIENT)));
+}
+
+#[test]
+fn where_two_kinds_of_headers_disagree_the_client_may_be_either_and_nobody_is_to_blame() {
+    let standard = (FORWARDED, "for=203.0.113.7;proto=https;host=a.example");
+    let custom = (FOR, "198.51.100.1");
+    let odd = asked(
+        PROXY,
+        &[standard, custom, (PROTO, "http"), (HOST, "a.example")],
+    );
+    assert_eq!(odd.address, ip("198.51.100.1"));
+    assert_eq!(odd.rival, Some(ip(CLIENT)));
+    assert_eq!((odd.https, odd.host.as_deref()), (None, Some("a.example")));
+    assert_eq!(odd.culprit(), None);
+    assert_eq!(odd.hint().as_deref(), Some("198.51.100.1 or 203.0.113.7"));
+}
+
+#[test]
+fn a_header_that_names_nobody_leaves_it_to_the_other() {
+    for nobody in ["for=unknown", "for=_hidden", "for=10.2.2.2", "garbage", ""] {
+        let told = asked(PROXY, &[(FORWARDED, nobody), (FOR, CLIENT)]);
+        assert_eq!(told.culprit(), Some(ip(CLIENT)), "{nobody}");
+    }
+    for nobody in ["unknown", "10.2.2.2", ""] {
+        let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (FOR, nobody)]);
+        assert_eq!(told.culprit(), Some(ip(CLIENT)), "{nobody}");
+    }
+    let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (PROTO, "https")]);
+    assert_eq!((told.culprit(), told.https), (Some(ip(CLIENT)), Some(true)));
+}
+
+#[test]
+fn a_proxy_is_never_to_blame() {
+    let lines: [&[(HeaderName, &str)]; 5] = [
+        &[],
+        &[(FOR, "unknown")],
+        &[(FOR, "10.2.3.4, 10.2.3.5")],
+        &[(FORWARDED, "for=10.2.3.4")],
+        &[(FORWARDED, "for=10.2.3.4"), (FOR, "10.2.3.5")],
+    ];
+    for lines in lines {
+        let told = asked(PROXY, lines);
+        assert!(told.is_proxy && told.culprit().is_none(), "{lines:?}");
+        assert_eq!(told.hint(), Some(told.address.to_string()));
+    }
 }
 
 #[test]
