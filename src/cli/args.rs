@@ -95,6 +95,9 @@ pub enum Asked {
         #[arg(long)]
         all: bool,
     },
+    /// End one connection or relay of somebody who is connected
+    #[command(subcommand)]
+    Session(Session),
     /// Make the running parlor read its configuration anew: what can change does at once, and a
     /// bad one is refused whole
     Reload,
@@ -130,6 +133,7 @@ impl Asked {
             self,
             Asked::Status
                 | Asked::Sessions { .. }
+                | Asked::Session(_)
                 | Asked::Reload
                 | Asked::Drain { .. }
                 | Asked::Upgrade
@@ -313,6 +317,16 @@ pub enum Invite {
     /// Make an invite open nothing any more
     Revoke {
         /// As `parlor invite list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Session {
+    /// Close one WebSocket, or free one allocation, at once. Whoever had it may come back: `user
+    /// disable` and `room ban` keep a user out
+    Kill {
+        /// As `parlor sessions --all` shows it, or its first 4 digits or more
         id: String,
     },
 }

@@ -46,6 +46,7 @@ async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failur
         args::Asked::Turn(args::Turn::Credential(grant)) => Command::TurnCredential(granted(grant)),
         args::Asked::Status => Command::Status,
         args::Asked::Sessions { all } => Command::Sessions { all },
+        args::Asked::Session(args::Session::Kill { id }) => Command::SessionKill { id },
         args::Asked::Reload => Command::Reload,
         args::Asked::Drain { timeout, .. } => Command::Drain { timeout },
         args::Asked::Upgrade => Command::Upgrade,

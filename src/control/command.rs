@@ -103,6 +103,10 @@ pub enum Command {
         /// Each WebSocket and each allocation, instead of each person.
         all: bool,
     },
+    SessionKill {
+        /// The beginning of a session's id, or all of it.
+        id: String,
+    },
     Reload,
     Drain {
         timeout: Lifetime,
@@ -159,6 +163,7 @@ impl Command {
             Command::TurnCredential(_) => "turn credential",
             Command::Status => "status",
             Command::Sessions { .. } => "sessions",
+            Command::SessionKill { .. } => "session kill",
             Command::Reload => "reload",
             Command::Drain { .. } => "drain",
             Command::Upgrade => "upgrade",

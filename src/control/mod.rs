@@ -16,6 +16,8 @@ mod ended;
 mod failure;
 mod frame;
 mod invites;
+mod kill;
+mod names;
 mod people;
 mod rooms;
 mod running;
@@ -104,6 +106,7 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         Command::TurnCredential(grant) => access::credential(context, grant).await,
         Command::Status => running::status(context).await,
         Command::Sessions { all } => sessions::sessions(context, all).await,
+        Command::SessionKill { id } => kill::kill(context, &id).await,
         Command::Reload => running::reload(context).await,
         Command::Drain { timeout } => drain::begin(context, timeout.span()),
         Command::Upgrade => running::upgrade(context).await,

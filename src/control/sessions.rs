@@ -2,29 +2,50 @@
 //! WebSocket and each allocation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
+use ring::digest;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
+use crate::credential::unnamed;
 use crate::http::Connected;
-use crate::store::{Person, Store, StoreError, utc};
+use crate::store::utc;
 use crate::turn::{Session, Transport};
 
 use super::answer::Answer;
 use super::context::{Context, Live};
 use super::failure::Failure;
+use super::names::Names;
 
-/// For the names of everybody who is connected.
-const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a session's id: among 10,000 sessions, two have the same once in five million times.
+const ID_BYTES: usize = 6;
+
+/// Everything that is connected, as it was when it was asked for.
+pub struct Connections {
+    sockets: Vec<Connected>,
+    relays: Vec<Session>,
+}
+
+impl Connections {
+    pub async fn of(live: &Live) -> Connections {
+        Connections {
+            relays: live.app.relay.sessions().await,
+            sockets: live.app.hub.connections(),
+        }
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let sockets = self.sockets.iter().map(Row::signaling);
+        sockets.chain(self.relays.iter().map(Row::relay))
+    }
+}
 
 pub async fn sessions(context: &Context, all: bool) -> Result<Answer, Failure> {
     let live = context.running()?;
-    let relays = live.app.relay.sessions().await;
-    let connections = live.app.hub.connections();
-    let mut rows: Vec<Row> = connections.iter().map(Row::signaling).collect();
-    rows.extend(relays.iter().map(Row::relay));
-    let names = Names::of(live, &rows).await;
+    let connections = Connections::of(live).await;
+    let mut rows: Vec<Row> = connections.rows().collect();
+    let users = rows.iter().map(|row| row.user).collect();
+    let rooms = rows.iter().filter_map(|row| row.room).collect();
+    let names = Names::of(live, users, rooms).await;
     rows.sort_by_key(|row| {
         let room = row.room.map(|room| names.room(room));
         (room, names.shown(row.user), row.user, row.over, row.since)
@@ -44,7 +65,9 @@ pub async fn sessions(context: &Context, all: bool) -> Result<Answer, Failure> {
 }
 
 fn every_row(rows: &[Row], names: &Names) -> Answer {
-    let header = ["ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED"];
+    let header = [
+        "SESSION", "ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED",
+    ];
     let json = rows.iter().map(|row| row.json(names)).collect();
     Answer::table(json, &header, rows.iter().map(|row| row.texts(names)))
 }
@@ -70,12 +93,14 @@ fn by_person(rows: &[Row], names: &Names) -> Answer {
 }
 
 /// A WebSocket or an allocation.
-struct Row<'a> {
-    user: &'a str,
-    room: Option<&'a str>,
+pub struct Row<'a> {
+    /// The user, or [`crate::credential::unnamed`].
+    pub user: &'a str,
+    pub room: Option<&'a str>,
     over: &'static str,
     since: u64,
-    relay: Option<&'a Session>,
+    /// What an allocation is besides; `None` for a WebSocket.
+    pub relay: Option<&'a Session>,
 }
 
 impl<'a> Row<'a> {
@@ -103,8 +128,18 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn json(&self, names: &Names) -> Value {
+    /// What `parlor session kill` knows it by: as long as it lives, it has the same.
+    pub fn id(&self) -> String {
+        let five_tuple = self.relay.map(|relay| (relay.client, relay.server));
+        let fixed = json!([self.over, self.user, self.room, self.since, five_tuple]);
+        let hash = digest::digest(&digest::SHA256, fixed.to_string().as_bytes());
+        let bytes = hash.as_ref().iter().take(ID_BYTES);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub fn json(&self, names: &Names) -> Value {
         let mut json = json!({
+            "id": self.id(),
             "user": names.user_json(self.user),
             "room": self.room.map(|id| names.room_json(id)),
             "over": self.over,
@@ -126,11 +161,16 @@ impl<'a> Row<'a> {
         let bytes = |count: fn(&Session) -> u64| {
             self.relay.map_or(String::new(), |relay| size(count(relay)))
         };
+        let id = match self.relay.filter(|_| unnamed(self.user).is_some()) {
+            Some(relay) => relay.client.to_string(),
+            None => self.user.to_owned(),
+        };
         vec![
+            self.id(),
             self.room
                 .map_or(String::new(), |id| names.room(id).to_owned()),
             names.shown(self.user),
-            self.user.to_owned(),
+            id,
             self.over.to_owned(),
             utc::text(self.since),
             bytes(|relay| relay.bytes_up),
@@ -199,83 +239,13 @@ impl<'a> PersonRow<'a> {
         };
         vec![
             names.shown(self.user),
-            self.user.to_owned(),
+            unnamed(self.user).unwrap_or(self.user).to_owned(),
             rooms.join(", "),
             over.collect::<Vec<_>>().join(", "),
             utc::text(self.since),
             bytes(self.bytes_sent),
             bytes(self.bytes_received),
         ]
-    }
-}
-
-/// What users and rooms are called; those that the store does not know, or does not tell of, by
-/// their ids.
-#[derive(Default)]
-struct Names {
-    users: HashMap<String, Person>,
-    rooms: HashMap<String, String>,
-    /// Whether the store told of all of them.
-    complete: bool,
-}
-
-impl Names {
-    /// Who is connected is told whatever has become of the store.
-    async fn of(live: &Live, rows: &[Row<'_>]) -> Names {
-        let mut names = Names::default();
-        let users = rows.iter().map(|row| row.user).collect();
-        let rooms = rows.iter().filter_map(|row| row.room).collect();
-        let asking = names.ask(&live.app.store, users, rooms);
-        let asked = timeout(NAMES_TIMEOUT, asking).await;
-        names.complete = matches!(asked, Ok(Ok(())));
-        names
-    }
-
-    async fn ask(
-        &mut self,
-        store: &Store,
-        users: BTreeSet<&str>,
-        rooms: BTreeSet<&str>,
-    ) -> Result<(), StoreError> {
-        let ids = users.into_iter().map(str::to_owned).collect();
-        let people = store.people(ids).await?.into_iter();
-        self.users
-            .extend(people.map(|person| (person.user.id.clone(), person)));
-        for id in rooms {
-            let mut called = store.rooms_called(id).await?.into_iter();
-            let known = called.find(|room| room.id == id);
-            self.rooms.extend(known.map(|room| (room.id, room.name)));
-        }
-        Ok(())
-    }
-
-    /// For people: what the others in the room see.
-    fn shown(&self, id: &str) -> String {
-        match self.users.get(id) {
-            None => id.to_owned(),
-            Some(Person { user, .. }) if user.guest.is_some() => {
-                format!("{} (guest)", user.display_name)
-            }
-            Some(Person { user, .. }) => user.display_name.clone(),
-        }
-    }
-
-    fn user_json(&self, id: &str) -> Value {
-        let user = self.users.get(id).map(|person| &person.user);
-        json!({
-            "id": id,
-            "name": user.map_or(id, |user| &user.name),
-            "display_name": user.map_or(id, |user| &user.display_name),
-            "guest": user.map(|user| user.guest.is_some()),
-        })
-    }
-
-    fn room<'a>(&'a self, id: &'a str) -> &'a str {
-        self.rooms.get(id).map_or(id, String::as_str)
-    }
-
-    fn room_json(&self, id: &str) -> Value {
-        json!({ "id": id, "name": self.room(id) })
     }
 }
 

@@ -148,6 +148,14 @@ impl Handle {
         self.refusals.admit_user(user);
     }
 
+    /// Ends the allocation of a session that was listed. The same credential may make another.
+    pub fn end_session(&self, listed: &Session) -> Freed {
+        Freed(self.ask(|freed| Order::EndSession {
+            listed: Box::new(listed.clone()),
+            freed,
+        }))
+    }
+
     /// Serves a TURN stream that came in at a port of HTTP, as one of `turn.listen` or
     /// `turn.tls_listen`. `session` is that of TLS, past its handshake; what it has of the client's
     /// bytes is still in it. `client` is who is held to the limits of an address.

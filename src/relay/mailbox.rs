@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Changes, Host, Page, Policy, Route, Scope};
+use crate::turn::{Changes, Host, Page, Policy, Route, Scope, Session};
 
 use super::handover::Handed;
 use super::stream::{Known, Wire};
@@ -23,6 +23,11 @@ pub enum Order {
     },
     CloseRoom {
         room: Box<str>,
+        freed: oneshot::Sender<usize>,
+    },
+    /// End the allocation of a session that was listed.
+    EndSession {
+        listed: Box<Session>,
         freed: oneshot::Sender<usize>,
     },
     Sessions {

@@ -474,6 +474,9 @@ impl Shard {
                 tracing::debug!(room = &*room, count, "allocations revoked");
                 let _ = freed.send(count);
             }
+            Order::EndSession { listed, freed } => {
+                let _ = freed.send(self.server.end_session(&listed));
+            }
             Order::Sessions { from, answer } => {
                 let _ = answer.send(self.server.sessions(from));
             }

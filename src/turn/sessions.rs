@@ -18,6 +18,8 @@ pub struct Session {
     pub transport: Transport,
     /// The client's address as the server sees it.
     pub client: SocketAddr,
+    /// The address that the client asked.
+    pub server: SocketAddr,
     /// The relayed transport address, as it is told to peers; of two, the IPv4 one.
     pub relayed: SocketAddr,
     /// The IPv6 one of two.
@@ -51,6 +53,7 @@ impl Allocation {
             room: self.room.clone(),
             transport: self.route.transport,
             client: self.route.client,
+            server: self.route.server,
             relayed: relayed.0,
             relayed_ipv6: relayed.1,
             since: self.since,
@@ -60,7 +63,38 @@ impl Allocation {
     }
 }
 
+impl Session {
+    /// The five-tuple; which socket or stream it came through is not known.
+    fn route(&self) -> Route {
+        Route {
+            transport: self.transport,
+            client: self.client,
+            server: self.server,
+            via: 0,
+        }
+    }
+}
+
 impl Server {
+    /// Ends the allocation of a session that was listed, and nothing else that its client has or
+    /// made since. How many there were: 0 or 1.
+    pub fn end_session(&mut self, listed: &Session) -> usize {
+        let route = listed.route();
+        let Some(id) = self.table.of_client(&route) else {
+            return 0;
+        };
+        let now = self.table.get(id).and_then(|now| now.session());
+        let same = |now: Session| {
+            (now.since, now.user, now.room)
+                == (listed.since, listed.user.clone(), listed.room.clone())
+        };
+        if !now.is_some_and(same) {
+            return 0;
+        }
+        self.free(id);
+        1
+    }
+
     /// The session of a client.
     pub fn session(&mut self, client: &Route) -> Option<Session> {
         let id = self.table.of_client(client)?;

@@ -7,6 +7,7 @@ mod support;
 mod drain;
 mod guests;
 mod hostile;
+mod kill;
 mod moderation;
 mod places;
 mod running;

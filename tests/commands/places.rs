@@ -32,6 +32,7 @@ fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
     for command in ["status", "sessions", "reload", "drain", "upgrade"] {
         desk.refused(&[command], "`parlor serve` starts one");
     }
+    desk.refused(&["session", "kill", "0123"], "`parlor serve` starts one");
     let daemon = start();
     let (code, said) = stderr(&mut daemon.command(&["user", "add", "alice"]));
     assert_eq!(

@@ -57,6 +57,7 @@ fn a_session_says_who_since_when_and_how_much_was_passed_on() {
         room: None,
         transport: Transport::Udp,
         client: client.route.client,
+        server: client.route.server,
         relayed,
         since: made,
         bytes_up: 5,
@@ -64,6 +65,24 @@ fn a_session_says_who_since_when_and_how_much_was_passed_on() {
         bytes_down: 2,
     };
     assert_eq!(world.server.sessions(0).sessions, [expected]);
+}
+
+#[test]
+fn a_session_that_is_ended_takes_no_other_of_its_user_along_and_no_later_one() {
+    let mut world = World::new();
+    let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
+    let (second, _) = world.allocated("192.88.1.1:2", "alice");
+    let listed = world.server.session(&first.route).expect("a session");
+    assert_eq!(world.server.end_session(&listed), 1);
+    assert!(world.server.session(&first.route).is_none());
+    assert!(world.server.session(&second.route).is_some());
+    assert_eq!(world.server.end_session(&listed), 0);
+
+    world.advance(Duration::from_secs(1));
+    let again = first.allocate(&mut world, &[]);
+    assert_eq!(again.code(), None);
+    assert_eq!(world.server.end_session(&listed), 0, "it is another one");
+    assert!(world.server.session(&first.route).is_some());
 }
 
 #[test]

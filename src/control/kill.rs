@@ -1,0 +1,78 @@
+//! `parlor session kill`: ends one WebSocket or one allocation.
+
+use crate::credential::unnamed;
+use crate::room::CloseCode;
+
+use super::answer::Answer;
+use super::context::{Context, Live};
+use super::failure::Failure;
+use super::names::Names;
+use super::sessions::{Connections, Row};
+
+/// Fewer digits are a slip of the fingers: where one session lives, any would do.
+const MIN_DIGITS: usize = 4;
+
+/// Whoever had it may come back: nothing is refused afterwards.
+pub async fn kill(context: &Context, id: &str) -> Result<Answer, Failure> {
+    let live = context.running()?;
+    let connections = Connections::of(live).await;
+    let row = meant(connections.rows(), id)?;
+    let (closed, freed) = end(live, &row).await;
+    if closed + freed == 0 {
+        return Err(Failure::refused(format!(
+            "the session `{id}` has just ended by itself"
+        )));
+    }
+    let (user, room, id) = (row.user, row.room, row.id());
+    tracing::info!(user, room, id, "session killed");
+    let names = Names::of(live, [user].into(), room.into_iter().collect()).await;
+    let mut json = row.json(&names);
+    json["connections"] = closed.into();
+    json["relays"] = freed.into();
+    Ok(Answer::new(json, text(&row, &names)))
+}
+
+/// How many connections were closed, and how many relays freed.
+async fn end(live: &Live, row: &Row<'_>) -> (usize, usize) {
+    if let Some(relay) = row.relay {
+        return (0, live.app.relay.end_session(relay).count().await);
+    }
+    let hub = &live.app.hub;
+    let closed = row
+        .room
+        .map(|room| hub.close(room, row.user, CloseCode::Removed));
+    (usize::from(closed == Some(true)), 0)
+}
+
+fn text(row: &Row<'_>, names: &Names) -> String {
+    let who = names.shown(row.user);
+    let room = row.room.map(|room| format!(" in {}", names.room(room)));
+    let room = room.unwrap_or_default();
+    match row.relay {
+        Some(relay) if unnamed(row.user).is_some() => {
+            format!("Ended 1 relay of {} {who}", relay.client)
+        }
+        Some(_) => format!("Ended 1 relay of {who}{room}"),
+        None => format!("Closed 1 connection of {who}{room}"),
+    }
+}
+
+/// The only row whose id is this, or begins with it.
+fn meant<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, Failure> {
+    if id.len() < MIN_DIGITS {
+        return Err(Failure::refused(format!(
+            "`{id}` is too short for a session: `parlor sessions --all` shows all ids, of which \
+             the first {MIN_DIGITS} digits may do"
+        )));
+    }
+    let mut rows = rows.filter(|row| row.id().starts_with(id));
+    match (rows.next(), rows.next()) {
+        (Some(row), None) => Ok(row),
+        (Some(_), Some(_)) => Err(Failure::refused(format!(
+            "`{id}` begins the ids of several sessions: `parlor sessions --all` shows them whole"
+        ))),
+        (None, _) => Err(Failure::refused(format!(
+            "there is no session `{id}`: `parlor sessions --all` shows all that are open"
+        ))),
+    }
+}

@@ -1,0 +1,97 @@
+//! The names of those who are connected, for the commands that list them or end what they have.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::credential::unnamed;
+use crate::store::{Person, Store, StoreError};
+
+use super::context::Live;
+
+/// For the names of everybody who is connected.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What users and rooms are called; those that the store does not know, or does not tell of, by
+/// their ids.
+#[derive(Default)]
+pub struct Names {
+    users: HashMap<String, Person>,
+    rooms: HashMap<String, String>,
+    /// Whether the store told of all of them.
+    pub complete: bool,
+}
+
+impl Names {
+    /// Who is connected is told whatever has become of the store.
+    pub async fn of(live: &Live, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
+        let mut names = Names::default();
+        let asking = names.ask(&live.app.store, users, rooms);
+        let asked = timeout(NAMES_TIMEOUT, asking).await;
+        names.complete = matches!(asked, Ok(Ok(())));
+        names
+    }
+
+    async fn ask(
+        &mut self,
+        store: &Store,
+        users: BTreeSet<&str>,
+        rooms: BTreeSet<&str>,
+    ) -> Result<(), StoreError> {
+        let users = users.into_iter().filter(|id| unnamed(id).is_none());
+        let ids = users.map(str::to_owned).collect();
+        let people = store.people(ids).await?.into_iter();
+        self.users
+            .extend(people.map(|person| (person.user.id.clone(), person)));
+        for id in rooms {
+            let mut called = store.rooms_called(id).await?.into_iter();
+            let known = called.find(|room| room.id == id);
+            self.rooms.extend(known.map(|room| (room.id, room.name)));
+        }
+        Ok(())
+    }
+
+    /// For people: what the others in the room see.
+    pub fn shown(&self, id: &str) -> String {
+        if unnamed(id).is_some() {
+            return "(no user)".to_owned();
+        }
+        match self.users.get(id) {
+            None => id.to_owned(),
+            Some(Person { user, .. }) if user.guest.is_some() => {
+                format!("{} (guest)", user.display_name)
+            }
+            Some(Person { user, .. }) => user.display_name.clone(),
+        }
+    }
+
+    /// Where there is no user, `address` tells whom quotas and bandwidth count.
+    pub fn user_json(&self, id: &str) -> Value {
+        if let Some(address) = unnamed(id) {
+            return json!({
+                "id": null,
+                "name": null,
+                "display_name": null,
+                "guest": null,
+                "address": address,
+            });
+        }
+        let user = self.users.get(id).map(|person| &person.user);
+        json!({
+            "id": id,
+            "name": user.map_or(id, |user| &user.name),
+            "display_name": user.map_or(id, |user| &user.display_name),
+            "guest": user.map(|user| user.guest.is_some()),
+        })
+    }
+
+    pub fn room<'a>(&'a self, id: &'a str) -> &'a str {
+        self.rooms.get(id).map_or(id, String::as_str)
+    }
+
+    pub fn room_json(&self, id: &str) -> Value {
+        json!({ "id": id, "name": self.room(id) })
+    }
+}
