@@ -3,8 +3,8 @@
 //! `username = "{unix expiry}:{user id}"`, or `"{unix expiry}:{user id}/{room id}"` where the
 //! credential is bound to a room; `password = base64(HMAC-SHA1(secret, username))`. This is what
 //! coturn's `use-auth-secret` and every WebRTC client understand
-//! (draft-uberti-behave-turn-rest-00). The newest secret mints, all check. Names that others mint
-//! with the same secret have more forms; [`Username::parse`] lists them.
+//! (draft-uberti-behave-turn-rest-00). The newest secret mints, all secrets verify. Other services
+//! mint further forms of names with the same secret; [`Username::parse`] lists them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// Bytes of a username that are read at most; RFC 8489 section 14.3 allows 508.
 const MAX_USERNAME: usize = 508;
 
-/// 2100-12-31T23:59:59Z. A later expiry is none: milliseconds, or a telephone number.
+/// 2100-12-31T23:59:59Z. A later number is not an expiry: milliseconds, or a telephone number.
 const LAST_EXPIRY: u64 = 4_133_980_799;
 
 /// The secrets that mint and check.
@@ -38,24 +38,24 @@ pub struct Minted {
     pub credential: String,
 }
 
-/// A username, as far as its text alone says.
+/// A username, parsed by its text alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Username<'a> {
     /// Unix seconds.
     pub expires: u64,
-    /// Everything but the expiry; empty where there is nothing else.
+    /// The text besides the expiry; may be empty.
     holder: &'a str,
 }
 
-/// Whom a username names, once the rooms are known: [`Refusals::bearer`].
+/// The user and room that a username names, resolved against the known rooms: [`Refusals::bearer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bearer<'a> {
     /// Unix seconds.
     pub expires: u64,
-    /// `None` where the name is an expiry and nothing else.
+    /// `None` if the name is only an expiry.
     pub user: Option<&'a str>,
     pub room: Option<&'a str>,
-    /// Of the membership in `room`; 0 where the name has none.
+    /// The generation of the membership in `room`; 0 if the name has none.
     pub generation: u64,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Username<'a> {
     /// Reads a username of one of these forms; `None` for any other text, and for an expiry after
     /// the year 2100:
     ///
-    /// - `{expiry}:{holder}`, wherever the text before the first `:` is digits
+    /// - `{expiry}:{holder}`, if the text before the first `:` is digits
     /// - `{expiry}` and `{expiry}:`, which name no user
     /// - `{holder}:{expiry}` otherwise
     ///
@@ -122,12 +122,12 @@ impl<'a> Username<'a> {
     }
 
     /// Splits the holder. What follows a `/` is a room only if `is_room` knows it; otherwise it is
-    /// part of the name of a user of somebody else's (XMPP resources, Matrix ids).
+    /// part of a user name of another service (XMPP resources, Matrix ids).
     fn bearer(self, is_room: impl Fn(&str) -> bool) -> Bearer<'a> {
         let (user, room, generation) = match self.holder.rsplit_once('/') {
             Some((front, last)) => match front.rsplit_once('/') {
                 Some((user, room)) if is_number(last) && is_room(room) => {
-                    // One that is too large is newer than all others.
+                    // A generation that is too large counts as the newest.
                     (user, Some(room), last.parse().unwrap_or(u64::MAX))
                 }
                 _ if is_room(last) => (front, Some(last), 0),
@@ -145,8 +145,8 @@ impl<'a> Username<'a> {
 }
 
 impl<'a> Bearer<'a> {
-    /// The text that quotas, bandwidth and reservations go by: the user, or where there is none
-    /// the client's address (the /64 of IPv6) after a `/`, with which no user's name begins.
+    /// The account key for quotas, bandwidth and reservations: the user or, without a user, a `/` and
+    /// the client's address (IPv6: the /64). No user's name begins with `/`.
     pub fn account(&self, client: IpAddr) -> Cow<'a, str> {
         match (self.user, client.to_canonical()) {
             (Some(user), _) => Cow::Borrowed(user),
@@ -159,12 +159,12 @@ impl<'a> Bearer<'a> {
     }
 }
 
-/// The client's address in an account of somebody without a user; `None` for a user's.
+/// The client's address in an account without a user; `None` for a user's account.
 pub fn unnamed(account: &str) -> Option<&str> {
     account.strip_prefix('/')
 }
 
-/// Whether `account` is that of `user`, or of a name that begins with the user and a `/`: the
+/// Whether `account` belongs to `user`, or to a name that begins with the user and a `/`: the
 /// devices of an XMPP user are disabled with the user.
 pub fn belongs_to(account: &str, user: &str) -> bool {
     let rest = account.strip_prefix(user);
@@ -208,22 +208,22 @@ pub struct Refused {
     pub memberships: HashSet<(Box<str>, Box<str>)>,
     /// Closed rooms, for credentials bound to them.
     pub rooms: HashSet<Box<str>>,
-    /// The token generations of users whose tokens were ended. Credentials outlive that: it is here
-    /// so that an end by another process is noticed.
+    /// The token generations of users whose tokens were ended. Credentials stay valid; the map lets
+    /// the daemon notice a sign-out by another process.
     pub generations: HashMap<Box<str>, u64>,
 }
 
-/// What is [`Refused`] now, and which rooms there are. Shared by all shards and read at Allocate
-/// and Refresh only.
+/// The current [`Refused`] and the known rooms. Shared by all shards; read at Allocate and Refresh
+/// only.
 #[derive(Debug, Default)]
 pub struct Refusals {
     inner: RwLock<Refused>,
-    /// Every room that is or was; none is ever forgotten, so that a name always means the same.
+    /// Every room, open or closed. No room is ever removed, so that a name keeps its meaning.
     rooms: RwLock<HashSet<Box<str>>>,
 }
 
 impl Refusals {
-    /// Whom a username names.
+    /// Resolves a username to a user and a room.
     pub fn bearer<'a>(&self, username: Username<'a>) -> Bearer<'a> {
         if !username.holder.contains('/') {
             return username.bearer(|_| false);
@@ -232,7 +232,7 @@ impl Refusals {
         username.bearer(|room| rooms.contains(room))
     }
 
-    /// These are rooms.
+    /// Adds these ids as rooms.
     pub fn know_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>) {
         let mut known = self.rooms.write().unwrap_or_else(|e| e.into_inner());
         for room in rooms {
@@ -270,7 +270,7 @@ impl Refusals {
         self.write(|refused| refused.users.remove(user));
     }
 
-    /// The tokens of `user` that are older than this generation were ended.
+    /// Ends the tokens of `user` that are older than this generation.
     pub fn end_tokens(&self, user: &str, generation: u64) {
         self.write(|refused| refused.generations.insert(user.into(), generation));
     }
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(minted.credential, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
     }
 
-    /// What a name says where the rooms `lobby` and `5` are known.
+    /// Resolves a name with the known rooms `lobby` and `5`.
     fn bearer(name: &str) -> Option<Bearer<'_>> {
         let is_room = |room: &str| ["lobby", "5"].contains(&room);
         Some(Username::parse(name)?.bearer(is_room))
@@ -355,7 +355,7 @@ mod tests {
                 "12:auth0|7:x=+/lobby/0",
                 (12, Some("auth0|7:x=+"), Some("lobby"), 0),
             ),
-            // No room that is known: the whole is a name.
+            // Not a known room: the whole text is a name.
             ("12:alice/attic", (12, Some("alice/attic"), None, 0)),
             ("12:alice/attic/3", (12, Some("alice/attic/3"), None, 0)),
             ("12:alice/", (12, Some("alice/"), None, 0)),
@@ -367,7 +367,7 @@ mod tests {
                 "12:@alice:matrix.example",
                 (12, Some("@alice:matrix.example"), None, 0),
             ),
-            // Digits first, never the other way round.
+            // Leading digits are the expiry, never trailing ones.
             (
                 "2000000000:1999999999",
                 (2_000_000_000, Some("1999999999"), None, 0),
@@ -440,8 +440,8 @@ mod tests {
             }
         }
 
-        /// Whatever rooms there are: nothing is lost, and whoever the name begins with is refused
-        /// with it.
+        /// For any set of rooms: the name keeps all its text, and disabling the user that the name
+        /// begins with refuses the name.
         #[test]
         fn no_name_is_a_surprise(
             name in "[0-9:/a]{0,24}|[ -~]{0,600}|\\PC{0,40}|[0-9]{1,10}:\\PC{0,40}|\\PC{0,40}:[0-9]{1,10}",

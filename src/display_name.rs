@@ -1,7 +1,7 @@
-//! Names that people read: which characters they may have, and how to show those that they may not.
+//! Display names: their allowed characters, and how to print characters that are not allowed.
 //!
-//! Some characters show nothing, or turn around what stands beside them, so that a name looks like
-//! another or like none. The properties are those of Unicode, by `icu_properties`.
+//! Some characters are invisible, or change the direction of their neighbours, so that a name looks like
+//! another name or is empty. `icu_properties` provides the Unicode properties.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use icu_properties::props::{
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// Characters of a name, at most.
+/// Maximum length in characters.
 pub const MAX_CHARACTERS: usize = 128;
 
-/// What a name has to be, as the end of a sentence.
+/// The rule for a name, worded as the end of a sentence.
 pub const RULE: &str = "1 to 128 characters, something to see among them, and no control, direction or \
      filler characters";
 
@@ -23,7 +23,7 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 const EMOJI_PRESENTATION: char = '\u{fe0f}';
 const KEYCAP: char = '\u{20e3}';
 
-/// Whether somebody may type this as a name: [`RULE`].
+/// Whether a text is allowed as a name: [`RULE`].
 pub fn is_fit(name: &str) -> bool {
     let text: Vec<char> = name.chars().take(MAX_CHARACTERS + 1).collect();
     text.len() <= MAX_CHARACTERS
@@ -31,8 +31,8 @@ pub fn is_fit(name: &str) -> bool {
         && (0..text.len()).all(|at| is_fair(&text, at))
 }
 
-/// What is left of a name that somebody else gave, without what [`is_fit`] refuses; `None` where
-/// nothing is left to see.
+/// Removes the characters that [`is_fit`] rejects from a name of another issuer; `None` if no visible
+/// character is left.
 pub fn cleaned(name: &str) -> Option<String> {
     let rest: Vec<char> = name
         .trim()
@@ -40,7 +40,7 @@ pub fn cleaned(name: &str) -> Option<String> {
         .filter(|&c| depends_on_neighbours(c) || !is_deceptive(c))
         .take(MAX_CHARACTERS)
         .collect();
-    // What is kept depends on what was kept before it, and on what follows and always stays.
+    // Each decision depends on the kept characters before, and on characters after it that always stay.
     let mut kept: Vec<char> = Vec::with_capacity(rest.len());
     for at in 0..rest.len() {
         let start = kept.len();
@@ -51,7 +51,7 @@ pub fn cleaned(name: &str) -> Option<String> {
     is_visible(&kept).then(|| kept.into_iter().collect())
 }
 
-/// A text as a terminal or a log may have it: what is no fair part of a name is spelt as `\u{…}`.
+/// Escapes a text for a terminal or a log: characters that are not allowed become `\u{…}`.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
     if text.bytes().all(is_plain) {
@@ -68,8 +68,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether there is something to see: more than spaces, marks without a letter, and what shows
-/// nothing.
+/// Whether the text has a visible character: not only spaces, marks without a letter, and invisible
+/// characters.
 fn is_visible(text: &[char]) -> bool {
     let empty = GeneralCategoryGroup::Separator
         .union(GeneralCategoryGroup::Control)
@@ -81,14 +81,14 @@ fn is_visible(text: &[char]) -> bool {
         .any(|&c| !is_deceptive(c) && !empty.contains(categories.get(c)))
 }
 
-/// Whether the character at this place shows what it is.
+/// Whether the character at this position is allowed there.
 fn is_fair(text: &[char], at: usize) -> bool {
     let before = at.checked_sub(1).map(|at| text[at]);
     match text[at] {
         EMOJI_PRESENTATION => before.is_some_and(|c| takes_presentation(c, text.get(at + 1))),
         ZERO_WIDTH_JOINER => joins_emoji(text, at) || stands_between_letters(text, at),
         ZERO_WIDTH_NON_JOINER => stands_between_letters(text, at),
-        // Variants of a character, of which one is chosen.
+        // Selectors for a variant of a character.
         '\u{fe00}'..='\u{fe0e}' | '\u{e0100}'..='\u{e01ef}' => {
             before.is_some_and(|c| CodePointSetData::new::<Ideographic>().contains(c))
         }
@@ -96,7 +96,7 @@ fn is_fair(text: &[char], at: usize) -> bool {
     }
 }
 
-/// Whether [`is_fair`] looks at what stands beside it.
+/// Whether [`is_fair`] depends on the neighbouring characters.
 fn depends_on_neighbours(c: char) -> bool {
     matches!(
         c,
@@ -108,7 +108,7 @@ fn depends_on_neighbours(c: char) -> bool {
     )
 }
 
-/// Whether it shows nothing, or changes the direction of what does, wherever it stands.
+/// Whether the character is invisible, or changes the text direction, in any position.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
@@ -116,12 +116,12 @@ fn is_deceptive(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{1d159}')
 }
 
-/// Emoji do; digits, `#` and `*` as keycaps alone.
+/// Emoji; digits, `#` and `*` only as keycaps.
 fn takes_presentation(c: char, next: Option<&char>) -> bool {
     CodePointSetData::new::<Emoji>().contains(c) && (!c.is_ascii() || next == Some(&KEYCAP))
 }
 
-/// As in 👩‍💻: between two pictures, of which the first may have a colour or a presentation.
+/// As in 👩‍💻: a joiner between two pictographs; the first may have a modifier or a presentation selector.
 fn joins_emoji(text: &[char], at: usize) -> bool {
     let picture = |c: &char| CodePointSetData::new::<ExtendedPictographic>().contains(*c);
     let adds = |c: &&char| {
@@ -131,7 +131,7 @@ fn joins_emoji(text: &[char], at: usize) -> bool {
     before.is_some_and(picture) && text.get(at + 1).is_some_and(picture)
 }
 
-/// As in می‌خواهم: between two letters that join, or after a virama, which it shapes.
+/// As in می‌خواهم: a joiner between two joining letters, or after a virama, whose shape it selects.
 fn stands_between_letters(text: &[char], at: usize) -> bool {
     let joining = CodePointMapData::<JoiningType>::new();
     let joins = |c: &char| {

@@ -25,7 +25,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
 }
 
-/// Why connections are closed for limits of connections: a figure that is 0 is there, too.
+/// The reasons for closing connections at a connection limit: each has a sample, even if it is 0.
 const TURNED_AWAY: [&str; 3] = ["address", "all", "gave way"];
 
 /// Requests, by route (never by path: paths carry ids) and status.
@@ -145,7 +145,7 @@ impl Metrics {
         }
     }
 
-    /// Adds the count of log lines that standard error did not take.
+    /// Adds the counter of dropped log lines.
     pub fn count_dropped_log_lines(&self, dropped: &Counter) {
         self.locked().register(
             "log_lines_dropped",
@@ -159,12 +159,12 @@ impl Metrics {
         self.locked().register_collector(collector);
     }
 
-    /// All figures in the classic Prometheus text format, version 0.0.4.
+    /// All metrics in the classic Prometheus text format, version 0.0.4.
     pub fn classic(&self) -> String {
         classic::text(&self.openmetrics())
     }
 
-    /// All figures in the OpenMetrics text format, version 1.0.0.
+    /// All metrics in the OpenMetrics text format, version 1.0.0.
     pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.locked())
@@ -218,7 +218,7 @@ impl Http {
         }
     }
 
-    /// A connection was closed because there are too many.
+    /// Counts a connection that was closed because of a connection limit.
     pub fn turned_away(&self, reason: &'static str) {
         self.turned_away.get_or_create(&[("reason", reason)]).inc();
     }

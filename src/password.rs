@@ -7,7 +7,7 @@ use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 /// Bytes of a password at most; hashing a longer one only costs time.
 pub const LONGEST: usize = 1024;
 
-/// Characters of a password at least, where one is set. One that was set before is good whatever its
+/// Minimum length of a new password in characters. A password that was set earlier is valid at any
 /// length.
 pub const SHORTEST: usize = 8;
 

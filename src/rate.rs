@@ -77,7 +77,7 @@ impl Cell {
         next.is_some()
     }
 
-    /// Whether nothing is owed any more: as good as new.
+    /// Whether the limiter is back in its initial state.
     pub fn is_paid(&self, now: Mono) -> bool {
         self.0 <= now.0
     }
@@ -88,7 +88,7 @@ impl Cell {
 pub struct SharedCell(AtomicU64);
 
 impl SharedCell {
-    /// Whether nothing is owed any more: as good as new.
+    /// Whether the limiter is back in its initial state.
     pub fn is_paid(&self, now: Mono) -> bool {
         self.0.load(Ordering::Relaxed) <= now.0
     }
@@ -155,8 +155,8 @@ impl Sources {
         self.0.take(prefix(source), now)
     }
 
-    /// The same for a source that may be either of two. They have cells of their own: neither uses
-    /// up what others have who are called like one of them.
+    /// Limits a source that may be either of two addresses. Such pairs have their own cells, so that they
+    /// do not use up the limits of other clients at one of the addresses.
     pub fn take_unsure(&self, sources: [IpAddr; 2], now: Mono) -> bool {
         let [one, other] = sources.map(|source| self.0.take(("unsure", prefix(source)), now));
         one && other

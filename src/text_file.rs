@@ -20,7 +20,7 @@ pub enum TextFileError {
     Unreadable(io::Error),
 }
 
-/// What some editors write at the beginning of UTF-8 text. It is no part of the text.
+/// The byte-order mark that some editors write at the beginning of UTF-8 text. It is not part of the text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The same mark in UTF-16, in either byte order. UTF-8 text never begins with these bytes.
@@ -31,7 +31,7 @@ pub fn without_mark(text: &str) -> &str {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// All of a file that has `largest` bytes at most, without a byte-order mark.
+/// Returns the content of a file of at most `largest` bytes, without a byte-order mark.
 pub fn read(path: &Path, largest: u64) -> Result<String, TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => TextFileError::Missing,

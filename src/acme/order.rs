@@ -63,8 +63,8 @@ impl Refused {
     }
 }
 
-/// What a problem document of this type counts as. A nonce that was not taken, three times in a row, and
-/// a fault of the authority's own say nothing of what was asked for (RFC 8555 §6.5 and §6.7).
+/// Classifies a problem document by its type. A nonce that was rejected three times in a row and an
+/// internal error of the authority are independent of the order (RFC 8555 §6.5 and §6.7).
 fn failure(kind: &str) -> Failure {
     match kind {
         "badNonce" | "serverInternal" => Failure::Unreachable,
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// An authority whose own certificate is its root's.
+    /// An authority whose server certificate is its root certificate.
     #[tokio::test(flavor = "multi_thread")]
     async fn an_authority_that_serves_its_root_as_its_own_certificate_is_told_of_in_words() {
         let signing = rcgen::KeyPair::generate().unwrap();

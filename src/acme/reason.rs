@@ -1,12 +1,12 @@
-//! Turns errors of `hyper`, `rustls` and `webpki` into words for an admin: why an authority could not be
-//! asked.
+//! Turns errors of `hyper`, `rustls` and `webpki` into a text for an admin: why parlor could not reach an
+//! authority.
 
 use std::error::Error as StdError;
 use std::io;
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// Returns the error and its causes on one line, or only the fault of TLS where there is one.
+/// Returns the error and its causes on one line, or only the TLS error if there is one.
 pub fn of(error: &(dyn StdError + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -15,7 +15,7 @@ pub fn of(error: &(dyn StdError + 'static)) -> String {
             return in_words(tls);
         }
         let text = error.to_string();
-        // A wrapper that says what its cause says.
+        // A wrapper with the same text as its cause.
         if told.last() != Some(&text) {
             told.push(text);
         }
@@ -24,7 +24,7 @@ pub fn of(error: &(dyn StdError + 'static)) -> String {
     told.join(": ")
 }
 
-/// An `io::Error` does not give what it wraps as its source.
+/// An `io::Error` does not return the error that it wraps as its source.
 fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
     if let Some(tls) = error.downcast_ref() {
         return Some(tls);
@@ -58,7 +58,7 @@ fn certificate(fault: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "its certificate is for another name than that in tls.acme_directory".to_owned()
         }
-        // webpki has more to say than rustls has words for.
+        // The webpki error is more specific than the rustls error.
         CertificateError::Other(other) => match other.0.to_string().as_str() {
             "CaUsedAsEndEntity" => {
                 "its certificate is that of an authority itself (CA:TRUE), which no server may \

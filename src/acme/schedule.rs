@@ -11,9 +11,9 @@ pub enum Failure {
     Unreachable,
     /// It was asked, and said no.
     Refused,
-    /// It has signed what is of no use here: authorities count what they sign by the week.
+    /// The authority issued an unusable certificate: authorities count issued certificates by the week.
     Useless,
-    /// It has been asked too often, perhaps before this process began.
+    /// The authority received too many requests, perhaps before this process started.
     Limited,
 }
 
@@ -31,9 +31,9 @@ const FIRST_USELESS: Duration = Duration::from_secs(5 * 60);
 /// Let's Encrypt gives back one of its five failures every 12 minutes.
 const FIRST_LIMITED: Duration = Duration::from_secs(15 * 60);
 
-/// After the first refusals. The first is tried by the other challenge at once; within the next minutes
-/// somebody opens a firewall or makes a DNS record. All five together are longer than an hour, since
-/// Let's Encrypt allows five failures of a name in an hour.
+/// Waits after the first refusals. The first retry uses the other challenge almost at once; within the
+/// next minutes an admin opens a firewall or adds a DNS record. All five waits together are longer than
+/// an hour, since Let's Encrypt allows five failures of a name in an hour.
 const REFUSED: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
@@ -42,7 +42,7 @@ const REFUSED: [Duration; 5] = [
     Duration::from_secs(45 * 60),
 ];
 
-/// After those: doubled each time.
+/// The first of the later waits, which double each time.
 const LATER: Duration = Duration::from_secs(90 * 60);
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(15 * 60);
@@ -50,8 +50,8 @@ const LONGEST_UNREACHABLE: Duration = Duration::from_secs(15 * 60);
 impl Backoff {
     /// How long to wait after a failure; `chance` is from 0 to below 1.
     ///
-    /// Waits grow with each refusal. An authority that can't be reached counts nothing, and is asked
-    /// more often.
+    /// Waits grow with each refusal. An unreachable authority counts no attempts, so retries are more
+    /// frequent.
     pub fn failed(&mut self, failure: Failure, chance: f64) -> Duration {
         let (count, longest) = match failure {
             Failure::Unreachable => (&mut self.unreachable, LONGEST_UNREACHABLE),

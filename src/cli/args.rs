@@ -117,8 +117,8 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Whether it is of use where nothing was kept before: it makes a database then. `provisions` says
-    /// whether a token makes its user.
+    /// Whether the command is useful without a database: it creates one then. `provisions` says whether a
+    /// token creates its user.
     pub fn may_begin(&self, provisions: bool) -> bool {
         match self {
             Asked::User(User::Add { .. }) | Asked::Room(Room::Create { .. }) => true,
@@ -505,7 +505,7 @@ fn short(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Unix seconds of a time from now on, or of a time on the clock.
+/// Parses a duration from now, or a point in time, into Unix seconds.
 fn until(text: &str) -> Result<u64, String> {
     if let Ok(span) = duration::parse(text) {
         let span = Lifetime::new(span)?;

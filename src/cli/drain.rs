@@ -8,10 +8,10 @@ use crate::control::{self, DrainProgress, Failure, Found, Lifetime, Places, REFU
 
 use super::output::{note, print};
 
-/// Seconds between two lines where no terminal shows them.
+/// Seconds between two lines if standard error is not a terminal.
 const LINE_INTERVAL_SECONDS: u64 = 10;
 
-/// Drains the running daemon. The exit code says whether somebody was cut off.
+/// Drains the running daemon. The exit code says whether a relay was interrupted.
 pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -31,8 +31,8 @@ pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failu
     })
 }
 
-/// The progress on standard error: one line that is written over on a terminal, else a line now and
-/// then, and nothing for scripts.
+/// The progress on standard error: one line that is overwritten on a terminal, else a line at
+/// intervals, and no output for scripts.
 struct Screen {
     silent: bool,
     terminal: bool,
@@ -88,6 +88,6 @@ fn line(now: &DrainProgress, timeout: u64) -> String {
 
 fn write(text: &str) {
     let mut stderr = io::stderr().lock();
-    // Nobody may be there to see it.
+    // Standard error may be closed.
     let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
 }

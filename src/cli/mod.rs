@@ -74,7 +74,7 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// The configuration; its remarks are still to be shown.
+/// The configuration, with warnings that are not printed yet.
 fn read(sources: &Sources) -> Result<Loaded, Failure> {
     config::load(sources).map_err(|refused| {
         refused.remarks.iter().for_each(|remark| note(remark));

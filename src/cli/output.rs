@@ -11,9 +11,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::control::{Answer, Body, Failure};
 use crate::display_name::escaped;
 
-/// Columns of the names of facts, where the longest needs no more.
+/// Minimum width, in columns, of the names of facts.
 const NAME_COLUMNS: usize = 14;
-/// How long standard error may take for a line.
+/// Timeout for writing one line to standard error.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints an answer. A reader who has gone away is no fault of ours.
@@ -62,7 +62,7 @@ fn text(body: &Body) -> String {
         Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-            // With the colon, and a space at least.
+            // The colon and at least one space.
             let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
             let lines = lines
@@ -72,8 +72,8 @@ fn text(body: &Body) -> String {
     }
 }
 
-/// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server whose log nobody
-/// reads ends all the same.
+/// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server can exit even if
+/// its log is not read.
 pub fn note(text: &str) {
     let line = format!("{}\n", lines(text));
     let (done, written) = mpsc::channel();
@@ -86,18 +86,18 @@ pub fn note(text: &str) {
     }
 }
 
-/// A text of several lines, without what would do something else to a terminal.
+/// A text of several lines, with terminal control characters escaped.
 fn lines(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(escaped).collect();
     lines.join("\n")
 }
 
-/// What a table is printed on.
+/// The output medium of a table.
 #[derive(Debug, Clone, Copy)]
 enum Screen {
-    /// A program reads it: a line a row.
+    /// Input of another program: one line per row.
     Pipe,
-    /// Columns, where the terminal says how many it has.
+    /// The terminal's width in columns, if known.
     Terminal(Option<u16>),
 }
 
@@ -112,7 +112,7 @@ impl Screen {
     }
 }
 
-/// Rows under a header: with lines and no wider than it on a terminal, plain columns elsewhere.
+/// Rows under a header: a ruled table that fits the width of a terminal, plain columns elsewhere.
 fn table(header: &[String], rows: &[Vec<String>], screen: Screen) -> String {
     let mut table = Table::new();
     match screen {

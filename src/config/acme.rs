@@ -177,7 +177,7 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
     faults
 }
 
-/// An authority visits port 443 (RFC 8737 §3) or port 80 (RFC 8555 §8.3), and no other. Port 0 is any.
+/// An authority connects only to port 443 (RFC 8737 §3) or 80 (RFC 8555 §8.3). Port 0 matches any port.
 fn unvisited(config: &Config) -> Option<Fault> {
     let has = |listen: &[SocketAddr], wanted: u16| {
         let mut ports = listen.iter().map(SocketAddr::port);

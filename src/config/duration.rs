@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
-/// Nothing here waits for longer, and sums of times stay far from overflowing. Ten years fit, leap days
-/// included.
+/// The longest duration. It covers ten years with leap days; sums of times cannot overflow.
 pub const LONGEST: Duration = Duration::from_secs(3660 * 24 * 3600);
 
-/// [`LONGEST`] in words.
+/// The text of [`LONGEST`].
 pub const LONGEST_IN_WORDS: &str = "3,660 days";
 
 /// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).

@@ -53,7 +53,7 @@ fn read(entry: &str) -> Result<StandsFor, String> {
         addresses.push(address);
     }
     match addresses[..] {
-        // IPv4 is what is asked for first, of STUN servers and of DNS.
+        // STUN servers and DNS are queried for IPv4 first.
         [] if name.is_some() => Ok(StandsFor::Ipv4),
         [private] if name.is_some_and(|name| name != "auto") => Ok(StandsFor::Private(private)),
         _ if name.is_some() => Err(unreadable()),
@@ -66,7 +66,7 @@ fn read(entry: &str) -> Result<StandsFor, String> {
     }
 }
 
-/// Whether a text is `auto` or a DNS name: the last part of a name is no number (RFC 3696 section 2).
+/// Whether a text is `auto` or a DNS name: its last label is not a number (RFC 3696 section 2).
 fn is_name(text: &str) -> bool {
     let last = text.trim_end_matches('.').rsplit('.').next();
     let number = last.is_none_or(|part| part.bytes().all(|byte| byte.is_ascii_digit()));

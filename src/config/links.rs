@@ -42,11 +42,11 @@ pub fn offered_tls(config: &Config, https: &[SocketAddr], alone: &[SocketAddr]) 
 /// The usual port of STUN and TURN (RFC 8656 section 18.7), which ICE URLs prefer.
 pub const STUN_PORT: u16 = 3478;
 
-/// The port at which networks that let nothing else out let TLS out.
+/// The port that restrictive networks leave open for TLS.
 pub const HTTPS_PORT: u16 = 443;
 
-/// The port that ICE URLs name of those that are listened on: the usual one, else the first. Each URL more
-/// costs every browser time, and Firefox warns from five on.
+/// The listening port that ICE URLs use: the usual one, else the first. Each additional URL delays every
+/// browser, and Firefox warns at five or more.
 pub fn offered_port(ports: impl IntoIterator<Item = u16>, usual: u16) -> Option<u16> {
     let mut first = None;
     for port in ports {

@@ -282,7 +282,7 @@ fn bound(problems: &mut Vec<Problem>) {
     }
 }
 
-/// URLs as browsers write origins, so that comparing text compares them, and names as DNS has them.
+/// Writes URLs like browser origins, so that they can be compared as text, and names in their DNS form.
 fn normalise(config: &mut Config) {
     let ice = &mut config.ice;
     for url in ice.stun_urls.iter_mut().chain(&mut ice.turn_urls) {

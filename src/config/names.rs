@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// A host in ASCII. What is in ASCII already, or is no name, stays as it is.
+/// A host in ASCII. Returns ASCII text, and text that is not a name, unchanged.
 pub fn to_ascii(host: &str) -> Cow<'_, str> {
     if host.is_ascii() {
         return Cow::Borrowed(host);
@@ -59,7 +59,7 @@ mod tests {
             ice_url_to_ascii("stun:bücher.example"),
             "stun:xn--bcher-kva.example"
         );
-        // No name: whoever checks it says so.
+        // Not a name: the validation reports it.
         assert_eq!(to_ascii("bü cher"), "bü cher");
     }
 

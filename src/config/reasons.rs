@@ -1,11 +1,11 @@
-//! What the parser of a value found wrong, in words for whoever wrote the value.
+//! Turns parser errors of a value into text for the author of the value.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What std says of every text that is no address with a port.
+/// The error text of std for every text that is not an address with a port.
 const NO_ADDRESS: &str = "invalid socket address syntax";
 
-/// `reason` in words, for this text; a reason that is in words already stays as it is.
+/// Rewrites `reason` for this text; returns a readable reason unchanged.
 pub fn in_words(reason: &str, text: &str) -> String {
     if reason == NO_ADDRESS {
         return no_address(text.trim());
@@ -16,7 +16,7 @@ pub fn in_words(reason: &str, text: &str) -> String {
     }
 }
 
-/// What an address is to look like, from what was written.
+/// The expected form of an address, derived from the given text.
 fn no_address(text: &str) -> String {
     let shape = "it must be an address and a port";
     if let Ok(ip) = text.parse::<IpAddr>() {
@@ -24,7 +24,7 @@ fn no_address(text: &str) -> String {
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = match port.parse::<u16>() {
-        // Any free one: who wrote it alone hardly meant that.
+        // Port 0 means any free port, which is hardly intended if it stands alone.
         Ok(0) if host.is_empty() => 8000,
         Ok(port) => port,
         Err(_) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -45,7 +45,7 @@ fn no_address(text: &str) -> String {
     }
 }
 
-/// The words that serde expected in the place of an unknown one.
+/// The values that serde expected in place of an unknown one.
 fn choices(reason: &str) -> Option<Vec<&str>> {
     let (_, expected) = reason
         .strip_prefix("unknown variant ")?
@@ -122,7 +122,7 @@ mod tests {
             told("OFF"),
             "it must be one of off, self-signed; did you mean off?"
         );
-        // A text that quotes what serde says.
+        // A value that contains the error text of serde.
         assert!(told("x`, expected `y`").starts_with("it must be one of off, self-signed"));
         assert_eq!(
             in_words("`x` is not a duration", "x"),

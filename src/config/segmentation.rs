@@ -1,5 +1,5 @@
-//! `turn.segmentation`: whether runs of equal datagrams leave as one message that the kernel cuts
-//! (UDP_SEGMENT).
+//! `turn.segmentation`: whether runs of equally long datagrams are sent as one message that the kernel
+//! segments (UDP_SEGMENT).
 //!
 //! Linux 7.0 to 7.1.4 can corrupt such datagrams on some network cards without an error (tailscale
 //! issues 19777 and 21335).
@@ -12,30 +12,30 @@ use serde::{Deserialize, Serialize};
 const FIRST_AFFECTED: [u32; 3] = [7, 0, 0];
 const LAST_AFFECTED: [u32; 3] = [7, 1, 4];
 
-/// Where Linux tells its release.
+/// The file with the Linux release.
 const RELEASE_FILE: &str = "/proc/sys/kernel/osrelease";
 
 /// When the relay uses UDP_SEGMENT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Segmentation {
-    /// Unless the kernel can corrupt what it cuts.
+    /// Use it unless the kernel can corrupt segments.
     Auto,
     On,
     Off,
 }
 
-/// Whether the relay uses UDP_SEGMENT, and the reason as the end of a sentence.
+/// Whether the relay uses UDP_SEGMENT, and the reason, worded as the end of a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decision {
     pub used: bool,
-    /// Whether the kernel can corrupt what it cuts.
+    /// Whether the kernel can corrupt segments.
     pub affected: bool,
     pub reason: String,
 }
 
 impl Segmentation {
-    /// Decides for the kernel that runs.
+    /// Decides for the running kernel.
     pub fn decide(self) -> Decision {
         let release = fs::read_to_string(RELEASE_FILE).unwrap_or_default();
         self.decide_for(release.trim())
@@ -67,14 +67,14 @@ impl Segmentation {
 }
 
 impl Decision {
-    /// In words, for people.
+    /// The text for users.
     pub fn text(&self) -> String {
         let state = if self.used { "on" } else { "off" };
         format!("{state}: {}", self.reason)
     }
 }
 
-/// The three numbers that a release begins with; the last one counts as 0 where it is missing.
+/// The three leading numbers of a release; a missing third number counts as 0.
 fn version(release: &str) -> Option<[u32; 3]> {
     let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
     let numbers = release[..end.unwrap_or(release.len())].split('.');

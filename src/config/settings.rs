@@ -66,7 +66,7 @@ pub struct Http {
     pub max_body: usize,
     /// TCP connections at once, WebSockets included.
     pub max_connections: usize,
-    /// Of one client address (IPv6: of one /56), trusted proxies excepted.
+    /// Connections of one client address (IPv6: one /56), except trusted proxies.
     pub max_connections_per_address: usize,
 }
 
@@ -221,7 +221,7 @@ pub struct Signaling {
     pub burst: u32,
     /// Bytes of messages a second, per connection; 0 = unlimited.
     pub byte_rate: u32,
-    /// Bytes of messages at once, per connection; 0 = three quarters of `max_queue`.
+    /// Burst of message bytes, per connection; 0 = three quarters of `max_queue`.
     pub byte_burst: usize,
 }
 
@@ -245,7 +245,7 @@ pub struct Rooms {
     /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
     #[serde(with = "super::duration")]
     pub guest_absence: Duration,
-    /// How long a user who was kicked out of a room is refused by it.
+    /// How long a room rejects a user after a kick.
     #[serde(with = "super::duration")]
     pub kick_pause: Duration,
 }
@@ -286,7 +286,7 @@ pub struct Turn {
     /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
     #[serde(with = "super::duration")]
     pub gather: Duration,
-    /// Whether runs of equal datagrams leave as one message that the kernel cuts.
+    /// Whether runs of equally long datagrams are sent as one message that the kernel segments.
     pub segmentation: Segmentation,
     /// Threads that relay. 0 = one for each core that the process may run on.
     pub shards: u8,
@@ -313,7 +313,7 @@ pub struct Turn {
     /// Peers that may never be reached; outranks `allowed_peers`.
     #[serde(deserialize_with = "super::nets::deserialize")]
     pub denied_peers: Vec<IpNet>,
-    /// Ports of peers that may never be reached, but for those of our own relayed addresses.
+    /// Denied peer ports; our own relayed addresses are exempt.
     #[serde(with = "super::port_list")]
     pub denied_peer_ports: Vec<PortRange>,
     /// Servers that clients are sent to when this one is full, one of a family at most.
@@ -321,15 +321,15 @@ pub struct Turn {
     /// 0 = as many as descriptors allow.
     pub max_allocations: usize,
     pub max_allocations_per_user: u32,
-    /// Of one client address (IPv6: of one /56). 0 = half of all.
+    /// Allocations of one client address (IPv6: one /56). 0 = half of all.
     pub max_allocations_per_address: usize,
     pub max_permissions: usize,
     pub max_channels: usize,
-    /// Bits a second each way, 0 = unlimited.
+    /// Bits a second in each direction, 0 = unlimited.
     pub bandwidth_per_allocation: u64,
-    /// Bits a second each way, 0 = unlimited.
+    /// Bits a second in each direction, 0 = unlimited.
     pub bandwidth_per_user: u64,
-    /// Bits a second each way, 0 = unlimited.
+    /// Bits a second in each direction, 0 = unlimited.
     pub bandwidth_total: u64,
     /// Whether credentials that name no user may allocate.
     pub unnamed: bool,

@@ -220,7 +220,7 @@ fn foreign(config: &Config, identity: &Identity, file: &Path) -> Option<Fault> {
     Some(Fault::with("tls.cert_file", with, text))
 }
 
-/// Warns of a chain without its intermediate certificate. Some browsers fetch it; TURN clients do not.
+/// Warns of a chain that lacks an intermediate certificate. Some browsers fetch it; TURN clients do not.
 fn incomplete(identity: &Identity, file: &Path) -> Option<Fault> {
     let issuer = identity.missing_issuer()?;
     let text = format!(

@@ -100,7 +100,7 @@ fn relative_data_dir(config: &Config) -> Vec<Fault> {
         .collect()
 }
 
-/// Warns of an https URL where parlor does not speak TLS and no trusted proxy is named.
+/// Warns of an https URL without TLS and without a trusted proxy.
 fn unspoken_https(config: &Config) -> Vec<Fault> {
     let is_https = public_url(config).is_some_and(|url| url.is_https());
     let is_spoken = config.tls.mode != TlsMode::Off;
@@ -268,7 +268,7 @@ fn is_within(net: &IpNet, outer: &str) -> bool {
         .is_ok_and(|outer| outer.contains(net))
 }
 
-/// Browsers ask every one of them before they know all their candidates.
+/// Browsers query every URL before they know all their candidates.
 fn many_ice_urls(config: &Config) -> Vec<Fault> {
     /// The number from which Firefox warns.
     const TOO_MANY: usize = 5;

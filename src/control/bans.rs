@@ -12,7 +12,7 @@ use super::ended;
 use super::failure::Failure;
 use super::people::called;
 
-/// Bans in one list.
+/// Maximum number of bans in one list.
 const MAX_LISTED: u32 = 1000;
 
 pub async fn kick(context: &Context, room: &str, word: &str) -> Result<Answer, Failure> {
@@ -86,7 +86,7 @@ pub async fn ban(
     })
 }
 
-/// What became of the link that a guest came by.
+/// What happened to the invite that the guest used.
 fn invite_remark(room: &Room, user: &User, banned: &Banned, keep_invite: bool) -> Option<String> {
     user.guest.as_ref()?;
     let new_link = format!("`parlor invite create {}` makes a new link", room.id);
@@ -130,7 +130,7 @@ pub async fn unban(context: &Context, room: &str, word: &str) -> Result<Answer, 
     })
 }
 
-/// Whom of those who are banned a word means.
+/// Finds the banned user that an argument names.
 async fn the_banned(context: &Context, room: &Room, word: &str) -> Result<Ban, Failure> {
     let unix = clock::now().unix;
     let mut bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
@@ -204,7 +204,7 @@ fn user_json(ban: &Ban) -> Value {
     })
 }
 
-/// A guest's name is the one they gave.
+/// A guest chooses their own name.
 fn person(ban: &Ban) -> &str {
     match ban.guest {
         true => &ban.display_name,

@@ -38,7 +38,7 @@ pub fn text(standing: &Standing) -> String {
     }
 }
 
-/// Returns why clients refuse TLS: there is no certificate, or it is not valid now.
+/// Returns why clients reject TLS: the certificate is missing or not valid now.
 pub fn unfit(standing: &Standing) -> Option<&'static str> {
     let now = clock::now().unix;
     match standing.validity {

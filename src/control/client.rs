@@ -19,7 +19,7 @@ use super::frame::{self, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
 use super::server::directory;
 use super::socket;
 
-/// For a greeting, which the daemon sends at once.
+/// Timeout for the greeting, which the daemon sends at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Before the next try, where the queue is full.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -220,7 +220,7 @@ impl Running {
         self.host.process
     }
 
-    /// One command and its answer, with the connection that they travelled over.
+    /// One command and its response, with their connection.
     pub(super) async fn exchange(&self, command: Command) -> Result<(UnixStream, Answer), Failure> {
         let lost = |error: FrameError| {
             let (process, socket) = (self.host.process, self.socket.display());

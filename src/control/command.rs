@@ -21,7 +21,7 @@ pub enum Command {
         password: Option<PasswordHash>,
     },
     UserList,
-    /// Guests whose time has not run out.
+    /// Guests whose access has not expired.
     GuestList,
     UserShow {
         user: String,
@@ -73,7 +73,7 @@ pub enum Command {
     RoomBan {
         room: String,
         user: String,
-        /// Unix seconds; `None`: for good.
+        /// Unix seconds; `None`: permanent.
         until: Option<u64>,
         reason: Option<String>,
         keep_invite: bool,
@@ -100,7 +100,7 @@ pub enum Command {
     TurnCredential(Grant),
     Status,
     Sessions {
-        /// Each WebSocket and each allocation, instead of each person.
+        /// One row per WebSocket and per allocation, instead of one per person.
         all: bool,
     },
     SessionKill {
@@ -129,7 +129,7 @@ pub struct Grant {
 #[serde(transparent)]
 pub struct PasswordHash(pub String);
 
-/// Whole seconds, at least one and not more than 3,660 days.
+/// Whole seconds: from one second to 3,660 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Lifetime(Duration);

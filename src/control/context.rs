@@ -42,7 +42,7 @@ pub struct Live {
     pub reload: Reload,
     /// Begins to drain, for this long; `false` where it does already.
     pub drain: Drain,
-    /// How it drains; `None` until it does.
+    /// The state of the drain; `None` before a drain begins.
     pub drain_progress: watch::Receiver<Option<DrainProgress>>,
     /// Has another program go on; waits for it.
     pub upgrade: Upgrade,

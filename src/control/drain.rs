@@ -1,7 +1,7 @@
-//! `parlor drain`: begins a drain, reports its progress to the client, and tells how it ended.
+//! `parlor drain`: begins a drain, and reports its progress and its result to the client.
 //!
 //! After the reply, the daemon sends [`DrainProgress`] messages over the same connection. It keeps the
-//! connection open until its process ends, so that the client knows when that is.
+//! connection open until its process ends, so that the client notices the end of the process.
 
 use std::io;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use super::failure::Failure;
 use super::frame::{self, FrameError, REPLY};
 use crate::config::duration;
 
-/// Between two progress messages.
+/// Interval between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// For the client to take a message, and for the daemon to send one.
+/// Timeout for the client to receive a message, and for the daemon to send one.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The state of a drain.
@@ -30,7 +30,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct DrainProgress {
     pub connections: u64,
     pub relays: u64,
-    /// Since the drain began.
+    /// Time since the drain began.
     pub seconds: u64,
     /// How many relays ended with the drain; `None` until it has ended.
     pub cut_off: Option<u64>,
@@ -62,7 +62,7 @@ pub fn begin(context: &Context, span: Duration) -> Result<Answer, Failure> {
     Ok(Answer::new(json, text))
 }
 
-/// Sends the progress of the drain to a client that stays, until both have ended.
+/// Sends the progress of the drain to a waiting client until the drain has ended.
 pub async fn follow(
     mut connection: UnixStream,
     mut progress: watch::Receiver<Option<DrainProgress>>,
@@ -87,7 +87,7 @@ pub async fn follow(
         }
     }
     if let Ok(connection) = connection.into_std() {
-        // The kernel closes it when the process ends: that is what the client waits for.
+        // The kernel closes the connection when the process ends; the client waits for that.
         std::mem::forget(connection);
     }
 }
@@ -97,7 +97,7 @@ impl Desk {
     /// a second.
     ///
     /// # Errors
-    /// Where no daemon drains for this command, or it does not tell how its drain ended.
+    /// No daemon drains for this command, or it does not report the result of its drain.
     pub async fn drain(
         &self,
         time: Lifetime,
@@ -170,7 +170,7 @@ fn is_end(error: &FrameError) -> bool {
         if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
 }
 
-/// The answer of a drain that has ended, made of the one that it began with.
+/// Makes the response of an ended drain from its first response.
 fn ended(begun: Answer, seconds: u64, cut_off: u64) -> Answer {
     let mut json = begun.json;
     json["seconds"] = seconds.into();
@@ -196,7 +196,7 @@ mod tests {
     use crate::control::server::directory;
     use crate::control::socket;
 
-    /// What the client of a drain tells where the daemon sends these messages and ends.
+    /// The client's result after the daemon has sent these messages and ended.
     async fn told(messages: &[DrainProgress]) -> Result<Drained, Failure> {
         let root = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(socket::inside(root.path())).unwrap();

@@ -13,7 +13,7 @@ use super::command::Lifetime;
 use super::context::Context;
 use super::failure::Failure;
 
-/// Invites in one list; the answer has to fit into a reply of the admin socket.
+/// Maximum number of invites in one list, so that the list fits into a reply of the admin socket.
 const MAX_LISTED: u32 = 1000;
 
 pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failure> {
@@ -22,7 +22,7 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failu
         None => None,
     };
     let unix = clock::now().unix;
-    // One more, which says whether that is all.
+    // One more than the limit, to detect a truncated list.
     let limit = MAX_LISTED + 1;
     let mut invites = context
         .store()

@@ -1,5 +1,5 @@
-//! Whom a word on the command line means: a user by id or name, a guest by name, or by name and
-//! room. Where it may mean several people, the answer names them all.
+//! Resolves a command-line argument to a person: a user by id or name, a guest by name, or by name
+//! and room. If the argument matches several people, the error lists them all.
 
 use crate::clock;
 use crate::store::{KnownGuest, Person, Room, User, utc};
@@ -7,13 +7,13 @@ use crate::store::{KnownGuest, Person, Room, User, utc};
 use super::context::{Context, ID, bare, only};
 use super::failure::Failure;
 
-/// People that an error names.
+/// Maximum number of people in an error.
 const MAX_CANDIDATES: u32 = 10;
 
 impl Context {
-    /// The user or guest whom this word means, deleted ones too. A user's id or name outranks the
-    /// name of a guest, so that no guest can get in the way of a script; `NAME@ROOM` is a guest of
-    /// that room.
+    /// Returns the user or guest that the argument names, deleted ones included. A user's id or name
+    /// takes precedence over a guest's name, so that a guest cannot break a script. `NAME@ROOM` is a
+    /// guest of that room.
     pub async fn any_user(&self, word: &str) -> Result<User, Failure> {
         if let Some(user) = self.user(word).await? {
             return Ok(user);
@@ -24,8 +24,9 @@ impl Context {
         }
     }
 
-    /// The user whom this word means, or the guest of this room. Where it may mean several people,
-    /// it means the only one of them who is in the room now: guests who reload leave namesakes.
+    /// Returns the user that the argument names, or the guest of this room. Of several matches it
+    /// selects the only one who is in the room now: a guest who reloads leaves an older entry with the
+    /// same name.
     pub async fn person_in(&self, room: &Room, word: &str) -> Result<User, Failure> {
         let mut people: Vec<Person> = self
             .user(word)
@@ -58,7 +59,7 @@ impl Context {
         }
     }
 
-    /// The user whom this word means, by id or name.
+    /// Returns the user with this id or name.
     pub(super) async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
         let called = self.store().users_called(bare(word)).await?;
         only("user", word, called, |user| &user.id)
@@ -109,10 +110,10 @@ impl Context {
     }
 }
 
-/// The only one.
+/// Returns the only match.
 ///
 /// # Errors
-/// There are several; the sentence names them.
+/// There are several matches; the message lists them.
 fn one_of(word: &str, mut people: Vec<Person>) -> Result<Option<User>, Failure> {
     if people.len() < 2 {
         return Ok(people.pop().map(|person| person.user));
@@ -144,7 +145,7 @@ fn described(people: &[Person]) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-/// What an answer calls somebody. A guest's name is the one they gave, and may be that of several.
+/// How a reply names a person. A guest chooses their own name, so several guests may share one.
 pub fn called(user: &User) -> String {
     match user.guest {
         Some(_) => format!("guest {} (id {})", user.display_name, user.id),

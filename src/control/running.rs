@@ -1,4 +1,4 @@
-//! `parlor status`, `reload` and `upgrade`: what only a running parlor can tell, or do.
+//! `parlor status`, `reload` and `upgrade`: commands that need the running daemon.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::certificate;
 use super::context::Context;
 use super::failure::Failure;
 
-/// A wall clock that differs by more has been set since the start.
+/// A larger difference means that the wall clock was set after the start.
 const ROUNDING_SECONDS: u64 = 2;
 
-/// The moment of the start, by the clock as it is set now, in Unix seconds.
+/// The start time in Unix seconds, by the current setting of the clock.
 fn started_at(started: Now, now: Now) -> u64 {
     let passed = now.mono.since(started.mono).as_secs();
     let by_this_clock = now.unix.saturating_sub(passed);

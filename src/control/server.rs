@@ -26,8 +26,8 @@ use crate::clock;
 use crate::config::Admin;
 use crate::rate::{Limit, SharedCell};
 
-/// Connections at once; the next ones wait in the kernel. Those that ask for nothing are fewer
-/// ([`Silent`]).
+/// Maximum number of connections; further ones wait in the kernel. The limit for silent connections is
+/// lower ([`Silent`]).
 const CONNECTIONS: usize = 32;
 /// For all of a request to come, and for all of a reply to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -170,7 +170,7 @@ impl Server {
         drop(silent);
         let (user, request) = match asked {
             Some(Some((user, Some(request)))) => (user, request),
-            // Whoever may not ask knows by now.
+            // A client without permission has already received its error.
             Some(None) => return,
             Some(Some((_, None))) | None => {
                 return tracing::debug!("nothing was asked at the admin socket in time");

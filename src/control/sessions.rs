@@ -1,5 +1,5 @@
-//! `parlor sessions`: who is connected. One row for each person, or with `--all` one for each
-//! WebSocket and each allocation.
+//! `parlor sessions`: lists connected people. One row per person, or with `--all` one per WebSocket
+//! and per allocation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -72,7 +72,7 @@ fn every_row(rows: &[Row], names: &Names) -> Answer {
     Answer::table(json, &header, rows.iter().map(|row| row.texts(names)))
 }
 
-/// In the order of the first row of each person.
+/// Sorted by the first row of each person.
 fn by_person(rows: &[Row], names: &Names) -> Answer {
     let mut people: Vec<PersonRow> = Vec::new();
     let mut places = HashMap::new();
@@ -183,7 +183,7 @@ impl<'a> Row<'a> {
 struct PersonRow<'a> {
     user: &'a str,
     rooms: BTreeSet<&'a str>,
-    /// How many there are over what.
+    /// The number of entries per transport.
     over: BTreeMap<&'static str, usize>,
     since: u64,
     has_relay: bool,

@@ -1,12 +1,12 @@
-//! Connections that have asked for nothing yet: so many, and the one that has been silent for longest
-//! makes room for the next. Whoever asks at once never waits for those who do not.
+//! Limits connections that have sent no request yet: a new connection evicts the one that has been silent
+//! for longest. So a client that sends its request at once never waits for silent clients.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Silent connections at once.
+/// Maximum number of silent connections.
 const LIMIT: usize = 16;
 
 #[derive(Default)]
@@ -19,16 +19,16 @@ struct Waiting {
     connections: VecDeque<(u64, CancellationToken)>,
 }
 
-/// A silent connection; dropped when it has asked, or has ended.
+/// A silent connection; dropped when the client has sent a request or the connection has ended.
 pub struct Entry<'a> {
     silent: &'a Silent,
     number: u64,
-    /// Cancelled when the connection has to make room.
+    /// Cancelled when the connection is evicted.
     pub evicted: CancellationToken,
 }
 
 impl Silent {
-    /// Adds a connection, and evicts the oldest where there is no room.
+    /// Adds a connection, and evicts the oldest if the limit is reached.
     pub fn enter(&self) -> Entry<'_> {
         let mut waiting = self.locked();
         if waiting.connections.len() >= LIMIT
@@ -70,7 +70,7 @@ mod tests {
         let silent = Silent::default();
         let mut entries: Vec<_> = (0..LIMIT).map(|_| silent.enter()).collect();
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
-        // One that has asked leaves room.
+        // A connection with a request no longer counts.
         drop(entries.remove(3));
         entries.push(silent.enter());
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));

@@ -74,7 +74,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         Some(above) if above != Path::new("") => above,
         _ => Path::new("."),
     };
-    // A socket that root leaves behind in a crash must not keep the directory's owner out.
+    // A socket that root leaves behind after a crash must not block the directory's owner.
     let bound = as_owner_of(directory, || listen(path)).and_then(|bound| bound);
     bound.map_err(|why| SocketError::Unusable {
         path: path.to_owned(),
@@ -92,10 +92,10 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Connects to a socket, and follows no link to it: root's commands look in directories of other users.
+/// Connects to a socket, and follows no link to it: root's commands read directories of other users.
 ///
 /// # Errors
-/// There is no socket at this path, or nobody listens, or this user may not.
+/// There is no socket at this path, no process listens on it, or this user lacks permission.
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     #[cfg(target_os = "linux")]
     if let Some(held) = hold(path)? {
@@ -104,8 +104,8 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(path).await
 }
 
-/// Keeps hold of a socket, so that it is the one which was looked at; `None` where `/proc` can't lead
-/// to it.
+/// Keeps a descriptor of the socket, so that the checked socket is the one used; `None` if `/proc`
+/// cannot resolve it.
 #[cfg(target_os = "linux")]
 fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

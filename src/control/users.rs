@@ -13,7 +13,7 @@ use super::ended;
 use super::failure::Failure;
 use super::people::called;
 
-/// Guests in one list; the answer has to fit into a reply of the admin socket.
+/// Maximum number of guests in one list, so that the list fits into a reply of the admin socket.
 const MAX_GUESTS: u32 = 1000;
 
 pub async fn add(context: &Context, new: NewUser) -> Result<Answer, Failure> {
@@ -51,10 +51,10 @@ pub async fn list(context: &Context) -> Result<Answer, Failure> {
     )
 }
 
-/// Guests whose time has not run out, the newest first.
+/// Guests whose access has not expired, the newest first.
 pub async fn guests(context: &Context) -> Result<Answer, Failure> {
     let unix = clock::now().unix;
-    // One more, which says whether that is all.
+    // One more than the limit, to detect a truncated list.
     let limit = MAX_GUESTS + 1;
     let mut guests = context.store().guests(None, None, unix, limit).await?;
     let more = guests.len() > MAX_GUESTS as usize;

@@ -1,5 +1,5 @@
-//! Notices when the system's clock is set while parlor runs: a machine without a battery-backed clock
-//! starts with a wrong one, and is set right by NTP minutes later.
+//! Detects steps of the system's clock while parlor runs: a machine without a battery-backed clock starts
+//! with a wrong time, and NTP corrects it minutes later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use super::reload::Reloader;
 
 /// How often the two clocks are compared.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// Clocks drift, and are adjusted by less than this without anybody noticing.
+/// Smaller differences are drift or gradual adjustments.
 const SMALLEST_STEP_SECONDS: u64 = 30;
-/// For so long after the start a clock that is set was wrong at the start.
+/// Within this time after the start, a step means that the clock was wrong at the start.
 const SETTLING_TIME: Duration = Duration::from_secs(3600);
 
-/// The wall clock, as the monotonic one says that it has to be.
+/// The expected wall clock time, derived from the monotonic clock.
 #[derive(Debug)]
 struct Steps {
     last: Now,
 }
 
 impl Steps {
-    /// Seconds by which the wall clock was set since the last look; `None` where it was not.
+    /// Returns the seconds by which the wall clock was set since the last check; `None` without a step.
     fn look(&mut self, now: Now) -> Option<i64> {
         let passed = now.mono.since(self.last.mono).as_secs();
         let expected = self.last.unix.saturating_add(passed);
@@ -36,7 +36,7 @@ impl Steps {
     }
 }
 
-/// Has whatever goes by the wall clock look at it again when it was set: for as long as the daemon runs.
+/// Notifies all users of the wall clock after each step, for as long as the daemon runs.
 pub async fn follow(
     started: Now,
     reloader: Arc<Reloader>,
@@ -61,8 +61,7 @@ pub async fn follow(
     }
 }
 
-/// The link that the start printed was made by the clock that was wrong: it lives as long as it was
-/// meant to.
+/// Corrects the expiry of the link that the start printed, which was computed from the wrong clock.
 async fn prolong(store: &Store, invite: &mut FirstInvite, seconds: i64) -> Result<(), StoreError> {
     invite.expires_at = invite.expires_at.saturating_add_signed(seconds);
     store.end_invite_at(&invite.id, invite.expires_at).await

@@ -51,7 +51,7 @@ pub async fn run(
     }
 }
 
-/// Reports the progress of a drain to whoever asked for it.
+/// Reports the progress of a drain to the command that began it.
 pub fn publish(
     app: &App,
     begin: Instant,

@@ -1,4 +1,4 @@
-//! The first room, and how people get into a room.
+//! The first room, and its invite link.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ const NAME: &str = "Lobby";
 /// The first link is for whoever sets this up: long enough for an evening and the day after.
 const INVITE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How people get in.
+/// How a user enters the room.
 pub struct WayIn {
-    /// To be printed.
+    /// The line to print.
     pub line: String,
     /// The invite in it, if there is one.
     pub invite: Option<FirstInvite>,
@@ -32,17 +32,17 @@ pub struct FirstInvite {
 }
 
 impl WayIn {
-    /// By a command that is to be typed.
+    /// A command for the admin to type.
     fn command(line: String) -> WayIn {
         WayIn { line, invite: None }
     }
 }
 
-/// On the `first` start, or where no room is left, makes the Lobby. Returns a line that says how to get
-/// in: a fresh link on such a start and where an `invite` is asked for, else the command that makes one.
+/// Creates the Lobby on the `first` start, or if there is no open room. Returns the line to print: a fresh
+/// link on such a start or if `invite` is set, else the command that makes a link.
 ///
 /// # Errors
-/// The store takes neither room nor invite.
+/// The store rejects the room or the invite.
 pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> anyhow::Result<WayIn> {
     let rooms = app.store.rooms().await?;
     let known = [app.store.room(ID).await?, app.store.room(NAME).await?];
@@ -89,15 +89,15 @@ pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> any
     })
 }
 
-/// Prints how to get in, on standard output.
+/// Prints the link or the command on standard output.
 pub fn print(way_in: String) {
-    // Nobody may be there to read it, and that is no reason to fail, or to wait.
+    // Standard output may be closed or blocked: neither fails nor delays the start.
     let _ = thread::Builder::new().spawn(move || {
         let _ = writeln!(io::stdout(), "{way_in}");
     });
 }
 
-/// Returns the path that this program was started by: it need not be on the PATH.
+/// Returns the path that started this program: it need not be on the PATH.
 fn program() -> String {
     let program = std::env::args_os().next();
     program.map_or("parlor".to_owned(), |path| {

@@ -22,7 +22,7 @@ use crate::display_name::escaped;
 
 pub use queue::Queue;
 
-/// How long the end of the process waits for whoever reads the log.
+/// How long the process waits at its end for the log's reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sets what is logged from now on.
@@ -34,7 +34,7 @@ impl Level {
     }
 }
 
-/// The log of this process. Dropping it writes what waits, within [`FLUSH_TIMEOUT`].
+/// The log of this process. Dropping it writes the queued lines, within [`FLUSH_TIMEOUT`].
 pub struct Logging {
     pub lines: Queue,
 }
@@ -50,7 +50,7 @@ impl Drop for Logging {
 /// # Errors
 /// Standard error can't be duplicated, or no thread can be started.
 pub fn start(log: &Log) -> io::Result<(Logging, Level)> {
-    // A descriptor of its own: the standard library's handle is locked while a write blocks.
+    // A separate descriptor: the standard library's handle is locked while a write blocks.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let lines = Queue::start(out, |count| {
         tracing::error!(count, "log lines were dropped: standard error was not read");
@@ -96,8 +96,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Writes a field of a line of text. Some values come from clients: none of them begins a line of its
-/// own, or does anything to a terminal. (JSON has escapes of its own.)
+/// Writes a field of a text line. Some values originate from clients: they are escaped, so that none
+/// starts a new line or controls a terminal. (JSON has its own escapes.)
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
     let value = escaped(&value);

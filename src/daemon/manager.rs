@@ -29,7 +29,7 @@ pub fn stopping() {
 /// Tells how much goes on when it has changed, and feeds the watchdog (`WatchdogSec=`) while nothing
 /// is stuck: three times in the span that it waits.
 pub async fn keep_posted(app: Arc<App>, relay: RelayCollector) {
-    // One that can't be told anything was warned of at the start.
+    // An unreachable service manager was logged at the start.
     let Ok(Some(manager)) = Manager::of_process() else {
         return;
     };
@@ -74,7 +74,7 @@ fn status((rooms, participants): (i64, i64), allocations: u64) -> String {
     format!("{rooms} rooms, {participants} participants, {allocations} allocations")
 }
 
-/// The span in which the manager wants to hear from this process, where it has one.
+/// The watchdog interval of the service manager, if it has one.
 fn watchdog() -> Option<Duration> {
     let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
     let is_ours = env::var_os("WATCHDOG_PID").is_none()

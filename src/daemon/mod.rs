@@ -48,13 +48,13 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// The same where the next process serves them right away.
 const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
 
-/// How long whoever reads the log is waited for: by a process that is about to be replaced, before calls
-/// are handed over; and briefly in the middle of them, and when a start is complete.
+/// Timeouts for the log's reader: in a process that is about to be replaced, before it hands over its
+/// calls; and a short one during the hand-over and at the end of a start.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const BRIEF_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Runs the daemon until SIGINT or SIGTERM. Prints how to get in: a fresh link on the first start and
-/// where `invite` asks for one.
+/// Runs the daemon until SIGINT or SIGTERM. Prints how to enter a room: a fresh link on the first start
+/// or if `invite` is set.
 ///
 /// # Errors
 /// One sentence that names what could not be had, where, and what to do.
@@ -92,7 +92,7 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
 }
 
 async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
-    // Each is pending until it is waited for.
+    // Each signal stays pending until it is awaited.
     let mut signals = Signals::caught()?;
     let hangups = Caught::hangups()?;
     let mut upgrades = Caught::upgrades()?;
@@ -104,7 +104,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let known = mem::take(&mut inherited.external);
     let names = tokio::select! {
         names = startup::names(config, known) => names?,
-        // What was handed over is to be handed on, or to end as a drain does.
+        // Restored calls must be handed on, or end like a drain.
         name = signals.next(), if !inherited.has_state => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
@@ -120,7 +120,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     }
     tracing::info!("ready");
     manager::ready();
-    // Below the log.
+    // After the log lines.
     lines.flush(BRIEF_FLUSH_TIMEOUT);
     lobby::print(way_in.line);
     let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
@@ -184,7 +184,7 @@ enum Order {
 /// What a process begins with.
 struct Start {
     started: Now,
-    /// Whether a link is to be printed.
+    /// Whether to print a link.
     invite: bool,
     sources: Sources,
     loaded: Loaded,
@@ -355,8 +355,8 @@ impl House {
         })
     }
 
-    /// Makes the Lobby where it is due, says where everything listens, and serves. Returns how to get
-    /// in as well, a line to print once nothing more is to come.
+    /// Creates the Lobby if needed, logs the listeners, and serves. Also returns the line with the link
+    /// or command, to be printed after all log lines.
     async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, WayIn)> {
         let address = self.http[0].local_addr()?;
         let mut way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
@@ -417,7 +417,7 @@ impl House {
                     true => return Ending::Replace(upgrade.clone()),
                     false => checking = None,
                 },
-                // Another one is pending until this one has been judged.
+                // A second signal stays pending until this one has been handled.
                 () = upgrades.next(), if idle => {
                     checking = Some(Box::pin(may_go_on(&upgrade)));
                 }

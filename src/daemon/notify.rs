@@ -1,5 +1,5 @@
-//! Tells the service manager how this process is doing: datagrams to the Unix socket that
-//! `$NOTIFY_SOCKET` names, by path or in Linux's abstract namespace (sd_notify(3)).
+//! Reports the state of this process to the service manager: datagrams to the Unix socket in
+//! `$NOTIFY_SOCKET`, a path or a name in Linux's abstract namespace (sd_notify(3)).
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-/// How long the service manager may take to read what it was sent before.
+/// How long the service manager may take to read earlier messages.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the service manager listens.
+/// The socket of the service manager.
 #[derive(Debug, Clone, Copy)]
 pub struct Manager {
     address: UnixAddr,
 }
 
 impl Manager {
-    /// The one of this process, if it has one.
+    /// Returns the service manager of this process, if there is one.
     ///
     /// # Errors
     /// `$NOTIFY_SOCKET` names a socket of a kind that is not supported.
@@ -35,15 +35,15 @@ impl Manager {
         name.as_deref().map(manager).transpose()
     }
 
-    /// Sends assignments, a line each.
+    /// Sends assignments, one per line.
     ///
     /// # Errors
-    /// Nobody listens, or nothing is read in time.
+    /// No process listens, or it does not read in time.
     pub fn tell(&self, state: &str) -> io::Result<()> {
         self.send(state, &[], MsgFlags::empty())
     }
 
-    /// The same, from a thread that serves: where the manager's queue is full, this fails at once.
+    /// Sends assignments without blocking: fails at once if the manager's queue is full.
     ///
     /// # Errors
     /// As [`Manager::tell`].
@@ -51,7 +51,7 @@ impl Manager {
         self.send(state, &[], MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Sends assignments that are about descriptors.
+    /// Sends assignments together with descriptors.
     ///
     /// # Errors
     /// As [`Manager::tell`].

@@ -38,7 +38,7 @@ pub struct Reloader {
     secrets: Mutex<Secrets>,
     /// What handshakes are answered with, where TLS is spoken.
     certificate: Option<Arc<tls::Current>>,
-    /// Told after each reload, and when the clock was set.
+    /// Notified after each reload and each clock step.
     reloaded: Arc<Notify>,
     level: logging::Level,
     descriptors: u64,
@@ -123,12 +123,12 @@ impl Reloader {
         self.app.settings().config.clone()
     }
 
-    /// Told after each reload, and when the clock was set.
+    /// Notified after each reload and each clock step.
     pub fn reloaded(&self) -> Arc<Notify> {
         self.reloaded.clone()
     }
 
-    /// Has whoever keeps the certificate look at it, and at the clock, now.
+    /// Makes the certificate task check the certificate and the clock now.
     pub fn look_at_certificate(&self) {
         self.reloaded.notify_one();
     }

@@ -1,7 +1,6 @@
-//! The signals that the daemon acts on. They are blocked in every thread and taken one at a time when
-//! the daemon is ready for them, so that none is lost and none kills the process; what is pending when
-//! another binary is executed in this process waits for that binary (execve(2) keeps mask and pending
-//! signals).
+//! The signals that the daemon handles. They are blocked in every thread, and the daemon reads them one
+//! at a time. So no signal is lost and none kills the process. A signal that is pending during execve(2)
+//! stays pending for the new binary: execve keeps the mask and pending signals.
 
 use std::io;
 
@@ -18,7 +17,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Taken from now on.
+    /// Reads signals from now on.
     pub fn caught() -> io::Result<Signals> {
         Ok(Signals {
             interrupt: Caught::interrupts()?,
@@ -47,8 +46,8 @@ mod system {
     /// Bytes of a `signalfd_siginfo` (signalfd(2)).
     const SIGNAL_BYTES: usize = 128;
 
-    /// Blocks what the daemon acts on in this thread and in those that it starts. To be called before
-    /// there are others.
+    /// Blocks the daemon's signals in this thread and in threads that it starts. Call it before any
+    /// other thread exists.
     pub fn block() -> io::Result<()> {
         let signals = [
             Signal::SIGINT,
@@ -59,9 +58,9 @@ mod system {
         Ok(SigSet::from_iter(signals).thread_block()?)
     }
 
-    /// One kind of signal, which stays pending in the kernel until it is taken here.
+    /// One kind of signal, which stays pending in the kernel until this type reads it.
     ///
-    /// A signalfd is read as a pipe is, and tokio's type for other descriptors would need unsafe code.
+    /// A signalfd is read like a pipe; tokio's type for other descriptors would need unsafe code.
     pub struct Caught(Receiver);
 
     impl Caught {
@@ -79,17 +78,17 @@ mod system {
             Caught::new(Signal::SIGTERM)
         }
 
-        /// SIGUSR2: another binary is to go on in this one's place.
+        /// SIGUSR2: replace this binary by the one on disk.
         pub fn upgrades() -> io::Result<Caught> {
             Caught::new(Signal::SIGUSR2)
         }
 
-        /// SIGHUP: the configuration is to be read anew.
+        /// SIGHUP: read the configuration again.
         pub fn hangups() -> io::Result<Caught> {
             Caught::new(Signal::SIGHUP)
         }
 
-        /// Takes the next one. Nothing is lost where this is not waited for to the end.
+        /// Reads the next signal. Cancel-safe: dropping the future loses no signal.
         pub async fn next(&mut self) {
             loop {
                 let ready = self.0.readable().await;
@@ -104,7 +103,7 @@ mod system {
     }
 }
 
-/// Where nothing can be executed in this process's place, the runtime's handlers do.
+/// Without an in-place upgrade, the runtime's handlers are sufficient.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::future;

@@ -174,8 +174,8 @@ pub fn announce(
     Ok(())
 }
 
-/// What `turn.external_ip` names; `auto` and DNS names may take seconds to be answered, where they are
-/// not `known`.
+/// Resolves `turn.external_ip`. Queries for `auto` and DNS names may take seconds, unless the answers are
+/// `known`.
 pub async fn names(config: &Config, known: Vec<(String, IpAddr)>) -> anyhow::Result<relay::Names> {
     let mut names = relay::Names::new(&config.turn.external_ip, &config.ice.stun_urls, known);
     let asking = move || names.ask(relay::Ask::Unknown).map(|()| names);

@@ -1,8 +1,8 @@
-//! Which representation a client prefers, by its `Accept` header (RFC 9110 §12.5.1).
+//! Selects the representation that a client prefers, by its `Accept` header (RFC 9110 §12.5.1).
 
 use hyper::header::{self, HeaderMap};
 
-/// A media type that can be sent, and the version of it.
+/// An available media type and its version.
 #[derive(Debug, Clone, Copy)]
 struct Offer {
     main: &'static str,
@@ -22,7 +22,7 @@ const CLASSIC: Offer = Offer {
     version: "0.0.4",
 };
 
-/// How exactly a media range names an offer. The most exact range decides the quality.
+/// How specifically a media range matches an offer. The most specific range decides the quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Exactness {
     Anything,
@@ -31,7 +31,7 @@ enum Exactness {
     Version,
 }
 
-/// What a client says of an offer.
+/// A client's preference for an offer.
 #[derive(Debug, Clone, Copy)]
 struct Preference {
     exactness: Exactness,
@@ -39,8 +39,8 @@ struct Preference {
     quality: u16,
 }
 
-/// Whether a client asks for OpenMetrics 1.0.0 and does not prefer the classic text format. A client
-/// that takes anything gets the classic one, which every scraper reads.
+/// Whether a client accepts OpenMetrics 1.0.0 and does not prefer the classic text format. A client that
+/// accepts anything gets the classic format, which every scraper reads.
 pub fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     let Some(wanted) = preference(headers, OPENMETRICS).filter(|one| one.quality > 0) else {
         return false;
@@ -50,7 +50,7 @@ pub fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     wanted.quality > classic || wanted.quality == classic && is_named
 }
 
-/// The most exact of the header's ranges that match; of equally exact ones that of the best quality.
+/// Returns the most specific matching range of the header; of equally specific ones the best quality.
 fn preference(headers: &HeaderMap, offer: Offer) -> Option<Preference> {
     let fields = headers.get_all(header::ACCEPT).iter();
     let ranges = fields
@@ -60,8 +60,8 @@ fn preference(headers: &HeaderMap, offer: Offer) -> Option<Preference> {
     ranges.max_by_key(|one| (one.exactness, one.quality))
 }
 
-/// `None` where a range does not match the offer, or its quality can't be read. Other parameters than
-/// the version (a charset, a way to escape names) rule nothing out: every name here is plain ASCII.
+/// `None` if a range does not match the offer, or its quality is invalid. Parameters other than the
+/// version (a charset, an escaping scheme) exclude nothing: every name here is plain ASCII.
 fn matched(range: &str, offer: Offer) -> Option<Preference> {
     let mut parts = split(range, ';').into_iter().map(str::trim);
     let (main, sub) = parts.next()?.split_once('/')?;
@@ -87,7 +87,7 @@ fn matched(range: &str, offer: Offer) -> Option<Preference> {
     Some(Preference { exactness, quality })
 }
 
-/// A quality value (RFC 9110 §12.4.2): 0 to 1 with at most three digits behind the point.
+/// Parses a quality value (RFC 9110 §12.4.2): 0 to 1 with at most three decimal places.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
     if digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -101,7 +101,7 @@ fn thousandths(text: &str) -> Option<u16> {
     }
 }
 
-/// The parts between separators that stand outside quotes.
+/// Splits at separators outside quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|c: char| {

@@ -45,14 +45,14 @@ impl App {
         self.take_user_away(id, removal).await
     }
 
-    /// Ends all tokens of a user or guest. `None` where there is no such user, or no more.
+    /// Ends all tokens of a user or guest. `None` if the user does not exist or was deleted.
     pub async fn sign_out(&self, id: &str) -> Result<Option<(User, Ended)>, StoreError> {
         self.end_tokens(self.store.sign_out(id, clock::now().unix))
             .await
     }
 
-    /// Gives a user another password, and ends all their tokens. `None` where there is no such
-    /// user, or no more.
+    /// Sets a user's password, and ends all their tokens. `None` if the user does not exist or was
+    /// deleted.
     pub async fn set_password(
         &self,
         id: &str,

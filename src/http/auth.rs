@@ -24,9 +24,9 @@ pub struct Visitor {
     pub room: Option<Room>,
     /// Has joined the room and not left it.
     pub participant: bool,
-    /// Was a member of the room at any time.
+    /// The user is or was a member of the room.
     pub ever_member: bool,
-    /// Was kicked out of the room or banned from it, and is still kept out.
+    /// The user was kicked or banned, and the room still rejects them.
     pub removal: Option<Removal>,
 }
 

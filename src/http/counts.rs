@@ -12,7 +12,7 @@ pub struct Counts {
     pub rooms: Gauge,
     relayed: Vec<Counter>,
     copies: Counter,
-    /// Frames that were queued for a reader and taken out again.
+    /// Frames that were queued for a reader and then dropped.
     pub lost: Counter,
     dropped: Vec<Counter>,
     closed: Vec<Counter>,

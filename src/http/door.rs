@@ -100,7 +100,7 @@ pub async fn enter(
     };
     let errand = match front {
         Front::Inside => http(stream, false),
-        // In a box: who says nothing takes no room for a session.
+        // Boxed: a silent connection does not allocate memory for a session.
         Front::Tls(config) if first == HANDSHAKE => {
             Box::pin(secured(stream, config, patience)).await?
         }

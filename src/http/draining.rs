@@ -1,4 +1,4 @@
-//! The HTTP side of a drain: newcomers are sent to the next server, and whoever is inside stays.
+//! The HTTP side of a drain: new users are rejected until the next server runs; existing users stay.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use super::App;
 use super::exchange::Error;
 
-/// How long a client is asked to wait before it tries again. A restart takes about this long.
+/// `Retry-After` in seconds. A restart takes about this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl App {
@@ -18,12 +18,12 @@ impl App {
         self.relay.drain();
     }
 
-    /// What keeps a draining server from being fit for traffic.
+    /// The reason why a draining server is not ready.
     pub(super) fn draining(&self) -> Option<&'static str> {
         self.hub.is_draining().then_some("draining")
     }
 
-    /// Rejects a request that would let somebody in.
+    /// Rejects a request of a new user.
     ///
     /// # Errors
     /// 503 with `Retry-After` while the server drains.

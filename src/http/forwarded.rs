@@ -26,9 +26,9 @@ const LONGEST_HOST: usize = 255 + 6;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     pub address: IpAddr,
-    /// The other address that the client may have, where the headers name two.
+    /// The second candidate address of the client, if the headers disagree.
     pub rival: Option<IpAddr>,
-    /// Whether `address` is that of a trusted proxy, which names nobody.
+    /// Whether `address` belongs to a trusted proxy that names no client.
     pub is_proxy: bool,
     /// Whether the client spoke HTTPS to the proxy; `None` where no trusted proxy says.
     pub https: Option<bool>,
@@ -73,7 +73,7 @@ impl Asker {
         }
     }
 
-    /// By both kinds of headers. One that names nobody but proxies leaves it to the other.
+    /// Evaluates both kinds of headers. If one names only proxies, the other decides.
     fn or(self, standard: Asker, trusted: &[IpNet]) -> Asker {
         let names_client = |asker: &Asker| !is_trusted(trusted, asker.address);
         let (address, rival) = match (names_client(&self), names_client(&standard)) {
@@ -93,7 +93,7 @@ impl Asker {
         }
     }
 
-    /// Whether the client may have one more of what its address is limited to.
+    /// Whether the limit of the client's address allows one more.
     pub fn may_take(&self, limit: &Sources, now: Mono) -> bool {
         match self.rival {
             Some(rival) => limit.take_unsure([self.address, rival], now),
@@ -101,13 +101,13 @@ impl Asker {
         }
     }
 
-    /// The address that an admin may ban: `None` where that would be a proxy, with everybody behind
-    /// it, or somebody whom the client only says it is.
+    /// The address that an admin may ban. `None` for a proxy, since a ban would block all its clients,
+    /// and for an address that the client may have forged.
     pub fn culprit(&self) -> Option<IpAddr> {
         Some(self.address).filter(|_| !self.is_proxy && self.rival.is_none())
     }
 
-    /// What is known of the address where there is no [`Asker::culprit`].
+    /// The address to log if there is no [`Asker::culprit`].
     pub fn hint(&self) -> Option<String> {
         match (self.rival, self.is_proxy) {
             (Some(rival), _) => Some(format!("{} or {rival}", self.address)),
@@ -117,7 +117,7 @@ impl Asker {
     }
 }
 
-/// What two headers say, of which one may be silent.
+/// Combines the results of two headers, either of which may be absent.
 fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => (one == other).then_some(one),

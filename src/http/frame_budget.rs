@@ -1,8 +1,8 @@
-//! A connection of HTTP/2 whose client may not send frames for nothing.
+//! Limits frames without a request on HTTP/2 connections.
 //!
-//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE and empty DATA cost a client nine bytes and ask for
-//! nothing; hyper takes any number of them. So the heads of frames (RFC 9113 section 4.1) are counted
-//! below it: each request brings an allowance, and what is above that has a rate.
+//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE and empty DATA cost a client nine bytes and request
+//! nothing; hyper accepts any number of them. So this layer below hyper counts frame headers (RFC 9113
+//! section 4.1): each request adds an allowance, and further frames are rate-limited.
 
 use std::io;
 use std::pin::Pin;
@@ -13,26 +13,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::clock::{self, Mono};
 use crate::rate::{Cell, Limit};
 
-/// What a client begins with (RFC 9113 section 3.4).
+/// The client connection preface (RFC 9113 section 3.4).
 const PREFACE_BYTES: u64 = 24;
 const HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 
-/// Frames besides HEADERS that each request allows: DATA of its body, WINDOW_UPDATE for its answer.
+/// Frames besides HEADERS per request: DATA of its body, WINDOW_UPDATE for its response.
 const FRAMES_PER_REQUEST: u32 = 16;
 const MOST_ALLOWED: u32 = 1024;
 
-/// Frames above that, in a second and at once.
+/// Further frames: per second, and burst.
 const FRAMES_PER_SECOND: u64 = 100;
 const FRAMES_AT_ONCE: u64 = 1_000;
 
-/// Where in a client's stream of frames we are, and what it may still send.
+/// The position in a client's stream of frames, and the remaining budget.
 #[derive(Debug)]
 struct Budget {
     head: [u8; HEAD_BYTES],
-    /// Bytes of the head that have come.
+    /// Received bytes of the frame header.
     have: usize,
-    /// Bytes that are yet to come before the next head.
+    /// Outstanding bytes before the next frame header.
     rest: u64,
     allowed: u32,
     spent: Cell,
@@ -49,7 +49,7 @@ impl Budget {
         }
     }
 
-    /// Counts the frames in what has come; false where there are too many.
+    /// Counts the frames in the received bytes; returns false if there are too many.
     fn follow(&mut self, mut bytes: &[u8], now: impl Fn() -> Mono) -> bool {
         while !bytes.is_empty() {
             let skipped = self.rest.min(bytes.len() as u64);
@@ -167,7 +167,7 @@ mod tests {
         frame
     }
 
-    /// How many of these frames a connection takes at once, wherever the kernel cuts them.
+    /// How many of these frames a connection accepts at once, for any split of the bytes.
     fn taken(frame: &[u8], cut: usize) -> u64 {
         let mut budget = Budget::new();
         assert!(budget.follow(&[b'P'; PREFACE_BYTES as usize], || NOW));

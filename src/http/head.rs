@@ -1,7 +1,7 @@
-//! The head of a connection's first request, in as many bytes as it has.
+//! Reads the head of a connection's first request into a buffer of matching size.
 //!
-//! hyper reserves 16 KiB with the first byte of a head, so that thousands of clients that never end
-//! one took hundreds of megabytes. It begins when the head is whole.
+//! hyper allocates 16 KiB at the first byte of a head, so thousands of clients with an incomplete head
+//! took hundreds of megabytes. So hyper starts only after a complete head.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
-/// Bytes that are reserved at first; twice as many each time that they are not enough.
+/// Initial buffer size in bytes; the buffer doubles whenever it is full.
 const FIRST_BYTES: usize = 512;
 
-/// Reads a head of HTTP/1.1, and what came with it. What is longer than `most`, or begins as no request
-/// does, is for hyper to refuse.
+/// Reads a head of HTTP/1.1, and the bytes received with it. hyper rejects a head that is longer than
+/// `most` or does not start like a request.
 ///
 /// # Errors
-/// The client says nothing more, or not within `limit`.
+/// The client closes the connection, or does not complete the head within `limit`.
 pub async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     most: usize,
@@ -49,7 +49,7 @@ async fn read_whole(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::R
     }
 }
 
-/// Whether an empty line ends the head, in what has come after the first `before` bytes.
+/// Whether an empty line after the first `before` bytes ends the head.
 fn ends(head: &[u8], before: usize) -> bool {
     let rest = &head[before.saturating_sub(2).min(head.len())..];
     rest.windows(3).any(|bytes| bytes == b"\n\r\n") || rest.windows(2).any(|bytes| bytes == b"\n\n")
@@ -64,7 +64,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
     const MOST: usize = 16 * 1024;
 
-    /// What is read of these pieces, which come one after the other.
+    /// Reads a head that arrives in these pieces.
     async fn read_pieces(pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
         let (mut client, mut server) = tokio::io::duplex(64 * 1024);
         let sending = async {
@@ -72,7 +72,7 @@ mod tests {
                 client.write_all(piece).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            // Open, until it has been read.
+            // Keeps the connection open until the head has been read.
             std::future::pending::<()>().await;
         };
         tokio::select! {

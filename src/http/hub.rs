@@ -51,14 +51,14 @@ struct Seating {
     room: Room,
     seats: HashMap<ConnectionId, Taken>,
     effects: Vec<Effect>,
-    /// Frames that full queues lost.
+    /// Frames that were dropped from full queues.
     lost: Counter,
 }
 
 /// A connection that has a place.
 struct Taken {
     user: Arc<str>,
-    /// When the token was issued that the connection was opened with.
+    /// The issue time of the connection's token.
     issue: Issue,
     since: u64,
     outbox: Arc<Outbox>,
@@ -79,7 +79,7 @@ pub struct Seat {
     room: Arc<str>,
     seating: Arc<Mutex<Seating>>,
     connection: ConnectionId,
-    /// Whether the client has closed the connection, as opposed to the network.
+    /// Whether the client sent a close frame, as opposed to a lost connection.
     said_goodbye: bool,
 }
 
@@ -100,7 +100,7 @@ impl Hub {
     /// Puts the limits of these settings into force, for whoever is connected too.
     pub fn reconfigure(&self, settings: &Signaling) {
         let limits = limits(settings);
-        // First: a room that is made from now on has them already.
+        // First: rooms that are created from now on use the new limits.
         *lock(&self.limits) = limits;
         for shard in &self.shards {
             for seating in lock(shard).values() {
@@ -121,7 +121,7 @@ impl Hub {
         seating.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
     }
 
-    /// When the token was issued that a user is connected to a room with.
+    /// The issue time of the token of a user's connection to a room.
     pub(super) fn issue(&self, room: &str, user: &str) -> Option<Issue> {
         let seating = lock(self.shard(room)).get(room).cloned()?;
         let seating = lock(&seating);
@@ -363,7 +363,7 @@ impl Hub {
 }
 
 impl Seat {
-    /// The client has closed the connection: it wants to be gone, and did not lose its way.
+    /// The client sent a close frame: the user left and did not just lose the connection.
     pub fn goodbye(&mut self) {
         self.said_goodbye = true;
     }
@@ -441,7 +441,7 @@ impl Seating {
     }
 }
 
-/// What each connection may send.
+/// The send limits of each connection.
 pub(super) fn limits(settings: &Signaling) -> Limits {
     let burst = settings.byte_burst() as u64;
     Limits {

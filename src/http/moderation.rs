@@ -1,4 +1,4 @@
-//! Kicks and bans while everybody is connected: the store first, then the socket, then the relay.
+//! Kicks and bans of connected users: the store first, then the socket, then the relay.
 
 use super::App;
 use super::admin::Ended;
@@ -39,8 +39,8 @@ impl App {
         Ok((banned, ended))
     }
 
-    /// Closes the user's connection to the room and frees the allocations that the room gave them.
-    /// Joins go on while the relay counts.
+    /// Closes the user's connection to the room and frees the user's allocations of that room. Joins
+    /// continue while the relay counts.
     async fn remove(&self, room: &str, user: &str, left: Left, undisturbed: impl Drop) -> Ended {
         let connections = usize::from(self.hub.close(room, user, CloseCode::Removed));
         let freed = self.relay.left(user, room, left.elsewhere);

@@ -22,7 +22,7 @@ pub fn cors(allowed: &[String]) -> CorsLayer {
         ])
         // `*` would not cover `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
-        // A page reads no other header that says how long to wait.
+        // Pages can read no other header with a wait time.
         .expose_headers([header::RETRY_AFTER])
         .max_age(Duration::from_secs(3600));
     if allowed.is_empty() {

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 /// A stream that fails when nothing can be written for too long.
 pub struct Patience<S> {
     stream: S,
-    /// What was read before, and is read again first.
+    /// Bytes that were read ahead; they are returned first.
     early: Bytes,
     limit: Duration,
     /// Runs while the kernel takes nothing.
@@ -32,7 +32,7 @@ impl<S> Patience<S> {
         }
     }
 
-    /// The stream, and what nobody has read again.
+    /// The stream, and the bytes that were read ahead and not returned.
     pub fn into_inner(self) -> (S, Bytes) {
         (self.stream, self.early)
     }

@@ -120,7 +120,7 @@ impl Server {
         server.tasks.wait().await;
     }
 
-    /// Accepts while there are slots, or somebody has to give way; else clients wait in the kernel's
+    /// Accepts while there are slots, or a connection can be evicted; else clients wait in the kernel's
     /// backlog.
     async fn accept(
         self: Arc<Self>,
@@ -167,12 +167,12 @@ impl Server {
         }
     }
 
-    /// A slot for a connection of `peer`, once there is one; `None` where it is turned away.
+    /// Waits for a slot for a connection of `peer`; `None` if the connection is rejected.
     async fn slot(&self, peer: SocketAddr) -> Option<Slot> {
         loop {
             let settings = self.app.settings();
             let http = &settings.config.http;
-            // Proxies have the connections of many.
+            // A proxy has connections of many clients.
             let is_proxy = proxy_protocol::is_due(true, &http.trusted_proxies, peer.ip());
             let client = (!is_proxy).then_some(peer.ip());
             match self.slots.take(client, http.max_connections_per_address) {
@@ -332,7 +332,7 @@ impl Service {
             }
         });
         let ended = match version {
-            // In boxes: who has yet to ask for something takes no room for what follows.
+            // Boxed: a connection without a request does not allocate memory for later states.
             Version::Http1 => Box::pin(http1(stream, service, limits, &shutdown)).await,
             Version::Http2 => {
                 let tasks = &server.tasks;
@@ -381,7 +381,7 @@ impl Service {
     }
 }
 
-/// A request names one host (RFC 9112 section 3.2): a proxy in front might have looked at another.
+/// A request has exactly one host (RFC 9112 section 3.2): of two, a proxy might have checked the other.
 fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
     let mut named = request.headers().get_all(header::HOST).into_iter();
     let is_sound = match (named.next(), named.next()) {
@@ -394,7 +394,7 @@ fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
     };
     match is_sound {
         true => Ok(()),
-        // Where the next request begins is in doubt, too.
+        // The start of the next request is uncertain, too.
         false => Err(Error::bad_request("The request must name one host")
             .with(header::CONNECTION, HeaderValue::from_static("close"))),
     }

@@ -1,5 +1,5 @@
-//! Connections of HTTP: how many there may be, how many of one address, and which one gives way to a
-//! newcomer when there are too many.
+//! Limits of HTTP connections: in total and per address. At a limit, a new connection may evict an
+//! existing one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::rate;
 pub struct Slots {
     max: usize,
     held: Mutex<Held>,
-    /// Told of each slot that is free again.
+    /// Notified of each slot that becomes free.
     freed: Notify,
     connections: Gauge,
 }
@@ -27,25 +27,25 @@ struct Held {
     next: u64,
     /// Connections of each address, by its prefix, the oldest first.
     addresses: HashMap<u64, BTreeMap<u64, Arc<Use>>>,
-    /// Each address, behind the number of its connections.
+    /// The addresses, sorted by their number of connections.
     counts: BTreeSet<(usize, u64)>,
 }
 
-/// What a connection is used for.
+/// The current use of a connection.
 #[derive(Default)]
 struct Use {
-    /// Requests that are being answered.
+    /// Requests in progress.
     requests: AtomicU32,
-    /// Whether there was a request.
+    /// Whether the connection has had a request.
     asked: AtomicBool,
     websocket: AtomicBool,
     give_way: Notify,
 }
 
-/// How much would be lost with a connection; what is least gives way first.
+/// The value of a connection; the connection with the lowest value is evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// No request has come yet.
+    /// No request has arrived yet.
     Silent,
     /// All requests have been answered.
     Idle,
@@ -53,18 +53,18 @@ enum Worth {
     WebSocket,
 }
 
-/// Why a connection gets no slot.
+/// The reason why a connection gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The address has as many as one may have.
+    /// The address has reached the limit per address.
     Address,
-    /// All are taken, and no address has more than this one.
+    /// All slots are used, and no address has more than this one.
     Heaviest,
-    /// All are taken, by as many addresses: a slot has to become free.
+    /// All slots are used, each by another address: wait until a slot is free.
     Full,
 }
 
-/// A connection's slot; free again when the last holder is gone.
+/// A connection's slot; freed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Slot(Arc<Open>);
 
@@ -72,11 +72,11 @@ struct Open {
     slots: Arc<Slots>,
     number: u64,
     used: Arc<Use>,
-    /// The prefix of the client's address; `None` where it counts for no address.
+    /// The prefix of the client's address; `None` if the connection counts for no address.
     address: Mutex<Option<u64>>,
 }
 
-/// A request that is being answered.
+/// A request in progress.
 pub struct Answering(Slot);
 
 impl Slots {
@@ -89,8 +89,8 @@ impl Slots {
         })
     }
 
-    /// Takes a slot for a connection of `client`, of which there may be `max_per_address`; with
-    /// `None` it counts for no address, and never gives way.
+    /// Takes a slot for a connection of `client`, which may have `max_per_address`. With `None` the
+    /// connection counts for no address, and is never evicted.
     pub fn take(
         self: &Arc<Self>,
         client: Option<IpAddr>,
@@ -137,8 +137,8 @@ impl Held {
         self.addresses.get(&address).map_or(0, BTreeMap::len)
     }
 
-    /// Whether an address may have one more. Where it has all that it may, one of its own that has
-    /// asked for nothing yet gives way.
+    /// Whether an address may have one more connection. At its limit, one of its own connections
+    /// without a request is evicted.
     fn admit(&mut self, address: u64, max_per_address: usize) -> Result<(), Refused> {
         let has_room = self.count(address) < max_per_address;
         match has_room || self.evict(address, Worth::Silent) {
@@ -147,14 +147,14 @@ impl Held {
         }
     }
 
-    /// All slots are taken: the address with most connections gives one up.
+    /// All slots are used: evicts a connection of the address with the most.
     fn make_room(&mut self, newcomer: Option<u64>) -> Result<(), Refused> {
         let own = newcomer.map_or(0, |address| self.count(address));
         let Some(&(most, heaviest)) = self.counts.last() else {
             return Err(Refused::Full);
         };
         let made = match newcomer {
-            // The newcomer's address would have as many: only what costs nobody anything.
+            // The new connection's address would have as many: evict only connections without a request.
             Some(address) if own + 1 >= most => self.evict(address, Worth::Idle),
             _ => most > 1 && self.evict(heaviest, Worth::WebSocket),
         };
@@ -165,8 +165,8 @@ impl Held {
         }
     }
 
-    /// Has the connection of `address` give way that is worth least, the oldest of those; none that
-    /// is worth more than `most`.
+    /// Evicts the connection of `address` with the lowest value, the oldest of equals; none with a
+    /// value above `most`.
     fn evict(&mut self, address: u64, most: Worth) -> bool {
         let Some(connections) = self.addresses.get(&address) else {
             return false;
@@ -175,7 +175,7 @@ impl Held {
         let Some((&number, used)) = least.filter(|(_, used)| used.worth() <= most) else {
             return false;
         };
-        // It may wait for this already, or not yet.
+        // The connection may or may not wait for this already.
         used.give_way.notify_one();
         self.remove(address, number);
         true
@@ -188,7 +188,7 @@ impl Held {
         self.counts.insert((connections.len(), address));
     }
 
-    /// Forgets a connection; one that has given way is forgotten already.
+    /// Removes a connection; an evicted one is removed already.
     fn remove(&mut self, address: u64, number: u64) {
         let Some(connections) = self.addresses.get_mut(&address) else {
             return;
@@ -222,7 +222,7 @@ impl Use {
 }
 
 impl Slot {
-    /// A proxy has said whose connection this is: from now on it counts there.
+    /// A proxy has named the client of this connection: the connection counts for that address now.
     pub fn is_of(&self, client: IpAddr, max_per_address: usize) -> Result<(), Refused> {
         let (open, address) = (&self.0, rate::prefix(client));
         let mut held = open.slots.held();
@@ -238,7 +238,7 @@ impl Slot {
         Ok(())
     }
 
-    /// A request has come.
+    /// Records the start of a request.
     pub fn answering(&self) -> Answering {
         let used = &self.0.used;
         used.asked.store(true, Ordering::Relaxed);
@@ -246,20 +246,19 @@ impl Slot {
         Answering(self.clone())
     }
 
-    /// Whether half of all slots are taken: a connection that waits for its next request costs too
-    /// much then. Proxies keep theirs.
+    /// Whether half of all slots are used: idle connections are closed then. Proxies keep theirs.
     pub fn is_scarce(&self) -> bool {
         let address = self.0.address.lock();
         let is_client = address.unwrap_or_else(PoisonError::into_inner).is_some();
         is_client && 2 * self.0.slots.held().total > self.0.slots.max
     }
 
-    /// The connection has become a WebSocket.
+    /// Records that the connection has become a WebSocket.
     pub fn is_websocket(&self) {
         self.0.used.websocket.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until this connection has to give way to another.
+    /// Waits until this connection is evicted.
     pub async fn given_up(&self) {
         self.0.used.give_way.notified().await;
     }
@@ -317,7 +316,7 @@ mod tests {
         let slots = slots(10);
         let heavy: Vec<Slot> = (0..9).map(|_| from(&slots, 1).ok().unwrap()).collect();
         let light = from(&slots, 2).ok().unwrap();
-        // Worth more than what follows; the last has said nothing yet.
+        // A higher value than the next ones; the last has sent no request.
         heavy[..4].iter().for_each(Slot::is_websocket);
         let answering: Vec<_> = heavy[4..6].iter().map(Slot::answering).collect();
         drop(heavy[6..8].iter().map(Slot::answering).collect::<Vec<_>>());
@@ -328,7 +327,7 @@ mod tests {
             order.extend(given_up(&heavy));
         }
         assert_eq!(order, [8, 6, 7, 4, 5, 0, 1, 2]);
-        // All have one by now.
+        // Each address has one connection.
         assert!(newcomers[..8].iter().all(Result::is_ok));
         assert_eq!(newcomers[8].as_ref().err(), Some(&Refused::Full));
         assert!(!has_to_give_way(&light) && !has_to_give_way(&heavy[3]));
@@ -397,7 +396,7 @@ mod tests {
         proxied[0].is_websocket();
         assert_eq!(proxied[1].is_of(client, 1), Err(Refused::Address));
         assert_eq!(proxied[1].is_of(client, 2), Ok(()));
-        // From now on they may have to give way.
+        // From here on they can be evicted.
         assert!(slots.take(None, 1).is_ok());
         assert_eq!(given_up(&proxied), [1]);
         drop(proxied);

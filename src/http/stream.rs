@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// Bytes that the kernel may hold for a WebSocket and has not sent.
+/// Unsent bytes that the kernel may buffer for a WebSocket.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 * 1024;
 
@@ -25,15 +25,15 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
-    /// Has the kernel keep little for a reader that is slow: by default it would take megabytes, and
-    /// a ping behind them would be answered too late.
+    /// Limits the kernel's buffer for a slow reader: by default the kernel would buffer megabytes, and
+    /// delay a ping behind them for too long.
     #[cfg(target_os = "linux")]
     pub fn limit_unsent(&self) {
         let tcp = match self {
             Stream::Plain(tcp) => tcp,
             Stream::Tls(tls) => tls.get_ref().0,
         };
-        // Where it can't, a slow reader is only served worse.
+        // An error only delays pings to slow readers.
         let _ = SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
     }
 

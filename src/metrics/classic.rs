@@ -1,8 +1,8 @@
-//! The classic Prometheus text format (`text/plain; version=0.0.4`), made of OpenMetrics text.
+//! Converts OpenMetrics text to the classic Prometheus text format (`text/plain; version=0.0.4`).
 //!
-//! Samples have the same names in both. What differs is what stands above them: OpenMetrics declares a
-//! counter without its `_total` and an info without its `_info`, the classic format declares the name
-//! that the samples have, knows no info, no unit and no `# EOF`.
+//! Samples have the same names in both; only the metadata lines differ. OpenMetrics declares a counter
+//! without its `_total` and an info without its `_info`. The classic format declares the sample names, and
+//! has no info type, no unit and no `# EOF`.
 
 /// Rewrites `openmetrics`, which has a HELP and a TYPE line for each metric.
 pub fn text(openmetrics: &str) -> String {
@@ -10,7 +10,7 @@ pub fn text(openmetrics: &str) -> String {
     let mut help = "";
     for line in openmetrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            // The name depends on the kind, which follows.
+            // The name depends on the type, which is in the next line.
             help = rest.split_once(' ').map_or("", |(_, help)| help);
         } else if let Some(declared) = line.strip_prefix("# TYPE ") {
             let (name, kind) = declared.split_once(' ').unwrap_or((declared, "unknown"));

@@ -1,4 +1,4 @@
-//! The addresses of this host, where the system tells no more than a list.
+//! The addresses of this host on systems without change notifications.
 
 use std::io;
 
@@ -29,7 +29,7 @@ pub fn list() -> io::Result<Vec<HostAddress>> {
     Ok(addresses)
 }
 
-/// Never speaks up: the list is read again and again.
+/// Never notifies: the list is polled.
 pub struct Watch;
 
 impl Watch {

@@ -124,7 +124,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct RelayCollector {
     pub shards: Vec<Arc<Counters>>,
-    /// The sockets that clients send to, of all shards.
+    /// The listening UDP sockets of all shards.
     pub listeners: Arc<[(SocketAddr, UdpSocket)]>,
     pub turned_away: Arc<TurnedAway>,
 }
@@ -135,7 +135,7 @@ impl RelayCollector {
         self.sum(|counters| &counters.allocations)
     }
 
-    /// What the kernel dropped for want of room in a socket's buffer, by the address of the listener.
+    /// Datagrams that the kernel dropped because a socket's buffer was full, by listener address.
     fn receive_drops(&self) -> Vec<(Labels, u64)> {
         let mut drops: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for (address, socket) in self.listeners.iter() {

@@ -36,7 +36,7 @@ pub enum Place {
 }
 
 impl Departures {
-    /// `segmented`: whether equal datagrams may leave as one message that the kernel cuts.
+    /// `segmented`: whether equally long datagrams may be sent as one message that the kernel segments.
     pub fn new(listeners: usize, segmented: bool) -> Departures {
         Departures {
             answers: Vec::new(),

@@ -35,7 +35,7 @@ pub struct Proxies(RwLock<Trusted>);
 #[derive(Debug, Default)]
 struct Trusted {
     proxies: Arc<[IpNet]>,
-    /// Whether a PROXY header is due from them.
+    /// Whether a PROXY header is expected from the client.
     announce: bool,
 }
 
@@ -55,7 +55,7 @@ impl Proxies {
         };
     }
 
-    /// Whether it is a proxy, and so the address of everybody behind it.
+    /// Whether the address is a proxy, which all clients behind it share.
     pub fn trusts(&self, ip: IpAddr) -> bool {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
         held.proxies.iter().any(|net| net.contains(&ip))

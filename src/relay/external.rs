@@ -1,4 +1,4 @@
-//! `turn.external_ip = "auto"`: what a STUN server sees.
+//! `turn.external_ip = "auto"`: the address that a STUN server sees.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -28,7 +28,7 @@ pub enum Undiscovered {
     Silent(String),
 }
 
-/// The address that the first of `stun_urls` sees this host at. Waits for the network.
+/// Returns this host's address as seen by the first of `stun_urls`. Blocks on the network.
 pub fn discover(stun_urls: &[String]) -> Result<IpAddr, Undiscovered> {
     let url = stun_urls.first().ok_or(Undiscovered::NobodyToAsk)?;
     let server = host_and_port(url).ok_or_else(|| Undiscovered::NotAUrl(url.clone()))?;

@@ -1,4 +1,4 @@
-//! Follows the addresses of this host, and what they are called outside, and tells the shards.
+//! Follows the addresses of this host and their public addresses, and updates the shards.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,35 +18,35 @@ use super::mailbox::{Mailbox, Order};
 use super::names::{Ask, ExternalError, Names};
 use super::{Watch, list};
 
-/// Changes come in groups: an address, then its routes. The list is read this often at most.
+/// Minimum interval between two reads of the list: changes arrive in groups, an address and its routes.
 const LIST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the list is read although nothing is said to have changed.
+/// How often the list is read without a notification.
 const LIST_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The same where changes are not told.
+/// How often the list is read if notifications do not work.
 const BLIND_LIST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often DNS names are looked up.
+/// How often DNS names are resolved.
 const NAMES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often `auto` is asked, beside each time that addresses change.
+/// How often `auto` is queried, in addition to each change of addresses.
 const AUTO_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How long shards may take to deny new addresses before these are offered.
 const DENY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What `turn.external_ip` and `ice.stun_urls` say.
+/// The values of `turn.external_ip` and `ice.stun_urls`.
 pub type Wanted = (Vec<String>, Vec<String>);
 
-/// What is in force.
+/// The state in force.
 #[derive(Debug, Clone, Default)]
 pub struct Current {
     pub host: Arc<Host>,
     pub names: Names,
 }
 
-/// Where this process listens, which does not change.
+/// The listeners of this process, which do not change.
 #[derive(Debug, Clone)]
 pub struct Listening {
     pub turn: Vec<SocketAddr>,
@@ -54,23 +54,23 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// This host with these addresses, and what they are called outside.
+    /// This host with these addresses and their public addresses.
     pub fn host(&self, addresses: Vec<HostAddress>, external: Vec<External>) -> Host {
         let (turn, other) = (self.turn.clone(), self.other.clone());
         Host::new(addresses, &sources(), external, turn, other)
     }
 }
 
-/// Where the addresses of this host come from.
+/// The source of this host's addresses.
 pub trait Source: Send {
     /// Every address of every interface.
     fn list(&mut self) -> io::Result<Vec<HostAddress>>;
 
-    /// What speaks up when they change.
+    /// The source of change notifications.
     fn watch(&mut self) -> io::Result<Watch>;
 }
 
-/// The system that this runs on.
+/// The operating system.
 pub struct System;
 
 impl Source for System {
@@ -91,14 +91,14 @@ pub struct Follower<S = System> {
     pub wanted: watch::Receiver<Wanted>,
 }
 
-/// When what is due.
+/// The due times of the periodic tasks.
 struct Due {
     list: Instant,
     names: Instant,
     auto: Instant,
 }
 
-/// What was asked, and what came of it.
+/// A query and its result.
 type Answer = (Names, Result<(), ExternalError>);
 
 impl<S: Source> Follower<S> {
@@ -114,7 +114,7 @@ impl<S: Source> Follower<S> {
         let mut watch = self.source.watch().inspect_err(told_blind).ok();
         let now = Instant::now();
         let mut due = Due {
-            // What has changed since the start is not told.
+            // Changes between the start and the subscription cause no notification.
             list: now,
             names: now + NAMES_INTERVAL,
             auto: now + AUTO_INTERVAL,
@@ -156,9 +156,9 @@ impl<S: Source> Follower<S> {
                     let (entries, stun_urls) = self.wanted.borrow_and_update().clone();
                     self.current.send_modify(|current| current.names.set(&entries, &stun_urls));
                     self.look().await;
-                    // An answer to the old question is of no use.
+                    // The answer to the old query is obsolete.
                     asking = Some(self.ask(Ask::Unknown));
-                    // It may be another server that is asked.
+                    // The STUN server may have changed.
                     due.auto = Instant::now();
                 }
                 (names, outcome) = answer(&mut asking) => {
@@ -175,7 +175,7 @@ impl<S: Source> Follower<S> {
         }
     }
 
-    /// Lists the addresses, and puts what is new into force. Whether addresses have changed.
+    /// Lists the addresses, and applies changes. Returns whether addresses have changed.
     async fn look(&mut self) -> bool {
         let Current { host: old, names } = self.current.borrow().clone();
         let addresses = match self.source.list() {
@@ -185,7 +185,7 @@ impl<S: Source> Follower<S> {
                 return false;
             }
         };
-        // Until every entry is known, what was advertised before is.
+        // Keep the previous addresses until every entry is known.
         let external = names.external();
         let external = external.unwrap_or_else(|| old.external().to_vec());
         let new = self.listening.host(addresses, external);
@@ -197,7 +197,7 @@ impl<S: Source> Follower<S> {
         changed
     }
 
-    /// A new address is denied as a peer everywhere before it is offered anywhere.
+    /// Denies a new address as a peer at every shard before any shard offers it.
     async fn put_into_force(&mut self, old: &Host, new: Arc<Host>) {
         let known = old.own();
         let added: Vec<_> = new
@@ -236,7 +236,7 @@ impl<S: Source> Follower<S> {
 }
 
 impl Due {
-    /// Where somebody did not answer, everybody is asked again soon.
+    /// Repeats all queries soon if one had no answer.
     fn retry(&mut self) {
         let soon = Instant::now() + NAMES_INTERVAL;
         self.names = self.names.min(soon);
@@ -259,7 +259,7 @@ async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
     }
 }
 
-/// What a question came to; never, where none is asked or its thread has panicked.
+/// Waits for the result of a query; forever if there is no query or its thread has panicked.
 async fn answer(asking: &mut Option<JoinHandle<Answer>>) -> Answer {
     if let Some(question) = asking
         && let Ok(answer) = question.await
@@ -277,14 +277,14 @@ fn told_blind(error: &io::Error) {
     );
 }
 
-/// A name server that is away is told of once.
+/// Logs an unreachable name server once.
 fn told_once(error: &ExternalError, told: bool) {
     if !told {
         tracing::warn!(%error, "turn.external_ip can't be asked for: what was known is advertised");
     }
 }
 
-/// Says which relayed addresses clients elsewhere are offered, where that has changed.
+/// Logs the relayed addresses for clients on other hosts after a change.
 pub fn tell_offered(old: Option<&Host>, new: &Host) {
     let texts = offered_texts(new);
     if old.is_none_or(|old| offered_texts(old) != texts) {
@@ -293,7 +293,7 @@ pub fn tell_offered(old: Option<&Host>, new: &Host) {
     }
 }
 
-/// The relayed address of each family that clients elsewhere are offered, for people.
+/// The relayed address of each family for clients on other hosts, as text.
 pub fn offered_texts(host: &Host) -> [String; 2] {
     [true, false].map(|v4| {
         let mut offered = host.offered();
@@ -315,7 +315,7 @@ mod tests {
     use crate::stun::{Attribute, Class, Method, Writer};
     use crate::turn::AddressState;
 
-    /// A host whose addresses a test sets, and that tells of no changes.
+    /// A host whose addresses a test sets, without change notifications.
     #[derive(Clone, Default)]
     struct Quiet(Arc<Mutex<Vec<HostAddress>>>);
 
@@ -341,12 +341,12 @@ mod tests {
         }
     }
 
-    /// What a follower has put into force, while it runs.
+    /// The updates of a running follower.
     struct Following {
         in_force: watch::Receiver<Current>,
         start: Instant,
         stop: CancellationToken,
-        /// Keeps the other side open.
+        /// Keeps the other end open.
         _wanted: watch::Sender<Wanted>,
     }
 
@@ -356,7 +356,7 @@ mod tests {
         }
     }
 
-    /// A follower of a host, to whom `known` entries are known from before.
+    /// A follower of a host, with the `known` entries of a previous process.
     fn following(
         mut source: Quiet,
         shards: Vec<Mailbox>,
@@ -447,7 +447,7 @@ mod tests {
                 _ => panic!("the new address is not denied"),
             }
         }
-        // One of them has yet to do so.
+        // One of them has not answered yet.
         denied.pop().unwrap().send(()).unwrap();
         tokio::task::yield_now().await;
         assert!(played.iter_mut().all(|shard| shard.order().is_none()));

@@ -35,7 +35,7 @@ pub struct Handle {
     followed: Followed,
 }
 
-/// What is known of this host's addresses, and how to have other names asked for.
+/// The known addresses of this host, and a channel for new names to query.
 #[derive(Clone)]
 pub struct Followed {
     current: watch::Receiver<Current>,
@@ -95,7 +95,7 @@ impl Handle {
         }
     }
 
-    /// There is a room with this id: what names it after a `/` is bound to it.
+    /// Adds a room id: names with this id after a `/` are bound to the room.
     pub fn opened(&self, room: &str) {
         self.refusals.know_rooms([room]);
     }
@@ -129,15 +129,15 @@ impl Handle {
         }))
     }
 
-    /// `user` was disabled or deleted: all their allocations end. `generation` is that of the
-    /// tokens that they would get now.
+    /// Ends all allocations of a `user` who was disabled or deleted. `generation` is the generation of
+    /// the user's next tokens.
     pub fn removed(&self, user: &str, generation: u64) -> Freed {
         self.refusals.refuse_user(user);
         self.signed_out(user, generation)
     }
 
-    /// The tokens of `user` that are older than this generation were ended, and their allocations
-    /// end. A credential that is still good may make new ones.
+    /// Ends the tokens of `user` that are older than this generation, and the user's allocations. A
+    /// credential that is still valid can create new allocations.
     pub fn signed_out(&self, user: &str, generation: u64) -> Freed {
         self.refusals.end_tokens(user, generation);
         self.revoke(user, Scope::All)
@@ -213,19 +213,19 @@ impl Handle {
         }
     }
 
-    /// Takes other values of `turn.external_ip` and `ice.stun_urls`. What they name is asked for, and
-    /// in force as soon as it is known; living allocations keep what they were told.
+    /// Sets new values of `turn.external_ip` and `ice.stun_urls`. The addresses take effect after their
+    /// query is answered; existing allocations keep theirs.
     pub fn rename(&self, external_ip: &[String], stun_urls: &[String]) {
         let wanted = (external_ip.to_vec(), stun_urls.to_vec());
         self.followed.wanted.send_replace(wanted);
     }
 
-    /// The relayed address of each family that clients elsewhere are offered, IPv4 first, for people.
+    /// The relayed address of each family for clients on other hosts, IPv4 first, as text.
     pub fn offered(&self) -> [String; 2] {
         offered_texts(&self.followed.current.borrow().host)
     }
 
-    /// This host's addresses, and what is known of `turn.external_ip`, at this moment.
+    /// A snapshot of this host's addresses and the known addresses of `turn.external_ip`.
     pub fn current(&self) -> Current {
         self.followed.current.borrow().clone()
     }
@@ -289,7 +289,7 @@ impl Played {
         (mailbox, Played { inbox, _poll: poll })
     }
 
-    /// The next order, where one has come.
+    /// The next command, if there is one.
     pub fn order(&mut self) -> Option<Order> {
         self.inbox.order()
     }

@@ -17,8 +17,7 @@ pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// The source addresses that the kernel would choose for packets to the world, where it knows a way
-/// there.
+/// The source addresses that the kernel selects for packets to the internet, if it has a route.
 pub fn sources() -> Vec<IpAddr> {
     let sources = [true, false].into_iter().filter_map(towards_the_world);
     sources.collect()

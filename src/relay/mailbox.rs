@@ -35,12 +35,12 @@ pub enum Order {
         answer: oneshot::Sender<Page>,
     },
     Reconfigure(Box<Changes>),
-    /// Deny these as peers: addresses of this host that are about to be offered.
+    /// Deny these peers: new addresses of this host that will be offered next.
     Deny {
         addresses: Vec<IpAddr>,
         done: oneshot::Sender<()>,
     },
-    /// Go on with these addresses of this host.
+    /// Use these addresses of this host.
     SetHost(Arc<Host>),
     Ping(oneshot::Sender<()>),
     /// A stream has come; who finds a `wire` serves it. A stream has its place until every shard has

@@ -80,14 +80,14 @@ const PAIRS_A_SHARD: usize = 64;
 /// What a relay is started with.
 pub struct Options<'a> {
     pub turn: &'a config::Turn,
-    /// What `turn.external_ip` names, with all that must be known.
+    /// The entries of `turn.external_ip`, with all required addresses known.
     pub names: Names,
     pub credentials: Credentials,
     pub nonces: Nonces,
     pub refusals: Arc<Refusals>,
     /// Where else this process listens: never to be reached through the relay.
     pub other_listeners: Vec<SocketAddr>,
-    /// Whom `turn.external_ip = "auto"` asks.
+    /// The STUN servers for `turn.external_ip = "auto"`.
     pub stun_urls: &'a [String],
     /// What is spoken where `turn.tls_listen` says; needed where that names an address.
     pub tls: Option<Arc<ServerConfig>>,
@@ -126,7 +126,7 @@ pub struct Relay {
     /// Resolves when a shard has ended, with why where it was not told to.
     pub ended: Ended,
     counters: Vec<Arc<Counters>>,
-    /// Once more, for their figures.
+    /// Duplicates of the sockets, for their drop counters.
     listeners: Arc<[(SocketAddr, UdpSocket)]>,
     turned_away: Arc<TurnedAway>,
     shards: Arc<[Mailbox]>,
@@ -194,7 +194,7 @@ impl Bound {
         self.tcp.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Every socket that clients send datagrams to, once more.
+    /// Duplicates every listening UDP socket.
     fn listeners(&self) -> io::Result<Arc<[(SocketAddr, UdpSocket)]>> {
         let sockets = self.udp.iter().flatten();
         let sockets = sockets.map(|socket| Ok((socket.local_addr()?, socket.try_clone()?)));

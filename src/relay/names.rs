@@ -1,5 +1,4 @@
-//! `turn.external_ip`, entry by entry: addresses, DNS names and `auto`, each with the address that it
-//! stands for.
+//! The entries of `turn.external_ip`: addresses, DNS names and `auto`, each with its resolved address.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -7,10 +6,10 @@ use std::net::{IpAddr, ToSocketAddrs};
 use super::external::{Undiscovered, discover};
 use crate::turn::External;
 
-/// Stands for what a STUN server sees.
+/// The entry for the address that a STUN server sees.
 const AUTO: &str = "auto";
 
-/// Why an entry gives no address.
+/// The reason why an entry has no address.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalError {
     #[error("{0}")]
@@ -23,26 +22,26 @@ pub enum ExternalError {
     Lookup { name: String, why: io::Error },
 }
 
-/// Which entries are asked for again.
+/// The entries to query again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// Those whose address is not known yet.
+    /// Entries whose address is not known yet.
     Unknown,
     Names,
     Auto,
 }
 
-/// What `turn.external_ip` names.
+/// The entries of `turn.external_ip`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     entries: Vec<String>,
     stun_urls: Vec<String>,
-    /// What entries without an address of their own stand for: `auto` and DNS names.
+    /// The resolved addresses of `auto` and DNS names.
     known: Vec<(String, IpAddr)>,
 }
 
 impl Names {
-    /// `known` is what is known from before.
+    /// `known` has the addresses that were resolved earlier.
     pub fn new(entries: &[String], stun_urls: &[String], known: Vec<(String, IpAddr)>) -> Names {
         Names {
             entries: entries.to_vec(),
@@ -51,7 +50,7 @@ impl Names {
         }
     }
 
-    /// Takes other entries, and what is known of those that stay.
+    /// Replaces the entries, and keeps the known addresses of unchanged ones.
     pub fn set(&mut self, entries: &[String], stun_urls: &[String]) {
         self.entries = entries.to_vec();
         self.stun_urls = stun_urls.to_vec();
@@ -91,11 +90,10 @@ impl Names {
         external.collect()
     }
 
-    /// Asks for addresses again, and keeps what is known where there is no answer. Waits for the
-    /// network.
+    /// Queries the addresses again, and keeps known ones if there is no answer. Blocks on the network.
     ///
     /// # Errors
-    /// The first entry that gives no address, and why.
+    /// The first entry without an address, and the reason.
     pub fn ask(&mut self, ask: Ask) -> Result<(), ExternalError> {
         self.ask_by(ask, look_up, discover)
     }
@@ -138,8 +136,8 @@ impl Names {
         outcome
     }
 
-    /// One of the addresses of a name: of the family of its private address, or else of IPv4 where it
-    /// has one; the known one for as long as it is among them, since DNS tells them in any order.
+    /// Selects one address of a name: of the family of its private address, else IPv4 if it has one. Keeps
+    /// the known address while it is in the answer, since DNS returns addresses in any order.
     fn choose(&self, entry: &str, name: &str, found: &[IpAddr]) -> io::Result<IpAddr> {
         let private = entry.split_once('/').map(|(_, private)| private);
         let private = private.and_then(|private| private.trim().parse::<IpAddr>().ok());
@@ -175,7 +173,7 @@ fn asked(entry: &str) -> Option<&str> {
 }
 
 fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
-    // The port is of no account.
+    // The port is ignored.
     let addresses = (name, 0).to_socket_addrs()?;
     Ok(addresses.map(|address| address.ip()).collect())
 }

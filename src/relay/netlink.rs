@@ -1,4 +1,4 @@
-//! The addresses of this host by rtnetlink: listed, and watched for changes.
+//! Lists the addresses of this host by rtnetlink, and watches them for changes.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,16 +18,16 @@ use tokio::sync::mpsc;
 
 use crate::turn::{AddressState, HostAddress};
 
-/// Bytes that are read at once: the kernel fills at most 32 KiB.
+/// Size of the read buffer in bytes: the kernel fills at most 32 KiB.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The kernel answers without waiting for anybody.
+/// Timeout for the kernel's answer, which is immediate.
 const ANSWER_TIMEOUT_SECONDS: i64 = 5;
 
-/// How often a list is begun again that has changed while it was read.
+/// Maximum number of retries if the list changes while it is read.
 const LIST_TRIES: usize = 10;
 
-/// That the list has changed while it was read (`NLM_F_DUMP_INTR`).
+/// Flag: the list has changed while it was read (`NLM_F_DUMP_INTR`).
 const INTERRUPTED: u16 = 0x10;
 
 /// Changes that can make another address the best one: those of interfaces, addresses and routes.
@@ -57,7 +57,7 @@ pub fn list() -> io::Result<Vec<HostAddress>> {
     Ok(addresses.collect())
 }
 
-/// Speaks up when interfaces, addresses or routes change.
+/// Notifies when interfaces, addresses or routes change.
 pub struct Watch {
     changes: mpsc::Receiver<io::Result<()>>,
     waker: Waker,
@@ -74,7 +74,7 @@ impl Watch {
         poll.registry()
             .register(&mut source, SOCKET, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        // One that waits says it all.
+        // One pending notification is sufficient.
         let (told, changes) = mpsc::channel(1);
         let thread = thread::Builder::new().name("addresses".to_owned());
         thread.spawn(move || {
@@ -85,7 +85,7 @@ impl Watch {
         Ok(Watch { changes, waker })
     }
 
-    /// Waits for changes, however many: what has changed is for [`list`] to say.
+    /// Waits for any number of changes; [`list`] returns the new state.
     pub async fn changed(&mut self) -> io::Result<()> {
         let change = self.changes.recv().await;
         change.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()))
@@ -100,7 +100,7 @@ impl Drop for Watch {
     }
 }
 
-/// Tells of changes until nobody wants to know.
+/// Sends notifications until the receiver is dropped.
 fn tell(socket: &OwnedFd, mut poll: Poll, told: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     let mut buffer = vec![0; READ_BUFFER_BYTES];
@@ -116,13 +116,13 @@ fn tell(socket: &OwnedFd, mut poll: Poll, told: &mpsc::Sender<io::Result<()>>) -
     Ok(())
 }
 
-/// Reads all that waits, and gives whether there was anything.
+/// Reads all pending messages, and returns whether there were any.
 fn drain(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<bool> {
     let mut changed = false;
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            // Where the kernel had no room for a message, something has changed as well.
+            // If the kernel had no space for a message, there was a change as well.
             Ok(_) | Err(Errno::ENOBUFS) => changed = true,
             Err(Errno::EAGAIN) => return Ok(changed),
             Err(Errno::EINTR) => {}
@@ -137,7 +137,7 @@ fn open(flags: SockFlag) -> nix::Result<OwnedFd> {
     socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
 }
 
-/// The bodies of all messages of the type `answer` that the kernel gives for `request`.
+/// Returns the bodies of all messages of type `answer` to `request`.
 fn dump(request: u16, answer: u16) -> io::Result<Vec<Vec<u8>>> {
     for _ in 0..LIST_TRIES {
         if let Some(bodies) = dump_once(request, answer)? {
@@ -147,7 +147,7 @@ fn dump(request: u16, answer: u16) -> io::Result<Vec<Vec<u8>>> {
     Err(io::Error::other("the list changes faster than it is read"))
 }
 
-/// `None` where the list has changed meanwhile.
+/// `None` if the list has changed meanwhile.
 fn dump_once(request: u16, answer: u16) -> io::Result<Option<Vec<Vec<u8>>>> {
     let socket = open(SockFlag::empty())?;
     let timeout = TimeVal::seconds(ANSWER_TIMEOUT_SECONDS);
@@ -200,7 +200,7 @@ struct Message<'a> {
     body: &'a [u8],
 }
 
-/// The messages of a datagram, as far as their lengths make sense.
+/// The messages of a datagram, up to the first invalid length.
 fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let len = u32_at(rest, 0)? as usize;
@@ -226,7 +226,7 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The number of an interface, where it is up (`struct ifinfomsg`).
+/// The index of an interface if it is up (`struct ifinfomsg`).
 fn link_that_is_up(body: &[u8]) -> Option<u32> {
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
     (flags & libc::IFF_UP as u32 != 0).then_some(index)
@@ -245,7 +245,7 @@ fn address(body: &[u8], up: &[u32]) -> Option<HostAddress> {
             _ => {}
         }
     }
-    // IFA_ADDRESS is the other end where a link has two.
+    // On a point-to-point link, IFA_ADDRESS is the remote end.
     let ip = local.or(remote)?;
     let has = |flag: u32| flags & flag != 0;
     let checked = has(libc::IFA_F_OPTIMISTIC) || !has(libc::IFA_F_TENTATIVE);
@@ -258,7 +258,7 @@ fn address(body: &[u8], up: &[u32]) -> Option<HostAddress> {
             (true, true) => AddressState::Deprecated,
             (true, false) => AddressState::Preferred,
         },
-        // Of IPv4, the same bit says that it is not the first of its network.
+        // For IPv4, the same bit means a secondary address.
         temporary: ip.is_ipv6() && has(libc::IFA_F_TEMPORARY),
     })
 }

@@ -109,7 +109,7 @@ impl Notices {
         }
         if GUESSES.contains(&refusal) {
             let client = client.ip().to_canonical();
-            // To ban a proxy would be to ban everybody behind it.
+            // A ban of a proxy would ban all clients behind it.
             if !self.proxies.trusts(client) && self.may_tell(now.mono, client) {
                 // docs/fail2ban/filter.d/parlor.conf reads this line.
                 tracing::info!(%client, reason = %refusal, "relay credential refused");

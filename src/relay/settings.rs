@@ -49,7 +49,7 @@ fn bandwidth(bits: u64) -> Limit {
     }
 }
 
-/// Everything, for a relay of so many `shards` on this host.
+/// Returns all settings for a relay with this number of `shards` on this host.
 pub fn all(
     options: Options<'_>,
     host: Arc<Host>,

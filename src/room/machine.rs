@@ -18,15 +18,15 @@ use crate::rate::{Cell, Limit};
 const REPLACEMENTS: usize = 3;
 const REPLACEMENT_SPAN: Duration = Duration::from_secs(60);
 
-/// Bytes that a message is charged for beside its text and what the server writes into it: what a
-/// queue spends on a frame. Without it, many small messages would fill a queue for little.
+/// Bytes charged per message in addition to its text and the server's fields: the queue's overhead per
+/// frame. Without it, many small messages could fill a queue at a low charge.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
 /// Limits of each connection of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub messages: Limit,
-    /// Bytes of messages, as they are sent to one reader.
+    /// Bytes of messages, as sent to one reader.
     pub bytes: Limit,
 }
 
@@ -57,7 +57,7 @@ pub enum Effect {
     Deliver {
         connection: ConnectionId,
         frame: Bytes,
-        /// The connection that sent it; `None` where the server itself says something.
+        /// The connection that sent it; `None` for a message of the server.
         from: Option<ConnectionId>,
     },
     /// Close that connection. It is no part of the room any more.
@@ -99,18 +99,18 @@ pub enum Join {
 pub struct Room {
     /// The id as JSON.
     id: String,
-    /// What each connection may send.
+    /// The send limits of each connection.
     limits: Limits,
     next: NonZeroU64,
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
-    /// What users have spent who left before it was paid for: coming back buys no new burst.
+    /// The used budgets of users who left before they were full again: rejoining gives no new burst.
     owed: HashMap<Arc<str>, Spent>,
-    /// When somebody last sent or joined.
+    /// Time of the last message or join.
     latest: Mono,
     before: Option<Before>,
-    /// Users whose connections ended because the server drains, or while it does. They can't come
-    /// back to this process, and nobody can tell whether they still talk to each other.
+    /// Users whose connections ended because of a drain, or during it. They cannot reconnect to this
+    /// process, and the server cannot know whether they still talk to each other.
     unreachable: HashSet<Arc<str>>,
 }
 
@@ -123,7 +123,7 @@ struct Before {
     until: Mono,
 }
 
-/// What a user has sent.
+/// The used budgets of a user.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
     messages: Cell,
@@ -131,7 +131,7 @@ struct Spent {
 }
 
 impl Spent {
-    /// Takes one message of so many bytes.
+    /// Charges one message of this many bytes.
     fn take(&mut self, limits: Limits, now: Mono, bytes: usize) -> bool {
         self.messages.take(limits.messages, now, 1)
             && self.bytes.take(limits.bytes, now, bytes as u64)
@@ -205,7 +205,7 @@ impl Room {
         self.members.is_empty() && awaited.unwrap_or(0) == 0 && self.unreachable.is_empty()
     }
 
-    /// Who is connected, or expected back, or was sent away by a drain, in no order.
+    /// The users who are connected, expected back, or disconnected by a drain; unordered.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         let awaited = self.before.iter().flat_map(|before| &before.missing);
         self.by_user.keys().chain(awaited).chain(&self.unreachable)
@@ -290,8 +290,8 @@ impl Room {
         }
     }
 
-    /// A connection is gone while the server drains, without a goodbye: its user may still be
-    /// talking, so nobody is told that they left.
+    /// Records a connection that was lost during a drain, without a close frame: its user may still be
+    /// talking, so the room sends no `user-left`.
     pub fn lose(&mut self, connection: ConnectionId) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
@@ -300,7 +300,7 @@ impl Room {
     }
 
     /// Closes every connection because the server drains. The users count as connected until they
-    /// leave by other means, see [`Room::lose`].
+    /// leave in another way, see [`Room::lose`].
     pub fn send_away(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
         let users = self.users().cloned().collect();
         self.close_all(code, effects);
@@ -364,7 +364,7 @@ impl Room {
                 member.budget.good();
                 Outcome::Relayed { kind, copies }
             }
-            // A client cannot know who has just left.
+            // A client cannot know that a user has just left.
             Err(Reason::NoSuchTarget) => Outcome::Dropped(Reason::NoSuchTarget),
             Err(_) if member.budget.bad() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),

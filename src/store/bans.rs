@@ -1,4 +1,4 @@
-//! Kicks and bans: users whom a room refuses, for a moment, for a while or for good.
+//! Kicks and bans: a room rejects users, for the kick pause, for a time or permanently.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -7,11 +7,11 @@ use super::users::{optional_time_at, time_at};
 use super::{Ban, BanError, Banned, Left, NewBan, Removal, Store, StoreError, invites, rooms};
 use super::{users, utc};
 
-/// Characters in the reason of a ban.
+/// Maximum length of a ban's reason in characters.
 pub const MAX_REASON_CHARS: usize = 500;
 
 impl Store {
-    /// Ends a membership and refuses the user until `until`; `None` where there is no membership.
+    /// Ends a membership and rejects the user until `until`; `None` if there is no membership.
     pub async fn kick(
         &self,
         room_id: &str,
@@ -37,7 +37,7 @@ impl Store {
     }
 
     /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
-    /// came by is revoked, unless it is to be kept. A second ban replaces the first.
+    /// used is revoked, unless it shall be kept. A second ban replaces the first.
     pub async fn ban(&self, new: NewBan, unix: u64) -> Result<Banned, BanError> {
         self.write_to_the_end(move |connection| {
             if let Some(refusal) = refusal(connection, &new, unix)? {
@@ -73,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// Ends a ban; false where there is none.
+    /// Ends a ban; false if there is none.
     pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
         let parameters = (room_id.to_owned(), user_id.to_owned());
         self.write_to_the_end(move |connection| {
@@ -85,7 +85,7 @@ impl Store {
         .await
     }
 
-    /// The bans of a room that hold at `unix`, newest first, `limit` at most.
+    /// The bans of a room that are in force at `unix`, newest first, at most `limit`.
     pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
         let parameters = (room_id.to_owned(), utc::text(unix), limit);
         self.read(move |connection| {
@@ -114,8 +114,8 @@ impl Store {
     }
 }
 
-/// Why this ban cannot be, if so. Owners and admins manage the room and could let themselves in
-/// again by an invite: a ban that does not hold is worse than none.
+/// Returns the reason why this ban is not possible, if any. Owners and admins manage the room and could
+/// return by an invite: an ineffective ban is worse than none.
 fn refusal(connection: &Connection, new: &NewBan, unix: u64) -> rusqlite::Result<Option<BanError>> {
     if new.until.is_some_and(|until| until <= unix) {
         return Ok(Some(BanError::Past));
@@ -148,7 +148,7 @@ fn refusal(connection: &Connection, new: &NewBan, unix: u64) -> rusqlite::Result
     })
 }
 
-/// What keeps a user out of a room at `unix` after a kick or a ban, if anything does.
+/// Returns the kick or ban that is in force for a user at `unix`, if any.
 pub(super) fn removal(
     connection: &Connection,
     room_id: &str,

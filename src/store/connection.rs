@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
 
-/// How long to wait for another process's lock: at the start, where a migration may take a while, and
-/// after it, less than anybody waits for an answer.
+/// Timeouts for another process's lock: at the start, when a migration may take long, and later, shorter
+/// than the timeout of a request.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Statements kept prepared on each connection; the store has fewer.

@@ -190,7 +190,7 @@ impl DataDir {
     /// Another handle on the same directory, not locked.
     ///
     /// # Errors
-    /// Where the system has no descriptor left.
+    /// The system has no free descriptor.
     pub fn try_clone(&self) -> io::Result<DataDir> {
         Ok(DataDir {
             directory: self.directory.try_clone()?,
@@ -209,14 +209,14 @@ impl DataDir {
         matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }
 
-    /// The database's path, without links. The file is made, empty and for the directory's owner,
-    /// where it is missing: a command run by root must not keep the daemon's user out.
+    /// The database's path, without links. Creates a missing file, empty and owned by the directory's
+    /// owner: a command run by root must not lock out the daemon's user.
     ///
-    /// SQLite opens its files by path. It follows no link to them (`O_NOFOLLOW`); what it would wait
-    /// for, or give away, is looked for here, just before.
+    /// SQLite opens its files by path and follows no link to them (`O_NOFOLLOW`). This function checks
+    /// their type and owner just before.
     ///
     /// # Errors
-    /// Where it can't be made, or one of its files is none of parlor's.
+    /// The file cannot be created, or one of the database's files does not belong to parlor.
     pub fn database(&self) -> Result<PathBuf, DataDirError> {
         for suffix in ["-wal", "-shm", "-journal"] {
             self.directory.check(&format!("{DATABASE}{suffix}"))?;
@@ -232,7 +232,7 @@ impl DataDir {
         Ok(real.join(DATABASE))
     }
 
-    /// Whether there is a file of the database, whatever is in it.
+    /// Whether the database file exists, with any content.
     pub fn has_database(&self) -> bool {
         self.directory.status(DATABASE) != Err(Errno::ENOENT)
     }
@@ -302,7 +302,7 @@ impl DataDir {
             why,
         };
         let found = file.metadata().map_err(wrong)?;
-        // What root keeps in another user's directory is as root wants it.
+        // Files that root keeps in another user's directory are left alone.
         let ours = found.uid() == self.directory.owner || !nix::unistd::geteuid().is_root();
         if found.mode() & 0o077 != 0 && ours {
             tracing::warn!(path = %path.display(), mode = %format!("{:o}", found.mode() & 0o777),
@@ -353,7 +353,7 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// The file to lock; made where there is none.
+/// The file to lock; created if missing.
 fn lock_file(directory: &Directory) -> Result<File, DataDirError> {
     match directory.create(LOCK) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

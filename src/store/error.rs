@@ -100,7 +100,7 @@ pub enum CreateError {
     NameTaken(String),
     #[error("the id `{0}` is taken")]
     IdTaken(String),
-    /// An id, and what it would have to be.
+    /// An invalid id, and the rule for ids.
     #[error("`{0}` cannot be an id: use {1}")]
     BadId(String, &'static str),
     #[error("a name needs {}", display_name::RULE)]
@@ -179,7 +179,7 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
-/// Why a user was not banned.
+/// The reason why a user was not banned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BanError {
     #[error("there is no such room")]
@@ -231,7 +231,7 @@ pub enum InviteError {
     Store(#[from] StoreError),
 }
 
-/// The end of a ban, as a part of a sentence.
+/// The end of a ban, worded as a part of a sentence.
 fn end(until: Option<u64>) -> String {
     until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)))
 }

@@ -1,4 +1,4 @@
-//! Guests, for an admin who looks for one: by name, by room, or among everybody.
+//! Lookup of guests for an admin: by name, by room, or all.
 
 use rusqlite::named_params;
 
@@ -6,8 +6,8 @@ use super::users::{USER, USER_COLUMNS, user_at};
 use super::{KnownGuest, Person, Store, StoreError, utc};
 
 impl Store {
-    /// Guests whose time has not run out at `unix`, the newest first, `limit` at most: all, those
-    /// with this display name, those of this room.
+    /// Guests whose access has not expired at `unix`, newest first, at most `limit`: all of them, those
+    /// with this display name, or those of this room.
     pub async fn guests(
         &self,
         display_name: Option<&str>,
@@ -47,7 +47,7 @@ impl Store {
         .await
     }
 
-    /// How many guests there are whose time has not run out at `unix`.
+    /// The number of guests whose access has not expired at `unix`.
     pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
         let now = utc::text(unix);
         self.read(move |connection| {
@@ -58,8 +58,8 @@ impl Store {
         .await
     }
 
-    /// Users and guests whose name has this text in it, whatever the case of ASCII letters; `limit`
-    /// at most.
+    /// Users and guests whose name contains this text, ignoring the case of ASCII letters; at most
+    /// `limit`.
     pub async fn people_like(
         &self,
         text: &str,
@@ -88,7 +88,7 @@ impl Store {
         .await
     }
 
-    /// The people with these ids, those whom the store knows.
+    /// The people with these ids; unknown ids are skipped.
     pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
         let ids = serde_json::Value::from(ids).to_string();
         let sql = format!(

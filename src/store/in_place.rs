@@ -1,24 +1,24 @@
-//! Whether the files that SQLite has open are still those at their paths. Once they were removed or
-//! replaced, what is written into them is gone with the next start.
+//! Checks that the files that SQLite has open are still the files at their paths. Once they were removed
+//! or replaced, new writes would be lost at the next start.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The database and what SQLite keeps beside it for as long as a connection is open.
+/// The database and the files that SQLite keeps beside it while a connection is open.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The files, as they were when they were opened.
+/// The identities of the files when they were opened.
 pub struct Files {
     opened: Vec<(PathBuf, Identity)>,
 }
 
-/// What tells a file from any other that exists: device and inode.
+/// The identity of an existing file: device and inode.
 type Identity = (u64, u64);
 
 impl Files {
-    /// Of a database that has just been opened and written to.
+    /// Records the files of a database that has just been opened and written to.
     pub fn of(path: &Path) -> Files {
         let paths = SUFFIXES.map(|suffix| {
             let mut path = OsString::from(path);
@@ -34,7 +34,7 @@ impl Files {
         }
     }
 
-    /// Whether each is still at its path.
+    /// Whether each file is still at its path.
     pub fn are_in_place(&self) -> bool {
         let mut opened = self.opened.iter();
         opened.all(|(path, opened)| identity(path) == Some(*opened))

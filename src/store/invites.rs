@@ -18,9 +18,9 @@ use crate::secret::Secret;
 
 const RANDOM_BYTES: usize = 24;
 
-/// Invites of one room, and of one user, that may still open a room: a list must stay readable.
+/// Maximum number of valid invites of one room, and of one user: lists must stay readable.
 pub const MAX_INVITES: u32 = 1000;
-/// Revoked invites that a room remembers, the newest: those who bring one learn that it was
+/// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
 /// withdrawn.
 const MAX_REVOKED: u32 = 1000;
 const REVOKED_KEPT_SECONDS: u64 = 30 * 24 * 3600;
@@ -69,7 +69,7 @@ impl Store {
         .await
     }
 
-    /// The invites that still open a room, or this room alone; oldest first, `limit` at most.
+    /// The valid invites, of all rooms or of this room; oldest first, at most `limit`.
     pub async fn invites(
         &self,
         room_id: Option<&str>,
@@ -109,8 +109,7 @@ impl Store {
         .await
     }
 
-    /// Makes an invite open nothing any more; false where there is none of this id, or none of
-    /// this room.
+    /// Revokes an invite; false if there is none with this id, or none of this room.
     pub async fn revoke_invite(
         &self,
         room_id: Option<&str>,
@@ -171,9 +170,8 @@ impl Store {
         .await
     }
 
-    /// Forgets invites and bans that expired and guests whose time ran out before `unix`, so that
-    /// none of them pile up; revoked invites 30 days later. Guests who have written something stay,
-    /// as its author.
+    /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
+    /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
     pub async fn forget_expired(&self, unix: u64) -> Result<(), StoreError> {
         let before = utc::text(unix);
         let revoked_before = utc::text(unix.saturating_sub(REVOKED_KEPT_SECONDS));
@@ -228,7 +226,7 @@ pub(super) fn list_sql(of_one_room: bool) -> String {
     )
 }
 
-/// Whether as many invites as there may be have this value in this column, and are good.
+/// Whether the number of valid invites with this value in this column has reached the limit.
 fn has_too_many(
     connection: &Connection,
     column: &'static str,
@@ -245,8 +243,7 @@ fn has_too_many(
     Ok(count >= MAX_INVITES)
 }
 
-/// Makes an invite open nothing any more; false where there is none of this id, or one that was
-/// revoked before.
+/// Revokes an invite; false if there is none with this id, or it was revoked before.
 pub(super) fn revoke(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<bool> {
     let room: Option<String> = connection
         .prepare_cached(
@@ -267,7 +264,7 @@ pub(super) fn revoke(connection: &Connection, id: &str, unix: u64) -> rusqlite::
     Ok(room.is_some())
 }
 
-/// Revokes what this user has made; how many of them were good until now.
+/// Revokes the invites that this user created; returns how many of them were valid.
 pub(super) fn revoke_all_of(
     connection: &Connection,
     user_id: &str,
@@ -282,19 +279,19 @@ pub(super) fn revoke_all_of(
         .execute((user_id, utc::text(unix)))
 }
 
-/// The result of bringing an invite.
+/// The result of using an invite.
 pub(super) enum Taken {
-    /// It was good; one use of it is taken.
+    /// The invite was valid; one use is taken.
     One {
         id: String,
         room_id: String,
     },
-    /// It would be good if it had not been revoked.
+    /// The invite would be valid if it had not been revoked.
     Withdrawn,
     Nothing,
 }
 
-/// Takes one use of the invite, if it is good now and for `room_id`.
+/// Takes one use of the invite if it is valid now and for `room_id`.
 pub(super) fn take(
     connection: &Connection,
     room_id: Option<&str>,

@@ -77,8 +77,8 @@ impl Store {
         .await
     }
 
-    /// Runs `work` in a savepoint of its own; an `Err` of either kind rolls it back. Fails where the
-    /// disk does not answer in time.
+    /// Runs `work` in its own savepoint; an `Err` of either kind rolls it back. Fails if the disk does
+    /// not finish in time.
     async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
@@ -88,8 +88,8 @@ impl Store {
         self.threads.write(work).await
     }
 
-    /// As [`Store::write`], however long the disk takes: for what connections and relays have to follow
-    /// once it is written.
+    /// Like [`Store::write`], without a timeout: for changes after which connections and relays must be
+    /// closed.
     async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,

@@ -18,7 +18,7 @@ pub struct User {
     pub deleted: bool,
     /// Where a guest belongs and until when; `None` for everybody else.
     pub guest: Option<Guest>,
-    /// Which tokens are still good.
+    /// The condition for valid tokens.
     pub tokens: Tokens,
     /// Unix seconds.
     pub created_at: u64,
@@ -30,23 +30,23 @@ pub struct Guest {
     pub room_id: String,
     /// Unix seconds; at this second their time has run out.
     pub until: u64,
-    /// The id of the invite that they came by, where that is known.
+    /// The id of the invite that the guest used, if known.
     pub invite: Option<String>,
 }
 
-/// Which tokens of a user are good: those issued before a sign-out, a new password or a disabling
-/// are refused.
+/// The condition for valid tokens of a user: tokens from before a sign-out, a new password or a disabling
+/// are rejected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// The generation that a token of parlor's own has to carry; it grows whenever tokens are ended.
+    /// The generation that parlor's own tokens must carry; it grows whenever tokens are ended.
     pub generation: u64,
-    /// Unix seconds: tokens of other issuers have to be issued after this. `None`: no such limit.
+    /// Unix seconds: tokens of other issuers must be issued later. `None`: no such limit.
     pub from: Option<u64>,
 }
 
 impl Tokens {
-    /// Whether a token is still good that was issued like this. One that does not say when it was
-    /// issued may be from before; so may one of the very second.
+    /// Whether a token with this issue data is still valid. A token without an issue time may be older
+    /// than the limit, and so may one of the same second.
     pub fn accept(&self, issue: Issue) -> bool {
         match issue {
             Issue::Own { generation } => generation == self.generation,
@@ -81,16 +81,16 @@ impl User {
     }
 }
 
-/// A guest whose time has not run out, for an admin who looks for them.
+/// A guest whose access has not expired, for an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownGuest {
     pub user: User,
     pub room_name: String,
-    /// Is a member of the room now.
+    /// The user is a member of the room now.
     pub participant: bool,
 }
 
-/// A user, and the name of the room where a guest belongs.
+/// A user, with the name of the room if they are a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     pub user: User,
@@ -98,7 +98,7 @@ pub struct Person {
 }
 
 impl From<User> for Person {
-    /// The room of a guest is named by its id.
+    /// The id of a guest's room.
     fn from(user: User) -> Person {
         let guest_room = user.guest.as_ref().map(|guest| guest.room_id.clone());
         Person { user, guest_room }
@@ -211,9 +211,9 @@ pub struct Message {
 pub enum JoinGrant {
     /// Nothing: open rooms, and private ones one is a member of.
     None,
-    /// A token that names the room, or an admin's.
+    /// A token that lists the room, or an admin's token.
     Granted,
-    /// An admin at the command line: ends the pause after a kick, too.
+    /// An admin at the command line: also ends the pause after a kick.
     Operator,
     /// The text of an invite to the room.
     Invite(String),
@@ -266,33 +266,33 @@ pub struct Admission {
     pub room: Option<Room>,
     /// Has joined and not left.
     pub participant: bool,
-    /// Was a member at any time.
+    /// The user is or was a member.
     pub ever_member: bool,
-    /// Was kicked or banned, and is still kept out.
+    /// The user was kicked or banned, and the room still rejects them.
     pub removal: Option<Removal>,
 }
 
-/// Why a user who was removed from a room is still kept out of it. Times are Unix seconds.
+/// The reason why a room still rejects a removed user. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     Kicked {
         until: u64,
     },
-    /// `None`: for good.
+    /// `None`: permanent.
     Banned {
         until: Option<u64>,
     },
 }
 
-/// A ban to be made. The ids are those of a room and of a user.
+/// A ban to create, with the ids of a room and of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBan {
     pub room_id: String,
     pub user_id: String,
-    /// Unix seconds; `None`: for good.
+    /// Unix seconds; `None`: permanent.
     pub until: Option<u64>,
     pub reason: Option<String>,
-    /// Whether the invite that a guest came by goes on letting others in.
+    /// Whether the invite that the guest used stays valid.
     pub keep_invite: bool,
 }
 
@@ -300,13 +300,13 @@ pub struct NewBan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Banned {
     pub left: Left,
-    /// The invite that a guest came by, where that is known.
+    /// The invite that the guest used, if known.
     pub invite: Option<String>,
     /// Whether the ban revoked that invite.
     pub revoked: bool,
 }
 
-/// A ban that holds.
+/// A ban in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ban {
     pub user_id: String,
@@ -316,7 +316,7 @@ pub struct Ban {
     pub reason: Option<String>,
     /// Unix seconds.
     pub created_at: u64,
-    /// Unix seconds; `None`: for good.
+    /// Unix seconds; `None`: permanent.
     pub until: Option<u64>,
 }
 
@@ -365,11 +365,11 @@ pub struct Refused {
     pub users: Vec<String>,
     /// Ids of closed rooms.
     pub rooms: Vec<String>,
-    /// Ids of the others: what is bound to them is told from longer names by them.
+    /// Ids of the other rooms: they distinguish names bound to a room from longer names.
     pub open_rooms: Vec<String>,
-    /// Those who have left a room, and are not back; the banned, too.
+    /// Users who left a room and did not return, and banned users.
     pub departures: Vec<Departure>,
-    /// The token generations of users whose tokens were ended at any time.
+    /// The token generations of all users whose tokens were ever ended.
     pub generations: Vec<(String, u64)>,
 }
 

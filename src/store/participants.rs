@@ -11,8 +11,8 @@ use super::{
 };
 use super::{bans, invites, rooms, users, utc};
 
-/// Members of `?1` at `?2` who count: neither a guest whose time has run out, nor a disabled user,
-/// whose membership waits for the day on which they are enabled.
+/// Members of `?1` at `?2` who count: no expired guests, and no disabled users, whose membership is kept
+/// until they are enabled.
 const PRESENT: &str = "room_participants p JOIN users u ON u.id = p.user_id
     WHERE p.room_id = ?1 AND p.left_at IS NULL AND u.disabled_at IS NULL
       AND (u.guest_until IS NULL OR u.guest_until > ?2)";
@@ -97,7 +97,7 @@ impl Store {
         user_id: &str,
         unix: u64,
     ) -> Result<Admission, StoreError> {
-        /// The columns before those of the user.
+        /// The number of columns before the user's columns.
         const OWN_COLUMNS: usize = 7;
         let parameters = (room_id.to_owned(), user_id.to_owned(), utc::text(unix));
         let sql = format!(
@@ -183,7 +183,7 @@ fn join(
         Ok(user) => user,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    // First: a guest of one room learns nothing about others.
+    // First: hides other rooms from a guest.
     if user
         .guest
         .as_ref()
@@ -193,7 +193,7 @@ fn join(
     }
     let Some(room) = rooms::by_id(connection, room_id)? else {
         return Ok(Err(match grant {
-            // The answer of a private room that the invite does not open.
+            // The same error as for a private room without a valid invite.
             JoinGrant::Invite(_) => JoinError::BadInvite,
             _ => JoinError::NoSuchRoom,
         }));
@@ -205,7 +205,7 @@ fn join(
     if open && is_member(connection, room_id, user_id)? {
         return Ok(Ok(room));
     }
-    // Before the answers that only a room which exists can give.
+    // Before errors that would reveal that the room exists.
     if let Some(refusal) = closed_door(connection, &room, &user, grant, unix)? {
         return Ok(Err(refusal));
     }
@@ -239,7 +239,7 @@ pub(super) fn welcome_user(
     })
 }
 
-/// The ban or the kick that keeps this user out, if there is one.
+/// The ban or kick in force for this user, if any.
 fn kept_out(
     connection: &Connection,
     room: &Room,
@@ -258,7 +258,7 @@ fn kept_out(
 }
 
 /// What keeps this user out of a private room, if anything does. An invite is taken only where it
-/// is needed. Users who never were in the room do not learn that there is one.
+/// is needed. Users who never were in the room get the error of a room that does not exist.
 fn closed_door(
     connection: &Connection,
     room: &Room,
@@ -302,7 +302,7 @@ pub(super) fn end_membership(
     })
 }
 
-/// Whether the user is a member, or was one at any time.
+/// Whether the user is or was a member.
 fn was_member(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(

@@ -1,20 +1,19 @@
-//! What somebody may know of a room before they enter it.
+//! The preview of a room before a user enters it.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{JoinError, Removal, Room, Store, bans, invites, participants, rooms, utc};
 
-/// A room, and whether it has a place.
+/// A room, and whether it is full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
     pub room: Room,
-    /// Whether a join would be refused with `RoomFull`; never for a participant.
+    /// Whether a join would fail with `RoomFull`; never for a participant.
     pub full: bool,
 }
 
 impl Store {
-    /// The open room, for a user, for the holder of an invite, or for one who is both. The invite is
-    /// judged and not used up.
+    /// Returns the open room, for a user, an invite, or both. The invite is checked and not used up.
     ///
     /// # Errors
     /// `BadInvite` and `Withdrawn` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
@@ -68,7 +67,7 @@ fn preview(
     Ok(Ok(Preview { room, full }))
 }
 
-/// Why the invite does not open this room now, if so.
+/// Returns the reason why the invite is not valid for this room now, if any.
 fn refusal(
     connection: &Connection,
     room_id: &str,

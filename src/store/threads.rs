@@ -19,7 +19,7 @@ const READERS: usize = 2;
 const QUEUE: usize = 1024;
 /// How often to look whether another process has written.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// How long whoever asked waits for a disk. What has begun by then may be done all the same.
+/// How long a caller waits for the disk. A write that has started by then may still complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Threads {
@@ -102,7 +102,7 @@ impl Threads {
         self.in_time(self.write_to_the_end(work)).await
     }
 
-    /// Writes, however long that takes.
+    /// Writes without a timeout.
     pub async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
@@ -117,7 +117,7 @@ impl Threads {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Waits for an answer, and not for ever.
+    /// Waits for a result, with a timeout.
     async fn in_time<T, E: From<StoreError>>(
         &self,
         asked: impl Future<Output = Result<T, E>>,

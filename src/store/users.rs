@@ -100,8 +100,8 @@ impl Store {
         .await
     }
 
-    /// Gives a user another password, as PHC text, and ends their tokens; `None` where there is no
-    /// such user, or no more.
+    /// Sets a user's password, as PHC text, and ends their tokens; `None` if the user does not exist or
+    /// was deleted.
     pub async fn set_password(
         &self,
         id: &str,
@@ -125,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// Ends all tokens of a user or guest; `None` where there is no such user, or no more.
+    /// Ends all tokens of a user or guest; `None` if the user does not exist or was deleted.
     pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
         self.write_to_the_end(move |connection| {
@@ -223,7 +223,7 @@ impl Store {
     }
 }
 
-/// Refuses the tokens that a user has from now on.
+/// Invalidates all current tokens of a user.
 pub(super) fn end_tokens(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(

@@ -19,15 +19,15 @@ const GROUP: usize = 256;
 pub enum Order {
     /// With the moment at which it was asked for.
     Write(Box<dyn Work>, Mono),
-    /// Look whether another process has written, and tell the watch; look whether the files are still
-    /// in their place.
+    /// Check whether another process has written, and notify the watch; check whether the files are still
+    /// in place.
     LookForChanges,
 }
 
 /// A write on its way: first it runs, and when all is on the disk or lost, it answers.
 pub trait Work: Send {
-    /// Whether nobody waits for the answer any more. What has not begun by then is left undone: whoever
-    /// asked was told that it failed, or has gone away.
+    /// Whether the caller stopped waiting for the result. A write that has not started by then is skipped:
+    /// the caller received an error, or was dropped.
     fn is_abandoned(&self) -> bool;
     /// Runs inside a savepoint, which is kept only where this returns true.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
@@ -137,7 +137,7 @@ pub struct Writer {
     connection: Connection,
     path: PathBuf,
     files: Files,
-    /// Whether the files were in their place when it was last looked.
+    /// Whether the files were in place at the last check.
     in_place: bool,
     /// As last seen, by [`Writer::data_version`].
     version: Option<i64>,
@@ -164,7 +164,7 @@ impl Writer {
             .ok()
     }
 
-    /// Logs where the files were removed or replaced, and where they are back.
+    /// Logs that the files were removed or replaced, or that they are back.
     fn look_at_files(&mut self) {
         let in_place = self.files.are_in_place();
         if in_place == self.in_place {
@@ -181,8 +181,8 @@ impl Writer {
         }
     }
 
-    /// Writes the group and answers every member of it. Nothing is acknowledged that was written into
-    /// a file which is no longer at its path.
+    /// Writes the group and reports to every caller in it. A write into a file that is no longer at its
+    /// path is never acknowledged.
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
         let mut faults = Vec::with_capacity(group.len());
         let replaced = Err(StoreError::Replaced(self.path.clone()));

@@ -140,7 +140,7 @@ fn private_key(text: &str, path: &Path) -> Result<Key, String> {
     Ok((signing, key))
 }
 
-/// Why a key can't be signed with: ring has no other kinds, and no RSA keys of other sizes.
+/// The reason why a key can't sign: ring supports no other types, and no other sizes of RSA keys.
 fn unfit(key: &PrivateKeyDer<'_>) -> String {
     let held = match rsa_bits(key) {
         Some(bits) => format!("an RSA key of {bits} bits"),
@@ -152,7 +152,7 @@ fn unfit(key: &PrivateKeyDer<'_>) -> String {
     )
 }
 
-/// The size of an RSA key: of its modulus (RFC 8017 appendix A.1.2), which PKCS#8 wraps (RFC 5958).
+/// The size of an RSA key: the bits of its modulus (RFC 8017 appendix A.1.2), inside PKCS#8 (RFC 5958).
 fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
     let der = key.secret_der();
     let (wrapped, _) = der::element(der, SEQUENCE)?;
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_key_of_a_size_that_cannot_sign_is_named_with_its_size() {
         let (_place, cert, key) = place();
-        // An RSA private key has the modulus behind its version; the other numbers don't matter here.
+        // In an RSA private key the modulus follows the version; the other numbers don't matter here.
         let number = |size: usize, first: u8| {
             let body = [&[0, first][..], &vec![0xff; size - 1]].concat();
             let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -357,7 +357,7 @@ mod tests {
     fn a_certificate_of_version_1_is_named_as_one() {
         let (_place, cert, key) = place();
         let made = made();
-        // The version stands first: without it, a certificate is of version 1.
+        // The version is the first field: without it, a certificate has version 1.
         let der = made.cert.der();
         let (certificate, _) = der::element(der, SEQUENCE).unwrap();
         let (signed, rest) = der::element(certificate, SEQUENCE).unwrap();

@@ -1,4 +1,4 @@
-//! Finds chains that lack an intermediate certificate: clients have roots alone.
+//! Finds chains that lack an intermediate certificate: clients have only root certificates.
 
 use rustls::pki_types::CertificateDer;
 
@@ -25,7 +25,7 @@ pub fn missing(chain: &[CertificateDer<'_>]) -> Option<String> {
     (!is_there).then(|| readable(first.issuer))
 }
 
-/// A distinguished name for people: its common name, or else its organization.
+/// The readable form of a distinguished name: its common name, else its organization.
 fn readable(name: &[u8]) -> String {
     let found = attribute(name, COMMON_NAME).or_else(|| attribute(name, ORGANIZATION));
     let found = found.unwrap_or_else(|| "an issuer without a name".to_owned());

@@ -62,8 +62,8 @@ impl Identity {
         parsed.is_some_and(|parsed| verify_server_name(&parsed, &name).is_ok())
     }
 
-    /// Returns the issuer's name if the chain lacks the issuer's certificate: clients that do not have
-    /// that issuer as a root refuse the chain.
+    /// Returns the issuer's name if the chain lacks the issuer's certificate: clients without that issuer
+    /// among their roots reject the chain.
     pub fn missing_issuer(&self) -> Option<String> {
         issuer::missing(&self.certified.cert)
     }

@@ -1,5 +1,4 @@
-//! From when until when a certificate is valid (RFC 5280 §4.1.2.5), its version, and whom it names: all
-//! that is read of it here.
+//! Parses a certificate's validity period (RFC 5280 §4.1.2.5), version and names, and no other field.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
@@ -27,7 +26,7 @@ impl Validity {
     }
 }
 
-/// The version of X.509 that a certificate in DER is of: 1, 2 or 3 (RFC 5280 §4.1.2.1).
+/// The X.509 version of a certificate in DER: 1, 2 or 3 (RFC 5280 §4.1.2.1).
 pub fn version(certificate: &[u8]) -> Option<u8> {
     let (certificate, _) = der::element(certificate, SEQUENCE)?;
     let (signed, _) = der::element(certificate, SEQUENCE)?;
@@ -44,7 +43,7 @@ fn signed(unix: u64) -> i64 {
     i64::try_from(unix).unwrap_or(i64::MAX)
 }
 
-/// Who a certificate is from and for: distinguished names in DER (RFC 5280 §4.1.2.4).
+/// The issuer and the subject of a certificate: distinguished names in DER (RFC 5280 §4.1.2.4).
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
     pub issuer: &'a [u8],
@@ -67,7 +66,7 @@ pub fn names(certificate: &[u8]) -> Option<Names<'_>> {
     Some(Names { issuer, subject })
 }
 
-/// The issuer of a certificate, and what follows it.
+/// The issuer of a certificate, and the remaining fields.
 fn behind_issuer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let (certificate, _) = der::element(certificate, SEQUENCE)?;
     let (signed, _) = der::element(certificate, SEQUENCE)?;

@@ -32,7 +32,7 @@ pub struct Claims {
     /// For frontends to read; parlor itself asks the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The token generation of the user at the time of issue; in parlor's own tokens alone.
+    /// The user's token generation at the time of issue; only in parlor's own tokens.
     #[serde(rename = "gen", skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// Whether parlor issued the token: its `kid` names one of parlor's signing keys. Others who
@@ -41,18 +41,18 @@ pub struct Claims {
     pub own: bool,
 }
 
-/// What says whether a token is from before its user's tokens were ended.
+/// Decides whether a token was issued before its user's tokens were ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issue {
-    /// A token of parlor's own.
+    /// A token that parlor issued.
     Own { generation: u64 },
-    /// In Unix seconds; `None` where the token does not say when it was issued.
+    /// In Unix seconds; `None` if the token has no issue time.
     Foreign { at: Option<u64> },
 }
 
 impl Claims {
-    /// When, or in which generation, the token was issued. A token without a generation is from a
-    /// version that had none.
+    /// The issue time or the generation of the token. A token without a generation was issued by an older
+    /// version.
     pub fn issue(&self) -> Issue {
         match self.own {
             true => Issue::Own {
@@ -146,7 +146,7 @@ impl RawClaims {
     }
 }
 
-/// Whole seconds of a date that may have a fraction. What is no date counts as absent.
+/// Whole seconds of a date that may have a fraction. An invalid date counts as absent.
 fn date(value: &Value) -> Option<u64> {
     let date = value.as_f64().filter(|date| *date >= 0.0)?;
     Some((date as u64).min(LAST_SECOND))

@@ -1,7 +1,7 @@
-//! Device tokens: proof that somebody logged in from here before, by the right password.
+//! Device tokens: proof of an earlier successful login on a device.
 //!
-//! Whoever has one is not kept out by what strangers try at the same name: OWASP's "device cookies",
-//! without cookies. One opens nothing without the password. Nothing is stored.
+//! A client with a device token is not affected by other clients' attempts for the same name: OWASP's
+//! "device cookies", without cookies. The token alone grants no access. The server stores nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,18 +12,18 @@ use crate::secret::Secret;
 /// A login renews it.
 const LIFETIME_SECONDS: u64 = 365 * 86_400;
 
-/// What the keys are derived for.
+/// The context string of the key derivation.
 const PURPOSE: &[u8] = b"parlor: device tokens";
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
 
-/// A device, drawn at random at its first login.
+/// The id of a device, drawn at random at its first login.
 pub type DeviceId = [u8; ID_BYTES];
 
 /// Issues and checks device tokens.
 pub struct Devices {
-    /// Newest first: it issues, all check.
+    /// Newest first: the newest key issues, all keys verify.
     keys: Vec<hmac::Key>,
 }
 
@@ -38,7 +38,7 @@ impl Devices {
         }
     }
 
-    /// A token for a device on which `name` has just logged in; `known` is what its last one said.
+    /// Issues a token for a device on which `name` has just logged in; `known` is the id in its last token.
     pub fn issue(&self, known: Option<DeviceId>, name: &str, unix: u64) -> String {
         let id = known.unwrap_or_else(|| uuid::Uuid::new_v4().into_bytes());
         let mut token = [&id[..], &unix.to_be_bytes()].concat();
@@ -47,7 +47,7 @@ impl Devices {
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// The device, if the token was issued to it for `name` within the last year.
+    /// Returns the device if the token was issued for `name` within the last year.
     pub fn check(&self, token: &str, name: &str, unix: u64) -> Option<DeviceId> {
         let token = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (head, tag) = token.split_at_checked(ID_BYTES + TIME_BYTES)?;

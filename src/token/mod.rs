@@ -100,24 +100,24 @@ struct TokenHeader {
     crit: Option<serde_json::Value>,
 }
 
-/// What the id of a room has to be, as the end of a sentence.
+/// The rule for a room's id, worded as the end of a sentence.
 pub const ROOM_ID: &str = "1 to 128 of A-Z a-z 0-9 . _ ~ -, other than . and ..";
 
-/// What the id of a user has to be, as the end of a sentence.
+/// The rule for a user's id, worded as the end of a sentence.
 pub const USER_ID: &str = "1 to 255 of A-Z a-z 0-9 . _ ~ - @ | : + =, other than . and ..";
 
-/// Whether `id` can be the id of a room: [`ROOM_ID`].
+/// Whether `id` is a valid room id: [`ROOM_ID`].
 pub fn valid_room_id(id: &str) -> bool {
     is_id(id, 128, b"._~-")
 }
 
-/// Whether `id` can be the id of a user: [`USER_ID`]. E-mail addresses can, and `auth0|…`. No id has
-/// a `/`, with which a TURN credential goes on to the room.
+/// Whether `id` is a valid user id: [`USER_ID`]. E-mail addresses and `auth0|…` are valid. No id
+/// contains a `/`, which separates the user from the room in a TURN credential.
 pub fn valid_user_id(id: &str) -> bool {
     is_id(id, 255, b"._~-@|:+=")
 }
 
-/// `.` and `..` are no ids: clients take them out of paths.
+/// `.` and `..` are not ids: clients remove them from paths.
 fn is_id(id: &str, longest: usize, signs: &[u8]) -> bool {
     (1..=longest).contains(&id.len())
         && ![".", ".."].contains(&id)
@@ -175,7 +175,7 @@ impl Tokens {
         claims.into_claims(own)
     }
 
-    /// The devices on which users logged in before.
+    /// The devices of earlier logins.
     pub fn devices(&self) -> &Devices {
         &self.devices
     }

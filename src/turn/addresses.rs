@@ -1,4 +1,4 @@
-//! Addresses of this host that come and go while allocations live.
+//! Handles changes of this host's addresses while allocations exist.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use super::allocation::Bound;
 use super::host::Host;
 use super::{Output, Server, Settings};
 
-/// How long an address may be gone before the allocations on it end: a lease that is renewed or a
-/// link that is plugged in again ends no call.
+/// How long an address may be missing before the allocations on it end: a lease renewal or a replugged
+/// link ends no call.
 const MAX_ABSENCE: Duration = Duration::from_secs(10);
 
-/// Addresses that are this host's without being listed, at most.
+/// Maximum number of unlisted addresses of this host.
 const MAX_UNLISTED: usize = 64;
 
-/// Addresses that belong to this host and are not listed.
+/// Addresses of this host that the list does not contain, and missing ones.
 #[derive(Debug, Default)]
 pub(super) struct Transient {
-    /// Those that are gone, and when the allocations on each end.
+    /// Missing addresses, and the time at which the allocations on each end.
     gone: Vec<(IpAddr, Mono)>,
-    /// Those that clients have asked although only a local route leads to them.
+    /// Unlisted addresses that clients have used through a local route.
     unlisted: Vec<IpAddr>,
 }
 
 impl Transient {
-    /// Rarely: asked in every turn of a shard.
+    /// Rarely true; checked in every tick of a shard.
     #[inline]
     pub fn is_any_gone(&self) -> bool {
         !self.gone.is_empty()
@@ -56,11 +56,11 @@ impl Transient {
 }
 
 impl Server {
-    /// Puts the addresses of this host into force: new allocations are made on these alone, and those
-    /// on an address that is gone end after 10 seconds, unless it comes back.
+    /// Applies the addresses of this host: new allocations use only these, and allocations on a missing
+    /// address end after 10 seconds, unless the address returns.
     ///
-    /// Another shard may offer a new address before this one knows it: [`Server::deny`] comes first,
-    /// at every shard.
+    /// Another shard may offer a new address before this one knows it: call [`Server::deny`] at every
+    /// shard first.
     pub fn set_host(&mut self, now: Now, host: Arc<Host>) {
         let before: Vec<_> = self.settings.host.kept().collect();
         self.settings.discovery.rename(host.external());
@@ -70,8 +70,8 @@ impl Server {
         self.lose(now, before);
     }
 
-    /// Has the allocations on those of `addresses` end that this host does not have any more, after 10
-    /// seconds. They are what it had before, or what an earlier process knew.
+    /// Ends the allocations on those of `addresses` that this host no longer has, after 10 seconds.
+    /// `addresses` are the previous addresses, of this process or of the one before.
     pub fn lose(&mut self, now: Now, addresses: impl IntoIterator<Item = IpAddr>) {
         let deadline = now.mono + MAX_ABSENCE;
         for ip in addresses {
@@ -82,21 +82,21 @@ impl Server {
         self.judge_own_addresses();
     }
 
-    /// Denies `addresses` as peers: they are this host's, and about to be offered.
+    /// Denies `addresses` as peers: they are new addresses of this host that will be offered next.
     pub fn deny(&mut self, addresses: &[IpAddr]) {
         self.settings.policy.own.extend_from_slice(addresses);
         self.judge_anew();
     }
 
-    /// Whether a relayed address may be on the address that a client has asked.
+    /// Whether a relayed address may use the address that received the client's request.
     pub(super) fn may_be_asked(&self, asked: IpAddr) -> bool {
         let known = asked.is_loopback() || self.settings.policy.own.contains(&asked);
         let room = self.transient.unlisted.len() < MAX_UNLISTED;
         !self.transient.is_gone(asked) && (known || room)
     }
 
-    /// Takes notice of an address that a relayed address is on. Where it is not listed, it is this
-    /// host's all the same, and denied as a peer like every other one.
+    /// Records an address that a relayed address uses. An unlisted one belongs to this host as well, and
+    /// is denied as a peer like every other one.
     pub(super) fn has_relayed_on(&mut self, local: IpAddr) {
         let policy = &self.settings.policy;
         if policy.internal || local.is_loopback() || policy.own.contains(&local) {
@@ -106,7 +106,7 @@ impl Server {
         self.deny(&[local]);
     }
 
-    /// Ends the allocations on addresses that have been gone for too long.
+    /// Ends the allocations on addresses that have been missing for too long.
     pub(super) fn end_on_gone_addresses(&mut self, now: Now) {
         while let Some(ip) = self.transient.pop_over(now.mono) {
             self.end_on(ip);
@@ -131,7 +131,7 @@ impl Server {
         }
     }
 
-    /// An address that is gone stays denied for as long as allocations on it live.
+    /// Keeps a missing address denied while allocations on it exist.
     fn judge_own_addresses(&mut self) {
         let Settings { policy, host, .. } = &mut self.settings;
         let mut own = host.own();

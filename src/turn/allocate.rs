@@ -98,7 +98,7 @@ impl Server {
         Ok(Granted::Queued)
     }
 
-    /// Whom the credential is of, unless it is refused.
+    /// Returns the bearer of the credential, unless the credential is refused.
     fn holder(&self, request: Request<'_>, proven: &Proven<'_>) -> Result<Holder, Refusal> {
         let bearer = self.settings.refusals.bearer(proven.name);
         if bearer.user.is_none() && !self.settings.unnamed {
@@ -216,8 +216,8 @@ impl Server {
         self.settle(request.now, id, socket, setup);
     }
 
-    /// Where a relayed address of `family` is bound, without a port. Where relayed addresses are
-    /// numbers, the one that was asked is good in any case.
+    /// The address to bind a relayed address of `family` to, without a port. If relayed addresses are
+    /// virtual, the address that received the request is always valid.
     fn relay_address(&self, route: &Route, family: Family) -> Option<SocketAddr> {
         let (client, asked) = (route.client, route.server.ip());
         let host = &self.settings.host;
@@ -275,7 +275,7 @@ impl Server {
     }
 }
 
-/// Whom an allocation is of.
+/// The owner of an allocation.
 struct Holder {
     account: Box<str>,
     room: Option<Box<str>>,
@@ -292,7 +292,7 @@ struct Wanted {
     missed: Option<(Family, Refusal)>,
 }
 
-/// Refuses clients that call from where no relay may be asked from (RFC 8656 section 21.4).
+/// Refuses clients with an address that may not use a relay (RFC 8656 section 21.4).
 fn allow_client(request: Request<'_>) -> Result<(), Refusal> {
     if is_tunnelled(request.route.client.ip()) {
         return Err(Refusal::TunnelledClient);

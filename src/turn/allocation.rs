@@ -41,7 +41,7 @@ pub(super) struct Allocation {
     pub relays: [Option<Bound>; 2],
     pub route: Route,
     pub username: Box<str>,
-    /// The account and the room that `username` names: see [`crate::credential::Bearer`].
+    /// The account and the room in `username`: see [`crate::credential::Bearer`].
     pub user: Box<str>,
     pub room: Option<Box<str>>,
     pub key: Key,
@@ -71,7 +71,7 @@ pub(super) struct Bound {
     pub socket: u32,
     pub relayed: SocketAddr,
     pub expires: Mono,
-    /// The address of this host behind `relayed`: they differ where NAT is in between.
+    /// The local address of `relayed`: they differ behind NAT.
     pub local: IpAddr,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Setup {
     pub candidate: Candidate,
     /// The socket of an even port, while the odd one above it is being bound.
     pub even: Option<u32>,
-    /// Where an address of the other family is wanted as well, without a port.
+    /// The address for the other family, if requested, without a port.
     pub then: Option<SocketAddr>,
 }
 
@@ -154,7 +154,7 @@ impl Allocation {
         self.relays[family as usize].is_some()
     }
 
-    /// The family whose relayed address is on this address of the host.
+    /// The family of the relayed address on this address of the host.
     pub fn family_on(&self, local: IpAddr) -> Option<Family> {
         let mut bound = self.bound();
         let bound = bound.find(|bound| bound.local == local)?;

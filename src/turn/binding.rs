@@ -50,8 +50,8 @@ impl Server {
         }
     }
 
-    /// Looks for a port on an address, whose own port does not count, and has it bound; `then` is
-    /// where another one is wanted.
+    /// Selects a port on an address, whose own port is ignored, and requests its binding; `then` is the
+    /// address for a second relayed address.
     pub(super) fn begin(
         &mut self,
         now: Now,

@@ -27,7 +27,7 @@ pub struct Changes {
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
-    /// Bytes, each way, of all allocations.
+    /// Bytes of all allocations, in each direction.
     pub total_bandwidth: Limit,
     pub unnamed: bool,
     pub strangers: Arc<Sources>,

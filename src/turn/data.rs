@@ -240,7 +240,7 @@ impl Server {
         Verdict::ToClient { route, range }
     }
 
-    /// Takes bandwidth of all for `bytes` towards a peer.
+    /// Charges the total bandwidth for `bytes` towards a peer.
     fn spend_to_peers(&mut self, now: Now, bytes: usize) -> bool {
         let bytes = bytes.max(LEAST) as u64;
         let all = &self.settings.quotas.bandwidth.to_peers;

@@ -50,13 +50,13 @@ impl Discovery {
         })
     }
 
-    /// The same where there is something to discover: without two addresses outside there is not.
+    /// Like [`Discovery::place`], but only if discovery is possible: it needs two public addresses.
     fn place_of_two(&self, route: &Route) -> Option<(&[Place; 4], usize)> {
         let found = self.place(route);
         found.filter(|(square, _)| square[0].outside.ip() != square[OTHER_IP].outside.ip())
     }
 
-    /// Takes what the addresses are called outside from now on.
+    /// Sets the public addresses.
     pub(super) fn rename(&mut self, external: &[External]) {
         for place in self.0.iter_mut().flatten() {
             place.outside = External::advertise(external, place.address);

@@ -1,5 +1,4 @@
-//! The addresses of this host at one moment, and which of them the relayed addresses of a client are
-//! on.
+//! The addresses of this host at one moment, and the selection of relayed addresses for a client.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -8,15 +7,15 @@ use super::External;
 use super::family::Family;
 use super::policy::{Policy, is_tunnelled};
 
-/// What an address of this host is good for.
+/// The usability of an address of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressState {
-    /// New allocations may be made on it.
+    /// New allocations may use it.
     Preferred,
-    /// Its allocations go on, and new ones are made elsewhere (RFC 4862 section 5.5.4).
+    /// Its allocations continue; new ones use another address (RFC 4862 section 5.5.4).
     Deprecated,
-    /// It is listed and receives nothing: its interface is down, or duplicate address detection has
-    /// not ended well.
+    /// It is listed but receives no packets: its interface is down, or duplicate address detection has
+    /// not succeeded.
     Unusable,
 }
 
@@ -24,40 +23,40 @@ pub enum AddressState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostAddress {
     pub ip: IpAddr,
-    /// The number of its interface: the scope of a link-local IPv6 address.
+    /// The index of its interface: the scope of a link-local IPv6 address.
     pub interface: u32,
     pub state: AddressState,
-    /// Whether it is a temporary address (RFC 8981), which another one replaces within days.
+    /// Whether it is a temporary address (RFC 8981), which is replaced within days.
     pub temporary: bool,
 }
 
 /// The addresses of this host at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Those that are better for relayed addresses come first.
+    /// Sorted: the better ones for relayed addresses first.
     addresses: Vec<HostAddress>,
-    /// What they are called outside.
+    /// The public addresses of these.
     pub(super) external: Vec<External>,
-    /// Where clients are served.
+    /// The listeners for clients.
     listeners: Vec<SocketAddr>,
-    /// Where else this process listens.
+    /// The other listeners of this process.
     other_listeners: Vec<SocketAddr>,
 }
 
-/// How far an address reaches, the better one first.
+/// The scope of an address, the better one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// `turn.external_ip` names it with the address that it has outside.
+    /// `turn.external_ip` names its public address.
     Mapped,
     Public,
     Private,
-    /// Its own link, or this host.
+    /// Link-local, or loopback.
     Local,
 }
 
 impl Host {
-    /// `sources` are the addresses that packets to the rest of the world leave from: of equal
-    /// addresses, these are the better ones.
+    /// `sources` are the source addresses of packets to the internet: they are preferred among equal
+    /// addresses.
     pub fn new(
         mut addresses: Vec<HostAddress>,
         sources: &[IpAddr],
@@ -78,12 +77,12 @@ impl Host {
         }
     }
 
-    /// Where a relayed address of `family` is bound for a client that has asked `asked`, with the
-    /// scope that a link-local address needs and without a port. `None`: the client can reach no
-    /// address of this family.
+    /// The address to bind a relayed address of `family` to, for a client that sent its request to
+    /// `asked`: with the scope of a link-local address and without a port. `None`: the client can
+    /// reach no address of this family.
     ///
-    /// It is the address that was asked wherever that will do (and `may_be_asked`), else the best one:
-    /// of the other family one that clients are served on.
+    /// It is `asked` if that is suitable (and `may_be_asked`), else the best address; for the other
+    /// family, one with a listener for clients.
     pub(super) fn relay_address(
         &self,
         client: SocketAddr,
@@ -105,8 +104,8 @@ impl Host {
         Some(self.with_scope(fitting.next()?.ip))
     }
 
-    /// What a client elsewhere is offered of each family, IPv4 first: the address that is bound, and
-    /// what it is called outside.
+    /// The relayed address of each family for a client on another host, IPv4 first: the local address,
+    /// and its public address.
     pub fn offered(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         Family::BOTH.into_iter().filter_map(|family| {
             let mut fitting = self.addresses.iter().filter(|address| {
@@ -118,12 +117,12 @@ impl Host {
         })
     }
 
-    /// What its addresses are called outside.
+    /// The public addresses of this host.
     pub fn external(&self) -> &[External] {
         &self.external
     }
 
-    /// What `ip` is called outside.
+    /// The public address of `ip`.
     fn outside(&self, ip: IpAddr) -> IpAddr {
         External::advertise(&self.external, SocketAddr::new(ip, 0)).ip()
     }
@@ -135,9 +134,8 @@ impl Host {
             && !is_tunnelled(address.ip)
     }
 
-    /// Whether a relayed address may be on `ip`, for a client on the link that is named. An address
-    /// that is not listed may be this host's all the same (a local route has no address): who was
-    /// asked there has it.
+    /// Whether a relayed address may use `ip`, for a client on the given link. An unlisted address may
+    /// still belong to this host (a local route has no listed address): a request to it proves that.
     fn fits(&self, ip: IpAddr, client: SocketAddr, link: Option<u32>) -> bool {
         let listed = self.addresses.iter().find(|address| address.ip == ip);
         if is_tunnelled(ip) || listed.is_some_and(|one| one.state != AddressState::Preferred) {
@@ -153,7 +151,7 @@ impl Host {
         true
     }
 
-    /// The interface of a client that calls from a link-local address.
+    /// The interface of a client with a link-local address.
     fn link_of(&self, client: SocketAddr, asked: IpAddr) -> Option<u32> {
         if !is_link_local(client.ip()) {
             return None;
@@ -177,8 +175,8 @@ impl Host {
         }
     }
 
-    /// Whether clients are served on an address. Without listeners of its own, TURN is served on those
-    /// of HTTP.
+    /// Whether an address has a listener for clients. Without its own listeners, TURN uses those of
+    /// HTTP.
     fn is_served(&self, ip: IpAddr) -> bool {
         let listeners = match self.listeners.is_empty() {
             true => &self.other_listeners,
@@ -190,20 +188,20 @@ impl Host {
         })
     }
 
-    /// Whether allocations on `ip` go on.
+    /// Whether allocations on `ip` continue.
     pub(super) fn keeps(&self, ip: IpAddr) -> bool {
         let mut addresses = self.addresses.iter();
         addresses.any(|one| one.ip == ip && one.state != AddressState::Unusable)
     }
 
-    /// The addresses whose allocations go on.
+    /// The addresses whose allocations continue.
     pub(super) fn kept(&self) -> impl Iterator<Item = IpAddr> {
         let kept = self.addresses.iter();
         let kept = kept.filter(|address| address.state != AddressState::Unusable);
         kept.map(|address| address.ip)
     }
 
-    /// Every address that leads to this host, those that it has outside included.
+    /// Every address of this host, its public addresses included.
     pub fn own(&self) -> Vec<IpAddr> {
         let listed = self.addresses.iter().map(|address| address.ip);
         let outside = self.external.iter().map(|external| external.public);
@@ -213,9 +211,9 @@ impl Host {
         own
     }
 
-    /// Where this process listens, under every name.
+    /// The listeners of this process, under all addresses.
     pub fn closed(&self) -> Vec<SocketAddr> {
-        // What they are called outside leads back to them through the NAT.
+        // The NAT forwards their public addresses back to them.
         let outside = self.listeners.iter();
         let outside = outside.map(|address| External::advertise(&self.external, *address));
         let inside = self.other_listeners.iter().chain(&self.listeners).copied();

@@ -1,4 +1,4 @@
-//! A shard's part of the bandwidth of all: taken in pieces, so that the shards do not write to one
+//! A shard's share of the total bandwidth: taken in chunks, so that the shards do not write to one
 //! shared word with every packet.
 
 use crate::clock::Mono;
@@ -7,12 +7,12 @@ use crate::rate::{Limit, SharedCell};
 /// Bytes that a shard takes at a time.
 const LEASE_BYTES: u64 = 16 * 1024;
 
-/// Bytes, one way, that a shard has taken and not yet spent.
+/// Bytes in one direction that a shard has taken and not yet spent.
 #[derive(Debug, Default)]
 pub(super) struct Lease(u64);
 
 impl Lease {
-    /// Spends `bytes`, or nothing where all of it is used up.
+    /// Spends `bytes`; returns false, and spends nothing, if the bandwidth is used up.
     #[inline]
     pub fn spend(&mut self, all: &SharedCell, limit: Limit, now: Mono, bytes: u64) -> bool {
         if limit == Limit::UNLIMITED {
@@ -57,7 +57,7 @@ mod tests {
             }
             now = now + Duration::from_millis(1);
         }
-        // A second's worth and the burst, less what is left of the leases.
+        // One second's rate and the burst, minus the unused part of the leases.
         assert!((1_060_000..=1_100_000).contains(&passed), "{passed}");
     }
 

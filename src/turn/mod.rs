@@ -199,7 +199,7 @@ pub enum Refusal {
     PeerFamily,
     #[error("peer denied")]
     PeerDenied,
-    /// The client's own address is one of 6to4 or Teredo (RFC 8656 section 21.4).
+    /// The client has a 6to4 or Teredo address (RFC 8656 section 21.4).
     #[error("client behind a tunnel")]
     TunnelledClient,
     #[error("peer port denied")]
@@ -339,7 +339,7 @@ pub enum Output {
     },
     /// An allocation is no more.
     Ended(Box<Session>),
-    /// Allocations ended, because the address of this host that they were on is gone.
+    /// Allocations ended because this host no longer has their address.
     AddressGone { ip: IpAddr, allocations: usize },
     /// Close a relay socket.
     Unbind { socket: u32 },

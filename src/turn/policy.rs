@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PortRange;
 
-/// What the relay may reach besides its own relayed addresses. Order of judgement: `internal`,
-/// 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges, this
-/// host's own addresses.
+/// The peers that the relay may reach, besides its own relayed addresses. Order of evaluation:
+/// `internal`, 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges,
+/// this host's own addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Ranges that may be reached although they are denied by default.
     pub allowed: Vec<IpNet>,
     /// Ranges that may never be reached.
     pub denied: Vec<IpNet>,
-    /// Ports that may never be reached, but for those of our own relayed addresses.
+    /// Denied peer ports; our own relayed addresses are exempt.
     #[serde(skip)]
     pub denied_ports: Vec<PortRange>,
     /// Addresses of this host, those it is known by outside included.
@@ -43,7 +43,7 @@ impl Policy {
         self.permits(peer.ip()) && !self.is_denied_port(peer) && !self.is_listener(peer)
     }
 
-    /// Whether no peer may be reached at this port.
+    /// Whether this peer port is denied.
     pub fn is_denied_port(&self, peer: SocketAddr) -> bool {
         let mut ranges = self.denied_ports.iter();
         ranges.any(|range| (range.first..=range.last).contains(&peer.port()))
@@ -75,7 +75,7 @@ fn within(nets: &[IpNet], ip: IpAddr) -> bool {
 }
 
 /// Whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section 21.4
-/// forbids both as peers and as clients: a packet could circle between the relay and the tunnel.
+/// forbids both as peers and as clients: a packet could loop between the relay and the tunnel.
 pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
@@ -83,7 +83,7 @@ pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
     }
 }
 
-/// The address that `ip` stands for: itself, or the IPv4 address inside a transition format.
+/// The effective address of `ip`: itself, or the IPv4 address inside a transition format.
 fn canonical(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else {
         return ip;

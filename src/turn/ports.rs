@@ -43,8 +43,8 @@ impl RelayPorts {
 }
 
 impl Server {
-    /// The address with a port of the range, drawn by the shard's own random generator (RFC 8656 section 7.2: not to be
-    /// guessed) that no relayed address has; `None` where this shard has none left.
+    /// The address with an unused port of the range, drawn by the shard's random generator, so that it
+    /// cannot be guessed (RFC 8656 section 7.2); `None` if this shard has no free port.
     pub(super) fn with_port(
         &mut self,
         mut address: SocketAddr,

@@ -21,7 +21,7 @@ pub struct Quotas {
     max_per_user: AtomicU32,
     max_per_address: AtomicUsize,
     total: AtomicUsize,
-    /// What all allocations have passed together.
+    /// The total traffic of all allocations.
     pub bandwidth: Bandwidth,
     users: Mutex<Users>,
 }
@@ -41,7 +41,7 @@ struct Entry {
     bandwidth: Arc<Bandwidth>,
 }
 
-/// What allocations have passed together, each way.
+/// The total traffic of allocations, in each direction.
 #[derive(Debug, Default)]
 pub struct Bandwidth {
     pub to_peers: SharedCell,
@@ -53,7 +53,7 @@ pub struct Bandwidth {
 pub struct Permit {
     quotas: Arc<Quotas>,
     user: Box<str>,
-    /// The prefix of the client's address; `None` for what an earlier process reserved.
+    /// The prefix of the client's address; `None` for reservations of a previous process.
     address: Option<u64>,
     pub bandwidth: Arc<Bandwidth>,
 }
@@ -70,7 +70,7 @@ pub struct Debt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     User,
-    /// Of one client address: its own, or what it may have while there is little left.
+    /// The quota of one client address: its limit, or a lower one while few allocations are free.
     Address,
     Total,
     /// None is given any more.
@@ -107,7 +107,7 @@ impl Quotas {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Takes one allocation for `user`, whose client is at `client`.
+    /// Takes one allocation for `user` with the client address `client`.
     pub fn take(
         self: &Arc<Self>,
         user: &str,
@@ -127,7 +127,7 @@ impl Quotas {
         let held = users.addresses.get(&address).copied().unwrap_or(0);
         let total = self.max_total.load(Ordering::Relaxed);
         let max = self.max_per_address.load(Ordering::Relaxed);
-        // Where one address may have all of them, it is the total that is used up.
+        // If one address may have all of them, the total is the exhausted quota.
         if held >= max && max < total {
             return Err(Exhausted::Address);
         }
@@ -141,15 +141,15 @@ impl Quotas {
         Ok(self.hold(&mut users, user, Some(address)))
     }
 
-    /// Whether an address that holds so many may have one more: it must hold fewer than are free. So
-    /// one address alone reaches half of the total, two reach a third each: those that hold most are
-    /// refused first, and something is left for a newcomer. A limit above half of the total raises
-    /// what an address may hold beside what is free, so that one address alone reaches the limit.
+    /// Whether an address with this many allocations may have one more: it must hold fewer than are
+    /// free. So one address alone reaches half of the total, two reach a third each. The addresses with
+    /// the most are refused first, and a new address still gets one. A limit above half of the total
+    /// raises this bound accordingly, so that one address alone reaches the limit.
     fn is_within_share(&self, held: usize) -> bool {
         let max = self.max_per_address.load(Ordering::Relaxed);
         let total = self.max_total.load(Ordering::Relaxed);
         let free = total.saturating_sub(self.held());
-        // Of the total, what is never the address's.
+        // The part of the total that one address never gets.
         let others = (total - max.min(total)) as u128;
         match max > total / 2 {
             true => held as u128 * others < max as u128 * free as u128,
@@ -283,7 +283,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// Takes as much as there is for one address.
+    /// Takes allocations for one address until it is refused.
     fn fill(quotas: &Arc<Quotas>, client: [u8; 4]) -> Vec<Permit> {
         let mut user = 0..;
         let take = || {
@@ -298,7 +298,7 @@ mod tests {
         let quotas = Arc::new(Quotas::new(2000, 200, 0));
         let first = fill(&quotas, [192, 0, 2, 1]);
         assert_eq!(first.len(), 1000);
-        // The second finds half of it free, and is refused where it would hold more than is left.
+        // Half is free for the second, which is refused when it would hold more than is left.
         let second = fill(&quotas, [192, 0, 2, 2]);
         assert_eq!(second.len(), 500);
         let refused = quotas.take("alice", IpAddr::from([192, 0, 2, 1]), NOW);

@@ -70,7 +70,7 @@ impl Reservations {
         freed.map(|(_, reservation)| reservation.socket)
     }
 
-    /// Gives up what is reserved on an address of this host, and names the sockets.
+    /// Ends the reservations on an address of this host, and returns their sockets.
     pub fn free_on(&mut self, ip: IpAddr) -> impl Iterator<Item = u32> + '_ {
         let freed = self.held.extract_if(move |_, r| r.address.ip() == ip);
         freed.map(|(_, reservation)| reservation.socket)

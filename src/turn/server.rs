@@ -41,7 +41,7 @@ pub struct Settings {
     pub bandwidth: Limit,
     /// Bytes, each way, of all allocations of one user.
     pub user_bandwidth: Limit,
-    /// Bytes, each way, of all allocations.
+    /// Bytes of all allocations, in each direction.
     pub total_bandwidth: Limit,
     /// Whether the edge can have a datagram to a peer dropped rather than cut into fragments.
     pub dont_fragment: bool,
@@ -68,7 +68,7 @@ pub struct Server {
     pub(super) random: ChaCha12Rng,
     pub(super) answer: Vec<u8>,
     pub(super) output: VecDeque<Output>,
-    /// Bandwidth of all, towards peers and towards clients.
+    /// Total bandwidth, towards peers and towards clients.
     pub(super) leases: [Lease; 2],
 }
 
@@ -181,8 +181,8 @@ impl Server {
     }
 
     /// Ends the allocations of `user` that `scope` names, and says how many there were. Ports that
-    /// the user has reserved are freed as well. Names that begin with the user and a `/` are the
-    /// user's, too.
+    /// the user has reserved are freed as well. Names that begin with the user and a `/` belong to the
+    /// user, too.
     pub fn revoke(&mut self, user: &str, scope: &Scope) -> usize {
         let ids = self.table.matching(|allocation| {
             let bound_to = |room: &str| allocation.room.as_deref() == Some(room);

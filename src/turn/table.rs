@@ -233,8 +233,8 @@ impl Table {
         self.id(*self.by_relayed.get(&address)?)
     }
 
-    /// Gives an allocation a relayed address, which is `local` on this host. False where another has
-    /// it already.
+    /// Assigns a relayed address to an allocation, with `local` as its local address. False if another
+    /// allocation has it already.
     pub fn set_relayed(
         &mut self,
         id: AllocationId,

@@ -21,9 +21,9 @@ const MOST: u64 = 1 << 30;
 #[derive(Default)]
 pub struct Inherited {
     pub sockets: relay::Inherited,
-    /// What `auto` and DNS names in `turn.external_ip` stood for.
+    /// The addresses of `auto` and DNS names in `turn.external_ip`.
     pub external: Vec<(String, IpAddr)>,
-    /// Whether an earlier process handed its calls over.
+    /// Whether a previous process handed over its calls.
     pub has_state: bool,
     /// Who was connected to which room.
     pub rooms: Vec<(String, Vec<String>)>,

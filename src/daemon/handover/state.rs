@@ -28,7 +28,7 @@ pub struct State {
     pub boot: String,
     pub at: Mono,
     pub relay: relay::State,
-    /// What `auto` and DNS names in `turn.external_ip` stand for: nobody waits for the answers again.
+    /// The addresses of `auto` and DNS names in `turn.external_ip`: the start need not query them again.
     pub external: Vec<(String, IpAddr)>,
     /// TCP listeners by their inodes, and the settings that they were bound for.
     pub listeners: Vec<(u64, String)>,

@@ -12,8 +12,8 @@ use super::Handover;
 use crate::daemon::notify::Manager;
 use crate::relay::DESCRIPTORS_AT_ONCE;
 
-/// One name for all: what is what is seen. Without FDPOLL=0 a socket on which an error is pending would
-/// be thrown out.
+/// One name for all descriptors: their kind is detected later. Without FDPOLL=0 systemd would discard a
+/// socket with a pending error.
 const KEEP: &str = "FDSTORE=1\nFDNAME=parlor\nFDPOLL=0";
 const FORGET: &str = "FDSTOREREMOVE=1\nFDNAME=parlor";
 
@@ -47,13 +47,13 @@ impl Store {
         Ok(left.len())
     }
 
-    /// Has the store forget what this process has taken up.
+    /// Removes the restored descriptors from the store.
     pub fn forget(self) -> io::Result<()> {
         self.manager.tell(FORGET)
     }
 
-    /// Waits until the service manager has read everything: descriptors that are on their way when
-    /// their sender ends may be refused.
+    /// Waits until the service manager has read all messages: it may reject descriptors that are in
+    /// flight when their sender ends.
     fn barrier(self) -> io::Result<()> {
         let (mut ours, theirs) = io::pipe()?;
         self.manager.tell_with("BARRIER=1", &[theirs.as_fd()])?;

@@ -1,5 +1,5 @@
-//! The bounded queue of log lines between the threads that serve and the one thread that writes to
-//! standard error. A reader that stops reading blocks that thread alone.
+//! The bounded queue of log lines between the server's threads and the one thread that writes to
+//! standard error. A reader that stops reading blocks only that thread.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -10,14 +10,14 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Memory that lines may take while they wait: about 4,000 of them.
+/// Memory limit of the queue: about 4,000 lines.
 const CAPACITY_BYTES: usize = 1 << 20;
-/// What a line takes besides its text.
+/// Memory per line besides its text.
 const LINE_OVERHEAD_BYTES: usize = 32;
-/// Bytes that one write hands to the system: it puts up to `PIPE_BUF` (4096 on Linux) into a pipe whole
-/// or not at all, so that a process that ends in the middle leaves no half line.
+/// Maximum bytes of one write. Writes of up to `PIPE_BUF` (4096 on Linux) to a pipe are atomic, so that
+/// a process that ends in the middle leaves no partial line.
 const WRITE_BYTES: usize = 4096;
-/// Before the next try, where standard error was opened as non-blocking and is full.
+/// Wait before the next attempt if standard error is non-blocking and full.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A handle on the queue; clones share it.
@@ -36,13 +36,13 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// Of all lines, overhead included.
+    /// Bytes of all lines, overhead included.
     bytes: usize,
-    /// The writer holds lines that it took, or is about to announce dropped ones.
+    /// The writer is writing lines, or is about to report dropped lines.
     busy: bool,
-    /// Dropped lines that no line has announced.
+    /// Dropped lines that were not reported yet.
     unannounced: u64,
-    /// The last write failed: nobody reads.
+    /// The last write failed: standard error has no reader.
     broken: bool,
 }
 
@@ -54,7 +54,7 @@ enum Step {
 
 impl Queue {
     /// Starts the thread that writes to `out`. It calls `announce` with the number of dropped lines
-    /// when all that waited has been written again; `announce` may push a line.
+    /// when the queue is empty again; `announce` may push a line.
     ///
     /// # Errors
     /// No thread can be started.
@@ -88,8 +88,8 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Adds a line, with its line feed, or drops and counts it where the queue is full. Never waits for
-    /// the reader.
+    /// Adds a line, with its line feed, or drops and counts it if the queue is full. Never waits for the
+    /// reader.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.shared.locked();
         let size = line.len() + LINE_OVERHEAD_BYTES;
@@ -103,7 +103,7 @@ impl Queue {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until everything has been written, at most for `timeout`; says whether it was.
+    /// Waits at most `timeout` until the queue is empty; returns whether it is.
     pub fn flush(&self, timeout: Duration) -> bool {
         let pending = |state: &mut State| {
             !state.lines.is_empty() || state.busy || (state.unannounced > 0 && !state.broken)
@@ -160,7 +160,7 @@ impl Shared {
     }
 }
 
-/// Writes everything, however long it takes.
+/// Writes all bytes, without a timeout.
 fn write_whole(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while !text.is_empty() {
         match out.write(text) {
@@ -182,7 +182,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Takes one event: `tracing-subscriber` writes each in one piece.
+/// Receives one event: `tracing-subscriber` writes each event with one call.
 pub struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {
@@ -204,7 +204,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(60);
 
-    /// A reader that takes what is written when it is told to, and one that has gone away.
+    /// A reader that reads on command, and a reader that was closed.
     struct Pipe {
         allowed: Receiver<bool>,
         taken: Sender<String>,
@@ -216,7 +216,7 @@ mod tests {
                 Ok(true) => {}
                 _ => return Err(ErrorKind::BrokenPipe.into()),
             }
-            // Nobody may look any more.
+            // The receiver may be dropped.
             let _ = self.taken.send(String::from_utf8_lossy(text).into_owned());
             Ok(text.len())
         }
@@ -241,7 +241,7 @@ mod tests {
         let (queue, allow, text, announced) = start();
         let line = [b'x'; 1000];
         let room = CAPACITY_BYTES / (line.len() + LINE_OVERHEAD_BYTES);
-        // The writer has taken at most four lines, and waits for its reader.
+        // The writer has removed at most four lines, and waits for its reader.
         for _ in 0..room + 104 {
             queue.push(&line);
         }

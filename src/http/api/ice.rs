@@ -85,7 +85,7 @@ impl Offer {
                 .iter()
                 .map(|over| format!("turn:{host}:{port}?transport={over}"))
                 .collect();
-            // Last: TLS is for those whom nothing else gets through to.
+            // Last: TLS is for clients whose network blocks the others.
             turn.extend(tls_port.map(|port| format!("turns:{host}:{port}?transport=tcp")));
             servers.push(value!({ "urls": [format!("stun:{host}:{port}")] }));
             servers.push(value!({
@@ -150,8 +150,8 @@ fn bracketed(ip: IpAddr) -> String {
     }
 }
 
-/// The ports at which `host` offers STUN and TURN, and TURN over TLS: one of each, so that parlor's own
-/// ICE URLs are four.
+/// The ports of `host` for STUN and TURN, and for TURN over TLS: one of each, so that parlor has four ICE
+/// URLs of its own.
 fn offered_ports(config: &config::Config, host: &str, app: &App) -> (Option<u16>, Option<u16>) {
     let tls = config::offered_tls(config, &app.https, &app.turn_tls);
     (

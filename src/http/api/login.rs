@@ -40,7 +40,7 @@ const AT_ONCE_PER_NAME: u64 = 20;
 /// Addresses told apart, and names, about.
 const CELLS: usize = 4096;
 
-/// Attempts from one device on which the user logged in before: as those at a name.
+/// Attempts from one known device of the user: the same rate as for a name.
 const PER_DEVICE: Duration = PER_NAME;
 const AT_ONCE_PER_DEVICE: u64 = AT_ONCE_PER_NAME;
 
@@ -55,7 +55,7 @@ pub struct Logins {
     sources: Sources,
     names: Keyed,
     devices: Keyed,
-    /// For strangers, and for known devices: they do not wait for each other.
+    /// Separate slots for unknown and for known devices: they do not wait for each other.
     hashing: [Arc<Semaphore>; 2],
     told: [SharedCell; 3],
 }
@@ -82,7 +82,7 @@ impl Limited {
 struct Body {
     username: String,
     password: String,
-    /// From an earlier login of the same user.
+    /// The device token of an earlier login of the same user.
     device_token: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl Logins {
         checked.await.map_err(|_| Error::internal())
     }
 
-    /// Counts an attempt from an address, whatever it was.
+    /// Counts any attempt from an address.
     fn limit_address(&self, asker: &Asker, now: Mono) -> Result<(), Error> {
         if !asker.may_take(&self.sources, now) {
             self.tell(now, asker.address, Limited::Address);
@@ -126,7 +126,7 @@ impl Logins {
         Ok(())
     }
 
-    /// Counts an attempt at a name.
+    /// Counts an attempt for a name.
     fn limit_name(&self, asker: &Asker, name: &str, now: Mono) -> Result<(), Error> {
         if !self.names.take(name, now) {
             self.tell(now, asker.address, Limited::Name);
@@ -161,7 +161,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
         let token = body.device_token.as_deref()?;
         devices.check(token, &body.username, now.unix)
     });
-    // Others can use up the attempts at a name and those of an address, but not a device's.
+    // Other clients can use up the attempts of a name and of an address, but not of a device.
     let is_known = device.is_some_and(|device| logins.devices.take(device, now.mono));
     if !is_known {
         logins.limit_address(&asker, now.mono)?;
@@ -177,8 +177,8 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let id = user.as_ref().map(|user| user.id.clone());
     let fits = logins.verify(body.password, kept, is_known).await?;
     let refused = |reason| {
-        // docs/fail2ban/filter.d/parlor.conf reads this line, and bans the client. Not what was
-        // typed: in a hurry, that is a password.
+        // docs/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
+        // is not logged: users sometimes type their password there.
         let (client, hint) = (asker.culprit().map(display), asker.hint());
         tracing::info!(client, from = hint, user = id, reason, "login refused");
     };
@@ -324,7 +324,7 @@ mod tests {
         let mut waiting = Box::pin(verify(false));
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(strangers.available_permits(), 0);
-        // A known device does not wait for strangers.
+        // A known device does not wait for unknown ones.
         assert_eq!(verify(true).await, Ok(true));
         drop(turn);
         assert_eq!(waiting.await, Ok(true));

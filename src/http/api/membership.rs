@@ -94,7 +94,7 @@ async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGran
     })
 }
 
-/// The invite in the body. Existing frontends send what they like, or nothing.
+/// The invite in the body. Existing frontends send other bodies, or none.
 async fn invite(request: Request) -> Result<Option<String>, Error> {
     if !is_json(&request) {
         return Ok(None);
@@ -121,8 +121,8 @@ async fn joined(
     Ok(joined)
 }
 
-/// Leaving a room that one is not in is fine, too: afterwards one is not in it. A user who may not
-/// see a private room and never was in it does not learn that there is one.
+/// Idempotent: leaving without being a member succeeds. A user who may not see a private room, and
+/// never was a member, gets the answer of a room that does not exist.
 pub async fn leave(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let visitor = request.visitor(id).await?;

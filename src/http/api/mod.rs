@@ -222,7 +222,7 @@ fn too_many_requests() -> Error {
     )
 }
 
-/// A room is managed by its owner and by admins. The caller may see the room.
+/// The owner and admins manage a room. The caller may see the room.
 fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
     match caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
         true => Ok(()),

@@ -26,7 +26,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let room = open_room(&request.visitor(id).await?, id)?;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
-    // Read after the connections: a drain that begins in between has closed none of them.
+    // Read after the connections: a drain that begins in between has not closed any of them.
     let presence = match app.hub.is_draining() {
         true => "unknown",
         false => "known",

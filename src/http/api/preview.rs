@@ -1,4 +1,4 @@
-//! `GET …/preview`: what a room looks like to somebody who has an invite or a token and has not entered.
+//! `GET …/preview`: shows a room to a caller with an invite or a token before they join.
 
 use std::collections::HashSet;
 
@@ -10,16 +10,16 @@ use super::visibility::open_room;
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 
-/// Requests from one address, right or wrong: after a burst, this many a second.
+/// Requests a second from one address, successful or not, after the burst.
 pub const PER_SECOND: u64 = 2;
 pub const AT_ONCE: u64 = 60;
-/// Addresses told apart, about.
+/// Approximate number of addresses with their own limit.
 pub const CELLS: usize = 4096;
 
-/// The header that carries an invite. Unlike a URL, no log of a proxy shows it.
+/// The header with the invite. Proxies log URLs, but not this header.
 const INVITE: &str = "x-parlor-invite";
 
-/// Names in an answer; `connected` counts everybody.
+/// Maximum number of names in a response; `connected` counts all participants.
 const MAX_NAMES: usize = 100;
 
 pub async fn preview(request: Request) -> Result<Response, Error> {
@@ -32,7 +32,7 @@ pub async fn preview(request: Request) -> Result<Response, Error> {
     }
     let id = request.param("room");
     let invite = invite(&request);
-    // An invite alone will do; a token says whose bans and place count.
+    // An invite is sufficient; with a token, the user's bans and membership count.
     let user = match (request.bearer(), invite) {
         (None, Some(_)) => None,
         (_, invite) => {
@@ -67,7 +67,7 @@ pub async fn preview(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// The invite of the header; one that is not ASCII opens nothing.
+/// The invite in the header; one that is not ASCII is invalid.
 fn invite(request: &Request) -> Option<&str> {
     let value = request.headers().get(INVITE)?;
     Some(value.to_str().unwrap_or_default())

@@ -52,7 +52,7 @@ struct ChangeBody {
     max_participants: Option<Option<u32>>,
 }
 
-/// Absent is not the same as `null`.
+/// Distinguishes an absent key from `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {
@@ -155,7 +155,7 @@ pub async fn close(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// The room that a request is about, for a caller who manages it. It may be closed.
+/// Returns the room of a request if the caller manages it. The room may be closed.
 pub async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
     let id = request.param("room");
     let visitor = request.visitor(id).await?;

@@ -1,13 +1,13 @@
-//! Which rooms a caller may know of. Permission is judged before existence: a room that a caller
-//! may not see answers as one that does not exist.
+//! Decides which rooms a caller may see. Permission is checked before existence: a room that a caller
+//! may not see gives the same response as one that does not exist.
 
 use super::{banned, no_such_room, not_for_this_room, room_closed};
 use crate::http::Error;
 use crate::http::auth::{Caller, Visitor};
 use crate::store::{Removal, Room};
 
-/// Refuses what a token, or being a guest of another room, rules out, whether there is such a room
-/// or not.
+/// Rejects rooms outside of the token's list, and other rooms than a guest's own, whether the room
+/// exists or not.
 pub fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
     let guest_elsewhere = caller
         .user
@@ -20,10 +20,10 @@ pub fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
     }
 }
 
-/// The room with this id, where the visitor may see it. It may be closed.
+/// Returns the room with this id if the visitor may see it. The room may be closed.
 ///
 /// # Errors
-/// 403 for other rooms than those the token is for, and for the banned; else 404.
+/// 403 for rooms outside of the token's list, and for banned users; else 404.
 pub fn visible_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
     require_scope(&visitor.caller, id)?;
     let room = visitor.room.as_ref().ok_or_else(no_such_room)?;
@@ -36,7 +36,7 @@ pub fn visible_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
     }
 }
 
-/// [`visible_room`], with 410 where it is closed.
+/// [`visible_room`], with 410 if the room is closed.
 pub fn open_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
     let room = visible_room(visitor, id)?;
     match room.closed_at {
@@ -45,8 +45,8 @@ pub fn open_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
     }
 }
 
-/// Whether the visitor could enter the room without an invite. Former members may still learn that
-/// their room was closed.
+/// Whether the visitor may enter the room without an invite. Former members may see that their room
+/// was closed.
 fn sees(visitor: &Visitor, room: &Room) -> bool {
     let Caller { claims, user } = &visitor.caller;
     !room.private

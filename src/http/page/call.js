@@ -69,7 +69,7 @@ export class Call {
   meet(id) {
     const peer = this.#peers.get(id);
     if (!peer) return this.invite(id);
-    if (!peer.kept) return; // other frontends announce a name when the call has long begun
+    if (!peer.kept) return; // other frontends announce a name after the call has begun
     if (peer.works && peer.named) peer.renew();
     else this.invite(id);
   }
@@ -107,14 +107,14 @@ export class Call {
   /** An `offer`, `answer` or `ice-candidate` from somebody. */
   take({ type, from, call, data, again }) {
     let peer = this.#peers.get(from);
-    // Other frontends may not name their calls. Theirs fits whatever we have, but an offer of a new
-    // connection begins a new call.
+    // Other frontends may not name their calls. An unnamed message matches the current call, but an
+    // offer of a new connection begins a new call.
     const named = peer && (call === undefined || call === peer.call);
-    if (type !== 'offer' && !named) return; // and costs nothing
+    if (type !== 'offer' && !named) return; // without using up a budget
     if (!this.#limits.frame(from, type, data)) return;
     const fits = named && (call !== undefined || type !== 'offer' || peer.continuedBy(data));
     if (type === 'offer' && !fits) {
-      // An offer in a call that we know nothing of. An answer without a description says so.
+      // An offer in an unknown call. We report that with an answer without a description.
       if (again) return this.#on.send('answer', from, { call, data: null });
       // Both began at once. The same rule as in peer.js: one side insists.
       if (peer?.offering && !this.#polite(from)) return;

@@ -1,7 +1,7 @@
-// How much work each of the others can make this page do.
+// Limits the work that each other participant can cause on this page.
 //
-// Whoever is in the room decides what they send, and a browser has only so many peer connections. So
-// each sender has budgets that grow back with time; what is past them is ignored, and said.
+// Participants can send anything, and a browser has a limited number of peer connections. So each sender
+// has budgets that refill over time. Messages above a budget are ignored, and the page shows that.
 
 /** How many at once, and in how many milliseconds one more. */
 const CALLS = [6, 10_000]; // each costs a peer connection
@@ -18,7 +18,7 @@ const CALM_AFTER = 15_000;
 class Budget {
   #size;
   #interval;
-  #paidUntil = 0; // when all that was taken will have grown back
+  #paidUntil = 0; // when the budget will be full again
 
   constructor([size, interval]) {
     this.#size = size;
@@ -40,8 +40,8 @@ class Budget {
 }
 
 export class Limits {
-  #senders = new Map(); // id → budgets; whoever leaves and comes back has the same ones
-  #ignored = new Map(); // id → when something of theirs was ignored last
+  #senders = new Map(); // id → budgets; a participant who rejoins keeps them
+  #ignored = new Map(); // id → time of the last ignored message
   #timer;
   #on;
 

@@ -1,4 +1,4 @@
-//! The answer 404 as a page: what people see who have mistyped an address.
+//! The 404 response as an HTML page, for users who mistyped an address.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,21 +10,21 @@ use crate::http::exchange::Response;
 
 const TEMPLATE: &str = include_str!("missing.html");
 
-/// Where the addresses of programs begin.
+/// The path prefixes of APIs.
 const API: &str = "/api/";
 
-/// Steps up to the root of the site that a page can need.
+/// Maximum number of `../` steps to the site's root.
 const MAX_DEPTH: usize = 32;
 
-/// How many steps the root is above a path that a person asks for; `None` where a program asks, which
-/// is answered in JSON.
+/// The number of `../` steps from a path to the root if a browser requests it; `None` for a program,
+/// which gets JSON.
 pub fn depth(method: &Method, path: &str, headers: &HeaderMap) -> Option<usize> {
     let reads = method == Method::GET || method == Method::HEAD;
     let person = reads && !path.starts_with(API) && accepts_html(headers);
     person.then(|| path.matches('/').count().saturating_sub(1).min(MAX_DEPTH))
 }
 
-/// The page. Its links are relative, since a proxy may have this site at a path of its own.
+/// The page. Its links are relative, since a proxy may serve this site below a path.
 pub fn page(depth: usize) -> Response {
     let body = TEMPLATE.replace("{root}", &"../".repeat(depth));
     let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -38,7 +38,7 @@ pub fn page(depth: usize) -> Response {
     response
 }
 
-/// Whether `Accept` names HTML, as browsers do for what people open. `*/*` alone is a program's.
+/// Whether `Accept` names HTML, as browsers do for navigation. `*/*` alone indicates a program.
 fn accepts_html(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter();
     let ranges = values.filter_map(|value| value.to_str().ok());

@@ -1,8 +1,8 @@
-// What pages tell each other beside the protocol: whether their microphone is muted.
+// Messages between pages in addition to the protocol: whether the microphone is muted.
 //
 // The plain protocol has no message for it, and other frontends make an offer on each `user-joined`. So
-// a page marks its first announcement, and its offers, by `page`, and tells its state to those alone
-// who have marked theirs, in a `user-joined` with `to`.
+// a page marks its first announcement and its offers with `page`. It sends its state, in a `user-joined`
+// with `to`, only to participants who sent such a mark.
 
 const MARK = 1;
 
@@ -12,10 +12,10 @@ const ANNOUNCE_AFTER = 3_000;
 export class Pages {
   #on;
   #known = new Set();
-  #unsure = new Set(); // of the known, those who may have forgotten us
+  #unsure = new Set(); // of the known, pages that may have lost our state
   #muted = false;
   #connected = false;
-  #missed = false; // whether our state changed while we could not tell anybody
+  #missed = false; // whether our state changed while we were disconnected
   #timer;
 
   /**

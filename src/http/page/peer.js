@@ -154,7 +154,7 @@ export class Peer {
       // Candidates of an offer that we ignored fit nothing.
       return pc.addIceCandidate(candidate(data)).catch((error) => this.#ignoring || this.#trouble(error));
     }
-    // Some frontends send the SDP alone: the message says what it is.
+    // Some frontends send the SDP alone: the message type says whether it is an offer or an answer.
     const description = { type, sdp: data.sdp };
     if (type === 'answer') {
       if (pc.signalingState !== 'have-local-offer') return;
@@ -165,7 +165,7 @@ export class Peer {
     const crossed = this.#makingOffer || pc.signalingState !== 'stable';
     this.#ignoring = crossed && !this.#polite;
     if (this.#ignoring) return;
-    await pc.setRemoteDescription(description); // takes our own offer back, if there is one
+    await pc.setRemoteDescription(description); // rolls back our own offer, if there is one
     await this.#speak();
     await pc.setLocalDescription();
     this.#on.send('answer', pc.localDescription);

@@ -29,7 +29,7 @@ let muted = false;
 let configuration = {};
 let iceTimer;
 let typed; // the name, while there is no session for it
-let again = comeBack; // what the button below an ending does
+let again = comeBack; // the action of the button after the call has ended
 let wasLost = false; // whether the WebSocket was open, is gone, and comes back by itself
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
@@ -97,7 +97,7 @@ async function nameGiven(event) {
   try {
     if (!session.token || session.name !== name) await signIn(name);
   } catch (error) {
-    // What is wrong with the name can be mended here, and what passes is tried again.
+    // The user can correct the name here, and retry after a temporary error.
     if (error.passes || error.status === 400) return ui.nameProblem(words.api(error));
     return stop(words.entrance(error));
   }
@@ -207,7 +207,7 @@ async function comeIn() {
   const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
   remember({ ...session, inCall: true });
   configuration = { iceServers, iceTransportPolicy };
-  freshIce(); // says when they expire, too
+  freshIce(); // also reads their expiry
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
   showOwnState();
@@ -315,8 +315,8 @@ async function closed(code) {
     ending = notIn;
     await comeIn();
   } catch (error) {
-    if (!session.inCall) return; // somebody has pressed "Leave" meanwhile
-    // A server that is not there, or about to go, has not said no: the calls go on.
+    if (!session.inCall) return; // the user has pressed "Leave" meanwhile
+    // An unreachable or draining server has not rejected us: the calls continue.
     if (error.passes) signaling.retry(session.token, session.id);
     else ending(error);
   }
@@ -366,7 +366,7 @@ const nameOf = (id) => here.get(id)?.name ?? 'somebody';
 
 function peerChanged(id, peer) {
   ui.state(id, peer.state);
-  // Who was kept on the list for their voice alone may be gone.
+  // Participants who were listed only because of their audio may have left.
   if (peer.state === 'failed') roster.refresh();
   sayRoutes();
 }

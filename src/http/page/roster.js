@@ -1,8 +1,8 @@
-// The list of participants: who is in the room, and what they are called.
+// The list of participants of the room, with their names.
 //
-// Other people decide how often it changes, so it is read at most once in a PAUSE, however often it
-// is asked for. It is read for a connection to the room, and worth nothing without that connection.
-// What somebody does while a list is on its way is newer than the list.
+// Other participants decide how often the list changes, so the page reads it at most once per PAUSE. A
+// list belongs to one connection to the room and is discarded without it. Events that arrive while a
+// request is pending are newer than its list.
 
 const PAUSE = 1_000;
 
@@ -15,7 +15,7 @@ export class Roster {
   #reading = false;
   #timer;
   #earliest = 0;
-  #changed = new Set(); // since the list on its way was asked for
+  #changed = new Set(); // since the pending request was sent
 
   /**
    * @param read()               gets the list (a promise)
@@ -63,7 +63,7 @@ export class Roster {
       const list = await this.#read();
       if (connection === this.#connection) this.#use(list, this.#changed);
     } catch {
-      // The WebSocket notices the same trouble and has the words for it.
+      // The WebSocket detects the same problem and shows the message.
     } finally {
       this.#reading = false;
       this.#earliest = performance.now() + PAUSE;

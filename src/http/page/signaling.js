@@ -27,7 +27,7 @@ export class Signaling {
   #attempt = 0;
   #retry; // the timer of the next attempt
   #deadline; // the timer of this one
-  #lasting; // the timer of being back
+  #lasting; // runs after a reconnect
   #on;
 
   /**
@@ -84,7 +84,7 @@ export class Signaling {
       this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
       const again = this.#wasOpen;
       this.#wasOpen = true;
-      // A server that drains does just that, and what it says meanwhile is no news of anybody.
+      // A draining server does this, and its messages meanwhile say nothing about other participants.
       if (again) this.#lasting = setTimeout(() => this.#lasts(), LASTS_AFTER);
       else this.#on.open(false);
     };

@@ -1,7 +1,7 @@
-// What is remembered from one visit to the next.
+// Values that the page keeps between visits.
 //
-// A browser that blocks site data throws at every access, and one whose storage is full at every write.
-// What it refuses to keep is kept in memory, until the page is closed.
+// A browser that blocks site data throws at every access; a browser with full storage throws at every
+// write. Values that cannot be stored stay in memory until the page is closed.
 
 class Storage {
   #name;

@@ -16,7 +16,7 @@ const ownMeters = [$('mic-meter'), $('settings-meter')];
 let me;
 let ownMeter;
 let speaker = '';
-let othersAreKnown = false; // and not only those who have spoken to us
+let othersAreKnown = false; // and not only participants who have sent us a message
 
 /** Shows one section and puts the focus on its heading, so that a screen reader reads it. */
 export function show(section) {

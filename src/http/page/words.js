@@ -23,7 +23,7 @@ export const insecure =
 
 export const noName = 'Type a name first: it is what the others see.';
 
-// A text with names in it. ui.js keeps each name apart, so that its direction and its marks are its own.
+// A text that contains names. ui.js isolates each name, so that its direction does not affect the text.
 const naming = (texts, ...names) => texts.flatMap((text, n) => (n < names.length ? [text, { name: names[n] }] : [text]));
 
 export const arrived = (name) => naming`${name} has come in.`;

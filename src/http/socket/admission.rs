@@ -15,7 +15,7 @@ use crate::token::{Issue, valid_room_id};
 /// Somebody who may come in.
 pub struct Admitted {
     pub user: String,
-    /// When their token was issued.
+    /// The issue time of the user's token.
     pub issue: Issue,
     /// Unix seconds at which the connection ends, if its token's expiry does that.
     pub expires: Option<u64>,
@@ -59,7 +59,7 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
     })
 }
 
-/// Whether somebody who was let in still may be there, by a token that was issued like this.
+/// Whether an admitted user may stay, with a token issued at this time.
 pub async fn still_welcome(
     app: &App,
     user: &str,
@@ -87,12 +87,12 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
         app.hub.doubt();
         for (room, users) in app.hub.everybody() {
             for user in users {
-                // Nothing for those who are expected back after a restart.
+                // Not for users who are expected back after a restart.
                 let issue = app.hub.issue(&room, &user);
                 match still_welcome(&app, &user, &room, issue).await {
                     // A fault of ours is no reason to send anybody away.
                     Ok(()) | Err(CloseCode::ConnectionError) => {}
-                    // They may have come back with a new token meanwhile.
+                    // The user may have reconnected with a new token meanwhile.
                     Err(CloseCode::AuthenticationFailed) => {
                         if app.hub.issue(&room, &user) == issue {
                             app.hub.close(&room, &user, CloseCode::AuthenticationFailed);
@@ -107,7 +107,7 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
-/// All that decides whether a user who may be here may be in a room.
+/// Decides whether an authenticated user may be in a room.
 struct Standing<'a> {
     room: Option<&'a Room>,
     participant: bool,
@@ -126,7 +126,7 @@ impl<'a> From<&'a Admission> for Standing<'a> {
     }
 }
 
-/// A user who never was in a private room does not learn that it existed.
+/// Hides a private room from a user who never was a member.
 fn entry(standing: &Standing<'_>) -> Result<(), CloseCode> {
     match standing.room {
         Some(_) if standing.removal.is_some() => Err(CloseCode::Removed),

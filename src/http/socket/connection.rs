@@ -25,8 +25,8 @@ use crate::room::{CloseCode, Input, Outcome};
 
 /// Read at a time and kept per connection: what decides the memory of an idle one.
 const READ_BUFFER: usize = 4096;
-/// Bytes that are taken out of the outbox at a time. What waits there can still be dropped for a
-/// flooder's sake, and a ping overtakes it.
+/// Bytes that are taken out of the outbox at a time. Frames in the outbox can still be dropped because
+/// of a flood, and a ping overtakes them.
 const WRITE_BYTES: usize = 64 * 1024;
 /// Messages of one connection before the others get their turn.
 const TURN: usize = 64;
@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The queue of what others have for it.
+    /// The queue of frames from others.
     pub fn outbox(&self) -> Arc<Outbox> {
         self.outbox.clone()
     }
@@ -203,8 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// When a connection has to look at its clocks. At each ping it looks at the wall clock as well, which
-/// may have been set.
+/// The timers of a connection. At each ping it also checks the wall clock, which may have been set.
 fn wake_at(pulse: &Pulse, expires: Option<u64>) -> Instant {
     let left = expires.map(|at| Duration::from_secs(at.saturating_sub(clock::now().unix)));
     let end = left.map(|left| Instant::now() + left.min(FAR));

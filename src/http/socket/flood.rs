@@ -1,5 +1,5 @@
-//! A room under a flood, in virtual time: readers whose links carry little, one who talks as people
-//! do, and others who send as much as the room lets them.
+//! A room under a flood, in virtual time: readers with slow links, one sender with normal traffic, and
+//! others who send as much as the room accepts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use crate::rate::Cell;
 use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
 const TICK: Duration = Duration::from_millis(10);
-/// What a link of 2 Mbit/s carries in a tick.
+/// Bytes that a link of 2 Mbit/s transmits in a tick.
 const LINK_BYTES: usize = 2_500;
 const READERS: usize = 3;
 
-/// How somebody floods.
+/// The kind of flood.
 #[derive(Debug, Clone, Copy)]
 enum Flood {
-    /// With messages of this size, as fast as can be.
+    /// Messages of this size, as fast as possible.
     Blind(usize),
-    /// With messages of this size, never one too many.
+    /// Messages of this size, always within the limits.
     Careful(usize),
 }
 
-/// A connection: what waits for it, and what its link has taken.
+/// A connection: its outbox, and the bytes that its link has transmitted.
 struct Reader {
     outbox: Arc<Outbox>,
     link: VecDeque<Bytes>,
-    /// Bytes of the first frame that are through.
+    /// Transmitted bytes of the first frame.
     begun: usize,
     read: Vec<Bytes>,
     closed: Option<CloseCode>,
@@ -98,7 +98,7 @@ impl World {
         outcome
     }
 
-    /// Links carry what they can in a tick.
+    /// Transmits on each link as much as fits into a tick.
     fn tick(&mut self) {
         self.now = self.now + TICK;
         for reader in self.readers.values_mut() {
@@ -139,8 +139,8 @@ fn message(kind: &str, bytes: usize) -> String {
     format!(r#"{{"type":"{kind}","from":"me","roomId":"lobby","data":"{data}"}}"#)
 }
 
-/// Twenty seconds of two floods, after which everybody who reads is still there and has read all
-/// that the one who talks has said.
+/// Twenty seconds of two floods. Afterwards all readers are still connected and have received all
+/// messages of the normal sender.
 fn survives(floods: &[Flood]) {
     let mut world = World::new();
     let talker = world.join("talker");

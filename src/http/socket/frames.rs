@@ -1,14 +1,13 @@
-//! The frames that a client sends, followed by their heads alone.
+//! Follows a client's frames by their headers only.
 //!
-//! tungstenite gives whole messages: of the fragments that one is made of it says nothing, and it takes
-//! a length in any form. Both are judged here, before it reads them.
+//! tungstenite returns whole messages: it does not report their fragments, and it accepts a length in any
+//! form. This module checks both before tungstenite reads the bytes.
 
 use crate::clock::Mono;
 use crate::rate::{Cell, Limit};
 use crate::room::CloseCode;
 
-/// Fragments of messages that a client may send in a second, and at once: libraries cut a message of
-/// 256 KiB into some hundred.
+/// Message fragments per second, and burst: libraries split a message of 256 KiB into about a hundred.
 const FRAGMENTS_PER_SECOND: u64 = 1_000;
 const FRAGMENTS_AT_ONCE: u64 = 4_000;
 
@@ -22,18 +21,18 @@ const MASKING_KEY_BYTES: u64 = 4;
 /// Two bytes, and the longest extended length.
 const LONGEST_HEAD: usize = 10;
 
-/// Where in a client's stream of frames we are.
+/// The position in a client's stream of frames.
 #[derive(Debug, Default)]
 pub struct Frames {
     head: [u8; LONGEST_HEAD],
-    /// Bytes of the head that have come.
+    /// Received bytes of the frame header.
     have: usize,
-    /// Bytes of masking key and payload that are yet to come.
+    /// Outstanding bytes of masking key and payload.
     rest: u64,
     fragments: Cell,
 }
 
-/// What a client may not do, and how many of the bytes before it are its right.
+/// A violation by the client, and the number of valid bytes before it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Violation {
     pub code: CloseCode,
@@ -41,7 +40,7 @@ pub struct Violation {
 }
 
 impl Frames {
-    /// Follows the frames through what has come. `now` is read where there are fragments.
+    /// Follows the frames in the received bytes. `now` is called only for fragments.
     ///
     /// # Errors
     /// A length that is not in its shortest form (RFC 6455 section 5.2), or too many fragments.
@@ -86,7 +85,7 @@ impl Frames {
         self.head[0] & FIN == 0 || self.head[0] & OPCODE == CONTINUATION
     }
 
-    /// The length of the payload, once the head has all of it.
+    /// The length of the payload, once the header is complete.
     fn payload_len(&self) -> Option<Result<u64, NotShortest>> {
         let head = &self.head[..self.have];
         let (length, least) = match head {
@@ -105,7 +104,7 @@ impl Frames {
     }
 }
 
-/// A length that would fit into fewer bytes.
+/// A length that is not in its shortest form.
 struct NotShortest;
 
 #[cfg(test)]
@@ -190,7 +189,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Wherever the kernel cuts what comes.
+        /// For any split of the received bytes.
         #[test]
         fn it_does_not_matter_where_the_bytes_are_cut(
             frames in prop::collection::vec((any::<u8>(), 0..300usize, 0..3usize), 1..8),

@@ -48,7 +48,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let slot = request.slot.clone();
     slot.is_websocket();
     let closings = app.hub.closings();
-    // A draining server judges nobody: what it could say for good, the next server says as well.
+    // A draining server checks no token: the next server reports permanent errors as well.
     let verdict = match app.hub.is_draining() {
         true => Err(CloseCode::Restarting),
         false => admit(&request, &room).await,
@@ -124,7 +124,7 @@ impl Visit {
         drop(self.slot);
     }
 
-    /// Serves the connection to its end, and closes it where it has to give way to others.
+    /// Serves the connection to its end, and closes it if it is evicted.
     async fn run_until_given_up(&self, connection: Connection<Stream>) -> (Wire<Stream>, Ending) {
         let outbox = connection.outbox();
         let mut running = std::pin::pin!(connection.run());

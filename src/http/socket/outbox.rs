@@ -13,7 +13,7 @@ use crate::room::{CloseCode, ConnectionId};
 const OVERHEAD: usize = 64;
 /// Frames that an idle queue keeps room for.
 const SPARE: usize = 16;
-/// A sender whose frames take less than this part of a queue does not flood its reader.
+/// A sender whose frames use less than this fraction of a queue does not count as a flooder.
 const FLOODER_SHARE: usize = 8;
 
 /// The bytes that a frame counts for.
@@ -44,12 +44,12 @@ struct Queued {
     from: Option<ConnectionId>,
 }
 
-/// What [`Outbox::take`] leaves.
+/// The state of the queue after [`Outbox::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// Frames still wait.
+    /// Frames remain in the queue.
     pub more: bool,
-    /// The connection is to be closed after what was taken.
+    /// Close the connection after the taken frames.
     pub close: Option<CloseCode>,
 }
 
@@ -63,12 +63,12 @@ impl Outbox {
         }
     }
 
-    /// Queues a frame that the connection `from` sent. Returns how many frames the reader will not
-    /// get because its queue was full.
+    /// Queues a frame that the connection `from` sent. Returns the number of frames that were dropped
+    /// because the reader's queue was full.
     ///
-    /// Where several senders filled it, the newest frames are dropped of the one who filled it most.
-    /// A queue that one sender filled alone, or many with little each, is that of a reader that is
-    /// too slow: its connection is closed, and what waits is forgotten.
+    /// If several senders filled the queue, the newest frames of the sender with the most bytes are
+    /// dropped. If one sender filled it alone, or many with few bytes each, the reader is too slow: its
+    /// connection is closed, and its queue is discarded.
     pub fn push(&self, frame: Bytes, from: Option<ConnectionId>) -> usize {
         let mut state = self.locked();
         if state.close.is_some() {
@@ -84,7 +84,7 @@ impl Outbox {
         dropped
     }
 
-    /// Drops frames until the queue is within its bound, or closes it.
+    /// Drops frames until the queue is within its limit, or closes it.
     fn make_room(&self, state: &mut State) -> usize {
         let mut shares = shares(&state.frames);
         let mut dropped = 0;
@@ -104,8 +104,8 @@ impl Outbox {
         dropped
     }
 
-    /// Drops the newest frames of `flooder` until an eighth of the queue is free, so that not every
-    /// frame that follows has to look for a flooder again.
+    /// Drops the newest frames of `flooder` until an eighth of the queue is free, so that the search for
+    /// a flooder does not repeat at every frame.
     fn drop_newest(&self, state: &mut State, flooder: ConnectionId) -> usize {
         let wanted = self.capacity - self.capacity / FLOODER_SHARE;
         let before = state.frames.len();
@@ -129,8 +129,8 @@ impl Outbox {
         wake(state);
     }
 
-    /// Hands over what waits, oldest first, until it has `bytes` or more; before a close, all of it.
-    /// The task is woken when there is more.
+    /// Takes queued frames, oldest first, until they have `bytes` or more; before a close, all of them.
+    /// The task is woken when there are more.
     pub fn take(&self, context: &Context<'_>, bytes: usize, mut each: impl FnMut(Bytes)) -> Rest {
         let mut state = self.locked();
         let mut wanted = bytes;
@@ -173,7 +173,7 @@ fn wake(state: MutexGuard<'_, State>) {
     }
 }
 
-/// The bytes that each sender has in a queue.
+/// The bytes of each sender in a queue.
 fn shares(frames: &VecDeque<Queued>) -> HashMap<ConnectionId, usize> {
     let mut shares = HashMap::new();
     for queued in frames {

@@ -69,13 +69,13 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Follows what the client sent before there was this wire.
+    /// Follows the bytes that the client sent before this wire was created.
     pub fn follow_early(&mut self, bytes: &mut Vec<u8>) {
         let sound = self.follow(bytes);
         bytes.truncate(sound);
     }
 
-    /// Follows the client's frames. Gives how many of the bytes are sound.
+    /// Follows the client's frames. Returns the number of valid bytes.
     fn follow(&mut self, bytes: &[u8]) -> usize {
         match self.frames.follow(bytes, || clock::now().mono) {
             Ok(()) => bytes.len(),
@@ -86,12 +86,12 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Why the client's frames are read no further.
+    /// The reason why the wire stopped reading frames.
     pub fn violation(&self) -> Option<CloseCode> {
         self.violation
     }
 
-    /// Whether nothing waits.
+    /// Whether no bytes wait.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -230,7 +230,7 @@ impl Waiting {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// Reads bytes that are frames no more.
+    /// Reads and discards bytes after a violation.
     pub fn poll_read_raw(
         &mut self,
         context: &mut Context<'_>,
@@ -252,7 +252,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             let sound = self.follow(&buffer.filled()[before..]);
             buffer.set_filled(before + sound);
         }
-        // What is sound is read first; nothing at all would be the stream's end.
+        // Return the valid bytes first; zero bytes would mean the end of the stream.
         if self.violation.is_some() && buffer.filled().len() == before {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }

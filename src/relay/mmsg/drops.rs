@@ -3,14 +3,14 @@
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// The numbers that `SO_MEMINFO` gives, and the place of the drops among them
+/// The count of values that `SO_MEMINFO` returns, and the index of the drops
 /// (`SK_MEMINFO_VARS`, `SK_MEMINFO_DROPS`).
 const NUMBERS: usize = 9;
 const DROPS: usize = 8;
 
-/// The datagrams that `socket` has lost on arrival since it was made; 0 where the system does not tell.
+/// The received datagrams that `socket` has dropped since its creation; 0 if the system does not report it.
 ///
-/// It is the counter that `SO_RXQ_OVFL` puts beside every datagram, asked for at no cost to these.
+/// This is the counter that `SO_RXQ_OVFL` attaches to every datagram, without that cost per datagram.
 pub fn receive_drops(socket: &impl AsFd) -> u64 {
     let mut numbers = [0_u32; NUMBERS];
     let mut len = mem::size_of_val(&numbers) as libc::socklen_t;

@@ -77,7 +77,7 @@ impl Errors {
     }
 }
 
-/// Nobody tells.
+/// This system does not report drops.
 #[cfg(not(target_os = "linux"))]
 pub fn receive_drops(_: &impl std::os::fd::AsFd) -> u64 {
     0

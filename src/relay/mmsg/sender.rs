@@ -40,7 +40,7 @@ unsafe impl Send for Sender {}
 /// Whether messages in segments are worth a try.
 #[derive(Debug)]
 struct Segments {
-    /// Whether the kernel has them, which is asked once, and the configuration allows them.
+    /// Whether the kernel supports segmentation, which is checked once, and the configuration allows it.
     known: Option<bool>,
     /// Batches that go by without them, and how many the next refusal costs: devices and routes
     /// differ, and to try in vain costs a copy.
@@ -69,7 +69,7 @@ struct Progress {
 }
 
 impl Sender {
-    /// `segmented`: whether messages in segments may be tried, where the kernel has them.
+    /// `segmented`: whether to use segmentation if the kernel supports it.
     pub fn new(segmented: bool) -> Sender {
         Sender {
             runs: Runs::new(),

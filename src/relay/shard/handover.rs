@@ -73,9 +73,9 @@ impl Shard {
         restored
     }
 
-    /// Takes notice of what has changed since permissions were granted by the policy of an earlier
-    /// process: what is denied now is withdrawn, and allocations on addresses that are gone end as
-    /// if these had gone now.
+    /// Applies changes since the previous process granted its permissions: permissions that are denied
+    /// now are withdrawn, and allocations on missing addresses end as if the addresses had just
+    /// disappeared.
     pub fn compare(&mut self, earlier: &Policy) {
         self.server.lose(clock::now(), earlier.own.iter().copied());
         self.server.judge_anew();

@@ -11,7 +11,7 @@ fn room(users: &[&str]) -> (Room, Vec<ConnectionId>) {
     (room, ids)
 }
 
-/// Those that are built in.
+/// The default limits.
 fn limits() -> Limits {
     Limits {
         messages: Limit::per_second(100, 1000),
@@ -137,7 +137,7 @@ fn messages_to_somebody_who_is_not_there_cost_nothing_of_the_budget() {
         let outcome = room.receive(ids[0], gone, now, &mut effects);
         assert_eq!(outcome, Outcome::Dropped(Reason::NoSuchTarget));
     }
-    // Nor do they give back what bad messages have spent.
+    // They do not restore the budget of bad messages either.
     for number in 0..100 {
         let outcome = room.receive(ids[0], Input::Binary, now, &mut effects);
         assert_eq!(outcome, Outcome::Dropped(Reason::Binary), "{number}");
@@ -208,8 +208,8 @@ fn closed() -> Outcome {
     Outcome::Closed(CloseCode::TooManyMessages)
 }
 
-/// Everybody reconnects at once and offers or answers 20 KB to each of the others, with 15
-/// candidates for each; five seconds later all of them turn their cameras on.
+/// All participants reconnect at once and send each other 20 KB offers or answers, with 15 candidates
+/// each; five seconds later all of them turn their cameras on.
 #[test]
 fn a_mesh_of_25_people_stays_within_the_budget_of_bytes() {
     let names: Vec<String> = (0..25).map(|number| format!("user-{number}")).collect();

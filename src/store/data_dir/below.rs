@@ -1,6 +1,6 @@
-//! Files below a directory that somebody else may write to. Root's commands work in the directory of
-//! the service's user, who can put links and FIFOs there: each file is opened below the directory's
-//! descriptor, without following a link and without waiting, and is looked at before it is used.
+//! Files below a directory that another user may write to. Root's commands work in the directory of
+//! the service's user, who can create links and FIFOs there. So each file is opened relative to the
+//! directory's descriptor, without following a link and without blocking, and is checked before use.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -28,7 +28,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory that a path leads to, through links: whoever names it means it.
+    /// Opens the directory at a path, through links: the caller chose the path.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let handle = File::from(open(path, flags, Mode::empty())?);
@@ -45,7 +45,7 @@ impl Directory {
         &self.path
     }
 
-    /// The directory's path without links, for what can only be opened by path.
+    /// The directory's path without links, for callers that need a path.
     pub fn real_path(&self) -> io::Result<PathBuf> {
         let by_descriptor = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let real = fs::read_link(by_descriptor).or_else(|_| fs::canonicalize(&self.path))?;
@@ -65,12 +65,12 @@ impl Directory {
         })
     }
 
-    /// Opens a file that is there; `None` where it is not.
+    /// Opens an existing file; `None` if there is none.
     ///
     /// # Errors
-    /// It can't be opened, or is none that parlor or root made: a link, a FIFO, another user's.
+    /// The file can't be opened, or is not a file of parlor or root: a link, a FIFO, another user's file.
     pub fn file(&self, name: &str, access: OFlag) -> Result<Option<File>, DataDirError> {
-        // A FIFO without a writer, say, is not waited for.
+        // Do not block on a FIFO without a writer.
         let flags =
             access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
@@ -83,7 +83,7 @@ impl Directory {
         Ok(Some(file))
     }
 
-    /// Looks at a file that something else opens by its path; says whether there is one.
+    /// Checks a file that is later opened by its path; returns whether it exists.
     ///
     /// # Errors
     /// As [`Directory::file`].
@@ -95,20 +95,20 @@ impl Directory {
         }
     }
 
-    /// The status of a name, and not of what it leads to.
+    /// The status of a name itself, without following a link.
     pub fn status(&self, name: &str) -> nix::Result<FileStat> {
         fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// Makes a file, mode 0600, that belongs to the directory's owner.
+    /// Creates a file with mode 0600 that belongs to the directory's owner.
     ///
     /// # Errors
-    /// There is one of that name, or it can't be made.
+    /// A file of that name exists, or the file can't be created.
     pub fn create(&self, name: &str) -> io::Result<File> {
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.handle, name, flags, PRIVATE)?);
-        // Nobody but this process can have made what this descriptor leads to.
+        // Only this process can have created the file of this descriptor.
         if geteuid().is_root() && self.owner != 0 {
             let (owner, group) = (Uid::from_raw(self.owner), Gid::from_raw(self.group));
             fchown(&file, Some(owner), Some(group))?;
@@ -116,12 +116,12 @@ impl Directory {
         Ok(file)
     }
 
-    /// Gives a file another name, in the place of whatever has it.
+    /// Renames a file, and replaces an existing file of the new name.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.handle, from, &self.handle, to)?)
     }
 
-    /// Gives a file a second name that nothing has yet.
+    /// Gives a file a second name; fails if the name exists.
     pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
         let no_links = AtFlags::empty();
         Ok(linkat(&self.handle, from, &self.handle, to, no_links)?)
@@ -131,7 +131,7 @@ impl Directory {
         Ok(unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Waits until names are on the disk.
+    /// Syncs the directory's names to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
@@ -143,7 +143,7 @@ impl Directory {
             return Err(DataDirError::NotAFile { path, kind });
         }
         let (me, owner) = (geteuid().as_raw(), found.st_uid);
-        // Linux lets nobody link what is not theirs, unless `fs.protected_hardlinks` is off.
+        // Linux prevents hard links to other users' files, unless `fs.protected_hardlinks` is off.
         if me == 0 && owner != self.owner && found.st_nlink > 1 {
             let kind = "a hard link";
             return Err(DataDirError::NotAFile { path, kind });
@@ -154,7 +154,7 @@ impl Directory {
         }
     }
 
-    /// Why a file can't be opened.
+    /// The reason why a file can't be opened.
     fn refusal(&self, name: &str, error: Errno) -> DataDirError {
         let Ok(found) = self.status(name) else {
             return self.wrong(name, error);
@@ -185,7 +185,7 @@ impl Directory {
     }
 }
 
-/// What something is that is no regular file.
+/// The type of an entry that is not a regular file.
 fn kind_besides_file(found: &FileStat) -> Option<&'static str> {
     let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
     match kind {
@@ -198,7 +198,7 @@ fn kind_besides_file(found: &FileStat) -> Option<&'static str> {
     }
 }
 
-/// Makes a directory and those above it, mode 0700. Each belongs to the owner of the one above.
+/// Creates a directory and its parents, mode 0700. Each belongs to the owner of its parent.
 pub fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -210,17 +210,17 @@ pub fn make(path: &Path) -> io::Result<()> {
     make(above)?;
     let made = as_owner_of(above, || DirBuilder::new().mode(0o700).create(path))?;
     match made {
-        // Another process was faster.
+        // Another process has created it meanwhile.
         Err(_) if path.is_dir() => Ok(()),
         made => made,
     }
 }
 
-/// Does something as the owner of a directory would, where this process is root and the owner is not:
-/// what it makes there belongs to them, and it can do no more there than they can.
+/// Runs a function with the identity of a directory's owner if this process is root and the owner is not.
+/// New files belong to the owner, and the function has only the owner's permissions.
 ///
 /// # Errors
-/// There is no such directory.
+/// The directory does not exist.
 pub fn as_owner_of<T>(directory: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
     let found = directory.metadata()?;
     let _acting = (geteuid().is_root() && found.uid() != 0).then(|| Acting::new(&found));
@@ -272,7 +272,7 @@ mod tests {
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-    /// A directory, and a file outside it that nothing may happen to.
+    /// A directory, and a file outside it that must stay unchanged.
     struct World {
         place: tempfile::TempDir,
         outside: PathBuf,
@@ -292,7 +292,7 @@ mod tests {
             self.place.path().join("data")
         }
 
-        /// What is planted under a name is refused, and the file outside is as it was.
+        /// Asserts that an entry planted under a name is rejected, and that the file outside is unchanged.
         fn refuses(&self, name: &str, used: impl Fn(&DataDir) -> Result<(), DataDirError>) {
             let path = self.data().join(name);
             let planted: [(&str, &dyn Fn()); 4] = [
@@ -377,12 +377,12 @@ mod tests {
         assert!(told.contains("a hard link"), "{told}");
         let found = world.outside.metadata().unwrap();
         assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o4755));
-        // What root put there itself is as root wants it.
+        // Root's own files are accepted.
         fs::write(data.join("auth.secret"), SECRET).unwrap();
         dir.secret(Kept::Auth).unwrap();
         let found = data.join("auth.secret").metadata().unwrap();
         assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o644));
-        // A file of neither root nor the directory's owner.
+        // A file that belongs neither to root nor to the directory's owner.
         std::os::unix::fs::chown(data.join("auth.secret"), Some(1), None).unwrap();
         let told = dir.secret(Kept::Auth).unwrap_err().to_string();
         assert!(

@@ -49,10 +49,10 @@ impl DataDir {
         synced.map_err(|why| unusable(self.path(), why))
     }
 
-    /// Removes what was kept under a name.
+    /// Removes the file of this name.
     ///
     /// # Errors
-    /// Where there is nothing, or it can't be removed.
+    /// There is no such file, or it can't be removed.
     pub fn remove_text(&self, name: &str) -> io::Result<()> {
         self.directory.remove(name)
     }

@@ -77,7 +77,7 @@ async fn whoever_waits_for_a_stuck_disk_is_told_within_5_s_and_what_has_not_begu
         stuck.recv().expect("the disk answers");
         Ok(Ok(()))
     });
-    // The clock stands still but for what is waited for.
+    // The paused clock advances only while the test waits.
     let clock = Instant::now();
     let (first, second) = tokio::join!(writing, world.store.provision("alice", None));
     assert!(matches!(first, Err(StoreError::TimedOut { .. })));

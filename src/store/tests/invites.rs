@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Fills the table as an old version could.
+/// Fills the table beyond the limit, as an old version could.
 fn fill(world: &World, count: u32) {
     world.sql(&format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})

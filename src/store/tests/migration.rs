@@ -1,8 +1,8 @@
-//! Files of older schemas become current ones, with everything in them.
+//! Databases with older schemas are migrated without loss.
 
 use super::*;
 
-/// A file as the first released schema had it, with a row in every table.
+/// A database with the first released schema and a row in every table.
 const FIRST: &str = "
     INSERT INTO coworking_rooms (id, name, is_private, max_participants, created_at)
         VALUES ('r', 'Room', 1, 5, '2025-01-01T00:00:00Z');

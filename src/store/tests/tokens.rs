@@ -1,4 +1,4 @@
-//! Which tokens are still good.
+//! Validity of tokens after they were ended.
 
 use super::*;
 use crate::token::Issue;
@@ -9,7 +9,7 @@ fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
     let own = |generation| Issue::Own { generation };
     let at = |at| Issue::Foreign { at };
     assert!(never.accept(own(0)) && never.accept(at(None)) && never.accept(at(Some(0))));
-    // A generation of the future is one from before a backup was restored.
+    // A future generation was issued before a backup was restored.
     assert!(!never.accept(own(1)));
     let ended = Tokens {
         generation: 2,
