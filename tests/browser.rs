@@ -108,7 +108,7 @@ in_a_box! {
         assert_eq!(talks_with_the_page(documented_frontend()), json!([]));
     }
 
-    /// As a frontend does that was written from an older document.
+    /// Acts like a frontend for an older version of the protocol document.
     fn a_frontend_that_sends_the_sdp_alone_and_offers_on_every_user_joined_talks_with_the_page() {
         let mut frontend = documented_frontend().to_owned();
         for (newer, older) in [
@@ -128,7 +128,7 @@ in_a_box! {
         addresses_that_come_and_go(false);
     }
 
-    /// It takes a minute: two browsers have to notice that their relay is gone.
+    /// It takes a minute: two browsers have to detect that their relay has ended.
     #[cfg_attr(debug_assertions, ignore = "for a build as for use: see tests/long/addresses")]
     fn a_call_whose_relayed_address_goes_is_heard_again_on_another() {
         addresses_that_come_and_go(true);
@@ -458,8 +458,8 @@ fn documented_frontend() -> &'static str {
     code.split("```").next().expect("its end")
 }
 
-/// Has a user with this frontend talk with somebody at the page: the page offers first, and after a
-/// reload the frontend does. Gives the errors that the frontend met.
+/// Runs a call between a user of this frontend and a user of the page: the page offers first, and after a
+/// reload the frontend does. Returns the errors of the frontend.
 fn talks_with_the_page(frontend: &str) -> serde_json::Value {
     let (daemon, folder) = (Daemon::start(), folder());
     let link = daemon.invite_link();
@@ -620,7 +620,7 @@ fn relayed_call(via: Via, protocol: &str) {
     relayed_call_with(Builder::new(), via, protocol);
 }
 
-/// Where there is no namespace, nothing is tried: the addresses are this host's.
+/// Without a namespace the test is skipped: the addresses would be this host's own.
 fn addresses_that_come_and_go(and_go: bool) {
     const V6: &str = "2a00:1450::9";
     const V4: &str = "198.41.0.9";
@@ -632,7 +632,7 @@ fn addresses_that_come_and_go(and_go: bool) {
         let status = std::process::Command::new("ip").args(arguments).status();
         assert!(status.expect("ip runs").success());
     };
-    // The page is on 127.0.0.1, as browsers want it; the relay is reached over IPv6 alone.
+    // The page is on 127.0.0.1, as browsers require it; the relay is reachable over IPv6 only.
     ip("address delete ::1/128 dev lo");
     ip("link add eth0 type veth peer name eth1");
     ip("link set eth1 up");

@@ -84,7 +84,7 @@ fn half_a_head_takes_a_few_kilobytes() {
             client
         })
         .collect();
-    // Those who have come have been read by the time a later one is answered.
+    // Earlier connections have been read when a later one gets its response.
     let answer = support::http::Client::new(daemon.http()).get("/healthz");
     assert_eq!(answer.status, 200);
     let each = (memory(&daemon) - before) / CLIENTS;

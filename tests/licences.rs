@@ -1,5 +1,5 @@
-//! `docs/licences.md` has the licence of everybody whose code is in the binary: generated from the
-//! sources of the crates, and the same as what they say now.
+//! `docs/licences.md` has the licences of all code in the binary. It is generated from the sources of the
+//! crates and must match them.
 //!
 //! After a change of the dependencies: `RENEW_LICENCES=1 cargo test --test licences`.
 
@@ -11,10 +11,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Crates of other platforms are in no binary that this file goes with.
+/// The platform of the binary: crates of other platforms are not in it.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
-/// What stands above the texts.
+/// The introduction above the texts.
 const HEAD: &str = "\
 # Licences of what is in the binary
 
@@ -23,11 +23,11 @@ parlor itself is under the [MIT licence](../LICENSE). Its binary holds the crate
 Generated from the sources of the crates by `RENEW_LICENCES=1 cargo test --test licences`.
 ";
 
-/// A text of a licence without the names of those who grant it.
+/// The text of a licence without the names of its copyright holders.
 #[derive(Debug, Default)]
 struct Licence {
     text: String,
-    /// Crates, and the lines that name who grants it.
+    /// Crates, with their copyright lines.
     crates: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -48,7 +48,7 @@ fn the_licences_are_those_of_the_crates_in_the_binary() {
 }
 
 fn generated() -> String {
-    // By the text without its spaces, so that differently broken lines are one text.
+    // Keyed by the text without spaces, so that different line breaks make no difference.
     let mut licences: BTreeMap<String, Licence> = BTreeMap::new();
     for (name, folder) in linked() {
         let files = licence_files(&folder);
@@ -57,7 +57,7 @@ fn generated() -> String {
             let (text, notices) = parts(&fs::read_to_string(&file).expect("text"));
             let key = text.to_lowercase().split_whitespace().collect();
             let licence = licences.entry(key).or_default();
-            // Of equal texts the first by its bytes, whatever the order of the crates.
+            // Of equal texts the first in byte order, independent of the order of the crates.
             if licence.text.is_empty() || text < licence.text {
                 licence.text = text;
             }
@@ -83,7 +83,7 @@ fn generated() -> String {
         .fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-/// The crates in the binary, and where their sources are: what is needed to run it, without macros.
+/// The crates in the binary and the paths of their sources: runtime dependencies, without macros.
 fn linked() -> BTreeMap<String, PathBuf> {
     let output = Command::new(std::env::var_os("CARGO").expect("cargo runs this"))
         .args(["metadata", "--locked", "--format-version", "1"])
@@ -128,8 +128,7 @@ fn linked() -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// The files of the licence that is chosen: MIT where it is offered, or else BSD, or else ISC; and what
-/// comes on top.
+/// The files of the chosen licence: MIT if offered, else BSD, else ISC; and additional files.
 fn licence_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -155,7 +154,7 @@ fn licence_files(folder: &Path) -> Vec<PathBuf> {
     let Some(chosen) = chosen else {
         return files;
     };
-    // A plain LICENSE beside them says that there is a choice.
+    // A plain LICENSE beside them only states that there is a choice.
     let plain = ["LICENSE", "LICENSE.MD", "LICENSE.TXT"];
     let rejected = |file: &PathBuf| {
         let name = name_of(file);
@@ -170,7 +169,7 @@ fn name_of(path: &Path) -> String {
     name.to_str().expect("a plain name").to_uppercase()
 }
 
-/// The text of a licence, and the lines at its beginning that name who grants it.
+/// The text of a licence, and the copyright lines at its beginning.
 fn parts(file: &str) -> (String, BTreeSet<String>) {
     let mut notices = BTreeSet::new();
     let mut lines = file.lines().map(str::trim_end).peekable();

@@ -24,7 +24,7 @@ fn caller(daemon: &Daemon, name: &str) -> Client {
     Client::new(daemon.http()).with_token(token)
 }
 
-/// In OpenMetrics, where a kind of its own marks what is no figure.
+/// Scrapes OpenMetrics, where info metrics have their own type.
 fn scrape(daemon: &Daemon) -> String {
     let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
     let answer = Client::new(daemon.metrics()).send("GET", "/metrics", &accept, b"");
@@ -326,7 +326,7 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     assert!(!daemon.log().concat().contains("was enabled"));
 }
 
-/// Has the daemon log a line for each of so many requests.
+/// Makes the daemon log one line for each of this many requests.
 fn fill_the_log(daemon: &Daemon, lines: usize) {
     let mut socket = TcpStream::connect(daemon.metrics()).expect("the server listens");
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -350,11 +350,11 @@ fn a_log_that_nobody_reads_stops_neither_relay_nor_http_nor_the_end() {
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .start();
     daemon.pause_reading(true);
-    // More than a pipe and the queue hold together.
+    // More than the pipe and the queue can hold together.
     fill_the_log(&daemon, 8_000);
     let dropped = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
     assert!(dropped > 100.0, "{dropped}");
-    // Each of these is logged, or tried to.
+    // The daemon tries to log each of these.
     let mut guess = turn::Client::udp(daemon.turn(), "alice", None);
     guess.minted.credential = "a guess".to_owned();
     assert_eq!(guess.allocate().code(), Some(401));

@@ -203,7 +203,7 @@ impl House {
         let seen = self.daemon.wait_for_log("\"route\":\"/healthz\"");
         let seen: Value = serde_json::from_str(&seen).expect("JSON");
         assert_eq!(seen["fields"]["client"], CLIENT, "{seen}");
-        // The lie did not even come through.
+        // The proxy removed the forged header.
         assert_eq!(seen["fields"]["rival"], Value::Null, "{seen}");
 
         let token = support::token(SECRET, "alice");

@@ -212,7 +212,7 @@ fn turn_over_tls_is_offered_last_where_it_is_there() {
     let urls = [
         format!("turn:talk.example:{}?transport=udp", turn.port()),
         format!("turn:talk.example:{}?transport=tcp", turn.port()),
-        // With the page, at its port outside.
+        // On the page's public port.
         "turns:talk.example:443?transport=tcp".to_owned(),
     ];
     assert_ne!(tls.port(), 443, "TURN has a listener of its own, too");

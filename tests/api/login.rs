@@ -155,9 +155,9 @@ fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
     };
     let device = house.log_in("alice", PASSWORD).ok()["device_token"].clone();
     let stranger = house.log_in("bob", PASSWORD).ok()["device_token"].clone();
-    // Time goes on meanwhile, and an attempt may come back.
+    // Time passes meanwhile, and the limiter may grant one more attempt.
     let is_limited = |attempt: &dyn Fn() -> Answer| (0..3).any(|_| attempt().status == 429);
-    // Strangers use up the attempts at the name, and those of the address.
+    // Unknown devices use up the attempts of the name and of the address.
     let spent = (0..60).map(|n| house.form(&format!("username=alice&password={n}")).status);
     assert!(spent.filter(|status| *status == 429).count() > 20);
     assert!(is_limited(&|| house.log_in("alice", PASSWORD)));
@@ -168,14 +168,14 @@ fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
         text(&renewed)
     );
     house.form(&form).ok();
-    // Somebody else's, or none: a stranger.
+    // Another user's token, or none: an unknown device.
     for other in [&stranger, &json!("nonsense"), &json!(""), &Value::Null] {
         assert!(
             is_limited(&|| with_device("alice", PASSWORD, other)),
             "{other}"
         );
     }
-    // Who guesses on a known device does so at the same rate, and then as a stranger.
+    // Guessing on a known device has the same rate, and then counts as an unknown device.
     let guesses = (0..50).map(|_| with_device("alice", "guess", &renewed).status);
     let refused = guesses.filter(|status| *status == 429).count();
     assert!(refused > 20, "{refused}");

@@ -1,4 +1,4 @@
-//! Kicks and bans as clients meet them, and what callers may know of rooms that are not theirs.
+//! Kicks and bans as clients see them, and the visibility of rooms.
 
 use super::*;
 
@@ -194,7 +194,7 @@ fn a_private_room_answers_strangers_as_one_that_does_not_exist() {
     for room in ["den", "nowhere"] {
         assert_eq!(close_code(&mut house.connect(room, &token)), 4003, "{room}");
     }
-    // Those who were in it are told that it was closed.
+    // Former members get the information that the room was closed.
     let bob = house.daemon.cli_json(&["user", "show", "bob"]);
     let bob = house.bearer(&text(&bob["id"]));
     let closed = is(410, "room-closed");

@@ -1,8 +1,8 @@
-//! What a room looks like before one enters it.
+//! The preview of a room before a join.
 
 use super::*;
 
-/// The answer to somebody with an invite alone.
+/// The response to a caller with only an invite.
 fn with_invite(client: &Client, room: &str, invite: &str) -> Answer {
     let path = format!("/api/rooms/{room}/preview");
     client.send("GET", &path, &[("X-Parlor-Invite", invite)], b"")
@@ -78,7 +78,7 @@ fn a_full_and_a_closed_room_are_seen_to_be_so() {
     let full = |answer: Answer| answer.ok()["full"].clone();
     assert_eq!(full(with_invite(&house.client, "r1", &invite)), json!(true));
     assert_eq!(full(bob.get("/api/rooms/r1/preview")), json!(true));
-    // Whoever has a place in it comes in.
+    // A member can still join.
     assert_eq!(full(ada.get("/api/rooms/r1/preview")), json!(false));
     house.daemon.cli_json(&["room", "close", "r1"]);
     assert_eq!(

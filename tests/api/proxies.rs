@@ -65,12 +65,12 @@ fn who_sends_the_other_header_too_has_attempts_of_their_own_and_uses_up_nobody_e
             .send("POST", "/api/auth/login", &headers, body.as_bytes());
         answer.status
     };
-    // Whatever else the client says it is, it is held to its own limit.
+    // The client's own limit applies, with any address in its header.
     let refused = (0..100)
         .map(|n| guess(n, "203.0.113.7", &format!("for=198.51.100.{n}")))
         .filter(|status| *status == 429);
     assert!(refused.count() > 40);
-    // Neither the proxy nor those whom the client named have to pay for it.
+    // The proxy, and the clients at the forged addresses, keep their limits.
     let others = (0..100)
         .map(|n| guess(n, &format!("192.0.2.{n}"), &format!("for=10.1.{n}.1")))
         .filter(|status| *status == 429);

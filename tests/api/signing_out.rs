@@ -1,9 +1,9 @@
-//! Tokens that were issued before a sign-out, a new password or a disabling.
+//! Tokens from before a sign-out, a new password or a disabling.
 
 use super::login::{PASSWORD, without_kid};
 use super::*;
 
-/// What somebody gets by a token that was ended, wherever they bring it.
+/// The responses of all routes to an ended token.
 fn assert_ended(house: &House, token: &str, room: &str) {
     let client = house.client.with_token(token);
     let ended = is(401, "signed-out");
@@ -123,7 +123,7 @@ fn a_sign_out_on_the_database_closes_what_the_daemon_serves() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(close_code(&mut socket), 4001);
     assert_ended(&house, &token, "lobby");
-    // What comes after is left alone.
+    // Later tokens stay valid.
     let token = text(&house.daemon.cli_json(&["token", "issue", "alice"])["token"]);
     let _socket = house.connect("lobby", &token);
 }

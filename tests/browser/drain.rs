@@ -1,5 +1,5 @@
-//! A server that drains cuts no call before its process ends, and one that is started anew none that
-//! could do without it.
+//! A draining server interrupts no call before its process ends, and a restarted server interrupts no
+//! call that needs no relay.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use crate::browser_call::{Person, Via};
 use crate::support::{Builder, Daemon, turn};
 use crate::{ADA, EMMY, GRACE, enters, folder, opens};
 
-/// For calls to finish: long enough for pages to be sent away and to come back in vain.
+/// The drain timeout: long enough for pages to be disconnected and to reconnect without success.
 const DRAIN_TIMEOUT: &str = "3s";
 
-/// Silence that a slow machine may cause.
+/// Tolerated silence on a slow machine.
 const SILENCE_MS: u64 = 1000;
 
 in_a_box! {
@@ -103,7 +103,7 @@ fn drained(mode: &str, tones: &[(&'static str, u32)], drain: fn(&Daemon)) {
     for person in &mut people {
         person.wait("to be sent away", "test.closes.includes(1012)");
     }
-    // All that follows is the goodbye.
+    // Only the close frame follows.
     daemon.wait_for_log("\"drained\"");
     for person in &mut people {
         let silent = person.ask("test.silent()");
@@ -115,7 +115,7 @@ fn drained(mode: &str, tones: &[(&'static str, u32)], drain: fn(&Daemon)) {
     }
     assert!(daemon.wait().success());
     for person in &mut people {
-        // The page has hung up nobody, and called nobody anew.
+        // The page has ended no call, and started none.
         let open = person.ask("test.connections.map((pc) => pc.signalingState !== 'closed')");
         assert_eq!(open, json!(vec![true; tones.len() - 1]), "{}", person.name);
         let shown = person.ask("document.querySelectorAll('.person').length");

@@ -1,4 +1,4 @@
-//! What one participant can do to the pages of the others.
+//! A hostile participant and the pages of the others.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use crate::browser_call::Via;
 use crate::support::{Builder, DEADLINE, Daemon, http};
 use crate::{ADA, GRACE, OWN_ID, enters, folder};
 
-/// More peer connections than Chromium gives to a page, and fewer messages than the server takes at
-/// once from one sender.
+/// More peer connections than Chromium allows per page, and fewer messages than the server's burst for
+/// one sender.
 const CALLS: usize = 600;
 const ANNOUNCEMENTS: usize = 300;
 
-/// What a page may do for a sender who does not stop, in the time that this test takes.
+/// The maximum work of a page for a sender who does not stop, during this test.
 const CONNECTIONS: u64 = 20;
 const ROSTERS: u64 = 20;
 
@@ -31,7 +31,7 @@ in_a_box! {
         let daemon = Builder::new().env("PARLOR_SIGNALING__PING_INTERVAL", "1h").start();
         let folder = folder();
         let link = daemon.invite_link();
-        // First, so that the page makes Mallory no offer, and waits for one.
+        // First, so that the page sends Mallory no offer and waits for one.
         let mut mallory = enter(&daemon, &link, "Mallory");
         let mut ada = enters(&link, ADA, Via::Any, &folder);
         let target = ada.ask(OWN_ID);
@@ -44,7 +44,7 @@ in_a_box! {
         }
         ada.sees("Mallory sends more than this page takes");
 
-        // And goes on while somebody comes, as fast as the server lets anybody.
+        // Mallory continues while another participant joins, as fast as the server permits.
         let done = AtomicBool::new(false);
         let mut grace = thread::scope(|scope| {
             scope.spawn(|| {

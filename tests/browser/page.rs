@@ -1,4 +1,4 @@
-//! What the page says and shows, to those who are in trouble and to those who see or hear less.
+//! The page's error messages and its accessibility.
 
 use std::fs;
 
@@ -100,7 +100,7 @@ in_a_box! {
         let announced = "test.frames.filter((type) => type === 'user-joined').length";
         let mut ada = enters(&link, ADA, Via::Any, &folder);
         let mut grace = enters(&link, GRACE, Via::Any, &folder);
-        // For each, the server's word and the page's own announcement.
+        // For each, the server's message and the page's own announcement.
         emmy.wait("for all announcements", &format!("{announced} === 4"));
         ada.hears(&[GRACE, EMMY]);
         grace.hears(&[ADA, EMMY]);
@@ -117,7 +117,7 @@ in_a_box! {
         shows(&mut grace, "muted");
         assert_eq!(emmy.ask(announced), 0);
 
-        // A newcomer learns it as well.
+        // A new participant receives it as well.
         grace.browser.tell(&grace.tab, "Page.reload", json!({}));
         grace.hears(&[("Ada", 0), EMMY]);
         shows(&mut grace, "muted");
@@ -156,7 +156,7 @@ in_a_box! {
     }
 }
 
-/// Waits until the tile of Ada says this of her.
+/// Waits until Ada's tile shows this state.
 fn shows(person: &mut Person, state: &str) {
     let shown = format!(
         "[...document.querySelectorAll('.person.connected')].some((tile) => \

@@ -1,4 +1,4 @@
-//! Guests, found by name and by room.
+//! Lookup of guests by name and by room.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-/// A guest of this name in this room; gives the id.
+/// Creates a guest with this name in this room; returns the id.
 fn guest(daemon: &Daemon, room: &str, name: &str) -> String {
     let invite = daemon.cli_json(&["invite", "create", room]);
     let body = json!({"invite": invite["invite"], "name": name});
@@ -94,7 +94,7 @@ fn a_guests_name_gets_in_the_way_of_no_user() {
     let imposter = guest(&daemon, "lobby", "alice");
     let shown = daemon.cli_json(&["user", "show", "alice"]);
     assert_eq!(shown["id"], json!(alice));
-    // Who is meant in that room cannot be told from the name.
+    // The name is ambiguous in that room.
     let told = refusal(&daemon, &["room", "ban", "lobby", "alice"]);
     assert!(told.contains(&alice) && told.contains(&imposter), "{told}");
 }

@@ -66,13 +66,13 @@ fn nonsense_is_refused_in_a_sentence_and_hurts_nobody() {
 #[test]
 fn those_who_say_nothing_keep_nobody_out() {
     let daemon = start();
-    // Far more than are served at once: whoever says nothing for longest makes room.
+    // Far more than are served at once: the connection that is silent for longest is evicted.
     let mut idle: Vec<_> = (0..80).map(|_| connect(&daemon)).collect();
     let told = daemon.command(&["status", "--json"]).output();
     assert!(told.expect("parlor runs").status.success());
     for stream in &mut idle[..60] {
         let mut rest = Vec::new();
-        // What is closed with a greeting that was not read may end with a reset.
+        // Closing a connection with an unread greeting may cause a reset.
         let _ = stream.read_to_end(&mut rest);
     }
     for _ in 0..50 {

@@ -1,11 +1,11 @@
-//! Kicks and bans: what they end on the running parlor, whoever carries them out.
+//! Kicks and bans: the connections and relays that they end, through the daemon or the database.
 
 use parlor::stun::Method;
 use serde_json::json;
 
 use crate::{Guest, start};
 
-/// The error that a Refresh is answered with.
+/// The error code of a Refresh.
 fn refreshed(guest: &mut Guest) -> Option<u16> {
     guest.relay.request(Method::REFRESH, &[]).code()
 }
@@ -67,7 +67,7 @@ fn a_kick_and_a_ban_on_the_database_reach_the_daemon_that_serves_it() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(alice.close_code(), 4005);
         let started = parlor::clock::now().mono;
-        // 401 until the shard has freed it: the refusal comes first.
+        // 401 until the shard has freed the allocation: the credential is refused first.
         while refreshed(&mut alice) != Some(437) {
             let waited = parlor::clock::now().mono.since(started);
             assert!(

@@ -137,7 +137,7 @@ fn h2_frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
-    // Far more than a test may take.
+    // Far longer than a test may take.
     let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "10m"));
     let open = || {
         let mut stream = house.secured(&[b"h2"]);

@@ -1,4 +1,4 @@
-//! Signals that come while one binary is replaced by the next: each has its effect, none kills.
+//! Signals during an upgrade: each takes effect, and none kills the process.
 
 use super::in_place::ready;
 use super::*;
@@ -20,7 +20,7 @@ fn hangups_and_more_upgrades_at_any_moment_of_an_upgrade_kill_nothing_and_are_no
         upgrades += 1;
         ready(&daemon, upgrades);
     }
-    // One that comes last is carried out; each of the others came before a start that reads everything.
+    // The last signal is handled; each earlier one was sent before a start that reads the configuration.
     daemon.signal("HUP");
     let counts = |line: &String| line.contains("configuration read anew");
     let before = daemon.log().iter().filter(|line| counts(line)).count();
@@ -29,7 +29,7 @@ fn hangups_and_more_upgrades_at_any_moment_of_an_upgrade_kill_nothing_and_are_no
         daemon.signal("USR2");
         thread::sleep(delay / 4);
     }
-    // The last one is pending at the latest when the one before it has been carried out.
+    // The last signal is pending at the latest after the previous one was handled.
     upgrades += 1;
     ready(&daemon, upgrades);
     support::http::Client::new(daemon.metrics())

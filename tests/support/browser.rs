@@ -297,7 +297,7 @@ fn find_chromium() -> PathBuf {
     )
 }
 
-/// Asks until the answer is a truthy value; or gives the last answer after [`PATIENCE`].
+/// Polls until the value is truthy; returns the last value after [`PATIENCE`].
 pub fn until_true(
     mut ask: impl FnMut() -> Result<Value, String>,
 ) -> Result<Value, Result<Value, String>> {

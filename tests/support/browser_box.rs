@@ -11,8 +11,8 @@ pub const INSIDE: &str = "PARLOR_TEST_BOXED";
 
 static HAS_INTERFACE: AtomicBool = AtomicBool::new(false);
 
-/// Gives the box an interface with nobody at its other end, and a default route: without one, Firefox
-/// gathers no candidates.
+/// Adds an interface without a peer, and a default route: without a route, Firefox gathers no
+/// candidates.
 #[allow(dead_code)] // Not every crate that has a box has a Firefox in it.
 pub fn add_interface() {
     if std::env::var_os(INSIDE).is_none() {
@@ -26,7 +26,7 @@ pub fn add_interface() {
     HAS_INTERFACE.store(true, Ordering::Relaxed);
 }
 
-/// Whether this process is in a box where `lo` is all there is.
+/// Whether this process is in a box with only `lo`.
 #[allow(dead_code)] // Not every crate that has a box has a browser in it.
 pub fn has_loopback_alone() -> bool {
     std::env::var_os(INSIDE).is_some() && !HAS_INTERFACE.load(Ordering::Relaxed)
@@ -45,7 +45,7 @@ macro_rules! in_a_box {
 }
 pub(crate) use in_a_box;
 
-/// What the test runner calls a test of this module: its path without the crate.
+/// The test runner's name of a test in this module: its path without the crate.
 pub fn name(module: &str, test: &str) -> String {
     match module.split_once("::") {
         Some((_, module)) => format!("{module}::{test}"),

@@ -290,8 +290,8 @@ test.watches = () => {
   return true;
 };
 
-// From now on, for how many milliseconds each stream has been silent. Where this page itself was kept
-// from looking, nobody knows what it would have heard.
+// Measures from now on how many milliseconds each stream is silent. While this page itself is suspended,
+// the silence is unknown.
 test.records = () => {
   const samples = new Float32Array(256);
   const streams = test.connections.map((pc) => {

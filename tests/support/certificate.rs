@@ -76,7 +76,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         let paths = (dir.join("cert.pem"), dir.join("key.pem"));
-        // A whole chain: `parlor check` says of one without the issuer that clients may refuse it.
+        // A complete chain: `parlor check` warns of a chain without the issuer.
         fs::write(&paths.0, cert.pem() + &self.pem).expect("a certificate is written");
         fs::write(&paths.1, key.serialize_pem()).expect("a key is written");
         paths

@@ -46,7 +46,7 @@ impl Firefox {
         let mut lines = BufReader::new(process.stderr.take().expect("stderr is piped")).lines();
         let mut printed = lines.by_ref().map_while(Result::ok);
         let address = printed.find_map(|line| Some(line.strip_prefix(LISTENING)?.to_owned()));
-        // Firefox blocks where nobody reads on.
+        // Firefox blocks if its output is not read.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         let address = address.expect("Firefox says where it listens for WebDriver BiDi");
         let (socket, _) = connect(format!("{address}/session")).expect("a WebSocket to Firefox");
@@ -71,7 +71,7 @@ impl Firefox {
         firefox
     }
 
-    /// Gives a name and goes into the room.
+    /// Enters a name and joins the room.
     pub fn enters_as(&mut self, name: &str) {
         let type_name = "(() => { const e = document.querySelector('#name'); \
              return e.checkVisibility() && ((e.value = $NAME), true); })()";
@@ -81,7 +81,7 @@ impl Firefox {
         self.click("#enter");
     }
 
-    /// Waits until the one connection brings this tone.
+    /// Waits until this tone arrives on the only connection.
     pub fn hears(&mut self, tone: u32) {
         let heard = format!("({HEARD})().then((heard) => Math.abs(heard - {tone}) < 12)");
         self.wait(&format!("to hear {tone} Hz"), &heard);
@@ -109,7 +109,7 @@ impl Firefox {
 
     /// The value of a JavaScript expression; a promise is awaited. An exception is an `Err`.
     pub fn evaluate(&mut self, expression: &str) -> Result<Value, String> {
-        // BiDi has a notation of its own for values; JSON inside a string is plain.
+        // BiDi has its own notation for values; JSON inside a string avoids it.
         let expression = format!("(async () => JSON.stringify((await ({expression})) ?? null))()");
         let params = json!({
             "expression": expression,
@@ -156,8 +156,8 @@ impl Drop for Firefox {
     }
 }
 
-/// The frequency of the tone that arrives, in hertz, by the times that half a second of it crosses zero.
-/// Without a sound device Firefox keeps every `AudioContext` suspended; a recorder needs none.
+/// The frequency of the received tone in hertz, from the zero crossings of half a second. Without a sound
+/// device Firefox keeps every `AudioContext` suspended; a recorder does not need one.
 const HEARD: &str = r"async () => {
   const recorder = new MediaRecorder(new MediaStream([test.open()[0].getReceivers()[0].track]));
   const recorded = new Promise((resolve) => (recorder.ondataavailable = ({ data }) => resolve(data)));
@@ -186,7 +186,7 @@ const PREFERENCES: &[(&str, &str)] = &[
     ("media.autoplay.blocking_policy", "0"),
     ("media.peerconnection.ice.loopback", "true"),
     ("media.peerconnection.ice.obfuscate_host_addresses", "false"),
-    // Nothing of this test leaves the host.
+    // No traffic of this test leaves the host.
     ("network.proxy.type", "0"),
     ("network.captive-portal-service.enabled", "false"),
     ("network.connectivity-service.enabled", "false"),
@@ -198,7 +198,7 @@ const PREFERENCES: &[(&str, &str)] = &[
     ("browser.startup.page", "0"),
 ];
 
-/// Firefox under one of the names that distributions give it.
+/// Firefox, under one of the names that distributions use.
 fn find_firefox() -> &'static str {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();

@@ -68,7 +68,7 @@ struct Lines {
     stdout: Vec<String>,
     stderr: Vec<String>,
     ended: usize,
-    /// Nobody reads: what the daemon logs stays in its pipe.
+    /// No reader: the daemon's log stays in its pipe.
     paused: bool,
 }
 
@@ -194,8 +194,8 @@ impl Daemon {
         words.rfind(|w| w.contains("/r/")).unwrap().to_owned()
     }
 
-    /// Waits until a line on standard output contains `text`, and gives the last such line: a thread of
-    /// its own reads it.
+    /// Waits until a line on standard output contains `text`, and returns the last such line; a separate
+    /// thread reads the output.
     pub fn printed(&self, text: &str) -> String {
         let fits = |line: &&String| line.contains(text);
         let lines = self.output.lines.lock().unwrap();
@@ -231,7 +231,7 @@ impl Daemon {
         value
     }
 
-    /// Stops reading what the daemon prints, so that its pipe fills, or reads on.
+    /// Stops reading the daemon's output, so that its pipe fills up, or resumes reading.
     pub fn pause_reading(&self, paused: bool) {
         self.output.lines.lock().unwrap().paused = paused;
         self.output.grown.notify_all();

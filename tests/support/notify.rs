@@ -11,7 +11,7 @@ use super::DEADLINE;
 
 pub struct Manager {
     socket: UnixDatagram,
-    /// Where the socket is, unless it has no path.
+    /// The path of the socket, if it has one.
     place: Option<TempDir>,
 }
 
@@ -23,7 +23,7 @@ impl Manager {
         Manager { socket, place }
     }
 
-    /// One whose socket has a name in the abstract namespace.
+    /// A manager whose socket has a name in the abstract namespace.
     #[cfg(target_os = "linux")]
     pub fn abstract_named(name: &str) -> Manager {
         use std::os::linux::net::SocketAddrExt;

@@ -18,7 +18,7 @@ use super::DEADLINE;
 /// The secret that the tests mint credentials with themselves.
 pub const SECRET: &str = "a secret for tests alone";
 
-/// A credential with this name, as whoever has the secret mints it.
+/// A credential with this name, as a service with the secret mints it.
 pub fn minted(name: &str) -> Minted {
     let credentials = Credentials::new(&Secret::new(SECRET), &[]);
     let credential = credentials.passwords(name).next().expect("a secret");

@@ -1,4 +1,4 @@
-//! Every form of a credential's name, minted with the secret as others mint it, over real sockets.
+//! Every form of a credential's name, minted as other services mint it, over real sockets.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ use crate::{Patience, metric, open_relay};
 const EXPIRY: &str = "4000000000";
 const ROOM: &str = "daily";
 
-/// Ids with every sign that one may have.
+/// Ids with every allowed character.
 const USERS: [&str; 4] = [
     "alice",
     "alice@example.org",
@@ -36,7 +36,7 @@ fn names(user: &str) -> Vec<String> {
         format!("{EXPIRY}:{user}/{ROOM}/0"),
         format!("{EXPIRY}:{user}/{ROOM}/17"),
     ];
-    // Digits first: with digits in front, this would be another user.
+    // Leading digits are the expiry: with digits in front, this would be another user.
     if !user.starts_with(char::is_numeric) {
         names.push(format!("{user}:{EXPIRY}"));
         names.push(format!("{user}/{ROOM}:{EXPIRY}"));
@@ -50,7 +50,7 @@ fn client(daemon: &Daemon, name: &str) -> Client {
     client
 }
 
-/// Who is in `parlor sessions`, as (user id, room id).
+/// The rows of `parlor sessions`, as (user id, room id).
 fn sessions(daemon: &Daemon) -> Vec<(Value, Value)> {
     let rows = daemon.cli_json(&["sessions", "--all"]);
     let row = |row: &Value| (row["user"]["id"].clone(), row["room"]["id"].clone());

@@ -115,12 +115,12 @@ fn no_line_that_the_filter_finds_names_a_trusted_proxy() {
         ] {
             guess(more);
         }
-        // One that is understood is found.
+        // The filter finds a line that it parses.
         guess(&[
             ("X-Forwarded-For", "192.0.2.7"),
             ("Forwarded", "for=unknown"),
         ]);
-        // A stream that a proxy passed on without a word.
+        // A stream that a proxy forwarded without a PROXY header.
         let mut guesser = Client::tcp(daemon.turn(), "alice");
         assert_eq!(guesser.allocate().code(), Some(401));
         daemon.wait_for_logs(&["login refused"], 6);

@@ -1,5 +1,4 @@
-//! A host whose addresses come, change and go: in a network namespace of its own, on its loopback
-//! interface.
+//! A host whose addresses change: in its own network namespace, on its loopback interface.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -18,7 +17,7 @@ use crate::{Patience, open_relay, turn_crate};
 const V4: &str = "198.41.0.9";
 const V6: &str = "2a00:1450::9";
 
-/// Whether this runs in a namespace of its own. Where there is none, nothing is tried.
+/// Whether this process has its own namespace. Without one, the test is skipped.
 fn has_addresses_of_its_own() -> bool {
     let inside = std::env::var_os(INSIDE).is_some();
     if !inside {
@@ -43,7 +42,7 @@ fn remove(address: &str) {
     ip(&format!("address delete {address}/{length} dev lo"));
 }
 
-/// With the built-in addresses to listen on.
+/// With the default listen addresses.
 fn everywhere() -> Builder {
     open_relay().without("PARLOR_TURN__LISTEN")
 }
@@ -52,7 +51,7 @@ fn at(ip: &str) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), 3478)
 }
 
-/// A client that calls from the same address that it asks: not from loopback.
+/// A client whose own address is the server's address, and not loopback.
 fn client(ip: &str, user: &str) -> Client {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     socket.connect(at(ip)).unwrap();
@@ -64,7 +63,7 @@ fn allocated(ip: &str) -> String {
     client(ip, "somebody").allocated().ip().to_string()
 }
 
-/// Waits until the log says what clients elsewhere are offered.
+/// Waits until the log has these relayed addresses for clients on other hosts.
 fn offers(daemon: &Daemon, ipv4: &str, ipv6: &str) {
     let (ipv4, ipv6) = (
         format!("\"ipv4\":\"{ipv4}\""),
@@ -140,7 +139,7 @@ in_a_box! {
         assert_eq!(client.permit(listeners[1]).code(), None);
         assert_eq!(client.bind(0x4001, listeners[1]).code(), None);
         add("198.41.0.10");
-        // It is not a better one, and nothing is said of it.
+        // It is not better than the current one, so there is no log line.
         let waiting = Patience::new();
         while client.permit(listeners[1]).code() != Some(403) {
             waiting.check("a new address to be denied");
@@ -197,7 +196,7 @@ in_a_box! {
         assert_eq!(alice.request(Method::REFRESH, &[]).code(), None);
     }
 
-    /// `/etc/hosts` is the name server here.
+    /// `/etc/hosts` replaces a name server here.
     fn a_new_external_ip_is_advertised_to_those_who_come_and_may_be_a_name() {
         if !has_addresses_of_its_own() {
             return;
@@ -231,7 +230,7 @@ in_a_box! {
         offers(&daemon, &format!("203.0.114.8 (here {V4})"), "none");
         assert_eq!(allocated(V4), "203.0.114.8");
         both_hear_each_other(&mut alice, &mut bob, false);
-        // Old and new names meet, and each is denied where it is not relayed on.
+        // Clients with old and new addresses reach each other; each address is denied as another peer.
         let mut carol = client(V4, "carol");
         let at_carol = carol.allocated();
         assert_eq!(alice.bind(0x4003, at_carol).code(), None);
@@ -239,7 +238,7 @@ in_a_box! {
         assert_eq!(old.code(), None);
         alice.send(&channel_data(0x4001, b"still there", false));
         assert_eq!(bob.receive(), channel_data(0x4002, b"still there", false));
-        // A name that leads nowhere leaves what is in force.
+        // A name that does not resolve keeps the address in force.
         set("nowhere.parlor.test");
         daemon.cli_json(&["reload"]);
         daemon.wait_for_log("turn.external_ip can't be asked for");

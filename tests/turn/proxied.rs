@@ -63,7 +63,7 @@ fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
     for over in [over_tcp, over_tls] {
         let mut client = over(&house, &text("203.0.113.7"));
         assert_eq!(reflexive(&mut client), "203.0.113.7:4711");
-        // Relayed addresses of loopback are for who is there.
+        // Relayed addresses on loopback are only for clients on loopback.
         let mut client = over(&house, &text("127.0.113.7"));
         assert_eq!(reflexive(&mut client), "127.0.113.7:4711");
         assert_eq!(client.allocate().code(), None);
@@ -81,7 +81,7 @@ fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
     for client in &mut held {
         assert_eq!(client.allocate().code(), None);
     }
-    // From another port: a stream with the same five-tuple takes the first one's place.
+    // From another port: a stream with the same five-tuple replaces the first one.
     let header = b"PROXY TCP4 127.0.113.7 192.0.2.1 4712 443\r\n";
     let mut second = over_tcp(&house, header);
     assert_eq!(second.allocate().code(), Some(486));

@@ -116,7 +116,7 @@ async fn over_udp() -> Arc<dyn Conn + Send + Sync> {
     Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap())
 }
 
-/// Two clients relay to each other; the first packets go by indication, later ones by channel. Gives
+/// Two clients relay to each other; the first packets use indications, later ones channels. Returns
 /// their relayed addresses.
 pub async fn exchange(
     server: SocketAddr,

@@ -88,7 +88,7 @@ fn a_draining_server_answers_joins_guests_and_logins_with_503() {
         assert_eq!(answer.json()["code"], "draining", "{path}");
         assert_eq!(answer.header("retry-after"), Some("5"), "{path}");
     }
-    // Whoever is inside goes on: ICE that restarts needs credentials.
+    // Connected users stay served: an ICE restart needs credentials.
     alice.get("/api/ice-servers").ok();
 }
 
@@ -129,7 +129,7 @@ fn a_roster_read_while_draining_is_unknown_and_calls_nobody_absent_who_has_not_l
     assert_eq!(roster(), (json!("known"), 5, all.clone()));
     drain(&world);
 
-    // One loses the way, one says goodbye, one leaves over HTTP.
+    // One loses the connection, one sends a close frame, one leaves over HTTP.
     drop(bob);
     world.daemon.wait_for_log("\"by\":\"network\"");
     assert_eq!(roster(), (json!("unknown"), 5, all.clone()));
@@ -142,7 +142,7 @@ fn a_roster_read_while_draining_is_unknown_and_calls_nobody_absent_who_has_not_l
     assert_eq!(roster(), (json!("unknown"), 4, left));
 }
 
-/// For longer than any test takes; the daemon is killed at its end.
+/// A timeout longer than any test; the daemon is killed at the end of the test.
 fn drain(world: &World) {
     world
         .daemon

@@ -1,4 +1,4 @@
-//! Participants who send as much as they can: they are closed, and nobody who reads is.
+//! Participants who flood a room: their connections are closed, and no reader's connection is.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -10,12 +10,12 @@ use tokio_tungstenite::tungstenite::client;
 use crate::support::DEADLINE;
 use crate::world::{Client, LOBBY, World, frame, offer};
 
-/// What a link of 2 Mbit/s carries in 20 ms.
+/// Bytes that a link of 2 Mbit/s transmits in 20 ms.
 const PIECE_BYTES: usize = 5_000;
 const PIECE_TIME: Duration = Duration::from_millis(20);
 const KERNEL_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Somebody whose kernel holds little, so that what is not read waits at the server.
+/// A client with small kernel buffers, so that unread data waits at the server.
 fn enter(world: &World, user: &str) -> Client {
     world.join(LOBBY, user);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -31,12 +31,12 @@ fn enter(world: &World, user: &str) -> Client {
     }
 }
 
-/// Reads at 2 Mbit/s until `wanted` comes.
+/// Reads at 2 Mbit/s until `wanted` arrives.
 fn read_slowly(mut reader: Client, wanted: &[u8]) {
     let stream = reader.socket.get_mut();
     let (mut read, mut piece) = (Vec::new(), [0; PIECE_BYTES]);
     while !read.windows(wanted.len()).any(|text| text == wanted) {
-        // A code of a close frame would be in it.
+        // The code of a close frame would be in it.
         let keep = read.len().saturating_sub(wanted.len());
         read.drain(..keep);
         let length = stream.read(&mut piece).expect("a frame");
@@ -59,7 +59,7 @@ fn two_flooders_are_closed_with_4008_and_readers_at_2_mbit_stay() {
         let flooders = flooders.map(|mut flooder| {
             let message = offer("me", None, &text).to_string();
             scope.spawn(move || {
-                // Three are within the burst. What comes after the close is read and discarded.
+                // Three are within the burst. The server reads and discards data after the close.
                 (0..7).for_each(|_| flooder.send_text(&message));
                 flooder.close_code()
             })
@@ -86,7 +86,7 @@ fn endless_fragments_close_with_4008() {
     let world = World::start();
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     alice.send_raw(&frame(0x01, b"{"));
-    // More than the rate lets pass meanwhile.
+    // More than the rate allows meanwhile.
     alice.send_raw(&frame(0x00, b"").repeat(20_000));
     assert_eq!(alice.raw_close_code(), 4008);
     assert_eq!(bob.read()["type"], "user-left");

@@ -134,7 +134,7 @@ fn dial_from(world: &World, last: u8) -> TcpStream {
     stream
 }
 
-/// The first bytes of what is answered; empty where the connection was closed.
+/// The first bytes of the response; empty if the connection was closed.
 fn asked(stream: &mut TcpStream) -> String {
     let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut answer = [0; 12];
@@ -153,7 +153,7 @@ fn one_connection_too_many_takes_the_place_of_one_that_asks_for_nothing() {
     let mut asks = world.dial();
     assert_eq!(asked(&mut asks), "HTTP/1.1 200");
     assert!(!matches!(silent.read(&mut [0]), Ok(1..)));
-    // And now that one, which has its answer.
+    // Next that one, which has its response.
     let _carol = world.enter(LOBBY, "carol");
     assert_eq!(alice.read()["type"], "user-joined");
     assert_eq!(asked(&mut world.dial()), "");
@@ -166,7 +166,7 @@ fn the_address_with_most_connections_gives_way_to_another() {
     let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS", "3")]);
     let mut people = ["alice", "bob", "carol"].map(|user| world.enter(LOBBY, user));
     assert_eq!(asked(&mut dial_from(&world, 2)), "HTTP/1.1 200");
-    // The one that has been there for longest.
+    // The oldest connection.
     assert_eq!(people[0].close_code(), 4000);
     assert_eq!(people[2].read(), presence("user-left", "alice", LOBBY));
 }

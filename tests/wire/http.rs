@@ -17,7 +17,7 @@ fn the_server_says_that_it_is_alive_fit_and_which_build() {
     );
 }
 
-/// What is answered to this head.
+/// The response to this head.
 fn answer(world: &World, head: &str) -> String {
     let mut stream = world.dial();
     stream.write_all(head.as_bytes()).unwrap();
@@ -52,7 +52,7 @@ fn a_request_names_one_host() {
         let answer = answer(&world, &head);
         assert!(answer.starts_with("HTTP/1.1 200"), "{head}{answer}");
     }
-    // HTTP/1.0 knew no such header.
+    // HTTP/1.0 has no such header.
     let answer = answer(&world, "GET /healthz HTTP/1.0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
 }

@@ -28,7 +28,7 @@ fn denied_peers_are_403_in_every_request() {
     }
 }
 
-/// RFC 8656 section 21.4: a packet could circle between the relay and the end of a tunnel.
+/// RFC 8656 section 21.4: a packet could loop between the relay and the end of a tunnel.
 #[test]
 fn peers_behind_a_tunnel_are_403_whatever_is_allowed_and_nothing_of_theirs_arrives() {
     let mut shared = settings();
@@ -196,7 +196,7 @@ fn clients_at_one_address_share_its_quota_and_newcomers_find_room() {
         assert_eq!(allocate(&format!("192.88.1.1:{port}"), user), None);
     }
     assert_eq!(allocate("192.88.1.1:4", "dave"), Some(486));
-    // Three are free: as many as the first holds, which no other address may hold now.
+    // Three are free, as many as the first address holds; no other address may hold as many now.
     assert_eq!(allocate("192.88.1.2:1", "erin"), None);
     assert_eq!(allocate("192.88.1.2:2", "erin"), None);
     assert_eq!(allocate("192.88.1.2:3", "erin"), Some(486));
@@ -221,7 +221,7 @@ fn all_allocations_share_the_bandwidth_of_all() {
     assert_eq!(passed, 64);
     let dropped = Verdict::Dropped(Dropped::TotalBandwidth);
     assert_eq!(world.receive(&second.route, &data).0, dropped);
-    // The other way has as much of its own.
+    // The other direction has its own limit.
     let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 1024]);
     assert!(matches!(verdict, Verdict::ToClient { .. }));
 }

@@ -171,7 +171,7 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
     }
 }
 
-/// A credential with this name, as whoever has the secret mints it.
+/// A credential with this name, as a service with the secret mints it.
 fn named(name: &str) -> Minted {
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let credential = credentials.passwords(name).next().expect("a secret");
@@ -233,7 +233,7 @@ fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
     assert_eq!(&*session.user, "alice@chat.example/lobby-2");
     assert_eq!(session.room, None);
     assert_eq!(world.server.close_room("lobby-2"), 0);
-    // A device goes with its user.
+    // A device is disabled with its user.
     refusals.refuse_user("alice@chat.example");
     assert_eq!(world.server.revoke("alice@chat", &Scope::All), 0);
     assert_eq!(world.server.revoke("alice@chat.example", &Scope::All), 1);
@@ -259,7 +259,7 @@ fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted(
         ("[2a00:0:0:1:ffff::2]:1000", "1700010000:", None),
         ("[2a00:0:0:1::3]:1000", "1700010000:", Some(486)),
         ("[2a00:0:0:2::1]:1000", "1700010000:", None),
-        // A user may be called like an address: that is another account.
+        // A user whose name is an address has a separate account.
         ("192.88.1.1:1003", "1700010000:192.88.1.1", None),
     ] {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Addresses of this host that come, change and go, and who is offered which.
+//! Changes of this host's addresses, and the relayed addresses that clients get.
 
 use super::*;
 use std::net::{IpAddr, SocketAddrV6};
@@ -53,7 +53,7 @@ impl World {
     }
 }
 
-/// What a client that asks `server` is given: where it is, or why not.
+/// The relayed address that a client of `server` gets, or the error.
 fn given(world: &mut World, client: &str, server: &str, family: Option<u8>) -> Result<String, u16> {
     let mut client = Client::new(client, "alice");
     client.route.server = SocketAddr::new(server.parse().unwrap(), 3478);
@@ -71,7 +71,7 @@ fn a_relayed_address_is_on_the_address_that_was_asked() {
         host: Arc::new(host(&["198.41.0.4", "198.41.0.5", "10.0.0.1"])),
         ..settings()
     });
-    // The last one is not listed: a local route leads to it.
+    // The last one is not listed: only a local route leads to it.
     for server in ["198.41.0.5", "10.0.0.1", "198.41.0.4", "198.41.0.99"] {
         let port = server.len() + usize::from(server.as_bytes()[9 % server.len()]);
         let client = format!("192.88.1.1:{port}");
@@ -153,7 +153,7 @@ fn link_local_addresses_are_for_clients_on_that_link() {
         client.route.server = SocketAddr::new(server.parse().unwrap(), 3478);
         let relayed = client.allocate(&mut world, &[requested(V6)]).relayed()[0];
         assert_eq!(relayed.ip().to_string(), server);
-        // Without its scope, the system binds no such address.
+        // The system cannot bind a link-local address without its scope.
         let bound = world.sockets.last().copied().flatten();
         assert!(matches!(bound, Some(SocketAddr::V6(bound)) if bound.scope_id() == scope));
     }
@@ -199,7 +199,7 @@ fn of_several_addresses_of_the_other_family_the_best_one_is_offered() {
             vec![],
             Ok("198.41.0.4"),
         ),
-        // A bridge, and what packets to the world leave from.
+        // A bridge, and the source address of packets to the internet.
         (
             vec![address("172.17.0.1"), address("10.0.0.5")],
             vec!["10.0.0.5"],
@@ -349,7 +349,7 @@ fn an_address_that_comes_back_in_time_keeps_its_allocations() {
 fn no_new_allocation_is_made_on_an_address_that_is_gone() {
     let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
     world.gone(&["198.41.0.5"]);
-    // A stream may have come to it before.
+    // A stream may have arrived at this address earlier.
     assert_eq!(
         given(&mut world, FAR, "198.41.0.4", None),
         Ok("198.41.0.5".into())
@@ -410,7 +410,7 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
     world.gone(&["198.41.0.4", NEW]);
     assert_eq!(client.permit(&mut world, &[&peer]).code(), Some(403));
     assert_eq!(given(&mut world, "192.88.1.2:1", NEW, None), Ok(NEW.into()));
-    // It stays denied for as long as anything may be on it.
+    // The address stays denied while allocations may exist on it.
     world.gone(&["198.41.0.4"]);
     let listener = format!("{NEW}:3478");
     assert_eq!(client.bind(&mut world, 0x4002, &listener).code(), Some(403));
@@ -432,7 +432,7 @@ fn an_address_that_is_not_listed_is_denied_as_a_peer_once_it_is_relayed_on() {
         Ok("198.41.7.7".into())
     );
     assert!(!world.server.policy().permits("198.41.7.7".parse().unwrap()));
-    // There is an end to what is remembered.
+    // The list of unlisted addresses is bounded.
     for last in 0..100u16 {
         let server = format!("198.41.8.{last}");
         let client = format!("192.88.1.3:{}", 1 + last);
@@ -456,7 +456,7 @@ fn a_new_external_address_is_for_new_allocations_and_living_ones_keep_theirs() {
     assert_eq!(client.refresh(&mut world, 600).code(), None);
     let new = given(&mut world, "192.88.1.2:1", "10.0.0.5", None);
     assert_eq!(new, Ok("198.41.0.5".into()));
-    // Both meet, and neither name leads to this host's services.
+    // Both clients can relay to each other, and neither address reaches this host's services.
     assert_eq!(
         client.bind(&mut world, 0x4001, &relayed.to_string()).code(),
         None

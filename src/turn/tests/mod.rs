@@ -62,7 +62,7 @@ fn host(ips: &[&str]) -> Host {
     host_with(ips, &[])
 }
 
-/// The same behind NAT.
+/// Such a host behind NAT.
 fn host_with(ips: &[&str], external: &[&str]) -> Host {
     let address = |ip: &&str| HostAddress {
         ip: ip.parse().unwrap(),
