@@ -104,7 +104,7 @@ pub enum Command {
         all: bool,
     },
     SessionKill {
-        /// The beginning of a session's id, or all of it.
+        /// A session's id, or a prefix of it.
         id: String,
     },
     Reload,

@@ -9,10 +9,10 @@ use super::failure::Failure;
 use super::names::Names;
 use super::sessions::{Connections, Row};
 
-/// Fewer digits are a slip of the fingers: where one session lives, any would do.
+/// Minimum length of an id prefix: a shorter one is likely a typing error.
 const MIN_DIGITS: usize = 4;
 
-/// Whoever had it may come back: nothing is refused afterwards.
+/// Ends a session. Its client may reconnect: no later request is rejected.
 pub async fn kill(context: &Context, id: &str) -> Result<Answer, Failure> {
     let live = context.running()?;
     let connections = Connections::of(live).await;
@@ -32,7 +32,7 @@ pub async fn kill(context: &Context, id: &str) -> Result<Answer, Failure> {
     Ok(Answer::new(json, text(&row, &names)))
 }
 
-/// How many connections were closed, and how many relays freed.
+/// Returns the number of closed connections and of freed relays.
 async fn end(live: &Live, row: &Row<'_>) -> (usize, usize) {
     if let Some(relay) = row.relay {
         return (0, live.app.relay.end_session(relay).count().await);
@@ -57,7 +57,7 @@ fn text(row: &Row<'_>, names: &Names) -> String {
     }
 }
 
-/// The only row whose id is this, or begins with it.
+/// Returns the only row whose id starts with `id`.
 fn meant<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, Failure> {
     if id.len() < MIN_DIGITS {
         return Err(Failure::refused(format!(

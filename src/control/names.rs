@@ -1,4 +1,4 @@
-//! The names of those who are connected, for the commands that list them or end what they have.
+//! The names of connected users, for the commands that list or end sessions.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,21 +11,20 @@ use crate::store::{Person, Store, StoreError};
 
 use super::context::Live;
 
-/// For the names of everybody who is connected.
+/// Timeout for the names of all connected users.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What users and rooms are called; those that the store does not know, or does not tell of, by
-/// their ids.
+/// The names of users and rooms; their ids where the store does not return a name.
 #[derive(Default)]
 pub struct Names {
     users: HashMap<String, Person>,
     rooms: HashMap<String, String>,
-    /// Whether the store told of all of them.
+    /// Whether the store returned all names.
     pub complete: bool,
 }
 
 impl Names {
-    /// Who is connected is told whatever has become of the store.
+    /// The list of connections does not depend on the store.
     pub async fn of(live: &Live, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
         let mut names = Names::default();
         let asking = names.ask(&live.app.store, users, rooms);
@@ -53,7 +52,7 @@ impl Names {
         Ok(())
     }
 
-    /// For people: what the others in the room see.
+    /// The display name, as the others in the room see it.
     pub fn shown(&self, id: &str) -> String {
         if unnamed(id).is_some() {
             return "(no user)".to_owned();
@@ -67,7 +66,7 @@ impl Names {
         }
     }
 
-    /// Where there is no user, `address` tells whom quotas and bandwidth count.
+    /// Without a user, `address` is the key for quotas and bandwidth limits.
     pub fn user_json(&self, id: &str) -> Value {
         if let Some(address) = unnamed(id) {
             return json!({

@@ -19,7 +19,7 @@ use super::names::Names;
 /// Bytes of a session's id: among 10,000 sessions, two have the same once in five million times.
 const ID_BYTES: usize = 6;
 
-/// Everything that is connected, as it was when it was asked for.
+/// A snapshot of all connections and relays.
 pub struct Connections {
     sockets: Vec<Connected>,
     relays: Vec<Session>,
@@ -99,7 +99,7 @@ pub struct Row<'a> {
     pub room: Option<&'a str>,
     over: &'static str,
     since: u64,
-    /// What an allocation is besides; `None` for a WebSocket.
+    /// The details of an allocation; `None` for a WebSocket.
     pub relay: Option<&'a Session>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What `parlor session kill` knows it by: as long as it lives, it has the same.
+    /// The id for `parlor session kill`: constant for the lifetime of the session.
     pub fn id(&self) -> String {
         let five_tuple = self.relay.map(|relay| (relay.client, relay.server));
         let fixed = json!([self.over, self.user, self.room, self.since, five_tuple]);

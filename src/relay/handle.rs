@@ -148,7 +148,7 @@ impl Handle {
         self.refusals.admit_user(user);
     }
 
-    /// Ends the allocation of a session that was listed. The same credential may make another.
+    /// Ends the allocation of a listed session. The same credential can create another one.
     pub fn end_session(&self, listed: &Session) -> Freed {
         Freed(self.ask(|freed| Order::EndSession {
             listed: Box::new(listed.clone()),

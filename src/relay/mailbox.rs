@@ -25,7 +25,7 @@ pub enum Order {
         room: Box<str>,
         freed: oneshot::Sender<usize>,
     },
-    /// End the allocation of a session that was listed.
+    /// End the allocation of a listed session.
     EndSession {
         listed: Box<Session>,
         freed: oneshot::Sender<usize>,

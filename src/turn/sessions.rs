@@ -18,7 +18,7 @@ pub struct Session {
     pub transport: Transport,
     /// The client's address as the server sees it.
     pub client: SocketAddr,
-    /// The address that the client asked.
+    /// The server address that the client sends to.
     pub server: SocketAddr,
     /// The relayed transport address, as it is told to peers; of two, the IPv4 one.
     pub relayed: SocketAddr,
@@ -64,7 +64,7 @@ impl Allocation {
 }
 
 impl Session {
-    /// The five-tuple; which socket or stream it came through is not known.
+    /// The five-tuple; the socket or stream is not known.
     fn route(&self) -> Route {
         Route {
             transport: self.transport,
@@ -76,8 +76,8 @@ impl Session {
 }
 
 impl Server {
-    /// Ends the allocation of a session that was listed, and nothing else that its client has or
-    /// made since. How many there were: 0 or 1.
+    /// Ends the allocation of a listed session, but no other or later allocation of its client.
+    /// Returns the number of ended allocations: 0 or 1.
     pub fn end_session(&mut self, listed: &Session) -> usize {
         let route = listed.route();
         let Some(id) = self.table.of_client(&route) else {

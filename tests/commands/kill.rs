@@ -1,4 +1,4 @@
-//! `parlor session kill`: one WebSocket or one allocation ends, and nothing else.
+//! `parlor session kill`: exactly one WebSocket or one allocation ends.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::Daemon;
 use crate::support::turn::{Client, channel_data, minted};
 use crate::{Guest, row, start};
 
-/// The id of the only row that fits.
+/// The id of the only matching row.
 fn id(sessions: &Value, fits: impl Fn(&Value) -> bool) -> String {
     let rows = sessions.as_array().expect("a list").iter();
     let rows: Vec<_> = rows.filter(|row| fits(row)).collect();
@@ -14,7 +14,7 @@ fn id(sessions: &Value, fits: impl Fn(&Value) -> bool) -> String {
     rows[0]["id"].as_str().expect("an id").to_owned()
 }
 
-/// The exit code, and what is said on standard output and standard error.
+/// The exit code, standard output and standard error.
 fn kill(daemon: &Daemon, id: &str) -> (Option<i32>, String, String) {
     let output = daemon.cli(&["session", "kill", id]);
     let [said, errors] =
@@ -55,7 +55,7 @@ fn a_session_that_is_killed_ends_alone() {
         relayed.to_string()
     );
 
-    // Whoever had it may come back, and the other one relays.
+    // The client may reconnect, and the other allocation still relays.
     let mut back = Client::udp(daemon.turn(), &alice.id, Some("lobby"));
     let peer = back.allocated();
     assert_eq!(other.bind(0x4001, peer).code(), None);
