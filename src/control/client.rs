@@ -66,8 +66,8 @@ pub struct Found {
 /// name none, of the user's own or else of the system's.
 ///
 /// # Errors
-/// Where there is neither a daemon nor a directory, or the daemon does not listen to this user. Where the
-/// directory has no database, unless the command `may_begin` one.
+/// There is neither a daemon nor a directory, or the daemon rejects this user. Or the directory has no
+/// database, unless the command `may_begin` one.
 pub async fn find(config: Config, places: &Places, may_begin: bool) -> Result<Found, Failure> {
     let named = data_dir::named(&config.server);
     let data_dir = match &named {

@@ -36,7 +36,7 @@ impl Steps {
     }
 }
 
-/// Notifies all users of the wall clock after each step, for as long as the daemon runs.
+/// Notifies all tasks that depend on the wall clock after each step, for as long as the daemon runs.
 pub async fn follow(
     started: Now,
     reloader: Arc<Reloader>,

@@ -17,7 +17,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Reads signals from now on.
+    /// Starts to receive both signals.
     pub fn caught() -> io::Result<Signals> {
         Ok(Signals {
             interrupt: Caught::interrupts()?,

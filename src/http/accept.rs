@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn openmetrics_is_sent_only_to_a_client_that_asks_for_it() {
-        // Prometheus 2.x and 3.x, then what is as good.
+        // Prometheus 2.x and 3.x, then equivalent headers.
         for asks in [
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
              q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

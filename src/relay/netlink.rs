@@ -24,7 +24,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Timeout for the kernel's answer, which is immediate.
 const ANSWER_TIMEOUT_SECONDS: i64 = 5;
 
-/// Maximum number of retries if the list changes while it is read.
+/// Maximum number of attempts to read a list that changes while it is read.
 const LIST_TRIES: usize = 10;
 
 /// Flag: the list has changed while it was read (`NLM_F_DUMP_INTR`).

@@ -14,7 +14,7 @@ export class ApiError extends Error {
     this.code = code;
   }
 
-  /** Whether the same may be answered otherwise in a moment: nobody is there, or is about to go. */
+  /** Whether a retry may succeed soon: the server is unreachable or about to stop. */
   get passes() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
@@ -23,7 +23,7 @@ export class ApiError extends Error {
 /** Trades an invite and a name for a token that is good for this room alone. */
 export const guest = (invite, name) => call('POST', 'api/auth/guest', { body: { room, invite, name } });
 
-/** What the room is like, for somebody with a token or an invite (which is not used up). */
+/** The preview of the room, for a user with a token or an invite (which is not used up). */
 export const preview = ({ token, invite }) => call('GET', here('preview'), { token, invite });
 
 /** Becomes a participant. Joining twice is fine, so a reload just joins again. */

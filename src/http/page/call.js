@@ -26,7 +26,7 @@ export class Call {
    * @param on.track(id, track)   somebody's voice
    * @param on.state(id, peer)    how the connection to somebody is
    * @param on.freshIce()         calls configure() with fresh credentials (a promise)
-   * @param on.ignored(ids)       who sends so much that it is ignored
+   * @param on.ignored(ids)       participants whose messages are ignored because they send too many
    */
   constructor(on) {
     this.#on = on;
@@ -63,8 +63,8 @@ export class Call {
   }
 
   /**
-   * Somebody came in: the offer is ours to make. A call that was kept goes on without a pause where
-   * they have kept it, too; where they come with a new page, they say so (see `take`).
+   * A participant joined: we make the offer. A kept call continues without interruption if the other
+   * side has kept it, too; a participant with a new page announces that (see `take`).
    */
   meet(id) {
     const peer = this.#peers.get(id);
@@ -74,13 +74,13 @@ export class Call {
     else this.invite(id);
   }
 
-  /** Calls somebody anew. */
+  /** Starts a new call with a participant. */
   invite(id) {
     this.drop(id);
     this.#begin(id, newCallId())?.invite();
   }
 
-  /** A new connection to somebody in the place of any other; where there were too many, later. */
+  /** Replaces the connection to a participant by a new one; above the limit, later. */
   #begin(id, call) {
     const wait = this.#limits.call(id);
     if (wait === 0) {
@@ -131,7 +131,7 @@ export class Call {
     return this.#peers.get(id);
   }
 
-  /** Who sends so much that it is ignored. */
+  /** Participants whose messages are ignored because they send too many. */
   get ignored() {
     return this.#limits.ignored;
   }

@@ -3,16 +3,16 @@
 // Participants can send anything, and a browser has a limited number of peer connections. So each sender
 // has budgets that refill over time. Messages above a budget are ignored, and the page shows that.
 
-/** How many at once, and in how many milliseconds one more. */
+/** The burst, and the milliseconds until one more is allowed. */
 const CALLS = [6, 10_000]; // each costs a peer connection
 const DESCRIPTIONS = [20, 2_000];
 const CANDIDATES = [200, 100];
 
-/** A description of a voice, and of much else besides. */
+/** Maximum length of a session description, with a wide margin. */
 const LONGEST_SDP = 100_000;
 const MOST_SECTIONS = 16;
 
-/** Somebody is named for so long after the last thing of theirs that was ignored. */
+/** How long the page names a sender after the last ignored message. */
 const CALM_AFTER = 15_000;
 
 class Budget {
@@ -25,7 +25,7 @@ class Budget {
     this.#interval = interval;
   }
 
-  /** Takes one: 0, or in how many milliseconds there is one again. */
+  /** Takes one: returns 0, or the milliseconds until one is available. */
   take(now) {
     const start = Math.max(now, this.#paidUntil);
     const wait = start + this.#interval - (now + this.#size * this.#interval);
@@ -45,19 +45,19 @@ export class Limits {
   #timer;
   #on;
 
-  /** @param on(ids)   whose frames are being ignored now */
+  /** @param on(ids)   senders whose frames are ignored now */
   constructor(on) {
     this.#on = on;
   }
 
-  /** A new call with somebody: 0, or in how many milliseconds there may be one. */
+  /** Takes a new call with a participant: returns 0, or the milliseconds until one is allowed. */
   call(id) {
     const wait = this.#of(id).calls.take(performance.now());
     if (wait > 0) this.#ignore(id);
     return wait;
   }
 
-  /** Whether to take a description or a candidate from somebody. */
+  /** Whether to accept a description or a candidate from a participant. */
   frame(id, type, data) {
     const budget = type === 'ice-candidate' ? this.#of(id).candidates : this.#of(id).descriptions;
     const takes = fits(data?.sdp) && budget.take(performance.now()) === 0;

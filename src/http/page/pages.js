@@ -6,7 +6,7 @@
 
 const MARK = 1;
 
-/** Until the calls are up. A frontend that makes a new offer on the announcement must not get two answers at once. */
+/** Delay until the calls are up: a frontend that offers on each announcement must not get two answers. */
 const ANNOUNCE_AFTER = 3_000;
 
 export class Pages {
@@ -21,13 +21,13 @@ export class Pages {
   /**
    * @param on.send(type, to, fields)
    * @param on.muted(id, muted)   another page's state
-   * @param on.others()           the ids of everybody else in the room
+   * @param on.others()           the ids of all other participants in the room
    */
   constructor(on) {
     this.#on = on;
   }
 
-  /** We are connected to the room for the first time: nobody knows us, and we know nobody. */
+  /** First connection to the room: we know no other page, and no page knows us. */
   open() {
     this.close();
     this.#connected = true;
@@ -42,12 +42,12 @@ export class Pages {
     this.#unsure.clear();
   }
 
-  /** The connection is gone, and comes back. */
+  /** The connection is lost; the page reconnects. */
   lost() {
     this.#connected = false;
   }
 
-  /** We are connected again. Who took us for gone makes us an offer, and is told anew on that. */
+  /** Reconnected. A page that assumed we had left makes an offer, and gets our state again then. */
   resume() {
     this.#connected = true;
     this.#unsure = new Set(this.#known);
@@ -62,12 +62,12 @@ export class Pages {
     if (this.#connected) this.#tellAll();
   }
 
-  /** The fields of a message, marked where it is an offer. */
+  /** The fields of a message; an offer gets the mark. */
   mark(type, fields) {
     return type === 'offer' ? { ...fields, page: MARK } : fields;
   }
 
-  /** A `user-joined`. Gives whether it is a page's word, and says nothing of who comes or goes. */
+  /** Handles a `user-joined`. Returns whether it is a message between pages and not an announcement. */
   take({ from, data }) {
     if (!data?.page) return false;
     this.#on.muted(from, data.muted === true);
@@ -75,7 +75,7 @@ export class Pages {
     return true;
   }
 
-  /** Somebody has marked themselves as a page. */
+  /** A participant has sent the mark of a page. */
   meet(id) {
     if (this.#known.has(id) && !this.#unsure.delete(id)) return;
     this.#known.add(id);
@@ -93,7 +93,7 @@ export class Pages {
     for (const id of this.#known) this.#tell(id);
   }
 
-  /** Pages that were here before us know us by now: they have made us an offer. */
+  /** Pages that joined before us know us: they have made us an offer. */
   #announce() {
     if (this.#on.others().some((id) => !this.#known.has(id))) this.#tell();
   }

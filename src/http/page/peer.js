@@ -12,9 +12,9 @@ export class Peer {
   call;
   /** connecting · connected · interrupted · failed */
   state = 'connecting';
-  /** Whether it is older than the connection to the server: the other side may know nothing of it. */
+  /** Whether the call is older than the connection to the server: the other side may not know it. */
   kept = false;
-  /** Whether our offer goes on with a call that the other side may know nothing of. */
+  /** Whether our offer continues a call that the other side may not know. */
   again = false;
   /** Whether the other side names its calls, too. */
   named = false;
@@ -77,12 +77,12 @@ export class Peer {
     return this.#pc.remoteDescription !== null;
   }
 
-  /** Whether voices pass, or did a moment ago. */
+  /** Whether audio flows, or did a moment ago. */
   get works() {
     return this.state === 'connected' || this.state === 'interrupted';
   }
 
-  /** Looks for another way while the present one serves: the server is another, and so may be its relay. */
+  /** Restarts ICE while the current path works: the server is a new one, and so may be its relay. */
   async renew() {
     this.kept = false;
     this.again = true;
@@ -90,13 +90,13 @@ export class Peer {
     if (!this.#closed) this.#lookAgain();
   }
 
-  /** Sends our offer once more, to somebody whom it may not have reached. */
+  /** Sends our offer again, in case the other side did not receive it. */
   repeat() {
     if (this.#pc.signalingState === 'have-local-offer') this.#on.send('offer', this.#pc.localDescription);
   }
 
   /**
-   * Whether an offer comes from the same connection at the other side as what came before: a
+   * Whether an offer belongs to the same peer connection of the other side as earlier messages: a
    * connection keeps the session id of its SDP (RFC 9429 §5.2.2).
    */
   continuedBy(data) {
@@ -210,7 +210,7 @@ export class Peer {
     this.#expect();
   }
 
-  /** An offer that waits for its answer is one to look again, and no other can be made before that. */
+  /** A pending offer already restarts ICE, and no other offer is possible before its answer. */
   #lookAgain() {
     if (this.offering) this.repeat();
     else this.#pc.restartIce();
@@ -233,7 +233,7 @@ export class Peer {
   }
 }
 
-/** A candidate that names no media section is of the first: there is no other. */
+/** A candidate without a media section belongs to the first one: there is no other. */
 function candidate(data) {
   const named = (data.sdpMid ?? data.sdpMLineIndex ?? null) !== null;
   return named ? data : { ...data, sdpMLineIndex: 0 };

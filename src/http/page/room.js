@@ -60,7 +60,7 @@ function begin() {
   return look();
 }
 
-/** Asks what the room is like, so that what is wrong is said before anything is typed. */
+/** Requests the preview of the room, so that the page shows errors before the user types a name. */
 async function look() {
   try {
     const room = await preview();
@@ -71,7 +71,7 @@ async function look() {
   }
 }
 
-/** Who was in the room comes in again, whatever has become of the invite. */
+/** A former participant can rejoin, independent of the invite. */
 async function preview() {
   const { token, invite } = session;
   if (!token) return api.preview({ invite });
@@ -81,7 +81,7 @@ async function preview() {
   });
 }
 
-/** There is no way in now. */
+/** The user cannot join now. */
 function stop(ending) {
   again = look;
   ui.ended(ending);
@@ -377,7 +377,7 @@ function sayRoutes() {
   ui.say('route-problem', id ? words.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
 }
 
-/** Says who sends more than is taken, if anybody. */
+/** Shows which participants send too many messages, if any. */
 function sayIgnored(ids = call.ignored) {
   ui.say('ignored-problem', ids.flatMap((id) => [...words.tooMuch(nameOf(id)), ' ']));
 }
@@ -386,7 +386,7 @@ function sayIgnored(ids = call.ignored) {
 
 let fresh;
 
-/** Credentials expire: fresh ones are here before the old ones are refused. Who asks meanwhile waits for the same ones. */
+/** Fetches new credentials before the old ones expire. Concurrent callers wait for the same request. */
 function freshIce() {
   fresh ??= fetchIce().finally(() => (fresh = undefined));
   return fresh;
@@ -408,7 +408,7 @@ async function fetchIce() {
 
 // ---- invite link ----
 
-/** Copies the link that opens the room, if it still does. */
+/** Copies the room's link if its invite is still valid. */
 async function copyInvite() {
   const { invite } = session;
   const link = `${location.origin}${location.pathname}#${invite}`;

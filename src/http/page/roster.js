@@ -19,20 +19,20 @@ export class Roster {
 
   /**
    * @param read()               gets the list (a promise)
-   * @param use(list, changed)   takes a list, but for what it says of the ids in `changed`
+   * @param use(list, changed)   applies a list, except to the ids in `changed`
    */
   constructor(read, use) {
     this.#read = read;
     this.#use = use;
   }
 
-  /** There is a connection to the room. */
+  /** The page is connected to the room. */
   open() {
     this.#connection = ++this.#connections;
     this.refresh();
   }
 
-  /** It is gone: a list that is on its way counts for nothing. */
+  /** The connection is lost: the result of a pending request is discarded. */
   close() {
     this.#connection = 0;
     clearTimeout(this.#timer);
@@ -46,7 +46,7 @@ export class Roster {
     this.#timer = setTimeout(() => this.#go(), Math.max(0, this.#earliest - performance.now()));
   }
 
-  /** Somebody came or went. */
+  /** A participant joined or left. */
   changed(id) {
     if (!this.#reading) return;
     this.#changed.add(id);
@@ -73,8 +73,8 @@ export class Roster {
 }
 
 /**
- * Which of `ids` are gone by a list. Whoever is no participant any more is; whoever has no connection
- * is not while the server can't know (it drains), nor while their voice still arrives.
+ * Returns which of `ids` have left according to a list. A user who is no longer a participant has left.
+ * A participant without a connection has not, while the server drains or while their audio still arrives.
  */
 export function gone({ participants, presence }, ids, talks) {
   const connected = new Map(participants.map((one) => [one.user_id, one.connected]));

@@ -15,7 +15,7 @@ export const RESTARTING = 1012;
 const LONGEST_WAIT = 30_000;
 const STABLE_AFTER = 10_000;
 
-/** Coming back counts once the connection has lasted this long, or something has come over it. */
+/** A reconnect counts once the connection has lasted this long, or a message has arrived. */
 const LASTS_AFTER = 1_000;
 const PATIENCE = 15_000;
 
@@ -33,7 +33,7 @@ export class Signaling {
   /**
    * @param on.open(again)     connected: we are a newcomer, or are back and may go on
    * @param on.frame(frame)    something arrived
-   * @param on.lost(milliseconds, code)  the connection is gone; the next attempt is that far away
+   * @param on.lost(milliseconds, code)  the connection is lost; the time until the next attempt
    * @param on.closed(code)    it is gone for good, see CLOSED
    */
   constructor(on) {
@@ -53,7 +53,7 @@ export class Signaling {
     this.#socket.send(JSON.stringify({ type, from: this.#me, roomId: room, to, ...fields }));
   }
 
-  /** After `closed`: tries again later, since whoever was to mend it could not be asked. */
+  /** After `closed`: tries again later, since the request to recover got no answer. */
   retry(token, me) {
     this.#token = token;
     this.#me = me;
@@ -114,7 +114,7 @@ export class Signaling {
     this.#on.lost(wait, code);
   }
 
-  /** We are back. */
+  /** The page has reconnected. */
   #lasts() {
     if (!this.#lasting) return;
     clearTimeout(this.#lasting);

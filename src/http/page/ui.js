@@ -48,7 +48,7 @@ function fill(place, text) {
   place.replaceChildren(...nodes);
 }
 
-/** A name where there is no markup: between U+2068 and U+2069 it has a direction of its own. */
+/** A name in plain text: U+2068 and U+2069 isolate its direction. */
 const isolated = (name) => `\u2068${name}\u2069`;
 
 /** How the connection to the server is; empty when all is well. */
@@ -81,7 +81,7 @@ export async function busy(button, work) {
 
 // ---- before and after the room ----
 
-/** @param room  what `preview` in api.js gives */
+/** @param room  the result of `preview` in api.js */
 export function askName(name, { name: title, participants, connected }) {
   $('invited-to').textContent = title;
   const names = participants.map((one) => one.display_name);
@@ -167,7 +167,7 @@ export function state(id, state) {
   describe(id, person);
 }
 
-/** Whether somebody else's microphone is muted. They may not be on the list yet. */
+/** Sets whether another participant is muted. The participant may not be on the list yet. */
 export function muted(id, muted) {
   if (muted) mutedPeople.add(id);
   else mutedPeople.delete(id);
@@ -247,7 +247,7 @@ function clear() {
   for (const id of [...people.keys()]) remove(id);
 }
 
-/** Whether the list of people is the server's: without the server nobody knows who is alone. */
+/** Whether the list of people is the server's: without it the page cannot know that the user is alone. */
 export function othersKnown(known) {
   othersAreKnown = known;
   counted();

@@ -29,7 +29,7 @@ const naming = (texts, ...names) => texts.flatMap((text, n) => (n < names.length
 export const arrived = (name) => naming`${name} has come in.`;
 export const left = (name) => naming`${name} has left.`;
 
-/** Who is in the room, for somebody who is not. */
+/** The participants of the room, for a user who has not joined. */
 export function present(names, count) {
   const [first, second] = names;
   if (!first) return count === 0 ? 'Nobody is there yet.' : `${count} people are there.`;
@@ -42,7 +42,7 @@ export function present(names, count) {
 export const copied = 'The invite link is copied.';
 export const notCopied = 'The link could not be copied. Take it from the address bar.';
 
-/** Why an invite was not copied: {code} of what the server says of it. */
+/** The reasons why an invite was not copied, by the error code of the server. */
 export const inviteUnfit = (error) =>
   error.code === 'bad-invite'
     ? 'Your invite link is used up or expired, so it was not copied. Ask whoever invited you for a new one.'
@@ -72,13 +72,13 @@ const entrances = {
   'too-many-attempts': { title: 'Too many attempts', text: 'Wait a moment, then try again.', again: 'Try again' },
 };
 
-/** Why there is no way into the room: {title, text, again}; without `again` it is of no use to try. */
+/** The reasons why the user cannot join: {title, text, again}; without `again` a retry is useless. */
 export function entrance(error) {
   const known = entrances[error.code] ?? { title: 'You are not in the room', again: 'Try again' };
   return { text: sentence(error), ...known };
 }
 
-/** The server's own words, for what it alone knows. */
+/** The server's own message, for errors that only the server knows. */
 const sentence = (error) => error.message || `The server could not do that (error ${error.status}). Try again in a while.`;
 
 // ---- what the server says ----
@@ -112,7 +112,7 @@ export function closed(code) {
   }
 }
 
-/** The WebSocket is gone. Whose fault it is (the server's, the network's) cannot be told from here, unless the server says so. */
+/** The WebSocket is lost. Without a message of the server, the page cannot know what failed. */
 export const lost = (seconds, code) =>
   code === RESTARTING
     ? `The server is being restarted; the call goes on. Trying again in ${seconds} s …`
@@ -134,7 +134,7 @@ export function noRoute(name, diagnosis) {
   }
 }
 
-/** Somebody sends so much that it is ignored. */
+/** A participant sends too many messages, which are ignored. */
 export const tooMuch = (name) =>
   naming`${name} sends more than this page takes, so some of it is ignored. Everybody else is heard as usual.`;
 

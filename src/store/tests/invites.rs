@@ -1,4 +1,4 @@
-//! Invites in large numbers, and those that were revoked.
+//! Large numbers of invites, and revoked invites.
 
 use super::*;
 
