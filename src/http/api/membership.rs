@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -50,6 +51,9 @@ impl Order {
         self.all.write().await
     }
 }
+
+/// How long a client waits for work that runs to its end: as long as for the disk.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing has to be sent; an invite opens a private room.
 #[derive(Default, Deserialize)]
@@ -153,11 +157,22 @@ async fn left(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs to its end even where the client goes away and its request is dropped.
+/// Runs `work` to its end, even where the client goes away or is answered before.
+///
+/// # Errors
+/// 503 where the work takes longer than [`ANSWER_TIMEOUT`]. It continues, and may still take effect.
 pub async fn carry_out<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work).await.map_err(|_| Error::internal())
+    let working = tokio::spawn(work);
+    match tokio::time::timeout(ANSWER_TIMEOUT, working).await {
+        Ok(done) => done.map_err(|_| Error::internal()),
+        Err(_) => Err(Error::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The server takes long to do that, and may still do it; look again in a while",
+        )),
+    }
 }
 
 impl From<JoinError> for Error {
@@ -184,5 +199,32 @@ impl From<JoinError> for Error {
             JoinError::UserDisabled => Refusal::Disabled.into(),
             JoinError::Store(fault) => fault.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_answered_after_5_s_with_503_and_the_work_continues() {
+        let done = Arc::new(AtomicBool::new(false));
+        let work = {
+            let done = done.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                done.store(true, Ordering::Relaxed);
+            }
+        };
+        let start = tokio::time::Instant::now();
+        let refused = carry_out(work).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
+        assert!(!done.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(done.load(Ordering::Relaxed));
     }
 }

@@ -138,7 +138,8 @@ pub async fn change(request: Request) -> Result<Response, Error> {
         private: body.private,
         max_participants: body.max_participants,
     };
-    let room = app.store.change_room(&room.id, change).await?;
+    let store = app.store.clone();
+    let room = carry_out(async move { store.change_room(&room.id, change).await }).await??;
     Ok(json(StatusCode::OK, &with_presence(&app, &room)))
 }
 
