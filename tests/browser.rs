@@ -563,6 +563,14 @@ fn firewall(rules: &str) {
     assert!(done.expect("nft runs").success());
 }
 
+/// The longest gap in milliseconds. A release build, which `tests/long/restart` runs alone on the machine,
+/// meets the real limit. In CI other tests run beside it: there the gap ends before ICE would notice.
+const RESTART_GAP_MS: f64 = if cfg!(debug_assertions) {
+    2_000.0
+} else {
+    300.0
+};
+
 /// A new program in the place of the old one, with so many allocations besides those of the call.
 fn restarted_in_mid_call(beside: usize) {
     let daemon = Builder::new()
@@ -601,7 +609,7 @@ fn restarted_in_mid_call(beside: usize) {
         println!("longest without a sound and without a packet, in ms: {seen}");
         for what in ["silence", "pause"] {
             let longest = seen[what].as_f64().expect("a number");
-            assert!(longest < 300.0, "{what}: {seen}");
+            assert!(longest < RESTART_GAP_MS, "{what}: {seen}");
         }
         assert_eq!(
             person.ask("test.frames"),
