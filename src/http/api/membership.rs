@@ -207,6 +207,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -219,7 +221,7 @@ mod tests {
                 done.store(true, Ordering::Relaxed);
             }
         };
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let refused = carry_out(work).await.unwrap_err();
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
