@@ -1,6 +1,6 @@
 //! Lookup of guests for an admin: by name, by room, or all.
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
 use super::users::{USER, USER_COLUMNS, user_at};
 use super::{KnownGuest, Person, Store, StoreError, utc};
@@ -77,12 +77,7 @@ impl Store {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_map(parameters, |row| {
-                    Ok(Person {
-                        user: user_at(row, 0)?,
-                        guest_room: row.get(USER_COLUMNS)?,
-                    })
-                })?
+                .query_map(parameters, person)?
                 .collect()
         })
         .await
@@ -98,14 +93,17 @@ impl Store {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_map([ids], |row| {
-                    Ok(Person {
-                        user: user_at(row, 0)?,
-                        guest_room: row.get(USER_COLUMNS)?,
-                    })
-                })?
+                .query_map([ids], person)?
                 .collect()
         })
         .await
     }
+}
+
+/// A person from a row of the user's columns and the name of a guest's room.
+fn person(row: &Row<'_>) -> rusqlite::Result<Person> {
+    Ok(Person {
+        user: user_at(row, 0)?,
+        guest_room: row.get(USER_COLUMNS)?,
+    })
 }
