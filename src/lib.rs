@@ -6,17 +6,17 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
-//! | 3 · edges | [`http`], [`relay`], [`control`], [`acme`] |
-//! | 2 · resources | [`store`] |
+//! | 3 · edges | [`http`], [`relay`], [`admin`], [`acme`] |
+//! | 2 · resources | [`storage`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod acme;
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod control;
 pub mod credential;
 pub mod daemon;
 pub mod der;
@@ -30,7 +30,7 @@ pub mod rate;
 pub mod relay;
 pub mod room;
 pub mod secret;
-pub mod store;
+pub mod storage;
 pub mod stun;
 pub mod text_file;
 pub mod tls;

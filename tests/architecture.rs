@@ -14,7 +14,7 @@ const NEIGHBOURS: [(&str, &str); 5] = [
     ("cli", "daemon"),
     ("cli", "bench"),
     ("http", "relay"),
-    ("control", "http"),
+    ("admin", "http"),
 ];
 
 /// All that `http` may name of `relay`.
@@ -184,11 +184,11 @@ fn all_sql_is_in_the_store() {
         "PRAGMA ",
         "BEGIN IMMEDIATE",
     ];
-    let mut faults = find(|source| source.room != "store", &sql);
+    let mut faults = find(|source| source.room != "storage", &sql);
     let stray = files(&root().join("src"))
         .into_iter()
         .map(|path| name(&path));
-    faults.extend(stray.filter(|name| name.ends_with(".sql") && !name.starts_with("src/store/")));
+    faults.extend(stray.filter(|name| name.ends_with(".sql") && !name.starts_with("src/storage/")));
     assert_clean(&faults, "give the store a method that does it");
 }
 
@@ -212,14 +212,14 @@ fn nothing_but_the_clock_reads_the_time() {
 
 #[test]
 fn unsafe_code_is_in_one_directory_and_each_block_says_why_it_is_sound() {
-    let allowed = |source: &Source| source.name.starts_with("src/relay/mmsg/");
+    let allowed = |source: &Source| source.name.starts_with("src/relay/udp/");
     let faults = find(
         |source| !allowed(source),
         &["unsafe_code", "unsafe {", "unsafe impl"],
     );
     assert_clean(
         &faults,
-        "use what a crate offers, or put it into src/relay/mmsg",
+        "use what a crate offers, or put it into src/relay/udp",
     );
     let sources = sources();
     let mut blocks = 0;
@@ -479,11 +479,11 @@ fn rooms_named(line: &str, module: &[String]) -> Vec<String> {
 fn the_reader_of_imports_sees_every_way_of_writing_them() {
     let deep: Vec<_> = ["http", "api"].map(str::to_owned).into();
     let seen = |line: &str| rooms_named(line, &deep).join(" ");
-    assert_eq!(seen("use crate::store::Store;"), "store");
+    assert_eq!(seen("use crate::storage::Store;"), "storage");
     assert_eq!(seen("    let now = crate::clock::now();"), "clock");
     assert_eq!(
-        seen("use crate::{clock, config::{Ice, Turn}, store};"),
-        "clock config store"
+        seen("use crate::{clock, config::{Ice, Turn}, storage};"),
+        "clock config storage"
     );
     assert_eq!(seen("use super::super::relay::Handle;"), "relay");
     assert_eq!(seen("use super::exchange::Error;"), "");

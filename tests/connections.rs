@@ -14,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use parlor::config::Auth;
 use parlor::relay::host::raise_descriptor_limit;
 use parlor::secret::Secret;
-use parlor::store::{JoinGrant, NewRoom, Store};
+use parlor::storage::{JoinGrant, NewRoom, Store};
 use parlor::token::{Claims, Tokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use futures_util::{SinkExt, StreamExt};
 use parlor::config::Auth;
 use parlor::secret::Secret;
-use parlor::store::{JoinGrant, NewRoom, Store};
+use parlor::storage::{JoinGrant, NewRoom, Store};
 use parlor::token::{Claims, Tokens};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;

@@ -20,8 +20,8 @@ use tokio::task::block_in_place;
 
 use crate::clock;
 use crate::config::{self, Config};
-use crate::store::data_dir::{DataDir, DataDirError};
-use crate::store::utc;
+use crate::storage::data_dir::{DataDir, DataDirError};
+use crate::storage::utc;
 use crate::tls::{Current, Identity, Trouble};
 
 use order::Refused;

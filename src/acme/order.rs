@@ -191,7 +191,7 @@ async fn why_not(order: &mut Order, of_order: Option<Problem>) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::data_dir::DataDir;
+    use crate::storage::data_dir::DataDir;
 
     fn problem(kind: &str, detail: &str) -> Problem {
         let text = serde_json::json!({ "type": kind, "detail": detail });

@@ -5,7 +5,7 @@ use instant_acme::AccountCredentials;
 use ring::digest::{SHA256, digest};
 
 use crate::secret::Secret;
-use crate::store::data_dir::{DataDir, DataDirError};
+use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::tls::{self, Identity};
 
 use super::order::Refused;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::control::Failure;
+use crate::admin::Failure;
 use crate::secret::Secret;
 
 /// How long it may take to start.

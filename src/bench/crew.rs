@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use crate::control::Failure;
+use crate::admin::Failure;
 
 use super::login::Login;
 use super::media::{Ran, Run};

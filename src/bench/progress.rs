@@ -8,7 +8,7 @@ use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::control::Failure;
+use crate::admin::Failure;
 
 /// Characters of the bar.
 const WIDTH: usize = 24;

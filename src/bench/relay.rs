@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::admin::{Answer, Failure};
 use crate::clock;
-use crate::control::{Answer, Failure};
 use crate::relay::host::raise_descriptor_limit;
 
 use super::client::Trouble;

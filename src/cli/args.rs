@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::Lifetime;
 use crate::bench::{self, Uri};
 use crate::clock;
 use crate::config::{Flag, duration};
-use crate::control::Lifetime;
-use crate::store::utc;
+use crate::storage::utc;
 use crate::token::{ROOM_ID, valid_room_id};
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.

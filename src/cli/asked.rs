@@ -1,7 +1,7 @@
 //! Commands that somebody else carries out: from what was typed to whom it is asked of.
 
+use crate::admin::{self, Answer, Command, Desk, Failure, Found, Grant, PasswordHash, Places};
 use crate::config::Config;
-use crate::control::{self, Answer, Command, Desk, Failure, Found, Grant, PasswordHash, Places};
 
 use super::args;
 use super::output::note;
@@ -16,7 +16,7 @@ pub fn run(config: Config, command: args::Asked, json: bool) -> Result<Answer, F
     runtime.block_on(async {
         let may_begin = command.may_begin(config.auth.provision_users);
         let places = Places::default();
-        let Found { desk, remark } = control::find(config, &places, may_begin).await?;
+        let Found { desk, remark } = admin::find(config, &places, may_begin).await?;
         let says_all = command.needs_the_daemon();
         match ask(&desk, command).await {
             Ok(mut answer) => {

@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::admin::{Answer, Failure};
 use crate::bench::{self, Load, Login, Wish};
-use crate::control::{Answer, Failure};
 use crate::secret::Secret;
 use crate::text_file;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{self, Origin, Problem, Sources};
 
 use super::output::print;
-use crate::control::{Answer, Failure, USAGE};
+use crate::admin::{Answer, Failure, USAGE};
 
 /// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
 pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {

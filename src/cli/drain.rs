@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use crate::admin::{self, DrainProgress, Failure, Found, Lifetime, Places, REFUSED};
 use crate::config::Config;
-use crate::control::{self, DrainProgress, Failure, Found, Lifetime, Places, REFUSED};
 
 use super::output::{note, print};
 
@@ -17,7 +17,7 @@ pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failu
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let Found { desk, remark } = control::find(config, &Places::default(), false).await?;
+        let Found { desk, remark } = admin::find(config, &Places::default(), false).await?;
         let mut screen = Screen::new(json, time);
         let drained = desk.drain(time, |progress| screen.show(progress)).await;
         drop(screen);

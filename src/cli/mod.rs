@@ -21,8 +21,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::json;
 
+use crate::admin::{Answer, Failure, USAGE};
 use crate::config::{self, Loaded, Sources};
-use crate::control::{Answer, Failure, USAGE};
 use crate::daemon;
 
 use args::{Asked, Cli, Command};

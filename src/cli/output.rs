@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::control::{Answer, Body, Failure};
+use crate::admin::{Answer, Body, Failure};
 use crate::display_name::escaped;
 
 /// Minimum width, in columns, of the names of facts.

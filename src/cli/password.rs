@@ -9,7 +9,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use crate::password::{self, LONGEST, SHORTEST};
 use crate::text_file;
 
-use crate::control::Failure;
+use crate::admin::Failure;
 
 /// Holds a password where nobody can type one.
 pub const VARIABLE: &str = "PARLOR_PASSWORD";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 
-use crate::control::Answer;
+use crate::admin::Answer;
 
 struct Opening {
     protocol: &'static str,

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::admin::Answer;
 use crate::config::{Keys, Loaded, Origin};
-use crate::control::Answer;
 use crate::secret::SHOWN;
-use crate::store::data_dir;
+use crate::storage::data_dir;
 
 use super::check::place;
 

@@ -14,8 +14,8 @@ use rand::{RngExt, SeedableRng};
 use crate::acme::{self, Keeper, Wanted};
 use crate::clock;
 use crate::config::{Config, TlsMode};
-use crate::store::data_dir::DataDir;
-use crate::store::utc;
+use crate::storage::data_dir::DataDir;
+use crate::storage::utc;
 use crate::tls::{self, Current};
 
 use super::reload::Reloader;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Now};
-use crate::store::{Store, StoreError};
+use crate::storage::{Store, StoreError};
 
 use super::lobby::FirstInvite;
 use super::reload::Reloader;
@@ -71,7 +71,7 @@ async fn prolong(store: &Store, invite: &mut FirstInvite, seconds: i64) -> Resul
 mod tests {
     use super::*;
     use crate::clock::Mono;
-    use crate::store::{NewInvite, NewRoom};
+    use crate::storage::{NewInvite, NewRoom};
 
     fn at(mono_seconds: u64, unix: u64) -> Now {
         Now {

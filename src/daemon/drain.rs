@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::control::DrainProgress;
+use crate::admin::DrainProgress;
 use crate::http::App;
 
 /// How often it is looked whether anything is left.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::config::invite_link;
 use crate::http::App;
-use crate::store::{CreateError, NewInvite, NewRoom, Room};
+use crate::storage::{CreateError, NewInvite, NewRoom, Room};
 
 const ID: &str = "lobby";
 const NAME: &str = "Lobby";

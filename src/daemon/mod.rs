@@ -27,9 +27,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::clock::{self, Now};
 use crate::config::{Loaded, Sources};
-use crate::control;
 use crate::credential::Refusals;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
@@ -211,9 +211,9 @@ struct House {
     tcp: Vec<(&'static str, TcpListener)>,
     upgrade: Upgrade,
     orders: mpsc::Receiver<Order>,
-    drain_progress: watch::Sender<Option<control::DrainProgress>>,
+    drain_progress: watch::Sender<Option<admin::DrainProgress>>,
     /// Until it is served.
-    desk: Option<(control::Listener, control::Live)>,
+    desk: Option<(admin::Listener, admin::Live)>,
     stop: CancellationToken,
     first_start: bool,
     invite: bool,
@@ -248,7 +248,7 @@ impl House {
         let config = start.loaded.config;
         let tcp = listeners.tcp().context("a listener can't be kept")?;
         let data_dir = prepared.secrets.data_dir().path().to_owned();
-        let desk = control::Listener::bind(&config.admin, &data_dir)?;
+        let desk = admin::Listener::bind(&config.admin, &data_dir)?;
         let refusals = Arc::new(Refusals::default());
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
@@ -317,7 +317,7 @@ impl House {
         let (order, orders) = mpsc::channel(1);
         let (drain_progress, following_drain) = watch::channel(None);
         let (drained, upgraded, upgrade) = (order.clone(), order, start.upgrade.clone());
-        let live = control::Live {
+        let live = admin::Live {
             app: app.clone(),
             http: startup::addresses(&listeners.http)?,
             metrics: startup::addresses(&listeners.metrics)?,
@@ -379,7 +379,7 @@ impl House {
             serving: [
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
-                tokio::spawn(control::serve(desk, live, stop.clone())),
+                tokio::spawn(admin::serve(desk, live, stop.clone())),
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
             following_clock: tokio::spawn(following_clock),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::credential::{Refusals, Refused};
 use crate::http::App;
-use crate::store::{Departure, Store, StoreError};
+use crate::storage::{Departure, Store, StoreError};
 
 /// How often it is read anew although nothing seems to have changed: guests whom the store has
 /// forgotten need not be refused any more.

@@ -9,7 +9,7 @@ use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
 use crate::http::{App, Settings};
 use crate::secret::Secret;
-use crate::store::data_dir::{DataDir, DataDirError, Kept};
+use crate::storage::data_dir::{DataDir, DataDirError, Kept};
 use crate::tls;
 use crate::token::Tokens;
 

@@ -11,8 +11,8 @@ use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_lis
 use crate::credential::Credentials;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
-use crate::store::Store;
-use crate::store::data_dir::{self, DataDir, Kept};
+use crate::storage::Store;
+use crate::storage::data_dir::{self, DataDir, Kept};
 use crate::token::Tokens;
 use crate::turn::Nonces;
 

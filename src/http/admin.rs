@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::App;
 use crate::clock;
 use crate::room::CloseCode;
-use crate::store::{Closed, Departure, JoinError, JoinGrant, Removed, StoreError, User};
+use crate::storage::{Closed, Departure, JoinError, JoinGrant, Removed, StoreError, User};
 
 /// What ended with something that was taken away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -228,7 +228,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::relay::Handle;
     use crate::secret::Secret;
-    use crate::store::{NewUser, Store};
+    use crate::storage::{NewUser, Store};
     use crate::token::Tokens;
 
     fn app(place: &tempfile::TempDir, relay: Handle) -> Arc<App> {

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderValue};
 use super::App;
 use super::exchange::{Error, Request};
 use crate::clock;
-use crate::store::{CreateError, Removal, Room, StoreError, User};
+use crate::storage::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};
 
 /// Somebody whose token is good and whom the store lets in.

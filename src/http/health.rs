@@ -14,7 +14,7 @@ use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
 use crate::clock;
 use crate::rate::{Limit, SharedCell};
-use crate::store::StoreError;
+use crate::storage::StoreError;
 
 /// For an answer of the store: whoever asks whether all is well does not wait long.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::counts::Counts;
-use super::socket::Outbox;
+use super::ws::Outbox;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;

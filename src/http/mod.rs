@@ -29,16 +29,16 @@ mod router;
 mod server;
 mod settings;
 mod slots;
-mod socket;
 mod stream;
 mod strict;
+mod ws;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
 use crate::relay;
-use crate::store::Store;
+use crate::storage::Store;
 use crate::tls;
 
 pub use admin::Ended;

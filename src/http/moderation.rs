@@ -4,7 +4,7 @@ use super::App;
 use super::admin::Ended;
 use crate::clock;
 use crate::room::CloseCode;
-use crate::store::{BanError, Banned, Left, NewBan, StoreError};
+use crate::storage::{BanError, Banned, Left, NewBan, StoreError};
 
 impl App {
     /// Removes a user from a room; `None` where there is no membership. They may join again after

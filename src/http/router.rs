@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 use tracing::field::display;
 
 use super::exchange::{Caller, Error, Request, Response, decode};
-use super::{App, acme, api, health, openapi, page, socket};
+use super::{App, acme, api, health, openapi, page, ws};
 
 /// A handler's work.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -49,7 +49,7 @@ pub fn public_routes() -> Vec<Route> {
         health::routes(),
         api::routes(),
         openapi::routes(),
-        socket::routes(),
+        ws::routes(),
         page::routes(),
     ];
     routes.into_iter().flatten().collect()

@@ -26,7 +26,7 @@ use super::patience::Patience;
 use super::router::Router;
 use super::slots::{Refused, Slot, Slots};
 use super::stream::Stream;
-use super::{App, api, head, origin, prefix, redirect, socket, strict};
+use super::{App, api, head, origin, prefix, redirect, strict, ws};
 use crate::clock;
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
@@ -49,7 +49,7 @@ pub struct Listeners {
 /// under way.
 pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationToken) {
     let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
-    let rechecking = tokio::spawn(socket::recheck(app.clone(), shutdown.clone()));
+    let rechecking = tokio::spawn(ws::recheck(app.clone(), shutdown.clone()));
     let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
     let port = listeners.main.first().and_then(|one| one.local_addr().ok());
     let server = Server::new(

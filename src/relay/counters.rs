@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::turn::{Dropped, Refusal, Transport};
 
 use super::entrance::TurnedAway;
-use super::mmsg::receive_drops;
+use super::udp::receive_drops;
 
 /// The way that a relayed packet took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

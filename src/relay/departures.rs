@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::mmsg::{BATCH, Mark, Outgoing, Room, Sender};
+use super::udp::{BATCH, Mark, Outgoing, Room, Sender};
 
 pub struct Departures {
     /// Answers of this turn, one after the other.

@@ -18,7 +18,6 @@ mod handle;
 mod handover;
 pub mod host;
 mod mailbox;
-mod mmsg;
 mod names;
 #[cfg(target_os = "linux")]
 mod netlink;
@@ -31,6 +30,7 @@ pub mod sockets;
 mod stream;
 mod streams;
 mod tls;
+mod udp;
 
 use std::io;
 use std::mem;
@@ -57,8 +57,8 @@ pub use counters::RelayCollector;
 pub use follow::Current;
 pub use handle::{Followed, Freed, Handle};
 pub use handover::{Inherited, State, Stopped, inode};
-pub use mmsg::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
 pub use names::{Ask, ExternalError, Names};
+pub use udp::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
 
 #[cfg(not(target_os = "linux"))]
 use addresses::{Watch, list};

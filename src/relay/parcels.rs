@@ -9,7 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use crate::turn::{Route, ShardId, Transport};
 
 use super::mailbox::{Mailbox, Order};
-use super::mmsg::Mark;
+use super::udp::Mark;
 
 /// Packets that may wait for one shard; past that they are lost, as in a socket's full buffer.
 const RING: usize = 1024;

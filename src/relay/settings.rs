@@ -9,7 +9,7 @@ use crate::turn::{
     Alternates, Changes, Directory, Discovery, Host, Policy, Quotas, Settings, ShardId,
 };
 
-use super::{Options, mmsg};
+use super::{Options, udp};
 
 /// Cells for the rate of strangers: 64 KiB of them.
 const STRANGER_CELLS: usize = 8192;
@@ -78,7 +78,7 @@ pub fn all(
         user_bandwidth: changes.user_bandwidth,
         total_bandwidth: changes.total_bandwidth,
         // Between relayed addresses within the process, nothing is ever cut.
-        dont_fragment: mmsg::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
+        dont_fragment: udp::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
         unnamed: changes.unnamed,
         refusals: options.refusals,
         quotas: Arc::new(Quotas::new(

@@ -29,11 +29,11 @@ use super::departures::{Departures, Pending, Place};
 use super::entrance::Proxies;
 use super::gather::Gather;
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::mmsg::{BATCH, Errors, Mark, Slots};
 use super::notices::{self, Notices};
 use super::parcels::{Errand, Exchange, Neighbours, Parcel};
 use super::relays::{FIRST_RELAY, Relays, register};
 use super::streams::{FIRST_STREAM, Sent, Streams};
+use super::udp::{BATCH, Errors, Mark, Slots};
 
 use handover::Heir;
 

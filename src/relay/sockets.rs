@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::handover::Inherited;
 
 #[cfg(target_os = "linux")]
-use super::mmsg::allow_fragments;
+use super::udp::allow_fragments;
 
 /// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
 const BACKLOG: i32 = 4096;

@@ -4,7 +4,7 @@
 use crate::config::{self, Config};
 use crate::relay::host;
 use crate::secret::Secret;
-use crate::store::data_dir::DataDir;
+use crate::storage::data_dir::DataDir;
 use crate::tls::{self, Identity};
 
 /// Certificate and key.

@@ -8,7 +8,7 @@ use super::{invite_withdrawn, no_such_room, require_json, room_closed};
 use crate::clock;
 use crate::display_name;
 use crate::http::{Error, Request, Response, json};
-use crate::store::InviteError;
+use crate::storage::InviteError;
 
 /// Attempts from one address, right or wrong: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;

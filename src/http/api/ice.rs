@@ -10,7 +10,7 @@ use super::not_a_participant;
 use super::visibility::visible_room;
 use crate::http::auth::{Caller, Visitor};
 use crate::http::{App, Error, Request, Response, json};
-use crate::store::{User, utc};
+use crate::storage::{User, utc};
 use crate::{clock, config};
 
 pub async fn servers(request: Request) -> Result<Response, Error> {

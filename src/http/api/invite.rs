@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config;
 use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{MAX_INVITES, NewInvite, utc};
+use crate::storage::{MAX_INVITES, NewInvite, utc};
 
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -26,7 +26,7 @@ use crate::http::forwarded::Asker;
 use crate::http::{App, Error, Request, Response, json};
 use crate::password;
 use crate::rate::{Keyed, Limit, SharedCell, Sources};
-use crate::store::User;
+use crate::storage::User;
 use crate::token::Claims;
 
 /// Attempts from one address, right or wrong: after a burst, this many a second.

@@ -20,7 +20,7 @@ use crate::http::auth::{Caller, Refusal};
 use crate::http::exchange::read_object;
 use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
-use crate::store::{JoinError, JoinGrant, Room};
+use crate::storage::{JoinError, JoinGrant, Room};
 
 /// Keeps what the relay and the hub are told in the order of the store's commits.
 pub struct Order {

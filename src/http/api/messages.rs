@@ -9,7 +9,7 @@ use super::{not_a_participant, page_size, require_json, too_many_requests};
 use crate::clock;
 use crate::http::auth::Visitor;
 use crate::http::{Error, Request, Response, json};
-use crate::store::{LONGEST_MESSAGE, Message, MessageError, NewMessage, Room, utc};
+use crate::storage::{LONGEST_MESSAGE, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages of one user: after a burst, this many a second.
 pub const PER_SECOND: u64 = 2;

@@ -26,7 +26,7 @@ use super::exchange::{Error, Request};
 use super::health::Troubles;
 use super::router::Route;
 use crate::rate::{Keyed, Limit, Sources};
-use crate::store::{Room, User, utc};
+use crate::storage::{Room, User, utc};
 use membership::Order;
 
 pub use sweep::sweep;

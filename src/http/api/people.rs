@@ -9,7 +9,7 @@ use super::user_json;
 use super::visibility::open_room;
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
-use crate::store::utc;
+use crate::storage::utc;
 
 pub async fn me(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::RoomCreators;
 use crate::http::auth::Caller;
 use crate::http::{App, Error, Request, Response, json};
-use crate::store::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChange};
+use crate::storage::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChange};
 
 /// Rooms that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, Mono, Now};
 use crate::http::App;
 use crate::room::CloseCode;
-use crate::store::StoreError;
+use crate::storage::StoreError;
 
 /// As often as this, or as a short `rooms.guest_absence` asks for.
 const SELDOM: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 use super::{banned, no_such_room, not_for_this_room, room_closed};
 use crate::http::Error;
 use crate::http::auth::{Caller, Visitor};
-use crate::store::{Removal, Room};
+use crate::storage::{Removal, Room};
 
 /// Rejects rooms outside of the token's list, and other rooms than a guest's own, whether the room
 /// exists or not.

@@ -9,7 +9,7 @@ use crate::turn::{Dropped, HEADROOM, Route, Transport, Verdict};
 use super::{Shard, Source};
 use crate::relay::counters::Path;
 use crate::relay::departures::Place;
-use crate::relay::mmsg::{BATCH, ERRORS, Origin};
+use crate::relay::udp::{BATCH, ERRORS, Origin};
 
 impl Shard {
     /// Takes one batch from a socket. Only a batch that filled all slots that it might can have left

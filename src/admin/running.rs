@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::clock::{self, Now};
 use crate::config::{Report, duration};
-use crate::store::utc;
+use crate::storage::utc;
 use crate::turn::Transport;
 
 use super::answer::Answer;

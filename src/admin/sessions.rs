@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::credential::unnamed;
 use crate::http::Connected;
-use crate::store::utc;
+use crate::storage::utc;
 use crate::turn::{Session, Transport};
 
 use super::answer::Answer;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::store::utc;
+use crate::storage::utc;
 use crate::tls::Standing;
 
 pub fn json(standing: &Standing) -> Value {

@@ -2,7 +2,7 @@
 //! and room. If the argument matches several people, the error lists them all.
 
 use crate::clock;
-use crate::store::{KnownGuest, Person, Room, User, utc};
+use crate::storage::{KnownGuest, Person, Room, User, utc};
 
 use super::context::{Context, ID, bare, only};
 use super::failure::Failure;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{Config, HTTPS_PORT, STUN_PORT, offered_port, reachable, turn_host};
-use crate::store::{Room, User, utc};
+use crate::storage::{Room, User, utc};
 use crate::token::Claims;
 
 use super::answer::Answer;

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::http::auth::{self, Refusal};
 use crate::http::{App, Request};
 use crate::room::CloseCode;
-use crate::store::{Admission, Removal, Room};
+use crate::storage::{Admission, Removal, Room};
 use crate::token::{Issue, valid_room_id};
 
 /// Somebody who may come in.

@@ -115,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::control::{Command, Grant, Lifetime, PasswordHash};
+    use crate::admin::{Command, Grant, Lifetime, PasswordHash};
 
     /// Memory never waits.
     fn now<T>(future: impl Future<Output = T>) -> T {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::invite_link;
-use crate::store::{LivingInvite, NewInvite, utc};
+use crate::storage::{LivingInvite, NewInvite, utc};
 
 use super::answer::Answer;
 use super::command::Lifetime;

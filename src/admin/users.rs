@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::store::{CreateError, KnownGuest, Membership, NewUser, Removed, User, utc};
+use crate::storage::{CreateError, KnownGuest, Membership, NewUser, Removed, User, utc};
 
 use super::answer::{Answer, tick};
 use super::command::PasswordHash;

@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::secret::Secret;
-    use crate::store::data_dir::{DataDir, Kept};
+    use crate::storage::data_dir::{DataDir, Kept};
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

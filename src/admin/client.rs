@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
-use crate::store::data_dir::{self, DataDir, DataDirError};
+use crate::storage::data_dir::{self, DataDir, DataDirError};
 
 use super::answer::Answer;
 use super::command::Command;

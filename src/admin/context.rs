@@ -12,8 +12,8 @@ use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::http::App;
 use crate::secret::Secret;
-use crate::store::data_dir::{DataDir, DataDirError, Kept};
-use crate::store::{Room, Store, User};
+use crate::storage::data_dir::{DataDir, DataDirError, Kept};
+use crate::storage::{Room, Store, User};
 use crate::token::{Claims, Tokens};
 
 use super::drain::DrainProgress;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::credential::unnamed;
-use crate::store::{Person, Store, StoreError};
+use crate::storage::{Person, Store, StoreError};
 
 use super::context::Live;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::duration;
-use crate::store::{Ban, BanError, Banned, NewBan, Room, User, utc};
+use crate::storage::{Ban, BanError, Banned, NewBan, Room, User, utc};
 
 use super::answer::Answer;
 use super::context::{Context, ID, bare};

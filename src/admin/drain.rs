@@ -190,11 +190,11 @@ mod tests {
 
     use tokio::net::UnixListener;
 
+    use crate::admin::client::{Found, Places, find};
+    use crate::admin::frame::{Greeting, Host, REQUEST, Reply};
+    use crate::admin::server::directory;
+    use crate::admin::socket;
     use crate::config::Config;
-    use crate::control::client::{Found, Places, find};
-    use crate::control::frame::{Greeting, Host, REQUEST, Reply};
-    use crate::control::server::directory;
-    use crate::control::socket;
 
     /// The client's result after the daemon has sent these messages and ended.
     async fn told(messages: &[DrainProgress]) -> Result<Drained, Failure> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::store::{Closed, JoinGrant, NewRoom, Participant, Room, utc};
+use crate::storage::{Closed, JoinGrant, NewRoom, Participant, Room, utc};
 
 use super::answer::{Answer, tick};
 use super::context::Context;

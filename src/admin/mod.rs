@@ -27,7 +27,7 @@ mod silent;
 mod socket;
 mod users;
 
-use crate::store::{NewRoom, NewUser};
+use crate::storage::{NewRoom, NewUser};
 
 pub use answer::{Answer, Body, tick};
 pub use client::{Desk, Found, Places, find};
