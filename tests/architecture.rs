@@ -345,9 +345,9 @@ fn every_invariant_of_the_map_names_a_test_that_exists() {
 #[test]
 fn every_rule_of_the_rfcs_names_a_test_that_exists() {
     let known = known_tests();
-    let relay = read("docs/relay.md");
+    let relay = read("docs/inside/relay.md");
     let section = relay.split("\n## ").find(|s| s.starts_with("Conformance"));
-    let section = section.expect("docs/relay.md has a section `Conformance`");
+    let section = section.expect("docs/inside/relay.md has a section `Conformance`");
     let mut rules = 0;
     for row in section.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
@@ -363,11 +363,14 @@ fn every_rule_of_the_rfcs_names_a_test_that_exists() {
         for test in tests {
             assert!(
                 known.contains(test),
-                "docs/relay.md says that `{test}` holds a rule, but there is no such test"
+                "docs/inside/relay.md says that `{test}` holds a rule, but there is no such test"
             );
         }
     }
-    assert!(rules >= 40, "only {rules} rules are left in docs/relay.md");
+    assert!(
+        rules >= 40,
+        "only {rules} rules are left in docs/inside/relay.md"
+    );
 }
 
 #[test]

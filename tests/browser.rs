@@ -451,9 +451,9 @@ in_a_box! {
     }
 }
 
-/// The code of the frontend in `docs/protocol.md`.
+/// The code of the frontend in `docs/build/protocol.md`.
 fn documented_frontend() -> &'static str {
-    let document = include_str!("../docs/protocol.md");
+    let document = include_str!("../docs/build/protocol.md");
     let code = document.split("```js\n").nth(1).expect("a frontend");
     code.split("```").next().expect("its end")
 }

@@ -457,7 +457,7 @@ fn written(default: &serde_json::Value) -> String {
 
 #[test]
 fn the_reference_has_every_key_with_its_default_and_no_other() {
-    let reference = include_str!("../docs/configuration.md");
+    let reference = include_str!("../docs/reference/configuration.md");
     let rows = |begin: &str| {
         let lines = reference
             .lines()
@@ -484,7 +484,7 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
 
 #[test]
 fn the_reference_says_which_keys_need_a_restart() {
-    let reference = include_str!("../docs/configuration.md");
+    let reference = include_str!("../docs/reference/configuration.md");
     let begin = "needs a restart: ";
     let line = reference.lines().find_map(|line| line.strip_prefix(begin));
     let listed: Vec<_> = line.expect(begin).split(", ").collect();

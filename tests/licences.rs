@@ -1,4 +1,4 @@
-//! `docs/licences.md` has the licences of all code in the binary. It is generated from the sources of the
+//! `docs/reference/licences.md` has the licences of all code in the binary. It is generated from the sources of the
 //! crates and must match them.
 //!
 //! After a change of the dependencies: `RENEW_LICENCES=1 cargo test --test licences`.
@@ -33,16 +33,16 @@ struct Licence {
 
 #[test]
 fn the_licences_are_those_of_the_crates_in_the_binary() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/licences.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/licences.md");
     let generated = generated();
     if std::env::var_os("RENEW_LICENCES").is_some() {
-        fs::write(&path, &generated).expect("docs/licences.md is written");
+        fs::write(&path, &generated).expect("docs/reference/licences.md is written");
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     let different = kept.lines().zip(generated.lines()).find(|(a, b)| a != b);
     assert!(
         kept == generated,
-        "docs/licences.md is not what the crates say: run \
+        "docs/reference/licences.md is not what the crates say: run \
          `RENEW_LICENCES=1 cargo test --test licences` (first difference: {different:?})"
     );
 }

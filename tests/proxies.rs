@@ -1,4 +1,4 @@
-//! The examples of docs/proxies.md, run as they stand there: with nginx, Caddy and HAProxy in front of
+//! The examples of docs/run/proxies.md, run as they stand there: with nginx, Caddy and HAProxy in front of
 //! the real binary.
 
 #[path = "support/browser_box.rs"]
@@ -52,8 +52,8 @@ impl Drop for Proxy {
 
 /// The first example of a language below a heading.
 fn example(heading: &str, language: &str) -> String {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/proxies.md");
-    let document = fs::read_to_string(document).expect("docs/proxies.md");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run/proxies.md");
+    let document = fs::read_to_string(document).expect("docs/run/proxies.md");
     let after = document.split_once(heading);
     let (_, after) = after.unwrap_or_else(|| panic!("no heading {heading:?}"));
     let block = after.split_once(&format!("```{language}\n"));

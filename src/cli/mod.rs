@@ -100,7 +100,7 @@ fn version() -> Answer {
 }
 
 fn licences() -> Answer {
-    let text = include_str!("../../docs/licences.md").trim_end();
+    let text = include_str!("../../docs/reference/licences.md").trim_end();
     Answer::new(json!({ "text": text }), text)
 }
 

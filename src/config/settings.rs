@@ -1,5 +1,5 @@
 //! Every setting, its unit and its built-in value: the only list of keys. `config.toml` is this file
-//! in TOML; tests hold it, and `docs/configuration.md`, to what is here.
+//! in TOML; tests hold it, and `docs/reference/configuration.md`, to what is here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! `GET /api/openapi.json`: the API's own description (OpenAPI 3.1), kept by hand in
-//! `docs/openapi.json`. A test holds its paths against the router's, and
+//! `docs/reference/openapi.json`. A test holds its paths against the router's, and
 //! `tests/api/description.rs` its schemas against real answers.
 
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
 
-const DOCUMENT: &str = include_str!("../../docs/openapi.json");
+const DOCUMENT: &str = include_str!("../../docs/reference/openapi.json");
 
 pub fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/openapi.json", |r| {

@@ -111,7 +111,7 @@ impl Notices {
             let client = client.ip().to_canonical();
             // A ban of a proxy would ban all clients behind it.
             if !self.proxies.trusts(client) && self.may_tell(now.mono, client) {
-                // docs/fail2ban/filter.d/parlor.conf reads this line.
+                // docs/run/fail2ban/filter.d/parlor.conf reads this line.
                 tracing::info!(%client, reason = %refusal, "relay credential refused");
             } else {
                 self.untold.count += 1;

@@ -1,4 +1,4 @@
-//! The filter in `docs/fail2ban` finds whoever guesses in a real log, and nobody else. By
+//! The filter in `docs/run/fail2ban` finds whoever guesses in a real log, and nobody else. By
 //! `fail2ban-regex` (Debian package `fail2ban`).
 
 use std::fs;
@@ -46,7 +46,7 @@ fn found(log: &[String], prefix: &str, more: &[&str]) -> Vec<String> {
     fs::write(&file, lines.concat()).unwrap();
     let filter = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/docs/fail2ban/filter.d/parlor.conf"
+        "/docs/run/fail2ban/filter.d/parlor.conf"
     );
     let output = Command::new("fail2ban-regex")
         .args(["--out", "<ip> <msg>"])

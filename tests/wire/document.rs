@@ -1,4 +1,4 @@
-//! `docs/protocol.md`, executed: its examples are lines of `who, what happens, text`.
+//! `docs/build/protocol.md`, executed: its examples are lines of `who, what happens, text`.
 //!
 //! `>` sends, `<` reads exactly this text next, `+` connects to a room, `-` closes with a code and
 //! `!` reads a close code. One story from the first example to the last.
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::world::{Client, LOBBY, World};
 
-const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+const DOCUMENT: &str = include_str!("../../docs/build/protocol.md");
 
 /// The lines of all examples.
 fn examples() -> Vec<&'static str> {

@@ -177,7 +177,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let id = user.as_ref().map(|user| user.id.clone());
     let fits = logins.verify(body.password, kept, is_known).await?;
     let refused = |reason| {
-        // docs/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
+        // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
         // is not logged: users sometimes type their password there.
         let (client, hint) = (asker.culprit().map(display), asker.hint());
         tracing::info!(client, from = hint, user = id, reason, "login refused");

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_routes_of_rooms_are_those_of_the_documentation() {
-        let documented: Vec<&str> = include_str!("../../../docs/rooms.md")
+        let documented: Vec<&str> = include_str!("../../../docs/build/http-api.md")
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
             .map(|(route, _)| route)
