@@ -64,7 +64,7 @@ fn figures(text: &str) -> Figures {
 
 /// The table of the documentation.
 fn documented() -> Figures {
-    let text = include_str!("../docs/run/operations.md");
+    let text = include_str!("../docs/reference/metrics.md");
     let rows = text.lines().filter(|line| line.starts_with("| `parlor_"));
     let word = |cell: &str| cell.trim().trim_matches('`').to_owned();
     rows.map(|row| {
@@ -98,9 +98,7 @@ fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
 
 #[test]
 fn every_reason_of_the_relay_is_explained() {
-    let text = include_str!("../docs/run/operations.md");
-    let section = text.split("## Why the relay refuses").nth(1).unwrap();
-    let table = section.split("\n## ").next().unwrap();
+    let table = include_str!("../docs/reference/relay-errors.md");
     for refusal in parlor::turn::Refusal::ALL {
         assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
     }
@@ -399,9 +397,7 @@ fn what_was_logged_is_written_before_the_end() {
 #[test]
 fn every_line_of_the_documentation_is_one_that_the_source_logs() {
     let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    let text = include_str!("../docs/run/operations.md");
-    let (_, text) = text.split_once("\n## Logs\n").expect("a section");
-    let text = text.split("\n## ").next().unwrap_or(text);
+    let text = include_str!("../docs/reference/log-lines.md");
     let levels = ["error", "warn", "info", "debug"];
     let mut lines = BTreeSet::new();
     for row in text.lines() {

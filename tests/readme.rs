@@ -8,6 +8,7 @@ mod browser;
 mod browser_box;
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -179,32 +180,68 @@ fn the_settings_are_settings_and_the_proxy_finds_the_server() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
-    let documents = fs::read_dir(root().join("docs")).expect("docs");
-    let documents = documents.map(|entry| entry.expect("an entry").path());
-    let documents = documents.filter(|path| path.extension().is_some_and(|e| e == "md"));
+fn every_link_points_to_a_file_and_heading_that_exist() {
+    let documents = [
+        documents(&root().join("docs")),
+        vec![root().join("README.md")],
+    ]
+    .concat();
     let mut links = 0;
-    for document in documents.chain([root().join("README.md")]) {
+    for document in documents {
         let text = fs::read_to_string(&document).expect("text");
         let folder = document.parent().expect("a folder");
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
-            let file = link.split('#').next().unwrap_or("");
-            if !file.contains("://") && !file.is_empty() {
-                let found = folder.join(file).exists();
-                assert!(
-                    found,
-                    "{} links to {link}, which is not there",
-                    document.display()
-                );
-                links += 1;
+        let targets = text.split("](").skip(1);
+        for link in targets.filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
             }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => folder.join(file),
+            };
+            let place = format!("{} links to {link}", document.display());
+            assert!(target.exists(), "{place}, which does not exist");
+            assert!(
+                anchor.is_empty() || anchors(&target).contains(anchor),
+                "{place}, a heading that does not exist"
+            );
+            links += 1;
         }
     }
-    assert!(links > 5, "only {links} links");
+    assert!(links > 50, "only {links} links");
+}
+
+/// All Markdown files below a folder, except the generated licences.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let found = paths.map(|path| {
+        if path.is_dir() {
+            documents(&path)
+        } else if path.extension().is_some_and(|e| e == "md") && !path.ends_with("licences.md") {
+            vec![path]
+        } else {
+            vec![]
+        }
+    });
+    found.flatten().collect()
+}
+
+/// The anchors that GitHub makes of the headings of a document.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).expect("text");
+    let prose = text.split("\n```").step_by(2);
+    let headings = prose.flat_map(str::lines).filter(|l| l.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || "_- ".contains(*c);
+        text.chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(anchor).collect()
 }
 
 /// Every command and option that `--help` knows stands in the README.
