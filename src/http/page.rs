@@ -55,7 +55,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),
-        File::new("/assets/words.js", JS, include_bytes!("page/words.js")),
+        File::new("/assets/strings.js", JS, include_bytes!("page/strings.js")),
     ]
 });
 

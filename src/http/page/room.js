@@ -2,7 +2,7 @@
 //
 //   api.js        the HTTP routes           sound.js   microphone, speaker, loudness
 //   signaling.js  the WebSocket             ui.js      what can be seen
-//   call.js       who is called by whom     words.js   what is said when something fails
+//   call.js       who is called by whom     strings.js   what is said when something fails
 //   peer.js       one connection            roster.js  who is here
 //   limits.js     how much others may send
 //   pages.js      who is muted              storage.js what is remembered
@@ -15,7 +15,7 @@ import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
 import * as storage from './storage.js';
 import * as ui from './ui.js';
-import * as words from './words.js';
+import * as strings from './strings.js';
 
 // The token lives as long as the tab: a reload comes back as the same person, a new tab is a new
 // one. The name and the microphone are remembered for next time, wherever that is.
@@ -56,7 +56,7 @@ function begin() {
   const invite = location.hash.slice(1);
   if (invite && session.invite !== invite) remember({ invite });
   if (session.inCall) return comeBack();
-  if (!session.invite) return stop(words.noInvite);
+  if (!session.invite) return stop(strings.noInvite);
   return look();
 }
 
@@ -64,10 +64,10 @@ function begin() {
 async function look() {
   try {
     const room = await preview();
-    if (room.full) return stop(words.full);
+    if (room.full) return stop(strings.full);
     ui.askName(typed ?? session.name ?? storage.browser.get(NAME) ?? '', room);
   } catch (error) {
-    stop(words.entrance(error));
+    stop(strings.entrance(error));
   }
 }
 
@@ -91,15 +91,15 @@ async function nameGiven(event) {
   event.preventDefault();
   wake();
   const name = event.target.elements.name.value.trim();
-  if (!name) return ui.nameProblem(words.noName);
+  if (!name) return ui.nameProblem(strings.noName);
   typed = name;
   ui.nameProblem('');
   try {
     if (!session.token || session.name !== name) await signIn(name);
   } catch (error) {
     // The user can correct the name here, and retry after a temporary error.
-    if (error.passes || error.status === 400) return ui.nameProblem(words.api(error));
-    return stop(words.entrance(error));
+    if (error.passes || error.status === 400) return ui.nameProblem(strings.api(error));
+    return stop(strings.entrance(error));
   }
   await microphone();
 }
@@ -119,13 +119,13 @@ function remember(next) {
 // ---- microphone ----
 
 async function microphone() {
-  if (!microphonePossible()) return ui.microphoneStep({ problem: words.insecure, retry: false });
+  if (!microphonePossible()) return ui.microphoneStep({ problem: strings.insecure, retry: false });
   ui.microphoneStep({ hint: 'Your browser asks whether this page may use the microphone. Please allow it.' });
   try {
     await useMicrophone(storage.browser.get(MICROPHONE) ?? '');
     ui.microphoneStep({});
   } catch (error) {
-    ui.microphoneStep({ problem: words.microphone(error) });
+    ui.microphoneStep({ problem: strings.microphone(error) });
   }
 }
 
@@ -149,7 +149,7 @@ async function unplugged() {
     await useMicrophone('');
   } catch (error) {
     withoutMicrophone();
-    ui.say('room-problem', words.microphone(error));
+    ui.say('room-problem', strings.microphone(error));
   }
 }
 
@@ -168,7 +168,7 @@ async function microphoneChosen(event) {
     await useMicrophone(id);
     storage.browser.set(MICROPHONE, id);
   } catch (error) {
-    ui.say('settings-problem', words.microphone(error));
+    ui.say('settings-problem', strings.microphone(error));
   }
 }
 
@@ -179,9 +179,9 @@ async function toggleMute() {
     // Only listening so far, and now there is something to say.
     muted = false;
     ui.say('room-problem', '');
-    return useMicrophone('').catch((error) => ui.say('room-problem', words.microphone(error)));
+    return useMicrophone('').catch((error) => ui.say('room-problem', strings.microphone(error)));
   }
-  if (!track) return ui.say('room-problem', words.insecure);
+  if (!track) return ui.say('room-problem', strings.insecure);
   muted = !muted;
   track.enabled = !muted;
   showOwnState();
@@ -200,7 +200,7 @@ async function enter() {
 }
 
 function notIn(error) {
-  finish(words.entrance(error));
+  finish(strings.entrance(error));
 }
 
 async function comeIn() {
@@ -301,15 +301,15 @@ function lost(milliseconds, code) {
   roster.close();
   pages.lost();
   ui.othersKnown(false);
-  ui.link(words.lost(Math.ceil(milliseconds / 1000), code));
+  ui.link(strings.lost(Math.ceil(milliseconds / 1000), code));
 }
 
 async function closed(code) {
   roster.close();
   // Who was away for long has lost the seat, and may take it again.
   const seatLost = code === CLOSED.notIn && wasLost;
-  if (!seatLost && code !== CLOSED.token) return finish(words.closed(code));
-  let ending = () => finish(words.closed(code));
+  if (!seatLost && code !== CLOSED.token) return finish(strings.closed(code));
+  let ending = () => finish(strings.closed(code));
   try {
     if (code === CLOSED.token) await signIn(session.name);
     ending = notIn;
@@ -331,7 +331,7 @@ function useRoster(list, changed) {
     const known = here.get(id);
     here.set(id, { name, isNew: false });
     ui.add(id, name);
-    if (known?.isNew) ui.news(words.arrived(name));
+    if (known?.isNew) ui.news(strings.arrived(name));
   }
   sayIgnored();
   const judged = [...here.keys()].filter((id) => !changed.has(id));
@@ -359,7 +359,7 @@ function gone(id) {
   pages.forget(id);
   sayRoutes();
   roster.changed(id);
-  if (name) ui.news(words.left(name));
+  if (name) ui.news(strings.left(name));
 }
 
 const nameOf = (id) => here.get(id)?.name ?? 'somebody';
@@ -374,12 +374,12 @@ function peerChanged(id, peer) {
 /** Says who cannot be reached, if anybody. */
 function sayRoutes() {
   const id = [...here.keys()].find((one) => call.peer(one)?.state === 'failed');
-  ui.say('route-problem', id ? words.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
+  ui.say('route-problem', id ? strings.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
 }
 
 /** Shows which participants send too many messages, if any. */
 function sayIgnored(ids = call.ignored) {
-  ui.say('ignored-problem', ids.flatMap((id) => [...words.tooMuch(nameOf(id)), ' ']));
+  ui.say('ignored-problem', ids.flatMap((id) => [...strings.tooMuch(nameOf(id)), ' ']));
 }
 
 // ---- ICE servers ----
@@ -416,9 +416,9 @@ async function copyInvite() {
   try {
     // A promise: some browsers let a page copy only while it handles the click.
     await navigator.clipboard.write([new ClipboardItem({ 'text/plain': checked })]);
-    ui.news(words.copied);
+    ui.news(strings.copied);
   } catch {
-    ui.news(await checked.then(() => words.notCopied, words.inviteUnfit));
+    ui.news(await checked.then(() => strings.notCopied, strings.inviteUnfit));
   }
 }
 

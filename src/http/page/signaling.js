@@ -6,7 +6,7 @@
 
 import { room, socketUrl } from './api.js';
 
-/** Close codes after which coming back by itself would be wrong; room.js has words for each. */
+/** Close codes after which coming back by itself would be wrong; strings.js has a text for each. */
 export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
 const FINAL = new Set(Object.values(CLOSED));
 const TOO_MUCH = 4008;

@@ -1,7 +1,7 @@
 // What can be seen. It knows no network: room.js tells it what is, and is told what was pressed.
 
 import { Meter, devices, speakerPossible } from './sound.js';
-import * as words from './words.js';
+import * as strings from './strings.js';
 
 const SECTIONS = ['starting', 'name-step', 'mic-step', 'room', 'ended'];
 const NEWS_STAYS = 5_000;
@@ -27,7 +27,7 @@ export function show(section) {
   $(section).querySelector('h1').focus();
 }
 
-/** Sets a text (see `naming` in words.js), or hides its place when there is none. */
+/** Sets a text (see `naming` in strings.js), or hides its place when there is none. */
 export function say(id, text) {
   const place = $(id);
   const written = plain(text);
@@ -85,7 +85,7 @@ export async function busy(button, work) {
 export function askName(name, { name: title, participants, connected }) {
   $('invited-to').textContent = title;
   const names = participants.map((one) => one.display_name);
-  say('present', words.present(names, connected));
+  say('present', strings.present(names, connected));
   nameProblem('');
   show('name-step');
   $('name').value = name;
@@ -179,7 +179,7 @@ function describe(id, { item, state }) {
   if (id === me) return;
   const silent = mutedPeople.has(id);
   item.classList.toggle('muted', silent);
-  item.querySelector('.state').textContent = words.peerState[state] || (silent ? 'muted' : '');
+  item.querySelector('.state').textContent = strings.peerState[state] || (silent ? 'muted' : '');
 }
 
 /** Plays and measures somebody's voice. */
@@ -255,7 +255,7 @@ export function othersKnown(known) {
 
 function counted() {
   const title = isolated($('room-title').textContent);
-  $('count').textContent = words.count(people.size);
+  $('count').textContent = strings.count(people.size);
   $('alone').hidden = people.size > 1 || !othersAreKnown;
   document.title = `${people.size > 1 ? `(${people.size}) ` : ''}${title} · parlor`;
 }
