@@ -54,7 +54,7 @@ impl Limit {
         }
     }
 
-    /// When the debt is paid after taking `units` at `now`; `None` where it would be too large.
+    /// When the snapshot is paid after taking `units` at `now`; `None` where it would be too large.
     fn after(self, paid: u64, now: Mono, units: u64) -> Option<u64> {
         let cost = units.saturating_mul(self.cost) >> FRACTION;
         let next = paid.max(now.0).saturating_add(cost);
@@ -62,11 +62,11 @@ impl Limit {
     }
 }
 
-/// One limited thing: when its debt will be paid.
+/// One limited thing: when its snapshot will be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Cell(u64);
+pub struct Gcra(u64);
 
-impl Cell {
+impl Gcra {
     /// Takes `units`, or nothing at all.
     pub fn take(&mut self, limit: Limit, now: Mono, units: u64) -> bool {
         if limit == Limit::UNLIMITED {
@@ -78,29 +78,29 @@ impl Cell {
     }
 
     /// Whether the limiter is back in its initial state.
-    pub fn is_paid(&self, now: Mono) -> bool {
+    pub fn is_idle(&self, now: Mono) -> bool {
         self.0 <= now.0
     }
 }
 
-/// A [`Cell`] that several threads take from.
+/// A [`Gcra`] that several threads take from.
 #[derive(Debug, Default)]
-pub struct SharedCell(AtomicU64);
+pub struct SharedGcra(AtomicU64);
 
-impl SharedCell {
+impl SharedGcra {
     /// Whether the limiter is back in its initial state.
-    pub fn is_paid(&self, now: Mono) -> bool {
+    pub fn is_idle(&self, now: Mono) -> bool {
         self.0.load(Ordering::Relaxed) <= now.0
     }
 
-    /// What is owed, and [`SharedCell::owe`] takes over.
-    pub fn debt(&self) -> Cell {
-        Cell(self.0.load(Ordering::Relaxed))
+    /// What is owed, and [`SharedGcra::merge`] takes over.
+    pub fn snapshot(&self) -> Gcra {
+        Gcra(self.0.load(Ordering::Relaxed))
     }
 
-    /// Owes at least as much as `debt`.
-    pub fn owe(&self, debt: Cell) {
-        self.0.fetch_max(debt.0, Ordering::Relaxed);
+    /// Owes at least as much as `snapshot`.
+    pub fn merge(&self, earlier: Gcra) {
+        self.0.fetch_max(earlier.0, Ordering::Relaxed);
     }
 
     /// Takes `units`, or nothing at all.
@@ -116,55 +116,58 @@ impl SharedCell {
     }
 }
 
-/// A limit for each of many keys: a fixed array of cells under a keyed hash. Keys that collide share a
-/// cell; nothing ever grows.
+/// A limit for each of many keys: a fixed array of limiters under a keyed hash. Keys that collide share a
+/// limiter; nothing ever grows.
 #[derive(Debug)]
-pub struct Keyed {
+pub struct KeyedLimiter {
     limit: Limit,
     hash: RandomState,
-    cells: Box<[SharedCell]>,
+    limiters: Box<[SharedGcra]>,
 }
 
-impl Keyed {
-    pub fn new(limit: Limit, cells: usize) -> Keyed {
-        Keyed {
+impl KeyedLimiter {
+    pub fn new(limit: Limit, limiters: usize) -> KeyedLimiter {
+        KeyedLimiter {
             limit,
             hash: RandomState::new(),
-            cells: (0..cells.max(1)).map(|_| SharedCell::default()).collect(),
+            limiters: (0..limiters.max(1))
+                .map(|_| SharedGcra::default())
+                .collect(),
         }
     }
 
     /// Whether `key` may have one more.
     pub fn take(&self, key: impl Hash, now: Mono) -> bool {
-        let index = self.hash.hash_one(key) as usize % self.cells.len();
-        self.cells[index].take(self.limit, now, 1)
+        let index = self.hash.hash_one(key) as usize % self.limiters.len();
+        self.limiters[index].take(self.limit, now, 1)
     }
 }
 
 /// A limit for each source address, by its prefix (/32, or /56 of IPv6).
 #[derive(Debug)]
-pub struct Sources(Keyed);
+pub struct PerIpLimiter(KeyedLimiter);
 
-impl Sources {
-    pub fn new(limit: Limit, cells: usize) -> Sources {
-        Sources(Keyed::new(limit, cells))
+impl PerIpLimiter {
+    pub fn new(limit: Limit, limiters: usize) -> PerIpLimiter {
+        PerIpLimiter(KeyedLimiter::new(limit, limiters))
     }
 
     /// Whether `source` may have one more.
     pub fn take(&self, source: IpAddr, now: Mono) -> bool {
-        self.0.take(prefix(source), now)
+        self.0.take(source_prefix(source), now)
     }
 
-    /// Limits a source that may be either of two addresses. Such pairs have their own cells, so that they
+    /// Limits a source that may be either of two addresses. Such pairs have their own limiters, so that they
     /// do not use up the limits of other clients at one of the addresses.
-    pub fn take_unsure(&self, sources: [IpAddr; 2], now: Mono) -> bool {
-        let [one, other] = sources.map(|source| self.0.take(("unsure", prefix(source)), now));
+    pub fn take_ambiguous(&self, sources: [IpAddr; 2], now: Mono) -> bool {
+        let [one, other] =
+            sources.map(|source| self.0.take(("unsure", source_prefix(source)), now));
         one && other
     }
 }
 
 /// The part of an address that stands for one source: all of IPv4, the /56 of IPv6.
-pub fn prefix(source: IpAddr) -> u64 {
+pub fn source_prefix(source: IpAddr) -> u64 {
     match source.to_canonical() {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),
         IpAddr::V6(ip) => ((u128::from(ip) >> 72) as u64) << 8 | 1 << 63,
@@ -182,36 +185,36 @@ mod tests {
     #[test]
     fn a_burst_passes_at_once_and_the_rate_after_it() {
         let limit = Limit::per_second(10, 20);
-        let mut cell = Cell::default();
+        let mut limiter = Gcra::default();
         let mut now = Mono(5_000_000_000);
-        let passed = (0..100).filter(|_| cell.take(limit, now, 1)).count();
+        let passed = (0..100).filter(|_| limiter.take(limit, now, 1)).count();
         assert_eq!(passed, 20);
         now = now + SECOND;
-        let passed = (0..100).filter(|_| cell.take(limit, now, 1)).count();
+        let passed = (0..100).filter(|_| limiter.take(limit, now, 1)).count();
         assert_eq!(passed, 10);
     }
 
     #[test]
     fn a_limit_slower_than_one_a_second_refills_in_its_span() {
         let limit = Limit::every(6 * SECOND, 20);
-        let mut cell = Cell::default();
+        let mut limiter = Gcra::default();
         let mut now = Mono(5_000_000_000);
-        assert_eq!((0..100).filter(|_| cell.take(limit, now, 1)).count(), 20);
+        assert_eq!((0..100).filter(|_| limiter.take(limit, now, 1)).count(), 20);
         now = now + 5 * SECOND;
-        assert!(!cell.take(limit, now, 1));
+        assert!(!limiter.take(limit, now, 1));
         now = now + SECOND;
-        assert!(cell.take(limit, now, 1) && !cell.take(limit, now, 1));
+        assert!(limiter.take(limit, now, 1) && !limiter.take(limit, now, 1));
     }
 
     #[test]
     fn a_rate_of_zero_is_no_limit() {
-        let mut cell = Cell::default();
-        assert!(cell.take(Limit::per_second(0, 0), Mono(0), u64::MAX));
+        let mut limiter = Gcra::default();
+        assert!(limiter.take(Limit::per_second(0, 0), Mono(0), u64::MAX));
     }
 
     #[test]
     fn one_source_does_not_use_up_another() {
-        let sources = Sources::new(Limit::per_second(1, 1), 4096);
+        let sources = PerIpLimiter::new(Limit::per_second(1, 1), 4096);
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert!(sources.take(a, Mono(1)) && !sources.take(a, Mono(1)));
         assert!(sources.take(b, Mono(1)));
@@ -219,10 +222,10 @@ mod tests {
 
     #[test]
     fn who_may_be_either_of_two_has_what_both_have_and_uses_up_nobody_elses() {
-        let sources = Sources::new(Limit::per_second(1, 2), 4096);
+        let sources = PerIpLimiter::new(Limit::per_second(1, 2), 4096);
         let [a, b, c] = [1, 2, 3].map(|host| IpAddr::from([192, 0, 2, host]));
-        assert!(sources.take_unsure([a, b], Mono(1)) && sources.take_unsure([a, c], Mono(1)));
-        assert!(!sources.take_unsure([a, c], Mono(1)));
+        assert!(sources.take_ambiguous([a, b], Mono(1)) && sources.take_ambiguous([a, c], Mono(1)));
+        assert!(!sources.take_ambiguous([a, c], Mono(1)));
         for one in [a, b, c] {
             assert!(sources.take(one, Mono(1)) && sources.take(one, Mono(1)));
         }
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_site_is_one_source() {
-        let sources = Sources::new(Limit::per_second(1, 1), 4096);
+        let sources = PerIpLimiter::new(Limit::per_second(1, 1), 4096);
         assert!(sources.take("2001:db8::1".parse().unwrap(), Mono(1)));
         assert!(!sources.take("2001:db8:0:ff::2".parse().unwrap(), Mono(1)));
     }
@@ -243,10 +246,10 @@ mod tests {
             steps in prop::collection::vec((0u64..10_000_000, 1u64..2_000), 1..200),
         ) {
             let limit = Limit::per_second(rate, burst);
-            let (mut cell, mut now, mut passed) = (Cell::default(), Mono(0), 0u128);
+            let (mut limiter, mut now, mut passed) = (Gcra::default(), Mono(0), 0u128);
             for (wait, units) in steps {
                 now = now + Duration::from_nanos(wait);
-                if cell.take(limit, now, units) {
+                if limiter.take(limit, now, units) {
                     passed += u128::from(units);
                 }
             }

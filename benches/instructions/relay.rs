@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parlor::clock::{Mono, Now};
 use parlor::config::PortRange;
 use parlor::credential::{Credentials, Minted, long_term_key};
-use parlor::rate::{Limit, Sources};
+use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
 use parlor::turn::{
@@ -398,7 +398,10 @@ fn settings() -> Settings {
         unnamed: true,
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
-        strangers: Arc::new(Sources::new(Limit::per_second(1_000_000, 1_000_000), 8192)),
+        strangers: Arc::new(PerIpLimiter::new(
+            Limit::per_second(1_000_000, 1_000_000),
+            8192,
+        )),
         alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),

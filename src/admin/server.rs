@@ -24,7 +24,7 @@ use super::silent::Silent;
 use super::socket::{self, SocketError};
 use crate::clock;
 use crate::config::Admin;
-use crate::rate::{Limit, SharedCell};
+use crate::rate::{Limit, SharedGcra};
 
 /// Maximum number of connections; further ones wait in the kernel. The limit for silent connections is
 /// lower ([`Silent`]).
@@ -114,7 +114,7 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
     let server = Arc::new(Server::new(&listener, live, stop.clone()));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
-    let told = SharedCell::default();
+    let told = SharedGcra::default();
     let next = async || {
         let slot = slots.clone().acquire_owned().await.ok()?;
         Some((accept(&socket, &told).await, slot))
@@ -126,7 +126,7 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
     tasks.wait().await;
 }
 
-async fn accept(socket: &UnixListener, told: &SharedCell) -> UnixStream {
+async fn accept(socket: &UnixListener, told: &SharedGcra) -> UnixStream {
     loop {
         match socket.accept().await {
             Ok((connection, _)) => return connection,

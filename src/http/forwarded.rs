@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::clock::Mono;
-use crate::rate::Sources;
+use crate::rate::PerIpLimiter;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -94,9 +94,9 @@ impl Asker {
     }
 
     /// Whether the limit of the client's address allows one more.
-    pub fn may_take(&self, limit: &Sources, now: Mono) -> bool {
+    pub fn may_take(&self, limit: &PerIpLimiter, now: Mono) -> bool {
         match self.rival {
-            Some(rival) => limit.take_unsure([self.address, rival], now),
+            Some(rival) => limit.take_ambiguous([self.address, rival], now),
             None => limit.take(self.address, now),
         }
     }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::{self, Mono};
-use crate::rate::{Cell, Limit};
+use crate::rate::{Gcra, Limit};
 
 /// The client connection preface (RFC 9113 section 3.4).
 const PREFACE_BYTES: u64 = 24;
@@ -35,7 +35,7 @@ struct Budget {
     /// Outstanding bytes before the next frame header.
     rest: u64,
     allowed: u32,
-    spent: Cell,
+    spent: Gcra,
 }
 
 impl Budget {
@@ -45,7 +45,7 @@ impl Budget {
             have: 0,
             rest: PREFACE_BYTES,
             allowed: 0,
-            spent: Cell::default(),
+            spent: Gcra::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::accept;
 use super::exchange::{Error, Request, Response, json};
 use super::router::Route;
 use crate::clock;
-use crate::rate::{Limit, SharedCell};
+use crate::rate::{Limit, SharedGcra};
 use crate::storage::StoreError;
 
 /// For an answer of the store: whoever asks whether all is well does not wait long.
@@ -61,12 +61,12 @@ impl Checks {
 /// must not fill a disk.
 #[derive(Default)]
 pub struct Troubles {
-    store: SharedCell,
-    relay: SharedCell,
+    store: SharedGcra,
+    relay: SharedGcra,
 }
 
 /// Whether it is to be told now: once a minute.
-fn due(trouble: &SharedCell) -> bool {
+fn due(trouble: &SharedGcra) -> bool {
     trouble.take(Limit::per_minute(), clock::now().mono, 1)
 }
 

@@ -30,7 +30,7 @@ use super::{App, api, head, origin, prefix, redirect, strict, ws};
 use crate::clock;
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
-use crate::rate::{Limit, SharedCell};
+use crate::rate::{Limit, SharedGcra};
 
 /// What is waited where the process has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ struct Server {
     port: u16,
     slots: Arc<Slots>,
     tasks: TaskTracker,
-    told_of_proxy: SharedCell,
+    told_of_proxy: SharedGcra,
 }
 
 impl Server {
@@ -106,7 +106,7 @@ impl Server {
             port,
             slots,
             tasks: TaskTracker::new(),
-            told_of_proxy: SharedCell::default(),
+            told_of_proxy: SharedGcra::default(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Server {
         front: Front,
         shutdown: CancellationToken,
     ) {
-        let told = SharedCell::default();
+        let told = SharedGcra::default();
         while let Some((stream, peer, slot)) = shutdown
             .run_until_cancelled(self.next(&listener, &told))
             .await
@@ -147,7 +147,7 @@ impl Server {
     async fn next(
         &self,
         listener: &TcpListener,
-        told: &SharedCell,
+        told: &SharedGcra,
     ) -> (TcpStream, SocketAddr, Slot) {
         loop {
             match listener.accept().await {

@@ -96,7 +96,7 @@ impl Slots {
         client: Option<IpAddr>,
         max_per_address: usize,
     ) -> Result<Slot, Refused> {
-        let address = client.map(rate::prefix);
+        let address = client.map(rate::source_prefix);
         let used = Arc::new(Use::default());
         let mut held = self.held();
         if let Some(address) = address {
@@ -224,7 +224,7 @@ impl Use {
 impl Slot {
     /// A proxy has named the client of this connection: the connection counts for that address now.
     pub fn is_of(&self, client: IpAddr, max_per_address: usize) -> Result<(), Refused> {
-        let (open, address) = (&self.0, rate::prefix(client));
+        let (open, address) = (&self.0, rate::source_prefix(client));
         let mut held = open.slots.held();
         held.admit(address, max_per_address)?;
         let mut own = open.address.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::proxy_protocol::HeaderError;
-use crate::rate::{self, Limit, SharedCell};
+use crate::rate::{self, Limit, SharedGcra};
 use crate::turn::{Route, Transport};
 
 use super::entrance::{self, Entrance, Proxies, Turned, TurnedAway};
@@ -42,7 +42,7 @@ pub struct Acceptor {
     places: Arc<Semaphore>,
     doors: Doors,
     entrance: Arc<Entrance>,
-    told_of_proxy: Arc<SharedCell>,
+    told_of_proxy: Arc<SharedGcra>,
     next: Arc<AtomicU32>,
 }
 
@@ -88,7 +88,7 @@ impl Acceptor {
         tls: Option<Arc<ServerConfig>>,
         stop: CancellationToken,
     ) {
-        let told = SharedCell::default();
+        let told = SharedGcra::default();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -301,7 +301,7 @@ impl Sources {
     }
 
     fn place(self: &Arc<Self>, ip: IpAddr, total: OwnedSemaphorePermit) -> Option<Place> {
-        let prefix = rate::prefix(ip);
+        let prefix = rate::source_prefix(ip);
         let mut held = self.held();
         let count = held.get(&prefix).copied().unwrap_or(0);
         if count >= self.max.load(Ordering::Relaxed) {

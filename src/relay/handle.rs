@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::clock::Mono;
 use crate::config;
 use crate::credential::{Credentials, Refusals};
-use crate::turn::{Debt, Quotas, Scope, Session};
+use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::{Acceptor, Doors};
 use super::follow::{Current, Wanted, offered_texts};
@@ -231,8 +231,8 @@ impl Handle {
     }
 
     /// What users owe for bandwidth.
-    pub(super) fn debts(&self, now: Mono) -> Vec<Debt> {
-        self.quotas.debts(now)
+    pub(super) fn bandwidth_use(&self, now: Mono) -> Vec<BandwidthUse> {
+        self.quotas.bandwidth_use(now)
     }
 
     /// Grants no allocation any more; those that live are refreshed and go on.

@@ -13,7 +13,7 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
-use crate::turn::{Debt, Policy, Snapshot};
+use crate::turn::{BandwidthUse, Policy, Snapshot};
 
 use super::sockets;
 
@@ -23,7 +23,8 @@ use super::sockets;
 pub struct State {
     /// What permissions were granted by.
     pub(super) policy: Policy,
-    pub(super) debts: Vec<Debt>,
+    #[serde(rename = "debts")]
+    pub(super) bandwidth_use: Vec<BandwidthUse>,
     pub(super) shards: Vec<ShardState>,
 }
 
@@ -70,7 +71,11 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    pub(super) fn new(policy: Policy, debts: Vec<Debt>, handed: Vec<Handed>) -> Stopped {
+    pub(super) fn new(
+        policy: Policy,
+        bandwidth_use: Vec<BandwidthUse>,
+        handed: Vec<Handed>,
+    ) -> Stopped {
         let (mut listeners, mut relays, mut shards) = (Vec::new(), Vec::new(), Vec::new());
         for one in handed {
             listeners.extend(one.listeners);
@@ -81,7 +86,7 @@ impl Stopped {
         Stopped {
             state: State {
                 policy,
-                debts,
+                bandwidth_use,
                 shards,
             },
             sockets: listeners,

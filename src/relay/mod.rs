@@ -319,9 +319,9 @@ impl Relay {
         });
         let handed: Vec<(Handed, Policy)> = handed.collect();
         let policy = handed.first().map(|(_, policy)| policy.clone());
-        let debts = self.handle.debts(clock::now().mono);
+        let bandwidth_use = self.handle.bandwidth_use(clock::now().mono);
         let handed = handed.into_iter().map(|(handed, _)| handed);
-        Stopped::new(policy.unwrap_or_default(), debts, handed.collect())
+        Stopped::new(policy.unwrap_or_default(), bandwidth_use, handed.collect())
     }
 
     /// Ends the shards and waits for them.
@@ -362,7 +362,7 @@ fn make_shards(
 /// Has shards that have yet to begin go on where those of an earlier process ended. Their number may
 /// be another: a relayed address belongs to the shard that its port says.
 fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut Inherited) {
-    settings.quotas.owe(&state.debts);
+    settings.quotas.merge_bandwidth_use(&state.bandwidth_use);
     let (waiting, mut restored) = (state.allocations(), 0);
     for known in &state.shards {
         for (shard, _) in shards.iter_mut() {

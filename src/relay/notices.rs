@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Mono, Now};
-use crate::rate::{Cell, Limit, Sources};
+use crate::rate::{Gcra, Limit, PerIpLimiter};
 use crate::turn::{Dropped, Refusal, Session};
 
 use super::counters::transport_name;
@@ -41,10 +41,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Notices {
     proxies: Arc<Proxies>,
-    binds: Cell,
-    quotas: [Cell; QUOTAS.len()],
-    guesses: Cell,
-    guesses_of: Sources,
+    binds: Gcra,
+    quotas: [Gcra; QUOTAS.len()],
+    guesses: Gcra,
+    guesses_of: PerIpLimiter,
     untold: Tally,
     strangers: Tally,
 }
@@ -84,10 +84,10 @@ impl Notices {
         let of_source = Limit::every(GUESS_OF_SOURCE, GUESSES_OF_SOURCE_AT_ONCE);
         Notices {
             proxies,
-            binds: Cell::default(),
+            binds: Gcra::default(),
             quotas: Default::default(),
-            guesses: Cell::default(),
-            guesses_of: Sources::new(of_source, SOURCES),
+            guesses: Gcra::default(),
+            guesses_of: PerIpLimiter::new(of_source, SOURCES),
             untold: Tally::default(),
             strangers: Tally::default(),
         }

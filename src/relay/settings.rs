@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
-use crate::rate::{Limit, Sources};
+use crate::rate::{Limit, PerIpLimiter};
 use crate::turn::{
     Alternates, Changes, Directory, Discovery, Host, Policy, Quotas, Settings, ShardId,
 };
@@ -34,7 +34,7 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
         total_bandwidth: bandwidth(turn.bandwidth_total),
         unnamed: turn.unnamed,
-        strangers: Arc::new(Sources::new(
+        strangers: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * STRANGER_BURST),
             STRANGER_CELLS,
         )),

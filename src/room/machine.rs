@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::envelope::{Envelope, quoted};
 use super::{CloseCode, Kind, Reason};
 use crate::clock::Mono;
-use crate::rate::{Cell, Limit};
+use crate::rate::{Gcra, Limit};
 
 /// Replacements of one user's connection that are borne within [`REPLACEMENT_SPAN`]. Two tabs that
 /// reconnect after any close would else replace each other for ever.
@@ -126,8 +126,8 @@ struct Before {
 /// The used budgets of a user.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
-    messages: Cell,
-    bytes: Cell,
+    messages: Gcra,
+    bytes: Gcra,
 }
 
 impl Spent {
@@ -137,8 +137,8 @@ impl Spent {
             && self.bytes.take(limits.bytes, now, bytes as u64)
     }
 
-    fn is_paid(&self, now: Mono) -> bool {
-        self.messages.is_paid(now) && self.bytes.is_paid(now)
+    fn is_idle(&self, now: Mono) -> bool {
+        self.messages.is_idle(now) && self.bytes.is_idle(now)
     }
 }
 
@@ -218,7 +218,7 @@ impl Room {
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
         self.latest = now;
-        self.owed.retain(|_, spent| !spent.is_paid(now));
+        self.owed.retain(|_, spent| !spent.is_idle(now));
         let awaited = self.before.as_mut().is_some_and(|b| b.missing.remove(user));
         let resumed = awaited && resume;
         if awaited && !resume {
@@ -283,7 +283,7 @@ impl Room {
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
-            if !member.spent.is_paid(self.latest) {
+            if !member.spent.is_idle(self.latest) {
                 self.owed.insert(member.user, member.spent);
             }
             self.announce("user-left", &member.quoted, effects);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::clock::Mono;
-use crate::rate::{Cell, Limit};
+use crate::rate::{Gcra, Limit};
 use crate::stun::TransactionId;
 
 use super::algorithms::Key;
@@ -31,8 +31,8 @@ pub(super) const LEAST: usize = 8;
 pub(super) struct Allocation {
     pub channels: SmallVec<[Channel; 1]>,
     pub permissions: SmallVec<[Permission; 1]>,
-    pub to_peers: Cell,
-    pub to_client: Cell,
+    pub to_peers: Gcra,
+    pub to_client: Gcra,
     /// Application data that was passed on, from the client and to it.
     pub bytes_up: u64,
     pub bytes_down: u64,
@@ -60,7 +60,7 @@ pub(super) struct Allocation {
     /// What the client may claim the next port with.
     pub token: Option<Token>,
     /// ICMP errors that the client is told of.
-    pub told: Cell,
+    pub told: Gcra,
     /// For the second of two relayed addresses.
     pub second_permit: Option<Permit>,
 }

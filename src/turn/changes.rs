@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::PortRange;
 use crate::credential::Credentials;
-use crate::rate::{Limit, Sources};
+use crate::rate::{Limit, PerIpLimiter};
 
 use super::Alternates;
 use super::Policy;
@@ -30,7 +30,7 @@ pub struct Changes {
     /// Bytes of all allocations, in each direction.
     pub total_bandwidth: Limit,
     pub unnamed: bool,
-    pub strangers: Arc<Sources>,
+    pub strangers: Arc<PerIpLimiter>,
     pub alternates: Alternates,
 }
 

@@ -2,7 +2,7 @@
 //! shared word with every packet.
 
 use crate::clock::Mono;
-use crate::rate::{Limit, SharedCell};
+use crate::rate::{Limit, SharedGcra};
 
 /// Bytes that a shard takes at a time.
 const LEASE_BYTES: u64 = 16 * 1024;
@@ -14,7 +14,7 @@ pub(super) struct Lease(u64);
 impl Lease {
     /// Spends `bytes`; returns false, and spends nothing, if the bandwidth is used up.
     #[inline]
-    pub fn spend(&mut self, all: &SharedCell, limit: Limit, now: Mono, bytes: u64) -> bool {
+    pub fn spend(&mut self, all: &SharedGcra, limit: Limit, now: Mono, bytes: u64) -> bool {
         if limit == Limit::UNLIMITED {
             return true;
         }
@@ -28,7 +28,7 @@ impl Lease {
     }
 
     #[cold]
-    fn renew(&mut self, all: &SharedCell, limit: Limit, now: Mono, bytes: u64) -> bool {
+    fn renew(&mut self, all: &SharedGcra, limit: Limit, now: Mono, bytes: u64) -> bool {
         let lease = LEASE_BYTES.max(bytes);
         let granted = all.take(limit, now, lease);
         if granted {
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn shards_together_pass_what_the_limit_says() {
         let limit = Limit::per_second(1_000_000, 100_000);
-        let (all, mut now) = (SharedCell::default(), Mono(1_000_000_000));
+        let (all, mut now) = (SharedGcra::default(), Mono(1_000_000_000));
         let mut leases = [Lease::default(), Lease::default()];
         let mut passed = 0;
         for _ in 0..1000 {
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_counted() {
-        let (all, mut lease) = (SharedCell::default(), Lease::default());
+        let (all, mut lease) = (SharedGcra::default(), Lease::default());
         assert!(lease.spend(&all, Limit::UNLIMITED, Mono(0), u64::MAX));
-        assert!(all.is_paid(Mono(0)));
+        assert!(all.is_idle(Mono(0)));
     }
 }

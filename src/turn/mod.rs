@@ -57,7 +57,7 @@ pub use host::{AddressState, Host, HostAddress};
 pub use icmp::Icmp;
 pub use nonce::Nonces;
 pub use policy::Policy;
-pub use quota::{Debt, Permit, Quotas};
+pub use quota::{BandwidthUse, Permit, Quotas};
 pub use relayed::External;
 pub use server::{Server, Settings};
 pub use sessions::{Page, Session};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
-use crate::rate::{self, Cell, SharedCell};
+use crate::rate::{self, Gcra, SharedGcra};
 
 use super::Refusal;
 
@@ -44,8 +44,8 @@ struct Entry {
 /// The total traffic of allocations, in each direction.
 #[derive(Debug, Default)]
 pub struct Bandwidth {
-    pub to_peers: SharedCell,
-    pub to_client: SharedCell,
+    pub to_peers: SharedGcra,
+    pub to_client: SharedGcra,
 }
 
 /// The right to one allocation; given back when dropped.
@@ -60,10 +60,10 @@ pub struct Permit {
 
 /// Bandwidth that a user has taken and that is not paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Debt {
+pub struct BandwidthUse {
     user: Box<str>,
-    to_peers: Cell,
-    to_client: Cell,
+    to_peers: Gcra,
+    to_client: Gcra,
 }
 
 /// Which quota is used up.
@@ -123,7 +123,7 @@ impl Quotas {
         if held >= self.max_per_user.load(Ordering::Relaxed) {
             return Err(Exhausted::User);
         }
-        let address = rate::prefix(client);
+        let address = rate::source_prefix(client);
         let held = users.addresses.get(&address).copied().unwrap_or(0);
         let total = self.max_total.load(Ordering::Relaxed);
         let max = self.max_per_address.load(Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl Quotas {
     /// Takes one for an allocation that `user` has had since before this process: whatever the
     /// limits are now, what is held stays held.
     pub(super) fn take_over(self: &Arc<Self>, user: &str, client: Option<IpAddr>) -> Permit {
-        self.hold(&mut self.users(), user, client.map(rate::prefix))
+        self.hold(&mut self.users(), user, client.map(rate::source_prefix))
     }
 
     fn hold(self: &Arc<Self>, users: &mut Users, user: &str, address: Option<u64>) -> Permit {
@@ -178,28 +178,28 @@ impl Quotas {
         }
     }
 
-    /// What is owed at `now`, for [`Quotas::owe`] of another process.
-    pub fn debts(&self, now: Mono) -> Vec<Debt> {
+    /// The bandwidth that users have used at `now`, for [`Quotas::merge_bandwidth_use`] of another process.
+    pub fn bandwidth_use(&self, now: Mono) -> Vec<BandwidthUse> {
         let users = self.users();
-        let owing = users
+        let busy = users
             .entries
             .iter()
-            .filter(|(_, entry)| !entry.is_paid(now));
-        let debts = owing.map(|(user, entry)| Debt {
+            .filter(|(_, entry)| !entry.is_idle(now));
+        let bandwidth_use = busy.map(|(user, entry)| BandwidthUse {
             user: user.clone(),
-            to_peers: entry.bandwidth.to_peers.debt(),
-            to_client: entry.bandwidth.to_client.debt(),
+            to_peers: entry.bandwidth.to_peers.snapshot(),
+            to_client: entry.bandwidth.to_client.snapshot(),
         });
-        debts.collect()
+        bandwidth_use.collect()
     }
 
-    /// Takes over what users owe.
-    pub fn owe(&self, debts: &[Debt]) {
+    /// Adds what users had used in a previous process.
+    pub fn merge_bandwidth_use(&self, bandwidth_use: &[BandwidthUse]) {
         let mut users = self.users();
-        for debt in debts {
-            let bandwidth = &users.entry(&debt.user).bandwidth;
-            bandwidth.to_peers.owe(debt.to_peers);
-            bandwidth.to_client.owe(debt.to_client);
+        for user_bandwidth in bandwidth_use {
+            let bandwidth = &users.entry(&user_bandwidth.user).bandwidth;
+            bandwidth.to_peers.merge(user_bandwidth.to_peers);
+            bandwidth.to_client.merge(user_bandwidth.to_client);
         }
     }
 
@@ -214,7 +214,7 @@ impl Users {
             return;
         }
         self.entries
-            .retain(|_, entry| entry.held > 0 || !entry.is_paid(now));
+            .retain(|_, entry| entry.held > 0 || !entry.is_idle(now));
         self.crowded = 2 * self.entries.len() + 64;
     }
 
@@ -227,12 +227,12 @@ impl Users {
 }
 
 impl Entry {
-    fn is_paid(&self, now: Mono) -> bool {
+    fn is_idle(&self, now: Mono) -> bool {
         let Bandwidth {
             to_peers,
             to_client,
         } = &*self.bandwidth;
-        to_peers.is_paid(now) && to_client.is_paid(now)
+        to_peers.is_idle(now) && to_client.is_idle(now)
     }
 }
 

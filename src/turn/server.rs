@@ -10,7 +10,7 @@ use rand::{SeedableRng, rngs::ChaCha12Rng};
 use crate::clock::{Mono, Now};
 use crate::config::PortRange;
 use crate::credential::{Credentials, Refusals, belongs_to};
-use crate::rate::{Limit, Sources};
+use crate::rate::{Limit, PerIpLimiter};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
 use super::addresses::Transient;
@@ -49,7 +49,7 @@ pub struct Settings {
     pub unnamed: bool,
     pub refusals: Arc<Refusals>,
     pub quotas: Arc<Quotas>,
-    pub strangers: Arc<Sources>,
+    pub strangers: Arc<PerIpLimiter>,
     pub alternates: Alternates,
     pub discovery: Discovery,
     pub directory: Arc<Directory>,

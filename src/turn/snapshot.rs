@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
 use crate::credential::Username;
-use crate::rate::Cell;
+use crate::rate::Gcra;
 use crate::stun::TransactionId;
 
 use super::algorithms::{Key, LongTerm, Scheme};
@@ -48,8 +48,8 @@ struct Held {
     token: Option<Token>,
     permissions: Vec<Permission>,
     channels: Vec<Channel>,
-    to_peers: Cell,
-    to_client: Cell,
+    to_peers: Gcra,
+    to_client: Gcra,
     bytes_up: u64,
     bytes_down: u64,
 }

@@ -19,7 +19,7 @@ use super::{AllocationId, Directory, Route, ShardId};
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Slab<Slot>,
-    /// Keyed by SipHash with a random key: remote parties choose what is in here.
+    /// KeyedLimiter by SipHash with a random key: remote parties choose what is in here.
     by_client: HashMap<ClientKey, u32>,
     by_relayed: HashMap<SocketAddr, u32>,
     /// The IPs that hold relayed addresses, of any shard: a glance that spares most packets a

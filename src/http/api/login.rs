@@ -25,7 +25,7 @@ use crate::http::exchange::form_value;
 use crate::http::forwarded::Asker;
 use crate::http::{App, Error, Request, Response, json};
 use crate::password;
-use crate::rate::{Keyed, Limit, SharedCell, Sources};
+use crate::rate::{KeyedLimiter, Limit, PerIpLimiter, SharedGcra};
 use crate::storage::User;
 use crate::token::Claims;
 
@@ -52,12 +52,12 @@ const HASHING: usize = 4;
 
 /// What the routes need between requests. It does not grow.
 pub struct Logins {
-    sources: Sources,
-    names: Keyed,
-    devices: Keyed,
+    sources: PerIpLimiter,
+    names: KeyedLimiter,
+    devices: KeyedLimiter,
     /// Separate slots for unknown and for known devices: they do not wait for each other.
     hashing: [Arc<Semaphore>; 2],
-    told: [SharedCell; 3],
+    told: [SharedGcra; 3],
 }
 
 /// What there were too many attempts of.
@@ -90,9 +90,9 @@ impl Default for Logins {
     fn default() -> Logins {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Logins {
-            sources: Sources::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
-            names: Keyed::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
-            devices: Keyed::new(Limit::every(PER_DEVICE, AT_ONCE_PER_DEVICE), CELLS),
+            sources: PerIpLimiter::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
+            names: KeyedLimiter::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
+            devices: KeyedLimiter::new(Limit::every(PER_DEVICE, AT_ONCE_PER_DEVICE), CELLS),
             hashing: [cores.min(HASHING), 1].map(|turns| Arc::new(Semaphore::new(turns))),
             told: Default::default(),
         }

@@ -25,7 +25,7 @@ use super::auth::Caller;
 use super::exchange::{Error, Request};
 use super::health::Troubles;
 use super::router::Route;
-use crate::rate::{Keyed, Limit, Sources};
+use crate::rate::{KeyedLimiter, Limit, PerIpLimiter};
 use crate::storage::{Room, User, utc};
 use membership::Order;
 
@@ -33,12 +33,12 @@ pub use sweep::sweep;
 
 /// What the routes remember between requests. It does not grow.
 pub struct State {
-    guests: Sources,
+    guests: PerIpLimiter,
     logins: login::Logins,
-    previews: Sources,
-    inviters: Keyed,
-    makers: Keyed,
-    writers: Keyed,
+    previews: PerIpLimiter,
+    inviters: KeyedLimiter,
+    makers: KeyedLimiter,
+    writers: KeyedLimiter,
     order: Order,
     pub(super) troubles: Troubles,
 }
@@ -46,24 +46,24 @@ pub struct State {
 impl Default for State {
     fn default() -> State {
         State {
-            guests: Sources::new(
+            guests: PerIpLimiter::new(
                 Limit::per_second(guest::PER_SECOND, guest::AT_ONCE),
                 guest::CELLS,
             ),
             logins: login::Logins::default(),
-            previews: Sources::new(
+            previews: PerIpLimiter::new(
                 Limit::per_second(preview::PER_SECOND, preview::AT_ONCE),
                 preview::CELLS,
             ),
-            inviters: Keyed::new(
+            inviters: KeyedLimiter::new(
                 Limit::per_second(invite::PER_SECOND, invite::AT_ONCE),
                 invite::CELLS,
             ),
-            makers: Keyed::new(
+            makers: KeyedLimiter::new(
                 Limit::per_second(rooms::PER_SECOND, rooms::AT_ONCE),
                 rooms::CELLS,
             ),
-            writers: Keyed::new(
+            writers: KeyedLimiter::new(
                 Limit::per_second(messages::PER_SECOND, messages::AT_ONCE),
                 messages::CELLS,
             ),

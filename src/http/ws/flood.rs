@@ -12,7 +12,7 @@ use super::outbox::{Outbox, cost};
 use crate::clock::Mono;
 use crate::config::Signaling;
 use crate::http::hub::limits;
-use crate::rate::Cell;
+use crate::rate::Gcra;
 use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -149,7 +149,7 @@ fn survives(floods: &[Flood]) {
         .collect();
     let names: Vec<String> = (0..floods.len()).map(|n| format!("flooder-{n}")).collect();
     let mut flooders: Vec<_> = names.iter().map(|name| world.join(name)).collect();
-    let mut spent = vec![(Cell::default(), Cell::default()); floods.len()];
+    let mut spent = vec![(Gcra::default(), Gcra::default()); floods.len()];
     let mut said = 0;
     for tick in 0..2_000 {
         if tick % 50 == 0 {

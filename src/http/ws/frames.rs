@@ -4,7 +4,7 @@
 //! form. This module checks both before tungstenite reads the bytes.
 
 use crate::clock::Mono;
-use crate::rate::{Cell, Limit};
+use crate::rate::{Gcra, Limit};
 use crate::room::CloseCode;
 
 /// Message fragments per second, and burst: libraries split a message of 256 KiB into about a hundred.
@@ -29,7 +29,7 @@ pub struct Frames {
     have: usize,
     /// Outstanding bytes of masking key and payload.
     rest: u64,
-    fragments: Cell,
+    fragments: Gcra,
 }
 
 /// A violation by the client, and the number of valid bytes before it.

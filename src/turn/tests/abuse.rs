@@ -228,7 +228,7 @@ fn all_allocations_share_the_bandwidth_of_all() {
 
 #[test]
 fn strangers_over_the_rate_get_no_answer_and_the_proven_are_not_limited() {
-    let strangers = Arc::new(Sources::new(Limit::per_second(1, 3), 1024));
+    let strangers = Arc::new(PerIpLimiter::new(Limit::per_second(1, 3), 1024));
     let mut world = World::with(Settings {
         strangers,
         ..settings()

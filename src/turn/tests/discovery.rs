@@ -195,7 +195,7 @@ fn on_the_second_port_there_is_binding_alone() {
 fn answers_from_elsewhere_count_for_the_strangers_rate() {
     let mut world = world();
     let rate = Limit::per_second(1, 2);
-    world.server.settings.strangers = Arc::new(Sources::new(rate, 64));
+    world.server.settings.strangers = Arc::new(PerIpLimiter::new(rate, 64));
     for request in [change(6), change(2)] {
         answer(&mut world, 0, &request);
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::clock::{Mono, Now};
 use crate::config::PortRange;
 use crate::credential::{Credentials, Minted, long_term_key};
-use crate::rate::{Limit, Sources};
+use crate::rate::{Limit, PerIpLimiter};
 use crate::secret::Secret;
 use crate::stun::{
     Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address, encode_xor_address,
@@ -109,7 +109,7 @@ fn settings() -> Settings {
         unnamed: true,
         refusals: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200, 1000)),
-        strangers: Arc::new(Sources::new(Limit::UNLIMITED, 64)),
+        strangers: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),

@@ -24,7 +24,7 @@ impl World {
         next.ended.clone_from(&self.ended);
         settings
             .quotas
-            .owe(&self.server.settings.quotas.debts(self.now.mono));
+            .merge_bandwidth_use(&self.server.settings.quotas.bandwidth_use(self.now.mono));
         let mut numbers = Numbers {
             via: [(0, 0)].into(),
             ..Numbers::default()

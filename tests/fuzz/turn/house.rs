@@ -8,7 +8,7 @@ use std::time::Duration;
 use parlor::clock::{Mono, Now};
 use parlor::config::PortRange;
 use parlor::credential::{Credentials, Minted, Refusals};
-use parlor::rate::{Limit, Sources};
+use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
@@ -61,7 +61,7 @@ pub struct House {
     now: Now,
     clients: Vec<Client>,
     quotas: Arc<Quotas>,
-    strangers: Arc<Sources>,
+    strangers: Arc<PerIpLimiter>,
     tokens: Vec<[u8; 8]>,
     /// What each client was granted: until when it may exchange packets with an IP.
     permitted: HashMap<(usize, IpAddr), Mono>,
@@ -75,7 +75,7 @@ pub struct House {
 impl House {
     pub fn new(shards: ShardId, slow: bool) -> House {
         let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER, MAX_ALLOCATIONS));
-        let strangers = Arc::new(Sources::new(Limit::UNLIMITED, 1));
+        let strangers = Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 1));
         let settings = settings(shards, quotas.clone(), strangers.clone());
         let server = |shard| Server::new(settings.clone(), shard, [shard; 32]);
         House {
@@ -590,7 +590,7 @@ fn host() -> Host {
     )
 }
 
-fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Settings {
+fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<PerIpLimiter>) -> Settings {
     let refusals = Refusals::default();
     refusals.know_rooms(["lobby"]);
     Settings {
@@ -624,7 +624,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<Sources>) -> Se
     }
 }
 
-fn changes(denied: bool, strangers: Arc<Sources>) -> Changes {
+fn changes(denied: bool, strangers: Arc<PerIpLimiter>) -> Changes {
     let everything = "0.0.0.0/0".parse().expect("a net");
     Changes {
         credentials: credentials(),
