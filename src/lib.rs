@@ -1,7 +1,7 @@
 //! parlor: WebRTC signaling, a STUN/TURN relay and rooms in SQLite, in one process.
 //!
 //! The house is built in floors, and imports point down only (`docs/architecture.md`; checked by
-//! `tests/architecture.rs`):
+//! `tests/project/architecture.rs`):
 //!
 //! | floor | rooms |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! `GET /api/openapi.json`: the API's own description (OpenAPI 3.1), kept by hand in
 //! `docs/reference/openapi.json`. A test holds its paths against the router's, and
-//! `tests/api/description.rs` its schemas against real answers.
+//! `tests/http/api/description.rs` its schemas against real answers.
 
 use std::sync::LazyLock;
 

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use crate::browser_box::{self, in_a_box};
-use crate::browser_call::{Person, Via};
+use crate::support::browser_box::in_a_box;
+use crate::support::browser_call::{Person, Via};
 use crate::support::{Builder, Daemon, turn};
 use crate::{ADA, EMMY, GRACE, enters, folder, opens};
 

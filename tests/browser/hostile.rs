@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
-use crate::browser_box::{self, in_a_box};
-use crate::browser_call::Via;
+use crate::support::browser_box::in_a_box;
+use crate::support::browser_call::Via;
 use crate::support::{Builder, DEADLINE, Daemon, http};
 use crate::{ADA, GRACE, OWN_ID, enters, folder};
 

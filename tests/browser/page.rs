@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::browser_box::{self, in_a_box};
-use crate::browser_call::{Person, Via};
 use crate::support::Daemon;
+use crate::support::browser_box::in_a_box;
+use crate::support::browser_call::{Person, Via};
 use crate::{ADA, EMMY, GRACE, documented_frontend, enters, folder, invite, opens};
 
 in_a_box! {

@@ -13,7 +13,7 @@ use base64::Engine;
 use parlor::clock;
 use serde_json::{Value, json};
 
-use crate::browser_box;
+use crate::support::browser_box;
 
 /// How long anything may take before a test gives up on it: generous, since CI machines are slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);

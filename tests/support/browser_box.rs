@@ -33,16 +33,18 @@ pub fn has_loopback_alone() -> bool {
 }
 
 /// Turns functions into tests that run in a box of their own.
+#[allow(unused_macros)] // Not every crate that has this module uses it.
 macro_rules! in_a_box {
     ($($(#[$doc:meta])* fn $name:ident() $body:block)+) => {$(
         $(#[$doc])*
         #[test]
         fn $name() {
-            let test = browser_box::name(module_path!(), stringify!($name));
-            if !browser_box::ran_inside(&test) $body
+            let test = $crate::support::browser_box::name(module_path!(), stringify!($name));
+            if !$crate::support::browser_box::ran_inside(&test) $body
         }
     )+};
 }
+#[allow(unused_imports)]
 pub(crate) use in_a_box;
 
 /// The test runner's name of a test in this module: its path without the crate.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::browser::{Browser, Microphone, Tab};
+use crate::support::browser::{Browser, Microphone, Tab};
 
 /// How media may travel.
 #[derive(Clone, Copy)]

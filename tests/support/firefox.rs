@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, connect};
 
-use crate::browser::{PATIENCE, until_true};
+use crate::support::browser::{PATIENCE, until_true};
 
 /// The frequency in hertz of the tone that Firefox's fake microphone plays.
 pub const TONE: u32 = 1000;

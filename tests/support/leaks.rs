@@ -1,7 +1,7 @@
 //! What must never be in a log, and the logs in which to look for it.
 //!
 //! `tests/run` names a directory in `PARLOR_TEST_LOGS`. Each daemon's log is then kept there, beside
-//! the secrets that the tests gave to a daemon or got from it; `tests/logs.rs` searches at the end.
+//! the secrets that the tests gave to a daemon or got from it; `tests/daemon/logs.rs` searches at the end.
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -3,8 +3,13 @@
 //! Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod browser;
+pub mod browser_box;
+pub mod browser_call;
+pub mod browser_proxy;
 pub mod certificate;
 pub mod command;
+pub mod firefox;
 pub mod http;
 pub mod leaks;
 pub mod notify;

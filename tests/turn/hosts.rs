@@ -9,7 +9,7 @@ use std::time::Duration;
 use parlor::stun::{Attribute, Method};
 use serde_json::json;
 
-use crate::browser_box::{self, INSIDE, in_a_box};
+use crate::support::browser_box::{INSIDE, in_a_box};
 use crate::support::turn::{Client, Wire, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon};
 use crate::{Patience, open_relay, turn_crate};

@@ -1,8 +1,6 @@
 //! The relay of the real binary, over real sockets: a client of our own, the `turn` crate's, and
 //! coturn's tools.
 
-#[path = "../support/browser_box.rs"]
-mod browser_box;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,0 +1,569 @@
+//! Every command, as people and scripts use it: the real binary, an environment of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::command::Desk;
+use parlor::config::Config;
+use parlor::secret::Secret;
+use parlor::token::Tokens;
+use serde_json::{Value, json};
+
+/// Unix seconds of the text that commands print.
+fn unix(text: &Value) -> i64 {
+    let text = text.as_str().expect("a time as text");
+    let format = &time::format_description::well_known::Rfc3339;
+    assert!(text.ends_with('Z'), "{text} is UTC");
+    time::OffsetDateTime::parse(text, format)
+        .expect(text)
+        .unix_timestamp()
+}
+
+fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+fn assert_expires_in(answer: &Value, seconds: i64) {
+    let left = unix(&answer["expires_at"]) - now();
+    assert!((seconds - 60..=seconds).contains(&left), "{left} s left");
+}
+
+#[test]
+fn users_are_added_and_listed() {
+    let desk = Desk::new();
+    let alice = desk.json(&["user", "add", "alice"]);
+    let bob = desk.json(&["user", "add", "bob", "--display-name", "Bob B.", "--admin"]);
+    assert_eq!(alice["name"], "alice");
+    assert_eq!(alice["display_name"], "alice");
+    assert_eq!(alice["admin"], false);
+    assert_eq!(
+        (&bob["display_name"], &bob["admin"]),
+        (&json!("Bob B."), &json!(true))
+    );
+    assert_eq!(desk.json(&["user", "list"]), json!([alice, bob]));
+    let listed = desk.text(&["user", "list"]);
+    assert!(
+        listed.contains("DISPLAY NAME") && listed.contains("Bob B."),
+        "{listed}"
+    );
+}
+
+#[test]
+fn an_empty_list_is_an_empty_array() {
+    let desk = Desk::new();
+    desk.json(&["room", "create", "Daily"]);
+    desk.json(&["room", "close", "Daily"]);
+    assert_eq!(desk.json(&["user", "list"]), json!([]));
+    assert_eq!(desk.json(&["room", "list"]), json!([]));
+    let listed = desk.run(&["user", "list"]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (0, ""));
+    assert!(
+        listed.stderr.contains("parlor user add"),
+        "{}",
+        listed.stderr
+    );
+}
+
+#[test]
+fn a_name_is_taken_once() {
+    let desk = Desk::new();
+    desk.json(&["user", "add", "alice"]);
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    desk.refused(&["user", "add", "alice"], "the name `alice` is taken");
+    desk.refused(&["room", "create", "Daily"], "the name `Daily` is taken");
+    desk.refused(
+        &["room", "create", "Other", "--id", "daily"],
+        "the id `daily` is taken",
+    );
+    assert_eq!(desk.json(&["user", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_password_comes_from_standard_input_and_nothing_shows_it() {
+    let desk = Desk::new();
+    let add = ["--json", "user", "add", "alice", "--password-stdin"];
+    let added = desk.run_with_input(&add, "correct horse\n");
+    assert_eq!(added.code, 0, "{}", added.stderr);
+    assert!(!added.stdout.contains("correct") && !added.stderr.contains("correct"));
+    let kept = fs::read(desk.data_dir().join("parlor.db")).unwrap();
+    let wal = fs::read(desk.data_dir().join("parlor.db-wal")).unwrap_or_default();
+    let kept = String::from_utf8_lossy(&[kept, wal].concat()).into_owned();
+    assert!(kept.contains("$argon2id$") && !kept.contains("correct horse"));
+    let empty = desk.run_with_input(&["user", "add", "bob", "--password-stdin"], "\n");
+    assert_eq!(empty.code, 2, "{}", empty.stderr);
+    assert!(
+        empty.stderr.contains("--password-stdin needs one line"),
+        "{}",
+        empty.stderr
+    );
+    assert_eq!(desk.json(&["user", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn rooms_are_created_and_listed() {
+    let desk = Desk::new();
+    let create = [
+        "room",
+        "create",
+        "Daily",
+        "--id",
+        "daily",
+        "--max-participants",
+        "5",
+        "--private",
+    ];
+    let daily = desk.json(&create);
+    assert_eq!(
+        (&daily["id"], &daily["name"]),
+        (&json!("daily"), &json!("Daily"))
+    );
+    assert_eq!(
+        (&daily["private"], &daily["max_participants"]),
+        (&json!(true), &json!(5))
+    );
+    let other = desk.json(&["room", "create", "Other"]);
+    assert_eq!(other["max_participants"], Value::Null);
+    assert_eq!(other["id"].as_str().unwrap().len(), 36, "a UUID: {other}");
+    assert_eq!(desk.json(&["room", "list"]), json!([daily, other]));
+    assert!(desk.text(&["room", "list"]).contains("Daily"));
+}
+
+#[test]
+fn a_room_holds_one_to_a_million_and_its_id_is_made_of_plain_characters() {
+    let desk = Desk::new();
+    for bad in ["0", "1000001", "-1", "many"] {
+        let max = format!("--max-participants={bad}");
+        desk.misused(&["room", "create", "X", &max], "--max-participants");
+    }
+    for bad in ["", "a b", "a/b", "ä", &"x".repeat(129)] {
+        desk.misused(&["room", "create", "X", "--id", bad], "--id");
+    }
+    desk.misused(&["room", "create", ""], "name");
+    desk.misused(&["user", "add", "a\u{7}b"], "name");
+    assert_eq!(desk.json(&["room", "list"]), json!([]));
+    for good in ["1", "1000000"] {
+        desk.json(&["room", "create", good, "--max-participants", good]);
+    }
+}
+
+#[test]
+fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
+    let desk = Desk::new();
+    let alice = desk.json(&["user", "add", "alice"]);
+    let room = desk.json(&[
+        "room",
+        "create",
+        "Daily",
+        "--private",
+        "--max-participants",
+        "1",
+    ]);
+    let by_name = desk.json(&["room", "add-member", "Daily", "alice"]);
+    assert_eq!(by_name["room"]["id"], room["id"]);
+    assert_eq!(by_name["user"]["id"], alice["id"]);
+    let (room_id, alice_id) = (room["id"].as_str().unwrap(), alice["id"].as_str().unwrap());
+    assert_eq!(
+        desk.json(&["room", "add-member", room_id, alice_id]),
+        by_name
+    );
+    desk.json(&["user", "add", "bob"]);
+    desk.refused(&["room", "add-member", "Daily", "bob"], "the room is full");
+}
+
+#[test]
+fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids() {
+    let desk = Desk::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
+    let named = desk.json(&["user", "add", "alice"])["id"].clone();
+    let named = named.as_str().unwrap();
+    assert_eq!(desk.json(&["token", "issue", "alice"])["id"], named);
+    assert_eq!(desk.json(&["token", "issue", "id:alice"])["id"], "alice");
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let room = desk.json(&["room", "create", "daily"])["id"].clone();
+    let room = room.as_str().unwrap();
+    let user_told = format!(
+        "`alice` is the id of one user and the name of another: \
+         use the id of the one you mean, `id:alice` or `id:{named}`"
+    );
+    let room_told = format!("use the id of the one you mean, `id:daily` or `id:{room}`");
+    desk.refused(&["token", "issue", "alice"], &user_told);
+    desk.refused(&["turn", "credential", "alice"], &user_told);
+    desk.refused(&["room", "add-member", room, "alice"], &user_told);
+    desk.refused(&["room", "add-member", "daily", named], &room_told);
+    desk.refused(&["invite", "create", "daily"], &room_told);
+    for (room, user) in [("id:daily", "id:alice"), (room, named)] {
+        let added = desk.json(&["room", "add-member", room, user]);
+        assert_eq!(added["room"]["id"], room.trim_start_matches("id:"));
+        assert_eq!(added["user"]["id"], user.trim_start_matches("id:"));
+    }
+    desk.refused(
+        &["room", "add-member", "id:Daily", named],
+        "there is no room",
+    );
+}
+
+#[test]
+fn the_unknown_is_named_with_the_way_to_make_it() {
+    let desk = Desk::new();
+    desk.json(&["user", "add", "alice"]);
+    desk.json(&["room", "create", "Daily"]);
+    let user = "there is no user `nobody`";
+    let room = "there is no room `nowhere`";
+    desk.refused(&["room", "add-member", "Daily", "nobody"], user);
+    desk.refused(
+        &["token", "issue", "nobody"],
+        "`parlor user add nobody` adds one",
+    );
+    desk.refused(&["turn", "credential", "nobody"], user);
+    desk.refused(&["room", "add-member", "nowhere", "alice"], room);
+    desk.refused(&["token", "issue", "alice", "--room", "nowhere"], room);
+    desk.refused(&["turn", "credential", "alice", "--room", "nowhere"], room);
+    desk.refused(
+        &["invite", "create", "nowhere"],
+        "`parlor room create` makes one",
+    );
+}
+
+#[test]
+fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
+    let desk = Desk::new().env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org/");
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let invite = desk.json(&["invite", "create", "Daily", "--uses", "3"]);
+    let secret = invite["invite"].as_str().unwrap();
+    assert!(secret.len() >= 22, "128 random bits at least: {secret}");
+    let link = format!("https://talk.example.org/r/daily#{secret}");
+    assert_eq!(invite["link"], json!(link));
+    assert_eq!(invite["uses"], json!(3));
+    assert_expires_in(&invite, 7 * 24 * 3600);
+    let short = desk.json(&["invite", "create", "daily", "--ttl", "90m"]);
+    assert_expires_in(&short, 90 * 60);
+    let printed = desk.run(&["invite", "create", "daily"]);
+    assert!(
+        printed
+            .stdout
+            .starts_with("https://talk.example.org/r/daily#")
+    );
+    assert_eq!(
+        printed.stdout.lines().count(),
+        1,
+        "the link alone: {}",
+        printed.stdout
+    );
+    desk.misused(
+        &["invite", "create", "daily", "--uses", "0"],
+        "it must be a whole number, 1 or more",
+    );
+}
+
+#[test]
+fn a_link_without_a_public_url_names_this_host_and_says_so() {
+    let desk = Desk::new().env("PARLOR_HTTP__LISTEN", "0.0.0.0:8123");
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let printed = desk.run(&["invite", "create", "daily"]);
+    assert!(
+        printed.stdout.starts_with("http://127.0.0.1:8123/r/daily#"),
+        "{}",
+        printed.stdout
+    );
+    assert!(
+        printed.stderr.contains("server.public_url"),
+        "{}",
+        printed.stderr
+    );
+}
+
+#[test]
+fn a_token_says_who_until_when_and_where() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let desk = Desk::new().env("SECRET_KEY", secret);
+    let alice = desk.json(&["user", "add", "alice", "--display-name", "Alice A."]);
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let answer = desk.json(&["token", "issue", "alice"]);
+    assert_eq!(
+        (&answer["id"], &answer["name"]),
+        (&alice["id"], &json!("alice"))
+    );
+    assert_expires_in(&answer, 3600);
+    let tokens = Tokens::new(&Config::default().auth, &Secret::new(secret));
+    let read = |answer: &Value| {
+        let token = answer["token"].as_str().unwrap();
+        tokens
+            .check(token, now() as u64)
+            .expect("a token that its secret checks")
+    };
+    let claims = read(&answer);
+    assert_eq!(json!(claims.sub), alice["id"]);
+    assert_eq!(claims.name.as_deref(), Some("Alice A."));
+    assert_eq!(
+        (claims.exp as i64, claims.rooms.clone()),
+        (unix(&answer["expires_at"]), None)
+    );
+    let bound = desk.json(&["token", "issue", "alice", "--ttl", "7d", "--room", "Daily"]);
+    assert_expires_in(&bound, 7 * 24 * 3600);
+    assert_eq!(read(&bound).rooms, Some(vec!["daily".to_owned()]));
+    assert_eq!(
+        desk.text(&["token", "issue", "alice"])
+            .trim()
+            .split('.')
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn a_token_provisions_a_user_only_where_that_is_switched_on() {
+    let desk = Desk::new();
+    desk.refused(&["token", "issue", "u-17"], "there is no database");
+    desk.json(&["room", "create", "Daily"]);
+    desk.refused(&["token", "issue", "u-17"], "there is no user `u-17`");
+    let desk = desk.env("PARLOR_AUTH__PROVISION_USERS", "true");
+    assert_eq!(desk.json(&["token", "issue", "u-17"])["id"], "u-17");
+    assert_eq!(desk.json(&["user", "list"])[0]["id"], "u-17");
+    desk.misused(
+        &["token", "issue", "not an id"],
+        "`not an id` cannot be an id",
+    );
+}
+
+#[test]
+fn a_credential_is_what_coturn_understands() {
+    let desk = Desk::new()
+        .env("PARLOR_TURN__SECRET", "north")
+        .env("PARLOR_TURN__PUBLIC_HOST", "turn.example.org");
+    let alice = desk.json(&["user", "add", "alice"]);
+    desk.json(&["room", "create", "Daily", "--id", "daily"]);
+    let answer = desk.json(&[
+        "turn",
+        "credential",
+        "alice",
+        "--ttl",
+        "30m",
+        "--room",
+        "Daily",
+    ]);
+    assert_expires_in(&answer, 1800);
+    let id = alice["id"].as_str().unwrap();
+    let username = format!("{}:{id}/daily", unix(&answer["expires_at"]));
+    assert_eq!(answer["username"], json!(username));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"north");
+    let digest = ring::hmac::sign(&key, username.as_bytes());
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    assert_eq!(answer["credential"], json!(encoded));
+    assert_eq!(
+        answer["urls"],
+        json!([
+            "turn:turn.example.org:3478?transport=udp",
+            "turn:turn.example.org:3478?transport=tcp"
+        ])
+    );
+    let unbound = desk.json(&["turn", "credential", "alice"]);
+    assert_expires_in(&unbound, 3600);
+    assert!(
+        unbound["username"].as_str().unwrap().ends_with(id),
+        "{unbound}"
+    );
+    let text = desk.text(&["turn", "credential", "alice"]);
+    assert!(
+        text.contains("credential") && text.contains("turn:turn.example.org"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_lifetime_is_neither_zero_nor_absurd_nor_nonsense() {
+    let desk = Desk::new();
+    desk.json(&["user", "add", "alice"]);
+    desk.json(&["room", "create", "Daily"]);
+    for bad in [
+        "0",
+        "0s",
+        "999ms",
+        "11y",
+        "soon",
+        "-1h",
+        "",
+        "99999999999999999999",
+    ] {
+        let ttl = format!("--ttl={bad}");
+        desk.misused(&["token", "issue", "alice", &ttl], "--ttl");
+        desk.misused(&["turn", "credential", "alice", &ttl], "--ttl");
+        desk.misused(&["invite", "create", "Daily", &ttl], "--ttl");
+    }
+}
+
+#[test]
+fn ports_follow_the_configuration_and_need_no_database() {
+    let desk = Desk::new()
+        .env("PARLOR_HTTP__LISTEN", "127.0.0.1:8001")
+        .env("PARLOR_TURN__RELAY_PORTS", "50000-50100")
+        .env("PARLOR_SERVER__DATA_DIR", "/nonexistent");
+    let ports = desk.json(&["ports"]);
+    let find = |protocol: &str, ports_text: &str| {
+        let mut rows = ports.as_array().unwrap().iter();
+        rows.find(|row| row["protocol"] == protocol && row["ports"] == ports_text)
+            .unwrap_or_else(|| panic!("{protocol} {ports_text} in {ports}"))
+    };
+    assert_eq!(find("tcp", "8001")["open"], false);
+    for (protocol, range) in [("udp", "3478"), ("tcp", "3478"), ("udp", "50000-50100")] {
+        let row = find(protocol, range);
+        assert_eq!(row["open"], true);
+        assert!(!row["why"].as_str().unwrap().is_empty());
+    }
+    assert!(desk.text(&["ports"]).contains("50000-50100"));
+}
+
+#[test]
+fn the_version_needs_no_configuration() {
+    let desk = Desk::new().env("SECRET_KEY", "short");
+    assert_eq!(
+        desk.json(&["version"])["version"],
+        env!("CARGO_PKG_VERSION")
+    );
+    let text = format!("parlor {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(desk.text(&["version"]), text);
+    assert_eq!(desk.text(&["--version"]), text);
+}
+
+#[test]
+fn misuse_exits_2_and_is_json_where_json_was_asked_for() {
+    let desk = Desk::new();
+    desk.misused(&["dance"], "dance");
+    let missing = desk.run(&["--json", "user"]);
+    assert_eq!((missing.code, missing.stdout.as_str()), (2, ""));
+    assert!(
+        missing
+            .stderr
+            .starts_with("{\"error\":\"a subcommand is missing")
+    );
+    desk.misused(&["user", "add"], "<NAME>");
+    desk.misused(&["user", "list", "--all"], "--all");
+    assert_eq!(desk.run(&[]).code, 2);
+    let help = desk.run(&["--json", "--help"]);
+    assert_eq!(help.code, 0);
+    assert!(help.stdout.contains("Usage: parlor"), "{}", help.stdout);
+}
+
+#[test]
+fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
+    let desk = Desk::new();
+    let missing = desk.data_dir().join("missing");
+    let text = missing.to_str().unwrap();
+    desk.refused(&["--data-dir", text, "user", "list"], text);
+    assert!(!missing.exists());
+    fs::create_dir(&missing).unwrap();
+    for command in [
+        &["user", "list"][..],
+        &["user", "disable", "alice"],
+        &["invite", "create", "lobby"],
+        &["token", "issue", "alice"],
+        &["status"],
+    ] {
+        let command = [&["--data-dir", text], command].concat();
+        desk.refused(&command, &format!("no parlor has run in {text}"));
+        assert_eq!(fs::read_dir(&missing).unwrap().count(), 0, "{command:?}");
+    }
+    desk.json(&["--data-dir", text, "user", "add", "alice"]);
+    let mode = |name: &str| {
+        fs::metadata(missing.join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+    };
+    assert_eq!(mode("parlor.db") & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_is_named() {
+    let desk = Desk::new();
+    let file = desk.data_dir().join("file");
+    fs::write(&file, "").unwrap();
+    let text = file.to_str().unwrap();
+    desk.refused(&["--data-dir", text, "user", "list"], "is not a directory");
+}
+
+#[test]
+fn a_database_that_is_none_is_refused_by_its_path() {
+    let desk = Desk::new();
+    fs::write(
+        desk.data_dir().join("parlor.db"),
+        "no database at all".repeat(100),
+    )
+    .unwrap();
+    desk.refused(&["user", "list"], "parlor.db is not a database of parlor");
+}
+
+#[test]
+fn generated_secrets_are_private_and_stay() {
+    let desk = Desk::new();
+    desk.json(&["user", "add", "alice"]);
+    for _ in 0..2 {
+        desk.json(&["token", "issue", "alice"]);
+        desk.json(&["turn", "credential", "alice"]);
+    }
+    let secret = fs::read_to_string(desk.data_dir().join("auth.secret")).unwrap();
+    let token = desk.json(&["token", "issue", "alice"])["token"].clone();
+    let tokens = Tokens::new(&Config::default().auth, &Secret::new(secret.trim()));
+    tokens.check(token.as_str().unwrap(), now() as u64).unwrap();
+    for name in ["auth.secret", "turn.secret", "parlor.db"] {
+        let mode = fs::metadata(desk.data_dir().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_reader_who_has_gone_away_is_no_fault() {
+    let desk = Desk::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = desk
+        .command(&["ports"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && stderr.is_empty(),
+        "{} {stderr}",
+        output.status
+    );
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_fault() {
+    let desk = Desk::new();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = desk
+        .command(&["ports"])
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("standard output can't be written"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn commands_at_the_same_time_all_succeed() {
+    let desk = Desk::new();
+    let names: Vec<String> = (0..8).map(|number| format!("user{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| desk.json(&["user", "add", name]));
+        }
+    });
+    let listed = desk.json(&["user", "list"]);
+    let listed = listed.as_array().unwrap().iter();
+    let listed: BTreeSet<_> = listed.map(|user| user["name"].as_str().unwrap()).collect();
+    assert_eq!(listed, names.iter().map(String::as_str).collect());
+}

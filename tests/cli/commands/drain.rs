@@ -1,0 +1,89 @@
+//! `parlor drain` from its start to the end of the server.
+
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::commands::{Guest, start};
+use crate::support::Daemon;
+
+#[test]
+fn a_drain_shows_progress_and_returns_0_when_the_server_has_ended_and_nobody_was_cut_off() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let drain = spawn(&daemon, &["drain", "--timeout", "1000h"]);
+    daemon.wait_for_log("\"draining\"");
+    daemon.cli_json(&["user", "disable", "alice"]); // ends her connection and her relay
+    assert_eq!(alice.close_code(), 4005);
+    drop(alice);
+
+    let output = drain.wait_with_output().expect("parlor ends");
+    let (said, shown) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{shown}");
+    assert!(
+        said.starts_with("Drained in ") && said.ends_with(": nobody was cut off\n"),
+        "{said}"
+    );
+    assert!(
+        shown.starts_with("Draining: 1 connections and 1 relays left, "),
+        "{shown}"
+    );
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_whose_time_runs_out_on_somebody_returns_1_with_one_json_object() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let drain = spawn(&daemon, &["drain", "--timeout", "1s", "--json"]);
+    assert_eq!(alice.close_code(), 1012);
+    drop(alice.socket); // the relay stays
+    let output = drain.wait_with_output().expect("parlor ends");
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    let expected = json!({"connections": 1, "relays": 1, "timeout": 1, "seconds": 1, "cut_off": 1});
+    assert_eq!(told, expected);
+    assert_eq!(text(output.stderr), "");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_that_a_signal_ends_tells_who_was_cut_off() {
+    let daemon = start();
+    let _alice = Guest::enters(&daemon, "lobby", "alice");
+    let drain = spawn(&daemon, &["drain", "--timeout", "1000h"]);
+    daemon.wait_for_log("\"draining\"");
+    daemon.signal("TERM");
+    let output = drain.wait_with_output().expect("parlor ends");
+    let said = text(output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.starts_with("Ended after ") && said.ends_with(": 1 relay was cut off\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_detached_drain_returns_at_once_and_goes_on() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let told = daemon.cli(&["drain", "--timeout", "1000h", "--detach"]);
+    assert!(told.status.success());
+    let said = text(told.stdout);
+    assert!(
+        said.starts_with("Draining: 1 connections and 1 relays may finish within "),
+        "{said}"
+    );
+    daemon.wait_for_log("\"draining\"");
+    assert!(alice.has_relay());
+}
+
+fn spawn(daemon: &Daemon, args: &[&str]) -> Child {
+    let mut command = daemon.command(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("parlor starts")
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("text")
+}

@@ -1,0 +1,91 @@
+//! Commands that act on the running parlor, through its socket: what they do at once, what they
+//! tell, and who may not ask.
+
+mod drain;
+mod guests;
+mod hostile;
+mod kill;
+mod moderation;
+mod places;
+mod running;
+
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::turn::{Client, SECRET};
+use crate::support::{Builder, DEADLINE, Daemon, http};
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+
+/// A daemon whose credentials the tests can mint themselves.
+fn start() -> Daemon {
+    Builder::new().env("PARLOR_TURN__SECRET", SECRET).start()
+}
+
+/// Somebody in a room, with a WebSocket and a relay that is bound to the room.
+struct Guest {
+    id: String,
+    socket: WebSocket<TcpStream>,
+    relay: Client,
+    relayed: SocketAddr,
+}
+
+impl Guest {
+    /// Adds the user `name`, who joins `room`, connects and allocates.
+    fn enters(daemon: &Daemon, room: &str, name: &str) -> Guest {
+        let id = daemon.cli_json(&["user", "add", name])["id"].take();
+        let id = id.as_str().expect("an id").to_owned();
+        let token = daemon.cli_json(&["token", "issue", name])["token"].take();
+        let token = token.as_str().expect("a token");
+        let caller = http::Client::new(daemon.http()).with_token(token);
+        caller.post(&format!("/api/rooms/{room}/join")).ok();
+        let stream = TcpStream::connect(daemon.http()).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", daemon.http());
+        let (mut socket, _) = client(url, stream).expect("an upgrade");
+        // Whoever has no seat yet is not answered.
+        socket
+            .send(Message::Ping(Default::default()))
+            .expect("sent");
+        while !socket.read().expect("a message").is_pong() {}
+        let mut relay = Client::udp(daemon.turn(), &id, Some(room));
+        let relayed = relay.allocated();
+        Guest {
+            id,
+            socket,
+            relay,
+            relayed,
+        }
+    }
+
+    /// The code that the WebSocket is closed with.
+    fn close_code(&mut self) -> u16 {
+        loop {
+            match self.socket.read().expect("a message") {
+                Message::Close(Some(close)) => return close.code.into(),
+                Message::Close(None) => panic!("a close frame without a code"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the allocation answers; 437 says that there is none.
+    fn has_relay(&mut self) -> bool {
+        let refresh = self.relay.request(parlor::stun::Method::REFRESH, &[]);
+        match refresh.code() {
+            None => true,
+            Some(437) => false,
+            Some(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// The only row of `sessions` that fits.
+fn row<'a>(sessions: &'a Value, user: &str, over: &str) -> &'a Value {
+    let rows = sessions.as_array().expect("a list").iter();
+    let mut rows = rows.filter(|row| row["user"]["id"] == user && row["over"] == over);
+    let row = rows
+        .next()
+        .unwrap_or_else(|| panic!("no {user} over {over}: {sessions}"));
+    assert!(rows.next().is_none(), "{sessions}");
+    row
+}

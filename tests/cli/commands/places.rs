@@ -1,0 +1,194 @@
+//! Which daemon or database a command means.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::commands::{Guest, start};
+use crate::support::command::Desk;
+use crate::support::{Builder, Daemon};
+
+fn stderr(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("parlor runs");
+    let text = String::from_utf8(output.stderr).expect("text");
+    (output.status.code().expect("an exit code"), text)
+}
+
+#[test]
+fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
+    let desk = Desk::new();
+    let added = desk.run(&["user", "add", "alice"]);
+    let remark = format!(
+        "On the database in {}: no parlor runs there.",
+        desk.data_dir().display()
+    );
+    assert_eq!((added.code, added.stderr.trim_end()), (0, &remark[..]));
+    assert!(
+        desk.run(&["user", "disable", "alice"])
+            .stdout
+            .ends_with("Disabled user alice\n")
+    );
+    for command in ["status", "sessions", "reload", "drain", "upgrade"] {
+        desk.refused(&[command], "`parlor serve` starts one");
+    }
+    desk.refused(&["session", "kill", "0123"], "`parlor serve` starts one");
+    let daemon = start();
+    let (code, said) = stderr(&mut daemon.command(&["user", "add", "alice"]));
+    assert_eq!(
+        (code, &said[..]),
+        (0, ""),
+        "through the socket there is nothing to say"
+    );
+}
+
+#[test]
+fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
+    let daemon = start();
+    let mut alice = Guest::enters(&daemon, "lobby", "alice");
+    let mut command = daemon.command(&["user", "disable", "alice"]);
+    let nowhere = daemon.data_dir().join("nowhere");
+    let (code, said) = stderr(command.env("PARLOR_ADMIN__SOCKET", nowhere));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("takes notice within a second"), "{said}");
+    assert_eq!(alice.close_code(), 4005);
+}
+
+#[test]
+fn nobody_is_told_that_no_parlor_runs_where_one_does() {
+    let daemon = start();
+    fs::remove_file(daemon.data_dir().join("parlor.sock")).unwrap();
+    for command in ["status", "sessions", "reload", "drain", "upgrade"] {
+        let (code, said) = stderr(&mut daemon.command(&[command]));
+        let expected = format!(
+            "error: the parlor that runs in {} does not answer at its socket\n",
+            daemon.data_dir().display()
+        );
+        assert_eq!((code, said), (1, expected));
+    }
+}
+
+#[test]
+fn who_fails_is_told_on_what_too() {
+    let desk = Desk::new();
+    desk.run(&["user", "add", "alice"]);
+    let outcome = desk.run(&["user", "disable", "mallory"]);
+    let remark = format!("On the database in {}: no", desk.data_dir().display());
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.starts_with(&remark), "{}", outcome.stderr);
+    desk.refused(&["user", "disable", "mallory"], "there is no user");
+}
+
+#[test]
+fn a_command_never_reaches_the_daemon_of_another_directory() {
+    let [here, there] = [start(), start()];
+    there.cli_json(&["user", "add", "alice"]);
+    let mut command = here.command(&["user", "list", "--json"]);
+    let socket = there.data_dir().join("parlor.sock");
+    let output = command
+        .env("PARLOR_ADMIN__SOCKET", socket)
+        .output()
+        .unwrap();
+    let users: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(users, json!([]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("On the database in "), "{said}");
+}
+
+#[test]
+fn a_socket_that_a_killed_daemon_left_is_replaced_and_one_that_ends_takes_its_own_along() {
+    let daemon = start();
+    let socket = daemon.data_dir().join("parlor.sock");
+    daemon.signal("KILL");
+    let daemon = daemon.restart();
+    daemon.cli_json(&["status"]);
+    daemon.restart_after(|| assert!(!socket.exists()));
+}
+
+#[test]
+fn a_configured_socket_is_where_commands_are_taken() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("own.sock");
+    let path = socket.to_str().expect("a plain path");
+    let daemon = Builder::new().env("PARLOR_ADMIN__SOCKET", path).start();
+    assert!(socket.exists() && !daemon.data_dir().join("parlor.sock").exists());
+    daemon.cli_json(&["status"]);
+    let runtime = tempfile::tempdir().unwrap();
+    let directories = format!("{}:/nowhere", runtime.path().display());
+    let daemon = Builder::new()
+        .env("RUNTIME_DIRECTORY", &directories)
+        .start();
+    assert!(runtime.path().join("parlor.sock").exists());
+    daemon.cli_json(&["status"]);
+}
+
+/// Under sudo nothing says where systemd keeps things.
+#[test]
+fn without_an_environment_the_systems_daemon_and_database_are_found() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root can have directories of its own in their places");
+        return;
+    }
+    let script = r#"
+        set -e
+        mount -t tmpfs none /var/lib
+        mount -t tmpfs none /run
+        mkdir /run/parlor /home-of-root
+        trap 'rmdir /home-of-root' EXIT
+        export HOME=/home-of-root
+        set -- PARLOR_HTTP__LISTEN=127.0.0.1:0 PARLOR_TURN__LISTEN=127.0.0.1:0 \
+            PARLOR_ADMIN__METRICS_LISTEN=
+        ! "$PARLOR" user list 2> /run/missing
+        STATE_DIRECTORY=/var/lib/parlor RUNTIME_DIRECTORY=/run/parlor \
+            env "$@" "$PARLOR" serve 2> /run/log > /run/out &
+        serve=$!
+        while ! grep -q ready /run/log; do sleep 0.05; kill -0 $serve; done
+        "$PARLOR" user add alice 2> /run/running
+        kill $serve
+        wait $serve
+        "$PARLOR" user list 2> /run/alone > /run/list
+        tail -n 9 /run/missing /run/running /run/alone /run/list
+    "#;
+    let mut inside = Command::new("unshare");
+    inside.args(["--mount", "sh", "-c", script]).env_clear();
+    inside.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    inside
+        .env("PARLOR", env!("CARGO_BIN_EXE_parlor"))
+        .current_dir("/");
+    let output = inside.output().expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+    let parts: Vec<&str> = said.split("==> ").collect();
+    let [_, missing, running, alone, list] = parts[..] else {
+        panic!("{said}");
+    };
+    assert!(
+        missing.contains("/home-of-root/.local/share/parlor does not exist"),
+        "{said}"
+    );
+    assert!(
+        running.contains("On the running parlor that keeps its data in /var/lib/parlor."),
+        "{said}"
+    );
+    assert!(
+        alone.contains("On the database in /var/lib/parlor: no parlor runs there."),
+        "{said}"
+    );
+    assert!(list.contains("alice"), "{said}");
+    assert!(
+        fs::metadata("/home-of-root").is_err(),
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_is_refused_in_one_sentence() {
+    let long = format!("/tmp/{}", "s".repeat(200));
+    let place = tempfile::tempdir().unwrap();
+    let mut command = Daemon::start().command(&["serve"]);
+    command.env("PARLOR_SERVER__DATA_DIR", place.path());
+    let (code, said) = stderr(command.env("PARLOR_ADMIN__SOCKET", long));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("set admin.socket to a shorter one"), "{said}");
+}

@@ -1,0 +1,494 @@
+//! The shipped `config.toml` against the type, and the layers through the real binary.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+
+use crate::support::certificate::Authority;
+use crate::support::command::Desk;
+use parlor::config::{self, Config, Keys, Sources};
+
+/// RFC 8410 section 10.1, and the same as a JWKS.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+";
+const PUBLIC_KEYS: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519",
+    "x": "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"}]}"#;
+
+const SHIPPED: &str = include_str!("../../config.toml");
+
+fn load(file: &str) -> config::Loaded {
+    let nowhere = PathBuf::from("/nonexistent/config.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, file).unwrap();
+    let sources = Sources {
+        file: Some(path),
+        local_file: nowhere.clone(),
+        system_file: nowhere,
+        caller: 0,
+        environment: Vec::new(),
+        flags: Vec::new(),
+    };
+    config::load(&sources).unwrap_or_else(|refused| panic!("{:?}", refused.problems))
+}
+
+#[test]
+fn the_shipped_file_equals_what_is_built_in() {
+    let shipped = load(SHIPPED);
+    assert_eq!(
+        serde_json::to_value(&shipped.config).unwrap(),
+        serde_json::to_value(Config::default()).unwrap()
+    );
+}
+
+#[test]
+fn the_shipped_file_sets_every_key_that_has_a_value() {
+    let shipped = load(SHIPPED);
+    let set: Vec<_> = shipped.origins.keys().map(String::as_str).collect();
+    let keys = Keys::known();
+    let valued: Vec<_> = keys
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(set, valued);
+}
+
+#[test]
+fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
+    let uncommented: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    // Keys of somebody else are for an algorithm that takes them, and their files must exist.
+    let dir = tempfile::tempdir().unwrap();
+    let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
+    let (cert, key) = Authority::new().issue(dir.path(), &["talk.example.org"]);
+    fs::copy(&cert, dir.path().join("authority.pem")).unwrap();
+    fs::write(&pem, PUBLIC_KEY).unwrap();
+    fs::write(&jwks, PUBLIC_KEYS).unwrap();
+    let uncommented = uncommented
+        .replace("algorithm = \"HS256\"", "algorithm = \"EdDSA\"")
+        .replace("mode = \"off\"", "mode = \"files\"")
+        .replace(
+            "/etc/letsencrypt/live/talk.example.org/fullchain.pem",
+            cert.to_str().unwrap(),
+        )
+        .replace(
+            "/etc/letsencrypt/live/talk.example.org/privkey.pem",
+            key.to_str().unwrap(),
+        )
+        .replace("/etc/parlor/issuer.pem", pem.to_str().unwrap())
+        .replace("/etc/parlor/jwks.json", jwks.to_str().unwrap());
+    // A secret stands in the file or in one of its own.
+    let without = |unwanted: fn(&str) -> bool| -> Vec<String> {
+        let lines = uncommented.lines().filter(|line| !unwanted(line));
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let loaded = load(&text.replace("/etc/parlor/", &format!("{}/", dir.path().display())));
+        loaded.origins.into_keys().collect()
+    };
+    for name in [
+        "auth.secret",
+        "auth.previous_secrets",
+        "turn.secret",
+        "turn.previous_secrets",
+        "ice.turn_password",
+    ] {
+        fs::write(
+            dir.path().join(name),
+            "at least 32 bytes that nobody can guess",
+        )
+        .unwrap();
+    }
+    let in_it = without(|line| line.contains("secret_file =") || line.contains("password_file ="));
+    let beside =
+        without(|line| line.starts_with("secret =") || line.starts_with("turn_password ="));
+    for (key, _) in Keys::known().iter() {
+        assert!(
+            in_it.iter().chain(&beside).any(|shown| shown == key),
+            "{key} is not in config.toml"
+        );
+    }
+}
+
+/// Whether a token of `parlor token issue` was signed with `secret`.
+fn is_signed_by(token: &str, secret: &str) -> bool {
+    let tokens = parlor::token::Tokens::new(
+        &Config::default().auth,
+        &parlor::secret::Secret::new(secret),
+    );
+    tokens.check(token, parlor::clock::now().unix).is_ok()
+}
+
+const FILED: &str = "a secret of 32 bytes and more, in a file";
+
+fn issued(desk: &Desk) -> String {
+    desk.json(&["user", "add", "alice"]);
+    let issued = desk.json(&["token", "issue", "alice"]);
+    issued["token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    fs::write(desk.place().join("kept"), format!("{FILED}\n")).unwrap();
+    assert!(is_signed_by(&issued(&desk), FILED));
+    assert!(!desk.data_dir().join("auth.secret").exists());
+}
+
+#[test]
+fn a_credential_of_systemd_is_found_by_its_name_and_what_is_set_outranks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let empty = Desk::new().env("CREDENTIALS_DIRECTORY", path);
+    assert!(!is_signed_by(&issued(&empty), FILED));
+    fs::write(dir.path().join("auth.secret"), FILED).unwrap();
+    let desk = Desk::new().env("CREDENTIALS_DIRECTORY", path);
+    assert!(is_signed_by(&issued(&desk), FILED));
+    let other = "another secret of 32 bytes and more";
+    let desk = Desk::new()
+        .env("CREDENTIALS_DIRECTORY", path)
+        .env("SECRET_KEY", other);
+    assert!(is_signed_by(&issued(&desk), other));
+}
+
+#[test]
+fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
+    for (key, variable) in [
+        ("auth.secret", "PARLOR_AUTH__SECRET_FILE"),
+        ("turn.secret", "PARLOR_TURN__SECRET_FILE"),
+        ("ice.turn_password", "PARLOR_ICE__TURN_PASSWORD_FILE"),
+    ] {
+        let desk = Desk::new().env(variable, "kept");
+        let told = format!("{variable} names kept, which does not exist");
+        desk.misused(&["user", "list"], &told);
+        fs::write(desk.place().join("kept"), "\n").unwrap();
+        let told = format!("{variable} names kept, which is empty");
+        desk.misused(&["user", "list"], &told);
+        fs::write(desk.place().join("kept"), FILED).unwrap();
+        let set = format!("PARLOR_{}", key.to_uppercase().replace('.', "__"));
+        let twice = desk.env(&set, "the same once more, 32 bytes and more");
+        let told = format!("{variable} is set, and so is {key}: keep one of the two");
+        twice.misused(&["user", "list"], &told);
+    }
+}
+
+#[test]
+fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_warned_of() {
+    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    let kept = desk.place().join("kept");
+    fs::write(&kept, "short").unwrap();
+    desk.misused(
+        &["user", "list"],
+        "kept:1: auth.secret must have at least 32 bytes, not 5",
+    );
+    fs::write(&kept, FILED).unwrap();
+    fs::set_permissions(&kept, Permissions::from_mode(0o644)).unwrap();
+    let told = desk.text(&["check"]);
+    let warning = "warning: kept:1: auth.secret stands in a file that every user of this host";
+    assert!(told.contains(warning), "{told}");
+    fs::set_permissions(&kept, Permissions::from_mode(0o600)).unwrap();
+    assert!(!desk.text(&["check"]).contains("kept"));
+}
+
+/// The relay's ports: what `parlor ports` shows of the effective configuration.
+fn relay_ports(desk: &Desk, flags: &[&str]) -> String {
+    let listed = desk.json(&[flags, &["ports"]].concat());
+    let listed = listed.as_array().unwrap();
+    let row = listed
+        .iter()
+        .find(|row| row["why"].as_str().unwrap().starts_with("relayed"));
+    row.expect("a row for the relay")["ports"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn with_ports(ports: &str) -> String {
+    format!("turn.relay_ports = \"{ports}\"\n")
+}
+
+/// A desk whose directory holds a `config.toml` that may be trusted.
+fn desk_with_file(text: &str) -> Desk {
+    let desk = Desk::new();
+    let path = desk.place().join("config.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    desk
+}
+
+#[test]
+fn each_layer_outranks_the_one_below() {
+    let desk = Desk::new();
+    assert_eq!(relay_ports(&desk, &[]), "49152-65535");
+    let desk = desk_with_file(&with_ports("50001-50002"));
+    assert_eq!(relay_ports(&desk, &[]), "50001-50002");
+    let named = desk.place().join("named.toml");
+    fs::write(&named, with_ports("50003-50004")).unwrap();
+    let named = ["--config", "named.toml"];
+    assert_eq!(relay_ports(&desk, &named), "50003-50004");
+    let desk = desk.env("PARLOR_TURN__RELAY_PORTS", "50005-50006");
+    assert_eq!(relay_ports(&desk, &named), "50005-50006");
+}
+
+#[test]
+fn a_flag_outranks_the_environment() {
+    let desk = Desk::new();
+    let other = tempfile::tempdir().unwrap();
+    let flag = ["--data-dir", other.path().to_str().unwrap()];
+    desk.json(&[&flag[..], &["user", "add", "alice"]].concat());
+    desk.refused(&["user", "list"], "there is no database");
+    assert!(other.path().join("parlor.db").exists());
+}
+
+#[test]
+fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
+    let desk = desk_with_file(&with_ports("50001-50002"));
+    let path = desk.place().join("config.toml");
+    for mode in [0o664, 0o646, 0o666] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let outcome = desk.run(&["--json", "ports"]);
+        assert!(outcome.stdout.contains("49152-65535"), "{}", outcome.stdout);
+        assert!(
+            outcome.stderr.contains("./config.toml was skipped"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(
+            outcome.stderr.contains("others may write it"),
+            "{}",
+            outcome.stderr
+        );
+        assert_eq!(
+            relay_ports(&desk, &["--config", "config.toml"]),
+            "50001-50002"
+        );
+    }
+}
+
+/// Only root can give a file away; everybody else can make sure that theirs is read.
+#[test]
+fn a_local_file_of_somebody_else_is_skipped_with_a_remark() {
+    let desk = desk_with_file(&with_ports("50001-50002"));
+    let path = desk.place().join("config.toml");
+    let me = fs::metadata(&path).unwrap().uid();
+    if me != 0 {
+        assert_eq!(relay_ports(&desk, &[]), "50001-50002");
+        return;
+    }
+    chown(&path, Some(65_534), None).unwrap();
+    let outcome = desk.run(&["--json", "ports"]);
+    assert!(outcome.stdout.contains("49152-65535"), "{}", outcome.stdout);
+    assert!(
+        outcome.stderr.contains("user 65534 owns it"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_missing_or_wrong_file_exits_2_and_is_named() {
+    let desk = Desk::new();
+    desk.misused(
+        &["--config", "absent.toml", "ports"],
+        "absent.toml does not exist",
+    );
+    desk.misused(
+        &["--config", ".", "ports"],
+        "configuration file . can't be read",
+    );
+    let wrong = desk.place().join("wrong.toml");
+    fs::write(&wrong, "[turn\n").unwrap();
+    desk.misused(&["--config", "wrong.toml", "ports"], "wrong.toml:1: ");
+    fs::write(&wrong, b"\xff").unwrap();
+    desk.misused(&["--config", "wrong.toml", "ports"], "is not UTF-8");
+    fs::write(&wrong, "#".repeat(1024 * 1024 + 1)).unwrap();
+    desk.misused(&["--config", "wrong.toml", "ports"], "larger than 1 MiB");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_one_in_the_file_and_in_the_environment() {
+    let desk = desk_with_file("[http]\nlissten = []\n");
+    let told = "./config.toml:2: http.lissten is not a known key; did you mean http.listen?";
+    desk.misused(&["ports"], told);
+    let desk = Desk::new()
+        .env("PARLOR_HTTP__LISSTEN", "x")
+        .env("PARLOR_HOME", "x");
+    let told = "PARLOR_HTTP__LISSTEN is not a known variable; did you mean PARLOR_HTTP__LISTEN?";
+    desk.misused(&["ports"], told);
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let desk = desk_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
+    let desk = desk.env("PARLOR_SIGNALING__RATE", "many");
+    let outcome = desk.run(&["ports"]);
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!((outcome.code, lines.len()), (2, 3), "{}", outcome.stderr);
+    assert!(
+        lines[0].starts_with("error: ./config.toml:2: turn.relay_ports"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].starts_with("error: ./config.toml:4: log.level"),
+        "{}",
+        lines[1]
+    );
+    assert!(
+        lines[2].starts_with("error: PARLOR_SIGNALING__RATE must be"),
+        "{}",
+        lines[2]
+    );
+}
+
+#[test]
+fn a_short_secret_is_refused_by_the_name_that_brought_it_and_never_shown() {
+    let short = "thirty-one bytes are too few ..";
+    assert_eq!(short.len(), 31);
+    for name in ["SECRET_KEY", "PARLOR_AUTH__SECRET"] {
+        let desk = Desk::new().env(name, short);
+        let told = format!("{name} must have at least 32 bytes");
+        desk.misused(&["user", "list"], &told);
+        assert!(!desk.run(&["user", "list"]).stderr.contains("thirty"));
+    }
+    let desk = desk_with_file(&format!("auth.secret = \"{short}\""));
+    desk.misused(
+        &["user", "list"],
+        "config.toml:1: auth.secret must have at least 32 bytes",
+    );
+    let long_enough = Desk::new().env("SECRET_KEY", &format!("{short}."));
+    long_enough.json(&["user", "add", "alice"]);
+}
+
+#[test]
+fn an_empty_old_name_is_unset_and_a_new_name_outranks_it() {
+    let desk = Desk::new().env("SECRET_KEY", "").env("ALGORITHM", "");
+    desk.json(&["user", "add", "alice"]);
+    desk.json(&["token", "issue", "alice"]);
+    assert!(desk.data_dir().join("auth.secret").exists());
+    let desk = Desk::new()
+        .env("ALGORITHM", "HS512")
+        .env("PARLOR_AUTH__ALGORITHM", "HS384");
+    desk.json(&["user", "add", "alice"]);
+    let token = desk.json(&["token", "issue", "alice"])["token"].clone();
+    let header = token.as_str().unwrap().split('.').next().unwrap();
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let header = base64::Engine::decode(&engine, header).unwrap();
+    assert!(String::from_utf8_lossy(&header).contains("HS384"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_by_its_name() {
+    let long = "x".repeat(128);
+    for (name, value) in [
+        ("ALGORITHM", "none"),
+        ("WEBSOCKET_PING_INTERVAL", "0"),
+        ("WEBSOCKET_PING_TIMEOUT", "soon"),
+        ("WEBSOCKET_CLOSE_TIMEOUT", "-1"),
+        ("STUN_SERVER_URL", "stun.example.org"),
+        ("TURN_SERVER_URL", "turn:turn.example.org"),
+        ("PARLOR_HTTP__LISTEN", ""),
+        ("PARLOR_HTTP__LISTEN", "8000"),
+        ("PARLOR_HTTP__LISTEN", "127.0.0.1:1,127.0.0.1:1"),
+        ("PARLOR_HTTP__REQUEST_TIMEOUT", "0s"),
+        ("PARLOR_HTTP__ALLOWED_ORIGINS", "example.org"),
+        ("PARLOR_TURN__LISTEN", ""),
+        ("PARLOR_TURN__RELAY_PORTS", "65535-49152"),
+        ("PARLOR_TURN__RELAY_PORTS", "0-10"),
+        ("PARLOR_TURN__RELAY_PORTS", "1-70000"),
+        ("PARLOR_TURN__CREDENTIAL_TTL", "0"),
+        ("PARLOR_TURN__CREDENTIAL_TTL", "100y"),
+        ("PARLOR_TURN__EXTERNAL_IP", "example org"),
+        ("PARLOR_TURN__EXTERNAL_IP", "auto"),
+        ("PARLOR_TURN__PUBLIC_HOST", "turn:example.org"),
+        ("PARLOR_TURN__ALLOWED_PEERS", "10.0.0.0/33"),
+        ("PARLOR_TURN__REALM", &long),
+        ("PARLOR_TURN__UNAUTHENTICATED_RATE", "-1"),
+        ("PARLOR_SIGNALING__BURST", "0"),
+        ("PARLOR_SIGNALING__RATE", "4294967296"),
+        ("PARLOR_AUTH__PROVISION_USERS", "maybe"),
+        ("PARLOR_SERVER__PUBLIC_URL", "talk.example.org"),
+        ("PARLOR_ADMIN__METRICS_LISTEN", "localhost"),
+    ] {
+        let desk = Desk::new().env(name, value);
+        let outcome = desk.run(&["ports"]);
+        assert_eq!(outcome.code, 2, "{name}={value}");
+        let begin = format!("error: {name} ");
+        assert!(
+            outcome.stderr.starts_with(&begin),
+            "{name}={value}: {}",
+            outcome.stderr
+        );
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn what_is_0_for_unlimited_is_allowed() {
+    for name in [
+        "PARLOR_TURN__BANDWIDTH_PER_ALLOCATION",
+        "PARLOR_TURN__BANDWIDTH_PER_USER",
+        "PARLOR_TURN__UNAUTHENTICATED_RATE",
+        "PARLOR_TURN__MAX_ALLOCATIONS",
+    ] {
+        Desk::new().env(name, "0").json(&["ports"]);
+    }
+}
+
+/// A default as the reference writes it.
+fn written(default: &serde_json::Value) -> String {
+    match default {
+        serde_json::Value::Null => "unset".to_owned(),
+        serde_json::Value::Array(items) if items.is_empty() => "empty".to_owned(),
+        serde_json::Value::Array(items) => items.iter().map(written).collect::<Vec<_>>().join(", "),
+        serde_json::Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_with_its_default_and_no_other() {
+    let reference = include_str!("../../docs/reference/configuration.md");
+    let rows = |begin: &str| {
+        let lines = reference
+            .lines()
+            .filter(move |line| line.starts_with(begin));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let keys = Keys::known();
+    for (key, default) in keys.iter() {
+        let begin = format!("| `{key}` | {} | ", written(default));
+        assert_eq!(rows(&begin).len(), 1, "one row that begins {begin:?}");
+        let section = key.split('.').next().unwrap();
+        assert_eq!(rows(&format!("### `[{section}]`")).len(), 1);
+    }
+    for (variable, key) in config::LEGACY {
+        let row = rows(&format!("| `{variable}`")).pop().expect(variable);
+        assert!(row.ends_with(&format!("| `{key}` |")), "{row}");
+    }
+    let listed = rows("| `")
+        .into_iter()
+        .filter(|row| row.matches(" | ").count() == 2);
+    let listed = listed.filter(|row| row[3..].split('`').next().unwrap().contains('.'));
+    assert_eq!(listed.count(), keys.iter().count());
+}
+
+#[test]
+fn the_reference_says_which_keys_need_a_restart() {
+    let reference = include_str!("../../docs/reference/configuration.md");
+    let begin = "needs a restart: ";
+    let line = reference.lines().find_map(|line| line.strip_prefix(begin));
+    let listed: Vec<_> = line.expect(begin).split(", ").collect();
+    let restart = config::EFFECTS
+        .iter()
+        .filter(|(_, effect)| *effect == config::Effect::Restart);
+    let restart: Vec<_> = restart.map(|(key, _)| format!("`{key}`")).collect();
+    assert_eq!(listed, restart);
+}

@@ -1,0 +1,11 @@
+//! The server as a service: start, restart, systemd, logs, metrics, durability.
+
+mod durability;
+mod logs;
+mod operations;
+mod restart;
+mod serve;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
+mod systemd;

@@ -1,0 +1,427 @@
+//! What an admin watches: whether it is ready, figures, log lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use crate::support::http::Client;
+use crate::support::{Builder, DEADLINE, Daemon, turn};
+use serde_json::{Value, json};
+
+/// Name → kind and labels.
+type Figures = BTreeMap<String, (String, BTreeSet<String>)>;
+
+/// A caller who was added just now.
+fn caller(daemon: &Daemon, name: &str) -> Client {
+    daemon.cli_json(&["user", "add", name]);
+    let issued = daemon.cli_json(&["token", "issue", name]);
+    let token = issued["token"].as_str().expect("a token");
+    Client::new(daemon.http()).with_token(token)
+}
+
+/// Scrapes OpenMetrics, where info metrics have their own type.
+fn scrape(daemon: &Daemon) -> String {
+    let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = Client::new(daemon.metrics()).send("GET", "/metrics", &accept, b"");
+    assert_eq!(answer.status, 200);
+    String::from_utf8(answer.body).expect("text")
+}
+
+/// What is in an answer, by the names that its samples have.
+fn figures(text: &str) -> Figures {
+    let suffix = |kind: &str| match kind {
+        "counter" => "_total",
+        "info" => "_info",
+        _ => "",
+    };
+    let mut figures = Figures::new();
+    for line in text.lines() {
+        let Some(declared) = line.strip_prefix("# TYPE ") else {
+            continue;
+        };
+        let (name, kind) = declared.split_once(' ').expect("a kind");
+        let name = format!("{name}{}", suffix(kind));
+        figures.insert(name, (kind.to_owned(), BTreeSet::new()));
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let name = name.strip_suffix("_bucket").unwrap_or(name);
+        let labels = rest.split_once('}').expect("labels").0;
+        let names = labels.split(',').filter_map(|pair| pair.split_once('='));
+        let names = names.map(|(label, _)| label.to_owned());
+        let of = figures.get_mut(name).expect("a declared figure");
+        of.1.extend(names.filter(|label| label != "le"));
+    }
+    figures
+}
+
+/// The table of the documentation.
+fn documented() -> Figures {
+    let text = include_str!("../../docs/reference/metrics.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `parlor_"));
+    let word = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let labels = cells[3].split(',').map(word);
+        let labels = labels.filter(|label| !label.is_empty()).collect();
+        (word(cells[1]), (cells[2].to_owned(), labels))
+    })
+    .collect()
+}
+
+/// The value of one sample; 0 where there is none yet.
+fn value(text: &str, sample: &str) -> f64 {
+    let found = text.lines().find_map(|line| {
+        let rest = line.strip_prefix(sample)?;
+        rest.strip_prefix(' ')?.parse().ok()
+    });
+    found.unwrap_or(0.0)
+}
+
+#[test]
+fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    // What has never happened has no labels yet.
+    client.get("/api/auth/me");
+    let nobody = json!({"username": "nobody", "password": "x"});
+    client.post_json("/api/auth/login", &nobody);
+    assert_eq!(figures(&scrape(&daemon)), documented());
+}
+
+#[test]
+fn every_reason_of_the_relay_is_explained() {
+    let table = include_str!("../../docs/reference/relay-errors.md");
+    for refusal in parlor::turn::Refusal::ALL {
+        assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
+    }
+}
+
+#[test]
+fn figures_follow_what_happens() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let alice = caller(&daemon, "alice");
+    alice.post("/api/rooms/lobby/join").ok();
+    client.get("/api/auth/me");
+    client.with_token("no.jwt.this").get("/api/auth/me");
+    let guess = json!({"username": "alice", "password": "guess"});
+    client.post_json("/api/auth/login", &guess);
+    let invite = daemon.invite_link();
+    let invite = invite.split_once('#').expect("an invite").1;
+    let guest = json!({"invite": invite, "name": "Gast"});
+    client.post_json("/api/auth/guest", &guest).ok();
+
+    let text = scrape(&daemon);
+    for (sample, expected) in [
+        ("parlor_rooms", 1.0),
+        ("parlor_participants", 1.0),
+        (
+            "parlor_auth_refused_total{edge=\"http\",reason=\"no-token\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_refused_total{edge=\"http\",reason=\"malformed\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_attempts_total{by=\"password\",outcome=\"wrong-credentials\"}",
+            1.0,
+        ),
+        (
+            "parlor_auth_attempts_total{by=\"invite\",outcome=\"success\"}",
+            1.0,
+        ),
+        (
+            "parlor_http_requests_total{route=\"/api/rooms/{room}/join\",status=\"200\"}",
+            1.0,
+        ),
+        ("parlor_http_refused_total{reason=\"unauthorized\"}", 2.0),
+    ] {
+        assert_eq!(value(&text, sample), expected, "{sample}\n{text}");
+    }
+    for histogram in ["read_wait", "read", "write_wait", "write"] {
+        let sample = format!("parlor_store_{histogram}_seconds_count");
+        assert!(value(&text, &sample) >= 1.0, "{sample}");
+    }
+    assert!(value(&text, "parlor_store_write_seconds_sum") > 0.0);
+}
+
+#[test]
+fn ready_says_which_part_is_not() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let ready = client.get("/readyz").ok();
+    assert_eq!(ready["checks"], json!({"store": "ok", "relay": "ok"}));
+
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let answer = client.get("/readyz");
+    assert_eq!(answer.refusal(), (503, "not-ready".to_owned()));
+    let told = answer.json();
+    assert_eq!(told["checks"]["relay"], "ok");
+    assert_ne!(told["checks"]["store"], "ok");
+    let detail = told["detail"].as_str().expect("a sentence");
+    assert!(detail.starts_with("Not ready: the store "), "{detail}");
+    assert_eq!(client.get("/readyz").status, 503);
+    // Figures that are not the store's are still there, and so is the process.
+    assert!(scrape(&daemon).contains("parlor_turn_allocations"));
+    client.get("/healthz").ok();
+
+    other.execute_batch("ROLLBACK").expect("no lock any more");
+    client.get("/readyz").ok();
+    daemon.wait_for_logs(&["\"route\":\"/readyz\""], 4);
+    let log = daemon.log();
+    let causes = log.iter().filter(|line| line.contains("not ready: "));
+    assert_eq!(causes.count(), 1, "whoever asks again fills no disk");
+}
+
+/// The fields of a logged event of one user, once it is there.
+fn event(daemon: &Daemon, user: &str, message: &str) -> Value {
+    let field = format!("\"user\":\"{user}\"");
+    let message = format!("\"message\":\"{message}\"");
+    let line = daemon.wait_for_log_of(&message, |line| {
+        line.contains(&message) && line.contains(&field)
+    });
+    serde_json::from_str::<Value>(&line).expect("JSON")["fields"].take()
+}
+
+#[test]
+fn one_id_leads_from_the_login_over_the_websocket_to_the_allocation() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start();
+    let alice = caller(&daemon, "alice");
+    let me = alice.get("/api/auth/me").ok();
+    let id = me["id"].as_str().expect("an id");
+    alice.post("/api/rooms/lobby/join").ok();
+
+    let mut socket = TcpStream::connect(daemon.http()).expect("the server listens");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let token = daemon.cli_json(&["token", "issue", "alice"])["token"].take();
+    let request = format!(
+        "GET /api/ws/rooms/lobby?token={} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token.as_str().expect("a token"),
+        daemon.http()
+    );
+    socket.write_all(request.as_bytes()).expect("a request");
+    assert_eq!(event(&daemon, id, "WebSocket entered")["room"], "lobby");
+    turn::Client::udp(daemon.turn(), id, Some("lobby")).allocated();
+    alice.post("/api/rooms/lobby/leave").ok();
+    socket.read_to_end(&mut Vec::new()).expect("an end");
+
+    let issued = event(&daemon, id, "ICE credentials issued");
+    assert_eq!(issued["room"], "lobby");
+    assert_eq!(event(&daemon, id, "joined")["room"], "lobby");
+    assert_eq!(event(&daemon, id, "left")["room"], "lobby");
+    let answered = event(&daemon, id, "answered");
+    assert_eq!(answered["client"], "127.0.0.1");
+    let granted = event(&daemon, id, "allocation granted");
+    assert_eq!(
+        (&granted["room"], &granted["transport"]),
+        (&json!("lobby"), &json!("udp"))
+    );
+    assert_eq!(event(&daemon, id, "allocation ended")["room"], "lobby");
+    let ended = event(&daemon, id, "WebSocket ended");
+    assert_eq!(
+        (&ended["room"], &ended["code"]),
+        (&json!("lobby"), &json!(4003))
+    );
+}
+
+#[test]
+fn who_is_refused_is_told_with_the_cause() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let guess = json!({"username": "nobody", "password": "a-guess"});
+    client.post_json("/api/auth/login", &guess);
+    let line = daemon.wait_for_log("login refused");
+    assert!(line.contains("\"level\":\"INFO\""), "{line}");
+    assert!(line.contains("\"client\":\"127.0.0.1\""), "{line}");
+    assert!(line.contains("wrong name or password"), "{line}");
+
+    client.with_token("no.jwt.this").get("/api/auth/me");
+    let line = daemon.wait_for_log("the token is not a JWT");
+    assert!(line.contains("\"level\":\"DEBUG\""), "{line}");
+    let line = daemon.wait_for_log("\"route\":\"/api/auth/me\"");
+    assert!(line.contains("\"code\":\"unauthorized\""), "{line}");
+}
+
+#[test]
+fn each_limit_that_an_attack_reaches_is_told_once() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    // What is no login counts as an attempt, too, and costs no time.
+    for _ in 0..200 {
+        client.post_json("/api/auth/login", &json!({}));
+        client.post_json("/api/auth/guest", &json!({}));
+    }
+    daemon.wait_for_log("too many attempts from one address");
+    daemon.wait_for_log("too many attempts at invites from one address");
+    let log = daemon.log();
+    let told = log.iter().filter(|line| line.contains("logins limited"));
+    assert_eq!(told.count(), 2, "one for each limit");
+}
+
+/// The database as a process beside the daemon has it.
+fn another_process(daemon: &Daemon) -> rusqlite::Connection {
+    let path = daemon.data_dir().join("parlor.db");
+    let other = rusqlite::Connection::open(path).expect("the database opens");
+    other.busy_timeout(DEADLINE).unwrap();
+    other
+}
+
+#[test]
+fn what_another_process_does_to_users_and_rooms_is_told() {
+    let daemon = Daemon::start();
+    let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
+    let id = id.as_str().expect("an id");
+    let time = "2020-01-01T00:00:00Z";
+    let other = another_process(&daemon);
+    let write = |sql: &str| other.execute_batch(sql).expect("a write");
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    event(
+        &daemon,
+        id,
+        "a user was disabled or deleted by another process",
+    );
+    write("UPDATE users SET disabled_at = NULL");
+    event(&daemon, id, "a user was enabled by another process");
+    write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
+    let told = daemon.wait_for_log("a room was closed by another process");
+    assert!(told.contains("\"room\":\"lobby\""), "{told}");
+}
+
+#[test]
+fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
+    let daemon = Daemon::start();
+    let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
+    let id = id.as_str().expect("an id");
+    let time = "2020-01-01T00:00:00Z";
+    let other = another_process(&daemon);
+    let write = |sql: &str| other.execute_batch(sql).expect("a write");
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    let disabled = "a user was disabled or deleted by another process";
+    event(&daemon, id, disabled);
+    write("DELETE FROM users");
+    let bob = daemon.cli_json(&["user", "add", "bob"])["id"].take();
+    write(&format!("UPDATE users SET disabled_at = '{time}'"));
+    event(&daemon, bob.as_str().expect("an id"), disabled);
+    // With the next change, all that is said of the one before has been said.
+    write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
+    daemon.wait_for_log("a room was closed by another process");
+    assert!(!daemon.log().concat().contains("was enabled"));
+}
+
+/// Makes the daemon log one line for each of this many requests.
+fn fill_the_log(daemon: &Daemon, lines: usize) {
+    let mut socket = TcpStream::connect(daemon.metrics()).expect("the server listens");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut writing = socket.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for _ in 0..lines / 100 {
+            writing.write_all(request.repeat(100).as_bytes())?;
+        }
+        writing.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    });
+    let mut answers = String::new();
+    socket.read_to_string(&mut answers).expect("answers");
+    sender.join().unwrap().expect("requests");
+    assert!(answers.matches("HTTP/1.1 200").count() > lines);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_relay_nor_http_nor_the_end() {
+    let daemon = Builder::new()
+        .env("PARLOR_TURN__SECRET", turn::SECRET)
+        .start();
+    daemon.pause_reading(true);
+    // More than the pipe and the queue can hold together.
+    fill_the_log(&daemon, 8_000);
+    let dropped = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
+    assert!(dropped > 100.0, "{dropped}");
+    // The daemon tries to log each of these.
+    let mut guess = turn::Client::udp(daemon.turn(), "alice", None);
+    guess.minted.credential = "a guess".to_owned();
+    assert_eq!(guess.allocate().code(), Some(401));
+    turn::Client::udp(daemon.turn(), "alice", None).allocated();
+    Client::new(daemon.http()).get("/readyz").ok();
+
+    daemon.pause_reading(false);
+    let line = daemon.wait_for_log("log lines were dropped: standard error was not read");
+    let count =
+        |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["fields"]["count"].as_f64();
+    let announced = count(&line).expect("a number");
+    let counted = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
+    assert!(
+        dropped <= announced && announced == counted,
+        "{dropped} {announced} {counted}"
+    );
+    fill_the_log(&daemon, 100);
+    let log = daemon.log();
+    let announcements = log
+        .iter()
+        .filter(|line| line.contains("log lines were dropped"));
+    assert_eq!(announcements.count(), 1);
+
+    daemon.pause_reading(true);
+    fill_the_log(&daemon, 1_000);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn what_was_logged_is_written_before_the_end() {
+    let daemon = Daemon::start();
+    fill_the_log(&daemon, 100);
+    daemon.signal("TERM");
+    daemon.wait_for_log("stopping");
+    let answered = daemon.log();
+    let answered = answered
+        .iter()
+        .filter(|line| line.contains("\"route\":\"/healthz\""));
+    assert_eq!(answered.count(), 101);
+}
+
+#[test]
+fn every_line_of_the_documentation_is_one_that_the_source_logs() {
+    let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let text = include_str!("../../docs/reference/log-lines.md");
+    let levels = ["error", "warn", "info", "debug"];
+    let mut lines = BTreeSet::new();
+    for row in text.lines() {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        // What is not in backticks describes a line that is another each time.
+        if cells.len() != 6 || !levels.contains(&cells[1]) || !cells[2].starts_with('`') {
+            continue;
+        }
+        for line in cells[2].split(", ") {
+            let line = line.trim_matches('`').trim_end_matches('…');
+            assert!(source.contains(&format!("\"{line}")), "{line}");
+            assert!(lines.insert(line), "{line} stands there twice");
+        }
+    }
+    assert!(lines.len() > 25, "{lines:?}");
+}
+
+/// All Rust files below a directory, one after the other.
+fn source(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let texts = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        match path.extension().is_some_and(|known| known == "rs") {
+            true => fs::read_to_string(&path).expect("text"),
+            false if path.is_dir() => source(&path),
+            false => String::new(),
+        }
+    });
+    texts.collect()
+}

@@ -1,0 +1,9 @@
+//! HTTP and signaling: the API, tokens, WebSockets, limits of connections, the page.
+
+mod api;
+mod connections;
+mod page;
+#[path = "../support/mod.rs"]
+mod support;
+mod tokens;
+mod wire;

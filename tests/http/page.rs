@@ -1,0 +1,75 @@
+//! The page as it comes over the wire.
+
+use crate::support::Daemon;
+use crate::support::http::Client;
+
+#[test]
+fn every_page_names_its_policies_and_its_kind() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let kinds = [
+        ("/", "text/html; charset=utf-8"),
+        ("/r/lobby", "text/html; charset=utf-8"),
+        ("/assets/room.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ];
+    for (path, kind) in kinds {
+        let answer = client.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
+        let policy = answer.header("content-security-policy").expect(path);
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'"));
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        let permissions = answer.header("permissions-policy").expect(path);
+        assert!(permissions.contains("microphone=(self)"), "{permissions}");
+    }
+}
+
+#[test]
+fn an_unchanged_file_is_not_sent_again() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let tag = client.get("/assets/room.js");
+    let tag = tag.header("etag").expect("an ETag");
+    let again = client.send("GET", "/assets/room.js", &[("If-None-Match", tag)], b"");
+    assert_eq!(again.status, 304);
+    assert_eq!(again.header("etag"), Some(tag));
+    assert!(again.body.is_empty());
+}
+
+#[test]
+fn what_is_no_page_is_not_found() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    for path in ["/assets/other.js", "/assets/", "/r/", "/r/lobby/more"] {
+        assert_eq!(client.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_person_at_a_wrong_address_gets_a_page_and_a_program_gets_json() {
+    let daemon = Daemon::start();
+    let client = Client::new(daemon.http());
+    let browser = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    for (path, style) in [
+        ("/nonexistent", "\"assets/style.css\""),
+        ("/r/lobby/", "\"../../assets/style.css\""),
+    ] {
+        let answer = client.send("GET", path, &browser, b"");
+        assert_eq!(answer.status, 404, "{path}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("text/html; charset=utf-8"), "{path}");
+        let policy = answer.header("content-security-policy").expect(path);
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        let text = String::from_utf8(answer.body).expect("text");
+        assert!(text.contains("There is no page at this address"), "{text}");
+        assert!(text.contains(style), "{path}: {text}");
+        let told = client.get(path).refusal();
+        assert_eq!(told, (404, "not-found".to_owned()), "{path}");
+    }
+    let of_the_api = client.send("GET", "/api/nothing", &browser, b"");
+    assert_eq!(of_the_api.refusal(), (404, "not-found".to_owned()));
+}

@@ -1,0 +1,138 @@
+//! Files of keys that can't be used: exit code 2, and one sentence that names key and file.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::support::command::Desk;
+
+/// What is told of a file with this text under this key.
+fn told(algorithm: &str, key: &str, text: &str) -> String {
+    let desk = Desk::new();
+    let path = desk.place().join("keys");
+    fs::write(&path, text).unwrap();
+    told_of(desk, algorithm, key, &path)
+}
+
+fn told_of(desk: Desk, algorithm: &str, key: &str, path: &Path) -> String {
+    let path = path.to_str().unwrap();
+    let variable = format!("PARLOR_AUTH__{}", key.to_uppercase());
+    let desk = desk
+        .env("PARLOR_AUTH__ALGORITHM", algorithm)
+        .env(&variable, path);
+    let sentence = format!("{variable} names {path}");
+    for command in [&["serve"][..], &["user", "list"]] {
+        desk.misused(command, &sentence);
+    }
+    let stderr = desk.run(&["serve"]).stderr;
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_missing_file_is_told_by_its_name() {
+    for key in ["public_key_file", "jwks_file"] {
+        let desk = Desk::new();
+        let path = desk.place().join("absent");
+        let told = told_of(desk, "RS256", key, &path);
+        assert!(told.contains("does not exist"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_public_key_in_pem_is_refused_and_says_how_to_get_one() {
+    let issuer = Issuer::of("RS256");
+    let private = read(&issuer.private_pem());
+    let pem = read(&issuer.pem());
+    let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    for (text, expected) in [
+        ("", "is not a public key in PEM"),
+        ("hello", "is not a public key in PEM"),
+        (&pem[..pem.len() / 2], "is not a public key in PEM"),
+        (&private, "openssl pkey -pubout"),
+        (certificate, "openssl x509 -pubkey -noout"),
+    ] {
+        let told = told("RS256", "public_key_file", text);
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains("MII"), "{told}");
+    }
+}
+
+#[test]
+fn a_key_of_another_kind_than_the_algorithm_takes_is_refused() {
+    let rsa = read(&Issuer::of("RS256").pem());
+    let p256 = read(&Issuer::of("ES256").pem());
+    for (algorithm, pem, expected) in [
+        ("ES256", &rsa, "holds an RSA key, not an EC key on P-256"),
+        (
+            "ES384",
+            &p256,
+            "holds an EC key on P-256, not an EC key on P-384",
+        ),
+        ("PS512", &p256, "holds an EC key on P-256, not an RSA key"),
+        ("EdDSA", &rsa, "holds an RSA key, not an Ed25519 key"),
+    ] {
+        let told = told(algorithm, "public_key_file", pem);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn secrets_in_a_jwks_are_refused_and_never_told() {
+    let issuer = Issuer::of("ES256");
+    let secret = json!({"kty": "oct", "kid": "shared", "k": encode(SECRET.as_bytes())});
+    let mut private = issuer.jwk("mine");
+    private["d"] = json!(encode(SECRET.as_bytes()));
+    for (key, expected) in [(secret, "shared secret"), (private, "is private")] {
+        let set = json!({"keys": [issuer.jwk("a"), key]}).to_string();
+        let told = told("ES256", "jwks_file", &set);
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains(&encode(SECRET.as_bytes())), "{told}");
+    }
+}
+
+#[test]
+fn a_jwks_without_a_key_for_the_algorithm_is_refused() {
+    let issuer = Issuer::of("ES256");
+    let mut encrypting = issuer.jwk("a");
+    encrypting["use"] = json!("enc");
+    let mut other = issuer.jwk("a");
+    other["alg"] = json!("ES384");
+    for keys in [json!([]), json!([encrypting]), json!([other])] {
+        let told = told("ES256", "jwks_file", &json!({ "keys": keys }).to_string());
+        assert!(told.contains("holds no key for ES256"), "{told}");
+    }
+    for text in ["", "[]", "{}", "{\"keys\": [1]}"] {
+        let told = told("ES256", "jwks_file", text);
+        assert!(told.contains("is not a JWKS"), "{told}");
+    }
+    let mut broken = issuer.jwk("a");
+    broken["x"] = json!("AA");
+    let told = told("ES256", "jwks_file", &json!({"keys": [broken]}).to_string());
+    assert!(told.contains("the key \"a\""), "{told}");
+}
+
+#[test]
+fn an_algorithm_and_its_keys_are_set_together() {
+    let alone = Desk::new().env("ALGORITHM", "RS256");
+    alone.misused(
+        &["serve"],
+        "ALGORITHM is RS256, which takes an RSA key: name its file in auth.public_key_file",
+    );
+    let told = told("HS256", "public_key_file", "whatever");
+    assert!(told.contains("auth.algorithm is HS256"), "{told}");
+}
+
+#[test]
+fn a_public_key_as_a_shared_secret_is_refused() {
+    let issuer = Issuer::of("RS256");
+    let jwks = json!({"keys": [issuer.jwk("a")]}).to_string();
+    for secret in [read(&issuer.pem()), jwks] {
+        let desk = Desk::new().env("SECRET_KEY", &secret);
+        desk.misused(&["serve"], "SECRET_KEY is a public key");
+    }
+}

@@ -1,0 +1,81 @@
+//! `docs/build/protocol.md`, executed: its examples are lines of `who, what happens, text`.
+//!
+//! `>` sends, `<` reads exactly this text next, `+` connects to a room, `-` closes with a code and
+//! `!` reads a close code. One story from the first example to the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parlor::room::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use crate::wire::world::{Client, LOBBY, World};
+
+const DOCUMENT: &str = include_str!("../../../docs/build/protocol.md");
+
+/// The lines of all examples.
+fn examples() -> Vec<&'static str> {
+    let blocks = DOCUMENT.split("```json\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap_or(""));
+    blocks.flat_map(str::lines).collect()
+}
+
+/// Who is connected. A replaced connection is kept for its close code.
+struct Cast {
+    world: World,
+    clients: BTreeMap<&'static str, Vec<Client>>,
+}
+
+impl Cast {
+    fn play(&mut self, line: &'static str) {
+        let (who, line) = line.split_once(' ').expect(line);
+        let (act, text) = line.trim_start().split_once(' ').expect(line);
+        match act {
+            ">" => self.newest(who).send_text(text),
+            "<" => assert_eq!(self.newest(who).read_text(), text, "{who}"),
+            "+" => {
+                let client = self.world.connect(text, &self.world.token(who));
+                self.clients.entry(who).or_default().push(client);
+            }
+            "-" => {
+                let code = text.parse::<u16>().expect(text).into();
+                let reason = "".into();
+                let close = CloseFrame { code, reason };
+                self.newest(who).socket.close(Some(close)).expect("closed");
+            }
+            "!" => {
+                let mut oldest = self.clients.get_mut(who).expect(who).remove(0);
+                assert_eq!(oldest.close_code().to_string(), text, "{who}");
+            }
+            other => panic!("`{other}` is no act"),
+        }
+    }
+
+    fn newest(&mut self, who: &str) -> &mut Client {
+        let clients = self.clients.get_mut(who).expect(who);
+        clients.last_mut().expect(who)
+    }
+}
+
+#[test]
+fn every_example_of_the_document_is_true() {
+    let world = World::start();
+    let examples = examples();
+    assert!(examples.len() > 20, "the examples are found");
+    world.join(LOBBY, "dave");
+    let people = ["alice", "bob", "carol"];
+    let clients = people.into_iter().zip(world.lobby(people));
+    let clients = clients.map(|(who, client)| (who, vec![client])).collect();
+    let mut cast = Cast { world, clients };
+    for line in examples {
+        cast.play(line);
+    }
+}
+
+#[test]
+fn the_document_lists_the_close_codes_that_exist() {
+    let table = DOCUMENT.split("## Close codes").nth(1).expect("a section");
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| "));
+    let listed: BTreeSet<u16> = cells.filter_map(|l| l.get(..4)?.parse().ok()).collect();
+    let existing: BTreeSet<u16> = CloseCode::ALL.iter().map(|code| code.code()).collect();
+    assert_eq!(listed, existing);
+}

@@ -1,0 +1,272 @@
+//! Certificates from a real authority on this host (Debian's `pebble`): issued by each challenge,
+//! renewed, refused, and waited for.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::support::http::Client as Http;
+use crate::support::pebble::Town;
+use crate::support::turn::{Client, Crumbs, Secured, Wire, both_hear_each_other, connected};
+use crate::support::{Builder, DEADLINE, Daemon};
+use parlor::stun::Method;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
+
+const DOMAIN: &str = "talk.example.org";
+const ISSUED: &str = "a certificate was issued";
+
+/// A parlor that asks the authority of this town.
+fn builder(town: &Town) -> Builder {
+    Builder::new()
+        .env("PARLOR_TURN__SECRET", crate::support::turn::SECRET)
+        .env("PARLOR_TURN__ALLOWED_PEERS", "127.0.0.0/8")
+        .env("PARLOR_TURN__TLS_LISTEN", &town.tls.to_string())
+        .env("PARLOR_HTTP__LISTEN", &town.http.to_string())
+        .env("PARLOR_TLS__MODE", "acme")
+        .env("PARLOR_TLS__ACME_DIRECTORY", &town.directory())
+        .env("PARLOR_TLS__ACME_CA_FILE", town.ca_file().to_str().unwrap())
+}
+
+fn for_the_domain(town: &Town) -> Builder {
+    builder(town).env("PARLOR_TLS__DOMAINS", DOMAIN)
+}
+
+/// A client that believes the authority's certificates.
+fn believing(root: &str) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// Looks for a name in the certificate.
+fn dial(town: &Town, domain: &str, config: ClientConfig) -> Secured {
+    let stream = TcpStream::connect(town.tls).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let name = ServerName::try_from(domain.to_owned()).unwrap();
+    let session = ClientConnection::new(Arc::new(config), name).unwrap();
+    let size = usize::MAX;
+    StreamOwned::new(session, Crumbs { stream, size })
+}
+
+/// A TURN client that has verified the certificate of a domain.
+fn client(town: &Town, domain: &str, user: &str) -> Client {
+    let stream = dial(town, domain, believing(&town.root()));
+    let mut client = Client::over(Wire::Tls(Box::new(stream)), user, None);
+    client.request(Method::BINDING, &[]);
+    client
+}
+
+/// Shakes hands, if that can be done.
+fn shake_hands(stream: &mut Secured) -> std::io::Result<()> {
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(())
+}
+
+/// What is kept of the authority: account, and certificate.
+fn kept(daemon: &Daemon) -> [PathBuf; 2] {
+    let find = |ending: &str| {
+        let entries = fs::read_dir(daemon.data_dir()).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let fits = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("acme-") && name.ends_with(ending)
+        };
+        paths
+            .find(fits)
+            .unwrap_or_else(|| panic!("no acme-…{ending}"))
+    };
+    [find(".account"), find(".pem")]
+}
+
+fn lines(daemon: &Daemon, text: &str) -> usize {
+    let log = daemon.log();
+    log.iter().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
+    let town = Town::new();
+    let _pebble = town.open(&[("httpPort", json!(Town::nobody()))]);
+    let domains = format!("{DOMAIN},turn.example.org");
+    let daemon = builder(&town).env("PARLOR_TLS__DOMAINS", &domains).start();
+    let told = daemon.wait_for_log(ISSUED);
+    for domain in [DOMAIN, "turn.example.org"] {
+        assert_eq!(client(&town, domain, "alice").allocate().code(), None);
+    }
+    let status = daemon.cli_json(&["status"]);
+    let fingerprint = status["certificate"]["sha256"].as_str().unwrap();
+    assert!(told.contains(fingerprint), "{told}");
+    for path in kept(&daemon) {
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    }
+    let metrics = Http::new(daemon.metrics()).get("/metrics").body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let end = "parlor_tls_certificate_end_seconds ";
+    let end = metrics.lines().find_map(|line| line.strip_prefix(end));
+    assert!(end.unwrap().parse::<u64>().unwrap() > 1_700_000_000);
+    // The challenge is over, and nothing but an authority's client sees its protocol.
+    let mut config = believing(&town.root());
+    config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    assert!(shake_hands(&mut dial(&town, DOMAIN, config)).is_err());
+    assert_eq!(lines(&daemon, "no handshake"), 0);
+}
+
+#[test]
+fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https() {
+    let town = Town::new();
+    let _pebble = town.open(&[]);
+    let file = town.place().join("config.toml");
+    fs::write(&file, crate::support::readme_settings()).unwrap();
+    // Its ports are root's, and its authority is far away; the rest is as it stands there.
+    let daemon = Builder::new()
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .env("PARLOR_HTTP__LISTEN", &town.tls.to_string())
+        .env("PARLOR_HTTP__PLAIN_LISTEN", &town.http.to_string())
+        .env("PARLOR_TLS__ACME_DIRECTORY", &town.directory())
+        .env("PARLOR_TLS__ACME_CA_FILE", town.ca_file().to_str().unwrap())
+        .start();
+    daemon.wait_for_log(ISSUED);
+    let mut stream = dial(&town, DOMAIN, believing(&town.root()));
+    let request = format!("GET /r/lobby HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let sent_on = Http::new(town.http).get("/r/lobby");
+    assert_eq!(sent_on.status, 308);
+    let place = sent_on.header("location").unwrap_or_default().to_owned();
+    assert_eq!(place, format!("https://{DOMAIN}/r/lobby"));
+    daemon.cli_json(&["user", "add", "alice"]);
+    let minted = daemon
+        .cli_json(&["turn", "credential", "alice"])
+        .to_string();
+    let hotel = format!("turns:{DOMAIN}:443?transport=tcp");
+    assert!(minted.contains(&hotel), "{minted}");
+}
+
+#[test]
+fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() {
+    let town = Town::new();
+    let _pebble = town.open(&[("tlsPort", json!(Town::nobody()))]);
+    let daemon = for_the_domain(&town).start();
+    let told = daemon.wait_for_log("there is no certificate yet");
+    assert!(
+        told.contains("talk.example.org: the authority says:"),
+        "{told}"
+    );
+    assert!(told.contains("\"next\":\"20"), "{told}");
+    let ready = Http::new(daemon.metrics()).get("/readyz").ok();
+    assert_eq!(ready["checks"]["certificate"], "there is none yet");
+    let status = daemon.cli_json(&["status"]);
+    assert_eq!(status["certificate"]["until"], json!(null));
+    let trouble = status["certificate"]["trouble"].as_str().unwrap();
+    assert!(trouble.contains("the authority says"), "{trouble}");
+    assert!(shake_hands(&mut dial(&town, DOMAIN, believing(&town.root()))).is_err());
+    let issued = daemon.wait_for_log_of("asking over HTTP", |line| {
+        line.contains("asking for a certificate") && line.contains("http-01")
+    });
+    assert!(issued.contains(DOMAIN), "{issued}");
+    daemon.wait_for_log(ISSUED);
+    assert_eq!(client(&town, DOMAIN, "alice").allocate().code(), None);
+    let ready = Http::new(daemon.metrics()).get("/readyz").ok();
+    assert_eq!(ready["checks"]["certificate"], "ok");
+    let status = daemon.cli_json(&["status"]);
+    assert_eq!(status["certificate"]["trouble"], json!(null));
+    let path = "/.well-known/acme-challenge/of-nobody";
+    assert_eq!(Http::new(daemon.http()).get(path).status, 404);
+}
+
+#[test]
+fn an_authority_that_is_away_is_asked_until_it_is_back() {
+    let town = Town::new();
+    let daemon = for_the_domain(&town).start();
+    let told = daemon.wait_for_log("there is no certificate yet");
+    assert!(told.contains("the authority can't be asked"), "{told}");
+    let _pebble = town.open(&[]);
+    daemon.wait_for_log(ISSUED);
+    client(&town, DOMAIN, "alice");
+}
+
+#[test]
+fn a_restart_uses_the_account_and_the_certificate_that_are_kept() {
+    let town = Town::new();
+    let pebble = town.open(&[]);
+    let daemon = for_the_domain(&town).start();
+    daemon.wait_for_log(ISSUED);
+    let [account, certificate] = kept(&daemon);
+    let read = |path: &PathBuf| fs::read(path).unwrap();
+    let (first_account, first) = (read(&account), read(&certificate));
+    client(&town, DOMAIN, "alice");
+    let daemon = daemon.restart();
+    client(&town, DOMAIN, "alice");
+    assert_eq!(lines(&daemon, "asking for a certificate"), 0);
+    // Without its certificate another is asked for, by the same account.
+    let daemon = daemon.restart_after(|| fs::remove_file(&certificate).unwrap());
+    daemon.wait_for_log(ISSUED);
+    assert_ne!(read(&certificate), first);
+    assert_eq!(read(&account), first_account);
+    // An authority that does not know the account any more gets another one.
+    let mut again = None;
+    let daemon = daemon.restart_after(|| {
+        fs::remove_file(&certificate).unwrap();
+        drop(pebble);
+        again = Some(town.open(&[]));
+    });
+    daemon.wait_for_log(ISSUED);
+    assert_ne!(read(&account), first_account);
+    client(&town, DOMAIN, "alice");
+}
+
+#[test]
+fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_nobody_is_disconnected() {
+    let town = Town::new();
+    let _pebble = town.open(&[("certificateValidityPeriod", json!(30))]);
+    let daemon = for_the_domain(&town).start();
+    daemon.wait_for_log(ISSUED);
+    let first = fs::read(&kept(&daemon)[1]).unwrap();
+    let calling = ["alice", "bob"].map(|user| client(&town, DOMAIN, user));
+    let [alice, bob] = calling;
+    let (mut alice, mut bob) = connected(alice, bob);
+    daemon.wait_for_logs(&[ISSUED], 2);
+    assert_ne!(fs::read(&kept(&daemon)[1]).unwrap(), first);
+    client(&town, DOMAIN, "carol");
+    both_hear_each_other(&mut alice, &mut bob, true);
+    assert_eq!(lines(&daemon, "not renewed yet"), 0);
+}
+
+#[test]
+fn what_is_refused_is_told_and_a_reload_asks_at_once() {
+    let town = Town::new();
+    let _pebble = town.open(&[("domainBlocklist", json!(["blocked.example.org"]))]);
+    let file = town.place().join("config.toml");
+    fs::write(&file, "tls.domains = [\"blocked.example.org\"]").unwrap();
+    let daemon = builder(&town)
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .start();
+    // By the one challenge, and by the other; then it is minutes until the next time.
+    daemon.wait_for_logs(&["there is no certificate yet"], 2);
+    let told = daemon.wait_for_log("there is no certificate yet");
+    assert!(told.contains("(rejectedIdentifier)"), "{told}");
+    fs::write(&file, format!("tls.domains = [\"{DOMAIN}\"]")).unwrap();
+    daemon.signal("HUP");
+    let told = daemon.wait_for_log("configuration read anew");
+    assert!(told.contains("\"changed\":\"tls.domains\""), "{told}");
+    daemon.wait_for_log(ISSUED);
+    client(&town, DOMAIN, "alice");
+}

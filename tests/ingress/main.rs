@@ -1,0 +1,7 @@
+//! TCP listeners: one port for HTTPS and TURN, certificates, proxies in front.
+
+mod acme;
+mod port;
+mod proxies;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,7 @@
+//! The project as a whole: layers and words of its source, licences, the README.
+
+mod architecture;
+mod licences;
+mod readme;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,350 @@
+//! The README is true: its commands are run, its scripts work, its links lead somewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::browser::{Browser, Microphone};
+use crate::support::{Builder, Daemon};
+
+/// Commands that `.ci/run` runs, because they build or test everything.
+const OF_CI: [&str; 3] = [
+    "cargo run --release -- serve",
+    "./tests/run",
+    "cargo build --release",
+];
+
+/// A fenced block.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("README.md")
+}
+
+fn blocks() -> Vec<Block> {
+    let readme = readme();
+    let parts = readme.split("\n```").skip(1).step_by(2);
+    let block = |part: &str| {
+        let (language, text) = part.split_once('\n').expect("a block has lines");
+        let (language, text) = (language.to_owned(), format!("{text}\n"));
+        Block { language, text }
+    };
+    parts.map(block).collect()
+}
+
+fn of(language: &str) -> Vec<String> {
+    let blocks = blocks().into_iter();
+    let blocks = blocks.filter(|block| block.language == language);
+    blocks.map(|block| block.text).collect()
+}
+
+#[test]
+fn every_block_is_of_a_kind_that_is_tried() {
+    assert!(blocks().len() > 10);
+    for Block { language, text } in blocks() {
+        let known = ["sh", "python", "js", "toml", "caddyfile"].contains(&language.as_str());
+        assert!(known, "nothing here tries a block of {language:?}:\n{text}");
+    }
+}
+
+#[test]
+fn what_ci_runs_is_in_the_readme_and_in_ci() {
+    let ci = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    let shown = of("sh").concat();
+    for command in OF_CI {
+        let lines = shown.lines().filter(|line| *line == command);
+        assert_eq!(lines.count(), 1, "the README does not show `{command}`");
+        let runs = |line: &str| !line.starts_with("step ") && line.contains(command);
+        assert!(ci.lines().any(runs), ".ci/run does not run `{command}`");
+    }
+}
+
+#[test]
+fn every_command_works_in_the_order_of_the_readme() {
+    // The one that systemd would start: its configuration has the name.
+    let daemon = Builder::new()
+        .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org")
+        .start();
+    let place = Place::new(&daemon);
+    let output = place.run(&of("sh").concat());
+    for told in [
+        "https://talk.example.org/r/lobby#",
+        "relayed media",
+        "Added user alice",
+        "Created room Standup",
+        "turn:talk.example.org:",
+        concat!("parlor ", env!("CARGO_PKG_VERSION")),
+        "Successfully joined Standup",
+        "\"iceServers\"",
+        "parlor_turn_refused_total",
+    ] {
+        assert!(output.contains(told), "no {told:?} in:\n{output}");
+    }
+    let count = |text: &str| output.lines().filter(|line| line.starts_with(text)).count();
+    assert_eq!(count("user-joined from "), 1, "{output}");
+    assert_eq!(count("offer from "), 1, "{output}");
+    assert_eq!(count("answer from "), 1, "{output}");
+    let backup = Command::new("tar")
+        .arg("-tzf")
+        .arg(place.root.path().join("parlor-backup.tar.gz"))
+        .output()
+        .expect("tar runs");
+    let backup = String::from_utf8_lossy(&backup.stdout).into_owned();
+    for kept in ["parlor.db", "auth.secret", "turn.secret", "nonce.key"] {
+        assert!(backup.contains(kept), "no {kept} in the backup: {backup}");
+        assert!(
+            readme().contains(&format!("`{kept}`")),
+            "the README is silent on {kept}"
+        );
+    }
+}
+
+#[test]
+fn the_line_of_javascript_makes_a_peer_connection() {
+    let daemon = Daemon::start();
+    daemon.cli_json(&["user", "add", "alice"]);
+    daemon.cli_json(&["room", "create", "Standup", "--id", "standup"]);
+    daemon.cli_json(&["room", "add-member", "standup", "alice"]);
+    let token = daemon.cli_json(&["token", "issue", "alice"]);
+    let [script] = &of("js")[..] else {
+        panic!("one block of JavaScript");
+    };
+    let folder = TempDir::new().expect("a folder for the browser");
+    let silence = folder.path().join("none.wav");
+    let mut browser = Browser::start(folder.path(), "alice", &Microphone::Plays(&silence));
+    let tab = browser.open(&format!("http://{}/r/standup", daemon.http()), "");
+    browser.wait(&tab, "the page", "document.readyState === 'complete'");
+    let whole = format!(
+        "(async () => {{ const token = {}; {script}; return peer.getConfiguration(); }})()",
+        token["token"]
+    );
+    let used = browser.evaluate(&tab, &whole).expect("the script runs");
+    let credential = used["iceServers"][1]["credential"].as_str();
+    assert!(credential.is_some_and(|text| text.len() == 28), "{used}");
+    assert_eq!(used["iceTransportPolicy"], "all");
+}
+
+#[test]
+fn the_settings_are_settings_and_the_proxy_finds_the_server() {
+    let place = TempDir::new().expect("a directory");
+    let file = place.path().join("config.toml");
+    let desk = crate::support::command::Desk::new();
+    let server = crate::support::readme_settings();
+    for settings in of("toml").iter().chain([&server]) {
+        fs::write(&file, settings).expect("a configuration");
+        desk.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
+    }
+    let [proxy] = &of("caddyfile")[..] else {
+        panic!("one Caddyfile");
+    };
+    let upstream = proxy
+        .split("reverse_proxy ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let upstream = upstream.expect("an upstream");
+    let behind = format!("listen = [\"{upstream}\"]");
+    assert!(
+        of("toml").iter().any(|settings| settings.contains(&behind)),
+        "nobody listens at {upstream}"
+    );
+    let name = proxy.split(' ').next().expect("a name");
+    assert!(
+        server.contains(&format!("public_url = \"https://{name}\"")),
+        "{server}"
+    );
+    // What the unit makes is what the settings name, so that commands find it too.
+    let unit = fs::read_to_string(root().join("systemd/parlor.service")).expect("the unit");
+    assert!(unit.contains("\nStateDirectory=parlor\n"));
+    assert!(
+        server.contains("data_dir = \"/var/lib/parlor\""),
+        "{server}"
+    );
+}
+
+#[test]
+fn every_link_points_to_a_file_and_heading_that_exist() {
+    let documents = [
+        documents(&root().join("docs")),
+        vec![root().join("README.md")],
+    ]
+    .concat();
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("text");
+        let folder = document.parent().expect("a folder");
+        let targets = text.split("](").skip(1);
+        for link in targets.filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => folder.join(file),
+            };
+            let place = format!("{} links to {link}", document.display());
+            assert!(target.exists(), "{place}, which does not exist");
+            assert!(
+                anchor.is_empty() || anchors(&target).contains(anchor),
+                "{place}, a heading that does not exist"
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 50, "only {links} links");
+}
+
+/// All Markdown files below a folder, except the generated licences.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let found = paths.map(|path| {
+        if path.is_dir() {
+            documents(&path)
+        } else if path.extension().is_some_and(|e| e == "md") && !path.ends_with("licences.md") {
+            vec![path]
+        } else {
+            vec![]
+        }
+    });
+    found.flatten().collect()
+}
+
+/// The anchors that GitHub makes of the headings of a document.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).expect("text");
+    let prose = text.split("\n```").step_by(2);
+    let headings = prose.flat_map(str::lines).filter(|l| l.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || "_- ".contains(*c);
+        text.chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+/// Every command and option that `--help` knows stands in the README.
+#[test]
+fn every_command_is_in_the_readme() {
+    let desk = crate::support::command::Desk::new();
+    let shown = readme();
+    for command in commands(&desk, &[]) {
+        let words = command.join(" ");
+        assert!(
+            shown.contains(&format!("parlor {words}")) || shown.contains(&format!("-- {words}")),
+            "the README says nothing of `parlor {words}`"
+        );
+    }
+}
+
+/// The commands below `above` that have no commands of their own.
+fn commands(desk: &crate::support::command::Desk, above: &[String]) -> Vec<Vec<String>> {
+    let mut args: Vec<&str> = above.iter().map(String::as_str).collect();
+    args.push("--help");
+    let help = desk.text(&args);
+    let Some(list) = help.split("\nCommands:\n").nth(1) else {
+        return vec![above.to_vec()];
+    };
+    let list = list.lines().take_while(|line| line.starts_with("  "));
+    let names = list.filter_map(|line| line.split_whitespace().next());
+    let names = names.filter(|name| *name != "help");
+    names
+        .flat_map(|name| commands(desk, &[above, &[name.to_owned()]].concat()))
+        .collect()
+}
+
+/// Where the commands are run: a directory in the place of `/`, and a running daemon.
+struct Place<'a> {
+    daemon: &'a Daemon,
+    root: TempDir,
+    python: PathBuf,
+}
+
+impl Place<'_> {
+    fn new(daemon: &Daemon) -> Place<'_> {
+        let root = TempDir::new().expect("a directory");
+        for folder in ["etc/systemd/system", "usr/local/bin"] {
+            fs::create_dir_all(root.path().join(folder)).expect("a directory");
+        }
+        let [script] = &of("python")[..] else {
+            panic!("one script in Python");
+        };
+        fs::write(root.path().join("offer.py"), script).expect("a script");
+        Place {
+            daemon,
+            root,
+            python: python_with_websockets(),
+        }
+    }
+
+    /// Runs commands as they stand in the README, but for addresses, places and what CI runs.
+    fn run(&self, commands: &str) -> String {
+        let root = self.root.path().to_str().expect("a plain path");
+        let commands = commands.lines().filter(|line| !OF_CI.contains(line));
+        let commands = commands.collect::<Vec<_>>().join("\n");
+        let commands = commands
+            .replace("target/release/parlor", env!("CARGO_BIN_EXE_parlor"))
+            .replace(
+                "systemd/parlor.service /",
+                &format!("{}/systemd/parlor.service /", env!("CARGO_MANIFEST_DIR")),
+            )
+            .replace(" /etc/", &format!(" {root}/etc/"))
+            .replace(" /usr/", &format!(" {root}/usr/"))
+            .replace(
+                " /var/lib/parlor",
+                &format!(" {}", self.daemon.data_dir().display()),
+            )
+            .replace("127.0.0.1:8000", &self.daemon.http().to_string())
+            .replace("127.0.0.1:9641", &self.daemon.metrics().to_string());
+        let prelude = include_str!("readme/prelude.sh");
+        let script = self.root.path().join("script");
+        fs::write(&script, format!("{prelude}\nset -x\n{commands}\n")).expect("a script");
+        let output = Command::new("bash")
+            .arg(&script)
+            .current_dir(root)
+            .env("ROOT", root)
+            .env("HOME", root)
+            .env("PARLOR", env!("CARGO_BIN_EXE_parlor"))
+            .env("PYTHON", &self.python)
+            .env("PARLOR_SERVER__DATA_DIR", self.daemon.data_dir())
+            .stdin(Stdio::null())
+            .output()
+            .expect("bash runs");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let traced = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{traced}\n{told}");
+        told
+    }
+}
+
+/// The absolute path of a Python that has `websockets`: the first `python3` on the PATH, or Debian's
+/// own. In `prelude.sh` a bare `python3` is the function that calls it.
+fn python_with_websockets() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("python3"));
+    let on_path = on_path.filter(|python| python.is_absolute());
+    let mut candidates = on_path.chain([PathBuf::from("/usr/bin/python3")]);
+    let has = |python: &PathBuf| {
+        let tried = Command::new(python)
+            .args(["-c", "import websockets"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    candidates.find(has).expect(
+        "no python3 here has `websockets`: ./tests/run installs the Debian package \
+         python3-websockets",
+    )
+}
