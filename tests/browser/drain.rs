@@ -46,7 +46,7 @@ in_a_box! {
         ada.gives_name();
         grace.click("#enter");
         for person in [&mut ada, &mut grace] {
-            person.sees("The server is about to be restarted");
+            person.sees("The server is about to restart");
         }
         grace.sees("Try again");
     }

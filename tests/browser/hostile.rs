@@ -42,7 +42,7 @@ in_a_box! {
             let joined = json!({"type": "user-joined", "from": "", "roomId": ""});
             mallory.send(Message::text(joined.to_string())).expect("sent");
         }
-        ada.sees("Mallory sends more than this page takes");
+        ada.sees("Mallory sends more messages than this page accepts");
 
         // Mallory continues while another participant joins, as fast as the server permits.
         let done = AtomicBool::new(false);

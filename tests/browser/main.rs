@@ -93,12 +93,50 @@ in_a_box! {
     }
 
     fn a_frontend_written_from_the_document_talks_with_the_page() {
-        assert_eq!(talks_with_the_page(documented_frontend()), json!([]));
+        assert_eq!(talks_with_the_page(&documented_client()), json!([]));
+        assert_eq!(talks_with_the_page(PLAIN_FRONTEND), json!([]));
+    }
+
+    fn two_documented_clients_hear_each_other_until_one_leaves() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let invite = link.split_once('#').expect("an invite").1;
+        let added = daemon.command(&["user", "add", "grace", "--password"])
+            .env("PARLOR_PASSWORD", "a good password").status();
+        assert!(added.expect("the command runs").success());
+        let server = format!("http://{}", daemon.http());
+        let mut clients = [
+            (ADA, format!("guest({server:?}, {invite:?}, 'Ada')")),
+            (GRACE, format!("login({server:?}, 'grace', 'a good password')")),
+        ].map(|(person, token)| {
+            let mut client = opens(&server, person, Via::Any, &folder);
+            let client_code = documented_client();
+            client.ask(&format!("{client_code}\n{token}.then((a) => talk({server:?}, 'lobby', a.access_token))"));
+            client
+        });
+        let [ada, grace] = &mut clients;
+        ada.wait("to hear Grace", &format!("test.hearsExactly([{}])", GRACE.1));
+        grace.wait("to hear Ada", &format!("test.hearsExactly([{}])", ADA.1));
+
+        // After a restart both reconnect, and the call has continued.
+        let daemon = daemon.restart();
+        daemon.wait_for_logs(&["WebSocket entered"], 2);
+        ada.wait("to hear Grace", &format!("test.hearsExactly([{}])", GRACE.1));
+        assert_eq!(ada.ask("test.connections.length"), json!(1));
+        let wrong = ada.browser.evaluate(&ada.tab, &format!("login({server:?}, 'grace', 'wrong').catch((e) => e.code)"));
+        assert_eq!(wrong, Ok(json!("wrong-credentials")));
+
+        ada.ask("call.leave()");
+        assert_eq!(ada.ask("ends"), json!(["gone", 1000]));
+        grace.wait("for Ada to be gone", "ends.length === 1 && test.open().length === 0");
+        for client in [ada, grace] {
+            client.has_seen_no_trouble();
+        }
     }
 
     /// Acts like a frontend for an older version of the protocol document.
     fn a_frontend_that_sends_the_sdp_alone_and_offers_on_every_user_joined_talks_with_the_page() {
-        let mut frontend = documented_frontend().to_owned();
+        let mut frontend = PLAIN_FRONTEND.to_owned();
         for (newer, older) in [
             (", peer.localDescription)", ", { sdp: peer.localDescription.sdp })"),
             ("setRemoteDescription(data)", "setRemoteDescription({ type, sdp: data.sdp })"),
@@ -140,13 +178,13 @@ in_a_box! {
 
         let mut emmy = enters(&link, EMMY, Via::RelayUdp, &folder);
         emmy.hears(&[ADA, GRACE]);
-        ada.sees("Emmy has come in.");
+        ada.sees("Emmy joined.");
         ada.hears(&[GRACE, EMMY]);
         grace.hears(&[ADA, EMMY]);
 
         emmy.click("#leave");
-        emmy.sees("You have left");
-        ada.sees("Emmy has left.");
+        emmy.sees("You left the room");
+        ada.sees("Emmy left.");
         ada.hears(&[GRACE]);
         grace.hears(&[ADA]);
 
@@ -233,11 +271,11 @@ in_a_box! {
         let tab = browser.open(&link, &prelude(Via::Any));
         let mut grace = Person { browser, tab, name: GRACE.0 };
         grace.gives_name();
-        grace.sees("The microphone was refused.");
+        grace.sees("The browser blocked the microphone.");
 
         grace.click("#listen");
         grace.hears(&[ADA]);
-        grace.sees("you, only listening");
+        grace.sees("you, listening only");
         ada.hears(&[("Grace", 0)]);
     }
 
@@ -268,7 +306,7 @@ in_a_box! {
         ada.is_in_the_room();
 
         let mut grace = opens(address, GRACE, Via::Any, &folder);
-        grace.sees("This link has no invite in it.");
+        grace.sees("This link contains no invite.");
     }
 
     fn a_full_room_says_so() {
@@ -296,8 +334,8 @@ in_a_box! {
         grace.hears(&[ADA]);
 
         daemon = daemon.restart_after(|| {
-            ada.sees("The server cannot be reached. Trying again");
-            grace.sees("The server cannot be reached. Trying again");
+            ada.sees("The server cannot be reached. Reconnecting");
+            grace.sees("The server cannot be reached. Reconnecting");
         });
         ada.hears(&[GRACE]);
         grace.hears(&[ADA]);
@@ -336,7 +374,7 @@ in_a_box! {
         let link = daemon.invite_link();
         let _ada = enters(&link, ADA, Via::Nothing, &folder);
         let mut grace = enters(&link, GRACE, Via::Nothing, &folder);
-        grace.sees("No route to Ada: no direct path was found, and no relay was there to help.");
+        grace.sees("No route to Ada: there is no direct path and no relay.");
     }
 
     fn fresh_credentials_come_before_the_old_ones_expire() {
@@ -358,7 +396,7 @@ in_a_box! {
         let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
         let mut grace = enters(&once, GRACE, Via::Any, &folder);
         let first = ada.ask(OWN_ID);
-        grace.sees("Your visit has expired");
+        grace.sees("Your session has expired");
         ada.wait("to be somebody new", &format!("{OWN_ID} !== {first}"));
         ada.is_in_the_room();
     }
@@ -439,12 +477,30 @@ in_a_box! {
     }
 }
 
-/// The code of the frontend in `docs/build/protocol.md`.
-fn documented_frontend() -> &'static str {
-    let document = include_str!("../../docs/build/protocol.md");
-    let code = document.split("```js\n").nth(1).expect("a frontend");
-    code.split("```").next().expect("its end")
+/// A minimal frontend of another program.
+const PLAIN_FRONTEND: &str = include_str!("plain_frontend.js");
+
+/// The client in `docs/build/javascript-client.md`, as a script instead of a module, with a function
+/// `talk` that joins a room with it.
+fn documented_client() -> String {
+    let document = include_str!("../../docs/build/javascript-client.md");
+    let code = document.split("```js\n").nth(1).expect("a client");
+    let code = code.split("```").next().expect("its end");
+    code.replace("export ", "") + TALK
 }
+
+const TALK: &str = "
+async function talk(server, room, token) {
+  const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
+  window.ends = [];
+  window.call = new Call(server, room, token, microphone, {
+    audio: (id, stream) => Object.assign(new Audio(), { srcObject: stream }).play(),
+    gone: (id) => ends.push('gone'),
+    ended: (code) => ends.push(code),
+  });
+  await call.join();
+}
+";
 
 /// Runs a call between a user of this frontend and a user of the page: the page offers first, and after a
 /// reload the frontend does. Returns the errors of the frontend.
@@ -659,7 +715,7 @@ fn addresses_that_come_and_go(and_go: bool) {
     });
     for person in [&mut ada, &mut grace] {
         person.click("#leave");
-        person.sees("You have left");
+        person.sees("You left the room");
     }
     for person in [&mut ada, &mut grace] {
         person.click("#again");

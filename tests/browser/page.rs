@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::Daemon;
 use crate::support::browser_box::in_a_box;
 use crate::support::browser_call::{Person, Via};
-use crate::{ADA, EMMY, GRACE, documented_frontend, enters, folder, invite, opens};
+use crate::{ADA, EMMY, GRACE, PLAIN_FRONTEND, enters, folder, invite, opens};
 
 in_a_box! {
     fn a_closed_room_is_said_before_a_name_is_typed_and_a_wrong_address_by_a_page() {
@@ -16,14 +16,14 @@ in_a_box! {
         let link = invite(&daemon, "attic", &[]);
         let mut ada = opens(&link, ADA, Via::Any, &folder);
         ada.sees("You are invited to Attic");
-        ada.sees("Nobody is there yet.");
+        ada.sees("Nobody is in the room yet.");
         daemon.cli_json(&["room", "close", "attic"]);
         ada.browser.tell(&ada.tab, "Page.reload", json!({}));
         ada.sees("This room is closed");
 
         let astray = format!("http://{}/r/lobby/", daemon.http());
         let tab = ada.browser.open(&astray, "");
-        ada.browser.sees(&tab, "There is no page at this address");
+        ada.browser.sees(&tab, "Page not found");
         let styled = "document.styleSheets[0].cssRules.length > 10";
         ada.browser.wait(&tab, "the style sheet", styled);
     }
@@ -33,7 +33,7 @@ in_a_box! {
         let link = daemon.invite_link();
         let _grace = enters(&link, GRACE, Via::Any, &folder);
         let mut ada = opens(&link, ("  ", 0), Via::Any, &folder);
-        ada.sees("Grace is there.");
+        ada.sees("Grace is in the room.");
         ada.gives_name();
         ada.sees("Type a name first");
     }
@@ -42,7 +42,7 @@ in_a_box! {
         let (daemon, folder) = (Daemon::start(), folder());
         let once = invite(&daemon, "lobby", &["--uses", "1"]);
         let link = daemon.invite_link();
-        for (link, told) in [(&once, "so it was not copied"), (&link, "The invite link is copied.")] {
+        for (link, told) in [(&once, "so it was not copied"), (&link, "Invite link copied.")] {
             let mut ada = enters(link, ADA, Via::Any, &folder);
             let allow = json!({"permission": {"name": "clipboard-read"}, "setting": "granted"});
             ada.browser.tell(&ada.tab, "Browser.setPermission", allow);
@@ -61,7 +61,7 @@ in_a_box! {
         let mut ada = enters(&link, ADA, Via::Any, &folder);
         ada.sees("Nobody else is here yet");
         let daemon = daemon.restart_after(|| {
-            ada.sees("Trying again");
+            ada.sees("Reconnecting");
             assert_eq!(ada.ask("document.querySelector('#alone').hidden"), true);
         });
         ada.sees("Nobody else is here yet");
@@ -94,7 +94,7 @@ in_a_box! {
         let issued = daemon.cli_json(&["token", "issue", EMMY.0]);
         let server = format!("http://{}", daemon.http());
         let mut emmy = opens(&server, EMMY, Via::Any, &folder);
-        let offers_always = documented_frontend().replace("'user-joined' && !peer", "'user-joined'");
+        let offers_always = PLAIN_FRONTEND.replace("'user-joined' && !peer", "'user-joined'");
         let talk = format!("{offers_always}\ntalk({server:?}, 'lobby', {})", issued["token"]);
         emmy.ask(&talk);
         let announced = "test.frames.filter((type) => type === 'user-joined').length";

@@ -65,7 +65,7 @@ fn a_person_at_a_wrong_address_gets_a_page_and_a_program_gets_json() {
         let policy = answer.header("content-security-policy").expect(path);
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
         let text = String::from_utf8(answer.body).expect("text");
-        assert!(text.contains("There is no page at this address"), "{text}");
+        assert!(text.contains("Page not found"), "{text}");
         assert!(text.contains(style), "{path}: {text}");
         let told = client.get(path).refusal();
         assert_eq!(told, (404, "not-found".to_owned()), "{path}");

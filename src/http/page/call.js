@@ -1,16 +1,16 @@
-// The call: one Peer for everybody else in the room, each connected to each.
+// The call: one Peer for each other participant in the room (a full mesh).
 //
-// Who offers to whom: on `user-joined`, everybody who is already here makes an offer to the
-// newcomer, who waits. So for each pair exactly one side begins.
+// On `user-joined`, every participant who is already in the room makes an offer to the newcomer, who
+// waits. So for each pair exactly one side begins.
 
 import { Limits } from './limits.js';
 import { Peer } from './peer.js';
 
-/** A newcomer who is here but was sent no offer by then makes one. */
-const OFFER_EXPECTED = 15_000;
+/** A newcomer makes an offer to a participant who has not made one within this time. */
+const OFFER_TIMEOUT = 15_000;
 
-/** An offer that nobody has answered is made again after that. */
-const ASK_AGAIN = 5_000;
+/** An unanswered offer is made again this long after the connection has failed. */
+const REOFFER_DELAY = 5_000;
 
 export class Call {
   #me;
@@ -23,8 +23,8 @@ export class Call {
 
   /**
    * @param on.send(type, to, fields)
-   * @param on.track(id, track)   somebody's voice
-   * @param on.state(id, peer)    how the connection to somebody is
+   * @param on.track(id, track)   a participant's audio
+   * @param on.state(id, peer)    the connection to a participant changed
    * @param on.freshIce()         calls configure() with fresh credentials (a promise)
    * @param on.ignored(ids)       participants whose messages are ignored because they send too many
    */
@@ -33,14 +33,14 @@ export class Call {
     this.#limits = new Limits(on.ignored);
   }
 
-  /** Begins. */
+  /** Starts without any peer. */
   start(me, configuration) {
     this.stop();
     this.#me = me;
     this.#configuration = configuration;
   }
 
-  /** The signaling connection was lost and is back: what was said to nobody is said again. */
+  /** The signaling connection is back: repeats offers that may have been lost. */
   resume() {
     for (const [id, peer] of [...this.#peers]) {
       peer.kept = true;
@@ -50,13 +50,13 @@ export class Call {
     }
   }
 
-  /** ICE servers for all connections from now on. */
+  /** Sets the ICE servers for all connections from now on. */
   configure(configuration) {
     this.#configuration = configuration;
     for (const peer of this.#peers.values()) peer.configure(configuration);
   }
 
-  /** Our voice for everybody, now and later. null: none. */
+  /** Sends a track to all participants, now and later; null sends silence. */
   async setTrack(track) {
     this.#voice.track = track;
     await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(track)));
@@ -90,13 +90,13 @@ export class Call {
     if (!this.#expected.has(id)) this.#expected.set(id, setTimeout(() => this.invite(id), wait));
   }
 
-  /** Somebody was here before us: they make the offer. */
+  /** A participant was in the room before us: expects their offer. */
   expect(id) {
     if (this.#peers.has(id) || this.#expected.has(id)) return;
-    this.#expected.set(id, setTimeout(() => this.invite(id), OFFER_EXPECTED));
+    this.#expected.set(id, setTimeout(() => this.invite(id), OFFER_TIMEOUT));
   }
 
-  /** Somebody has gone. */
+  /** A participant left. */
   drop(id) {
     clearTimeout(this.#expected.get(id));
     this.#expected.delete(id);
@@ -104,7 +104,7 @@ export class Call {
     this.#peers.delete(id);
   }
 
-  /** An `offer`, `answer` or `ice-candidate` from somebody. */
+  /** Handles an `offer`, `answer` or `ice-candidate` from a participant. */
   take({ type, from, call, data, again }) {
     let peer = this.#peers.get(from);
     // Other frontends may not name their calls. An unnamed message matches the current call, but an
@@ -114,9 +114,9 @@ export class Call {
     if (!this.#limits.frame(from, type, data)) return;
     const fits = named && (call !== undefined || type !== 'offer' || peer.continuedBy(data));
     if (type === 'offer' && !fits) {
-      // An offer in an unknown call. We report that with an answer without a description.
+      // An offer in an unknown call. An answer without a description reports that.
       if (again) return this.#on.send('answer', from, { call, data: null });
-      // Both began at once. The same rule as in peer.js: one side insists.
+      // Both began at once. As in peer.js, the impolite side keeps its offer.
       if (peer?.offering && !this.#polite(from)) return;
       peer = this.#begin(from, call);
       if (!peer) return;
@@ -165,7 +165,7 @@ export class Call {
   #changed(id, peer) {
     this.#on.state(id, peer);
     if (peer.state !== 'failed' || peer.answered) return;
-    setTimeout(() => this.#peers.get(id) === peer && !peer.answered && this.invite(id), ASK_AGAIN);
+    setTimeout(() => this.#peers.get(id) === peer && !peer.answered && this.invite(id), REOFFER_DELAY);
   }
 }
 

@@ -27,7 +27,7 @@ export class Pages {
     this.#on = on;
   }
 
-  /** First connection to the room: we know no other page, and no page knows us. */
+  /** First connection to the room: no page knows another one yet. */
   open() {
     this.close();
     this.#connected = true;

@@ -1,18 +1,18 @@
-// One RTCPeerConnection: our voice to one other person, and theirs to us.
+// One RTCPeerConnection: audio to and from one other participant.
 //
-// Offers may cross ("glare"), most of all when both sides restart ICE after the same failure. The
-// rule is "perfect negotiation": one side of each pair is polite and takes its own offer back, the
-// other insists. Which is which follows from the two ids, so both sides agree without asking.
+// Offers may cross ("glare"), most often when both sides restart ICE after the same failure. The
+// page uses "perfect negotiation": the polite side of each pair rolls its own offer back, the other
+// side ignores the crossing offer. The two ids decide which side is polite.
 
-/** How long a connection may take before we say that there is none. */
-const PATIENCE = 20_000;
+/** A connection that takes longer has failed. */
+const CONNECT_TIMEOUT = 20_000;
 
 export class Peer {
-  /** Names this pair of connections; answers and candidates of an earlier pair are ignored by it. */
+  /** The id of this pair of connections, by which messages of an earlier pair are ignored. */
   call;
   /** connecting · connected · interrupted · failed */
   state = 'connecting';
-  /** Whether the call is older than the connection to the server: the other side may not know it. */
+  /** Whether the call is older than the signaling connection: the other side may not know it. */
   kept = false;
   /** Whether our offer continues a call that the other side may not know. */
   again = false;
@@ -34,11 +34,11 @@ export class Peer {
   #wasConnected = false;
 
   /**
-   * @param configuration      what GET /api/ice-servers said
-   * @param voice              {track, stream}: what we send; a null track sends silence
+   * @param configuration      the result of GET /api/ice-servers
+   * @param voice              {track, stream} to send; a null track sends silence
    * @param polite             whether our offer gives way
    * @param on.send(type, data)   to the other side
-   * @param on.track(track)    the other side's voice
+   * @param on.track(track)    the other side's audio
    * @param on.state()         `state` changed
    * @param on.restart()       calls configure() with fresh credentials (a promise)
    */
@@ -50,7 +50,7 @@ export class Peer {
     const pc = new RTCPeerConnection(configuration);
     this.#pc = pc;
     pc.onnegotiationneeded = () => this.#offer();
-    // An empty candidate says "that was all", which nobody needs to hear.
+    // An empty candidate marks the end of gathering and need not be sent.
     pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#found(candidate);
     pc.onicecandidateerror = ({ url, errorCode }) => (this.#refused ||= isRelay(url) && errorCode === 401);
     pc.ontrack = ({ track }) => track.kind === 'audio' && on.track(track);
@@ -58,7 +58,7 @@ export class Peer {
     this.#expect();
   }
 
-  /** We were here first: make the offer. */
+  /** Makes the offer, as the side that was in the room first. */
   invite() {
     // One transceiver for both directions, even without a microphone: a track that comes later
     // needs no new negotiation.
@@ -82,12 +82,12 @@ export class Peer {
     return this.state === 'connected' || this.state === 'interrupted';
   }
 
-  /** Restarts ICE while the current path works: the server is a new one, and so may be its relay. */
+  /** Restarts ICE while the current path works: after a restart the server may have another relay. */
   async renew() {
     this.kept = false;
     this.again = true;
     await this.#on.restart();
-    if (!this.#closed) this.#lookAgain();
+    if (!this.#closed) this.#restartIce();
   }
 
   /** Sends our offer again, in case the other side did not receive it. */
@@ -104,9 +104,9 @@ export class Peer {
     return !known || sessionId(known.sdp) === sessionId(data?.sdp);
   }
 
-  /** A frame from the other side. One after the other: a candidate must not overtake its offer. */
+  /** Handles a frame, one after the other: a candidate must not overtake its offer. */
   take(type, data) {
-    this.#work = this.#work.then(() => this.#take(type, data)).catch((error) => this.#trouble(error));
+    this.#work = this.#work.then(() => this.#take(type, data)).catch((error) => this.#warn(error));
   }
 
   /** Sends another track (or null) from now on. */
@@ -115,7 +115,7 @@ export class Peer {
     return this.#sender?.replaceTrack(track);
   }
 
-  /** Fresh credentials; they count from the next time ICE gathers. */
+  /** Sets fresh credentials, which ICE uses from the next gathering on. */
   configure(configuration) {
     this.#pc.setConfiguration(configuration);
   }
@@ -141,7 +141,7 @@ export class Peer {
       await this.#pc.setLocalDescription();
       this.#on.send('offer', this.#pc.localDescription);
     } catch (error) {
-      this.#trouble(error);
+      this.#warn(error);
     } finally {
       this.#makingOffer = false;
     }
@@ -151,8 +151,8 @@ export class Peer {
     if (this.#closed || !data) return;
     const pc = this.#pc;
     if (type === 'ice-candidate') {
-      // Candidates of an offer that we ignored fit nothing.
-      return pc.addIceCandidate(candidate(data)).catch((error) => this.#ignoring || this.#trouble(error));
+      // Candidates of an ignored offer match no description.
+      return pc.addIceCandidate(candidate(data)).catch((error) => this.#ignoring || this.#warn(error));
     }
     // Some frontends send the SDP alone: the message type says whether it is an offer or an answer.
     const description = { type, sdp: data.sdp };
@@ -166,13 +166,13 @@ export class Peer {
     this.#ignoring = crossed && !this.#polite;
     if (this.#ignoring) return;
     await pc.setRemoteDescription(description); // rolls back our own offer, if there is one
-    await this.#speak();
+    await this.#sendAudio();
     await pc.setLocalDescription();
     this.#on.send('answer', pc.localDescription);
   }
 
-  /** The other side's offer made a transceiver that only receives: put our voice on it. */
-  async #speak() {
+  /** The other side's offer has made a transceiver that only receives: adds our audio to it. */
+  async #sendAudio() {
     const transceiver = this.#pc.getTransceivers().find((t) => t.receiver.track.kind === 'audio');
     if (!transceiver) return;
     transceiver.direction = 'sendrecv';
@@ -193,33 +193,33 @@ export class Peer {
         this.#wasConnected = true;
         return this.#become('connected');
       case 'disconnected':
-        // Often over in a moment. If not, "failed" follows.
+        // Often temporary. If not, "failed" follows.
         return this.#become('interrupted');
       case 'failed':
         return this.#restart();
     }
   }
 
-  /** No way was found, or it was lost: look again, with fresh credentials. */
+  /** No route was found, or it was lost: gathers again, with fresh credentials. */
   async #restart() {
     this.#become('failed');
-    if (!this.answered) return; // there is nobody to restart with
+    if (!this.answered) return; // the other side has never answered
     await this.#on.restart();
     if (this.#closed) return;
-    this.#lookAgain();
+    this.#restartIce();
     this.#expect();
   }
 
   /** A pending offer already restarts ICE, and no other offer is possible before its answer. */
-  #lookAgain() {
+  #restartIce() {
     if (this.offering) this.repeat();
     else this.#pc.restartIce();
   }
 
-  /** Without candidates from the other side ICE may wait for ever: the clock decides. */
+  /** Without candidates from the other side ICE may wait for ever, so a timer decides. */
   #expect() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#restart(), PATIENCE);
+    this.#timer = setTimeout(() => this.#restart(), CONNECT_TIMEOUT);
   }
 
   #become(state) {
@@ -228,12 +228,12 @@ export class Peer {
     this.#on.state();
   }
 
-  #trouble(error) {
+  #warn(error) {
     if (!this.#closed) console.warn('negotiation:', error);
   }
 }
 
-/** A candidate without a media section belongs to the first one: there is no other. */
+/** Assigns a candidate without a media section to the first section, which is the only one. */
 function candidate(data) {
   const named = (data.sdpMid ?? data.sdpMLineIndex ?? null) !== null;
   return named ? data : { ...data, sdpMLineIndex: 0 };

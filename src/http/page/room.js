@@ -1,11 +1,11 @@
-// The story of the page: link → name → microphone → room → gone, and back again.
+// The steps of the page: link → name → microphone → room → end, and rejoining.
 //
-//   api.js        the HTTP routes           sound.js   microphone, speaker, loudness
-//   signaling.js  the WebSocket             ui.js      what can be seen
-//   call.js       who is called by whom     strings.js   what is said when something fails
-//   peer.js       one connection            roster.js  who is here
-//   limits.js     how much others may send
-//   pages.js      who is muted              storage.js what is remembered
+//   api.js        HTTP routes               sound.js    microphone, speaker, levels
+//   signaling.js  the WebSocket             ui.js       the visible page
+//   call.js       all peer connections      strings.js  notices and errors
+//   peer.js       one peer connection       roster.js   the list of participants
+//   limits.js     limits for each sender    storage.js  values kept between visits
+//   pages.js      mute states
 
 import * as api from './api.js';
 import { Call } from './call.js';
@@ -17,8 +17,8 @@ import * as storage from './storage.js';
 import * as ui from './ui.js';
 import * as strings from './strings.js';
 
-// The token lives as long as the tab: a reload comes back as the same person, a new tab is a new
-// one. The name and the microphone are remembered for next time, wherever that is.
+// The token is kept for the tab: after a reload the user is the same participant, a new tab is another
+// one. The name and the microphone are kept for the next visit.
 const KEY = `parlor ${api.root.pathname} ${api.room}`;
 const NAME = 'parlor name';
 const MICROPHONE = 'parlor microphone';
@@ -28,9 +28,9 @@ let track = null;
 let muted = false;
 let configuration = {};
 let iceTimer;
-let typed; // the name, while there is no session for it
-let again = comeBack; // the action of the button after the call has ended
-let wasLost = false; // whether the WebSocket was open, is gone, and comes back by itself
+let typed; // the name, until there is a session for it
+let again = rejoin; // the action of the button after the call has ended
+let wasLost = false; // whether the WebSocket was open, was lost, and is reconnecting
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
@@ -38,7 +38,7 @@ const call = new Call({
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
   freshIce,
-  ignored: sayIgnored,
+  ignored: showIgnored,
 });
 
 const pages = new Pages({
@@ -55,19 +55,19 @@ const roster = new Roster(() => api.participants(session.token), useRoster);
 function begin() {
   const invite = location.hash.slice(1);
   if (invite && session.invite !== invite) remember({ invite });
-  if (session.inCall) return comeBack();
-  if (!session.invite) return stop(strings.noInvite);
-  return look();
+  if (session.inCall) return rejoin();
+  if (!session.invite) return cannotJoin(strings.noInvite);
+  return showPreview();
 }
 
 /** Requests the preview of the room, so that the page shows errors before the user types a name. */
-async function look() {
+async function showPreview() {
   try {
     const room = await preview();
-    if (room.full) return stop(strings.full);
+    if (room.full) return cannotJoin(strings.full);
     ui.askName(typed ?? session.name ?? storage.browser.get(NAME) ?? '', room);
   } catch (error) {
-    stop(strings.entrance(error));
+    cannotJoin(strings.joinError(error));
   }
 }
 
@@ -82,8 +82,8 @@ async function preview() {
 }
 
 /** The user cannot join now. */
-function stop(ending) {
-  again = look;
+function cannotJoin(ending) {
+  again = showPreview;
   ui.ended(ending);
 }
 
@@ -99,12 +99,12 @@ async function nameGiven(event) {
   } catch (error) {
     // The user can correct the name here, and retry after a temporary error.
     if (error.passes || error.status === 400) return ui.nameProblem(strings.api(error));
-    return stop(strings.entrance(error));
+    return cannotJoin(strings.joinError(error));
   }
   await microphone();
 }
 
-/** Becomes a guest: from here on we are somebody. */
+/** Exchanges the invite and a name for a guest token. */
 async function signIn(name) {
   const { access_token: token, user } = await api.guest(session.invite, name);
   storage.browser.set(NAME, name);
@@ -120,7 +120,7 @@ function remember(next) {
 
 async function microphone() {
   if (!microphonePossible()) return ui.microphoneStep({ problem: strings.insecure, retry: false });
-  ui.microphoneStep({ hint: 'Your browser asks whether this page may use the microphone. Please allow it.' });
+  ui.microphoneStep({ hint: 'Your browser asks for permission to use the microphone. Please allow it.' });
   try {
     await useMicrophone(storage.browser.get(MICROPHONE) ?? '');
     ui.microphoneStep({});
@@ -129,7 +129,7 @@ async function microphone() {
   }
 }
 
-/** Opens a microphone and speaks through it from now on. */
+/** Opens a microphone and sends its audio from now on. */
 async function useMicrophone(deviceId) {
   const next = await openMicrophone(deviceId);
   track?.stop();
@@ -142,9 +142,9 @@ async function useMicrophone(deviceId) {
   await listDevices();
 }
 
-/** The microphone in use has gone: take what is left. */
+/** The microphone was disconnected: uses the system's default instead. */
 async function unplugged() {
-  ui.news('Your microphone has gone.');
+  ui.news('Your microphone was disconnected.');
   try {
     await useMicrophone('');
   } catch (error) {
@@ -176,7 +176,7 @@ const listDevices = () => ui.listDevices(track?.getSettings().deviceId);
 
 async function toggleMute() {
   if (!track && microphonePossible()) {
-    // Only listening so far, and now there is something to say.
+    // The user has been listening only.
     muted = false;
     ui.say('room-problem', '');
     return useMicrophone('').catch((error) => ui.say('room-problem', strings.microphone(error)));
@@ -196,14 +196,14 @@ function showOwnState() {
 
 async function enter() {
   wake();
-  await comeIn().catch(notIn);
+  await joinRoom().catch(joinFailed);
 }
 
-function notIn(error) {
-  finish(strings.entrance(error));
+function joinFailed(error) {
+  finish(strings.joinError(error));
 }
 
-async function comeIn() {
+async function joinRoom() {
   const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
   remember({ ...session, inCall: true });
   configuration = { iceServers, iceTransportPolicy };
@@ -215,7 +215,7 @@ async function comeIn() {
   signaling.connect(session.token, session.id);
 }
 
-/** Joins; a token that has expired meanwhile is traded for a new one, as long as the invite works. */
+/** Joins; an expired token is replaced by a new one, as long as the invite is valid. */
 async function join() {
   try {
     return await api.join(session.token);
@@ -226,8 +226,8 @@ async function join() {
   }
 }
 
-/** After a reload: the same person, the same microphone, no questions. */
-async function comeBack() {
+/** After a reload: the same participant and microphone, without questions. */
+async function rejoin() {
   if (microphonePossible()) {
     await useMicrophone(storage.browser.get(MICROPHONE) ?? '').catch(withoutMicrophone);
   }
@@ -235,12 +235,12 @@ async function comeBack() {
 }
 
 async function leave() {
-  finish({ title: 'You have left', text: 'Nobody hears you any more.', again: 'Come back' });
-  // The server would find out by itself that we are silent, but not that we gave up our seat.
+  finish({ title: 'You left the room', text: 'Your microphone is off.', again: 'Rejoin' });
+  // The server detects a lost connection by itself, but not that the user gave up the membership.
   await api.leave(session.token).catch(() => {});
 }
 
-/** Ends the call, whoever ended it, and says so. */
+/** Ends the call and shows why. */
 function finish(ending) {
   remember({ ...session, inCall: false });
   signaling.close();
@@ -251,16 +251,16 @@ function finish(ending) {
   withoutMicrophone();
   ui.settings.close();
   ui.removeOthers();
-  again = comeBack;
+  again = rejoin;
   ui.ended(ending);
 }
 
 // ---- signaling ----
 
 /**
- * A newcomer is called by those who are here, and nobody else's call counts. Who is back goes on with
- * the calls that there are: a restart of the server ends none, and others are told of us only where
- * they have to call us anew.
+ * The participants who are already in the room make offers to a newcomer. After a reconnect (`again`) the
+ * calls continue: a restart of the server ends none, and the server announces this page only to
+ * participants who have to make a new offer.
  */
 function opened(again) {
   wasLost = false;
@@ -273,7 +273,7 @@ function opened(again) {
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
-  sayRoutes();
+  showRouteProblem();
   pages.open();
   roster.open();
 }
@@ -306,14 +306,14 @@ function lost(milliseconds, code) {
 
 async function closed(code) {
   roster.close();
-  // Who was away for long has lost the seat, and may take it again.
+  // A long absence ends the membership; the page joins again.
   const seatLost = code === CLOSED.notIn && wasLost;
   if (!seatLost && code !== CLOSED.token) return finish(strings.closed(code));
   let ending = () => finish(strings.closed(code));
   try {
     if (code === CLOSED.token) await signIn(session.name);
-    ending = notIn;
-    await comeIn();
+    ending = joinFailed;
+    await joinRoom();
   } catch (error) {
     if (!session.inCall) return; // the user has pressed "Leave" meanwhile
     // An unreachable or draining server has not rejected us: the calls continue.
@@ -322,7 +322,7 @@ async function closed(code) {
   }
 }
 
-// ---- who is here ----
+// ---- participants ----
 
 function useRoster(list, changed) {
   const others = list.participants.filter((one) => one.connected && one.user_id !== session.id && !changed.has(one.user_id));
@@ -333,7 +333,7 @@ function useRoster(list, changed) {
     ui.add(id, name);
     if (known?.isNew) ui.news(strings.arrived(name));
   }
-  sayIgnored();
+  showIgnored();
   const judged = [...here.keys()].filter((id) => !changed.has(id));
   for (const id of goneBy(list, judged, (one) => call.peer(one)?.works)) gone(id);
   ui.othersKnown(true);
@@ -357,7 +357,7 @@ function gone(id) {
   call.drop(id);
   ui.remove(id);
   pages.forget(id);
-  sayRoutes();
+  showRouteProblem();
   roster.changed(id);
   if (name) ui.news(strings.left(name));
 }
@@ -368,17 +368,17 @@ function peerChanged(id, peer) {
   ui.state(id, peer.state);
   // Participants who were listed only because of their audio may have left.
   if (peer.state === 'failed') roster.refresh();
-  sayRoutes();
+  showRouteProblem();
 }
 
-/** Says who cannot be reached, if anybody. */
-function sayRoutes() {
+/** Shows one participant who cannot be reached, if there is one. */
+function showRouteProblem() {
   const id = [...here.keys()].find((one) => call.peer(one)?.state === 'failed');
   ui.say('route-problem', id ? strings.noRoute(nameOf(id), call.peer(id).diagnosis) : '');
 }
 
 /** Shows which participants send too many messages, if any. */
-function sayIgnored(ids = call.ignored) {
+function showIgnored(ids = call.ignored) {
   ui.say('ignored-problem', ids.flatMap((id) => [...strings.tooMuch(nameOf(id)), ' ']));
 }
 
@@ -422,7 +422,7 @@ async function copyInvite() {
   }
 }
 
-// ---- what is pressed ----
+// ---- buttons and keys ----
 
 ui.on('name-form', 'submit', (event) => ui.busy(event.submitter ?? event.target, () => nameGiven(event)));
 ui.on('mic-retry', 'click', microphone);
@@ -450,15 +450,15 @@ addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input:not([type="range"]), select, dialog');
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
   if (event.key.toLowerCase() !== 'm' || !plain || typing || !session.inCall) return;
-  // A screen reader reads a button that is pressed, but not one that a key presses from elsewhere.
-  toggleMute().then(() => track && ui.news(muted ? 'You are muted.' : 'You can be heard.'));
+  // A screen reader announces a focused button, but not one that a keyboard shortcut pressed.
+  toggleMute().then(() => track && ui.news(muted ? 'You are muted.' : 'Your microphone is on.'));
 });
 addEventListener('pointerdown', wake, { once: true });
 addEventListener('online', () => signaling.hurry());
 addEventListener('hashchange', () => location.reload());
 navigator.mediaDevices?.addEventListener('devicechange', listDevices);
 
-// A page that the browser kept and shows again has lost its connections.
+// A page that the browser restores from its back/forward cache has lost its connections.
 addEventListener('pageshow', (event) => event.persisted && location.reload());
 
 begin();

@@ -1,23 +1,22 @@
-// The WebSocket to the room, and coming back to it.
+// The WebSocket to the room, and reconnecting it.
 //
-// Frames are JSON: {type, from, roomId, to?, data?}. The server stamps `from` and `roomId` with
-// what it knows, whatever we write. A newcomer is sent nothing on arrival: those who are already
-// here make the offer.
+// Frames are JSON: {type, from, roomId, to?, data?}. The server overwrites `from` and `roomId`. A newcomer
+// receives nothing on arrival: the participants who are already in the room make the offer.
 
 import { room, socketUrl } from './api.js';
 
-/** Close codes after which coming back by itself would be wrong; strings.js has a text for each. */
+/** Close codes after which the page must not reconnect by itself; strings.js has a text for each. */
 export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
 const FINAL = new Set(Object.values(CLOSED));
 const TOO_MUCH = 4008;
 export const RESTARTING = 1012;
 
-const LONGEST_WAIT = 30_000;
+const MAX_RETRY_DELAY = 30_000;
 const STABLE_AFTER = 10_000;
 
 /** A reconnect counts once the connection has lasted this long, or a message has arrived. */
 const LASTS_AFTER = 1_000;
-const PATIENCE = 15_000;
+const CONNECT_TIMEOUT = 15_000;
 
 export class Signaling {
   #socket;
@@ -31,10 +30,10 @@ export class Signaling {
   #on;
 
   /**
-   * @param on.open(again)     connected: we are a newcomer, or are back and may go on
-   * @param on.frame(frame)    something arrived
+   * @param on.open(again)     connected, as a newcomer or (`again`) after a reconnect
+   * @param on.frame(frame)    a frame was received
    * @param on.lost(milliseconds, code)  the connection is lost; the time until the next attempt
-   * @param on.closed(code)    it is gone for good, see CLOSED
+   * @param on.closed(code)    closed without a reconnect, see CLOSED
    */
   constructor(on) {
     this.#on = on;
@@ -47,7 +46,7 @@ export class Signaling {
     this.#open();
   }
 
-  /** Sends to one person, or to everybody else when `to` is left out. */
+  /** Sends to one participant, or to all others if `to` is undefined. */
   send(type, to, fields) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     this.#socket.send(JSON.stringify({ type, from: this.#me, roomId: room, to, ...fields }));
@@ -60,7 +59,7 @@ export class Signaling {
     this.#later(0);
   }
 
-  /** Does not wait for the next attempt, if one is being waited for. */
+  /** Starts the next attempt at once, if one is scheduled. */
   hurry() {
     if (this.#retry) this.#open();
   }
@@ -76,15 +75,15 @@ export class Signaling {
     // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
     const socket = new WebSocket(socketUrl(this.#wasOpen), ['bearer', this.#token]);
     this.#socket = socket;
-    // On a network that swallows everything, the attempt would hang for minutes.
-    this.#deadline = setTimeout(() => socket.close(), PATIENCE);
+    // On a network that drops all packets, the attempt would hang for minutes.
+    this.#deadline = setTimeout(() => socket.close(), CONNECT_TIMEOUT);
     socket.onopen = () => {
       clearTimeout(this.#deadline);
-      // A server that takes us in and drops us at once must not be asked again at once.
+      // A server that accepts and then drops the connection must not get another attempt at once.
       this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
       const again = this.#wasOpen;
       this.#wasOpen = true;
-      // A draining server does this, and its messages meanwhile say nothing about other participants.
+      // A draining server accepts and closes connections; that says nothing about other participants.
       if (again) this.#lasting = setTimeout(() => this.#lasts(), LASTS_AFTER);
       else this.#on.open(false);
     };
@@ -106,9 +105,9 @@ export class Signaling {
   }
 
   #later(code) {
-    // Everybody in a room loses the server at the same moment. The random part keeps them from
-    // coming back at the same moment, too.
-    const ceiling = Math.min(LONGEST_WAIT, 500 * 2 ** this.#attempt++);
+    // All pages of a room lose the server at the same moment. The random part keeps them from
+    // reconnecting at the same moment.
+    const ceiling = Math.min(MAX_RETRY_DELAY, 500 * 2 ** this.#attempt++);
     const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
     this.#retry = setTimeout(() => this.#open(), wait);
     this.#on.lost(wait, code);

@@ -1,20 +1,20 @@
-// Microphone, speaker, and how loud somebody is.
+// Microphone, speaker and audio levels.
 
 let context;
 
-/** Browsers start no sound before the person has touched the page; any touch will do. */
+/** Starts audio. Browsers allow that only after a click, touch or key on the page. */
 export function wake() {
   context ??= new AudioContext();
   if (context.state === 'suspended') context.resume().catch(() => {});
 }
 
-/** Whether this page may have a microphone at all: browsers give it to HTTPS and localhost only. */
+/** Whether the browser allows a microphone on this page: HTTPS and localhost only. */
 export const microphonePossible = () => window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia);
 
-/** Whether the speaker can be chosen here. */
+/** Whether the browser can select a speaker. */
 export const speakerPossible = () => 'setSinkId' in HTMLMediaElement.prototype;
 
-/** A microphone's track. `deviceId` "" is the system's choice. */
+/** Returns the track of a microphone. `deviceId` "" is the system's default. */
 export async function openMicrophone(deviceId) {
   const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
   if (deviceId) audio.deviceId = { exact: deviceId };
@@ -22,7 +22,7 @@ export async function openMicrophone(deviceId) {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {
-    // The microphone of last time is not plugged in today: take the one that is.
+    // The microphone of the last visit is not connected: uses the default.
     if (deviceId && error.name === 'OverconstrainedError') return openMicrophone('');
     throw error;
   }
@@ -37,7 +37,7 @@ export async function devices(kind) {
     .map((device, index) => ({ id: device.deviceId, name: device.label || `Device ${index + 1}` }));
 }
 
-/** Measures how loud a track is. */
+/** Measures the level of a track. */
 export class Meter {
   #source;
   #analyser;
@@ -50,10 +50,10 @@ export class Meter {
     this.#analyser = context.createAnalyser();
     this.#analyser.fftSize = 1024;
     this.#samples = new Float32Array(this.#analyser.fftSize);
-    this.#source.connect(this.#analyser); // and no further: the <audio> element plays it
+    this.#source.connect(this.#analyser); // only: the <audio> element plays it
   }
 
-  /** 0 (silence) to 1 (loud), following the ear: quick to rise, slow to fall. */
+  /** Returns 0 (silence) to 1 (loud). The level rises at once and falls slowly. */
   level() {
     this.#analyser.getFloatTimeDomainData(this.#samples);
     let sum = 0;

@@ -1,4 +1,4 @@
-// What can be seen. It knows no network: room.js tells it what is, and is told what was pressed.
+// The visible page. It has no network access: room.js calls it, and registers handlers for its buttons.
 
 import { Meter, devices, speakerPossible } from './sound.js';
 import * as strings from './strings.js';
@@ -11,12 +11,12 @@ const SPEAKING = 0.25;
 const $ = (id) => document.getElementById(id);
 const people = new Map(); // id → {item, audio, meter, name, state}
 const mutedPeople = new Set();
-const volumes = new Map(); // kept while somebody is away
+const volumes = new Map(); // kept while a participant is absent
 const ownMeters = [$('mic-meter'), $('settings-meter')];
 let me;
 let ownMeter;
 let speaker = '';
-let othersAreKnown = false; // and not only participants who have sent us a message
+let othersAreKnown = false; // whether the list came from the server, not only from messages
 
 /** Shows one section and puts the focus on its heading, so that a screen reader reads it. */
 export function show(section) {
@@ -32,7 +32,7 @@ export function say(id, text) {
   const place = $(id);
   const written = plain(text);
   place.hidden = !written;
-  // The same words twice are not news to a screen reader.
+  // A screen reader would read an unchanged text again.
   if (place.textContent !== written) fill(place, text);
 }
 
@@ -51,10 +51,10 @@ function fill(place, text) {
 /** A name in plain text: U+2068 and U+2069 isolate its direction. */
 const isolated = (name) => `\u2068${name}\u2069`;
 
-/** How the connection to the server is; empty when all is well. */
+/** The state of the connection to the server; empty if it works. */
 export const link = (text) => say('link', text);
 
-/** Comings and goings. */
+/** Shows a notice for a few seconds, such as that a participant joined. */
 export function news(text) {
   const line = document.createElement('p');
   fill(line, text);
@@ -67,14 +67,14 @@ export function on(id, event, handler) {
   $(id).addEventListener(event, handler);
 }
 
-/** Runs something slow for a button, which cannot be pressed again meanwhile. */
+/** Runs a slow action of a button and disables the button meanwhile. */
 export async function busy(button, work) {
   button.disabled = true;
   try {
     return await work();
   } finally {
     button.disabled = false;
-    // A button that is disabled loses the focus; it gets it back, unless the story went on.
+    // A disabled button loses the focus. It gets it back, unless another section has it by now.
     if (document.activeElement === document.body) button.focus();
   }
 }
@@ -97,11 +97,11 @@ export function nameProblem(text) {
   if (text) $('name').focus();
 }
 
-/** The microphone step: `hint` while waiting, `problem` when it failed, neither when it works. */
+/** The microphone step: `hint` while waiting, `problem` after an error, neither if the microphone works. */
 export function microphoneStep({ hint = '', problem = '', retry = true }) {
   if ($('mic-step').hidden) show('mic-step');
   const works = !hint && !problem;
-  say('mic-hint', works ? 'Say something: the bar moves when we hear you.' : hint);
+  say('mic-hint', works ? 'Say something. The bar moves when the microphone works.' : hint);
   say('mic-problem', problem);
   $('mic-check').hidden = !works;
   $('enter').hidden = !works;
@@ -120,7 +120,7 @@ export function ended({ title, text, again = '' }) {
 
 // ---- the room ----
 
-/** An empty room with only ourselves in it. */
+/** Shows the room with only the user in it. */
 export function enterRoom(title, id, name) {
   clear();
   me = id;
@@ -132,7 +132,7 @@ export function enterRoom(title, id, name) {
   show('room');
 }
 
-/** Somebody is here, or has another name than we thought. */
+/** Adds a participant, or changes the name of one. */
 export function add(id, name) {
   const person = people.get(id) ?? create(id);
   person.name = name;
@@ -153,12 +153,12 @@ export function remove(id) {
   counted();
 }
 
-/** Everybody but ourselves. */
+/** Removes all other participants. */
 export function removeOthers() {
   for (const id of [...people.keys()]) if (id !== me) remove(id);
 }
 
-/** How the connection to somebody is. */
+/** Shows the state of the connection to a participant. */
 export function state(id, state) {
   const person = people.get(id);
   if (!person) return;
@@ -182,7 +182,7 @@ function describe(id, { item, state }) {
   item.querySelector('.state').textContent = strings.peerState[state] || (silent ? 'muted' : '');
 }
 
-/** Plays and measures somebody's voice. */
+/** Plays a participant's audio and measures its level. */
 export function voice(id, track) {
   const person = people.get(id);
   if (!person) return;
@@ -191,29 +191,29 @@ export function voice(id, track) {
   person.audio.srcObject = new MediaStream([track]);
   if (speaker) person.audio.setSinkId(speaker).catch(() => {});
   person.audio.play().catch((error) => {
-    // Only a refusal needs the person's help; a stream that is replaced while it starts does not.
+    // Only blocked playback needs a click; a stream that is replaced while it starts does not.
     if (error.name === 'NotAllowedError') $('sound-on').hidden = false;
   });
 }
 
-/** Plays everything that the browser held back, now that the person has pressed something. */
+/** Plays all audio that the browser has blocked; called from a click. */
 export function playAll() {
   $('sound-on').hidden = true;
   for (const { audio } of people.values()) if (audio.srcObject) audio.play().catch(() => {});
 }
 
-/** Our own track, or null: for the meters. */
+/** Sets the user's own track for the level meters; null if there is none. */
 export function ownVoice(track) {
   ownMeter?.close();
   ownMeter = track ? new Meter(track) : undefined;
 }
 
-/** off: there is no microphone; muted: there is, but it is silent. */
+/** Shows the user's own state: `listening` without a microphone, `muted` with a silent one. */
 export function ownState({ muted, listening }) {
   $('mute').setAttribute('aria-pressed', String(muted || listening));
   const own = people.get(me);
   own?.item.classList.toggle('muted', muted || listening);
-  if (own) own.item.querySelector('.state').textContent = listening ? 'you, only listening' : muted ? 'you, muted' : 'you';
+  if (own) own.item.querySelector('.state').textContent = listening ? 'you, listening only' : muted ? 'you, muted' : 'you';
 }
 
 function create(id) {
@@ -236,7 +236,7 @@ function volume(id, item, audio) {
     volumes.set(id, slider.value);
     audio.volume = slider.value / 100;
   });
-  // On iPhones the volume of an element is the person's alone to set, by the keys at the side.
+  // On iPhones a page cannot set the volume of an element; only the keys of the phone can.
   audio.volume = 0.5;
   const settable = audio.volume === 0.5;
   audio.volume = slider.value / 100;
@@ -266,14 +266,14 @@ function initials(name) {
   return ends.map((part) => Array.from(part)[0].toLocaleUpperCase()).join('');
 }
 
-/** The same person has the same colour in everybody's window. */
+/** A participant has the same colour on every page. */
 function hue(id) {
   let sum = 0;
   for (const character of id) sum = (sum * 31 + character.codePointAt(0)) % 65521;
   return sum % 8;
 }
 
-/** Rings and bars follow the voices, as often as the screen is drawn (never in a hidden tab). */
+/** Updates rings and level bars with each frame (never in a hidden tab). */
 function draw() {
   const own = ownMeter?.level() ?? 0;
   for (const bar of ownMeters) bar.style.setProperty('--level', own);
@@ -288,7 +288,7 @@ requestAnimationFrame(draw);
 
 // ---- devices ----
 
-/** Fills the lists of devices anew. */
+/** Refills the lists of devices. */
 export async function listDevices(microphone) {
   $('output').hidden = !speakerPossible();
   for (const list of document.querySelectorAll('select[data-devices]')) {
@@ -298,7 +298,7 @@ export async function listDevices(microphone) {
   }
 }
 
-/** Plays everybody through another speaker. */
+/** Plays all participants through another speaker. */
 export async function chooseSpeaker(id) {
   speaker = id;
   await Promise.all([...people.values()].map(({ audio }) => audio.setSinkId(id)));
