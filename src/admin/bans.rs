@@ -6,22 +6,22 @@ use crate::clock;
 use crate::config::duration;
 use crate::storage::{Ban, BanError, Banned, NewBan, Room, User, utc};
 
-use super::answer::Answer;
-use super::context::{Context, ID, bare};
+use super::context::{Context, ID_PREFIX, strip_id_prefix};
 use super::ended;
 use super::failure::Failure;
-use super::people::called;
+use super::response::Response;
+use super::user_lookup::user_label;
 
 /// Maximum number of bans in one list.
 const MAX_LISTED: u32 = 1000;
 
-pub async fn kick(context: &Context, room: &str, word: &str) -> Result<Answer, Failure> {
-    let room = context.open_room(room).await?;
-    let user = context.person_in(&room, word).await?;
+pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
+    let room = context.find_open_room(room).await?;
+    let user = context.find_person_in(&room, argument).await?;
     let pause = context.config().rooms.kick_pause;
-    let kicked = match context.live() {
-        Some(live) => {
-            let kicked = live.app.kick(&room.id, &user.id).await?;
+    let kicked = match context.server() {
+        Some(server) => {
+            let kicked = server.app.kick(&room.id, &user.id).await?;
             kicked.map(|(_, ended)| Some(ended))
         }
         None => {
@@ -32,14 +32,14 @@ pub async fn kick(context: &Context, room: &str, word: &str) -> Result<Answer, F
         }
     };
     let Some(ended) = kicked else {
-        let (who, room) = (called(&user), &room.name);
-        return Err(Failure::refused(format!("{who} is not in the room {room}")));
+        let (who, room) = (user_label(&user), &room.name);
+        return Err(Failure::new(format!("{who} is not in the room {room}")));
     };
-    let mut json = place_json(&room, &user);
+    let mut json = room_and_user_json(&room, &user);
     json["pause"] = pause.as_secs().into();
-    let text = format!("Kicked {} from {}", called(&user), room.name);
+    let text = format!("Kicked {} from {}", user_label(&user), room.name);
     let pause = duration::format(pause);
-    Ok(ended::told(json, text, ended).remark(format!(
+    Ok(ended::with_counts(json, text, ended).remark(format!(
         "They may join again after {pause}; `parlor room ban` keeps them out for longer."
     )))
 }
@@ -47,13 +47,13 @@ pub async fn kick(context: &Context, room: &str, word: &str) -> Result<Answer, F
 pub async fn ban(
     context: &Context,
     room: &str,
-    word: &str,
+    argument: &str,
     until: Option<u64>,
     reason: Option<String>,
     keep_invite: bool,
-) -> Result<Answer, Failure> {
-    let room = context.open_room(room).await?;
-    let user = context.person_in(&room, word).await?;
+) -> Result<Response, Failure> {
+    let room = context.find_open_room(room).await?;
+    let user = context.find_person_in(&room, argument).await?;
     let new = NewBan {
         room_id: room.id.clone(),
         user_id: user.id.clone(),
@@ -61,9 +61,9 @@ pub async fn ban(
         reason: reason.clone(),
         keep_invite,
     };
-    let outcome = match context.live() {
-        Some(live) => {
-            let banned = live.app.ban(new).await;
+    let outcome = match context.server() {
+        Some(server) => {
+            let banned = server.app.ban(new).await;
             banned.map(|(banned, ended)| (banned, Some(ended)))
         }
         None => {
@@ -72,17 +72,17 @@ pub async fn ban(
         }
     };
     let (banned, ended) = outcome.map_err(refusal)?;
-    let mut json = place_json(&room, &user);
+    let mut json = room_and_user_json(&room, &user);
     json["until"] = until.map(utc::text).into();
     json["reason"] = reason.into();
     json["invite"] = banned.invite.clone().into();
     json["invite_revoked"] = banned.revoked.into();
     let end = until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)));
-    let text = format!("Banned {} from {}{end}", called(&user), room.name);
-    let answer = ended::told(json, text, ended);
+    let text = format!("Banned {} from {}{end}", user_label(&user), room.name);
+    let response = ended::with_counts(json, text, ended);
     Ok(match invite_remark(&room, &user, &banned, keep_invite) {
-        Some(remark) => answer.remark(remark),
-        None => answer,
+        Some(remark) => response.remark(remark),
+        None => response,
     })
 }
 
@@ -108,58 +108,61 @@ fn invite_remark(room: &Room, user: &User, banned: &Banned, keep_invite: bool) -
     })
 }
 
-pub async fn unban(context: &Context, room: &str, word: &str) -> Result<Answer, Failure> {
-    let room = context.any_room(room).await?;
-    let banned = the_banned(context, &room, word).await?;
+pub async fn unban(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
+    let room = context.find_room(room).await?;
+    let banned = find_ban(context, &room, argument).await?;
     if !context.store().unban(&room.id, &banned.user_id).await? {
-        return Err(not_banned(&room, word));
+        return Err(not_banned(&room, argument));
     }
     let name = person(&banned);
     let json = json!({
         "room": { "id": room.id, "name": room.name },
         "user": user_json(&banned),
     });
-    let answer = Answer::new(json, format!("{name} may join {} again", room.name));
+    let response = Response::new(json, format!("{name} may join {} again", room.name));
     Ok(match banned.guest {
-        true => answer.remark(format!(
+        true => response.remark(format!(
             "An invite that the ban revoked stays revoked: `parlor invite create {}` makes a new \
              link.",
             room.id
         )),
-        false => answer,
+        false => response,
     })
 }
 
 /// Finds the banned user that an argument names.
-async fn the_banned(context: &Context, room: &Room, word: &str) -> Result<Ban, Failure> {
+async fn find_ban(context: &Context, room: &Room, argument: &str) -> Result<Ban, Failure> {
     let unix = clock::now().unix;
     let mut bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
-    let by_id = word.starts_with(ID);
+    let by_id = argument.starts_with(ID_PREFIX);
     bans.retain(|ban| {
-        ban.user_id == bare(word) || (!by_id && (ban.name == word || ban.display_name == word))
+        ban.user_id == strip_id_prefix(argument)
+            || (!by_id && (ban.name == argument || ban.display_name == argument))
     });
     match &bans[..] {
-        [] => Err(not_banned(room, word)),
+        [] => Err(not_banned(room, argument)),
         [one] => Ok(one.clone()),
         several => {
-            let ids = several.iter().map(|ban| format!("{ID}{}", ban.user_id));
-            Err(Failure::refused(format!(
-                "`{word}` may mean several of the banned: use the id of the one you mean, {}",
+            let ids = several
+                .iter()
+                .map(|ban| format!("{ID_PREFIX}{}", ban.user_id));
+            Err(Failure::new(format!(
+                "`{argument}` may mean several of the banned: use the id of the one you mean, {}",
                 ids.collect::<Vec<_>>().join(" or ")
             )))
         }
     }
 }
 
-fn not_banned(room: &Room, word: &str) -> Failure {
+fn not_banned(room: &Room, argument: &str) -> Failure {
     let (name, id) = (&room.name, &room.id);
-    Failure::refused(format!(
-        "nobody called `{word}` is banned from {name}: `parlor room bans {id}` shows all"
+    Failure::new(format!(
+        "nobody called `{argument}` is banned from {name}: `parlor room bans {id}` shows all"
     ))
 }
 
-pub async fn list(context: &Context, room: &str) -> Result<Answer, Failure> {
-    let room = context.any_room(room).await?;
+pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
+    let room = context.find_room(room).await?;
     let unix = clock::now().unix;
     let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
     let json = bans.iter().map(ban_json).collect();
@@ -177,8 +180,8 @@ pub async fn list(context: &Context, room: &str) -> Result<Answer, Failure> {
         ]
     });
     Ok(match bans.is_empty() {
-        true => Answer::new(json, "").remark(format!("Nobody is banned from {}.", room.name)),
-        false => Answer::table(
+        true => Response::new(json, "").remark(format!("Nobody is banned from {}.", room.name)),
+        false => Response::table(
             json,
             &["NAME", "ID", "KIND", "SINCE", "UNTIL", "REASON"],
             rows,
@@ -212,7 +215,7 @@ fn person(ban: &Ban) -> &str {
     }
 }
 
-fn place_json(room: &Room, user: &User) -> Value {
+fn room_and_user_json(room: &Room, user: &User) -> Value {
     json!({
         "room": { "id": room.id, "name": room.name },
         "user": {
@@ -227,6 +230,6 @@ fn place_json(room: &Room, user: &User) -> Value {
 fn refusal(error: BanError) -> Failure {
     match error {
         BanError::Past | BanError::BadReason => Failure::usage(error),
-        error => Failure::refused(error),
+        error => Failure::new(error),
     }
 }

@@ -9,8 +9,8 @@ use crate::tls::Standing;
 pub fn json(standing: &Standing) -> Value {
     let trouble = standing.trouble.as_ref();
     json!({
-        "from": standing.validity.map(|validity| moment(validity.from)),
-        "until": standing.validity.map(|validity| moment(validity.until)),
+        "from": standing.validity.map(|validity| utc_text(validity.from)),
+        "until": standing.validity.map(|validity| utc_text(validity.until)),
         "sha256": standing.fingerprint,
         "trouble": trouble.map(|trouble| &trouble.reason),
         "next_attempt": trouble.map(|trouble| utc::text(trouble.next)),
@@ -21,9 +21,9 @@ pub fn text(standing: &Standing) -> String {
     let now = clock::now().unix;
     let held = match standing.validity {
         None => "none yet".to_owned(),
-        Some(held) if held.is_over(now) => format!("expired at {}", moment(held.until)),
-        Some(held) if held.is_to_come(now) => format!("not valid before {}", moment(held.from)),
-        Some(held) => format!("until {}", moment(held.until)),
+        Some(held) if held.is_over(now) => format!("expired at {}", utc_text(held.until)),
+        Some(held) if held.is_to_come(now) => format!("not valid before {}", utc_text(held.from)),
+        Some(held) => format!("until {}", utc_text(held.until)),
     };
     match &standing.trouble {
         None => held,
@@ -39,7 +39,7 @@ pub fn text(standing: &Standing) -> String {
 }
 
 /// Returns why clients reject TLS: the certificate is missing or not valid now.
-pub fn unfit(standing: &Standing) -> Option<&'static str> {
+pub fn unusable_reason(standing: &Standing) -> Option<&'static str> {
     let now = clock::now().unix;
     match standing.validity {
         None => Some("there is no certificate yet"),
@@ -49,7 +49,7 @@ pub fn unfit(standing: &Standing) -> Option<&'static str> {
     }
 }
 
-fn moment(unix: i64) -> String {
+fn utc_text(unix: i64) -> String {
     utc::text(u64::try_from(unix).unwrap_or(0))
 }
 
@@ -77,20 +77,20 @@ mod tests {
             text(&standing(Some((0, 1)))),
             "expired at 1970-01-01T00:00:01Z"
         );
-        let told = text(&standing(Some((far, far))));
-        assert_eq!(told, "not valid before 3237-07-19T23:06:40Z");
+        let message = text(&standing(Some((far, far))));
+        assert_eq!(message, "not valid before 3237-07-19T23:06:40Z");
         let mut none = standing(None);
         assert_eq!(text(&none), "none yet");
-        assert_eq!(unfit(&none), Some("there is no certificate yet"));
-        let over = unfit(&standing(Some((0, 1))));
+        assert_eq!(unusable_reason(&none), Some("there is no certificate yet"));
+        let over = unusable_reason(&standing(Some((0, 1))));
         assert_eq!(over, Some("the certificate has expired"));
-        assert_eq!(unfit(&standing(Some((0, far)))), None);
+        assert_eq!(unusable_reason(&standing(Some((0, far)))), None);
         none.trouble = Some(Trouble {
             reason: "nobody answers".to_owned(),
             next: 60,
         });
-        let told = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z, or at once by `parlor reload`";
-        assert_eq!(text(&none), told);
+        let message = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z, or at once by `parlor reload`";
+        assert_eq!(text(&none), message);
         assert_eq!(json(&none)["next_attempt"], "1970-01-01T00:01:00Z");
     }
 }

@@ -11,33 +11,35 @@ use tokio::time::{sleep, timeout};
 use crate::config::Config;
 use crate::storage::data_dir::{self, DataDir, DataDirError};
 
-use super::answer::Answer;
 use super::command::Command;
-use super::context::{Alone, Context};
+use super::context::{Context, OfflineContext};
 use super::failure::Failure;
-use super::frame::{self, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
+use super::frame::{
+    self, FrameError, Greeting, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome, ServerInfo,
+};
+use super::response::Response;
 use super::server::directory;
 use super::socket;
 
 /// Timeout for the greeting, which the daemon sends at once.
-const PATIENCE: Duration = Duration::from_secs(5);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before the next try, where the queue is full.
-const AGAIN: Duration = Duration::from_millis(10);
+const QUEUE_RETRY_DELAY: Duration = Duration::from_millis(10);
 /// For a reply; a little more than the daemon takes to give up.
-const WORK: Duration = Duration::from_secs(75);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Where a parlor may be that systemd runs, when the environment does not say.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct SocketPaths {
     /// Of the data.
     pub state: PathBuf,
     /// Of the socket.
     pub runtime: PathBuf,
 }
 
-impl Default for Places {
-    fn default() -> Places {
-        Places {
+impl Default for SocketPaths {
+    fn default() -> SocketPaths {
+        SocketPaths {
             state: PathBuf::from("/var/lib/parlor"),
             runtime: PathBuf::from("/run/parlor"),
         }
@@ -45,20 +47,20 @@ impl Default for Places {
 }
 
 /// Who carries commands out.
-pub enum Desk {
-    Running(Running),
-    Alone(Context),
+pub enum AdminClient {
+    Running(RunningServer),
+    Offline(Context),
 }
 
 /// A daemon that answered.
-pub struct Running {
+pub struct RunningServer {
     socket: PathBuf,
-    host: Host,
+    host: ServerInfo,
 }
 
 /// A desk, and what has to be said about it.
-pub struct Found {
-    pub desk: Desk,
+pub struct Target {
+    pub client: AdminClient,
     pub remark: Option<String>,
 }
 
@@ -67,62 +69,70 @@ pub struct Found {
 ///
 /// # Errors
 /// There is neither a daemon nor a directory, or the daemon rejects this user. Or the directory has no
-/// database, unless the command `may_begin` one.
-pub async fn find(config: Config, places: &Places, may_begin: bool) -> Result<Found, Failure> {
+/// database, unless the command `creates_database` one.
+pub async fn find(
+    config: Config,
+    socket_paths: &SocketPaths,
+    creates_database: bool,
+) -> Result<Target, Failure> {
     let named = data_dir::named(&config.server);
     let data_dir = match &named {
         Some(path) => path.clone(),
-        None => unnamed(&config, places)?,
+        None => default_data_dir(&config, socket_paths)?,
     };
-    let mut forbidden = None;
-    for path in sockets(&config, &data_dir, places) {
-        let host = match greeting(&path).await {
-            Caller::Welcome(host) => host,
-            Caller::Refused(why) => {
-                forbidden = Some(why);
+    let mut rejection = None;
+    for path in candidate_sockets(&config, &data_dir, socket_paths) {
+        let host = match probe(&path).await {
+            Probe::Welcome(host) => host,
+            Probe::Refused(why) => {
+                rejection = Some(why);
                 continue;
             }
-            Caller::Nobody => continue,
+            Probe::NoServer => continue,
         };
         let same = directory(&data_dir).is_ok_and(|ours| ours == host.directory);
         let only_one = named.is_none() && !data_dir.exists();
         if same || only_one {
             let theirs = &host.data_dir;
-            let expected = named.is_some() || data_dir == own(&config)?;
+            let expected = named.is_some() || data_dir == user_data_dir(&config)?;
             let remark = format!("On the running parlor that keeps its data in {theirs}.");
             let remark = (!expected || only_one).then_some(remark);
-            let desk = Desk::Running(Running { socket: path, host });
-            return Ok(Found { desk, remark });
+            let client = AdminClient::Running(RunningServer { socket: path, host });
+            return Ok(Target { client, remark });
         }
     }
     // Whoever may use the database needs nobody's permission; and none makes a directory that was
     // named and does not exist.
     let missing = named.is_some() && matches!(data_dir.try_exists(), Ok(false));
-    let forbidden = forbidden.filter(|_| !missing);
-    alone(config, &data_dir, may_begin)
-        .map_err(|failure| forbidden.map_or(failure, Failure::refused))
+    let rejection = rejection.filter(|_| !missing);
+    open_database(config, &data_dir, creates_database)
+        .map_err(|failure| rejection.map_or(failure, Failure::new))
 }
 
-impl Desk {
-    pub async fn ask(&self, command: Command) -> Result<Answer, Failure> {
+impl AdminClient {
+    pub async fn ask(&self, command: Command) -> Result<Response, Failure> {
         match self {
-            Desk::Running(running) => running.ask(command).await,
-            Desk::Alone(context) => super::carry_out(context, command).await,
+            AdminClient::Running(running) => running.ask(command).await,
+            AdminClient::Offline(context) => super::execute(context, command).await,
         }
     }
 }
 
 /// Without a daemon: the database itself.
-fn alone(config: Config, data_dir: &Path, may_begin: bool) -> Result<Found, Failure> {
+fn open_database(
+    config: Config,
+    data_dir: &Path,
+    creates_database: bool,
+) -> Result<Target, Failure> {
     let existing = DataDir::existing(data_dir)?;
-    if !may_begin && !existing.has_database() {
-        return Err(Failure::refused(format!(
+    if !creates_database && !existing.has_database() {
+        return Err(Failure::new(format!(
             "no parlor has run in {}: there is no database, which `parlor serve` makes",
             data_dir.display()
         )));
     }
     let busy = existing.is_served();
-    let context = Context::Alone(Box::new(Alone::open(config, data_dir, busy)?));
+    let context = Context::Offline(Box::new(OfflineContext::open(config, data_dir, busy)?));
     let path = data_dir.display();
     let remark = match busy {
         true => format!(
@@ -131,88 +141,90 @@ fn alone(config: Config, data_dir: &Path, may_begin: bool) -> Result<Found, Fail
         ),
         false => format!("On the database in {path}: no parlor runs there."),
     };
-    Ok(Found {
-        desk: Desk::Alone(context),
+    Ok(Target {
+        client: AdminClient::Offline(context),
         remark: Some(remark),
     })
 }
 
 /// The user's own directory where there is one, else the system's where there is that.
-fn unnamed(config: &Config, places: &Places) -> Result<PathBuf, DataDirError> {
-    let own = own(config)?;
-    match !own.exists() && places.state.exists() {
-        true => Ok(places.state.clone()),
-        false => Ok(own),
+fn default_data_dir(config: &Config, socket_paths: &SocketPaths) -> Result<PathBuf, DataDirError> {
+    let user_data_dir = user_data_dir(config)?;
+    match !user_data_dir.exists() && socket_paths.state.exists() {
+        true => Ok(socket_paths.state.clone()),
+        false => Ok(user_data_dir),
     }
 }
 
-fn own(config: &Config) -> Result<PathBuf, DataDirError> {
+fn user_data_dir(config: &Config) -> Result<PathBuf, DataDirError> {
     data_dir::resolve(&config.server)
 }
 
 /// Where the daemon may listen, most likely first.
-fn sockets(config: &Config, data_dir: &Path, places: &Places) -> Vec<PathBuf> {
+fn candidate_sockets(config: &Config, data_dir: &Path, socket_paths: &SocketPaths) -> Vec<PathBuf> {
     if let Some(path) = &config.admin.socket {
         return vec![path.clone()];
     }
-    let environment = socket::of_environment();
-    let mut sockets: Vec<_> = environment.into_iter().collect();
-    for directory in [data_dir, &places.runtime] {
-        let path = socket::inside(directory);
-        if !sockets.contains(&path) {
-            sockets.push(path);
+    let environment = socket::runtime_dir_path();
+    let mut candidate_sockets: Vec<_> = environment.into_iter().collect();
+    for directory in [data_dir, &socket_paths.runtime] {
+        let path = socket::path_in(directory);
+        if !candidate_sockets.contains(&path) {
+            candidate_sockets.push(path);
         }
     }
-    sockets
+    candidate_sockets
 }
 
 /// Who is at a socket.
-enum Caller {
-    Welcome(Host),
+enum Probe {
+    Welcome(ServerInfo),
     /// A daemon that does not listen to this user; the sentence says so.
     Refused(String),
-    Nobody,
+    NoServer,
 }
 
-async fn greeting(path: &Path) -> Caller {
+async fn probe(path: &Path) -> Probe {
     match connect(path).await {
-        Ok((_, Greeting::Welcome(host))) => Caller::Welcome(host),
-        Ok((_, Greeting::Refused(why))) => Caller::Refused(why),
+        Ok((_, Greeting::Welcome(host))) => Probe::Welcome(host),
+        Ok((_, Greeting::Refused(why))) => Probe::Refused(why),
         Err(FrameError::Broken(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Caller::Refused(format!(
+            Probe::Refused(format!(
                 "{} is for root and for the user that parlor runs as: put sudo in front",
                 path.display()
             ))
         }
-        Err(_) => Caller::Nobody,
+        Err(_) => Probe::NoServer,
     }
 }
 
 async fn connect(path: &Path) -> Result<(UnixStream, Greeting), FrameError> {
-    let greeted = timeout(PATIENCE, async {
-        let mut stream = queue(path).await?;
-        let greeting = frame::read(&mut stream, REPLY).await?;
+    let greeted = timeout(GREETING_TIMEOUT, async {
+        let mut stream = connect_with_retry(path).await?;
+        let greeting = frame::read(&mut stream, MAX_RESPONSE_BYTES).await?;
         Ok((stream, greeting))
     });
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    greeted.await.map_err(late)?
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    greeted.await.map_err(timed_out)?
 }
 
 /// Where the queue of the socket is full, the kernel has us come again instead of wait.
-async fn queue(path: &Path) -> io::Result<UnixStream> {
+async fn connect_with_retry(path: &Path) -> io::Result<UnixStream> {
     loop {
         match socket::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sleep(QUEUE_RETRY_DELAY).await
+            }
             outcome => return outcome,
         }
     }
 }
 
-impl Running {
+impl RunningServer {
     /// A connection for each command: people may take their time between two.
-    async fn ask(&self, command: Command) -> Result<Answer, Failure> {
-        let (_, answer) = self.exchange(command).await?;
-        Ok(answer)
+    async fn ask(&self, command: Command) -> Result<Response, Failure> {
+        let (_, response) = self.send_command(command).await?;
+        Ok(response)
     }
 
     /// The process id of the daemon.
@@ -221,45 +233,52 @@ impl Running {
     }
 
     /// One command and its response, with their connection.
-    pub(super) async fn exchange(&self, command: Command) -> Result<(UnixStream, Answer), Failure> {
+    pub(super) async fn send_command(
+        &self,
+        command: Command,
+    ) -> Result<(UnixStream, Response), Failure> {
         let lost = |error: FrameError| {
             let (process, socket) = (self.host.process, self.socket.display());
-            Failure::refused(format!(
+            Failure::new(format!(
                 "the running parlor (process {process}) did not answer at {socket}: {error}"
             ))
         };
         let (mut stream, greeting) = connect(&self.socket).await.map_err(lost)?;
         if let Greeting::Refused(why) = greeting {
-            return Err(Failure::refused(why));
+            return Err(Failure::new(why));
         }
-        let asked = frame::write(&mut stream, &command, REQUEST).await;
-        asked.map_err(|error| match error {
+        let result = frame::write(&mut stream, &command, MAX_REQUEST_BYTES).await;
+        result.map_err(|error| match error {
             FrameError::TooLarge { .. } => {
                 Failure::usage(format!("the command is too long: {error}"))
             }
             error => lost(error),
         })?;
-        let reply = timeout(WORK, frame::read(&mut stream, REPLY)).await;
+        let reply = timeout(
+            RESPONSE_TIMEOUT,
+            frame::read(&mut stream, MAX_RESPONSE_BYTES),
+        )
+        .await;
         let reply = reply.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        let untold = |error| {
+        let outcome_unknown = |error| {
             let mut failure = lost(error);
-            let told =
+            let message =
                 "it may have carried the command out all the same: look before you repeat it";
-            failure.problems.push(told.to_owned());
+            failure.problems.push(message.to_owned());
             failure
         };
-        match reply.map_err(untold)? {
-            Reply::Done(answer) => Ok((stream, answer)),
-            Reply::Failed(failure) => Err(failure),
+        match reply.map_err(outcome_unknown)? {
+            Outcome::Done(response) => Ok((stream, response)),
+            Outcome::Failed(failure) => Err(failure),
         }
     }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for AdminClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Desk::Running(running) => write!(f, "Running({})", running.socket.display()),
-            Desk::Alone(_) => f.write_str("Alone"),
+            AdminClient::Running(running) => write!(f, "Running({})", running.socket.display()),
+            AdminClient::Offline(_) => f.write_str("Alone"),
         }
     }
 }
@@ -271,8 +290,8 @@ mod tests {
 
     use tokio::net::UnixListener;
 
-    fn places(root: &Path) -> Places {
-        Places {
+    fn socket_paths(root: &Path) -> SocketPaths {
+        SocketPaths {
             state: root.join("state"),
             runtime: root.join("run"),
         }
@@ -281,41 +300,46 @@ mod tests {
     #[test]
     fn a_configured_socket_is_the_only_one() {
         let root = tempfile::tempdir().unwrap();
-        let places = places(root.path());
+        let socket_paths = socket_paths(root.path());
         let mut config = Config::default();
         let data_dir = root.path().join("data");
-        let found = sockets(&config, &data_dir, &places);
+        let found = candidate_sockets(&config, &data_dir, &socket_paths);
         assert!(found.ends_with(&[
             data_dir.join("parlor.sock"),
-            places.runtime.join("parlor.sock")
+            socket_paths.runtime.join("parlor.sock")
         ]));
         config.admin.socket = Some(root.path().join("own.sock"));
-        let found = sockets(&config, &data_dir, &places);
+        let found = candidate_sockets(&config, &data_dir, &socket_paths);
         assert_eq!(found, [root.path().join("own.sock")]);
     }
 
     #[tokio::test]
     async fn a_directory_that_was_named_and_is_none_is_told_of_whoever_refuses_elsewhere() {
         let root = tempfile::tempdir().unwrap();
-        let places = places(root.path());
-        fs::create_dir(&places.runtime).unwrap();
-        let listener = UnixListener::bind(socket::inside(&places.runtime)).unwrap();
+        let socket_paths = socket_paths(root.path());
+        fs::create_dir(&socket_paths.runtime).unwrap();
+        let listener = UnixListener::bind(socket::path_in(&socket_paths.runtime)).unwrap();
         let refusing = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let refusal = Greeting::Refused("not for you".to_owned());
-                frame::write(&mut stream, &refusal, REPLY).await.unwrap();
+                frame::write(&mut stream, &refusal, MAX_RESPONSE_BYTES)
+                    .await
+                    .unwrap();
             }
         });
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config.clone(), &places, true)
+        let failure = find(config.clone(), &socket_paths, true)
             .await
             .err()
             .expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
         // One that is there and can't be used.
         fs::write(root.path().join("absent"), "no directory").unwrap();
-        let failure = find(config, &places, true).await.err().expect("a failure");
+        let failure = find(config, &socket_paths, true)
+            .await
+            .err()
+            .expect("a failure");
         assert_eq!(failure.problems, ["not for you"]);
         refusing.abort();
     }
@@ -323,11 +347,14 @@ mod tests {
     #[tokio::test]
     async fn a_directory_that_was_named_is_never_swapped_for_the_systems() {
         let root = tempfile::tempdir().unwrap();
-        let places = places(root.path());
-        fs::create_dir(&places.state).unwrap();
+        let socket_paths = socket_paths(root.path());
+        fs::create_dir(&socket_paths.state).unwrap();
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config, &places, true).await.err().expect("a failure");
+        let failure = find(config, &socket_paths, true)
+            .await
+            .err()
+            .expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
     }
 }

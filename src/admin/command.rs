@@ -171,7 +171,7 @@ impl Command {
     }
 
     /// Whether it only looks.
-    pub fn only_looks(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         matches!(
             self,
             Command::UserList
@@ -253,8 +253,8 @@ mod tests {
         }
         let ten_years = duration::parse("10y").unwrap();
         assert!(Lifetime::new(ten_years).is_ok());
-        let told = Lifetime::new(Duration::from_secs(3661 * 86_400)).unwrap_err();
-        assert!(told.contains(duration::LONGEST_IN_WORDS), "{told}");
+        let message = Lifetime::new(Duration::from_secs(3661 * 86_400)).unwrap_err();
+        assert!(message.contains(duration::LONGEST_IN_WORDS), "{message}");
         assert_eq!(Lifetime::try_from(90).unwrap().as_secs(), 90);
     }
 }

@@ -22,13 +22,13 @@ use super::users::refusal;
 
 /// A command's hold on users, rooms and keys.
 pub enum Context {
-    Running(Live),
-    Alone(Box<Alone>),
+    Running(ServerContext),
+    Offline(Box<OfflineContext>),
 }
 
 /// What only the daemon has.
 #[derive(Clone)]
-pub struct Live {
+pub struct ServerContext {
     pub app: Arc<App>,
     /// Where HTTP listens; at least one.
     pub http: Vec<SocketAddr>,
@@ -57,20 +57,20 @@ pub type Drain = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 pub type Upgrade = Arc<dyn Fn() -> Result<PathBuf, Vec<String>> + Send + Sync>;
 
 /// The data directory, opened by the command itself.
-pub struct Alone {
+pub struct OfflineContext {
     config: Config,
     store: Store,
     data_dir: DataDir,
     served: bool,
 }
 
-impl Alone {
+impl OfflineContext {
     /// Opens the data directory as it is; only `serve` makes one. `served` says whether a parlor
     /// runs there, which does not answer.
-    pub fn open(config: Config, data_dir: &Path, served: bool) -> Result<Alone, Failure> {
+    pub fn open(config: Config, data_dir: &Path, served: bool) -> Result<OfflineContext, Failure> {
         let data_dir = DataDir::existing(data_dir)?;
         let store = Store::open(&data_dir.database()?)?;
-        Ok(Alone {
+        Ok(OfflineContext {
             config,
             store,
             data_dir,
@@ -79,9 +79,9 @@ impl Alone {
     }
 
     /// Why there is nobody to ask.
-    fn nobody(&self) -> Failure {
+    fn no_server(&self) -> Failure {
         let path = self.data_dir.path().display();
-        Failure::refused(match self.served {
+        Failure::new(match self.served {
             true => format!("the parlor that runs in {path} does not answer at its socket"),
             false => format!("no parlor runs in {path}: `parlor serve` starts one"),
         })
@@ -97,40 +97,40 @@ impl Alone {
 
 impl Context {
     /// The running daemon, for commands that make no sense without one.
-    pub fn running(&self) -> Result<&Live, Failure> {
+    pub fn require_server(&self) -> Result<&ServerContext, Failure> {
         match self {
-            Context::Running(live) => Ok(live),
-            Context::Alone(alone) => Err(alone.nobody()),
+            Context::Running(server) => Ok(server),
+            Context::Offline(alone) => Err(alone.no_server()),
         }
     }
 
-    pub fn live(&self) -> Option<&Live> {
+    pub fn server(&self) -> Option<&ServerContext> {
         match self {
-            Context::Running(live) => Some(live),
-            Context::Alone(_) => None,
+            Context::Running(server) => Some(server),
+            Context::Offline(_) => None,
         }
     }
 
     /// What holds now.
     pub fn config(&self) -> Config {
         match self {
-            Context::Running(live) => live.app.settings().config.clone(),
-            Context::Alone(alone) => alone.config.clone(),
+            Context::Running(server) => server.app.settings().config.clone(),
+            Context::Offline(alone) => alone.config.clone(),
         }
     }
 
     pub fn store(&self) -> &Store {
         match self {
-            Context::Running(live) => &live.app.store,
-            Context::Alone(alone) => &alone.store,
+            Context::Running(server) => &server.app.store,
+            Context::Offline(alone) => &alone.store,
         }
     }
 
     /// Signs a token.
     pub fn sign(&self, claims: &Claims) -> Result<String, DataDirError> {
         match self {
-            Context::Running(live) => Ok(live.app.settings().tokens.issue(claims)),
-            Context::Alone(alone) => {
+            Context::Running(server) => Ok(server.app.settings().tokens.issue(claims)),
+            Context::Offline(alone) => {
                 let auth = &alone.config.auth;
                 let secret = alone.secret(&auth.secret, Kept::Auth)?;
                 Ok(Tokens::new(auth, &secret).issue(claims))
@@ -141,8 +141,8 @@ impl Context {
     /// What mints credentials of the relay.
     pub fn credentials(&self) -> Result<Credentials, DataDirError> {
         match self {
-            Context::Running(live) => Ok(live.app.settings().credentials.clone()),
-            Context::Alone(alone) => {
+            Context::Running(server) => Ok(server.app.settings().credentials.clone()),
+            Context::Offline(alone) => {
                 let turn = &alone.config.turn;
                 let secret = alone.secret(&turn.secret, Kept::Turn)?;
                 Ok(Credentials::new(&secret, &turn.previous_secrets))
@@ -153,27 +153,27 @@ impl Context {
     /// The first address of HTTP; the configuration always has one.
     pub fn http(&self) -> SocketAddr {
         match self {
-            Context::Running(live) => live.http[0],
-            Context::Alone(alone) => alone.config.http.listen[0],
+            Context::Running(server) => server.http[0],
+            Context::Offline(alone) => alone.config.http.listen[0],
         }
     }
 
     /// Where TURN listens.
     pub fn turn(&self) -> &[SocketAddr] {
         match self {
-            Context::Running(live) => &live.app.turn,
-            Context::Alone(alone) => &alone.config.turn.listen,
+            Context::Running(server) => &server.app.turn,
+            Context::Offline(alone) => &alone.config.turn.listen,
         }
     }
 
     /// Where TURN over TLS is offered.
     pub fn turn_tls(&self) -> Vec<SocketAddr> {
         match self {
-            Context::Running(live) => {
-                let app = &live.app;
+            Context::Running(server) => {
+                let app = &server.app;
                 offered_tls(&app.settings().config, &app.https, &app.turn_tls)
             }
-            Context::Alone(alone) => {
+            Context::Offline(alone) => {
                 let config = &alone.config;
                 offered_tls(config, &https_listen(config), &turn_tls_listen(config))
             }
@@ -181,60 +181,63 @@ impl Context {
     }
 
     /// The user whom this word means, who may be let in.
-    pub async fn welcome_user(&self, word: &str) -> Result<User, Failure> {
-        self.check_welcome(self.any_user(word).await?)
+    pub async fn find_active_user(&self, argument: &str) -> Result<User, Failure> {
+        self.check_active(self.find_user(argument).await?)
     }
 
     /// The same; `auth.provision_users` makes one who is not known yet.
-    pub async fn provisioned_user(&self, word: &str) -> Result<User, Failure> {
-        if self.config().auth.provision_users && self.user(word).await?.is_none() {
-            let made = self.store().provision(bare(word), None).await;
-            return made.map_err(refusal);
+    pub async fn find_or_provision_user(&self, argument: &str) -> Result<User, Failure> {
+        if self.config().auth.provision_users && self.user(argument).await?.is_none() {
+            let created = self
+                .store()
+                .provision(strip_id_prefix(argument), None)
+                .await;
+            return created.map_err(refusal);
         }
-        self.welcome_user(word).await
+        self.find_active_user(argument).await
     }
 
     /// The open room that this word means.
-    pub async fn open_room(&self, word: &str) -> Result<Room, Failure> {
-        let room = self.any_room(word).await?;
+    pub async fn find_open_room(&self, argument: &str) -> Result<Room, Failure> {
+        let room = self.find_room(argument).await?;
         match room.closed_at {
-            Some(_) => Err(Failure::refused(format!("the room `{word}` is closed"))),
+            Some(_) => Err(Failure::new(format!("the room `{argument}` is closed"))),
             None => Ok(room),
         }
     }
 
     /// The room that this word means, closed ones too.
-    pub async fn any_room(&self, word: &str) -> Result<Room, Failure> {
-        let called = self.store().rooms_called(bare(word)).await?;
-        let room = only("room", word, called, |room| &room.id)?;
+    pub async fn find_room(&self, argument: &str) -> Result<Room, Failure> {
+        let called = self.store().rooms_called(strip_id_prefix(argument)).await?;
+        let room = unique_match("room", argument, called, |room| &room.id)?;
         room.ok_or_else(|| {
-            Failure::refused(format!(
-                "there is no room `{word}`: `parlor room list` shows all, \
+            Failure::new(format!(
+                "there is no room `{argument}`: `parlor room list` shows all, \
                  `parlor room create` makes one"
             ))
         })
     }
 
     /// The user whom this word means, disabled ones too.
-    pub async fn living_user(&self, word: &str) -> Result<User, Failure> {
-        let user = self.any_user(word).await?;
+    pub async fn find_existing_user(&self, argument: &str) -> Result<User, Failure> {
+        let user = self.find_user(argument).await?;
         match user.deleted {
-            true => Err(Failure::refused(format!("the user `{word}` was deleted"))),
+            true => Err(Failure::new(format!("the user `{argument}` was deleted"))),
             false => Ok(user),
         }
     }
 
-    fn check_welcome(&self, user: User) -> Result<User, Failure> {
+    fn check_active(&self, user: User) -> Result<User, Failure> {
         let name = &user.name;
         if user.deleted {
-            return Err(Failure::refused(format!("the user `{name}` was deleted")));
+            return Err(Failure::new(format!("the user `{name}` was deleted")));
         }
         if user.disabled {
-            return Err(Failure::refused(format!("the user `{name}` is disabled")));
+            return Err(Failure::new(format!("the user `{name}` is disabled")));
         }
         match user.is_welcome(clock::now().unix) {
             true => Ok(user),
-            false => Err(Failure::refused(format!(
+            false => Err(Failure::new(format!(
                 "the time of guest `{name}` has run out"
             ))),
         }
@@ -242,11 +245,11 @@ impl Context {
 }
 
 /// A word that begins with this is an id and no name.
-pub(super) const ID: &str = "id:";
+pub(super) const ID_PREFIX: &str = "id:";
 
 /// What is looked for.
-pub(super) fn bare(word: &str) -> &str {
-    word.strip_prefix(ID).unwrap_or(word)
+pub(super) fn strip_id_prefix(argument: &str) -> &str {
+    argument.strip_prefix(ID_PREFIX).unwrap_or(argument)
 }
 
 /// Which of those that are called so is meant; `None` where nobody is.
@@ -254,19 +257,19 @@ pub(super) fn bare(word: &str) -> &str {
 /// # Errors
 /// Two are: the id of the one is the name of the other, and whoever typed it may have thought of
 /// either.
-pub(super) fn only<T>(
+pub(super) fn unique_match<T>(
     kind: &str,
-    word: &str,
+    argument: &str,
     mut called: Vec<T>,
     id: impl Fn(&T) -> &str,
 ) -> Result<Option<T>, Failure> {
-    if let Some(wanted) = word.strip_prefix(ID) {
+    if let Some(wanted) = argument.strip_prefix(ID_PREFIX) {
         called.retain(|one| id(one) == wanted);
     }
     if let [one, other] = &called[..] {
-        return Err(Failure::refused(format!(
-            "`{word}` is the id of one {kind} and the name of another: \
-             use the id of the one you mean, `{ID}{}` or `{ID}{}`",
+        return Err(Failure::new(format!(
+            "`{argument}` is the id of one {kind} and the name of another: \
+             use the id of the one you mean, `{ID_PREFIX}{}` or `{ID_PREFIX}{}`",
             id(one),
             id(other)
         )));

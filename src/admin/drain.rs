@@ -12,12 +12,12 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::answer::Answer;
-use super::client::{Desk, Running};
+use super::client::{AdminClient, RunningServer};
 use super::command::{Command, Lifetime};
 use super::context::Context;
 use super::failure::Failure;
-use super::frame::{self, FrameError, REPLY};
+use super::frame::{self, FrameError, MAX_RESPONSE_BYTES};
+use super::response::Response;
 use crate::config::duration;
 
 /// Interval between two progress messages.
@@ -37,18 +37,18 @@ pub struct DrainProgress {
 }
 
 /// A drain whose process has ended.
-pub struct Drained {
-    pub answer: Answer,
+pub struct DrainResult {
+    pub response: Response,
     pub cut_off: u64,
 }
 
 /// Begins a drain in the daemon.
-pub fn begin(context: &Context, span: Duration) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let connections = live.app.hub.connections().len();
-    let relays = live.app.relay.allocations();
-    if !(live.drain)(span) {
-        return Err(Failure::refused("the running parlor drains already"));
+pub fn begin(context: &Context, span: Duration) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let connections = server.app.hub.connections().len();
+    let relays = server.app.relay.allocations();
+    if !(server.drain)(span) {
+        return Err(Failure::new("the running parlor drains already"));
     }
     let json = json!({
         "connections": connections,
@@ -59,11 +59,11 @@ pub fn begin(context: &Context, span: Duration) -> Result<Answer, Failure> {
         "Draining: {connections} connections and {relays} relays may finish within {}",
         duration::format(span)
     );
-    Ok(Answer::new(json, text))
+    Ok(Response::new(json, text))
 }
 
 /// Sends the progress of the drain to a waiting client until the drain has ended.
-pub async fn follow(
+pub async fn stream_progress(
     mut connection: UnixStream,
     mut progress: watch::Receiver<Option<DrainProgress>>,
 ) {
@@ -74,7 +74,11 @@ pub async fn follow(
         let Some(now) = *progress.borrow_and_update() else {
             return;
         };
-        let sent = timeout(MESSAGE_TIMEOUT, frame::write(&mut connection, &now, REPLY)).await;
+        let sent = timeout(
+            MESSAGE_TIMEOUT,
+            frame::write(&mut connection, &now, MAX_RESPONSE_BYTES),
+        )
+        .await;
         if !matches!(sent, Ok(Ok(()))) {
             return; // the client did not wait
         }
@@ -92,8 +96,8 @@ pub async fn follow(
     }
 }
 
-impl Desk {
-    /// Drains the running daemon and waits until its process has ended. `show` is called about once
+impl AdminClient {
+    /// Drains the running daemon and waits until its process has ended. `show_progress` is called about once
     /// a second.
     ///
     /// # Errors
@@ -101,35 +105,38 @@ impl Desk {
     pub async fn drain(
         &self,
         time: Lifetime,
-        show: impl FnMut(&DrainProgress),
-    ) -> Result<Drained, Failure> {
+        show_progress: impl FnMut(&DrainProgress),
+    ) -> Result<DrainResult, Failure> {
         let command = Command::Drain { timeout: time };
         match self {
-            Desk::Running(running) => running.drain(command, show).await,
-            Desk::Alone(context) => {
-                let answer = super::carry_out(context, command).await?;
-                Ok(Drained { answer, cut_off: 0 })
+            AdminClient::Running(running) => running.drain(command, show_progress).await,
+            AdminClient::Offline(context) => {
+                let response = super::execute(context, command).await?;
+                Ok(DrainResult {
+                    response,
+                    cut_off: 0,
+                })
             }
         }
     }
 }
 
-impl Running {
+impl RunningServer {
     async fn drain(
         &self,
         command: Command,
-        mut show: impl FnMut(&DrainProgress),
-    ) -> Result<Drained, Failure> {
-        let (mut connection, answer) = self.exchange(command).await?;
+        mut show_progress: impl FnMut(&DrainProgress),
+    ) -> Result<DrainResult, Failure> {
+        let (mut connection, response) = self.send_command(command).await?;
         let mut last = None;
         loop {
-            match next(&mut connection).await {
+            match read_progress(&mut connection).await {
                 Ok(progress) => {
-                    show(&progress);
+                    show_progress(&progress);
                     last = Some(progress);
                 }
-                Err(error) if is_end(&error) => break,
-                Err(error) => return Err(self.untold(&error.to_string())),
+                Err(error) if is_disconnect(&error) => break,
+                Err(error) => return Err(self.outcome_unknown(&error.to_string())),
             }
         }
         match last {
@@ -137,13 +144,13 @@ impl Running {
                 seconds,
                 cut_off: Some(cut_off),
                 ..
-            }) => Ok(Drained {
-                answer: ended(answer, seconds, cut_off),
+            }) => Ok(DrainResult {
+                response: final_response(response, seconds, cut_off),
                 cut_off,
             }),
-            Some(_) => Err(self.untold("its process has ended")),
-            None => Ok(Drained {
-                answer: answer.remark(
+            Some(_) => Err(self.outcome_unknown("its process has ended")),
+            None => Ok(DrainResult {
+                response: response.remark(
                     "the running parlor is an older one, which does not tell how its drain goes: \
                      `parlor status` tells whether it still runs",
                 ),
@@ -152,26 +159,26 @@ impl Running {
         }
     }
 
-    fn untold(&self, why: &str) -> Failure {
-        Failure::refused(format!(
+    fn outcome_unknown(&self, why: &str) -> Failure {
+        Failure::new(format!(
             "the running parlor (process {}) did not tell how its drain ended: {why}",
             self.process()
         ))
     }
 }
 
-async fn next(connection: &mut UnixStream) -> Result<DrainProgress, FrameError> {
-    let read = timeout(MESSAGE_TIMEOUT, frame::read(connection, REPLY)).await;
+async fn read_progress(connection: &mut UnixStream) -> Result<DrainProgress, FrameError> {
+    let read = timeout(MESSAGE_TIMEOUT, frame::read(connection, MAX_RESPONSE_BYTES)).await;
     read.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
-fn is_end(error: &FrameError) -> bool {
+fn is_disconnect(error: &FrameError) -> bool {
     matches!(error, FrameError::Broken(error)
         if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
 }
 
 /// Makes the response of an ended drain from its first response.
-fn ended(begun: Answer, seconds: u64, cut_off: u64) -> Answer {
+fn final_response(begun: Response, seconds: u64, cut_off: u64) -> Response {
     let mut json = begun.json;
     json["seconds"] = seconds.into();
     json["cut_off"] = cut_off.into();
@@ -181,7 +188,7 @@ fn ended(begun: Answer, seconds: u64, cut_off: u64) -> Answer {
         1 => format!("Ended after {time}: 1 relay was cut off"),
         _ => format!("Ended after {time}: {cut_off} relays were cut off"),
     };
-    Answer::new(json, text)
+    Response::new(json, text)
 }
 
 #[cfg(test)]
@@ -190,17 +197,17 @@ mod tests {
 
     use tokio::net::UnixListener;
 
-    use crate::admin::client::{Found, Places, find};
-    use crate::admin::frame::{Greeting, Host, REQUEST, Reply};
+    use crate::admin::client::{SocketPaths, Target, find};
+    use crate::admin::frame::{Greeting, MAX_REQUEST_BYTES, Outcome, ServerInfo};
     use crate::admin::server::directory;
     use crate::admin::socket;
     use crate::config::Config;
 
     /// The client's result after the daemon has sent these messages and ended.
-    async fn told(messages: &[DrainProgress]) -> Result<Drained, Failure> {
+    async fn drain_result(messages: &[DrainProgress]) -> Result<DrainResult, Failure> {
         let root = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(socket::inside(root.path())).unwrap();
-        let host = Host {
+        let listener = UnixListener::bind(socket::path_in(root.path())).unwrap();
+        let host = ServerInfo {
             version: "0.0.1".to_owned(),
             process: 1,
             data_dir: root.path().display().to_string(),
@@ -211,23 +218,30 @@ mod tests {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let greeting = Greeting::Welcome(host.clone());
-                frame::write(&mut stream, &greeting, REPLY).await.unwrap();
-                if frame::read::<Command>(&mut stream, REQUEST).await.is_err() {
+                frame::write(&mut stream, &greeting, MAX_RESPONSE_BYTES)
+                    .await
+                    .unwrap();
+                if frame::read::<Command>(&mut stream, MAX_REQUEST_BYTES)
+                    .await
+                    .is_err()
+                {
                     continue; // only looked who is there
                 }
-                let begun = Answer::new(json!({"connections": 2, "relays": 1}), "");
-                frame::write(&mut stream, &Reply::Done(begun), REPLY)
+                let begun = Response::new(json!({"connections": 2, "relays": 1}), "");
+                frame::write(&mut stream, &Outcome::Done(begun), MAX_RESPONSE_BYTES)
                     .await
                     .unwrap();
                 for message in &messages {
-                    frame::write(&mut stream, message, REPLY).await.unwrap();
+                    frame::write(&mut stream, message, MAX_RESPONSE_BYTES)
+                        .await
+                        .unwrap();
                 }
             }
         });
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().to_owned());
-        let Found { desk, .. } = find(config, &Places::default(), false).await?;
-        let drained = desk.drain(Lifetime::try_from(60).unwrap(), |_| ()).await;
+        let Target { client, .. } = find(config, &SocketPaths::default(), false).await?;
+        let drained = client.drain(Lifetime::try_from(60).unwrap(), |_| ()).await;
         daemon.abort();
         drained
     }
@@ -243,22 +257,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_is_told_with_those_who_were_cut_off() {
-        let drained = told(&[progress(None), progress(Some(3))]).await.unwrap();
+        let drained = drain_result(&[progress(None), progress(Some(3))])
+            .await
+            .unwrap();
         assert_eq!(drained.cut_off, 3);
         let expected = json!({"connections": 2, "relays": 1, "seconds": 60, "cut_off": 3});
-        assert_eq!(drained.answer.json, expected);
+        assert_eq!(drained.response.json, expected);
     }
 
     #[tokio::test]
     async fn an_older_server_that_tells_no_progress_is_named_as_such() {
-        let drained = told(&[]).await.unwrap();
+        let drained = drain_result(&[]).await.unwrap();
         assert_eq!(drained.cut_off, 0);
-        assert!(drained.answer.remarks[0].contains("older"));
+        assert!(drained.response.remarks[0].contains("older"));
     }
 
     #[tokio::test]
     async fn a_server_that_ends_without_a_word_is_a_failure() {
-        let failure = told(&[progress(None)]).await.err().expect("a failure");
+        let failure = drain_result(&[progress(None)])
+            .await
+            .err()
+            .expect("a failure");
         assert!(failure.problems[0].contains("did not tell how its drain ended"));
     }
 }

@@ -4,22 +4,22 @@ use serde_json::Value;
 
 use crate::http::Ended;
 
-use super::answer::Answer;
+use super::response::Response;
 
 /// `text`, and what ended with it; without a running parlor there is nothing to tell.
-pub fn told(mut json: Value, text: String, ended: Option<Ended>) -> Answer {
+pub fn with_counts(mut json: Value, text: String, ended: Option<Ended>) -> Response {
     let Some(Ended {
         connections,
         relays,
     }) = ended
     else {
-        return Answer::new(json, text);
+        return Response::new(json, text);
     };
     json["connections"] = connections.into();
     json["relays"] = relays.into();
     let connections = counted(connections, "connection");
     let relays = counted(relays, "relay");
-    Answer::new(
+    Response::new(
         json,
         format!("{text}: {connections} closed, {relays} freed"),
     )

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Usage or configuration.
-pub const USAGE: u8 = 2;
+pub const EXIT_USAGE: u8 = 2;
 /// Everything else.
-pub const REFUSED: u8 = 1;
+pub const EXIT_FAILURE: u8 = 1;
 
 /// One sentence for the user; [`Failure::problems`] has one for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,22 +18,22 @@ pub struct Failure {
 impl Failure {
     pub fn usage(text: impl ToString) -> Failure {
         Failure {
-            code: USAGE,
+            code: EXIT_USAGE,
             problems: vec![text.to_string()],
         }
     }
 
     /// A sentence for each problem.
-    pub fn of(problems: Vec<String>) -> Failure {
+    pub fn with_problems(problems: Vec<String>) -> Failure {
         Failure {
-            code: REFUSED,
+            code: EXIT_FAILURE,
             problems,
         }
     }
 
-    pub fn refused(text: impl ToString) -> Failure {
+    pub fn new(text: impl ToString) -> Failure {
         Failure {
-            code: REFUSED,
+            code: EXIT_FAILURE,
             problems: vec![text.to_string()],
         }
     }
@@ -42,6 +42,6 @@ impl Failure {
 /// What a lower floor refuses is no fault of usage, unless the caller says so.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Failure {
-        Failure::refused(error)
+        Failure::new(error)
     }
 }

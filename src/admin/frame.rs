@@ -12,37 +12,37 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::answer::Answer;
 use super::failure::Failure;
+use super::response::Response;
 
 /// Bytes of a request's JSON.
-pub const REQUEST: usize = 64 * 1024;
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// Bytes of a greeting's or a reply's JSON.
-pub const REPLY: usize = 16 * 1024 * 1024;
+pub const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the daemon says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Greeting {
-    Welcome(Host),
+    Welcome(ServerInfo),
     /// One sentence.
     Refused(String),
 }
 
 /// Which daemon it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub struct ServerInfo {
     pub version: String,
     pub process: u32,
     /// For people; two paths may lead to the same directory.
     pub data_dir: String,
     /// For programs.
-    pub directory: Directory,
+    pub directory: DirectoryId,
 }
 
 /// A directory, whatever its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Directory {
+pub struct DirectoryId {
     pub device: u64,
     pub inode: u64,
 }
@@ -50,8 +50,8 @@ pub struct Directory {
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Reply {
-    Done(Answer),
+pub enum Outcome {
+    Done(Response),
     Failed(Failure),
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use crate::admin::{Command, Grant, Lifetime, PasswordHash};
 
     /// Memory never waits.
-    fn now<T>(future: impl Future<Output = T>) -> T {
+    fn run_now<T>(future: impl Future<Output = T>) -> T {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => value,
             Poll::Pending => panic!("memory waits for nobody"),
@@ -126,17 +126,21 @@ mod tests {
     }
 
     fn commands() -> impl Strategy<Value = Command> {
-        let word = || ".{0,40}";
-        let grant = (word(), 1..=315_360_000u64, proptest::option::of(word()));
+        let argument = || ".{0,40}";
+        let grant = (
+            argument(),
+            1..=315_360_000u64,
+            proptest::option::of(argument()),
+        );
         let grant = grant.prop_map(|(user, seconds, room)| Grant {
             user,
             ttl: Lifetime::try_from(seconds).expect("a lifetime"),
             room,
         });
-        let password = proptest::option::of(word());
+        let password = proptest::option::of(argument());
         let add = (
-            word(),
-            proptest::option::of(word()),
+            argument(),
+            proptest::option::of(argument()),
             any::<bool>(),
             password,
         );
@@ -148,7 +152,7 @@ mod tests {
         });
         prop_oneof![
             Just(Command::UserList),
-            word().prop_map(|user| Command::UserDisable { user }),
+            argument().prop_map(|user| Command::UserDisable { user }),
             add,
             grant.prop_map(Command::TokenIssue),
         ]
@@ -158,27 +162,27 @@ mod tests {
         #[test]
         fn a_command_arrives_as_it_was_sent(command in commands()) {
             let mut wire = Vec::new();
-            now(write(&mut wire, &command, REQUEST)).unwrap();
-            let read: Command = now(read(&mut &wire[..], REQUEST)).unwrap();
+            run_now(write(&mut wire, &command, MAX_REQUEST_BYTES)).unwrap();
+            let read: Command = run_now(read(&mut &wire[..], MAX_REQUEST_BYTES)).unwrap();
             prop_assert_eq!(read, command);
         }
 
         #[test]
         fn no_bytes_are_a_surprise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = now(read::<Command>(&mut &bytes[..], REQUEST));
+            let _ = run_now(read::<Command>(&mut &bytes[..], MAX_REQUEST_BYTES));
             let mut framed = (bytes.len() as u32).to_be_bytes().to_vec();
             framed.extend(&bytes);
-            let _ = now(read::<Command>(&mut &framed[..], REQUEST));
-            let _ = now(read::<Reply>(&mut &framed[..], REPLY));
-            let _ = now(read::<Greeting>(&mut &framed[..], REPLY));
+            let _ = run_now(read::<Command>(&mut &framed[..], MAX_REQUEST_BYTES));
+            let _ = run_now(read::<Outcome>(&mut &framed[..], MAX_RESPONSE_BYTES));
+            let _ = run_now(read::<Greeting>(&mut &framed[..], MAX_RESPONSE_BYTES));
         }
 
         #[test]
         fn a_message_that_is_cut_short_is_none(command in commands(), cut in any::<prop::sample::Index>()) {
             let mut wire = Vec::new();
-            now(write(&mut wire, &command, REQUEST)).unwrap();
+            run_now(write(&mut wire, &command, MAX_REQUEST_BYTES)).unwrap();
             let part = &wire[..cut.index(wire.len())];
-            let read = now(read::<Command>(&mut &part[..], REQUEST));
+            let read = run_now(read::<Command>(&mut &part[..], MAX_REQUEST_BYTES));
             prop_assert!(matches!(read, Err(FrameError::Broken(_))));
         }
     }
@@ -186,13 +190,13 @@ mod tests {
     #[test]
     fn what_is_too_large_is_neither_read_nor_sent() {
         let promised = [0xff; 8];
-        let read = now(read::<Command>(&mut &promised[..], REQUEST));
+        let read = run_now(read::<Command>(&mut &promised[..], MAX_REQUEST_BYTES));
         assert!(matches!(read, Err(FrameError::TooLarge { .. })));
         let command = Command::UserShow {
-            user: "x".repeat(REQUEST),
+            user: "x".repeat(MAX_REQUEST_BYTES),
         };
         let mut wire = Vec::new();
-        let written = now(write(&mut wire, &command, REQUEST));
+        let written = run_now(write(&mut wire, &command, MAX_REQUEST_BYTES));
         assert!(matches!(written, Err(FrameError::TooLarge { .. })));
         assert!(wire.is_empty());
     }

@@ -8,17 +8,17 @@ use crate::clock;
 use crate::config::invite_link;
 use crate::storage::{LivingInvite, NewInvite, utc};
 
-use super::answer::Answer;
 use super::command::Lifetime;
 use super::context::Context;
 use super::failure::Failure;
+use super::response::Response;
 
 /// Maximum number of invites in one list, so that the list fits into a reply of the admin socket.
 const MAX_LISTED: u32 = 1000;
 
-pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failure> {
+pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Failure> {
     let room = match room {
-        Some(word) => Some(context.open_room(word).await?.id),
+        Some(argument) => Some(context.find_open_room(argument).await?.id),
         None => None,
     };
     let unix = clock::now().unix;
@@ -41,16 +41,16 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Answer, Failu
             utc::text(invite.expires_at),
         ]
     });
-    let answer = match invites.is_empty() {
-        true => Answer::new(json, "")
+    let response = match invites.is_empty() {
+        true => Response::new(json, "")
             .remark("There are no invites: `parlor invite create ROOM` makes one."),
-        false => Answer::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
+        false => Response::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
     };
     Ok(match more {
-        true => answer.remark(format!(
+        true => response.remark(format!(
             "Only the oldest {MAX_LISTED} are listed; there are more."
         )),
-        false => answer,
+        false => response,
     })
 }
 
@@ -65,14 +65,14 @@ fn invite_json(invite: &LivingInvite) -> Value {
     })
 }
 
-pub async fn revoke(context: &Context, id: &str) -> Result<Answer, Failure> {
+pub async fn revoke(context: &Context, id: &str) -> Result<Response, Failure> {
     let unix = clock::now().unix;
     match context.store().revoke_invite(None, id, unix).await? {
         true => {
             let text = "Revoked; guests who came by it stay until their time runs out";
-            Ok(Answer::new(json!({ "id": id }), text))
+            Ok(Response::new(json!({ "id": id }), text))
         }
-        false => Err(Failure::refused(format!(
+        false => Err(Failure::new(format!(
             "there is no invite `{id}`: `parlor invite list` shows all"
         ))),
     }
@@ -83,8 +83,8 @@ pub async fn create(
     room: &str,
     ttl: Lifetime,
     uses: Option<NonZeroU32>,
-) -> Result<Answer, Failure> {
-    let room = context.open_room(room).await?;
+) -> Result<Response, Failure> {
+    let room = context.find_open_room(room).await?;
     let new = NewInvite {
         room_id: room.id.clone(),
         created_by: None,
@@ -104,17 +104,17 @@ pub async fn create(
         "uses": uses,
         "expires_at": expires_at,
     });
-    let answer = Answer::new(json, link).remark(format!(
+    let response = Response::new(json, link).remark(format!(
         "Whoever opens this link may enter {} as a guest, until {expires_at}.",
         room.name
     ));
     Ok(match (config.server.public_url, http.port()) {
-        (Some(_), _) => answer,
-        (None, 0) => answer.remark(
+        (Some(_), _) => response,
+        (None, 0) => response.remark(
             "http.listen has port 0, so only the running server knows its port: \
              set server.public_url for a link that works.",
         ),
-        (None, _) => answer.remark(
+        (None, _) => response.remark(
             "The link works on this host alone: set server.public_url for one that works elsewhere.",
         ),
     })

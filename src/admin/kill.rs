@@ -3,41 +3,41 @@
 use crate::credential::unnamed;
 use crate::room::CloseCode;
 
-use super::answer::Answer;
-use super::context::{Context, Live};
+use super::context::{Context, ServerContext};
 use super::failure::Failure;
 use super::names::Names;
+use super::response::Response;
 use super::sessions::{Connections, Row};
 
 /// Minimum length of an id prefix: a shorter one is likely a typing error.
 const MIN_DIGITS: usize = 4;
 
 /// Ends a session. Its client may reconnect: no later request is rejected.
-pub async fn kill(context: &Context, id: &str) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let connections = Connections::of(live).await;
-    let row = meant(connections.rows(), id)?;
-    let (closed, freed) = end(live, &row).await;
+pub async fn kill(context: &Context, id: &str) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let connections = Connections::of(server).await;
+    let row = find_session(connections.rows(), id)?;
+    let (closed, freed) = end(server, &row).await;
     if closed + freed == 0 {
-        return Err(Failure::refused(format!(
+        return Err(Failure::new(format!(
             "the session `{id}` has just ended by itself"
         )));
     }
     let (user, room, id) = (row.user, row.room, row.id());
     tracing::info!(user, room, id, "session killed");
-    let names = Names::of(live, [user].into(), room.into_iter().collect()).await;
+    let names = Names::of(server, [user].into(), room.into_iter().collect()).await;
     let mut json = row.json(&names);
     json["connections"] = closed.into();
     json["relays"] = freed.into();
-    Ok(Answer::new(json, text(&row, &names)))
+    Ok(Response::new(json, text(&row, &names)))
 }
 
 /// Returns the number of closed connections and of freed relays.
-async fn end(live: &Live, row: &Row<'_>) -> (usize, usize) {
+async fn end(server: &ServerContext, row: &Row<'_>) -> (usize, usize) {
     if let Some(relay) = row.relay {
-        return (0, live.app.relay.end_session(relay).count().await);
+        return (0, server.app.relay.end_session(relay).count().await);
     }
-    let hub = &live.app.hub;
+    let hub = &server.app.hub;
     let closed = row
         .room
         .map(|room| hub.close(room, row.user, CloseCode::Removed));
@@ -58,9 +58,9 @@ fn text(row: &Row<'_>, names: &Names) -> String {
 }
 
 /// Returns the only row whose id starts with `id`.
-fn meant<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, Failure> {
+fn find_session<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, Failure> {
     if id.len() < MIN_DIGITS {
-        return Err(Failure::refused(format!(
+        return Err(Failure::new(format!(
             "`{id}` is too short for a session: `parlor sessions --all` shows all ids, of which \
              the first {MIN_DIGITS} digits may do"
         )));
@@ -68,10 +68,10 @@ fn meant<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, F
     let mut rows = rows.filter(|row| row.id().starts_with(id));
     match (rows.next(), rows.next()) {
         (Some(row), None) => Ok(row),
-        (Some(_), Some(_)) => Err(Failure::refused(format!(
+        (Some(_), Some(_)) => Err(Failure::new(format!(
             "`{id}` begins the ids of several sessions: `parlor sessions --all` shows them whole"
         ))),
-        (None, _) => Err(Failure::refused(format!(
+        (None, _) => Err(Failure::new(format!(
             "there is no session `{id}`: `parlor sessions --all` shows all that are open"
         ))),
     }

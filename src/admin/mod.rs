@@ -4,13 +4,12 @@
 //! The socket belongs to root and to the daemon's own user; nobody else is listened to. What a
 //! request may cost is bounded: its size, its time, and how many there are at once.
 
-mod access;
-mod answer;
 mod bans;
 mod certificate;
 mod client;
 mod command;
 mod context;
+mod credentials;
 mod drain;
 mod ended;
 mod failure;
@@ -18,23 +17,24 @@ mod frame;
 mod invites;
 mod kill;
 mod names;
-mod people;
+mod pending;
+mod response;
 mod rooms;
-mod running;
 mod server;
 mod sessions;
-mod silent;
 mod socket;
+mod status;
+mod user_lookup;
 mod users;
 
 use crate::storage::{NewRoom, NewUser};
 
-pub use answer::{Answer, Body, tick};
-pub use client::{Desk, Found, Places, find};
+pub use client::{AdminClient, SocketPaths, Target, find};
 pub use command::{Command, Grant, Lifetime, PasswordHash};
-pub use context::{Context, Live, Reload};
-pub use drain::{DrainProgress, Drained};
-pub use failure::{Failure, REFUSED, USAGE};
+pub use context::{Context, Reload, ServerContext};
+pub use drain::{DrainProgress, DrainResult};
+pub use failure::{EXIT_FAILURE, EXIT_USAGE, Failure};
+pub use response::{Body, Response, yes_or_empty};
 pub use server::{Listener, serve};
 pub use socket::SocketError;
 
@@ -42,7 +42,7 @@ pub use socket::SocketError;
 ///
 /// # Errors
 /// Why it was not; then nothing has changed.
-pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Failure> {
+pub async fn execute(context: &Context, command: Command) -> Result<Response, Failure> {
     match command {
         Command::UserAdd {
             name,
@@ -102,13 +102,13 @@ pub async fn carry_out(context: &Context, command: Command) -> Result<Answer, Fa
         }
         Command::InviteList { room } => invites::list(context, room.as_deref()).await,
         Command::InviteRevoke { id } => invites::revoke(context, &id).await,
-        Command::TokenIssue(grant) => access::token(context, grant).await,
-        Command::TurnCredential(grant) => access::credential(context, grant).await,
-        Command::Status => running::status(context).await,
+        Command::TokenIssue(grant) => credentials::token(context, grant).await,
+        Command::TurnCredential(grant) => credentials::credential(context, grant).await,
+        Command::Status => status::status(context).await,
         Command::Sessions { all } => sessions::sessions(context, all).await,
         Command::SessionKill { id } => kill::kill(context, &id).await,
-        Command::Reload => running::reload(context).await,
+        Command::Reload => status::reload(context).await,
         Command::Drain { timeout } => drain::begin(context, timeout.span()),
-        Command::Upgrade => running::upgrade(context).await,
+        Command::Upgrade => status::upgrade(context).await,
     }
 }

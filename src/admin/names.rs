@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::credential::unnamed;
 use crate::storage::{Person, Store, StoreError};
 
-use super::context::Live;
+use super::context::ServerContext;
 
 /// Timeout for the names of all connected users.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,11 +25,11 @@ pub struct Names {
 
 impl Names {
     /// The list of connections does not depend on the store.
-    pub async fn of(live: &Live, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
+    pub async fn of(server: &ServerContext, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
         let mut names = Names::default();
-        let asking = names.ask(&live.app.store, users, rooms);
-        let asked = timeout(NAMES_TIMEOUT, asking).await;
-        names.complete = matches!(asked, Ok(Ok(())));
+        let asking = names.ask(&server.app.store, users, rooms);
+        let result = timeout(NAMES_TIMEOUT, asking).await;
+        names.complete = matches!(result, Ok(Ok(())));
         names
     }
 

@@ -6,28 +6,28 @@ use crate::clock;
 use crate::http::Ended;
 use crate::storage::{Closed, JoinGrant, NewRoom, Participant, Room, utc};
 
-use super::answer::{Answer, tick};
 use super::context::Context;
 use super::ended;
 use super::failure::Failure;
+use super::response::{Response, yes_or_empty};
 use super::users::refusal;
 
-pub async fn create(context: &Context, new: NewRoom) -> Result<Answer, Failure> {
+pub async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
     let room = context.store().create_room(new).await.map_err(refusal)?;
-    if let Some(live) = context.live() {
-        live.app.relay.opened(&room.id);
+    if let Some(server) = context.server() {
+        server.app.relay.opened(&room.id);
     }
     let text = format!("Created room {} with id {}", room.name, room.id);
-    Ok(Answer::new(room_json(&room), text))
+    Ok(Response::new(room_json(&room), text))
 }
 
-pub async fn list(context: &Context) -> Result<Answer, Failure> {
+pub async fn list(context: &Context) -> Result<Response, Failure> {
     let rooms = context.store().rooms().await?;
     let rows = rooms.iter().map(|room| {
         vec![
             room.id.clone(),
             room.name.clone(),
-            tick(room.private),
+            yes_or_empty(room.private),
             room.max_participants
                 .map_or(String::new(), |max| max.to_string()),
         ]
@@ -35,17 +35,17 @@ pub async fn list(context: &Context) -> Result<Answer, Failure> {
     let header = ["ID", "NAME", "PRIVATE", "MAX PARTICIPANTS"];
     let json = rooms.iter().map(room_json).collect();
     Ok(match rooms.is_empty() {
-        true => Answer::new(json, "")
+        true => Response::new(json, "")
             .remark("There are no rooms: `parlor room create NAME` creates one."),
-        false => Answer::table(json, &header, rows),
+        false => Response::table(json, &header, rows),
     })
 }
 
-pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Answer, Failure> {
-    let room = context.open_room(room).await?;
-    let user = context.welcome_user(user).await?;
-    match context.live() {
-        Some(live) => live.app.add_member(&room.id, &user.id).await?,
+pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Response, Failure> {
+    let room = context.find_open_room(room).await?;
+    let user = context.find_active_user(user).await?;
+    match context.server() {
+        Some(server) => server.app.add_member(&room.id, &user.id).await?,
         None => {
             let (store, unix) = (context.store(), clock::now().unix);
             store
@@ -58,12 +58,12 @@ pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Ans
         "user": { "id": user.id, "name": user.name },
     });
     let text = format!("{} is a member of {}", user.name, room.name);
-    Ok(Answer::new(json, text))
+    Ok(Response::new(json, text))
 }
 
 /// Closed rooms too, by their id.
-pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let room = context.any_room(word).await?;
+pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let room = context.find_room(argument).await?;
     let unix = clock::now().unix;
     let members = context.store().participants(&room.id, unix).await?;
     let closed = room.closed_at.map(utc::text);
@@ -76,14 +76,14 @@ pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
     let rows = [
         ["Id", &room.id],
         ["Name", &room.name],
-        ["Private", &tick(room.private)],
+        ["Private", &yes_or_empty(room.private)],
         ["Holds", &most.unwrap_or_default()],
         ["Owner", room.owner_id.as_deref().unwrap_or_default()],
         ["Created", &utc::text(room.created_at)],
         ["Closed", &closed.unwrap_or_default()],
         ["Members", &names.collect::<Vec<_>>().join(", ")],
     ];
-    Ok(Answer::facts(json, &rows))
+    Ok(Response::facts(json, &rows))
 }
 
 fn participant_json(member: &Participant) -> Value {
@@ -95,44 +95,44 @@ fn participant_json(member: &Participant) -> Value {
     })
 }
 
-pub async fn close(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let room = context.open_room(word).await?;
-    let closed = match context.live() {
-        Some(live) => live.app.close_room(&room.id).await?.map(with_ended),
+pub async fn close(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let room = context.find_open_room(argument).await?;
+    let closed = match context.server() {
+        Some(server) => server.app.close_room(&room.id).await?.map(with_ended),
         None => {
             let unix = clock::now().unix;
             let closed = context.store().close_room(&room.id, unix).await?;
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(took_away("Closed", &room, closed))
+    Ok(removal_response("Closed", &room, closed))
 }
 
 /// Closed rooms too.
-pub async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let room = context.any_room(word).await?;
-    let closed = match context.live() {
-        Some(live) => live.app.delete_room(&room.id).await?.map(with_ended),
+pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let room = context.find_room(argument).await?;
+    let closed = match context.server() {
+        Some(server) => server.app.delete_room(&room.id).await?.map(with_ended),
         None => {
             let unix = clock::now().unix;
             let closed = context.store().delete_room(&room.id, unix).await?;
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(took_away("Deleted", &room, closed))
+    Ok(removal_response("Deleted", &room, closed))
 }
 
 fn with_ended((closed, ended): (Closed, Ended)) -> (Closed, Option<Ended>) {
     (closed, Some(ended))
 }
 
-fn took_away(done: &str, room: &Room, closed: Option<(Closed, Option<Ended>)>) -> Answer {
+fn removal_response(done: &str, room: &Room, closed: Option<(Closed, Option<Ended>)>) -> Response {
     let (members, ended) = closed.map_or((0, None), |(closed, ended)| {
         (closed.departures.len(), ended)
     });
     let json = json!({ "id": room.id, "name": room.name, "members": members });
     let text = format!("{done} room {} (members: {members})", room.name);
-    ended::told(json, text, ended)
+    ended::with_counts(json, text, ended)
 }
 
 fn room_json(room: &Room) -> Value {

@@ -16,32 +16,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::command::Command;
-use super::context::{Context, Live};
+use super::context::{Context, ServerContext};
 use super::drain;
 use super::failure::Failure;
-use super::frame::{self, Directory, FrameError, Greeting, Host, REPLY, REQUEST, Reply};
-use super::silent::Silent;
+use super::frame::{
+    self, DirectoryId, FrameError, Greeting, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome,
+    ServerInfo,
+};
+use super::pending::PendingLimit;
 use super::socket::{self, SocketError};
 use crate::clock;
 use crate::config::Admin;
 use crate::rate::{Limit, SharedGcra};
 
 /// Maximum number of connections; further ones wait in the kernel. The limit for silent connections is
-/// lower ([`Silent`]).
-const CONNECTIONS: usize = 32;
+/// lower ([`PendingLimit`]).
+const MAX_CONNECTIONS: usize = 32;
 /// For all of a request to come, and for all of a reply to be taken.
-const PATIENCE: Duration = Duration::from_secs(10);
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a command. One that takes longer goes on, but nobody is told how it ends.
 const WORK: Duration = Duration::from_secs(60);
 /// Before the next try, where the kernel gives no connection.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The bound socket; it is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
     bound: Bound,
     path: PathBuf,
-    directory: Directory,
+    directory: DirectoryId,
 }
 
 impl Listener {
@@ -50,7 +53,7 @@ impl Listener {
     /// # Errors
     /// One sentence that names the path and what to do.
     pub fn bind(admin: &Admin, data_dir: &Path) -> Result<Listener, SocketError> {
-        let path = socket::of_daemon(admin.socket.as_deref(), data_dir);
+        let path = socket::server_path(admin.socket.as_deref(), data_dir);
         let bound = socket::bind(&path)?;
         let directory = directory(data_dir).map_err(|why| SocketError::Unusable {
             path: data_dir.to_owned(),
@@ -76,34 +79,34 @@ impl Drop for Listener {
 }
 
 /// Which directory a path leads to.
-pub fn directory(path: &Path) -> io::Result<Directory> {
+pub fn directory(path: &Path) -> io::Result<DirectoryId> {
     let found = fs::metadata(path)?;
-    Ok(Directory {
+    Ok(DirectoryId {
         device: found.dev(),
         inode: found.ino(),
     })
 }
 
 /// What every connection needs.
-struct Server {
+struct SocketServer {
     context: Context,
-    host: Host,
-    counts: Counts,
-    silent: Silent,
+    host: ServerInfo,
+    counts: OutcomeCounters,
+    silent: PendingLimit,
     stop: CancellationToken,
 }
 
-/// One of [`CONNECTIONS`]; free again when reply and command have ended.
-type Slot = Arc<OwnedSemaphorePermit>;
+/// One of [`MAX_CONNECTIONS`]; free again when reply and command have ended.
+type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
-struct Counts {
+struct OutcomeCounters {
     done: Counter,
     failed: Counter,
     refused: Counter,
 }
 
 /// Serves until `stop`; what has begun by then is carried out.
-pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
+pub async fn serve(listener: Listener, server: ServerContext, stop: CancellationToken) {
     let socket = match listener.bound.try_clone().and_then(UnixListener::from_std) {
         Ok(socket) => socket,
         Err(error) => {
@@ -111,64 +114,72 @@ pub async fn serve(listener: Listener, live: Live, stop: CancellationToken) {
             return;
         }
     };
-    let server = Arc::new(Server::new(&listener, live, stop.clone()));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let socket_server = Arc::new(SocketServer::new(&listener, server, stop.clone()));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = TaskTracker::new();
-    let told = SharedGcra::default();
+    let log_limit = SharedGcra::default();
     let next = async || {
         let slot = slots.clone().acquire_owned().await.ok()?;
-        Some((accept(&socket, &told).await, slot))
+        Some((accept(&socket, &log_limit).await, slot))
     };
     while let Some(Some((connection, slot))) = stop.run_until_cancelled(next()).await {
-        tasks.spawn(server.clone().attend(connection, Arc::new(slot)));
+        tasks.spawn(
+            socket_server
+                .clone()
+                .handle_connection(connection, Arc::new(slot)),
+        );
     }
     tasks.close();
     tasks.wait().await;
 }
 
-async fn accept(socket: &UnixListener, told: &SharedGcra) -> UnixStream {
+async fn accept(socket: &UnixListener, log_limit: &SharedGcra) -> UnixStream {
     loop {
         match socket.accept().await {
             Ok((connection, _)) => return connection,
             Err(error) => {
-                if told.take(Limit::per_minute(), clock::now().mono, 1) {
+                if log_limit.take(Limit::per_minute(), clock::now().mono, 1) {
                     tracing::warn!(%error, "no connection could be taken at the admin socket");
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-impl Server {
-    fn new(listener: &Listener, live: Live, stop: CancellationToken) -> Server {
-        let counts = Counts::new(&live);
-        Server {
-            host: Host {
+impl SocketServer {
+    fn new(listener: &Listener, server: ServerContext, stop: CancellationToken) -> SocketServer {
+        let counts = OutcomeCounters::new(&server);
+        SocketServer {
+            host: ServerInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 process: std::process::id(),
-                data_dir: live.data_dir.display().to_string(),
+                data_dir: server.data_dir.display().to_string(),
                 directory: listener.directory,
             },
-            context: Context::Running(live),
+            context: Context::Running(server),
             counts,
-            silent: Silent::default(),
+            silent: PendingLimit::default(),
             stop,
         }
     }
 
     /// One connection: a greeting, a command, a reply.
-    async fn attend(self: Arc<Self>, mut connection: UnixStream, slot: Slot) {
+    async fn handle_connection(
+        self: Arc<Self>,
+        mut connection: UnixStream,
+        slot: ConnectionPermit,
+    ) {
         let silent = self.silent.enter();
-        let asked = silent.evicted.run_until_cancelled(async {
+        let result = silent.evicted.run_until_cancelled(async {
             let user = self.greet(&mut connection).await?;
-            let request = frame::read::<Command>(&mut connection, REQUEST);
-            let request = timeout(PATIENCE, self.stop.run_until_cancelled(request)).await;
+            let request = frame::read::<Command>(&mut connection, MAX_REQUEST_BYTES);
+            let request = timeout(IO_TIMEOUT, self.stop.run_until_cancelled(request)).await;
             Some((user, request.ok().flatten()))
         });
-        let asked = asked.await;
+        let result = result.await;
         drop(silent);
-        let (user, request) = match asked {
+        let (user, request) = match result {
             Some(Some((user, Some(request)))) => (user, request),
             // A client without permission has already received its error.
             Some(None) => return,
@@ -178,21 +189,21 @@ impl Server {
         };
         let drains = matches!(request, Ok(Command::Drain { .. }));
         let reply = match request {
-            Ok(command) => self.clone().carry_out(command, user, slot.clone()).await,
+            Ok(command) => self.clone().execute(command, user, slot.clone()).await,
             // Whoever went away needs no reply.
             Err(FrameError::Broken(_)) => return,
             Err(error) => {
                 self.counts.failed.inc();
                 let version = &self.host.version;
-                Reply::Failed(Failure::refused(format!(
+                Outcome::Failed(Failure::new(format!(
                     "the running parlor (version {version}) does not take the request: {error}"
                 )))
             }
         };
-        let drains = drains && matches!(reply, Reply::Done(_));
+        let drains = drains && matches!(reply, Outcome::Done(_));
         send(&mut connection, reply).await;
-        if let (true, Some(live)) = (drains, self.context.live()) {
-            drain::follow(connection, live.drain_progress.clone()).await;
+        if let (true, Some(server)) = (drains, self.context.server()) {
+            drain::stream_progress(connection, server.drain_progress.clone()).await;
         }
     }
 
@@ -214,40 +225,49 @@ impl Server {
                 ))
             }
         };
-        let greeted = timeout(PATIENCE, frame::write(connection, &greeting, REPLY)).await;
+        let greeted = timeout(
+            IO_TIMEOUT,
+            frame::write(connection, &greeting, MAX_RESPONSE_BYTES),
+        )
+        .await;
         (known && matches!(greeted, Ok(Ok(())))).then_some(user)
     }
 
     /// Runs to its end even where whoever asked is gone: what was committed has to be told to
     /// connections and relays. The slot is kept until then.
-    async fn carry_out(self: Arc<Self>, command: Command, user: u32, slot: Slot) -> Reply {
+    async fn execute(
+        self: Arc<Self>,
+        command: Command,
+        user: u32,
+        slot: ConnectionPermit,
+    ) -> Outcome {
         let work = tokio::spawn(async move {
             let name = command.name();
-            let looks = command.only_looks();
-            let outcome = super::carry_out(&self.context, command).await;
-            self.tell(name, looks, user, &outcome);
+            let looks = command.is_read_only();
+            let outcome = super::execute(&self.context, command).await;
+            self.log_outcome(name, looks, user, &outcome);
             drop(slot);
             outcome
         });
         match timeout(WORK, work).await {
-            Ok(Ok(Ok(answer))) => Reply::Done(answer),
-            Ok(Ok(Err(failure))) => Reply::Failed(failure),
-            Ok(Err(_)) => Reply::Failed(Failure::refused(
+            Ok(Ok(Ok(response))) => Outcome::Done(response),
+            Ok(Ok(Err(failure))) => Outcome::Failed(failure),
+            Ok(Err(_)) => Outcome::Failed(Failure::new(
                 "the running parlor failed at the command: its log says why",
             )),
-            Err(_) => Reply::Failed(Failure::refused(
+            Err(_) => Outcome::Failed(Failure::new(
                 "the running parlor is at the command for a minute, and goes on: \
                  look later what became of it",
             )),
         }
     }
 
-    fn tell(
+    fn log_outcome(
         &self,
         command: &'static str,
         looks: bool,
         user: u32,
-        outcome: &Result<super::Answer, Failure>,
+        outcome: &Result<super::Response, Failure>,
     ) {
         match outcome {
             Ok(_) if looks => tracing::debug!(command, uid = user, "a command was carried out"),
@@ -262,26 +282,32 @@ impl Server {
 }
 
 /// A reply that is too large for the socket is told as such.
-async fn send(connection: &mut UnixStream, reply: Reply) {
-    let sent = timeout(PATIENCE, frame::write(connection, &reply, REPLY)).await;
+async fn send(connection: &mut UnixStream, reply: Outcome) {
+    let sent = timeout(
+        IO_TIMEOUT,
+        frame::write(connection, &reply, MAX_RESPONSE_BYTES),
+    )
+    .await;
     if let Ok(Err(error @ FrameError::TooLarge { .. })) = sent {
-        let reply = Reply::Failed(Failure::refused(format!(
-            "the answer is too large: {error}"
-        )));
-        let _ = timeout(PATIENCE, frame::write(connection, &reply, REPLY)).await;
+        let reply = Outcome::Failed(Failure::new(format!("the answer is too large: {error}")));
+        let _ = timeout(
+            IO_TIMEOUT,
+            frame::write(connection, &reply, MAX_RESPONSE_BYTES),
+        )
+        .await;
     }
 }
 
-impl Counts {
-    fn new(live: &Live) -> Counts {
+impl OutcomeCounters {
+    fn new(server: &ServerContext) -> OutcomeCounters {
         let outcomes = ["done", "failed", "refused"];
         let help = "Commands at the admin socket; refused are those of users who may not ask";
-        let counters = live
+        let counters = server
             .app
             .metrics
             .counters("admin_commands", help, "outcome", outcomes);
         let counter = |nth: usize| counters.get(nth).cloned().unwrap_or_default();
-        Counts {
+        OutcomeCounters {
             done: counter(0),
             failed: counter(1),
             refused: counter(2),

@@ -11,13 +11,13 @@ use crate::http::Connected;
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
 
-use super::answer::Answer;
-use super::context::{Context, Live};
+use super::context::{Context, ServerContext};
 use super::failure::Failure;
 use super::names::Names;
+use super::response::Response;
 
 /// Bytes of a session's id: among 10,000 sessions, two have the same once in five million times.
-const ID_BYTES: usize = 6;
+const SESSION_ID_BYTES: usize = 6;
 
 /// A snapshot of all connections and relays.
 pub struct Connections {
@@ -26,10 +26,10 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub async fn of(live: &Live) -> Connections {
+    pub async fn of(server: &ServerContext) -> Connections {
         Connections {
-            relays: live.app.relay.sessions().await,
-            sockets: live.app.hub.connections(),
+            relays: server.app.relay.sessions().await,
+            sockets: server.app.hub.connections(),
         }
     }
 
@@ -39,53 +39,53 @@ impl Connections {
     }
 }
 
-pub async fn sessions(context: &Context, all: bool) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let connections = Connections::of(live).await;
+pub async fn sessions(context: &Context, all: bool) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let connections = Connections::of(server).await;
     let mut rows: Vec<Row> = connections.rows().collect();
     let users = rows.iter().map(|row| row.user).collect();
     let rooms = rows.iter().filter_map(|row| row.room).collect();
-    let names = Names::of(live, users, rooms).await;
+    let names = Names::of(server, users, rooms).await;
     rows.sort_by_key(|row| {
         let room = row.room.map(|room| names.room(room));
         (room, names.shown(row.user), row.user, row.over, row.since)
     });
-    let answer = match (rows.is_empty(), all) {
-        (true, _) => Answer::new(json!([]), "").remark("Nobody is connected."),
+    let response = match (rows.is_empty(), all) {
+        (true, _) => Response::new(json!([]), "").remark("Nobody is connected."),
         (false, true) => every_row(&rows, &names),
         (false, false) => by_person(&rows, &names),
     };
     Ok(match names.complete {
-        true => answer,
-        false => answer.remark(
+        true => response,
+        false => response.remark(
             "The store does not tell every name, so that ids stand for them: `parlor status` and \
              the log say more.",
         ),
     })
 }
 
-fn every_row(rows: &[Row], names: &Names) -> Answer {
+fn every_row(rows: &[Row], names: &Names) -> Response {
     let header = [
         "SESSION", "ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED",
     ];
     let json = rows.iter().map(|row| row.json(names)).collect();
-    Answer::table(json, &header, rows.iter().map(|row| row.texts(names)))
+    Response::table(json, &header, rows.iter().map(|row| row.texts(names)))
 }
 
 /// Sorted by the first row of each person.
-fn by_person(rows: &[Row], names: &Names) -> Answer {
+fn by_person(rows: &[Row], names: &Names) -> Response {
     let mut people: Vec<PersonRow> = Vec::new();
-    let mut places = HashMap::new();
+    let mut positions = HashMap::new();
     for row in rows {
-        let place = *places.entry(row.user).or_insert_with(|| {
+        let position = *positions.entry(row.user).or_insert_with(|| {
             people.push(PersonRow::new(row));
             people.len() - 1
         });
-        people[place].add(row);
+        people[position].add(row);
     }
     let header = ["NAME", "ID", "ROOM", "OVER", "SINCE", "SENT", "RECEIVED"];
     let json = people.iter().map(|person| person.json(names)).collect();
-    Answer::table(
+    Response::table(
         json,
         &header,
         people.iter().map(|person| person.texts(names)),
@@ -133,7 +133,7 @@ impl<'a> Row<'a> {
         let five_tuple = self.relay.map(|relay| (relay.client, relay.server));
         let fixed = json!([self.over, self.user, self.room, self.since, five_tuple]);
         let hash = digest::digest(&digest::SHA256, fixed.to_string().as_bytes());
-        let bytes = hash.as_ref().iter().take(ID_BYTES);
+        let bytes = hash.as_ref().iter().take(SESSION_ID_BYTES);
         bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 

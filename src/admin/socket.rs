@@ -22,15 +22,15 @@ use crate::storage::data_dir::as_owner_of;
 /// What the socket is called in its directory.
 const NAME: &str = "parlor.sock";
 /// Bytes of a path that `sockaddr_un` holds, without the zero at its end.
-const LONGEST: usize = 107;
+const MAX_PATH_BYTES: usize = 107;
 /// Connections that the kernel keeps for us.
-const BACKLOG: i32 = 64;
+const LISTEN_BACKLOG: i32 = 64;
 
 /// Why the daemon has no socket; each names it and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     #[error(
-        "the path of the admin socket, {0}, is longer than the {LONGEST} bytes that a Unix socket's may have: set admin.socket to a shorter one"
+        "the path of the admin socket, {0}, is longer than the {MAX_PATH_BYTES} bytes that a Unix socket's may have: set admin.socket to a shorter one"
     )]
     TooLong(PathBuf),
     #[error("another program listens at {0}: stop that one, or set admin.socket to another path")]
@@ -38,25 +38,25 @@ pub enum SocketError {
     #[error(
         "{0} is in the way of the admin socket: move it away, or set admin.socket to another path"
     )]
-    InTheWay(PathBuf),
+    PathOccupied(PathBuf),
     #[error("the admin socket {path} can't be made: {why}; set admin.socket to another path")]
     Unusable { path: PathBuf, why: io::Error },
 }
 
 /// The socket of a daemon: `admin.socket`, else in `$RUNTIME_DIRECTORY`, else in the data directory.
-pub fn of_daemon(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
-    let own = || of_environment().unwrap_or_else(|| inside(data_dir));
+pub fn server_path(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
+    let own = || runtime_dir_path().unwrap_or_else(|| path_in(data_dir));
     configured.map_or_else(own, Path::to_owned)
 }
 
 /// The socket in the first of the directories that systemd names.
-pub fn of_environment() -> Option<PathBuf> {
+pub fn runtime_dir_path() -> Option<PathBuf> {
     let directories = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty())?;
     let first = env::split_paths(&directories).next()?;
-    Some(inside(&first))
+    Some(path_in(&first))
 }
 
-pub fn inside(directory: &Path) -> PathBuf {
+pub fn path_in(directory: &Path) -> PathBuf {
     directory.join(NAME)
 }
 
@@ -66,10 +66,10 @@ pub fn inside(directory: &Path) -> PathBuf {
 /// # Errors
 /// Where somebody listens there already, or nobody may.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
-    if path.as_os_str().len() > LONGEST {
+    if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(SocketError::TooLong(path.to_owned()));
     }
-    make_way(path)?;
+    remove_stale(path)?;
     let directory = match path.parent() {
         Some(above) if above != Path::new("") => above,
         _ => Path::new("."),
@@ -87,7 +87,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     // Before it has a name, so that it is never open to others; Linux gives the name these bits.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(BACKLOG)?;
+    socket.listen(LISTEN_BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -98,7 +98,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 /// There is no socket at this path, no process listens on it, or this user lacks permission.
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     #[cfg(target_os = "linux")]
-    if let Some(held) = hold(path)? {
+    if let Some(held) = open_without_following(path)? {
         return UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd())).await;
     }
     UnixStream::connect(path).await
@@ -107,7 +107,7 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
 /// Keeps a descriptor of the socket, so that the checked socket is the one used; `None` if `/proc`
 /// cannot resolve it.
 #[cfg(target_os = "linux")]
-fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
+fn open_without_following(path: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let held = open(path, flags, Mode::empty())?;
     let kind = SFlag::from_bits_truncate(fstat(&held)?.st_mode) & SFlag::S_IFMT;
@@ -118,7 +118,7 @@ fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Removes a socket that nobody listens at.
-fn make_way(path: &Path) -> Result<(), SocketError> {
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let unusable = |why| SocketError::Unusable {
         path: path.to_owned(),
         why,
@@ -128,9 +128,9 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
         found => found.map_err(unusable)?,
     };
     if !found.file_type().is_socket() {
-        return Err(SocketError::InTheWay(path.to_owned()));
+        return Err(SocketError::PathOccupied(path.to_owned()));
     }
-    match knock(path) {
+    match try_connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(unusable)
         }
@@ -140,14 +140,14 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
         }
         Ok(()) => Err(SocketError::InUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(SocketError::InTheWay(path.to_owned()))
+            Err(SocketError::PathOccupied(path.to_owned()))
         }
         Err(why) => Err(unusable(why)),
     }
 }
 
 /// Connects, and waits for nobody.
-fn knock(path: &Path) -> io::Result<()> {
+fn try_connect(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn the_socket_is_private_and_a_stale_one_is_replaced() {
         let place = tempfile::tempdir().unwrap();
-        let path = inside(place.path());
+        let path = path_in(place.path());
         for _ in 0..2 {
             let listener = bind(&path).unwrap();
             let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_listener_whose_queue_is_full_is_not_waited_for() {
         let place = tempfile::tempdir().unwrap();
-        let path = inside(place.path());
+        let path = path_in(place.path());
         let stopped = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         stopped.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         stopped.listen(0).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_to_a_socket_is_not_followed() {
         let place = tempfile::tempdir().unwrap();
-        let path = inside(place.path());
+        let path = path_in(place.path());
         let listener = bind(&path).unwrap();
         connect(&path).await.unwrap();
         let link = place.path().join("link");
@@ -209,16 +209,16 @@ mod tests {
     #[test]
     fn what_is_no_socket_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
-        let path = inside(place.path());
+        let path = path_in(place.path());
         fs::write(&path, "kept").unwrap();
-        assert!(matches!(bind(&path), Err(SocketError::InTheWay(_))));
+        assert!(matches!(bind(&path), Err(SocketError::PathOccupied(_))));
         assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 
     #[test]
     fn a_path_is_too_long_or_fits() {
         let place = tempfile::tempdir().unwrap();
-        let room = LONGEST - place.path().as_os_str().len() - 1;
+        let room = MAX_PATH_BYTES - place.path().as_os_str().len() - 1;
         bind(&place.path().join("s".repeat(room))).unwrap();
         let error = bind(&place.path().join("s".repeat(room + 1))).unwrap_err();
         assert!(error.to_string().contains("admin.socket"), "{error}");

@@ -6,45 +6,45 @@ use crate::clock;
 use crate::http::Ended;
 use crate::storage::{CreateError, KnownGuest, Membership, NewUser, Removed, User, utc};
 
-use super::answer::{Answer, tick};
 use super::command::PasswordHash;
 use super::context::Context;
 use super::ended;
 use super::failure::Failure;
-use super::people::called;
+use super::response::{Response, yes_or_empty};
+use super::user_lookup::user_label;
 
 /// Maximum number of guests in one list, so that the list fits into a reply of the admin socket.
 const MAX_GUESTS: u32 = 1000;
 
-pub async fn add(context: &Context, new: NewUser) -> Result<Answer, Failure> {
+pub async fn add(context: &Context, new: NewUser) -> Result<Response, Failure> {
     let user = context.store().add_user(new).await.map_err(refusal)?;
     let text = format!("Added user {} with id {}", user.name, user.id);
-    Ok(Answer::new(user_json(&user), text))
+    Ok(Response::new(user_json(&user), text))
 }
 
-pub async fn list(context: &Context) -> Result<Answer, Failure> {
+pub async fn list(context: &Context) -> Result<Response, Failure> {
     let users = context.store().users().await?;
     let rows = users.iter().map(|user| {
         vec![
             user.id.clone(),
             user.name.clone(),
             user.display_name.clone(),
-            tick(user.admin),
-            tick(user.disabled),
+            yes_or_empty(user.admin),
+            yes_or_empty(user.disabled),
         ]
     });
     let header = ["ID", "NAME", "DISPLAY NAME", "ADMIN", "DISABLED"];
     let json = users.iter().map(user_json).collect();
-    let answer = match users.is_empty() {
+    let response = match users.is_empty() {
         true => {
-            Answer::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
+            Response::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
         }
-        false => Answer::table(json, &header, rows),
+        false => Response::table(json, &header, rows),
     };
     Ok(
         match context.store().guest_count(clock::now().unix).await? {
-            0 => answer,
-            guests => answer.remark(format!(
+            0 => response,
+            guests => response.remark(format!(
                 "Guests: {guests}. `parlor user list --guests` lists them."
             )),
         },
@@ -52,7 +52,7 @@ pub async fn list(context: &Context) -> Result<Answer, Failure> {
 }
 
 /// Guests whose access has not expired, the newest first.
-pub async fn guests(context: &Context) -> Result<Answer, Failure> {
+pub async fn guests(context: &Context) -> Result<Response, Failure> {
     let unix = clock::now().unix;
     // One more than the limit, to detect a truncated list.
     let limit = MAX_GUESTS + 1;
@@ -71,23 +71,23 @@ pub async fn guests(context: &Context) -> Result<Answer, Failure> {
                 user.display_name.clone(),
                 user.id.clone(),
                 room_name.clone(),
-                tick(*participant),
+                yes_or_empty(*participant),
                 utc::text(user.created_at),
                 until.unwrap_or_default(),
-                tick(user.disabled),
+                yes_or_empty(user.disabled),
             ]
         },
     );
     let header = ["NAME", "ID", "ROOM", "IN IT", "SINCE", "UNTIL", "DISABLED"];
-    let answer = match guests.is_empty() {
-        true => Answer::new(json, "").remark("There are no guests."),
-        false => Answer::table(json, &header, rows),
+    let response = match guests.is_empty() {
+        true => Response::new(json, "").remark("There are no guests."),
+        false => Response::table(json, &header, rows),
     };
     Ok(match more {
-        true => answer.remark(format!(
+        true => response.remark(format!(
             "Only the newest {MAX_GUESTS} are listed; there are more."
         )),
-        false => answer,
+        false => response,
     })
 }
 
@@ -105,8 +105,8 @@ fn guest_json(guest: &KnownGuest) -> Value {
 }
 
 /// Deleted users too, by their id.
-pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = context.any_user(word).await?;
+pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = context.find_user(argument).await?;
     let rooms = context.store().memberships(&user.id).await?;
     let password = context.store().has_password(&user.id).await?;
     let mut json = user_json(&user);
@@ -144,7 +144,7 @@ pub async fn show(context: &Context, word: &str) -> Result<Answer, Failure> {
         ["Invite", &invite.unwrap_or_default()],
         ["Member of", &names.collect::<Vec<_>>().join(", ")],
     ];
-    Ok(Answer::facts(json, &rows))
+    Ok(Response::facts(json, &rows))
 }
 
 fn membership_json(membership: &Membership) -> Value {
@@ -155,10 +155,10 @@ fn membership_json(membership: &Membership) -> Value {
     })
 }
 
-pub async fn disable(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = context.living_user(word).await?;
-    let removed = match context.live() {
-        Some(live) => live.app.disable_user(&user.id).await?.map(with_ended),
+pub async fn disable(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = context.find_existing_user(argument).await?;
+    let removed = match context.server() {
+        Some(server) => server.app.disable_user(&user.id).await?.map(with_ended),
         None => {
             let unix = clock::now().unix;
             let removed = context.store().disable_user(&user.id, unix).await?;
@@ -166,37 +166,37 @@ pub async fn disable(context: &Context, word: &str) -> Result<Answer, Failure> {
         }
     };
     let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
-    Ok(took_away("Disabled", &removed, ended))
+    Ok(removal_response("Disabled", &removed, ended))
 }
 
-pub async fn enable(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = context.living_user(word).await?;
-    let enabled = match context.live() {
-        Some(live) => live.app.enable_user(&user.id).await?,
+pub async fn enable(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = context.find_existing_user(argument).await?;
+    let enabled = match context.server() {
+        Some(server) => server.app.enable_user(&user.id).await?,
         None => context.store().enable_user(&user.id).await?,
     };
     let user = enabled.ok_or_else(|| gone(&user))?;
-    Ok(Answer::new(
+    Ok(Response::new(
         user_json(&user),
         format!("Enabled user {}", user.name),
     ))
 }
 
 /// Whether [`passwd`] would do.
-pub async fn may_have_password(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = with_password(context, word).await?;
-    Ok(Answer::new(user_json(&user), ""))
+pub async fn may_have_password(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = with_password(context, argument).await?;
+    Ok(Response::new(user_json(&user), ""))
 }
 
 pub async fn passwd(
     context: &Context,
-    word: &str,
+    argument: &str,
     password: PasswordHash,
-) -> Result<Answer, Failure> {
-    let user = with_password(context, word).await?;
-    let set = match context.live() {
-        Some(live) => {
-            let set = live.app.set_password(&user.id, &password.0).await?;
+) -> Result<Response, Failure> {
+    let user = with_password(context, argument).await?;
+    let set = match context.server() {
+        Some(server) => {
+            let set = server.app.set_password(&user.id, &password.0).await?;
             set.map(|(user, ended)| (user, Some(ended)))
         }
         None => {
@@ -211,11 +211,11 @@ pub async fn passwd(
 }
 
 /// Ends all tokens of a user or guest.
-pub async fn sign_out(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = context.living_user(word).await?;
-    let signed_out = match context.live() {
-        Some(live) => {
-            let signed_out = live.app.sign_out(&user.id).await?;
+pub async fn sign_out(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = context.find_existing_user(argument).await?;
+    let signed_out = match context.server() {
+        Some(server) => {
+            let signed_out = server.app.sign_out(&user.id).await?;
             signed_out.map(|(user, ended)| (user, Some(ended)))
         }
         None => {
@@ -224,29 +224,29 @@ pub async fn sign_out(context: &Context, word: &str) -> Result<Answer, Failure> 
         }
     };
     let (user, ended) = signed_out.ok_or_else(|| gone(&user))?;
-    let text = format!("Signed out {}", called(&user));
+    let text = format!("Signed out {}", user_label(&user));
     Ok(tokens_ended(&user, text, ended))
 }
 
-fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Answer {
-    ended::told(user_json(user), text, ended)
+fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Response {
+    ended::with_counts(user_json(user), text, ended)
         .remark("Tokens that were issued before are refused from now on.")
 }
 
-async fn with_password(context: &Context, word: &str) -> Result<User, Failure> {
-    let user = context.living_user(word).await?;
+async fn with_password(context: &Context, argument: &str) -> Result<User, Failure> {
+    let user = context.find_existing_user(argument).await?;
     match user.guest {
-        Some(_) => Err(Failure::refused(format!(
-            "`{word}` is a guest, who has no password"
+        Some(_) => Err(Failure::new(format!(
+            "`{argument}` is a guest, who has no password"
         ))),
         None => Ok(user),
     }
 }
 
-pub async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
-    let user = context.living_user(word).await?;
-    let removed = match context.live() {
-        Some(live) => live.app.delete_user(&user.id).await?.map(with_ended),
+pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = context.find_existing_user(argument).await?;
+    let removed = match context.server() {
+        Some(server) => server.app.delete_user(&user.id).await?.map(with_ended),
         None => {
             let unix = clock::now().unix;
             let removed = context.store().delete_user(&user.id, unix).await?;
@@ -254,25 +254,25 @@ pub async fn delete(context: &Context, word: &str) -> Result<Answer, Failure> {
         }
     };
     let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
-    Ok(took_away("Deleted", &removed, ended))
+    Ok(removal_response("Deleted", &removed, ended))
 }
 
 fn with_ended((removed, ended): (Removed, Ended)) -> (Removed, Option<Ended>) {
     (removed, Some(ended))
 }
 
-fn took_away(done: &str, removed: &Removed, ended: Option<Ended>) -> Answer {
+fn removal_response(done: &str, removed: &Removed, ended: Option<Ended>) -> Response {
     let Removed { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
-    let answer = ended::told(json, format!("{done} {}", called(user)), ended);
-    let answer = match invites {
-        0 => answer,
-        _ => answer.remark(format!("Invites of theirs that were revoked: {invites}")),
+    let response = ended::with_counts(json, format!("{done} {}", user_label(user)), ended);
+    let response = match invites {
+        0 => response,
+        _ => response.remark(format!("Invites of theirs that were revoked: {invites}")),
     };
     match &user.guest {
-        None => answer,
-        Some(guest) => answer.remark(format!(
+        None => response,
+        Some(guest) => response.remark(format!(
             "A guest comes back as somebody new while the link that they came by works: \
              `parlor room ban {} id:{}` keeps them out and withdraws it.",
             guest.room_id, user.id
@@ -282,7 +282,7 @@ fn took_away(done: &str, removed: &Removed, ended: Option<Ended>) -> Answer {
 
 /// Another command was quicker.
 fn gone(user: &User) -> Failure {
-    Failure::refused(format!("the user `{}` was deleted", user.name))
+    Failure::new(format!("the user `{}` was deleted", user.name))
 }
 
 fn user_json(user: &User) -> Value {
@@ -302,6 +302,6 @@ pub fn refusal(error: CreateError) -> Failure {
         CreateError::BadName | CreateError::BadId(..) | CreateError::BadCapacity(_) => {
             Failure::usage(error)
         }
-        error => Failure::refused(error),
+        error => Failure::new(error),
     }
 }

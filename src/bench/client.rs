@@ -16,27 +16,27 @@ use crate::stun::{
     Writer, decode_xor_address,
 };
 
+use super::connection::Connection;
 use super::target::Target;
-use super::wire::Wire;
 
 /// Every client binds the same number: it is its own.
 pub const CHANNEL: u16 = 0x4000;
 
 /// Waits for an answer, one after the other (RFC 8489 section 6.2.1, but no longer than four
 /// seconds each: a server may limit how many strangers it answers).
-const WAITS_MS: [u64; 7] = [500, 1000, 2000, 4000, 4000, 4000, 4000];
+const RETRANSMIT_DELAYS_MS: [u64; 7] = [500, 1000, 2000, 4000, 4000, 4000, 4000];
 
 /// How often a client begins anew with a fresh nonce or from another port.
-const FRESH_STARTS: u8 = 3;
+const MAX_RESTARTS: u8 = 3;
 
 pub struct Client {
-    wire: Wire,
-    who: Minted,
+    connection: Connection,
+    minted: Minted,
     session: Option<Session>,
     pub relayed: Option<SocketAddr>,
-    asked: Option<Asked>,
-    fresh_starts: u8,
-    given_up: bool,
+    pending: Option<PendingRequest>,
+    restarts: u8,
+    abandoned: bool,
 }
 
 /// What the server's challenge said.
@@ -47,12 +47,12 @@ struct Session {
 }
 
 /// A request without an answer yet.
-struct Asked {
+struct PendingRequest {
     step: Step,
     transaction: TransactionId,
     bytes: Vec<u8>,
-    tries: usize,
-    again: Mono,
+    attempts: usize,
+    retransmit_at: Mono,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ enum Step {
 
 /// What came of a message.
 #[derive(Debug)]
-pub enum Heard {
+pub enum ClientEvent {
     Nothing,
     Allocated,
     /// The channel is bound.
@@ -72,18 +72,18 @@ pub enum Heard {
     Released,
     /// The server still has an allocation for this port: to be reopened from another.
     Stale,
-    Failed(Trouble),
+    Failed(ClientError),
 }
 
 /// Why a client, or a packet, did not get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
+pub enum ClientError {
     /// An error response.
     Code(u16),
     Timeout,
     Descriptors,
     Refused,
-    HungUp,
+    Disconnected,
     BufferFull,
     Unreachable,
     NotTurn,
@@ -94,21 +94,21 @@ impl Client {
     /// Opens a socket and asks for an allocation.
     pub fn open(
         target: Target,
-        who: Minted,
+        minted: Minted,
         registry: &Registry,
         token: Token,
         now: Mono,
-    ) -> Result<Client, Trouble> {
+    ) -> Result<Client, ClientError> {
         let mut client = Client {
-            wire: Wire::open(target, registry, token)?,
-            who,
+            connection: Connection::open(target, registry, token)?,
+            minted,
             session: None,
             relayed: None,
-            asked: None,
-            fresh_starts: 0,
-            given_up: false,
+            pending: None,
+            restarts: 0,
+            abandoned: false,
         };
-        client.ask(Step::Allocate, target.address, now)?;
+        client.send_request(Step::Allocate, target.address, now)?;
         Ok(client)
     }
 
@@ -119,73 +119,83 @@ impl Client {
         registry: &Registry,
         token: Token,
         now: Mono,
-    ) -> Result<(), Trouble> {
-        self.wire = Wire::open(target, registry, token)?;
+    ) -> Result<(), ClientError> {
+        self.connection = Connection::open(target, registry, token)?;
         self.session = None;
-        self.ask(Step::Allocate, target.address, now)
+        self.send_request(Step::Allocate, target.address, now)
     }
 
-    pub fn bind(&mut self, peer: SocketAddr, now: Mono) -> Result<(), Trouble> {
-        self.ask(Step::Bind(peer), peer, now)
+    pub fn bind(&mut self, peer: SocketAddr, now: Mono) -> Result<(), ClientError> {
+        self.send_request(Step::Bind(peer), peer, now)
     }
 
     /// Gives the allocation back. Over a stream, hanging up is enough.
     pub fn release(&mut self, now: Mono) -> bool {
-        let Some(relayed) = self.relayed.filter(|_| self.wire.is_udp()) else {
+        let Some(relayed) = self.relayed.filter(|_| self.connection.is_udp()) else {
             return false;
         };
-        self.ask(Step::Release, relayed, now).is_ok()
+        self.send_request(Step::Release, relayed, now).is_ok()
     }
 
     /// Takes no part any more. A socket stays where an allocation has to be given back by it.
-    pub fn give_up(&mut self) {
-        self.given_up = true;
-        self.asked = None;
-        if self.relayed.is_none() || !self.wire.is_udp() {
-            self.wire = Wire::Closed;
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
+        self.pending = None;
+        if self.relayed.is_none() || !self.connection.is_udp() {
+            self.connection = Connection::Closed;
         }
     }
 
-    pub fn is_given_up(&self) -> bool {
-        self.given_up
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Sends media as it is.
-    pub fn send(&mut self, packet: &[u8]) -> Result<(), Trouble> {
-        Ok(self.wire.send(packet)?)
+    pub fn send(&mut self, packet: &[u8]) -> Result<(), ClientError> {
+        Ok(self.connection.send(packet)?)
     }
 
-    pub fn flush(&mut self) -> Result<(), Trouble> {
-        Ok(self.wire.flush()?)
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        Ok(self.connection.flush()?)
     }
 
     /// Hands over every message that waits.
-    pub fn receive(&mut self, buffer: &mut [u8], each: impl FnMut(&[u8])) -> Result<(), Trouble> {
-        Ok(self.wire.receive(buffer, each)?)
+    pub fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), ClientError> {
+        Ok(self.connection.receive(buffer, each)?)
     }
 
     /// Asks again where no answer came in time.
-    pub fn remind(&mut self, now: Mono) -> Result<(), Trouble> {
-        let Some(asked) = self.asked.as_mut().filter(|asked| asked.again <= now) else {
+    pub fn retransmit(&mut self, now: Mono) -> Result<(), ClientError> {
+        let Some(pending) = self
+            .pending
+            .as_mut()
+            .filter(|pending| pending.retransmit_at <= now)
+        else {
             return Ok(());
         };
-        asked.tries += 1;
-        let wait = WAITS_MS.get(asked.tries).ok_or(Trouble::Timeout)?;
-        asked.again = now + Duration::from_millis(*wait);
-        match self.wire.is_udp() {
-            true => may_wait(self.wire.send(&asked.bytes)),
+        pending.attempts += 1;
+        let wait = RETRANSMIT_DELAYS_MS
+            .get(pending.attempts)
+            .ok_or(ClientError::Timeout)?;
+        pending.retransmit_at = now + Duration::from_millis(*wait);
+        match self.connection.is_udp() {
+            true => ignore_would_block(self.connection.send(&pending.bytes)),
             false => Ok(()),
         }
     }
 
     /// Reads an answer.
-    pub fn hear(&mut self, bytes: &[u8], server: SocketAddr, now: Mono) -> Heard {
+    pub fn handle_response(&mut self, bytes: &[u8], server: SocketAddr, now: Mono) -> ClientEvent {
         let Ok(message) = Message::parse(bytes) else {
-            return Heard::Nothing;
+            return ClientEvent::Nothing;
         };
-        let asked = |asked: &mut Asked| asked.transaction == message.transaction();
-        let Some(Asked { step, .. }) = self.asked.take_if(asked) else {
-            return Heard::Nothing;
+        let pending = |pending: &mut PendingRequest| pending.transaction == message.transaction();
+        let Some(PendingRequest { step, .. }) = self.pending.take_if(pending) else {
+            return ClientEvent::Nothing;
         };
         match (message.class(), step) {
             (Class::Success, Step::Allocate) => {
@@ -193,29 +203,35 @@ impl Client {
                 let transaction = message.transaction();
                 self.relayed = relayed.and_then(|value| decode_xor_address(value, &transaction));
                 match self.relayed {
-                    Some(_) => Heard::Allocated,
-                    None => Heard::Failed(Trouble::NotTurn),
+                    Some(_) => ClientEvent::Allocated,
+                    None => ClientEvent::Failed(ClientError::NotTurn),
                 }
             }
-            (Class::Success, Step::Bind(_)) => Heard::Ready,
-            (_, Step::Release) => Heard::Released,
+            (Class::Success, Step::Bind(_)) => ClientEvent::Ready,
+            (_, Step::Release) => ClientEvent::Released,
             (Class::Error, step) => self.refused(&message, step, server, now),
-            _ => Heard::Failed(Trouble::NotTurn),
+            _ => ClientEvent::Failed(ClientError::NotTurn),
         }
     }
 
-    fn refused(&mut self, message: &Message<'_>, step: Step, to: SocketAddr, now: Mono) -> Heard {
+    fn refused(
+        &mut self,
+        message: &Message<'_>,
+        step: Step,
+        to: SocketAddr,
+        now: Mono,
+    ) -> ClientEvent {
         let code = match message.get(Attribute::ERROR_CODE) {
             Some(&[_, _, class, number, ..]) => u16::from(class) * 100 + u16::from(number),
-            _ => return Heard::Failed(Trouble::NotTurn),
+            _ => return ClientEvent::Failed(ClientError::NotTurn),
         };
-        let fresh = self.fresh_starts < FRESH_STARTS;
+        let fresh = self.restarts < MAX_RESTARTS;
         let challenged = match code {
             401 => self.session.is_none(),
             438 => fresh,
-            437 if fresh && step == Step::Allocate && self.wire.is_udp() => {
-                self.fresh_starts += 1;
-                return Heard::Stale;
+            437 if fresh && step == Step::Allocate && self.connection.is_udp() => {
+                self.restarts += 1;
+                return ClientEvent::Stale;
             }
             _ => false,
         };
@@ -224,23 +240,28 @@ impl Client {
             message.get(Attribute::NONCE),
         );
         let (true, (Some(realm), Some(nonce))) = (challenged, said) else {
-            return Heard::Failed(Trouble::Code(code));
+            return ClientEvent::Failed(ClientError::Code(code));
         };
-        self.fresh_starts += u8::from(code == 438);
-        let key = long_term_key(&self.who.username, realm, &self.who.credential);
+        self.restarts += u8::from(code == 438);
+        let key = long_term_key(&self.minted.username, realm, &self.minted.credential);
         self.session = Some(Session {
             key: IntegrityKey::new(&key),
             realm: realm.to_owned(),
             nonce: nonce.to_vec(),
         });
-        match self.ask(step, to, now) {
-            Ok(()) => Heard::Nothing,
-            Err(trouble) => Heard::Failed(trouble),
+        match self.send_request(step, to, now) {
+            Ok(()) => ClientEvent::Nothing,
+            Err(error) => ClientEvent::Failed(error),
         }
     }
 
     /// Sends a request, signed where a challenge was heard. `about` gives the family to ask for.
-    fn ask(&mut self, step: Step, about: SocketAddr, now: Mono) -> Result<(), Trouble> {
+    fn send_request(
+        &mut self,
+        step: Step,
+        about: SocketAddr,
+        now: Mono,
+    ) -> Result<(), ClientError> {
         let transaction = new_transaction();
         let mut bytes = Vec::with_capacity(256);
         let method = match step {
@@ -264,20 +285,20 @@ impl Client {
         }
         match &self.session {
             Some(session) => writer
-                .attribute(Attribute::USERNAME, self.who.username.as_bytes())
+                .attribute(Attribute::USERNAME, self.minted.username.as_bytes())
                 .attribute(Attribute::REALM, session.realm.as_bytes())
                 .attribute(Attribute::NONCE, &session.nonce)
                 .integrity(&session.key)
                 .fingerprint(),
             None => writer.fingerprint(),
         }
-        let sent = may_wait(self.wire.send(&bytes));
-        self.asked = Some(Asked {
+        let sent = ignore_would_block(self.connection.send(&bytes));
+        self.pending = Some(PendingRequest {
             step,
             transaction,
             bytes,
-            tries: 0,
-            again: now + Duration::from_millis(WAITS_MS[0]),
+            attempts: 0,
+            retransmit_at: now + Duration::from_millis(RETRANSMIT_DELAYS_MS[0]),
         });
         sent
     }
@@ -290,7 +311,7 @@ pub fn media(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// A full buffer loses a request as a network does: it is sent again.
-fn may_wait(sent: io::Result<()>) -> Result<(), Trouble> {
+fn ignore_would_block(sent: io::Result<()>) -> Result<(), ClientError> {
     match sent {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         sent => Ok(sent?),
@@ -303,40 +324,40 @@ fn new_transaction() -> TransactionId {
     id
 }
 
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> ClientError {
         use io::ErrorKind as Kind;
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-            return Trouble::Descriptors;
+            return ClientError::Descriptors;
         }
         match error.kind() {
-            Kind::ConnectionRefused => Trouble::Refused,
+            Kind::ConnectionRefused => ClientError::Refused,
             Kind::ConnectionReset | Kind::BrokenPipe | Kind::UnexpectedEof | Kind::NotConnected => {
-                Trouble::HungUp
+                ClientError::Disconnected
             }
-            Kind::WouldBlock => Trouble::BufferFull,
+            Kind::WouldBlock => ClientError::BufferFull,
             Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
-                Trouble::Unreachable
+                ClientError::Unreachable
             }
-            Kind::TimedOut => Trouble::Timeout,
-            Kind::InvalidData => Trouble::NotTurn,
-            _ => Trouble::Other,
+            Kind::TimedOut => ClientError::Timeout,
+            Kind::InvalidData => ClientError::NotTurn,
+            _ => ClientError::Other,
         }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Trouble::Code(code) => return write!(f, "{code}"),
-            Trouble::Timeout => "timeout",
-            Trouble::Descriptors => "out of descriptors",
-            Trouble::Refused => "connection refused",
-            Trouble::HungUp => "hung up",
-            Trouble::BufferFull => "send buffer full",
-            Trouble::Unreachable => "unreachable",
-            Trouble::NotTurn => "not TURN",
-            Trouble::Other => "other",
+            ClientError::Code(code) => return write!(f, "{code}"),
+            ClientError::Timeout => "timeout",
+            ClientError::Descriptors => "out of descriptors",
+            ClientError::Refused => "connection refused",
+            ClientError::Disconnected => "hung up",
+            ClientError::BufferFull => "send buffer full",
+            ClientError::Unreachable => "unreachable",
+            ClientError::NotTurn => "not TURN",
+            ClientError::Other => "other",
         })
     }
 }

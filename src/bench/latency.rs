@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 /// Buckets for each doubling, as a power of two.
-const FINE: u32 = 6;
+const PRECISION_BITS: u32 = 6;
 /// Nothing counts as longer than 2 to the power of this many nanoseconds: 18 minutes.
-const LONGEST: u32 = 40;
+const MAX_NANOS_BITS: u32 = 40;
 
-const BUCKETS: usize = ((LONGEST - FINE + 1) << FINE) as usize;
+const BUCKETS: usize = ((MAX_NANOS_BITS - PRECISION_BITS + 1) << PRECISION_BITS) as usize;
 
 #[derive(Clone)]
 pub struct Latency {
@@ -25,7 +25,7 @@ impl Latency {
     }
 
     pub fn record(&mut self, took: Duration) {
-        let longest = (1 << LONGEST) - 1;
+        let longest = (1 << MAX_NANOS_BITS) - 1;
         let nanos = took.as_nanos().min(longest) as u64;
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
@@ -51,15 +51,15 @@ impl Latency {
 }
 
 fn bucket(nanos: u64) -> usize {
-    let doublings = (u64::BITS - nanos.leading_zeros()).saturating_sub(FINE + 1);
+    let doublings = (u64::BITS - nanos.leading_zeros()).saturating_sub(PRECISION_BITS + 1);
     let within = (nanos >> doublings) as usize;
-    ((doublings as usize) << FINE) + within
+    ((doublings as usize) << PRECISION_BITS) + within
 }
 
 /// The largest value in a bucket.
 fn end_of(bucket: usize) -> u64 {
-    let doublings = (bucket >> FINE).saturating_sub(1);
-    let within = (bucket - (doublings << FINE)) as u64;
+    let doublings = (bucket >> PRECISION_BITS).saturating_sub(1);
+    let within = (bucket - (doublings << PRECISION_BITS)) as u64;
     ((within + 1) << doublings) - 1
 }
 
@@ -76,8 +76,8 @@ mod tests {
             latency.record(Duration::from_millis(millis));
         }
         for (share, millis) in [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0)] {
-            let told = latency.percentile(share).unwrap().as_secs_f64() * 1e3;
-            assert!((told / millis - 1.0).abs() < 0.017, "{share}: {told}");
+            let value = latency.percentile(share).unwrap().as_secs_f64() * 1e3;
+            assert!((value / millis - 1.0).abs() < 0.017, "{share}: {value}");
         }
         let mut both = latency.clone();
         both.merge(&latency);
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_value_is_at_most_a_little_below_the_end_of_its_bucket(nanos in 0u64..1 << LONGEST) {
+        fn a_value_is_at_most_a_little_below_the_end_of_its_bucket(nanos in 0u64..1 << MAX_NANOS_BITS) {
             let end = end_of(bucket(nanos));
             prop_assert!(nanos <= end && (end - nanos) as f64 <= nanos as f64 / 64.0);
         }

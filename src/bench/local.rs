@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::admin::{Answer, Failure};
+use crate::admin::{Failure, Response};
 use crate::clock::{self, Mono};
 use crate::relay::host::raise_descriptor_limit;
 
-use super::child::Server;
-use super::crew::Crew;
 use super::login::Login;
-use super::machine::{self, Sample};
 use super::media::Run;
-use super::progress::{Progress, stop_at_signals, unless_stopped};
-use super::relay::{falls_behind, latency, millis, rounded};
+use super::progress::{Progress, check_stopped, stop_at_signals};
+use super::relay::{fell_behind, latency, millis, rounded};
+use super::report::{Attempt, Bottleneck, diagnose};
 use super::schedule::pairs_of;
 use super::search::Search;
+use super::subprocess::Server;
+use super::sysinfo::{self, Sample};
 use super::target::{Target, Transport};
-use super::verdict::{Bottleneck, Tried, judged};
+use super::worker_pool::WorkerPool;
 
 /// Opus: a packet every 20 ms, with SRTP's header and tag about this long at 48 kbit/s.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -34,19 +34,19 @@ const OTHER_DESCRIPTORS: u64 = 512;
 const RELAY_PORTS: usize = 16_384;
 
 /// How long to listen after the last packet of a try.
-const STRAGGLERS: Duration = Duration::from_millis(250);
+const RECEIVE_GRACE: Duration = Duration::from_millis(250);
 
 /// How long the server may take to let the next ones in.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ALLOCATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of the time for one size of call: a try, all tries together, and the last, longer one.
-const TRY: f64 = 0.05;
-const TRIES: f64 = 0.5;
-const LAST: f64 = 0.12;
+const ATTEMPT_SHARE: f64 = 0.05;
+const SEARCH_SHARE: f64 = 0.5;
+const CONFIRM_SHARE: f64 = 0.12;
 /// And what it may take where the last try fails.
-const LONGEST: f64 = 1.25;
+const MAX_TIME_SHARE: f64 = 1.25;
 
-pub struct Wish {
+pub struct LocalOptions {
     /// Sizes of calls to try.
     pub people: Vec<usize>,
     /// For each of them.
@@ -56,10 +56,10 @@ pub struct Wish {
 }
 
 /// The answer for one size of call.
-struct Found {
+struct CallResult {
     people: usize,
     calls: usize,
-    tried: Tried,
+    attempted: Attempt,
     /// Whether the longer, last try was carried, too.
     held: bool,
     bottleneck: Bottleneck,
@@ -67,9 +67,9 @@ struct Found {
 
 /// What is measured with.
 struct Bench<'a> {
-    wish: &'a Wish,
+    options: &'a LocalOptions,
     server: Server,
-    crew: Crew,
+    pool: WorkerPool,
     progress: Progress,
     began: Mono,
     tag: u32,
@@ -79,7 +79,7 @@ struct Bench<'a> {
 
 /// # Errors
 /// One sentence, where the server could not be started, or not even one call was carried.
-pub fn run(wish: &Wish) -> Result<Answer, Failure> {
+pub fn run(options: &LocalOptions) -> Result<Response, Failure> {
     let stop = stop_at_signals()?;
     let descriptors = raise_descriptor_limit();
     let server = Server::start()?;
@@ -89,58 +89,60 @@ pub fn run(wish: &Wish) -> Result<Answer, Failure> {
     };
     let login = Login::minted_by(&server.secret()?);
     // The server has the other half of the cores.
-    let threads = (machine::cores() / 2).max(1);
+    let threads = (sysinfo::cores() / 2).max(1);
     let pairs = descriptors.saturating_sub(OTHER_DESCRIPTORS) as usize / 2;
     let mut bench = Bench {
-        crew: Crew::start(threads, target, login, stop)?,
-        wish,
+        pool: WorkerPool::start(threads, target, login, stop)?,
+        options,
         server,
         progress: Progress::new(),
         began: clock::now().mono,
         tag: 0,
         ceiling: pairs.min(RELAY_PORTS / 2),
     };
-    let mut found: Vec<Found> = Vec::new();
-    for &people in &wish.people {
-        let known = found.last().map(|last| last.calls * pairs_of(last.people));
-        found.push(bench.find(people, known)?);
+    let mut results: Vec<CallResult> = Vec::new();
+    for &people in &options.people {
+        let known = results
+            .last()
+            .map(|last| last.calls * pairs_of(last.people));
+        results.push(bench.find(people, known)?);
     }
     drop(bench);
-    Ok(told(wish, &found))
+    Ok(response(options, &results))
 }
 
 impl Bench<'_> {
     /// Finds how many calls of so many people are carried; `known` pairs were, in other calls.
-    fn find(&mut self, people: usize, known: Option<usize>) -> Result<Found, Failure> {
+    fn find(&mut self, people: usize, known: Option<usize>) -> Result<CallResult, Failure> {
         let began = clock::now().mono;
         let passed = || clock::now().mono.since(began);
         let pairs = pairs_of(people);
         let hint = known.map(|known| known * 3 / 4 / pairs);
         let mut search = Search::new(pairs, hint, self.ceiling / pairs);
         let mut bottleneck = Bottleneck::Nothing;
-        while passed() < self.wish.time.mul_f64(TRIES) {
+        while passed() < self.options.time.mul_f64(SEARCH_SHARE) {
             let Some(calls) = search.next() else {
-                match search.doubt() {
+                match search.retry_failed() {
                     true => continue,
                     false => break,
                 }
             };
-            let there = self.grow(calls, people)?;
+            let there = self.allocate(calls, people)?;
             if there < calls {
                 search.limit(there);
                 continue;
             }
-            let mut tried = self.attempt(calls, people, TRY)?;
-            if !self.carried(&tried) {
+            let mut attempted = self.run_attempt(calls, people, ATTEMPT_SHARE)?;
+            if !self.carried(&attempted) {
                 // Once is no proof: somebody else may have wanted the cores just then.
-                let again = self.attempt(calls, people, TRY)?;
-                if self.carried(&again) {
-                    tried = again;
+                let retransmit_at = self.run_attempt(calls, people, ATTEMPT_SHARE)?;
+                if self.carried(&retransmit_at) {
+                    attempted = retransmit_at;
                 }
             }
-            let carried = self.carried(&tried);
+            let carried = self.carried(&attempted);
             if !carried {
-                bottleneck = judged(&tried);
+                bottleneck = diagnose(&attempted);
             }
             search.learn(calls, carried);
         }
@@ -157,27 +159,27 @@ impl Bench<'_> {
         calls: usize,
         mut bottleneck: Bottleneck,
         passed: impl Fn() -> Duration,
-    ) -> Result<Found, Failure> {
+    ) -> Result<CallResult, Failure> {
         let mut calls = calls.max(1);
         let mut tenths = 0;
-        if self.grow(calls, people)? < calls {
-            return Err(Failure::refused(format!(
+        if self.allocate(calls, people)? < calls {
+            return Err(Failure::new(format!(
                 "not even one call of {people} got its allocations"
             )));
         }
         loop {
-            let tried = self.attempt(calls, people, LAST)?;
-            let held = self.carried(&tried);
+            let attempted = self.run_attempt(calls, people, CONFIRM_SHARE)?;
+            let held = self.carried(&attempted);
             if !held {
-                bottleneck = judged(&tried);
+                bottleneck = diagnose(&attempted);
             }
-            let time_is_up =
-                passed() + self.wish.time.mul_f64(LAST) > self.wish.time.mul_f64(LONGEST);
+            let time_is_up = passed() + self.options.time.mul_f64(CONFIRM_SHARE)
+                > self.options.time.mul_f64(MAX_TIME_SHARE);
             if held || calls == 1 || time_is_up {
-                return Ok(Found {
+                return Ok(CallResult {
                     people,
                     calls,
-                    tried,
+                    attempted,
                     held,
                     bottleneck,
                 });
@@ -188,80 +190,81 @@ impl Bench<'_> {
         }
     }
 
-    fn grow(&mut self, calls: usize, people: usize) -> Result<usize, Failure> {
+    fn allocate(&mut self, calls: usize, people: usize) -> Result<usize, Failure> {
         let pairs = pairs_of(people);
         let text = format!("{calls} calls of {people}: allocating");
         let show = || self.progress.show(self.done(), &text);
-        let (whole, _) = self.crew.grow(calls, pairs, PATIENCE, show)?;
-        self.look_up()?;
+        let (whole, _) = self.pool.allocate(calls, pairs, ALLOCATE_TIMEOUT, show)?;
+        self.check_running()?;
         Ok(whole)
     }
 
-    fn attempt(&mut self, calls: usize, people: usize, share: f64) -> Result<Tried, Failure> {
+    fn run_attempt(&mut self, calls: usize, people: usize, share: f64) -> Result<Attempt, Failure> {
         self.tag += 1;
-        let time = self.wish.time.mul_f64(share);
+        let time = self.options.time.mul_f64(share);
         let run = Run {
             people,
             calls,
             interval: INTERVAL,
             size: SIZE,
             time,
-            stragglers: STRAGGLERS.max(2 * self.wish.max_p99),
+            grace: RECEIVE_GRACE.max(2 * self.options.max_p99),
             tag: self.tag,
         };
         let (pid, port) = (self.server.pid(), self.server.address().port());
         let before = Sample::take(pid, port);
         let text = format!("{calls} calls of {people}");
         let show = || self.progress.show(self.done(), &text);
-        let ran = self.crew.run(calls, run, show)?;
+        let stats = self.pool.run(calls, run, show)?;
         let usage = Sample::take(pid, port).since(&before);
-        self.look_up()?;
-        Ok(Tried { ran, usage, time })
+        self.check_running()?;
+        Ok(Attempt { stats, usage, time })
     }
 
     /// Whether to go on.
-    fn look_up(&mut self) -> Result<(), Failure> {
-        unless_stopped(&self.crew.shared.stop)?;
-        self.server.still_runs()
+    fn check_running(&mut self) -> Result<(), Failure> {
+        check_stopped(&self.pool.shared.stop)?;
+        self.server.check_alive()
     }
 
     fn done(&self) -> f64 {
-        let whole = self.wish.time.as_secs_f64() * self.wish.people.len() as f64;
+        let whole = self.options.time.as_secs_f64() * self.options.people.len() as f64;
         clock::now().mono.since(self.began).as_secs_f64() / whole
     }
 
-    fn carried(&self, tried: &Tried) -> bool {
-        let p99 = tried.ran.latency.percentile(0.99);
-        !falls_behind(&tried.ran)
-            && tried.ran.lost_percent() <= self.wish.max_lost_percent
-            && p99.is_some_and(|p99| p99 <= self.wish.max_p99)
+    fn carried(&self, attempted: &Attempt) -> bool {
+        let p99 = attempted.stats.latency.percentile(0.99);
+        !fell_behind(&attempted.stats)
+            && attempted.stats.lost_percent() <= self.options.max_lost_percent
+            && p99.is_some_and(|p99| p99 <= self.options.max_p99)
     }
 }
 
-impl Found {
+impl CallResult {
     fn packets(&self) -> f64 {
-        self.tried.ran.received as f64 / self.tried.time.as_secs_f64()
+        self.attempted.stats.received as f64 / self.attempted.time.as_secs_f64()
     }
 
     /// CPU time of the server for each packet that it relayed.
     fn server_micros(&self) -> f64 {
-        self.tried.usage.server.as_secs_f64() * 1e6 / self.tried.ran.received.max(1) as f64
+        self.attempted.usage.server.as_secs_f64() * 1e6
+            / self.attempted.stats.received.max(1) as f64
     }
 
     fn cores(&self, time: Duration) -> f64 {
-        time.as_secs_f64() / self.tried.time.as_secs_f64()
+        time.as_secs_f64() / self.attempted.time.as_secs_f64()
     }
 
     fn json(&self) -> Value {
-        let Tried { ran, usage, .. } = &self.tried;
+        let Attempt { stats, usage, .. } = &self.attempted;
         json!({
             "people": self.people,
             "calls": self.calls,
             "held": self.held,
             "allocations": 2 * self.calls * pairs_of(self.people),
             "packets_per_second": rounded(self.packets(), 1),
-            "lost_percent": rounded(ran.lost_percent(), 3),
-            "latency_ms": latency(ran),
+            "lost_percent": rounded(stats.lost_percent(), 3),
+            "latency_ms": latency(stats),
             "server": {
                 "cores": rounded(self.cores(usage.server), 2),
                 "busiest_thread": rounded(usage.server_busiest, 2),
@@ -269,40 +272,40 @@ impl Found {
                 "datagrams_lost": usage.lost_at_server,
             },
             "generator": {
-                "cores": rounded(self.cores(ran.busy), 2),
+                "cores": rounded(self.cores(stats.busy), 2),
                 "datagrams_lost": usage.lost_elsewhere,
             },
-            "others": { "cores": rounded(self.tried.others(), 2) },
+            "others": { "cores": rounded(self.attempted.others(), 2) },
             "bottleneck": { "what": self.bottleneck.name(), "why": self.bottleneck.to_string() },
         })
     }
 
     fn row(&self) -> Vec<String> {
-        let Tried { ran, usage, .. } = &self.tried;
-        let p99 = ran.latency.percentile(0.99);
+        let Attempt { stats, usage, .. } = &self.attempted;
+        let p99 = stats.latency.percentile(0.99);
         vec![
             self.people.to_string(),
             self.calls.to_string(),
             format!("{:.0}", self.packets()),
-            format!("{:.2} %", ran.lost_percent()),
+            format!("{:.2} %", stats.lost_percent()),
             p99.map_or("-".to_owned(), |p99| format!("{:.1} ms", millis(p99))),
             format!("{:.2} cores", self.cores(usage.server)),
-            format!("{:.2} cores", self.cores(ran.busy)),
-            format!("{:.2} cores", self.tried.others()),
+            format!("{:.2} cores", self.cores(stats.busy)),
+            format!("{:.2} cores", self.attempted.others()),
         ]
     }
 }
 
-fn told(wish: &Wish, found: &[Found]) -> Answer {
-    let cores = machine::cores();
+fn response(options: &LocalOptions, results: &[CallResult]) -> Response {
+    let cores = sysinfo::cores();
     let json = json!({
         "cores": cores,
         "packet": { "bytes": SIZE, "per_second": 50 },
         "limits": {
-            "lost_percent": wish.max_lost_percent,
-            "p99_ms": rounded(millis(wish.max_p99), 3),
+            "lost_percent": options.max_lost_percent,
+            "p99_ms": rounded(millis(options.max_p99), 3),
         },
-        "results": found.iter().map(Found::json).collect::<Vec<_>>(),
+        "results": results.iter().map(CallResult::json).collect::<Vec<_>>(),
     });
     let header = [
         "PEOPLE",
@@ -314,10 +317,10 @@ fn told(wish: &Wish, found: &[Found]) -> Answer {
         "GENERATOR",
         "OTHERS",
     ];
-    let mut answer = Answer::table(json, &header, found.iter().map(Found::row));
-    for one in found {
-        let Found { people, calls, .. } = one;
-        answer = answer.remark(match one.held {
+    let mut response = Response::table(json, &header, results.iter().map(CallResult::row));
+    for one in results {
+        let CallResult { people, calls, .. } = one;
+        response = response.remark(match one.held {
             true => format!("Calls of {people}, past {calls}: {}.", one.bottleneck),
             false => format!(
                 "Calls of {people}: the machine was too unsteady, {calls} were not carried to the \
@@ -327,9 +330,9 @@ fn told(wish: &Wish, found: &[Found]) -> Answer {
         });
     }
     if cfg!(debug_assertions) {
-        answer = answer.remark("This is a debug build: a release build carries far more.");
+        response = response.remark("This is a debug build: a release build carries far more.");
     }
-    answer.remark(format!(
+    response.remark(format!(
         "Server and load generator shared this machine's {cores} cores over its loopback: a \
          network card costs more, and a machine without the generator has more to give."
     ))

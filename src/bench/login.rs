@@ -5,7 +5,7 @@ use crate::credential::{Credentials, Minted};
 use crate::secret::Secret;
 
 /// How long a minted credential is good for: longer than any run, in seconds.
-const GOOD_FOR: u64 = 3600;
+const CREDENTIAL_TTL_SECONDS: u64 = 3600;
 
 #[derive(Clone)]
 pub enum Login {
@@ -22,7 +22,7 @@ impl Login {
     pub fn minted_by(secret: &Secret) -> Login {
         Login::Secret {
             credentials: Credentials::new(secret, &[]),
-            until: clock::now().unix + GOOD_FOR,
+            until: clock::now().unix + CREDENTIAL_TTL_SECONDS,
         }
     }
 

@@ -11,16 +11,16 @@ use crate::stun::{CHANNEL_HEADER, ChannelData};
 
 use super::client::{CHANNEL, media};
 use super::latency::Latency;
-use super::machine;
-use super::schedule::{Pace, pairs_of, turns};
+use super::schedule::{Pace, pairs_of, send_order};
+use super::sysinfo;
 use super::target::Transport;
-use super::worker::{Troubles, Worker, merge};
+use super::worker::{ErrorCounts, Worker, merge};
 
 /// At the beginning of each packet: which run it is of, and when it was sent.
-const STAMP: usize = 12;
+const STAMP_BYTES: usize = 12;
 
 /// Bytes of the smallest packet.
-pub const SMALLEST: usize = STAMP;
+pub const MIN_PACKET_BYTES: usize = STAMP_BYTES;
 
 /// Media to exchange.
 #[derive(Clone, Copy)]
@@ -33,20 +33,20 @@ pub struct Run {
     pub size: usize,
     pub time: Duration,
     /// What may still come after the last packet was sent; later is never.
-    pub stragglers: Duration,
+    pub grace: Duration,
     /// Tells packets of this run from those of others.
     pub tag: u32,
 }
 
 /// What came of a run.
 #[derive(Clone)]
-pub struct Ran {
+pub struct RunStats {
     /// What the rate asked for; less was sent where the generator could not keep up.
     pub planned: u64,
     pub sent: u64,
     pub received: u64,
     pub latency: Latency,
-    pub troubles: Troubles,
+    pub errors: ErrorCounts,
     /// CPU time of the busiest thread.
     pub busiest: Duration,
     /// CPU time of all.
@@ -55,45 +55,45 @@ pub struct Ran {
 
 impl Worker {
     /// Exchanges media.
-    pub fn run(&mut self, run: Run) -> io::Result<Ran> {
+    pub fn run(&mut self, run: Run) -> io::Result<RunStats> {
         let whole = run.calls * pairs_of(run.people);
-        let turns = turns(&self.pairs[..whole.min(self.pairs.len())], run.people);
+        let send_order = send_order(&self.pairs[..whole.min(self.pairs.len())], run.people);
         let at_once = run.people - 1;
-        let people = turns.len() / at_once;
-        let mut ran = Ran::nothing();
+        let people = send_order.len() / at_once;
+        let mut stats = RunStats::empty();
         let mut packet = self.packet(run);
         let mut events = Events::with_capacity(1024);
-        let cpu = machine::thread_cpu();
+        let cpu = sysinfo::thread_cpu();
         let start = clock::now().mono;
         let mut pace = Pace::new(start, run.interval, people);
-        let (end, last) = (start + run.time, start + run.time + run.stragglers);
+        let (end, last) = (start + run.time, start + run.time + run.grace);
         let mut all_sent = false;
         loop {
             let now = clock::now().mono;
             if self.shared.stopped() || now >= last {
                 break;
             }
-            if now >= end && all_sent && ran.received >= ran.sent {
+            if now >= end && all_sent && stats.received >= stats.sent {
                 break;
             }
             // The last turns of all are those that were due at the end.
             all_sent = now >= end;
             let (late, due) = pace.due(now.min(end));
-            ran.planned += late * at_once as u64;
-            for turn in due {
-                let first = (turn % people.max(1) as u64) as usize * at_once;
-                for &client in &turns[first..first + at_once] {
-                    self.send(client, &mut packet, &mut ran);
+            stats.planned += late * at_once as u64;
+            for slot in due {
+                let first = (slot % people.max(1) as u64) as usize * at_once;
+                for &client in &send_order[first..first + at_once] {
+                    self.send(client, &mut packet, &mut stats);
                 }
             }
             self.wait(&mut events, Duration::from_millis(1))?;
             for event in &events {
-                self.listen(event.token().0, run.tag, &mut ran);
+                self.listen(event.token().0, run.tag, &mut stats);
             }
         }
-        ran.busy = machine::thread_cpu().saturating_sub(cpu);
-        ran.busiest = ran.busy;
-        Ok(ran)
+        stats.busy = sysinfo::thread_cpu().saturating_sub(cpu);
+        stats.busiest = stats.busy;
+        Ok(stats)
     }
 
     fn packet(&self, run: Run) -> Vec<u8> {
@@ -110,66 +110,66 @@ impl Worker {
         packet
     }
 
-    fn send(&mut self, client: usize, packet: &mut [u8], ran: &mut Ran) {
-        ran.planned += 1;
+    fn send(&mut self, client: usize, packet: &mut [u8], stats: &mut RunStats) {
+        stats.planned += 1;
         let now = clock::now().mono.0;
         packet[CHANNEL_HEADER + 4..][..8].copy_from_slice(&now.to_be_bytes());
         match self.clients[client].send(packet) {
             Ok(()) => {
-                ran.sent += 1;
+                stats.sent += 1;
                 self.shared.sent.fetch_add(1, Ordering::Relaxed);
             }
-            Err(trouble) => *ran.troubles.entry(trouble).or_default() += 1,
+            Err(error) => *stats.errors.entry(error).or_default() += 1,
         }
     }
 
     /// Takes in what came for a client.
-    fn listen(&mut self, index: usize, tag: u32, ran: &mut Ran) {
+    fn listen(&mut self, index: usize, tag: u32, stats: &mut RunStats) {
         let client = &mut self.clients[index];
         let flushed = client.flush();
         let received = client.receive(&mut self.buffer, |bytes| {
-            let stamp = media(bytes).and_then(|data| data.first_chunk::<STAMP>());
+            let stamp = media(bytes).and_then(|data| data.first_chunk::<STAMP_BYTES>());
             let Some((own, sent)) = stamp.and_then(|stamp| stamp.split_first_chunk::<4>()) else {
                 return;
             };
             if *own == tag.to_be_bytes()
                 && let Ok(sent) = sent.try_into()
             {
-                ran.received += 1;
+                stats.received += 1;
                 let sent = Mono(u64::from_be_bytes(sent));
-                ran.latency.record(clock::now().mono.since(sent));
+                stats.latency.record(clock::now().mono.since(sent));
             }
         });
-        if let Err(trouble) = flushed.and(received) {
-            *ran.troubles.entry(trouble).or_default() += 1;
+        if let Err(error) = flushed.and(received) {
+            *stats.errors.entry(error).or_default() += 1;
             // A stream that broke is gone; a socket only tells what became of an earlier packet.
             if self.shared.target.transport == Transport::Tcp {
-                self.clients[index].give_up();
+                self.clients[index].abandon();
             }
         }
     }
 }
 
-impl Ran {
-    pub fn nothing() -> Ran {
-        Ran {
+impl RunStats {
+    pub fn empty() -> RunStats {
+        RunStats {
             planned: 0,
             sent: 0,
             received: 0,
             latency: Latency::new(),
-            troubles: Troubles::new(),
+            errors: ErrorCounts::new(),
             busiest: Duration::ZERO,
             busy: Duration::ZERO,
         }
     }
 
     /// Adds what another thread did at the same time.
-    pub fn merge(&mut self, other: &Ran) {
+    pub fn merge(&mut self, other: &RunStats) {
         self.planned += other.planned;
         self.sent += other.sent;
         self.received += other.received;
         self.latency.merge(&other.latency);
-        merge(&mut self.troubles, &other.troubles);
+        merge(&mut self.errors, &other.errors);
         self.busiest = self.busiest.max(other.busiest);
         self.busy += other.busy;
     }

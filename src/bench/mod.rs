@@ -3,25 +3,25 @@
 //! It speaks to its server over sockets alone, also where that is a parlor of its own. Everything it
 //! does is bounded in time and number, and what it allocates is given back.
 
-mod child;
 mod client;
-mod crew;
+mod connection;
 mod latency;
 mod local;
 mod login;
-mod machine;
 mod media;
 mod progress;
 mod relay;
+mod report;
 mod schedule;
 mod search;
+mod subprocess;
+mod sysinfo;
 mod target;
-mod verdict;
-mod wire;
 mod worker;
+mod worker_pool;
 
-pub use local::{Wish, run as local};
+pub use local::{LocalOptions, run as local};
 pub use login::Login;
-pub use media::SMALLEST;
-pub use relay::{Load, run as relay};
+pub use media::MIN_PACKET_BYTES;
+pub use relay::{RelayOptions, run as relay};
 pub use target::Uri;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Failure;
 
 /// Characters of the bar.
-const WIDTH: usize = 24;
+const BAR_WIDTH: usize = 24;
 
 /// A line on standard error that is written over; taken away when dropped.
 pub struct Progress {
@@ -28,8 +28,8 @@ impl Progress {
     /// Shows how much is `done`, from 0 to 1.
     pub fn show(&self, done: f64, text: &str) {
         if self.terminal {
-            let full = (done.clamp(0.0, 1.0) * WIDTH as f64) as usize;
-            let bar = "=".repeat(full) + &" ".repeat(WIDTH - full);
+            let full = (done.clamp(0.0, 1.0) * BAR_WIDTH as f64) as usize;
+            let bar = "=".repeat(full) + &" ".repeat(BAR_WIDTH - full);
             self.write(&format!("[{bar}] {text}"));
         }
     }
@@ -75,9 +75,9 @@ pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// What a run ends with that a signal has stopped.
-pub fn unless_stopped(stop: &AtomicBool) -> Result<(), Failure> {
+pub fn check_stopped(stop: &AtomicBool) -> Result<(), Failure> {
     match stop.load(Ordering::Relaxed) {
-        true => Err(Failure::refused("stopped by a signal before it was done")),
+        true => Err(Failure::new("stopped by a signal before it was done")),
         false => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ pub fn pairs_of(people: usize) -> usize {
 
 /// The clients in the order in which they send, `people - 1` at once; people of the same call are
 /// far apart. `pairs` are numbers of pairs: the clients of pair 7 are 14 and 15.
-pub fn turns(pairs: &[usize], people: usize) -> Vec<usize> {
+pub fn send_order(pairs: &[usize], people: usize) -> Vec<usize> {
     let calls = pairs.chunks_exact(pairs_of(people));
     let person = |person| {
         calls.clone().flat_map(move |call| {
@@ -54,17 +54,18 @@ impl Pace {
     /// The turns that are due now: first those that came too late to be made up for, then those to
     /// take.
     pub fn due(&mut self, now: Mono) -> (u64, std::ops::Range<u64>) {
-        let due = self.turns_in(now.since(self.start));
-        let bearable = self.turns_in(CATCH_UP).max(1);
+        let due = self.slots_in(now.since(self.start));
+        let bearable = self.slots_in(CATCH_UP).max(1);
         let late = (due - self.taken.min(due)).saturating_sub(bearable);
         let from = self.taken + late;
         self.taken = due.max(from);
         (late, from..self.taken)
     }
 
-    fn turns_in(&self, span: Duration) -> u64 {
-        let turns = span.as_nanos() * u128::from(self.people) / self.interval.as_nanos().max(1);
-        turns as u64
+    fn slots_in(&self, span: Duration) -> u64 {
+        let send_order =
+            span.as_nanos() * u128::from(self.people) / self.interval.as_nanos().max(1);
+        send_order as u64
     }
 }
 
@@ -74,14 +75,14 @@ mod tests {
 
     #[test]
     fn in_a_call_of_two_everybody_sends_alone() {
-        assert_eq!(turns(&[0, 3], 2), [0, 6, 1, 7]);
+        assert_eq!(send_order(&[0, 3], 2), [0, 6, 1, 7]);
     }
 
     #[test]
     fn in_a_call_of_three_everybody_sends_to_two_at_once() {
         // Pairs 0, 1, 2 are of the people (0, 1), (0, 2), (1, 2); pair 3 is no whole call.
-        assert_eq!(turns(&[0, 1, 2, 3], 3), [0, 2, 1, 4, 3, 5]);
-        assert_eq!(turns(&(0..10).collect::<Vec<_>>(), 5).len(), 20);
+        assert_eq!(send_order(&[0, 1, 2, 3], 3), [0, 2, 1, 4, 3, 5]);
+        assert_eq!(send_order(&(0..10).collect::<Vec<_>>(), 5).len(), 20);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Finds the most calls that a machine carries: doubled until it is too much, then halfway between.
 
 /// The first try, in pairs of clients.
-const FIRST: usize = 16;
+const FIRST_PAIRS: usize = 16;
 
 /// How often to try again what was too much: somebody else may have wanted the cores just then.
-const DOUBTS: usize = 3;
+const MAX_RETRIES: usize = 3;
 
 /// Good enough: one part in so many.
-const FINE: usize = 32;
+const PRECISION: usize = 32;
 
 pub struct Search {
     /// Carried.
@@ -17,39 +17,39 @@ pub struct Search {
     first: usize,
     ceiling: usize,
     /// Was not carried, and is tried once more.
-    again: Option<usize>,
-    doubts: usize,
+    retransmit_at: Option<usize>,
+    retries: usize,
 }
 
 impl Search {
     /// In calls of so many `pairs`, from `hint` calls on where there is one; never more than
     /// `ceiling`.
     pub fn new(pairs: usize, hint: Option<usize>, ceiling: usize) -> Search {
-        let first = hint.unwrap_or(FIRST / pairs);
+        let first = hint.unwrap_or(FIRST_PAIRS / pairs);
         Search {
             low: 0,
             high: None,
             first: first.clamp(1, ceiling.max(1)),
             ceiling,
-            again: None,
-            doubts: DOUBTS,
+            retransmit_at: None,
+            retries: MAX_RETRIES,
         }
     }
 
     /// How many calls to try; `None` when the answer is good enough.
     pub fn next(&self) -> Option<usize> {
         let next = match self.high {
-            _ if self.again.is_some() => return self.again,
+            _ if self.retransmit_at.is_some() => return self.retransmit_at,
             None if self.low == 0 => self.first,
             None => (self.low * 2).min(self.ceiling),
-            Some(high) if high - self.low <= (high / FINE).max(1) => return None,
+            Some(high) if high - self.low <= (high / PRECISION).max(1) => return None,
             Some(high) => self.low + (high - self.low) / 2,
         };
         (next > self.low && next <= self.ceiling).then_some(next)
     }
 
     pub fn learn(&mut self, calls: usize, carried: bool) {
-        if self.again.take().is_some() && carried {
+        if self.retransmit_at.take().is_some() && carried {
             self.high = None;
         }
         match carried {
@@ -62,19 +62,21 @@ impl Search {
 
     /// Goes on from an answer that is good enough, where there is time: whether what was too much
     /// still is.
-    pub fn doubt(&mut self) -> bool {
+    pub fn retry_failed(&mut self) -> bool {
         let possible = self
             .high
-            .filter(|high| self.doubts > 0 && *high <= self.ceiling);
-        self.again = possible;
-        self.doubts -= usize::from(possible.is_some());
+            .filter(|high| self.retries > 0 && *high <= self.ceiling);
+        self.retransmit_at = possible;
+        self.retries -= usize::from(possible.is_some());
         possible.is_some()
     }
 
     /// More than this there can't be.
     pub fn limit(&mut self, ceiling: usize) {
         self.ceiling = self.ceiling.min(ceiling);
-        self.again = self.again.filter(|again| *again <= self.ceiling);
+        self.retransmit_at = self
+            .retransmit_at
+            .filter(|retransmit_at| *retransmit_at <= self.ceiling);
     }
 
     pub fn is_at_its_ceiling(&self) -> bool {
@@ -93,13 +95,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(mut search: Search, capacity: usize) -> (usize, usize) {
-        let mut tries = 0;
+        let mut attempts = 0;
         while let Some(calls) = search.next() {
             search.learn(calls, calls <= capacity);
-            tries += 1;
-            assert!(tries < 64);
+            attempts += 1;
+            assert!(attempts < 64);
         }
-        (search.carried(), tries)
+        (search.carried(), attempts)
     }
 
     #[test]
@@ -112,14 +114,14 @@ mod tests {
     #[test]
     fn what_was_too_much_for_a_moment_is_found_to_be_carried_later() {
         let mut search = Search::new(1, None, 20_000);
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
             while let Some(calls) = search.next() {
-                tries += 1;
+                attempts += 1;
                 // At the third try somebody else had the cores.
-                search.learn(calls, calls <= 3000 && tries != 3);
+                search.learn(calls, calls <= 3000 && attempts != 3);
             }
-            if !search.doubt() {
+            if !search.retry_failed() {
                 break;
             }
         }

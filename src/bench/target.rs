@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// What RFC 7065 says where the URI names no port.
-const PORT: u16 = 3478;
+const DEFAULT_PORT: u16 = 3478;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -34,15 +34,15 @@ impl Uri {
         if text.starts_with("turns:") {
             return Err("TURN over TLS is not spoken here: measure turn: instead".to_owned());
         }
-        let unfit = || format!("`{text}` is not like turn:host:3478?transport=udp");
-        let rest = text.strip_prefix("turn:").ok_or_else(unfit)?;
-        let (place, transport) = match rest.split_once("?transport=") {
+        let invalid = || format!("`{text}` is not like turn:host:3478?transport=udp");
+        let rest = text.strip_prefix("turn:").ok_or_else(invalid)?;
+        let (authority, transport) = match rest.split_once("?transport=") {
             None => (rest, Transport::Udp),
-            Some((place, "udp")) => (place, Transport::Udp),
-            Some((place, "tcp")) => (place, Transport::Tcp),
-            Some(_) => return Err(unfit()),
+            Some((authority, "udp")) => (authority, Transport::Udp),
+            Some((authority, "tcp")) => (authority, Transport::Tcp),
+            Some(_) => return Err(invalid()),
         };
-        let (host, port) = split_port(place).ok_or_else(unfit)?;
+        let (host, port) = split_port(authority).ok_or_else(invalid)?;
         let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
         match !host.is_empty() && host.chars().all(fits) {
             true => Ok(Uri {
@@ -50,7 +50,7 @@ impl Uri {
                 port,
                 transport,
             }),
-            false => Err(unfit()),
+            false => Err(invalid()),
         }
     }
 
@@ -58,7 +58,7 @@ impl Uri {
     ///
     /// # Errors
     /// A sentence, where the name has no address.
-    pub fn look_up(&self) -> Result<Target, String> {
+    pub fn resolve(&self) -> Result<Target, String> {
         let found = (self.host.as_str(), self.port).to_socket_addrs();
         let address = match found.map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => address,
@@ -73,13 +73,13 @@ impl Uri {
 }
 
 /// The host without brackets, and the port.
-fn split_port(place: &str) -> Option<(&str, u16)> {
-    let (host, rest) = match place.strip_prefix('[') {
+fn split_port(authority: &str) -> Option<(&str, u16)> {
+    let (host, rest) = match authority.strip_prefix('[') {
         Some(inner) => inner.split_once(']')?,
-        None => place.split_at(place.find(':').unwrap_or(place.len())),
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let port = match rest {
-        "" => PORT,
+        "" => DEFAULT_PORT,
         rest => rest
             .strip_prefix(':')?
             .parse()

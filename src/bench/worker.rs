@@ -11,27 +11,27 @@ use mio::{Events, Poll, Token};
 
 use crate::clock::{self, Mono};
 
-use super::client::{Client, Heard, Trouble};
-use super::crew::Shared;
-use super::wire::LONGEST;
+use super::client::{Client, ClientError, ClientEvent};
+use super::connection::MAX_MESSAGE_BYTES;
+use super::worker_pool::Shared;
 
 /// Clients that wait for an answer at the same time.
-const WINDOW: usize = 64;
+const MAX_PENDING: usize = 64;
 
 /// A server that has said nothing at all for so long is not there.
-const SILENCE: Duration = Duration::from_secs(5);
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long giving allocations back may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub type Troubles = BTreeMap<Trouble, u64>;
+pub type ErrorCounts = BTreeMap<ClientError, u64>;
 
 /// What came of allocating.
 #[derive(Clone, Default)]
-pub struct Grown {
+pub struct AllocationResult {
     /// Pairs whose channels are bound, those from before included; no more than were asked for.
     pub pairs: usize,
-    pub troubles: Troubles,
+    pub errors: ErrorCounts,
     /// Whether the server said anything.
     pub heard: bool,
 }
@@ -39,80 +39,80 @@ pub struct Grown {
 pub struct Worker {
     pub(super) shared: Arc<Shared>,
     /// Of how many threads, and which of them: clients are numbered through.
-    seat: (usize, usize),
+    index: (usize, usize),
     poll: Poll,
     pub(super) buffer: Vec<u8>,
     pub(super) clients: Vec<Client>,
     /// Those that wait for an answer.
-    asking: Vec<usize>,
+    pending: Vec<usize>,
     /// Pairs that are ready.
     pub(super) pairs: Vec<usize>,
     heard: bool,
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, seat: (usize, usize)) -> io::Result<Worker> {
+    pub fn new(shared: Arc<Shared>, index: (usize, usize)) -> io::Result<Worker> {
         Ok(Worker {
             shared,
-            seat,
+            index,
             poll: Poll::new()?,
-            buffer: vec![0; LONGEST],
+            buffer: vec![0; MAX_MESSAGE_BYTES],
             clients: Vec::new(),
-            asking: Vec::new(),
+            pending: Vec::new(),
             pairs: Vec::new(),
             heard: false,
         })
     }
 
     /// Allocates until there are so many pairs, or as many as there can be.
-    pub fn grow(&mut self, pairs: usize, patience: Duration) -> io::Result<Grown> {
-        let mut grown = Grown::default();
+    pub fn allocate(&mut self, pairs: usize, timeout: Duration) -> io::Result<AllocationResult> {
+        let mut allocated = AllocationResult::default();
         let start = clock::now().mono;
         let missing = pairs.saturating_sub(self.pairs.len());
         let wanted = self.clients.len() + 2 * missing;
         let mut events = Events::with_capacity(256);
-        while (self.clients.len() < wanted || !self.asking.is_empty()) && !self.shared.stopped() {
+        while (self.clients.len() < wanted || !self.pending.is_empty()) && !self.shared.stopped() {
             let now = clock::now().mono;
             let waited = now.since(start);
-            if waited > patience || !self.heard && waited > SILENCE {
+            if waited > timeout || !self.heard && waited > FIRST_RESPONSE_TIMEOUT {
                 break;
             }
-            while self.clients.len() < wanted && self.asking.len() < WINDOW {
-                if !self.open(&mut grown, now) {
+            while self.clients.len() < wanted && self.pending.len() < MAX_PENDING {
+                if !self.open(&mut allocated, now) {
                     // Whoever can't even open a socket will not open the next one either.
-                    self.abandon(&mut grown);
-                    return Ok(self.counted(grown, pairs));
+                    self.fail_pending(&mut allocated);
+                    return Ok(self.counted(allocated, pairs));
                 }
             }
             self.wait(&mut events, Duration::from_millis(20))?;
             for event in &events {
-                self.answers(event.token().0, &mut grown);
+                self.read_client(event.token().0, &mut allocated);
             }
-            self.remind(&mut grown);
+            self.retransmit(&mut allocated);
         }
-        self.abandon(&mut grown);
-        Ok(self.counted(grown, pairs))
+        self.fail_pending(&mut allocated);
+        Ok(self.counted(allocated, pairs))
     }
 
-    fn counted(&self, mut grown: Grown, wanted: usize) -> Grown {
-        grown.pairs = self.pairs.len().min(wanted);
-        grown.heard = self.heard;
-        grown
+    fn counted(&self, mut allocated: AllocationResult, wanted: usize) -> AllocationResult {
+        allocated.pairs = self.pairs.len().min(wanted);
+        allocated.heard = self.heard;
+        allocated
     }
 
-    fn open(&mut self, grown: &mut Grown, now: Mono) -> bool {
+    fn open(&mut self, allocated: &mut AllocationResult, now: Mono) -> bool {
         let index = self.clients.len();
-        let (threads, own) = self.seat;
-        let who = self.shared.login.of(index * threads + own);
+        let (threads, own) = self.index;
+        let minted = self.shared.login.of(index * threads + own);
         let registry = self.poll.registry();
-        match Client::open(self.shared.target, who, registry, Token(index), now) {
+        match Client::open(self.shared.target, minted, registry, Token(index), now) {
             Ok(client) => {
                 self.clients.push(client);
-                self.asking.push(index);
+                self.pending.push(index);
                 true
             }
-            Err(trouble) => {
-                *grown.troubles.entry(trouble).or_default() += 1;
+            Err(error) => {
+                *allocated.errors.entry(error).or_default() += 1;
                 // Pairs stay pairs.
                 if !index.is_multiple_of(2) {
                     self.drop_client(index - 1);
@@ -124,7 +124,7 @@ impl Worker {
     }
 
     /// Reads what a client was answered, and goes on with it.
-    fn answers(&mut self, index: usize, grown: &mut Grown) {
+    fn read_client(&mut self, index: usize, allocated: &mut AllocationResult) {
         let server = self.shared.target.address;
         let now = clock::now().mono;
         let mut heard = Vec::new();
@@ -133,40 +133,49 @@ impl Worker {
         let mut messages = Vec::new();
         let received = client.receive(&mut self.buffer, |bytes| messages.push(bytes.to_vec()));
         for bytes in &messages {
-            heard.push(client.hear(bytes, server, now));
+            heard.push(client.handle_response(bytes, server, now));
         }
         self.heard |= !messages.is_empty();
         for one in heard {
-            self.go_on(index, one, grown, now);
+            self.handle_event(index, one, allocated, now);
         }
-        if let Err(trouble) = flushed.and(received) {
-            self.fail(index, trouble, grown);
+        if let Err(error) = flushed.and(received) {
+            self.fail(index, error, allocated);
         }
     }
 
-    fn go_on(&mut self, index: usize, heard: Heard, grown: &mut Grown, now: Mono) {
+    fn handle_event(
+        &mut self,
+        index: usize,
+        heard: ClientEvent,
+        allocated: &mut AllocationResult,
+        now: Mono,
+    ) {
         match heard {
-            Heard::Nothing => {}
-            Heard::Stale => {
+            ClientEvent::Nothing => {}
+            ClientEvent::Stale => {
                 let (target, token) = (self.shared.target, Token(index));
                 let registry = self.poll.registry();
-                if let Err(trouble) = self.clients[index].reopen(target, registry, token, now) {
-                    self.fail(index, trouble, grown);
+                if let Err(error) = self.clients[index].reopen(target, registry, token, now) {
+                    self.fail(index, error, allocated);
                 }
             }
-            Heard::Failed(trouble) => self.fail(index, trouble, grown),
-            Heard::Released => self.asking.retain(|one| *one != index),
-            Heard::Allocated => {
-                self.asking.retain(|one| *one != index);
-                self.introduce(index, grown, now);
+            ClientEvent::Failed(error) => self.fail(index, error, allocated),
+            ClientEvent::Released => self.pending.retain(|one| *one != index),
+            ClientEvent::Allocated => {
+                self.pending.retain(|one| *one != index);
+                self.bind_pair(index, allocated, now);
             }
-            Heard::Ready => {
-                self.asking.retain(|one| *one != index);
+            ClientEvent::Ready => {
+                self.pending.retain(|one| *one != index);
                 self.shared.ready.fetch_add(1, Ordering::Relaxed);
                 let pair = [index, index ^ 1];
                 let both = pair.iter().all(|one| {
-                    let open = self.clients.get(*one).is_some_and(|one| !one.is_given_up());
-                    open && !self.asking.contains(one)
+                    let open = self
+                        .clients
+                        .get(*one)
+                        .is_some_and(|one| !one.is_abandoned());
+                    open && !self.pending.contains(one)
                 });
                 if both {
                     self.pairs.push(index / 2);
@@ -176,54 +185,54 @@ impl Worker {
     }
 
     /// Binds the channels of two who both have an allocation.
-    fn introduce(&mut self, index: usize, grown: &mut Grown, now: Mono) {
+    fn bind_pair(&mut self, index: usize, allocated: &mut AllocationResult, now: Mono) {
         let relayed = |one: usize| {
             let client = self.clients.get(one);
-            client.filter(|one| !one.is_given_up())?.relayed
+            client.filter(|one| !one.is_abandoned())?.relayed
         };
         let (Some(own), Some(other)) = (relayed(index), relayed(index ^ 1)) else {
             return;
         };
-        self.asking.extend([index, index ^ 1]);
+        self.pending.extend([index, index ^ 1]);
         for (one, peer) in [(index, other), (index ^ 1, own)] {
-            if let Err(trouble) = self.clients[one].bind(peer, now) {
-                self.fail(one, trouble, grown);
+            if let Err(error) = self.clients[one].bind(peer, now) {
+                self.fail(one, error, allocated);
             }
         }
     }
 
-    fn remind(&mut self, grown: &mut Grown) {
+    fn retransmit(&mut self, allocated: &mut AllocationResult) {
         let now = clock::now().mono;
-        for index in self.asking.clone() {
-            if let Err(trouble) = self.clients[index].remind(now) {
-                self.fail(index, trouble, grown);
+        for index in self.pending.clone() {
+            if let Err(error) = self.clients[index].retransmit(now) {
+                self.fail(index, error, allocated);
             }
         }
     }
 
     /// Takes a client out, and its partner, who has nobody to talk to.
-    fn fail(&mut self, index: usize, trouble: Trouble, grown: &mut Grown) {
-        if self.clients[index].is_given_up() {
+    fn fail(&mut self, index: usize, error: ClientError, allocated: &mut AllocationResult) {
+        if self.clients[index].is_abandoned() {
             self.drop_client(index);
             return;
         }
-        *grown.troubles.entry(trouble).or_default() += 1;
+        *allocated.errors.entry(error).or_default() += 1;
         self.drop_client(index);
         self.drop_client(index ^ 1);
         self.pairs.retain(|pair| *pair != index / 2);
     }
 
     fn drop_client(&mut self, index: usize) {
-        self.asking.retain(|one| *one != index);
+        self.pending.retain(|one| *one != index);
         if let Some(client) = self.clients.get_mut(index) {
-            client.give_up();
+            client.abandon();
         }
     }
 
     /// Whoever has no answer yet gets none any more.
-    fn abandon(&mut self, grown: &mut Grown) {
-        for index in std::mem::take(&mut self.asking) {
-            self.fail(index, Trouble::Timeout, grown);
+    fn fail_pending(&mut self, allocated: &mut AllocationResult) {
+        for index in std::mem::take(&mut self.pending) {
+            self.fail(index, ClientError::Timeout, allocated);
         }
         if !self.clients.len().is_multiple_of(2) {
             self.clients.pop();
@@ -233,24 +242,24 @@ impl Worker {
     /// Gives every allocation back.
     pub fn release(&mut self) -> io::Result<()> {
         let start = clock::now().mono;
-        let mut nobody = Grown::default();
+        let mut discarded = AllocationResult::default();
         let mut events = Events::with_capacity(256);
         let mut next = 0;
-        while next < self.clients.len() || !self.asking.is_empty() {
-            if clock::now().mono.since(start) > FAREWELL {
+        while next < self.clients.len() || !self.pending.is_empty() {
+            if clock::now().mono.since(start) > RELEASE_TIMEOUT {
                 break;
             }
-            while next < self.clients.len() && self.asking.len() < WINDOW {
+            while next < self.clients.len() && self.pending.len() < MAX_PENDING {
                 if self.clients[next].release(clock::now().mono) {
-                    self.asking.push(next);
+                    self.pending.push(next);
                 }
                 next += 1;
             }
             self.wait(&mut events, Duration::from_millis(20))?;
             for event in &events {
-                self.answers(event.token().0, &mut nobody);
+                self.read_client(event.token().0, &mut discarded);
             }
-            self.remind(&mut nobody);
+            self.retransmit(&mut discarded);
         }
         Ok(())
     }
@@ -268,8 +277,8 @@ impl Worker {
 }
 
 /// Adds counts to counts.
-pub fn merge(all: &mut Troubles, more: &Troubles) {
-    for (trouble, count) in more {
-        *all.entry(*trouble).or_default() += count;
+pub fn merge(all: &mut ErrorCounts, more: &ErrorCounts) {
+    for (error, count) in more {
+        *all.entry(*error).or_default() += count;
     }
 }

@@ -57,7 +57,7 @@ pub enum Command {
     /// Show the configuration that `serve` would use, without its secrets, and where each value is from
     Config(Serve),
     #[command(flatten)]
-    Asked(Asked),
+    AdminCommand(AdminCommand),
     /// Find out how much a relay carries
     #[command(subcommand)]
     Bench(Bench),
@@ -71,7 +71,7 @@ pub enum Command {
 
 /// Commands that the running parlor carries out; where none runs, this process does on the database.
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum AdminCommand {
     /// Add, list, disable and delete users
     #[command(subcommand)]
     User(User),
@@ -116,27 +116,27 @@ pub enum Asked {
     Upgrade,
 }
 
-impl Asked {
+impl AdminCommand {
     /// Whether the command is useful without a database: it creates one then. `provisions` says whether a
     /// token creates its user.
-    pub fn may_begin(&self, provisions: bool) -> bool {
+    pub fn creates_database(&self, provisions: bool) -> bool {
         match self {
-            Asked::User(User::Add { .. }) | Asked::Room(Room::Create { .. }) => true,
-            Asked::Token(Token::Issue(_)) => provisions,
+            AdminCommand::User(User::Add { .. }) | AdminCommand::Room(Room::Create { .. }) => true,
+            AdminCommand::Token(Token::Issue(_)) => provisions,
             _ => false,
         }
     }
 
     /// Whether it is no use without a running parlor; then the failure says all there is to say.
-    pub fn needs_the_daemon(&self) -> bool {
+    pub fn requires_server(&self) -> bool {
         matches!(
             self,
-            Asked::Status
-                | Asked::Sessions { .. }
-                | Asked::Session(_)
-                | Asked::Reload
-                | Asked::Drain { .. }
-                | Asked::Upgrade
+            AdminCommand::Status
+                | AdminCommand::Sessions { .. }
+                | AdminCommand::Session(_)
+                | AdminCommand::Reload
+                | AdminCommand::Drain { .. }
+                | AdminCommand::Upgrade
         )
     }
 }
@@ -470,7 +470,7 @@ fn people(text: &str) -> Result<usize, String> {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    number(text, bench::SMALLEST..=1200)
+    number(text, bench::MIN_PACKET_BYTES..=1200)
 }
 
 fn clients(text: &str) -> Result<usize, String> {

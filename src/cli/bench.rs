@@ -6,56 +6,56 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::admin::{Answer, Failure};
-use crate::bench::{self, Load, Login, Wish};
+use crate::admin::{Failure, Response};
+use crate::bench::{self, LocalOptions, Login, RelayOptions};
 use crate::secret::Secret;
 use crate::text_file;
 
 use super::args;
 
 /// The server's secret.
-const SECRET: &str = "PARLOR_BENCH_SECRET";
+const SECRET_VARIABLE: &str = "PARLOR_BENCH_SECRET";
 /// The password of `--username`.
-const CREDENTIAL: &str = "PARLOR_BENCH_CREDENTIAL";
+const CREDENTIAL_VARIABLE: &str = "PARLOR_BENCH_CREDENTIAL";
 
 /// In seconds: permissions last five minutes (RFC 8656 section 9).
-const LONGEST_RUN: u64 = 200;
+const MAX_RUN_SECONDS: u64 = 200;
 
 /// No secret is longer.
-const LONGEST: u64 = 4096;
+const MAX_SECRET_BYTES: u64 = 4096;
 
-pub fn run(command: args::Bench) -> Result<Answer, Failure> {
+pub fn run(command: args::Bench) -> Result<Response, Failure> {
     match command {
-        args::Bench::Local(wish) => bench::local(&wish_of(wish)?),
-        args::Bench::Relay(load) => bench::relay(&Load {
-            login: login(&load)?,
-            server: load.server,
-            clients: load.clients,
-            rate: load.rate,
-            size: load.size,
-            time: Duration::from_secs(load.seconds),
+        args::Bench::Local(options) => bench::local(&local_options(options)?),
+        args::Bench::Relay(options) => bench::relay(&RelayOptions {
+            login: login(&options)?,
+            server: options.server,
+            clients: options.clients,
+            rate: options.rate,
+            size: options.size,
+            time: Duration::from_secs(options.seconds),
         }),
     }
 }
 
-fn wish_of(wish: args::Local) -> Result<Wish, Failure> {
-    if wish.seconds * wish.people.len() as u64 > LONGEST_RUN {
+fn local_options(options: args::Local) -> Result<LocalOptions, Failure> {
+    if options.seconds * options.people.len() as u64 > MAX_RUN_SECONDS {
         return Err(Failure::usage(format!(
-            "all sizes of calls together take at most {LONGEST_RUN} seconds: what is bound is not \
+            "all sizes of calls together take at most {MAX_RUN_SECONDS} seconds: what is bound is not \
              refreshed"
         )));
     }
-    Ok(Wish {
-        people: wish.people,
-        time: Duration::from_secs(wish.seconds),
-        max_lost_percent: wish.max_loss,
-        max_p99: wish.max_p99,
+    Ok(LocalOptions {
+        people: options.people,
+        time: Duration::from_secs(options.seconds),
+        max_lost_percent: options.max_loss,
+        max_p99: options.max_p99,
     })
 }
 
-fn login(load: &args::Relay) -> Result<Login, Failure> {
-    if let Some(username) = &load.username {
-        let password = variable(CREDENTIAL)?;
+fn login(options: &args::Relay) -> Result<Login, Failure> {
+    if let Some(username) = &options.username {
+        let password = read_variable(CREDENTIAL_VARIABLE)?;
         let password = password.ok_or_else(|| {
             Failure::usage("--username needs its password in PARLOR_BENCH_CREDENTIAL")
         })?;
@@ -64,10 +64,10 @@ fn login(load: &args::Relay) -> Result<Login, Failure> {
             password,
         });
     }
-    let secret = match (&load.secret_file, load.secret_stdin) {
-        (Some(path), _) => Some(from_file(path)?),
-        (None, true) => Some(one_line(io::stdin().lock(), "standard input")?),
-        (None, false) => variable(SECRET)?,
+    let secret = match (&options.secret_file, options.secret_stdin) {
+        (Some(path), _) => Some(read_secret_file(path)?),
+        (None, true) => Some(read_secret(io::stdin().lock(), "standard input")?),
+        (None, false) => read_variable(SECRET_VARIABLE)?,
     };
     match secret {
         Some(secret) => Ok(Login::minted_by(&secret)),
@@ -79,7 +79,7 @@ fn login(load: &args::Relay) -> Result<Login, Failure> {
 }
 
 /// What is empty is not set.
-fn variable(name: &str) -> Result<Option<Secret>, Failure> {
+fn read_variable(name: &str) -> Result<Option<Secret>, Failure> {
     match std::env::var(name) {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(Secret::new(text))),
@@ -90,19 +90,20 @@ fn variable(name: &str) -> Result<Option<Secret>, Failure> {
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, Failure> {
+fn read_secret_file(path: &Path) -> Result<Secret, Failure> {
     let name = path.display();
     let file = File::open(path)
         .map_err(|error| Failure::usage(format!("{name} can't be read: {error}")))?;
-    one_line(file, &name.to_string())
+    read_secret(file, &name.to_string())
 }
 
-fn one_line(input: impl Read, what: &str) -> Result<Secret, Failure> {
+fn read_secret(input: impl Read, what: &str) -> Result<Secret, Failure> {
     let mut text = String::new();
-    let read = input.take(LONGEST + 1).read_to_string(&mut text);
+    let read = input.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format!("{what} can't be read: {error}")))?;
     let secret = text_file::without_mark(&text).trim();
-    match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > LONGEST {
+    match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > MAX_SECRET_BYTES
+    {
         true => Err(Failure::usage(format!(
             "{what} does not hold one line, the secret"
         ))),
@@ -117,11 +118,14 @@ mod tests {
     #[test]
     fn a_secret_is_one_line_and_its_end_does_not_count() {
         for input in ["north", "north\n", " north\r\n", "\u{feff}north\n"] {
-            assert_eq!(one_line(input.as_bytes(), "it").unwrap().expose(), "north");
+            assert_eq!(
+                read_secret(input.as_bytes(), "it").unwrap().expose(),
+                "north"
+            );
         }
         let long = "x".repeat(5000);
         for input in ["", "\n", "a\nb", "a\0b", &long] {
-            assert!(one_line(input.as_bytes(), "it").is_err(), "{input:?}");
+            assert!(read_secret(input.as_bytes(), "it").is_err(), "{input:?}");
         }
     }
 }

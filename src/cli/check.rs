@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{self, Origin, Problem, Sources};
 
 use super::output::print;
-use crate::admin::{Answer, Failure, USAGE};
+use crate::admin::{EXIT_USAGE, Failure, Response};
 
 /// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
 pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
@@ -37,17 +37,17 @@ pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     let affected = segmentation.filter(|one| one.affected);
     lines.extend(affected.map(|one| format!("segmentation of UDP datagrams is {}", one.text())));
-    lines.push(verdict(file, problems.len(), warnings.len()));
-    let mut answer = Answer::new(value, lines.join("\n"));
-    answer.remarks = remarks;
-    print(&answer, as_json)?;
+    lines.push(summary(file, problems.len(), warnings.len()));
+    let mut response = Response::new(value, lines.join("\n"));
+    response.remarks = remarks;
+    print(&response, as_json)?;
     Ok(match problems.is_empty() {
         true => ExitCode::SUCCESS,
-        false => ExitCode::from(USAGE),
+        false => ExitCode::from(EXIT_USAGE),
     })
 }
 
-fn verdict(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
+fn summary(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
     let what = match file {
         Some(path) => path.display().to_string(),
         None => "the configuration (no file)".to_owned(),
@@ -70,7 +70,7 @@ fn verdict(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
 
 fn values(problems: &[Problem]) -> Vec<Value> {
     let value = |problem: &Problem| {
-        let mut value = place(&problem.origin);
+        let mut value = origin_json(&problem.origin);
         value["key"] = match problem.key.as_str() {
             "" => Value::Null,
             key => key.into(),
@@ -82,16 +82,16 @@ fn values(problems: &[Problem]) -> Vec<Value> {
 }
 
 /// Where a value came from, as JSON: what it is not is null.
-pub fn place(origin: &Origin) -> Value {
-    let mut place = json!({ "file": null, "line": null, "variable": null, "flag": null });
+pub fn origin_json(origin: &Origin) -> Value {
+    let mut origin_json = json!({ "file": null, "line": null, "variable": null, "flag": null });
     match origin {
         Origin::BuiltIn => {}
         Origin::File { path, line } => {
-            place["file"] = path.display().to_string().into();
-            place["line"] = (*line).into();
+            origin_json["file"] = path.display().to_string().into();
+            origin_json["line"] = (*line).into();
         }
-        Origin::Variable(name) => place["variable"] = name.as_str().into(),
-        Origin::Flag(name) => place["flag"] = name.as_str().into(),
+        Origin::Variable(name) => origin_json["variable"] = name.as_str().into(),
+        Origin::Flag(name) => origin_json["flag"] = name.as_str().into(),
     }
-    place
+    origin_json
 }

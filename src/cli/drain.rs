@@ -3,10 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::admin::{self, DrainProgress, Failure, Found, Lifetime, Places, REFUSED};
+use crate::admin::{self, DrainProgress, EXIT_FAILURE, Failure, Lifetime, SocketPaths, Target};
 use crate::config::Config;
 
-use super::output::{note, print};
+use super::output::{print, write_stderr};
 
 /// Seconds between two lines if standard error is not a terminal.
 const LINE_INTERVAL_SECONDS: u64 = 10;
@@ -17,61 +17,62 @@ pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failu
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let Found { desk, remark } = admin::find(config, &Places::default(), false).await?;
-        let mut screen = Screen::new(json, time);
-        let drained = desk.drain(time, |progress| screen.show(progress)).await;
-        drop(screen);
+        let Target { client, remark } = admin::find(config, &SocketPaths::default(), false).await?;
+        let mut display = ProgressDisplay::new(json, time);
+        let drained = client.drain(time, |progress| display.show(progress)).await;
+        drop(display);
         let drained = drained?;
-        remark.iter().for_each(|remark| note(remark));
-        print(&drained.answer, json)?;
+        remark.iter().for_each(|remark| write_stderr(remark));
+        print(&drained.response, json)?;
         Ok(match drained.cut_off {
             0 => ExitCode::SUCCESS,
-            _ => ExitCode::from(REFUSED),
+            _ => ExitCode::from(EXIT_FAILURE),
         })
     })
 }
 
 /// The progress on standard error: one line that is overwritten on a terminal, else a line at
 /// intervals, and no output for scripts.
-struct Screen {
-    silent: bool,
+struct ProgressDisplay {
+    hidden: bool,
     terminal: bool,
     timeout: u64,
-    shown: Option<DrainProgress>,
+    last_line: Option<DrainProgress>,
 }
 
-impl Screen {
-    fn new(json: bool, timeout: Lifetime) -> Screen {
-        Screen {
-            silent: json,
+impl ProgressDisplay {
+    fn new(json: bool, timeout: Lifetime) -> ProgressDisplay {
+        ProgressDisplay {
+            hidden: json,
             terminal: io::stderr().is_terminal(),
             timeout: timeout.as_secs(),
-            shown: None,
+            last_line: None,
         }
     }
 
     fn show(&mut self, now: &DrainProgress) {
-        if self.silent || now.cut_off.is_some() {
+        if self.hidden || now.cut_off.is_some() {
             return;
         }
         let line = line(now, self.timeout);
         if self.terminal {
             return write(&format!("\r{line}\x1b[K"));
         }
-        let due = self.shown.is_none_or(|shown| {
-            let changed = (shown.connections, shown.relays) != (now.connections, now.relays);
-            changed && now.seconds >= shown.seconds + LINE_INTERVAL_SECONDS
+        let due = self.last_line.is_none_or(|last_line| {
+            let changed =
+                (last_line.connections, last_line.relays) != (now.connections, now.relays);
+            changed && now.seconds >= last_line.seconds + LINE_INTERVAL_SECONDS
         });
         if due {
-            self.shown = Some(*now);
-            note(&line);
+            self.last_line = Some(*now);
+            write_stderr(&line);
         }
     }
 }
 
-impl Drop for Screen {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
-        if self.terminal && !self.silent {
+        if self.terminal && !self.hidden {
             write("\r\x1b[K");
         }
     }

@@ -4,8 +4,8 @@
 //! the answer alone (with `--json` exactly one JSON value), standard error everything else. Exit
 //! codes: 0, 2 for usage and configuration, 1 for the rest.
 
+mod admin;
 mod args;
-mod asked;
 mod bench;
 mod check;
 mod drain;
@@ -21,30 +21,30 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::admin::{Answer, Failure, USAGE};
+use crate::admin::{EXIT_USAGE, Failure, Response};
 use crate::config::{self, Loaded, Sources};
 use crate::daemon;
 
-use args::{Asked, Cli, Command};
-use output::{note, print, report};
+use args::{AdminCommand, Cli, Command};
+use output::{print, print_failure, write_stderr};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return misread(&error),
+        Err(error) => return report_usage_error(&error),
     };
     let json = cli.json;
     match run(cli) {
         Ok(code) => code,
-        Err(failure) => report(&failure, json),
+        Err(failure) => print_failure(&failure, json),
     }
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let flags = cli.settings();
     let sources = Sources::of_process(cli.config, flags);
-    let answer = match cli.command {
+    let response = match cli.command {
         Command::Serve { invite, .. } => return serve(sources, invite),
         Command::Check(_) => return check::run(&sources, cli.json),
         Command::Config(_) => settings::run(&load(&sources)?),
@@ -52,34 +52,40 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
-        Command::Asked(Asked::Drain {
+        Command::AdminCommand(AdminCommand::Drain {
             timeout,
             detach: false,
         }) => {
             show_warnings();
             return drain::run(load(&sources)?.config, timeout, cli.json);
         }
-        Command::Asked(command) => {
+        Command::AdminCommand(command) => {
             show_warnings();
-            asked::run(load(&sources)?.config, command, cli.json)?
+            admin::run(load(&sources)?.config, command, cli.json)?
         }
     };
-    print(&answer, cli.json)?;
+    print(&response, cli.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn load(sources: &Sources) -> Result<Loaded, Failure> {
     let loaded = read(sources)?;
-    loaded.remarks.iter().for_each(|remark| note(remark));
+    loaded
+        .remarks
+        .iter()
+        .for_each(|remark| write_stderr(remark));
     Ok(loaded)
 }
 
 /// The configuration, with warnings that are not printed yet.
 fn read(sources: &Sources) -> Result<Loaded, Failure> {
     config::load(sources).map_err(|refused| {
-        refused.remarks.iter().for_each(|remark| note(remark));
+        refused
+            .remarks
+            .iter()
+            .for_each(|remark| write_stderr(remark));
         Failure {
-            code: USAGE,
+            code: EXIT_USAGE,
             problems: refused.problems.iter().map(ToString::to_string).collect(),
         }
     })
@@ -89,19 +95,19 @@ fn serve(sources: Sources, invite: bool) -> Result<ExitCode, Failure> {
     let loaded = read(&sources)?;
     match daemon::run(sources, loaded, invite) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::refused(format!("{error:#}"))),
+        Err(error) => Err(Failure::new(format!("{error:#}"))),
     }
 }
 
-fn version() -> Answer {
+fn version() -> Response {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let json = json!({ "name": name, "version": version });
-    Answer::new(json, format!("{name} {version}"))
+    Response::new(json, format!("{name} {version}"))
 }
 
-fn licences() -> Answer {
+fn licences() -> Response {
     let text = include_str!("../../docs/reference/licences.md").trim_end();
-    Answer::new(json!({ "text": text }), text)
+    Response::new(json!({ "text": text }), text)
 }
 
 /// What lower floors warn of reaches whoever typed the command.
@@ -116,7 +122,7 @@ fn show_warnings() {
 }
 
 /// Help and version are answers; the rest is a fault of usage, which scripts read as JSON.
-fn misread(error: &clap::Error) -> ExitCode {
+fn report_usage_error(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os()
         .take_while(|arg| arg != "--")
         .any(|arg| arg == "--json");
@@ -124,15 +130,15 @@ fn misread(error: &clap::Error) -> ExitCode {
         // Nobody may be there to read it: that is no reason to fail otherwise.
         let _ = error.print();
         return match error.use_stderr() {
-            true => ExitCode::from(USAGE),
+            true => ExitCode::from(EXIT_USAGE),
             false => ExitCode::SUCCESS,
         };
     }
-    report(&Failure::usage(sentence(error)), true)
+    print_failure(&Failure::usage(first_paragraph(error)), true)
 }
 
 /// The first paragraph of clap's complaint, on one line.
-fn sentence(error: &clap::Error) -> String {
+fn first_paragraph(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a subcommand is missing: --help lists them".to_owned();
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::admin::{Answer, Body, Failure};
+use crate::admin::{Body, Failure, Response};
 use crate::display_name::escaped;
 
 /// Minimum width, in columns, of the names of facts.
@@ -20,20 +20,20 @@ const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where standard output can't be written for another reason.
-pub fn print(answer: &Answer, json: bool) -> Result<(), Failure> {
-    for remark in &answer.remarks {
-        note(remark);
+pub fn print(response: &Response, json: bool) -> Result<(), Failure> {
+    for remark in &response.remarks {
+        write_stderr(remark);
     }
     let text = match json {
-        true => answer.json.to_string(),
-        false => text(&answer.body),
+        true => response.json.to_string(),
+        false => text(&response.body),
     };
     if text.is_empty() {
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::refused(format!(
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!(
             "standard output can't be written: {error}"
         ))),
         _ => Ok(()),
@@ -41,15 +41,15 @@ pub fn print(answer: &Answer, json: bool) -> Result<(), Failure> {
 }
 
 /// Prints a failure on standard error: as JSON for scripts, else a line for each problem.
-pub fn report(failure: &Failure, json: bool) -> ExitCode {
+pub fn print_failure(failure: &Failure, json: bool) -> ExitCode {
     match json {
         true => {
             let text = failure.problems.join("; ");
-            note(&serde_json::json!({ "error": text }).to_string());
+            write_stderr(&serde_json::json!({ "error": text }).to_string());
         }
         false => {
             for problem in &failure.problems {
-                note(&format!("error: {problem}"));
+                write_stderr(&format!("error: {problem}"));
             }
         }
     }
@@ -59,7 +59,7 @@ pub fn report(failure: &Failure, json: bool) -> ExitCode {
 fn text(body: &Body) -> String {
     match body {
         Body::Text(text) => lines(text),
-        Body::Table { header, rows } => table(header, rows, Screen::of_stdout()),
+        Body::Table { header, rows } => table(header, rows, OutputMode::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             // The colon and at least one space.
@@ -74,15 +74,15 @@ fn text(body: &Body) -> String {
 
 /// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server can exit even if
 /// its log is not read.
-pub fn note(text: &str) {
+pub fn write_stderr(text: &str) {
     let line = format!("{}\n", lines(text));
-    let (done, written) = mpsc::channel();
+    let (done, format_value) = mpsc::channel();
     let writing = thread::Builder::new().spawn(move || {
         let _ = io::stderr().write_all(line.as_bytes());
         let _ = done.send(());
     });
     if writing.is_ok() {
-        let _ = written.recv_timeout(NOTE_TIMEOUT);
+        let _ = format_value.recv_timeout(NOTE_TIMEOUT);
     }
 }
 
@@ -94,33 +94,33 @@ fn lines(text: &str) -> String {
 
 /// The output medium of a table.
 #[derive(Debug, Clone, Copy)]
-enum Screen {
+enum OutputMode {
     /// Input of another program: one line per row.
     Pipe,
     /// The terminal's width in columns, if known.
     Terminal(Option<u16>),
 }
 
-impl Screen {
-    fn of_stdout() -> Screen {
+impl OutputMode {
+    fn of_stdout() -> OutputMode {
         let stdout = io::stdout();
         if !stdout.is_terminal() {
-            return Screen::Pipe;
+            return OutputMode::Pipe;
         }
         let size = rustix::termios::tcgetwinsize(&stdout).ok();
-        Screen::Terminal(size.map(|size| size.ws_col).filter(|columns| *columns > 0))
+        OutputMode::Terminal(size.map(|size| size.ws_col).filter(|columns| *columns > 0))
     }
 }
 
 /// Rows under a header: a ruled table that fits the width of a terminal, plain columns elsewhere.
-fn table(header: &[String], rows: &[Vec<String>], screen: Screen) -> String {
+fn table(header: &[String], rows: &[Vec<String>], mode: OutputMode) -> String {
     let mut table = Table::new();
-    match screen {
-        Screen::Pipe => table.load_style(presets::NOTHING),
-        Screen::Terminal(_) => table.load_style(presets::UTF8_FULL_CONDENSED),
+    match mode {
+        OutputMode::Pipe => table.load_style(presets::NOTHING),
+        OutputMode::Terminal(_) => table.load_style(presets::UTF8_FULL_CONDENSED),
     };
-    match screen {
-        Screen::Terminal(Some(columns)) => table
+    match mode {
+        OutputMode::Terminal(Some(columns)) => table
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(columns),
         _ => table.set_content_arrangement(ContentArrangement::Disabled),
@@ -143,21 +143,21 @@ mod tests {
             "a name of many words that is long".to_owned(),
         ]];
         for columns in [40, 60, 200] {
-            let table = table(&header, &rows, Screen::Terminal(Some(columns)));
+            let table = table(&header, &rows, OutputMode::Terminal(Some(columns)));
             let widest = table.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(columns.into()), "{columns}\n{table}");
         }
-        for screen in [Screen::Pipe, Screen::Terminal(None)] {
-            assert!(table(&header, &rows, screen).contains(&format!("{id} ")));
+        for mode in [OutputMode::Pipe, OutputMode::Terminal(None)] {
+            assert!(table(&header, &rows, mode).contains(&format!("{id} ")));
         }
-        assert_eq!(table(&header, &rows, Screen::Pipe).lines().count(), 2);
+        assert_eq!(table(&header, &rows, OutputMode::Pipe).lines().count(), 2);
     }
 
     #[test]
     fn no_name_does_anything_to_the_terminal() {
         let name = "\u{1b}[2J\nadmin\u{202e}".to_owned();
         let header = ["NAME".to_owned()];
-        let table = table(&header, &[vec![name.clone()]], Screen::Pipe);
+        let table = table(&header, &[vec![name.clone()]], OutputMode::Pipe);
         let facts = text(&Body::Facts(vec![("Name".to_owned(), name.clone())]));
         let whole = text(&Body::Text(format!("Created {}", name.replace('\n', " "))));
         for shown in [table, facts, whole] {

@@ -12,32 +12,32 @@ use crate::text_file;
 use crate::admin::Failure;
 
 /// Holds a password where nobody can type one.
-pub const VARIABLE: &str = "PARLOR_PASSWORD";
+pub const PASSWORD_VARIABLE: &str = "PARLOR_PASSWORD";
 
 /// Bytes that are read: one more than the longest password and the end of its line have.
-const MOST: u64 = LONGEST as u64 + 3;
+const MAX_INPUT_BYTES: u64 = LONGEST as u64 + 3;
 
 /// The hash of one line of standard input, or else of what the environment says, or else of what
 /// somebody types twice.
 pub fn hash(stdin: bool) -> Result<String, Failure> {
-    let typed = match std::env::var(VARIABLE) {
+    let typed = match std::env::var(PASSWORD_VARIABLE) {
         _ if stdin => from_input(io::stdin().lock())?,
-        Ok(text) => judged(text, "PARLOR_PASSWORD needs one line, the password")?,
+        Ok(text) => validated(text, "PARLOR_PASSWORD needs one line, the password")?,
         Err(VarError::NotUnicode(_)) => {
             return Err(Failure::usage("PARLOR_PASSWORD is not UTF-8 text"));
         }
         Err(VarError::NotPresent) => from_terminal()?,
     };
-    password::hash(&typed).map_err(Failure::refused)
+    password::hash(&typed).map_err(Failure::new)
 }
 
 /// All of the input but the end of its last line.
 fn from_input(input: impl Read) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    let mut bounded = input.take(MOST);
+    let mut bounded = input.take(MAX_INPUT_BYTES);
     bounded.read_to_end(&mut bytes).map_err(unreadable)?;
-    judged(
-        line_of(bytes)?,
+    validated(
+        decode_line(bytes)?,
         "--password-stdin needs one line on standard input, the password",
     )
 }
@@ -49,42 +49,42 @@ fn from_terminal() -> Result<String, Failure> {
             "nobody is here to type a password: use --password-stdin or PARLOR_PASSWORD",
         ));
     }
-    let mut silent = Silent::new(stdin.lock())?;
-    let typed = judged(silent.ask("Password: ")?, "a password is not empty")?;
-    match silent.ask("The same again: ")? == typed {
+    let mut no_echo = NoEcho::new(stdin.lock())?;
+    let typed = validated(no_echo.prompt("Password: ")?, "a password is not empty")?;
+    match no_echo.prompt("The same again: ")? == typed {
         true => Ok(typed),
         false => Err(Failure::usage("the two passwords differ")),
     }
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
-struct Silent<'a> {
+struct NoEcho<'a> {
     input: StdinLock<'a>,
     before: Termios,
 }
 
-impl Silent<'_> {
-    fn new(input: StdinLock<'_>) -> Result<Silent<'_>, Failure> {
+impl NoEcho<'_> {
+    fn new(input: StdinLock<'_>) -> Result<NoEcho<'_>, Failure> {
         let before = tcgetattr(&input)?;
-        let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(&input, SetArg::TCSAFLUSH, &silent)?;
-        Ok(Silent { input, before })
+        let mut no_echo = before.clone();
+        no_echo.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&input, SetArg::TCSAFLUSH, &no_echo)?;
+        Ok(NoEcho { input, before })
     }
 
-    fn ask(&mut self, prompt: &str) -> Result<String, Failure> {
+    fn prompt(&mut self, prompt: &str) -> Result<String, Failure> {
         let mut stderr = io::stderr();
         write!(stderr, "{prompt}").and_then(|()| stderr.flush())?;
         let mut line = Vec::new();
-        let mut bounded = (&mut self.input).take(MOST);
+        let mut bounded = (&mut self.input).take(MAX_INPUT_BYTES);
         bounded.read_until(b'\n', &mut line).map_err(unreadable)?;
         // The Enter that was typed is not shown either.
         writeln!(stderr)?;
-        line_of(line)
+        decode_line(line)
     }
 }
 
-impl Drop for Silent<'_> {
+impl Drop for NoEcho<'_> {
     fn drop(&mut self) {
         // Nothing is left to try where this fails.
         let _ = tcsetattr(&self.input, SetArg::TCSAFLUSH, &self.before);
@@ -92,9 +92,9 @@ impl Drop for Silent<'_> {
 }
 
 /// What was read, without the end of the line.
-fn line_of(bytes: Vec<u8>) -> Result<String, Failure> {
+fn decode_line(bytes: Vec<u8>) -> Result<String, Failure> {
     // Reading stopped there, perhaps in the middle of a character.
-    if bytes.len() as u64 == MOST {
+    if bytes.len() as u64 == MAX_INPUT_BYTES {
         return Err(too_long());
     }
     let text = String::from_utf8(bytes);
@@ -104,9 +104,9 @@ fn line_of(bytes: Vec<u8>) -> Result<String, Failure> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-fn judged(password: String, what_is_needed: &str) -> Result<String, Failure> {
+fn validated(password: String, requirement: &str) -> Result<String, Failure> {
     if password.is_empty() || password.contains(['\n', '\r', '\0']) {
-        return Err(Failure::usage(what_is_needed));
+        return Err(Failure::usage(requirement));
     }
     if password.chars().count() < SHORTEST {
         return Err(Failure::usage(format!(
@@ -143,8 +143,8 @@ mod tests {
         let long = "x".repeat(1025);
         assert!(from_input(long.as_bytes()).is_err());
         assert!(from_input(&long.as_bytes()[1..]).is_ok());
-        let told = |input: &[u8]| from_input(input).unwrap_err().problems.concat();
-        assert!(told("ä".repeat(600).as_bytes()).contains("at most 1024 bytes"));
-        assert_eq!(told(b"\xff\n"), "a password is UTF-8 text");
+        let message = |input: &[u8]| from_input(input).unwrap_err().problems.concat();
+        assert!(message("ä".repeat(600).as_bytes()).contains("at most 1024 bytes"));
+        assert_eq!(message(b"\xff\n"), "a password is UTF-8 text");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 
-use crate::admin::Answer;
+use crate::admin::Response;
 
 struct Opening {
     protocol: &'static str,
@@ -16,7 +16,7 @@ struct Opening {
     why: &'static str,
 }
 
-pub fn run(config: &Config) -> Answer {
+pub fn run(config: &Config) -> Response {
     let openings = openings(config);
     let rows = openings.iter().map(|opening| {
         vec![
@@ -27,10 +27,10 @@ pub fn run(config: &Config) -> Answer {
         ]
     });
     let json = openings.iter().map(Opening::json).collect();
-    let answer = Answer::table(json, &["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
+    let response = Response::table(json, &["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
     match config.turn.external_ip.is_empty() {
-        true => answer,
-        false => answer.remark(
+        true => response,
+        false => response.remark(
             "This host is behind NAT (turn.external_ip): forward the same ports to it, unchanged.",
         ),
     }

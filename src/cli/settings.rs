@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::admin::Answer;
+use crate::admin::Response;
 use crate::config::{Keys, Loaded, Origin};
 use crate::secret::SHOWN;
 use crate::storage::data_dir;
 
-use super::check::place;
+use super::check::origin_json;
 
 /// The secrets that `serve` makes where none is configured.
 const GENERATED: [&str; 2] = ["auth.secret", "turn.secret"];
@@ -24,23 +24,23 @@ struct Setting {
 }
 
 /// Answers with every key.
-pub fn run(loaded: &Loaded) -> Answer {
+pub fn run(loaded: &Loaded) -> Response {
     let settings = settings(loaded);
     let mut tree = Map::new();
     let mut rows = Vec::new();
     for setting in settings {
         rows.push(vec![
             setting.key.clone(),
-            written(&setting.value),
+            format_value(&setting.value),
             setting.from(),
         ]);
-        let mut told = place(&setting.origin);
-        told["from"] = setting.from().into();
-        told["value"] = setting.value;
-        tree.insert(setting.key, told);
+        let mut message = origin_json(&setting.origin);
+        message["from"] = setting.from().into();
+        message["value"] = setting.value;
+        tree.insert(setting.key, message);
     }
     let value = json!({ "file": loaded.file, "settings": tree });
-    Answer::table(value, &["key", "value", "from"], rows.into_iter())
+    Response::table(value, &["key", "value", "from"], rows.into_iter())
 }
 
 fn settings(loaded: &Loaded) -> Vec<Setting> {
@@ -56,7 +56,7 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
             found: None,
         };
         if let (true, Some(dir)) = (value.is_null(), &dir) {
-            setting.look_in(dir);
+            setting.fill_from_data_dir(dir);
         }
         setting
     });
@@ -65,7 +65,7 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
 
 impl Setting {
     /// What is unset may all the same be there.
-    fn look_in(&mut self, dir: &Path) {
+    fn fill_from_data_dir(&mut self, dir: &Path) {
         if self.key == "server.data_dir" {
             self.value = dir.display().to_string().into();
             self.found = Some("found");
@@ -95,11 +95,11 @@ impl Setting {
 }
 
 /// A value for people: lists as the environment takes them.
-fn written(value: &Value) -> String {
+fn format_value(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),
         Value::Array(items) if items.is_empty() => "empty".to_owned(),
-        Value::Array(items) => items.iter().map(written).collect::<Vec<_>>().join(","),
+        Value::Array(items) => items.iter().map(format_value).collect::<Vec<_>>().join(","),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -1,6 +1,6 @@
 //! Where the certificate comes from, and who sees to it that it stays good.
 
-mod own;
+mod self_signed;
 mod watch;
 
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use super::reload::Reloader;
 use super::startup;
 
 /// How often the files of the certificate are looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often a certificate of one's own is asked for its age.
-const HOUR: Duration = Duration::from_secs(3600);
+const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What the first handshakes are answered with; `None` where TLS is not spoken.
 ///
 /// # Errors
 /// A certificate has to be made or kept, and can't be.
-pub fn at_start(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Current>>> {
+pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Current>>> {
     let identity = match config.tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::Files => config.tls.identity.clone(),
         TlsMode::SelfSigned => {
-            let own = own::good(config, data_dir, clock::now().unix);
-            let own = own.context("tls.mode is self-signed")?;
-            tell(&own, "a certificate that nobody vouches for is served");
-            Some(own)
+            let identity = self_signed::load_or_create(config, data_dir, clock::now().unix);
+            let identity = identity.context("tls.mode is self-signed")?;
+            log_certificate(&identity, "a certificate that nobody vouches for is served");
+            Some(identity)
         }
         TlsMode::Acme => {
             let wanted = Wanted::of(config);
@@ -58,14 +58,14 @@ pub fn at_start(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Ar
 }
 
 /// Takes what is new for as long as the daemon runs.
-pub async fn keep(reloader: Arc<Reloader>) {
+pub async fn maintain(reloader: Arc<Reloader>) {
     let Some(current) = reloader.certificate() else {
         return;
     };
     match reloader.config().tls.mode {
         TlsMode::Off => {}
         TlsMode::Files => watch_files(&reloader).await,
-        TlsMode::SelfSigned => renew_own(&reloader, &current).await,
+        TlsMode::SelfSigned => renew_self_signed(&reloader, &current).await,
         TlsMode::Acme => match keeper(&reloader, current) {
             Ok(keeper) => {
                 let reloaded = reloader.reloaded();
@@ -82,40 +82,41 @@ fn keeper(
     reloader: &Reloader,
     current: Arc<Current>,
 ) -> anyhow::Result<Keeper<impl FnMut() -> f64 + use<>>> {
-    let mut chance = ChaCha12Rng::from_seed(startup::seed()?);
-    let data_dir = reloader.in_data_dir(DataDir::try_clone)?;
-    Ok(Keeper::new(current, data_dir, move || chance.random()))
+    let mut rng = ChaCha12Rng::from_seed(startup::seed()?);
+    let data_dir = reloader.with_data_dir(DataDir::try_clone)?;
+    Ok(Keeper::new(current, data_dir, move || rng.random()))
 }
 
 async fn watch_files(reloader: &Arc<Reloader>) {
     let mut watch = watch::Watch::default();
     loop {
         let reloader = reloader.clone();
-        let looking = tokio::task::spawn_blocking(move || {
-            watch.look(&reloader);
+        let check = tokio::task::spawn_blocking(move || {
+            watch.check(&reloader);
             watch
         });
-        watch = looking.await.unwrap_or_default();
-        tokio::time::sleep(LOOK).await;
+        watch = check.await.unwrap_or_default();
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn renew_own(reloader: &Arc<Reloader>, current: &Current) {
+async fn renew_self_signed(reloader: &Arc<Reloader>, current: &Current) {
     let reloaded = reloader.reloaded();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(HOUR) => {}
+            () = tokio::time::sleep(RENEWAL_CHECK_INTERVAL) => {}
             () = reloaded.notified() => {}
         }
         let reloader = reloader.clone();
         let renewing = tokio::task::spawn_blocking(move || {
             let config = reloader.config();
-            reloader.in_data_dir(|dir| own::good(&config, dir, clock::now().unix))
+            reloader
+                .with_data_dir(|dir| self_signed::load_or_create(&config, dir, clock::now().unix))
         });
         match renewing.await {
             Ok(Ok(identity)) if current.identity().as_ref() != Some(&identity) => {
                 current.swap(&identity);
-                tell(
+                log_certificate(
                     &identity,
                     "another certificate that nobody vouches for is served",
                 );
@@ -127,7 +128,7 @@ async fn renew_own(reloader: &Arc<Reloader>, current: &Current) {
     }
 }
 
-fn tell(identity: &tls::Identity, what: &'static str) {
+fn log_certificate(identity: &tls::Identity, what: &'static str) {
     let until = u64::try_from(identity.validity().until).unwrap_or(0);
     tracing::info!(
         sha256 = identity.fingerprint(),

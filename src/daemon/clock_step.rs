@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::clock::{self, Now};
 use crate::storage::{Store, StoreError};
 
-use super::lobby::FirstInvite;
+use super::default_room::FirstInvite;
 use super::reload::Reloader;
 
 /// How often the two clocks are compared.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Smaller differences are drift or gradual adjustments.
-const SMALLEST_STEP_SECONDS: u64 = 30;
+const MIN_STEP_SECONDS: u64 = 30;
 /// Within this time after the start, a step means that the clock was wrong at the start.
 const SETTLING_TIME: Duration = Duration::from_secs(3600);
 
@@ -25,14 +25,14 @@ struct Steps {
 
 impl Steps {
     /// Returns the seconds by which the wall clock was set since the last check; `None` without a step.
-    fn look(&mut self, now: Now) -> Option<i64> {
+    fn check(&mut self, now: Now) -> Option<i64> {
         let passed = now.mono.since(self.last.mono).as_secs();
         let expected = self.last.unix.saturating_add(passed);
         self.last = now;
         let size = now.unix.abs_diff(expected);
         let step = i64::try_from(size).unwrap_or(i64::MAX);
         let step = if now.unix < expected { -step } else { step };
-        (size >= SMALLEST_STEP_SECONDS).then_some(step)
+        (size >= MIN_STEP_SECONDS).then_some(step)
     }
 }
 
@@ -45,16 +45,16 @@ pub async fn follow(
 ) {
     let mut steps = Steps { last: started };
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         let now = clock::now();
-        let Some(seconds) = steps.look(now) else {
+        let Some(seconds) = steps.check(now) else {
             continue;
         };
         tracing::info!(seconds, "the system's clock was set");
-        reloader.look_at_certificate();
+        reloader.recheck_certificate();
         if let Some(invite) = &mut invite
             && now.mono.since(started.mono) < SETTLING_TIME
-            && let Err(error) = prolong(&store, invite, seconds).await
+            && let Err(error) = extend_invite(&store, invite, seconds).await
         {
             tracing::error!(%error, "the first invite ends by the clock that was wrong");
         }
@@ -62,7 +62,11 @@ pub async fn follow(
 }
 
 /// Corrects the expiry of the link that the start printed, which was computed from the wrong clock.
-async fn prolong(store: &Store, invite: &mut FirstInvite, seconds: i64) -> Result<(), StoreError> {
+async fn extend_invite(
+    store: &Store,
+    invite: &mut FirstInvite,
+    seconds: i64,
+) -> Result<(), StoreError> {
     invite.expires_at = invite.expires_at.saturating_add_signed(seconds);
     store.end_invite_at(&invite.id, invite.expires_at).await
 }
@@ -85,14 +89,14 @@ mod tests {
         let mut steps = Steps {
             last: at(100, 1000),
         };
-        assert_eq!(steps.look(at(160, 1060)), None);
-        assert_eq!(steps.look(at(220, 1125)), None);
-        assert_eq!(steps.look(at(280, 1_800_000_000)), Some(1_799_998_815));
-        assert_eq!(steps.look(at(340, 1_800_000_060)), None);
-        assert_eq!(steps.look(at(400, 1000)), Some(-1_799_999_120));
-        assert_eq!(steps.look(at(460, 1060)), None);
-        steps.look(at(500, u64::MAX));
-        steps.look(at(0, 0));
+        assert_eq!(steps.check(at(160, 1060)), None);
+        assert_eq!(steps.check(at(220, 1125)), None);
+        assert_eq!(steps.check(at(280, 1_800_000_000)), Some(1_799_998_815));
+        assert_eq!(steps.check(at(340, 1_800_000_060)), None);
+        assert_eq!(steps.check(at(400, 1000)), Some(-1_799_999_120));
+        assert_eq!(steps.check(at(460, 1060)), None);
+        steps.check(at(500, u64::MAX));
+        steps.check(at(0, 0));
     }
 
     #[tokio::test]
@@ -120,7 +124,9 @@ mod tests {
         let years = 3 * 365 * 24 * 3600;
         let later = clock::now().unix + years;
         assert_eq!(store.invites(None, later, 10).await.unwrap(), []);
-        prolong(&store, &mut invite, years as i64).await.unwrap();
+        extend_invite(&store, &mut invite, years as i64)
+            .await
+            .unwrap();
         let living = store.invites(None, later, 10).await.unwrap();
         assert_eq!(living[0].expires_at, made.expires_at + years);
     }

@@ -14,47 +14,47 @@ use crate::admin::DrainProgress;
 use crate::http::App;
 
 /// How often it is looked whether anything is left.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A room whose connections are to be closed: all at once, and without a word to each other, so
 /// that nobody takes anybody for gone and ends their call.
-struct Departure {
+struct ScheduledClose {
     at: Instant,
     room: Arc<str>,
 }
 
-/// Ends when nobody is connected and nothing is relayed, at the latest after `span`.
+/// Ends when nobody is connected and nothing is relayed, at the latest after `timeout`.
 pub async fn run(
     app: &App,
-    begin: Instant,
-    span: Duration,
+    started: Instant,
+    timeout: Duration,
     progress: &watch::Sender<Option<DrainProgress>>,
 ) -> anyhow::Result<()> {
     app.drain();
-    let mut departures = departures(app, begin, span)?;
+    let mut schedule = schedule(app, started, timeout)?;
     let (_, connections) = app.in_use();
     let relays = app.relay.allocations();
-    tracing::info!(connections, relays, seconds = span.as_secs(), "draining");
+    tracing::info!(connections, relays, seconds = timeout.as_secs(), "draining");
     loop {
         let now = Instant::now();
-        while let Some(gone) = departures.pop_if(|one| one.at <= now) {
+        while let Some(gone) = schedule.pop_if(|one| one.at <= now) {
             app.hub.send_away(&gone.room);
         }
         let (_, connections) = app.in_use();
         let relays = app.relay.allocations();
-        publish(app, begin, None, progress);
-        if (connections == 0 && relays == 0) || now >= begin + span {
+        publish(app, started, None, progress);
+        if (connections == 0 && relays == 0) || now >= started + timeout {
             tracing::info!(connections, relays, "drained");
             return Ok(());
         }
-        tokio::time::sleep(GLANCE.min(begin + span - now)).await;
+        tokio::time::sleep(POLL_INTERVAL.min(started + timeout - now)).await;
     }
 }
 
 /// Reports the progress of a drain to the command that began it.
 pub fn publish(
     app: &App,
-    begin: Instant,
+    started: Instant,
     cut_off: Option<u64>,
     progress: &watch::Sender<Option<DrainProgress>>,
 ) {
@@ -62,24 +62,24 @@ pub fn publish(
     let now = DrainProgress {
         connections: u64::try_from(connections).unwrap_or(0),
         relays: app.relay.allocations() as u64,
-        seconds: begin.elapsed().as_secs(),
+        seconds: started.elapsed().as_secs(),
         cut_off,
     };
     progress.send_if_modified(|known| known.replace(now) != Some(now));
 }
 
 /// Every room in use, the last to go first.
-fn departures(app: &App, begin: Instant, span: Duration) -> anyhow::Result<Vec<Departure>> {
+fn schedule(app: &App, started: Instant, timeout: Duration) -> anyhow::Result<Vec<ScheduledClose>> {
     let random = SystemRandom::new();
-    let departure = |(room, _)| {
+    let scheduled = |(room, _)| {
         let mut bytes = [0; 4];
         random.fill(&mut bytes).ok()?;
         let share = f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX);
-        let at = begin + span.mul_f64(share);
-        Some(Departure { at, room })
+        let at = started + timeout.mul_f64(share);
+        Some(ScheduledClose { at, room })
     };
-    let departures: Option<Vec<_>> = app.hub.everybody().into_iter().map(departure).collect();
-    let mut departures = departures.context("the system gives no random bytes")?;
-    departures.sort_by_key(|one| Reverse(one.at));
-    Ok(departures)
+    let schedule: Option<Vec<_>> = app.hub.everybody().into_iter().map(scheduled).collect();
+    let mut schedule = schedule.context("the system gives no random bytes")?;
+    schedule.sort_by_key(|one| Reverse(one.at));
+    Ok(schedule)
 }

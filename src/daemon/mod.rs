@@ -2,16 +2,16 @@
 
 mod certificate;
 mod clock_step;
+mod default_room;
 mod drain;
 mod handover;
-mod lobby;
 mod logging;
-mod manager;
 mod notify;
 mod refusal;
 mod reload;
 mod signals;
 mod startup;
+mod systemd;
 
 use std::io;
 use std::mem;
@@ -36,17 +36,17 @@ use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
 use crate::tls;
 
-use handover::{Handover, Inherited, State, Store, Upgrade};
-use lobby::WayIn;
+use default_room::JoinHint;
+use handover::{FdStore, Handover, Inherited, State, Upgrade};
 use reload::Reloader;
-use signals::{Caught, Signals};
+use signals::{SignalStream, Signals};
 use startup::{Listeners, Prepared};
 
 /// How long connections may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same where the next process serves them right away.
-const BRIEF_GOODBYE: Duration = Duration::from_millis(250);
+const BRIEF_CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Timeouts for the log's reader: in a process that is about to be replaced, before it hands over its
 /// calls; and a short one during the hand-over and at the end of a start.
@@ -93,51 +93,53 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
 
 async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     // Each signal stays pending until it is awaited.
-    let mut signals = Signals::caught()?;
-    let hangups = Caught::hangups()?;
-    let mut upgrades = Caught::upgrades()?;
+    let mut signals = Signals::subscribe()?;
+    let reload_signals = SignalStream::reload_signals()?;
+    let mut upgrade_signals = SignalStream::upgrade_signals()?;
     let lines = start.lines.clone();
     let config = &start.loaded.config;
     let prepared = Prepared::new(config)?;
     let listeners = Listeners::bind(config, &mut inherited.sockets)?;
-    startup::announce_descriptors(config, start.descriptors);
+    startup::log_descriptor_limit(config, start.descriptors);
     let known = mem::take(&mut inherited.external);
     let names = tokio::select! {
-        names = startup::names(config, known) => names?,
+        names = startup::resolve_external_ip(config, known) => names?,
         // Restored calls must be handed on, or end like a drain.
         name = signals.next(), if !inherited.has_state => {
             tracing::info!(signal = name, "stopping before anything was served");
             return Ok(());
         }
     };
-    let mut house = House::build(start, prepared, listeners, names, &mut inherited).await?;
-    let (work, way_in) = house.open(hangups).await?;
+    let mut server = Server::build(start, prepared, listeners, names, &mut inherited).await?;
+    let (tasks, join_hint) = server.open(reload_signals).await?;
     drop(inherited);
-    if let Some(store) = Store::of_process()
-        && let Err(error) = store.forget()
+    if let Some(store) = FdStore::of_process()
+        && let Err(error) = store.clear()
     {
         tracing::warn!(%error, "the service manager does not take what it is told");
     }
     tracing::info!("ready");
-    manager::ready();
+    systemd::ready();
     // After the log lines.
     lines.flush(BRIEF_FLUSH_TIMEOUT);
-    lobby::print(way_in.line);
-    let posting = manager::keep_posted(house.app.clone(), house.relay.collector());
+    default_room::print(join_hint.line);
+    let posting = systemd::report_status(server.app.clone(), server.relay.collector());
     let posting = tokio::spawn(posting);
-    let ending = house.until_the_end(&mut signals, &mut upgrades).await;
+    let ending = server
+        .wait_for_shutdown(&mut signals, &mut upgrade_signals)
+        .await;
     posting.abort();
-    if !matches!(ending, Ending::Replace(_)) {
-        manager::stopping();
+    if !matches!(ending, Shutdown::Replace(_)) {
+        systemd::stopping();
     }
     match ending {
-        Ending::Stop(goodbye) => house.close(work, goodbye, &mut signals).await,
-        Ending::Failure(error) => {
-            house.close(work, GOODBYE, &mut signals).await;
+        Shutdown::Stop(close_timeout) => server.close(tasks, close_timeout, &mut signals).await,
+        Shutdown::Failure(error) => {
+            server.close(tasks, CLOSE_TIMEOUT, &mut signals).await;
             return Err(error);
         }
-        Ending::Keep(store) => house.hand_over(work).await.and_then(|handover| {
-            let left = store.keep(&handover);
+        Shutdown::Keep(store) => server.hand_over(tasks).await.and_then(|handover| {
+            let left = store.store(&handover);
             let left = left.context("the service manager does not keep what it was sent")?;
             if left > 0 {
                 tracing::warn!(
@@ -147,13 +149,13 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
             }
             Ok(())
         })?,
-        Ending::Replace(upgrade) => {
+        Shutdown::Replace(upgrade) => {
             lines.flush(FLUSH_TIMEOUT);
-            let handover = house.hand_over(work).await?;
+            let handover = server.hand_over(tasks).await?;
             lines.flush(BRIEF_FLUSH_TIMEOUT);
             let error = upgrade.execute(&handover);
-            if let Some(store) = Store::of_process() {
-                store.keep(&handover)?;
+            if let Some(store) = FdStore::of_process() {
+                store.store(&handover)?;
             }
             let path = upgrade.executable().display();
             return Err(anyhow::Error::new(error).context(format!("{path} could not go on")));
@@ -163,18 +165,18 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
 }
 
 /// How a daemon ends.
-enum Ending {
+enum Shutdown {
     /// Connections have so long to say goodbye.
     Stop(Duration),
     Failure(anyhow::Error),
     /// The next process is started with what the store keeps.
-    Keep(Store),
+    Keep(FdStore),
     /// Another binary goes on in this process.
     Replace(Upgrade),
 }
 
 /// What commands ask for.
-enum Order {
+enum Request {
     /// Within so long.
     Drain(Duration),
     /// To whatever program lies at this one's path; it can be started with this configuration.
@@ -195,7 +197,7 @@ struct Start {
 }
 
 /// Everything that runs, in one place.
-struct House {
+struct Server {
     started: Now,
     app: Arc<App>,
     /// Holds the data directory, locked for as long as anything may write to it.
@@ -210,57 +212,57 @@ struct House {
     /// All that listen, for the next process.
     tcp: Vec<(&'static str, TcpListener)>,
     upgrade: Upgrade,
-    orders: mpsc::Receiver<Order>,
+    requests: mpsc::Receiver<Request>,
     drain_progress: watch::Sender<Option<admin::DrainProgress>>,
     /// Until it is served.
-    desk: Option<(admin::Listener, admin::Live)>,
+    admin_socket: Option<(admin::Listener, admin::ServerContext)>,
     stop: CancellationToken,
     first_start: bool,
     invite: bool,
 }
 
 /// The tasks that serve, and those that only run beside.
-struct Work {
-    serving: [JoinHandle<()>; 3],
+struct Tasks {
+    servers: [JoinHandle<()>; 3],
     following: JoinHandle<()>,
-    following_clock: JoinHandle<()>,
-    reloading: JoinHandle<()>,
-    certifying: JoinHandle<()>,
+    clock_watcher: JoinHandle<()>,
+    reload_on_sighup: JoinHandle<()>,
+    certificate_task: JoinHandle<()>,
 }
 
-impl Work {
-    fn end_what_runs_beside(&self) {
+impl Tasks {
+    fn abort_background(&self) {
         self.following.abort();
-        self.following_clock.abort();
-        self.reloading.abort();
-        self.certifying.abort();
+        self.clock_watcher.abort();
+        self.reload_on_sighup.abort();
+        self.certificate_task.abort();
     }
 }
 
-impl House {
+impl Server {
     async fn build(
         start: Start,
         prepared: Prepared,
         listeners: Listeners,
         names: relay::Names,
         inherited: &mut Inherited,
-    ) -> anyhow::Result<House> {
+    ) -> anyhow::Result<Server> {
         let config = start.loaded.config;
         let tcp = listeners.tcp().context("a listener can't be kept")?;
         let data_dir = prepared.secrets.data_dir().path().to_owned();
-        let desk = admin::Listener::bind(&config.admin, &data_dir)?;
+        let admin_socket = admin::Listener::bind(&config.admin, &data_dir)?;
         let refusals = Arc::new(Refusals::default());
         refusal::recall(&prepared.store, &refusals).await?;
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
-        let certificate = certificate::at_start(&config, prepared.secrets.data_dir())?;
-        let over_tls = |protocols: &[&[u8]]| {
+        let certificate = certificate::load(&config, prepared.secrets.data_dir())?;
+        let tls_config = |protocols: &[&[u8]]| {
             let current = certificate.clone();
             let config = current.map(|one| tls::server_config(one, protocols));
             config.transpose().context("TLS can't be spoken")
         };
-        let https = over_tls(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
+        let https = tls_config(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {
             turn: &config.turn,
             names,
@@ -269,7 +271,7 @@ impl House {
             refusals: refusals.clone(),
             other_listeners: listeners.http_addresses()?,
             stun_urls: &config.ice.stun_urls,
-            tls: over_tls(&[tls::STUN_TURN])?,
+            tls: tls_config(&[tls::STUN_TURN])?,
             trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
             seed: startup::seed()?,
@@ -313,35 +315,36 @@ impl House {
             start.descriptors,
         );
         let reloader = Arc::new(reloader);
-        let reloading = reloader.clone();
-        let (order, orders) = mpsc::channel(1);
-        let (drain_progress, following_drain) = watch::channel(None);
-        let (drained, upgraded, upgrade) = (order.clone(), order, start.upgrade.clone());
-        let live = admin::Live {
+        let reload_on_sighup = reloader.clone();
+        let (request, requests) = mpsc::channel(1);
+        let (drain_progress, drain_progress_receiver) = watch::channel(None);
+        let (drain_sender, upgrade_sender, upgrade) =
+            (request.clone(), request, start.upgrade.clone());
+        let live = admin::ServerContext {
             app: app.clone(),
             http: startup::addresses(&listeners.http)?,
             metrics: startup::addresses(&listeners.metrics)?,
             data_dir,
-            socket: desk.path().to_owned(),
+            socket: admin_socket.path().to_owned(),
             started: start.started,
-            reload: Arc::new(move || reloading.reload()),
-            drain: Arc::new(move |span| drained.try_send(Order::Drain(span)).is_ok()),
-            drain_progress: following_drain,
+            reload: Arc::new(move || reload_on_sighup.reload()),
+            drain: Arc::new(move |span| drain_sender.try_send(Request::Drain(span)).is_ok()),
+            drain_progress: drain_progress_receiver,
             upgrade: Arc::new(move || {
                 upgrade.check()?;
-                let taken = upgraded.try_send(Order::Upgrade);
+                let taken = upgrade_sender.try_send(Request::Upgrade);
                 taken.map_err(|_| vec!["the running parlor ends already".to_owned()])?;
                 Ok(upgrade.executable().to_owned())
             }),
         };
-        Ok(House {
+        Ok(Server {
             started: start.started,
             app,
             reloader,
-            desk: Some((desk, live)),
+            admin_socket: Some((admin_socket, live)),
             relay,
             refusals,
-            orders,
+            requests,
             drain_progress,
             http: listeners.http,
             plain: listeners.plain,
@@ -357,16 +360,20 @@ impl House {
 
     /// Creates the Lobby if needed, logs the listeners, and serves. Also returns the line with the link
     /// or command, to be printed after all log lines.
-    async fn open(&mut self, hangups: Caught) -> anyhow::Result<(Work, WayIn)> {
+    async fn open(&mut self, reload_signals: SignalStream) -> anyhow::Result<(Tasks, JoinHint)> {
         let address = self.http[0].local_addr()?;
-        let mut way_in = lobby::open(&self.app, address, self.first_start, self.invite).await?;
-        let invite = way_in.invite.take();
+        let mut join_hint =
+            default_room::open(&self.app, address, self.first_start, self.invite).await?;
+        let invite = join_hint.invite.take();
         let turn = [&self.app.turn[..], &self.app.turn_tls];
         let mode = self.app.settings().config.tls.mode;
-        startup::announce(mode, &self.http, &self.plain, &self.metrics, turn)?;
+        startup::log_listeners(mode, &self.http, &self.plain, &self.metrics, turn)?;
         let (app, stop) = (&self.app, &self.stop);
-        let (desk, live) = self.desk.take().context("the house is opened once")?;
-        tracing::info!(path = %desk.path().display(), "commands are taken");
+        let (admin_socket, live) = self
+            .admin_socket
+            .take()
+            .context("the house is opened once")?;
+        tracing::info!(path = %admin_socket.path().display(), "commands are taken");
         let http = http::Listeners {
             main: startup::to_tokio(mem::take(&mut self.http))?,
             tls: self.https.take(),
@@ -374,23 +381,30 @@ impl House {
         };
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
         let (reloader, store) = (self.reloader.clone(), app.store.clone());
-        let following_clock = clock_step::follow(self.started, reloader, store, invite);
-        let work = Work {
-            serving: [
+        let clock_watcher = clock_step::follow(self.started, reloader, store, invite);
+        let tasks = Tasks {
+            servers: [
                 tokio::spawn(http::serve(app.clone(), http, stop.clone())),
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
-                tokio::spawn(admin::serve(desk, live, stop.clone())),
+                tokio::spawn(admin::serve(admin_socket, live, stop.clone())),
             ],
             following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
-            following_clock: tokio::spawn(following_clock),
-            reloading: tokio::spawn(reload::at_each(hangups, self.reloader.clone())),
-            certifying: tokio::spawn(certificate::keep(self.reloader.clone())),
+            clock_watcher: tokio::spawn(clock_watcher),
+            reload_on_sighup: tokio::spawn(reload::reload_on(
+                reload_signals,
+                self.reloader.clone(),
+            )),
+            certificate_task: tokio::spawn(certificate::maintain(self.reloader.clone())),
         };
-        Ok((work, way_in))
+        Ok((tasks, join_hint))
     }
 
     /// Waits for whatever ends this, and drains where that is asked for.
-    async fn until_the_end(&mut self, signals: &mut Signals, upgrades: &mut Caught) -> Ending {
+    async fn wait_for_shutdown(
+        &mut self,
+        signals: &mut Signals,
+        upgrade_signals: &mut SignalStream,
+    ) -> Shutdown {
         let upgrade = self.upgrade.clone();
         let mut checking: Option<BoxFuture<'_, bool>> = None;
         let span = loop {
@@ -402,24 +416,24 @@ impl House {
                 }
             };
             tokio::select! {
-                name = signals.next() => match kept_after(name) {
-                    Some(store) => return Ending::Keep(store),
+                name = signals.next() => match fd_store_for(name) {
+                    Some(store) => return Shutdown::Keep(store),
                     None => break self.app.settings().config.server.drain_timeout,
                 },
-                Some(order) = self.orders.recv() => match order {
-                    Order::Drain(span) => break span,
-                    Order::Upgrade => return Ending::Replace(upgrade.clone()),
+                Some(request) = self.requests.recv() => match request {
+                    Request::Drain(span) => break span,
+                    Request::Upgrade => return Shutdown::Replace(upgrade.clone()),
                 },
                 (ended, _, _) = &mut self.relay.ended => {
-                    return Ending::Failure(relay_failure(ended));
+                    return Shutdown::Failure(relay_failure(ended));
                 }
                 fits = checked => match fits {
-                    true => return Ending::Replace(upgrade.clone()),
+                    true => return Shutdown::Replace(upgrade.clone()),
                     false => checking = None,
                 },
                 // A second signal stays pending until this one has been handled.
-                () = upgrades.next(), if idle => {
-                    checking = Some(Box::pin(may_go_on(&upgrade)));
+                () = upgrade_signals.next(), if idle => {
+                    checking = Some(Box::pin(passes_check(&upgrade)));
                 }
             }
         };
@@ -428,28 +442,28 @@ impl House {
 
     /// Takes nobody new and lets calls finish: for as long as `span`, until nothing is left, or until
     /// a signal.
-    async fn drain(&mut self, span: Duration, signals: &mut Signals) -> Ending {
+    async fn drain(&mut self, span: Duration, signals: &mut Signals) -> Shutdown {
         if span.is_zero() {
-            return Ending::Stop(GOODBYE);
+            return Shutdown::Stop(CLOSE_TIMEOUT);
         }
         // No command from now on: what ends is told so.
-        self.orders.close();
+        self.requests.close();
         let begin = Instant::now();
         let progress = &self.drain_progress;
         let ending = tokio::select! {
             emptied = drain::run(&self.app, begin, span, progress) => match emptied {
-                Ok(()) => Ending::Stop(GOODBYE),
-                Err(error) => Ending::Failure(error),
+                Ok(()) => Shutdown::Stop(CLOSE_TIMEOUT),
+                Err(error) => Shutdown::Failure(error),
             },
             name = signals.next() => {
                 tracing::info!("drained no longer");
-                kept_after(name).map_or(Ending::Stop(BRIEF_GOODBYE), Ending::Keep)
+                fd_store_for(name).map_or(Shutdown::Stop(BRIEF_CLOSE_TIMEOUT), Shutdown::Keep)
             }
-            (ended, _, _) = &mut self.relay.ended => Ending::Failure(relay_failure(ended)),
+            (ended, _, _) = &mut self.relay.ended => Shutdown::Failure(relay_failure(ended)),
         };
         let cut_off = match &ending {
             // Relays continue in the next process.
-            Ending::Keep(_) => 0,
+            Shutdown::Keep(_) => 0,
             _ => self.app.relay.allocations() as u64,
         };
         drain::publish(&self.app, begin, Some(cut_off), progress);
@@ -458,7 +472,7 @@ impl House {
 
     /// Ends everything but the sockets, which the next process goes on with. Who is connected is
     /// told to come back; nobody is waited for.
-    async fn hand_over(self, work: Work) -> anyhow::Result<Handover> {
+    async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
         let rooms = self.app.hub.restart().into_iter();
         let owned = rooms.map(|(room, users)| {
             let users = users.iter().map(ToString::to_string);
@@ -466,14 +480,14 @@ impl House {
         });
         let rooms = owned.collect();
         self.stop.cancel();
-        work.end_what_runs_beside();
+        tasks.abort_background();
         // Until here and for a moment longer, media passes.
-        let goodbye = future::join_all(work.serving);
-        let _ = tokio::time::timeout(BRIEF_GOODBYE, goodbye).await;
+        let close_timeout = future::join_all(tasks.servers);
+        let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, close_timeout).await;
         let external = self.relay.handle.current().names.known().to_vec();
         let stopped = self.relay.hand_over();
         let state = State {
-            boot: handover::boot(),
+            boot: handover::boot_id(),
             at: clock::now().mono,
             external,
             rooms,
@@ -481,7 +495,7 @@ impl House {
         };
         let handover = Handover::new(state, stopped, self.tcp);
         let handover = handover.context("what goes on could not be written down")?;
-        let (allocations, left) = (handover.allocations, handover.left);
+        let (allocations, left) = (handover.allocations, handover.dropped_sockets);
         if left > 0 {
             tracing::warn!(left, "there was no room for all sockets on their way");
         }
@@ -490,12 +504,12 @@ impl House {
     }
 
     /// Says goodbye to everybody, for as long as that or until a signal; then lets go of everything.
-    async fn close(self, work: Work, goodbye: Duration, signals: &mut Signals) {
+    async fn close(self, tasks: Tasks, close_timeout: Duration, signals: &mut Signals) {
         // From now on nobody is to wait here.
         drop(self.tcp);
         self.stop.cancel();
-        work.end_what_runs_beside();
-        let said = tokio::time::timeout(goodbye, future::join_all(work.serving));
+        tasks.abort_background();
+        let said = tokio::time::timeout(close_timeout, future::join_all(tasks.servers));
         let in_time = tokio::select! {
             said = said => said.is_ok(),
             _ = signals.next() => false,
@@ -508,14 +522,14 @@ impl House {
 }
 
 /// After a signal: where a service manager keeps what the next process goes on with, if one does.
-fn kept_after(name: &'static str) -> Option<Store> {
-    let store = Store::of_process().filter(|_| name == signals::TERMINATE);
+fn fd_store_for(name: &'static str) -> Option<FdStore> {
+    let store = FdStore::of_process().filter(|_| name == signals::SIGTERM_NAME);
     tracing::info!(signal = name, kept = store.is_some(), "stopping");
     store
 }
 
 /// Whether a binary can be started with this configuration; where not, the log says why.
-async fn may_go_on(upgrade: &Upgrade) -> bool {
+async fn passes_check(upgrade: &Upgrade) -> bool {
     let asked = upgrade.clone();
     let checked = tokio::task::spawn_blocking(move || asked.check()).await;
     let problems = match checked {

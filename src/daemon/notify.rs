@@ -16,46 +16,46 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The socket of the service manager.
 #[derive(Debug, Clone, Copy)]
-pub struct Manager {
+pub struct NotifySocket {
     address: UnixAddr,
 }
 
-impl Manager {
+impl NotifySocket {
     /// Returns the service manager of this process, if there is one.
     ///
     /// # Errors
     /// `$NOTIFY_SOCKET` names a socket of a kind that is not supported.
-    pub fn of_process() -> io::Result<Option<Manager>> {
+    pub fn of_process() -> io::Result<Option<NotifySocket>> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
-        let manager = |name: &OsStr| {
-            Ok(Manager {
+        let notify_socket = |name: &OsStr| {
+            Ok(NotifySocket {
                 address: address(name)?,
             })
         };
-        name.as_deref().map(manager).transpose()
+        name.as_deref().map(notify_socket).transpose()
     }
 
     /// Sends assignments, one per line.
     ///
     /// # Errors
     /// No process listens, or it does not read in time.
-    pub fn tell(&self, state: &str) -> io::Result<()> {
+    pub fn notify(&self, state: &str) -> io::Result<()> {
         self.send(state, &[], MsgFlags::empty())
     }
 
     /// Sends assignments without blocking: fails at once if the manager's queue is full.
     ///
     /// # Errors
-    /// As [`Manager::tell`].
-    pub fn tell_at_once(&self, state: &str) -> io::Result<()> {
+    /// As [`NotifySocket::notify`].
+    pub fn notify_nonblocking(&self, state: &str) -> io::Result<()> {
         self.send(state, &[], MsgFlags::MSG_DONTWAIT)
     }
 
     /// Sends assignments together with descriptors.
     ///
     /// # Errors
-    /// As [`Manager::tell`].
-    pub fn tell_with(&self, state: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// As [`NotifySocket::notify`].
+    pub fn notify_with_fds(&self, state: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.send(state, descriptors, MsgFlags::empty())
     }
 
@@ -104,12 +104,12 @@ mod tests {
             assert_eq!(name.as_abstract(), Some(&b"org/notify"[..]));
         }
         for other in ["vsock:2:1234", "vsock-stream:2:1", "notify", "@"] {
-            let told = address(OsStr::new(other)).map(|address| address.to_string());
+            let error = address(OsStr::new(other)).map(|address| address.to_string());
             if other == "@" && cfg!(target_os = "linux") {
                 continue;
             }
-            let told = told.unwrap_err().to_string();
-            assert!(told.contains(other), "{told}");
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(other), "{error}");
         }
         let long = format!("/{}", "x".repeat(200));
         assert!(address(OsStr::new(&long)).is_err());

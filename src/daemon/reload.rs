@@ -13,16 +13,16 @@ use crate::storage::data_dir::{DataDir, DataDirError, Kept};
 use crate::tls;
 use crate::token::Tokens;
 
-use super::signals::Caught;
+use super::signals::SignalStream;
 use super::{logging, startup};
 
-/// Reloads at each of `hangups`, and tells the log.
-pub async fn at_each(mut hangups: Caught, reloader: Arc<Reloader>) {
+/// Reloads at each of `reload_signals`, and tells the log.
+pub async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
     loop {
-        hangups.next().await;
+        reload_signals.next().await;
         let reloader = reloader.clone();
-        let reloading = tokio::task::spawn_blocking(move || reloader.reload());
-        if let Err(error) = reloading.await {
+        let reload_on_sighup = tokio::task::spawn_blocking(move || reloader.reload());
+        if let Err(error) = reload_on_sighup.await {
             tracing::error!(%error, "the configuration could not be read anew");
         }
     }
@@ -69,26 +69,29 @@ impl Secrets {
     ///
     /// # Errors
     /// A secret has to be kept and can't be.
-    pub fn keyed(&mut self, config: &Config) -> Result<(Tokens, Credentials), DataDirError> {
+    pub fn tokens_and_credentials(
+        &mut self,
+        config: &Config,
+    ) -> Result<(Tokens, Credentials), DataDirError> {
         let (auth, turn) = (&config.auth, &config.turn);
         let dir = &self.data_dir;
-        let secret = kept(&auth.secret, &mut self.auth, dir, Kept::Auth)?;
+        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, Kept::Auth)?;
         let tokens = Tokens::new(auth, &secret);
-        let secret = kept(&turn.secret, &mut self.turn, dir, Kept::Turn)?;
+        let secret = configured_or_stored(&turn.secret, &mut self.turn, dir, Kept::Turn)?;
         Ok((tokens, Credentials::new(&secret, &turn.previous_secrets)))
     }
 }
 
-fn kept(
+fn configured_or_stored(
     configured: &Option<Secret>,
     known: &mut Option<Secret>,
     dir: &DataDir,
-    kept: Kept,
+    configured_or_stored: Kept,
 ) -> Result<Secret, DataDirError> {
     match (configured, &known) {
         (Some(secret), _) => Ok(secret.clone()),
         (None, Some(secret)) => Ok(secret.clone()),
-        (None, None) => Ok(known.insert(dir.secret(kept)?).clone()),
+        (None, None) => Ok(known.insert(dir.secret(configured_or_stored)?).clone()),
     }
 }
 
@@ -129,12 +132,12 @@ impl Reloader {
     }
 
     /// Makes the certificate task check the certificate and the clock now.
-    pub fn look_at_certificate(&self) {
+    pub fn recheck_certificate(&self) {
         self.reloaded.notify_one();
     }
 
     /// Does something in the data directory, while nobody reloads.
-    pub fn in_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
+    pub fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         work(secrets.data_dir())
     }
@@ -152,9 +155,10 @@ impl Reloader {
         if wanted.tls.identity == running.config.tls.identity {
             return Ok(None);
         }
-        let keyed = secrets.keyed(&wanted);
-        let (tokens, credentials) = keyed.map_err(|error| vec![error.to_string()])?;
-        self.put_into_force(&[], Settings::new(wanted, tokens, credentials));
+        let tokens_and_credentials = secrets.tokens_and_credentials(&wanted);
+        let (tokens, credentials) =
+            tokens_and_credentials.map_err(|error| vec![error.to_string()])?;
+        self.apply(&[], Settings::new(wanted, tokens, credentials));
         Ok(Some(warnings))
     }
 
@@ -168,12 +172,14 @@ impl Reloader {
             Ok(report) => {
                 let (changed, restart) = (report.changed.join(" "), report.needs_restart.join(" "));
                 let warnings = report.warnings.iter();
-                warnings.for_each(|told| tracing::warn!("{told}"));
+                warnings.for_each(|message| tracing::warn!("{message}"));
                 tracing::info!(changed, needs_restart = restart, "configuration read anew");
-                self.look_at_certificate();
+                self.recheck_certificate();
             }
             Err(problems) => {
-                problems.iter().for_each(|told| tracing::error!("{told}"));
+                problems
+                    .iter()
+                    .for_each(|message| tracing::error!("{message}"));
                 tracing::error!("the configuration was refused: the old one stays in force");
             }
         }
@@ -195,10 +201,11 @@ impl Reloader {
         let report = Report::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
             config::keep(&running.config, &mut wanted);
-            let keyed = secrets.keyed(&wanted);
-            let (tokens, credentials) = keyed.map_err(|error| vec![error.to_string()])?;
+            let tokens_and_credentials = secrets.tokens_and_credentials(&wanted);
+            let (tokens, credentials) =
+                tokens_and_credentials.map_err(|error| vec![error.to_string()])?;
             let new = Settings::new(wanted, tokens, credentials);
-            self.put_into_force(&report.changed, new);
+            self.apply(&report.changed, new);
         }
         Ok(report)
     }
@@ -216,33 +223,33 @@ impl Reloader {
         match &self.file {
             // Going on with what is built in is nothing that anybody asked for.
             Some(file) if loaded.file.as_ref() != Some(file) => {
-                let mut told = loaded.remarks;
-                told.push(format!(
+                let mut message = loaded.remarks;
+                message.push(format!(
                     "{}, which parlor was started with, is not the file that it would read now",
                     file.display()
                 ));
-                Err(told)
+                Err(message)
             }
             _ => Ok(loaded),
         }
     }
 
     /// The relay first: a credential that is handed out is good there.
-    fn put_into_force(&self, changed: &[&str], new: Settings) {
+    fn apply(&self, changed: &[&str], new: Settings) {
         let config = &new.config;
         if let (Some(current), Some(identity)) = (&self.certificate, &config.tls.identity) {
             current.swap(identity);
         }
-        let of_relay = |key: &&str| key.starts_with("turn.") || *key == "http.trusted_proxies";
-        if changed.iter().any(of_relay) {
+        let affects_relay = |key: &&str| key.starts_with("turn.") || *key == "http.trusted_proxies";
+        if changed.iter().any(affects_relay) {
             let allocations = startup::max_allocations(config, self.descriptors);
             let credentials = new.credentials.clone();
             let relay = &self.app.relay;
             let proxies = &config.http.trusted_proxies;
             relay.reconfigure(&config.turn, proxies, credentials, allocations);
         }
-        let renames = |key: &&str| ["turn.external_ip", "ice.stun_urls"].contains(key);
-        if changed.iter().any(renames) {
+        let affects_names = |key: &&str| ["turn.external_ip", "ice.stun_urls"].contains(key);
+        if changed.iter().any(affects_names) {
             let stun_urls = &config.ice.stun_urls;
             self.app.relay.rename(&config.turn.external_ip, stun_urls);
         }

@@ -5,31 +5,31 @@
 use std::io;
 
 /// What ends the daemon by Ctrl-C, and by whatever manages services.
-pub const INTERRUPT: &str = "SIGINT";
-pub const TERMINATE: &str = "SIGTERM";
+pub const SIGINT_NAME: &str = "SIGINT";
+pub const SIGTERM_NAME: &str = "SIGTERM";
 
-pub use system::{Caught, block};
+pub use system::{SignalStream, block};
 
 /// The signals that ask for the end.
 pub struct Signals {
-    interrupt: Caught,
-    terminate: Caught,
+    sigint: SignalStream,
+    sigterm: SignalStream,
 }
 
 impl Signals {
     /// Starts to receive both signals.
-    pub fn caught() -> io::Result<Signals> {
+    pub fn subscribe() -> io::Result<Signals> {
         Ok(Signals {
-            interrupt: Caught::interrupts()?,
-            terminate: Caught::terminations()?,
+            sigint: SignalStream::sigint()?,
+            sigterm: SignalStream::sigterm()?,
         })
     }
 
     /// The name of the next one. Nothing is lost where this is not waited for to the end.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
-            () = self.interrupt.next() => INTERRUPT,
-            () = self.terminate.next() => TERMINATE,
+            () = self.sigint.next() => SIGINT_NAME,
+            () = self.sigterm.next() => SIGTERM_NAME,
         }
     }
 }
@@ -61,31 +61,31 @@ mod system {
     /// One kind of signal, which stays pending in the kernel until this type reads it.
     ///
     /// A signalfd is read like a pipe; tokio's type for other descriptors would need unsafe code.
-    pub struct Caught(Receiver);
+    pub struct SignalStream(Receiver);
 
-    impl Caught {
-        fn new(signal: Signal) -> io::Result<Caught> {
+    impl SignalStream {
+        fn new(signal: Signal) -> io::Result<SignalStream> {
             let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
             let descriptor = SignalFd::with_flags(&SigSet::from(signal), flags)?;
-            Receiver::from_owned_fd_unchecked(descriptor.into()).map(Caught)
+            Receiver::from_owned_fd_unchecked(descriptor.into()).map(SignalStream)
         }
 
-        pub fn interrupts() -> io::Result<Caught> {
-            Caught::new(Signal::SIGINT)
+        pub fn sigint() -> io::Result<SignalStream> {
+            SignalStream::new(Signal::SIGINT)
         }
 
-        pub fn terminations() -> io::Result<Caught> {
-            Caught::new(Signal::SIGTERM)
+        pub fn sigterm() -> io::Result<SignalStream> {
+            SignalStream::new(Signal::SIGTERM)
         }
 
         /// SIGUSR2: replace this binary by the one on disk.
-        pub fn upgrades() -> io::Result<Caught> {
-            Caught::new(Signal::SIGUSR2)
+        pub fn upgrade_signals() -> io::Result<SignalStream> {
+            SignalStream::new(Signal::SIGUSR2)
         }
 
         /// SIGHUP: read the configuration again.
-        pub fn hangups() -> io::Result<Caught> {
-            Caught::new(Signal::SIGHUP)
+        pub fn reload_signals() -> io::Result<SignalStream> {
+            SignalStream::new(Signal::SIGHUP)
         }
 
         /// Reads the next signal. Cancel-safe: dropping the future loses no signal.
@@ -115,23 +115,23 @@ mod system {
         Ok(())
     }
 
-    pub struct Caught(Signal);
+    pub struct SignalStream(Signal);
 
-    impl Caught {
-        pub fn interrupts() -> io::Result<Caught> {
-            signal(SignalKind::interrupt()).map(Caught)
+    impl SignalStream {
+        pub fn sigint() -> io::Result<SignalStream> {
+            signal(SignalKind::sigint()).map(SignalStream)
         }
 
-        pub fn terminations() -> io::Result<Caught> {
-            signal(SignalKind::terminate()).map(Caught)
+        pub fn sigterm() -> io::Result<SignalStream> {
+            signal(SignalKind::sigterm()).map(SignalStream)
         }
 
-        pub fn upgrades() -> io::Result<Caught> {
-            signal(SignalKind::user_defined2()).map(Caught)
+        pub fn upgrade_signals() -> io::Result<SignalStream> {
+            signal(SignalKind::user_defined2()).map(SignalStream)
         }
 
-        pub fn hangups() -> io::Result<Caught> {
-            signal(SignalKind::hangup()).map(Caught)
+        pub fn reload_signals() -> io::Result<SignalStream> {
+            signal(SignalKind::hangup()).map(SignalStream)
         }
 
         pub async fn next(&mut self) {

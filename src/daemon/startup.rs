@@ -22,7 +22,7 @@ use super::reload::Secrets;
 const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Whatever the system allows: a relay that can hold nothing is no relay.
-const FEWEST_ALLOCATIONS: u64 = 64;
+const MIN_ALLOCATIONS: u64 = 64;
 
 /// The data directory and what is made of its contents.
 pub struct Prepared {
@@ -39,7 +39,7 @@ impl Prepared {
     pub fn new(config: &Config) -> anyhow::Result<Prepared> {
         let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
         let mut secrets = Secrets::new(data_dir);
-        let (tokens, credentials) = secrets.keyed(config)?;
+        let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
         let data_dir = secrets.data_dir();
         // Nothing but `serve` makes this one.
         let first_start = !data_dir.has(Kept::Nonce);
@@ -82,12 +82,12 @@ impl Listeners {
             )?
             .with_alternate_port(&config.turn, inherited)?,
         };
-        listeners.name_those_left(inherited)?;
+        listeners.warn_unclaimed(inherited)?;
         Ok(listeners)
     }
 
     /// Says which listeners that were handed over nobody serves.
-    fn name_those_left(&self, inherited: &relay::Inherited) -> io::Result<()> {
+    fn warn_unclaimed(&self, inherited: &relay::Inherited) -> io::Result<()> {
         let taken = self.tcp()?.into_iter();
         let taken = taken.map(|(_, listener)| listener.local_addr());
         let taken: Vec<_> = taken.collect::<io::Result<_>>()?;
@@ -147,7 +147,7 @@ pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpLi
 }
 
 /// Says where everything listens, one line each.
-pub fn announce(
+pub fn log_listeners(
     tls: TlsMode,
     http: &[TcpListener],
     plain: &[TcpListener],
@@ -176,7 +176,10 @@ pub fn announce(
 
 /// Resolves `turn.external_ip`. Queries for `auto` and DNS names may take seconds, unless the answers are
 /// `known`.
-pub async fn names(config: &Config, known: Vec<(String, IpAddr)>) -> anyhow::Result<relay::Names> {
+pub async fn resolve_external_ip(
+    config: &Config,
+    known: Vec<(String, IpAddr)>,
+) -> anyhow::Result<relay::Names> {
     let mut names = relay::Names::new(&config.turn.external_ip, &config.ice.stun_urls, known);
     let asking = move || names.ask(relay::Ask::Unknown).map(|()| names);
     let names = tokio::task::spawn_blocking(asking).await?;
@@ -184,17 +187,17 @@ pub async fn names(config: &Config, known: Vec<(String, IpAddr)>) -> anyhow::Res
 }
 
 /// Says how many descriptors the system allows, and warns where the configuration promises more.
-pub fn announce_descriptors(config: &Config, descriptors: u64) {
+pub fn log_descriptor_limit(config: &Config, descriptors: u64) {
     tracing::info!(descriptors, "descriptors at once, at most");
     let allocations = match config.turn.mode {
-        RelayMode::Ports => (config.turn.max_allocations as u64).max(FEWEST_ALLOCATIONS),
+        RelayMode::Ports => (config.turn.max_allocations as u64).max(MIN_ALLOCATIONS),
         RelayMode::Internal => 0,
     };
-    let promised = besides_allocations(config).saturating_add(allocations);
-    if descriptors < promised {
+    let required = descriptors_without_allocations(config).saturating_add(allocations);
+    if descriptors < required {
         tracing::warn!(
             descriptors,
-            promised,
+            promised = required,
             "the system allows fewer descriptors than the configuration promises connections and \
              allocations: raise the limit (`ulimit -n`, LimitNOFILE= in the unit), or lower \
              http.max_connections or turn.max_allocations"
@@ -203,7 +206,7 @@ pub fn announce_descriptors(config: &Config, descriptors: u64) {
 }
 
 /// Descriptors of everything but allocations, when all of it is there at once.
-fn besides_allocations(config: &Config) -> u64 {
+fn descriptors_without_allocations(config: &Config) -> u64 {
     // A shard has a socket on every address, and two for its poller and whoever wakes it.
     let listen = config.turn.listen.len() + 2 * config::discovery_pairs(&config.turn).len();
     let shards = relay::shards(&config.turn) * (listen + 2);
@@ -219,8 +222,8 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     let ports = config.turn.relay_ports;
     let ports = u64::from(ports.last - ports.first) + 1;
     // Not all connections are there at once: half of the descriptors is the relay's in any case.
-    let left = descriptors.saturating_sub(besides_allocations(config));
-    let left = left.max(descriptors / 2).max(FEWEST_ALLOCATIONS);
+    let left = descriptors.saturating_sub(descriptors_without_allocations(config));
+    let left = left.max(descriptors / 2).max(MIN_ALLOCATIONS);
     let allocations = match config.turn.mode {
         RelayMode::Ports => left.min(ports),
         RelayMode::Internal => ports,
@@ -246,7 +249,7 @@ mod tests {
         let mut config = Config::default();
         config.http.max_connections = usize::MAX;
         config.turn.max_allocations = usize::MAX;
-        announce_descriptors(&config, 1024);
+        log_descriptor_limit(&config, 1024);
         assert_eq!(max_allocations(&config, 1024), usize::MAX);
         config.turn.max_allocations = 0;
         assert_eq!(max_allocations(&config, 1024), 512);

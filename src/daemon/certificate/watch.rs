@@ -11,7 +11,7 @@ use crate::daemon::reload::Reloader;
 
 /// What tells the two files from those before, wherever links lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct FileStamps {
     paths: [PathBuf; 2],
     stamps: [Option<Stamp>; 2],
 }
@@ -28,41 +28,45 @@ struct Stamp {
 #[derive(Debug, Default)]
 pub struct Watch {
     /// In force, or told to be of no use.
-    judged: Option<Seen>,
+    handled: Option<FileStamps>,
     /// Of no use when they were looked at last: somebody may be in the middle of writing them.
-    doubted: Option<Seen>,
+    suspect: Option<FileStamps>,
 }
 
 /// What to do about what was seen.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum NextStep {
     /// Wait for the next look.
     Wait,
     /// Tell what is wrong.
-    Tell,
+    Report,
 }
 
 impl Watch {
     /// Takes other files where there are some. Waits for disks.
-    pub fn look(&mut self, reloader: &Reloader) {
-        let Some(seen) = Seen::of(&reloader.config().tls) else {
+    pub fn check(&mut self, reloader: &Reloader) {
+        let Some(stamps_now) = FileStamps::of(&reloader.config().tls) else {
             return;
         };
-        if self.judged.as_ref() == Some(&seen) {
+        if self.handled.as_ref() == Some(&stamps_now) {
             return;
         }
         match reloader.reload_certificate() {
             Ok(taken) => {
-                self.judged = Some(seen);
-                self.doubted = None;
+                self.handled = Some(stamps_now);
+                self.suspect = None;
                 let Some(warnings) = taken else { return };
                 tracing::info!(
                     "the certificate's files have changed: new connections get the new one"
                 );
-                warnings.iter().for_each(|told| tracing::warn!("{told}"));
+                warnings
+                    .iter()
+                    .for_each(|message| tracing::warn!("{message}"));
             }
-            Err(problems) if self.doubt(seen) == Verdict::Tell => {
-                problems.iter().for_each(|told| tracing::error!("{told}"));
+            Err(problems) if self.recheck(stamps_now) == NextStep::Report => {
+                problems
+                    .iter()
+                    .for_each(|message| tracing::error!("{message}"));
                 tracing::error!("the certificate's files were refused: the old one stays in force");
             }
             Err(_) => {}
@@ -70,21 +74,21 @@ impl Watch {
     }
 
     /// Files that are of no use are told when they are still the same at the next look, and once.
-    fn doubt(&mut self, seen: Seen) -> Verdict {
-        if self.doubted.as_ref() != Some(&seen) {
-            self.doubted = Some(seen);
-            return Verdict::Wait;
+    fn recheck(&mut self, stamps_now: FileStamps) -> NextStep {
+        if self.suspect.as_ref() != Some(&stamps_now) {
+            self.suspect = Some(stamps_now);
+            return NextStep::Wait;
         }
-        self.judged = self.doubted.take();
-        Verdict::Tell
+        self.handled = self.suspect.take();
+        NextStep::Report
     }
 }
 
-impl Seen {
-    fn of(tls: &Tls) -> Option<Seen> {
+impl FileStamps {
+    fn of(tls: &Tls) -> Option<FileStamps> {
         let paths = [tls.cert_file.clone()?, tls.key_file.clone()?];
         let stamps = paths.each_ref().map(|path| Stamp::of(path));
-        Some(Seen { paths, stamps })
+        Some(FileStamps { paths, stamps })
     }
 }
 
@@ -128,13 +132,13 @@ mod tests {
             symlink(archive.join("1".to_owned() + name), live.join(name)).unwrap();
         }
         let tls = tls(place);
-        let first = Seen::of(&tls).unwrap();
-        assert_eq!(Seen::of(&tls).unwrap(), first);
+        let first = FileStamps::of(&tls).unwrap();
+        assert_eq!(FileStamps::of(&tls).unwrap(), first);
         fs::remove_file(live.join("privkey.pem")).unwrap();
-        let without = Seen::of(&tls).unwrap();
+        let without = FileStamps::of(&tls).unwrap();
         assert_ne!(without, first);
         symlink(archive.join("2privkey.pem"), live.join("privkey.pem")).unwrap();
-        let second = Seen::of(&tls).unwrap();
+        let second = FileStamps::of(&tls).unwrap();
         assert!(second != first && second != without);
         // The whole directory is swapped for another with equal names.
         fs::rename(&live, place.join("old")).unwrap();
@@ -142,12 +146,12 @@ mod tests {
         for name in ["fullchain.pem", "privkey.pem"] {
             fs::write(live.join(name), "the same").unwrap();
         }
-        assert_ne!(Seen::of(&tls).unwrap(), second);
+        assert_ne!(FileStamps::of(&tls).unwrap(), second);
     }
 
     #[test]
     fn files_that_are_being_written_are_not_told_and_those_that_stay_bad_are_told_once() {
-        let seen = |size| Seen {
+        let stamps_now = |size| FileStamps {
             paths: ["cert".into(), "key".into()],
             stamps: [
                 None,
@@ -160,10 +164,10 @@ mod tests {
             ],
         };
         let mut watch = Watch::default();
-        assert_eq!(watch.doubt(seen(1)), Verdict::Wait);
-        assert_eq!(watch.doubt(seen(2)), Verdict::Wait);
-        assert_eq!(watch.doubt(seen(2)), Verdict::Tell);
-        assert_eq!(watch.judged, Some(seen(2)));
-        assert_eq!(watch.doubt(seen(3)), Verdict::Wait);
+        assert_eq!(watch.recheck(stamps_now(1)), NextStep::Wait);
+        assert_eq!(watch.recheck(stamps_now(2)), NextStep::Wait);
+        assert_eq!(watch.recheck(stamps_now(2)), NextStep::Report);
+        assert_eq!(watch.handled, Some(stamps_now(2)));
+        assert_eq!(watch.recheck(stamps_now(3)), NextStep::Wait);
     }
 }

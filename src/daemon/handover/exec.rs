@@ -18,10 +18,10 @@ use super::Handover;
 use crate::clock;
 
 /// Descriptors that are handed over, at most: one for each listener, and three.
-const ROOM: u64 = 128;
+const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// How long another binary may take to judge the configuration.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How this process was started, and so how the next one is.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Upgrade {
         let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == resolved);
         Ok(Upgrade {
             // A link that was followed once may lead to another binary by then.
-            executable: as_typed().filter(same).unwrap_or(resolved),
+            executable: invoked_path().filter(same).unwrap_or(resolved),
             arguments: env::args_os().skip(1).collect(),
         })
     }
@@ -56,18 +56,18 @@ impl Upgrade {
         };
         let mut command = Command::new(&self.executable);
         command.args(self.arguments.iter().map(check));
-        let output = finished(command).map_err(|error| {
+        let output = run_with_timeout(command).map_err(|error| {
             let path = self.executable.display();
             vec![format!("{path} can't be asked: {error}")]
         })?;
         if output.status.success() {
-            return room_for_descriptors();
+            return check_descriptor_limit();
         }
-        let said = [output.stdout, output.stderr].concat();
-        let said = problems(&String::from_utf8_lossy(&said));
-        match said.is_empty() {
+        let output_text = [output.stdout, output.stderr].concat();
+        let output_text = error_lines(&String::from_utf8_lossy(&output_text));
+        match output_text.is_empty() {
             true => Err(vec![format!("its check ends with {}", output.status)]),
-            false => Err(said),
+            false => Err(output_text),
         }
     }
 
@@ -76,7 +76,7 @@ impl Upgrade {
     /// The descriptors are duplicated above all that are open, side by side: while other threads
     /// run, no number that is in use may be overwritten.
     pub fn execute(&self, handover: &Handover) -> io::Error {
-        let first = match duplicated(handover) {
+        let first = match duplicate_descriptors(handover) {
             Ok(first) => first,
             Err(error) => return error,
         };
@@ -92,7 +92,7 @@ impl Upgrade {
 }
 
 /// The path by which this process was started.
-fn as_typed() -> Option<PathBuf> {
+fn invoked_path() -> Option<PathBuf> {
     let typed = PathBuf::from(env::args_os().next()?);
     if typed.components().count() > 1 {
         return path::absolute(typed).ok();
@@ -105,16 +105,16 @@ fn as_typed() -> Option<PathBuf> {
 }
 
 /// Runs a command that may not take long.
-fn finished(mut command: Command) -> io::Result<Output> {
+fn run_with_timeout(mut command: Command) -> io::Result<Output> {
     let (stdout, stderr) = (Stdio::piped(), Stdio::piped());
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let mut child = child.spawn()?;
-    let begin = clock::now().mono;
+    let started = clock::now().mono;
     while child.try_wait()?.is_none() {
-        if clock::now().mono.since(begin) > PATIENCE {
+        if clock::now().mono.since(started) > CHECK_TIMEOUT {
             child.kill()?;
             child.wait()?;
-            let seconds = PATIENCE.as_secs();
+            let seconds = CHECK_TIMEOUT.as_secs();
             return Err(io::Error::other(format!("no answer within {seconds} s")));
         }
         thread::sleep(Duration::from_millis(10));
@@ -123,10 +123,10 @@ fn finished(mut command: Command) -> io::Result<Output> {
 }
 
 /// Whether listeners, a state and a bundle can be there twice for a moment.
-fn room_for_descriptors() -> Result<(), Vec<String>> {
+fn check_descriptor_limit() -> Result<(), Vec<String>> {
     let fits = || -> io::Result<bool> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        Ok(first_free()? as u64 + ROOM <= limit)
+        Ok(first_free_descriptor()? as u64 + RESERVED_DESCRIPTORS <= limit)
     };
     match fits() {
         Ok(true) => Ok(()),
@@ -140,15 +140,15 @@ fn room_for_descriptors() -> Result<(), Vec<String>> {
 }
 
 /// A number above all that are open. Threads that still run open few more.
-fn first_free() -> io::Result<RawFd> {
+fn first_free_descriptor() -> io::Result<RawFd> {
     let open = fs::read_dir("/proc/self/fd")?;
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     Ok(numbers.max().unwrap_or(2) + 64)
 }
 
 /// The problems among what a check has said, or all of it where it names none.
-fn problems(said: &str) -> Vec<String> {
-    let lines = said.lines().filter(|line| !line.is_empty());
+fn error_lines(output_text: &str) -> Vec<String> {
+    let lines = output_text.lines().filter(|line| !line.is_empty());
     let named = lines
         .clone()
         .filter_map(|line| line.strip_prefix("error: "));
@@ -161,8 +161,8 @@ fn problems(said: &str) -> Vec<String> {
 
 /// Duplicates the descriptors for a binary that is executed, and gives the first one's number; the
 /// others follow it.
-fn duplicated(handover: &Handover) -> io::Result<RawFd> {
-    let first = first_free()?;
+fn duplicate_descriptors(handover: &Handover) -> io::Result<RawFd> {
+    let first = first_free_descriptor()?;
     for (wanted, descriptor) in (first..).zip(handover.descriptors()) {
         if fcntl(descriptor, FcntlArg::F_DUPFD(wanted))? != wanted {
             return Err(io::Error::other("descriptors are being opened meanwhile"));

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use listenfd::ListenFd;
 
-use super::state::{State, boot};
+use super::state::{State, boot_id};
 use crate::clock;
 use crate::relay;
 
 /// Bytes of a state that are read at most: 20,000 allocations take about 20 MB.
-const MOST: u64 = 1 << 30;
+const MAX_STATE_BYTES: u64 = 1 << 30;
 
 /// What was handed over.
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub fn take() -> Inherited {
             udp.push(socket.try_clone().unwrap_or(socket));
         } else if let Ok(Some(number)) = descriptors.take_raw_fd(index) {
             match kind(number) {
-                Kind::Memory => states.push(read(number)),
+                Kind::Memfd => states.push(read(number)),
                 Kind::Socket => udp.extend(relay::unpack(number)),
                 Kind::Other => {}
             }
@@ -58,7 +58,7 @@ pub fn take() -> Inherited {
     let mut usable = Vec::new();
     for bytes in states {
         let state = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
-            State::read(&bytes, &boot(), clock::now().mono).map_err(|error| error.to_string())
+            State::read(&bytes, &boot_id(), clock::now().mono).map_err(|error| error.to_string())
         });
         match state {
             Ok(state) => usable.push(state),
@@ -89,7 +89,7 @@ pub fn take() -> Inherited {
 /// What a descriptor may be.
 enum Kind {
     /// A state.
-    Memory,
+    Memfd,
     /// An end of a bundle.
     Socket,
     /// Nothing that parlor hands over.
@@ -103,7 +103,7 @@ fn path(number: RawFd) -> PathBuf {
 fn kind(number: RawFd) -> Kind {
     let leads_to = fs::read_link(path(number)).unwrap_or_default();
     match leads_to.to_string_lossy() {
-        place if place.starts_with("/memfd:") => Kind::Memory,
+        place if place.starts_with("/memfd:") => Kind::Memfd,
         place if place.starts_with("socket:") => Kind::Socket,
         _ => Kind::Other,
     }
@@ -113,7 +113,7 @@ fn read(number: RawFd) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Opened anew, so that it is read from its beginning whoever has read it before.
     File::open(path(number))?
-        .take(MOST)
+        .take(MAX_STATE_BYTES)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -2,9 +2,9 @@
 //! store, or by executing a binary in this one's place.
 
 mod exec;
+mod fd_store;
 mod inherited;
 mod state;
-mod store;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,9 +12,9 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub use exec::Upgrade;
+pub use fd_store::FdStore;
 pub use inherited::{Inherited, take};
-pub use state::{State, boot};
-pub use store::Store;
+pub use state::{State, boot_id};
 
 use crate::relay;
 
@@ -27,7 +27,7 @@ pub struct Handover {
     bundle: relay::Bundle,
     pub allocations: usize,
     /// UDP sockets that the kernel had no room for on the way.
-    pub left: usize,
+    pub dropped_sockets: usize,
 }
 
 impl Handover {
@@ -42,13 +42,13 @@ impl Handover {
             let inode = relay::inode(listener)?;
             state.listeners.push((inode, (*key).to_owned()));
         }
-        let (bundle, left) = relay::pack(&stopped.sockets)?;
+        let (bundle, dropped_sockets) = relay::pack(&stopped.sockets)?;
         Ok(Handover {
             memory: sealed(&state.write()?)?,
             tcp: tcp.into_iter().map(|(_, listener)| listener).collect(),
             bundle,
             allocations,
-            left,
+            dropped_sockets,
         })
     }
 

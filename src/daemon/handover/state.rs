@@ -18,7 +18,7 @@ const MAGIC: &[u8] = b"parlor handover\n";
 /// Grows with each change of what is written: nothing is ever read by another version's rules.
 const VERSION: u32 = 2;
 
-const HEADER: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
+const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
 
 /// What goes on in another process, but for the sockets.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub struct State {
 
 /// Why a state is of no use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum StateError {
     #[error("it is not parlor's")]
-    NotOurs,
+    BadMagic,
     #[error("it is of version {0}, and this parlor reads version {VERSION}")]
     Version(u32),
     #[error("it is not whole")]
@@ -48,13 +48,13 @@ pub enum Unusable {
     #[error("it is damaged")]
     Damaged,
     #[error("it is from another boot")]
-    Boot,
+    OtherBoot,
 }
 
 impl State {
     pub fn write(&self) -> serde_json::Result<Vec<u8>> {
         let text = serde_json::to_vec(self)?;
-        let mut bytes = Vec::with_capacity(HEADER + text.len());
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + text.len());
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend((text.len() as u64).to_le_bytes());
@@ -64,33 +64,33 @@ impl State {
     }
 
     /// Reads what [`State::write`] has written, during the same `boot` and not after `now`.
-    pub fn read(bytes: &[u8], boot: &str, now: Mono) -> Result<State, Unusable> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(Unusable::NotOurs)?;
-        let (version, rest) = rest.split_first_chunk().ok_or(Unusable::Truncated)?;
+    pub fn read(bytes: &[u8], boot: &str, now: Mono) -> Result<State, StateError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(StateError::BadMagic)?;
+        let (version, rest) = rest.split_first_chunk().ok_or(StateError::Truncated)?;
         match u32::from_le_bytes(*version) {
             VERSION => {}
-            other => return Err(Unusable::Version(other)),
+            other => return Err(StateError::Version(other)),
         }
-        let (length, rest) = rest.split_first_chunk().ok_or(Unusable::Truncated)?;
+        let (length, rest) = rest.split_first_chunk().ok_or(StateError::Truncated)?;
         let (sum, text) = rest
             .split_first_chunk::<SHA256_OUTPUT_LEN>()
-            .ok_or(Unusable::Truncated)?;
+            .ok_or(StateError::Truncated)?;
         if u64::from_le_bytes(*length) != text.len() as u64 {
-            return Err(Unusable::Truncated);
+            return Err(StateError::Truncated);
         }
         if digest(&SHA256, text).as_ref() != sum {
-            return Err(Unusable::Damaged);
+            return Err(StateError::Damaged);
         }
-        let state: State = serde_json::from_slice(text).map_err(|_| Unusable::Damaged)?;
+        let state: State = serde_json::from_slice(text).map_err(|_| StateError::Damaged)?;
         match state.boot == boot && state.at <= now {
             true => Ok(state),
-            false => Err(Unusable::Boot),
+            false => Err(StateError::OtherBoot),
         }
     }
 }
 
 /// What the system calls this boot; empty where it does not say.
-pub fn boot() -> String {
+pub fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
@@ -124,7 +124,7 @@ mod tests {
         let mut bytes = state().write().unwrap();
         bytes[MAGIC.len()] = 9;
         let refused = State::read(&bytes, "this", NOW).unwrap_err();
-        assert_eq!(refused, Unusable::Version(9));
+        assert_eq!(refused, StateError::Version(9));
         assert_eq!(
             refused.to_string(),
             "it is of version 9, and this parlor reads version 2"
@@ -135,7 +135,10 @@ mod tests {
     fn times_of_another_boot_mean_nothing() {
         let bytes = state().write().unwrap();
         for (boot, now) in [("that", NOW), ("this", Mono(999))] {
-            assert_eq!(State::read(&bytes, boot, now).unwrap_err(), Unusable::Boot);
+            assert_eq!(
+                State::read(&bytes, boot, now).unwrap_err(),
+                StateError::OtherBoot
+            );
         }
     }
 
@@ -149,7 +152,7 @@ mod tests {
         bytes.extend(digest(&SHA256, text.as_bytes()).as_ref());
         bytes.extend(text.as_bytes());
         let refused = State::read(&bytes, "this", NOW).unwrap_err();
-        assert_eq!(refused, Unusable::Damaged);
+        assert_eq!(refused, StateError::Damaged);
     }
 
     proptest! {

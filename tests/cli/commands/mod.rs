@@ -1,12 +1,12 @@
 //! Commands that act on the running parlor, through its socket: what they do at once, what they
 //! tell, and who may not ask.
 
+mod discovery;
 mod drain;
 mod guests;
 mod hostile;
 mod kill;
 mod moderation;
-mod places;
 mod running;
 
 use std::net::{SocketAddr, TcpStream};

@@ -19,9 +19,9 @@ pub struct Sample {
     idle: (u64, u64),
     cores: usize,
     /// Datagrams that found the server's listening socket full.
-    at_server: u64,
+    dropped_at_server: u64,
     /// Datagrams that found any socket full.
-    anywhere: u64,
+    dropped_anywhere: u64,
 }
 
 /// What happened between two moments.
@@ -47,8 +47,8 @@ impl Sample {
             threads: threads(pid),
             idle: idle(),
             cores: host_cores(),
-            at_server: at_server(port),
-            anywhere: anywhere(),
+            dropped_at_server: dropped_at_server(port),
+            dropped_anywhere: dropped_anywhere(),
         }
     }
 
@@ -62,8 +62,12 @@ impl Sample {
         let busiest = used.iter().max().copied().unwrap_or_default();
         let ticks = self.idle.1.saturating_sub(before.idle.1).max(1);
         let idle = self.idle.0.saturating_sub(before.idle.0) as f64 / ticks as f64;
-        let lost_at_server = self.at_server.saturating_sub(before.at_server);
-        let lost = self.anywhere.saturating_sub(before.anywhere);
+        let lost_at_server = self
+            .dropped_at_server
+            .saturating_sub(before.dropped_at_server);
+        let lost = self
+            .dropped_anywhere
+            .saturating_sub(before.dropped_anywhere);
         Usage {
             server: used.iter().sum(),
             server_busiest: busiest.as_secs_f64() / passed,
@@ -78,10 +82,10 @@ impl Sample {
 /// CPU time of the calling thread so far.
 pub fn thread_cpu() -> Duration {
     #[cfg(target_os = "linux")]
-    let who = UsageWho::RUSAGE_THREAD;
+    let minted = UsageWho::RUSAGE_THREAD;
     #[cfg(not(target_os = "linux"))]
-    let who = UsageWho::RUSAGE_SELF;
-    let Ok(usage) = getrusage(who) else {
+    let minted = UsageWho::RUSAGE_SELF;
+    let Ok(usage) = getrusage(minted) else {
         return Duration::ZERO;
     };
     [usage.user_time(), usage.system_time()]
@@ -132,7 +136,7 @@ fn host_cores() -> usize {
 }
 
 /// The last column of the socket's row. Several sockets may share the port.
-fn at_server(port: u16) -> u64 {
+fn dropped_at_server(port: u16) -> u64 {
     let ending = format!(":{port:04X}");
     let dropped = |row: &str| {
         let mut columns = row.split_whitespace();
@@ -143,7 +147,7 @@ fn at_server(port: u16) -> u64 {
     text.lines().skip(1).filter_map(dropped).sum()
 }
 
-fn anywhere() -> u64 {
+fn dropped_anywhere() -> u64 {
     let text = fs::read_to_string("/proc/net/snmp").unwrap_or_default();
     let mut rows = text.lines().filter(|row| row.starts_with("Udp:"));
     let (Some(names), Some(values)) = (rows.next(), rows.next()) else {

@@ -11,57 +11,57 @@ use tokio::time::MissedTickBehavior;
 use crate::http::App;
 use crate::relay::RelayCollector;
 
-use super::notify::Manager;
+use super::notify::NotifySocket;
 
 /// How often it is looked how much goes on.
-const GLANCE: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Everything listens.
 pub fn ready() {
-    tell("READY=1");
+    notify("READY=1");
 }
 
 /// Nothing new is taken any more.
 pub fn stopping() {
-    tell("STOPPING=1");
+    notify("STOPPING=1");
 }
 
 /// Tells how much goes on when it has changed, and feeds the watchdog (`WatchdogSec=`) while nothing
 /// is stuck: three times in the span that it waits.
-pub async fn keep_posted(app: Arc<App>, relay: RelayCollector) {
+pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
     // An unreachable service manager was logged at the start.
-    let Ok(Some(manager)) = Manager::of_process() else {
+    let Ok(Some(socket)) = NotifySocket::of_process() else {
         return;
     };
-    let tell = |state: &str| warn(manager.tell_at_once(state));
+    let notify = |state: &str| log_failure(socket.notify_nonblocking(state));
     let watchdog = watchdog();
-    let pace = watchdog.map_or(GLANCE, |span| GLANCE.min(span / 3));
-    let mut glances = tokio::time::interval(pace.max(Duration::from_millis(1)));
-    glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = String::new();
-    let mut fed = true;
+    let interval = watchdog.map_or(STATUS_INTERVAL, |span| STATUS_INTERVAL.min(span / 3));
+    let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_status = String::new();
+    let mut was_healthy = true;
     loop {
-        glances.tick().await;
+        ticks.tick().await;
         let status = status(app.in_use(), relay.allocations());
-        if status != told {
-            tell(&format!("STATUS={status}"));
-            told = status;
+        if status != last_status {
+            notify(&format!("STATUS={status}"));
+            last_status = status;
         }
         if watchdog.is_some() {
-            let well = app.answers().await;
-            if well {
-                tell("WATCHDOG=1");
+            let healthy = app.answers().await;
+            if healthy {
+                notify("WATCHDOG=1");
             }
-            if well != fed {
-                report(well);
+            if healthy != was_healthy {
+                log_watchdog(healthy);
             }
-            fed = well;
+            was_healthy = healthy;
         }
     }
 }
 
-fn report(well: bool) {
-    match well {
+fn log_watchdog(healthy: bool) {
+    match healthy {
         true => tracing::info!("the store and the relay answer again"),
         false => tracing::error!(
             "the store or a shard of the relay does not answer: the service manager's watchdog is \
@@ -83,17 +83,17 @@ fn watchdog() -> Option<Duration> {
     span.map(Duration::from_micros)
 }
 
-fn tell(state: &str) {
-    match Manager::of_process() {
-        Ok(Some(manager)) => warn(manager.tell(state)),
+fn notify(state: &str) {
+    match NotifySocket::of_process() {
+        Ok(Some(socket)) => log_failure(socket.notify(state)),
         Ok(None) => {}
-        Err(error) => warn(Err(error)),
+        Err(error) => log_failure(Err(error)),
     }
 }
 
 /// A manager that does not listen is no reason to serve nobody.
-fn warn(told: io::Result<()>) {
-    if let Err(error) = told {
+fn log_failure(last_status: io::Result<()>) {
+    if let Err(error) = last_status {
         tracing::warn!(%error, "the service manager can't be told");
     }
 }

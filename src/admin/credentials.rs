@@ -10,17 +10,17 @@ use crate::config::{Config, HTTPS_PORT, STUN_PORT, offered_port, reachable, turn
 use crate::storage::{Room, User, utc};
 use crate::token::Claims;
 
-use super::answer::Answer;
 use super::command::Grant;
 use super::context::Context;
 use super::failure::Failure;
+use super::response::Response;
 
-pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
+pub async fn token(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(context.open_room(room).await?),
+        Some(room) => Some(context.find_open_room(room).await?),
         None => None,
     };
-    let user = context.provisioned_user(&grant.user).await?;
+    let user = context.find_or_provision_user(&grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let unix = clock::now().unix;
     let exp = user.until(unix.saturating_add(grant.ttl.as_secs()));
@@ -49,15 +49,15 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Answer, Failure> {
         "Token of {} (id {}), until {expires_at}.",
         user.name, user.id
     );
-    Ok(Answer::new(json, token).remark(remark))
+    Ok(Response::new(json, token).remark(remark))
 }
 
-pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failure> {
+pub async fn credential(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(context.open_room(room).await?),
+        Some(room) => Some(context.find_open_room(room).await?),
         None => None,
     };
-    let user = context.welcome_user(&grant.user).await?;
+    let user = context.find_active_user(&grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let expires = user.until(clock::now().unix.saturating_add(grant.ttl.as_secs()));
     let room = room.as_ref().map(|room| room.id.as_str());
@@ -83,10 +83,10 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
         rows.push(row("ice_transport_policy", policy));
         json["ice_transport_policy"] = json!(policy);
     }
-    let answer = Answer::table(json, &["NAME", "VALUE"], rows.into_iter());
+    let response = Response::table(json, &["NAME", "VALUE"], rows.into_iter());
     Ok(match remark {
-        Some(remark) => answer.remark(remark),
-        None => answer,
+        Some(remark) => response.remark(remark),
+        None => response,
     })
 }
 
@@ -94,7 +94,7 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Answer, Failu
 fn check_guest(user: &User, room: Option<&Room>) -> Result<(), Failure> {
     match &user.guest {
         Some(guest) if room.is_none_or(|room| room.id != guest.room_id) => {
-            Err(Failure::refused(format!(
+            Err(Failure::new(format!(
                 "`{}` is a guest, who may enter one room alone: name it by --room {}",
                 user.name, guest.room_id
             )))

@@ -9,58 +9,59 @@ use std::thread;
 use std::time::Duration;
 
 use super::Handover;
-use crate::daemon::notify::Manager;
+use crate::daemon::notify::NotifySocket;
 use crate::relay::DESCRIPTORS_AT_ONCE;
 
 /// One name for all descriptors: their kind is detected later. Without FDPOLL=0 systemd would discard a
 /// socket with a pending error.
-const KEEP: &str = "FDSTORE=1\nFDNAME=parlor\nFDPOLL=0";
-const FORGET: &str = "FDSTOREREMOVE=1\nFDNAME=parlor";
+const STORE_MESSAGE: &str = "FDSTORE=1\nFDNAME=parlor\nFDPOLL=0";
+const REMOVE_MESSAGE: &str = "FDSTOREREMOVE=1\nFDNAME=parlor";
 
 /// How long the service manager may take to read what it was sent.
-const PATIENCE: Duration = Duration::from_secs(20);
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A store that takes so many descriptors.
 #[derive(Debug, Clone, Copy)]
-pub struct Store {
-    manager: Manager,
-    room: usize,
+pub struct FdStore {
+    socket: NotifySocket,
+    capacity: usize,
 }
 
-impl Store {
+impl FdStore {
     /// The one of this process, where the service manager gives it one.
-    pub fn of_process() -> Option<Store> {
-        let manager = Manager::of_process().ok().flatten()?;
-        let room = env::var("FDSTORE").ok()?.parse().ok()?;
-        (room > 0).then_some(Store { manager, room })
+    pub fn of_process() -> Option<FdStore> {
+        let socket = NotifySocket::of_process().ok().flatten()?;
+        let capacity = env::var("FDSTORE").ok()?.parse().ok()?;
+        (capacity > 0).then_some(FdStore { socket, capacity })
     }
 
     /// Puts everything into the store and waits until it is there. What it has no room for is
     /// counted in the answer, and closed with this process.
-    pub fn keep(self, handover: &Handover) -> io::Result<usize> {
+    pub fn store(self, handover: &Handover) -> io::Result<usize> {
         let descriptors = handover.descriptors();
-        let (kept, left) = descriptors.split_at(descriptors.len().min(self.room));
+        let (kept, left) = descriptors.split_at(descriptors.len().min(self.capacity));
         for some in kept.chunks(DESCRIPTORS_AT_ONCE) {
-            self.manager.tell_with(KEEP, some)?;
+            self.socket.notify_with_fds(STORE_MESSAGE, some)?;
         }
         self.barrier()?;
         Ok(left.len())
     }
 
     /// Removes the restored descriptors from the store.
-    pub fn forget(self) -> io::Result<()> {
-        self.manager.tell(FORGET)
+    pub fn clear(self) -> io::Result<()> {
+        self.socket.notify(REMOVE_MESSAGE)
     }
 
     /// Waits until the service manager has read all messages: it may reject descriptors that are in
     /// flight when their sender ends.
     fn barrier(self) -> io::Result<()> {
         let (mut ours, theirs) = io::pipe()?;
-        self.manager.tell_with("BARRIER=1", &[theirs.as_fd()])?;
+        self.socket
+            .notify_with_fds("BARRIER=1", &[theirs.as_fd()])?;
         drop(theirs);
         let (done, closed) = mpsc::channel();
         thread::spawn(move || done.send(ours.read(&mut [0])));
-        match closed.recv_timeout(PATIENCE) {
+        match closed.recv_timeout(BARRIER_TIMEOUT) {
             Ok(read) => read.map(|_| ()),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }

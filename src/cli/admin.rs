@@ -1,59 +1,66 @@
 //! Commands that somebody else carries out: from what was typed to whom it is asked of.
 
-use crate::admin::{self, Answer, Command, Desk, Failure, Found, Grant, PasswordHash, Places};
+use crate::admin::{
+    self, AdminClient, Command, Failure, Grant, PasswordHash, Response, SocketPaths, Target,
+};
 use crate::config::Config;
 
 use super::args;
-use super::output::note;
+use super::output::write_stderr;
 use super::password;
 
 /// Asks the running daemon, or does it on the database where none runs. People are told which one
 /// it was where it failed, too: the name may be known to another.
-pub fn run(config: Config, command: args::Asked, json: bool) -> Result<Answer, Failure> {
+pub fn run(config: Config, command: args::AdminCommand, json: bool) -> Result<Response, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let may_begin = command.may_begin(config.auth.provision_users);
-        let places = Places::default();
-        let Found { desk, remark } = admin::find(config, &places, may_begin).await?;
-        let says_all = command.needs_the_daemon();
-        match ask(&desk, command).await {
-            Ok(mut answer) => {
-                answer.remarks.splice(0..0, remark);
-                Ok(answer)
+        let creates_database = command.creates_database(config.auth.provision_users);
+        let socket_paths = SocketPaths::default();
+        let Target { client, remark } =
+            admin::find(config, &socket_paths, creates_database).await?;
+        let requires_server = command.requires_server();
+        match ask(&client, command).await {
+            Ok(mut response) => {
+                response.remarks.splice(0..0, remark);
+                Ok(response)
             }
             Err(failure) => {
-                let remark = remark.filter(|_| !json && !says_all);
-                remark.iter().for_each(|remark| note(remark));
+                let remark = remark.filter(|_| !json && !requires_server);
+                remark.iter().for_each(|remark| write_stderr(remark));
                 Err(failure)
             }
         }
     })
 }
 
-async fn ask(desk: &Desk, command: args::Asked) -> Result<Answer, Failure> {
-    let command = command_of(desk, command).await?;
-    desk.ask(command).await
+async fn ask(client: &AdminClient, command: args::AdminCommand) -> Result<Response, Failure> {
+    let command = command_of(client, command).await?;
+    client.ask(command).await
 }
 
-async fn command_of(desk: &Desk, command: args::Asked) -> Result<Command, Failure> {
+async fn command_of(client: &AdminClient, command: args::AdminCommand) -> Result<Command, Failure> {
     Ok(match command {
-        args::Asked::User(command) => user(desk, command).await?,
-        args::Asked::Room(command) => room(command),
-        args::Asked::Invite(command) => invite(command),
-        args::Asked::Token(args::Token::Issue(grant)) => Command::TokenIssue(granted(grant)),
-        args::Asked::Turn(args::Turn::Credential(grant)) => Command::TurnCredential(granted(grant)),
-        args::Asked::Status => Command::Status,
-        args::Asked::Sessions { all } => Command::Sessions { all },
-        args::Asked::Session(args::Session::Kill { id }) => Command::SessionKill { id },
-        args::Asked::Reload => Command::Reload,
-        args::Asked::Drain { timeout, .. } => Command::Drain { timeout },
-        args::Asked::Upgrade => Command::Upgrade,
+        args::AdminCommand::User(command) => user(client, command).await?,
+        args::AdminCommand::Room(command) => room(command),
+        args::AdminCommand::Invite(command) => invite(command),
+        args::AdminCommand::Token(args::Token::Issue(grant)) => {
+            Command::TokenIssue(grant_of(grant))
+        }
+        args::AdminCommand::Turn(args::Turn::Credential(grant)) => {
+            Command::TurnCredential(grant_of(grant))
+        }
+        args::AdminCommand::Status => Command::Status,
+        args::AdminCommand::Sessions { all } => Command::Sessions { all },
+        args::AdminCommand::Session(args::Session::Kill { id }) => Command::SessionKill { id },
+        args::AdminCommand::Reload => Command::Reload,
+        args::AdminCommand::Drain { timeout, .. } => Command::Drain { timeout },
+        args::AdminCommand::Upgrade => Command::Upgrade,
     })
 }
 
-async fn user(desk: &Desk, command: args::User) -> Result<Command, Failure> {
+async fn user(client: &AdminClient, command: args::User) -> Result<Command, Failure> {
     Ok(match command {
         args::User::Add {
             name,
@@ -80,8 +87,8 @@ async fn user(desk: &Desk, command: args::User) -> Result<Command, Failure> {
             password_stdin,
         } => {
             // Nobody types a password for somebody who can't have one.
-            let asked = Command::UserMayHavePassword { user: user.clone() };
-            desk.ask(asked).await?;
+            let command = Command::UserMayHavePassword { user: user.clone() };
+            client.ask(command).await?;
             let password = hash(password_stdin)?;
             Command::UserPasswd { user, password }
         }
@@ -140,7 +147,7 @@ fn invite(command: args::Invite) -> Command {
     }
 }
 
-fn granted(grant: args::Grant) -> Grant {
+fn grant_of(grant: args::Grant) -> Grant {
     let args::Grant { user, ttl, room } = grant;
     Grant { user, ttl, room }
 }

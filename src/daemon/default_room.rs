@@ -11,14 +11,14 @@ use crate::config::invite_link;
 use crate::http::App;
 use crate::storage::{CreateError, NewInvite, NewRoom, Room};
 
-const ID: &str = "lobby";
-const NAME: &str = "Lobby";
+const ROOM_ID: &str = "lobby";
+const ROOM_NAME: &str = "Lobby";
 
 /// The first link is for whoever sets this up: long enough for an evening and the day after.
-const INVITE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+const INVITE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How a user enters the room.
-pub struct WayIn {
+pub struct JoinHint {
     /// The line to print.
     pub line: String,
     /// The invite in it, if there is one.
@@ -31,10 +31,10 @@ pub struct FirstInvite {
     pub expires_at: u64,
 }
 
-impl WayIn {
+impl JoinHint {
     /// A command for the admin to type.
-    fn command(line: String) -> WayIn {
-        WayIn { line, invite: None }
+    fn command(line: String) -> JoinHint {
+        JoinHint { line, invite: None }
     }
 }
 
@@ -43,9 +43,17 @@ impl WayIn {
 ///
 /// # Errors
 /// The store rejects the room or the invite.
-pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> anyhow::Result<WayIn> {
+pub async fn open(
+    app: &App,
+    http: SocketAddr,
+    first: bool,
+    invite: bool,
+) -> anyhow::Result<JoinHint> {
     let rooms = app.store.rooms().await?;
-    let known = [app.store.room(ID).await?, app.store.room(NAME).await?];
+    let known = [
+        app.store.room(ROOM_ID).await?,
+        app.store.room(ROOM_NAME).await?,
+    ];
     let is_known = known.iter().any(Option::is_some);
     let is_due = !is_known && (first || rooms.is_empty());
     let lobby = known
@@ -55,16 +63,18 @@ pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> any
     let other = rooms.into_iter().next().filter(|_| !is_due);
     let room = match lobby.or(other) {
         Some(room) => room,
-        None if is_due => make(app).await.context("the Lobby could not be made")?,
+        None if is_due => create_room(app)
+            .await
+            .context("the Lobby could not be made")?,
         None => {
-            return Ok(WayIn::command(format!(
+            return Ok(JoinHint::command(format!(
                 "There is no open room: {} room create NAME makes one",
                 program()
             )));
         }
     };
     if !(first || is_due || invite) {
-        return Ok(WayIn::command(format!(
+        return Ok(JoinHint::command(format!(
             "For a link into {}: {} invite create {}",
             room.name,
             program(),
@@ -73,14 +83,14 @@ pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> any
     }
     let invite = NewInvite {
         room_id: room.id.clone(),
-        ttl: INVITE_LIFE,
+        ttl: INVITE_TTL,
         uses: None,
         created_by: None,
     };
     let invite = app.store.create_invite(invite).await;
     let invite = invite.with_context(|| format!("an invite into {}", room.name))?;
     let link = invite_link(&app.settings().config, http, &room.id, invite.text.expose());
-    Ok(WayIn {
+    Ok(JoinHint {
         line: format!("Open this link to talk in {}: {link}", room.name),
         invite: Some(FirstInvite {
             id: invite.id,
@@ -90,10 +100,10 @@ pub async fn open(app: &App, http: SocketAddr, first: bool, invite: bool) -> any
 }
 
 /// Prints the link or the command on standard output.
-pub fn print(way_in: String) {
+pub fn print(join_hint: String) {
     // Standard output may be closed or blocked: neither fails nor delays the start.
     let _ = thread::Builder::new().spawn(move || {
-        let _ = writeln!(io::stdout(), "{way_in}");
+        let _ = writeln!(io::stdout(), "{join_hint}");
     });
 }
 
@@ -105,10 +115,10 @@ fn program() -> String {
     })
 }
 
-async fn make(app: &App) -> Result<Room, CreateError> {
+async fn create_room(app: &App) -> Result<Room, CreateError> {
     let room = NewRoom {
-        id: Some(ID.to_owned()),
-        name: NAME.to_owned(),
+        id: Some(ROOM_ID.to_owned()),
+        name: ROOM_NAME.to_owned(),
         ..NewRoom::default()
     };
     let room = app.store.create_room(room).await?;

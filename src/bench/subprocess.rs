@@ -18,7 +18,7 @@ use crate::admin::Failure;
 use crate::secret::Secret;
 
 /// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits are for guests, and the load is no guest. What is not named here is built in.
 const SETTINGS: &str = r#"
@@ -45,25 +45,25 @@ level = "info"
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    place: Place,
+    directory: PrivateDir,
 }
 
 /// A private directory; removed when dropped.
-struct Place(PathBuf);
+struct PrivateDir(PathBuf);
 
 impl Server {
     /// # Errors
     /// A sentence, where it could not be started.
     pub fn start() -> Result<Server, Failure> {
-        let place = Place::make()?;
-        let config = place.0.join("config.toml");
+        let directory = PrivateDir::make()?;
+        let config = directory.0.join("config.toml");
         fs::write(&config, SETTINGS)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg("--config")
             .arg(config)
             .arg("--data-dir")
-            .arg(place.data())
+            .arg(directory.data())
             // Settings and secrets of this machine's own parlor are none of its business.
             .env_clear()
             .stdin(Stdio::null())
@@ -75,7 +75,7 @@ impl Server {
         let mut server = Server {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            place,
+            directory,
         };
         let (lines, log) = mpsc::sync_channel(64);
         if let Some(stderr) = stderr {
@@ -84,7 +84,7 @@ impl Server {
                 .name("bench-log".into())
                 .spawn(move || read(stderr, forward))?;
         }
-        server.address = announced(&log)?;
+        server.address = wait_until_ready(&log)?;
         Ok(server)
     }
 
@@ -98,16 +98,16 @@ impl Server {
 
     /// What it mints credentials with.
     pub fn secret(&self) -> Result<Secret, Failure> {
-        let text = fs::read_to_string(self.place.data().join("turn.secret"))?;
+        let text = fs::read_to_string(self.directory.data().join("turn.secret"))?;
         Ok(Secret::new(text.trim()))
     }
 
     /// # Errors
     /// Where it has ended by itself.
-    pub fn still_runs(&mut self) -> Result<(), Failure> {
+    pub fn check_alive(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(Failure::refused(format!(
+            Some(status) => Err(Failure::new(format!(
                 "the server that was measured has ended by itself ({status})"
             ))),
         }
@@ -122,16 +122,16 @@ impl Drop for Server {
     }
 }
 
-impl Place {
-    fn make() -> Result<Place, Failure> {
+impl PrivateDir {
+    fn make() -> Result<PrivateDir, Failure> {
         // Short: the path of a Unix socket has a hundred characters at most.
         let unique = Uuid::new_v4().simple().to_string();
         let path = std::env::temp_dir().join(format!("parlor-bench-{}", &unique[..12]));
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| {
-            Failure::refused(format!("{} can't be created: {error}", path.display()))
+            Failure::new(format!("{} can't be created: {error}", path.display()))
         })?;
-        Ok(Place(path))
+        Ok(PrivateDir(path))
     }
 
     fn data(&self) -> PathBuf {
@@ -139,7 +139,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PrivateDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(Path::new(&self.0));
     }
@@ -155,10 +155,10 @@ fn read(stderr: ChildStderr, mut forward: impl FnMut(String) -> bool) {
 }
 
 /// Where TURN listens, once everything does.
-fn announced(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
+fn wait_until_ready(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
     let mut address = None;
     let mut last = String::new();
-    while let Ok(line) = log.recv_timeout(PATIENCE) {
+    while let Ok(line) = log.recv_timeout(START_TIMEOUT) {
         let line: Value = match serde_json::from_str(&line) {
             Ok(value) => value,
             Err(_) => {
@@ -177,7 +177,7 @@ fn announced(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
             return Ok(address);
         }
     }
-    Err(Failure::refused(format!(
+    Err(Failure::new(format!(
         "the server to be measured did not start: {last}"
     )))
 }

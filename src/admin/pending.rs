@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum number of silent connections.
-const LIMIT: usize = 16;
+const MAX_PENDING: usize = 16;
 
 #[derive(Default)]
-pub struct Silent(Mutex<Waiting>);
+pub struct PendingLimit(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -20,18 +20,18 @@ struct Waiting {
 }
 
 /// A silent connection; dropped when the client has sent a request or the connection has ended.
-pub struct Entry<'a> {
-    silent: &'a Silent,
+pub struct PendingGuard<'a> {
+    silent: &'a PendingLimit,
     number: u64,
     /// Cancelled when the connection is evicted.
     pub evicted: CancellationToken,
 }
 
-impl Silent {
+impl PendingLimit {
     /// Adds a connection, and evicts the oldest if the limit is reached.
-    pub fn enter(&self) -> Entry<'_> {
+    pub fn enter(&self) -> PendingGuard<'_> {
         let mut waiting = self.locked();
-        if waiting.connections.len() >= LIMIT
+        if waiting.connections.len() >= MAX_PENDING
             && let Some((_, oldest)) = waiting.connections.pop_front()
         {
             oldest.cancel();
@@ -40,7 +40,7 @@ impl Silent {
         waiting.next += 1;
         let evicted = CancellationToken::new();
         waiting.connections.push_back((number, evicted.clone()));
-        Entry {
+        PendingGuard {
             silent: self,
             number,
             evicted,
@@ -52,7 +52,7 @@ impl Silent {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for PendingGuard<'_> {
     fn drop(&mut self) {
         let mut waiting = self.silent.locked();
         waiting
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn the_connection_that_is_silent_for_longest_makes_room_for_the_next() {
-        let silent = Silent::default();
-        let mut entries: Vec<_> = (0..LIMIT).map(|_| silent.enter()).collect();
+        let silent = PendingLimit::default();
+        let mut entries: Vec<_> = (0..MAX_PENDING).map(|_| silent.enter()).collect();
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
         // A connection with a request no longer counts.
         drop(entries.remove(3));

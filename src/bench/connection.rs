@@ -11,12 +11,12 @@ use crate::relay::framer::{MAX_FRAME, next_frame};
 use super::target::{Target, Transport};
 
 /// Bytes that may wait to be written to a stream; past that, packets are lost here.
-const OUTGOING: usize = 64 << 10;
+const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// The longest datagram or frame that is read.
-pub const LONGEST: usize = 65_536;
+pub const MAX_MESSAGE_BYTES: usize = 65_536;
 
-pub enum Wire {
+pub enum Connection {
     Udp(UdpSocket),
     Tcp(Stream),
     /// Nothing is there any more.
@@ -30,9 +30,9 @@ pub struct Stream {
     outgoing: Vec<u8>,
 }
 
-impl Wire {
+impl Connection {
     /// Begins to connect.
-    pub fn open(target: Target, registry: &Registry, token: Token) -> io::Result<Wire> {
+    pub fn open(target: Target, registry: &Registry, token: Token) -> io::Result<Connection> {
         match target.transport {
             Transport::Udp => {
                 let any: IpAddr = match target.address.is_ipv4() {
@@ -42,7 +42,7 @@ impl Wire {
                 let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
                 socket.connect(target.address)?;
                 registry.register(&mut socket, token, Interest::READABLE)?;
-                Ok(Wire::Udp(socket))
+                Ok(Connection::Udp(socket))
             }
             Transport::Tcp => {
                 let mut socket = TcpStream::connect(target.address)?;
@@ -50,7 +50,7 @@ impl Wire {
                 let _ = socket.set_nodelay(true);
                 let both = Interest::READABLE | Interest::WRITABLE;
                 registry.register(&mut socket, token, both)?;
-                Ok(Wire::Tcp(Stream {
+                Ok(Connection::Tcp(Stream {
                     socket,
                     incoming: Vec::new(),
                     outgoing: Vec::new(),
@@ -62,27 +62,27 @@ impl Wire {
     /// Sends one message: whole, or `WouldBlock`. On a stream the caller has padded it.
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
-            Wire::Udp(socket) => socket.send(message).map(drop),
-            Wire::Tcp(stream) => stream.send(message),
-            Wire::Closed => Err(io::ErrorKind::NotConnected.into()),
+            Connection::Udp(socket) => socket.send(message).map(drop),
+            Connection::Tcp(stream) => stream.send(message),
+            Connection::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Writes what waits, once the socket takes more.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Wire::Tcp(stream) => stream.flush(),
-            Wire::Udp(_) | Wire::Closed => Ok(()),
+            Connection::Tcp(stream) => stream.flush(),
+            Connection::Udp(_) | Connection::Closed => Ok(()),
         }
     }
 
-    /// Hands over every message that waits. `buffer` has [`LONGEST`] bytes.
+    /// Hands over every message that waits. `buffer` has [`MAX_MESSAGE_BYTES`] bytes.
     pub fn receive(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let read = match self {
-                Wire::Udp(socket) => socket.recv(buffer).map(|len| each(&buffer[..len])),
-                Wire::Tcp(stream) => stream.receive(buffer, &mut each),
-                Wire::Closed => return Ok(()),
+                Connection::Udp(socket) => socket.recv(buffer).map(|len| each(&buffer[..len])),
+                Connection::Tcp(stream) => stream.receive(buffer, &mut each),
+                Connection::Closed => return Ok(()),
             };
             match read {
                 Ok(()) => {}
@@ -93,13 +93,13 @@ impl Wire {
     }
 
     pub fn is_udp(&self) -> bool {
-        matches!(self, Wire::Udp(_))
+        matches!(self, Connection::Udp(_))
     }
 }
 
 impl Stream {
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        if self.outgoing.len() + message.len() > OUTGOING {
+        if self.outgoing.len() + message.len() > MAX_SEND_BUFFER_BYTES {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.outgoing.extend_from_slice(message);

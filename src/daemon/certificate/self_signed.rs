@@ -8,24 +8,24 @@ use crate::storage::data_dir::DataDir;
 use crate::tls::{self, Identity};
 
 /// Certificate and key.
-const FILE: &str = "self-signed.pem";
+const FILE_NAME: &str = "self-signed.pem";
 
 /// Apple's systems take no certificate that is valid for longer than 398 days.
-const DAYS: u16 = 397;
+const VALIDITY_DAYS: u16 = 397;
 
 /// It is made anew when it ends within these seconds.
-const BEFORE: i64 = 30 * 24 * 3600;
+const RENEW_BEFORE_SECONDS: i64 = 30 * 24 * 3600;
 
 /// The one that is kept, where it is for every host and does not end soon; else another, for this
 /// host's addresses as well.
-pub fn good(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
+pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
     let mut hosts = config::own_hosts(config);
-    if let Some(kept) = data_dir.text(FILE)? {
+    if let Some(kept) = data_dir.text(FILE_NAME)? {
         match tls::parse(kept.expose()) {
-            Ok(identity) if is_good(&identity, &hosts, now) => return Ok(identity),
+            Ok(identity) if is_usable(&identity, &hosts, now) => return Ok(identity),
             Ok(_) => {}
             Err(why) => {
-                tracing::warn!("{FILE} in the data directory {why}: another is made");
+                tracing::warn!("{FILE_NAME} in the data directory {why}: another is made");
             }
         }
     }
@@ -34,15 +34,15 @@ pub fn good(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Ide
     hosts.extend(addresses.filter(|one| !one.starts_with("fe80:")));
     hosts.sort();
     hosts.dedup();
-    let made = tls::self_signed(&hosts, now, DAYS)?;
-    data_dir.keep_text(FILE, &Secret::new(made.clone()))?;
-    tls::parse(&made).map_err(anyhow::Error::msg)
+    let pem = tls::self_signed(&hosts, now, VALIDITY_DAYS)?;
+    data_dir.keep_text(FILE_NAME, &Secret::new(pem.clone()))?;
+    tls::parse(&pem).map_err(anyhow::Error::msg)
 }
 
-fn is_good(identity: &Identity, hosts: &[String], now: u64) -> bool {
+fn is_usable(identity: &Identity, hosts: &[String], now: u64) -> bool {
     let validity = identity.validity();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let ends_soon = validity.until.saturating_sub(now) < BEFORE;
+    let ends_soon = validity.until.saturating_sub(now) < RENEW_BEFORE_SECONDS;
     !ends_soon && validity.from <= now && hosts.iter().all(|host| identity.is_for(host))
 }
 
@@ -58,15 +58,15 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::acquire(place.path()).unwrap();
         let config = Config::default();
-        let good = |now| good(&config, &dir, now).unwrap();
-        let first = good(NOW);
+        let load_or_create = |now| load_or_create(&config, &dir, now).unwrap();
+        let first = load_or_create(NOW);
         assert!(first.is_for("localhost") && first.is_for("127.0.0.1"));
-        assert_eq!(good(NOW + 366 * DAY), first);
-        let second = good(NOW + 368 * DAY);
+        assert_eq!(load_or_create(NOW + 366 * DAY), first);
+        let second = load_or_create(NOW + 368 * DAY);
         assert_ne!(second, first);
-        assert_eq!(good(NOW + 369 * DAY), second);
+        assert_eq!(load_or_create(NOW + 369 * DAY), second);
         // A clock that was wrong and was put right.
-        assert_ne!(good(NOW), second);
+        assert_ne!(load_or_create(NOW), second);
     }
 
     #[test]
@@ -74,14 +74,14 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::acquire(place.path()).unwrap();
         let mut config = Config::default();
-        let first = good(&config, &dir, NOW).unwrap();
+        let first = load_or_create(&config, &dir, NOW).unwrap();
         config.server.public_url = Some("https://talk.example.org".to_owned());
-        let second = good(&config, &dir, NOW).unwrap();
+        let second = load_or_create(&config, &dir, NOW).unwrap();
         assert!(second.is_for("talk.example.org"));
         assert_ne!(second, first);
-        dir.keep_text(FILE, &Secret::new("nonsense")).unwrap();
-        let third = good(&config, &dir, NOW).unwrap();
+        dir.keep_text(FILE_NAME, &Secret::new("nonsense")).unwrap();
+        let third = load_or_create(&config, &dir, NOW).unwrap();
         assert_ne!(third, second);
-        assert_eq!(good(&config, &dir, NOW).unwrap(), third);
+        assert_eq!(load_or_create(&config, &dir, NOW).unwrap(), third);
     }
 }

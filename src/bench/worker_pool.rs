@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::admin::Failure;
 
 use super::login::Login;
-use super::media::{Ran, Run};
+use super::media::{Run, RunStats};
 use super::target::Target;
-use super::worker::{Grown, Worker, merge};
+use super::worker::{AllocationResult, Worker, merge};
 
 /// How often whoever waits for the threads looks up.
-const GLANCE: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
 /// What all threads know.
 pub struct Shared {
@@ -35,26 +35,26 @@ impl Shared {
 }
 
 #[derive(Clone, Copy)]
-enum Order {
-    Grow { pairs: usize, patience: Duration },
+enum Command {
+    Allocate { pairs: usize, timeout: Duration },
     Run(Run),
     Release,
 }
 
 enum Report {
-    Grown(Grown),
-    Ran(Box<Ran>),
+    AllocationResult(AllocationResult),
+    RunStats(Box<RunStats>),
     Released,
     Failed(io::Error),
 }
 
-pub struct Crew {
+pub struct WorkerPool {
     pub shared: Arc<Shared>,
-    orders: Vec<Sender<Order>>,
+    commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
 }
 
-impl Crew {
+impl WorkerPool {
     /// # Errors
     /// Where the system gives no threads or pollers.
     pub fn start(
@@ -62,7 +62,7 @@ impl Crew {
         target: Target,
         login: Login,
         stop: Arc<AtomicBool>,
-    ) -> Result<Crew, Failure> {
+    ) -> Result<WorkerPool, Failure> {
         let shared = Arc::new(Shared {
             target,
             login,
@@ -71,61 +71,61 @@ impl Crew {
             sent: AtomicU64::new(0),
         });
         let (reporter, reports) = mpsc::channel();
-        let mut orders = Vec::new();
-        for seat in 0..threads {
+        let mut commands = Vec::new();
+        for index in 0..threads {
             let (sender, inbox) = mpsc::channel();
-            let mut worker = Worker::new(shared.clone(), (threads, seat))?;
+            let mut worker = Worker::new(shared.clone(), (threads, index))?;
             let reporter = reporter.clone();
             thread::Builder::new()
-                .name(format!("bench-{seat}"))
+                .name(format!("bench-{index}"))
                 .spawn(move || {
-                    for order in inbox {
+                    for command in inbox {
                         // Nobody reads it where the run was given up.
-                        let _ = reporter.send(carried_out(&mut worker, order));
+                        let _ = reporter.send(execute(&mut worker, command));
                     }
                 })?;
-            orders.push(sender);
+            commands.push(sender);
         }
-        Ok(Crew {
+        Ok(WorkerPool {
             shared,
-            orders,
+            commands,
             reports,
         })
     }
 
     /// Allocates until there are `calls` calls of so many pairs each, or as many as there can be.
     /// Gives how many whole calls there are.
-    pub fn grow(
+    pub fn allocate(
         &self,
         calls: usize,
         pairs: usize,
-        patience: Duration,
-        glance: impl FnMut(),
-    ) -> Result<(usize, Grown), Failure> {
-        let order = |calls| Order::Grow {
+        timeout: Duration,
+        on_tick: impl FnMut(),
+    ) -> Result<(usize, AllocationResult), Failure> {
+        let command = |calls| Command::Allocate {
             pairs: calls * pairs,
-            patience,
+            timeout,
         };
-        let mut all = Grown::default();
+        let mut all = AllocationResult::default();
         let mut whole = 0;
-        for report in self.all_do(calls, order, glance)? {
-            if let Report::Grown(grown) = report {
-                whole += grown.pairs / pairs;
-                all.pairs += grown.pairs;
-                all.heard |= grown.heard;
-                merge(&mut all.troubles, &grown.troubles);
+        for report in self.run_all(calls, command, on_tick)? {
+            if let Report::AllocationResult(allocated) = report {
+                whole += allocated.pairs / pairs;
+                all.pairs += allocated.pairs;
+                all.heard |= allocated.heard;
+                merge(&mut all.errors, &allocated.errors);
             }
         }
         Ok((whole, all))
     }
 
     /// Has `calls` calls exchange media; what they need has been allocated.
-    pub fn run(&self, calls: usize, run: Run, glance: impl FnMut()) -> Result<Ran, Failure> {
+    pub fn run(&self, calls: usize, run: Run, on_tick: impl FnMut()) -> Result<RunStats, Failure> {
         self.shared.sent.store(0, Ordering::Relaxed);
-        let mut all = Ran::nothing();
-        for report in self.all_do(calls, |calls| Order::Run(Run { calls, ..run }), glance)? {
-            if let Report::Ran(ran) = report {
-                all.merge(&ran);
+        let mut all = RunStats::empty();
+        for report in self.run_all(calls, |calls| Command::Run(Run { calls, ..run }), on_tick)? {
+            if let Report::RunStats(stats) = report {
+                all.merge(&stats);
             }
         }
         Ok(all)
@@ -133,28 +133,28 @@ impl Crew {
 
     /// Gives every allocation back.
     pub fn release(&self) -> Result<(), Failure> {
-        self.all_do(0, |_| Order::Release, || {}).map(drop)
+        self.run_all(0, |_| Command::Release, || {}).map(drop)
     }
 
     /// Gives each thread its share of the calls, and waits for all of them.
-    fn all_do(
+    fn run_all(
         &self,
         calls: usize,
-        order: impl Fn(usize) -> Order,
-        mut glance: impl FnMut(),
+        command: impl Fn(usize) -> Command,
+        mut on_tick: impl FnMut(),
     ) -> Result<Vec<Report>, Failure> {
-        let threads = self.orders.len();
-        let ended = || Failure::refused("a thread of the generator has ended unexpectedly");
-        for (seat, orders) in self.orders.iter().enumerate() {
-            let share = calls / threads + usize::from(seat < calls % threads);
-            orders.send(order(share)).map_err(|_| ended())?;
+        let threads = self.commands.len();
+        let ended = || Failure::new("a thread of the generator has ended unexpectedly");
+        for (index, commands) in self.commands.iter().enumerate() {
+            let share = calls / threads + usize::from(index < calls % threads);
+            commands.send(command(share)).map_err(|_| ended())?;
         }
         let mut reports = Vec::new();
         while reports.len() < threads {
-            match self.reports.recv_timeout(GLANCE) {
+            match self.reports.recv_timeout(TICK) {
                 Ok(Report::Failed(error)) => return Err(error.into()),
                 Ok(report) => reports.push(report),
-                Err(RecvTimeoutError::Timeout) => glance(),
+                Err(RecvTimeoutError::Timeout) => on_tick(),
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
         }
@@ -162,11 +162,15 @@ impl Crew {
     }
 }
 
-fn carried_out(worker: &mut Worker, order: Order) -> Report {
-    let report = match order {
-        Order::Grow { pairs, patience } => worker.grow(pairs, patience).map(Report::Grown),
-        Order::Run(run) => worker.run(run).map(|ran| Report::Ran(Box::new(ran))),
-        Order::Release => worker.release().map(|()| Report::Released),
+fn execute(worker: &mut Worker, command: Command) -> Report {
+    let report = match command {
+        Command::Allocate { pairs, timeout } => worker
+            .allocate(pairs, timeout)
+            .map(Report::AllocationResult),
+        Command::Run(run) => worker
+            .run(run)
+            .map(|stats| Report::RunStats(Box::new(stats))),
+        Command::Release => worker.release().map(|()| Report::Released),
     };
     report.unwrap_or_else(Report::Failed)
 }

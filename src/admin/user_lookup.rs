@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::storage::{KnownGuest, Person, Room, User, utc};
 
-use super::context::{Context, ID, bare, only};
+use super::context::{Context, ID_PREFIX, strip_id_prefix, unique_match};
 use super::failure::Failure;
 
 /// Maximum number of people in an error.
@@ -14,27 +14,27 @@ impl Context {
     /// Returns the user or guest that the argument names, deleted ones included. A user's id or name
     /// takes precedence over a guest's name, so that a guest cannot break a script. `NAME@ROOM` is a
     /// guest of that room.
-    pub async fn any_user(&self, word: &str) -> Result<User, Failure> {
-        if let Some(user) = self.user(word).await? {
+    pub async fn find_user(&self, argument: &str) -> Result<User, Failure> {
+        if let Some(user) = self.user(argument).await? {
             return Ok(user);
         }
-        match self.guest(word).await? {
+        match self.guest(argument).await? {
             Some(guest) => Ok(guest),
-            None => Err(self.nobody_called(word).await?),
+            None => Err(self.no_such_user(argument).await?),
         }
     }
 
     /// Returns the user that the argument names, or the guest of this room. Of several matches it
     /// selects the only one who is in the room now: a guest who reloads leaves an older entry with the
     /// same name.
-    pub async fn person_in(&self, room: &Room, word: &str) -> Result<User, Failure> {
+    pub async fn find_person_in(&self, room: &Room, argument: &str) -> Result<User, Failure> {
         let mut people: Vec<Person> = self
-            .user(word)
+            .user(argument)
             .await?
             .into_iter()
             .map(Person::from)
             .collect();
-        for guest in self.guests_called(word, Some(&room.id)).await? {
+        for guest in self.matching_guests(argument, Some(&room.id)).await? {
             if people.iter().all(|known| known.user.id != guest.user.id) {
                 people.push(Person::from(guest));
             }
@@ -53,35 +53,35 @@ impl Context {
                 people = here;
             }
         }
-        match one_of(word, people)? {
+        match single_person(argument, people)? {
             Some(person) => Ok(person),
-            None => self.any_user(word).await,
+            None => self.find_user(argument).await,
         }
     }
 
     /// Returns the user with this id or name.
-    pub(super) async fn user(&self, word: &str) -> Result<Option<User>, Failure> {
-        let called = self.store().users_called(bare(word)).await?;
-        only("user", word, called, |user| &user.id)
+    pub(super) async fn user(&self, argument: &str) -> Result<Option<User>, Failure> {
+        let called = self.store().users_called(strip_id_prefix(argument)).await?;
+        unique_match("user", argument, called, |user| &user.id)
     }
 
-    async fn guest(&self, word: &str) -> Result<Option<User>, Failure> {
-        let mut guests = self.guests_called(word, None).await?;
-        if let (true, Some((name, room))) = (guests.is_empty(), word.rsplit_once('@')) {
-            let rooms = self.store().rooms_called(bare(room)).await?;
-            if let Some(room) = only("room", room, rooms, |room| &room.id)? {
-                guests = self.guests_called(name, Some(&room.id)).await?;
+    async fn guest(&self, argument: &str) -> Result<Option<User>, Failure> {
+        let mut guests = self.matching_guests(argument, None).await?;
+        if let (true, Some((name, room))) = (guests.is_empty(), argument.rsplit_once('@')) {
+            let rooms = self.store().rooms_called(strip_id_prefix(room)).await?;
+            if let Some(room) = unique_match("room", room, rooms, |room| &room.id)? {
+                guests = self.matching_guests(name, Some(&room.id)).await?;
             }
         }
-        one_of(word, guests.into_iter().map(Person::from).collect())
+        single_person(argument, guests.into_iter().map(Person::from).collect())
     }
 
-    async fn guests_called(
+    async fn matching_guests(
         &self,
         name: &str,
         room: Option<&str>,
     ) -> Result<Vec<KnownGuest>, Failure> {
-        if name.starts_with(ID) {
+        if name.starts_with(ID_PREFIX) {
             return Ok(Vec::new());
         }
         let unix = clock::now().unix;
@@ -89,22 +89,22 @@ impl Context {
         Ok(self.store().guests(Some(name), room, unix, limit).await?)
     }
 
-    async fn nobody_called(&self, word: &str) -> Result<Failure, Failure> {
-        let wanted = bare(word);
+    async fn no_such_user(&self, argument: &str) -> Result<Failure, Failure> {
+        let wanted = strip_id_prefix(argument);
         let unix = clock::now().unix;
         let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
         let like = match name.trim().is_empty() {
             true => Vec::new(),
             false => self.store().people_like(name, unix, MAX_CANDIDATES).await?,
         };
-        Ok(Failure::refused(match like.is_empty() {
+        Ok(Failure::new(match like.is_empty() {
             true => format!(
-                "there is no user `{word}`: `parlor user list` shows all (guests by --guests), \
+                "there is no user `{argument}`: `parlor user list` shows all (guests by --guests), \
                  `parlor user add {wanted}` adds one"
             ),
             false => format!(
-                "there is no user `{word}` and no guest of that name; similar: {}",
-                described(&like)
+                "there is no user `{argument}` and no guest of that name; similar: {}",
+                describe_people(&like)
             ),
         }))
     }
@@ -114,7 +114,7 @@ impl Context {
 ///
 /// # Errors
 /// There are several matches; the message lists them.
-fn one_of(word: &str, mut people: Vec<Person>) -> Result<Option<User>, Failure> {
+fn single_person(argument: &str, mut people: Vec<Person>) -> Result<Option<User>, Failure> {
     if people.len() < 2 {
         return Ok(people.pop().map(|person| person.user));
     }
@@ -124,29 +124,29 @@ fn one_of(word: &str, mut people: Vec<Person>) -> Result<Option<User>, Failure> 
         true => ", and more",
         false => "",
     };
-    Err(Failure::refused(format!(
-        "`{word}` may mean several people: {}{and_more}; use the id of the one you mean",
-        described(&people)
+    Err(Failure::new(format!(
+        "`{argument}` may mean several people: {}{and_more}; use the id of the one you mean",
+        describe_people(&people)
     )))
 }
 
-fn described(people: &[Person]) -> String {
+fn describe_people(people: &[Person]) -> String {
     let all = people.iter().map(|person| {
         let Person { user, guest_room } = person;
         let since = utc::text(user.created_at);
         match guest_room {
             Some(room) => format!(
-                "{} (guest of {room} since {since}, {ID}{})",
+                "{} (guest of {room} since {since}, {ID_PREFIX}{})",
                 user.display_name, user.id
             ),
-            None => format!("{} (user, {ID}{})", user.name, user.id),
+            None => format!("{} (user, {ID_PREFIX}{})", user.name, user.id),
         }
     });
     all.collect::<Vec<_>>().join(", ")
 }
 
 /// How a reply names a person. A guest chooses their own name, so several guests may share one.
-pub fn called(user: &User) -> String {
+pub fn user_label(user: &User) -> String {
     match user.guest {
         Some(_) => format!("guest {} (id {})", user.display_name, user.id),
         None => format!("user {}", user.name),

@@ -9,7 +9,7 @@ use crate::secret::SHOWN;
 
 /// What a command answers. It may be a token, or a credential: it is shown to whoever asked alone.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Response {
     /// For scripts.
     pub json: Value,
     /// For people.
@@ -32,17 +32,21 @@ pub enum Body {
     Facts(Vec<(String, String)>),
 }
 
-impl Answer {
-    pub fn new(json: Value, text: impl Into<String>) -> Answer {
-        Answer {
+impl Response {
+    pub fn new(json: Value, text: impl Into<String>) -> Response {
+        Response {
             json,
             body: Body::Text(text.into()),
             remarks: Vec::new(),
         }
     }
 
-    pub fn table(json: Value, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Answer {
-        Answer {
+    pub fn table(
+        json: Value,
+        header: &[&str],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> Response {
+        Response {
             json,
             body: Body::Table {
                 header: header.iter().map(ToString::to_string).collect(),
@@ -53,9 +57,9 @@ impl Answer {
     }
 
     /// What is empty is left out.
-    pub fn facts(json: Value, facts: &[[&str; 2]]) -> Answer {
+    pub fn facts(json: Value, facts: &[[&str; 2]]) -> Response {
         let facts = facts.iter().filter(|[_, value]| !value.is_empty());
-        Answer {
+        Response {
             json,
             body: Body::Facts(
                 facts
@@ -66,20 +70,20 @@ impl Answer {
         }
     }
 
-    pub fn remark(mut self, text: impl Into<String>) -> Answer {
+    pub fn remark(mut self, text: impl Into<String>) -> Response {
         self.remarks.push(text.into());
         self
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SHOWN)
     }
 }
 
 /// Yes or nothing: what is usual needs no word.
-pub fn tick(truth: bool) -> String {
+pub fn yes_or_empty(truth: bool) -> String {
     match truth {
         true => "yes".to_owned(),
         false => String::new(),

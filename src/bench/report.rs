@@ -3,15 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::machine::Usage;
-use super::media::Ran;
+use super::media::RunStats;
+use super::sysinfo::Usage;
 
 /// A thread that has so much of a core has no more to give.
-const BUSY: f64 = 0.85;
+const BUSY_SHARE: f64 = 0.85;
 /// Less than this of all cores is as good as nothing.
-const IDLE: f64 = 0.08;
+const IDLE_SHARE: f64 = 0.08;
 /// Cores that other programs take before they count as in the way.
-const OTHERS: f64 = 0.3;
+const OTHER_CORES: f64 = 0.3;
 
 /// What stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,33 +29,33 @@ pub enum Bottleneck {
 }
 
 /// One try.
-pub struct Tried {
-    pub ran: Ran,
+pub struct Attempt {
+    pub stats: RunStats,
     pub usage: Usage,
     pub time: Duration,
 }
 
 /// What was scarce in a try that was too much.
-pub fn judged(tried: &Tried) -> Bottleneck {
-    let Tried { ran, usage, time } = tried;
-    let server = usage.server_busiest > BUSY;
-    let generator = ran.busiest.as_secs_f64() / time.as_secs_f64() > BUSY;
+pub fn diagnose(attempted: &Attempt) -> Bottleneck {
+    let Attempt { stats, usage, time } = attempted;
+    let server = usage.server_busiest > BUSY_SHARE;
+    let generator = stats.busiest.as_secs_f64() / time.as_secs_f64() > BUSY_SHARE;
     match (server, generator) {
         (true, false) => Bottleneck::ServerCpu,
         (false, true) => Bottleneck::GeneratorCpu,
         (true, true) => Bottleneck::AllCores,
-        _ if usage.idle < IDLE && tried.others() > OTHERS => Bottleneck::Others,
-        _ if usage.idle < IDLE => Bottleneck::AllCores,
+        _ if usage.idle < IDLE_SHARE && attempted.others() > OTHER_CORES => Bottleneck::Others,
+        _ if usage.idle < IDLE_SHARE => Bottleneck::AllCores,
         _ if usage.lost_at_server > usage.lost_elsewhere => Bottleneck::ServerBuffers,
         _ if usage.lost_elsewhere > 0 => Bottleneck::GeneratorBuffers,
         _ => Bottleneck::Latency,
     }
 }
 
-impl Tried {
+impl Attempt {
     /// Cores that somebody else had.
     pub fn others(&self) -> f64 {
-        let ours = (self.usage.server + self.ran.busy).as_secs_f64() / self.time.as_secs_f64();
+        let ours = (self.usage.server + self.stats.busy).as_secs_f64() / self.time.as_secs_f64();
         (self.usage.busy_cores - ours).max(0.0)
     }
 }

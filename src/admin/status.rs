@@ -9,63 +9,63 @@ use crate::config::{Report, duration};
 use crate::storage::utc;
 use crate::turn::Transport;
 
-use super::answer::Answer;
 use super::certificate;
 use super::context::Context;
 use super::failure::Failure;
+use super::response::Response;
 
 /// A larger difference means that the wall clock was set after the start.
-const ROUNDING_SECONDS: u64 = 2;
+const MAX_ROUNDING_SECONDS: u64 = 2;
 
 /// The start time in Unix seconds, by the current setting of the clock.
 fn started_at(started: Now, now: Now) -> u64 {
     let passed = now.mono.since(started.mono).as_secs();
     let by_this_clock = now.unix.saturating_sub(passed);
-    match by_this_clock.abs_diff(started.unix) > ROUNDING_SECONDS {
+    match by_this_clock.abs_diff(started.unix) > MAX_ROUNDING_SECONDS {
         true => by_this_clock,
         false => started.unix,
     }
 }
 
-pub async fn status(context: &Context) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let wrong = live.app.not_ready().await;
-    let connections = live.app.hub.connections();
+pub async fn status(context: &Context) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let wrong = server.app.not_ready().await;
+    let connections = server.app.hub.connections();
     let mut rooms: Vec<_> = connections.iter().map(|one| &one.room).collect();
     rooms.sort();
     rooms.dedup();
-    let sessions = live.app.relay.sessions().await;
+    let sessions = server.app.relay.sessions().await;
     let over = |transport| {
         let sessions = sessions.iter();
         sessions.filter(|s| s.transport == transport).count()
     };
     // A store that does not answer is one of the things that are wrong.
-    let (open_rooms, participants) = live.app.census().await.unzip();
+    let (open_rooms, participants) = server.app.census().await.unzip();
     let now = clock::now();
-    let uptime = now.mono.since(live.started.mono).as_secs();
-    let started = utc::text(started_at(live.started, now));
-    let turn_tls = [&live.app.https[..], &live.app.turn_tls].concat();
-    let host = live.app.relay.current().host;
+    let uptime = now.mono.since(server.started.mono).as_secs();
+    let started = utc::text(started_at(server.started, now));
+    let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
+    let host = server.app.relay.current().host;
     let offered = host.offered();
     let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
-    let [ipv4, ipv6] = live.app.relay.offered();
-    let segmentation = live.app.settings().config.turn.segmentation.decide();
+    let [ipv4, ipv6] = server.app.relay.offered();
+    let segmentation = server.app.settings().config.turn.segmentation.decide();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
         "started": started,
         "uptime": uptime,
-        "data_dir": live.data_dir,
+        "data_dir": server.data_dir,
         "ready": wrong.is_empty(),
         "not_ready": wrong,
-        "http": live.http,
-        "turn": live.app.turn,
+        "http": server.http,
+        "turn": server.app.turn,
         "turn_tls": turn_tls,
         "relayed_addresses": offered.collect::<Vec<_>>(),
         "segmentation": { "used": segmentation.used, "reason": segmentation.reason },
-        "certificate": live.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
-        "metrics": live.metrics,
-        "socket": live.socket,
+        "certificate": server.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
+        "metrics": server.metrics,
+        "socket": server.socket,
         "open_rooms": open_rooms,
         "participants": participants,
         "rooms_in_use": rooms.len(),
@@ -74,9 +74,9 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         "relays_over_tcp": over(Transport::Tcp),
         "relays_over_tls": over(Transport::Tls),
     });
-    let standing = live.app.certificate.as_ref().map(|one| one.standing());
-    let unfit = standing.as_ref().and_then(certificate::unfit);
-    let ready = match (wrong.is_empty(), unfit) {
+    let standing = server.app.certificate.as_ref().map(|one| one.standing());
+    let unusable_reason = standing.as_ref().and_then(certificate::unusable_reason);
+    let ready = match (wrong.is_empty(), unusable_reason) {
         (true, None) => "yes".to_owned(),
         (true, Some(why)) => format!("not over TLS: {why}"),
         (false, _) => format!("no: {}", wrong.join("; ")),
@@ -96,15 +96,15 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
         ["Process", &number("process")],
         ["Up", &format!("{since}, since {started}")],
         ["Ready", &ready],
-        ["Data", &live.data_dir.display().to_string()],
-        ["HTTP", &listed(&live.http)],
-        ["TURN", &listed(&live.app.turn)],
+        ["Data", &server.data_dir.display().to_string()],
+        ["HTTP", &listed(&server.http)],
+        ["TURN", &listed(&server.app.turn)],
         ["TURN over TLS", &turn_tls],
         ["Relayed addresses", &format!("IPv4 {ipv4}, IPv6 {ipv6}")],
         ["Segmentation", &segmentation.text()],
         ["Certificate", &standing],
-        ["Metrics", &listed(&live.metrics)],
-        ["Commands", &live.socket.display().to_string()],
+        ["Metrics", &listed(&server.metrics)],
+        ["Commands", &server.socket.display().to_string()],
         [
             "Rooms",
             &format!("{} open, {} in use", known(open_rooms), rooms.len()),
@@ -127,7 +127,7 @@ pub async fn status(context: &Context) -> Result<Answer, Failure> {
             ),
         ],
     ];
-    Ok(Answer::facts(json.clone(), &facts))
+    Ok(Response::facts(json.clone(), &facts))
 }
 
 fn listed(addresses: &[std::net::SocketAddr]) -> String {
@@ -135,48 +135,48 @@ fn listed(addresses: &[std::net::SocketAddr]) -> String {
     texts.join(", ")
 }
 
-pub async fn reload(context: &Context) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let reload = live.reload.clone();
+pub async fn reload(context: &Context) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let reload = server.reload.clone();
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
-    match outcome.map_err(|_| Failure::refused("the running parlor failed: its log says why"))? {
-        Ok(report) => Ok(told(report)),
+    match outcome.map_err(|_| Failure::new("the running parlor failed: its log says why"))? {
+        Ok(report) => Ok(reload_response(report)),
         Err(mut problems) => {
             problems.push("the configuration was refused: the old one stays in force".to_owned());
-            Err(Failure::of(problems))
+            Err(Failure::with_problems(problems))
         }
     }
 }
 
 /// Answers before the other program goes on.
-pub async fn upgrade(context: &Context) -> Result<Answer, Failure> {
-    let live = context.running()?;
-    let upgrade = live.upgrade.clone();
+pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let upgrade = server.upgrade.clone();
     let outcome = tokio::task::spawn_blocking(move || upgrade()).await;
-    match outcome.map_err(|_| Failure::refused("the running parlor failed: its log says why"))? {
+    match outcome.map_err(|_| Failure::new("the running parlor failed: its log says why"))? {
         Ok(path) => {
             let text = format!("{} goes on", path.display());
-            Ok(Answer::new(json!({ "executable": path }), text))
+            Ok(Response::new(json!({ "executable": path }), text))
         }
         Err(mut problems) => {
             problems.push("no upgrade: the running parlor goes on".to_owned());
-            Err(Failure::of(problems))
+            Err(Failure::with_problems(problems))
         }
     }
 }
 
-fn told(report: Report) -> Answer {
+fn reload_response(report: Report) -> Response {
     let text = match report.changed.is_empty() {
         true => "Nothing has changed".to_owned(),
         false => format!("Changed: {}", report.changed.join(", ")),
     };
-    let mut answer = Answer::new(json!(report), text);
+    let mut response = Response::new(json!(report), text);
     if !report.needs_restart.is_empty() {
         let keys = report.needs_restart.join(", ");
-        answer = answer.remark(format!("Needs a restart: {keys}"));
+        response = response.remark(format!("Needs a restart: {keys}"));
     }
     let warnings = report.warnings.into_iter();
-    warnings.fold(answer, |answer, told| {
-        answer.remark(format!("warning: {told}"))
+    warnings.fold(response, |response, warning| {
+        response.remark(format!("warning: {warning}"))
     })
 }
