@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::Method;
 use hyper::header::{self, HeaderValue};
 
-use super::exchange::{Error, Request, Response};
+use super::request::{Error, Request, Response};
 use super::router::Route;
 
 /// No part of the API: authorities know where to look.

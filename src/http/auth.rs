@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use super::App;
-use super::exchange::{Error, Request};
+use super::request::{Error, Request};
 use crate::clock;
 use crate::storage::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};
@@ -129,7 +129,7 @@ impl Request {
     pub async fn visitor(&self, room: &str) -> Result<Visitor, Error> {
         match visitor(&self.app, self.bearer(), room).await {
             Ok(visitor) => {
-                self.is_from(&visitor.caller.user.id);
+                self.set_user(&visitor.caller.user.id);
                 Ok(visitor)
             }
             Err(refusal) => {

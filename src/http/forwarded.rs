@@ -20,14 +20,14 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Proxies in a row that are followed, at most.
 const MAX_HOPS: usize = 16;
 /// The longest that a host with a port can be: a name (RFC 1035 section 2.3.4), a colon, a port.
-const LONGEST_HOST: usize = 255 + 6;
+const MAX_HOST_BYTES: usize = 255 + 6;
 
 /// Who asks, and what they call this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asker {
+pub struct ClientInfo {
     pub address: IpAddr,
     /// The second candidate address of the client, if the headers disagree.
-    pub rival: Option<IpAddr>,
+    pub alternative: Option<IpAddr>,
     /// Whether `address` belongs to a trusted proxy that names no client.
     pub is_proxy: bool,
     /// Whether the client spoke HTTPS to the proxy; `None` where no trusted proxy says.
@@ -36,37 +36,37 @@ pub struct Asker {
     pub host: Option<String>,
 }
 
-impl Asker {
+impl ClientInfo {
     /// What a request says that came over TCP from `peer`.
     ///
     /// A proxy that writes one of the two kinds of headers may well pass the other on as the client
     /// made it up, and nothing tells which is which. So where both name a client and do not agree,
     /// the client may be either.
-    pub fn new(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
+    pub fn new(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
         let peer = peer.to_canonical();
         if !is_trusted(trusted, peer) {
-            return Asker::direct(peer);
+            return ClientInfo::direct(peer);
         }
         let usual = [FOR, PROTO, HOST].iter().any(|h| headers.contains_key(h));
-        let usual = usual.then(|| by_custom(peer, headers, trusted));
+        let usual = usual.then(|| from_x_forwarded(peer, headers, trusted));
         let standard = headers
             .contains_key(FORWARDED)
-            .then(|| by_standard(peer, headers, trusted));
-        let asker = match (usual, standard) {
+            .then(|| from_forwarded(peer, headers, trusted));
+        let client_info = match (usual, standard) {
             (Some(usual), Some(standard)) => usual.or(standard, trusted),
             (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => Asker::direct(peer),
+            (None, None) => ClientInfo::direct(peer),
         };
-        Asker {
-            is_proxy: is_trusted(trusted, asker.address),
-            ..asker
+        ClientInfo {
+            is_proxy: is_trusted(trusted, client_info.address),
+            ..client_info
         }
     }
 
-    pub fn direct(address: IpAddr) -> Asker {
-        Asker {
+    pub fn direct(address: IpAddr) -> ClientInfo {
+        ClientInfo {
             address,
-            rival: None,
+            alternative: None,
             is_proxy: false,
             https: None,
             host: None,
@@ -74,19 +74,20 @@ impl Asker {
     }
 
     /// Evaluates both kinds of headers. If one names only proxies, the other decides.
-    fn or(self, standard: Asker, trusted: &[IpNet]) -> Asker {
-        let names_client = |asker: &Asker| !is_trusted(trusted, asker.address);
-        let (address, rival) = match (names_client(&self), names_client(&standard)) {
+    fn or(self, standard: ClientInfo, trusted: &[IpNet]) -> ClientInfo {
+        let names_client = |client_info: &ClientInfo| !is_trusted(trusted, client_info.address);
+        let (address, alternative) = match (names_client(&self), names_client(&standard)) {
             (false, _) => (standard.address, None),
             (true, false) => (self.address, None),
             (true, true) => {
-                let rival = Some(standard.address).filter(|rival| *rival != self.address);
-                (self.address, rival)
+                let alternative =
+                    Some(standard.address).filter(|alternative| *alternative != self.address);
+                (self.address, alternative)
             }
         };
-        Asker {
+        ClientInfo {
             address,
-            rival,
+            alternative,
             is_proxy: false,
             https: agreed(self.https, standard.https),
             host: agreed(self.host, standard.host),
@@ -94,23 +95,23 @@ impl Asker {
     }
 
     /// Whether the limit of the client's address allows one more.
-    pub fn may_take(&self, limit: &PerIpLimiter, now: Mono) -> bool {
-        match self.rival {
-            Some(rival) => limit.take_ambiguous([self.address, rival], now),
+    pub fn try_take(&self, limit: &PerIpLimiter, now: Mono) -> bool {
+        match self.alternative {
+            Some(alternative) => limit.take_ambiguous([self.address, alternative], now),
             None => limit.take(self.address, now),
         }
     }
 
     /// The address that an admin may ban. `None` for a proxy, since a ban would block all its clients,
     /// and for an address that the client may have forged.
-    pub fn culprit(&self) -> Option<IpAddr> {
-        Some(self.address).filter(|_| !self.is_proxy && self.rival.is_none())
+    pub fn bannable_address(&self) -> Option<IpAddr> {
+        Some(self.address).filter(|_| !self.is_proxy && self.alternative.is_none())
     }
 
-    /// The address to log if there is no [`Asker::culprit`].
-    pub fn hint(&self) -> Option<String> {
-        match (self.rival, self.is_proxy) {
-            (Some(rival), _) => Some(format!("{} or {rival}", self.address)),
+    /// The address to log if there is no [`ClientInfo::bannable_address`].
+    pub fn ambiguous_address(&self) -> Option<String> {
+        match (self.alternative, self.is_proxy) {
+            (Some(alternative), _) => Some(format!("{} or {alternative}", self.address)),
             (None, true) => Some(self.address.to_string()),
             (None, false) => None,
         }
@@ -126,31 +127,31 @@ fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
 }
 
 /// By `Forwarded`. Protocol and host are what the same proxy says that named the client.
-fn by_standard(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
-    let mut asker = Asker::direct(peer);
-    for element in from_the_right(headers, FORWARDED).take(MAX_HOPS) {
+fn from_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
+    let mut client_info = ClientInfo::direct(peer);
+    for element in items_from_right(headers, FORWARDED).take(MAX_HOPS) {
         let Some(element) = element.and_then(Element::parse) else {
-            return asker;
+            return client_info;
         };
-        asker = Asker {
+        client_info = ClientInfo {
             https: element.proto.and_then(is_https),
             host: element.host.filter(|host| is_authority(host)),
-            ..Asker::direct(element.client.unwrap_or(asker.address))
+            ..ClientInfo::direct(element.client.unwrap_or(client_info.address))
         };
         if element
             .client
             .is_none_or(|client| !is_trusted(trusted, client))
         {
-            return asker;
+            return client_info;
         }
     }
-    asker
+    client_info
 }
 
 /// By `X-Forwarded-For`, with the other two as the nearest proxy wrote them.
-fn by_custom(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
+fn from_x_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
     let mut address = peer;
-    for node in from_the_right(headers, FOR).take(MAX_HOPS) {
+    for node in items_from_right(headers, FOR).take(MAX_HOPS) {
         let Some(client) = node.and_then(parse_node) else {
             break;
         };
@@ -159,13 +160,13 @@ fn by_custom(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Asker {
             break;
         }
     }
-    let nearest = |name| from_the_right(headers, name).next().flatten();
-    Asker {
+    let nearest = |name| items_from_right(headers, name).next().flatten();
+    ClientInfo {
         https: nearest(PROTO).and_then(is_https),
         host: nearest(HOST)
             .filter(|host| is_authority(host))
             .map(str::to_owned),
-        ..Asker::direct(address)
+        ..ClientInfo::direct(address)
     }
 }
 
@@ -185,7 +186,7 @@ impl Element<'_> {
         let mut seen = [false; 3];
         for pair in split(text.as_bytes(), b';') {
             let (name, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
-            let value = unquoted(value)?;
+            let value = unquote(value)?;
             let position = ["for", "proto", "host"]
                 .iter()
                 .position(|known| name.eq_ignore_ascii_case(known));
@@ -207,7 +208,7 @@ impl Element<'_> {
 }
 
 /// The items of a header over all its lines, the last one first; `None` for one that is no text.
-fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
+fn items_from_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     let items = lines.into_iter().rev();
     items
@@ -236,7 +237,7 @@ fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A token, or what stands in quotes. Nothing that is of use needs an escape in them.
-fn unquoted(value: &str) -> Option<&str> {
+fn unquote(value: &str) -> Option<&str> {
     let value = value.trim();
     let inner = match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?,
@@ -291,7 +292,7 @@ pub fn is_authority(text: &str) -> bool {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.chars().all(fits),
     };
-    text.len() <= LONGEST_HOST && is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    text.len() <= MAX_HOST_BYTES && is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 fn is_trusted(trusted: &[IpNet], ip: IpAddr) -> bool {

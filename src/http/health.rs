@@ -9,8 +9,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json as value};
 
 use super::App;
-use super::accept;
-use super::exchange::{Error, Request, Response, json};
+use super::accept_header;
+use super::request::{Error, Request, Response, json};
 use super::router::Route;
 use crate::clock;
 use crate::rate::{Limit, SharedGcra};
@@ -201,7 +201,7 @@ async fn metrics(request: Request) -> Result<Response, Error> {
     let end = validity.map_or(0, |validity| validity.until);
     request.app.metrics.certificate_end.set(end);
     let metrics = &request.app.metrics;
-    let (text, kind) = match accept::prefers_openmetrics(request.headers()) {
+    let (text, kind) = match accept_header::prefers_openmetrics(request.headers()) {
         true => (metrics.openmetrics(), OPENMETRICS),
         false => (metrics.classic(), CLASSIC_METRICS),
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
-use super::counts::Counts;
+use super::signaling_metrics::SignalingMetrics;
 use super::ws::Outbox;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
@@ -41,7 +41,7 @@ pub struct Hub {
     /// Grows with each [`Hub::close`] and [`Hub::doubt`], so that whoever was checked before can be
     /// checked again.
     closings: AtomicU64,
-    pub(super) counts: Counts,
+    pub(super) counts: SignalingMetrics,
     /// The tasks of all connections.
     pub(super) tasks: TaskTracker,
 }
@@ -92,7 +92,7 @@ impl Hub {
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             closings: AtomicU64::new(0),
-            counts: Counts::new(metrics),
+            counts: SignalingMetrics::new(metrics),
             tasks: TaskTracker::new(),
         })
     }

@@ -3,34 +3,34 @@
 //! Everything here is bounded: connections, headers, bodies, requests in time. A query string
 //! never reaches a log, because a token may stand in it.
 
-mod accept;
+mod accept_header;
 mod acme;
 mod admin;
 pub mod api;
 pub mod auth;
-mod conversation;
-mod counts;
+mod base_path;
+mod connection;
+mod connection_limit;
+mod cors;
 mod door;
 mod draining;
-mod exchange;
 mod forwarded;
 mod frame_budget;
 mod head;
 mod health;
+mod hsts;
 mod hub;
 mod moderation;
 mod openapi;
-mod origin;
 mod page;
-mod patience;
-mod prefix;
 mod redirect;
+mod request;
 mod router;
 mod server;
 mod settings;
-mod slots;
+mod signaling_metrics;
 mod stream;
-mod strict;
+mod write_timeout;
 mod ws;
 
 use std::net::SocketAddr;
@@ -42,8 +42,8 @@ use crate::storage::Store;
 use crate::tls;
 
 pub use admin::Ended;
-pub use exchange::{Error, Request, Response, json};
 pub use hub::{Connected, Hub};
+pub use request::{Error, Request, Response, json};
 pub use router::{Answer, Route};
 pub use server::{Listeners, serve, serve_metrics};
 pub use settings::{Live, Settings};

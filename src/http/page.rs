@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::exchange::{Error, Request, Response};
+use super::request::{Error, Request, Response};
 use super::router::Route;
 
 /// One embedded file.

@@ -5,8 +5,8 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
 
-use super::exchange::{Error, Response};
-use super::forwarded::{Asker, is_authority};
+use super::forwarded::{ClientInfo, is_authority};
+use super::request::{Error, Response};
 use crate::config::{self, Config, PublicUrl};
 
 /// What authorities of certificates ask for is asked without TLS (RFC 8555 section 8.3).
@@ -14,8 +14,8 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// Whether a request is answered although it came without TLS: a challenge, or what a trusted proxy
 /// was asked by HTTPS.
-pub fn is_served(uri: &Uri, asker: &Asker) -> bool {
-    asker.https == Some(true) || uri.path().starts_with(CHALLENGES)
+pub fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
+    client_info.https == Some(true) || uri.path().starts_with(CHALLENGES)
 }
 
 /// The same, by HTTPS: at `server.public_url`, else at the host that was asked, which is `host`, and
@@ -126,11 +126,11 @@ mod tests {
 
     #[test]
     fn challenges_are_answered_and_what_came_to_a_proxy_by_https() {
-        let asker = |https| Asker {
+        let client_info = |https| ClientInfo {
             https,
-            ..Asker::direct(IpAddr::from([192, 0, 2, 1]))
+            ..ClientInfo::direct(IpAddr::from([192, 0, 2, 1]))
         };
-        let served = |path: &str, https| is_served(&path.parse().unwrap(), &asker(https));
+        let served = |path: &str, https| is_served(&path.parse().unwrap(), &client_info(https));
         assert!(served("/.well-known/acme-challenge/abc", None));
         assert!(served("/r/lobby", Some(true)));
         for path in ["/", "/r/lobby", "/.well-known/security.txt"] {

@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use tracing::field::display;
 
-use super::exchange::{Caller, Error, Request, Response, decode};
+use super::request::{Error, Request, RequestContext, Response, decode};
 use super::{App, acme, api, health, openapi, page, ws};
 
 /// A handler's work.
@@ -148,19 +148,19 @@ impl Router {
     pub async fn answer(
         &self,
         app: Arc<App>,
-        caller: Caller,
+        context: RequestContext,
         request: hyper::Request<Incoming>,
     ) -> Response {
         let method = request.method().clone();
-        let (client, who) = (caller.asker.address, caller.who.clone());
-        let rival = caller.asker.rival.map(display);
+        let (client, user_cell) = (context.client_info.address, context.user.clone());
+        let rival = context.client_info.alternative.map(display);
         let found = self.find(&method, request.uri().path());
         let depth = page::missing::depth(&method, request.uri().path(), request.headers());
         let result = match found.outcome {
             Err(error) => Err(error),
             Ok((handler, params)) => {
                 let limit = app.settings().config.http.request_timeout;
-                let request = Request::new(app.clone(), caller, request, params);
+                let request = Request::new(app.clone(), context, request, params);
                 tokio::time::timeout(limit, handler(request))
                     .await
                     .unwrap_or_else(|_| Err(timed_out()))
@@ -179,7 +179,7 @@ impl Router {
         if let Some(code) = code {
             app.metrics.http.refused(code);
         }
-        let user = who.get().map(|id| &**id);
+        let user = user_cell.get().map(|id| &**id);
         tracing::debug!(%method, route, status, code, user, %client, rival, "answered");
         response
     }

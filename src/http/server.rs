@@ -18,22 +18,22 @@ use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
 
-use super::conversation::{Busy, MAX_HEAD, Running, http1, http2};
+use super::connection::{ActiveRequest, ActiveRequests, MAX_HEAD_BYTES, http1, http2};
+use super::connection_limit::{AcquireError, ConnectionLimit, ConnectionPermit};
 use super::door::{self, Errand, Front, Stray, Version};
-use super::exchange::{Caller, Error, Response, Who};
-use super::forwarded::Asker;
-use super::patience::Patience;
+use super::forwarded::ClientInfo;
+use super::request::{Error, RequestContext, Response, UserCell};
 use super::router::Router;
-use super::slots::{Refused, Slot, Slots};
 use super::stream::Stream;
-use super::{App, api, head, origin, prefix, redirect, strict, ws};
+use super::write_timeout::WriteTimeout;
+use super::{App, api, base_path, cors, head, hsts, redirect, ws};
 use crate::clock;
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
 use crate::rate::{Limit, SharedGcra};
 
 /// What is waited where the process has no descriptor left.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Where clients come in.
 pub struct Listeners {
@@ -92,21 +92,22 @@ struct Server {
     router: Arc<Router>,
     /// Of `http.listen`: where requests are sent on to that came without TLS.
     port: u16,
-    slots: Arc<Slots>,
+    connection_limit: Arc<ConnectionLimit>,
     tasks: TaskTracker,
-    told_of_proxy: SharedGcra,
+    proxy_log_limit: SharedGcra,
 }
 
 impl Server {
     fn new(app: Arc<App>, router: Router, port: u16, connections: usize) -> Server {
-        let slots = Slots::new(connections, app.metrics.http.connections.clone());
+        let connection_limit =
+            ConnectionLimit::new(connections, app.metrics.http.connections.clone());
         Server {
             app,
             router: Arc::new(router),
             port,
-            slots,
+            connection_limit,
             tasks: TaskTracker::new(),
-            told_of_proxy: SharedGcra::default(),
+            proxy_log_limit: SharedGcra::default(),
         }
     }
 
@@ -120,7 +121,7 @@ impl Server {
         server.tasks.wait().await;
     }
 
-    /// Accepts while there are slots, or a connection can be evicted; else clients wait in the kernel's
+    /// Accepts while there are connection_limit, or a connection can be evicted; else clients wait in the kernel's
     /// backlog.
     async fn accept(
         self: Arc<Self>,
@@ -128,17 +129,17 @@ impl Server {
         front: Front,
         shutdown: CancellationToken,
     ) {
-        let told = SharedGcra::default();
-        while let Some((stream, peer, slot)) = shutdown
-            .run_until_cancelled(self.next(&listener, &told))
+        let log_limit = SharedGcra::default();
+        while let Some((stream, peer, permit)) = shutdown
+            .run_until_cancelled(self.next(&listener, &log_limit))
             .await
         {
             let (server, front, shutdown) = (self.clone(), front.clone(), shutdown.clone());
             self.tasks.spawn(async move {
-                let gives_way = slot.clone();
+                let evicted = permit.clone();
                 tokio::select! {
-                    () = server.clone().connection(stream, peer, front, slot, shutdown) => {}
-                    () = gives_way.given_up() => server.gave_way(peer),
+                    () = server.clone().connection(stream, peer, front, permit, shutdown) => {}
+                    () = evicted.evicted() => server.log_evicted(peer),
                 }
             });
         }
@@ -147,39 +148,42 @@ impl Server {
     async fn next(
         &self,
         listener: &TcpListener,
-        told: &SharedGcra,
-    ) -> (TcpStream, SocketAddr, Slot) {
+        log_limit: &SharedGcra,
+    ) -> (TcpStream, SocketAddr, ConnectionPermit) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(slot) = self.slot(peer).await {
-                        return (stream, peer, slot);
+                    if let Some(permit) = self.permit(peer).await {
+                        return (stream, peer, permit);
                     }
                 }
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(e) => {
-                    if told.take(Limit::per_minute(), clock::now().mono, 1) {
+                    if log_limit.take(Limit::per_minute(), clock::now().mono, 1) {
                         tracing::warn!(error = %e, "no connection can be accepted");
                     }
-                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
-    /// Waits for a slot for a connection of `peer`; `None` if the connection is rejected.
-    async fn slot(&self, peer: SocketAddr) -> Option<Slot> {
+    /// Waits for a permit for a connection of `peer`; `None` if the connection is rejected.
+    async fn permit(&self, peer: SocketAddr) -> Option<ConnectionPermit> {
         loop {
             let settings = self.app.settings();
             let http = &settings.config.http;
             // A proxy has connections of many clients.
             let is_proxy = proxy_protocol::is_due(true, &http.trusted_proxies, peer.ip());
             let client = (!is_proxy).then_some(peer.ip());
-            match self.slots.take(client, http.max_connections_per_address) {
-                Ok(slot) => return Some(slot),
-                Err(Refused::Full) => {
+            match self
+                .connection_limit
+                .take(client, http.max_connections_per_address)
+            {
+                Ok(permit) => return Some(permit),
+                Err(AcquireError::Full) => {
                     drop(settings);
-                    self.slots.freed().await;
+                    self.connection_limit.released().await;
                 }
                 Err(refused) => {
                     self.turned_away(peer, refused);
@@ -189,16 +193,16 @@ impl Server {
         }
     }
 
-    fn turned_away(&self, client: SocketAddr, refused: Refused) {
+    fn turned_away(&self, client: SocketAddr, refused: AcquireError) {
         let reason = match refused {
-            Refused::Address => "address",
-            Refused::Heaviest | Refused::Full => "all",
+            AcquireError::AddressLimit => "address",
+            AcquireError::LargestShare | AcquireError::Full => "all",
         };
         self.app.metrics.http.turned_away(reason);
         tracing::debug!(%client, reason, "connection over the limit closed");
     }
 
-    fn gave_way(&self, client: SocketAddr) {
+    fn log_evicted(&self, client: SocketAddr) {
         self.app.metrics.http.turned_away("gave way");
         tracing::debug!(%client, reason = "gave way", "connection over the limit closed");
     }
@@ -208,7 +212,7 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
         front: Front,
-        slot: Slot,
+        permit: ConnectionPermit,
         shutdown: CancellationToken,
     ) {
         let http = self.app.settings().config.http.clone();
@@ -227,7 +231,8 @@ impl Server {
         };
         let client = guest.client;
         if client.ip() != peer.ip()
-            && let Err(refused) = slot.is_of(client.ip(), http.max_connections_per_address)
+            && let Err(refused) =
+                permit.assign_address(client.ip(), http.max_connections_per_address)
         {
             return self.turned_away(client, refused);
         }
@@ -246,7 +251,7 @@ impl Server {
                     server: self,
                     peer,
                     redirect,
-                    slot,
+                    permit,
                 };
                 Box::pin(service.serve(stream, version, &http, shutdown)).await;
             }
@@ -258,7 +263,7 @@ impl Server {
         self.app.metrics.http.unannounced.inc();
         let proxy = proxy.ip();
         match self
-            .told_of_proxy
+            .proxy_log_limit
             .take(Limit::per_minute(), clock::now().mono, 1)
         {
             true => tracing::warn!(%proxy, %error, "a trusted proxy names no client"),
@@ -275,7 +280,7 @@ struct Service {
     is_tls: bool,
     /// Whether requests are sent on to where TLS is spoken.
     redirect: bool,
-    slot: Slot,
+    permit: ConnectionPermit,
 }
 
 impl Service {
@@ -290,7 +295,7 @@ impl Service {
         let (peer, server) = (self.peer, self.server.clone());
         let early = match version {
             Version::Http1 => {
-                let head = head::read(&mut stream, MAX_HEAD, limits.header_timeout);
+                let head = head::read(&mut stream, MAX_HEAD_BYTES, limits.header_timeout);
                 match shutdown.run_until_cancelled(head).await {
                     None => return,
                     Some(Ok(head)) => head,
@@ -302,15 +307,15 @@ impl Service {
             }
             Version::Http2 => Vec::new(),
         };
-        let stream = Patience::new(stream, early, limits.request_timeout);
-        let running = Running::new(0);
+        let stream = WriteTimeout::new(stream, early, limits.request_timeout);
+        let running = ActiveRequests::new(0);
         let counted = running.clone();
         // Settings are asked for each request: a connection may outlive them.
         let service = hyper::service::service_fn(move |request| {
-            let busy = (Busy::begin(&counted), self.slot.answering());
-            let closes = request.version() == Spoken::HTTP_11 && self.slot.is_scarce();
+            let busy = (ActiveRequest::begin(&counted), self.permit.begin_request());
+            let closes = request.version() == Spoken::HTTP_11 && self.permit.is_scarce();
             let app = &self.server.app;
-            let answering = check_host(&request).map(|()| {
+            let answering = validate_host(&request).map(|()| {
                 let settings = app.settings();
                 settings.cors.layer(self.clone()).call(request)
             });
@@ -345,24 +350,25 @@ impl Service {
     }
 
     async fn answer(self, mut request: hyper::Request<Incoming>) -> Result<Response, Error> {
-        let Service { server, slot, .. } = self;
+        let Service { server, permit, .. } = self;
         let app = server.app.clone();
         let settings = app.settings();
         let http = &settings.config.http;
-        name_host(&mut request);
-        if let Some(uri) = prefix::without(request.uri(), &settings.prefix) {
+        copy_authority_to_host(&mut request);
+        if let Some(uri) = base_path::strip(request.uri(), &settings.base_path) {
             *request.uri_mut() = uri;
         }
-        let mut asker = Asker::new(self.peer.ip(), request.headers(), &http.trusted_proxies);
-        asker.https = asker.https.or(self.is_tls.then_some(true));
-        let host = asker.host.as_deref();
-        if self.redirect && !redirect::is_served(request.uri(), &asker) {
+        let mut client_info =
+            ClientInfo::new(self.peer.ip(), request.headers(), &http.trusted_proxies);
+        client_info.https = client_info.https.or(self.is_tls.then_some(true));
+        let host = client_info.host.as_deref();
+        if self.redirect && !redirect::is_served(request.uri(), &client_info) {
             let asked = request.headers().get(header::HOST);
             let asked = asked.and_then(|host| host.to_str().ok());
             let config = &settings.config;
             return redirect::by_https(config, request.uri(), host.or(asked), server.port);
         }
-        if !origin::allows(&http.allowed_origins, request.headers(), host) {
+        if !cors::is_allowed(&http.allowed_origins, request.headers(), host) {
             return Err(Error::new(
                 StatusCode::FORBIDDEN,
                 "origin",
@@ -370,19 +376,23 @@ impl Service {
             ));
         }
         let asked = request.headers().get(header::HOST).cloned();
-        let who = Who::default();
-        let caller = Caller { asker, who, slot };
-        let mut response = server.router.answer(app, caller, request).await;
+        let user = UserCell::default();
+        let context = RequestContext {
+            client_info,
+            user,
+            permit,
+        };
+        let mut response = server.router.answer(app, context, request).await;
         if self.is_tls {
             let asked = asked.as_ref().and_then(|host| host.to_str().ok());
-            strict::add(&mut response, settings.config.tls.mode, asked);
+            hsts::add(&mut response, settings.config.tls.mode, asked);
         }
         Ok(response)
     }
 }
 
 /// A request has exactly one host (RFC 9112 section 3.2): of two, a proxy might have checked the other.
-fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
+fn validate_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
     let mut named = request.headers().get_all(header::HOST).into_iter();
     let is_sound = match (named.next(), named.next()) {
         (None, _) => request.version() != Spoken::HTTP_11,
@@ -402,7 +412,7 @@ fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
 
 /// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1): the one place to look at is the
 /// `Host` header.
-fn name_host(request: &mut hyper::Request<Incoming>) {
+fn copy_authority_to_host(request: &mut hyper::Request<Incoming>) {
     let authority = request.uri().authority();
     let host = authority.and_then(|one| HeaderValue::from_str(one.as_str()).ok());
     if let Some(host) = host.filter(|_| is_http2(request)) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tower_http::cors::CorsLayer;
 
-use super::{origin, prefix};
+use super::{base_path, cors};
 use crate::config::Config;
 use crate::credential::Credentials;
 use crate::token::Tokens;
@@ -19,15 +19,15 @@ pub struct Settings {
     pub credentials: Credentials,
     /// By `http.allowed_origins`.
     pub(super) cors: CorsLayer,
-    /// By `server.public_url`: see [`prefix::of`].
-    pub(super) prefix: String,
+    /// By `server.public_url`: see [`base_path::from_config`].
+    pub(super) base_path: String,
 }
 
 impl Settings {
     pub fn new(config: Config, tokens: Tokens, credentials: Credentials) -> Settings {
         Settings {
-            cors: origin::cors(&config.http.allowed_origins),
-            prefix: prefix::of(&config),
+            cors: cors::layer(&config.http.allowed_origins),
+            base_path: base_path::from_config(&config),
             config,
             tokens,
             credentials,

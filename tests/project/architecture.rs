@@ -489,7 +489,7 @@ fn the_reader_of_imports_sees_every_way_of_writing_them() {
         "clock config storage"
     );
     assert_eq!(seen("use super::super::relay::Handle;"), "relay");
-    assert_eq!(seen("use super::exchange::Error;"), "");
+    assert_eq!(seen("use super::request::Error;"), "");
     assert_eq!(seen("pub use crate::Thing;"), "");
 }
 

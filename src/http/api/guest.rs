@@ -33,14 +33,14 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
 async fn redeem(request: Request) -> Result<Response, Error> {
     request.app.accepts_newcomers()?;
     let now = clock::now();
-    let client = request.asker.address;
+    let client = request.client_info.address;
     let api = &request.app.api;
-    if !request.asker.may_take(&api.guests, now.mono) {
+    if !request.client_info.try_take(&api.guests, now.mono) {
         api.logins.tell(now.mono, client, Limited::Invites);
         return Err(login::too_many_from_address());
     }
     require_json(&request)?;
-    let (app, who) = (request.app.clone(), request.who());
+    let (app, who) = (request.app.clone(), request.user_cell());
     let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);

@@ -119,7 +119,7 @@ fn base_url(request: &Request) -> String {
     match config::public_url(&settings.config) {
         Some(url) => url.to_string(),
         None => {
-            let scheme = match request.asker.https {
+            let scheme = match request.client_info.https {
                 Some(true) => "https",
                 _ => "http",
             };

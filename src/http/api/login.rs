@@ -21,8 +21,8 @@ use tracing::field::display;
 use super::{is_json, media_type, unsupported, user_json};
 use crate::clock::{self, Mono};
 use crate::http::auth::Refusal;
-use crate::http::exchange::form_value;
-use crate::http::forwarded::Asker;
+use crate::http::forwarded::ClientInfo;
+use crate::http::request::form_value;
 use crate::http::{App, Error, Request, Response, json};
 use crate::password;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter, SharedGcra};
@@ -118,18 +118,18 @@ impl Logins {
     }
 
     /// Counts any attempt from an address.
-    fn limit_address(&self, asker: &Asker, now: Mono) -> Result<(), Error> {
-        if !asker.may_take(&self.sources, now) {
-            self.tell(now, asker.address, Limited::Address);
+    fn limit_address(&self, client_info: &ClientInfo, now: Mono) -> Result<(), Error> {
+        if !client_info.try_take(&self.sources, now) {
+            self.tell(now, client_info.address, Limited::Address);
             return Err(too_many_from_address());
         }
         Ok(())
     }
 
     /// Counts an attempt for a name.
-    fn limit_name(&self, asker: &Asker, name: &str, now: Mono) -> Result<(), Error> {
+    fn limit_name(&self, client_info: &ClientInfo, name: &str, now: Mono) -> Result<(), Error> {
         if !self.names.take(name, now) {
-            self.tell(now, asker.address, Limited::Name);
+            self.tell(now, client_info.address, Limited::Name);
             return Err(too_many_at_name());
         }
         Ok(())
@@ -153,7 +153,11 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     app.accepts_newcomers()?;
     let now = clock::now();
-    let (logins, asker, who) = (&app.api.logins, request.asker.clone(), request.who());
+    let (logins, client_info, who) = (
+        &app.api.logins,
+        request.client_info.clone(),
+        request.user_cell(),
+    );
     let body = body(request).await;
     let settings = app.settings();
     let devices = settings.tokens.devices();
@@ -164,11 +168,11 @@ async fn enter(request: Request) -> Result<Response, Error> {
     // Other clients can use up the attempts of a name and of an address, but not of a device.
     let is_known = device.is_some_and(|device| logins.devices.take(device, now.mono));
     if !is_known {
-        logins.limit_address(&asker, now.mono)?;
+        logins.limit_address(&client_info, now.mono)?;
     }
     let body = body?;
     if !is_known {
-        logins.limit_name(&asker, &body.username, now.mono)?;
+        logins.limit_name(&client_info, &body.username, now.mono)?;
     }
     let (user, kept) = match app.store.login(&body.username).await? {
         Some((user, kept)) => (Some(user), kept),
@@ -179,7 +183,10 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let refused = |reason| {
         // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
         // is not logged: users sometimes type their password there.
-        let (client, hint) = (asker.culprit().map(display), asker.hint());
+        let (client, hint) = (
+            client_info.bannable_address().map(display),
+            client_info.ambiguous_address(),
+        );
         tracing::info!(client, from = hint, user = id, reason, "login refused");
     };
     let Some(user) = user.filter(|_| fits) else {

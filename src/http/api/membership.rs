@@ -17,7 +17,7 @@ use super::{
 };
 use crate::clock;
 use crate::http::auth::{Caller, Refusal};
-use crate::http::exchange::read_object;
+use crate::http::request::read_object;
 use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
 use crate::storage::{JoinError, JoinGrant, Room};

@@ -22,8 +22,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json as value};
 
 use super::auth::Caller;
-use super::exchange::{Error, Request};
 use super::health::Troubles;
+use super::request::{Error, Request};
 use super::router::Route;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter};
 use crate::storage::{Room, User, utc};

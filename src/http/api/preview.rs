@@ -25,7 +25,7 @@ const MAX_NAMES: usize = 100;
 pub async fn preview(request: Request) -> Result<Response, Error> {
     request.app.accepts_newcomers()?;
     let (app, now) = (request.app.clone(), clock::now());
-    let client = request.asker.address;
+    let client = request.client_info.address;
     if !app.api.previews.take(client, now.mono) {
         app.api.logins.tell(now.mono, client, Limited::Invites);
         return Err(login::too_many_from_address());

@@ -24,8 +24,8 @@ fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
     headers
 }
 
-fn asked(peer: &str, lines: &[(HeaderName, &str)]) -> Asker {
-    Asker::new(ip(peer), &headers(lines), &trusted())
+fn asked(peer: &str, lines: &[(HeaderName, &str)]) -> ClientInfo {
+    ClientInfo::new(ip(peer), &headers(lines), &trusted())
 }
 
 fn address(lines: &[(HeaderName, &str)]) -> IpAddr {
@@ -40,9 +40,9 @@ fn what_an_untrusted_peer_says_changes_nothing() {
         (PROTO, "https"),
         (HOST, "evil.example"),
     ];
-    let direct = Asker::direct(ip(CLIENT));
+    let direct = ClientInfo::direct(ip(CLIENT));
     assert_eq!(asked(CLIENT, &lines), direct);
-    let nobody = Asker::new(ip(CLIENT), &headers(&lines), &[]);
+    let nobody = ClientInfo::new(ip(CLIENT), &headers(&lines), &[]);
     assert_eq!(nobody, direct);
 }
 
@@ -64,10 +64,10 @@ fn the_first_untrusted_address_from_the_right_is_the_client() {
 #[test]
 fn the_standard_header_says_it_all_at_once() {
     let line = "For=\"[2001:db8::7]:4711\";proto=https;host=\"talk.example:8443\";by=10.0.0.1";
-    let told = Asker {
+    let told = ClientInfo {
         https: Some(true),
         host: Some("talk.example:8443".to_owned()),
-        ..Asker::direct(ip("2001:db8::7"))
+        ..ClientInfo::direct(ip("2001:db8::7"))
     };
     assert_eq!(asked(PROXY, &[(FORWARDED, line)]), told);
     let chain = format!("for=198.51.100.1;host=evil.example, {line}, for=10.3.3.3;proto=http");
@@ -137,8 +137,8 @@ fn two_kinds_of_headers_count_where_they_agree() {
     assert_eq!(agreed.address, ip(CLIENT));
     assert_eq!(agreed.https, Some(true));
     assert_eq!(agreed.host.as_deref(), Some("talk.example"));
-    assert_eq!(agreed.rival, None);
-    assert_eq!(agreed.culprit(), Some(ip(CLIENT)));
+    assert_eq!(agreed.alternative, None);
+    assert_eq!(agreed.bannable_address(), Some(ip(CLIENT)));
 }
 
 #[test]
@@ -150,24 +150,30 @@ fn where_two_kinds_of_headers_disagree_the_client_may_be_either_and_nobody_is_to
         &[standard, custom, (PROTO, "http"), (HOST, "a.example")],
     );
     assert_eq!(odd.address, ip("198.51.100.1"));
-    assert_eq!(odd.rival, Some(ip(CLIENT)));
+    assert_eq!(odd.alternative, Some(ip(CLIENT)));
     assert_eq!((odd.https, odd.host.as_deref()), (None, Some("a.example")));
-    assert_eq!(odd.culprit(), None);
-    assert_eq!(odd.hint().as_deref(), Some("198.51.100.1 or 203.0.113.7"));
+    assert_eq!(odd.bannable_address(), None);
+    assert_eq!(
+        odd.ambiguous_address().as_deref(),
+        Some("198.51.100.1 or 203.0.113.7")
+    );
 }
 
 #[test]
 fn a_header_that_names_nobody_leaves_it_to_the_other() {
     for nobody in ["for=unknown", "for=_hidden", "for=10.2.2.2", "garbage", ""] {
         let told = asked(PROXY, &[(FORWARDED, nobody), (FOR, CLIENT)]);
-        assert_eq!(told.culprit(), Some(ip(CLIENT)), "{nobody}");
+        assert_eq!(told.bannable_address(), Some(ip(CLIENT)), "{nobody}");
     }
     for nobody in ["unknown", "10.2.2.2", ""] {
         let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (FOR, nobody)]);
-        assert_eq!(told.culprit(), Some(ip(CLIENT)), "{nobody}");
+        assert_eq!(told.bannable_address(), Some(ip(CLIENT)), "{nobody}");
     }
     let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (PROTO, "https")]);
-    assert_eq!((told.culprit(), told.https), (Some(ip(CLIENT)), Some(true)));
+    assert_eq!(
+        (told.bannable_address(), told.https),
+        (Some(ip(CLIENT)), Some(true))
+    );
 }
 
 #[test]
@@ -181,8 +187,11 @@ fn a_proxy_is_never_to_blame() {
     ];
     for lines in lines {
         let told = asked(PROXY, lines);
-        assert!(told.is_proxy && told.culprit().is_none(), "{lines:?}");
-        assert_eq!(told.hint(), Some(told.address.to_string()));
+        assert!(
+            told.is_proxy && told.bannable_address().is_none(),
+            "{lines:?}"
+        );
+        assert_eq!(told.ambiguous_address(), Some(told.address.to_string()));
     }
 }
 
@@ -246,7 +255,7 @@ proptest! {
         let lines: Vec<_> =
             lines.iter().map(|(n, text)| (names[*n].clone(), text.as_str())).collect();
         let peer = IpAddr::from(peer);
-        let told = Asker::new(peer, &headers(&lines), &trusted());
+        let told = ClientInfo::new(peer, &headers(&lines), &trusted());
         if !is_trusted(&trusted(), peer) {
             prop_assert_eq!(told.address, peer);
             prop_assert_eq!((&told.https, &told.host), (&None, &None));
@@ -263,7 +272,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&line) {
             headers.append(name, value);
         }
-        Asker::new(ip(PROXY), &headers, &trusted());
+        ClientInfo::new(ip(PROXY), &headers, &trusted());
     }
 
     /// Whatever the client sent itself stands to the left of what its proxy appended.

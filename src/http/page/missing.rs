@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::{HTML, POLICIES};
-use crate::http::exchange::Response;
+use crate::http::request::Response;
 
 const TEMPLATE: &str = include_str!("missing.html");
 

@@ -29,7 +29,7 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
         app.metrics.entrance.refused("websocket", refusal.word());
         refused(refusal)
     })?;
-    request.is_from(&visitor.caller.user.id);
+    request.set_user(&visitor.caller.user.id);
     let (claims, user) = (visitor.caller.claims, visitor.caller.user);
     if !valid_room_id(room) {
         return Err(CloseCode::ConnectionError);

@@ -25,11 +25,11 @@ use self::farewell::farewell;
 pub use self::outbox::Outbox;
 use self::wire::Wire;
 use super::App;
-use super::exchange::{Error, Request, Response, Who};
-use super::patience::Patience;
+use super::connection_limit::ConnectionPermit;
+use super::request::{Error, Request, Response, UserCell};
 use super::router::Route;
-use super::slots::Slot;
 use super::stream::Stream;
+use super::write_timeout::WriteTimeout;
 use crate::room::CloseCode;
 
 pub use self::admission::recheck;
@@ -45,8 +45,8 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let response = handshake::accept(&request)?;
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
-    let slot = request.slot.clone();
-    slot.is_websocket();
+    let permit = request.permit.clone();
+    permit.set_websocket();
     let closings = app.hub.closings();
     // A draining server checks no token: the next server reports permanent errors as well.
     let verdict = match app.hub.is_draining() {
@@ -55,12 +55,12 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     };
     let visit = Visit {
         app: app.clone(),
-        who: request.who(),
+        user_cell: request.user_cell(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
         verdict,
         closings,
-        slot,
+        permit,
     };
     app.hub.tasks.spawn(visit.run(upgrade));
     Ok(response)
@@ -69,14 +69,14 @@ async fn open(mut request: Request) -> Result<Response, Error> {
 /// A connection from its upgrade to its end.
 struct Visit {
     app: Arc<App>,
-    who: Who,
+    user_cell: UserCell,
     room: String,
     /// Whether it goes on where an earlier connection ended, should a restart have ended it.
     resume: bool,
     verdict: Result<Admitted, CloseCode>,
     /// Of the hub, from before the verdict.
     closings: u64,
-    slot: Slot,
+    permit: ConnectionPermit,
 }
 
 impl Visit {
@@ -121,7 +121,7 @@ impl Visit {
         }
         let patience = self.app.settings().config.signaling.close_timeout;
         farewell(wire, patience).await;
-        drop(self.slot);
+        drop(self.permit);
     }
 
     /// Serves the connection to its end, and closes it if it is evicted.
@@ -131,14 +131,14 @@ impl Visit {
         tokio::select! {
             biased;
             ended = running.as_mut() => return ended,
-            () = self.slot.given_up() => outbox.close(CloseCode::ConnectionError),
+            () = self.permit.evicted() => outbox.close(CloseCode::ConnectionError),
         }
         running.await
     }
 
     /// The user's id, where the token named one.
     fn who(&self) -> Option<&str> {
-        self.who.get().map(|id| &**id)
+        self.user_cell.get().map(|id| &**id)
     }
 
     /// Takes a place in the room.
@@ -167,7 +167,7 @@ async fn socket(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
     let Parts { io, read_buf, .. } = upgrade
         .await
         .ok()?
-        .downcast::<TokioIo<Patience<Stream>>>()
+        .downcast::<TokioIo<WriteTimeout<Stream>>>()
         .ok()?;
     let (stream, unread) = io.into_inner().into_inner();
     Some((stream, [read_buf, unread].concat()))

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// A stream that fails when nothing can be written for too long.
-pub struct Patience<S> {
+pub struct WriteTimeout<S> {
     stream: S,
     /// Bytes that were read ahead; they are returned first.
     early: Bytes,
@@ -22,9 +22,9 @@ pub struct Patience<S> {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patience<S> {
-    pub fn new(stream: S, early: impl Into<Bytes>, limit: Duration) -> Patience<S> {
-        Patience {
+impl<S> WriteTimeout<S> {
+    pub fn new(stream: S, early: impl Into<Bytes>, limit: Duration) -> WriteTimeout<S> {
+        WriteTimeout {
             stream,
             early: early.into(),
             limit,
@@ -55,7 +55,7 @@ impl<S> Patience<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -73,7 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

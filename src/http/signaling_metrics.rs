@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::room::{CloseCode, Kind, Outcome, Reason};
 
 /// Counters that are found by position, so that a message costs no look-up by name.
-pub struct Counts {
+pub struct SignalingMetrics {
     pub connections: Gauge,
     pub rooms: Gauge,
     relayed: Vec<Counter>,
@@ -18,10 +18,10 @@ pub struct Counts {
     closed: Vec<Counter>,
 }
 
-impl Counts {
-    pub fn new(metrics: &Metrics) -> Counts {
+impl SignalingMetrics {
+    pub fn new(metrics: &Metrics) -> SignalingMetrics {
         let codes = CloseCode::ALL.map(|code| code.code().to_string());
-        Counts {
+        SignalingMetrics {
             connections: metrics.gauge("signaling_connections", "WebSockets in a room"),
             rooms: metrics.gauge("signaling_rooms", "Rooms that somebody is connected to"),
             relayed: metrics.counters(

@@ -16,46 +16,46 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::exchange::Response;
 use super::frame_budget::FrameBudget;
-use super::patience::Patience;
+use super::request::Response;
 use super::stream::Stream;
+use super::write_timeout::WriteTimeout;
 use crate::config;
 
 /// Bytes of a request's head; browsers' tokens stay far below.
-pub const MAX_HEAD: usize = 16 * 1024;
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Requests of one connection at once (HTTP/2).
-const MAX_REQUESTS: u32 = 64;
+const MAX_CONCURRENT_STREAMS: u32 = 64;
 
 /// Requests that a client may have taken back before they were looked at (HTTP/2): a stream that is
 /// reset counts among those at once no more, and would else be the way around that bound
 /// (CVE-2023-44487, "rapid reset").
-const MAX_TAKEN_BACK: usize = 20;
+const MAX_PENDING_RESETS: usize = 20;
 
 /// Requests that a client may bring us to take back (HTTP/2; CVE-2025-8671, "made you reset").
-const MAX_REFUSED: usize = 64;
+const MAX_LOCAL_RESETS: usize = 64;
 
 /// Bytes of answers that wait for one client (HTTP/2).
-const MAX_UNSENT: usize = 64 * 1024;
+const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes of bodies that a client may send unasked (HTTP/2): of one request, and of all.
 const WINDOWS: [u32; 2] = [64 * 1024, 256 * 1024];
 
 /// How many requests are being answered on a connection.
-pub type Running = watch::Sender<usize>;
+pub type ActiveRequests = watch::Sender<usize>;
 
 /// One of them, until it is dropped.
-pub struct Busy(Running);
+pub struct ActiveRequest(ActiveRequests);
 
-impl Busy {
-    pub fn begin(running: &Running) -> Busy {
-        running.send_modify(|count| *count += 1);
-        Busy(running.clone())
+impl ActiveRequest {
+    pub fn begin(active: &ActiveRequests) -> ActiveRequest {
+        active.send_modify(|count| *count += 1);
+        ActiveRequest(active.clone())
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
@@ -63,7 +63,7 @@ impl Drop for Busy {
 
 /// HTTP/1.1, until the client or `shutdown` ends it.
 pub async fn http1<S>(
-    stream: Patience<Stream>,
+    stream: WriteTimeout<Stream>,
     service: S,
     limits: &config::Http,
     shutdown: &CancellationToken,
@@ -74,7 +74,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -90,9 +90,9 @@ where
 /// HTTP/2, until the client or `shutdown` ends it, or nothing has been asked for as long as HTTP/1.1
 /// waits for a request, too. Its answers are given as long then as any client has to take them.
 pub async fn http2<S>(
-    stream: Patience<Stream>,
+    stream: WriteTimeout<Stream>,
     service: S,
-    running: &Running,
+    active: &ActiveRequests,
     limits: &config::Http,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
@@ -101,13 +101,13 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    let connection = http2::Builder::new(Tracked(tasks.clone()))
+    let connection = http2::Builder::new(TrackedExecutor(tasks.clone()))
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_REQUESTS)
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
-        .max_local_error_reset_streams(MAX_REFUSED)
-        .max_send_buf_size(MAX_UNSENT)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .initial_stream_window_size(WINDOWS[0])
         .initial_connection_window_size(WINDOWS[1])
         .serve_connection(TokioIo::new(FrameBudget::new(stream)), service);
@@ -115,7 +115,7 @@ where
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = shutdown.cancelled() => {}
-        () = idle(running.subscribe(), limits.header_timeout) => {}
+        () = wait_until_idle(active.subscribe(), limits.header_timeout) => {}
     }
     connection.as_mut().graceful_shutdown();
     let ended = timeout(limits.request_timeout, connection).await;
@@ -123,13 +123,13 @@ where
 }
 
 /// Waits until nothing has been asked for so long.
-async fn idle(mut running: watch::Receiver<usize>, patience: Duration) {
+async fn wait_until_idle(mut active: watch::Receiver<usize>, limit: Duration) {
     loop {
-        if running.wait_for(|count| *count == 0).await.is_err() {
+        if active.wait_for(|count| *count == 0).await.is_err() {
             return;
         }
         // A request that begins and ends meanwhile has the wait begin anew, too.
-        if timeout(patience, running.changed()).await.is_err() {
+        if timeout(limit, active.changed()).await.is_err() {
             return;
         }
     }
@@ -137,9 +137,9 @@ async fn idle(mut running: watch::Receiver<usize>, patience: Duration) {
 
 /// Runs the requests of HTTP/2 where they are waited for at the end.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+struct TrackedExecutor(TaskTracker);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tracked {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for TrackedExecutor {
     fn execute(&self, request: F) {
         self.0.spawn(request);
     }
@@ -151,18 +151,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_when_nothing_has_been_asked_for_a_while() {
-        const PATIENCE: Duration = Duration::from_secs(10);
-        let (start, running) = (Instant::now(), Running::new(0));
-        let waiting = tokio::spawn(idle(running.subscribe(), PATIENCE));
+        const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+        let (start, active) = (Instant::now(), ActiveRequests::new(0));
+        let waiting = tokio::spawn(wait_until_idle(active.subscribe(), IDLE_TIMEOUT));
         let sleep = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
         sleep(9).await;
-        let (one, other) = (Busy::begin(&running), Busy::begin(&running));
+        let (one, other) = (ActiveRequest::begin(&active), ActiveRequest::begin(&active));
         sleep(60).await;
         drop(one);
         sleep(60).await;
         drop(other);
         sleep(9).await;
-        drop(Busy::begin(&running));
+        drop(ActiveRequest::begin(&active));
         waiting.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 9 + 60 + 60 + 9 + 10);
     }

@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 /// The layer that answers preflights and names who may read an answer.
-pub fn cors(allowed: &[String]) -> CorsLayer {
+pub fn layer(allowed: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([
             Method::GET,
@@ -36,7 +36,7 @@ pub fn cors(allowed: &[String]) -> CorsLayer {
 
 /// Whether a request with these headers may be answered. `forwarded` is the host that it was sent
 /// to, where a trusted proxy says so.
-pub fn allows(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
+pub fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
     };
@@ -72,22 +72,26 @@ mod tests {
 
     #[test]
     fn unset_allows_every_origin() {
-        assert!(allows(&[], &headers("https://elsewhere.example"), None));
+        assert!(is_allowed(&[], &headers("https://elsewhere.example"), None));
     }
 
     #[test]
     fn a_list_allows_its_own_and_this_host_alone() {
         let list = ["https://app.example".to_owned()];
-        assert!(allows(&list, &headers("https://app.example"), None));
-        assert!(allows(&list, &headers("http://talk.example:8000"), None));
-        assert!(allows(&list, &HeaderMap::new(), None));
+        assert!(is_allowed(&list, &headers("https://app.example"), None));
+        assert!(is_allowed(
+            &list,
+            &headers("http://talk.example:8000"),
+            None
+        ));
+        assert!(is_allowed(&list, &HeaderMap::new(), None));
         for origin in [
             "https://app.example.evil",
             "null",
             "http://talk.example",
             "",
         ] {
-            assert!(!allows(&list, &headers(origin), None), "{origin}");
+            assert!(!is_allowed(&list, &headers(origin), None), "{origin}");
         }
     }
 
@@ -95,7 +99,7 @@ mod tests {
     fn this_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
         let list = ["https://app.example".to_owned()];
         let own = headers("https://voice.example");
-        assert!(allows(&list, &own, Some("voice.example")));
-        assert!(!allows(&list, &own, Some("talk.example")));
+        assert!(is_allowed(&list, &own, Some("voice.example")));
+        assert!(!is_allowed(&list, &own, Some("talk.example")));
     }
 }

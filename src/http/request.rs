@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::App;
-use super::forwarded::Asker;
-use super::slots::Slot;
+use super::connection_limit::ConnectionPermit;
+use super::forwarded::ClientInfo;
 
 /// Every answer is complete before it is sent.
 pub type Response = hyper::Response<Full<Bytes>>;
@@ -24,25 +24,25 @@ pub type Response = hyper::Response<Full<Bytes>>;
 /// A request that found its route.
 pub struct Request {
     pub app: Arc<App>,
-    /// Who asks, proxies in between left out.
-    pub asker: Asker,
-    who: Who,
+    /// UserCell asks, proxies in between left out.
+    pub client_info: ClientInfo,
+    user: UserCell,
     /// The connection's share of those that may be open.
-    pub(super) slot: Slot,
+    pub(super) permit: ConnectionPermit,
     parts: Parts,
     body: Incoming,
     params: Vec<(String, String)>,
 }
 
 /// The id of the user whom a request turns out to come from: what log lines have in common.
-pub(super) type Who = Arc<OnceLock<Box<str>>>;
+pub(super) type UserCell = Arc<OnceLock<Box<str>>>;
 
 /// Where a request comes from.
 #[derive(Clone)]
-pub(super) struct Caller {
-    pub asker: Asker,
-    pub who: Who,
-    pub slot: Slot,
+pub(super) struct RequestContext {
+    pub client_info: ClientInfo,
+    pub user: UserCell,
+    pub permit: ConnectionPermit,
 }
 
 /// An answer that says what is wrong: `{"detail": "human sentence", "code": "machine-word"}`.
@@ -58,16 +58,16 @@ pub struct Error {
 impl Request {
     pub(super) fn new(
         app: Arc<App>,
-        caller: Caller,
+        context: RequestContext,
         request: hyper::Request<Incoming>,
         params: Vec<(String, String)>,
     ) -> Request {
         let (parts, body) = request.into_parts();
         Request {
             app,
-            asker: caller.asker,
-            who: caller.who,
-            slot: caller.slot,
+            client_info: context.client_info,
+            user: context.user,
+            permit: context.permit,
             parts,
             body,
             params,
@@ -75,12 +75,12 @@ impl Request {
     }
 
     /// The request comes from this user.
-    pub fn is_from(&self, user: &str) {
-        let _ = self.who.set(user.into());
+    pub fn set_user(&self, user: &str) {
+        let _ = self.user.set(user.into());
     }
 
-    pub(super) fn who(&self) -> Who {
-        self.who.clone()
+    pub(super) fn user_cell(&self) -> UserCell {
+        self.user.clone()
     }
 
     pub fn method(&self) -> &Method {
@@ -104,7 +104,7 @@ impl Request {
     pub fn host(&self) -> Option<&str> {
         let asked = self.header(header::HOST);
         let asked = asked.or(self.parts.uri.authority().map(|a| a.as_str()));
-        self.asker.host.as_deref().or(asked)
+        self.client_info.host.as_deref().or(asked)
     }
 
     /// A `{name}` of the route's path, decoded where it can be; empty where the route has none of that name.
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn an_error_carries_a_sentence_and_a_word() {
-        let response = Error::unauthorized("Who are you?").into_response();
+        let response = Error::unauthorized("UserCell are you?").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");

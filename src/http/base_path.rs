@@ -7,15 +7,15 @@ use hyper::http::uri::PathAndQuery;
 use crate::config::{self, Config};
 
 /// The path that a proxy has this server at; empty where that is all of its host.
-pub fn of(config: &Config) -> String {
+pub fn from_config(config: &Config) -> String {
     config::public_url(config).map_or(String::new(), |url| url.path().to_owned())
 }
 
-/// What is asked without the prefix; `None` where it is not below that. The prefix alone is the page at
+/// What is asked without the base_path; `None` where it is not below that. The base_path alone is the page at
 /// its root.
-pub fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
-    let rest = uri.path().strip_prefix(prefix)?;
-    if prefix.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
+pub fn strip(uri: &Uri, base_path: &str) -> Option<Uri> {
+    let rest = uri.path().strip_prefix(base_path)?;
+    if base_path.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
         return None;
     }
     let path = match rest {
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_below_the_prefix_is_asked_without_it() {
-        let rest = |uri: &str, prefix| {
-            let rest = without(&uri.parse().unwrap(), prefix)?;
+        let rest = |uri: &str, base_path| {
+            let rest = strip(&uri.parse().unwrap(), base_path)?;
             Some(rest.to_string())
         };
         assert_eq!(rest("/talk/r/a?b=/talk", "/talk").unwrap(), "/r/a?b=/talk");
@@ -47,8 +47,8 @@ mod tests {
         assert_eq!(rest("/a/talk/x", "/a/talk").unwrap(), "/x");
         let absolute = rest("https://a.example/talk/x", "/talk").unwrap();
         assert_eq!(absolute, "https://a.example/x");
-        for (uri, prefix) in [("/r/a", "/talk"), ("/talking/x", "/talk"), ("/x", "")] {
-            assert_eq!(rest(uri, prefix), None, "{uri}");
+        for (uri, base_path) in [("/r/a", "/talk"), ("/talking/x", "/talk"), ("/x", "")] {
+            assert_eq!(rest(uri, base_path), None, "{uri}");
         }
     }
 }
