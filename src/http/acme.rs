@@ -5,7 +5,9 @@ use http_body_util::Full;
 use hyper::Method;
 use hyper::header::{self, HeaderValue};
 
-use super::request::{Error, Request, Response};
+use super::error::Error;
+use super::request::Request;
+use super::response::Response;
 use super::router::Route;
 
 /// No part of the API: authorities know where to look.

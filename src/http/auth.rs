@@ -4,7 +4,8 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use super::App;
-use super::request::{Error, Request};
+use super::error::Error;
+use super::request::Request;
 use crate::clock;
 use crate::storage::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame_budget::FrameBudget;
-use super::request::Response;
+use super::response::Response;
 use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
 use crate::config;

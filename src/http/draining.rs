@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use super::App;
-use super::request::Error;
+use super::error::Error;
 
 /// `Retry-After` in seconds. A restart takes about this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json as value};
 
 use super::App;
 use super::accept_header;
-use super::request::{Error, Request, Response, json};
+use super::error::Error;
+use super::request::Request;
+use super::response::{Response, json};
 use super::router::Route;
 use crate::clock;
 use crate::rate::{Limit, SharedGcra};

@@ -2,7 +2,7 @@
 
 use hyper::header::{self, HeaderValue};
 
-use super::request::Response;
+use super::response::Response;
 use crate::config::TlsMode;
 
 /// Half a year: whoever gives TLS up can wait for it.

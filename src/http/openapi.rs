@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use super::request::{Error, Request, Response, json};
+use super::error::Error;
+use super::request::Request;
+use super::response::{Response, json};
 use super::router::Route;
 
 const DOCUMENT: &str = include_str!("../../docs/reference/openapi.json");

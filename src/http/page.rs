@@ -15,7 +15,9 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::request::{Error, Request, Response};
+use super::error::Error;
+use super::request::Request;
+use super::response::Response;
 use super::router::Route;
 
 /// One embedded file.

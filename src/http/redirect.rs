@@ -5,8 +5,9 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
 
+use super::error::Error;
 use super::forwarded::{ClientInfo, is_authority};
-use super::request::{Error, Response};
+use super::response::Response;
 use crate::config::{self, Config, PublicUrl};
 
 /// What authorities of certificates ask for is asked without TLS (RFC 8555 section 8.3).

@@ -1,58 +1,44 @@
-//! A request, an answer, and the error that is an answer too.
+//! The request that a handler gets.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Uri};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::App;
 use super::connection_limit::ConnectionPermit;
+use super::error::Error;
 use super::forwarded::ClientInfo;
-
-/// Every answer is complete before it is sent.
-pub type Response = hyper::Response<Full<Bytes>>;
 
 /// A request that found its route.
 pub struct Request {
     pub app: Arc<App>,
-    /// UserCell asks, proxies in between left out.
+    /// The client, behind any trusted proxies.
     pub client_info: ClientInfo,
     user: UserCell,
-    /// The connection's share of those that may be open.
+    /// The permit of the connection.
     pub(super) permit: ConnectionPermit,
     parts: Parts,
     body: Incoming,
     params: Vec<(String, String)>,
 }
 
-/// The id of the user whom a request turns out to come from: what log lines have in common.
+/// The id of the authenticated user, for the log; empty until authentication.
 pub(super) type UserCell = Arc<OnceLock<Box<str>>>;
 
-/// Where a request comes from.
+/// What the connection knows about a request.
 #[derive(Clone)]
 pub(super) struct RequestContext {
     pub client_info: ClientInfo,
     pub user: UserCell,
     pub permit: ConnectionPermit,
-}
-
-/// An answer that says what is wrong: `{"detail": "human sentence", "code": "machine-word"}`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{status} {code}: {detail}")]
-pub struct Error {
-    pub status: StatusCode,
-    pub code: &'static str,
-    pub detail: Cow<'static, str>,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Request {
@@ -74,7 +60,7 @@ impl Request {
         }
     }
 
-    /// The request comes from this user.
+    /// Records the authenticated user.
     pub fn set_user(&self, user: &str) {
         let _ = self.user.set(user.into());
     }
@@ -95,30 +81,30 @@ impl Request {
         &self.parts.headers
     }
 
-    /// A header as text; `None` where it is absent or not ASCII.
+    /// Returns a header as text; `None` if it is absent or not ASCII.
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
-    /// The host, and the port where there is one, that the client asked for.
+    /// Returns the host that the client requested, with its port if there is one.
     pub fn host(&self) -> Option<&str> {
-        let asked = self.header(header::HOST);
-        let asked = asked.or(self.parts.uri.authority().map(|a| a.as_str()));
-        self.client_info.host.as_deref().or(asked)
+        let named = self.header(header::HOST);
+        let named = named.or(self.parts.uri.authority().map(|a| a.as_str()));
+        self.client_info.host.as_deref().or(named)
     }
 
-    /// A `{name}` of the route's path, decoded where it can be; empty where the route has none of that name.
+    /// Returns the decoded value of `{name}` in the route's path; empty if the route has no such parameter.
     pub fn param(&self, name: &str) -> &str {
         let found = self.params.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// The first value of a key of the query string, decoded; empty where it can't be.
+    /// Returns the first value of a key of the query string, decoded.
     pub fn query(&self, key: &str) -> Option<String> {
         form_value(self.parts.uri.query()?, key)
     }
 
-    /// The token of `Authorization: Bearer`.
+    /// Returns the token of `Authorization: Bearer`.
     pub fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header(header::AUTHORIZATION)?.split_once(' ')?;
         scheme
@@ -126,16 +112,16 @@ impl Request {
             .then_some(token.trim())
     }
 
-    /// What becomes of the connection once it was told to switch protocols; `None` where the
-    /// client did not ask for that, or this was asked before.
+    /// Returns the future that yields the connection after a switch of protocols. `None` if the client
+    /// requested none, or after the first call.
     pub(super) fn upgrade(&mut self) -> Option<OnUpgrade> {
         self.parts.extensions.remove()
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     ///
     /// # Errors
-    /// 413 past `http.max_body`, 400 where the client ends early.
+    /// 413 above `http.max_body`; 400 if the client closes early.
     pub async fn body(self) -> Result<Bytes, Error> {
         let limit = self.app.settings().config.http.max_body;
         match Limited::new(self.body, limit).collect().await {
@@ -149,20 +135,20 @@ impl Request {
         }
     }
 
-    /// The body as a JSON object; `wanted` says what is in it, as the end of a sentence.
+    /// Returns the body as a JSON object. `wanted` ends the error's sentence: it names the members.
     ///
     /// # Errors
-    /// As [`Request::body`]; 400 where it is not the JSON that is asked for.
+    /// Those of [`Request::body`]; 400 if the body is no such JSON object.
     pub async fn json<T: DeserializeOwned>(self, wanted: &str) -> Result<T, Error> {
         let body = self.body().await?;
         read_object(&body, wanted)?.ok_or_else(|| not_an_object(wanted))
     }
 }
 
-/// Reads a JSON object; `None` for `null`. Arrays, which serde would take for structs too, are none.
+/// Parses a JSON object; `None` for `null`. Rejects arrays, which serde would accept for structs.
 ///
 /// # Errors
-/// 400, by a sentence that ends with `wanted` and repeats nothing of the body.
+/// 400, in a sentence that ends with `wanted` and quotes nothing of the body.
 pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<Option<T>, Error> {
     let read = || {
         let object: Option<Map<String, Value>> = serde_json::from_slice(body)?;
@@ -175,89 +161,6 @@ pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<Opt
 
 fn not_an_object(wanted: &str) -> Error {
     Error::bad_request(format!("The body must be a JSON object {wanted}"))
-}
-
-impl Error {
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Error {
-        Error {
-            status,
-            code,
-            detail: detail.into(),
-            headers: Vec::new(),
-        }
-    }
-
-    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Error {
-        Error::new(StatusCode::BAD_REQUEST, "bad-request", detail)
-    }
-
-    pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Error {
-        Error::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-    }
-
-    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Error {
-        Error::new(StatusCode::FORBIDDEN, "forbidden", detail)
-    }
-
-    pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Error {
-        Error::new(StatusCode::NOT_FOUND, "not-found", detail)
-    }
-
-    pub fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Error {
-        Error::new(StatusCode::CONFLICT, code, detail)
-    }
-
-    /// What a client may know of a fault of ours; the cause belongs in the log.
-    pub fn internal() -> Error {
-        Error::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Something went wrong on the server",
-        )
-    }
-
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Error {
-        self.headers.push((name, value));
-        self
-    }
-
-    pub fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            detail: &'a str,
-            code: &'a str,
-        }
-        let mut response = json(
-            self.status,
-            &Body {
-                detail: &self.detail,
-                code: self.code,
-            },
-        );
-        response.headers_mut().extend(self.headers);
-        response
-    }
-}
-
-/// An answer in JSON, never to be cached.
-pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    let Ok(body) = serde_json::to_vec(value) else {
-        return Error::internal().into_response();
-    };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// The first value of a key in `a=1&b=2`, decoded; empty where it can't be.
@@ -310,13 +213,5 @@ mod tests {
         for text in ["%", "%2", "%zz", "%ff", "a%+1"] {
             assert_eq!(decode(text, true), None, "{text}");
         }
-    }
-
-    #[test]
-    fn an_error_carries_a_sentence_and_a_word() {
-        let response = Error::unauthorized("UserCell are you?").into_response();
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     }
 }

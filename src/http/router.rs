@@ -8,7 +8,9 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use tracing::field::display;
 
-use super::request::{Error, Request, RequestContext, Response, decode};
+use super::error::Error;
+use super::request::{Request, RequestContext, decode};
+use super::response::Response;
 use super::{App, acme, api, health, openapi, page, ws};
 
 /// A handler's work.

@@ -22,8 +22,9 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json as value};
 
 use super::auth::Caller;
+use super::error::Error;
 use super::health::Troubles;
-use super::request::{Error, Request};
+use super::request::Request;
 use super::router::Route;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter};
 use crate::storage::{Room, User, utc};

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::{HTML, POLICIES};
-use crate::http::request::Response;
+use crate::http::response::Response;
 
 const TEMPLATE: &str = include_str!("missing.html");
 

@@ -8,7 +8,9 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-use crate::http::request::{Error, Request, Response};
+use crate::http::error::Error;
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// What a key is answered with (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
