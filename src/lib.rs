@@ -1,13 +1,13 @@
 //! parlor: WebRTC signaling, a STUN/TURN relay and rooms in SQLite, in one process.
 //!
-//! The house is built in floors, and imports point down only (`docs/architecture.md`; checked by
+//! The modules form layers, and imports point down only (`docs/architecture.md`; checked by
 //! `tests/project/architecture.rs`):
 //!
-//! | floor | rooms |
+//! | layer | modules |
 //! |---|---|
-//! | 4 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
-//! | 3 · edges | [`http`], [`relay`], [`admin`], [`acme`] |
-//! | 2 · resources | [`storage`] |
+//! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
+//! | 4 · edges | [`http`], [`admin`], [`acme`] |
+//! | 2 · adapters | [`relay`], [`storage`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 

@@ -1,24 +1,25 @@
-//! The rules of the house, read off its files. `docs/architecture.md` says why they are there.
+//! The rules of the architecture, checked against the files. `docs/architecture.md` gives the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Lines of a file in `src`, its tests included.
-const LONGEST: usize = 600;
+use crate::imports;
 
-/// Who may look at a neighbour on the same floor; on floor 0 anybody may, but not in a circle.
-const NEIGHBOURS: [(&str, &str); 5] = [
+/// Lines of a file in `src`, its tests included.
+const MAX_LINES: usize = 600;
+
+/// Imports between two modules of one layer; the values of layer 0 may import each other.
+const NEIGHBOURS: [(&str, &str); 4] = [
     ("main", "cli"),
     ("cli", "daemon"),
     ("cli", "bench"),
-    ("http", "relay"),
     ("admin", "http"),
 ];
 
-/// All that `http` may name of `relay`.
-const RELAY_FOR_HTTP: [&str; 1] = ["Handle"];
+/// All that the edges and the service may name of the relay; `daemon` and `bench` build one.
+const RELAY_INTERFACE: [&str; 1] = ["Handle"];
 
 /// What the user prescribed, and what Rust and git expect beside it.
 const TOP_LEVEL: [&str; 14] = [
@@ -39,59 +40,37 @@ const TOP_LEVEL: [&str; 14] = [
 ];
 
 #[test]
-fn imports_point_down_the_floors() {
-    let floors = floors();
+fn imports_point_down_the_layers() {
+    let layers = layers();
     let mut faults = Vec::new();
-    for import in imports() {
-        let floor = |room: &str| {
-            let floor = floors.get(room).copied();
-            floor.unwrap_or_else(|| panic!("{room} is on no floor: add it to src/lib.rs's table"))
+    for import in imports::read(root()) {
+        let layer = |module: &str| {
+            let layer = layers.get(module).copied();
+            layer.unwrap_or_else(|| panic!("{module} is in no layer: add it to src/lib.rs's table"))
         };
-        let (from, to) = (floor(&import.from), floor(&import.to));
-        let beside = NEIGHBOURS.contains(&(&import.from, &import.to));
-        if from < to || from == to && from > 0 && !beside {
-            faults.push(format!(
-                "{import}: `{}` is on floor {from}, `{}` on floor {to}",
-                import.from, import.to
-            ));
+        let (importer, imported) = (import.importer(), import.imported());
+        let (from, to) = (layer(importer), layer(imported));
+        let allowed =
+            importer == imported || from == 0 || NEIGHBOURS.contains(&(importer, imported));
+        if from < to || from == to && !allowed {
+            faults.push(format!("{import} (from layer {from} to layer {to})"));
         }
     }
     assert_clean(
         &faults,
-        "move what both need to a lower floor, or let a higher floor hand it over",
+        "move what both need to a lower layer, or let a higher layer pass it as an argument",
     );
 }
 
 #[test]
-fn the_values_on_floor_0_do_not_import_each_other_in_a_circle() {
-    let floors = floors();
-    let mut below: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for import in imports().into_iter().filter(|i| floors[&i.from] == 0) {
-        below.entry(import.from).or_default().insert(import.to);
-    }
-    // Whoever imports nothing that is left is taken away, until nobody is left but a circle.
-    while let Some(done) = below
-        .iter()
-        .find(|(_, to)| to.iter().all(|to| !below.contains_key(to)))
-        .map(|(from, _)| from.clone())
-    {
-        below.remove(&done);
-    }
-    assert!(
-        below.is_empty(),
-        "take one of these imports out of the circle: {below:?}"
-    );
-}
-
-#[test]
-fn the_table_of_floors_names_every_room_of_the_house() {
+fn the_table_of_layers_names_every_module() {
     let lib = read("src/lib.rs");
     let modules = lib.lines().filter_map(|line| {
         let name = line.strip_prefix("pub mod ")?.strip_suffix(';')?;
         Some(name.to_owned())
     });
     let modules: BTreeSet<_> = modules.chain(["main".to_owned()]).collect();
-    let named: BTreeSet<_> = floors().into_keys().collect();
+    let named: BTreeSet<_> = layers().into_keys().collect();
     assert_eq!(
         named, modules,
         "the table at the top of src/lib.rs (left) and its modules (right) must be the same"
@@ -99,35 +78,33 @@ fn the_table_of_floors_names_every_room_of_the_house() {
 }
 
 #[test]
-fn turn_and_room_know_nothing_of_each_other() {
-    let faults = imports()
-        .into_iter()
-        .filter(|i| matches!((&*i.from, &*i.to), ("turn", "room") | ("room", "turn")))
+fn turn_and_room_do_not_import_each_other() {
+    let pure = ["turn", "room"];
+    let faults: Vec<_> = imports::read(root())
+        .iter()
+        .filter(|import| pure.contains(&import.importer()))
+        .filter(|import| import.importer() != import.imported())
+        .filter(|import| ["turn", "room"].contains(&import.imported()))
         .map(|import| import.to_string())
-        .collect::<Vec<_>>();
+        .collect();
     assert_clean(
         &faults,
-        "what joins them passes through `http` and `relay::Handle`, wired by `daemon`",
+        "`service` and `relay::Handle` connect them; small types that both need belong to `net`",
     );
 }
 
 #[test]
-fn http_knows_nothing_of_the_relay_but_its_handle() {
-    let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| source.room == "http") {
-        for (number, line) in source.code() {
-            for (at, _) in line.match_indices("relay::") {
-                let word = word(&line[at + "relay::".len()..]);
-                let other = line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-                if !other && !RELAY_FOR_HTTP.contains(&word) {
-                    faults.push(format!("{}:{number}: {}", source.name, line.trim()));
-                }
-            }
-        }
-    }
+fn edges_and_service_name_the_handle_of_the_relay_alone() {
+    let faults: Vec<_> = imports::read(root())
+        .iter()
+        .filter(|import| import.imported() == "relay")
+        .filter(|import| ["http", "admin", "acme", "service"].contains(&import.importer()))
+        .filter(|import| !RELAY_INTERFACE.contains(&&*import.name))
+        .map(|import| import.to_string())
+        .collect();
     assert_clean(
         &faults,
-        "tell the relay by its `Handle`, or let `daemon` hand over what is needed",
+        "command the relay through its `Handle`, or let `daemon` pass what is needed",
     );
 }
 
@@ -150,8 +127,9 @@ fn the_state_machines_have_no_socket_no_clock_no_task_and_no_log() {
         "tracing::",
         "metrics::",
     ];
-    let machines =
-        |source: &Source| ["turn", "room", "stun"].contains(&&*source.room) && !source.is_test();
+    let machines = |source: &Source| {
+        ["turn", "room", "stun"].contains(&&*source.top_module) && !source.is_test()
+    };
     let faults = find(machines, &banned);
     assert_clean(
         &faults,
@@ -165,15 +143,15 @@ fn no_file_of_the_source_is_longer_than_600_lines() {
     let mut faults = Vec::new();
     for path in files(&root().join("src")) {
         let lines = fs::read_to_string(&path).map_or(0, |text| text.lines().count());
-        if lines > LONGEST {
+        if lines > MAX_LINES {
             faults.push(format!("{}: {lines} lines", name(&path)));
         }
     }
-    assert_clean(&faults, "a file that long is asking to be two");
+    assert_clean(&faults, "split it along a natural line");
 }
 
 #[test]
-fn all_sql_is_in_the_store() {
+fn all_sql_is_in_storage() {
     let sql = [
         "rusqlite",
         "SELECT ",
@@ -184,19 +162,22 @@ fn all_sql_is_in_the_store() {
         "PRAGMA ",
         "BEGIN IMMEDIATE",
     ];
-    let mut faults = find(|source| source.room != "storage", &sql);
+    let mut faults = find(|source| source.top_module != "storage", &sql);
     let stray = files(&root().join("src"))
         .into_iter()
         .map(|path| name(&path));
     faults.extend(stray.filter(|name| name.ends_with(".sql") && !name.starts_with("src/storage/")));
-    assert_clean(&faults, "give the store a method that does it");
+    assert_clean(&faults, "give `storage` a method that does it");
 }
 
 #[test]
 fn nothing_but_the_clock_reads_the_time() {
-    let mut faults = find(|source| source.room != "clock", &["SystemTime"]);
+    let mut faults = find(|source| source.top_module != "clock", &["SystemTime"]);
     // The timers of tokio have an Instant of their own, for deadlines in async code.
-    for source in sources().iter().filter(|source| source.room != "clock") {
+    for source in sources()
+        .iter()
+        .filter(|source| source.top_module != "clock")
+    {
         let of_tokio = source
             .code()
             .any(|(_, line)| line.starts_with("use tokio::time::") && line.contains("Instant"));
@@ -206,12 +187,12 @@ fn nothing_but_the_clock_reads_the_time() {
     }
     assert_clean(
         &faults,
-        "take a `clock::Now` as an argument, or call `clock::now` on floor 3",
+        "take a `clock::Now` as an argument, or call `clock::now` in an edge",
     );
 }
 
 #[test]
-fn unsafe_code_is_in_one_directory_and_each_block_says_why_it_is_sound() {
+fn unsafe_code_is_in_one_directory() {
     let allowed = |source: &Source| source.name.starts_with("src/relay/udp/");
     let faults = find(
         |source| !allowed(source),
@@ -221,35 +202,6 @@ fn unsafe_code_is_in_one_directory_and_each_block_says_why_it_is_sound() {
         &faults,
         "use what a crate offers, or put it into src/relay/udp",
     );
-    let sources = sources();
-    let mut blocks = 0;
-    for source in sources.iter().filter(|source| allowed(source)) {
-        blocks += excused_blocks(source);
-    }
-    assert!(blocks > 0, "the directory has moved");
-}
-
-/// Counts the unsafe blocks of a file, each of which has its reason above it.
-fn excused_blocks(source: &Source) -> usize {
-    let (mut blocks, mut excused) = (0, false);
-    for (number, line) in source.text.lines().enumerate() {
-        let line = line.trim();
-        if line.starts_with("//") {
-            excused |= line.starts_with("// SAFETY:");
-        } else if line.contains("unsafe {") || line.starts_with("unsafe impl") {
-            assert!(
-                excused,
-                "{}:{}: say above it why it is sound (SAFETY:)",
-                source.name,
-                number + 1
-            );
-            blocks += 1;
-            excused = false;
-        } else if line.ends_with(';') || line.ends_with('}') {
-            excused = false;
-        }
-    }
-    blocks
 }
 
 #[test]
@@ -311,38 +263,6 @@ fn the_top_level_holds_what_was_agreed_and_nothing_else() {
 }
 
 #[test]
-fn every_invariant_of_the_map_names_a_test_that_exists() {
-    let known = known_tests();
-    let map = read("docs/architecture.md");
-    let section = map.split("\n## ").find(|s| s.starts_with("Invariants"));
-    let section = section.expect("docs/architecture.md has a section `Invariants`");
-    let rows: Vec<_> = section
-        .lines()
-        .filter(|line| line.starts_with("| **"))
-        .collect();
-    assert!(
-        rows.len() >= 15,
-        "only {} invariants are left in the map",
-        rows.len()
-    );
-    for row in rows {
-        let held_by = row.trim_end_matches('|').rsplit('|').next().unwrap_or("");
-        let mut tests = held_by.split('`').skip(1).step_by(2).peekable();
-        assert!(
-            tests.peek().is_some(),
-            "no test holds this invariant: {row}"
-        );
-        for test in tests {
-            assert!(
-                known.contains(test),
-                "docs/architecture.md says that `{test}` holds an invariant, but there is no such \
-                 test: correct the name, or write the test"
-            );
-        }
-    }
-}
-
-#[test]
 fn every_rule_of_the_rfcs_names_a_test_that_exists() {
     let known = known_tests();
     let relay = read("docs/inside/relay.md");
@@ -396,23 +316,10 @@ struct Source {
     /// From the top of the project.
     name: String,
     /// The module below the crate that it belongs to.
-    room: String,
+    top_module: String,
     /// Its own module, from below the crate.
     module: Vec<String>,
     text: String,
-}
-
-/// One room of the house that another names.
-struct Import {
-    from: String,
-    to: String,
-    at: String,
-}
-
-impl std::fmt::Display for Import {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} imports `{}`", self.at, self.to)
-    }
 }
 
 impl Source {
@@ -431,97 +338,27 @@ impl Source {
             .iter()
             .any(|name| name == "tests" || name == "model")
     }
-
-    /// The rooms that this file names, with the line.
-    fn imports(&self) -> Vec<Import> {
-        let mut found = Vec::new();
-        for (number, line) in self.code() {
-            for to in rooms_named(line, &self.module) {
-                let at = format!("{}:{number}", self.name);
-                let from = self.room.clone();
-                found.push(Import { from, to, at });
-            }
-        }
-        found
-    }
 }
 
-/// The modules right below the crate that a line names, from inside `module`.
-fn rooms_named(line: &str, module: &[String]) -> Vec<String> {
-    let mut rooms = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        let rest = &line[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            // One line long, as rustfmt writes a group of rooms; their own groups don't count.
-            Some(group) => {
-                let mut depth = 0;
-                for part in group.split_inclusive(['{', '}', ',']) {
-                    if depth == 0 {
-                        rooms.push(word(part.trim_start()).to_owned());
-                    }
-                    depth += part.matches('{').count() as i32 - part.matches('}').count() as i32;
-                }
-            }
-            None => rooms.push(word(rest).to_owned()),
-        }
-    }
-    // From the top of a file, as many `super`s as it is deep lead to the crate.
-    if line.starts_with("use super::") || line.starts_with("pub use super::") {
-        let path = line.trim_start_matches("pub ").trim_start_matches("use ");
-        let ups = path.split("::").take_while(|part| *part == "super").count();
-        if ups >= module.len() {
-            let rest = path.split("::").nth(ups).unwrap_or("");
-            rooms.push(word(rest).to_owned());
-        }
-    }
-    rooms.retain(|room| room.starts_with(|c: char| c.is_ascii_lowercase()));
-    rooms
-}
-
-#[test]
-fn the_reader_of_imports_sees_every_way_of_writing_them() {
-    let deep: Vec<_> = ["http", "api"].map(str::to_owned).into();
-    let seen = |line: &str| rooms_named(line, &deep).join(" ");
-    assert_eq!(seen("use crate::storage::Store;"), "storage");
-    assert_eq!(seen("    let now = crate::clock::now();"), "clock");
-    assert_eq!(
-        seen("use crate::{clock, config::{Ice, Turn}, storage};"),
-        "clock config storage"
-    );
-    assert_eq!(seen("use super::super::relay::Handle;"), "relay");
-    assert_eq!(seen("use super::request::Error;"), "");
-    assert_eq!(seen("pub use crate::Thing;"), "");
-}
-
-/// The rooms and their floors, from the table in `src/lib.rs`.
-fn floors() -> BTreeMap<String, u8> {
-    let mut floors = BTreeMap::new();
+/// The modules and their layers, from the table in `src/lib.rs`.
+fn layers() -> BTreeMap<String, u8> {
+    let mut layers = BTreeMap::new();
     for line in read("src/lib.rs").lines() {
         let Some(row) = line.strip_prefix("//! | ") else {
             continue;
         };
-        let Some(floor) = row.chars().next().and_then(|c| c.to_digit(10)) else {
+        let Some(layer) = row.chars().next().and_then(|c| c.to_digit(10)) else {
             continue;
         };
-        for room in row.split('`').skip(1).step_by(2) {
-            floors.insert(room.to_owned(), floor as u8);
+        for module in row.split('`').skip(1).step_by(2) {
+            layers.insert(module.to_owned(), layer as u8);
         }
     }
     assert!(
-        floors.len() > 10,
-        "src/lib.rs has no table of floors any more"
+        layers.len() > 10,
+        "src/lib.rs has no table of layers any more"
     );
-    floors
-}
-
-fn imports() -> Vec<Import> {
-    let all = sources().into_iter().flat_map(|source| source.imports());
-    let imports: Vec<_> = all.filter(|import| import.from != import.to).collect();
-    assert!(
-        imports.len() > 50,
-        "hardly any imports were found: is the reader broken?"
-    );
-    imports
+    layers
 }
 
 /// Every file of Rust in `src` but the list of modules.
@@ -532,10 +369,10 @@ fn sources() -> Vec<Source> {
         let inner = inner.strip_suffix("/mod").unwrap_or(inner);
         let module: Vec<_> = inner.split('/').map(str::to_owned).collect();
         let text = fs::read_to_string(&path).expect("a source is text");
-        let room = module[0].clone();
-        (room != "lib").then_some(Source {
+        let top_module = module[0].clone();
+        (top_module != "lib").then_some(Source {
             name,
-            room,
+            top_module,
             module,
             text,
         })
