@@ -44,12 +44,12 @@ pub struct Username<'a> {
     /// Unix seconds.
     pub expires: u64,
     /// The text besides the expiry; may be empty.
-    holder: &'a str,
+    subject: &'a str,
 }
 
-/// The user and room that a username names, resolved against the known rooms: [`Refusals::bearer`].
+/// The user and room that a username names, resolved against the known rooms: [`Revocations::identity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bearer<'a> {
+pub struct Identity<'a> {
     /// Unix seconds.
     pub expires: u64,
     /// `None` if the name is only an expiry.
@@ -96,46 +96,46 @@ impl<'a> Username<'a> {
     /// Reads a username of one of these forms; `None` for any other text, and for an expiry after
     /// the year 2100:
     ///
-    /// - `{expiry}:{holder}`, if the text before the first `:` is digits
+    /// - `{expiry}:{subject}`, if the text before the first `:` is digits
     /// - `{expiry}` and `{expiry}:`, which name no user
-    /// - `{holder}:{expiry}` otherwise
+    /// - `{subject}:{expiry}` otherwise
     ///
-    /// A holder is a user, a user and a room (`{user}/{room}`) or a user, a room and the generation
+    /// A subject is a user, a user and a room (`{user}/{room}`) or a user, a room and the generation
     /// of the membership (`{user}/{room}/{generation}`).
     pub fn parse(username: &'a str) -> Option<Username<'a>> {
         if username.len() > MAX_USERNAME {
             return None;
         }
-        let (expires, holder) = match username.split_once(':') {
+        let (expires, subject) = match username.split_once(':') {
             Some((first, rest)) if is_number(first) => (first, rest),
             Some(_) => {
-                let (holder, last) = username.rsplit_once(':')?;
-                (last, Some(holder).filter(|holder| !holder.is_empty())?)
+                let (subject, last) = username.rsplit_once(':')?;
+                (last, Some(subject).filter(|subject| !subject.is_empty())?)
             }
             None => (username, ""),
         };
-        if !is_number(expires) || holder.starts_with('/') {
+        if !is_number(expires) || subject.starts_with('/') {
             return None;
         }
         let expires = expires.parse().ok()?;
-        (expires <= LAST_EXPIRY).then_some(Username { expires, holder })
+        (expires <= LAST_EXPIRY).then_some(Username { expires, subject })
     }
 
-    /// Splits the holder. What follows a `/` is a room only if `is_room` knows it; otherwise it is
+    /// Splits the subject. What follows a `/` is a room only if `is_room` knows it; otherwise it is
     /// part of a user name of another service (XMPP resources, Matrix ids).
-    fn bearer(self, is_room: impl Fn(&str) -> bool) -> Bearer<'a> {
-        let (user, room, generation) = match self.holder.rsplit_once('/') {
+    fn resolve_with(self, is_room: impl Fn(&str) -> bool) -> Identity<'a> {
+        let (user, room, generation) = match self.subject.rsplit_once('/') {
             Some((front, last)) => match front.rsplit_once('/') {
                 Some((user, room)) if is_number(last) && is_room(room) => {
                     // A generation that is too large counts as the newest.
                     (user, Some(room), last.parse().unwrap_or(u64::MAX))
                 }
                 _ if is_room(last) => (front, Some(last), 0),
-                _ => (self.holder, None, 0),
+                _ => (self.subject, None, 0),
             },
-            None => (self.holder, None, 0),
+            None => (self.subject, None, 0),
         };
-        Bearer {
+        Identity {
             expires: self.expires,
             user: Some(user).filter(|user| !user.is_empty()),
             room,
@@ -144,7 +144,7 @@ impl<'a> Username<'a> {
     }
 }
 
-impl<'a> Bearer<'a> {
+impl<'a> Identity<'a> {
     /// The account key for quotas, bandwidth and reservations: the user or, without a user, a `/` and
     /// the client's address (IPv6: the /64). No user's name begins with `/`.
     pub fn account(&self, client: IpAddr) -> Cow<'a, str> {
@@ -160,7 +160,7 @@ impl<'a> Bearer<'a> {
 }
 
 /// The client's address in an account without a user; `None` for a user's account.
-pub fn unnamed(account: &str) -> Option<&str> {
+pub fn unnamed_address(account: &str) -> Option<&str> {
     account.strip_prefix('/')
 }
 
@@ -201,7 +201,7 @@ fn password(secret: &hmac::Key, username: &str) -> String {
 
 /// Who may not allocate although a credential of theirs still checks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refused {
+pub struct RevokedSet {
     /// Disabled or deleted.
     pub users: HashSet<Box<str>>,
     /// (user, room): who has left a room, for credentials bound to it.
@@ -213,27 +213,27 @@ pub struct Refused {
     pub generations: HashMap<Box<str>, u64>,
 }
 
-/// The current [`Refused`] and the known rooms. Shared by all shards; read at Allocate and Refresh
+/// The current [`RevokedSet`] and the known rooms. Shared by all shards; read at Allocate and Refresh
 /// only.
 #[derive(Debug, Default)]
-pub struct Refusals {
-    inner: RwLock<Refused>,
+pub struct Revocations {
+    inner: RwLock<RevokedSet>,
     /// Every room, open or closed. No room is ever removed, so that a name keeps its meaning.
     rooms: RwLock<HashSet<Box<str>>>,
 }
 
-impl Refusals {
+impl Revocations {
     /// Resolves a username to a user and a room.
-    pub fn bearer<'a>(&self, username: Username<'a>) -> Bearer<'a> {
-        if !username.holder.contains('/') {
-            return username.bearer(|_| false);
+    pub fn resolve<'a>(&self, username: Username<'a>) -> Identity<'a> {
+        if !username.subject.contains('/') {
+            return username.resolve_with(|_| false);
         }
         let rooms = self.rooms.read().unwrap_or_else(|e| e.into_inner());
-        username.bearer(|room| rooms.contains(room))
+        username.resolve_with(|room| rooms.contains(room))
     }
 
     /// Adds these ids as rooms.
-    pub fn know_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>) {
+    pub fn add_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>) {
         let mut known = self.rooms.write().unwrap_or_else(|e| e.into_inner());
         for room in rooms {
             if !known.contains(room) {
@@ -242,62 +242,62 @@ impl Refusals {
         }
     }
 
-    /// Whether the bearer is refused.
-    pub fn refuses(&self, bearer: &Bearer<'_>) -> bool {
-        let refused = self.inner.read().unwrap_or_else(|e| e.into_inner());
-        if bearer.room.is_some_and(|room| refused.rooms.contains(room)) {
+    /// Whether the identity is revoked.
+    pub fn is_revoked(&self, identity: &Identity<'_>) -> bool {
+        let revoked = self.inner.read().unwrap_or_else(|e| e.into_inner());
+        if identity.room.is_some_and(|room| revoked.rooms.contains(room)) {
             return true;
         }
         // See `belongs_to`.
-        let whole = bearer.user;
+        let whole = identity.user;
         let base = whole
             .and_then(|user| user.split_once('/'))
             .map(|(base, _)| base);
         whole.into_iter().chain(base).any(|user| {
-            refused.users.contains(user)
-                || bearer.room.is_some_and(|room| {
+            revoked.users.contains(user)
+                || identity.room.is_some_and(|room| {
                     let pair = (Box::from(user), Box::from(room));
-                    refused.memberships.contains(&pair)
+                    revoked.memberships.contains(&pair)
                 })
         })
     }
 
-    pub fn refuse_user(&self, user: &str) {
-        self.write(|refused| refused.users.insert(user.into()));
+    pub fn revoke_user(&self, user: &str) {
+        self.write(|revoked| revoked.users.insert(user.into()));
     }
 
-    pub fn admit_user(&self, user: &str) {
-        self.write(|refused| refused.users.remove(user));
+    pub fn restore_user(&self, user: &str) {
+        self.write(|revoked| revoked.users.remove(user));
     }
 
     /// Ends the tokens of `user` that are older than this generation.
     pub fn end_tokens(&self, user: &str, generation: u64) {
-        self.write(|refused| refused.generations.insert(user.into(), generation));
+        self.write(|revoked| revoked.generations.insert(user.into(), generation));
     }
 
-    pub fn refuse_membership(&self, user: &str, room: &str) {
-        self.write(|refused| refused.memberships.insert((user.into(), room.into())));
+    pub fn revoke_membership(&self, user: &str, room: &str) {
+        self.write(|revoked| revoked.memberships.insert((user.into(), room.into())));
     }
 
-    pub fn admit_membership(&self, user: &str, room: &str) {
-        self.write(|refused| refused.memberships.remove(&(user.into(), room.into())));
+    pub fn restore_membership(&self, user: &str, room: &str) {
+        self.write(|revoked| revoked.memberships.remove(&(user.into(), room.into())));
     }
 
-    pub fn refuse_room(&self, room: &str) {
-        self.write(|refused| refused.rooms.insert(room.into()));
+    pub fn revoke_room(&self, room: &str) {
+        self.write(|revoked| revoked.rooms.insert(room.into()));
     }
 
-    /// What is refused at this moment.
-    pub fn current(&self) -> Refused {
+    /// What is revoked at this moment.
+    pub fn snapshot(&self) -> RevokedSet {
         self.inner.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// Replaces everything (what the store knows is the truth) and gives what was there.
-    pub fn replace(&self, refused: Refused) -> Refused {
-        self.write(|known| std::mem::replace(known, refused))
+    pub fn replace(&self, revoked: RevokedSet) -> RevokedSet {
+        self.write(|known| std::mem::replace(known, revoked))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Refused) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut RevokedSet) -> T) -> T {
         change(&mut self.inner.write().unwrap_or_else(|e| e.into_inner()))
     }
 }
@@ -321,13 +321,13 @@ mod tests {
     }
 
     /// Resolves a name with the known rooms `lobby` and `5`.
-    fn bearer(name: &str) -> Option<Bearer<'_>> {
+    fn identity(name: &str) -> Option<Identity<'_>> {
         let is_room = |room: &str| ["lobby", "5"].contains(&room);
-        Some(Username::parse(name)?.bearer(is_room))
+        Some(Username::parse(name)?.resolve_with(is_room))
     }
 
     fn parts(name: &str) -> (u64, Option<&str>, Option<&str>, u64) {
-        let one = bearer(name).unwrap_or_else(|| panic!("{name} names somebody"));
+        let one = identity(name).unwrap_or_else(|| panic!("{name} names somebody"));
         (one.expires, one.user, one.room, one.generation)
     }
 
@@ -410,9 +410,9 @@ mod tests {
             "4915112345678:1767225600",
             "99999999999999999999:a",
         ] {
-            assert_eq!(bearer(name), None, "{name}");
+            assert_eq!(identity(name), None, "{name}");
         }
-        assert_eq!(bearer(&format!("1:{}", "a".repeat(600))), None);
+        assert_eq!(identity(&format!("1:{}", "a".repeat(600))), None);
     }
 
     proptest! {
@@ -426,17 +426,17 @@ mod tests {
             let minted = credentials().mint(&user, room.as_deref(), expires);
             let is_room = |known: &str| room.as_deref() == Some(known);
             let name = Username::parse(&minted.username).expect("a name");
-            let expected = Bearer {
+            let expected = Identity {
                 expires,
                 user: Some(&user),
                 room: room.as_deref(),
                 generation: 0,
             };
-            prop_assert_eq!(name.bearer(is_room), expected);
+            prop_assert_eq!(name.resolve_with(is_room), expected);
             if let (Some(_), Some(generation)) = (&room, generation) {
                 let longer = format!("{}/{generation}", minted.username);
                 let name = Username::parse(&longer).expect("a name");
-                prop_assert_eq!(name.bearer(is_room), Bearer { generation, ..expected });
+                prop_assert_eq!(name.resolve_with(is_room), Identity { generation, ..expected });
             }
         }
 
@@ -450,37 +450,37 @@ mod tests {
             let Some(parsed) = Username::parse(&name) else {
                 return Ok(());
             };
-            let bearer = parsed.bearer(|room| rooms.contains(room));
-            prop_assert!(bearer.expires <= LAST_EXPIRY);
-            prop_assert!(bearer.room.is_none_or(|room| rooms.contains(room)));
+            let identity = parsed.resolve_with(|room| rooms.contains(room));
+            prop_assert!(identity.expires <= LAST_EXPIRY);
+            prop_assert!(identity.room.is_none_or(|room| rooms.contains(room)));
             let expiry = name.trim_end_matches(':');
-            match bearer.user {
+            match identity.user {
                 Some(user) => {
                     prop_assert!(name.contains(user) && !user.starts_with('/') && !user.is_empty());
-                    let refusals = Refusals::default();
-                    refusals.know_rooms(rooms.iter().map(String::as_str));
-                    prop_assert_eq!(refusals.bearer(parsed), bearer);
+                    let revocations = Revocations::default();
+                    revocations.add_rooms(rooms.iter().map(String::as_str));
+                    prop_assert_eq!(revocations.resolve(parsed), identity);
                     let first = user.split('/').next().unwrap_or(user);
-                    refusals.refuse_user(first);
-                    prop_assert!(refusals.refuses(&bearer) && belongs_to(user, first));
+                    revocations.revoke_user(first);
+                    prop_assert!(revocations.is_revoked(&identity) && belongs_to(user, first));
                 }
-                None => prop_assert!(is_number(expiry) && bearer.room.is_none()),
+                None => prop_assert!(is_number(expiry) && identity.room.is_none()),
             }
         }
     }
 
     #[test]
     fn who_is_not_named_is_counted_by_address() {
-        let nobody = bearer("12").unwrap();
+        let nobody = identity("12").unwrap();
         let account = |ip: &str| nobody.account(ip.parse().unwrap()).into_owned();
         assert_eq!(account("192.0.2.7"), "/192.0.2.7");
         assert_eq!(account("::ffff:192.0.2.7"), "/192.0.2.7");
         assert_eq!(account("2001:db8:0:7::1"), "/2001:db8:0:7::/64");
         assert_eq!(account("2001:db8:0:7:ffff::2"), account("2001:db8:0:7::1"));
-        assert_eq!(unnamed(&account("192.0.2.7")), Some("192.0.2.7"));
-        let alice = bearer("12:alice").unwrap();
+        assert_eq!(unnamed_address(&account("192.0.2.7")), Some("192.0.2.7"));
+        let alice = identity("12:alice").unwrap();
         assert_eq!(alice.account("192.0.2.7".parse().unwrap()), "alice");
-        assert_eq!(unnamed("alice"), None);
+        assert_eq!(unnamed_address("alice"), None);
     }
 
     #[test]
@@ -500,16 +500,16 @@ mod tests {
 
     #[test]
     fn leaving_refuses_the_room_bound_credential_alone_and_joining_lifts_it() {
-        let refusals = Refusals::default();
-        refusals.refuse_membership("alice", "lobby");
-        let bound = bearer("1:alice/lobby").unwrap();
-        let free = bearer("1:alice").unwrap();
-        assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
-        refusals.admit_membership("alice", "lobby");
-        assert!(!refusals.refuses(&bound));
-        refusals.refuse_room("lobby");
-        assert!(refusals.refuses(&bound) && !refusals.refuses(&free));
-        refusals.refuse_user("alice");
-        assert!(refusals.refuses(&bound) && refusals.refuses(&free));
+        let revocations = Revocations::default();
+        revocations.revoke_membership("alice", "lobby");
+        let bound = identity("1:alice/lobby").unwrap();
+        let free = identity("1:alice").unwrap();
+        assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
+        revocations.restore_membership("alice", "lobby");
+        assert!(!revocations.is_revoked(&bound));
+        revocations.revoke_room("lobby");
+        assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
+        revocations.revoke_user("alice");
+        assert!(revocations.is_revoked(&bound) && revocations.is_revoked(&free));
     }
 }

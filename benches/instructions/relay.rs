@@ -396,7 +396,7 @@ fn settings() -> Settings {
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
         unnamed: true,
-        refusals: Arc::default(),
+        revocations: Arc::default(),
         quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
         strangers: Arc::new(PerIpLimiter::new(
             Limit::per_second(1_000_000, 1_000_000),

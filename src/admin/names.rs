@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::credential::unnamed;
+use crate::credential::unnamed_address;
 use crate::storage::{Person, Store, StoreError};
 
 use super::context::ServerContext;
@@ -39,7 +39,7 @@ impl Names {
         users: BTreeSet<&str>,
         rooms: BTreeSet<&str>,
     ) -> Result<(), StoreError> {
-        let users = users.into_iter().filter(|id| unnamed(id).is_none());
+        let users = users.into_iter().filter(|id| unnamed_address(id).is_none());
         let ids = users.map(str::to_owned).collect();
         let people = store.people(ids).await?.into_iter();
         self.users
@@ -54,7 +54,7 @@ impl Names {
 
     /// The display name, as the others in the room see it.
     pub fn shown(&self, id: &str) -> String {
-        if unnamed(id).is_some() {
+        if unnamed_address(id).is_some() {
             return "(no user)".to_owned();
         }
         match self.users.get(id) {
@@ -68,7 +68,7 @@ impl Names {
 
     /// Without a user, `address` is the key for quotas and bandwidth limits.
     pub fn user_json(&self, id: &str) -> Value {
-        if let Some(address) = unnamed(id) {
+        if let Some(address) = unnamed_address(id) {
             return json!({
                 "id": null,
                 "name": null,

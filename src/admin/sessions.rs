@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::credential::unnamed;
+use crate::credential::unnamed_address;
 use crate::http::Connected;
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
@@ -94,7 +94,7 @@ fn by_person(rows: &[Row], names: &Names) -> Response {
 
 /// A WebSocket or an allocation.
 pub struct Row<'a> {
-    /// The user, or [`crate::credential::unnamed`].
+    /// The user, or [`crate::credential::unnamed_address`].
     pub user: &'a str,
     pub room: Option<&'a str>,
     over: &'static str,
@@ -161,7 +161,7 @@ impl<'a> Row<'a> {
         let bytes = |count: fn(&Session) -> u64| {
             self.relay.map_or(String::new(), |relay| size(count(relay)))
         };
-        let id = match self.relay.filter(|_| unnamed(self.user).is_some()) {
+        let id = match self.relay.filter(|_| unnamed_address(self.user).is_some()) {
             Some(relay) => relay.client.to_string(),
             None => self.user.to_owned(),
         };
@@ -239,7 +239,7 @@ impl<'a> PersonRow<'a> {
         };
         vec![
             names.shown(self.user),
-            unnamed(self.user).unwrap_or(self.user).to_owned(),
+            unnamed_address(self.user).unwrap_or(self.user).to_owned(),
             rooms.join(", "),
             over.collect::<Vec<_>>().join(", "),
             utc::text(self.since),

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::clock::{self, Now};
 use crate::config::{Loaded, Sources};
-use crate::credential::Refusals;
+use crate::credential::Revocations;
 use crate::http::{self, App, Live, Settings};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
@@ -203,7 +203,7 @@ struct Server {
     /// Holds the data directory, locked for as long as anything may write to it.
     reloader: Arc<Reloader>,
     relay: Relay,
-    refusals: Arc<Refusals>,
+    revocations: Arc<Revocations>,
     http: Vec<TcpListener>,
     plain: Vec<TcpListener>,
     /// What is spoken at `http`, where that is TLS.
@@ -251,8 +251,8 @@ impl Server {
         let tcp = listeners.tcp().context("a listener can't be kept")?;
         let data_dir = prepared.secrets.data_dir().path().to_owned();
         let admin_socket = admin::Listener::bind(&config.admin, &data_dir)?;
-        let refusals = Arc::new(Refusals::default());
-        refusal::recall(&prepared.store, &refusals).await?;
+        let revocations = Arc::new(Revocations::default());
+        refusal::recall(&prepared.store, &revocations).await?;
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
@@ -268,7 +268,7 @@ impl Server {
             names,
             credentials: prepared.credentials.clone(),
             nonces: prepared.nonces,
-            refusals: refusals.clone(),
+            revocations: revocations.clone(),
             other_listeners: listeners.http_addresses()?,
             stun_urls: &config.ice.stun_urls,
             tls: tls_config(&[tls::STUN_TURN])?,
@@ -343,7 +343,7 @@ impl Server {
             reloader,
             admin_socket: Some((admin_socket, live)),
             relay,
-            refusals,
+            revocations,
             requests,
             drain_progress,
             http: listeners.http,
@@ -388,7 +388,7 @@ impl Server {
                 tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
                 tokio::spawn(admin::serve(admin_socket, live, stop.clone())),
             ],
-            following: tokio::spawn(refusal::follow(app.clone(), self.refusals.clone())),
+            following: tokio::spawn(refusal::follow(app.clone(), self.revocations.clone())),
             clock_watcher: tokio::spawn(clock_watcher),
             reload_on_sighup: tokio::spawn(reload::reload_on(
                 reload_signals,

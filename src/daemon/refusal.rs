@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::credential::{Refusals, Refused};
+use crate::credential::{Revocations, RevokedSet};
 use crate::http::App;
 use crate::storage::{Departure, Store, StoreError};
 
@@ -16,11 +16,11 @@ const SELDOM: Duration = Duration::from_secs(3600);
 /// refused before.
 pub async fn recall(
     store: &Store,
-    refusals: &Refusals,
-) -> Result<(Vec<Departure>, Refused), StoreError> {
+    revocations: &Revocations,
+) -> Result<(Vec<Departure>, RevokedSet), StoreError> {
     let stored = store.refused(clock::now().unix).await?;
     let pair = |d: &Departure| (d.user.as_str().into(), d.room.as_str().into());
-    let refused = Refused {
+    let refused = RevokedSet {
         users: stored.users.into_iter().map(Box::from).collect(),
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
         memberships: stored.departures.iter().map(pair).collect(),
@@ -30,30 +30,30 @@ pub async fn recall(
             .map(|(user, generation)| (user.into(), generation))
             .collect(),
     };
-    refusals.know_rooms(refused.rooms.iter().map(|room| &**room));
-    refusals.know_rooms(stored.open_rooms.iter().map(String::as_str));
-    Ok((stored.departures, refusals.replace(refused)))
+    revocations.add_rooms(refused.rooms.iter().map(|room| &**room));
+    revocations.add_rooms(stored.open_rooms.iter().map(String::as_str));
+    Ok((stored.departures, revocations.replace(refused)))
 }
 
 /// Acts on what another process (a command of the CLI) wrote: the relays of whoever it disabled or
 /// took out of a room, and of the rooms that it closed, end.
-pub async fn follow(app: Arc<App>, refusals: Arc<Refusals>) {
+pub async fn follow(app: Arc<App>, revocations: Arc<Revocations>) {
     let mut changes = app.store.changes();
     loop {
         let changed = tokio::time::timeout(SELDOM, changes.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
-        if let Err(error) = act(&app, &refusals).await {
+        if let Err(error) = act(&app, &revocations).await {
             tracing::error!(%error, "what another process changed could not be read");
         }
     }
 }
 
-async fn act(app: &App, refusals: &Refusals) -> Result<(), StoreError> {
+async fn act(app: &App, revocations: &Revocations) -> Result<(), StoreError> {
     let _undisturbed = app.api.undisturbed().await;
-    let (departures, before) = recall(&app.store, refusals).await?;
-    let now = refusals.current();
+    let (departures, before) = recall(&app.store, revocations).await?;
+    let now = revocations.snapshot();
     for user in now.users.difference(&before.users) {
         let generation = now.generations.get(user).copied().unwrap_or(0);
         app.relay.removed(user, generation);

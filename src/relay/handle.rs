@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Mono;
 use crate::config;
-use crate::credential::{Credentials, Refusals};
+use crate::credential::{Credentials, Revocations};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::{Acceptor, Doors};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Tells every shard who came, left or was removed. Cheap to clone; the default one relays nothing.
 #[derive(Clone, Default)]
 pub struct Handle {
-    refusals: Arc<Refusals>,
+    revocations: Arc<Revocations>,
     quotas: Arc<Quotas>,
     doors: Doors,
     acceptor: Option<Acceptor>,
@@ -78,7 +78,7 @@ impl Freed {
 
 impl Handle {
     pub(super) fn new(
-        refusals: Arc<Refusals>,
+        revocations: Arc<Revocations>,
         quotas: Arc<Quotas>,
         doors: Doors,
         acceptor: Acceptor,
@@ -86,7 +86,7 @@ impl Handle {
         followed: Followed,
     ) -> Handle {
         Handle {
-            refusals,
+            revocations,
             quotas,
             doors,
             acceptor: Some(acceptor),
@@ -97,20 +97,20 @@ impl Handle {
 
     /// Adds a room id: names with this id after a `/` are bound to the room.
     pub fn opened(&self, room: &str) {
-        self.refusals.know_rooms([room]);
+        self.revocations.add_rooms([room]);
     }
 
     /// `user` is a member of `room` (again): credentials bound to it may allocate.
     pub fn joined(&self, user: &str, room: &str) {
         self.opened(room);
-        self.refusals.admit_membership(user, room);
+        self.revocations.restore_membership(user, room);
     }
 
     /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
     /// member of no room any more (`elsewhere` is false).
     pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> Freed {
         self.opened(room);
-        self.refusals.refuse_membership(user, room);
+        self.revocations.revoke_membership(user, room);
         let scope = if elsewhere {
             Scope::Room
         } else {
@@ -122,7 +122,7 @@ impl Handle {
     /// `room` was closed: allocations bound to it end, whoever has them.
     pub fn closed(&self, room: &str) -> Freed {
         self.opened(room);
-        self.refusals.refuse_room(room);
+        self.revocations.revoke_room(room);
         Freed(self.ask(|freed| Order::CloseRoom {
             room: room.into(),
             freed,
@@ -132,20 +132,20 @@ impl Handle {
     /// Ends all allocations of a `user` who was disabled or deleted. `generation` is the generation of
     /// the user's next tokens.
     pub fn removed(&self, user: &str, generation: u64) -> Freed {
-        self.refusals.refuse_user(user);
+        self.revocations.revoke_user(user);
         self.signed_out(user, generation)
     }
 
     /// Ends the tokens of `user` that are older than this generation, and the user's allocations. A
     /// credential that is still valid can create new allocations.
     pub fn signed_out(&self, user: &str, generation: u64) -> Freed {
-        self.refusals.end_tokens(user, generation);
+        self.revocations.end_tokens(user, generation);
         self.revoke(user, Scope::All)
     }
 
     /// `user` was disabled and is no more: credentials of theirs may allocate.
     pub fn enabled(&self, user: &str) {
-        self.refusals.admit_user(user);
+        self.revocations.restore_user(user);
     }
 
     /// Ends the allocation of a listed session. The same credential can create another one.

@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::{self, RelayMode};
-use crate::credential::{Credentials, Refusals};
+use crate::credential::{Credentials, Revocations};
 use crate::turn::{Directory, Host, Nonces, Policy, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
@@ -84,7 +84,7 @@ pub struct Options<'a> {
     pub names: Names,
     pub credentials: Credentials,
     pub nonces: Nonces,
-    pub refusals: Arc<Refusals>,
+    pub revocations: Arc<Revocations>,
     /// Where else this process listens: never to be reached through the relay.
     pub other_listeners: Vec<SocketAddr>,
     /// The STUN servers for `turn.external_ip = "auto"`.
@@ -230,7 +230,7 @@ impl Relay {
             warn_of_private_addresses(&host, &listeners);
         }
         follow::tell_offered(None, &host);
-        let refusals = options.refusals.clone();
+        let revocations = options.revocations.clone();
         let doors = Doors {
             sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),
             proxies: Arc::new(Proxies::new(options.turn, options.trusted_proxies)),
@@ -279,7 +279,7 @@ impl Relay {
         let followed = Followed::new(in_force, wanted);
         let shards = mailboxes.clone();
         Ok(Relay {
-            handle: Handle::new(refusals, quotas, doors.clone(), acceptor, shards, followed),
+            handle: Handle::new(revocations, quotas, doors.clone(), acceptor, shards, followed),
             counters,
             listeners,
             turned_away: doors.turned_away,

@@ -80,7 +80,7 @@ pub fn all(
         // Between relayed addresses within the process, nothing is ever cut.
         dont_fragment: udp::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
         unnamed: changes.unnamed,
-        refusals: options.refusals,
+        revocations: options.revocations,
         quotas: Arc::new(Quotas::new(
             options.max_allocations,
             turn.max_allocations_per_user,

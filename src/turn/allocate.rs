@@ -98,18 +98,18 @@ impl Server {
         Ok(Granted::Queued)
     }
 
-    /// Returns the bearer of the credential, unless the credential is refused.
+    /// Returns the identity of the credential, unless the credential is refused.
     fn holder(&self, request: Request<'_>, proven: &Proven<'_>) -> Result<Holder, Refusal> {
-        let bearer = self.settings.refusals.bearer(proven.name);
-        if bearer.user.is_none() && !self.settings.unnamed {
+        let identity = self.settings.revocations.resolve(proven.name);
+        if identity.user.is_none() && !self.settings.unnamed {
             return Err(Refusal::Unnamed);
         }
-        if self.settings.refusals.refuses(&bearer) {
+        if self.settings.revocations.is_revoked(&identity) {
             return Err(Refusal::Revoked);
         }
         Ok(Holder {
-            account: bearer.account(request.route.client.ip()).into(),
-            room: bearer.room.map(Box::from),
+            account: identity.account(request.route.client.ip()).into(),
+            room: identity.room.map(Box::from),
         })
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Allocation {
     pub relays: [Option<Bound>; 2],
     pub route: Route,
     pub username: Box<str>,
-    /// The account and the room in `username`: see [`crate::credential::Bearer`].
+    /// The account and the room in `username`: see [`crate::credential::Identity`].
     pub user: Box<str>,
     pub room: Option<Box<str>>,
     pub key: Key,

@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::clock::{Mono, Now};
 use crate::config::PortRange;
-use crate::credential::{Credentials, Refusals, belongs_to};
+use crate::credential::{Credentials, Revocations, belongs_to};
 use crate::rate::{Limit, PerIpLimiter};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 
@@ -47,7 +47,7 @@ pub struct Settings {
     pub dont_fragment: bool,
     /// Whether a credential that names no user may allocate.
     pub unnamed: bool,
-    pub refusals: Arc<Refusals>,
+    pub revocations: Arc<Revocations>,
     pub quotas: Arc<Quotas>,
     pub strangers: Arc<PerIpLimiter>,
     pub alternates: Alternates,

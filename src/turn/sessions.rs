@@ -11,7 +11,7 @@ const SESSIONS_A_PAGE: usize = 512;
 /// A living allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The user, or [`crate::credential::unnamed`].
+    /// The user, or [`crate::credential::unnamed_address`].
     pub user: Box<str>,
     /// The room that the credential is bound to.
     pub room: Option<Box<str>>,

@@ -187,16 +187,16 @@ impl Held {
         })
     }
 
-    /// The allocation, unless its bearer is refused meanwhile, or what it was made with is gone. Of
+    /// The allocation, unless its identity is refused meanwhile, or what it was made with is gone. Of
     /// two relayed addresses the first decides: where the second is gone, the other goes on.
     fn taken_up(self, settings: &Settings, numbers: &Numbers) -> Option<Allocation> {
         let route = renumbered(self.route, &numbers.via)?;
-        let bearer = settings.refusals.bearer(Username::parse(&self.username)?);
-        if route.transport.is_stream() || settings.refusals.refuses(&bearer) {
+        let identity = settings.revocations.resolve(Username::parse(&self.username)?);
+        if route.transport.is_stream() || settings.revocations.is_revoked(&identity) {
             return None;
         }
-        let user: Box<str> = bearer.account(route.client.ip()).into();
-        let room = bearer.room.map(Box::from);
+        let user: Box<str> = identity.account(route.client.ip()).into();
+        let room = identity.room.map(Box::from);
         let mut relays = [None, None];
         for (place, bound) in self.relays.iter().enumerate() {
             let socket = numbers.sockets.get(&bound.socket).copied();

@@ -124,7 +124,7 @@ fn another_users_credential_on_an_allocation_is_441() {
 #[test]
 fn a_refused_user_gets_401_and_an_unknown_one_passes() {
     let mut world = World::new();
-    world.server.settings.refusals.refuse_user("alice");
+    world.server.settings.revocations.revoke_user("alice");
     assert_eq!(
         Client::new("192.88.1.1:1000", "alice")
             .allocate(&mut world, &[])
@@ -160,7 +160,7 @@ fn revocation_frees_what_its_scope_names_and_nothing_else() {
         (Scope::All, 3),
     ] {
         let mut world = World::new();
-        world.server.settings.refusals.know_rooms(["r1", "r2"]);
+        world.server.settings.revocations.add_rooms(["r1", "r2"]);
         all(&mut world);
         assert_eq!(world.server.revoke("alice", &scope), freed);
         world.run_orders();
@@ -187,7 +187,7 @@ fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_
         quotas: Arc::new(Quotas::new(100, 8, 100)),
         ..settings()
     };
-    settings.refusals.know_rooms(["lobby"]);
+    settings.revocations.add_rooms(["lobby"]);
     let mut world = World::with(settings);
     let names = [
         "1700010000:alice",
@@ -213,7 +213,7 @@ fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_
         let mut client = Client::with("192.88.1.1:3000", named(name));
         assert_eq!(client.allocate(&mut world, &[]).code(), Some(486), "{name}");
     }
-    world.server.settings.refusals.refuse_user("alice");
+    world.server.settings.revocations.revoke_user("alice");
     assert_eq!(world.server.revoke("alice", &Scope::All), 8);
     for name in names.into_iter().chain(["alice/phone:1700010000"]) {
         let mut client = Client::with("192.88.1.1:3000", named(name));
@@ -224,8 +224,8 @@ fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_
 #[test]
 fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
     let mut world = World::new();
-    let refusals = world.server.settings.refusals.clone();
-    refusals.know_rooms(["lobby"]);
+    let revocations = world.server.settings.revocations.clone();
+    revocations.add_rooms(["lobby"]);
     let name = named("1700010000:alice@chat.example/lobby-2");
     let mut client = Client::with("192.88.1.1:1000", name);
     assert_eq!(client.allocate(&mut world, &[]).code(), None);
@@ -234,7 +234,7 @@ fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
     assert_eq!(session.room, None);
     assert_eq!(world.server.close_room("lobby-2"), 0);
     // A device is disabled with its user.
-    refusals.refuse_user("alice@chat.example");
+    revocations.revoke_user("alice@chat.example");
     assert_eq!(world.server.revoke("alice@chat", &Scope::All), 0);
     assert_eq!(world.server.revoke("alice@chat.example", &Scope::All), 1);
 }
@@ -292,7 +292,7 @@ fn an_expired_name_is_refused_in_every_form() {
 #[test]
 fn the_reason_is_for_the_admin_and_the_same_answer_for_everybody() {
     let mut world = World::new();
-    world.server.settings.refusals.refuse_user("eve");
+    world.server.settings.revocations.revoke_user("eve");
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let foreign = Credentials::new(&Secret::new("south"), &[]);
     let named = |username: &str| Minted {

@@ -107,7 +107,7 @@ fn settings() -> Settings {
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
         unnamed: true,
-        refusals: Arc::default(),
+        revocations: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200, 1000)),
         strangers: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),

@@ -400,7 +400,7 @@ fn who_was_refused_meanwhile_is_not_taken_up() {
     world.allocated(ALICE, "alice");
     world.allocated(BOB, "bob");
     let settings = settings();
-    settings.refusals.refuse_user("alice");
+    settings.revocations.revoke_user("alice");
     let next = world.restarted(&settings);
     assert_eq!((next.server.allocations(), next.open_sockets()), (1, 1));
     assert_eq!(next.server.settings.quotas.held(), 1);

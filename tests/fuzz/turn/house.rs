@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parlor::clock::{Mono, Now};
 use parlor::config::PortRange;
-use parlor::credential::{Credentials, Minted, Refusals};
+use parlor::credential::{Credentials, Minted, Revocations};
 use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
@@ -591,8 +591,8 @@ fn host() -> Host {
 }
 
 fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<PerIpLimiter>) -> Settings {
-    let refusals = Refusals::default();
-    refusals.know_rooms(["lobby"]);
+    let revocations = Revocations::default();
+    revocations.add_rooms(["lobby"]);
     Settings {
         realm: REALM.into(),
         credentials: credentials(),
@@ -615,7 +615,7 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<PerIpLimiter>) 
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
         unnamed: true,
-        refusals: Arc::new(refusals),
+        revocations: Arc::new(revocations),
         quotas,
         strangers,
         alternates: Alternates::default(),
