@@ -245,7 +245,10 @@ impl Revocations {
     /// Whether the identity is revoked.
     pub fn is_revoked(&self, identity: &Identity<'_>) -> bool {
         let revoked = self.inner.read().unwrap_or_else(|e| e.into_inner());
-        if identity.room.is_some_and(|room| revoked.rooms.contains(room)) {
+        if identity
+            .room
+            .is_some_and(|room| revoked.rooms.contains(room))
+        {
             return true;
         }
         // See `belongs_to`.
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_what_coturn_mints_for_the_same_secret() {
+    fn a_credential_equals_the_one_coturn_mints_for_the_same_secret() {
         // echo -n 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
         let minted = credentials().mint("alice", None, 1_700_000_000);
         assert_eq!(minted.username, "1700000000:alice");
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_username_names_whom_it_means() {
+    fn every_username_form_resolves_to_its_user_and_room() {
         for (name, expected) in [
             ("12:alice", (12, Some("alice"), None, 0)),
             ("12:alice/lobby", (12, Some("alice"), Some("lobby"), 0)),
@@ -388,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_username_of_another_form_names_nobody() {
+    fn a_username_of_another_form_is_rejected() {
         for name in [
             "",
             "alice",
@@ -417,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parlor_mints_names_its_user_and_room_whatever_their_ids_are(
+        fn minted_usernames_resolve_to_their_user_and_room(
             expires in 0..=LAST_EXPIRY,
             user in "[A-Za-z0-9._~@|:+=-]{1,255}",
             room in proptest::option::of("[A-Za-z0-9._~-]{1,128}"),
@@ -443,7 +446,7 @@ mod tests {
         /// For any set of rooms: the name keeps all its text, and disabling the user that the name
         /// begins with refuses the name.
         #[test]
-        fn no_name_is_a_surprise(
+        fn every_username_keeps_its_text_and_is_revoked_with_its_user(
             name in "[0-9:/a]{0,24}|[ -~]{0,600}|\\PC{0,40}|[0-9]{1,10}:\\PC{0,40}|\\PC{0,40}:[0-9]{1,10}",
             rooms in proptest::collection::hash_set("[0-9a]{1,2}", 0..4),
         ) {
@@ -470,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_named_is_counted_by_address() {
+    fn an_account_without_a_user_is_the_client_address() {
         let nobody = identity("12").unwrap();
         let account = |ip: &str| nobody.account(ip.parse().unwrap()).into_owned();
         assert_eq!(account("192.0.2.7"), "/192.0.2.7");
@@ -484,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn the_long_term_key_is_that_of_rfc_8489() {
+    fn the_long_term_key_matches_rfc_8489() {
         // RFC 8489 section 9.2.2: user "user", realm "realm", password "pass".
         let key = long_term_key("user", "realm", "pass");
         let hex: String = key.iter().map(|b| format!("{b:02x}")).collect();
@@ -499,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_refuses_the_room_bound_credential_alone_and_joining_lifts_it() {
+    fn leaving_revokes_only_the_room_bound_credential_until_the_user_rejoins() {
         let revocations = Revocations::default();
         revocations.revoke_membership("alice", "lobby");
         let bound = identity("1:alice/lobby").unwrap();

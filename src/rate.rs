@@ -183,7 +183,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_burst_passes_at_once_and_the_rate_after_it() {
+    fn a_burst_passes_at_once_and_then_the_rate_applies() {
         let limit = Limit::per_second(10, 20);
         let mut limiter = Gcra::default();
         let mut now = Mono(5_000_000_000);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_slower_than_one_a_second_refills_in_its_span() {
+    fn a_limit_below_one_per_second_refills_in_its_interval() {
         let limit = Limit::every(6 * SECOND, 20);
         let mut limiter = Gcra::default();
         let mut now = Mono(5_000_000_000);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_does_not_use_up_another() {
+    fn each_source_has_its_own_limit() {
         let sources = PerIpLimiter::new(Limit::per_second(1, 1), 4096);
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert!(sources.take(a, Mono(1)) && !sources.take(a, Mono(1)));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_be_either_of_two_has_what_both_have_and_uses_up_nobody_elses() {
+    fn an_ambiguous_source_needs_both_limits_and_uses_up_neither() {
         let sources = PerIpLimiter::new(Limit::per_second(1, 2), 4096);
         let [a, b, c] = [1, 2, 3].map(|host| IpAddr::from([192, 0, 2, host]));
         assert!(sources.take_ambiguous([a, b], Mono(1)) && sources.take_ambiguous([a, c], Mono(1)));

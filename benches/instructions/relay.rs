@@ -36,56 +36,56 @@ pub fn among(allocations: usize) -> String {
 
 pub fn cases() {
     for size in SIZES {
-        let mut house = House::new();
-        house.populate(size);
-        packets(&mut house, &among(size));
+        let mut fixture = Fixture::new();
+        fixture.populate(size);
+        packets(&mut fixture, &among(size));
         if size == SIZES[1] {
-            requests(&mut house);
+            requests(&mut fixture);
         }
     }
 }
 
-fn packets(house: &mut House, among: &str) {
-    let clients = house.clients.len();
+fn packets(fixture: &mut Fixture, among: &str) {
+    let clients = fixture.clients.len();
     let who = |index: usize| index * clients / PACKETS;
     let to_peer = |verdict: &Verdict| matches!(verdict, Verdict::ToPeer { .. });
     let to_client = |verdict: &Verdict| matches!(verdict, Verdict::ToClient { .. });
 
-    let mut sent = house.each(|house, i| house.clients[who(i)].channel_data(TO_PEER));
-    house.count(
+    let mut sent = fixture.each(|fixture, i| fixture.clients[who(i)].channel_data(TO_PEER));
+    fixture.count(
         &format!("channel, client to peer{among}"),
         &mut sent,
         to_peer,
     );
 
     // The first packet finds out who has the peer's address; those after it are what a call is.
-    let packets = |house: &House, i: usize| house.clients[who(i)].channel_data(TO_NEIGHBOUR);
-    for mut first in house.each(|house, i| packets(house, i)) {
-        house.receive(&mut first);
+    let packets = |fixture: &Fixture, i: usize| fixture.clients[who(i)].channel_data(TO_NEIGHBOUR);
+    for mut first in fixture.each(|fixture, i| packets(fixture, i)) {
+        fixture.receive(&mut first);
     }
-    let mut sent = house.each(|house, i| packets(house, i));
-    house.count(
+    let mut sent = fixture.each(|fixture, i| packets(fixture, i));
+    fixture.count(
         &format!("channel, client to client{among}"),
         &mut sent,
         to_client,
     );
 
     // Two further there is a permission, but no channel: a Data indication arrives.
-    let mut sent = house.each(|house, i| {
-        let other = house.clients[who(i) ^ 2].relayed;
-        house.clients[who(i)].send_indication(other)
+    let mut sent = fixture.each(|fixture, i| {
+        let other = fixture.clients[who(i) ^ 2].relayed;
+        fixture.clients[who(i)].send_indication(other)
     });
-    house.count(
+    fixture.count(
         &format!("Send indication, client to client{among}"),
         &mut sent,
         to_client,
     );
 
-    let mut sent = house.each(|house, i| house.clients[who(i)].datagram(&[7; PAYLOAD]));
+    let mut sent = fixture.each(|fixture, i| fixture.clients[who(i)].datagram(&[7; PAYLOAD]));
     let ids: Vec<_> = (0..PACKETS)
-        .map(|i| (house.clients[who(i)].id, peer(who(i))))
+        .map(|i| (fixture.clients[who(i)].id, peer(who(i))))
         .collect();
-    let (server, now) = (&mut house.server, house.now);
+    let (server, now) = (&mut fixture.server, fixture.now);
     let mut from = ids.iter();
     let mut misfits = 0;
     callgrind::count(
@@ -96,7 +96,7 @@ fn packets(house: &mut House, among: &str) {
                 return;
             };
             let range = datagram.range();
-            let verdict = server.peer(now, id, peer, &mut datagram.buffer, range);
+            let verdict = server.handle_peer_datagram(now, id, peer, &mut datagram.buffer, range);
             misfits += usize::from(!to_client(&verdict));
         },
     );
@@ -111,55 +111,55 @@ fn packets(house: &mut House, among: &str) {
                     .next_deadline()
                     .is_some_and(|deadline| deadline > now.mono)
             );
-            server.expire(now);
+            server.handle_timeout(now);
         },
     );
 }
 
-fn requests(house: &mut House) {
-    let answered = |verdict: &Verdict| matches!(verdict, Verdict::Answer(_));
-    let mut binding = house.each(|_, i| {
+fn requests(fixture: &mut Fixture) {
+    let answered = |verdict: &Verdict| matches!(verdict, Verdict::Respond(_));
+    let mut binding = fixture.each(|_, i| {
         let stranger = Client::new(100_000 + i);
         stranger.message(Method::BINDING, &[])
     });
-    house.count("Binding", &mut binding, answered);
+    fixture.count("Binding", &mut binding, answered);
 
     let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
-    let mut challenged = house.each(|_, i| {
+    let mut challenged = fixture.each(|_, i| {
         Client::new(100_000 + i).message(Method::ALLOCATE, std::slice::from_ref(&udp))
     });
-    house.count("Allocate, 401", &mut challenged, answered);
+    fixture.count("Allocate, 401", &mut challenged, answered);
 
-    let mut refresh = house.each(|house, i| house.clients[i].signed(Method::REFRESH, &[]));
-    house.count("Refresh", &mut refresh, answered);
+    let mut refresh = fixture.each(|fixture, i| fixture.clients[i].signed(Method::REFRESH, &[]));
+    fixture.count("Refresh", &mut refresh, answered);
 
-    let mut permission = house.each(|house, i| {
+    let mut permission = fixture.each(|fixture, i| {
         let peer = xor_peer(peer(1000 + i));
-        house.clients[i].signed(Method::CREATE_PERMISSION, &[peer])
+        fixture.clients[i].signed(Method::CREATE_PERMISSION, &[peer])
     });
-    house.count("CreatePermission", &mut permission, answered);
+    fixture.count("CreatePermission", &mut permission, answered);
 
-    let mut channel = house.each(|house, i| {
+    let mut channel = fixture.each(|fixture, i| {
         let number = (Attribute::CHANNEL_NUMBER, vec![0x40, 0x02, 0, 0]);
-        house.clients[i].signed(Method::CHANNEL_BIND, &[number, xor_peer(peer(2000 + i))])
+        fixture.clients[i].signed(Method::CHANNEL_BIND, &[number, xor_peer(peer(2000 + i))])
     });
-    house.count("ChannelBind", &mut channel, answered);
+    fixture.count("ChannelBind", &mut channel, answered);
 
-    let mut allocate = house.each(|house, i| {
+    let mut allocate = fixture.each(|fixture, i| {
         let mut newcomer = Client::new(200_000 + i);
-        house.greet(&mut newcomer);
+        fixture.greet(&mut newcomer);
         newcomer.signed(Method::ALLOCATE, std::slice::from_ref(&udp))
     });
     let mut granted = 0;
     callgrind::count("Allocate, granted", &mut allocate, |datagram| {
-        house.receive(datagram);
-        granted += usize::from(house.run_orders().is_some());
+        fixture.receive(datagram);
+        granted += usize::from(fixture.run_orders().is_some());
     });
     assert_eq!(granted, PACKETS, "not what it says");
 }
 
 /// A server, its clients, and an edge without sockets.
-struct House {
+struct Fixture {
     server: Server,
     now: Now,
     clients: Vec<Client>,
@@ -189,9 +189,9 @@ impl Datagram {
     }
 }
 
-impl House {
-    fn new() -> House {
-        House {
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture {
             server: Server::new(settings(), 0, [7; 32]),
             now: Now {
                 mono: Mono(1_000_000_000),
@@ -209,13 +209,13 @@ impl House {
             self.greet(&mut client);
             let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
             self.receive(&mut client.signed(Method::ALLOCATE, &[udp]));
-            let (id, answer) = self.run_orders().expect("an allocation");
-            let answer = Message::parse(&answer).expect("an answer");
-            let relayed = answer
+            let (id, response) = self.run_orders().expect("an allocation");
+            let response = Message::parse(&response).expect("a response");
+            let relayed = response
                 .get(Attribute::XOR_RELAYED_ADDRESS)
                 .expect("a relayed address");
             client.relayed =
-                decode_xor_address(relayed, &answer.transaction()).expect("an address");
+                decode_xor_address(relayed, &response.transaction()).expect("an address");
             client.id = id;
             self.clients.push(client);
         }
@@ -227,7 +227,8 @@ impl House {
                 let bind = [number, xor_peer(peer)];
                 let mut request = self.clients[index].signed(Method::CHANNEL_BIND, &bind);
                 let verdict = self.receive(&mut request);
-                let granted = Verdict::Answer(parlor::turn::Outcome::Granted(Method::CHANNEL_BIND));
+                let granted =
+                    Verdict::Respond(parlor::turn::Outcome::Granted(Method::CHANNEL_BIND));
                 assert_eq!(verdict, granted);
             }
         }
@@ -237,35 +238,36 @@ impl House {
     fn greet(&mut self, client: &mut Client) {
         let udp = (Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]);
         self.receive(&mut client.message(Method::ALLOCATE, &[udp]));
-        let answer = Message::parse(self.server.answer()).expect("a challenge");
-        client.nonce = answer.get(Attribute::NONCE).expect("a nonce").to_vec();
+        let response = Message::parse(self.server.response()).expect("a challenge");
+        client.nonce = response.get(Attribute::NONCE).expect("a nonce").to_vec();
     }
 
-    fn each(&mut self, mut make: impl FnMut(&mut House, usize) -> Datagram) -> Vec<Datagram> {
+    fn each(&mut self, mut make: impl FnMut(&mut Fixture, usize) -> Datagram) -> Vec<Datagram> {
         (0..PACKETS).map(|index| make(self, index)).collect()
     }
 
     fn receive(&mut self, datagram: &mut Datagram) -> Verdict {
         let range = datagram.range();
         self.server
-            .client(self.now, &datagram.route, &mut datagram.buffer, range)
+            .handle_client_datagram(self.now, &datagram.route, &mut datagram.buffer, range)
     }
 
-    /// Plays the edge: binds what is to be bound. Gives the answer that had to wait, and whose.
+    /// Plays the edge: binds what is to be bound. Gives the response that had to wait, and whose.
     fn run_orders(&mut self) -> Option<(AllocationId, Vec<u8>)> {
-        let (mut asked, mut answer) = (None, None);
+        let (mut asked, mut response) = (None, None);
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Bind { id, .. } => {
                     self.sockets += 1;
-                    self.server.bound(self.now, id, Ok(self.sockets));
+                    self.server
+                        .handle_bind_result(self.now, id, Ok(self.sockets));
                     asked = Some(id);
                 }
-                Output::Answer { bytes, .. } => answer = Some(bytes),
+                Output::Response { bytes, .. } => response = Some(bytes),
                 _ => {}
             }
         }
-        asked.zip(answer)
+        asked.zip(response)
     }
 
     fn count(&mut self, name: &str, datagrams: &mut [Datagram], fits: impl Fn(&Verdict) -> bool) {
@@ -395,10 +397,10 @@ fn settings() -> Settings {
         user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
-        unnamed: true,
+        allow_unnamed: true,
         revocations: Arc::default(),
         quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
-        strangers: Arc::new(PerIpLimiter::new(
+        unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(1_000_000, 1_000_000),
             8192,
         )),

@@ -11,35 +11,35 @@ use super::callgrind;
 const MESSAGES: usize = 64;
 
 pub fn cases() {
-    let mut house = House::new(11);
+    let mut fixture = Fixture::new(11);
     let to_one = offer(Some("user-3"));
-    house.count("room: an offer to one", &to_one, |outcome| {
+    fixture.count("room: an offer to one", &to_one, |outcome| {
         matches!(outcome, Outcome::Relayed { copies: 1, .. })
     });
-    house.count("room: an offer to the 10 others", &offer(None), |outcome| {
+    fixture.count("room: an offer to the 10 others", &offer(None), |outcome| {
         matches!(outcome, Outcome::Relayed { copies: 10, .. })
     });
     // Parsed, and nothing else.
-    house.count(
+    fixture.count(
         "room: an offer to nobody",
         &offer(Some("nobody")),
         |outcome| outcome == Outcome::Dropped(Reason::NoSuchTarget),
     );
     let candidate = r#"{"type":"ice-candidate","from":"user-0","to":"user-3","roomId":"lobby","data":{"candidate":"candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag EEtu","sdpMid":"0","sdpMLineIndex":0}}"#;
-    house.count("room: a candidate to one", candidate, |outcome| {
+    fixture.count("room: a candidate to one", candidate, |outcome| {
         matches!(outcome, Outcome::Relayed { copies: 1, .. })
     });
 }
 
 /// A room, and the connection that speaks in it.
-struct House {
+struct Fixture {
     room: Room,
     speaker: ConnectionId,
     now: Mono,
 }
 
-impl House {
-    fn new(people: usize) -> House {
+impl Fixture {
+    fn new(people: usize) -> Fixture {
         let limits = Limits {
             messages: Limit::per_second(100, 1000),
             bytes: Limit::per_second(128 * 1024, 768 * 1024),
@@ -54,7 +54,7 @@ impl House {
         let speaker = seats.next().expect("somebody who speaks");
         seats.for_each(drop);
         let now = Mono(0);
-        House { room, speaker, now }
+        Fixture { room, speaker, now }
     }
 
     fn count(&mut self, name: &str, text: &str, fits: fn(Outcome) -> bool) {

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::turn::{Dropped, Refusal, Transport};
+use crate::turn::{DropReason, ErrorReason, Transport};
 
 use super::entrance::TurnedAway;
 use super::udp::receive_drops;
@@ -53,8 +53,8 @@ pub struct Counters {
     packets: Ways,
     bytes: Ways,
     granted: AtomicU64,
-    refused: [AtomicU64; Refusal::ALL.len()],
-    dropped: [AtomicU64; Dropped::ALL.len()],
+    refused: [AtomicU64; ErrorReason::ALL.len()],
+    dropped: [AtomicU64; DropReason::ALL.len()],
     /// Datagrams that the kernel did not take: full buffers, unreachable peers.
     unsent: AtomicU64,
     /// Packets that a stream's reader was too slow for.
@@ -85,11 +85,11 @@ impl Counters {
         add(&self.granted, 1);
     }
 
-    pub fn refused(&self, refusal: Refusal) {
+    pub fn refused(&self, refusal: ErrorReason) {
         add(&self.refused[refusal as usize], 1);
     }
 
-    pub fn dropped(&self, dropped: Dropped) {
+    pub fn dropped(&self, dropped: DropReason) {
         add(&self.dropped[dropped as usize], 1);
     }
 
@@ -198,9 +198,9 @@ impl Collector for RelayCollector {
         let bytes = self.by_way(|counters| &counters.bytes);
         let help = "Bytes of application data relayed";
         family("turn_relayed_bytes", help, bytes)?;
-        let refused = self.by_reason(&Refusal::ALL, |counters| &counters.refused);
+        let refused = self.by_reason(&ErrorReason::ALL, |counters| &counters.refused);
         family("turn_refused", "Requests refused", refused)?;
-        let dropped = self.by_reason(&Dropped::ALL, |counters| &counters.dropped);
+        let dropped = self.by_reason(&DropReason::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
         let turned_away = self.turned_away.counts();

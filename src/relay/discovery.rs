@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config;
-use crate::turn::{Discovery, External, Place};
+use crate::turn::{Discovery, Endpoint, NatMapping};
 
 use super::handover::Inherited;
 use super::{Bound, RelayError, sockets};
@@ -39,18 +39,19 @@ impl Bound {
     pub(super) fn discovery(
         &self,
         turn: &config::Turn,
-        external: &[External],
+        external: &[NatMapping],
     ) -> Result<Discovery, RelayError> {
         let mut squares = Vec::new();
         for [one, other] in config::discovery_pairs(turn) {
-            let outside = [one, other].map(|address| External::advertise(external, address).ip());
-            if outside[0] == outside[1] {
+            let public =
+                [one, other].map(|address| NatMapping::public_address(external, address).ip());
+            if public[0] == public[1] {
                 return Err(RelayError::Listen(format!(
-                    "turn.alternate_port needs two addresses outside as well, and {} and {} are \
+                    "turn.alternate_port needs two addresses public as well, and {} and {} are \
                      both {} there: name each in turn.external_ip, as public/private",
                     one.ip(),
                     other.ip(),
-                    outside[0]
+                    public[0]
                 )));
             }
             let second = |address: SocketAddr| SocketAddr::new(address.ip(), turn.alternate_port);
@@ -58,18 +59,18 @@ impl Bound {
             for address in [one, second(one), other, second(other)] {
                 places.extend(self.place(address, external)?);
             }
-            squares.extend(<[Place; 4]>::try_from(places));
+            squares.extend(<[Endpoint; 4]>::try_from(places));
         }
         Ok(Discovery::new(squares))
     }
 
-    fn place(&self, address: SocketAddr, external: &[External]) -> io::Result<Option<Place>> {
+    fn place(&self, address: SocketAddr, external: &[NatMapping]) -> io::Result<Option<Endpoint>> {
         let sockets = self.udp.first().into_iter().flatten();
         for (via, socket) in (0..).zip(sockets) {
             if socket.local_addr()? == address {
-                return Ok(Some(Place {
+                return Ok(Some(Endpoint {
                     address,
-                    outside: External::advertise(external, address),
+                    public: NatMapping::public_address(external, address),
                     via,
                 }));
             }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::turn::{External, Host, HostAddress};
+use crate::turn::{Host, HostAddress, NatMapping};
 
 use super::host::sources;
 use super::mailbox::{Mailbox, Order};
@@ -55,7 +55,7 @@ pub struct Listening {
 
 impl Listening {
     /// This host with these addresses and their public addresses.
-    pub fn host(&self, addresses: Vec<HostAddress>, external: Vec<External>) -> Host {
+    pub fn host(&self, addresses: Vec<HostAddress>, external: Vec<NatMapping>) -> Host {
         let (turn, other) = (self.turn.clone(), self.other.clone());
         Host::new(addresses, &sources(), external, turn, other)
     }
@@ -187,21 +187,21 @@ impl<S: Source> Follower<S> {
         };
         // Keep the previous addresses until every entry is known.
         let external = names.external();
-        let external = external.unwrap_or_else(|| old.external().to_vec());
+        let external = external.unwrap_or_else(|| old.nat_mappings().to_vec());
         let new = self.listening.host(addresses, external);
         if new == *old {
             return false;
         }
-        let changed = new.own() != old.own();
+        let changed = new.own_addresses() != old.own_addresses();
         self.put_into_force(&old, Arc::new(new)).await;
         changed
     }
 
     /// Denies a new address as a peer at every shard before any shard offers it.
     async fn put_into_force(&mut self, old: &Host, new: Arc<Host>) {
-        let known = old.own();
+        let known = old.own_addresses();
         let added: Vec<_> = new
-            .own()
+            .own_addresses()
             .into_iter()
             .filter(|ip| !known.contains(ip))
             .collect();
@@ -393,7 +393,7 @@ mod tests {
 
     fn is_called(ip: [u8; 4]) -> impl FnMut(&Current) -> bool {
         move |current| {
-            let external = current.host.external();
+            let external = current.host.nat_mappings();
             external.iter().any(|one| one.public == IpAddr::from(ip))
         }
     }
@@ -423,7 +423,8 @@ mod tests {
         let mut following = following(host.clone(), Vec::new(), (&[], &[]), &[]);
         sleep(Duration::from_secs(1)).await;
         host.set(&["198.41.0.5"]);
-        let new = |current: &Current| current.host.own() == [IpAddr::from([198, 41, 0, 5])];
+        let new =
+            |current: &Current| current.host.own_addresses() == [IpAddr::from([198, 41, 0, 5])];
         following.in_force.wait_for(new).await.unwrap();
         let seconds = following.start.elapsed().as_secs();
         assert!((9..12).contains(&seconds), "{seconds}");
@@ -454,7 +455,9 @@ mod tests {
         denied.pop().unwrap().send(()).unwrap();
         following.in_force.changed().await.unwrap();
         for shard in &mut played {
-            assert!(matches!(shard.order(), Some(Order::SetHost(host)) if host.own().len() == 2));
+            assert!(
+                matches!(shard.order(), Some(Order::SetHost(host)) if host.own_addresses().len() == 2)
+            );
         }
     }
 
@@ -464,7 +467,7 @@ mod tests {
         let entries = ["localhost".to_owned()];
         let known = [("localhost", "192.0.2.1")];
         let mut following = following(Quiet::default(), Vec::new(), (&entries, &[]), &known);
-        let loopback = |current: &Current| current.host.external()[0].public.is_loopback();
+        let loopback = |current: &Current| current.host.nat_mappings()[0].public.is_loopback();
         following.in_force.wait_for(loopback).await.unwrap();
         let seconds = following.start.elapsed().as_secs();
         assert!((60..62).contains(&seconds), "{seconds}");

@@ -175,7 +175,7 @@ impl Handle {
     pub async fn sessions(&self) -> Vec<Session> {
         let mut sessions = Vec::new();
         for shard in self.shards.iter() {
-            // Page by page: media passes between two of them.
+            // SessionPage by page: media passes between two of them.
             let mut next = Some(0);
             while let Some(from) = next {
                 let (answer, page) = oneshot::channel();
@@ -319,7 +319,7 @@ impl Handle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::Page;
+    use crate::turn::SessionPage;
 
     /// A handle for two shards.
     fn handle() -> (Handle, [Played; 2]) {
@@ -403,7 +403,7 @@ mod tests {
                 assert_eq!(from, expected);
                 asked.push(from);
                 let sessions = Vec::new();
-                answer.send(Page { sessions, next }).unwrap();
+                answer.send(SessionPage { sessions, next }).unwrap();
             }
         }
         assert!(asking.await.unwrap().is_empty());

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Changes, Host, Page, Policy, Route, Scope, Session};
+use crate::turn::{Changes, Host, Policy, Route, Scope, Session, SessionPage};
 
 use super::handover::Handed;
 use super::stream::{Known, Wire};
@@ -32,7 +32,7 @@ pub enum Order {
     },
     Sessions {
         from: usize,
-        answer: oneshot::Sender<Page>,
+        answer: oneshot::Sender<SessionPage>,
     },
     Reconfigure(Box<Changes>),
     /// Deny these peers: new addresses of this host that will be offered next.

@@ -239,7 +239,7 @@ impl Relay {
         let tls = options.tls.clone();
         let seeds = ChaCha12Rng::from_seed(options.seed);
         let turn = options.turn;
-        let discovery = bound.discovery(turn, host.external())?;
+        let discovery = bound.discovery(turn, host.nat_mappings())?;
         let shards = bound.udp.len() as ShardId;
         for address in &bound.alternate {
             tracing::info!(what = "stun-udp", %address, "listening");
@@ -279,7 +279,14 @@ impl Relay {
         let followed = Followed::new(in_force, wanted);
         let shards = mailboxes.clone();
         Ok(Relay {
-            handle: Handle::new(revocations, quotas, doors.clone(), acceptor, shards, followed),
+            handle: Handle::new(
+                revocations,
+                quotas,
+                doors.clone(),
+                acceptor,
+                shards,
+                followed,
+            ),
             counters,
             listeners,
             turned_away: doors.turned_away,
@@ -404,7 +411,7 @@ fn run(
 fn warn_of_private_addresses(host: &Host, listeners: &[SocketAddr]) {
     let loopback_only = listeners.iter().all(|listener| listener.ip().is_loopback());
     let offered = host.offered().map(|(_, outside)| outside);
-    let external = host.external().iter().map(|external| external.public);
+    let external = host.nat_mappings().iter().map(|external| external.public);
     let any_public = offered.chain(external).any(host::is_public);
     if !loopback_only && !any_public {
         tracing::warn!(

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use super::external::{Undiscovered, discover};
-use crate::turn::External;
+use crate::turn::NatMapping;
 
 /// The entry for the address that a STUN server sees.
 const AUTO: &str = "auto";
@@ -74,12 +74,12 @@ impl Names {
     }
 
     /// The address of each entry; `None` while one is not known.
-    pub fn external(&self) -> Option<Vec<External>> {
+    pub fn external(&self) -> Option<Vec<NatMapping>> {
         let external = self.entries.iter().map(|entry| {
             let Some(name) = asked(entry) else {
                 return entry.parse().ok();
             };
-            Some(External {
+            Some(NatMapping {
                 public: self.address_of(name)?,
                 private: match entry.split_once('/') {
                     Some((_, private)) => Some(private.trim().parse().ok()?),
@@ -107,7 +107,7 @@ impl Names {
         let mut outcome = Ok(());
         for entry in self.entries.clone() {
             let Some(name) = asked(&entry) else {
-                let read = entry.parse::<External>().map(|_| ());
+                let read = entry.parse::<NatMapping>().map(|_| ());
                 outcome = outcome.and(read.map_err(ExternalError::Unreadable));
                 continue;
             };

@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use crate::clock::{Mono, Now};
 use crate::rate::{Gcra, Limit, PerIpLimiter};
-use crate::turn::{Dropped, Refusal, Session};
+use crate::turn::{DropReason, ErrorReason, Session};
 
 use super::counters::transport_name;
 use super::entrance::Proxies;
 
 /// What an admin may raise.
-const QUOTAS: [Refusal; 4] = [
-    Refusal::UserQuota,
-    Refusal::AddressQuota,
-    Refusal::TotalQuota,
-    Refusal::NoPort,
+const QUOTAS: [ErrorReason; 4] = [
+    ErrorReason::UserQuota,
+    ErrorReason::AddressQuota,
+    ErrorReason::TotalQuota,
+    ErrorReason::NoPort,
 ];
 
 /// What an admin may ban an address for, which has returned a nonce and so is the asker's own. Not
 /// a credential that was good once: whoever stays for long has such.
-const GUESSES: [Refusal; 3] = [
-    Refusal::BadCredential,
-    Refusal::UnknownUser,
-    Refusal::UnknownRealm,
+const GUESSES: [ErrorReason; 3] = [
+    ErrorReason::BadCredential,
+    ErrorReason::UnknownUser,
+    ErrorReason::UnknownRealm,
 ];
 
 /// Lines about guesses: of all sources, and of one, in cells that are made at the start.
@@ -101,7 +101,7 @@ impl Notices {
     }
 
     /// A request was refused. Quotas are told of, each by itself; whose credential is wrong, too.
-    pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: Refusal) {
+    pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
         if let Some(index) = QUOTAS.iter().position(|quota| *quota == refusal)
             && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
         {
@@ -125,8 +125,8 @@ impl Notices {
     }
 
     /// A datagram led to nothing.
-    pub fn dropped(&mut self, dropped: Dropped) {
-        if dropped == Dropped::StrangerRate {
+    pub fn dropped(&mut self, dropped: DropReason) {
+        if dropped == DropReason::UnauthenticatedRate {
             self.strangers.count += 1;
         }
     }
@@ -204,12 +204,12 @@ mod tests {
     fn strangers_are_told_of_at_once_and_then_once_a_minute_with_their_count() {
         let mut notices = Notices::new(Arc::default());
         assert_eq!(notices.due(), None);
-        notices.dropped(Dropped::NotStun);
+        notices.dropped(DropReason::NotStun);
         assert_eq!(notices.due(), None);
-        notices.dropped(Dropped::StrangerRate);
+        notices.dropped(DropReason::UnauthenticatedRate);
         assert_eq!(notices.strangers.take(NOW), Some(1));
         assert_eq!(notices.due(), None);
-        (0..50).for_each(|_| notices.dropped(Dropped::StrangerRate));
+        (0..50).for_each(|_| notices.dropped(DropReason::UnauthenticatedRate));
         assert_eq!(notices.due(), Some(NOW + MINUTE));
         let just_before = Mono((NOW + MINUTE).0 - 1);
         assert_eq!(notices.strangers.take(just_before), None);

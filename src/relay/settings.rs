@@ -11,7 +11,7 @@ use crate::turn::{
 
 use super::{Options, udp};
 
-/// Cells for the rate of strangers: 64 KiB of them.
+/// Cells for the rate of unauthenticated: 64 KiB of them.
 const STRANGER_CELLS: usize = 8192;
 
 /// A burst is as much as the rate gives in this many seconds.
@@ -33,8 +33,8 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
         bandwidth: bandwidth(turn.bandwidth_per_allocation),
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
         total_bandwidth: bandwidth(turn.bandwidth_total),
-        unnamed: turn.unnamed,
-        strangers: Arc::new(PerIpLimiter::new(
+        allow_unnamed: turn.unnamed,
+        unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * STRANGER_BURST),
             STRANGER_CELLS,
         )),
@@ -66,8 +66,8 @@ pub fn all(
             allowed: changes.allowed,
             denied: changes.denied,
             denied_ports: changes.denied_ports,
-            own: host.own(),
-            listeners: host.closed(),
+            own: host.own_addresses(),
+            listeners: host.own_listeners(),
             internal: turn.mode == RelayMode::Internal,
         },
         ports: turn.relay_ports,
@@ -79,14 +79,14 @@ pub fn all(
         total_bandwidth: changes.total_bandwidth,
         // Between relayed addresses within the process, nothing is ever cut.
         dont_fragment: udp::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
-        unnamed: changes.unnamed,
+        allow_unnamed: changes.allow_unnamed,
         revocations: options.revocations,
         quotas: Arc::new(Quotas::new(
             options.max_allocations,
             turn.max_allocations_per_user,
             turn.max_allocations_per_address,
         )),
-        strangers: changes.strangers,
+        unauthenticated: changes.unauthenticated,
         alternates: changes.alternates,
         discovery,
         directory: Arc::new(Directory::new(shards)),

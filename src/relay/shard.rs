@@ -22,7 +22,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::clock::{self, Now};
 use crate::config;
 use crate::stun::Method;
-use crate::turn::{HEADROOM, Outcome, Output, Refusal, Route, Server, ShardId, Verdict};
+use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, Route, Server, ShardId, Verdict};
 
 use super::counters::{Counters, Path};
 use super::departures::{Departures, Pending, Place};
@@ -199,7 +199,7 @@ impl Shard {
             }
         }
         self.read_streams(now);
-        self.server.expire(now);
+        self.server.handle_timeout(now);
         self.notices.tell(now);
         self.carry_out(now);
         self.write_streams(now);
@@ -231,7 +231,10 @@ impl Shard {
     fn client_message(&mut self, now: Now, route: &Route, slot: usize, len: usize) {
         let range = HEADROOM..HEADROOM + len;
         let buffer = self.slots.room.at_mut(slot);
-        match self.server.client(now, route, buffer, range) {
+        match self
+            .server
+            .handle_client_datagram(now, route, buffer, range)
+        {
             Verdict::ToClient { route: to, range } => {
                 self.count(route, Path::Hairpin, &range);
                 self.send_to_client(now, &to, Place::Slot(slot), range);
@@ -253,12 +256,12 @@ impl Shard {
                 };
                 self.departures.push_to_peer(socket as usize, pending);
             }
-            Verdict::Answer(outcome) => {
+            Verdict::Respond(outcome) => {
                 self.note(now, route, outcome);
-                let range = self.departures.keep_answer(self.server.answer());
+                let range = self.departures.keep_answer(self.server.response());
                 self.send_to_client(now, route, Place::Answers, range);
             }
-            Verdict::Across {
+            Verdict::ToShard {
                 shard,
                 from,
                 to,
@@ -269,7 +272,7 @@ impl Shard {
                 self.relayed += 1;
                 self.hand_over(shard, errand, slot, range);
             }
-            Verdict::PassOn { shard } => {
+            Verdict::Redirect { shard } => {
                 self.counters.passed_on();
                 let whole = HEADROOM..HEADROOM + len;
                 self.hand_over(shard, Errand::Client(*route), slot, whole);
@@ -320,7 +323,10 @@ impl Shard {
         };
         let buffer = self.slots.room.at_mut(slot);
         let range = HEADROOM..HEADROOM + len;
-        match self.server.across(now, from, to, buffer, range) {
+        match self
+            .server
+            .handle_shard_datagram(now, from, to, buffer, range)
+        {
             Verdict::ToClient { route, range } => {
                 self.relayed += 1;
                 self.counters.relayed(sender, Path::Across, range.len());
@@ -394,7 +400,7 @@ impl Shard {
             }
             Outcome::Refused(method, refusal) => {
                 self.counters.refused(refusal);
-                if refusal != Refusal::Challenge {
+                if refusal != ErrorReason::Challenge {
                     let client = route.client;
                     tracing::debug!(%client, method = method.0, reason = %refusal, "refused");
                 }
@@ -422,12 +428,12 @@ impl Shard {
                     {
                         self.notices.bind_failed(now, address, error);
                     }
-                    self.server.bound(now, id, bound);
+                    self.server.handle_bind_result(now, id, bound);
                 }
                 Output::Adopt { socket, owner } => {
                     self.relays.adopt(socket as usize, owner);
                 }
-                Output::Answer {
+                Output::Response {
                     route,
                     bytes,
                     outcome,
@@ -440,7 +446,7 @@ impl Shard {
                     self.send_to_client(now, &route, Place::Answers, range);
                 }
                 Output::Ended(session) => notices::ended(&session),
-                Output::AddressGone { ip, allocations } => {
+                Output::AddressLost { ip, allocations } => {
                     tracing::info!(address = %ip, allocations, "allocations ended: address gone");
                 }
                 Output::Unbind { socket } => self.unbind(socket as usize),
@@ -482,7 +488,7 @@ impl Shard {
             }
             Order::Reconfigure(changes) => self.server.reconfigure(*changes),
             Order::Deny { addresses, done } => {
-                self.server.deny(&addresses);
+                self.server.deny_peers(&addresses);
                 let _ = done.send(());
             }
             Order::SetHost(host) => self.server.set_host(now, host),

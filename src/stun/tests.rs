@@ -61,7 +61,7 @@ fn the_request_of_rfc_5769_is_read_and_its_integrity_holds() {
 }
 
 #[test]
-fn the_answers_of_rfc_5769_name_their_addresses() {
+fn the_responses_of_rfc_5769_have_their_addresses() {
     for (hex, address) in [
         (RFC5769_IPV4, "192.0.2.1:32853"),
         (RFC5769_IPV6, "[2001:db8:1234:5678:11:2233:4455:6677]:32853"),
@@ -135,7 +135,7 @@ fn cut(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn an_integrity_of_sha_256_is_whole_or_does_not_hold() {
+fn a_truncated_sha_256_integrity_is_rejected() {
     let (user, realm, password) = MATRIX;
     let key = long_term_key_sha256(user, realm, password);
     let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
@@ -160,7 +160,7 @@ fn an_integrity_of_sha_256_is_whole_or_does_not_hold() {
 }
 
 #[test]
-fn where_both_integrity_attributes_are_there_each_is_checked_over_what_precedes_it() {
+fn each_of_two_integrity_attributes_covers_the_bytes_before_it() {
     let (old, new) = (IntegrityKey::new(b"key"), IntegrityKey::sha256(b"key"));
     let mut out = Vec::new();
     Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
@@ -190,7 +190,7 @@ fn a_changed_byte_breaks_the_fingerprint() {
 }
 
 #[test]
-fn what_follows_the_integrity_attribute_does_not_count() {
+fn attributes_after_the_integrity_are_ignored() {
     for key in [IntegrityKey::new(b"key"), IntegrityKey::sha256(b"key")] {
         let mut out = Vec::new();
         Writer::new(&mut out, Method::ALLOCATE, Class::Request, [7; 12])
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn every_address_survives_the_wire(ip in any::<std::net::IpAddr>(), port in any::<u16>(), id in any::<[u8; 12]>()) {
+    fn every_address_survives_encoding(ip in any::<std::net::IpAddr>(), port in any::<u16>(), id in any::<[u8; 12]>()) {
         let address = SocketAddr::new(ip, port);
         let mut out = [0; MAX_XOR_ADDRESS];
         let len = encode_xor_address(address, &id, &mut out);

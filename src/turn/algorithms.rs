@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::{long_term_key, long_term_key_sha256};
 use crate::stun::{Integrity, IntegrityKey, Message, Writer};
 
-use super::Refusal;
+use super::ErrorReason;
 use super::nonce::offers_algorithms;
 
 /// PASSWORD-ALGORITHMS of every challenge: SHA-256, then MD5, neither with parameters.
@@ -26,16 +26,17 @@ pub(super) enum Hash {
 pub(super) struct Scheme {
     hash: Hash,
     requests: Integrity,
-    answers: Integrity,
+    #[serde(rename = "answers")]
+    responses: Integrity,
 }
 
-/// What a client proves itself with, and what its answers are signed with.
+/// What a client proves itself with, and what its responses are signed with.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub scheme: Scheme,
     long_term: LongTerm,
-    answers: IntegrityKey,
-    /// Where requests carry another attribute than answers do.
+    responses: IntegrityKey,
+    /// Where requests carry another attribute than responses do.
     requests: Option<Box<IntegrityKey>>,
 }
 
@@ -69,28 +70,28 @@ impl Scheme {
         list: Option<&[u8]>,
         chosen: Option<&[u8]>,
         requests: Integrity,
-    ) -> Result<Scheme, Refusal> {
+    ) -> Result<Scheme, ErrorReason> {
         if list.is_none() && chosen.is_none() {
             return Ok(Scheme {
                 hash: Hash::Md5,
                 requests,
-                answers: Integrity::Sha1,
+                responses: Integrity::Sha1,
             });
         }
         let kept = list == Some(&OFFERED) && chosen.is_some();
         if !kept && offers_algorithms(nonce) {
-            return Err(Refusal::PasswordAlgorithms);
+            return Err(ErrorReason::PasswordAlgorithms);
         }
         let hash = match chosen {
             Some([0, 2, 0, 0]) => Hash::Sha256,
             // Without an algorithm the nonce is none of ours, and that is what it is told.
             Some([0, 1, 0, 0]) | None => Hash::Md5,
-            Some(_) => return Err(Refusal::PasswordAlgorithms),
+            Some(_) => return Err(ErrorReason::PasswordAlgorithms),
         };
         Ok(Scheme {
             hash,
             requests,
-            answers: Integrity::Sha256,
+            responses: Integrity::Sha256,
         })
     }
 }
@@ -115,22 +116,22 @@ impl Key {
             Integrity::Sha1 => IntegrityKey::new(bytes),
             Integrity::Sha256 => IntegrityKey::sha256(bytes),
         };
-        let differ = scheme.requests != scheme.answers;
+        let differ = scheme.requests != scheme.responses;
         Key {
             scheme,
             long_term,
-            answers: key(scheme.answers),
+            responses: key(scheme.responses),
             requests: differ.then(|| Box::new(key(scheme.requests))),
         }
     }
 
     /// Whether a request was signed with it.
     pub fn fits(&self, message: &Message<'_>) -> bool {
-        message.verify(self.requests.as_deref().unwrap_or(&self.answers))
+        message.verify(self.requests.as_deref().unwrap_or(&self.responses))
     }
 
-    /// Signs an answer.
-    pub fn sign<'a>(&self, answer: Writer<'a>) -> Writer<'a> {
-        answer.integrity(&self.answers)
+    /// Signs a response.
+    pub fn sign<'a>(&self, response: Writer<'a>) -> Writer<'a> {
+        response.integrity(&self.responses)
     }
 }

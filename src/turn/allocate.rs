@@ -7,91 +7,95 @@ use smallvec::SmallVec;
 
 use crate::stun::{Attribute, Message};
 
-use super::allocation::{Allocation, Candidate, Ports, Setup};
-use super::auth::Proven;
-use super::binding::BIND_PATIENCE;
-use super::family::Family;
-use super::fields::{
+use super::allocation::{Allocation, Candidate, PendingBind, PortParity};
+use super::attributes::{
     DEFAULT_LIFETIME, MAX_LIFETIME, lifetime, ports, requested_family, reservation_token,
     wants_both_families,
 };
+use super::auth::Authenticated;
+use super::binding::BIND_TIMEOUT;
+use super::family::Family;
 use super::policy::is_tunnelled;
 use super::requests::{Granted, Request};
 use super::reservation::Reservation;
-use super::{AllocationId, Output, Permit, Refusal, Route, Server};
+use super::{AllocationId, ErrorReason, Output, Permit, Route, Server};
 
 /// Endings that are remembered for retransmissions.
-pub(super) const ENDINGS_KEPT: usize = 64;
+pub(super) const MAX_ENDED: usize = 64;
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
 
 impl Server {
     /// RFC 8656 section 7.2: a second Allocate is a retransmission, or a mismatch.
-    pub(super) fn allocate_again(
+    pub(super) fn retransmit_allocate(
         &mut self,
         id: AllocationId,
         message: &Message<'_>,
-    ) -> Result<Granted, Refusal> {
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+    ) -> Result<Granted, ErrorReason> {
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
         if allocation.transaction != message.transaction() {
-            return Err(Refusal::AllocationMismatch);
+            return Err(ErrorReason::AllocationMismatch);
         }
-        Ok(match allocation.setup {
+        Ok(match allocation.pending_bind {
             Some(_) => Granted::Pending,
-            None => Granted::Again(id),
+            None => Granted::Retransmit(id),
         })
     }
 
     /// A first Allocate, as far as this shard knows: another one may be asked the same at the same
     /// time, while the kernel deals its flows anew.
-    pub(super) fn allocate_once(
+    pub(super) fn first_allocate(
         &mut self,
         request: Request<'_>,
-        proven: &Proven<'_>,
-    ) -> Result<Granted, Refusal> {
+        authenticated: &Authenticated<'_>,
+    ) -> Result<Granted, ErrorReason> {
         if let Err(shard) = self.table.claim(request.route) {
-            return Ok(Granted::Elsewhere(shard));
+            return Ok(Granted::OtherShard(shard));
         }
-        let result = self.allocate(request, proven);
+        let result = self.allocate(request, authenticated);
         if !matches!(result, Ok(Granted::Queued)) {
-            self.table.disclaim(request.route);
+            self.table.release_claim(request.route);
         }
         result
     }
 
-    /// A first Allocate: whether this user may have one at all, then what exactly is asked for.
-    fn allocate(&mut self, request: Request<'_>, proven: &Proven<'_>) -> Result<Granted, Refusal> {
+    /// A first Allocate: whether this user may have one at all, next_family what exactly is asked for.
+    fn allocate(
+        &mut self,
+        request: Request<'_>,
+        authenticated: &Authenticated<'_>,
+    ) -> Result<Granted, ErrorReason> {
         let message = request.message;
-        if proven.name.expires <= request.now.unix {
-            return Err(Refusal::Expired);
+        if authenticated.name.expires <= request.now.unix {
+            return Err(ErrorReason::Expired);
         }
-        let holder = self.holder(request, proven)?;
+        let owner = self.owner(request, authenticated)?;
         match message.get(Attribute::REQUESTED_TRANSPORT) {
             Some([UDP, _, _, _]) => {}
-            Some([_, _, _, _]) => return Err(Refusal::UnsupportedTransport),
-            _ => return Err(Refusal::BadRequest),
+            Some([_, _, _, _]) => return Err(ErrorReason::UnsupportedTransport),
+            _ => return Err(ErrorReason::BadRequest),
         }
         let granted = lifetime(message)?.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let ports = ports(message)?;
         match reservation_token(message)? {
-            Some(_) if ports != Ports::Any || names_a_family(message) => {
-                return Err(Refusal::BadRequest);
+            Some(_) if ports != PortParity::Any || names_a_family(message) => {
+                return Err(ErrorReason::BadRequest);
             }
             Some(token) => {
                 allow_client(request)?;
-                let claimed = self.reservations.claim(&token, &holder.account);
-                let claimed = claimed.ok_or(Refusal::NoReservation)?;
-                self.allocate_reserved(request, proven, holder, granted, claimed);
+                let claimed = self.reservations.claim(&token, &owner.account);
+                let claimed = claimed.ok_or(ErrorReason::NoReservation)?;
+                self.allocate_reserved(request, authenticated, owner, granted, claimed);
             }
             None => {
-                let wanted = self.wanted(request, ports)?;
+                let requested = self.requested(request, ports)?;
                 allow_client(request)?;
-                let at = |ip| self.shard_with_room(ip, ports);
+                let at = |ip| self.shard_with_free_port(ip, ports);
                 // Of two addresses, one is still worth something.
-                match at(wanted.address.ip()).or_else(|| at(wanted.then?.ip())) {
-                    Some(shard) if shard != self.shard => return Ok(Granted::Elsewhere(shard)),
-                    _ => self.allocate_new(request, proven, holder, granted, wanted)?,
+                match at(requested.address.ip()).or_else(|| at(requested.next_family?.ip())) {
+                    Some(shard) if shard != self.shard => return Ok(Granted::OtherShard(shard)),
+                    _ => self.allocate_new(request, authenticated, owner, granted, requested)?,
                 }
             }
         }
@@ -99,34 +103,43 @@ impl Server {
     }
 
     /// Returns the identity of the credential, unless the credential is refused.
-    fn holder(&self, request: Request<'_>, proven: &Proven<'_>) -> Result<Holder, Refusal> {
-        let identity = self.settings.revocations.resolve(proven.name);
-        if identity.user.is_none() && !self.settings.unnamed {
-            return Err(Refusal::Unnamed);
+    fn owner(
+        &self,
+        request: Request<'_>,
+        authenticated: &Authenticated<'_>,
+    ) -> Result<Owner, ErrorReason> {
+        let identity = self.settings.revocations.resolve(authenticated.name);
+        if identity.user.is_none() && !self.settings.allow_unnamed {
+            return Err(ErrorReason::Unnamed);
         }
         if self.settings.revocations.is_revoked(&identity) {
-            return Err(Refusal::Revoked);
+            return Err(ErrorReason::Revoked);
         }
-        Ok(Holder {
+        Ok(Owner {
             account: identity.account(request.route.client.ip()).into(),
             room: identity.room.map(Box::from),
         })
     }
 
     /// Which families are asked for, and where each would be.
-    fn wanted(&self, request: Request<'_>, ports: Ports) -> Result<Wanted, Refusal> {
+    fn requested(
+        &self,
+        request: Request<'_>,
+        ports: PortParity,
+    ) -> Result<RequestedAddresses, ErrorReason> {
         let Request { route, message, .. } = request;
-        let one = |address| Wanted {
+        let one = |address| RequestedAddresses {
             address,
             ports,
-            then: None,
-            missed: None,
+            next_family: None,
+            unavailable: None,
         };
         let both = wants_both_families(message)?;
         if both
-            && (ports == Ports::Pair || message.get(Attribute::REQUESTED_ADDRESS_FAMILY).is_some())
+            && (ports == PortParity::Pair
+                || message.get(Attribute::REQUESTED_ADDRESS_FAMILY).is_some())
         {
-            return Err(Refusal::BadRequest);
+            return Err(ErrorReason::BadRequest);
         }
         if !both {
             let address = match requested_family(message)? {
@@ -139,20 +152,23 @@ impl Server {
                     addresses.flatten().next()
                 }
             };
-            return address.map(one).ok_or(Refusal::AddressFamily);
+            return address.map(one).ok_or(ErrorReason::AddressFamily);
         }
-        let missed = |family| Some((family, Refusal::AddressFamily));
+        let unavailable = |family| Some((family, ErrorReason::AddressFamily));
         match Family::BOTH.map(|family| self.relay_address(route, family)) {
-            [Some(v4), then @ Some(_)] => Ok(Wanted { then, ..one(v4) }),
-            [Some(v4), None] => Ok(Wanted {
-                missed: missed(Family::V6),
+            [Some(v4), next_family @ Some(_)] => Ok(RequestedAddresses {
+                next_family,
                 ..one(v4)
             }),
-            [None, Some(v6)] => Ok(Wanted {
-                missed: missed(Family::V4),
+            [Some(v4), None] => Ok(RequestedAddresses {
+                unavailable: unavailable(Family::V6),
+                ..one(v4)
+            }),
+            [None, Some(v6)] => Ok(RequestedAddresses {
+                unavailable: unavailable(Family::V4),
                 ..one(v6)
             }),
-            [None, None] => Err(Refusal::AddressFamily),
+            [None, None] => Err(ErrorReason::AddressFamily),
         }
     }
 
@@ -161,28 +177,28 @@ impl Server {
     fn allocate_new(
         &mut self,
         request: Request<'_>,
-        proven: &Proven<'_>,
-        holder: Holder,
+        authenticated: &Authenticated<'_>,
+        owner: Owner,
         granted: u32,
-        mut wanted: Wanted,
-    ) -> Result<(), Refusal> {
+        mut requested: RequestedAddresses,
+    ) -> Result<(), ErrorReason> {
         let take = || {
             let quotas = &self.settings.quotas;
             let client = request.route.client.ip();
-            quotas.take(&holder.account, client, request.now.mono)
+            quotas.take(&owner.account, client, request.now.mono)
         };
         let permit = take()?;
-        let second_permit = wanted.then.and_then(|_| take().ok());
-        if let (Some(address), None) = (wanted.then, &second_permit) {
-            wanted.then = None;
-            wanted.missed = Some((Family::of(address.ip()), Refusal::NoPort));
+        let second_permit = requested.next_family.and_then(|_| take().ok());
+        if let (Some(address), None) = (requested.next_family, &second_permit) {
+            requested.next_family = None;
+            requested.unavailable = Some((Family::of(address.ip()), ErrorReason::NoPort));
         }
-        let mut allocation = new_allocation(request, proven, holder, granted, permit);
+        let mut allocation = new_allocation(request, authenticated, owner, granted, permit);
         allocation.second_permit = second_permit;
-        allocation.missed = wanted.missed;
+        allocation.unavailable = requested.unavailable;
         let id = self.table.insert(allocation);
-        let first = (wanted.address, wanted.ports);
-        self.begin(request.now, id, first, wanted.then);
+        let first = (requested.address, requested.ports);
+        self.start_bind(request.now, id, first, requested.next_family);
         Ok(())
     }
 
@@ -190,8 +206,8 @@ impl Server {
     fn allocate_reserved(
         &mut self,
         request: Request<'_>,
-        proven: &Proven<'_>,
-        holder: Holder,
+        authenticated: &Authenticated<'_>,
+        owner: Owner,
         granted: u32,
         reservation: Reservation,
     ) {
@@ -202,18 +218,18 @@ impl Server {
         } = reservation;
         let candidate = Candidate {
             address,
-            ports: Ports::Any,
-            tries: 0,
+            ports: PortParity::Any,
+            attempts_left: 0,
         };
-        let setup = Setup {
+        let pending_bind = PendingBind {
             candidate,
             even: None,
-            then: None,
+            next_family: None,
         };
-        let allocation = new_allocation(request, proven, holder, granted, permit);
+        let allocation = new_allocation(request, authenticated, owner, granted, permit);
         let id = self.table.insert(allocation);
         self.output.push_back(Output::Adopt { socket, owner: id });
-        self.settle(request.now, id, socket, setup);
+        self.on_bound(request.now, id, socket, pending_bind);
     }
 
     /// The address to bind a relayed address of `family` to, without a port. If relayed addresses are
@@ -221,19 +237,19 @@ impl Server {
     fn relay_address(&self, route: &Route, family: Family) -> Option<SocketAddr> {
         let (client, asked) = (route.client, route.server.ip());
         let host = &self.settings.host;
-        let address = host.relay_address(client, asked, family, self.may_be_asked(asked));
+        let address = host.relay_address(client, asked, family, self.may_relay_on(asked));
         let number = self.settings.policy.internal && Family::of(asked) == family;
         address.or(number.then(|| SocketAddr::new(asked, 0)))
     }
 
-    /// The answer to the Refresh that ended an allocation may have been lost: its retransmission
+    /// The response to the Refresh that ended an allocation may have been lost: its retransmission
     /// gets the same one.
-    pub(super) fn refresh_again(&self, request: Request<'_>) -> Result<Granted, Refusal> {
+    pub(super) fn retransmit_refresh(&self, request: Request<'_>) -> Result<Granted, ErrorReason> {
         let ending = (*request.route, request.message.transaction());
         let again = self.ended.contains(&ending);
         again
             .then_some(Granted::Lifetime(0))
-            .ok_or(Refusal::AllocationMismatch)
+            .ok_or(ErrorReason::AllocationMismatch)
     }
 
     /// A Refresh with a LIFETIME of 0 ends the allocation.
@@ -241,34 +257,36 @@ impl Server {
         &mut self,
         id: AllocationId,
         request: Request<'_>,
-        proven: &Proven<'_>,
-    ) -> Result<Granted, Refusal> {
+        authenticated: &Authenticated<'_>,
+    ) -> Result<Granted, ErrorReason> {
         let Request { now, message, .. } = request;
         let family = match requested_family(message) {
             // Of a family that there is not, nobody has an address.
-            Err(Refusal::AddressFamily) => return Err(Refusal::PeerFamily),
+            Err(ErrorReason::AddressFamily) => return Err(ErrorReason::PeerFamily),
             family => family?,
         };
-        let wanted = lifetime(message)?;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
-        if allocation.setup.is_some() {
+        let requested = lifetime(message)?;
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
+        if allocation.pending_bind.is_some() {
             return Ok(Granted::Pending);
         }
         if family.is_some_and(|family| !allocation.has(family)) {
-            return self.refresh_again(request).or(Err(Refusal::PeerFamily));
+            return self
+                .retransmit_refresh(request)
+                .or(Err(ErrorReason::PeerFamily));
         }
-        if wanted == 0 {
+        if requested == 0 {
             self.end(id, family);
-            self.ended.truncate(ENDINGS_KEPT - 1);
+            self.ended.truncate(MAX_ENDED - 1);
             self.ended
                 .push_front((*request.route, message.transaction()));
             return Ok(Granted::Lifetime(0));
         }
-        if let Err(refusal) = self.holder(request, proven) {
+        if let Err(reason) = self.owner(request, authenticated) {
             self.free(id);
-            return Err(refusal);
+            return Err(reason);
         }
-        let granted = wanted.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
+        let granted = requested.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let expires = now.mono + Duration::from_secs(u64::from(granted));
         self.table.set_expiry(id, family, expires);
         Ok(Granted::Lifetime(granted))
@@ -276,26 +294,26 @@ impl Server {
 }
 
 /// The owner of an allocation.
-struct Holder {
+struct Owner {
     account: Box<str>,
     room: Option<Box<str>>,
 }
 
 /// The relayed addresses that an Allocate is to lead to.
-struct Wanted {
+struct RequestedAddresses {
     /// Without a port.
     address: SocketAddr,
-    ports: Ports,
-    /// Where another one is wanted, of the other family.
-    then: Option<SocketAddr>,
+    ports: PortParity,
+    /// Where another one is requested, of the other family.
+    next_family: Option<SocketAddr>,
     /// The family that can't be had, and why.
-    missed: Option<(Family, Refusal)>,
+    unavailable: Option<(Family, ErrorReason)>,
 }
 
 /// Refuses clients with an address that may not use a relay (RFC 8656 section 21.4).
-fn allow_client(request: Request<'_>) -> Result<(), Refusal> {
+fn allow_client(request: Request<'_>) -> Result<(), ErrorReason> {
     if is_tunnelled(request.route.client.ip()) {
-        return Err(Refusal::TunnelledClient);
+        return Err(ErrorReason::TunnelledClient);
     }
     Ok(())
 }
@@ -308,30 +326,30 @@ fn names_a_family(message: &Message<'_>) -> bool {
 /// One that has no relayed address yet.
 fn new_allocation(
     request: Request<'_>,
-    proven: &Proven<'_>,
-    holder: Holder,
+    authenticated: &Authenticated<'_>,
+    owner: Owner,
     granted: u32,
     permit: Permit,
 ) -> Allocation {
     Allocation {
         route: *request.route,
-        username: proven.username.into(),
-        user: holder.account,
-        room: holder.room,
-        key: proven.key.clone(),
+        username: authenticated.username.into(),
+        user: owner.account,
+        room: owner.room,
+        key: authenticated.key.clone(),
         transaction: request.message.transaction(),
         granted,
         since: request.now.unix,
-        expires: request.now.mono + BIND_PATIENCE,
+        expires: request.now.mono + BIND_TIMEOUT,
         relays: [None, None],
-        setup: None,
-        missed: None,
+        pending_bind: None,
+        unavailable: None,
         token: None,
         permissions: SmallVec::new(),
         channels: SmallVec::new(),
         to_peers: Default::default(),
         to_client: Default::default(),
-        told: Default::default(),
+        icmp_limiter: Default::default(),
         bytes_up: 0,
         bytes_down: 0,
         permit,

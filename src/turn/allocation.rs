@@ -13,7 +13,7 @@ use crate::stun::TransactionId;
 use super::algorithms::Key;
 use super::family::Family;
 use super::reservation::Token;
-use super::{AllocationId, Dropped, Permit, Refusal, Route};
+use super::{AllocationId, DropReason, ErrorReason, Permit, Route};
 
 /// RFC 8656 section 9: a permission lasts five minutes.
 pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -22,7 +22,7 @@ pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
 /// Bytes that a packet costs at least: an empty one is not free.
-pub(super) const LEAST: usize = 8;
+pub(super) const MIN_PACKET_COST: usize = 8;
 
 /// In the order in which it is written down: what each packet needs comes first, so that it shares
 /// few lines of the cache, among many allocations too.
@@ -38,36 +38,36 @@ pub(super) struct Allocation {
     pub bytes_down: u64,
     pub permit: Permit,
     /// The relayed transport addresses, by [`Family`].
-    pub relays: [Option<Bound>; 2],
+    pub relays: [Option<RelayedAddress>; 2],
     pub route: Route,
     pub username: Box<str>,
     /// The account and the room in `username`: see [`crate::credential::Identity`].
     pub user: Box<str>,
     pub room: Option<Box<str>>,
     pub key: Key,
-    /// The transaction that made it: a retransmission gets the same answer.
+    /// The transaction that made it: a retransmission gets the same response.
     pub transaction: TransactionId,
-    /// Seconds promised in that answer.
+    /// Seconds promised in that response.
     pub granted: u32,
     /// When it was made, in Unix seconds.
     pub since: u64,
-    /// When the first of its addresses ends; before the answer, when it is given up.
+    /// When the first of its addresses ends; before the response, when it is given up.
     pub expires: Mono,
     /// What is still to be bound before the client is answered.
-    pub setup: Option<Setup>,
+    pub pending_bind: Option<PendingBind>,
     /// The family that was asked for besides and could not be given, and why.
-    pub missed: Option<(Family, Refusal)>,
+    pub unavailable: Option<(Family, ErrorReason)>,
     /// What the client may claim the next port with.
     pub token: Option<Token>,
-    /// ICMP errors that the client is told of.
-    pub told: Gcra,
+    /// ICMP errors that the client is icmp_limiter of.
+    pub icmp_limiter: Gcra,
     /// For the second of two relayed addresses.
     pub second_permit: Option<Permit>,
 }
 
 /// A relayed transport address, and the edge's number for what stands behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Bound {
+pub(super) struct RelayedAddress {
     pub socket: u32,
     pub relayed: SocketAddr,
     pub expires: Mono,
@@ -77,26 +77,26 @@ pub(super) struct Bound {
 
 /// What the edge has been asked to bind, and what comes after it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Setup {
+pub(super) struct PendingBind {
     pub candidate: Candidate,
     /// The socket of an even port, while the odd one above it is being bound.
     pub even: Option<u32>,
     /// The address for the other family, if requested, without a port.
-    pub then: Option<SocketAddr>,
+    pub next_family: Option<SocketAddr>,
 }
 
 /// An address that may become a relayed one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub address: SocketAddr,
-    pub ports: Ports,
+    pub ports: PortParity,
     /// How many others are tried, should this one be taken.
-    pub tries: u8,
+    pub attempts_left: u8,
 }
 
 /// Which ports will do (RFC 8656 section 7.2, EVEN-PORT).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ports {
+pub(super) enum PortParity {
     Any,
     Even,
     /// An even one, with the next kept for a later Allocate.
@@ -141,12 +141,12 @@ pub(super) struct Limits {
 
 impl Allocation {
     /// The relayed addresses, IPv4 first.
-    pub fn bound(&self) -> impl Iterator<Item = &Bound> {
+    pub fn relayed_addresses(&self) -> impl Iterator<Item = &RelayedAddress> {
         self.relays.iter().flatten()
     }
 
     /// The relayed address that peers with this IP are reached from.
-    pub fn relay_to(&self, ip: IpAddr) -> Option<&Bound> {
+    pub fn relay_to(&self, ip: IpAddr) -> Option<&RelayedAddress> {
         self.relays[Family::of(ip) as usize].as_ref()
     }
 
@@ -156,25 +156,27 @@ impl Allocation {
 
     /// The family of the relayed address on this address of the host.
     pub fn family_on(&self, local: IpAddr) -> Option<Family> {
-        let mut bound = self.bound();
+        let mut bound = self.relayed_addresses();
         let bound = bound.find(|bound| bound.local == local)?;
         Some(Family::of(bound.relayed.ip()))
     }
 
     /// The relay sockets, promised or not.
     pub fn sockets(&self) -> impl Iterator<Item = u32> {
-        let even = self.setup.and_then(|setup| setup.even);
-        self.bound().map(|bound| bound.socket).chain(even)
+        let even = self.pending_bind.and_then(|pending_bind| pending_bind.even);
+        self.relayed_addresses()
+            .map(|bound| bound.socket)
+            .chain(even)
     }
 
     /// The family whose time has run out while that of the other has not.
-    pub fn only_family_over(&self, now: Mono) -> Option<Family> {
+    pub fn expired_family(&self, now: Mono) -> Option<Family> {
         let over = |family: &Family| {
             let bound = self.relays[*family as usize].as_ref();
             bound.is_none_or(|bound| bound.expires <= now)
         };
         let [v4, v6] = Family::BOTH.each_ref().map(over);
-        match (self.setup.is_some(), v4, v6) {
+        match (self.pending_bind.is_some(), v4, v6) {
             (false, true, false) => Some(Family::V4),
             (false, false, true) => Some(Family::V6),
             _ => None,
@@ -183,7 +185,7 @@ impl Allocation {
 
     /// Gives up the relayed address of `family`, with all permissions and channels that belong to
     /// it (RFC 8656 section 8.1).
-    pub fn lose(&mut self, family: Family) -> Option<Bound> {
+    pub fn remove_family(&mut self, family: Family) -> Option<RelayedAddress> {
         let lost = self.relays[family as usize].take()?;
         self.permissions.retain(|p| Family::of(p.ip) != family);
         self.channels.retain(|c| Family::of(c.peer.ip()) != family);
@@ -206,7 +208,7 @@ impl Allocation {
     }
 
     /// Who is to be asked first when a packet goes out by this channel the next time.
-    pub fn remember_target(&mut self, number: u16, target: AllocationId) {
+    pub fn set_channel_target(&mut self, number: u16, target: AllocationId) {
         let channel = self.channels.iter_mut().find(|c| c.number == number);
         if let Some(channel) = channel {
             channel.target = Some(target);
@@ -256,14 +258,14 @@ impl Allocation {
         limits: Limits,
         now: Mono,
         bytes: usize,
-    ) -> Result<(), Dropped> {
-        let bytes = bytes.max(LEAST) as u64;
+    ) -> Result<(), DropReason> {
+        let bytes = bytes.max(MIN_PACKET_COST) as u64;
         if !self.to_peers.take(limits.allocation, now, bytes) {
-            return Err(Dropped::AllocationBandwidth);
+            return Err(DropReason::AllocationBandwidth);
         }
         let user = &self.permit.bandwidth.to_peers;
         let within = user.take(limits.user, now, bytes);
-        within.then_some(()).ok_or(Dropped::UserBandwidth)
+        within.then_some(()).ok_or(DropReason::UserBandwidth)
     }
 
     /// Takes bandwidth for `bytes` towards the client.
@@ -272,13 +274,13 @@ impl Allocation {
         limits: Limits,
         now: Mono,
         bytes: usize,
-    ) -> Result<(), Dropped> {
-        let bytes = bytes.max(LEAST) as u64;
+    ) -> Result<(), DropReason> {
+        let bytes = bytes.max(MIN_PACKET_COST) as u64;
         if !self.to_client.take(limits.allocation, now, bytes) {
-            return Err(Dropped::AllocationBandwidth);
+            return Err(DropReason::AllocationBandwidth);
         }
         let user = &self.permit.bandwidth.to_client;
         let within = user.take(limits.user, now, bytes);
-        within.then_some(()).ok_or(Dropped::UserBandwidth)
+        within.then_some(()).ok_or(DropReason::UserBandwidth)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Refusal;
+use super::ErrorReason;
 
 /// Servers that may have room when this one has none: one for each family, at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,10 +14,10 @@ impl Alternates {
     }
 
     /// Where a client may find what it is refused here: a server of the client's own family. `None`
-    /// where there is none, and for whatever any other server had to refuse as well.
-    pub(super) fn instead_of(&self, refusal: Refusal, client: SocketAddr) -> Option<SocketAddr> {
-        match refusal {
-            Refusal::TotalQuota | Refusal::NoPort | Refusal::Draining => {
+    /// where there is none, and for whatever any other server had to respond_error as well.
+    pub(super) fn for_error(&self, reason: ErrorReason, client: SocketAddr) -> Option<SocketAddr> {
+        match reason {
+            ErrorReason::TotalQuota | ErrorReason::NoPort | ErrorReason::Draining => {
                 let mut servers = self.0.iter().copied();
                 servers.find(|server| server.is_ipv4() == client.is_ipv4())
             }

@@ -7,24 +7,24 @@ use super::algorithms::{Key, Scheme};
 use super::allocation::Allocation;
 use super::requests::Request;
 use super::table::Table;
-use super::{Refusal, Settings};
+use super::{ErrorReason, Settings};
 
 /// A request whose integrity holds.
-pub(super) struct Proven<'a> {
+pub(super) struct Authenticated<'a> {
     pub username: &'a str,
     pub name: Username<'a>,
     pub key: Key,
 }
 
-/// Why a request is refused, and the key to sign the refusal with where one is known.
-pub(super) struct Unproven {
-    pub refusal: Refusal,
+/// Why a request is refused, and the key to sign the reason with where one is known.
+pub(super) struct AuthFailure {
+    pub reason: ErrorReason,
     pub key: Option<Box<Key>>,
 }
 
-impl From<Refusal> for Unproven {
-    fn from(refusal: Refusal) -> Unproven {
-        Unproven { refusal, key: None }
+impl From<ErrorReason> for AuthFailure {
+    fn from(reason: ErrorReason) -> AuthFailure {
+        AuthFailure { reason, key: None }
     }
 }
 
@@ -42,40 +42,40 @@ pub(super) fn authenticate<'a>(
     settings: &Settings,
     table: &mut Table,
     request: Request<'a>,
-) -> Result<Proven<'a>, Unproven> {
+) -> Result<Authenticated<'a>, AuthFailure> {
     let Request {
         now,
         route,
         message,
     } = request;
-    let integrity = message.integrity().ok_or(Refusal::Challenge)?;
+    let integrity = message.integrity().ok_or(ErrorReason::Challenge)?;
     let claim = Claim::read(message, integrity)?;
-    let held = table.of_client(route).and_then(|id| table.get(id));
-    let proven = claim.prove(settings, held.as_deref(), message);
+    let held = table.find_by_client(route).and_then(|id| table.get(id));
+    let result = claim.verify(settings, held.as_deref(), message);
     if !settings.nonces.check(claim.nonce, route.client, now.unix) {
-        return Err(match proven {
-            Ok(_) => Refusal::StaleNonce.into(),
+        return Err(match result {
+            Ok(_) => ErrorReason::StaleNonce.into(),
             // Who knows whose address that is: it must not be held against anybody.
-            Err(_) => Refusal::BadCredentialAndNonce.into(),
+            Err(_) => ErrorReason::BadCredentialAndNonce.into(),
         });
     }
-    let proven = proven?;
+    let result = result?;
     match held {
-        Some(allocation) if !claim.is_of(allocation) => Err(Unproven {
-            refusal: match message.method() {
+        Some(allocation) if !claim.matches_allocation(allocation) => Err(AuthFailure {
+            reason: match message.method() {
                 // RFC 8656 section 7.2 comes first: the five-tuple is taken, whoever asks.
-                Method::ALLOCATE => Refusal::AllocationMismatch,
-                _ => Refusal::WrongCredentials,
+                Method::ALLOCATE => ErrorReason::AllocationMismatch,
+                _ => ErrorReason::WrongCredentials,
             },
-            key: Some(Box::new(proven.key)),
+            key: Some(Box::new(result.key)),
         }),
-        _ => Ok(proven),
+        _ => Ok(result),
     }
 }
 
 impl<'a> Claim<'a> {
     /// Reads in one pass what a request must carry; the first attribute of each type counts.
-    fn read(message: &Message<'a>, integrity: Integrity) -> Result<Claim<'a>, Refusal> {
+    fn read(message: &Message<'a>, integrity: Integrity) -> Result<Claim<'a>, ErrorReason> {
         let (mut username, mut userhash, mut realm, mut nonce) = (None, None, None, None);
         let (mut list, mut chosen) = (None, None);
         for (attribute, value) in message.attributes() {
@@ -92,7 +92,7 @@ impl<'a> Claim<'a> {
         }
         let hidden = userhash.map(|_| &[][..]);
         let (Some(username), Some(realm), Some(nonce)) = (username.or(hidden), realm, nonce) else {
-            return Err(Refusal::BadRequest);
+            return Err(ErrorReason::BadRequest);
         };
         Ok(Claim {
             username,
@@ -103,18 +103,18 @@ impl<'a> Claim<'a> {
     }
 
     /// Checks name and integrity. Whoever has an allocation proves themselves with its key.
-    fn prove(
+    fn verify(
         &self,
         settings: &Settings,
         held: Option<&Allocation>,
         message: &Message<'_>,
-    ) -> Result<Proven<'a>, Refusal> {
+    ) -> Result<Authenticated<'a>, ErrorReason> {
         if self.realm != settings.realm.as_bytes() {
-            return Err(Refusal::UnknownRealm);
+            return Err(ErrorReason::UnknownRealm);
         }
-        let username = std::str::from_utf8(self.username).map_err(|_| Refusal::UnknownUser)?;
-        let name = Username::parse(username).ok_or(Refusal::UnknownUser)?;
-        let own = held.filter(|held| self.is_of(held));
+        let username = std::str::from_utf8(self.username).map_err(|_| ErrorReason::UnknownUser)?;
+        let name = Username::parse(username).ok_or(ErrorReason::UnknownUser)?;
+        let own = held.filter(|held| self.matches_allocation(held));
         let key = match own {
             Some(allocation) => Some(&allocation.key)
                 .filter(|key| key.fits(message))
@@ -125,50 +125,51 @@ impl<'a> Claim<'a> {
                 passwords.map(key).find(|key| key.fits(message))
             }
         };
-        Ok(Proven {
+        Ok(Authenticated {
             username,
             name,
-            key: key.ok_or(Refusal::BadCredential)?,
+            key: key.ok_or(ErrorReason::BadCredential)?,
         })
     }
 
     /// Whether it claims to be the owner of an allocation, by the algorithm that made it: who could
     /// do better then is not believed by less now.
-    fn is_of(&self, allocation: &Allocation) -> bool {
+    fn matches_allocation(&self, allocation: &Allocation) -> bool {
         allocation.username.as_bytes() == self.username && allocation.key.scheme == self.scheme
     }
 }
 
-impl Refusal {
-    /// The code and reason phrase on the wire: no more than the RFC says, so that a refusal helps
+impl ErrorReason {
+    /// The code and reason phrase on the wire: no more than the RFC says, so that a reason helps
     /// nobody who guesses.
-    pub(super) fn on_the_wire(self) -> (u16, &'static str) {
+    pub(super) fn error_code(self) -> (u16, &'static str) {
         match self {
-            Refusal::BadRequest | Refusal::PasswordAlgorithms => (400, "Bad Request"),
-            Refusal::Challenge
-            | Refusal::UnknownRealm
-            | Refusal::UnknownUser
-            | Refusal::BadCredential
-            | Refusal::BadCredentialAndNonce
-            | Refusal::Expired
-            | Refusal::Revoked
-            | Refusal::Unnamed => (401, "Unauthorized"),
-            Refusal::PeerDenied | Refusal::PeerPortDenied | Refusal::TunnelledClient => {
-                (403, "Forbidden")
-            }
-            Refusal::UnknownAttribute => (420, "Unknown Attribute"),
-            Refusal::AllocationMismatch => (437, "Allocation Mismatch"),
-            Refusal::StaleNonce => (438, "Stale Nonce"),
-            Refusal::AddressFamily => (440, "Address Family not Supported"),
-            Refusal::WrongCredentials => (441, "Wrong Credentials"),
-            Refusal::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
-            Refusal::PeerFamily => (443, "Peer Address Family Mismatch"),
-            Refusal::UserQuota | Refusal::AddressQuota | Refusal::TotalQuota => {
+            ErrorReason::BadRequest | ErrorReason::PasswordAlgorithms => (400, "Bad Request"),
+            ErrorReason::Challenge
+            | ErrorReason::UnknownRealm
+            | ErrorReason::UnknownUser
+            | ErrorReason::BadCredential
+            | ErrorReason::BadCredentialAndNonce
+            | ErrorReason::Expired
+            | ErrorReason::Revoked
+            | ErrorReason::Unnamed => (401, "Unauthorized"),
+            ErrorReason::PeerDenied
+            | ErrorReason::PeerPortDenied
+            | ErrorReason::TunnelledClient => (403, "Forbidden"),
+            ErrorReason::UnknownAttribute => (420, "Unknown Attribute"),
+            ErrorReason::AllocationMismatch => (437, "Allocation Mismatch"),
+            ErrorReason::StaleNonce => (438, "Stale Nonce"),
+            ErrorReason::AddressFamily => (440, "Address Family not Supported"),
+            ErrorReason::WrongCredentials => (441, "Wrong Credentials"),
+            ErrorReason::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
+            ErrorReason::PeerFamily => (443, "Peer Address Family Mismatch"),
+            ErrorReason::UserQuota | ErrorReason::AddressQuota | ErrorReason::TotalQuota => {
                 (486, "Allocation Quota Reached")
             }
-            Refusal::PeerQuota | Refusal::NoPort | Refusal::NoReservation | Refusal::Draining => {
-                (508, "Insufficient Capacity")
-            }
+            ErrorReason::PeerQuota
+            | ErrorReason::NoPort
+            | ErrorReason::NoReservation
+            | ErrorReason::Draining => (508, "Insufficient Capacity"),
         }
     }
 }

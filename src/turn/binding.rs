@@ -1,5 +1,5 @@
 //! From an Allocate that was granted to sockets that are bound: ports, pairs, both families, second
-//! tries.
+//! attempts_left.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,111 +10,134 @@ use rand::Rng;
 use crate::clock::Now;
 use crate::stun::Method;
 
-use super::allocation::{Candidate, Ports, Setup};
+use super::allocation::{Candidate, PendingBind, PortParity};
 use super::family::Family;
-use super::reply::Reply;
 use super::reservation::{Reservation, token_of};
-use super::{AllocationId, External, Outcome, Output, Refusal, Server};
+use super::response::ResponseBuilder;
+use super::{AllocationId, ErrorReason, NatMapping, Outcome, Output, Server};
 
-/// Ports that are tried for one allocation before it is refused with 508.
-pub(super) const BIND_TRIES: u8 = 16;
+/// PortParity that are tried for one allocation before it is refused with 508.
+pub(super) const MAX_BIND_ATTEMPTS: u8 = 16;
 
 /// How long the edge may take to bind a socket before the allocation is given up.
-pub(super) const BIND_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const BIND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Reports what became of [`Output::Bind`]: the edge's number for the socket, or why not.
-    pub fn bound(&mut self, now: Now, id: AllocationId, result: io::Result<u32>) {
-        let Some(setup) = self.table.get(id).and_then(|a| a.setup.take()) else {
+    pub fn handle_bind_result(&mut self, now: Now, id: AllocationId, result: io::Result<u32>) {
+        let Some(pending_bind) = self.table.get(id).and_then(|a| a.pending_bind.take()) else {
             // It was freed meanwhile.
             return self.unbind(result.ok());
         };
-        match (setup.even, result) {
-            (None, Ok(socket)) if setup.candidate.ports == Ports::Pair => {
+        match (pending_bind.even, result) {
+            (None, Ok(socket)) if pending_bind.candidate.ports == PortParity::Pair => {
                 let even = Some(socket);
-                self.order(
+                self.request_bind(
                     id,
-                    next_port(setup.candidate.address),
-                    Setup { even, ..setup },
+                    next_port(pending_bind.candidate.address),
+                    PendingBind {
+                        even,
+                        ..pending_bind
+                    },
                 );
             }
-            (None, Ok(socket)) => self.settle(now, id, socket, setup),
-            (Some(even), Ok(next)) => self.bound_pair(now, id, (even, next), setup),
+            (None, Ok(socket)) => self.on_bound(now, id, socket, pending_bind),
+            (Some(even), Ok(next)) => self.on_pair_bound(now, id, (even, next), pending_bind),
             (even, Err(error)) => {
                 self.unbind(even);
                 match error.kind() {
-                    io::ErrorKind::AddrInUse => self.retry(now, id, setup),
-                    _ => self.miss(now, id, setup),
+                    io::ErrorKind::AddrInUse => self.try_next_port(now, id, pending_bind),
+                    _ => self.skip_family(now, id, pending_bind),
                 }
             }
         }
     }
 
-    /// Selects a port on an address, whose own port is ignored, and requests its binding; `then` is the
+    /// Selects a port on an address, whose own port is ignored, and requests its binding; `next_family` is the
     /// address for a second relayed address.
-    pub(super) fn begin(
+    pub(super) fn start_bind(
         &mut self,
         now: Now,
         id: AllocationId,
-        (address, ports): (SocketAddr, Ports),
-        then: Option<SocketAddr>,
+        (address, ports): (SocketAddr, PortParity),
+        next_family: Option<SocketAddr>,
     ) {
         let candidate = Candidate {
             address,
             ports,
-            tries: 1 + BIND_TRIES,
+            attempts_left: 1 + MAX_BIND_ATTEMPTS,
         };
-        let setup = Setup {
+        let pending_bind = PendingBind {
             candidate,
             even: None,
-            then,
+            next_family,
         };
-        self.retry(now, id, setup);
+        self.try_next_port(now, id, pending_bind);
     }
 
-    fn order(&mut self, id: AllocationId, address: SocketAddr, setup: Setup) {
+    fn request_bind(&mut self, id: AllocationId, address: SocketAddr, pending_bind: PendingBind) {
         if let Some(allocation) = self.table.get(id) {
-            allocation.setup = Some(setup);
+            allocation.pending_bind = Some(pending_bind);
         }
         // What arrives at the odd port of a pair is nobody's while it is only reserved.
-        let owner = setup.even.is_none().then_some(id);
+        let owner = pending_bind.even.is_none().then_some(id);
         self.output.push_back(Output::Bind { id, address, owner });
     }
 
     /// The even port is the allocation's, the next one is kept for the same user.
-    fn bound_pair(&mut self, now: Now, id: AllocationId, sockets: (u32, u32), setup: Setup) {
+    fn on_pair_bound(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        sockets: (u32, u32),
+        pending_bind: PendingBind,
+    ) {
         let (socket, next) = sockets;
-        if !self.give(now, id, socket, setup) {
+        if !self.assign(now, id, socket, pending_bind) {
             return self.unbind([next]);
         }
-        match self.reserve(now, id, next, next_port(setup.candidate.address)) {
-            Ok(()) => self.promise(now, id),
-            Err(refusal) => {
+        match self.reserve(now, id, next, next_port(pending_bind.candidate.address)) {
+            Ok(()) => self.respond_success(now, id),
+            Err(reason) => {
                 self.unbind([next]);
-                self.give_up(id, refusal);
+                self.fail(id, reason);
             }
         }
     }
 
-    /// Gives an allocation the socket that is bound, and goes on to the next, or answers.
-    pub(super) fn settle(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) {
-        if self.give(now, id, socket, setup) {
-            match setup.then {
-                Some(address) => self.begin(now, id, (address, setup.candidate.ports), None),
-                None => self.promise(now, id),
+    /// Gives an allocation the socket that is bound, and goes on to the next, or responses.
+    pub(super) fn on_bound(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        socket: u32,
+        pending_bind: PendingBind,
+    ) {
+        if self.assign(now, id, socket, pending_bind) {
+            match pending_bind.next_family {
+                Some(address) => {
+                    self.start_bind(now, id, (address, pending_bind.candidate.ports), None)
+                }
+                None => self.respond_success(now, id),
             }
         }
     }
 
     /// False where the advertised address is taken already, and another one is on its way.
-    fn give(&mut self, now: Now, id: AllocationId, socket: u32, setup: Setup) -> bool {
-        let bound = setup.candidate.address;
-        let relayed = External::advertise(&self.settings.host.external, bound);
+    fn assign(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        socket: u32,
+        pending_bind: PendingBind,
+    ) -> bool {
+        let bound = pending_bind.candidate.address;
+        let relayed = NatMapping::public_address(&self.settings.host.nat_mappings, bound);
         let given = self.table.set_relayed(id, socket, relayed, bound.ip());
-        self.has_relayed_on(bound.ip());
+        self.note_relayed_on(bound.ip());
         if !given {
             self.unbind([socket]);
-            self.retry(now, id, setup);
+            self.try_next_port(now, id, pending_bind);
         }
         given
     }
@@ -125,8 +148,8 @@ impl Server {
         id: AllocationId,
         socket: u32,
         address: SocketAddr,
-    ) -> Result<(), Refusal> {
-        let allocation = self.table.get(id).ok_or(Refusal::NoPort)?;
+    ) -> Result<(), ErrorReason> {
+        let allocation = self.table.get(id).ok_or(ErrorReason::NoPort)?;
         let permit =
             self.settings
                 .quotas
@@ -144,46 +167,52 @@ impl Server {
         Ok(())
     }
 
-    fn retry(&mut self, now: Now, id: AllocationId, setup: Setup) {
-        let Setup {
-            candidate, then, ..
-        } = setup;
-        let Candidate { ports, tries, .. } = candidate;
+    fn try_next_port(&mut self, now: Now, id: AllocationId, pending_bind: PendingBind) {
+        let PendingBind {
+            candidate,
+            next_family,
+            ..
+        } = pending_bind;
+        let Candidate {
+            ports,
+            attempts_left,
+            ..
+        } = candidate;
         let address = self.with_port(candidate.address, ports);
-        match (tries.checked_sub(1), address) {
-            (Some(tries), Some(address)) => {
+        match (attempts_left.checked_sub(1), address) {
+            (Some(attempts_left), Some(address)) => {
                 let candidate = Candidate {
                     address,
                     ports,
-                    tries,
+                    attempts_left,
                 };
-                let setup = Setup {
+                let pending_bind = PendingBind {
                     candidate,
                     even: None,
-                    then,
+                    next_family,
                 };
-                self.order(id, address, setup);
+                self.request_bind(id, address, pending_bind);
             }
-            _ => self.miss(now, id, setup),
+            _ => self.skip_family(now, id, pending_bind),
         }
     }
 
     /// There is no such address to be had. Of two, the other one is still worth something.
-    fn miss(&mut self, now: Now, id: AllocationId, setup: Setup) {
-        let Candidate { address, ports, .. } = setup.candidate;
-        let missed = (Family::of(address.ip()), Refusal::NoPort);
+    fn skip_family(&mut self, now: Now, id: AllocationId, pending_bind: PendingBind) {
+        let Candidate { address, ports, .. } = pending_bind.candidate;
+        let unavailable = (Family::of(address.ip()), ErrorReason::NoPort);
         let Some(allocation) = self.table.get(id) else {
             return;
         };
-        let has_other = allocation.bound().next().is_some();
-        if setup.then.is_some() || has_other {
-            allocation.missed = Some(missed);
+        let has_other = allocation.relayed_addresses().next().is_some();
+        if pending_bind.next_family.is_some() || has_other {
+            allocation.unavailable = Some(unavailable);
             allocation.second_permit = None;
         }
-        match setup.then {
-            Some(address) => self.begin(now, id, (address, ports), None),
-            None if has_other => self.promise(now, id),
-            None => self.give_up(id, Refusal::NoPort),
+        match pending_bind.next_family {
+            Some(address) => self.start_bind(now, id, (address, ports), None),
+            None if has_other => self.respond_success(now, id),
+            None => self.fail(id, ErrorReason::NoPort),
         }
     }
 
@@ -192,37 +221,37 @@ impl Server {
         self.output.extend(orders);
     }
 
-    /// Answers the Allocate whose socket now exists.
-    pub(super) fn promise(&mut self, now: Now, id: AllocationId) {
+    /// Responses the Allocate whose socket now exists.
+    pub(super) fn respond_success(&mut self, now: Now, id: AllocationId) {
         let Some(allocation) = self.table.get(id) else {
             return;
         };
         let route = allocation.route;
         let expires = now.mono + Duration::from_secs(u64::from(allocation.granted));
         let mut bytes = Vec::with_capacity(128);
-        Reply::allocated(allocation, &mut bytes);
+        ResponseBuilder::allocated(allocation, &mut bytes);
         self.table.set_expiry(id, None, expires);
-        self.output.push_back(Output::Answer {
+        self.output.push_back(Output::Response {
             route,
             bytes,
             outcome: Outcome::Granted(Method::ALLOCATE),
         });
     }
 
-    fn give_up(&mut self, id: AllocationId, refusal: Refusal) {
+    fn fail(&mut self, id: AllocationId, reason: ErrorReason) {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
         self.unbind(allocation.sockets());
         let mut bytes = Vec::with_capacity(128);
-        let reply = Reply::new(Method::ALLOCATE, allocation.transaction);
+        let builder = ResponseBuilder::new(Method::ALLOCATE, allocation.transaction);
         let alternates = &self.settings.alternates;
-        let alternate = alternates.instead_of(refusal, allocation.route.client);
-        reply.error(&mut bytes, refusal, alternate, Some(&allocation.key));
-        self.output.push_back(Output::Answer {
+        let alternate = alternates.for_error(reason, allocation.route.client);
+        builder.error(&mut bytes, reason, alternate, Some(&allocation.key));
+        self.output.push_back(Output::Response {
             route: allocation.route,
             bytes,
-            outcome: Outcome::Refused(Method::ALLOCATE, refusal),
+            outcome: Outcome::Refused(Method::ALLOCATE, reason),
         });
     }
 }

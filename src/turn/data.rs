@@ -1,4 +1,4 @@
-//! The way of a packet. Nothing here allocates, copies a payload or takes a lock.
+//! The send of a packet. Nothing here allocates, copies a payload or takes a lock.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -11,18 +11,18 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Bound, Channel, LEAST, Limits};
-use super::table::Holder;
-use super::{AllocationId, Dropped, Route, Server, Verdict};
+use super::allocation::{Channel, Limits, MIN_PACKET_COST, RelayedAddress};
+use super::table::PeerLocation;
+use super::{AllocationId, DropReason, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
 
 /// What fits into a Data indication, whose length field has 16 bits, beside an IPv6 peer's address.
-const LARGEST_INDICATED: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
+const MAX_INDICATION_PAYLOAD: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
 
 /// How a client's data goes to a peer.
 #[derive(Clone, Copy)]
-struct Way {
+struct SendTarget {
     peer: SocketAddr,
     /// Whether the policy lets it out to this peer; otherwise only the hairpin is open.
     direct: bool,
@@ -33,7 +33,7 @@ struct Way {
 }
 
 /// What a Send indication says, and where in the message its data is.
-pub(super) struct Sent {
+pub(super) struct SendIndication {
     peer: SocketAddr,
     pub data: Range<usize>,
     dont_fragment: bool,
@@ -42,7 +42,7 @@ pub(super) struct Sent {
 impl Server {
     /// Reads a Send indication (RFC 8656 section 11.2); `None` where peer or data is missing or an
     /// attribute is not understood.
-    pub(super) fn send_indication(&self, message: &Message<'_>) -> Option<Sent> {
+    pub(super) fn send_indication(&self, message: &Message<'_>) -> Option<SendIndication> {
         let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for (attribute, value) in message.attributes() {
             match attribute {
@@ -59,7 +59,7 @@ impl Server {
                 _ => {}
             }
         }
-        Some(Sent {
+        Some(SendIndication {
             peer: peer?,
             data: data?,
             dont_fragment,
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Application data that a client sent on a channel (RFC 8656 section 12.6).
-    pub(super) fn on_channel(
+    pub(super) fn relay_channel_data(
         &mut self,
         now: Now,
         route: &Route,
@@ -75,12 +75,12 @@ impl Server {
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let Some(id) = self.table.of_client(route) else {
-            return self.elsewhere(route);
+        let Some(id) = self.table.find_by_client(route) else {
+            return self.redirect_or_drop(route);
         };
         let allocation = self.table.get(id);
         let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
-            return Verdict::Dropped(Dropped::NoChannel);
+            return Verdict::Dropped(DropReason::NoChannel);
         };
         let Channel {
             direct,
@@ -88,97 +88,97 @@ impl Server {
             peer,
             ..
         } = channel;
-        let way = Way {
+        let send = SendTarget {
             peer,
             direct,
             dont_fragment: false,
             channel: Some((number, target)),
         };
-        self.relay(now, id, way, buffer, payload)
+        self.relay_to_peer(now, id, send, buffer, payload)
     }
 
     /// Application data that a client sent by Send indication.
-    pub(super) fn on_send(
+    pub(super) fn relay_send_indication(
         &mut self,
         now: Now,
         route: &Route,
-        sent: &Sent,
+        sent: &SendIndication,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let Some(id) = self.table.of_client(route) else {
-            return self.elsewhere(route);
+        let Some(id) = self.table.find_by_client(route) else {
+            return self.redirect_or_drop(route);
         };
-        let way = Way {
+        let send = SendTarget {
             peer: sent.peer,
             direct: self.settings.policy.permits_port(sent.peer),
             dont_fragment: sent.dont_fragment,
             channel: None,
         };
-        self.relay(now, id, way, buffer, payload)
+        self.relay_to_peer(now, id, send, buffer, payload)
     }
 
     /// Data of a client without an allocation here: the kernel may have handed it to the wrong shard.
-    fn elsewhere(&self, route: &Route) -> Verdict {
+    fn redirect_or_drop(&self, route: &Route) -> Verdict {
         match self.settings.directory.shard_of_client(route) {
-            Some(shard) if shard != self.shard => Verdict::PassOn { shard },
-            _ => Verdict::Dropped(Dropped::NoAllocation),
+            Some(shard) if shard != self.shard => Verdict::Redirect { shard },
+            _ => Verdict::Dropped(DropReason::NoAllocation),
         }
     }
 
     /// Towards a peer: another client of ours, or out of the relay socket where the policy allows it.
-    fn relay(
+    fn relay_to_peer(
         &mut self,
         now: Now,
         id: AllocationId,
-        way: Way,
+        send: SendTarget,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let peer = way.peer;
+        let peer = send.peer;
         let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
-            return Verdict::Dropped(Dropped::NoAllocation);
+            return Verdict::Dropped(DropReason::NoAllocation);
         };
         if allocation.permission(peer.ip(), now.mono).is_none() {
-            return Verdict::Dropped(Dropped::NoPermission);
+            return Verdict::Dropped(DropReason::NoPermission);
         }
         // Who has a permission has a relayed address of its family.
-        let Some(&Bound {
+        let Some(&RelayedAddress {
             socket, relayed, ..
         }) = allocation.relay_to(peer.ip())
         else {
-            return Verdict::Dropped(Dropped::NoAllocation);
+            return Verdict::Dropped(DropReason::NoAllocation);
         };
         if let Err(dropped) = allocation.spend_to_peer(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
         if !self.spend_to_peers(now, payload.len()) {
-            return Verdict::Dropped(Dropped::TotalBandwidth);
+            return Verdict::Dropped(DropReason::TotalBandwidth);
         }
         let bytes = payload.len() as u64;
-        let hint = way.channel.and_then(|(_, target)| target);
-        let verdict = match self.table.holder(peer, hint) {
-            Holder::Ours(target) => {
-                self.remember(id, way, target);
-                self.deliver(now, target, relayed, buffer, payload)
+        let hint = send.channel.and_then(|(_, target)| target);
+        let verdict = match self.table.locate(peer, hint) {
+            PeerLocation::Local(target) => {
+                self.remember_target(id, send, target);
+                self.relay_to_client(now, target, relayed, buffer, payload)
             }
-            Holder::Shard(shard) => Verdict::Across {
+            PeerLocation::OtherShard(shard) => Verdict::ToShard {
                 shard,
                 from: relayed,
                 to: peer,
                 range: payload,
             },
-            Holder::Nobody if way.direct => Verdict::ToPeer {
+            PeerLocation::NotRelayed if send.direct => Verdict::ToPeer {
                 socket,
                 peer,
-                dont_fragment: way.dont_fragment,
+                dont_fragment: send.dont_fragment,
                 range: payload,
             },
-            Holder::Nobody if self.settings.policy.is_denied_port(peer) => {
-                Verdict::Dropped(Dropped::PeerPortDenied)
+            PeerLocation::NotRelayed if self.settings.policy.is_denied_port(peer) => {
+                Verdict::Dropped(DropReason::PeerPortDenied)
             }
-            Holder::Nobody => Verdict::Dropped(Dropped::NoRelay),
+            PeerLocation::NotRelayed => Verdict::Dropped(DropReason::NoRelay),
         };
         let passed = !matches!(verdict, Verdict::Dropped(_));
         if let Some(allocation) = self.table.get(id).filter(|_| passed) {
@@ -187,20 +187,20 @@ impl Server {
         verdict
     }
 
-    fn remember(&mut self, id: AllocationId, way: Way, target: AllocationId) {
-        let Some((number, known)) = way.channel else {
+    fn remember_target(&mut self, id: AllocationId, send: SendTarget, target: AllocationId) {
+        let Some((number, known)) = send.channel else {
             return;
         };
         if known != Some(target)
             && let Some(allocation) = self.table.get(id)
         {
-            allocation.remember_target(number, target);
+            allocation.set_channel_target(number, target);
         }
     }
 
     /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data
     /// indication (RFC 8656 sections 11.3 and 12.7). The header is written before the payload.
-    pub(super) fn deliver(
+    pub(super) fn relay_to_client(
         &mut self,
         now: Now,
         id: AllocationId,
@@ -210,22 +210,22 @@ impl Server {
     ) -> Verdict {
         let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
-            return Verdict::Dropped(Dropped::NoAllocation);
+            return Verdict::Dropped(DropReason::NoAllocation);
         };
         if allocation.permission(peer.ip(), now.mono).is_none() {
-            return Verdict::Dropped(Dropped::NoPermission);
+            return Verdict::Dropped(DropReason::NoPermission);
         }
         let channel = allocation.channel_to(peer, now.mono).map(|c| c.number);
-        if channel.is_none() && payload.len() > LARGEST_INDICATED {
-            return Verdict::Dropped(Dropped::TooLarge);
+        if channel.is_none() && payload.len() > MAX_INDICATION_PAYLOAD {
+            return Verdict::Dropped(DropReason::TooLarge);
         }
         if let Err(dropped) = allocation.spend_to_client(limits, now.mono, payload.len()) {
             return Verdict::Dropped(dropped);
         }
-        let bytes = payload.len().max(LEAST) as u64;
+        let bytes = payload.len().max(MIN_PACKET_COST) as u64;
         let all = &self.settings.quotas.bandwidth.to_client;
         if !self.leases[1].spend(all, self.settings.total_bandwidth, now.mono, bytes) {
-            return Verdict::Dropped(Dropped::TotalBandwidth);
+            return Verdict::Dropped(DropReason::TotalBandwidth);
         }
         allocation.bytes_down += payload.len() as u64;
         let route = allocation.route;
@@ -242,7 +242,7 @@ impl Server {
 
     /// Charges the total bandwidth for `bytes` towards a peer.
     fn spend_to_peers(&mut self, now: Now, bytes: usize) -> bool {
-        let bytes = bytes.max(LEAST) as u64;
+        let bytes = bytes.max(MIN_PACKET_COST) as u64;
         let all = &self.settings.quotas.bandwidth.to_peers;
         self.leases[0].spend(all, self.settings.total_bandwidth, now.mono, bytes)
     }

@@ -24,7 +24,7 @@ pub struct Directory {
     shards: ShardId,
     clients: RwLock<HashMap<ClientKey, ShardId>>,
     /// The IPs that hold relayed addresses: how many, and which ports.
-    ips: RwLock<HashMap<IpAddr, (usize, Arc<Ports>)>>,
+    ips: RwLock<HashMap<IpAddr, (usize, Arc<PortSet>)>>,
     /// Grows when an IP gains its first relayed address, or loses its last.
     epoch: AtomicU64,
 }
@@ -32,12 +32,12 @@ pub struct Directory {
 /// The ports of an IP that relayed addresses have, a bit for each: read on the way of packets,
 /// without a lock.
 #[derive(Debug)]
-pub(super) struct Ports(Box<[AtomicU64]>);
+pub(super) struct PortSet(Box<[AtomicU64]>);
 
-impl Ports {
-    fn none() -> Ports {
+impl PortSet {
+    fn none() -> PortSet {
         let words = (0..=u16::MAX).step_by(64);
-        Ports(words.map(|_| AtomicU64::new(0)).collect())
+        PortSet(words.map(|_| AtomicU64::new(0)).collect())
     }
 
     pub fn has(&self, port: u16) -> bool {
@@ -117,18 +117,18 @@ impl Directory {
     }
 
     /// The IPs that hold relayed addresses, and their ports, which stay up to date.
-    pub(super) fn relay_ips(&self) -> Vec<(IpAddr, Arc<Ports>)> {
+    pub(super) fn relay_ips(&self) -> Vec<(IpAddr, Arc<PortSet>)> {
         let ips = read(&self.ips);
         let ips = ips.iter().map(|(ip, (_, ports))| (*ip, ports.clone()));
         ips.collect()
     }
 
     /// The ports of an IP that relayed addresses have; `None` where it has no relayed address.
-    pub(super) fn ports_of(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+    pub(super) fn ports_of(&self, ip: IpAddr) -> Option<Arc<PortSet>> {
         read(&self.ips).get(&ip).map(|(_, ports)| ports.clone())
     }
 
-    /// Makes a client that of `shard`, unless it is another's already, which is the answer then: of
+    /// Makes a client that of `shard`, unless it is another's already, which is the response then: of
     /// two shards that are asked at once, one gets it.
     pub(super) fn claim_client(&self, key: ClientKey, shard: ShardId) -> Result<(), ShardId> {
         if self.shards == 1 {
@@ -156,7 +156,7 @@ impl Directory {
 
     pub(super) fn add_relayed(&self, relayed: SocketAddr) {
         let mut ips = write(&self.ips);
-        let none = || (0, Arc::new(Ports::none()));
+        let none = || (0, Arc::new(PortSet::none()));
         let (count, ports) = ips.entry(relayed.ip()).or_insert_with(none);
         ports.add(relayed.port());
         *count += 1;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_of_ports_stays_together_and_every_shard_has_some() {
+    fn a_port_pair_belongs_to_one_shard_and_every_shard_has_ports() {
         let directory = Directory::new(3);
         let mut ports = [0; 3];
         for even in (49_152..65_535).step_by(2) {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_that_of_one_shard_until_it_is_forgotten() {
+    fn a_client_belongs_to_one_shard_until_it_is_removed() {
         let directory = Directory::new(2);
         let client = ClientKey::of(&Route {
             transport: super::super::Transport::Udp,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_range_feeds_few_shards() {
+    fn a_small_port_range_supports_few_shards() {
         let most = |first, last| Directory::most_shards(PortRange { first, last });
         assert_eq!(most(50_000, 50_000), 1);
         assert_eq!(most(50_001, 50_004), 3);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ip_is_known_until_its_last_relayed_address_is_gone() {
+    fn an_ip_is_listed_until_its_last_relayed_address_is_removed() {
         let directory = Directory::new(2);
         let [one, two]: [SocketAddr; 2] =
             ["192.0.2.1:5", "192.0.2.1:6"].map(|a| a.parse().unwrap());

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use super::External;
+use super::NatMapping;
 use super::family::Family;
 use super::policy::{Policy, is_tunnelled};
 
@@ -36,7 +36,7 @@ pub struct Host {
     /// Sorted: the better ones for relayed addresses first.
     addresses: Vec<HostAddress>,
     /// The public addresses of these.
-    pub(super) external: Vec<External>,
+    pub(super) nat_mappings: Vec<NatMapping>,
     /// The listeners for clients.
     listeners: Vec<SocketAddr>,
     /// The other listeners of this process.
@@ -60,40 +60,44 @@ impl Host {
     pub fn new(
         mut addresses: Vec<HostAddress>,
         sources: &[IpAddr],
-        external: Vec<External>,
+        nat_mappings: Vec<NatMapping>,
         listeners: Vec<SocketAddr>,
         other_listeners: Vec<SocketAddr>,
     ) -> Host {
         addresses.sort_by_key(|address| {
             let ip = address.ip;
             let is_source = sources.contains(&ip);
-            (reach(ip, &external), Reverse(is_source), address.temporary)
+            (
+                reach(ip, &nat_mappings),
+                Reverse(is_source),
+                address.temporary,
+            )
         });
         Host {
             addresses,
-            external,
+            nat_mappings,
             listeners,
             other_listeners,
         }
     }
 
     /// The address to bind a relayed address of `family` to, for a client that sent its request to
-    /// `asked`: with the scope of a link-local address and without a port. `None`: the client can
+    /// `requested`: with the scope of a link-local address and without a port. `None`: the client can
     /// reach no address of this family.
     ///
-    /// It is `asked` if that is suitable (and `may_be_asked`), else the best address; for the other
+    /// It is `requested` if that is suitable (and `may_relay_on`), else the best address; for the other
     /// family, one with a listener for clients.
     pub(super) fn relay_address(
         &self,
         client: SocketAddr,
-        asked: IpAddr,
+        requested: IpAddr,
         family: Family,
-        may_be_asked: bool,
+        may_relay_on: bool,
     ) -> Option<SocketAddr> {
-        let same_family = Family::of(asked) == family;
-        let link = self.link_of(client, asked);
-        if same_family && may_be_asked && self.fits(asked, client, link) {
-            return Some(self.with_scope(asked));
+        let same_family = Family::of(requested) == family;
+        let link = self.link_of(client, requested);
+        if same_family && may_relay_on && self.fits(requested, client, link) {
+            return Some(self.with_scope(requested));
         }
         let mut fitting = self.addresses.iter().filter(|address| {
             let ip = address.ip;
@@ -110,27 +114,27 @@ impl Host {
         Family::BOTH.into_iter().filter_map(|family| {
             let mut fitting = self.addresses.iter().filter(|address| {
                 let ip = address.ip;
-                Family::of(ip) == family && self.is_served(ip) && self.reaches_out(address)
+                Family::of(ip) == family && self.is_served(ip) && self.is_reachable(address)
             });
             let bound = fitting.next()?.ip;
-            Some((bound, self.outside(bound)))
+            Some((bound, self.public(bound)))
         })
     }
 
     /// The public addresses of this host.
-    pub fn external(&self) -> &[External] {
-        &self.external
+    pub fn nat_mappings(&self) -> &[NatMapping] {
+        &self.nat_mappings
     }
 
     /// The public address of `ip`.
-    fn outside(&self, ip: IpAddr) -> IpAddr {
-        External::advertise(&self.external, SocketAddr::new(ip, 0)).ip()
+    fn public(&self, ip: IpAddr) -> IpAddr {
+        NatMapping::public_address(&self.nat_mappings, SocketAddr::new(ip, 0)).ip()
     }
 
     /// Whether others on the network can reach this address.
-    fn reaches_out(&self, address: &HostAddress) -> bool {
+    fn is_reachable(&self, address: &HostAddress) -> bool {
         address.state == AddressState::Preferred
-            && reach(address.ip, &self.external) != Reach::Local
+            && reach(address.ip, &self.nat_mappings) != Reach::Local
             && !is_tunnelled(address.ip)
     }
 
@@ -152,11 +156,14 @@ impl Host {
     }
 
     /// The interface of a client with a link-local address.
-    fn link_of(&self, client: SocketAddr, asked: IpAddr) -> Option<u32> {
+    fn link_of(&self, client: SocketAddr, requested: IpAddr) -> Option<u32> {
         if !is_link_local(client.ip()) {
             return None;
         }
-        let listed = self.addresses.iter().find(|address| address.ip == asked);
+        let listed = self
+            .addresses
+            .iter()
+            .find(|address| address.ip == requested);
         let scope = match client {
             SocketAddr::V6(client) if client.scope_id() != 0 => Some(client.scope_id()),
             _ => None,
@@ -189,40 +196,43 @@ impl Host {
     }
 
     /// Whether allocations on `ip` continue.
-    pub(super) fn keeps(&self, ip: IpAddr) -> bool {
+    pub(super) fn has_usable(&self, ip: IpAddr) -> bool {
         let mut addresses = self.addresses.iter();
         addresses.any(|one| one.ip == ip && one.state != AddressState::Unusable)
     }
 
     /// The addresses whose allocations continue.
-    pub(super) fn kept(&self) -> impl Iterator<Item = IpAddr> {
-        let kept = self.addresses.iter();
-        let kept = kept.filter(|address| address.state != AddressState::Unusable);
-        kept.map(|address| address.ip)
+    pub(super) fn usable(&self) -> impl Iterator<Item = IpAddr> {
+        let usable = self.addresses.iter();
+        let usable = usable.filter(|address| address.state != AddressState::Unusable);
+        usable.map(|address| address.ip)
     }
 
     /// Every address of this host, its public addresses included.
-    pub fn own(&self) -> Vec<IpAddr> {
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
         let listed = self.addresses.iter().map(|address| address.ip);
-        let outside = self.external.iter().map(|external| external.public);
-        let mut own: Vec<_> = outside.chain(listed).collect();
+        let public = self
+            .nat_mappings
+            .iter()
+            .map(|nat_mappings| nat_mappings.public);
+        let mut own: Vec<_> = public.chain(listed).collect();
         own.sort_unstable();
         own.dedup();
         own
     }
 
     /// The listeners of this process, under all addresses.
-    pub fn closed(&self) -> Vec<SocketAddr> {
+    pub fn own_listeners(&self) -> Vec<SocketAddr> {
         // The NAT forwards their public addresses back to them.
-        let outside = self.listeners.iter();
-        let outside = outside.map(|address| External::advertise(&self.external, *address));
+        let public = self.listeners.iter();
+        let public = public.map(|address| NatMapping::public_address(&self.nat_mappings, *address));
         let inside = self.other_listeners.iter().chain(&self.listeners).copied();
-        inside.chain(outside).collect()
+        inside.chain(public).collect()
     }
 }
 
-fn reach(ip: IpAddr, external: &[External]) -> Reach {
-    if external.iter().any(|one| one.private == Some(ip)) {
+fn reach(ip: IpAddr, nat_mappings: &[NatMapping]) -> Reach {
+    if nat_mappings.iter().any(|one| one.private == Some(ip)) {
         Reach::Mapped
     } else if ip.is_loopback() || is_link_local(ip) {
         Reach::Local

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_together_pass_what_the_limit_says() {
+    fn all_shards_together_stay_within_the_limit() {
         let limit = Limit::per_second(1_000_000, 100_000);
         let (all, mut now) = (SharedGcra::default(), Mono(1_000_000_000));
         let mut leases = [Lease::default(), Lease::default()];
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
+    fn an_unlimited_lease_counts_nothing() {
         let (all, mut lease) = (SharedGcra::default(), Lease::default());
         assert!(lease.spend(&all, Limit::UNLIMITED, Mono(0), u64::MAX));
         assert!(all.is_idle(Mono(0)));

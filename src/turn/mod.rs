@@ -5,39 +5,39 @@
 //!
 //! # How to drive it
 //!
-//! - A datagram from a client goes to [`Server::client`], one from a peer to [`Server::peer`], what
-//!   the network says of one that went to a peer to [`Server::icmp`].
+//! - A datagram from a client goes to [`Server::handle_client_datagram`], one from a peer to [`Server::handle_peer_datagram`], what
+//!   the network says of one that went to a peer to [`Server::handle_icmp_error`].
 //!   What to do with the packet is *returned* ([`Verdict`]): data is never copied, only headers are
 //!   written into the [`HEADROOM`] before it.
 //! - After each call that may queue something, drain [`Server::poll_output`]. A socket exists
-//!   before success is promised: [`Output::Bind`] must be answered by [`Server::bound`].
-//! - Call [`Server::expire`] when [`Server::next_deadline`] has passed.
+//!   before success is promised: [`Output::Bind`] must be answered by [`Server::handle_bind_result`].
+//! - Call [`Server::handle_timeout`] when [`Server::next_deadline`] has passed.
 
 mod addresses;
 mod algorithms;
 mod allocate;
 mod allocation;
 mod alternate;
+mod attributes;
 mod auth;
 mod binding;
-mod changes;
 mod data;
 mod directory;
 mod discovery;
 mod family;
-mod fields;
 mod host;
 mod icmp;
 mod lease;
+mod nat_mapping;
 mod nonce;
-mod peers;
+mod permissions;
 mod policy;
 mod ports;
 mod quota;
-mod relayed;
-mod reply;
+mod reconfigure;
 mod requests;
 mod reservation;
+mod response;
 mod server;
 mod sessions;
 mod snapshot;
@@ -50,18 +50,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 pub use alternate::Alternates;
-pub use changes::Changes;
 pub use directory::{Directory, ShardId};
-pub use discovery::{Discovery, Place};
+pub use discovery::{Discovery, Endpoint};
 pub use host::{AddressState, Host, HostAddress};
-pub use icmp::Icmp;
+pub use icmp::IcmpError;
+pub use nat_mapping::NatMapping;
 pub use nonce::Nonces;
 pub use policy::Policy;
 pub use quota::{BandwidthUse, Permit, Quotas};
-pub use relayed::External;
+pub use reconfigure::Changes;
 pub use server::{Server, Settings};
-pub use sessions::{Page, Session};
-pub use snapshot::{Numbers, Snapshot};
+pub use sessions::{Session, SessionPage};
+pub use snapshot::{IdMap, Snapshot};
 
 use serde::{Deserialize, Serialize};
 
@@ -123,28 +123,28 @@ pub enum Verdict {
     /// Send to a client: a packet from a peer, or from another client of ours (the hairpin).
     ToClient { route: Route, range: Range<usize> },
     /// For another client of ours, whose allocation another shard has: hand it to
-    /// [`Server::across`] there. `from` and `to` are relayed addresses.
-    Across {
+    /// [`Server::handle_shard_datagram`] there. `from` and `to` are relayed addresses.
+    ToShard {
         shard: ShardId,
         from: SocketAddr,
         to: SocketAddr,
         range: Range<usize>,
     },
-    /// The client belongs to another shard: hand the same message to [`Server::client`] there.
-    PassOn { shard: ShardId },
-    /// Send [`Server::answer`] back to where the datagram came from.
-    Answer(Outcome),
-    /// The answer will come out of [`Server::poll_output`].
+    /// The client belongs to another shard: hand the same message to [`Server::handle_client_datagram`] there.
+    Redirect { shard: ShardId },
+    /// Send [`Server::response`] back to where the datagram came from.
+    Respond(Outcome),
+    /// The response will come out of [`Server::poll_output`].
     Queued,
     /// Nothing to send.
-    Dropped(Dropped),
+    Dropped(DropReason),
 }
 
-/// What an answer says; for the log and the metrics.
+/// What a response says; for the log and the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Granted(Method),
-    Refused(Method, Refusal),
+    Refused(Method, ErrorReason),
 }
 
 /// Why a request was refused, in the words that an admin reads.
@@ -161,7 +161,7 @@ pub enum Outcome {
     Deserialize,
     thiserror::Error,
 )]
-pub enum Refusal {
+pub enum ErrorReason {
     /// The normal first 401 of every client: not an error.
     #[error("challenge")]
     Challenge,
@@ -225,7 +225,7 @@ pub enum Refusal {
 
 /// Why a datagram led to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
-pub enum Dropped {
+pub enum DropReason {
     #[error("not STUN")]
     NotStun,
     #[error("malformed")]
@@ -233,7 +233,7 @@ pub enum Dropped {
     #[error("not for a server")]
     NotForServer,
     #[error("stranger over the rate")]
-    StrangerRate,
+    UnauthenticatedRate,
     #[error("retransmitted while being served")]
     Pending,
     #[error("no allocation")]
@@ -263,66 +263,66 @@ pub enum Dropped {
     IcmpRate,
 }
 
-impl Refusal {
+impl ErrorReason {
     /// In the order of their numbers.
-    pub const ALL: [Refusal; 27] = [
-        Refusal::Challenge,
-        Refusal::BadRequest,
-        Refusal::PasswordAlgorithms,
-        Refusal::UnknownAttribute,
-        Refusal::StaleNonce,
-        Refusal::UnknownRealm,
-        Refusal::UnknownUser,
-        Refusal::BadCredential,
-        Refusal::BadCredentialAndNonce,
-        Refusal::Expired,
-        Refusal::Revoked,
-        Refusal::WrongCredentials,
-        Refusal::AllocationMismatch,
-        Refusal::AddressFamily,
-        Refusal::UnsupportedTransport,
-        Refusal::PeerFamily,
-        Refusal::PeerDenied,
-        Refusal::TunnelledClient,
-        Refusal::PeerPortDenied,
-        Refusal::UserQuota,
-        Refusal::AddressQuota,
-        Refusal::PeerQuota,
-        Refusal::TotalQuota,
-        Refusal::NoPort,
-        Refusal::NoReservation,
-        Refusal::Draining,
-        Refusal::Unnamed,
+    pub const ALL: [ErrorReason; 27] = [
+        ErrorReason::Challenge,
+        ErrorReason::BadRequest,
+        ErrorReason::PasswordAlgorithms,
+        ErrorReason::UnknownAttribute,
+        ErrorReason::StaleNonce,
+        ErrorReason::UnknownRealm,
+        ErrorReason::UnknownUser,
+        ErrorReason::BadCredential,
+        ErrorReason::BadCredentialAndNonce,
+        ErrorReason::Expired,
+        ErrorReason::Revoked,
+        ErrorReason::WrongCredentials,
+        ErrorReason::AllocationMismatch,
+        ErrorReason::AddressFamily,
+        ErrorReason::UnsupportedTransport,
+        ErrorReason::PeerFamily,
+        ErrorReason::PeerDenied,
+        ErrorReason::TunnelledClient,
+        ErrorReason::PeerPortDenied,
+        ErrorReason::UserQuota,
+        ErrorReason::AddressQuota,
+        ErrorReason::PeerQuota,
+        ErrorReason::TotalQuota,
+        ErrorReason::NoPort,
+        ErrorReason::NoReservation,
+        ErrorReason::Draining,
+        ErrorReason::Unnamed,
     ];
 }
 
-impl Dropped {
+impl DropReason {
     /// In the order of their numbers.
-    pub const ALL: [Dropped; 17] = [
-        Dropped::NotStun,
-        Dropped::Malformed,
-        Dropped::NotForServer,
-        Dropped::StrangerRate,
-        Dropped::Pending,
-        Dropped::NoAllocation,
-        Dropped::NoChannel,
-        Dropped::NoPermission,
-        Dropped::PeerDenied,
-        Dropped::PeerPortDenied,
-        Dropped::NoRelay,
-        Dropped::TooLarge,
-        Dropped::AllocationBandwidth,
-        Dropped::UserBandwidth,
-        Dropped::TotalBandwidth,
-        Dropped::IcmpType,
-        Dropped::IcmpRate,
+    pub const ALL: [DropReason; 17] = [
+        DropReason::NotStun,
+        DropReason::Malformed,
+        DropReason::NotForServer,
+        DropReason::UnauthenticatedRate,
+        DropReason::Pending,
+        DropReason::NoAllocation,
+        DropReason::NoChannel,
+        DropReason::NoPermission,
+        DropReason::PeerDenied,
+        DropReason::PeerPortDenied,
+        DropReason::NoRelay,
+        DropReason::TooLarge,
+        DropReason::AllocationBandwidth,
+        DropReason::UserBandwidth,
+        DropReason::TotalBandwidth,
+        DropReason::IcmpType,
+        DropReason::IcmpRate,
     ];
 }
 
 /// An order to the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Bind a UDP relay socket here and report by [`Server::bound`]. What arrives on it belongs to
+    /// Bind a UDP relay socket here and report by [`Server::handle_bind_result`]. What arrives on it belongs to
     /// `owner`; to nobody where that is `None`.
     Bind {
         id: AllocationId,
@@ -331,8 +331,8 @@ pub enum Output {
     },
     /// What arrives on this relay socket belongs to `owner` from now on.
     Adopt { socket: u32, owner: AllocationId },
-    /// Send an answer that had to wait.
-    Answer {
+    /// Send a response that had to wait.
+    Response {
         route: Route,
         bytes: Vec<u8>,
         outcome: Outcome,
@@ -340,7 +340,7 @@ pub enum Output {
     /// An allocation is no more.
     Ended(Box<Session>),
     /// Allocations ended because this host no longer has their address.
-    AddressGone { ip: IpAddr, allocations: usize },
+    AddressLost { ip: IpAddr, allocations: usize },
     /// Close a relay socket.
     Unbind { socket: u32 },
 }

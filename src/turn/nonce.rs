@@ -13,10 +13,10 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 /// Seconds that a nonce is good for.
-pub const LIFETIME: u64 = 3600;
+pub const LIFETIME_SECONDS: u64 = 3600;
 
 /// Bytes of a nonce as text.
-pub const LEN: usize = COOKIE.len() + TEXT;
+pub const NONCE_BYTES: usize = COOKIE.len() + TEXT_CHARS;
 
 /// What begins the nonces of every server that keeps to RFC 8489, before its features.
 const RFC_8489: &[u8] = b"obMatJos2";
@@ -30,11 +30,11 @@ const PASSWORD_ALGORITHMS: u8 = 1;
 /// The nonce cookie of this server: password algorithms, and no anonymous usernames.
 const COOKIE: &[u8; 13] = b"obMatJos2AAAB";
 
-const STAMP: usize = 4;
-const RAW: usize = 20;
+const TIMESTAMP_BYTES: usize = 4;
+const RAW_BYTES: usize = 20;
 
-/// Characters that `RAW` bytes are.
-const TEXT: usize = 27;
+/// Characters that `RAW_BYTES` bytes are.
+const TEXT_CHARS: usize = 27;
 
 /// Makes and checks nonces.
 #[derive(Clone)]
@@ -53,8 +53,8 @@ impl Nonces {
     }
 
     /// A nonce for `client`, made at `unix`.
-    pub fn make(&self, client: SocketAddr, unix: u64) -> [u8; LEN] {
-        let mut text = [0; LEN];
+    pub fn make(&self, client: SocketAddr, unix: u64) -> [u8; NONCE_BYTES] {
+        let mut text = [0; NONCE_BYTES];
         if let Some(key) = self.keys.first() {
             let raw = raw(key, client, (unix as u32).to_be_bytes());
             let (cookie, rest) = text.split_at_mut(COOKIE.len());
@@ -67,16 +67,18 @@ impl Nonces {
 
     /// Whether `nonce` was given to `client` less than an hour before `unix`.
     pub fn check(&self, nonce: &[u8], client: SocketAddr, unix: u64) -> bool {
-        let mut given = [0; RAW + 1];
+        let mut given = [0; RAW_BYTES + 1];
         let text = nonce.strip_prefix(COOKIE).unwrap_or_default();
-        if text.len() != TEXT || URL_SAFE_NO_PAD.decode_slice(text, &mut given) != Ok(RAW) {
+        if text.len() != TEXT_CHARS
+            || URL_SAFE_NO_PAD.decode_slice(text, &mut given) != Ok(RAW_BYTES)
+        {
             return false;
         }
-        let mut stamp = [0; STAMP];
-        stamp.copy_from_slice(&given[..STAMP]);
+        let mut stamp = [0; TIMESTAMP_BYTES];
+        stamp.copy_from_slice(&given[..TIMESTAMP_BYTES]);
         let age = (unix as u32).wrapping_sub(u32::from_be_bytes(stamp));
-        let fits = |key| bool::from(raw(key, client, stamp).ct_eq(&given[..RAW]));
-        u64::from(age) < LIFETIME && self.keys.iter().any(fits)
+        let fits = |key| bool::from(raw(key, client, stamp).ct_eq(&given[..RAW_BYTES]));
+        u64::from(age) < LIFETIME_SECONDS && self.keys.iter().any(fits)
     }
 }
 
@@ -90,7 +92,7 @@ pub fn offers_algorithms(nonce: &[u8]) -> bool {
     read == Some(Ok(bits.len())) && bits[2] & PASSWORD_ALGORITHMS != 0
 }
 
-fn raw(key: &hmac::Key, client: SocketAddr, stamp: [u8; STAMP]) -> [u8; RAW] {
+fn raw(key: &hmac::Key, client: SocketAddr, stamp: [u8; TIMESTAMP_BYTES]) -> [u8; RAW_BYTES] {
     let ip = match client.ip() {
         std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         std::net::IpAddr::V6(ip) => ip.octets(),
@@ -100,9 +102,9 @@ fn raw(key: &hmac::Key, client: SocketAddr, stamp: [u8; STAMP]) -> [u8; RAW] {
     context.update(&stamp);
     context.update(&ip);
     context.update(&client.port().to_be_bytes());
-    let mut raw = [0; RAW];
-    raw[..STAMP].copy_from_slice(&stamp);
-    raw[STAMP..].copy_from_slice(&context.sign().as_ref()[..RAW - STAMP]);
+    let mut raw = [0; RAW_BYTES];
+    raw[..TIMESTAMP_BYTES].copy_from_slice(&stamp);
+    raw[TIMESTAMP_BYTES..].copy_from_slice(&context.sign().as_ref()[..RAW_BYTES - TIMESTAMP_BYTES]);
     raw
 }
 
@@ -115,18 +117,18 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_good_for_an_hour_and_its_own_client() {
+    fn a_nonce_is_valid_for_an_hour_and_for_its_client_only() {
         let nonces = Nonces::new(&[b"key"]);
         let nonce = nonces.make(client(1), 1_000_000);
-        assert!(nonces.check(&nonce, client(1), 1_000_000 + LIFETIME - 1));
-        assert!(!nonces.check(&nonce, client(1), 1_000_000 + LIFETIME));
+        assert!(nonces.check(&nonce, client(1), 1_000_000 + LIFETIME_SECONDS - 1));
+        assert!(!nonces.check(&nonce, client(1), 1_000_000 + LIFETIME_SECONDS));
         assert!(!nonces.check(&nonce, client(1), 999_999));
         assert!(!nonces.check(&nonce, client(2), 1_000_000));
         assert!(!nonces.check(b"obMatJos2", client(1), 1_000_000));
     }
 
     #[test]
-    fn the_cookie_says_password_algorithms_and_no_anonymity() {
+    fn the_nonce_cookie_flags_password_algorithms_and_no_anonymity() {
         let nonce = Nonces::new(&[b"key"]).make(client(1), 5);
         assert_eq!(&nonce[..13], b"obMatJos2AAAB");
         assert!(offers_algorithms(&nonce));
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_without_its_cookie_or_with_another_is_none() {
+    fn a_nonce_with_a_changed_cookie_is_invalid() {
         let nonces = Nonces::new(&[b"key"]);
         let nonce = nonces.make(client(1), 5);
         assert!(nonces.check(&nonce, client(1), 6));
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_key_still_checks_and_a_foreign_one_does_not() {
+    fn nonces_of_the_previous_key_are_valid_and_of_other_keys_are_not() {
         let nonce = Nonces::new(&[b"old"]).make(client(1), 5);
         assert!(Nonces::new(&[b"new", b"old"]).check(&nonce, client(1), 6));
         assert!(!Nonces::new(&[b"new"]).check(&nonce, client(1), 6));

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn teredo_and_6to4_stay_closed_whatever_is_allowed() {
+    fn teredo_and_6to4_are_denied_even_if_allowed() {
         let mut policy = policy();
         policy.allowed = ["::/0", "0.0.0.0/0", "2002::/16", "2001::/32"]
             .map(|net| net.parse().unwrap())
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn this_hosts_own_addresses_are_denied_unless_allowed_by_name() {
+    fn own_addresses_are_denied_unless_explicitly_allowed() {
         let mut policy = policy();
         assert!(!policy.permits(ip("198.41.0.9")) && !policy.permits(ip("::ffff:198.41.0.9")));
         policy.allowed = vec!["198.41.0.0/24".parse().unwrap()];
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn own_listeners_stay_closed_whatever_is_allowed() {
+    fn own_listeners_are_denied_even_if_allowed() {
         let mut policy = policy();
         policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
         for peer in [
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_as_it_is_written_too() {
+    fn an_address_is_also_checked_as_written() {
         let mut policy = policy();
         policy.denied = vec!["64:ff9b::/96".parse().unwrap()];
         policy.own.push(ip("::ffff:8.8.4.4"));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unspecified_address_leads_to_every_listener() {
+    fn the_unspecified_address_matches_every_listener() {
         let mut policy = policy();
         policy.allowed = vec!["0.0.0.0/0".parse().unwrap()];
         policy.listeners.push("198.41.0.9:4000".parse().unwrap());
@@ -321,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_disguise_never_opens_what_the_address_itself_may_not(bits in any::<u32>(), local in any::<bool>()) {
+        fn an_embedded_ipv4_address_is_denied_like_the_address_itself(bits in any::<u32>(), local in any::<bool>()) {
             let bits = if local { bits & 0x00ff_ffff | 0x0a00_0000 } else { bits };
             let v4 = Ipv4Addr::from(bits);
             let policy = policy();

@@ -8,12 +8,12 @@ use rand::RngExt;
 
 use crate::config::PortRange;
 
-use super::allocation::Ports;
-use super::binding::BIND_TRIES;
-use super::directory::Ports as Taken;
-use super::{Directory, External, Policy, Server, Settings, ShardId};
+use super::allocation::PortParity;
+use super::binding::MAX_BIND_ATTEMPTS;
+use super::directory::PortSet;
+use super::{Directory, NatMapping, Policy, Server, Settings, ShardId};
 
-/// Ports that are drawn until one belongs to the shard: enough for the most shards there can be.
+/// PortParity that are drawn until one belongs to the shard: enough for the most shards there can be.
 const DRAWS: usize = 1024;
 
 /// The even ports of a word.
@@ -48,30 +48,34 @@ impl Server {
     pub(super) fn with_port(
         &mut self,
         mut address: SocketAddr,
-        ports: Ports,
+        ports: PortParity,
     ) -> Option<SocketAddr> {
         address.set_port(self.free_port(address.ip(), ports)?);
         Some(address)
     }
 
-    fn free_port(&mut self, ip: IpAddr, ports: Ports) -> Option<u16> {
+    fn free_port(&mut self, ip: IpAddr, ports: PortParity) -> Option<u16> {
         let PortRange { first, last } = self.settings.ports;
         let (first, last) = match ports {
-            Ports::Any => (first, last),
-            Ports::Even => (first.checked_add(first & 1)?, last & !1),
-            Ports::Pair => (first.checked_add(first & 1)?, last.checked_sub(1)? & !1),
+            PortParity::Any => (first, last),
+            PortParity::Even => (first.checked_add(first & 1)?, last & !1),
+            PortParity::Pair => (first.checked_add(first & 1)?, last.checked_sub(1)? & !1),
         };
         if first > last {
             return None;
         }
         let (directory, random) = (&self.settings.directory, &mut self.random);
-        let room = Room::new(&self.settings, ip, ports);
+        let room = FreePorts::new(&self.settings, ip, ports);
         let mut port = first;
-        for _ in 0..BIND_TRIES {
+        for _ in 0..MAX_BIND_ATTEMPTS {
             // Every one of this shard's is as likely.
             let mut draws = (0..DRAWS).map(|_| random.random_range(first..=last));
             port = draws.find(|port| directory.shard_of_port(*port) == self.shard)?;
-            port = if ports == Ports::Any { port } else { port & !1 };
+            port = if ports == PortParity::Any {
+                port
+            } else {
+                port & !1
+            };
             if room.has(port) {
                 return Some(port);
             }
@@ -81,12 +85,12 @@ impl Server {
 
     /// A shard that has a port left for a relayed address on `ip`: this one, if it has. With a single
     /// one there is nothing to choose.
-    pub(super) fn shard_with_room(&self, ip: IpAddr, ports: Ports) -> Option<ShardId> {
+    pub(super) fn shard_with_free_port(&self, ip: IpAddr, ports: PortParity) -> Option<ShardId> {
         let directory = &self.settings.directory;
         if directory.shards() == 1 {
             return Some(self.shard);
         }
-        let room = Room::new(&self.settings, ip, ports);
+        let room = FreePorts::new(&self.settings, ip, ports);
         let ours = room.first(&self.ports.ours, 0);
         let free = ours.or_else(|| room.first(&self.ports.all, 0))?;
         Some(directory.shard_of_port(free))
@@ -95,17 +99,18 @@ impl Server {
 
 /// The ports of an IP that no relayed address of any shard has. A reserved one counts as free, and
 /// so does one that another program has: that is found out when it is bound.
-struct Room<'a> {
+struct FreePorts<'a> {
     policy: &'a Policy,
     ip: IpAddr,
-    ports: Ports,
-    taken: Option<Arc<Taken>>,
+    ports: PortParity,
+    taken: Option<Arc<PortSet>>,
 }
 
-impl<'a> Room<'a> {
-    fn new(settings: &'a Settings, ip: IpAddr, ports: Ports) -> Room<'a> {
-        let relayed = External::advertise(&settings.host.external, SocketAddr::new(ip, 0));
-        Room {
+impl<'a> FreePorts<'a> {
+    fn new(settings: &'a Settings, ip: IpAddr, ports: PortParity) -> FreePorts<'a> {
+        let relayed =
+            NatMapping::public_address(&settings.host.nat_mappings, SocketAddr::new(ip, 0));
+        FreePorts {
             policy: &settings.policy,
             ip,
             ports,
@@ -114,7 +119,7 @@ impl<'a> Room<'a> {
     }
 
     fn has(&self, port: u16) -> bool {
-        let next = (self.ports == Ports::Pair).then_some(port | 1);
+        let next = (self.ports == PortParity::Pair).then_some(port | 1);
         let mut wanted = std::iter::once(port).chain(next);
         wanted.all(|port| {
             let taken = self.taken.as_ref().is_some_and(|taken| taken.has(port));
@@ -129,9 +134,9 @@ impl<'a> Room<'a> {
             let taken = self.taken.as_ref().map_or(0, |taken| taken.word(word));
             let free = among[word] & !taken;
             let free = match self.ports {
-                Ports::Any => free,
-                Ports::Even => free & EVEN,
-                Ports::Pair => free & (free >> 1) & EVEN,
+                PortParity::Any => free,
+                PortParity::Even => free & EVEN,
+                PortParity::Pair => free & (free >> 1) & EVEN,
             };
             let bits = (0..64).filter(|bit| free >> bit & 1 == 1);
             let mut free = bits.map(|bit| (64 * word + bit) as u16);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Mono;
 use crate::rate::{self, Gcra, SharedGcra};
 
-use super::Refusal;
+use super::ErrorReason;
 
 /// Counts allocations. An entry lives as long as its user holds one, and until the bandwidth that
 /// was taken is paid for: to free and to allocate again must not buy a new burst.
@@ -32,7 +32,7 @@ struct Users {
     /// Allocations of each client address, by its prefix.
     addresses: HashMap<u64, usize>,
     /// Entries nobody needs are looked for when there are so many.
-    crowded: usize,
+    prune_at: usize,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Quotas {
         if !self.is_within_share(held) {
             return Err(Exhausted::Address);
         }
-        users.forget_the_idle(now);
+        users.prune_idle(now);
         Ok(self.hold(&mut users, user, Some(address)))
     }
 
@@ -159,7 +159,7 @@ impl Quotas {
 
     /// Takes one for an allocation that `user` has had since before this process: whatever the
     /// limits are now, what is held stays held.
-    pub(super) fn take_over(self: &Arc<Self>, user: &str, client: Option<IpAddr>) -> Permit {
+    pub(super) fn restore(self: &Arc<Self>, user: &str, client: Option<IpAddr>) -> Permit {
         self.hold(&mut self.users(), user, client.map(rate::source_prefix))
     }
 
@@ -209,13 +209,13 @@ impl Quotas {
 }
 
 impl Users {
-    fn forget_the_idle(&mut self, now: Mono) {
-        if self.entries.len() < self.crowded {
+    fn prune_idle(&mut self, now: Mono) {
+        if self.entries.len() < self.prune_at {
             return;
         }
         self.entries
             .retain(|_, entry| entry.held > 0 || !entry.is_idle(now));
-        self.crowded = 2 * self.entries.len() + 64;
+        self.prune_at = 2 * self.entries.len() + 64;
     }
 
     fn entry(&mut self, user: &str) -> &mut Entry {
@@ -261,13 +261,13 @@ impl Drop for Permit {
     }
 }
 
-impl From<Exhausted> for Refusal {
-    fn from(exhausted: Exhausted) -> Refusal {
+impl From<Exhausted> for ErrorReason {
+    fn from(exhausted: Exhausted) -> ErrorReason {
         match exhausted {
-            Exhausted::User => Refusal::UserQuota,
-            Exhausted::Address => Refusal::AddressQuota,
-            Exhausted::Total => Refusal::TotalQuota,
-            Exhausted::Closed => Refusal::Draining,
+            Exhausted::User => ErrorReason::UserQuota,
+            Exhausted::Address => ErrorReason::AddressQuota,
+            Exhausted::Total => ErrorReason::TotalQuota,
+            Exhausted::Closed => ErrorReason::Draining,
         }
     }
 }
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_be_given_less_than_half_or_all() {
+    fn the_limit_of_an_address_can_be_less_than_half_or_all() {
         let quotas = Arc::new(Quotas::new(100, 200, 10));
         assert_eq!(fill(&quotas, [192, 0, 2, 1]).len(), 10);
         quotas.limit(100, 200, 75);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn to_allocate_again_buys_no_new_burst() {
+    fn a_new_allocation_gets_no_new_burst() {
         let quotas = Arc::new(Quotas::new(3, 2, 3));
         let limit = Limit::per_second(1000, 1000);
         let first = quotas.take("alice", CLIENT, NOW).unwrap();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn users_who_hold_nothing_and_owe_nothing_are_forgotten() {
+    fn idle_users_without_allocations_are_pruned() {
         let quotas = Arc::new(Quotas::new(10, 2, 10));
         for number in 0..10_000 {
             quotas.take(&format!("user-{number}"), CLIENT, NOW).unwrap();

@@ -4,11 +4,11 @@ use crate::clock::Now;
 use crate::stun::{Attribute, Class, Message, Method, Writer};
 
 use super::algorithms::Key;
-use super::auth::{Proven, authenticate};
-use super::fields::reservation_token;
-use super::reply::Reply;
+use super::attributes::reservation_token;
+use super::auth::{Authenticated, authenticate};
 use super::reservation::shard_of_token;
-use super::{AllocationId, Dropped, Outcome, Refusal, Route, Server, ShardId, Verdict};
+use super::response::ResponseBuilder;
+use super::{AllocationId, DropReason, ErrorReason, Outcome, Route, Server, ShardId, Verdict};
 
 /// A request, when it came and whence.
 #[derive(Clone, Copy)]
@@ -24,18 +24,18 @@ pub(super) enum Granted {
     Plain,
     /// LIFETIME, in seconds.
     Lifetime(u32),
-    /// The answer to an Allocate, given again.
-    Again(AllocationId),
-    /// The answer follows when the socket is bound.
+    /// The response to an Allocate, given again.
+    Retransmit(AllocationId),
+    /// The response follows when the socket is bound.
     Queued,
     /// A retransmission of what is still being served.
     Pending,
-    /// Another shard must answer instead.
-    Elsewhere(ShardId),
+    /// Another shard must response instead.
+    OtherShard(ShardId),
 }
 
 impl Server {
-    /// Whether this server answers requests of the method (after authentication).
+    /// Whether this server responses requests of the method (after authentication).
     pub(super) fn serves(method: Method) -> bool {
         matches!(
             method,
@@ -43,10 +43,12 @@ impl Server {
         )
     }
 
-    /// The shard that must answer instead: the one that has this client's allocation, or the port
+    /// The shard that must response instead: the one that has this client's allocation, or the port
     /// that the client has reserved.
-    pub(super) fn belongs_elsewhere(&self, request: Request<'_>) -> Option<ShardId> {
-        if self.settings.directory.shards() == 1 || self.table.of_client(request.route).is_some() {
+    pub(super) fn other_shard_for(&self, request: Request<'_>) -> Option<ShardId> {
+        if self.settings.directory.shards() == 1
+            || self.table.find_by_client(request.route).is_some()
+        {
             return None;
         }
         let has_client = self.settings.directory.shard_of_client(request.route);
@@ -59,72 +61,78 @@ impl Server {
 
     /// Binding needs no credential (RFC 8489 section 12).
     pub(super) fn binding(&mut self, request: Request<'_>) -> Verdict {
-        if self.not_understood(request).next().is_some() {
-            return self.refuse(request, Refusal::UnknownAttribute, None);
+        if self.unknown_attributes(request).next().is_some() {
+            return self.respond_error(request, ErrorReason::UnknownAttribute, None);
         }
         if let Some(verdict) = self.discover(request) {
             return verdict;
         }
-        if !self.may_answer_stranger(request) {
-            return Verdict::Dropped(Dropped::StrangerRate);
+        if !self.allow_unauthenticated(request) {
+            return Verdict::Dropped(DropReason::UnauthenticatedRate);
         }
         let transaction = request.message.transaction();
-        self.answer.clear();
+        self.response.clear();
         Writer::new(
-            &mut self.answer,
+            &mut self.response,
             Method::BINDING,
             Class::Success,
             transaction,
         )
         .xor_address(Attribute::XOR_MAPPED_ADDRESS, request.route.client)
         .fingerprint();
-        Verdict::Answer(Outcome::Granted(Method::BINDING))
+        Verdict::Respond(Outcome::Granted(Method::BINDING))
     }
 
     /// Every other request: authentication, then unknown attributes, then what it asks for.
     pub(super) fn request(&mut self, request: Request<'_>) -> Verdict {
-        let proven = match authenticate(&self.settings, &mut self.table, request) {
-            Ok(proven) => proven,
-            Err(un) => return self.refuse(request, un.refusal, un.key.as_deref()),
+        let authenticated = match authenticate(&self.settings, &mut self.table, request) {
+            Ok(authenticated) => authenticated,
+            Err(failure) => {
+                return self.respond_error(request, failure.reason, failure.key.as_deref());
+            }
         };
-        let result = if self.not_understood(request).next().is_some() {
-            Err(Refusal::UnknownAttribute)
+        let result = if self.unknown_attributes(request).next().is_some() {
+            Err(ErrorReason::UnknownAttribute)
         } else {
-            self.grant(request, &proven)
+            self.grant(request, &authenticated)
         };
         match result {
             Ok(Granted::Queued) => Verdict::Queued,
-            Ok(Granted::Pending) => Verdict::Dropped(Dropped::Pending),
-            Ok(Granted::Elsewhere(shard)) => Verdict::PassOn { shard },
-            Ok(granted) => self.success(request.message, granted, &proven.key),
-            Err(refusal) => self.refuse(request, refusal, Some(&proven.key)),
+            Ok(Granted::Pending) => Verdict::Dropped(DropReason::Pending),
+            Ok(Granted::OtherShard(shard)) => Verdict::Redirect { shard },
+            Ok(granted) => self.respond_granted(request.message, granted, &authenticated.key),
+            Err(reason) => self.respond_error(request, reason, Some(&authenticated.key)),
         }
     }
 
-    fn grant(&mut self, request: Request<'_>, proven: &Proven<'_>) -> Result<Granted, Refusal> {
-        let held = self.table.of_client(request.route);
+    fn grant(
+        &mut self,
+        request: Request<'_>,
+        authenticated: &Authenticated<'_>,
+    ) -> Result<Granted, ErrorReason> {
+        let held = self.table.find_by_client(request.route);
         match (request.message.method(), held) {
-            (Method::ALLOCATE, Some(id)) => self.allocate_again(id, request.message),
-            (Method::ALLOCATE, None) => self.allocate_once(request, proven),
-            (Method::REFRESH, None) => self.refresh_again(request),
-            (_, None) => Err(Refusal::AllocationMismatch),
-            (Method::REFRESH, Some(id)) => self.refresh(id, request, proven),
+            (Method::ALLOCATE, Some(id)) => self.retransmit_allocate(id, request.message),
+            (Method::ALLOCATE, None) => self.first_allocate(request, authenticated),
+            (Method::REFRESH, None) => self.retransmit_refresh(request),
+            (_, None) => Err(ErrorReason::AllocationMismatch),
+            (Method::REFRESH, Some(id)) => self.refresh(id, request, authenticated),
             (Method::CREATE_PERMISSION, Some(id)) => self.create_permission(id, request),
             (_, Some(id)) => self.channel_bind(id, request),
         }
     }
 
-    fn success(&mut self, message: &Message<'_>, granted: Granted, key: &Key) -> Verdict {
+    fn respond_granted(&mut self, message: &Message<'_>, granted: Granted, key: &Key) -> Verdict {
         let method = message.method();
-        self.answer.clear();
-        if let Granted::Again(id) = granted {
+        self.response.clear();
+        if let Granted::Retransmit(id) = granted {
             if let Some(allocation) = self.table.get(id) {
-                Reply::allocated(allocation, &mut self.answer);
+                ResponseBuilder::allocated(allocation, &mut self.response);
             }
-            return Verdict::Answer(Outcome::Granted(method));
+            return Verdict::Respond(Outcome::Granted(method));
         }
         let writer = Writer::new(
-            &mut self.answer,
+            &mut self.response,
             method,
             Class::Success,
             message.transaction(),
@@ -136,47 +144,49 @@ impl Server {
             _ => writer,
         };
         key.sign(writer).fingerprint();
-        Verdict::Answer(Outcome::Granted(method))
+        Verdict::Respond(Outcome::Granted(method))
     }
 
-    /// Refuses a request, in [`Server::answer`].
-    pub(super) fn refuse(
+    /// Refuses a request, in [`Server::response`].
+    pub(super) fn respond_error(
         &mut self,
         request: Request<'_>,
-        refusal: Refusal,
+        reason: ErrorReason,
         key: Option<&Key>,
     ) -> Verdict {
-        if key.is_none() && !self.may_answer_stranger(request) {
-            return Verdict::Dropped(Dropped::StrangerRate);
+        if key.is_none() && !self.allow_unauthenticated(request) {
+            return Verdict::Dropped(DropReason::UnauthenticatedRate);
         }
         let Request {
             now,
             route,
             message,
         } = request;
-        let reply = Reply::new(message.method(), message.transaction());
-        self.answer.clear();
-        match refusal.on_the_wire().0 {
+        let builder = ResponseBuilder::new(message.method(), message.transaction());
+        self.response.clear();
+        match reason.error_code().0 {
             401 | 438 => {
                 let nonce = self.settings.nonces.make(route.client, now.unix);
-                reply.challenge(&mut self.answer, refusal, &self.settings.realm, &nonce);
+                builder.challenge(&mut self.response, reason, &self.settings.realm, &nonce);
             }
             420 => {
-                let types = self.not_understood(request);
-                reply.unknown_attributes(&mut self.answer, types, key);
+                let types = self.unknown_attributes(request);
+                builder.unknown_attributes(&mut self.response, types, key);
             }
             _ => {
                 let alternates = &self.settings.alternates;
-                let alternate = alternates.instead_of(refusal, route.client);
-                reply.error(&mut self.answer, refusal, alternate, key);
+                let alternate = alternates.for_error(reason, route.client);
+                builder.error(&mut self.response, reason, alternate, key);
             }
         }
-        Verdict::Answer(Outcome::Refused(message.method(), refusal))
+        Verdict::Respond(Outcome::Refused(message.method(), reason))
     }
 
-    /// Whether an answer to somebody who has proved nothing may leave.
-    pub(super) fn may_answer_stranger(&self, request: Request<'_>) -> bool {
+    /// Whether a response to somebody who has proved nothing may leave.
+    pub(super) fn allow_unauthenticated(&self, request: Request<'_>) -> bool {
         let Request { now, route, .. } = request;
-        self.settings.strangers.take(route.client.ip(), now.mono)
+        self.settings
+            .unauthenticated
+            .take(route.client.ip(), now.mono)
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Reservations {
 
 impl Reservations {
     pub fn add(&mut self, token: Token, reservation: Reservation, now: Mono) {
-        self.take_over(now + LIFETIME, token, reservation);
+        self.restore(now + LIFETIME, token, reservation);
     }
 
     /// Takes a reservation of `user`.
@@ -83,7 +83,7 @@ impl Reservations {
     }
 
     /// Takes over one that ends at `at`: the oldest first.
-    pub fn take_over(&mut self, at: Mono, token: Token, reservation: Reservation) {
+    pub fn restore(&mut self, at: Mono, token: Token, reservation: Reservation) {
         self.held.insert(token, reservation);
         self.ends.push_back((at, token));
     }

@@ -22,8 +22,8 @@ use super::requests::Request;
 use super::reservation::Reservations;
 use super::table::Table;
 use super::{
-    AllocationId, Alternates, Directory, Discovery, Dropped, Host, Nonces, Output, Policy, Quotas,
-    Route, Scope, ShardId, Verdict,
+    AllocationId, Alternates, Directory, Discovery, DropReason, Host, Nonces, Output, Policy,
+    Quotas, Route, Scope, ShardId, Verdict,
 };
 
 /// What a server is made with. What is shared between shards stands behind an `Arc`.
@@ -46,10 +46,10 @@ pub struct Settings {
     /// Whether the edge can have a datagram to a peer dropped rather than cut into fragments.
     pub dont_fragment: bool,
     /// Whether a credential that names no user may allocate.
-    pub unnamed: bool,
+    pub allow_unnamed: bool,
     pub revocations: Arc<Revocations>,
     pub quotas: Arc<Quotas>,
-    pub strangers: Arc<PerIpLimiter>,
+    pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,
     pub discovery: Discovery,
     pub directory: Arc<Directory>,
@@ -66,7 +66,7 @@ pub struct Server {
     pub(super) ports: RelayPorts,
     pub(super) transient: Transient,
     pub(super) random: ChaCha12Rng,
-    pub(super) answer: Vec<u8>,
+    pub(super) response: Vec<u8>,
     pub(super) output: VecDeque<Output>,
     /// Total bandwidth, towards peers and towards clients.
     pub(super) leases: [Lease; 2],
@@ -85,7 +85,7 @@ impl Server {
             transient: Transient::default(),
             settings,
             random: ChaCha12Rng::from_seed(seed),
-            answer: Vec::new(),
+            response: Vec::new(),
             output: VecDeque::new(),
             leases: Default::default(),
         }
@@ -95,7 +95,7 @@ impl Server {
     ///
     /// `buffer[range]` is the message; [`super::HEADROOM`] bytes before it and
     /// [`super::TAILROOM`] behind it may be overwritten.
-    pub fn client(
+    pub fn handle_client_datagram(
         &mut self,
         now: Now,
         route: &Route,
@@ -105,12 +105,12 @@ impl Server {
         match buffer[range.clone()].first() {
             Some(0x40..=0x4f) => self.channel_data(now, route, buffer, range),
             Some(0x00..=0x3f) => self.stun(now, route, buffer, range),
-            _ => Verdict::Dropped(Dropped::NotStun),
+            _ => Verdict::Dropped(DropReason::NotStun),
         }
     }
 
     /// Takes a datagram that `peer` sent to the relay socket of `id`.
-    pub fn peer(
+    pub fn handle_peer_datagram(
         &mut self,
         now: Now,
         id: AllocationId,
@@ -121,16 +121,16 @@ impl Server {
         let policy = &self.settings.policy;
         if !policy.permits_port(peer) {
             return Verdict::Dropped(match policy.is_denied_port(peer) {
-                true => Dropped::PeerPortDenied,
-                false => Dropped::PeerDenied,
+                true => DropReason::PeerPortDenied,
+                false => DropReason::PeerDenied,
             });
         }
-        self.deliver(now, id, peer, buffer, range)
+        self.relay_to_client(now, id, peer, buffer, range)
     }
 
     /// Takes application data that another shard's client sent from its relayed address `from` to
     /// `to`, a relayed address of this shard.
-    pub fn across(
+    pub fn handle_shard_datagram(
         &mut self,
         now: Now,
         from: SocketAddr,
@@ -138,15 +138,15 @@ impl Server {
         buffer: &mut [u8],
         range: Range<usize>,
     ) -> Verdict {
-        match self.table.of_relayed(to) {
-            Some(id) => self.deliver(now, id, from, buffer, range),
-            None => Verdict::Dropped(Dropped::NoRelay),
+        match self.table.find_by_relayed(to) {
+            Some(id) => self.relay_to_client(now, id, from, buffer, range),
+            None => Verdict::Dropped(DropReason::NoRelay),
         }
     }
 
-    /// The answer that the last [`Verdict::Answer`] speaks of.
-    pub fn answer(&self) -> &[u8] {
-        &self.answer
+    /// The response that the last [`Verdict::Respond`] speaks of.
+    pub fn response(&self) -> &[u8] {
+        &self.response
     }
 
     /// The next order to the edge.
@@ -154,24 +154,24 @@ impl Server {
         self.output.pop_front()
     }
 
-    /// When [`Server::expire`] wants to be called.
+    /// When [`Server::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Mono> {
         let reserved = self.reservations.next_deadline();
         let next = self.table.next_deadline().into_iter().chain(reserved).min();
-        match self.transient.is_any_gone() {
+        match self.transient.is_any_missing() {
             true => next.into_iter().chain(self.transient.next_deadline()).min(),
             false => next,
         }
     }
 
     /// Ends the allocations whose time has run out, and of two addresses the one whose time has.
-    pub fn expire(&mut self, now: Now) {
-        if self.transient.is_any_gone() {
-            self.end_on_gone_addresses(now);
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.transient.is_any_missing() {
+            self.end_on_missing_addresses(now);
         }
         while let Some(id) = self.table.pop_expired(now.mono) {
             let allocation = self.table.get(id);
-            let over = allocation.and_then(|a| a.only_family_over(now.mono));
+            let over = allocation.and_then(|a| a.expired_family(now.mono));
             self.end(id, over);
         }
         while let Some(reservation) = self.reservations.pop_expired(now.mono) {
@@ -210,7 +210,7 @@ impl Server {
 
     /// A stream began: what an earlier one with the same five-tuple left behind ends.
     pub fn stream_opened(&mut self, route: &Route) {
-        if let Some(id) = self.table.of_client(route) {
+        if let Some(id) = self.table.find_by_client(route) {
             self.free(id);
         }
     }
@@ -218,7 +218,7 @@ impl Server {
     /// A stream ended: an allocation made over it ends with it. One that a later stream with the
     /// same five-tuple has made does not.
     pub fn stream_closed(&mut self, route: &Route) {
-        let Some(id) = self.table.of_client(route) else {
+        let Some(id) = self.table.find_by_client(route) else {
             return;
         };
         let over = self.table.get(id).map(|allocation| allocation.route.via);
@@ -249,10 +249,10 @@ impl Server {
     /// Ends an allocation, or what it has of one family where that is not all.
     pub(super) fn end(&mut self, id: AllocationId, family: Option<Family>) {
         let allocation = self.table.get(id);
-        let has_both = allocation.is_some_and(|a| a.bound().count() > 1);
+        let has_both = allocation.is_some_and(|a| a.relayed_addresses().count() > 1);
         match family {
             Some(family) if has_both => {
-                let lost = self.table.lose_relayed(id, family);
+                let lost = self.table.remove_relayed_address(id, family);
                 let unbind = lost.map(|bound| Output::Unbind {
                     socket: bound.socket,
                 });
@@ -280,16 +280,16 @@ impl Server {
         range: Range<usize>,
     ) -> Verdict {
         let Some(data) = ChannelData::parse(&buffer[range.clone()]) else {
-            return Verdict::Dropped(Dropped::Malformed);
+            return Verdict::Dropped(DropReason::Malformed);
         };
         let start = range.start + CHANNEL_HEADER;
-        self.on_channel(now, route, data.number, buffer, start..start + data.len)
+        self.relay_channel_data(now, route, data.number, buffer, start..start + data.len)
     }
 
     fn stun(&mut self, now: Now, route: &Route, buffer: &mut [u8], range: Range<usize>) -> Verdict {
         let message = match Message::parse(&buffer[range.clone()]) {
             Ok(message) => message,
-            Err(_) => return Verdict::Dropped(Dropped::Malformed),
+            Err(_) => return Verdict::Dropped(DropReason::Malformed),
         };
         let request = Request {
             now,
@@ -301,20 +301,20 @@ impl Server {
                 Some(sent) => {
                     let start = range.start + sent.data.start;
                     let payload = start..start + sent.data.len();
-                    self.on_send(now, route, &sent, buffer, payload)
+                    self.relay_send_indication(now, route, &sent, buffer, payload)
                 }
-                None => Verdict::Dropped(Dropped::Malformed),
+                None => Verdict::Dropped(DropReason::Malformed),
             },
             (Class::Request, Method::BINDING) => self.binding(request),
             (Class::Request, method)
-                if Server::serves(method) && !self.settings.discovery.is_second_port(route) =>
+                if Server::serves(method) && !self.settings.discovery.is_binding_only(route) =>
             {
-                match self.belongs_elsewhere(request) {
-                    Some(shard) => Verdict::PassOn { shard },
+                match self.other_shard_for(request) {
+                    Some(shard) => Verdict::Redirect { shard },
                     None => self.request(request),
                 }
             }
-            _ => Verdict::Dropped(Dropped::NotForServer),
+            _ => Verdict::Dropped(DropReason::NotForServer),
         }
     }
 }

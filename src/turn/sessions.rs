@@ -6,7 +6,7 @@ use super::allocation::Allocation;
 use super::{Route, Server, Transport};
 
 /// Allocations that are looked at for one page: about 0.1 ms, which media can wait.
-const SESSIONS_A_PAGE: usize = 512;
+const SESSIONS_PER_PAGE: usize = 512;
 
 /// A living allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Session {
 
 /// Some of a shard's sessions.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct SessionPage {
     pub sessions: Vec<Session>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<usize>,
@@ -43,8 +43,8 @@ pub struct Page {
 impl Allocation {
     /// Nothing while its address is not bound: so far, nobody was promised it.
     pub(super) fn session(&self) -> Option<Session> {
-        let mut relayed = self.bound().map(|bound| bound.relayed);
-        let relayed = match self.setup {
+        let mut relayed = self.relayed_addresses().map(|bound| bound.relayed);
+        let relayed = match self.pending_bind {
             Some(_) => return None,
             None => (relayed.next()?, relayed.next()),
         };
@@ -80,7 +80,7 @@ impl Server {
     /// Returns the number of ended allocations: 0 or 1.
     pub fn end_session(&mut self, listed: &Session) -> usize {
         let route = listed.route();
-        let Some(id) = self.table.of_client(&route) else {
+        let Some(id) = self.table.find_by_client(&route) else {
             return 0;
         };
         let now = self.table.get(id).and_then(|now| now.session());
@@ -97,16 +97,16 @@ impl Server {
 
     /// The session of a client.
     pub fn session(&mut self, client: &Route) -> Option<Session> {
-        let id = self.table.of_client(client)?;
+        let id = self.table.find_by_client(client)?;
         self.table.get(id)?.session()
     }
 
     /// The sessions from place `from` on. One that lives while all pages are read is in one of
     /// them; one that comes meanwhile may be missing.
-    pub fn sessions(&self, from: usize) -> Page {
-        let (allocations, next) = self.table.page(from, SESSIONS_A_PAGE);
+    pub fn sessions(&self, from: usize) -> SessionPage {
+        let (allocations, next) = self.table.page(from, SESSIONS_PER_PAGE);
         let sessions = allocations.filter_map(Allocation::session);
-        Page {
+        SessionPage {
             sessions: sessions.collect(),
             next,
         }

@@ -16,11 +16,11 @@ use crate::rate::Gcra;
 use crate::stun::TransactionId;
 
 use super::algorithms::{Key, LongTerm, Scheme};
-use super::allocate::ENDINGS_KEPT;
-use super::allocation::{Allocation, Bound, Channel, Permission};
+use super::allocate::MAX_ENDED;
+use super::allocation::{Allocation, Channel, Permission, RelayedAddress};
 use super::family::Family;
 use super::reservation::{Reservation, Token};
-use super::{Output, Refusal, Route, Server, Settings};
+use super::{ErrorReason, Output, Route, Server, Settings};
 
 /// What [`Server::snapshot`] gives and [`Server::restore`] takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,8 +43,9 @@ struct Held {
     transaction: TransactionId,
     granted: u32,
     since: u64,
-    relays: Vec<Bound>,
-    missed: Option<(Family, Refusal)>,
+    relays: Vec<RelayedAddress>,
+    #[serde(rename = "missed")]
+    unavailable: Option<(Family, ErrorReason)>,
     token: Option<Token>,
     permissions: Vec<Permission>,
     channels: Vec<Channel>,
@@ -64,9 +65,9 @@ struct Reserved {
     user: Box<str>,
 }
 
-/// What the edge's numbers in a snapshot have become: what is missing is gone.
+/// What the edge's id_map in a snapshot have become: what is missing is gone.
 #[derive(Debug, Clone, Default)]
-pub struct Numbers {
+pub struct IdMap {
     /// Of the sockets that clients send to.
     pub via: HashMap<u32, u32>,
     /// Of relay sockets.
@@ -79,7 +80,7 @@ impl Snapshot {
         self.allocations.len()
     }
 
-    /// The numbers of the relay sockets that are needed to go on, each with the address that peers
+    /// The id_map of the relay sockets that are needed to go on, each with the address that peers
     /// know it by, or that it is bound to where nobody knows it yet.
     pub fn sockets(&self) -> impl Iterator<Item = (u32, SocketAddr)> {
         let relays = self.allocations.iter().flat_map(|held| &held.relays);
@@ -110,18 +111,18 @@ impl Server {
         }
     }
 
-    /// Goes on with what another server knew, as far as `numbers` has what it needs, and gives how
-    /// many allocations that are. Sockets of `numbers` that nobody needs any more are ordered to be
+    /// Goes on with what another server knew, as far as `id_map` has what it needs, and gives how
+    /// many allocations that are. Sockets of `id_map` that nobody needs any more are ordered to be
     /// closed; the others to be adopted.
-    pub fn restore(&mut self, snapshot: Snapshot, numbers: &Numbers) -> usize {
-        let mut left: HashSet<u32> = numbers.sockets.values().copied().collect();
+    pub fn restore(&mut self, snapshot: Snapshot, id_map: &IdMap) -> usize {
+        let mut left: HashSet<u32> = id_map.sockets.values().copied().collect();
         let mut restored = 0;
         for held in snapshot.allocations {
-            let Some(allocation) = held.taken_up(&self.settings, numbers) else {
+            let Some(allocation) = held.restore(&self.settings, id_map) else {
                 continue;
             };
             let sockets: Vec<u32> = allocation.sockets().collect();
-            if let Some(owner) = self.table.take_over(allocation) {
+            if let Some(owner) = self.table.adopt(allocation) {
                 sockets.iter().for_each(|socket| _ = left.remove(socket));
                 let adopt = |socket| Output::Adopt { socket, owner };
                 self.output.extend(sockets.into_iter().map(adopt));
@@ -129,21 +130,21 @@ impl Server {
             }
         }
         for reserved in snapshot.reservations {
-            let socket = numbers.sockets.get(&reserved.socket);
+            let socket = id_map.sockets.get(&reserved.socket);
             if let Some(socket) = socket.and_then(|socket| left.take(socket)) {
-                let permit = self.settings.quotas.take_over(&reserved.user, None);
+                let permit = self.settings.quotas.restore(&reserved.user, None);
                 let reservation = Reservation {
                     socket,
                     address: reserved.address,
                     permit,
                 };
                 self.reservations
-                    .take_over(reserved.ends, reserved.token, reservation);
+                    .restore(reserved.ends, reserved.token, reservation);
             }
         }
         for (route, transaction) in snapshot.ended {
-            if let Some(route) = renumbered(route, &numbers.via)
-                && self.ended.len() < ENDINGS_KEPT
+            if let Some(route) = renumbered(route, &id_map.via)
+                && self.ended.len() < MAX_ENDED
             {
                 self.ended.push_back((route, transaction));
             }
@@ -160,7 +161,7 @@ fn renumbered(route: Route, via: &HashMap<u32, u32>) -> Option<Route> {
 
 impl Held {
     fn of(allocation: &Allocation) -> Option<Held> {
-        if allocation.setup.is_some() {
+        if allocation.pending_bind.is_some() {
             return None;
         }
         Some(Held {
@@ -171,8 +172,8 @@ impl Held {
             transaction: allocation.transaction,
             granted: allocation.granted,
             since: allocation.since,
-            relays: allocation.bound().copied().collect(),
-            missed: allocation.missed,
+            relays: allocation.relayed_addresses().copied().collect(),
+            unavailable: allocation.unavailable,
             token: allocation.token,
             permissions: allocation.permissions.to_vec(),
             channels: allocation
@@ -189,9 +190,11 @@ impl Held {
 
     /// The allocation, unless its identity is refused meanwhile, or what it was made with is gone. Of
     /// two relayed addresses the first decides: where the second is gone, the other goes on.
-    fn taken_up(self, settings: &Settings, numbers: &Numbers) -> Option<Allocation> {
-        let route = renumbered(self.route, &numbers.via)?;
-        let identity = settings.revocations.resolve(Username::parse(&self.username)?);
+    fn restore(self, settings: &Settings, id_map: &IdMap) -> Option<Allocation> {
+        let route = renumbered(self.route, &id_map.via)?;
+        let identity = settings
+            .revocations
+            .resolve(Username::parse(&self.username)?);
         if route.transport.is_stream() || settings.revocations.is_revoked(&identity) {
             return None;
         }
@@ -199,10 +202,10 @@ impl Held {
         let room = identity.room.map(Box::from);
         let mut relays = [None, None];
         for (place, bound) in self.relays.iter().enumerate() {
-            let socket = numbers.sockets.get(&bound.socket).copied();
+            let socket = id_map.sockets.get(&bound.socket).copied();
             let family = Family::of(bound.relayed.ip());
             match socket {
-                Some(socket) => relays[family as usize] = Some(Bound { socket, ..*bound }),
+                Some(socket) => relays[family as usize] = Some(RelayedAddress { socket, ..*bound }),
                 None if place == 0 => return None,
                 None => {}
             }
@@ -216,7 +219,7 @@ impl Held {
         channels.retain(|channel| has(channel.peer.ip()));
         let permit = || {
             let client = route.client.ip();
-            settings.quotas.take_over(&user, Some(client))
+            settings.quotas.restore(&user, Some(client))
         };
         Some(Allocation {
             route,
@@ -231,12 +234,12 @@ impl Held {
             since: self.since,
             expires,
             relays,
-            setup: None,
-            missed: self.missed,
+            pending_bind: None,
+            unavailable: self.unavailable,
             token: self.token,
             permissions: permissions.into(),
             channels: channels.into(),
-            told: Default::default(),
+            icmp_limiter: Default::default(),
             to_peers: self.to_peers,
             to_client: self.to_client,
             bytes_up: self.bytes_up,

@@ -11,8 +11,8 @@ use slab::Slab;
 
 use crate::clock::Mono;
 
-use super::allocation::{Allocation, Bound};
-use super::directory::Ports;
+use super::allocation::{Allocation, RelayedAddress};
+use super::directory::PortSet;
 use super::family::Family;
 use super::{AllocationId, Directory, Route, ShardId};
 
@@ -24,7 +24,7 @@ pub(super) struct Table {
     by_relayed: HashMap<SocketAddr, u32>,
     /// The IPs that hold relayed addresses, of any shard: a glance that spares most packets a
     /// hash. As of `epoch`.
-    relay_ips: Vec<(IpAddr, Arc<Ports>)>,
+    relay_ips: Vec<(IpAddr, Arc<PortSet>)>,
     epoch: u64,
     deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
     generation: u32,
@@ -37,17 +37,17 @@ pub(super) struct Table {
 struct Slot {
     generation: u32,
     /// When the earliest entry of this allocation in `deadlines` comes up.
-    queued: Mono,
+    next_deadline: Mono,
     allocation: Allocation,
 }
 
 /// Who has a relayed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
-    Ours(AllocationId),
+pub(super) enum PeerLocation {
+    Local(AllocationId),
     /// Another shard.
-    Shard(ShardId),
-    Nobody,
+    OtherShard(ShardId),
+    NotRelayed,
 }
 
 /// A five-tuple, packed.
@@ -87,8 +87,11 @@ fn halves(ip: IpAddr) -> [u64; 2] {
 
 impl Slot {
     /// The allocation's next end is that of its first address to end.
-    fn settle_end(&mut self) {
-        let ends = self.allocation.bound().map(|bound| bound.expires);
+    fn update_expiry(&mut self) {
+        let ends = self
+            .allocation
+            .relayed_addresses()
+            .map(|bound| bound.expires);
         if let Some(first) = ends.min() {
             self.allocation.expires = first;
         }
@@ -116,14 +119,14 @@ impl Table {
     }
 
     /// Makes sure that no other shard serves this client, before an allocation is made for it. The
-    /// answer is the shard that does.
+    /// response is the shard that does.
     pub fn claim(&self, client: &Route) -> Result<(), ShardId> {
         self.directory
             .claim_client(ClientKey::of(client), self.shard)
     }
 
     /// Takes back a claim that no allocation came of.
-    pub fn disclaim(&self, client: &Route) {
+    pub fn release_claim(&self, client: &Route) {
         let client = ClientKey::of(client);
         self.directory.remove_client(&client, self.shard);
     }
@@ -135,7 +138,7 @@ impl Table {
         let generation = self.generation;
         let slot = Slot {
             generation,
-            queued: expires,
+            next_deadline: expires,
             allocation,
         };
         let id = AllocationId {
@@ -149,9 +152,12 @@ impl Table {
 
     /// Adds an allocation that has its relayed addresses already, unless its client or one of its
     /// addresses is somebody else's.
-    pub fn take_over(&mut self, allocation: Allocation) -> Option<AllocationId> {
-        let known = self.of_client(&allocation.route).is_some();
-        let relayed: Vec<_> = allocation.bound().map(|bound| bound.relayed).collect();
+    pub fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
+        let known = self.find_by_client(&allocation.route).is_some();
+        let relayed: Vec<_> = allocation
+            .relayed_addresses()
+            .map(|bound| bound.relayed)
+            .collect();
         let taken = |relayed: &SocketAddr| self.by_relayed.contains_key(relayed);
         if known || relayed.iter().any(taken) || self.claim(&allocation.route).is_err() {
             return None;
@@ -191,17 +197,17 @@ impl Table {
         (slots.map(|slot| &slot.allocation), next)
     }
 
-    pub fn of_client(&self, route: &Route) -> Option<AllocationId> {
+    pub fn find_by_client(&self, route: &Route) -> Option<AllocationId> {
         let index = *self.by_client.get(&ClientKey::of(route))?;
         self.id(index)
     }
 
     /// Who has this relayed address. Where `hint` is right, that is known by one look.
-    pub fn holder(&mut self, address: SocketAddr, hint: Option<AllocationId>) -> Holder {
+    pub fn locate(&mut self, address: SocketAddr, hint: Option<AllocationId>) -> PeerLocation {
         if let Some(id) = hint
             && self.has_relayed(id, address)
         {
-            return Holder::Ours(id);
+            return PeerLocation::Local(id);
         }
         if self.epoch != self.directory.epoch() {
             self.epoch = self.directory.epoch();
@@ -209,16 +215,16 @@ impl Table {
         }
         let mut ips = self.relay_ips.iter();
         let Some((_, ports)) = ips.find(|(ip, _)| *ip == address.ip()) else {
-            return Holder::Nobody;
+            return PeerLocation::NotRelayed;
         };
         let shard = self.directory.shard_of_port(address.port());
         if shard == self.shard {
-            let ours = self.of_relayed(address);
-            ours.map_or(Holder::Nobody, Holder::Ours)
+            let ours = self.find_by_relayed(address);
+            ours.map_or(PeerLocation::NotRelayed, PeerLocation::Local)
         } else if ports.has(address.port()) {
-            Holder::Shard(shard)
+            PeerLocation::OtherShard(shard)
         } else {
-            Holder::Nobody
+            PeerLocation::NotRelayed
         }
     }
 
@@ -229,7 +235,7 @@ impl Table {
     }
 
     /// The allocation of this shard whose relayed address this is.
-    pub fn of_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
+    pub fn find_by_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
         self.id(*self.by_relayed.get(&address)?)
     }
 
@@ -249,7 +255,7 @@ impl Table {
             return false;
         };
         let family = Family::of(relayed.ip());
-        allocation.relays[family as usize] = Some(Bound {
+        allocation.relays[family as usize] = Some(RelayedAddress {
             socket,
             relayed,
             expires: allocation.expires,
@@ -261,13 +267,17 @@ impl Table {
     }
 
     /// Takes one of two relayed addresses from an allocation.
-    pub fn lose_relayed(&mut self, id: AllocationId, family: Family) -> Option<Bound> {
+    pub fn remove_relayed_address(
+        &mut self,
+        id: AllocationId,
+        family: Family,
+    ) -> Option<RelayedAddress> {
         let slot = self.slot(id)?;
-        let lost = slot.allocation.lose(family)?;
-        slot.settle_end();
-        slot.queued = slot.allocation.expires;
-        let queued = slot.queued;
-        self.deadlines.push(Reverse((queued, id)));
+        let lost = slot.allocation.remove_family(family)?;
+        slot.update_expiry();
+        slot.next_deadline = slot.allocation.expires;
+        let next_deadline = slot.next_deadline;
+        self.deadlines.push(Reverse((next_deadline, id)));
         self.forget_relayed(lost.relayed);
         Some(lost)
     }
@@ -291,11 +301,11 @@ impl Table {
                 bound.expires = expires;
             }
         }
-        slot.settle_end();
+        slot.update_expiry();
         let expires = slot.allocation.expires;
         // A later end is found when the old entry comes up.
-        if expires < slot.queued {
-            slot.queued = expires;
+        if expires < slot.next_deadline {
+            slot.next_deadline = expires;
             self.deadlines.push(Reverse((expires, id)));
             self.forget_stale_deadlines();
         }
@@ -309,7 +319,7 @@ impl Table {
             let entries = slots.map(|(index, slot)| {
                 let generation = slot.generation;
                 let index = index as u32;
-                Reverse((slot.queued, AllocationId { index, generation }))
+                Reverse((slot.next_deadline, AllocationId { index, generation }))
             });
             self.deadlines = entries.collect();
         }
@@ -321,7 +331,7 @@ impl Table {
         let client = ClientKey::of(&allocation.route);
         self.by_client.remove(&client);
         self.directory.remove_client(&client, self.shard);
-        for bound in allocation.bound() {
+        for bound in allocation.relayed_addresses() {
             self.forget_relayed(bound.relayed);
         }
         Some(allocation)
@@ -339,14 +349,14 @@ impl Table {
                 return None;
             }
             self.deadlines.pop();
-            let Some(slot) = self.slot(id).filter(|slot| slot.queued == at) else {
+            let Some(slot) = self.slot(id).filter(|slot| slot.next_deadline == at) else {
                 continue;
             };
             let expires = slot.allocation.expires;
             if expires <= now {
                 return Some(id);
             }
-            slot.queued = expires;
+            slot.next_deadline = expires;
             self.deadlines.push(Reverse((expires, id)));
         }
         None

@@ -96,7 +96,7 @@ fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
 #[test]
 fn every_reason_of_the_relay_is_explained() {
     let table = include_str!("../../docs/reference/relay-errors.md");
-    for refusal in parlor::turn::Refusal::ALL {
+    for refusal in parlor::turn::ErrorReason::ALL {
         assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
     }
 }

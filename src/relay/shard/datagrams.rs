@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use crate::clock::Now;
-use crate::turn::{Dropped, HEADROOM, Route, Transport, Verdict};
+use crate::turn::{DropReason, HEADROOM, Route, Transport, Verdict};
 
 use super::{Shard, Source};
 use crate::relay::counters::Path;
@@ -69,13 +69,13 @@ impl Shard {
         let (owner, more) = (relay.owner, relay.errors);
         for error in heard.into_iter().flatten() {
             let told = match owner {
-                Some(id) => self.server.icmp(now, id, &error),
-                None => Err(Dropped::NoAllocation),
+                Some(id) => self.server.handle_icmp_error(now, id, &error),
+                None => Err(DropReason::NoAllocation),
             };
             match told {
                 Ok(route) => {
                     self.counters.icmp();
-                    let range = self.departures.keep_answer(self.server.answer());
+                    let range = self.departures.keep_answer(self.server.response());
                     self.send_to_client(now, &route, Place::Answers, range);
                 }
                 Err(reason) => self.counters.dropped(reason),
@@ -157,9 +157,12 @@ impl Shard {
         let range = HEADROOM..HEADROOM + len;
         let buffer = self.slots.room.at_mut(place);
         let Some(id) = relay.owner else {
-            return self.counters.dropped(Dropped::NoAllocation);
+            return self.counters.dropped(DropReason::NoAllocation);
         };
-        match self.server.peer(now, id, origin.from, buffer, range) {
+        match self
+            .server
+            .handle_peer_datagram(now, id, origin.from, buffer, range)
+        {
             Verdict::ToClient { route, range } => {
                 self.count(&route, Path::FromPeer, &range);
                 self.send_to_client(now, &route, Place::Slot(place), range);

@@ -6,7 +6,7 @@ use std::io;
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::turn::{Numbers, Policy};
+use crate::turn::{IdMap, Policy};
 
 use super::Shard;
 use crate::relay::handover::{Handed, Inherited, RelaySocket, ShardState, Socket, inode};
@@ -49,7 +49,7 @@ impl Shard {
     /// Takes up what is this shard's of what one of an earlier process did, and gives how many
     /// allocations that are.
     pub fn go_on(&mut self, known: &ShardState, inherited: &mut Inherited) -> usize {
-        let mut numbers = Numbers::default();
+        let mut numbers = IdMap::default();
         for relay in &known.relays {
             if self.server.has_port(relay.address.port()) {
                 let socket = inherited.take_relay(relay);
@@ -77,7 +77,8 @@ impl Shard {
     /// now are withdrawn, and allocations on missing addresses end as if the addresses had just
     /// disappeared.
     pub fn compare(&mut self, earlier: &Policy) {
-        self.server.lose(clock::now(), earlier.own.iter().copied());
-        self.server.judge_anew();
+        self.server
+            .addresses_lost(clock::now(), earlier.own.iter().copied());
+        self.server.reapply_policy();
     }
 }

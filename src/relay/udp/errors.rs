@@ -6,7 +6,7 @@ use std::ptr;
 
 use super::control::{self, CONTROL, Control};
 use super::{ERRORS, address};
-use crate::turn::Icmp;
+use crate::turn::IcmpError;
 
 /// Receives from error queues.
 pub struct Errors {
@@ -32,7 +32,7 @@ impl Errors {
 
     /// Takes up to [`ERRORS`] from the queue of `socket`. Gives how many there were, and each that
     /// is ICMP's, or that the kernel has where it would be ICMP's, to `tell`.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, mut tell: impl FnMut(Icmp)) -> usize {
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, mut tell: impl FnMut(IcmpError)) -> usize {
         let places = self.addresses.iter_mut().zip(&mut self.controls);
         for ((address, control), header) in places.zip(&mut self.headers) {
             let header = &mut header.msg_hdr;
@@ -66,7 +66,7 @@ impl Errors {
 }
 
 /// What the kernel left in a header: one whose pointers still point where it wrote.
-fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<Icmp> {
+fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<IcmpError> {
     let peer = address::read(to)?;
     // SAFETY: `header` was filled by the kernel just now, and its control pointer points at bytes
     // that live in the same `Errors`, with the length that was written.
@@ -74,7 +74,7 @@ fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<Icmp> {
     messages.find_map(|(level, kind, data)| {
         let error = control::error(level, kind, data)?;
         match error.ee_origin {
-            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => Some(Icmp {
+            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => Some(IcmpError {
                 peer,
                 kind: error.ee_type,
                 code: error.ee_code,
@@ -82,7 +82,7 @@ fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<Icmp> {
             }),
             // Too large for the first link already.
             libc::SO_EE_ORIGIN_LOCAL if error.ee_errno == libc::EMSGSIZE as u32 => {
-                Some(Icmp::too_big(peer, error.ee_info))
+                Some(IcmpError::too_big(peer, error.ee_info))
             }
             _ => None,
         }

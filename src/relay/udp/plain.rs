@@ -72,7 +72,7 @@ impl Errors {
     }
 
     /// Gives how many there were: none.
-    pub fn receive(&mut self, _: BorrowedFd<'_>, _: impl FnMut(crate::turn::Icmp)) -> usize {
+    pub fn receive(&mut self, _: BorrowedFd<'_>, _: impl FnMut(crate::turn::IcmpError)) -> usize {
         0
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn denied_peers_are_403_in_every_request() {
+fn denied_peers_get_403_in_every_request() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     for peer in [
@@ -30,7 +30,7 @@ fn denied_peers_are_403_in_every_request() {
 
 /// RFC 8656 section 21.4: a packet could loop between the relay and the end of a tunnel.
 #[test]
-fn peers_behind_a_tunnel_are_403_whatever_is_allowed_and_nothing_of_theirs_arrives() {
+fn peers_behind_a_tunnel_get_403_even_if_allowed_and_their_packets_are_dropped() {
     let mut shared = settings();
     shared.policy.allowed = ["::/0", "2002::/16", "2001::/32"]
         .map(|net| net.parse().unwrap())
@@ -43,12 +43,12 @@ fn peers_behind_a_tunnel_are_403_whatever_is_allowed_and_nothing_of_theirs_arriv
         assert_eq!(client.permit(&mut world, &[peer]).code(), Some(403));
         assert_eq!(client.bind(&mut world, 0x4001, peer).code(), Some(403));
         let (verdict, _) = world.on_peer(relayed, peer, b"hello");
-        assert_eq!(verdict, Verdict::Dropped(Dropped::PeerDenied));
+        assert_eq!(verdict, Verdict::Dropped(DropReason::PeerDenied));
     }
 }
 
 #[test]
-fn clients_behind_a_tunnel_are_403_at_allocate() {
+fn clients_behind_a_tunnel_get_403_at_allocate() {
     let mut world = World::new();
     for address in ["[2002:808:808::1]:9", "[2001:0:808:808::f7f7:f7f7]:9"] {
         let mut client = Client::new(address, "alice");
@@ -57,9 +57,9 @@ fn clients_behind_a_tunnel_are_403_at_allocate() {
         let token = (Attribute::RESERVATION_TOKEN, vec![7; 8]);
         assert_eq!(client.allocate(&mut world, &[token]).code(), Some(403));
         let family = (Attribute::REQUESTED_ADDRESS_FAMILY, vec![3, 0, 0, 0]);
-        let answer = client.allocate(&mut world, &[family]);
+        let response = client.allocate(&mut world, &[family]);
         assert_eq!(
-            answer.code(),
+            response.code(),
             Some(440),
             "the family comes before the policy"
         );
@@ -129,7 +129,7 @@ fn permissions_and_channels_have_quotas_of_their_own() {
 }
 
 #[test]
-fn bandwidth_over_the_limit_is_dropped_each_way_and_comes_back() {
+fn packets_over_the_bandwidth_limit_are_dropped_until_it_recovers() {
     let bandwidth = Limit::per_second(1000, 2000);
     let mut world = World::with(Settings {
         bandwidth,
@@ -147,7 +147,7 @@ fn bandwidth_over_the_limit_is_dropped_each_way_and_comes_back() {
     assert_eq!(sent.count(), 2);
     assert_eq!(
         world.receive(&client.route, &data).0,
-        Verdict::Dropped(Dropped::AllocationBandwidth)
+        Verdict::Dropped(DropReason::AllocationBandwidth)
     );
     let back = (0..5).filter(|_| {
         matches!(
@@ -180,12 +180,12 @@ fn a_users_allocations_share_the_users_bandwidth() {
     ));
     assert_eq!(
         world.receive(&second.route, &data).0,
-        Verdict::Dropped(Dropped::UserBandwidth)
+        Verdict::Dropped(DropReason::UserBandwidth)
     );
 }
 
 #[test]
-fn clients_at_one_address_share_its_quota_and_newcomers_find_room() {
+fn clients_at_one_address_share_its_quota_and_other_addresses_can_allocate() {
     let mut world = World::with(Settings {
         quotas: Arc::new(Quotas::new(6, 200, 0)),
         ..settings()
@@ -204,7 +204,7 @@ fn clients_at_one_address_share_its_quota_and_newcomers_find_room() {
 }
 
 #[test]
-fn all_allocations_share_the_bandwidth_of_all() {
+fn all_allocations_share_the_total_bandwidth() {
     let mut world = World::with(Settings {
         total_bandwidth: Limit::per_second(1_000, 64 * 1024),
         ..settings()
@@ -219,7 +219,7 @@ fn all_allocations_share_the_bandwidth_of_all() {
         passed += 1;
     }
     assert_eq!(passed, 64);
-    let dropped = Verdict::Dropped(Dropped::TotalBandwidth);
+    let dropped = Verdict::Dropped(DropReason::TotalBandwidth);
     assert_eq!(world.receive(&second.route, &data).0, dropped);
     // The other direction has its own limit.
     let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 1024]);
@@ -227,17 +227,21 @@ fn all_allocations_share_the_bandwidth_of_all() {
 }
 
 #[test]
-fn strangers_over_the_rate_get_no_answer_and_the_proven_are_not_limited() {
-    let strangers = Arc::new(PerIpLimiter::new(Limit::per_second(1, 3), 1024));
+fn unauthenticated_requests_over_the_rate_get_no_response_and_authenticated_ones_are_not_limited() {
+    let unauthenticated = Arc::new(PerIpLimiter::new(Limit::per_second(1, 3), 1024));
     let mut world = World::with(Settings {
-        strangers,
+        unauthenticated,
         ..settings()
     });
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     let mut binding = Vec::new();
     Writer::new(&mut binding, Method::BINDING, Class::Request, [1; 12]).fingerprint();
-    let answered =
-        (0..20).filter(|_| matches!(world.receive(&client.route, &binding).0, Verdict::Answer(_)));
+    let answered = (0..20).filter(|_| {
+        matches!(
+            world.receive(&client.route, &binding).0,
+            Verdict::Respond(_)
+        )
+    });
     assert_eq!(answered.count(), 2, "one of three went to the challenge");
     for _ in 0..20 {
         assert_eq!(client.refresh(&mut world, 600).code(), None);
@@ -245,7 +249,7 @@ fn strangers_over_the_rate_get_no_answer_and_the_proven_are_not_limited() {
 }
 
 #[test]
-fn a_client_that_moves_its_end_back_and_forth_piles_nothing_up() {
+fn refreshes_back_and_forth_do_not_grow_the_deadline_heap() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     for _ in 0..5_000 {
@@ -260,12 +264,12 @@ fn a_client_that_moves_its_end_back_and_forth_piles_nothing_up() {
 }
 
 #[test]
-fn what_does_not_fit_a_data_indication_is_not_sent_as_one() {
+fn a_payload_too_large_for_a_data_indication_is_dropped() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
     client.permit(&mut world, &["8.8.8.8:1"]);
     let (verdict, _) = world.on_peer(relayed, "8.8.8.8:1", &[0; 65_535]);
-    assert_eq!(verdict, Verdict::Dropped(Dropped::TooLarge));
+    assert_eq!(verdict, Verdict::Dropped(DropReason::TooLarge));
     let (_, largest) = world.on_peer(relayed, "8.8.8.8:1", &[0; 65_504]);
     assert!(Message::parse(&largest).is_ok());
     client.bind(&mut world, 0x4001, "8.8.8.8:1");
@@ -274,7 +278,7 @@ fn what_does_not_fit_a_data_indication_is_not_sent_as_one() {
 }
 
 #[test]
-fn what_is_not_for_a_server_gets_no_answer() {
+fn messages_not_meant_for_a_server_get_no_response() {
     let mut world = World::new();
     let route = Client::new("192.88.1.1:1", "alice").route;
     for (class, method) in [
@@ -286,16 +290,16 @@ fn what_is_not_for_a_server_gets_no_answer() {
         Writer::new(&mut out, method, class, [1; 12]).fingerprint();
         assert_eq!(
             world.receive(&route, &out).0,
-            Verdict::Dropped(Dropped::NotForServer)
+            Verdict::Dropped(DropReason::NotForServer)
         );
     }
     assert_eq!(
         world.receive(&route, b"\x80noise").0,
-        Verdict::Dropped(Dropped::NotStun)
+        Verdict::Dropped(DropReason::NotStun)
     );
     assert_eq!(
         world.receive(&route, b"").0,
-        Verdict::Dropped(Dropped::NotStun)
+        Verdict::Dropped(DropReason::NotStun)
     );
 }
 
@@ -330,7 +334,7 @@ fn of_a_stranger(kind: u32, number: u32) -> (Route, Vec<u8>) {
 }
 
 #[test]
-fn a_hundred_thousand_strangers_leave_no_state() {
+fn a_hundred_thousand_unauthenticated_requests_leave_no_state() {
     let mut world = World::new();
     for number in 0..100_000 {
         let (route, bytes) = of_a_stranger(number % 7, number);
@@ -342,12 +346,15 @@ fn a_hundred_thousand_strangers_leave_no_state() {
     assert_eq!(server.reservations.next_deadline(), None);
     assert_eq!(server.settings.quotas.held(), 0);
     assert!(server.settings.directory.is_empty());
-    assert!(server.answer.capacity() <= 256, "it is one for all of them");
-    assert!(world.answers.is_empty() && world.sockets.is_empty());
+    assert!(
+        server.response.capacity() <= 256,
+        "it is one for all of them"
+    );
+    assert!(world.responses.is_empty() && world.sockets.is_empty());
 }
 
 #[test]
-fn a_credential_that_is_wrong_leaves_no_state_either() {
+fn a_wrong_credential_leaves_no_state() {
     let mut world = World::new();
     for host in 0..1_000u32 {
         let mut client = Client::new(&format!("25.0.{}.{}:1", host / 250, host % 250), "alice");
@@ -360,7 +367,7 @@ fn a_credential_that_is_wrong_leaves_no_state_either() {
 
 proptest! {
     #[test]
-    fn an_answer_to_unknown_attributes_is_at_most_two_and_a_half_requests_long(
+    fn a_response_to_unknown_attributes_is_at_most_two_and_a_half_requests_long(
         attributes in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..9)), 0..400),
         empty in any::<bool>(),
         few in prop::option::of(0usize..3),
@@ -378,19 +385,19 @@ proptest! {
             }
         }
         let _ = writer;
-        let answer = Answer(world.answer(&route, &request));
-        let mut unknown: Vec<u16> = crate::turn::fields::unknown(&Message::parse(&request).unwrap())
+        let response = Response(world.response(&route, &request));
+        let mut unknown: Vec<u16> = crate::turn::attributes::unknown(&Message::parse(&request).unwrap())
             .map(|attribute| attribute.0).collect();
         if unknown.is_empty() {
-            prop_assert_eq!(answer.code(), None);
-            prop_assert!(six || answer.0.len() <= 40);
+            prop_assert_eq!(response.code(), None);
+            prop_assert!(six || response.0.len() <= 40);
         } else {
-            prop_assert_eq!(answer.code(), Some(420));
-            prop_assert!(answer.0.len() * 2 <= request.len() * 5, "{} for {}", answer.0.len(), request.len());
+            prop_assert_eq!(response.code(), Some(420));
+            prop_assert!(response.0.len() * 2 <= request.len() * 5, "{} for {}", response.0.len(), request.len());
             unknown.sort_unstable();
             unknown.dedup();
             let list: Vec<u8> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
-            prop_assert_eq!(answer.message().get(Attribute::UNKNOWN_ATTRIBUTES), Some(&list[..]), "the whole list");
+            prop_assert_eq!(response.message().get(Attribute::UNKNOWN_ATTRIBUTES), Some(&list[..]), "the whole list");
         }
     }
 
@@ -410,7 +417,7 @@ proptest! {
     }
 
     #[test]
-    fn no_attribute_of_a_proven_request_panics_the_server(
+    fn no_attribute_of_an_authenticated_request_panics_the_server(
         method in 1u16..12,
         attributes in prop::collection::vec((0u16..0x30, prop::collection::vec(any::<u8>(), 0..24)), 0..5),
     ) {

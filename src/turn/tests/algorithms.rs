@@ -93,20 +93,20 @@ impl Signer {
         client: &mut Client,
         method: Method,
         attributes: &[(Attribute, Vec<u8>)],
-    ) -> Answer {
+    ) -> Response {
         let request = self.sign(client, method, attributes);
-        Answer(world.answer(&client.route, &request))
+        Response(world.response(&client.route, &request))
     }
 
-    fn allocate(&self, world: &mut World, client: &mut Client) -> Answer {
+    fn allocate(&self, world: &mut World, client: &mut Client) -> Response {
         client.greet(world);
         let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
         self.ask(world, client, Method::ALLOCATE, &transport)
     }
 
-    /// Whether an answer has one integrity attribute, this one, and it holds.
-    fn is_signed(&self, answer: &Answer, client: &Client, by: Integrity) -> bool {
-        let message = answer.message();
+    /// Whether a response has one integrity attribute, this one, and it holds.
+    fn is_signed(&self, response: &Response, client: &Client, by: Integrity) -> bool {
+        let message = response.message();
         let other = match by {
             Integrity::Sha1 => Integrity::Sha256,
             Integrity::Sha256 => Integrity::Sha1,
@@ -126,19 +126,19 @@ fn refresh(seconds: u32) -> [(Attribute, Vec<u8>); 1] {
 }
 
 #[test]
-fn every_challenge_offers_sha_256_and_its_nonce_says_so() {
+fn every_challenge_offers_sha_256_and_flags_it_in_the_nonce() {
     let mut world = World::new();
     let mut client = alice();
     let mut bare = Vec::new();
     Writer::new(&mut bare, Method::ALLOCATE, Class::Request, [1; 12]).fingerprint();
-    let unasked = Answer(world.answer(&client.route, &bare));
+    let unasked = Response(world.response(&client.route, &bare));
     client.nonce = b"stale".to_vec();
     let stale = modern().ask(&mut world, &mut client, Method::REFRESH, &[]);
     client.minted.credential.push('x');
     let wrong = modern().ask(&mut world, &mut client, Method::REFRESH, &[]);
-    for (answer, code) in [(unasked, 401), (stale, 438), (wrong, 401)] {
-        assert_eq!(answer.code(), Some(code));
-        let message = answer.message();
+    for (response, code) in [(unasked, 401), (stale, 438), (wrong, 401)] {
+        assert_eq!(response.code(), Some(code));
+        let message = response.message();
         let types: Vec<_> = message
             .attributes()
             .map(|(attribute, _)| attribute)
@@ -160,16 +160,16 @@ fn every_challenge_offers_sha_256_and_its_nonce_says_so() {
 }
 
 #[test]
-fn whoever_takes_sha_256_is_answered_with_it_in_success_and_error() {
+fn a_client_that_chooses_sha_256_gets_it_in_success_and_error_responses() {
     let mut world = World::new();
     let (mut client, modern) = (alice(), modern());
     client.greet(&mut world);
     let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
     let request = modern.sign(&mut client, Method::ALLOCATE, &transport);
-    let granted = Answer(world.answer(&client.route, &request));
+    let granted = Response(world.response(&client.route, &request));
     assert_eq!(granted.code(), None);
     assert!(modern.is_signed(&granted, &client, Integrity::Sha256));
-    let again = world.answer(&client.route, &request);
+    let again = world.response(&client.route, &request);
     assert_eq!(again, granted.0, "a retransmission");
     let unknown = [(Attribute(0x7777), vec![])];
     for (method, attributes, code) in [
@@ -180,10 +180,10 @@ fn whoever_takes_sha_256_is_answered_with_it_in_success_and_error() {
         (Method::REFRESH, &refresh(0)[..], None),
         (Method::REFRESH, &refresh(600)[..], Some(437)),
     ] {
-        let answer = modern.ask(&mut world, &mut client, method, attributes);
-        assert_eq!(answer.code(), code);
+        let response = modern.ask(&mut world, &mut client, method, attributes);
+        assert_eq!(response.code(), code);
         assert!(
-            modern.is_signed(&answer, &client, Integrity::Sha256),
+            modern.is_signed(&response, &client, Integrity::Sha256),
             "{code:?}"
         );
     }
@@ -191,19 +191,19 @@ fn whoever_takes_sha_256_is_answered_with_it_in_success_and_error() {
 }
 
 #[test]
-fn a_failure_to_bind_is_told_with_sha_256_too() {
+fn a_bind_failure_is_signed_with_sha_256() {
     let mut world = World::new();
     world.taken = (50_000..=60_000)
         .map(|port| SocketAddr::new("198.41.0.4".parse().unwrap(), port))
         .collect();
     let mut client = alice();
-    let answer = modern().allocate(&mut world, &mut client);
-    assert_eq!(answer.code(), Some(508));
-    assert!(modern().is_signed(&answer, &client, Integrity::Sha256));
+    let response = modern().allocate(&mut world, &mut client);
+    assert_eq!(response.code(), Some(508));
+    assert!(modern().is_signed(&response, &client, Integrity::Sha256));
 }
 
 #[test]
-fn a_browser_is_answered_as_ever_byte_for_byte() {
+fn responses_to_a_browser_match_recorded_bytes() {
     let mut world = World::new();
     let (mut client, browser) = (alice(), browser());
     let granted = browser.allocate(&mut world, &mut client);
@@ -240,7 +240,7 @@ fn a_browser_is_answered_as_ever_byte_for_byte() {
 }
 
 #[test]
-fn md5_by_name_makes_the_key_and_answers_carry_sha_256() {
+fn md5_by_name_makes_the_key_and_responses_carry_sha_256() {
     let mut world = World::new();
     for integrity in [Integrity::Sha256, Integrity::Sha1] {
         let signer = Signer {
@@ -250,25 +250,25 @@ fn md5_by_name_makes_the_key_and_answers_carry_sha_256() {
             ..modern()
         };
         let mut client = alice();
-        let answer = signer.allocate(&mut world, &mut client);
-        assert_eq!(answer.code(), None);
-        assert!(signer.is_signed(&answer, &client, Integrity::Sha256));
+        let response = signer.allocate(&mut world, &mut client);
+        assert_eq!(response.code(), None);
+        assert!(signer.is_signed(&response, &client, Integrity::Sha256));
         let ended = signer.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
         assert_eq!(ended.code(), None);
     }
 }
 
 #[test]
-fn the_integrity_of_sha_256_decides_where_it_is_there() {
+fn the_sha_256_integrity_decides_if_present() {
     let mut world = World::new();
     let both = Signer {
         integrity: vec![Integrity::Sha1, Integrity::Sha256],
         ..modern()
     };
     let mut client = alice();
-    let answer = both.allocate(&mut world, &mut client);
-    assert_eq!(answer.code(), None);
-    assert!(both.is_signed(&answer, &client, Integrity::Sha256));
+    let response = both.allocate(&mut world, &mut client);
+    assert_eq!(response.code(), None);
+    assert!(both.is_signed(&response, &client, Integrity::Sha256));
     // One of the last bytes before FINGERPRINT (8): the SHA-256 breaks, the SHA-1 still holds.
     let mut request = both.sign(&mut client, Method::REFRESH, &refresh(0));
     request.truncate(request.len() - 8);
@@ -282,46 +282,46 @@ fn the_integrity_of_sha_256_decides_where_it_is_there() {
             .verify(&both.key(&client, Integrity::Sha1))
     );
     assert_eq!(
-        Answer(world.answer(&client.route, &request)).code(),
+        Response(world.response(&client.route, &request)).code(),
         Some(401)
     );
     assert_eq!(world.server.allocations(), 1);
 }
 
 #[test]
-fn sha_1_with_a_key_of_sha_256_is_checked_and_answered_with_sha_256() {
+fn a_sha_1_integrity_with_a_sha_256_key_gets_a_sha_256_response() {
     let mut world = World::new();
     let signer = Signer {
         integrity: vec![Integrity::Sha1],
         ..modern()
     };
     let mut client = alice();
-    let answer = signer.allocate(&mut world, &mut client);
-    assert_eq!(answer.code(), None);
-    assert!(signer.is_signed(&answer, &client, Integrity::Sha256));
+    let response = signer.allocate(&mut world, &mut client);
+    assert_eq!(response.code(), None);
+    assert!(signer.is_signed(&response, &client, Integrity::Sha256));
 }
 
 #[test]
-fn without_algorithms_the_key_is_of_md5_and_answers_carry_sha_1() {
+fn without_algorithms_the_key_is_md5_and_responses_carry_sha_1() {
     let mut world = World::new();
     let signer = Signer {
         integrity: vec![Integrity::Sha256],
         ..browser()
     };
     let mut client = alice();
-    let answer = signer.allocate(&mut world, &mut client);
-    assert_eq!(answer.code(), None);
-    assert!(signer.is_signed(&answer, &client, Integrity::Sha1));
+    let response = signer.allocate(&mut world, &mut client);
+    assert_eq!(response.code(), None);
+    assert!(signer.is_signed(&response, &client, Integrity::Sha1));
     let of_sha256 = Signer {
         sha256: true,
         ..signer
     };
-    let answer = of_sha256.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
-    assert_eq!(answer.code(), Some(401));
+    let response = of_sha256.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+    assert_eq!(response.code(), Some(401));
 }
 
 #[test]
-fn algorithms_that_were_changed_on_the_way_are_a_bad_request() {
+fn modified_password_algorithms_get_400() {
     let mut world = World::new();
     let mut client = alice();
     client.greet(&mut world);
@@ -349,22 +349,22 @@ fn algorithms_that_were_changed_on_the_way_are_a_bad_request() {
         };
         let request = signer.sign(&mut client, Method::REFRESH, &[]);
         let (verdict, bytes) = world.receive(&client.route, &request);
-        let outcome = Outcome::Refused(Method::REFRESH, Refusal::PasswordAlgorithms);
-        assert_eq!(verdict, Verdict::Answer(outcome), "{list:?} {chosen:?}");
-        let answer = Answer(bytes);
-        assert_eq!(answer.code(), Some(400));
-        assert_eq!(answer.message().integrity(), None);
+        let outcome = Outcome::Refused(Method::REFRESH, ErrorReason::PasswordAlgorithms);
+        assert_eq!(verdict, Verdict::Respond(outcome), "{list:?} {chosen:?}");
+        let response = Response(bytes);
+        assert_eq!(response.code(), Some(400));
+        assert_eq!(response.message().integrity(), None);
         let more = [
             Attribute::NONCE,
             Attribute::REALM,
             Attribute::PASSWORD_ALGORITHMS,
         ];
-        assert!(more.iter().all(|a| answer.message().get(*a).is_none()));
+        assert!(more.iter().all(|a| response.message().get(*a).is_none()));
     }
 }
 
 #[test]
-fn who_strips_the_offer_from_a_nonce_is_left_without_one() {
+fn a_nonce_without_its_feature_flags_is_invalid() {
     let mut world = World::new();
     let mut client = alice();
     client.greet(&mut world);
@@ -372,33 +372,33 @@ fn who_strips_the_offer_from_a_nonce_is_left_without_one() {
     for cookie in ["", "obMatJos2AAAA", "obMatJos2AAAC"] {
         client.nonce = [cookie.as_bytes(), &nonce[13..]].concat();
         for signer in [browser(), modern()] {
-            let answer = signer.ask(&mut world, &mut client, Method::REFRESH, &[]);
-            assert_eq!(answer.code(), Some(438), "{cookie}");
-            let fresh = answer.message().get(Attribute::NONCE).unwrap();
+            let response = signer.ask(&mut world, &mut client, Method::REFRESH, &[]);
+            assert_eq!(response.code(), Some(438), "{cookie}");
+            let fresh = response.message().get(Attribute::NONCE).unwrap();
             assert!(fresh.starts_with(b"obMatJos2AAAB"));
         }
     }
 }
 
 #[test]
-fn an_allocation_is_its_owners_by_the_algorithm_that_made_it() {
+fn an_allocation_requires_the_algorithm_that_created_it() {
     for (first, second) in [(modern(), browser()), (browser(), modern())] {
         let mut world = World::new();
         let mut client = alice();
         assert_eq!(first.allocate(&mut world, &mut client).code(), None);
-        let answer = second.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
-        assert_eq!(answer.code(), Some(441));
+        let response = second.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+        assert_eq!(response.code(), Some(441));
         let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
-        let answer = second.ask(&mut world, &mut client, Method::ALLOCATE, &transport);
-        assert_eq!(answer.code(), Some(437));
+        let response = second.ask(&mut world, &mut client, Method::ALLOCATE, &transport);
+        assert_eq!(response.code(), Some(437));
         assert_eq!(world.server.allocations(), 1);
-        let answer = first.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
-        assert_eq!(answer.code(), None);
+        let response = first.ask(&mut world, &mut client, Method::REFRESH, &refresh(0));
+        assert_eq!(response.code(), None);
     }
 }
 
 #[test]
-fn a_wrong_credential_is_told_before_a_wrong_nonce() {
+fn a_wrong_credential_is_reported_before_a_stale_nonce() {
     let mut world = World::new();
     let mut client = alice();
     client.minted.credential.push('x');
@@ -406,14 +406,14 @@ fn a_wrong_credential_is_told_before_a_wrong_nonce() {
     for signer in [browser(), modern()] {
         let request = signer.sign(&mut client, Method::REFRESH, &[]);
         let (verdict, bytes) = world.receive(&client.route, &request);
-        let outcome = Outcome::Refused(Method::REFRESH, Refusal::BadCredentialAndNonce);
-        assert_eq!(verdict, Verdict::Answer(outcome));
-        assert_eq!(Answer(bytes).code(), Some(401));
+        let outcome = Outcome::Refused(Method::REFRESH, ErrorReason::BadCredentialAndNonce);
+        assert_eq!(verdict, Verdict::Respond(outcome));
+        assert_eq!(Response(bytes).code(), Some(401));
     }
 }
 
 #[test]
-fn a_hidden_name_is_nobodys_and_beside_a_name_it_is_not_understood() {
+fn userhash_is_rejected_alone_and_unknown_beside_a_username() {
     let mut world = World::new();
     let mut client = alice();
     client.greet(&mut world);
@@ -428,11 +428,11 @@ fn a_hidden_name_is_nobodys_and_beside_a_name_it_is_not_understood() {
         .attribute(Attribute::PASSWORD_ALGORITHM, &SHA256)
         .integrity(&modern().key(&client, Integrity::Sha256))
         .fingerprint();
-    let answer = Answer(world.answer(&client.route, &out));
-    assert_eq!(answer.code(), Some(401));
-    let answer = modern().ask(&mut world, &mut client, Method::REFRESH, &[hash]);
-    assert_eq!(answer.code(), Some(420));
-    let list = answer
+    let response = Response(world.response(&client.route, &out));
+    assert_eq!(response.code(), Some(401));
+    let response = modern().ask(&mut world, &mut client, Method::REFRESH, &[hash]);
+    assert_eq!(response.code(), Some(420));
+    let list = response
         .message()
         .get(Attribute::UNKNOWN_ATTRIBUTES)
         .map(<[u8]>::to_vec);

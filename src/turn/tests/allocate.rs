@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_allocation_is_promised_only_after_its_socket_is_bound() {
+fn an_allocate_succeeds_only_after_the_socket_is_bound() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.greet(&mut world);
@@ -13,36 +13,36 @@ fn an_allocation_is_promised_only_after_its_socket_is_bound() {
         transaction,
         &[(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())],
     );
-    let answer = Answer(world.answer(&client.route, &request));
-    assert_eq!(answer.code(), None);
-    assert!(answer.message().verify(&client.key()));
-    assert_eq!(answer.lifetime(), 600);
+    let response = Response(world.response(&client.route, &request));
+    assert_eq!(response.code(), None);
+    assert!(response.message().verify(&client.key()));
+    assert_eq!(response.lifetime(), 600);
     assert_eq!(
-        answer.address(Attribute::XOR_MAPPED_ADDRESS),
+        response.address(Attribute::XOR_MAPPED_ADDRESS),
         Some(client.route.client)
     );
-    let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let relayed = response.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
     assert_eq!(world.sockets, [Some(relayed)]);
     assert!((50_000..=60_000).contains(&relayed.port()));
 }
 
 #[test]
-fn a_retransmitted_allocate_gets_the_same_answer_and_another_one_437() {
+fn a_retransmitted_allocate_gets_the_same_response_and_a_second_one_437() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
     let again = client.signed(Method::ALLOCATE, [client.transaction; 12], &transport);
-    let first = world.answer(&client.route, &again);
-    let second = world.answer(&client.route, &again);
+    let first = world.response(&client.route, &again);
+    let second = world.response(&client.route, &again);
     assert_eq!(first, second);
-    assert_eq!(Answer(first).code(), None);
+    assert_eq!(Response(first).code(), None);
     let other = client.request(&mut world, Method::ALLOCATE, &transport);
     assert_eq!(other.code(), Some(437));
     assert_eq!(world.open_sockets(), 1);
 }
 
 #[test]
-fn a_taken_port_is_not_the_clients_problem() {
+fn a_port_in_use_is_replaced_by_another_one() {
     let settings = Settings {
         ports: PortRange {
             first: 50_000,
@@ -61,7 +61,7 @@ fn a_taken_port_is_not_the_clients_problem() {
 }
 
 #[test]
-fn the_transport_must_be_there_and_must_be_udp() {
+fn the_requested_transport_must_be_udp() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.greet(&mut world);
@@ -83,11 +83,11 @@ fn an_unknown_required_attribute_is_named_in_420() {
 }
 
 #[test]
-fn dont_fragment_is_unknown_where_it_can_not_be_honoured_and_granted_where_it_can() {
+fn dont_fragment_is_granted_if_supported_and_otherwise_unknown() {
     let asked = [(Attribute::DONT_FRAGMENT, Vec::new())];
     let mut client = Client::new("192.88.1.1:1000", "alice");
-    let answer = client.allocate(&mut World::new(), &asked);
-    assert_eq!(answer.code(), None);
+    let response = client.allocate(&mut World::new(), &asked);
+    assert_eq!(response.code(), None);
     let mut world = World::with(Settings {
         dont_fragment: false,
         ..settings()
@@ -97,9 +97,9 @@ fn dont_fragment_is_unknown_where_it_can_not_be_honoured_and_granted_where_it_ca
 
 fn refuses(world: &mut World, attribute: Attribute, number: [u8; 2]) {
     let mut client = Client::new("192.88.1.1:1000", "alice");
-    let answer = client.allocate(world, &[(attribute, Vec::new())]);
-    assert_eq!(answer.code(), Some(420));
-    let listed = answer
+    let response = client.allocate(world, &[(attribute, Vec::new())]);
+    assert_eq!(response.code(), Some(420));
+    let listed = response
         .message()
         .get(Attribute::UNKNOWN_ATTRIBUTES)
         .map(<[u8]>::to_vec);
@@ -122,7 +122,7 @@ fn a_lifetime_is_at_least_ten_minutes_and_at_most_an_hour() {
 }
 
 #[test]
-fn an_allocation_ends_when_its_time_is_up_and_not_before() {
+fn an_allocation_ends_exactly_at_its_expiry() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     world.advance(Duration::from_secs(500));
@@ -139,20 +139,20 @@ fn an_allocation_ends_when_its_time_is_up_and_not_before() {
 fn a_refresh_with_zero_ends_it_at_once() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
-    let answer = client.refresh(&mut world, 0);
-    assert_eq!((answer.code(), answer.lifetime()), (None, 0));
+    let response = client.refresh(&mut world, 0);
+    assert_eq!((response.code(), response.lifetime()), (None, 0));
     assert_eq!((world.server.allocations(), world.open_sockets()), (0, 0));
 }
 
 #[test]
-fn the_retransmission_of_what_ended_an_allocation_gets_the_same_answer() {
+fn a_retransmitted_final_refresh_gets_the_same_response() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     let transaction = client.transaction();
     let zero = [(Attribute::LIFETIME, vec![0; 4])];
     let request = client.signed(Method::REFRESH, transaction, &zero);
-    let first = world.answer(&client.route, &request);
-    assert_eq!(world.answer(&client.route, &request), first);
+    let first = world.response(&client.route, &request);
+    assert_eq!(world.response(&client.route, &request), first);
     assert_eq!(
         client.refresh(&mut world, 0).code(),
         Some(437),
@@ -161,7 +161,7 @@ fn the_retransmission_of_what_ended_an_allocation_gets_the_same_answer() {
 }
 
 #[test]
-fn an_allocation_made_over_a_stream_dies_with_the_stream() {
+fn an_allocation_over_a_stream_ends_with_the_stream() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.route.transport = Transport::Tcp;
@@ -172,7 +172,7 @@ fn an_allocation_made_over_a_stream_dies_with_the_stream() {
 }
 
 #[test]
-fn the_end_of_an_old_stream_does_not_end_what_a_new_one_made() {
+fn closing_an_old_stream_keeps_the_allocation_of_a_new_one() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.route.transport = Transport::Tcp;
@@ -206,24 +206,24 @@ fn even_port(flags: u8) -> (Attribute, Vec<u8>) {
 }
 
 #[test]
-fn an_even_port_is_given_where_asked() {
+fn an_even_port_is_allocated_on_request() {
     let mut world = World::new();
     for port in 1..20 {
         let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
-        let answer = client.allocate(&mut world, &[even_port(0)]);
-        let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+        let response = client.allocate(&mut world, &[even_port(0)]);
+        let relayed = response.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
         assert_eq!(relayed.port() % 2, 0);
-        assert_eq!(answer.message().get(Attribute::RESERVATION_TOKEN), None);
+        assert_eq!(response.message().get(Attribute::RESERVATION_TOKEN), None);
     }
 }
 
 #[test]
-fn the_next_port_is_kept_for_whoever_brings_the_token() {
+fn the_next_port_is_reserved_for_the_token() {
     let mut world = World::new();
     let mut rtp = Client::new("192.88.1.1:1", "alice");
-    let answer = rtp.allocate(&mut world, &[even_port(0x80)]);
-    let even = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
-    let token = answer
+    let response = rtp.allocate(&mut world, &[even_port(0x80)]);
+    let even = response.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let token = response
         .message()
         .get(Attribute::RESERVATION_TOKEN)
         .unwrap()
@@ -234,8 +234,8 @@ fn the_next_port_is_kept_for_whoever_brings_the_token() {
     let claim = (Attribute::RESERVATION_TOKEN, token);
     let wrong = rtcp.allocate(&mut world, &[claim.clone(), even_port(0)]);
     assert_eq!(wrong.code(), Some(400), "both at once");
-    let answer = rtcp.allocate(&mut world, std::slice::from_ref(&claim));
-    let odd = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let response = rtcp.allocate(&mut world, std::slice::from_ref(&claim));
+    let odd = response.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
     assert_eq!(odd.port(), even.port() + 1);
     let mut late = Client::new("192.88.1.1:3", "alice");
     assert_eq!(
@@ -252,7 +252,7 @@ fn the_next_port_is_kept_for_whoever_brings_the_token() {
 }
 
 #[test]
-fn a_reservation_that_nobody_claims_is_freed_after_30_seconds() {
+fn an_unclaimed_reservation_is_freed_after_30_seconds() {
     let mut world = World::new();
     let mut rtp = Client::new("192.88.1.1:1", "alice");
     rtp.allocate(&mut world, &[even_port(0x80)]);
@@ -266,7 +266,7 @@ fn a_reservation_that_nobody_claims_is_freed_after_30_seconds() {
 }
 
 #[test]
-fn a_range_without_such_a_port_is_508() {
+fn a_port_range_without_a_matching_port_gets_508() {
     let ports = PortRange {
         first: 65_535,
         last: 65_535,
@@ -286,11 +286,11 @@ fn a_range_without_such_a_port_is_508() {
 }
 
 #[test]
-fn a_reservation_is_its_users_own_and_goes_with_them() {
+fn a_reservation_belongs_to_its_user_and_ends_with_revocation() {
     let mut world = World::new();
     let mut alice = Client::new("192.88.1.1:1", "alice");
-    let answer = alice.allocate(&mut world, &[even_port(0x80)]);
-    let token = answer
+    let response = alice.allocate(&mut world, &[even_port(0x80)]);
+    let token = response
         .message()
         .get(Attribute::RESERVATION_TOKEN)
         .unwrap()

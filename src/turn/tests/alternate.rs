@@ -15,10 +15,10 @@ fn small(alternates: &[&str]) -> World {
     })
 }
 
-/// The one server that an answer names, which is signed for `client`.
-fn elsewhere(answer: &Answer, client: &Client) -> Vec<u8> {
-    let message = answer.message();
-    assert_eq!(answer.code(), Some(300));
+/// The one server that a response names, which is signed for `client`.
+fn elsewhere(response: &Response, client: &Client) -> Vec<u8> {
+    let message = response.message();
+    assert_eq!(response.code(), Some(300));
     assert!(message.verify(&client.key()));
     let all = message.attributes();
     let servers: Vec<_> = all
@@ -36,15 +36,15 @@ fn a_full_server_points_to_the_one_of_the_clients_family() {
         world.allocated(&format!("192.88.1.1:{port}"), &format!("user-{port}"));
     }
     let mut client = Client::new("192.88.1.1:3", "alice");
-    let answer = client.allocate(&mut world, &[]);
+    let response = client.allocate(&mut world, &[]);
     // MAPPED-ADDRESS's form: nothing is XORed.
     assert_eq!(
-        elsewhere(&answer, &client),
+        elsewhere(&response, &client),
         [0, 1, 0x0d, 0x97, 203, 0, 113, 8]
     );
     let mut client = Client::new("[2a00::1]:3", "alice");
-    let answer = client.allocate(&mut world, &[]);
-    let told = elsewhere(&answer, &client);
+    let response = client.allocate(&mut world, &[]);
+    let told = elsewhere(&response, &client);
     assert_eq!(told[..8], [0, 2, 0x0d, 0x98, 0x20, 0x01, 0x0d, 0xb8]);
     assert_eq!(told.len(), 20);
     assert_eq!(world.server.allocations(), 2);
@@ -61,7 +61,7 @@ fn a_client_of_a_family_without_another_server_is_refused() {
 }
 
 #[test]
-fn who_holds_too_much_is_not_sent_on_to_take_more() {
+fn a_user_over_quota_is_not_redirected() {
     let mut world = small(&["203.0.113.8:3479"]);
     for port in 1..=2 {
         world.allocated(&format!("192.88.1.1:{port}"), "alice");
@@ -70,28 +70,33 @@ fn who_holds_too_much_is_not_sent_on_to_take_more() {
     let mut client = Client::new("192.88.1.1:3", "alice");
     assert_eq!(client.allocate(&mut world, &[]).code(), Some(486));
     let mut client = Client::new("192.88.1.1:4", "bob");
-    let answer = client.allocate(&mut world, &[]);
-    elsewhere(&answer, &client);
+    let response = client.allocate(&mut world, &[]);
+    elsewhere(&response, &client);
 }
 
 #[test]
-fn who_proves_nothing_learns_of_no_other_server() {
+fn an_unauthenticated_client_is_not_redirected() {
     let mut world = small(&["203.0.113.8:3479"]);
     for port in 1..=2 {
         world.allocated(&format!("192.88.1.1:{port}"), &format!("user-{port}"));
     }
     let mut client = Client::new("192.88.1.1:3", "alice");
-    // The first answer is a challenge, as ever.
+    // The first response is a challenge, as ever.
     client.greet(&mut world);
     client.minted.credential = "guessed".into();
     let transport = (Attribute::REQUESTED_TRANSPORT, UDP.to_vec());
-    let answer = client.request(&mut world, Method::ALLOCATE, &[transport]);
-    assert_eq!(answer.code(), Some(401));
-    assert!(answer.message().get(Attribute::ALTERNATE_SERVER).is_none());
+    let response = client.request(&mut world, Method::ALLOCATE, &[transport]);
+    assert_eq!(response.code(), Some(401));
+    assert!(
+        response
+            .message()
+            .get(Attribute::ALTERNATE_SERVER)
+            .is_none()
+    );
 }
 
 #[test]
-fn a_server_without_ports_points_elsewhere_but_not_for_a_token_of_its_own() {
+fn a_server_without_ports_redirects_except_for_its_own_tokens() {
     let alternates = Alternates::new(["203.0.113.8:3479".parse().unwrap()]);
     let mut world = World::with(Settings {
         ports: PortRange {
@@ -103,15 +108,15 @@ fn a_server_without_ports_points_elsewhere_but_not_for_a_token_of_its_own() {
     });
     world.allocated("192.88.1.1:1", "alice");
     let mut client = Client::new("192.88.1.1:2", "bob");
-    let answer = client.allocate(&mut world, &[]);
-    elsewhere(&answer, &client);
+    let response = client.allocate(&mut world, &[]);
+    elsewhere(&response, &client);
     // Nobody else has what this server has reserved, or has no more.
     let token = (Attribute::RESERVATION_TOKEN, vec![7; 8]);
     assert_eq!(client.allocate(&mut world, &[token]).code(), Some(508));
 }
 
 #[test]
-fn another_server_is_learnt_of_and_forgotten_at_work() {
+fn an_alternate_server_can_be_added_and_removed_at_runtime() {
     let mut world = small(&[]);
     for port in 1..=2 {
         world.allocated(&format!("192.88.1.1:{port}"), &format!("user-{port}"));
@@ -120,12 +125,12 @@ fn another_server_is_learnt_of_and_forgotten_at_work() {
     assert_eq!(client.allocate(&mut world, &[]).code(), Some(486));
     let changes = |alternates| Changes {
         alternates,
-        ..running::changes()
+        ..reconfigure::changes()
     };
     let there = Alternates::new(["203.0.113.8:3479".parse().unwrap()]);
     world.server.reconfigure(changes(there));
-    let answer = client.allocate(&mut world, &[]);
-    elsewhere(&answer, &client);
+    let response = client.allocate(&mut world, &[]);
+    elsewhere(&response, &client);
     world.server.reconfigure(changes(Alternates::default()));
     assert_eq!(client.allocate(&mut world, &[]).code(), Some(486));
 }

@@ -7,12 +7,12 @@ fn a_request_without_integrity_is_challenged_and_leaves_nothing_behind() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.greet(&mut world);
-    assert_eq!(client.nonce.len(), nonce::LEN);
+    assert_eq!(client.nonce.len(), nonce::NONCE_BYTES);
     assert_eq!(world.server.allocations(), 0);
 }
 
 #[test]
-fn an_expired_credential_is_refused_with_401() {
+fn an_expired_credential_gets_401() {
     let mut world = World::new();
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let mut client = Client::with(
@@ -23,7 +23,7 @@ fn an_expired_credential_is_refused_with_401() {
 }
 
 #[test]
-fn a_living_allocation_may_refresh_after_its_credential_expired() {
+fn an_allocation_can_be_refreshed_after_its_credential_expired() {
     let mut world = World::new();
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let minted = credentials.mint("alice", None, world.now.unix + 60);
@@ -34,7 +34,7 @@ fn a_living_allocation_may_refresh_after_its_credential_expired() {
 }
 
 #[test]
-fn a_wrong_secret_a_wrong_realm_and_no_user_at_all_look_the_same() {
+fn wrong_secret_wrong_realm_and_unknown_user_get_the_same_response() {
     let mut world = World::new();
     let foreign = Credentials::new(&Secret::new("south"), &[]).mint("alice", None, 1_700_010_000);
     let mut wrong_secret = Client::with("192.88.1.1:1000", foreign);
@@ -51,7 +51,7 @@ fn a_wrong_secret_a_wrong_realm_and_no_user_at_all_look_the_same() {
 }
 
 #[test]
-fn integrity_without_user_realm_or_nonce_is_a_bad_request() {
+fn integrity_without_user_realm_or_nonce_gets_400() {
     let mut world = World::new();
     let client = Client::new("192.88.1.1:1000", "alice");
     let mut out = Vec::new();
@@ -59,15 +59,18 @@ fn integrity_without_user_realm_or_nonce_is_a_bad_request() {
         .attribute(Attribute::USERNAME, client.minted.username.as_bytes())
         .integrity(&client.key())
         .fingerprint();
-    assert_eq!(Answer(world.answer(&client.route, &out)).code(), Some(400));
+    assert_eq!(
+        Response(world.response(&client.route, &out)).code(),
+        Some(400)
+    );
 }
 
 #[test]
-fn a_nonce_that_has_aged_is_stale_and_a_fresh_one_comes_with_the_438() {
+fn an_expired_nonce_gets_438_with_a_new_nonce() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     assert_eq!(client.refresh(&mut world, 3600).code(), None);
-    world.advance(Duration::from_secs(nonce::LIFETIME - 1));
+    world.advance(Duration::from_secs(nonce::LIFETIME_SECONDS - 1));
     let lifetime = [(Attribute::LIFETIME, 3600u32.to_be_bytes().to_vec())];
     assert_eq!(
         client
@@ -103,18 +106,18 @@ fn a_nonce_of_another_address_is_stale() {
 }
 
 #[test]
-fn another_users_credential_on_an_allocation_is_441() {
+fn another_users_credential_on_an_allocation_gets_441() {
     let mut world = World::new();
     let (alice, _) = world.allocated("192.88.1.1:1000", "alice");
     let mut bob = Client::new("192.88.1.1:1000", "bob");
     bob.nonce = alice.nonce.clone();
-    let answer = bob.refresh(&mut world, 0);
-    assert_eq!(answer.code(), Some(441));
-    assert!(answer.message().verify(&bob.key()));
+    let response = bob.refresh(&mut world, 0);
+    assert_eq!(response.code(), Some(441));
+    assert!(response.message().verify(&bob.key()));
     let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
-    let answer = bob.request(&mut world, Method::ALLOCATE, &transport);
+    let response = bob.request(&mut world, Method::ALLOCATE, &transport);
     assert_eq!(
-        answer.code(),
+        response.code(),
         Some(437),
         "so that a browser tries another port"
     );
@@ -122,7 +125,7 @@ fn another_users_credential_on_an_allocation_is_441() {
 }
 
 #[test]
-fn a_refused_user_gets_401_and_an_unknown_one_passes() {
+fn a_revoked_user_gets_401_and_an_unknown_user_is_accepted() {
     let mut world = World::new();
     world.server.settings.revocations.revoke_user("alice");
     assert_eq!(
@@ -140,7 +143,7 @@ fn a_refused_user_gets_401_and_an_unknown_one_passes() {
 }
 
 #[test]
-fn revocation_frees_what_its_scope_names_and_nothing_else() {
+fn revocation_ends_only_the_allocations_in_its_scope() {
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let all = |world: &mut World| {
         for (port, user, room) in [
@@ -182,7 +185,7 @@ fn named(name: &str) -> Minted {
 }
 
 #[test]
-fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_user() {
+fn every_username_form_counts_for_and_is_revoked_with_its_user() {
     let settings = Settings {
         quotas: Arc::new(Quotas::new(100, 8, 100)),
         ..settings()
@@ -222,7 +225,7 @@ fn every_form_that_names_a_user_is_held_to_the_users_quota_and_revoked_with_the_
 }
 
 #[test]
-fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
+fn text_after_a_slash_that_is_no_room_belongs_to_the_user() {
     let mut world = World::new();
     let revocations = world.server.settings.revocations.clone();
     revocations.add_rooms(["lobby"]);
@@ -240,7 +243,7 @@ fn what_follows_a_slash_and_is_no_room_is_part_of_the_name() {
 }
 
 #[test]
-fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted() {
+fn a_username_without_a_user_counts_by_address_and_can_be_disallowed() {
     let settings = Settings {
         quotas: Arc::new(Quotas::new(100, 2, 100)),
         ..settings()
@@ -268,7 +271,7 @@ fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted(
             "{address} {name}"
         );
     }
-    world.server.settings.unnamed = false;
+    world.server.settings.allow_unnamed = false;
     for name in ["1700010000", "1700010000:"] {
         assert_eq!(allocate(&mut world, "192.88.9.9:1", name), Some(401));
     }
@@ -276,7 +279,7 @@ fn a_name_without_a_user_is_counted_by_address_and_refused_where_that_is_wanted(
 }
 
 #[test]
-fn an_expired_name_is_refused_in_every_form() {
+fn an_expired_username_is_rejected_in_every_form() {
     let mut world = World::new();
     for name in [
         "1700000000:alice",
@@ -290,7 +293,7 @@ fn an_expired_name_is_refused_in_every_form() {
 }
 
 #[test]
-fn the_reason_is_for_the_admin_and_the_same_answer_for_everybody() {
+fn the_reason_is_reported_to_the_admin_and_hidden_from_the_client() {
     let mut world = World::new();
     world.server.settings.revocations.revoke_user("eve");
     let credentials = Credentials::new(&Secret::new("north"), &[]);
@@ -300,39 +303,39 @@ fn the_reason_is_for_the_admin_and_the_same_answer_for_everybody() {
         credential: "x".into(),
     };
     let good = credentials.mint("alice", None, 1_700_010_000);
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for (minted, realm, reason) in [
         (
             foreign.mint("alice", None, 1_700_010_000),
             "parlor",
-            Refusal::BadCredential,
+            ErrorReason::BadCredential,
         ),
         (
             credentials.mint("alice", None, 1_700_000_000),
             "parlor",
-            Refusal::Expired,
+            ErrorReason::Expired,
         ),
         (
             credentials.mint("eve", None, 1_700_010_000),
             "parlor",
-            Refusal::Revoked,
+            ErrorReason::Revoked,
         ),
-        (named("alice"), "parlor", Refusal::UnknownUser),
-        (good, "elsewhere", Refusal::UnknownRealm),
+        (named("alice"), "parlor", ErrorReason::UnknownUser),
+        (good, "elsewhere", ErrorReason::UnknownRealm),
     ] {
         let mut client = Client::with("192.88.1.1:1000", minted);
         client.realm = realm.into();
         client.greet(&mut world);
         let transport = [(Attribute::REQUESTED_TRANSPORT, UDP.to_vec())];
         let request = client.signed(Method::ALLOCATE, [1; 12], &transport);
-        let (verdict, answer) = world.receive(&client.route, &request);
+        let (verdict, response) = world.receive(&client.route, &request);
         let outcome = Outcome::Refused(Method::ALLOCATE, reason);
-        assert_eq!(verdict, Verdict::Answer(outcome));
-        answers.push(answer);
+        assert_eq!(verdict, Verdict::Respond(outcome));
+        responses.push(response);
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "byte for byte");
-    assert_eq!(Answer(answers.remove(0)).code(), Some(401));
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "byte for byte");
+    assert_eq!(Response(responses.remove(0)).code(), Some(401));
 }
 
 /// A world with the longest realm that the sizes are promised for.
@@ -344,24 +347,24 @@ fn world_of_a_long_realm() -> World {
 }
 
 #[test]
-fn answers_to_strangers_are_small() {
+fn responses_to_unauthenticated_requests_are_small() {
     let mut world = world_of_a_long_realm();
     let client = Client::new("192.88.1.1:1000", "alice");
     let mut out = Vec::new();
     Writer::new(&mut out, Method::ALLOCATE, Class::Request, [1; 12]).fingerprint();
-    assert!(world.answer(&client.route, &out).len() <= 140);
+    assert!(world.response(&client.route, &out).len() <= 140);
     out.clear();
     Writer::new(&mut out, Method::BINDING, Class::Request, [1; 12]).fingerprint();
-    let answer = Answer(world.answer(&client.route, &out));
+    let response = Response(world.response(&client.route, &out));
     assert_eq!(
-        answer.address(Attribute::XOR_MAPPED_ADDRESS),
+        response.address(Attribute::XOR_MAPPED_ADDRESS),
         Some(client.route.client)
     );
-    assert!(answer.0.len() <= 40);
+    assert!(response.0.len() <= 40);
 }
 
 #[test]
-fn every_challenge_is_small_whatever_brought_it_about() {
+fn every_challenge_is_small() {
     let mut world = world_of_a_long_realm();
     for address in ["192.88.1.1:1000", "[2a00::1]:1000"] {
         let mut client = Client::new(address, "alice");
@@ -382,9 +385,9 @@ fn every_challenge_is_small_whatever_brought_it_about() {
             ),
         ] {
             (client.minted, client.nonce) = (minted, nonce);
-            let answer = client.request(&mut world, Method::ALLOCATE, &transport);
-            assert_eq!(answer.code(), Some(code));
-            assert!(answer.0.len() <= 140, "{} bytes", answer.0.len());
+            let response = client.request(&mut world, Method::ALLOCATE, &transport);
+            assert_eq!(response.code(), Some(code));
+            assert!(response.0.len() <= 140, "{} bytes", response.0.len());
         }
     }
 }

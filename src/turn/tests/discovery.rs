@@ -1,4 +1,4 @@
-//! Binding answers from four places (RFC 5780 section 6.1).
+//! Binding responses from four places (RFC 5780 section 6.1).
 
 use super::*;
 
@@ -16,30 +16,30 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn outside(place: usize) -> SocketAddr {
-    let inside = address(PLACES[place]);
-    let outside = ["198.41.0.4", "198.41.0.5"][place / 2];
-    SocketAddr::new(outside.parse().unwrap(), inside.port())
+fn public(endpoint: usize) -> SocketAddr {
+    let inside = address(PLACES[endpoint]);
+    let public = ["198.41.0.4", "198.41.0.5"][endpoint / 2];
+    SocketAddr::new(public.parse().unwrap(), inside.port())
 }
 
 fn world() -> World {
-    let place = |index: usize| Place {
+    let endpoint = |index: usize| Endpoint {
         address: address(PLACES[index]),
-        outside: outside(index),
+        public: public(index),
         via: 10 + index as u32,
     };
     World::with(Settings {
-        discovery: Discovery::new(vec![[0, 1, 2, 3].map(place)]),
+        discovery: Discovery::new(vec![[0, 1, 2, 3].map(endpoint)]),
         ..settings()
     })
 }
 
-fn route_to(place: usize) -> Route {
+fn route_to(endpoint: usize) -> Route {
     Route {
         transport: Transport::Udp,
         client: address(CLIENT),
-        server: address(PLACES[place]),
-        via: 10 + place as u32,
+        server: address(PLACES[endpoint]),
+        via: 10 + endpoint as u32,
     }
 }
 
@@ -58,8 +58,8 @@ fn change(flags: u8) -> Vec<u8> {
 }
 
 /// MAPPED-ADDRESS and its kin, of IPv4.
-fn plain(answer: &Answer, attribute: Attribute) -> Option<SocketAddr> {
-    let message = answer.message();
+fn plain(response: &Response, attribute: Attribute) -> Option<SocketAddr> {
+    let message = response.message();
     let [0, 1, high, low, ip @ ..] = message.get(attribute)? else {
         panic!("{attribute:?}");
     };
@@ -67,53 +67,56 @@ fn plain(answer: &Answer, attribute: Attribute) -> Option<SocketAddr> {
     Some((ip, u16::from_be_bytes([*high, *low])).into())
 }
 
-/// The place that answers, and what it says.
-fn answer(world: &mut World, to: usize, request: &[u8]) -> (usize, Answer) {
+/// The endpoint that responses, and what it says.
+fn response(world: &mut World, to: usize, request: &[u8]) -> (usize, Response) {
     let route = route_to(to);
     let (from, bytes) = match world.receive(&route, request) {
-        (Verdict::Answer(_), bytes) => (route, bytes),
-        (Verdict::Queued, _) => world.answers.pop().expect("an answer"),
+        (Verdict::Respond(_), bytes) => (route, bytes),
+        (Verdict::Queued, _) => world.responses.pop().expect("a response"),
         (other, _) => panic!("{other:?}"),
     };
     assert_eq!(from.client, address(CLIENT));
-    let place = PLACES
+    let endpoint = PLACES
         .iter()
-        .position(|place| address(place) == from.server);
-    let place = place.expect("one of four");
-    assert_eq!(from.via, 10 + place as u32);
-    (place, Answer(bytes))
+        .position(|endpoint| address(endpoint) == from.server);
+    let endpoint = endpoint.expect("one of four");
+    assert_eq!(from.via, 10 + endpoint as u32);
+    (endpoint, Response(bytes))
 }
 
 #[test]
-fn an_answer_leaves_from_the_place_that_the_request_names() {
+fn a_response_is_sent_from_the_endpoint_that_the_request_names() {
     let mut world = world();
     for to in 0..4 {
         for (flags, other) in [(0, 0), (0x02, 1), (0x04, 2), (0x06, 3), (0xf9, 0)] {
-            let (from, answer) = answer(&mut world, to, &change(flags));
+            let (from, response) = response(&mut world, to, &change(flags));
             assert_eq!(from, to ^ other, "{flags:#x} to {to}");
             let client = Some(address(CLIENT));
-            assert_eq!(answer.address(Attribute::XOR_MAPPED_ADDRESS), client);
-            assert_eq!(plain(&answer, Attribute::MAPPED_ADDRESS), client);
-            let origin = plain(&answer, Attribute::RESPONSE_ORIGIN);
-            assert_eq!(origin, Some(outside(from)));
+            assert_eq!(response.address(Attribute::XOR_MAPPED_ADDRESS), client);
+            assert_eq!(plain(&response, Attribute::MAPPED_ADDRESS), client);
+            let origin = plain(&response, Attribute::RESPONSE_ORIGIN);
+            assert_eq!(origin, Some(public(from)));
             // Wherever it leaves from: the other address and port of where the request came to.
-            let other = plain(&answer, Attribute::OTHER_ADDRESS);
-            assert_eq!(other, Some(outside(to ^ 3)));
+            let other = plain(&response, Attribute::OTHER_ADDRESS);
+            assert_eq!(other, Some(public(to ^ 3)));
         }
     }
 }
 
 #[test]
-fn a_request_without_change_is_answered_with_both_places() {
-    let (from, answer) = answer(&mut world(), 0, &binding(&[]));
+fn a_request_without_change_request_gets_both_endpoints() {
+    let (from, response) = response(&mut world(), 0, &binding(&[]));
     assert_eq!(from, 0);
-    assert_eq!(plain(&answer, Attribute::RESPONSE_ORIGIN), Some(outside(0)));
-    assert_eq!(plain(&answer, Attribute::OTHER_ADDRESS), Some(outside(3)));
-    assert!(answer.0.len() <= 76, "{} bytes", answer.0.len());
+    assert_eq!(
+        plain(&response, Attribute::RESPONSE_ORIGIN),
+        Some(public(0))
+    );
+    assert_eq!(plain(&response, Attribute::OTHER_ADDRESS), Some(public(3)));
+    assert!(response.0.len() <= 76, "{} bytes", response.0.len());
 }
 
 #[test]
-fn without_another_place_change_request_is_unknown_and_nothing_is_told() {
+fn without_another_endpoint_change_request_is_unknown() {
     let mut discovering = world();
     let over_tcp = Route {
         transport: Transport::Tcp,
@@ -124,7 +127,7 @@ fn without_another_place_change_request_is_unknown_and_nothing_is_told() {
         ..route_to(0)
     };
     for route in [over_tcp, elsewhere] {
-        let refused = Answer(discovering.receive(&route, &change(6)).1);
+        let refused = Response(discovering.receive(&route, &change(6)).1);
         assert_eq!(refused.code(), Some(420));
         let list = refused.message().get(Attribute::UNKNOWN_ATTRIBUTES);
         assert_eq!(list, Some(&[0x00, 0x03][..]));
@@ -134,11 +137,11 @@ fn without_another_place_change_request_is_unknown_and_nothing_is_told() {
         assert!(bytes.len() <= 40);
     }
     let (_, refused) = World::new().receive(&route_to(0), &change(6));
-    assert_eq!(Answer(refused).code(), Some(420));
+    assert_eq!(Response(refused).code(), Some(420));
 }
 
 #[test]
-fn what_could_be_turned_against_others_is_unknown() {
+fn response_port_and_padding_are_unknown() {
     let (padding, response_port) = (Attribute(0x0026), Attribute(0x0027));
     for (attribute, value) in [
         (padding, &[0; 64][..]),
@@ -148,7 +151,7 @@ fn what_could_be_turned_against_others_is_unknown() {
             (Attribute::CHANGE_REQUEST, &[0, 0, 0, 6]),
             (attribute, value),
         ]);
-        let (from, refused) = answer(&mut world(), 0, &request);
+        let (from, refused) = response(&mut world(), 0, &request);
         assert_eq!((from, refused.code()), (0, Some(420)));
         // CHANGE-REQUEST is understood, and not in the list.
         let list = refused.message().get(Attribute::UNKNOWN_ATTRIBUTES);
@@ -160,13 +163,13 @@ fn what_could_be_turned_against_others_is_unknown() {
 fn a_change_request_of_another_length_is_a_bad_request() {
     for value in [&[][..], &[6], &[0, 0, 0, 6, 0, 0, 0, 0]] {
         let request = binding(&[(Attribute::CHANGE_REQUEST, value)]);
-        let (from, refused) = answer(&mut world(), 0, &request);
+        let (from, refused) = response(&mut world(), 0, &request);
         assert_eq!((from, refused.code()), (0, Some(400)));
     }
 }
 
 #[test]
-fn in_other_requests_it_is_unknown() {
+fn change_request_is_unknown_in_other_requests() {
     let mut world = world();
     let mut client = Client::new(CLIENT, "alice");
     client.route = route_to(0);
@@ -178,28 +181,28 @@ fn in_other_requests_it_is_unknown() {
 }
 
 #[test]
-fn on_the_second_port_there_is_binding_alone() {
+fn the_second_port_serves_binding_only() {
     let mut world = world();
-    for (place, answered) in [(0, true), (1, false), (2, true), (3, false)] {
+    for (endpoint, answered) in [(0, true), (1, false), (2, true), (3, false)] {
         let mut out = Vec::new();
         Writer::new(&mut out, Method::ALLOCATE, Class::Request, [5; 12])
             .attribute(Attribute::REQUESTED_TRANSPORT, &UDP)
             .fingerprint();
-        let (verdict, _) = world.receive(&route_to(place), &out);
-        let dropped = verdict == Verdict::Dropped(Dropped::NotForServer);
-        assert_eq!(answered, !dropped, "{place}: {verdict:?}");
+        let (verdict, _) = world.receive(&route_to(endpoint), &out);
+        let dropped = verdict == Verdict::Dropped(DropReason::NotForServer);
+        assert_eq!(answered, !dropped, "{endpoint}: {verdict:?}");
     }
 }
 
 #[test]
-fn answers_from_elsewhere_count_for_the_strangers_rate() {
+fn responses_from_another_endpoint_count_for_the_unauthenticated_rate() {
     let mut world = world();
     let rate = Limit::per_second(1, 2);
-    world.server.settings.strangers = Arc::new(PerIpLimiter::new(rate, 64));
+    world.server.settings.unauthenticated = Arc::new(PerIpLimiter::new(rate, 64));
     for request in [change(6), change(2)] {
-        answer(&mut world, 0, &request);
+        response(&mut world, 0, &request);
     }
     let (verdict, _) = world.receive(&route_to(0), &change(6));
-    assert_eq!(verdict, Verdict::Dropped(Dropped::StrangerRate));
-    assert!(world.answers.is_empty());
+    assert_eq!(verdict, Verdict::Dropped(DropReason::UnauthenticatedRate));
+    assert!(world.responses.is_empty());
 }

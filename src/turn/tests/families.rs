@@ -27,16 +27,16 @@ fn lifetime(seconds: u32) -> (Attribute, Vec<u8>) {
 /// A client with two relayed addresses.
 fn dual(world: &mut World, address: &str, user: &str) -> (Client, SocketAddr, SocketAddr) {
     let mut client = Client::new(address, user);
-    let answer = client.allocate(world, &[additional(V6)]);
-    match answer.relayed()[..] {
+    let response = client.allocate(world, &[additional(V6)]);
+    match response.relayed()[..] {
         [v4, v6] => (client, v4, v6),
-        _ => panic!("not two: {answer:?}"),
+        _ => panic!("not two: {response:?}"),
     }
 }
 
 /// The family and the code of ADDRESS-ERROR-CODE.
-fn address_error(answer: &Answer) -> Option<(u8, u16)> {
-    let message = answer.message();
+fn address_error(response: &Response) -> Option<(u8, u16)> {
+    let message = response.message();
     match message.get(Attribute::ADDRESS_ERROR_CODE)? {
         [family, 0, class, number, reason @ ..] => {
             assert!(std::str::from_utf8(reason).is_ok_and(|reason| reason.len() < 128));
@@ -52,16 +52,16 @@ fn counts(world: &World) -> (usize, usize, usize) {
 }
 
 #[test]
-fn both_families_are_given_where_the_additional_one_is_asked_for() {
+fn an_additional_address_family_request_gets_both_families() {
     let mut world = World::new();
     let mut client = Client::new(ALICE, "alice");
-    let answer = client.allocate(&mut world, &[additional(V6), lifetime(700)]);
-    assert_eq!((answer.code(), answer.lifetime()), (None, 700));
-    let relayed = answer.relayed();
+    let response = client.allocate(&mut world, &[additional(V6), lifetime(700)]);
+    assert_eq!((response.code(), response.lifetime()), (None, 700));
+    let relayed = response.relayed();
     assert_eq!(relayed.len(), 2, "{relayed:?}");
     assert!(relayed[0].is_ipv4() && relayed[1].is_ipv6());
-    assert_eq!(address_error(&answer), None);
-    assert!(answer.message().verify(&client.key()));
+    assert_eq!(address_error(&response), None);
+    assert!(response.message().verify(&client.key()));
     assert_eq!(world.sockets, [Some(relayed[0]), Some(relayed[1])]);
     assert_eq!(counts(&world), (1, 2, 2), "each address counts");
 
@@ -75,7 +75,7 @@ fn both_families_are_given_where_the_additional_one_is_asked_for() {
 }
 
 #[test]
-fn it_does_not_matter_which_family_the_client_asks_over() {
+fn the_family_of_the_request_does_not_matter() {
     let mut world = World::new();
     let mut client = Client::new("[2001:500::1]:1000", "alice");
     client.route.server = "[2a00::4]:3478".parse().unwrap();
@@ -85,7 +85,7 @@ fn it_does_not_matter_which_family_the_client_asks_over() {
 }
 
 #[test]
-fn a_retransmitted_allocate_for_both_gets_the_same_answer() {
+fn a_retransmitted_allocate_for_both_families_gets_the_same_response() {
     let mut world = World::new();
     let mut client = Client::new(ALICE, "alice");
     let first = client.allocate(&mut world, &[additional(V6)]);
@@ -95,21 +95,21 @@ fn a_retransmitted_allocate_for_both_gets_the_same_answer() {
         [client.transaction; 12],
         &[transport, additional(V6)],
     );
-    assert_eq!(world.answer(&client.route, &again), first.0);
+    assert_eq!(world.response(&client.route, &again), first.0);
     assert_eq!(counts(&world), (1, 2, 2));
 }
 
 #[test]
-fn a_family_that_is_not_there_is_named_beside_the_one_that_is() {
+fn a_missing_family_gets_an_address_error_code_beside_the_other_address() {
     for (missing, other_family) in [(V6, "198.41.0.4"), (V4, "2a00::4")] {
         let mut world = World::new();
         world.server.settings.host = Arc::new(host(&[other_family]));
         let mut client = Client::new(ALICE, "alice");
         client.route.server = SocketAddr::new(other_family.parse().unwrap(), 3478);
-        let answer = client.allocate(&mut world, &[additional(V6)]);
-        assert_eq!(answer.code(), None);
-        assert_eq!(address_error(&answer), Some((missing, 440)));
-        let relayed = answer.relayed();
+        let response = client.allocate(&mut world, &[additional(V6)]);
+        assert_eq!(response.code(), None);
+        assert_eq!(address_error(&response), Some((missing, 440)));
+        let relayed = response.relayed();
         assert_eq!(relayed.len(), 1);
         assert_eq!(relayed[0].ip().to_string(), other_family);
         assert_eq!(counts(&world), (1, 1, 1));
@@ -118,7 +118,7 @@ fn a_family_that_is_not_there_is_named_beside_the_one_that_is() {
 
 /// All ports of one of the two addresses are taken.
 #[test]
-fn a_family_without_a_port_is_named_beside_the_one_that_has() {
+fn a_family_without_a_free_port_gets_an_address_error_code() {
     for (missing, full) in [(V4, "198.41.0.4"), (V6, "2a00::4")] {
         let mut world = World::new();
         world.server.settings.ports = PortRange {
@@ -128,10 +128,10 @@ fn a_family_without_a_port_is_named_beside_the_one_that_has() {
         let full: std::net::IpAddr = full.parse().unwrap();
         world.taken = (50_000..=50_003).map(|port| (full, port).into()).collect();
         let mut client = Client::new(ALICE, "alice");
-        let answer = client.allocate(&mut world, &[additional(V6)]);
-        assert_eq!(answer.code(), None);
-        assert_eq!(address_error(&answer), Some((missing, 508)));
-        assert_eq!(answer.relayed().len(), 1);
+        let response = client.allocate(&mut world, &[additional(V6)]);
+        assert_eq!(response.code(), None);
+        assert_eq!(address_error(&response), Some((missing, 508)));
+        assert_eq!(response.relayed().len(), 1);
         assert_eq!(counts(&world), (1, 1, 1), "what was not given is not held");
         assert_eq!(client.refresh(&mut world, 0).lifetime(), 0);
         assert_eq!(counts(&world), (0, 0, 0));
@@ -139,7 +139,7 @@ fn a_family_without_a_port_is_named_beside_the_one_that_has() {
 }
 
 #[test]
-fn without_a_port_in_either_family_it_is_508() {
+fn without_a_free_port_in_either_family_an_allocate_gets_508() {
     let mut world = World::new();
     world.server.settings.ports = PortRange {
         first: 50_000,
@@ -149,27 +149,27 @@ fn without_a_port_in_either_family_it_is_508() {
         .map(|address| address.parse().unwrap())
         .into();
     let mut client = Client::new(ALICE, "alice");
-    let answer = client.allocate(&mut world, &[additional(V6)]);
-    assert_eq!(answer.code(), Some(508));
+    let response = client.allocate(&mut world, &[additional(V6)]);
+    assert_eq!(response.code(), Some(508));
     assert_eq!(counts(&world), (0, 0, 0));
 }
 
 #[test]
-fn a_quota_with_room_for_one_address_gives_one() {
+fn a_quota_of_one_address_grants_one_of_two() {
     let mut world = World::new();
     world.server.settings.quotas = Arc::new(Quotas::new(100, 3, 100));
     dual(&mut world, ALICE, "alice");
     let mut second = Client::new(BOB, "alice");
-    let answer = second.allocate(&mut world, &[additional(V6)]);
-    assert_eq!(address_error(&answer), Some((V6, 508)));
+    let response = second.allocate(&mut world, &[additional(V6)]);
+    assert_eq!(address_error(&response), Some((V6, 508)));
     assert_eq!(counts(&world), (2, 3, 3));
     let mut third = Client::new("192.88.1.3:1000", "alice");
-    let answer = third.allocate(&mut world, &[additional(V6)]);
-    assert_eq!(answer.code(), Some(486));
+    let response = third.allocate(&mut world, &[additional(V6)]);
+    assert_eq!(response.code(), Some(486));
 }
 
 #[test]
-fn what_can_not_be_asked_for_together_is_a_bad_request() {
+fn contradictory_attributes_get_400() {
     let mut world = World::new();
     let even = |flags| (Attribute::EVEN_PORT, vec![flags]);
     let token = (Attribute::RESERVATION_TOKEN, vec![7; 8]);
@@ -187,14 +187,14 @@ fn what_can_not_be_asked_for_together_is_a_bad_request() {
         vec![token, even(0)],
     ]) {
         let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
-        let answer = client.allocate(&mut world, &attributes);
-        assert_eq!(answer.code(), Some(400), "{attributes:?}");
+        let response = client.allocate(&mut world, &attributes);
+        assert_eq!(response.code(), Some(400), "{attributes:?}");
     }
     assert_eq!(counts(&world), (0, 0, 0));
 }
 
 #[test]
-fn both_ports_are_even_where_that_is_asked_for() {
+fn both_ports_are_even_on_request() {
     let mut world = World::new();
     for port in 1..20 {
         let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
@@ -208,11 +208,11 @@ fn both_ports_are_even_where_that_is_asked_for() {
 }
 
 #[test]
-fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
+fn the_other_family_is_allocated_on_request_or_gets_440() {
     let mut world = World::new();
     let mut six = Client::new("192.88.1.1:1000", "alice");
-    let answer = six.allocate(&mut world, &[requested(V6)]);
-    let relayed = answer.relayed();
+    let response = six.allocate(&mut world, &[requested(V6)]);
+    let relayed = response.relayed();
     assert!(relayed.len() == 1 && relayed[0].is_ipv6());
     let mut odd = Client::new("192.88.1.1:1001", "alice");
     assert_eq!(odd.allocate(&mut world, &[requested(3)]).code(), Some(440));
@@ -225,7 +225,7 @@ fn the_other_family_is_given_where_asked_and_440_where_there_is_none() {
 }
 
 #[test]
-fn whoever_names_no_family_gets_ipv4_over_whichever_it_asks() {
+fn a_request_without_a_family_gets_ipv4() {
     let mut world = World::new();
     let mut client = Client::new("[2001:500::1]:1000", "alice");
     client.route.server = "[2a00::4]:3478".parse().unwrap();
@@ -260,7 +260,7 @@ fn a_peer_of_either_family_is_reached_from_the_address_of_its_own() {
 }
 
 #[test]
-fn a_peer_of_a_family_that_the_allocation_lacks_is_443_even_where_it_is_denied() {
+fn a_peer_of_a_family_that_the_allocation_lacks_gets_443_even_if_denied() {
     let mut world = World::new();
     let mut four = Client::new(ALICE, "alice");
     four.allocate(&mut world, &[]);
@@ -275,7 +275,7 @@ fn a_peer_of_a_family_that_the_allocation_lacks_is_443_even_where_it_is_denied()
             assert_eq!(client.bind(&mut world, 0x4001, peer).code(), Some(443));
             let indication = client.send_indication(peer, b"hello");
             let (verdict, _) = world.receive(&client.route, &indication);
-            assert_eq!(verdict, Verdict::Dropped(Dropped::NoPermission));
+            assert_eq!(verdict, Verdict::Dropped(DropReason::NoPermission));
         }
     }
     let mixed = four.permit(&mut world, &[PEER_V4, PEER_V6]);
@@ -284,13 +284,13 @@ fn a_peer_of_a_family_that_the_allocation_lacks_is_443_even_where_it_is_denied()
     let (verdict, _) = world.receive(&four.route, &indication);
     assert_eq!(
         verdict,
-        Verdict::Dropped(Dropped::NoPermission),
+        Verdict::Dropped(DropReason::NoPermission),
         "all or none"
     );
 }
 
 #[test]
-fn what_is_malformed_is_400_before_its_family_counts() {
+fn a_malformed_attribute_gets_400_before_the_family_is_checked() {
     let mut world = World::new();
     let (mut client, _) = world.allocated(ALICE, "alice");
     let transaction = client.transaction();
@@ -298,13 +298,13 @@ fn what_is_malformed_is_400_before_its_family_counts() {
     let peers = [(attribute, wrong_family), (attribute, vec![0; 7])];
     let request = client.signed(Method::CREATE_PERMISSION, transaction, &peers);
     assert_eq!(
-        Answer(world.answer(&client.route, &request)).code(),
+        Response(world.response(&client.route, &request)).code(),
         Some(400)
     );
 }
 
 #[test]
-fn clients_of_both_families_reach_each_other_without_a_socket_in_either() {
+fn clients_of_both_families_reach_each_other_without_relay_sockets() {
     let mut world = World::new();
     let (mut alice, a4, a6) = dual(&mut world, ALICE, "alice");
     let (mut bob, b4, b6) = dual(&mut world, BOB, "bob");
@@ -313,7 +313,7 @@ fn clients_of_both_families_reach_each_other_without_a_socket_in_either() {
         assert_eq!(bob.permit(&mut world, &[&a.to_string()]).code(), None);
         let (verdict, bytes) = world.receive(&alice.route, &channel_data(number, b"hello"));
         assert!(matches!(verdict, Verdict::ToClient { route, .. } if route == bob.route));
-        let indication = Answer(bytes);
+        let indication = Response(bytes);
         assert_eq!(
             indication.address(Attribute::XOR_PEER_ADDRESS),
             Some(a),
@@ -323,7 +323,7 @@ fn clients_of_both_families_reach_each_other_without_a_socket_in_either() {
 }
 
 #[test]
-fn a_refresh_that_names_a_family_ends_that_one_alone() {
+fn a_refresh_with_a_family_ends_only_that_family() {
     for (named, lost, kept) in [(V4, 0, 1), (V6, 1, 0)] {
         let mut world = World::new();
         let (mut client, v4, v6) = dual(&mut world, ALICE, "alice");
@@ -334,9 +334,9 @@ fn a_refresh_that_names_a_family_ends_that_one_alone() {
         let transaction = client.transaction();
         let zero = [lifetime(0), requested(named)];
         let request = client.signed(Method::REFRESH, transaction, &zero);
-        let answer = world.answer(&client.route, &request);
-        assert_eq!(Answer(answer.clone()).lifetime(), 0);
-        assert_eq!(world.answer(&client.route, &request), answer, "again");
+        let response = world.response(&client.route, &request);
+        assert_eq!(Response(response.clone()).lifetime(), 0);
+        assert_eq!(world.response(&client.route, &request), response, "again");
         assert_eq!(counts(&world), (1, 1, 1));
         assert!(world.sockets.contains(&Some(relayed[kept])));
         assert!(!world.server.settings.directory.has_relayed(relayed[lost]));
@@ -349,7 +349,7 @@ fn a_refresh_that_names_a_family_ends_that_one_alone() {
         let numbers = [0x4000, 0x4001];
         assert_eq!(
             talk(&mut world, numbers[lost]),
-            Verdict::Dropped(Dropped::NoChannel)
+            Verdict::Dropped(DropReason::NoChannel)
         );
         assert!(matches!(
             talk(&mut world, numbers[kept]),
@@ -377,23 +377,23 @@ fn a_refresh_that_names_a_family_ends_that_one_alone() {
 }
 
 #[test]
-fn a_refresh_for_a_family_that_is_not_there_is_443() {
+fn a_refresh_for_a_family_without_relayed_address_gets_443() {
     let mut world = World::new();
     let (mut client, _) = world.allocated(ALICE, "alice");
     for family in [V6, 3] {
         for seconds in [0, 600] {
             let attributes = [lifetime(seconds), requested(family)];
-            let answer = client.request(&mut world, Method::REFRESH, &attributes);
-            assert_eq!(answer.code(), Some(443));
+            let response = client.request(&mut world, Method::REFRESH, &attributes);
+            assert_eq!(response.code(), Some(443));
         }
     }
     let right = [lifetime(700), requested(V4)];
-    let answer = client.request(&mut world, Method::REFRESH, &right);
-    assert_eq!(answer.lifetime(), 700);
+    let response = client.request(&mut world, Method::REFRESH, &right);
+    assert_eq!(response.lifetime(), 700);
 }
 
 #[test]
-fn each_of_two_addresses_ends_in_its_own_time() {
+fn each_of_two_relayed_addresses_expires_on_its_own() {
     let mut world = World::new();
     let (mut client, v4, v6) = dual(&mut world, ALICE, "alice");
     let longer = [lifetime(1000), requested(V6)];
@@ -415,7 +415,7 @@ fn each_of_two_addresses_ends_in_its_own_time() {
 }
 
 #[test]
-fn a_refresh_that_names_none_moves_the_end_of_both() {
+fn a_refresh_without_a_family_extends_both() {
     let mut world = World::new();
     let (mut client, ..) = dual(&mut world, ALICE, "alice");
     let longer = [lifetime(3000), requested(V4)];
@@ -428,7 +428,7 @@ fn a_refresh_that_names_none_moves_the_end_of_both() {
 }
 
 #[test]
-fn revoking_takes_both() {
+fn revocation_ends_both_relayed_addresses() {
     let mut world = World::new();
     dual(&mut world, ALICE, "alice");
     assert_eq!(world.server.revoke("alice", &Scope::All), 1);
@@ -437,7 +437,7 @@ fn revoking_takes_both() {
 }
 
 #[test]
-fn each_shard_draws_its_own_ports_in_both_families() {
+fn each_shard_allocates_its_own_ports_in_both_families() {
     let mut shared = settings();
     shared.directory = Arc::new(Directory::new(2));
     for shard in [0, 1] {
@@ -453,7 +453,7 @@ fn each_shard_draws_its_own_ports_in_both_families() {
 }
 
 #[test]
-fn inside_alone_both_families_are_given_and_meet() {
+fn internal_mode_allocates_and_connects_both_families() {
     let mut settings = settings();
     settings.policy.internal = true;
     let mut world = World::with(settings);
@@ -468,7 +468,7 @@ fn inside_alone_both_families_are_given_and_meet() {
 }
 
 #[test]
-fn what_the_edge_never_bound_is_given_up_with_what_it_had_bound() {
+fn an_allocation_whose_bind_times_out_is_ended_with_its_sockets() {
     let mut world = World::new();
     let mut client = Client::new(ALICE, "alice");
     client.greet(&mut world);
@@ -479,26 +479,29 @@ fn what_the_edge_never_bound_is_given_up_with_what_it_had_bound() {
     let range = HEADROOM..HEADROOM + request.len();
     buffer[range.clone()].copy_from_slice(&request);
     let now = world.now;
-    let verdict = world
-        .server
-        .client(now, &client.route, &mut buffer, range.clone());
+    let verdict =
+        world
+            .server
+            .handle_client_datagram(now, &client.route, &mut buffer, range.clone());
     assert_eq!(verdict, Verdict::Queued);
     let Some(Output::Bind { id, address, .. }) = world.server.poll_output() else {
         panic!("nothing to bind");
     };
     world.sockets.push(Some(address));
-    world.server.bound(now, id, Ok(0));
+    world.server.handle_bind_result(now, id, Ok(0));
     let Some(Output::Bind { id: second, .. }) = world.server.poll_output() else {
         panic!("one of two was enough");
     };
     assert_eq!(second, id);
     buffer[range.clone()].copy_from_slice(&request);
-    let again = world.server.client(now, &client.route, &mut buffer, range);
-    assert_eq!(again, Verdict::Dropped(Dropped::Pending));
+    let again = world
+        .server
+        .handle_client_datagram(now, &client.route, &mut buffer, range);
+    assert_eq!(again, Verdict::Dropped(DropReason::Pending));
     assert_eq!(world.server.session(&client.route), None);
     world.advance(Duration::from_secs(10));
     assert_eq!(counts(&world), (0, 0, 0));
-    world.server.bound(world.now, id, Ok(7));
+    world.server.handle_bind_result(world.now, id, Ok(7));
     assert_eq!(
         world.server.poll_output(),
         Some(Output::Unbind { socket: 7 })

@@ -31,8 +31,8 @@ fn serving(addresses: Vec<HostAddress>, sources: &[&str], external: &[&str]) -> 
 
 fn of(host: Host) -> World {
     let policy = Policy {
-        own: host.own(),
-        listeners: host.closed(),
+        own: host.own_addresses(),
+        listeners: host.own_listeners(),
         ..Policy::default()
     };
     World::with(Settings {
@@ -58,15 +58,15 @@ fn given(world: &mut World, client: &str, server: &str, family: Option<u8>) -> R
     let mut client = Client::new(client, "alice");
     client.route.server = SocketAddr::new(server.parse().unwrap(), 3478);
     let more: Vec<_> = family.map(requested).into_iter().collect();
-    let answer = client.allocate(world, &more);
-    match answer.code() {
+    let response = client.allocate(world, &more);
+    match response.code() {
         Some(code) => Err(code),
-        None => Ok(answer.relayed()[0].ip().to_string()),
+        None => Ok(response.relayed()[0].ip().to_string()),
     }
 }
 
 #[test]
-fn a_relayed_address_is_on_the_address_that_was_asked() {
+fn a_relayed_address_uses_the_address_that_received_the_request() {
     let mut world = World::with(Settings {
         host: Arc::new(host(&["198.41.0.4", "198.41.0.5", "10.0.0.1"])),
         ..settings()
@@ -105,10 +105,10 @@ fn an_ipv4_only_host_offers_no_loopback_to_clients_elsewhere() {
     assert_eq!(given(&mut world, FAR, "198.41.0.4", Some(V6)), Err(440));
     let mut both = Client::new("192.88.1.2:1000", "alice");
     let additional = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![V6, 0, 0, 0]);
-    let answer = both.allocate(&mut world, &[additional]);
-    assert_eq!(answer.relayed().len(), 1);
+    let response = both.allocate(&mut world, &[additional]);
+    assert_eq!(response.relayed().len(), 1);
     assert!(
-        answer
+        response
             .message()
             .get(Attribute::ADDRESS_ERROR_CODE)
             .is_some()
@@ -116,7 +116,7 @@ fn an_ipv4_only_host_offers_no_loopback_to_clients_elsewhere() {
 }
 
 #[test]
-fn who_is_passed_on_through_loopback_is_given_an_address_that_others_reach() {
+fn a_client_forwarded_through_loopback_gets_a_reachable_address() {
     let mut world = of(host(&["127.0.0.1", "198.41.0.4"]));
     assert_eq!(
         given(&mut world, FAR, "127.0.0.1", None),
@@ -179,7 +179,7 @@ fn link_local_addresses_are_for_clients_on_that_link() {
 }
 
 #[test]
-fn of_several_addresses_of_the_other_family_the_best_one_is_offered() {
+fn the_best_address_of_the_other_family_is_offered() {
     let temporary = HostAddress {
         temporary: true,
         ..address("2a00::8")
@@ -269,7 +269,7 @@ fn a_family_that_no_listener_serves_is_not_offered() {
 }
 
 #[test]
-fn where_http_alone_is_listened_on_its_addresses_count() {
+fn without_turn_listeners_the_addresses_of_http_listeners_are_used() {
     let addresses = vec![address("198.41.0.4"), address("2a00::4")];
     let http = vec!["[::]:443".parse().unwrap()];
     let host = Host::new(addresses, &[], Vec::new(), Vec::new(), http);
@@ -308,7 +308,7 @@ fn a_deprecated_address_keeps_its_allocations_and_gets_no_new_ones() {
 }
 
 #[test]
-fn allocations_end_when_their_address_has_been_gone_for_10_seconds() {
+fn allocations_end_10_seconds_after_their_address_is_lost() {
     let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let mut other = Client::new("192.88.1.2:1000", "bob");
@@ -346,7 +346,7 @@ fn an_address_that_comes_back_in_time_keeps_its_allocations() {
 }
 
 #[test]
-fn no_new_allocation_is_made_on_an_address_that_is_gone() {
+fn no_new_allocation_uses_a_lost_address() {
     let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
     world.gone(&["198.41.0.5"]);
     // A stream may have arrived at this address earlier.
@@ -357,7 +357,7 @@ fn no_new_allocation_is_made_on_an_address_that_is_gone() {
 }
 
 #[test]
-fn of_two_addresses_the_one_that_is_gone_ends_alone() {
+fn only_the_relayed_address_on_a_lost_address_ends() {
     let mut world = of(host(&["198.41.0.4", "2a00::4"]));
     let mut client = Client::new(FAR, "alice");
     let additional = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![V6, 0, 0, 0]);
@@ -374,12 +374,12 @@ fn of_two_addresses_the_one_that_is_gone_ends_alone() {
 }
 
 #[test]
-fn a_port_that_is_reserved_on_an_address_that_is_gone_is_freed() {
+fn a_port_reserved_on_a_lost_address_is_freed() {
     let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
     let mut client = Client::new(FAR, "alice");
     let pair = (Attribute::EVEN_PORT, vec![0x80]);
-    let answer = client.allocate(&mut world, &[pair]);
-    let token = answer
+    let response = client.allocate(&mut world, &[pair]);
+    let token = response
         .message()
         .get(Attribute::RESERVATION_TOKEN)
         .unwrap()
@@ -388,8 +388,8 @@ fn a_port_that_is_reserved_on_an_address_that_is_gone_is_freed() {
     world.advance(Duration::from_secs(10));
     assert_eq!(world.open_sockets(), 0);
     let mut second = Client::new("192.88.1.1:1001", "alice");
-    let answer = second.allocate(&mut world, &[(Attribute::RESERVATION_TOKEN, token)]);
-    assert_eq!(answer.code(), Some(508));
+    let response = second.allocate(&mut world, &[(Attribute::RESERVATION_TOKEN, token)]);
+    assert_eq!(response.code(), Some(508));
 }
 
 #[test]
@@ -399,11 +399,11 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
     let (mut client, _) = world.allocated(FAR, "alice");
     let peer = format!("{NEW}:9000");
     assert_eq!(client.bind(&mut world, 0x4001, &peer).code(), None);
-    world.server.deny(&[NEW.parse().unwrap()]);
+    world.server.deny_peers(&[NEW.parse().unwrap()]);
     let (verdict, _) = world.receive(&client.route, &channel_data(0x4001, b"hello"));
     assert_eq!(
         verdict,
-        Verdict::Dropped(Dropped::NoChannel),
+        Verdict::Dropped(DropReason::NoChannel),
         "what was granted is withdrawn"
     );
     assert_eq!(client.permit(&mut world, &[&peer]).code(), Some(403));
@@ -423,7 +423,7 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
 }
 
 #[test]
-fn an_address_that_is_not_listed_is_denied_as_a_peer_once_it_is_relayed_on() {
+fn an_unlisted_address_is_denied_as_a_peer_once_it_has_a_relayed_address() {
     let mut world = of(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     assert_eq!(client.bind(&mut world, 0x4001, "198.41.7.7:9").code(), None);
@@ -444,7 +444,7 @@ fn an_address_that_is_not_listed_is_denied_as_a_peer_once_it_is_relayed_on() {
 }
 
 #[test]
-fn a_new_external_address_is_for_new_allocations_and_living_ones_keep_theirs() {
+fn a_new_nat_mapping_applies_to_new_allocations_only() {
     let inside = vec![address("10.0.0.5")];
     let mut world = of(serving(inside.clone(), &[], &["198.41.0.4"]));
     let mut client = Client::new(FAR, "alice");
@@ -467,7 +467,7 @@ fn a_new_external_address_is_for_new_allocations_and_living_ones_keep_theirs() {
 }
 
 #[test]
-fn what_an_earlier_process_had_on_an_address_that_is_gone_ends_after_10_seconds() {
+fn restored_allocations_on_a_lost_address_end_after_10_seconds() {
     let mut world = of(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let earlier = world.server.policy().clone();
@@ -478,7 +478,7 @@ fn what_an_earlier_process_had_on_an_address_that_is_gone_ends_after_10_seconds(
     let mut next = world.restarted(&settings);
     let now = next.now;
     let own: Vec<IpAddr> = earlier.own;
-    next.server.lose(now, own);
+    next.server.addresses_lost(now, own);
     next.advance(Duration::from_millis(9_999));
     assert_eq!(client.refresh(&mut next, 600).code(), None);
     next.advance(Duration::from_millis(1));

@@ -4,8 +4,8 @@ use super::*;
 
 const PEER: &str = "8.8.4.4:9000";
 
-fn error(peer: &str, kind: u8, code: u8) -> Icmp {
-    Icmp {
+fn error(peer: &str, kind: u8, code: u8) -> IcmpError {
+    IcmpError {
         peer: peer.parse().unwrap(),
         kind,
         code,
@@ -15,15 +15,19 @@ fn error(peer: &str, kind: u8, code: u8) -> Icmp {
 
 impl World {
     /// What the client of a relayed address is sent because of an error.
-    fn on_icmp(&mut self, relayed: SocketAddr, error: &Icmp) -> Result<(Route, Answer), Dropped> {
-        let id = self.server.table.of_relayed(relayed);
+    fn on_icmp(
+        &mut self,
+        relayed: SocketAddr,
+        error: &IcmpError,
+    ) -> Result<(Route, Response), DropReason> {
+        let id = self.server.table.find_by_relayed(relayed);
         let id = id.expect("an allocation");
-        let route = self.server.icmp(self.now, id, error)?;
-        Ok((route, Answer(self.server.answer().to_vec())))
+        let route = self.server.handle_icmp_error(self.now, id, error)?;
+        Ok((route, Response(self.server.response().to_vec())))
     }
 
     /// The value of the ICMP attribute in it.
-    fn told(&mut self, relayed: SocketAddr, error: &Icmp) -> Result<Vec<u8>, Dropped> {
+    fn told(&mut self, relayed: SocketAddr, error: &IcmpError) -> Result<Vec<u8>, DropReason> {
         let (_, indication) = self.on_icmp(relayed, error)?;
         let value = indication
             .message()
@@ -34,7 +38,7 @@ impl World {
 }
 
 #[test]
-fn an_icmp_error_about_a_permitted_peer_is_told_by_data_indication() {
+fn an_icmp_error_about_a_permitted_peer_is_reported_by_data_indication() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
     client.permit(&mut world, &["8.8.4.4:1"]);
@@ -55,7 +59,7 @@ fn an_icmp_error_about_a_permitted_peer_is_told_by_data_indication() {
 }
 
 #[test]
-fn the_mtu_of_the_next_hop_is_told_where_a_datagram_was_too_large() {
+fn a_packet_too_big_error_reports_the_next_hop_mtu() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     let both = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0]);
@@ -76,45 +80,45 @@ fn the_mtu_of_the_next_hop_is_told_where_a_datagram_was_too_large() {
         assert_eq!(world.told(relayed, &error).unwrap(), value, "{error:?}");
     }
     for peer in [PEER, v6] {
-        let too_big = Icmp::too_big(peer.parse().unwrap(), 1_280);
+        let too_big = IcmpError::too_big(peer.parse().unwrap(), 1_280);
         let value = world.told(at_v4, &too_big).unwrap();
         assert_eq!(value[4..], [0, 0, 5, 0]);
     }
 }
 
 #[test]
-fn other_icmp_types_are_not_told() {
+fn other_icmp_types_are_not_reported() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
     client.permit(&mut world, &[PEER]);
     for kind in (0..=255).filter(|kind| ![3, 11].contains(kind)) {
         let told = world.told(relayed, &error(PEER, kind, 0));
-        assert_eq!(told, Err(Dropped::IcmpType), "type {kind}");
+        assert_eq!(told, Err(DropReason::IcmpType), "type {kind}");
     }
 }
 
 #[test]
-fn an_icmp_error_about_a_peer_without_permission_is_not_told() {
+fn an_icmp_error_about_a_peer_without_permission_is_not_reported() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
     let unreachable = error(PEER, 3, 1);
     assert_eq!(
         world.told(relayed, &unreachable),
-        Err(Dropped::NoPermission)
+        Err(DropReason::NoPermission)
     );
     client.permit(&mut world, &[PEER]);
     assert!(world.told(relayed, &unreachable).is_ok());
     let denied = error("10.0.0.1:9000", 3, 1);
-    assert_eq!(world.told(relayed, &denied), Err(Dropped::PeerDenied));
+    assert_eq!(world.told(relayed, &denied), Err(DropReason::PeerDenied));
     world.advance(Duration::from_secs(300));
     assert_eq!(
         world.told(relayed, &unreachable),
-        Err(Dropped::NoPermission)
+        Err(DropReason::NoPermission)
     );
 }
 
 #[test]
-fn of_many_icmp_errors_a_client_is_told_ten_a_second() {
+fn ten_icmp_errors_a_second_are_reported_to_a_client() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
     client.permit(&mut world, &[PEER]);
@@ -126,5 +130,5 @@ fn of_many_icmp_errors_a_client_is_told_ten_a_second() {
     }
     assert!((100..=120).contains(&told), "{told} in ten seconds");
     let mut at_once = (0..1_000).map(|_| world.told(relayed, &unreachable));
-    assert_eq!(at_once.find_map(Result::err), Some(Dropped::IcmpRate));
+    assert_eq!(at_once.find_map(Result::err), Some(DropReason::IcmpRate));
 }

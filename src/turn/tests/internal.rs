@@ -32,7 +32,7 @@ fn clients_reach_each_other_by_channel_and_by_indication() {
 }
 
 #[test]
-fn a_peer_that_is_no_relayed_address_of_ours_is_refused_with_403_whatever_is_allowed() {
+fn an_external_peer_gets_403_even_if_allowed() {
     let mut world = world();
     let (mut alice, relayed) = world.allocated("192.88.1.1:1000", "alice");
     let other_port = SocketAddr::new(relayed.ip(), relayed.port() ^ 1).to_string();
@@ -47,9 +47,9 @@ fn a_peer_that_is_no_relayed_address_of_ours_is_refused_with_403_whatever_is_all
     let (_, b) = world.allocated("192.88.1.2:1000", "bob");
     assert_eq!(alice.permit(&mut world, &[&b.to_string()]).code(), None);
     for (peer, dropped) in [
-        (OUTSIDE, Dropped::NoPermission),
-        (other_port.as_str(), Dropped::NoRelay),
-        (SERVER, Dropped::NoRelay),
+        (OUTSIDE, DropReason::NoPermission),
+        (other_port.as_str(), DropReason::NoRelay),
+        (SERVER, DropReason::NoRelay),
     ] {
         let indication = alice.send_indication(peer, b"hello");
         let (verdict, _) = world.receive(&alice.route, &indication);
@@ -58,12 +58,12 @@ fn a_peer_that_is_no_relayed_address_of_ours_is_refused_with_403_whatever_is_all
 }
 
 #[test]
-fn where_the_other_client_has_gone_nothing_leaves() {
+fn a_packet_to_an_ended_allocation_is_dropped() {
     let mut world = world();
     let (mut alice, _) = world.allocated("192.88.1.1:1000", "alice");
     let (mut bob, b) = world.allocated("192.88.1.2:1000", "bob");
     assert_eq!(alice.bind(&mut world, 0x4001, &b.to_string()).code(), None);
     assert_eq!(bob.refresh(&mut world, 0).lifetime(), 0);
     let (verdict, _) = world.receive(&alice.route, &channel_data(0x4001, b"hello"));
-    assert_eq!(verdict, Verdict::Dropped(Dropped::NoRelay));
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoRelay));
 }

@@ -10,11 +10,11 @@ mod families;
 mod host;
 mod icmp;
 mod internal;
+mod reconfigure;
 mod relaying;
-mod restart;
-mod running;
 mod shards;
 mod simulation;
+mod snapshot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ struct World {
     sockets: Vec<Option<SocketAddr>>,
     /// Addresses that the edge finds taken.
     taken: Vec<SocketAddr>,
-    /// Answers that came late.
-    answers: Vec<(Route, Vec<u8>)>,
+    /// Responses that came late.
+    responses: Vec<(Route, Vec<u8>)>,
     /// Allocations that are no more.
     ended: Vec<Session>,
 }
@@ -106,10 +106,10 @@ fn settings() -> Settings {
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
-        unnamed: true,
+        allow_unnamed: true,
         revocations: Arc::default(),
         quotas: Arc::new(Quotas::new(1000, 200, 1000)),
-        strangers: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
+        unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
@@ -134,7 +134,7 @@ impl World {
             },
             sockets: Vec::new(),
             taken: Vec::new(),
-            answers: Vec::new(),
+            responses: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -142,7 +142,7 @@ impl World {
     fn advance(&mut self, span: Duration) {
         self.now.mono = self.now.mono + span;
         self.now.unix += span.as_secs();
-        self.server.expire(self.now);
+        self.server.handle_timeout(self.now);
         self.run_orders();
     }
 
@@ -151,7 +151,9 @@ impl World {
         let mut buffer = vec![0xee; HEADROOM + datagram.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + datagram.len();
         buffer[range.clone()].copy_from_slice(datagram);
-        let verdict = self.server.client(self.now, route, &mut buffer, range);
+        let verdict = self
+            .server
+            .handle_client_datagram(self.now, route, &mut buffer, range);
         let bytes = self.bytes_of(&verdict, &buffer);
         self.run_orders();
         (verdict, bytes)
@@ -161,13 +163,15 @@ impl World {
         let id = self
             .server
             .table
-            .of_relayed(relayed)
+            .find_by_relayed(relayed)
             .expect("an allocation");
         let mut buffer = vec![0xee; HEADROOM + data.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + data.len();
         buffer[range.clone()].copy_from_slice(data);
         let peer = peer.parse().unwrap();
-        let verdict = self.server.peer(self.now, id, peer, &mut buffer, range);
+        let verdict = self
+            .server
+            .handle_peer_datagram(self.now, id, peer, &mut buffer, range);
         let bytes = self.bytes_of(&verdict, &buffer);
         (verdict, bytes)
     }
@@ -176,8 +180,8 @@ impl World {
         match verdict {
             Verdict::ToPeer { range, .. }
             | Verdict::ToClient { range, .. }
-            | Verdict::Across { range, .. } => buffer[range.clone()].to_vec(),
-            Verdict::Answer(_) => self.server.answer().to_vec(),
+            | Verdict::ToShard { range, .. } => buffer[range.clone()].to_vec(),
+            Verdict::Respond(_) => self.server.response().to_vec(),
             _ => Vec::new(),
         }
     }
@@ -186,7 +190,7 @@ impl World {
     fn run_orders(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Adopt { .. } | Output::AddressGone { .. } => {}
+                Output::Adopt { .. } | Output::AddressLost { .. } => {}
                 Output::Ended(session) => self.ended.push(*session),
                 Output::Bind { id, address, .. } => {
                     let open = self.sockets.iter().flatten();
@@ -197,9 +201,9 @@ impl World {
                             self.sockets.push(Some(address));
                             Ok(self.sockets.len() as u32 - 1)
                         };
-                    self.server.bound(self.now, id, result);
+                    self.server.handle_bind_result(self.now, id, result);
                 }
-                Output::Answer { route, bytes, .. } => self.answers.push((route, bytes)),
+                Output::Response { route, bytes, .. } => self.responses.push((route, bytes)),
                 Output::Unbind { socket } => {
                     let closed = self.sockets[socket as usize].take();
                     assert!(closed.is_some(), "a socket is closed once");
@@ -218,7 +222,9 @@ impl World {
         let mut buffer = vec![0xee; HEADROOM + data.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + data.len();
         buffer[range.clone()].copy_from_slice(data);
-        let verdict = self.server.across(self.now, from, to, &mut buffer, range);
+        let verdict = self
+            .server
+            .handle_shard_datagram(self.now, from, to, &mut buffer, range);
         let bytes = self.bytes_of(&verdict, &buffer);
         (verdict, bytes)
     }
@@ -226,8 +232,8 @@ impl World {
     /// A client that has allocated, and its relayed address.
     fn allocated(&mut self, address: &str, user: &str) -> (Client, SocketAddr) {
         let mut client = Client::new(address, user);
-        let answer = client.allocate(self, &[]);
-        let relayed = answer
+        let response = client.allocate(self, &[]);
+        let relayed = response
             .address(Attribute::XOR_RELAYED_ADDRESS)
             .expect("a relayed address");
         (client, relayed)
@@ -235,17 +241,17 @@ impl World {
 }
 
 /// What a client sends its requests to: one shard, or several behind one address.
-trait Asked {
-    /// The answer to a request, whichever way it came.
-    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8>;
+trait Responder {
+    /// The response to a request, whichever way it came.
+    fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8>;
 }
 
-impl Asked for World {
-    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+impl Responder for World {
+    fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
         match self.receive(route, request) {
-            (Verdict::Answer(_), bytes) => bytes,
-            (Verdict::Queued, _) => self.answers.pop().expect("a late answer").1,
-            (other, _) => panic!("no answer: {other:?}"),
+            (Verdict::Respond(_), bytes) => bytes,
+            (Verdict::Queued, _) => self.responses.pop().expect("a late response").1,
+            (other, _) => panic!("no response: {other:?}"),
         }
     }
 }
@@ -308,35 +314,39 @@ impl Client {
     }
 
     /// Takes the nonce of a challenge.
-    fn greet(&mut self, house: &mut impl Asked) {
+    fn greet(&mut self, fixture: &mut impl Responder) {
         let mut out = Vec::new();
         Writer::new(&mut out, Method::ALLOCATE, Class::Request, [0xaa; 12])
             .attribute(Attribute::REQUESTED_TRANSPORT, &UDP)
             .fingerprint();
-        let answer = Answer(house.answer(&self.route, &out));
-        assert_eq!(answer.code(), Some(401));
-        self.nonce = answer.message().get(Attribute::NONCE).unwrap().to_vec();
+        let response = Response(fixture.response(&self.route, &out));
+        assert_eq!(response.code(), Some(401));
+        self.nonce = response.message().get(Attribute::NONCE).unwrap().to_vec();
     }
 
     fn request(
         &mut self,
-        house: &mut impl Asked,
+        fixture: &mut impl Responder,
         method: Method,
         attributes: &[(Attribute, Vec<u8>)],
-    ) -> Answer {
+    ) -> Response {
         let transaction = self.transaction();
         let request = self.signed(method, transaction, attributes);
-        Answer(house.answer(&self.route, &request))
+        Response(fixture.response(&self.route, &request))
     }
 
     /// Challenge, then Allocate with REQUESTED-TRANSPORT UDP and `more`.
-    fn allocate(&mut self, house: &mut impl Asked, more: &[(Attribute, Vec<u8>)]) -> Answer {
-        self.greet(house);
+    fn allocate(
+        &mut self,
+        fixture: &mut impl Responder,
+        more: &[(Attribute, Vec<u8>)],
+    ) -> Response {
+        self.greet(fixture);
         let transport = (Attribute::REQUESTED_TRANSPORT, UDP.to_vec());
-        self.request(house, Method::ALLOCATE, &[&[transport], more].concat())
+        self.request(fixture, Method::ALLOCATE, &[&[transport], more].concat())
     }
 
-    fn permit(&mut self, house: &mut impl Asked, peers: &[&str]) -> Answer {
+    fn permit(&mut self, fixture: &mut impl Responder, peers: &[&str]) -> Response {
         let transaction = self.transaction();
         let peers = peers.iter().map(|peer| xor_peer(peer, &transaction));
         let request = self.signed(
@@ -344,10 +354,10 @@ impl Client {
             transaction,
             &peers.collect::<Vec<_>>(),
         );
-        Answer(house.answer(&self.route, &request))
+        Response(fixture.response(&self.route, &request))
     }
 
-    fn bind(&mut self, house: &mut impl Asked, number: u16, peer: &str) -> Answer {
+    fn bind(&mut self, fixture: &mut impl Responder, number: u16, peer: &str) -> Response {
         let transaction = self.transaction();
         let [high, low] = number.to_be_bytes();
         let attributes = [
@@ -355,12 +365,12 @@ impl Client {
             xor_peer(peer, &transaction),
         ];
         let request = self.signed(Method::CHANNEL_BIND, transaction, &attributes);
-        Answer(house.answer(&self.route, &request))
+        Response(fixture.response(&self.route, &request))
     }
 
-    fn refresh(&mut self, house: &mut impl Asked, seconds: u32) -> Answer {
+    fn refresh(&mut self, fixture: &mut impl Responder, seconds: u32) -> Response {
         let lifetime = (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
-        self.request(house, Method::REFRESH, &[lifetime])
+        self.request(fixture, Method::REFRESH, &[lifetime])
     }
 
     fn send_indication(&mut self, peer: &str, data: &[u8]) -> Vec<u8> {
@@ -387,11 +397,11 @@ fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An answer's bytes.
+/// A response's bytes.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer(Vec<u8>);
+struct Response(Vec<u8>);
 
-impl Answer {
+impl Response {
     fn message(&self) -> Message<'_> {
         Message::parse(&self.0).expect("a STUN message")
     }
@@ -409,7 +419,7 @@ impl Answer {
         decode_xor_address(message.get(attribute)?, &message.transaction())
     }
 
-    /// The relayed addresses, in the order of the answer.
+    /// The relayed addresses, in the order of the response.
     fn relayed(&self) -> Vec<SocketAddr> {
         let message = self.message();
         let attributes = message.attributes();

@@ -11,7 +11,7 @@ fn send_indications_pass_to_permitted_peers_only() {
     let indication = client.send_indication(PEER, b"hello");
     assert_eq!(
         world.receive(&client.route, &indication).0,
-        Verdict::Dropped(Dropped::NoPermission)
+        Verdict::Dropped(DropReason::NoPermission)
     );
     assert_eq!(client.permit(&mut world, &[PEER]).code(), None);
     let (verdict, bytes) = world.receive(&client.route, &indication);
@@ -28,7 +28,7 @@ fn send_indications_pass_to_permitted_peers_only() {
 }
 
 #[test]
-fn a_send_indication_may_ask_for_no_fragments_where_that_can_be_honoured() {
+fn dont_fragment_in_a_send_indication_is_honoured_if_supported() {
     for can in [true, false] {
         let mut world = World::with(Settings {
             dont_fragment: can,
@@ -54,7 +54,7 @@ fn a_send_indication_may_ask_for_no_fragments_where_that_can_be_honoured() {
                     ..
                 } if bytes == b"hello"
             )),
-            false => assert_eq!(verdict, Verdict::Dropped(Dropped::Malformed)),
+            false => assert_eq!(verdict, Verdict::Dropped(DropReason::Malformed)),
         }
     }
 }
@@ -73,7 +73,7 @@ fn a_peers_packet_arrives_as_data_indication_and_on_a_channel_as_channel_data() 
     let (mut client, relayed) = world.allocated("192.88.1.1:1000", "alice");
     assert_eq!(
         world.on_peer(relayed, PEER, b"x").0,
-        Verdict::Dropped(Dropped::NoPermission)
+        Verdict::Dropped(DropReason::NoPermission)
     );
     client.permit(&mut world, &[PEER]);
     let (verdict, bytes) = world.on_peer(relayed, PEER, b"hello");
@@ -107,7 +107,7 @@ fn channel_data_leaves_without_its_header_and_without_padding() {
     let unbound = channel_data(0x4002, b"hello");
     assert_eq!(
         world.receive(&client.route, &unbound).0,
-        Verdict::Dropped(Dropped::NoChannel)
+        Verdict::Dropped(DropReason::NoChannel)
     );
 }
 
@@ -146,7 +146,7 @@ fn permissions_last_five_minutes_and_channels_ten() {
     world.advance(Duration::from_secs(1));
     assert_eq!(
         world.on_peer(relayed, PEER, b"x").0,
-        Verdict::Dropped(Dropped::NoPermission)
+        Verdict::Dropped(DropReason::NoPermission)
     );
     client.permit(&mut world, &[PEER]);
     assert_eq!(
@@ -168,7 +168,7 @@ fn permissions_last_five_minutes_and_channels_ten() {
 }
 
 #[test]
-fn between_two_clients_a_packet_touches_no_relay_socket() {
+fn a_packet_between_two_clients_uses_no_relay_socket() {
     let mut world = World::new();
     let (mut alice, at_alice) = world.allocated("192.88.1.1:1000", "alice");
     let (mut bob, at_bob) = world.allocated("192.88.1.2:2000", "bob");
@@ -180,7 +180,7 @@ fn between_two_clients_a_packet_touches_no_relay_socket() {
     let data = channel_data(0x4001, b"hello");
     assert_eq!(
         world.receive(&alice.route, &data).0,
-        Verdict::Dropped(Dropped::NoPermission)
+        Verdict::Dropped(DropReason::NoPermission)
     );
     assert_eq!(
         bob.permit(&mut world, &[&at_alice.to_string()]).code(),
@@ -221,7 +221,7 @@ fn the_hairpin_reaches_living_allocations_and_nothing_else_on_this_host() {
     let indication = alice.send_indication(&nobody, b"x");
     assert_eq!(
         world.receive(&alice.route, &indication).0,
-        Verdict::Dropped(Dropped::NoRelay)
+        Verdict::Dropped(DropReason::NoRelay)
     );
     assert_eq!(
         alice.bind(&mut world, 0x4001, "198.41.0.4:8000").code(),
@@ -230,12 +230,12 @@ fn the_hairpin_reaches_living_allocations_and_nothing_else_on_this_host() {
     let listener = alice.send_indication("198.41.0.4:3478", b"x");
     assert_eq!(
         world.receive(&alice.route, &listener).0,
-        Verdict::Dropped(Dropped::NoRelay)
+        Verdict::Dropped(DropReason::NoRelay)
     );
 }
 
 #[test]
-fn behind_nat_the_hairpin_goes_by_the_advertised_address() {
+fn behind_nat_the_hairpin_uses_the_public_address() {
     let host = host_with(&["198.41.0.4"], &["203.0.114.5"]);
     let mut world = World::with(Settings {
         host: Arc::new(host),
@@ -261,7 +261,7 @@ fn several_permissions_are_installed_all_or_none() {
     );
     assert_eq!(
         world.on_peer(relayed, "8.8.4.4:1", b"x").0,
-        Verdict::Dropped(Dropped::NoPermission)
+        Verdict::Dropped(DropReason::NoPermission)
     );
     assert_eq!(
         client
@@ -279,7 +279,7 @@ fn several_permissions_are_installed_all_or_none() {
 }
 
 #[test]
-fn a_peer_of_the_other_family_is_443_even_where_it_is_denied_too() {
+fn a_peer_of_the_other_family_gets_443_even_if_denied() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     assert_eq!(client.permit(&mut world, &["[::1]:1"]).code(), Some(443));
@@ -290,7 +290,7 @@ fn a_peer_of_the_other_family_is_443_even_where_it_is_denied_too() {
 }
 
 #[test]
-fn requests_without_an_allocation_are_437() {
+fn requests_without_an_allocation_get_437() {
     let mut world = World::new();
     let mut client = Client::new("192.88.1.1:1000", "alice");
     client.greet(&mut world);
@@ -300,6 +300,6 @@ fn requests_without_an_allocation_are_437() {
     let data = channel_data(0x4001, b"x");
     assert_eq!(
         world.receive(&client.route, &data).0,
-        Verdict::Dropped(Dropped::NoAllocation)
+        Verdict::Dropped(DropReason::NoAllocation)
     );
 }

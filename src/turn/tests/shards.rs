@@ -17,7 +17,7 @@ fn shards() -> [World; 2] {
 
 /// What one shard hands to the other, and what that one makes of it.
 fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) {
-    let Verdict::Across {
+    let Verdict::ToShard {
         shard,
         from,
         to: relayed,
@@ -31,7 +31,7 @@ fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) 
 }
 
 #[test]
-fn a_shard_draws_its_own_ports() {
+fn a_shard_allocates_its_own_ports() {
     for world in &mut shards() {
         for number in 0..50 {
             let shard = world.server.shard;
@@ -51,7 +51,7 @@ fn clients_of_two_shards_reach_each_other() {
     alice.bind(&mut one, 0x4001, &b.to_string());
     let (verdict, bytes) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
     let (verdict, _) = across(&mut two, verdict, &bytes);
-    assert_eq!(verdict, Verdict::Dropped(Dropped::NoPermission));
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoPermission));
 
     bob.bind(&mut two, 0x4007, &a.to_string());
     let indication = alice.send_indication(&b.to_string(), b"hello");
@@ -64,7 +64,7 @@ fn clients_of_two_shards_reach_each_other() {
 }
 
 #[test]
-fn a_relayed_address_that_is_gone_gets_nothing_across() {
+fn data_for_an_ended_allocation_of_another_shard_is_dropped() {
     let [mut one, mut two] = shards();
     let (mut alice, _) = one.allocated(ALICE, "alice");
     let (mut bob, b) = two.allocated(BOB, "bob");
@@ -73,15 +73,15 @@ fn a_relayed_address_that_is_gone_gets_nothing_across() {
     assert_eq!(bob.refresh(&mut two, 0).lifetime(), 0);
     assert_eq!(
         across(&mut two, verdict, &bytes).0,
-        Verdict::Dropped(Dropped::NoRelay)
+        Verdict::Dropped(DropReason::NoRelay)
     );
     // From now on the sender's shard knows as well.
     let (verdict, _) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
-    assert_eq!(verdict, Verdict::Dropped(Dropped::NoRelay));
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoRelay));
 }
 
 #[test]
-fn what_reaches_the_wrong_shard_is_passed_on_and_what_nobody_knows_is_not() {
+fn a_message_of_another_shards_client_is_redirected_and_an_unknown_one_is_not() {
     let [mut one, mut two] = shards();
     let (mut alice, _) = one.allocated(ALICE, "alice");
     let transaction = alice.transaction();
@@ -93,35 +93,35 @@ fn what_reaches_the_wrong_shard_is_passed_on_and_what_nobody_knows_is_not() {
     ];
     for message in &messages {
         let (verdict, _) = two.receive(&alice.route, message);
-        assert_eq!(verdict, Verdict::PassOn { shard: 0 });
+        assert_eq!(verdict, Verdict::Redirect { shard: 0 });
         assert!(!matches!(
             one.receive(&alice.route, message).0,
-            Verdict::PassOn { .. }
+            Verdict::Redirect { .. }
         ));
     }
     assert_eq!(alice.refresh(&mut one, 0).lifetime(), 0);
     for message in &messages {
         let (verdict, _) = two.receive(&alice.route, message);
-        assert!(!matches!(verdict, Verdict::PassOn { .. }), "{verdict:?}");
+        assert!(!matches!(verdict, Verdict::Redirect { .. }), "{verdict:?}");
     }
 }
 
 #[test]
-fn a_binding_request_is_answered_by_whoever_gets_it() {
+fn a_binding_request_is_answered_by_the_shard_that_receives_it() {
     let [mut one, mut two] = shards();
     let (alice, _) = one.allocated(ALICE, "alice");
     let mut request = Vec::new();
     Writer::new(&mut request, Method::BINDING, Class::Request, [1; 12]).fingerprint();
     let (verdict, _) = two.receive(&alice.route, &request);
-    assert_eq!(verdict, Verdict::Answer(Outcome::Granted(Method::BINDING)));
+    assert_eq!(verdict, Verdict::Respond(Outcome::Granted(Method::BINDING)));
 }
 
 #[test]
 fn a_reserved_port_is_claimed_in_its_own_shard() {
     let [mut one, mut two] = shards();
     let mut alice = Client::new(ALICE, "alice");
-    let answer = alice.allocate(&mut two, &[(Attribute::EVEN_PORT, vec![0x80])]);
-    let message = answer.message();
+    let response = alice.allocate(&mut two, &[(Attribute::EVEN_PORT, vec![0x80])]);
+    let message = response.message();
     let token = message.get(Attribute::RESERVATION_TOKEN).unwrap().to_vec();
 
     let mut again = Client::new(BOB, "alice");
@@ -133,16 +133,16 @@ fn a_reserved_port_is_claimed_in_its_own_shard() {
     ];
     let request = again.signed(Method::ALLOCATE, transaction, &claim);
     let (verdict, _) = one.receive(&again.route, &request);
-    assert_eq!(verdict, Verdict::PassOn { shard: 1 });
-    let claimed = Answer(two.answer(&again.route, &request));
+    assert_eq!(verdict, Verdict::Redirect { shard: 1 });
+    let claimed = Response(two.response(&again.route, &request));
     assert_eq!(claimed.code(), None);
     // Its client is the other shard's from now on, although the kernel still asks this one.
     let (verdict, _) = one.receive(&again.route, &request);
-    assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+    assert_eq!(verdict, Verdict::Redirect { shard: 1 });
 }
 
 #[test]
-fn a_peer_beside_the_relay_is_reached_whatever_port_another_shard_has_on_another_ip() {
+fn a_peer_with_the_port_of_another_shards_relayed_address_is_reached() {
     let mut shared = settings();
     shared.directory = Arc::new(Directory::new(2));
     shared.policy.allowed = vec!["198.41.0.4/32".parse().unwrap()];
@@ -150,8 +150,8 @@ fn a_peer_beside_the_relay_is_reached_whatever_port_another_shard_has_on_another
     let (mut alice, a) = one.allocated(ALICE, "alice");
     let mut bob = Client::new(BOB, "bob");
     let family = (Attribute::REQUESTED_ADDRESS_FAMILY, vec![2, 0, 0, 0]);
-    let answer = bob.allocate(&mut two, &[family]);
-    let b = answer.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
+    let response = bob.allocate(&mut two, &[family]);
+    let b = response.address(Attribute::XOR_RELAYED_ADDRESS).unwrap();
     assert!(a.is_ipv4() && b.is_ipv6());
 
     let peer = SocketAddr::new(a.ip(), b.port());
@@ -167,7 +167,7 @@ fn a_peer_beside_the_relay_is_reached_whatever_port_another_shard_has_on_another
 /// The kernel deals its flows anew between a request and its retransmission, and each reaches a
 /// shard of its own, at the same moment.
 #[test]
-fn two_shards_that_are_asked_at_once_make_one_allocation() {
+fn simultaneous_allocates_on_two_shards_make_one_allocation() {
     let [mut one, mut two] = shards();
     for number in 0..200 {
         let mut alice = Client::new(&format!("192.88.1.1:{}", 1000 + number), "alice");
@@ -184,14 +184,14 @@ fn two_shards_that_are_asked_at_once_make_one_allocation() {
             let other = scope.spawn(|| ask(&mut two));
             [ask(&mut one), other.join().unwrap()]
         });
-        let passed_on = |shard| Verdict::PassOn { shard };
+        let passed_on = |shard| Verdict::Redirect { shard };
         let granted_by_one = verdicts == [Verdict::Queued, passed_on(0)];
         let granted_by_two = verdicts == [passed_on(1), Verdict::Queued];
         assert!(granted_by_one || granted_by_two, "{verdicts:?}");
-        // What was passed on is a retransmission there, and gets the answer of the first.
+        // What was passed on is a retransmission there, and gets the response of the first.
         let holder = if granted_by_one { &mut one } else { &mut two };
-        let (_, first) = holder.answers.pop().unwrap();
-        assert_eq!(holder.answer(&alice.route, &request), first);
+        let (_, first) = holder.responses.pop().unwrap();
+        assert_eq!(holder.response(&alice.route, &request), first);
     }
     let both = one.server.allocations() + two.server.allocations();
     assert_eq!((both, one.server.settings.quotas.held()), (200, 200));
@@ -199,7 +199,7 @@ fn two_shards_that_are_asked_at_once_make_one_allocation() {
 
 /// An Allocate that is refused leaves no claim on its client behind.
 #[test]
-fn a_client_that_was_refused_may_ask_any_shard_again() {
+fn a_rejected_client_may_retry_on_any_shard() {
     let [mut one, mut two] = shards();
     let mut alice = Client::new(ALICE, "alice");
     alice.greet(&mut one);
@@ -219,7 +219,7 @@ fn shards_with_ports(first: u16, last: u16) -> [World; 2] {
 }
 
 #[test]
-fn a_shard_without_a_port_passes_the_allocate_on_to_one_that_has_some() {
+fn a_shard_without_free_ports_redirects_the_allocate_to_another() {
     // Four ports of each.
     let [mut one, mut two] = shards_with_ports(50_000, 50_007);
     for number in 0..4 {
@@ -235,16 +235,16 @@ fn a_shard_without_a_port_passes_the_allocate_on_to_one_that_has_some() {
         let attributes = [transport, more].concat();
         let request = bob.signed(Method::ALLOCATE, transaction, &attributes);
         let (verdict, _) = one.receive(&bob.route, &request);
-        assert_eq!(verdict, Verdict::PassOn { shard: 1 });
-        assert_eq!(Answer(two.answer(&bob.route, &request)).code(), None);
+        assert_eq!(verdict, Verdict::Redirect { shard: 1 });
+        assert_eq!(Response(two.response(&bob.route, &request)).code(), None);
         // Whatever else this client says reaches the shard that served it.
         let (verdict, _) = one.receive(&bob.route, &channel_data(0x4001, b"hello"));
-        assert_eq!(verdict, Verdict::PassOn { shard: 1 });
+        assert_eq!(verdict, Verdict::Redirect { shard: 1 });
     }
 }
 
 #[test]
-fn where_no_shard_has_a_port_any_says_so() {
+fn without_a_free_port_in_any_shard_an_allocate_gets_508() {
     let mut both = shards_with_ports(50_000, 50_007);
     for number in 0..8 {
         let address = format!("192.88.1.1:{}", 1000 + number);
@@ -270,7 +270,7 @@ fn the_last_free_port_of_many_is_found() {
         .filter(|port| *port != 55_555)
         .map(|port| SocketAddr::new(ip, port))
         .collect();
-    let answer = alice.allocate(&mut world, &[]);
-    let relayed = answer.address(Attribute::XOR_RELAYED_ADDRESS);
+    let response = alice.allocate(&mut world, &[]);
+    let relayed = response.address(Attribute::XOR_RELAYED_ADDRESS);
     assert_eq!(relayed, Some(SocketAddr::new(ip, 55_555)));
 }

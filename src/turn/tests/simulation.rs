@@ -74,17 +74,17 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Shards behind one address. Which of them the kernel hands a datagram to is not theirs to choose.
-struct House {
+struct Fixture {
     shards: Vec<World>,
     /// Bits that say whom the kernel asks next.
     whim: u64,
 }
 
-impl House {
-    fn new(shards: ShardId, ports: u16, whim: u64) -> House {
-        let settings = House::settings_for(shards, ports);
+impl Fixture {
+    fn new(shards: ShardId, ports: u16, whim: u64) -> Fixture {
+        let settings = Fixture::settings_for(shards, ports);
         let shards = (0..shards).map(|shard| World::of_shard(settings.clone(), shard));
-        House {
+        Fixture {
             shards: shards.collect(),
             whim,
         }
@@ -105,7 +105,7 @@ impl House {
     fn restart(&mut self) {
         let PortRange { first, last } = self.settings().ports;
         let shards = self.shards.len() as ShardId;
-        let settings = House::settings_for(shards, last - first + 1);
+        let settings = Fixture::settings_for(shards, last - first + 1);
         for shard in &mut self.shards {
             *shard = shard.restarted(&settings);
         }
@@ -136,11 +136,11 @@ impl House {
         self.whim = self.whim.rotate_right(1);
         let asked = self.whim as usize % self.shards.len();
         match self.shards[asked].receive(route, datagram) {
-            (Verdict::PassOn { shard }, _) => {
+            (Verdict::Redirect { shard }, _) => {
                 let shard = usize::from(shard);
                 assert_ne!(shard, asked, "passed on to itself");
                 let (verdict, bytes) = self.shards[shard].receive(route, datagram);
-                let back = matches!(verdict, Verdict::PassOn { .. });
+                let back = matches!(verdict, Verdict::Redirect { .. });
                 assert!(!back, "nobody wants it");
                 (shard, verdict, bytes)
             }
@@ -152,7 +152,7 @@ impl House {
     fn deliver(&mut self, route: &Route, datagram: &[u8]) -> Option<(Route, Vec<u8>)> {
         let (_, verdict, bytes) = self.receive(route, datagram);
         let (verdict, bytes) = match verdict {
-            Verdict::Across {
+            Verdict::ToShard {
                 shard, from, to, ..
             } => self.shards[usize::from(shard)].across(from, to, &bytes),
             verdict => (verdict, bytes),
@@ -184,14 +184,18 @@ impl House {
     }
 }
 
-impl Asked for House {
-    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+impl Responder for Fixture {
+    fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
         match self.receive(route, request) {
-            (_, Verdict::Answer(_), bytes) => bytes,
+            (_, Verdict::Respond(_), bytes) => bytes,
             (shard, Verdict::Queued, _) => {
-                self.shards[shard].answers.pop().expect("a late answer").1
+                self.shards[shard]
+                    .responses
+                    .pop()
+                    .expect("a late response")
+                    .1
             }
-            (_, other, _) => panic!("no answer: {other:?}"),
+            (_, other, _) => panic!("no response: {other:?}"),
         }
     }
 }
@@ -251,8 +255,8 @@ impl Has {
 }
 
 /// The relay ports of a family that nobody has, by their shards.
-fn ports_left(house: &House, known: &[Known], ports: u16, family: usize) -> Vec<usize> {
-    let mut left = vec![0; house.shards.len()];
+fn ports_left(fixture: &Fixture, known: &[Known], ports: u16, family: usize) -> Vec<usize> {
+    let mut left = vec![0; fixture.shards.len()];
     let held = |address: &SocketAddr| {
         let mut all = known.iter();
         all.any(|one| {
@@ -263,7 +267,7 @@ fn ports_left(house: &House, known: &[Known], ports: u16, family: usize) -> Vec<
     };
     for port in FIRST_PORT..FIRST_PORT + ports {
         let address = SocketAddr::from(([0; 4], port));
-        left[house.shard_of(address)] += usize::from(!held(&address));
+        left[fixture.shard_of(address)] += usize::from(!held(&address));
     }
     left
 }
@@ -320,7 +324,7 @@ proptest! {
         whim in any::<u64>(),
         steps in prop::collection::vec(step(), 1..160),
     ) {
-        let mut house = House::new(shards, ports, whim);
+        let mut fixture = Fixture::new(shards, ports, whim);
         let mut clients: Vec<Client> = (0..CLIENTS).map(|i| Client::with(
             &format!("192.88.1.{i}:1000"),
             Credentials::new(&Secret::new("north"), &[]).mint(&format!("user-{}", i % USERS), None, 4_000_000_000),
@@ -328,7 +332,7 @@ proptest! {
         let mut known = vec![Known::default(); CLIENTS];
 
         for step in steps {
-            let now = house.now();
+            let now = fixture.now();
             match step {
                 Step::Allocate { client, seconds, both } => {
                     let theirs = (0..CLIENTS).filter(|i| i % USERS == client % USERS);
@@ -337,9 +341,9 @@ proptest! {
                     if both {
                         attributes.push((Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0]));
                     }
-                    let answer = clients[client].allocate(&mut house, &attributes);
+                    let response = clients[client].allocate(&mut fixture, &attributes);
                     // By families: the ports that are left, of all shards and of each.
-                    let left = |family| ports_left(&house, &known, ports, family);
+                    let left = |family| ports_left(&fixture, &known, ports, family);
                     let of_all = |family| left(family).iter().sum::<usize>();
                     let may_have_both = both && held + 1 < QUOTA;
                     let expected = match known[client].is_allocated() {
@@ -349,40 +353,40 @@ proptest! {
                         false if of_all(0) == 0 && !(may_have_both && of_all(1) > 0) => Some(508),
                         false => None,
                     };
-                    prop_assert_eq!(answer.code(), expected);
+                    prop_assert_eq!(response.code(), expected);
                     if expected.is_none() {
-                        let given = by_family(&answer.relayed());
+                        let given = by_family(&response.relayed());
                         prop_assert_eq!(given[0].is_some(), of_all(0) > 0);
                         // Both are of one shard: the one that has the IPv4 port.
-                        let shard = given[0].map(|v4| house.shard_of(v4));
+                        let shard = given[0].map(|v4| fixture.shard_of(v4));
                         let room = shard.map_or(of_all(1), |shard| left(1)[shard]);
                         prop_assert_eq!(given[1].is_some(), may_have_both && room > 0);
-                        let missed = answer.message().get(Attribute::ADDRESS_ERROR_CODE).is_some();
+                        let missed = response.message().get(Attribute::ADDRESS_ERROR_CODE).is_some();
                         prop_assert_eq!(missed, both && given.contains(&None));
                         for (has, relayed) in known[client].0.iter_mut().zip(given) {
                             has.relayed = relayed;
-                            has.expires = now + u64::from(answer.lifetime());
+                            has.expires = now + u64::from(response.lifetime());
                         }
                     }
                 }
                 Step::Refresh { client, seconds, family } => {
-                    clients[client].greet(&mut house);
+                    clients[client].greet(&mut fixture);
                     let mut attributes = vec![(Attribute::LIFETIME, seconds.to_be_bytes().to_vec())];
                     if let Some(family) = family {
                         let value = vec![1 + family as u8, 0, 0, 0];
                         attributes.push((Attribute::REQUESTED_ADDRESS_FAMILY, value));
                     }
-                    let answer = clients[client].request(&mut house, Method::REFRESH, &attributes);
+                    let response = clients[client].request(&mut fixture, Method::REFRESH, &attributes);
                     let known = &mut known[client];
                     let expected = match known.is_allocated() {
                         false => Some(437),
                         true if known.named(family).all(|has| has.relayed.is_none()) => Some(443),
                         true => None,
                     };
-                    prop_assert_eq!(answer.code(), expected);
+                    prop_assert_eq!(response.code(), expected);
                     if expected.is_none() {
                         for has in known.named(family) {
-                            has.expires = now + u64::from(answer.lifetime());
+                            has.expires = now + u64::from(response.lifetime());
                         }
                         known.forget_at(now);
                     }
@@ -390,8 +394,8 @@ proptest! {
                 Step::Bind { client, peer, family } => {
                     let Some(to) = known[peer].0[family].relayed else { continue };
                     let number = number_for(peer, family);
-                    clients[client].greet(&mut house);
-                    let code = clients[client].bind(&mut house, number, &to.to_string()).code();
+                    clients[client].greet(&mut fixture);
+                    let code = clients[client].bind(&mut fixture, number, &to.to_string()).code();
                     let has = &mut known[client].0[family];
                     let clashes = has.clashes(number, to);
                     let has_none = has.relayed.is_none();
@@ -408,7 +412,7 @@ proptest! {
                     let number = number_for(peer, family);
                     let data = format!("from {client}");
                     let route = clients[client].route;
-                    let arrived = house.deliver(&route, &channel_data(number, data.as_bytes()));
+                    let arrived = fixture.deliver(&route, &channel_data(number, data.as_bytes()));
                     let expected = listener(&known, client, (number, family), now);
                     prop_assert_eq!(arrived.as_ref().map(|(to, _)| *to), expected.map(|i| clients[i].route));
                     if let (Some((_, got)), Some(listener)) = (arrived, expected) {
@@ -417,25 +421,25 @@ proptest! {
                     }
                 }
                 Step::Revoke { user } => {
-                    let freed = house.revoke(&format!("user-{user}"));
+                    let freed = fixture.revoke(&format!("user-{user}"));
                     let theirs = (0..CLIENTS).filter(|i| i % USERS == user && known[*i].is_allocated());
                     prop_assert_eq!(freed, theirs.clone().count());
                     theirs.collect::<Vec<_>>().iter().for_each(|i| known[*i] = Known::default());
                 }
-                Step::Restart => house.restart(),
+                Step::Restart => fixture.restart(),
                 Step::Wait { seconds } => {
-                    house.advance(seconds);
-                    known.iter_mut().for_each(|client| client.forget_at(house.now()));
+                    fixture.advance(seconds);
+                    known.iter_mut().for_each(|client| client.forget_at(fixture.now()));
                 }
             }
             let living = known.iter().filter(|client| client.is_allocated()).count();
-            prop_assert_eq!(house.allocations(), living);
+            prop_assert_eq!(fixture.allocations(), living);
             let addresses: usize = known.iter().map(Known::addresses).sum();
-            prop_assert_eq!(house.open_sockets(), addresses, "no orphan port");
-            prop_assert_eq!(house.settings().quotas.held(), addresses);
+            prop_assert_eq!(fixture.open_sockets(), addresses, "no orphan port");
+            prop_assert_eq!(fixture.settings().quotas.held(), addresses);
         }
-        house.advance(4000);
-        prop_assert_eq!((house.allocations(), house.open_sockets()), (0, 0));
-        prop_assert!(house.settings().directory.is_empty(), "the directory remembers the dead");
+        fixture.advance(4000);
+        prop_assert_eq!((fixture.allocations(), fixture.open_sockets()), (0, 0));
+        prop_assert!(fixture.settings().directory.is_empty(), "the directory remembers the dead");
     }
 }

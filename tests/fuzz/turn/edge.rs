@@ -32,12 +32,12 @@ pub struct Edge {
     /// Whether sockets are bound when somebody says so, not at once.
     pub slow: bool,
     pub waiting: VecDeque<(AllocationId, SocketAddr, Option<AllocationId>)>,
-    /// Answers that came late.
-    pub answers: Vec<(Route, Vec<u8>, Outcome)>,
+    /// Responses that came late.
+    pub responses: Vec<(Route, Vec<u8>, Outcome)>,
     pub ended: Vec<Session>,
 }
 
-/// A verdict, the bytes that it speaks of, and the answers that came out of it.
+/// A verdict, the bytes that it speaks of, and the responses that came out of it.
 pub struct Reaction {
     pub verdict: Verdict,
     pub bytes: Vec<u8>,
@@ -51,7 +51,7 @@ impl Edge {
             fate: Fate::Bound,
             slow,
             waiting: VecDeque::new(),
-            answers: Vec::new(),
+            responses: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -70,8 +70,8 @@ impl Edge {
         let bytes = match &verdict {
             Verdict::ToPeer { range, .. }
             | Verdict::ToClient { range, .. }
-            | Verdict::Across { range, .. } => buffer[range.clone()].to_vec(),
-            Verdict::Answer(_) => self.server.answer().to_vec(),
+            | Verdict::ToShard { range, .. } => buffer[range.clone()].to_vec(),
+            Verdict::Respond(_) => self.server.response().to_vec(),
             _ => Vec::new(),
         };
         self.carry_out(now);
@@ -92,15 +92,15 @@ impl Edge {
                     }
                 }
                 Output::Adopt { socket, owner } => self.socket(socket).owner = Some(owner),
-                Output::Answer {
+                Output::Response {
                     route,
                     bytes,
                     outcome,
                 } => {
-                    self.answers.push((route, bytes, outcome));
+                    self.responses.push((route, bytes, outcome));
                 }
                 Output::Ended(session) => self.ended.push(*session),
-                Output::AddressGone { .. } => {}
+                Output::AddressLost { .. } => {}
                 Output::Unbind { socket } => {
                     let closed = self.sockets[socket as usize].take();
                     assert!(closed.is_some(), "a socket is closed once");
@@ -129,7 +129,7 @@ impl Edge {
                 Ok(self.sockets.len() as u32 - 1)
             }
         };
-        self.server.bound(now, id, result);
+        self.server.handle_bind_result(now, id, result);
     }
 
     pub fn open(&self) -> impl Iterator<Item = &Socket> {
@@ -137,7 +137,7 @@ impl Edge {
     }
 
     pub fn expire(&mut self, now: Now) {
-        self.server.expire(now);
+        self.server.handle_timeout(now);
         self.carry_out(now);
         let next = self.server.next_deadline();
         assert!(

@@ -2,20 +2,20 @@
 //! sockets are bound, what an admin does, in any order. An input is a list of steps.
 
 mod edge;
-mod house;
+mod fixture;
 mod requests;
 
 use crate::input::Input;
 
-use house::House;
+use fixture::Fixture;
 
 /// The first byte says how many shards there are, and whether sockets take their time.
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let Some(kind) = input.byte() else { return };
-    let mut house = House::new(1 + (kind & 1), kind & 2 != 0);
-    while house.step(&mut input).is_some() {
-        house.check();
+    let mut fixture = Fixture::new(1 + (kind & 1), kind & 2 != 0);
+    while fixture.step(&mut input).is_some() {
+        fixture.check();
     }
-    house.end();
+    fixture.end();
 }

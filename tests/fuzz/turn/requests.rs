@@ -157,8 +157,8 @@ impl Client {
     }
 
     /// Takes the nonce of a challenge.
-    pub fn hear(&mut self, answer: &Message<'_>) {
-        if let Some(nonce) = answer.get(Attribute::NONCE).filter(|n| *n != self.nonce) {
+    pub fn hear(&mut self, response: &Message<'_>) {
+        if let Some(nonce) = response.get(Attribute::NONCE).filter(|n| *n != self.nonce) {
             self.stale = std::mem::replace(&mut self.nonce, nonce.to_vec());
         }
     }

@@ -12,8 +12,9 @@ use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
-    AddressState, Alternates, Changes, Directory, Discovery, Host, HostAddress, Icmp, Nonces,
-    Outcome, Policy, Quotas, Refusal, Route, Scope, Server, Settings, ShardId, Transport, Verdict,
+    AddressState, Alternates, Changes, Directory, Discovery, ErrorReason, Host, HostAddress,
+    IcmpError, Nonces, Outcome, Policy, Quotas, Route, Scope, Server, Settings, ShardId, Transport,
+    Verdict,
 };
 
 use crate::input::Input;
@@ -56,12 +57,12 @@ const SPANS: [u64; 16] = [
 /// RFC 8656 section 9.
 const PERMISSION: Duration = Duration::from_secs(300);
 
-pub struct House {
+pub struct Fixture {
     edges: Vec<Edge>,
     now: Now,
     clients: Vec<Client>,
     quotas: Arc<Quotas>,
-    strangers: Arc<PerIpLimiter>,
+    unauthenticated: Arc<PerIpLimiter>,
     tokens: Vec<[u8; 8]>,
     /// What each client was granted: until when it may exchange packets with an IP.
     permitted: HashMap<(usize, IpAddr), Mono>,
@@ -72,13 +73,13 @@ pub struct House {
     denied: bool,
 }
 
-impl House {
-    pub fn new(shards: ShardId, slow: bool) -> House {
+impl Fixture {
+    pub fn new(shards: ShardId, slow: bool) -> Fixture {
         let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER, MAX_ALLOCATIONS));
-        let strangers = Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 1));
-        let settings = settings(shards, quotas.clone(), strangers.clone());
+        let unauthenticated = Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 1));
+        let settings = settings(shards, quotas.clone(), unauthenticated.clone());
         let server = |shard| Server::new(settings.clone(), shard, [shard; 32]);
-        House {
+        Fixture {
             edges: (0..shards)
                 .map(|shard| Edge::new(server(shard), slow))
                 .collect(),
@@ -88,7 +89,7 @@ impl House {
             },
             clients: clients(),
             quotas,
-            strangers,
+            unauthenticated,
             tokens: Vec::new(),
             permitted: HashMap::new(),
             asked: HashMap::new(),
@@ -169,7 +170,7 @@ impl House {
                 let shard = self.shard(input)?;
                 let sockets = 0..self.edges[shard].sockets.len();
                 let socket = *input.one_of(&sockets.collect::<Vec<_>>())?;
-                let error = Icmp {
+                let error = IcmpError {
                     peer: *input.one_of(&self.peers())?,
                     kind: input.byte()? % 16,
                     code: input.byte()? % 16,
@@ -285,8 +286,9 @@ impl House {
                 3 => _ = edge.server.close_room("lobby"),
                 deny => {
                     self.denied = deny % 2 == 0;
-                    let strangers = self.strangers.clone();
-                    edge.server.reconfigure(changes(self.denied, strangers));
+                    let unauthenticated = self.unauthenticated.clone();
+                    edge.server
+                        .reconfigure(changes(self.denied, unauthenticated));
                 }
             }
             edge.carry_out(self.now);
@@ -306,11 +308,11 @@ impl House {
         let first = usize::from(whim) % self.edges.len();
         let mut shard = first;
         let mut reaction = self.hand_in(shard, &route, bytes);
-        if let Verdict::PassOn { shard: other } = reaction.verdict {
+        if let Verdict::Redirect { shard: other } = reaction.verdict {
             shard = other.into();
             assert_ne!(shard, first, "passed on to itself");
             reaction = self.hand_in(shard, &route, bytes);
-            let back = matches!(reaction.verdict, Verdict::PassOn { .. });
+            let back = matches!(reaction.verdict, Verdict::Redirect { .. });
             assert!(!back, "nobody wants it");
         }
         self.react(shard, client, bytes, reaction);
@@ -320,7 +322,7 @@ impl House {
     fn hand_in(&mut self, shard: usize, route: &Route, bytes: &[u8]) -> Reaction {
         let now = self.now;
         let give = |server: &mut Server, buffer: &mut [u8], range| {
-            server.client(now, route, buffer, range)
+            server.handle_client_datagram(now, route, buffer, range)
         };
         self.edges[shard].hand_in(now, bytes, give)
     }
@@ -329,7 +331,7 @@ impl House {
         let Reaction { verdict, bytes } = reaction;
         let route = self.clients[client].route;
         match verdict {
-            Verdict::Answer(outcome) => self.hear(client, sent, &bytes, outcome),
+            Verdict::Respond(outcome) => self.hear(client, sent, &bytes, outcome),
             Verdict::ToPeer { socket, peer, .. } => {
                 let out = OUTSIDE.iter().any(|ip| peer.ip().to_string() == **ip);
                 assert!(out && !(self.denied && peer.is_ipv4()), "{peer} is denied");
@@ -341,7 +343,7 @@ impl House {
                 assert_eq!(address.is_ipv4(), peer.is_ipv4());
                 assert!(contains(sent, &bytes), "not what was sent");
             }
-            Verdict::Across {
+            Verdict::ToShard {
                 shard: other,
                 from,
                 to,
@@ -354,7 +356,7 @@ impl House {
                 let now = self.now;
                 let reaction =
                     self.edges[usize::from(other)].hand_in(now, &bytes, |server, buffer, range| {
-                        server.across(now, from, to, buffer, range)
+                        server.handle_shard_datagram(now, from, to, buffer, range)
                     });
                 match reaction.verdict {
                     Verdict::ToClient { route, .. } => {
@@ -371,7 +373,7 @@ impl House {
                 self.delivered(to, &from, &data, &bytes);
             }
             Verdict::Queued | Verdict::Dropped(_) => {}
-            Verdict::PassOn { .. } => panic!("passed on twice"),
+            Verdict::Redirect { .. } => panic!("passed on twice"),
         }
     }
 
@@ -381,7 +383,7 @@ impl House {
         };
         let now = self.now;
         let reaction = self.edges[shard].hand_in(now, data, |server, buffer, range| {
-            server.peer(now, owner, peer, buffer, range)
+            server.handle_peer_datagram(now, owner, peer, buffer, range)
         });
         match reaction.verdict {
             Verdict::ToClient { route, .. } => {
@@ -401,15 +403,15 @@ impl House {
     }
 
     /// The network says what became of a datagram; who may not send there hears nothing.
-    fn erred(&mut self, shard: usize, socket: usize, error: Icmp) {
+    fn erred(&mut self, shard: usize, socket: usize, error: IcmpError) {
         let Some(owner) = self.edges[shard].sockets[socket].and_then(|s| s.owner) else {
             return;
         };
         let server = &mut self.edges[shard].server;
-        let Ok(route) = server.icmp(self.now, owner, &error) else {
+        let Ok(route) = server.handle_icmp_error(self.now, owner, &error) else {
             return;
         };
-        let told = server.answer().to_vec();
+        let told = server.response().to_vec();
         let message = Message::parse(&told).expect("a message");
         let said = (message.class(), message.method());
         assert_eq!(said, (Class::Indication, Method::DATA));
@@ -458,79 +460,86 @@ impl House {
 
     fn hear_late_answers(&mut self) {
         for edge in 0..self.edges.len() {
-            for (route, bytes, outcome) in std::mem::take(&mut self.edges[edge].answers) {
+            for (route, bytes, outcome) in std::mem::take(&mut self.edges[edge].responses) {
                 let mut clients = self.clients.iter();
                 let client = clients.position(|client| client.route == route);
-                let client = client.expect("an answer for nobody");
-                let answer = Message::parse(&bytes).expect("an answer is STUN");
-                let request = self.asked.get(&(client, answer.transaction())).cloned();
-                let request = request.expect("an answer that nobody asked for");
+                let client = client.expect("a response for nobody");
+                let response = Message::parse(&bytes).expect("a response is STUN");
+                let request = self.asked.get(&(client, response.transaction())).cloned();
+                let request = request.expect("a response that nobody asked for");
                 self.hear(client, &request, &bytes, outcome);
             }
         }
     }
 
-    /// A client hears an answer to `request`.
+    /// A client hears a response to `request`.
     fn hear(&mut self, client: usize, request: &[u8], bytes: &[u8], outcome: Outcome) {
         let asked = Message::parse(request).expect("what is answered is STUN");
-        let answer = Message::parse(bytes).expect("an answer is STUN");
-        assert_eq!(asked.transaction(), answer.transaction());
+        let response = Message::parse(bytes).expect("a response is STUN");
+        assert_eq!(asked.transaction(), response.transaction());
         assert_eq!(
             (asked.class(), asked.method()),
-            (Class::Request, answer.method())
+            (Class::Request, response.method())
         );
-        let code = answer
+        let code = response
             .get(Attribute::ERROR_CODE)
             .map(|v| u16::from(v[2]) * 100 + u16::from(v[3]));
         match outcome {
             Outcome::Granted(method) => {
-                assert_eq!((answer.class(), answer.method()), (Class::Success, method));
+                assert_eq!(
+                    (response.class(), response.method()),
+                    (Class::Success, method)
+                );
                 assert_eq!(code, None);
-                self.granted(client, request, &answer);
+                self.granted(client, request, &response);
             }
             Outcome::Refused(method, refusal) => {
-                assert_eq!((answer.class(), answer.method()), (Class::Error, method));
+                assert_eq!(
+                    (response.class(), response.method()),
+                    (Class::Error, method)
+                );
                 let code = code.expect("an error has a code");
                 assert!((400..600).contains(&code));
-                let challenges = answer.get(Attribute::NONCE).is_some();
+                let challenges = response.get(Attribute::NONCE).is_some();
                 assert_eq!(challenges, code == 401 || code == 438, "{refusal}");
-                if refusal == Refusal::Challenge {
+                if refusal == ErrorReason::Challenge {
                     assert!(bytes.len() <= 140, "a stranger got {} bytes", bytes.len());
                 }
-                if code == 420 && answer.integrity().is_none() {
+                if code == 420 && response.integrity().is_none() {
                     assert!(bytes.len() * 2 <= request.len() * 5);
                 }
             }
         }
-        self.clients[client].hear(&answer);
+        self.clients[client].hear(&response);
     }
 
-    fn granted(&mut self, client: usize, request: &[u8], answer: &Message<'_>) {
-        match answer.method() {
-            Method::BINDING => assert!(answer.get(Attribute::XOR_MAPPED_ADDRESS).is_some()),
+    fn granted(&mut self, client: usize, request: &[u8], response: &Message<'_>) {
+        match response.method() {
+            Method::BINDING => assert!(response.get(Attribute::XOR_MAPPED_ADDRESS).is_some()),
             Method::ALLOCATE => {
-                assert!(answer.integrity().is_some());
-                let relayed = answer.get(Attribute::XOR_RELAYED_ADDRESS);
-                let relayed = relayed.and_then(|v| decode_xor_address(v, &answer.transaction()));
+                assert!(response.integrity().is_some());
+                let relayed = response.get(Attribute::XOR_RELAYED_ADDRESS);
+                let relayed = relayed.and_then(|v| decode_xor_address(v, &response.transaction()));
                 assert!(relayed.is_some_and(|a| (50_000..=50_015).contains(&a.port())));
-                if self.allocated.insert(client, answer.transaction()) != Some(answer.transaction())
+                if self.allocated.insert(client, response.transaction())
+                    != Some(response.transaction())
                 {
                     self.forget_permissions(client);
                 }
-                let token = answer.get(Attribute::RESERVATION_TOKEN);
+                let token = response.get(Attribute::RESERVATION_TOKEN);
                 let token: Option<Result<[u8; 8], _>> = token.map(|token| token.try_into());
                 self.tokens.extend(token.and_then(Result::ok));
                 let overdue = self.tokens.len().saturating_sub(8);
                 self.tokens.drain(..overdue);
             }
             Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
-                assert!(answer.integrity().is_some());
+                assert!(response.integrity().is_some());
                 let until = self.now.mono + PERMISSION;
                 for peer in peers_of(request) {
                     self.permitted.insert((client, peer.ip()), until);
                 }
             }
-            Method::REFRESH => assert!(answer.integrity().is_some()),
+            Method::REFRESH => assert!(response.integrity().is_some()),
             other => panic!("{other:?} was granted"),
         }
     }
@@ -590,7 +599,7 @@ fn host() -> Host {
     )
 }
 
-fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<PerIpLimiter>) -> Settings {
+fn settings(shards: ShardId, quotas: Arc<Quotas>, unauthenticated: Arc<PerIpLimiter>) -> Settings {
     let revocations = Revocations::default();
     revocations.add_rooms(["lobby"]);
     Settings {
@@ -614,17 +623,17 @@ fn settings(shards: ShardId, quotas: Arc<Quotas>, strangers: Arc<PerIpLimiter>) 
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
-        unnamed: true,
+        allow_unnamed: true,
         revocations: Arc::new(revocations),
         quotas,
-        strangers,
+        unauthenticated,
         alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(shards)),
     }
 }
 
-fn changes(denied: bool, strangers: Arc<PerIpLimiter>) -> Changes {
+fn changes(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Changes {
     let everything = "0.0.0.0/0".parse().expect("a net");
     Changes {
         credentials: credentials(),
@@ -636,8 +645,8 @@ fn changes(denied: bool, strangers: Arc<PerIpLimiter>) -> Changes {
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
-        unnamed: true,
-        strangers,
+        allow_unnamed: true,
+        unauthenticated,
         alternates: Alternates::default(),
     }
 }

@@ -7,10 +7,10 @@ use crate::clock::Now;
 use crate::stun::{Attribute, is_channel_number};
 
 use super::allocation::Channel;
+use super::attributes::peers;
 use super::family::Family;
-use super::fields::peers;
 use super::requests::{Granted, Request};
-use super::{AllocationId, Refusal, Server};
+use super::{AllocationId, ErrorReason, Server};
 
 impl Server {
     /// Permissions for all peers that the request names, or for none.
@@ -18,10 +18,10 @@ impl Server {
         &mut self,
         id: AllocationId,
         request: Request<'_>,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<Granted, ErrorReason> {
         let max = self.settings.max_permissions;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
-        if allocation.setup.is_some() {
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
+        if allocation.pending_bind.is_some() {
             return Ok(Granted::Pending);
         }
         let mut wanted: Vec<IpAddr> = Vec::new();
@@ -33,20 +33,20 @@ impl Server {
             }
         }
         if wanted.is_empty() {
-            return Err(Refusal::BadRequest);
+            return Err(ErrorReason::BadRequest);
         }
         if !wanted.iter().all(|ip| allocation.has(Family::of(*ip))) {
-            return Err(Refusal::PeerFamily);
+            return Err(ErrorReason::PeerFamily);
         }
         let (policy, directory) = (&self.settings.policy, &self.settings.directory);
         if !wanted
             .iter()
             .all(|ip| policy.permits(*ip) || directory.has_ip(*ip))
         {
-            return Err(Refusal::PeerDenied);
+            return Err(ErrorReason::PeerDenied);
         }
-        self.make_room(request.now, id, &wanted)?;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        self.check_permission_quota(request.now, id, &wanted)?;
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
         for ip in wanted {
             allocation.permit_peer(ip, request.now.mono);
         }
@@ -58,24 +58,24 @@ impl Server {
         &mut self,
         id: AllocationId,
         request: Request<'_>,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<Granted, ErrorReason> {
         let Request { now, message, .. } = request;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
-        if allocation.setup.is_some() {
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
+        if allocation.pending_bind.is_some() {
             return Ok(Granted::Pending);
         }
         let number = match message.get(Attribute::CHANNEL_NUMBER) {
             Some(&[high, low, _, _]) => u16::from_be_bytes([high, low]),
-            _ => return Err(Refusal::BadRequest),
+            _ => return Err(ErrorReason::BadRequest),
         };
-        let peer = peers(message).next().ok_or(Refusal::BadRequest)??;
+        let peer = peers(message).next().ok_or(ErrorReason::BadRequest)??;
         allocation.forget_expired(now.mono);
         let clash = |c: &Channel| (c.number == number) != (c.peer == peer);
         if !is_channel_number(number) || allocation.channels.iter().any(clash) {
-            return Err(Refusal::BadRequest);
+            return Err(ErrorReason::BadRequest);
         }
         if !allocation.has(Family::of(peer.ip())) {
-            return Err(Refusal::PeerFamily);
+            return Err(ErrorReason::PeerFamily);
         }
         let policy = &self.settings.policy;
         let direct = policy.permits_port(peer);
@@ -83,17 +83,17 @@ impl Server {
         if !direct && !hairpin {
             return Err(
                 match policy.permits(peer.ip()) && policy.is_denied_port(peer) {
-                    true => Refusal::PeerPortDenied,
-                    false => Refusal::PeerDenied,
+                    true => ErrorReason::PeerPortDenied,
+                    false => ErrorReason::PeerDenied,
                 },
             );
         }
-        self.make_room(now, id, &[peer.ip()])?;
+        self.check_permission_quota(now, id, &[peer.ip()])?;
         let max_channels = self.settings.max_channels;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
         let known = allocation.channel(number, now.mono).is_some();
         if !known && allocation.channels.len() >= max_channels {
-            return Err(Refusal::PeerQuota);
+            return Err(ErrorReason::PeerQuota);
         }
         allocation.permit_peer(peer.ip(), now.mono);
         allocation.bind_channel(number, peer, direct, now.mono);
@@ -111,9 +111,14 @@ impl Server {
     }
 
     /// Whether permissions for `ips` fit beside the living ones.
-    fn make_room(&mut self, now: Now, id: AllocationId, ips: &[IpAddr]) -> Result<(), Refusal> {
+    fn check_permission_quota(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        ips: &[IpAddr],
+    ) -> Result<(), ErrorReason> {
         let max = self.settings.max_permissions;
-        let allocation = self.table.get(id).ok_or(Refusal::AllocationMismatch)?;
+        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
         allocation.forget_expired(now.mono);
         let held = &allocation.permissions;
         let new = ips
@@ -121,6 +126,6 @@ impl Server {
             .filter(|ip| held.iter().all(|p| p.ip != **ip))
             .count();
         let fits = held.len() + new <= max;
-        fits.then_some(()).ok_or(Refusal::PeerQuota)
+        fits.then_some(()).ok_or(ErrorReason::PeerQuota)
     }
 }

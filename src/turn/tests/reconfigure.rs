@@ -13,8 +13,8 @@ pub(super) fn changes() -> Changes {
         bandwidth,
         user_bandwidth,
         total_bandwidth,
-        unnamed,
-        strangers,
+        allow_unnamed,
+        unauthenticated,
         alternates,
         ..
     } = settings();
@@ -28,8 +28,8 @@ pub(super) fn changes() -> Changes {
         bandwidth,
         user_bandwidth,
         total_bandwidth,
-        unnamed,
-        strangers,
+        allow_unnamed,
+        unauthenticated,
         alternates,
     }
 }
@@ -42,7 +42,7 @@ fn deny(net: &str) -> Changes {
 }
 
 #[test]
-fn a_session_says_who_since_when_and_how_much_was_passed_on() {
+fn a_session_has_user_start_time_and_byte_counts() {
     let mut world = World::new();
     let made = world.now.unix;
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
@@ -68,7 +68,7 @@ fn a_session_says_who_since_when_and_how_much_was_passed_on() {
 }
 
 #[test]
-fn a_session_that_is_ended_takes_no_other_of_its_user_along_and_no_later_one() {
+fn ending_a_session_ends_no_other_or_later_one() {
     let mut world = World::new();
     let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
     let (second, _) = world.allocated("192.88.1.1:2", "alice");
@@ -86,7 +86,7 @@ fn a_session_that_is_ended_takes_no_other_of_its_user_along_and_no_later_one() {
 }
 
 #[test]
-fn between_two_clients_bytes_count_for_both() {
+fn bytes_between_two_clients_count_for_both() {
     let mut world = World::new();
     let (mut alice, from) = world.allocated("192.88.1.1:1", "alice");
     let (mut bob, to) = world.allocated("192.88.1.2:1", "bob");
@@ -103,7 +103,7 @@ fn between_two_clients_bytes_count_for_both() {
 }
 
 #[test]
-fn the_pages_together_have_every_session_once() {
+fn all_pages_together_list_every_session_once() {
     let mut world = World::with(Settings {
         quotas: Arc::new(Quotas::new(5000, 5000, 5000)),
         ..settings()
@@ -123,7 +123,7 @@ fn the_pages_together_have_every_session_once() {
 }
 
 #[test]
-fn what_a_new_policy_denies_ends_with_the_next_packet_and_the_rest_stays() {
+fn newly_denied_peers_are_cut_off_with_the_next_packet_and_others_stay() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, PEER);
@@ -133,16 +133,16 @@ fn what_a_new_policy_denies_ends_with_the_next_packet_and_the_rest_stays() {
         let data = channel_data(number, b"x");
         world.receive(&client.route, &data).0
     };
-    let no_channel = Verdict::Dropped(Dropped::NoChannel);
+    let no_channel = Verdict::Dropped(DropReason::NoChannel);
     assert_eq!(sent(&mut world, 0x4001), no_channel);
     assert!(matches!(sent(&mut world, 0x4002), Verdict::ToPeer { .. }));
     let (back, _) = world.on_peer(relayed, PEER, b"x");
-    assert_eq!(back, Verdict::Dropped(Dropped::PeerDenied));
+    assert_eq!(back, Verdict::Dropped(DropReason::PeerDenied));
     assert_eq!(client.permit(&mut world, &[PEER]).code(), Some(403));
 
     world.server.reconfigure(changes());
     let (back, _) = world.on_peer(relayed, PEER, b"x");
-    let withdrawn = Verdict::Dropped(Dropped::NoPermission);
+    let withdrawn = Verdict::Dropped(DropReason::NoPermission);
     assert_eq!(back, withdrawn, "what was withdrawn does not come back");
     assert_eq!(client.bind(&mut world, 0x4001, PEER).code(), None);
 }
@@ -160,7 +160,7 @@ fn a_new_policy_leaves_the_hairpin_open() {
 }
 
 #[test]
-fn a_new_secret_checks_new_allocations_and_living_ones_keep_their_key() {
+fn a_new_secret_applies_to_new_allocations_and_existing_ones_keep_their_key() {
     let mut world = World::new();
     let (mut living, _) = world.allocated("192.88.1.1:1", "alice");
     let credentials = Credentials::new(&Secret::new("south"), &[]);
@@ -177,7 +177,7 @@ fn a_new_secret_checks_new_allocations_and_living_ones_keep_their_key() {
 }
 
 #[test]
-fn new_limits_hold_from_the_next_packet_and_the_next_request_on() {
+fn new_limits_apply_from_the_next_packet_and_request() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, "8.8.8.8:1");
@@ -192,11 +192,11 @@ fn new_limits_hold_from_the_next_packet_and_the_next_request_on() {
     let passed = world.receive(&client.route, &data).0;
     assert!(matches!(passed, Verdict::ToPeer { .. }));
     let dropped = world.receive(&client.route, &data).0;
-    assert_eq!(dropped, Verdict::Dropped(Dropped::UserBandwidth));
+    assert_eq!(dropped, Verdict::Dropped(DropReason::UserBandwidth));
 }
 
 #[test]
-fn a_port_that_is_denied_meanwhile_is_closed_from_the_next_packet_on() {
+fn a_newly_denied_port_is_closed_from_the_next_packet() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, "8.8.8.8:25");
@@ -212,11 +212,11 @@ fn a_port_that_is_denied_meanwhile_is_closed_from_the_next_packet_on() {
         let data = channel_data(channel, b"hello");
         world.receive(&client.route, &data).0
     };
-    let closed = Verdict::Dropped(Dropped::NoChannel);
+    let closed = Verdict::Dropped(DropReason::NoChannel);
     assert_eq!(told(&mut world, 0x4001), closed);
     assert!(matches!(told(&mut world, 0x4002), Verdict::ToPeer { .. }));
     let (verdict, _) = world.on_peer(relayed, "8.8.8.8:25", b"hello");
-    assert_eq!(verdict, Verdict::Dropped(Dropped::PeerPortDenied));
+    assert_eq!(verdict, Verdict::Dropped(DropReason::PeerPortDenied));
     assert_eq!(
         client.bind(&mut world, 0x4003, "8.8.8.8:25").code(),
         Some(403)
@@ -224,7 +224,7 @@ fn a_port_that_is_denied_meanwhile_is_closed_from_the_next_packet_on() {
 }
 
 #[test]
-fn a_lower_quota_takes_nothing_away_and_gives_nothing_more() {
+fn a_lower_quota_keeps_allocations_and_grants_no_new_ones() {
     let quotas = Arc::new(Quotas::new(10, 2, 10));
     let mut world = World::with(Settings {
         quotas: quotas.clone(),

@@ -25,9 +25,9 @@ impl World {
         settings
             .quotas
             .merge_bandwidth_use(&self.server.settings.quotas.bandwidth_use(self.now.mono));
-        let mut numbers = Numbers {
+        let mut numbers = IdMap {
             via: [(0, 0)].into(),
-            ..Numbers::default()
+            ..IdMap::default()
         };
         // The last is the first now.
         for (number, address) in snapshot.sockets().collect::<Vec<_>>().into_iter().rev() {
@@ -205,13 +205,13 @@ impl World {
     }
 }
 
-impl Asked for Twins {
-    fn answer(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
+impl Responder for Twins {
+    fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
         let (verdict, bytes) = self.receive(route, request);
         match verdict {
-            Verdict::Answer(_) => bytes,
-            Verdict::Queued => self.both(|world| world.answers.pop().expect("a late answer").1),
-            other => panic!("no answer: {other:?}"),
+            Verdict::Respond(_) => bytes,
+            Verdict::Queued => self.both(|world| world.responses.pop().expect("a late response").1),
+            other => panic!("no response: {other:?}"),
         }
     }
 }
@@ -252,10 +252,10 @@ fn allocate(twins: &mut Twins, known: &mut [Known], client: usize, kind: usize) 
         _ => Vec::new(),
     };
     let known = &mut known[client];
-    let answer = known.client.allocate(twins, &attributes);
-    if answer.code().is_none() {
-        known.relayed = answer.relayed();
-        let token = answer.message().get(Attribute::RESERVATION_TOKEN);
+    let response = known.client.allocate(twins, &attributes);
+    if response.code().is_none() {
+        known.relayed = response.relayed();
+        let token = response.message().get(Attribute::RESERVATION_TOKEN);
         known.token = token.map(<[u8]>::to_vec);
     }
 }
@@ -266,7 +266,7 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
         Step::Retransmit => {
             if let Some((route, datagram)) = twins.last.clone() {
                 twins.receive(&route, &datagram);
-                twins.both(|world| world.answers.pop());
+                twins.both(|world| world.responses.pop());
             }
         }
         Step::Refresh {
@@ -325,7 +325,7 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
                 return;
             };
             twins.both(|world| {
-                let lives = world.server.table.of_relayed(relayed).is_some();
+                let lives = world.server.table.find_by_relayed(relayed).is_some();
                 lives.then(|| world.on_peer(relayed, peer, b"hello"))
             });
         }
@@ -348,7 +348,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn who_was_restarted_and_who_was_not_do_the_same_ever_after(
+    fn a_restored_server_behaves_like_one_that_never_stopped(
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let (mut twins, mut known) = (Twins::new(), clients());
@@ -360,7 +360,7 @@ proptest! {
 
     /// Whatever numbers the edge has left, nothing panics and what is not needed is closed.
     #[test]
-    fn what_is_missing_is_given_up_and_what_is_too_much_is_closed(
+    fn missing_sockets_end_their_allocations_and_unused_sockets_are_closed(
         steps in prop::collection::vec(step(), 1..60),
         left in prop::collection::vec(any::<bool>(), 40),
         listener in any::<bool>(),
@@ -373,7 +373,7 @@ proptest! {
         let left = RefCell::new(left.into_iter());
         let sockets = snapshot.sockets().map(|(number, _)| number);
         let sockets = sockets.filter(|_| left.borrow_mut().next() == Some(true));
-        let numbers = Numbers {
+        let numbers = IdMap {
             via: if listener { [(0, 0)].into() } else { [].into() },
             sockets: sockets.map(|number| (number, number)).collect(),
         };
@@ -395,7 +395,7 @@ proptest! {
 }
 
 #[test]
-fn who_was_refused_meanwhile_is_not_taken_up() {
+fn allocations_of_revoked_users_are_not_restored() {
     let mut world = World::new();
     world.allocated(ALICE, "alice");
     world.allocated(BOB, "bob");
@@ -407,21 +407,21 @@ fn who_was_refused_meanwhile_is_not_taken_up() {
 }
 
 #[test]
-fn what_a_new_policy_denies_is_withdrawn() {
+fn a_restored_server_withdraws_newly_denied_peers() {
     let mut world = World::new();
     let (mut alice, _) = world.allocated(ALICE, "alice");
     assert_eq!(alice.permit(&mut world, &["9.9.9.9:1"]).code(), None);
     let mut settings = settings();
     settings.policy.denied = vec!["9.0.0.0/8".parse().unwrap()];
     let mut next = world.restarted(&settings);
-    next.server.judge_anew();
+    next.server.reapply_policy();
     let indication = alice.send_indication("9.9.9.9:1", b"hello");
     let (verdict, _) = next.receive(&alice.route, &indication);
     assert!(matches!(verdict, Verdict::Dropped(_)), "{verdict:?}");
 }
 
 #[test]
-fn what_was_made_over_a_stream_ends_with_its_process() {
+fn an_allocation_over_a_stream_is_not_restored() {
     let mut world = World::new();
     let mut alice = Client::new(ALICE, "alice");
     alice.route.transport = Transport::Tcp;

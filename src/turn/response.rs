@@ -1,26 +1,26 @@
-//! Answers: their shapes, and nothing about who gets which.
+//! Responses: their shapes, and nothing about who gets which.
 
 use std::net::SocketAddr;
 
 use crate::stun::{Attribute, Class, Method, TransactionId, Writer};
 
-use super::Refusal;
+use super::ErrorReason;
 use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
 
 /// Unknown attributes that are listed: more than a datagram has in practice, and few enough for the
-/// answer to be one as well.
-const UNKNOWN_TOLD: usize = 512;
+/// response to be one as well.
+const MAX_UNKNOWN_LISTED: usize = 512;
 
-/// The head of an answer, and the shapes of what may follow it.
-pub(super) struct Reply {
+/// The head of a response, and the shapes of what may follow it.
+pub(super) struct ResponseBuilder {
     method: Method,
     transaction: TransactionId,
 }
 
-impl Reply {
-    pub fn new(method: Method, transaction: TransactionId) -> Reply {
-        Reply {
+impl ResponseBuilder {
+    pub fn new(method: Method, transaction: TransactionId) -> ResponseBuilder {
+        ResponseBuilder {
             method,
             transaction,
         }
@@ -30,12 +30,12 @@ impl Reply {
     pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
         let transaction = allocation.transaction;
         let mut writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction);
-        for bound in allocation.bound() {
+        for bound in allocation.relayed_addresses() {
             writer = writer.xor_address(Attribute::XOR_RELAYED_ADDRESS, bound.relayed);
         }
-        if let Some((family, refusal)) = allocation.missed {
-            let (code, reason) = refusal.on_the_wire();
-            writer = writer.address_error_code(family.number(), code, reason);
+        if let Some((family, reason)) = allocation.unavailable {
+            let (code, phrase) = reason.error_code();
+            writer = writer.address_error_code(family.number(), code, phrase);
         }
         let writer = writer.attribute(Attribute::LIFETIME, &allocation.granted.to_be_bytes());
         let writer = match &allocation.token {
@@ -50,7 +50,7 @@ impl Reply {
     pub fn error(
         self,
         out: &mut Vec<u8>,
-        refusal: Refusal,
+        reason: ErrorReason,
         alternate: Option<SocketAddr>,
         key: Option<&Key>,
     ) {
@@ -60,18 +60,18 @@ impl Reply {
                 .error_code(300, "Try Alternate")
                 .address(Attribute::ALTERNATE_SERVER, server),
             None => {
-                let (code, reason) = refusal.on_the_wire();
-                writer.error_code(code, reason)
+                let (code, phrase) = reason.error_code();
+                writer.error_code(code, phrase)
             }
         };
         sign(writer, key);
     }
 
     /// 401 and 438 carry REALM, NONCE and PASSWORD-ALGORITHMS, and no integrity.
-    pub fn challenge(self, out: &mut Vec<u8>, refusal: Refusal, realm: &str, nonce: &[u8]) {
-        let (code, reason) = refusal.on_the_wire();
+    pub fn challenge(self, out: &mut Vec<u8>, reason: ErrorReason, realm: &str, nonce: &[u8]) {
+        let (code, phrase) = reason.error_code();
         self.writer(out)
-            .error_code(code, reason)
+            .error_code(code, phrase)
             .attribute(Attribute::REALM, realm.as_bytes())
             .attribute(Attribute::NONCE, nonce)
             .attribute(Attribute::PASSWORD_ALGORITHMS, &OFFERED)
@@ -88,14 +88,14 @@ impl Reply {
         let mut types: Vec<u16> = types.map(|attribute| attribute.0).collect();
         types.sort_unstable();
         types.dedup();
-        types.truncate(UNKNOWN_TOLD);
+        types.truncate(MAX_UNKNOWN_LISTED);
         let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
-        // A stranger gets few words: the answer must not be much longer than the request.
-        let (code, reason) = match key {
-            Some(_) => Refusal::UnknownAttribute.on_the_wire(),
+        // A stranger gets few words: the response must not be much longer than the request.
+        let (code, phrase) = match key {
+            Some(_) => ErrorReason::UnknownAttribute.error_code(),
             None => (420, "Unknown"),
         };
-        let writer = self.writer(out).error_code(code, reason);
+        let writer = self.writer(out).error_code(code, phrase);
         sign(writer.attribute(Attribute::UNKNOWN_ATTRIBUTES, &list), key);
     }
 

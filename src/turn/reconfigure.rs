@@ -29,8 +29,8 @@ pub struct Changes {
     pub user_bandwidth: Limit,
     /// Bytes of all allocations, in each direction.
     pub total_bandwidth: Limit,
-    pub unnamed: bool,
-    pub strangers: Arc<PerIpLimiter>,
+    pub allow_unnamed: bool,
+    pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,
 }
 
@@ -40,7 +40,7 @@ impl Server {
     pub fn reconfigure(&mut self, changes: Changes) {
         let settings = &mut self.settings;
         let policy = &mut settings.policy;
-        let judged_anew = policy.allowed != changes.allowed
+        let policy_changed = policy.allowed != changes.allowed
             || policy.denied != changes.denied
             || policy.denied_ports != changes.denied_ports;
         policy.allowed = changes.allowed;
@@ -52,25 +52,25 @@ impl Server {
         settings.bandwidth = changes.bandwidth;
         settings.user_bandwidth = changes.user_bandwidth;
         settings.total_bandwidth = changes.total_bandwidth;
-        settings.unnamed = changes.unnamed;
-        settings.strangers = changes.strangers;
+        settings.allow_unnamed = changes.allow_unnamed;
+        settings.unauthenticated = changes.unauthenticated;
         settings.alternates = changes.alternates;
-        if judged_anew {
-            self.judge_anew();
+        if policy_changed {
+            self.reapply_policy();
         }
     }
 
     /// Withdraws permissions and channels to peers that the policy denies.
-    pub fn judge_anew(&mut self) {
+    pub fn reapply_policy(&mut self) {
         let (policy, directory) = (&self.settings.policy, &self.settings.directory);
         let allocations = self.table.all();
-        allocations.for_each(|allocation| allocation.judge_anew(policy, directory));
+        allocations.for_each(|allocation| allocation.reapply_policy(policy, directory));
     }
 }
 
 impl Allocation {
     /// Keeps what the policy would grant today.
-    fn judge_anew(&mut self, policy: &Policy, directory: &Directory) {
+    fn reapply_policy(&mut self, policy: &Policy, directory: &Directory) {
         self.permissions
             .retain(|p| policy.permits(p.ip) || directory.has_ip(p.ip));
         self.channels.retain_mut(|channel| {

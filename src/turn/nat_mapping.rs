@@ -5,27 +5,27 @@ use std::str::FromStr;
 
 /// What a bound address is called outside, for hosts behind 1:1 NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct External {
+pub struct NatMapping {
     pub public: IpAddr,
     /// The address that it stands for; `None`: every one of its family.
     pub private: Option<IpAddr>,
 }
 
-impl External {
-    /// The address to advertise for a relay socket bound to `bound`.
-    pub fn advertise(mappings: &[External], bound: SocketAddr) -> SocketAddr {
+impl NatMapping {
+    /// The address to public_address for a relay socket bound to `bound`.
+    pub fn public_address(mappings: &[NatMapping], bound: SocketAddr) -> SocketAddr {
         let exact = mappings.iter().find(|m| m.private == Some(bound.ip()));
-        let any = |m: &&External| m.private.is_none() && m.public.is_ipv4() == bound.is_ipv4();
+        let any = |m: &&NatMapping| m.private.is_none() && m.public.is_ipv4() == bound.is_ipv4();
         let mapping = exact.or_else(|| mappings.iter().find(any));
         SocketAddr::new(mapping.map_or(bound.ip(), |m| m.public), bound.port())
     }
 }
 
-impl FromStr for External {
+impl FromStr for NatMapping {
     type Err = String;
 
     /// Reads `public` or `public/private`.
-    fn from_str(text: &str) -> Result<External, String> {
+    fn from_str(text: &str) -> Result<NatMapping, String> {
         let (public, private) = match text.split_once('/') {
             Some((public, private)) => (public, Some(private)),
             None => (text, None),
@@ -35,7 +35,7 @@ impl FromStr for External {
             ip.parse::<IpAddr>()
                 .map_err(|_| format!("`{ip}` is not an IP address"))
         };
-        let external = External {
+        let external = NatMapping {
             public: parse(public)?,
             private: private.map(parse).transpose()?,
         };
@@ -56,11 +56,11 @@ mod tests {
     fn a_pair_maps_its_own_address_and_a_bare_one_its_family() {
         let mappings = ["192.0.2.1/10.0.0.1", "192.0.2.9"].map(|text| text.parse().unwrap());
         let advertised =
-            |text: &str| External::advertise(&mappings, text.parse().unwrap()).to_string();
+            |text: &str| NatMapping::public_address(&mappings, text.parse().unwrap()).to_string();
         assert_eq!(advertised("10.0.0.1:7"), "192.0.2.1:7");
         assert_eq!(advertised("10.0.0.2:7"), "192.0.2.9:7");
         assert_eq!(advertised("[::1]:7"), "[::1]:7");
-        assert!("1.2.3.4/::1".parse::<External>().is_err());
-        assert!("nonsense".parse::<External>().is_err());
+        assert!("1.2.3.4/::1".parse::<NatMapping>().is_err());
+        assert!("nonsense".parse::<NatMapping>().is_err());
     }
 }

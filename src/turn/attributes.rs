@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::stun::{Attribute, Message, decode_xor_address};
 
-use super::Refusal;
-use super::allocation::Ports;
+use super::ErrorReason;
+use super::allocation::PortParity;
 use super::family::Family;
 use super::reservation::Token;
 
@@ -35,61 +35,63 @@ pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = Attribu
 }
 
 /// LIFETIME in seconds, or the default.
-pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, Refusal> {
+pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, ErrorReason> {
     match message.get(Attribute::LIFETIME) {
         None => Ok(DEFAULT_LIFETIME),
         Some(value) => value
             .try_into()
             .map(u32::from_be_bytes)
-            .map_err(|_| Refusal::BadRequest),
+            .map_err(|_| ErrorReason::BadRequest),
     }
 }
 
 /// EVEN-PORT (RFC 8656 section 18.7): its highest bit asks for the next port as well.
-pub(super) fn ports(message: &Message<'_>) -> Result<Ports, Refusal> {
+pub(super) fn ports(message: &Message<'_>) -> Result<PortParity, ErrorReason> {
     match message.get(Attribute::EVEN_PORT) {
-        None => Ok(Ports::Any),
-        Some([flags, ..]) if flags & 0x80 == 0 => Ok(Ports::Even),
-        Some([_, ..]) => Ok(Ports::Pair),
-        Some([]) => Err(Refusal::BadRequest),
+        None => Ok(PortParity::Any),
+        Some([flags, ..]) if flags & 0x80 == 0 => Ok(PortParity::Even),
+        Some([_, ..]) => Ok(PortParity::Pair),
+        Some([]) => Err(ErrorReason::BadRequest),
     }
 }
 
 /// RESERVATION-TOKEN (RFC 8656 section 18.11).
-pub(super) fn reservation_token(message: &Message<'_>) -> Result<Option<Token>, Refusal> {
+pub(super) fn reservation_token(message: &Message<'_>) -> Result<Option<Token>, ErrorReason> {
     let value = message.get(Attribute::RESERVATION_TOKEN);
-    let token = value.map(|value| value.try_into().map_err(|_| Refusal::BadRequest));
+    let token = value.map(|value| value.try_into().map_err(|_| ErrorReason::BadRequest));
     token.transpose()
 }
 
 /// REQUESTED-ADDRESS-FAMILY (RFC 8656 section 18.6).
-pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<Family>, Refusal> {
+pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<Family>, ErrorReason> {
     match message.get(Attribute::REQUESTED_ADDRESS_FAMILY) {
         None => Ok(None),
         Some([number, _, _, _]) => match Family::from_number(*number) {
             Some(family) => Ok(Some(family)),
-            None => Err(Refusal::AddressFamily),
+            None => Err(ErrorReason::AddressFamily),
         },
-        Some(_) => Err(Refusal::BadRequest),
+        Some(_) => Err(ErrorReason::BadRequest),
     }
 }
 
 /// Whether ADDITIONAL-ADDRESS-FAMILY asks for IPv6 besides IPv4, which is all that it may ask
 /// (RFC 8656 section 7.2).
-pub(super) fn wants_both_families(message: &Message<'_>) -> Result<bool, Refusal> {
+pub(super) fn wants_both_families(message: &Message<'_>) -> Result<bool, ErrorReason> {
     match message.get(Attribute::ADDITIONAL_ADDRESS_FAMILY) {
         None => Ok(false),
         Some([number, _, _, _]) if *number == Family::V6.number() => Ok(true),
-        Some(_) => Err(Refusal::BadRequest),
+        Some(_) => Err(ErrorReason::BadRequest),
     }
 }
 
 /// The peers that a request names.
 pub(super) fn peers<'a>(
     message: &Message<'a>,
-) -> impl Iterator<Item = Result<SocketAddr, Refusal>> + 'a {
+) -> impl Iterator<Item = Result<SocketAddr, ErrorReason>> + 'a {
     let transaction = message.transaction();
     let values = message.attributes();
     let values = values.filter(|(attribute, _)| *attribute == Attribute::XOR_PEER_ADDRESS);
-    values.map(move |(_, value)| decode_xor_address(value, &transaction).ok_or(Refusal::BadRequest))
+    values.map(move |(_, value)| {
+        decode_xor_address(value, &transaction).ok_or(ErrorReason::BadRequest)
+    })
 }
