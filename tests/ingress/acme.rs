@@ -130,7 +130,7 @@ fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https()
     let town = Town::new();
     let _pebble = town.open(&[]);
     let file = town.place().join("config.toml");
-    fs::write(&file, crate::support::readme_settings()).unwrap();
+    fs::write(&file, crate::support::installed_settings()).unwrap();
     // Its ports are root's, and its authority is far away; the rest is as it stands there.
     let daemon = Builder::new()
         .arg("--config")

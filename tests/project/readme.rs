@@ -1,4 +1,4 @@
-//! The README is true: its commands are run, its scripts work, its links lead somewhere.
+//! The guides are true: their commands run, their scripts work, their links have targets.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,13 +27,24 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).expect("README.md")
+/// The documents whose commands, settings and scripts are executed, in this order.
+const GUIDES: [&str; 6] = [
+    "README.md",
+    "docs/start/install.md",
+    "docs/start/lan.md",
+    "docs/run/commands.md",
+    "docs/build/quick-start.md",
+    "docs/build/ice.md",
+];
+
+fn guides() -> String {
+    let read = |guide: &&str| fs::read_to_string(root().join(guide)).expect(guide);
+    GUIDES.iter().map(read).collect()
 }
 
 fn blocks() -> Vec<Block> {
-    let readme = readme();
-    let parts = readme.split("\n```").skip(1).step_by(2);
+    let guides = guides();
+    let parts = guides.split("\n```").skip(1).step_by(2);
     let block = |part: &str| {
         let (language, text) = part.split_once('\n').expect("a block has lines");
         let (language, text) = (language.to_owned(), format!("{text}\n"));
@@ -52,25 +63,26 @@ fn of(language: &str) -> Vec<String> {
 fn every_block_is_of_a_kind_that_is_tried() {
     assert!(blocks().len() > 10);
     for Block { language, text } in blocks() {
-        let known = ["sh", "python", "js", "toml", "caddyfile"].contains(&language.as_str());
+        let known =
+            ["sh", "python", "js", "toml", "caddyfile", "console"].contains(&language.as_str());
         assert!(known, "nothing here tries a block of {language:?}:\n{text}");
     }
 }
 
 #[test]
-fn what_ci_runs_is_in_the_readme_and_in_ci() {
+fn what_ci_runs_is_in_the_guides_and_in_ci() {
     let ci = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
     let shown = of("sh").concat();
     for command in OF_CI {
         let lines = shown.lines().filter(|line| *line == command);
-        assert_eq!(lines.count(), 1, "the README does not show `{command}`");
+        assert_eq!(lines.count(), 1, "the guides do not show `{command}`");
         let runs = |line: &str| !line.starts_with("step ") && line.contains(command);
         assert!(ci.lines().any(runs), ".ci/run does not run `{command}`");
     }
 }
 
 #[test]
-fn every_command_works_in_the_order_of_the_readme() {
+fn every_command_works_in_the_order_of_the_guides() {
     // The one that systemd would start: its configuration has the name.
     let daemon = Builder::new()
         .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org")
@@ -103,8 +115,8 @@ fn every_command_works_in_the_order_of_the_readme() {
     for kept in ["parlor.db", "auth.secret", "turn.secret", "nonce.key"] {
         assert!(backup.contains(kept), "no {kept} in the backup: {backup}");
         assert!(
-            readme().contains(&format!("`{kept}`")),
-            "the README is silent on {kept}"
+            guides().contains(&format!("`{kept}`")),
+            "no guide mentions {kept}"
         );
     }
 }
@@ -139,7 +151,7 @@ fn the_settings_are_settings_and_the_proxy_finds_the_server() {
     let place = TempDir::new().expect("a directory");
     let file = place.path().join("config.toml");
     let desk = crate::support::command::Desk::new();
-    let server = crate::support::readme_settings();
+    let server = crate::support::installed_settings();
     for settings in of("toml").iter().chain([&server]) {
         fs::write(&file, settings).expect("a configuration");
         desk.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
@@ -236,16 +248,16 @@ fn anchors(document: &Path) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Every command and option that `--help` knows stands in the README.
+/// Every command that `--help` lists is in the guides.
 #[test]
-fn every_command_is_in_the_readme() {
+fn every_command_is_in_the_guides() {
     let desk = crate::support::command::Desk::new();
-    let shown = readme();
+    let shown = guides();
     for command in commands(&desk, &[]) {
         let words = command.join(" ");
         assert!(
             shown.contains(&format!("parlor {words}")) || shown.contains(&format!("-- {words}")),
-            "the README says nothing of `parlor {words}`"
+            "no guide has `parlor {words}`"
         );
     }
 }
@@ -290,7 +302,7 @@ impl Place<'_> {
         }
     }
 
-    /// Runs commands as they stand in the README, but for addresses, places and what CI runs.
+    /// Runs commands as they are in the guides, except for addresses, places and what CI runs.
     fn run(&self, commands: &str) -> String {
         let root = self.root.path().to_str().expect("a plain path");
         let commands = commands.lines().filter(|line| !OF_CI.contains(line));

@@ -395,11 +395,11 @@ fn capture(
     });
 }
 
-/// The settings that the README writes on a server.
-pub fn readme_settings() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let shown = std::fs::read_to_string(path).expect("README.md");
+/// The settings that the installation guide writes.
+pub fn installed_settings() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/start/install.md");
+    let shown = std::fs::read_to_string(path).expect("the installation guide");
     let after = shown.split("<<'END'\n").nth(1);
     let text = after.and_then(|rest| rest.split("END\n").next());
-    text.expect("the README writes settings").to_owned()
+    text.expect("the guide writes settings").to_owned()
 }

@@ -1,5 +1,5 @@
-# What a server's root does, done in a directory: $ROOT stands for /, and every command is the
-# README's own but for these.
+# What root does on a server, done in a directory: $ROOT stands for /, and all other commands are
+# those of the guides.
 set -euo pipefail
 
 sudo() { "$@"; }
@@ -13,7 +13,7 @@ systemctl() {
     esac
 }
 
-# The configuration that the README writes, from when it has.
+# The configuration that the installation guide writes, once it exists.
 parlor() {
     local config=$ROOT/etc/parlor/config.toml
     if [[ -f $config ]]; then
