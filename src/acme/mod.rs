@@ -2,13 +2,13 @@
 //! thirds of its life.
 //!
 //! What goes over the network is `instant-acme`'s work; this decides when it is done
-//! ([`schedule`]), answers challenges through `tls::Current`, and keeps account and certificate in
-//! the data directory (`shelf`).
+//! ([`schedule`]), answers challenges through `tls::CertResolver`, and keeps account and certificate in
+//! the data directory (`storage`).
 
+mod error_text;
 mod order;
-mod reason;
 pub mod schedule;
-mod shelf;
+mod storage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::utc;
-use crate::tls::{Current, Identity, Trouble};
+use crate::tls::{CertResolver, Identity, RenewalFailure};
 
-use order::Refused;
+use order::OrderError;
 use schedule::{Backoff, Failure};
-use shelf::Shelf;
+use storage::AcmeStorage;
 
 /// No wait is longer without another look: clocks are put right, and machines sleep.
-const LOOK: Duration = Duration::from_secs(3600);
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 /// For all of one attempt. An authority that takes connections and says nothing ends here.
-const PATIENCE: Duration = Duration::from_secs(180);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What is asked for, and of whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct AcmeSettings {
     /// Lower case, at least one.
     pub domains: Vec<String>,
     /// The URL of the authority's directory.
@@ -47,9 +47,9 @@ pub struct Wanted {
     pub ca_file: Option<PathBuf>,
 }
 
-impl Wanted {
-    pub fn of(config: &Config) -> Wanted {
-        Wanted {
+impl AcmeSettings {
+    pub fn from_config(config: &Config) -> AcmeSettings {
+        AcmeSettings {
             domains: config::acme_domains(config),
             directory: config::acme_directory(&config.tls).to_owned(),
             contact: config.tls.acme_contact.clone(),
@@ -57,14 +57,16 @@ impl Wanted {
         }
     }
 
-    fn is_met_by(&self, identity: &Identity) -> bool {
-        self.domains.iter().all(|domain| identity.is_for(domain))
+    fn covered_by(&self, identity: &Identity) -> bool {
+        self.domains
+            .iter()
+            .all(|domain| identity.is_valid_for(domain))
     }
 }
 
 /// Sees to it that there is a certificate.
-pub struct Keeper<R> {
-    current: Arc<Current>,
+pub struct Renewer<R> {
+    resolver: Arc<CertResolver>,
     data_dir: DataDir,
     /// From 0 to below 1.
     random: R,
@@ -76,42 +78,45 @@ pub struct Keeper<R> {
     /// What a directory has issued since the start, whether the disk took it or not.
     issued: Option<(String, Identity)>,
     /// Whether the domains are proven over TLS first.
-    by_tls: bool,
+    tls_alpn_first: bool,
 }
 
-/// The certificate that is kept for what is wanted, if there is one.
+/// The certificate that is kept for what is settings, if there is one.
 ///
 /// # Errors
 /// It can't be read.
-pub fn kept(data_dir: &DataDir, wanted: &Wanted) -> Result<Option<Identity>, DataDirError> {
-    Shelf::new(data_dir, &wanted.directory).certificate()
+pub fn stored_certificate(
+    data_dir: &DataDir,
+    settings: &AcmeSettings,
+) -> Result<Option<Identity>, DataDirError> {
+    AcmeStorage::new(data_dir, &settings.directory).certificate()
 }
 
-impl<R: FnMut() -> f64> Keeper<R> {
-    pub fn new(current: Arc<Current>, data_dir: DataDir, random: R) -> Keeper<R> {
-        Keeper {
-            current,
+impl<R: FnMut() -> f64> Renewer<R> {
+    pub fn new(resolver: Arc<CertResolver>, data_dir: DataDir, random: R) -> Renewer<R> {
+        Renewer {
+            resolver,
             data_dir,
             random,
             backoff: Backoff::default(),
             retry: 0,
             renewal: None,
             issued: None,
-            by_tls: true,
+            tls_alpn_first: true,
         }
     }
 
-    /// Goes on for ever. `wanted` is asked each time, and `reloaded` ends a wait.
-    pub async fn run(mut self, wanted: impl Fn() -> Wanted, reloaded: Arc<Notify>) {
+    /// Goes on for ever. `settings` is asked each time, and `reloaded` ends a wait.
+    pub async fn run(mut self, settings: impl Fn() -> AcmeSettings, reloaded: Arc<Notify>) {
         loop {
-            let wanted = wanted();
+            let settings = settings();
             let now = clock::now().unix;
-            let due = self.due(&wanted).max(self.retry);
+            let due = self.due(&settings).max(self.retry);
             if due <= now {
-                self.attempt(&wanted).await;
+                self.attempt(&settings).await;
                 continue;
             }
-            let wait = Duration::from_secs(due - now).min(LOOK);
+            let wait = Duration::from_secs(due - now).min(MAX_SLEEP);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 // Somebody may have mended what was wrong.
@@ -122,21 +127,21 @@ impl<R: FnMut() -> f64> Keeper<R> {
 
     /// When a certificate is to be asked for, in Unix seconds: at once where none is kept that is for
     /// all domains.
-    fn due(&mut self, wanted: &Wanted) -> u64 {
-        let kept = block_in_place(|| kept(&self.data_dir, wanted));
+    fn due(&mut self, settings: &AcmeSettings) -> u64 {
+        let kept = block_in_place(|| stored_certificate(&self.data_dir, settings));
         let kept = kept.unwrap_or_else(|error| {
             tracing::error!(%error, "the kept certificate can't be used: another is asked for");
             None
         });
         let issued = self.issued.as_ref();
-        let issued = issued.filter(|(directory, _)| *directory == wanted.directory);
+        let issued = issued.filter(|(directory, _)| *directory == settings.directory);
         let issued = issued.map(|(_, identity)| identity.clone());
-        let met = issued.or(kept).filter(|held| wanted.is_met_by(held));
+        let met = issued.or(kept).filter(|held| settings.covered_by(held));
         let Some(kept) = met else {
             return 0;
         };
-        if self.current.identity().as_ref() != Some(&kept) {
-            self.current.swap(&kept);
+        if self.resolver.identity().as_ref() != Some(&kept) {
+            self.resolver.swap(&kept);
         }
         match &self.renewal {
             Some((known, due)) if *known == kept => *due,
@@ -148,54 +153,54 @@ impl<R: FnMut() -> f64> Keeper<R> {
         }
     }
 
-    async fn attempt(&mut self, wanted: &Wanted) {
+    async fn attempt(&mut self, settings: &AcmeSettings) {
         tracing::info!(
-            domains = wanted.domains.join(" "),
-            directory = wanted.directory,
-            over = if self.by_tls {
+            domains = settings.domains.join(" "),
+            directory = settings.directory,
+            over = if self.tls_alpn_first {
                 "tls-alpn-01"
             } else {
                 "http-01"
             },
             "asking for a certificate"
         );
-        let asked = tokio::time::timeout(PATIENCE, self.ask(wanted)).await;
+        let asked = tokio::time::timeout(ATTEMPT_TIMEOUT, self.ask(settings)).await;
         // One that ran out of time ends nothing by itself.
-        self.current.end_challenges();
+        self.resolver.clear_challenges();
         let asked = asked.unwrap_or_else(|_| {
             let reason = "the authority does not answer in time";
-            Err(Refused::new(Failure::Unreachable, reason))
+            Err(OrderError::new(Failure::Unreachable, reason))
         });
         match asked {
-            Ok(identity) => self.take(wanted, identity),
-            Err(refused) => self.give_up_for_now(refused),
+            Ok(identity) => self.install(settings, identity),
+            Err(error) => self.schedule_retry(error),
         }
     }
 
-    async fn ask(&self, wanted: &Wanted) -> Result<Identity, Refused> {
-        let shelf = Shelf::new(&self.data_dir, &wanted.directory);
-        let kinds = match self.by_tls {
+    async fn ask(&self, settings: &AcmeSettings) -> Result<Identity, OrderError> {
+        let storage = AcmeStorage::new(&self.data_dir, &settings.directory);
+        let kinds = match self.tls_alpn_first {
             true => [ChallengeType::TlsAlpn01, ChallengeType::Http01],
             false => [ChallengeType::Http01, ChallengeType::TlsAlpn01],
         };
-        let account = order::account(wanted, &shelf).await?;
-        let pem = order::certificate(wanted, &account, &self.current, &kinds).await;
-        if pem.as_ref().is_err_and(|refused| refused.forgotten) {
-            block_in_place(|| shelf.forget_account());
+        let account = order::account(settings, &storage).await?;
+        let pem = order::certificate(settings, &account, &self.resolver, &kinds).await;
+        if pem.as_ref().is_err_and(|error| error.account_unknown) {
+            block_in_place(|| storage.delete_account());
         }
-        shelf.keep_certificate(pem?)
+        storage.store_certificate(pem?)
     }
 
-    fn take(&mut self, wanted: &Wanted, identity: Identity) {
+    fn install(&mut self, settings: &AcmeSettings, identity: Identity) {
         let validity = identity.validity();
         let until = u64::try_from(validity.until).unwrap_or(0);
         let (sha256, until) = (identity.fingerprint(), utc::text(until));
-        self.current.swap(&identity);
+        self.resolver.swap(&identity);
         tracing::info!(sha256, until, "a certificate was issued");
-        let is_met = wanted.is_met_by(&identity);
-        self.issued = Some((wanted.directory.clone(), identity));
+        let is_covered = settings.covered_by(&identity);
+        self.issued = Some((settings.directory.clone(), identity));
         // What would be asked for again at once must not be: the authority counts.
-        let useless = if !is_met {
+        let unusable = if !is_covered {
             "the authority has issued a certificate for other names"
         } else if schedule::renewal(validity, 1.0) <= clock::now().unix {
             "the certificate that was issued is to be renewed already: is this host's clock right?"
@@ -204,25 +209,25 @@ impl<R: FnMut() -> f64> Keeper<R> {
             self.retry = 0;
             return;
         };
-        self.give_up_for_now(Refused::new(Failure::Useless, useless));
+        self.schedule_retry(OrderError::new(Failure::Unusable, unusable));
     }
 
-    fn give_up_for_now(&mut self, refused: Refused) {
-        let wait = self.backoff.failed(refused.failure, (self.random)());
+    fn schedule_retry(&mut self, error: OrderError) {
+        let wait = self.backoff.failed(error.failure, (self.random)());
         self.retry = clock::now().unix.saturating_add(wait.as_secs());
-        if refused.failure == Failure::Refused {
-            self.by_tls = !self.by_tls;
+        if error.failure == Failure::Rejected {
+            self.tls_alpn_first = !self.tls_alpn_first;
         }
-        let (reason, next) = (refused.reason, utc::text(self.retry));
+        let (reason, next) = (error.reason, utc::text(self.retry));
         let now = clock::now().unix;
-        match self.current.standing().validity {
+        match self.resolver.status().validity {
             None => tracing::error!(reason, next, "there is no certificate yet"),
-            Some(validity) if validity.is_over(now) => {
+            Some(validity) if validity.is_expired(now) => {
                 tracing::error!(reason, next, "the certificate has expired");
             }
             Some(_) => tracing::warn!(reason, next, "the certificate is not renewed yet"),
         }
-        self.current.trouble(Trouble {
+        self.resolver.set_renewal_failure(RenewalFailure {
             reason,
             next: self.retry,
         });
@@ -237,8 +242,8 @@ mod tests {
 
     const DIRECTORY: &str = "https://ca.example/dir";
 
-    fn wanted(domains: &[&str]) -> Wanted {
-        Wanted {
+    fn settings(domains: &[&str]) -> AcmeSettings {
+        AcmeSettings {
             domains: domains.iter().map(|name| (*name).to_owned()).collect(),
             directory: DIRECTORY.to_owned(),
             contact: None,
@@ -252,54 +257,54 @@ mod tests {
         Secret::new(tls::self_signed(&[domain.to_owned()], from, 90).unwrap())
     }
 
-    fn keeper(place: &tempfile::TempDir) -> Keeper<impl FnMut() -> f64> {
+    fn renewer(place: &tempfile::TempDir) -> Renewer<impl FnMut() -> f64> {
         let data_dir = DataDir::existing(place.path()).unwrap();
-        Keeper::new(Arc::default(), data_dir, || 0.0)
+        Renewer::new(Arc::default(), data_dir, || 0.0)
     }
 
     #[test]
     fn the_certificate_that_is_kept_serves_until_it_is_due_and_for_its_own_authority() {
         let place = tempfile::tempdir().unwrap();
-        let mut keeper = keeper(&place);
-        let mut wanted = wanted(&["talk.example.org"]);
-        assert_eq!(keeper.due(&wanted), 0);
-        let shelf = Shelf::new(&keeper.data_dir, DIRECTORY);
-        let kept = shelf
-            .keep_certificate(issued("talk.example.org", 10))
+        let mut renewer = renewer(&place);
+        let mut settings = settings(&["talk.example.org"]);
+        assert_eq!(renewer.due(&settings), 0);
+        let storage = AcmeStorage::new(&renewer.data_dir, DIRECTORY);
+        let kept = storage
+            .store_certificate(issued("talk.example.org", 10))
             .unwrap();
-        let due = keeper.due(&wanted);
+        let due = renewer.due(&settings);
         let days = (due - clock::now().unix) as f64 / 86_400.0;
         assert!((49.0..51.0).contains(&days), "{days}");
-        assert_eq!(keeper.current.identity(), Some(kept));
-        wanted.domains.push("turn.example.org".to_owned());
-        assert_eq!(keeper.due(&wanted), 0);
-        wanted.domains.pop();
-        wanted.directory = "https://other.example/dir".to_owned();
-        assert_eq!(keeper.due(&wanted), 0);
+        assert_eq!(renewer.resolver.identity(), Some(kept));
+        settings.domains.push("turn.example.org".to_owned());
+        assert_eq!(renewer.due(&settings), 0);
+        settings.domains.pop();
+        settings.directory = "https://other.example/dir".to_owned();
+        assert_eq!(renewer.due(&settings), 0);
     }
 
     #[test]
     fn a_certificate_that_the_disk_does_not_take_is_not_asked_for_again() {
         let place = tempfile::tempdir().unwrap();
-        let mut keeper = keeper(&place);
-        let wanted = wanted(&["talk.example.org"]);
+        let mut renewer = renewer(&place);
+        let settings = settings(&["talk.example.org"]);
         let identity = tls::parse(issued("talk.example.org", 0).expose()).unwrap();
-        keeper.take(&wanted, identity);
-        assert!(keeper.due(&wanted) > clock::now().unix + 50 * 24 * 3600);
+        renewer.install(&settings, identity);
+        assert!(renewer.due(&settings) > clock::now().unix + 50 * 24 * 3600);
     }
 
     #[test]
     fn a_certificate_that_is_of_no_use_is_not_asked_for_again_at_once() {
         for (domain, days_ago) in [("other.example.org", 0), ("talk.example.org", 80)] {
             let place = tempfile::tempdir().unwrap();
-            let mut keeper = keeper(&place);
-            let wanted = wanted(&["talk.example.org"]);
+            let mut renewer = renewer(&place);
+            let settings = settings(&["talk.example.org"]);
             let identity = tls::parse(issued(domain, days_ago).expose()).unwrap();
             let now = clock::now().unix;
-            keeper.take(&wanted, identity.clone());
-            keeper.take(&wanted, identity);
-            assert!(keeper.retry >= now + 300, "{domain}");
-            assert!(keeper.current.standing().trouble.is_some());
+            renewer.install(&settings, identity.clone());
+            renewer.install(&settings, identity);
+            assert!(renewer.retry >= now + 300, "{domain}");
+            assert!(renewer.resolver.status().renewal_failure.is_some());
         }
     }
 }

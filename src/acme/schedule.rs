@@ -10,31 +10,31 @@ pub enum Failure {
     /// The authority could not be asked.
     Unreachable,
     /// It was asked, and said no.
-    Refused,
+    Rejected,
     /// The authority issued an unusable certificate: authorities count issued certificates by the week.
-    Useless,
+    Unusable,
     /// The authority received too many requests, perhaps before this process started.
-    Limited,
+    RateLimited,
 }
 
 /// How often each has happened in a row.
 #[derive(Debug, Default)]
 pub struct Backoff {
     unreachable: u32,
-    refused: u32,
-    useless: u32,
-    limited: u32,
+    rejected: u32,
+    unusable: u32,
+    rate_limited: u32,
 }
 
-const FIRST_UNREACHABLE: Duration = Duration::from_secs(5);
-const FIRST_USELESS: Duration = Duration::from_secs(5 * 60);
+const FIRST_UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
+const FIRST_UNUSABLE_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Let's Encrypt gives back one of its five failures every 12 minutes.
-const FIRST_LIMITED: Duration = Duration::from_secs(15 * 60);
+const FIRST_RATE_LIMITED_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// Waits after the first refusals. The first retry uses the other challenge almost at once; within the
 /// next minutes an admin opens a firewall or adds a DNS record. All five waits together are longer than
 /// an hour, since Let's Encrypt allows five failures of a name in an hour.
-const REFUSED: [Duration; 5] = [
+const REJECTED_WAITS: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
     Duration::from_secs(3 * 60),
@@ -43,21 +43,21 @@ const REFUSED: [Duration; 5] = [
 ];
 
 /// The first of the later waits, which double each time.
-const LATER: Duration = Duration::from_secs(90 * 60);
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
-const LONGEST_UNREACHABLE: Duration = Duration::from_secs(15 * 60);
+const FIRST_LATER_WAIT: Duration = Duration::from_secs(90 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
+const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl Backoff {
-    /// How long to wait after a failure; `chance` is from 0 to below 1.
+    /// How long to wait after a failure; `jitter` is from 0 to below 1.
     ///
     /// Waits grow with each refusal. An unreachable authority counts no attempts, so retries are more
     /// frequent.
-    pub fn failed(&mut self, failure: Failure, chance: f64) -> Duration {
+    pub fn failed(&mut self, failure: Failure, jitter: f64) -> Duration {
         let (count, longest) = match failure {
-            Failure::Unreachable => (&mut self.unreachable, LONGEST_UNREACHABLE),
-            Failure::Refused => (&mut self.refused, LONGEST),
-            Failure::Useless => (&mut self.useless, LONGEST),
-            Failure::Limited => (&mut self.limited, LONGEST),
+            Failure::Unreachable => (&mut self.unreachable, MAX_UNREACHABLE_WAIT),
+            Failure::Rejected => (&mut self.rejected, MAX_WAIT),
+            Failure::Unusable => (&mut self.unusable, MAX_WAIT),
+            Failure::RateLimited => (&mut self.rate_limited, MAX_WAIT),
         };
         let before = *count;
         *count = count.saturating_add(1);
@@ -66,31 +66,32 @@ impl Backoff {
             first.saturating_mul(factor)
         };
         let wait = match (failure, before) {
-            (Failure::Unreachable, times) => doubled(FIRST_UNREACHABLE, times),
-            (Failure::Useless, times) => doubled(FIRST_USELESS, times),
-            (Failure::Limited, times) => doubled(FIRST_LIMITED, times),
-            (Failure::Refused, times) => match REFUSED.get(times as usize) {
+            (Failure::Unreachable, times) => doubled(FIRST_UNREACHABLE_WAIT, times),
+            (Failure::Unusable, times) => doubled(FIRST_UNUSABLE_WAIT, times),
+            (Failure::RateLimited, times) => doubled(FIRST_RATE_LIMITED_WAIT, times),
+            (Failure::Rejected, times) => match REJECTED_WAITS.get(times as usize) {
                 Some(wait) => *wait,
-                None => doubled(LATER, times - REFUSED.len() as u32),
+                None => doubled(FIRST_LATER_WAIT, times - REJECTED_WAITS.len() as u32),
             },
         };
         // Never sooner: the authority counts.
-        wait.min(longest).mul_f64(1.0 + 0.25 * share(chance))
+        wait.min(longest)
+            .mul_f64(1.0 + 0.25 * unit_interval(jitter))
     }
 }
 
 /// When a certificate is renewed, in Unix seconds: at two thirds of its life, or by chance up to a
 /// thirtieth of its life earlier, so that not all of the world's ask at once.
-pub fn renewal(validity: Validity, chance: f64) -> u64 {
+pub fn renewal(validity: Validity, jitter: f64) -> u64 {
     let life = validity.until.saturating_sub(validity.from).max(0);
-    let earlier = (life as f64 / 30.0 * share(chance)) as i64;
+    let earlier = (life as f64 / 30.0 * unit_interval(jitter)) as i64;
     let due = validity.from.saturating_add(life / 3 * 2 - earlier);
     u64::try_from(due).unwrap_or(0)
 }
 
-fn share(chance: f64) -> f64 {
-    if chance.is_finite() {
-        chance.clamp(0.0, 1.0)
+fn unit_interval(jitter: f64) -> f64 {
+    if jitter.is_finite() {
+        jitter.clamp(0.0, 1.0)
     } else {
         0.0
     }
@@ -108,7 +109,7 @@ mod tests {
             from: 1_800_000_000,
             until: 1_800_000_000 + 90 * DAY,
         };
-        let days = |chance| (renewal(validity, chance) as i64 - validity.from) / DAY;
+        let days = |jitter| (renewal(validity, jitter) as i64 - validity.from) / DAY;
         assert_eq!(days(0.0), 60);
         assert_eq!(days(0.99999), 57);
         assert_eq!(days(0.5), 58);
@@ -119,12 +120,12 @@ mod tests {
 
     #[test]
     fn no_more_than_five_refusals_fall_into_any_hour() {
-        for chance in [0.0, 0.5, 0.99] {
+        for jitter in [0.0, 0.5, 0.99] {
             let mut backoff = Backoff::default();
             let mut at = vec![0.0];
             for _ in 0..20 {
-                let wait = backoff.failed(Failure::Refused, chance);
-                assert!(wait <= LONGEST.mul_f64(1.25));
+                let wait = backoff.failed(Failure::Rejected, jitter);
+                assert!(wait <= MAX_WAIT.mul_f64(1.25));
                 at.push(at.last().unwrap() + wait.as_secs_f64());
             }
             for six in at.windows(6) {
@@ -142,13 +143,13 @@ mod tests {
         assert_eq!(*waits.last().unwrap(), 15 * 60);
         assert!(waits.is_sorted());
         // It has counted no refusal.
-        assert_eq!(backoff.failed(Failure::Refused, 0.0), REFUSED[0]);
+        assert_eq!(backoff.failed(Failure::Rejected, 0.0), REJECTED_WAITS[0]);
     }
 
     #[test]
     fn an_authority_that_was_asked_too_often_is_left_alone_for_a_while() {
         let mut backoff = Backoff::default();
-        let waits = (0..8).map(|_| backoff.failed(Failure::Limited, 0.0).as_secs() / 60);
+        let waits = (0..8).map(|_| backoff.failed(Failure::RateLimited, 0.0).as_secs() / 60);
         assert_eq!(
             waits.collect::<Vec<_>>(),
             [15, 30, 60, 120, 240, 360, 360, 360]
@@ -157,9 +158,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_at_first_is_tried_again_within_the_first_minutes() {
-        for chance in [0.0, 0.99] {
+        for jitter in [0.0, 0.99] {
             let mut backoff = Backoff::default();
-            let waits = (0..10).map(|_| backoff.failed(Failure::Refused, chance).as_secs());
+            let waits = (0..10).map(|_| backoff.failed(Failure::Rejected, jitter).as_secs());
             let waits: Vec<_> = waits.collect();
             assert!(waits[..3].iter().sum::<u64>() < 6 * 60, "{waits:?}");
             assert!(waits[..4].iter().sum::<u64>() < 21 * 60, "{waits:?}");

@@ -4,47 +4,49 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::storage::utc;
-use crate::tls::Standing;
+use crate::tls::CertificateStatus;
 
-pub fn json(standing: &Standing) -> Value {
-    let trouble = standing.trouble.as_ref();
+pub fn json(status: &CertificateStatus) -> Value {
+    let failure = status.renewal_failure.as_ref();
     json!({
-        "from": standing.validity.map(|validity| utc_text(validity.from)),
-        "until": standing.validity.map(|validity| utc_text(validity.until)),
-        "sha256": standing.fingerprint,
-        "trouble": trouble.map(|trouble| &trouble.reason),
-        "next_attempt": trouble.map(|trouble| utc::text(trouble.next)),
+        "from": status.validity.map(|validity| utc_text(validity.from)),
+        "until": status.validity.map(|validity| utc_text(validity.until)),
+        "sha256": status.fingerprint,
+        "trouble": failure.map(|failure| &failure.reason),
+        "next_attempt": failure.map(|failure| utc::text(failure.next)),
     })
 }
 
-pub fn text(standing: &Standing) -> String {
+pub fn text(status: &CertificateStatus) -> String {
     let now = clock::now().unix;
-    let held = match standing.validity {
+    let held = match status.validity {
         None => "none yet".to_owned(),
-        Some(held) if held.is_over(now) => format!("expired at {}", utc_text(held.until)),
-        Some(held) if held.is_to_come(now) => format!("not valid before {}", utc_text(held.from)),
+        Some(held) if held.is_expired(now) => format!("expired at {}", utc_text(held.until)),
+        Some(held) if held.is_not_yet_valid(now) => {
+            format!("not valid before {}", utc_text(held.from))
+        }
         Some(held) => format!("until {}", utc_text(held.until)),
     };
-    match &standing.trouble {
+    match &status.renewal_failure {
         None => held,
-        Some(trouble) => {
-            let next = utc::text(trouble.next);
+        Some(failure) => {
+            let next = utc::text(failure.next);
             format!(
                 "{held}; the last attempt failed: {}; the next one is at {next}, or at once by \
                  `parlor reload`",
-                trouble.reason
+                failure.reason
             )
         }
     }
 }
 
 /// Returns why clients reject TLS: the certificate is missing or not valid now.
-pub fn unusable_reason(standing: &Standing) -> Option<&'static str> {
+pub fn unusable_reason(status: &CertificateStatus) -> Option<&'static str> {
     let now = clock::now().unix;
-    match standing.validity {
+    match status.validity {
         None => Some("there is no certificate yet"),
-        Some(held) if held.is_over(now) => Some("the certificate has expired"),
-        Some(held) if held.is_to_come(now) => Some("the certificate is not valid yet"),
+        Some(held) if held.is_expired(now) => Some("the certificate has expired"),
+        Some(held) if held.is_not_yet_valid(now) => Some("the certificate is not valid yet"),
         Some(_) => None,
     }
 }
@@ -56,36 +58,33 @@ fn utc_text(unix: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Trouble, Validity};
+    use crate::tls::{RenewalFailure, Validity};
 
-    fn standing(validity: Option<(i64, i64)>) -> Standing {
-        Standing {
+    fn status(validity: Option<(i64, i64)>) -> CertificateStatus {
+        CertificateStatus {
             validity: validity.map(|(from, until)| Validity { from, until }),
             fingerprint: None,
-            trouble: None,
+            renewal_failure: None,
         }
     }
 
     #[test]
     fn it_is_told_from_when_until_when_a_certificate_is_valid_and_what_is_wrong() {
         let far = 40_000_000_000;
+        assert_eq!(text(&status(Some((0, far)))), "until 3237-07-19T23:06:40Z");
         assert_eq!(
-            text(&standing(Some((0, far)))),
-            "until 3237-07-19T23:06:40Z"
-        );
-        assert_eq!(
-            text(&standing(Some((0, 1)))),
+            text(&status(Some((0, 1)))),
             "expired at 1970-01-01T00:00:01Z"
         );
-        let message = text(&standing(Some((far, far))));
+        let message = text(&status(Some((far, far))));
         assert_eq!(message, "not valid before 3237-07-19T23:06:40Z");
-        let mut none = standing(None);
+        let mut none = status(None);
         assert_eq!(text(&none), "none yet");
         assert_eq!(unusable_reason(&none), Some("there is no certificate yet"));
-        let over = unusable_reason(&standing(Some((0, 1))));
+        let over = unusable_reason(&status(Some((0, 1))));
         assert_eq!(over, Some("the certificate has expired"));
-        assert_eq!(unusable_reason(&standing(Some((0, far)))), None);
-        none.trouble = Some(Trouble {
+        assert_eq!(unusable_reason(&status(Some((0, far)))), None);
+        none.renewal_failure = Some(RenewalFailure {
             reason: "nobody answers".to_owned(),
             next: 60,
         });

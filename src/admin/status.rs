@@ -63,7 +63,7 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         "turn_tls": turn_tls,
         "relayed_addresses": offered.collect::<Vec<_>>(),
         "segmentation": { "used": segmentation.used, "reason": segmentation.reason },
-        "certificate": server.app.certificate.as_ref().map(|one| certificate::json(&one.standing())),
+        "certificate": server.app.certificate.as_ref().map(|one| certificate::json(&one.status())),
         "metrics": server.metrics,
         "socket": server.socket,
         "open_rooms": open_rooms,
@@ -74,8 +74,10 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         "relays_over_tcp": over(Transport::Tcp),
         "relays_over_tls": over(Transport::Tls),
     });
-    let standing = server.app.certificate.as_ref().map(|one| one.standing());
-    let unusable_reason = standing.as_ref().and_then(certificate::unusable_reason);
+    let certificate_status = server.app.certificate.as_ref().map(|one| one.status());
+    let unusable_reason = certificate_status
+        .as_ref()
+        .and_then(certificate::unusable_reason);
     let ready = match (wrong.is_empty(), unusable_reason) {
         (true, None) => "yes".to_owned(),
         (true, Some(why)) => format!("not over TLS: {why}"),
@@ -88,9 +90,10 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         true => "no (tls.mode is off)".to_owned(),
         false => listed(&turn_tls),
     };
-    let standing = standing.map_or("none (tls.mode is off)".to_owned(), |standing| {
-        certificate::text(&standing)
-    });
+    let certificate_status = certificate_status
+        .map_or("none (tls.mode is off)".to_owned(), |certificate_status| {
+            certificate::text(&certificate_status)
+        });
     let facts = [
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
@@ -102,7 +105,7 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         ["TURN over TLS", &turn_tls],
         ["Relayed addresses", &format!("IPv4 {ipv4}, IPv6 {ipv6}")],
         ["Segmentation", &segmentation.text()],
-        ["Certificate", &standing],
+        ["Certificate", &certificate_status],
         ["Metrics", &listed(&server.metrics)],
         ["Commands", &server.socket.display().to_string()],
         [

@@ -11,7 +11,7 @@ use super::links::page_host;
 use super::origin::Fault;
 use super::{Config, Tls, TlsMode, turn_host};
 use crate::clock;
-use crate::tls::{self, Identity, TlsFault, Which};
+use crate::tls::{self, Identity, PemFile, PemFileError};
 
 /// Of TURN over TLS (RFC 8656, section 18.7).
 const TURNS: u16 = 5349;
@@ -155,13 +155,13 @@ fn needless(mode: TlsMode, certificate: &Option<PathBuf>, key: &Option<PathBuf>)
     told.collect()
 }
 
-fn told(fault: &TlsFault, certificate: &Path, key: &Path) -> Fault {
-    match fault.which {
-        Which::Certificate => {
+fn told(fault: &PemFileError, certificate: &Path, key: &Path) -> Fault {
+    match fault.file {
+        PemFile::Certificate => {
             let text = format!("names {}, which {fault}", certificate.display());
             Fault::with("tls.cert_file", &["tls.mode"], text)
         }
-        Which::Key => {
+        PemFile::Key => {
             let text = format!("names {}, which {fault}", key.display());
             Fault::with("tls.key_file", &["tls.mode", "tls.cert_file"], text)
         }
@@ -193,9 +193,9 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
 fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
     let validity = identity.validity();
     let now = clock::now().unix;
-    let (what, when) = if validity.is_over(now) {
+    let (what, when) = if validity.is_expired(now) {
         ("expired on", validity.until)
-    } else if validity.is_to_come(now) {
+    } else if validity.is_not_yet_valid(now) {
         ("is not valid before", validity.from)
     } else {
         return None;
@@ -210,7 +210,7 @@ fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
 
 /// Browsers look for the host of an ICE URL in the certificate.
 fn foreign(config: &Config, identity: &Identity, file: &Path) -> Option<Fault> {
-    let host = turn_host(config).filter(|host| !identity.is_for(host))?;
+    let host = turn_host(config).filter(|host| !identity.is_valid_for(host))?;
     let text = format!(
         "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers refuse it \
          there; get one that is, or set turn.public_host to what it is for",

@@ -11,12 +11,12 @@ use anyhow::Context as _;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::acme::{self, Keeper, Wanted};
+use crate::acme::{self, AcmeSettings, Renewer};
 use crate::clock;
 use crate::config::{Config, TlsMode};
 use crate::storage::data_dir::DataDir;
 use crate::storage::utc;
-use crate::tls::{self, Current};
+use crate::tls::{self, CertResolver};
 
 use super::reload::Reloader;
 use super::startup;
@@ -31,7 +31,7 @@ const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// A certificate has to be made or kept, and can't be.
-pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Current>>> {
+pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<CertResolver>>> {
     let identity = match config.tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::Files => config.tls.identity.clone(),
@@ -42,35 +42,40 @@ pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Cu
             Some(identity)
         }
         TlsMode::Acme => {
-            let wanted = Wanted::of(config);
+            let settings = AcmeSettings::from_config(config);
             // To whom an account is made, and that its terms are agreed to, is nothing to do silently.
-            let directory = &wanted.directory;
+            let directory = &settings.directory;
             tracing::info!(
                 directory,
                 "certificates are asked for under the authority's terms"
             );
-            acme::kept(data_dir, &wanted)?
+            acme::stored_certificate(data_dir, &settings)?
         }
     };
     Ok(Some(
-        identity.as_ref().map_or_else(Arc::default, Current::new),
+        identity
+            .as_ref()
+            .map_or_else(Arc::default, CertResolver::new),
     ))
 }
 
 /// Takes what is new for as long as the daemon runs.
 pub async fn maintain(reloader: Arc<Reloader>) {
-    let Some(current) = reloader.certificate() else {
+    let Some(resolver) = reloader.certificate() else {
         return;
     };
     match reloader.config().tls.mode {
         TlsMode::Off => {}
         TlsMode::Files => watch_files(&reloader).await,
-        TlsMode::SelfSigned => renew_self_signed(&reloader, &current).await,
-        TlsMode::Acme => match keeper(&reloader, current) {
-            Ok(keeper) => {
+        TlsMode::SelfSigned => renew_self_signed(&reloader, &resolver).await,
+        TlsMode::Acme => match renewer(&reloader, resolver) {
+            Ok(renewer) => {
                 let reloaded = reloader.reloaded();
-                keeper
-                    .run(move || Wanted::of(&reloader.config()), reloaded)
+                renewer
+                    .run(
+                        move || AcmeSettings::from_config(&reloader.config()),
+                        reloaded,
+                    )
                     .await;
             }
             Err(error) => tracing::error!("no certificate can be asked for: {error:#}"),
@@ -78,13 +83,13 @@ pub async fn maintain(reloader: Arc<Reloader>) {
     }
 }
 
-fn keeper(
+fn renewer(
     reloader: &Reloader,
-    current: Arc<Current>,
-) -> anyhow::Result<Keeper<impl FnMut() -> f64 + use<>>> {
+    resolver: Arc<CertResolver>,
+) -> anyhow::Result<Renewer<impl FnMut() -> f64 + use<>>> {
     let mut rng = ChaCha12Rng::from_seed(startup::seed()?);
     let data_dir = reloader.with_data_dir(DataDir::try_clone)?;
-    Ok(Keeper::new(current, data_dir, move || rng.random()))
+    Ok(Renewer::new(resolver, data_dir, move || rng.random()))
 }
 
 async fn watch_files(reloader: &Arc<Reloader>) {
@@ -100,7 +105,7 @@ async fn watch_files(reloader: &Arc<Reloader>) {
     }
 }
 
-async fn renew_self_signed(reloader: &Arc<Reloader>, current: &Current) {
+async fn renew_self_signed(reloader: &Arc<Reloader>, resolver: &CertResolver) {
     let reloaded = reloader.reloaded();
     loop {
         tokio::select! {
@@ -114,8 +119,8 @@ async fn renew_self_signed(reloader: &Arc<Reloader>, current: &Current) {
                 .with_data_dir(|dir| self_signed::load_or_create(&config, dir, clock::now().unix))
         });
         match renewing.await {
-            Ok(Ok(identity)) if current.identity().as_ref() != Some(&identity) => {
-                current.swap(&identity);
+            Ok(Ok(identity)) if resolver.identity().as_ref() != Some(&identity) => {
+                resolver.swap(&identity);
                 log_certificate(
                     &identity,
                     "another certificate that nobody vouches for is served",

@@ -37,7 +37,7 @@ pub struct Reloader {
     app: Arc<App>,
     secrets: Mutex<Secrets>,
     /// What handshakes are answered with, where TLS is spoken.
-    certificate: Option<Arc<tls::Current>>,
+    certificate: Option<Arc<tls::CertResolver>>,
     /// Notified after each reload and each clock step.
     reloaded: Arc<Notify>,
     level: logging::Level,
@@ -101,7 +101,7 @@ impl Reloader {
         file: Option<PathBuf>,
         app: Arc<App>,
         secrets: Secrets,
-        certificate: Option<Arc<tls::Current>>,
+        certificate: Option<Arc<tls::CertResolver>>,
         level: logging::Level,
         descriptors: u64,
     ) -> Reloader {
@@ -117,7 +117,7 @@ impl Reloader {
         }
     }
 
-    pub fn certificate(&self) -> Option<Arc<tls::Current>> {
+    pub fn certificate(&self) -> Option<Arc<tls::CertResolver>> {
         self.certificate.clone()
     }
 

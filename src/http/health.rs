@@ -148,11 +148,11 @@ async fn relay(app: &App) -> Result<(), &'static str> {
 /// How the certificate is doing, where TLS is spoken. Whatever it is, traffic is welcome: without it the
 /// authority's challenges would not come through either, and nothing would ever change.
 fn certificate(app: &App) -> Option<&'static str> {
-    let standing = app.certificate.as_ref()?.standing();
+    let status = app.certificate.as_ref()?.status();
     let now = clock::now().unix;
-    Some(match standing.validity {
+    Some(match status.validity {
         None => "there is none yet",
-        Some(validity) if validity.is_over(now) => "it has expired",
+        Some(validity) if validity.is_expired(now) => "it has expired",
         Some(_) => "ok",
     })
 }
@@ -198,8 +198,8 @@ async fn metrics(request: Request) -> Result<Response, Error> {
         census.rooms.set(rooms);
         census.participants.set(participants);
     }
-    let standing = request.app.certificate.as_ref().map(|one| one.standing());
-    let validity = standing.and_then(|standing| standing.validity);
+    let status = request.app.certificate.as_ref().map(|one| one.status());
+    let validity = status.and_then(|status| status.validity);
     let end = validity.map_or(0, |validity| validity.until);
     request.app.metrics.certificate_end.set(end);
     let metrics = &request.app.metrics;

@@ -63,7 +63,7 @@ pub struct App {
     /// Where it does together with HTTP.
     pub https: Vec<SocketAddr>,
     /// What handshakes are answered with, where TLS is spoken.
-    pub certificate: Option<Arc<tls::Current>>,
+    pub certificate: Option<Arc<tls::CertResolver>>,
     pub api: api::State,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,

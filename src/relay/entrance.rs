@@ -205,7 +205,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(["talk.example.org".to_owned()]).unwrap();
         std::fs::write(&cert, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let current = tls::Current::new(&tls::read(&cert, &key).unwrap());
+        let current = tls::CertResolver::new(&tls::read(&cert, &key).unwrap());
         let config = tls::server_config(current, &[tls::STUN_TURN]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await;

@@ -2,10 +2,10 @@
 //! (ACME), and the settings of rustls around them. A new certificate takes the place of the old one
 //! while connections go on: each handshake takes what is there at that moment.
 
-mod current;
-mod files;
+mod cert_resolver;
 mod issuer;
-mod made;
+mod pem_files;
+mod self_signed;
 mod validity;
 
 use std::fmt;
@@ -19,9 +19,9 @@ use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-pub use current::{Current, Standing, Trouble};
-pub use files::{TlsFault, Which, parse, read};
-pub use made::{MadeError, challenge, self_signed};
+pub use cert_resolver::{CertResolver, CertificateStatus, RenewalFailure};
+pub use pem_files::{PemFile, PemFileError, parse, read};
+pub use self_signed::{GenerateError, challenge, self_signed};
 pub use validity::Validity;
 
 /// What is negotiated for TURN over TLS (RFC 7443). Clients may also say nothing.
@@ -52,7 +52,7 @@ impl Identity {
     }
 
     /// Whether clients take it for this host: a name, or an address (of IPv6, in brackets or not).
-    pub fn is_for(&self, host: &str) -> bool {
+    pub fn is_valid_for(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']);
         let Ok(name) = ServerName::try_from(host) else {
             return false;
@@ -99,13 +99,13 @@ impl fmt::Debug for Identity {
 /// # Errors
 /// The system gives no random bytes for the keys of the tickets.
 pub fn server_config(
-    current: Arc<Current>,
+    resolver: Arc<CertResolver>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(current);
+        .with_cert_resolver(resolver);
     config.ticketer = ring::Ticketer::new()?;
     let protocols = protocols.iter().chain([&ACME_TLS]);
     config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();

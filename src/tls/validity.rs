@@ -16,12 +16,12 @@ pub struct Validity {
 
 impl Validity {
     /// Whether it has ended at `now`, in Unix seconds.
-    pub fn is_over(&self, now: u64) -> bool {
+    pub fn is_expired(&self, now: u64) -> bool {
         self.until < signed(now)
     }
 
     /// Whether it has yet to begin at `now`, in Unix seconds.
-    pub fn is_to_come(&self, now: u64) -> bool {
+    pub fn is_not_yet_valid(&self, now: u64) -> bool {
         self.from > signed(now)
     }
 }

@@ -79,7 +79,7 @@ fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
     assert!(
         parlor::tls::parse(&kept)
             .unwrap()
-            .is_for("talk.example.org")
+            .is_valid_for("talk.example.org")
     );
 }
 

@@ -43,7 +43,7 @@ fn is_usable(identity: &Identity, hosts: &[String], now: u64) -> bool {
     let validity = identity.validity();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let ends_soon = validity.until.saturating_sub(now) < RENEW_BEFORE_SECONDS;
-    !ends_soon && validity.from <= now && hosts.iter().all(|host| identity.is_for(host))
+    !ends_soon && validity.from <= now && hosts.iter().all(|host| identity.is_valid_for(host))
 }
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
         let config = Config::default();
         let load_or_create = |now| load_or_create(&config, &dir, now).unwrap();
         let first = load_or_create(NOW);
-        assert!(first.is_for("localhost") && first.is_for("127.0.0.1"));
+        assert!(first.is_valid_for("localhost") && first.is_valid_for("127.0.0.1"));
         assert_eq!(load_or_create(NOW + 366 * DAY), first);
         let second = load_or_create(NOW + 368 * DAY);
         assert_ne!(second, first);
@@ -77,7 +77,7 @@ mod tests {
         let first = load_or_create(&config, &dir, NOW).unwrap();
         config.server.public_url = Some("https://talk.example.org".to_owned());
         let second = load_or_create(&config, &dir, NOW).unwrap();
-        assert!(second.is_for("talk.example.org"));
+        assert!(second.is_valid_for("talk.example.org"));
         assert_ne!(second, first);
         dir.keep_text(FILE_NAME, &Secret::new("nonsense")).unwrap();
         let third = load_or_create(&config, &dir, NOW).unwrap();

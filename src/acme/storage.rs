@@ -8,20 +8,20 @@ use crate::secret::Secret;
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::tls::{self, Identity};
 
-use super::order::Refused;
+use super::order::OrderError;
 use super::schedule::Failure;
 
-pub struct Shelf<'a> {
+pub struct AcmeStorage<'a> {
     data_dir: &'a DataDir,
     /// Tells the authority from others.
     tag: String,
 }
 
-impl Shelf<'_> {
-    pub fn new<'a>(data_dir: &'a DataDir, directory: &str) -> Shelf<'a> {
+impl AcmeStorage<'_> {
+    pub fn new<'a>(data_dir: &'a DataDir, directory: &str) -> AcmeStorage<'a> {
         let digest = digest(&SHA256, directory.as_bytes());
         let tag = digest.as_ref().iter().take(4);
-        Shelf {
+        AcmeStorage {
             data_dir,
             tag: tag.map(|byte| format!("{byte:02x}")).collect(),
         }
@@ -41,16 +41,16 @@ impl Shelf<'_> {
         Ok(kept.and_then(|kept| serde_json::from_str(kept.expose()).ok()))
     }
 
-    pub fn keep_account(&self, account: &AccountCredentials) -> Result<(), Refused> {
-        let text = serde_json::to_string(account).map_err(Refused::ours)?;
+    pub fn store_account(&self, account: &AccountCredentials) -> Result<(), OrderError> {
+        let text = serde_json::to_string(account).map_err(OrderError::local)?;
         let kept = self
             .data_dir
             .keep_text(&self.account_file(), &Secret::new(text));
-        kept.map_err(Refused::ours)
+        kept.map_err(OrderError::local)
     }
 
     /// The authority does not know it any more.
-    pub fn forget_account(&self) {
+    pub fn delete_account(&self) {
         if let Err(error) = self.data_dir.remove_text(&self.account_file()) {
             tracing::debug!(%error, "an account that is of no use stays");
         }
@@ -63,10 +63,10 @@ impl Shelf<'_> {
     }
 
     /// Keeps a chain of certificates and its key, where they are sound.
-    pub fn keep_certificate(&self, pem: Secret) -> Result<Identity, Refused> {
+    pub fn store_certificate(&self, pem: Secret) -> Result<Identity, OrderError> {
         let identity = tls::parse(pem.expose()).map_err(|why| {
             let reason = format!("what the authority has issued {why}");
-            Refused::new(Failure::Refused, &reason)
+            OrderError::new(Failure::Rejected, &reason)
         })?;
         let kept =
             tokio::task::block_in_place(|| self.data_dir.keep_text(&self.certificate_file(), &pem));

@@ -15,27 +15,27 @@ use time::{Duration, OffsetDateTime};
 use super::provider;
 
 /// Clocks differ.
-const EARLIER: Duration = Duration::hours(1);
+const CLOCK_TOLERANCE: Duration = Duration::hours(1);
 
 /// A certificate could not be made: a name that none can be for, or no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("a certificate can't be made: {0}")]
-pub struct MadeError(String);
+pub struct GenerateError(String);
 
-impl From<rcgen::Error> for MadeError {
-    fn from(error: rcgen::Error) -> MadeError {
-        MadeError(error.to_string())
+impl From<rcgen::Error> for GenerateError {
+    fn from(error: rcgen::Error) -> GenerateError {
+        GenerateError(error.to_string())
     }
 }
 
 /// A certificate for these names and addresses, valid from `now` (Unix seconds) for so many days, and
 /// its key: PEM.
-pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, MadeError> {
+pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, GenerateError> {
     let mut params = CertificateParams::new(hosts)?;
     let from = i64::try_from(now).unwrap_or(i64::MAX);
     let from = OffsetDateTime::from_unix_timestamp(from);
-    let from = from.map_err(|error| MadeError(error.to_string()))?;
-    params.not_before = from - EARLIER;
+    let from = from.map_err(|error| GenerateError(error.to_string()))?;
+    params.not_before = from - CLOCK_TOLERANCE;
     params.not_after = from + Duration::days(days.into());
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -51,7 +51,10 @@ pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, Made
 }
 
 /// What an authority that asks for `domain` is answered with.
-pub fn challenge(domain: &str, key_authorization: &str) -> Result<Arc<CertifiedKey>, MadeError> {
+pub fn challenge(
+    domain: &str,
+    key_authorization: &str,
+) -> Result<Arc<CertifiedKey>, GenerateError> {
     let mut params = CertificateParams::new([domain.to_owned()])?;
     let digest = digest(&SHA256, key_authorization.as_bytes());
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
@@ -61,7 +64,7 @@ pub fn challenge(domain: &str, key_authorization: &str) -> Result<Arc<CertifiedK
     // nothing that it can.
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let signing = provider().key_provider.load_private_key(key);
-    let signing = signing.map_err(|error| MadeError(error.to_string()))?;
+    let signing = signing.map_err(|error| GenerateError(error.to_string()))?;
     Ok(Arc::new(CertifiedKey::new(chain, signing)))
 }
 
@@ -77,9 +80,9 @@ mod tests {
         let now = 1_800_000_000;
         let identity = tls::parse(&self_signed(&hosts, now, 10).unwrap()).unwrap();
         for host in &hosts {
-            assert!(identity.is_for(host), "{host}");
+            assert!(identity.is_valid_for(host), "{host}");
         }
-        assert!(!identity.is_for("example.org"));
+        assert!(!identity.is_valid_for("example.org"));
         let validity = identity.validity();
         assert_eq!(validity.from, now as i64 - 3600);
         assert_eq!(validity.until, now as i64 + 10 * 24 * 3600);

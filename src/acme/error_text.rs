@@ -7,21 +7,21 @@ use std::io;
 use rustls::{CertificateError, Error as TlsError};
 
 /// Returns the error and its causes on one line, or only the TLS error if there is one.
-pub fn of(error: &(dyn StdError + 'static)) -> String {
-    let mut told: Vec<String> = Vec::new();
+pub fn describe(error: &(dyn StdError + 'static)) -> String {
+    let mut causes: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = tls_error(error) {
-            return in_words(tls);
+            return tls_error_text(tls);
         }
         let text = error.to_string();
         // A wrapper with the same text as its cause.
-        if told.last() != Some(&text) {
-            told.push(text);
+        if causes.last() != Some(&text) {
+            causes.push(text);
         }
         next = error.source();
     }
-    told.join(": ")
+    causes.join(": ")
 }
 
 /// An `io::Error` does not return the error that it wraps as its source.
@@ -33,7 +33,7 @@ fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
     tls_error(wrapped)
 }
 
-fn in_words(error: &TlsError) -> String {
+fn tls_error_text(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(fault) => certificate(fault),
         TlsError::AlertReceived(alert) => format!("it ended the handshake of TLS ({alert:?})"),
@@ -68,7 +68,7 @@ fn certificate(fault: &CertificateError) -> String {
             "UnsupportedCertVersion" => {
                 "its certificate is of an old version of X.509: it must be of version 3"
             }
-            told => return format!("its certificate is refused ({told})"),
+            text => return format!("its certificate is refused ({text})"),
         }
         .to_owned(),
         fault => format!("its certificate is refused ({fault:?})"),
@@ -86,8 +86,8 @@ mod tests {
     #[error("client error (Connect)")]
     struct Connect(#[source] io::Error);
 
-    fn told(fault: CertificateError) -> String {
-        of(&Connect(io::Error::other(TlsError::InvalidCertificate(
+    fn text_of(fault: CertificateError) -> String {
+        describe(&Connect(io::Error::other(TlsError::InvalidCertificate(
             fault,
         ))))
     }
@@ -103,17 +103,20 @@ mod tests {
             (other("UnsupportedCertVersion"), "must be of version 3"),
             (other("NewFault"), "is refused (NewFault)"),
         ] {
-            let told = told(fault);
-            assert!(told.contains(expected), "{told}");
-            assert!(!told.contains("client error"), "{told}");
+            let text = text_of(fault);
+            assert!(text.contains(expected), "{text}");
+            assert!(!text.contains("client error"), "{text}");
         }
         let plain = Connect(io::Error::other(TlsError::HandshakeNotComplete));
-        assert!(of(&plain).starts_with("TLS failed: "));
+        assert!(describe(&plain).starts_with("TLS failed: "));
     }
 
     #[test]
     fn other_causes_are_told_in_order_and_once() {
         let refused = Connect(io::Error::from(io::ErrorKind::ConnectionRefused));
-        assert_eq!(of(&refused), "client error (Connect): connection refused");
+        assert_eq!(
+            describe(&refused),
+            "client error (Connect): connection refused"
+        );
     }
 }

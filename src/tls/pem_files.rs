@@ -17,10 +17,10 @@ use crate::text_file::{self, TextFileError};
 use super::{Identity, Validity, provider, validity};
 
 /// No file of certificates or keys is larger.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// No chain is longer: each handshake sends it.
-const MOST: usize = 16;
+const MAX_CHAIN_LENGTH: usize = 16;
 
 /// Certificates, and when the first is valid.
 type Chain = (Vec<CertificateDer<'static>>, Validity);
@@ -30,22 +30,22 @@ type Key = (Arc<dyn SigningKey>, PrivateKeyDer<'static>);
 
 /// One of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum PemFile {
     Certificate,
     Key,
 }
 
-impl Which {
-    fn fault(self) -> impl Fn(String) -> TlsFault {
-        move |text| TlsFault { which: self, text }
+impl PemFile {
+    fn error(self) -> impl Fn(String) -> PemFileError {
+        move |text| PemFileError { file: self, text }
     }
 }
 
 /// What is wrong with a file, as the end of a sentence that named it: `does not exist`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct TlsFault {
-    pub which: Which,
+pub struct PemFileError {
+    pub file: PemFile,
     text: String,
 }
 
@@ -55,22 +55,22 @@ pub struct TlsFault {
 /// # Errors
 /// Everything that is wrong: what can't be read or is something else, or that they don't belong
 /// together.
-pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<TlsFault>> {
+pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<PemFileError>> {
     let chain = contents(certificate).and_then(|text| chain(&text));
     let signing = contents(key).and_then(|text| private_key(&text, key));
-    let chain = chain.map_err(Which::Certificate.fault());
-    let signing = signing.map_err(Which::Key.fault());
+    let chain = chain.map_err(PemFile::Certificate.error());
+    let signing = signing.map_err(PemFile::Key.error());
     let (chain, signing) = match (chain, signing) {
         (Ok(chain), Ok(signing)) => (chain, signing),
         (chain, signing) => return Err(chain.err().into_iter().chain(signing.err()).collect()),
     };
-    joined(chain, signing).ok_or_else(|| {
+    pair(chain, signing).ok_or_else(|| {
         let text = format!(
             "holds another key than that of the first certificate in {} (tls.cert_file), where \
              the server's own must stand before those of its issuers",
             certificate.display()
         );
-        vec![Which::Key.fault()(text)]
+        vec![PemFile::Key.error()(text)]
     })
 }
 
@@ -80,12 +80,12 @@ pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<TlsFault>> {
 /// What is wrong with it, as the end of a sentence that named it.
 pub fn parse(pem: &str) -> Result<Identity, String> {
     let chain = chain(pem)?;
-    let identity = joined(chain, private_key(pem, Path::new("FILE"))?);
+    let identity = pair(chain, private_key(pem, Path::new("FILE"))?);
     identity.ok_or_else(|| "holds a key of another certificate".to_owned())
 }
 
 /// `None` where the key is that of another certificate.
-fn joined((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> {
+fn pair((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> {
     let mut digest = Context::new(&SHA256);
     chain.iter().for_each(|one| digest.update(one));
     digest.update(secret.secret_der());
@@ -100,14 +100,14 @@ fn joined((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> 
 
 fn chain(text: &str) -> Result<Chain, String> {
     let found = CertificateDer::pem_slice_iter(text.as_bytes());
-    let chain: Result<Vec<_>, pem::Error> = found.take(MOST + 1).collect();
+    let chain: Result<Vec<_>, pem::Error> = found.take(MAX_CHAIN_LENGTH + 1).collect();
     let chain = chain.map_err(|error| format!("is no sound PEM: {error}"))?;
     let Some(first) = chain.first() else {
         return Err("holds no certificate: one begins with -----BEGIN CERTIFICATE-----".to_owned());
     };
-    if chain.len() > MOST {
+    if chain.len() > MAX_CHAIN_LENGTH {
         return Err(format!(
-            "holds more than {MOST} certificates: it must hold the server's own and those that \
+            "holds more than {MAX_CHAIN_LENGTH} certificates: it must hold the server's own and those that \
              lead to it, not all of a system's"
         ));
     }
@@ -136,12 +136,12 @@ fn private_key(text: &str, path: &Path) -> Result<Key, String> {
         error => format!("is no sound PEM: {error}"),
     })?;
     let signing = provider().key_provider.load_private_key(key.clone_key());
-    let signing = signing.map_err(|_| unfit(&key))?;
+    let signing = signing.map_err(|_| unsupported_key(&key))?;
     Ok((signing, key))
 }
 
 /// The reason why a key can't sign: ring supports no other types, and no other sizes of RSA keys.
-fn unfit(key: &PrivateKeyDer<'_>) -> String {
+fn unsupported_key(key: &PrivateKeyDer<'_>) -> String {
     let held = match rsa_bits(key) {
         Some(bits) => format!("an RSA key of {bits} bits"),
         None => "a key".to_owned(),
@@ -170,7 +170,7 @@ fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
 }
 
 fn contents(path: &Path) -> Result<String, String> {
-    text_file::read(path, LARGEST).map_err(|error| match error {
+    text_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
         TextFileError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(
                 "{} may not read: let it read the file and pass the directories above it, or \
@@ -217,10 +217,10 @@ mod tests {
         generate_simple_self_signed(["talk.example.org".to_owned()]).unwrap()
     }
 
-    fn told(cert: &Path, key: &Path) -> Vec<(Which, String)> {
+    fn told(cert: &Path, key: &Path) -> Vec<(PemFile, String)> {
         let faults = read(cert, key).unwrap_err().into_iter();
         faults
-            .map(|fault| (fault.which, fault.to_string()))
+            .map(|fault| (fault.file, fault.to_string()))
             .collect()
     }
 
@@ -245,9 +245,9 @@ mod tests {
     fn an_identity_knows_its_names() {
         let (_place, cert, key) = place();
         let identity = read(&cert, &key).unwrap();
-        assert!(identity.is_for("talk.example.org"));
+        assert!(identity.is_valid_for("talk.example.org"));
         for other in ["example.org", "192.0.2.1", "[2001:db8::1]", "a b", ""] {
-            assert!(!identity.is_for(other), "{other}");
+            assert!(!identity.is_valid_for(other), "{other}");
         }
         let signing = rcgen::KeyPair::generate().unwrap();
         let names = [
@@ -263,7 +263,7 @@ mod tests {
         fs::write(&key, signing.serialize_pem()).unwrap();
         let identity = read(&cert, &key).unwrap();
         for name in ["127.0.0.1", "[::1]", "::1", "turn.example.org"] {
-            assert!(identity.is_for(name), "{name}");
+            assert!(identity.is_valid_for(name), "{name}");
         }
     }
 
@@ -274,7 +274,10 @@ mod tests {
         let missing = "does not exist".to_owned();
         assert_eq!(
             told(&nowhere, &nowhere),
-            [(Which::Certificate, missing.clone()), (Which::Key, missing)]
+            [
+                (PemFile::Certificate, missing.clone()),
+                (PemFile::Key, missing)
+            ]
         );
     }
 
@@ -321,7 +324,7 @@ mod tests {
         );
         fs::write(&cert, [0x30, 0x82, 0xff]).unwrap();
         assert!(told(&cert, &key)[0].1.starts_with("is not text"));
-        fs::write(&cert, made().cert.pem().repeat(MOST + 1)).unwrap();
+        fs::write(&cert, made().cert.pem().repeat(MAX_CHAIN_LENGTH + 1)).unwrap();
         assert!(
             told(&cert, &key)[0]
                 .1
@@ -380,7 +383,7 @@ mod tests {
         let (_place, cert, key) = place();
         fs::write(&key, made().signing_key.serialize_pem()).unwrap();
         let told = told(&cert, &key);
-        assert_eq!(told[0].0, Which::Key);
+        assert_eq!(told[0].0, PemFile::Key);
         assert!(
             told[0]
                 .1
