@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlor::clock::Mono;
 use parlor::rate::Limit;
-use parlor::room::{ConnectionId, Effect, Input, Join, Limits, Outcome, Reason, Room};
+use parlor::room::{ConnectionId, DropReason, Effect, Input, Join, Limits, Outcome, Room};
 
 use super::callgrind;
 
@@ -23,7 +23,7 @@ pub fn cases() {
     fixture.count(
         "room: an offer to nobody",
         &offer(Some("nobody")),
-        |outcome| outcome == Outcome::Dropped(Reason::NoSuchTarget),
+        |outcome| outcome == Outcome::Dropped(DropReason::NoSuchTarget),
     );
     let candidate = r#"{"type":"ice-candidate","from":"user-0","to":"user-3","roomId":"lobby","data":{"candidate":"candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag EEtu","sdpMid":"0","sdpMLineIndex":0}}"#;
     fixture.count("room: a candidate to one", candidate, |outcome| {
@@ -47,8 +47,8 @@ impl Fixture {
         let mut room = Room::new("lobby", limits);
         let mut seats = (0..people).map(|index| {
             match room.join(&format!("user-{index}"), false, Mono(0), &mut Vec::new()) {
-                Join::Seated(connection) => connection,
-                Join::Refused(code) => panic!("user-{index} was refused: {code:?}"),
+                Join::Accepted(connection) => connection,
+                Join::Rejected(code) => panic!("user-{index} was refused: {code:?}"),
             }
         });
         let speaker = seats.next().expect("somebody who speaks");

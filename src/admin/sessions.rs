@@ -7,7 +7,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use crate::credential::unnamed_address;
-use crate::http::Connected;
+use crate::http::ConnectionInfo;
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
 
@@ -21,7 +21,7 @@ const SESSION_ID_BYTES: usize = 6;
 
 /// A snapshot of all connections and relays.
 pub struct Connections {
-    sockets: Vec<Connected>,
+    sockets: Vec<ConnectionInfo>,
     relays: Vec<Session>,
 }
 
@@ -104,7 +104,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn signaling(connected: &'a Connected) -> Row<'a> {
+    fn signaling(connected: &'a ConnectionInfo) -> Row<'a> {
         Row {
             user: &connected.user,
             room: Some(&connected.room),

@@ -32,15 +32,15 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     app.drain();
     let mut schedule = schedule(app, started, timeout)?;
-    let (_, connections) = app.in_use();
+    let (_, connections) = app.usage();
     let relays = app.relay.allocations();
     tracing::info!(connections, relays, seconds = timeout.as_secs(), "draining");
     loop {
         let now = Instant::now();
         while let Some(gone) = schedule.pop_if(|one| one.at <= now) {
-            app.hub.send_away(&gone.room);
+            app.hub.close_for_drain(&gone.room);
         }
-        let (_, connections) = app.in_use();
+        let (_, connections) = app.usage();
         let relays = app.relay.allocations();
         publish(app, started, None, progress);
         if (connections == 0 && relays == 0) || now >= started + timeout {
@@ -58,7 +58,7 @@ pub fn publish(
     cut_off: Option<u64>,
     progress: &watch::Sender<Option<DrainProgress>>,
 ) {
-    let (_, connections) = app.in_use();
+    let (_, connections) = app.usage();
     let now = DrainProgress {
         connections: u64::try_from(connections).unwrap_or(0),
         relays: app.relay.allocations() as u64,
@@ -78,7 +78,12 @@ fn schedule(app: &App, started: Instant, timeout: Duration) -> anyhow::Result<Ve
         let at = started + timeout.mul_f64(share);
         Some(ScheduledClose { at, room })
     };
-    let schedule: Option<Vec<_>> = app.hub.everybody().into_iter().map(scheduled).collect();
+    let schedule: Option<Vec<_>> = app
+        .hub
+        .occupied_rooms()
+        .into_iter()
+        .map(scheduled)
+        .collect();
     let mut schedule = schedule.context("the system gives no random bytes")?;
     schedule.sort_by_key(|one| Reverse(one.at));
     Ok(schedule)

@@ -287,7 +287,7 @@ impl Server {
             let users = users.into_iter().map(Arc::from);
             (Arc::from(room), users.collect())
         };
-        hub.expect(rooms.map(shared).collect());
+        hub.expect_return(rooms.map(shared).collect());
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
             hub,

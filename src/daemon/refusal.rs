@@ -51,7 +51,7 @@ pub async fn follow(app: Arc<App>, revocations: Arc<Revocations>) {
 }
 
 async fn act(app: &App, revocations: &Revocations) -> Result<(), StoreError> {
-    let _undisturbed = app.api.undisturbed().await;
+    let _exclusive = app.api.exclusive().await;
     let (departures, before) = recall(&app.store, revocations).await?;
     let now = revocations.snapshot();
     for user in now.users.difference(&before.users) {

@@ -42,13 +42,13 @@ pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
     let mut was_healthy = true;
     loop {
         ticks.tick().await;
-        let status = status(app.in_use(), relay.allocations());
+        let status = status(app.usage(), relay.allocations());
         if status != last_status {
             notify(&format!("STATUS={status}"));
             last_status = status;
         }
         if watchdog.is_some() {
-            let healthy = app.answers().await;
+            let healthy = app.is_responsive().await;
             if healthy {
                 notify("WATCHDOG=1");
             }

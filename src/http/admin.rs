@@ -25,12 +25,12 @@ impl App {
     /// Keeps a user out, at once. `None` where there is no such user, or no more.
     pub async fn disable_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
         let removal = self.store.disable_user(id, clock::now().unix);
-        self.take_user_away(id, removal).await
+        self.revoke_user(id, removal).await
     }
 
     /// Lets a disabled user in again. `None` where there is no such user, or no more.
     pub async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let _exclusive = self.api.exclusive().await;
         let user = self.store.enable_user(id).await?;
         if user.is_some() {
             self.relay.enabled(id);
@@ -42,7 +42,7 @@ impl App {
     /// Deletes a user for good. `None` where there is no such user, or no more.
     pub async fn delete_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
         let removal = self.store.delete_user(id, clock::now().unix);
-        self.take_user_away(id, removal).await
+        self.revoke_user(id, removal).await
     }
 
     /// Ends all tokens of a user or guest. `None` if the user does not exist or was deleted.
@@ -67,7 +67,7 @@ impl App {
         &self,
         change: impl Future<Output = Result<Option<User>, StoreError>>,
     ) -> Result<Option<(User, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
+        let exclusive = self.api.exclusive().await;
         let Some(user) = change.await? else {
             return Ok(None);
         };
@@ -75,7 +75,7 @@ impl App {
             .hub
             .close_user(&user.id, CloseCode::AuthenticationFailed);
         let freed = self.relay.signed_out(&user.id, user.tokens.generation);
-        drop(undisturbed);
+        drop(exclusive);
         let relays = freed.count().await;
         tracing::info!(user = user.id, connections, relays, "user signed out");
         let ended = Ended {
@@ -87,7 +87,7 @@ impl App {
 
     /// Makes a user a member, whatever the room says of strangers.
     pub async fn add_member(&self, room: &str, user: &str) -> Result<(), JoinError> {
-        let _undisturbed = self.api.undisturbed().await;
+        let _exclusive = self.api.exclusive().await;
         let (grant, unix) = (JoinGrant::Operator, clock::now().unix);
         self.store.join(room, user, grant, unix).await?;
         self.relay.joined(user, room);
@@ -96,29 +96,29 @@ impl App {
 
     /// Closes a room for good. `None` where there is no such room.
     pub async fn close_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
-        self.take_room_away(self.store.close_room(id, clock::now().unix))
+        self.end_room_after(self.store.close_room(id, clock::now().unix))
             .await
     }
 
     /// Closes a room and erases what was in it. `None` where there is no such room.
     pub async fn delete_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
-        self.take_room_away(self.store.delete_room(id, clock::now().unix))
+        self.end_room_after(self.store.delete_room(id, clock::now().unix))
             .await
     }
 
-    /// The store first, undisturbed, then everybody else; the answers are waited for when joins and
+    /// The store first, exclusive, then everybody else; the answers are waited for when joins and
     /// leaves go on again.
-    async fn take_user_away(
+    async fn revoke_user(
         &self,
         id: &str,
         removal: impl Future<Output = Result<Option<Removed>, StoreError>>,
     ) -> Result<Option<(Removed, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
+        let exclusive = self.api.exclusive().await;
         let told = removal.await?.map(|removed| {
             let ending = self.end_user(&removed.user);
             (removed, ending)
         });
-        drop(undisturbed);
+        drop(exclusive);
         match told {
             Some((removed, ending)) => Ok(Some((removed, ending.of_user(id).await))),
             None => Ok(None),
@@ -126,15 +126,15 @@ impl App {
     }
 
     /// The same for a room.
-    async fn take_room_away(
+    async fn end_room_after(
         &self,
         closing: impl Future<Output = Result<Option<Closed>, StoreError>>,
     ) -> Result<Option<(Closed, Ended)>, StoreError> {
-        let undisturbed = self.api.undisturbed().await;
+        let exclusive = self.api.exclusive().await;
         let told = closing
             .await?
             .map(|closed| (self.end_room(&closed), closed));
-        drop(undisturbed);
+        drop(exclusive);
         match told {
             Some((ending, closed)) => {
                 let ended = ending.of_room(&closed).await;
@@ -272,7 +272,7 @@ mod tests {
                 None => tokio::task::yield_now().await,
             }
         };
-        drop(app.api.undisturbed().await);
+        drop(app.api.exclusive().await);
         freed.send(3).expect("it still waits for the count");
         let (_, ended) = disabling.await.unwrap().unwrap().expect("alice");
         assert_eq!(ended.relays, 3);

@@ -19,7 +19,7 @@ pub struct Caller {
 
 /// A caller at the door of a room.
 #[derive(Debug, Clone)]
-pub struct Visitor {
+pub struct RoomAccess {
     pub caller: Caller,
     /// `None` where there is no such room. It may be closed.
     pub room: Option<Room>,
@@ -33,7 +33,7 @@ pub struct Visitor {
 
 /// Why somebody is not believed to be anybody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthError {
     #[error("there is no token")]
     NoToken,
     #[error(transparent)]
@@ -52,51 +52,51 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
-impl Refusal {
+impl AuthError {
     /// One word for each, for figures.
     pub fn word(&self) -> &'static str {
         match self {
-            Refusal::NoToken => "no-token",
-            Refusal::Token(error) => error.word(),
-            Refusal::Unknown => "unknown-user",
-            Refusal::Deleted => "deleted-user",
-            Refusal::SignedOut => "signed-out",
-            Refusal::GuestExpired => "guest-expired",
-            Refusal::Disabled => "disabled-user",
-            Refusal::Store(_) => "store",
+            AuthError::NoToken => "no-token",
+            AuthError::Token(error) => error.word(),
+            AuthError::Unknown => "unknown-user",
+            AuthError::Deleted => "deleted-user",
+            AuthError::SignedOut => "signed-out",
+            AuthError::GuestExpired => "guest-expired",
+            AuthError::Disabled => "disabled-user",
+            AuthError::Store(_) => "store",
         }
     }
 }
 
 /// Who the token says one is, and how things stand with `room`: one read of the store.
-pub async fn visitor(app: &App, token: Option<&str>, room: &str) -> Result<Visitor, Refusal> {
+pub async fn access(app: &App, token: Option<&str>, room: &str) -> Result<RoomAccess, AuthError> {
     let unix = clock::now().unix;
     // Once: what a key vouches for is what the same settings say of it.
     let settings = app.settings();
     let auth = &settings.config.auth;
     let claims = settings
         .tokens
-        .check(token.ok_or(Refusal::NoToken)?, unix)?;
+        .check(token.ok_or(AuthError::NoToken)?, unix)?;
     let admission = app.store.admission(room, &claims.sub, unix).await?;
     let (mut user, room) = match admission.user {
         Some(user) => (user, admission.room),
         None if auth.provision_users => (provision(app, &claims).await?, admission.room),
-        None => return Err(Refusal::Unknown),
+        None => return Err(AuthError::Unknown),
     };
     user.admin |= auth.trust_roles && is_foreign_admin(&claims);
     if user.deleted {
-        return Err(Refusal::Deleted);
+        return Err(AuthError::Deleted);
     }
     if user.disabled {
-        return Err(Refusal::Disabled);
+        return Err(AuthError::Disabled);
     }
     if !user.tokens.accept(claims.issue()) {
-        return Err(Refusal::SignedOut);
+        return Err(AuthError::SignedOut);
     }
     if !user.is_welcome(unix) {
-        return Err(Refusal::GuestExpired);
+        return Err(AuthError::GuestExpired);
     }
-    Ok(Visitor {
+    Ok(RoomAccess {
         caller: Caller { claims, user },
         room,
         participant: admission.participant,
@@ -110,12 +110,12 @@ fn is_foreign_admin(claims: &Claims) -> bool {
     !claims.own && claims.role.as_deref() == Some("admin")
 }
 
-async fn provision(app: &App, claims: &Claims) -> Result<User, Refusal> {
+async fn provision(app: &App, claims: &Claims) -> Result<User, AuthError> {
     let made = app.store.provision(&claims.sub, claims.name.as_deref());
     made.await.map_err(|error| match error {
-        CreateError::Store(fault) => Refusal::Store(fault),
-        CreateError::Deleted(_) => Refusal::Deleted,
-        _ => Refusal::Unknown,
+        CreateError::Store(fault) => AuthError::Store(fault),
+        CreateError::Deleted(_) => AuthError::Deleted,
+        _ => AuthError::Unknown,
     })
 }
 
@@ -123,47 +123,47 @@ impl Request {
     /// Who the `Authorization` header says one is.
     pub async fn caller(&self) -> Result<Caller, Error> {
         // No room has an empty id.
-        Ok(self.visitor("").await?.caller)
+        Ok(self.access("").await?.caller)
     }
 
-    /// [`visitor`] by the `Authorization` header.
-    pub async fn visitor(&self, room: &str) -> Result<Visitor, Error> {
-        match visitor(&self.app, self.bearer(), room).await {
-            Ok(visitor) => {
-                self.set_user(&visitor.caller.user.id);
-                Ok(visitor)
+    /// [`access`] by the `Authorization` header.
+    pub async fn access(&self, room: &str) -> Result<RoomAccess, Error> {
+        match access(&self.app, self.bearer(), room).await {
+            Ok(access) => {
+                self.set_user(&access.caller.user.id);
+                Ok(access)
             }
-            Err(refusal) => {
-                self.app.metrics.entrance.refused("http", refusal.word());
-                Err(refusal.into())
+            Err(error) => {
+                self.app.metrics.entrance.refused("http", error.word());
+                Err(error.into())
             }
         }
     }
 }
 
-impl From<Refusal> for Error {
+impl From<AuthError> for Error {
     /// The cause goes to the log; the caller learns what to do about it.
-    fn from(refusal: Refusal) -> Error {
-        if !matches!(refusal, Refusal::Store(_)) {
-            tracing::debug!(reason = %refusal, "not authenticated");
+    fn from(error: AuthError) -> Error {
+        if !matches!(error, AuthError::Store(_)) {
+            tracing::debug!(reason = %error, "not authenticated");
         }
-        match refusal {
-            Refusal::NoToken => Error::unauthorized("Not authenticated"),
-            Refusal::Token(TokenError::Expired) | Refusal::GuestExpired => {
+        match error {
+            AuthError::NoToken => Error::unauthorized("Not authenticated"),
+            AuthError::Token(TokenError::Expired) | AuthError::GuestExpired => {
                 invalid_token("token-expired", "The token has expired")
             }
-            Refusal::SignedOut => {
+            AuthError::SignedOut => {
                 invalid_token("signed-out", "This token is no longer good: sign in again")
             }
-            Refusal::Token(_) | Refusal::Unknown | Refusal::Deleted => {
+            AuthError::Token(_) | AuthError::Unknown | AuthError::Deleted => {
                 invalid_token("unauthorized", "Could not validate credentials")
             }
-            Refusal::Disabled => Error::new(
+            AuthError::Disabled => Error::new(
                 StatusCode::FORBIDDEN,
                 "user-disabled",
                 "This user is disabled",
             ),
-            Refusal::Store(fault) => fault.into(),
+            AuthError::Store(fault) => fault.into(),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::rate::{Limit, SharedGcra};
 use crate::storage::StoreError;
 
 /// For an answer of the store: whoever asks whether all is well does not wait long.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -62,14 +62,14 @@ impl Checks {
 /// When each part was last told to be out of order: anybody may ask, as often as they like, and
 /// must not fill a disk.
 #[derive(Default)]
-pub struct Troubles {
+pub struct FailureLogLimits {
     store: SharedGcra,
     relay: SharedGcra,
 }
 
 /// Whether it is to be told now: once a minute.
-fn due(trouble: &SharedGcra) -> bool {
-    trouble.take(Limit::per_minute(), clock::now().mono, 1)
+fn should_log(limit: &SharedGcra) -> bool {
+    limit.take(Limit::per_minute(), clock::now().mono, 1)
 }
 
 impl App {
@@ -82,8 +82,8 @@ impl App {
 
     /// Whether nothing is stuck: every shard of the relay answers, and so does the store, even if it
     /// has no room left, which no restart would change.
-    pub async fn answers(&self) -> bool {
-        let store = tokio::time::timeout(PATIENCE, self.store.check_writable());
+    pub async fn is_responsive(&self) -> bool {
+        let store = tokio::time::timeout(STORE_TIMEOUT, self.store.check_writable());
         let (store, relay) = tokio::join!(store, self.relay.alive());
         let stuck = |error: &StoreError| {
             use StoreError::{Closed, Locked, TimedOut};
@@ -94,7 +94,7 @@ impl App {
     }
 
     /// Rooms that somebody is connected to, and connections.
-    pub fn in_use(&self) -> (i64, i64) {
+    pub fn usage(&self) -> (i64, i64) {
         let counts = &self.hub.counts;
         (counts.rooms.get(), counts.connections.get())
     }
@@ -102,7 +102,7 @@ impl App {
     /// How many rooms are open, and how many memberships there are in them; `None` where the store
     /// does not say so in time, which the log tells.
     pub async fn census(&self) -> Option<(i64, i64)> {
-        match tokio::time::timeout(PATIENCE, self.store.census()).await {
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.census()).await {
             Ok(Ok(counted)) => return Some(counted),
             Ok(Err(error)) => tracing::error!(%error, "rooms and participants cannot be counted"),
             Err(_) => tracing::error!("rooms and participants cannot be counted in time"),
@@ -112,11 +112,11 @@ impl App {
 }
 
 async fn store(app: &App) -> Result<(), &'static str> {
-    let trouble = &app.api.troubles.store;
-    match tokio::time::timeout(PATIENCE, app.store.check_writable()).await {
+    let limit = &app.api.failure_logs.store;
+    match tokio::time::timeout(STORE_TIMEOUT, app.store.check_writable()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
-            if due(trouble) {
+            if should_log(limit) {
                 tracing::error!(%error, "not ready: the store takes no writes");
             }
             Err(match error {
@@ -125,7 +125,7 @@ async fn store(app: &App) -> Result<(), &'static str> {
             })
         }
         Err(_) => {
-            if due(trouble) {
+            if should_log(limit) {
                 tracing::error!("not ready: the store does not answer in time");
             }
             Err("the store does not answer in time")
@@ -139,7 +139,7 @@ async fn relay(app: &App) -> Result<(), &'static str> {
     if app.relay.alive().await {
         return Ok(());
     }
-    if due(&app.api.troubles.relay) {
+    if should_log(&app.api.failure_logs.relay) {
         tracing::error!("not ready: the relay does not answer in time");
     }
     Err("the relay does not answer in time")

@@ -23,40 +23,40 @@ use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome,
 use crate::token::Issue;
 
 /// How long whoever was connected before a restart is expected back.
-const RETURN: Duration = Duration::from_secs(10);
+const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rooms are spread over this many locks.
-const SHARDS: usize = 16;
+const SHARD_COUNT: usize = 16;
 
-type Rooms = HashMap<Arc<str>, Arc<Mutex<Seating>>>;
+type Rooms = HashMap<Arc<str>, Arc<Mutex<RoomEntry>>>;
 
 /// Who is connected where.
 pub struct Hub {
     /// Of each connection; taken after a shard's lock.
     limits: Mutex<Limits>,
-    shards: [Mutex<Rooms>; SHARDS],
+    shards: [Mutex<Rooms>; SHARD_COUNT],
     hasher: RandomState,
     stopped: AtomicBool,
     draining: AtomicBool,
-    /// Grows with each [`Hub::close`] and [`Hub::doubt`], so that whoever was checked before can be
+    /// Grows with each [`Hub::close`] and [`Hub::invalidate`], so that whoever was checked before can be
     /// checked again.
-    closings: AtomicU64,
+    epoch: AtomicU64,
     pub(super) counts: SignalingMetrics,
     /// The tasks of all connections.
     pub(super) tasks: TaskTracker,
 }
 
 /// A room, and where the frames for its connections go.
-struct Seating {
+struct RoomEntry {
     room: Room,
-    seats: HashMap<ConnectionId, Taken>,
+    connections: HashMap<ConnectionId, ConnectionEntry>,
     effects: Vec<Effect>,
     /// Frames that were dropped from full queues.
-    lost: Counter,
+    dropped: Counter,
 }
 
 /// A connection that has a place.
-struct Taken {
+struct ConnectionEntry {
     user: Arc<str>,
     /// The issue time of the connection's token.
     issue: Issue,
@@ -66,7 +66,7 @@ struct Taken {
 
 /// A connection, for an admin who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connected {
+pub struct ConnectionInfo {
     pub user: Arc<str>,
     pub room: Arc<str>,
     /// In Unix seconds.
@@ -74,13 +74,13 @@ pub struct Connected {
 }
 
 /// A connection's place in a room. Whoever drops it has left.
-pub struct Seat {
+pub struct RoomHandle {
     hub: Arc<Hub>,
     room: Arc<str>,
-    seating: Arc<Mutex<Seating>>,
+    entry: Arc<Mutex<RoomEntry>>,
     connection: ConnectionId,
     /// Whether the client sent a close frame, as opposed to a lost connection.
-    said_goodbye: bool,
+    closed_by_client: bool,
 }
 
 impl Hub {
@@ -91,7 +91,7 @@ impl Hub {
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            closings: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             counts: SignalingMetrics::new(metrics),
             tasks: TaskTracker::new(),
         })
@@ -103,35 +103,35 @@ impl Hub {
         // First: rooms that are created from now on use the new limits.
         *lock(&self.limits) = limits;
         for shard in &self.shards {
-            for seating in lock(shard).values() {
-                lock(seating).room.limit(limits);
+            for entry in lock(shard).values() {
+                lock(entry).room.set_limits(limits);
             }
         }
     }
 
     /// The users who are connected to a room.
     pub fn connected(&self, room: &str) -> Vec<Arc<str>> {
-        let seating = lock(self.shard(room)).get(room).cloned();
-        seating.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
+        let entry = lock(self.shard(room)).get(room).cloned();
+        entry.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
     }
 
     /// Whether a user is connected to a room.
     pub fn is_connected(&self, room: &str, user: &str) -> bool {
-        let seating = lock(self.shard(room)).get(room).cloned();
-        seating.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
+        let entry = lock(self.shard(room)).get(room).cloned();
+        entry.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
     }
 
     /// The issue time of the token of a user's connection to a room.
     pub(super) fn issue(&self, room: &str, user: &str) -> Option<Issue> {
-        let seating = lock(self.shard(room)).get(room).cloned()?;
-        let seating = lock(&seating);
-        let mut seats = seating.seats.values();
-        let taken = seats.find(|taken| *taken.user == *user)?;
-        Some(taken.issue)
+        let entry = lock(self.shard(room)).get(room).cloned()?;
+        let entry = lock(&entry);
+        let mut connections = entry.connections.values();
+        let known = connections.find(|known| *known.user == *user)?;
+        Some(known.issue)
     }
 
     /// Everybody who is connected, as (room, users).
-    pub fn everybody(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+    pub fn occupied_rooms(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.shards.iter().flat_map(|shard| {
             let rooms: Vec<_> = lock(shard).keys().cloned().collect();
             rooms
@@ -142,21 +142,19 @@ impl Hub {
     }
 
     /// Every connection.
-    pub fn connections(&self) -> Vec<Connected> {
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
         let rooms = self.shards.iter().flat_map(|shard| {
             let rooms = lock(shard);
-            let rooms = rooms
-                .iter()
-                .map(|(id, seating)| (id.clone(), seating.clone()));
+            let rooms = rooms.iter().map(|(id, entry)| (id.clone(), entry.clone()));
             rooms.collect::<Vec<_>>()
         });
         let mut connections = Vec::new();
-        for (room, seating) in rooms {
-            let seats = lock(&seating);
-            connections.extend(seats.seats.values().map(|taken| Connected {
-                user: taken.user.clone(),
+        for (room, entry) in rooms {
+            let entry = lock(&entry);
+            connections.extend(entry.connections.values().map(|known| ConnectionInfo {
+                user: known.user.clone(),
                 room: room.clone(),
-                since: taken.since,
+                since: known.since,
             }));
         }
         connections
@@ -164,18 +162,18 @@ impl Hub {
 
     /// Closes the connection of a user to a room; whether there was one.
     pub fn close(&self, room: &str, user: &str, code: CloseCode) -> bool {
-        self.closings.fetch_add(1, Ordering::SeqCst);
-        self.in_room(room, |seating| {
-            seating.room.close_user(user, code, &mut seating.effects)
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.with_room(room, |entry| {
+            entry.room.close_user(user, code, &mut entry.effects)
         })
         .unwrap_or(false)
     }
 
     /// Closes every connection of a user, whatever the room; how many there were.
     pub fn close_user(&self, user: &str, code: CloseCode) -> usize {
-        // Before the list is made: who is on the way to a seat is on no list.
-        self.doubt();
-        let rooms = self.everybody().into_iter();
+        // Before the list is made: who is on the way to a room is on no list.
+        self.invalidate();
+        let rooms = self.occupied_rooms().into_iter();
         let rooms = rooms.filter(|(_, users)| users.iter().any(|known| **known == *user));
         rooms
             .filter(|(room, _)| self.close(room, user, code))
@@ -184,21 +182,21 @@ impl Hub {
 
     /// Closes every connection to a room; how many there were.
     pub fn close_room(&self, room: &str, code: CloseCode) -> usize {
-        self.closings.fetch_add(1, Ordering::SeqCst);
-        self.in_room(room, |seating| {
-            seating.room.close_all(code, &mut seating.effects);
-            seating.effects.len()
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.with_room(room, |entry| {
+            entry.room.close_all(code, &mut entry.effects);
+            entry.effects.len()
         })
         .unwrap_or(0)
     }
 
     /// Closes every connection to a room because the server drains: its users may still be talking,
     /// and count as connected.
-    pub fn send_away(&self, room: &str) {
-        self.closings.fetch_add(1, Ordering::SeqCst);
-        self.in_room(room, |seating| {
-            let Seating { room, effects, .. } = seating;
-            room.send_away(CloseCode::Restarting, effects);
+    pub fn close_for_drain(&self, room: &str) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.with_room(room, |entry| {
+            let RoomEntry { room, effects, .. } = entry;
+            room.close_for_drain(CloseCode::Restarting, effects);
         });
     }
 
@@ -210,35 +208,35 @@ impl Hub {
     /// Closes every connection with 1012, and every later one with 1001. Gives who was connected:
     /// the next process expects them back.
     pub fn restart(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
-        let rooms = self.everybody();
+        let rooms = self.occupied_rooms();
         self.stop(CloseCode::Restarting);
         rooms
     }
 
     fn stop(&self, code: CloseCode) {
         self.stopped.store(true, Ordering::SeqCst);
-        for (room, _) in self.everybody() {
+        for (room, _) in self.occupied_rooms() {
             self.close_room(&room, code);
         }
     }
 
     /// Expects these users back in these rooms, and takes those who have not come within ten
     /// seconds for gone. To be called inside a tokio runtime, before anybody connects.
-    pub fn expect(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
+    pub fn expect_return(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
         if rooms.is_empty() {
             return;
         }
-        let until = clock::now().mono + RETURN;
+        let until = clock::now().mono + RETURN_TIMEOUT;
         for (id, users) in &rooms {
             let mut shard = lock(self.shard(id));
-            let mut seating = self.seating(id);
-            seating.room.expect(users.iter().cloned(), until);
-            shard.insert(id.clone(), Arc::new(Mutex::new(seating)));
+            let mut entry = self.new_entry(id);
+            entry.room.expect_return(users.iter().cloned(), until);
+            shard.insert(id.clone(), Arc::new(Mutex::new(entry)));
             self.counts.rooms.inc();
         }
         let hub = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(RETURN).await;
+            tokio::time::sleep(RETURN_TIMEOUT).await;
             // Not before: the timer's clock is not ours.
             let now = clock::now().mono.max(until);
             rooms.iter().for_each(|(room, _)| hub.expire(room, now));
@@ -247,18 +245,18 @@ impl Hub {
 
     fn expire(&self, room: &str, now: Mono) {
         let mut shard = lock(self.shard(room));
-        let Some(seating) = shard.get(room).cloned() else {
+        let Some(entry) = shard.get(room).cloned() else {
             return;
         };
-        let mut seating = lock(&seating);
-        let Seating {
+        let mut entry = lock(&entry);
+        let RoomEntry {
             room: state,
             effects,
             ..
-        } = &mut *seating;
+        } = &mut *entry;
         state.expire(now, effects);
-        seating.carry_out();
-        if seating.room.is_empty() {
+        entry.apply_effects();
+        if entry.room.is_empty() {
             shard.remove(room);
             self.counts.rooms.dec();
         }
@@ -273,14 +271,14 @@ impl Hub {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Who may be here has changed: whoever was checked before and has no seat yet is checked again.
-    pub(super) fn doubt(&self) {
-        self.closings.fetch_add(1, Ordering::SeqCst);
+    /// Who may be here has changed: whoever was checked before and is in no room yet is checked again.
+    pub(super) fn invalidate(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A number that changes whenever somebody is closed, or might have to be.
-    pub(super) fn closings(&self) -> u64 {
-        self.closings.load(Ordering::SeqCst)
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// Seats a connection of `user`, whose frames go to `outbox`; with `resume` it goes on where it
@@ -292,7 +290,7 @@ impl Hub {
         issue: Issue,
         resume: bool,
         outbox: &Arc<Outbox>,
-    ) -> Result<Seat, CloseCode> {
+    ) -> Result<RoomHandle, CloseCode> {
         let mut shard = lock(self.shard(room));
         if self.stopped.load(Ordering::SeqCst) {
             return Err(CloseCode::Stopped);
@@ -300,94 +298,94 @@ impl Hub {
         if self.is_draining() {
             return Err(CloseCode::Restarting);
         }
-        let (room, seating) = match shard.get_key_value(room) {
-            Some((room, seating)) => (room.clone(), seating.clone()),
+        let (room, entry) = match shard.get_key_value(room) {
+            Some((room, entry)) => (room.clone(), entry.clone()),
             None => {
                 let id: Arc<str> = Arc::from(room);
-                let seating = Arc::new(Mutex::new(self.seating(room)));
-                shard.insert(id.clone(), seating.clone());
+                let entry = Arc::new(Mutex::new(self.new_entry(room)));
+                shard.insert(id.clone(), entry.clone());
                 self.counts.rooms.inc();
-                (id, seating)
+                (id, entry)
             }
         };
-        let connection = lock(&seating).join(user, issue, resume, outbox)?;
+        let connection = lock(&entry).join(user, issue, resume, outbox)?;
         self.counts.connections.inc();
-        Ok(Seat {
+        Ok(RoomHandle {
             hub: self.clone(),
             room,
-            seating,
+            entry,
             connection,
-            said_goodbye: false,
+            closed_by_client: false,
         })
     }
 
     /// Runs `work` on a room that somebody is connected to, and carries out what follows.
-    fn in_room<T>(&self, room: &str, work: impl FnOnce(&mut Seating) -> T) -> Option<T> {
-        let seating = lock(self.shard(room)).get(room).cloned()?;
-        let mut seating = lock(&seating);
-        let result = work(&mut seating);
-        seating.carry_out();
+    fn with_room<T>(&self, room: &str, work: impl FnOnce(&mut RoomEntry) -> T) -> Option<T> {
+        let entry = lock(self.shard(room)).get(room).cloned()?;
+        let mut entry = lock(&entry);
+        let result = work(&mut entry);
+        entry.apply_effects();
         Some(result)
     }
 
-    fn leave(&self, seat: &Seat) {
-        let mut shard = lock(self.shard(&seat.room));
-        let mut seating = lock(&seat.seating);
-        let Seating { room, effects, .. } = &mut *seating;
-        match self.is_draining() && !seat.said_goodbye {
-            true => room.lose(seat.connection),
-            false => room.leave(seat.connection, effects),
+    fn leave(&self, handle: &RoomHandle) {
+        let mut shard = lock(self.shard(&handle.room));
+        let mut entry = lock(&handle.entry);
+        let RoomEntry { room, effects, .. } = &mut *entry;
+        match self.is_draining() && !handle.closed_by_client {
+            true => room.connection_lost(handle.connection),
+            false => room.leave(handle.connection, effects),
         }
-        seating.carry_out();
-        seating.seats.remove(&seat.connection);
-        let current = shard.get(&seat.room);
-        if seating.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &seat.seating)) {
-            shard.remove(&seat.room);
+        entry.apply_effects();
+        entry.connections.remove(&handle.connection);
+        let current = shard.get(&handle.room);
+        if entry.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &handle.entry)) {
+            shard.remove(&handle.room);
             self.counts.rooms.dec();
         }
         self.counts.connections.dec();
     }
 
-    fn seating(&self, room: &str) -> Seating {
-        Seating {
+    fn new_entry(&self, room: &str) -> RoomEntry {
+        RoomEntry {
             room: Room::new(room, *lock(&self.limits)),
-            seats: HashMap::new(),
+            connections: HashMap::new(),
             effects: Vec::new(),
-            lost: self.counts.lost.clone(),
+            dropped: self.counts.lost.clone(),
         }
     }
 
     fn shard(&self, room: &str) -> &Mutex<Rooms> {
-        &self.shards[self.hasher.hash_one(room) as usize % SHARDS]
+        &self.shards[self.hasher.hash_one(room) as usize % SHARD_COUNT]
     }
 }
 
-impl Seat {
+impl RoomHandle {
     /// The client sent a close frame: the user left and did not just lose the connection.
-    pub fn goodbye(&mut self) {
-        self.said_goodbye = true;
+    pub fn mark_closed_by_client(&mut self) {
+        self.closed_by_client = true;
     }
 
     /// The connection sent something.
     pub fn receive(&self, input: Input<'_>) -> Outcome {
         let now = clock::now().mono;
-        let mut seating = lock(&self.seating);
-        let Seating { room, effects, .. } = &mut *seating;
+        let mut entry = lock(&self.entry);
+        let RoomEntry { room, effects, .. } = &mut *entry;
         let outcome = room.receive(self.connection, input, now, effects);
-        seating.carry_out();
-        drop(seating);
+        entry.apply_effects();
+        drop(entry);
         self.hub.counts.received(outcome);
         outcome
     }
 }
 
-impl Drop for Seat {
+impl Drop for RoomHandle {
     fn drop(&mut self) {
         self.hub.leave(self);
     }
 }
 
-impl Seating {
+impl RoomEntry {
     fn join(
         &mut self,
         user: &str,
@@ -398,25 +396,25 @@ impl Seating {
         let now = clock::now();
         let joined = self.room.join(user, resume, now.mono, &mut self.effects);
         match joined {
-            Join::Refused(code) => {
-                self.carry_out();
+            Join::Rejected(code) => {
+                self.apply_effects();
                 Err(code)
             }
-            Join::Seated(connection) => {
-                let taken = Taken {
+            Join::Accepted(connection) => {
+                let known = ConnectionEntry {
                     user: user.into(),
                     issue,
                     since: now.unix,
                     outbox: outbox.clone(),
                 };
-                self.seats.insert(connection, taken);
-                self.carry_out();
+                self.connections.insert(connection, known);
+                self.apply_effects();
                 Ok(connection)
             }
         }
     }
 
-    fn carry_out(&mut self) {
+    fn apply_effects(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver {
@@ -424,16 +422,16 @@ impl Seating {
                     frame,
                     from,
                 } => {
-                    if let Some(taken) = self.seats.get(&connection) {
-                        let lost = taken.outbox.push(frame, from);
-                        if lost > 0 {
-                            self.lost.inc_by(lost as u64);
+                    if let Some(known) = self.connections.get(&connection) {
+                        let dropped = known.outbox.push(frame, from);
+                        if dropped > 0 {
+                            self.dropped.inc_by(dropped as u64);
                         }
                     }
                 }
                 Effect::Close { connection, code } => {
-                    if let Some(taken) = self.seats.remove(&connection) {
-                        taken.outbox.close(code);
+                    if let Some(known) = self.connections.remove(&connection) {
+                        known.outbox.close(code);
                     }
                 }
             }
@@ -464,19 +462,19 @@ mod tests {
         Hub::new(&Signaling::default(), &Metrics::new())
     }
 
-    fn join(hub: &Arc<Hub>, user: &str) -> Seat {
+    fn join(hub: &Arc<Hub>, user: &str) -> RoomHandle {
         let outbox = Arc::new(Outbox::new(1000));
         hub.join("lobby", user, ISSUE, false, &outbox)
-            .expect("a seat")
+            .expect("a handle")
     }
 
     #[test]
     fn a_room_is_forgotten_with_its_last_connection() {
         let hub = hub();
-        let seats = [join(&hub, "alice"), join(&hub, "bob")];
+        let connections = [join(&hub, "alice"), join(&hub, "bob")];
         assert_eq!(hub.connected("lobby").len(), 2);
-        drop(seats);
-        assert!(hub.everybody().is_empty());
+        drop(connections);
+        assert!(hub.occupied_rooms().is_empty());
         assert_eq!(hub.counts.rooms.get(), 0);
         assert_eq!(hub.counts.connections.get(), 0);
     }
@@ -497,14 +495,14 @@ mod tests {
     fn a_verdict_from_before_a_doubt_or_a_closing_is_told_by_its_number() {
         let hub = hub();
         let verdicts = [
-            Hub::doubt as fn(&Hub),
+            Hub::invalidate as fn(&Hub),
             |hub| assert!(!hub.close("lobby", "nobody", CloseCode::Removed)),
             |hub| assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 0),
         ];
         for change in verdicts {
-            let before = hub.closings();
+            let before = hub.epoch();
             change(&hub);
-            assert_ne!(hub.closings(), before);
+            assert_ne!(hub.epoch(), before);
         }
     }
 

@@ -45,10 +45,10 @@ use crate::tls;
 
 pub use admin::Ended;
 pub use error::Error;
-pub use hub::{Connected, Hub};
+pub use hub::{ConnectionInfo, Hub};
 pub use request::Request;
 pub use response::{Response, json};
-pub use router::{Answer, Route};
+pub use router::{ResponseFuture, Route};
 pub use server::{Listeners, serve, serve_metrics};
 pub use settings::{Live, Settings};
 

@@ -14,10 +14,10 @@ use super::response::Response;
 use super::{App, acme, api, health, openapi, page, ws};
 
 /// A handler's work.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
 /// Starts the work on one request.
-pub type Handler = fn(Request) -> Answer;
+pub type Handler = fn(Request) -> ResponseFuture;
 type Params = Vec<(String, String)>;
 
 /// One method of one path. `{name}` in a path is one segment, `{*name}` the rest.
@@ -65,7 +65,7 @@ struct Methods {
 }
 
 /// What a request found.
-pub struct Found {
+pub struct RouteMatch {
     pub pattern: &'static str,
     pub outcome: Result<(Handler, Params), Error>,
 }
@@ -114,9 +114,9 @@ impl Router {
         Router { paths }
     }
 
-    pub fn find(&self, method: &Method, path: &str) -> Found {
+    pub fn find(&self, method: &Method, path: &str) -> RouteMatch {
         let Ok(matched) = self.paths.at(path) else {
-            return Found {
+            return RouteMatch {
                 pattern: "",
                 outcome: Err(Error::not_found("There is nothing here")),
             };
@@ -140,7 +140,7 @@ impl Router {
                     .collect(),
             )),
         };
-        Found {
+        RouteMatch {
             pattern: matched.value.pattern,
             outcome,
         }
@@ -212,7 +212,7 @@ fn timed_out() -> Error {
 mod tests {
     use super::*;
 
-    fn nothing(_: Request) -> Answer {
+    fn nothing(_: Request) -> ResponseFuture {
         Box::pin(async { Err(Error::internal()) })
     }
 

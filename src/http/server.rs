@@ -51,8 +51,8 @@ pub struct Listeners {
 /// under way.
 pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationToken) {
     let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
-    let rechecking = tokio::spawn(ws::recheck(app.clone(), shutdown.clone()));
-    let sweeping = tokio::spawn(api::sweep(app.clone(), shutdown.clone()));
+    let rechecking = tokio::spawn(ws::recheck_connections(app.clone(), shutdown.clone()));
+    let expiring = tokio::spawn(api::run_expiry(app.clone(), shutdown.clone()));
     let port = listeners.main.first().and_then(|one| one.local_addr().ok());
     let server = Server::new(
         app,
@@ -73,7 +73,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationTo
     hub.tasks.close();
     hub.tasks.wait().await;
     rechecking.abort();
-    sweeping.abort();
+    expiring.abort();
 }
 
 /// Serves the metrics routes until `shutdown`.

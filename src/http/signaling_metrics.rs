@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::metrics::Metrics;
-use crate::room::{CloseCode, Kind, Outcome, Reason};
+use crate::room::{CloseCode, DropReason, Kind, Outcome};
 
 /// Counters that are found by position, so that a message costs no look-up by name.
 pub struct SignalingMetrics {
@@ -28,7 +28,7 @@ impl SignalingMetrics {
                 "signaling_messages",
                 "Messages taken from clients and passed on",
                 "type",
-                Kind::ALL.map(Kind::word),
+                Kind::ALL.map(Kind::label),
             ),
             copies: metrics.counter("signaling_deliveries", "Copies of messages handed out"),
             lost: metrics.counter(
@@ -39,7 +39,7 @@ impl SignalingMetrics {
                 "signaling_dropped",
                 "Messages from clients that went nowhere",
                 "reason",
-                Reason::ALL.map(Reason::word),
+                DropReason::ALL.map(DropReason::label),
             ),
             closed: metrics.counters(
                 "signaling_closed",
@@ -57,7 +57,7 @@ impl SignalingMetrics {
                 count(&self.relayed, &Kind::ALL, kind);
                 self.copies.inc_by(copies as u64);
             }
-            Outcome::Dropped(reason) => count(&self.dropped, &Reason::ALL, reason),
+            Outcome::Dropped(reason) => count(&self.dropped, &DropReason::ALL, reason),
             Outcome::Control | Outcome::Closed(_) | Outcome::Gone => {}
         }
     }

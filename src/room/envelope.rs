@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Reason;
+use super::DropReason;
 
 /// What a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ impl Kind {
     ];
 
     /// The value of `type`.
-    pub fn word(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Kind::Offer => "offer",
             Kind::Answer => "answer",
@@ -42,8 +42,8 @@ impl Kind {
         }
     }
 
-    fn named(word: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.word() == word)
+    fn from_label(word: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.label() == word)
     }
 }
 
@@ -63,25 +63,25 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 impl<'a> Envelope<'a> {
-    pub fn parse(text: &'a str) -> Result<Envelope<'a>, Reason> {
+    pub fn parse(text: &'a str) -> Result<Envelope<'a>, DropReason> {
         let claims: Claims<'a> = serde_json::from_str(text).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => Reason::NotAnObject,
-            _ => Reason::NotJson,
+            serde_json::error::Category::Data => DropReason::NotAnObject,
+            _ => DropReason::NotJson,
         })?;
         if claims.ambiguous {
-            return Err(Reason::NotJson);
+            return Err(DropReason::NotJson);
         }
-        let kind = claims.kind.ok_or(Reason::Missing)?;
-        let kind = string(kind).and_then(|word| Kind::named(&word));
-        let kind = kind.ok_or(Reason::UnknownType)?;
+        let kind = claims.kind.ok_or(DropReason::Missing)?;
+        let kind = string(kind).and_then(|word| Kind::from_label(&word));
+        let kind = kind.ok_or(DropReason::UnknownType)?;
         let has = |claim| claims.spans.iter().any(|(known, _)| *known == claim);
         if !has(Claim::From) || !has(Claim::RoomId) {
-            return Err(Reason::Missing);
+            return Err(DropReason::Missing);
         }
         let to = match claims.to {
             None => None,
             Some(raw) if raw.get() == "null" => None,
-            Some(raw) => Some(string(raw).ok_or(Reason::BadTarget)?),
+            Some(raw) => Some(string(raw).ok_or(DropReason::BadTarget)?),
         };
         Ok(Envelope {
             text,
@@ -320,7 +320,7 @@ impl<'de> Deserialize<'de> for Key {
 mod tests {
     use super::*;
 
-    fn stamped(text: &str) -> Result<String, Reason> {
+    fn stamped(text: &str) -> Result<String, DropReason> {
         let envelope = Envelope::parse(text)?;
         let bytes = envelope.stamp(&quoted("alice"), &quoted("lobby"));
         Ok(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
@@ -392,34 +392,34 @@ mod tests {
         assert_eq!(to("\"bob\""), Ok(Some("bob".to_owned())));
         assert_eq!(to(r#""b\u006fb""#), Ok(Some("bob".to_owned())));
         for bad in ["1", "true", "[]", "{\"a\":1}", r#""\ud800""#] {
-            assert_eq!(to(bad), Err(Reason::BadTarget), "{bad}");
+            assert_eq!(to(bad), Err(DropReason::BadTarget), "{bad}");
         }
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         for (text, reason) in [
-            ("", Reason::NotJson),
-            ("{", Reason::NotJson),
-            ("{\"type\":\"offer\"}x", Reason::NotJson),
-            ("[]", Reason::NotAnObject),
-            ("\"offer\"", Reason::NotAnObject),
-            ("{}", Reason::Missing),
-            (r#"{"type":"offer","from":1}"#, Reason::Missing),
-            (r#"{"type":"offer","roomId":1}"#, Reason::Missing),
-            (r#"{"from":1,"roomId":1}"#, Reason::Missing),
+            ("", DropReason::NotJson),
+            ("{", DropReason::NotJson),
+            ("{\"type\":\"offer\"}x", DropReason::NotJson),
+            ("[]", DropReason::NotAnObject),
+            ("\"offer\"", DropReason::NotAnObject),
+            ("{}", DropReason::Missing),
+            (r#"{"type":"offer","from":1}"#, DropReason::Missing),
+            (r#"{"type":"offer","roomId":1}"#, DropReason::Missing),
+            (r#"{"from":1,"roomId":1}"#, DropReason::Missing),
             (
                 r#"{"type":"user-left","from":1,"roomId":1}"#,
-                Reason::UnknownType,
+                DropReason::UnknownType,
             ),
-            (r#"{"type":1,"from":1,"roomId":1}"#, Reason::UnknownType),
+            (r#"{"type":1,"from":1,"roomId":1}"#, DropReason::UnknownType),
             (
                 r#"{"type":"offer","type":"offer","from":1,"roomId":1}"#,
-                Reason::NotJson,
+                DropReason::NotJson,
             ),
             (
                 r#"{"type":"offer","t\u006f":"a","from":1,"roomId":1,"to":"b"}"#,
-                Reason::NotJson,
+                DropReason::NotJson,
             ),
         ] {
             assert_eq!(Envelope::parse(text).err(), Some(reason), "{text}");

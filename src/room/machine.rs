@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::budget::Budget;
 use super::envelope::{Envelope, quoted};
-use super::{CloseCode, Kind, Reason};
+use super::error_budget::ErrorBudget;
+use super::{CloseCode, DropReason, Kind};
 use crate::clock::Mono;
 use crate::rate::{Gcra, Limit};
 
-/// Replacements of one user's connection that are borne within [`REPLACEMENT_SPAN`]. Two tabs that
+/// Replacements of one user's connection that are borne within [`REPLACEMENT_WINDOW`]. Two tabs that
 /// reconnect after any close would else replace each other for ever.
-const REPLACEMENTS: usize = 3;
-const REPLACEMENT_SPAN: Duration = Duration::from_secs(60);
+const MAX_REPLACEMENTS: usize = 3;
+const REPLACEMENT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Bytes charged per message in addition to its text and the server's fields: the queue's overhead per
 /// frame. Without it, many small messages could fill a queue at a low charge.
@@ -77,7 +77,7 @@ pub enum Outcome {
     },
     /// It was a control frame.
     Control,
-    Dropped(Reason),
+    Dropped(DropReason),
     /// Its connection was closed for it (the effect says so too).
     Closed(CloseCode),
     /// Its connection is no part of the room any more.
@@ -87,8 +87,8 @@ pub enum Outcome {
 /// How a newcomer was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
-    Seated(ConnectionId),
-    Refused(CloseCode),
+    Accepted(ConnectionId),
+    Rejected(CloseCode),
 }
 
 /// The state machine of one room.
@@ -105,10 +105,10 @@ pub struct Room {
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
     /// The used budgets of users who left before they were full again: rejoining gives no new burst.
-    owed: HashMap<Arc<str>, Spent>,
+    spent_by_user: HashMap<Arc<str>, Spent>,
     /// Time of the last message or join.
     latest: Mono,
-    before: Option<Before>,
+    before: Option<PreviousConnections>,
     /// Users whose connections ended because of a drain, or during it. They cannot reconnect to this
     /// process, and the server cannot know whether they still talk to each other.
     unreachable: HashSet<Arc<str>>,
@@ -116,10 +116,10 @@ pub struct Room {
 
 /// Who was here before a restart: they know of each other.
 #[derive(Debug)]
-struct Before {
+struct PreviousConnections {
     users: HashSet<Arc<str>>,
     /// Those who have yet to come back.
-    missing: HashSet<Arc<str>>,
+    awaited: HashSet<Arc<str>>,
     until: Mono,
 }
 
@@ -148,7 +148,7 @@ struct Member {
     /// The user's id as JSON.
     quoted: String,
     spent: Spent,
-    budget: Budget,
+    errors: ErrorBudget,
     /// Whether it goes on where it was before the restart, and so knows who was here then.
     resumed: bool,
     /// When connections of this user replaced each other, oldest first.
@@ -163,7 +163,7 @@ impl Room {
             next: NonZeroU64::MIN,
             members: HashMap::new(),
             by_user: HashMap::new(),
-            owed: HashMap::new(),
+            spent_by_user: HashMap::new(),
             latest: Mono(0),
             before: None,
             unreachable: HashSet::new(),
@@ -172,10 +172,10 @@ impl Room {
 
     /// These users were connected before a restart. Until `until` they count as if they still were;
     /// whoever comes back by then may go on as if nothing had been.
-    pub fn expect(&mut self, users: impl IntoIterator<Item = Arc<str>>, until: Mono) {
+    pub fn expect_return(&mut self, users: impl IntoIterator<Item = Arc<str>>, until: Mono) {
         let users: HashSet<_> = users.into_iter().collect();
-        self.before = Some(Before {
-            missing: users.clone(),
+        self.before = Some(PreviousConnections {
+            awaited: users.clone(),
             users,
             until,
         });
@@ -184,8 +184,8 @@ impl Room {
     /// Whoever was expected and has not come has left.
     pub fn expire(&mut self, now: Mono, effects: &mut Vec<Effect>) {
         if let Some(before) = self.before.take_if(|before| before.until <= now) {
-            for user in before.missing {
-                self.tell(
+            for user in before.awaited {
+                self.notify(
                     |member| member.resumed,
                     "user-left",
                     &quoted(&user),
@@ -196,18 +196,18 @@ impl Room {
     }
 
     /// From now on each connection may send as much as this.
-    pub fn limit(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
     pub fn is_empty(&self) -> bool {
-        let awaited = self.before.as_ref().map(|before| before.missing.len());
+        let awaited = self.before.as_ref().map(|before| before.awaited.len());
         self.members.is_empty() && awaited.unwrap_or(0) == 0 && self.unreachable.is_empty()
     }
 
     /// The users who are connected, expected back, or disconnected by a drain; unordered.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        let awaited = self.before.iter().flat_map(|before| &before.missing);
+        let awaited = self.before.iter().flat_map(|before| &before.awaited);
         self.by_user.keys().chain(awaited).chain(&self.unreachable)
     }
 
@@ -218,14 +218,14 @@ impl Room {
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
         self.latest = now;
-        self.owed.retain(|_, spent| !spent.is_idle(now));
-        let awaited = self.before.as_mut().is_some_and(|b| b.missing.remove(user));
+        self.spent_by_user.retain(|_, spent| !spent.is_idle(now));
+        let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
         let resumed = awaited && resume;
         if awaited && !resume {
-            self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
+            self.notify(|member| member.resumed, "user-left", &quoted(user), effects);
         }
         let Some(replacements) = self.replace(user, now, effects) else {
-            return Join::Refused(CloseCode::Replaced);
+            return Join::Rejected(CloseCode::Replaced);
         };
         let connection = ConnectionId(self.next);
         self.next = self.next.saturating_add(1);
@@ -233,27 +233,27 @@ impl Room {
         let member = Member {
             quoted: quoted(&user),
             user: user.clone(),
-            spent: self.owed.remove(&user).unwrap_or_default(),
-            budget: Budget::default(),
+            spent: self.spent_by_user.remove(&user).unwrap_or_default(),
+            errors: ErrorBudget::default(),
             resumed,
             replacements,
         };
         let stranger = |other: &Member| !(resumed && other.resumed);
-        self.tell(stranger, "user-joined", &member.quoted, effects);
+        self.notify(stranger, "user-joined", &member.quoted, effects);
         self.by_user.insert(user, connection);
         self.members.insert(connection, member);
         if resumed {
-            self.catch_up(connection, effects);
+            self.replay_departures(connection, effects);
         }
-        Join::Seated(connection)
+        Join::Accepted(connection)
     }
 
     /// Tells a connection that goes on who has come back and left before it came.
-    fn catch_up(&self, connection: ConnectionId, effects: &mut Vec<Effect>) {
+    fn replay_departures(&self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         let Some(before) = &self.before else { return };
         let gone = |user: &&Arc<str>| {
-            let seated = self.by_user.contains_key(*user);
-            !seated && !before.missing.contains(*user)
+            let connected = self.by_user.contains_key(*user);
+            !connected && !before.awaited.contains(*user)
         };
         for user in before.users.iter().filter(gone) {
             let frame = self.presence("user-left", &quoted(user));
@@ -268,9 +268,9 @@ impl Room {
             return Some(Vec::new());
         };
         let member = self.members.get_mut(&established)?;
-        let recent = |at: &Mono| now.since(*at) < REPLACEMENT_SPAN;
+        let recent = |at: &Mono| now.since(*at) < REPLACEMENT_WINDOW;
         member.replacements.retain(recent);
-        if member.replacements.len() >= REPLACEMENTS {
+        if member.replacements.len() >= MAX_REPLACEMENTS {
             return None;
         }
         let mut replacements = std::mem::take(&mut member.replacements);
@@ -284,15 +284,15 @@ impl Room {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
             if !member.spent.is_idle(self.latest) {
-                self.owed.insert(member.user, member.spent);
+                self.spent_by_user.insert(member.user, member.spent);
             }
-            self.announce("user-left", &member.quoted, effects);
+            self.notify_all("user-left", &member.quoted, effects);
         }
     }
 
     /// Records a connection that was lost during a drain, without a close frame: its user may still be
     /// talking, so the room sends no `user-left`.
-    pub fn lose(&mut self, connection: ConnectionId) {
+    pub fn connection_lost(&mut self, connection: ConnectionId) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
             self.unreachable.insert(member.user);
@@ -300,8 +300,8 @@ impl Room {
     }
 
     /// Closes every connection because the server drains. The users count as connected until they
-    /// leave in another way, see [`Room::lose`].
-    pub fn send_away(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
+    /// leave in another way, see [`Room::connection_lost`].
+    pub fn close_for_drain(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
         let users = self.users().cloned().collect();
         self.close_all(code, effects);
         self.unreachable = users;
@@ -309,11 +309,11 @@ impl Room {
 
     /// Closes the connection of `user`, if there is one.
     pub fn close_user(&mut self, user: &str, code: CloseCode, effects: &mut Vec<Effect>) -> bool {
-        if self.before.as_mut().is_some_and(|b| b.missing.remove(user)) {
-            self.tell(|member| member.resumed, "user-left", &quoted(user), effects);
+        if self.before.as_mut().is_some_and(|b| b.awaited.remove(user)) {
+            self.notify(|member| member.resumed, "user-left", &quoted(user), effects);
         }
         if self.unreachable.remove(user) {
-            self.announce("user-left", &quoted(user), effects);
+            self.notify_all("user-left", &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {
             return false;
@@ -353,7 +353,7 @@ impl Room {
         }
         let judged = match input {
             Input::Control => return Outcome::Control,
-            Input::Binary => Err(Reason::Binary),
+            Input::Binary => Err(DropReason::Binary),
             Input::Text(text) => self.relay(connection, text, effects),
         };
         let Some(member) = self.members.get_mut(&connection) else {
@@ -361,12 +361,12 @@ impl Room {
         };
         match judged {
             Ok((kind, copies)) => {
-                member.budget.good();
+                member.errors.record_success();
                 Outcome::Relayed { kind, copies }
             }
             // A client cannot know that a user has just left.
-            Err(Reason::NoSuchTarget) => Outcome::Dropped(Reason::NoSuchTarget),
-            Err(_) if member.budget.bad() => self.too_many(connection, effects),
+            Err(DropReason::NoSuchTarget) => Outcome::Dropped(DropReason::NoSuchTarget),
+            Err(_) if member.errors.record_error() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),
         }
     }
@@ -376,7 +376,7 @@ impl Room {
         sender: ConnectionId,
         text: &str,
         effects: &mut Vec<Effect>,
-    ) -> Result<(Kind, usize), Reason> {
+    ) -> Result<(Kind, usize), DropReason> {
         let envelope = Envelope::parse(text)?;
         let Some(member) = self.members.get(&sender) else {
             return Ok((envelope.kind, 0));
@@ -384,7 +384,7 @@ impl Room {
         let before = effects.len();
         match &envelope.to {
             Some(user) => {
-                let target = self.by_user.get(&**user).ok_or(Reason::NoSuchTarget)?;
+                let target = self.by_user.get(&**user).ok_or(DropReason::NoSuchTarget)?;
                 effects.push(Effect::Deliver {
                     connection: *target,
                     frame: envelope.stamp(&member.quoted, &self.id),
@@ -411,12 +411,12 @@ impl Room {
         self.leave(connection, effects);
     }
 
-    fn announce(&self, what: &str, user: &str, effects: &mut Vec<Effect>) {
-        self.tell(|_| true, what, user, effects);
+    fn notify_all(&self, what: &str, user: &str, effects: &mut Vec<Effect>) {
+        self.notify(|_| true, what, user, effects);
     }
 
     /// Announces something to those members whom it concerns.
-    fn tell(
+    fn notify(
         &self,
         concerns: impl Fn(&Member) -> bool,
         what: &str,

@@ -5,14 +5,14 @@
 //! is an argument. It never reaches out of its room, never passes on a sender's claim about who
 //! they are, and changes no byte of a message but those claims.
 
-mod budget;
 mod close;
 mod envelope;
+mod error_budget;
 mod machine;
 #[cfg(test)]
-mod model;
+mod model_tests;
 #[cfg(test)]
-mod restart;
+mod restart_tests;
 
 pub use close::CloseCode;
 pub use envelope::Kind;
@@ -20,14 +20,14 @@ pub use machine::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
 /// Why a message went nowhere. Counted by the edge; a plain client is told nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum DropReason {
     /// A binary frame.
     Binary,
     /// Not JSON, or not I-JSON enough to have one meaning (`type` or `to` twice).
     NotJson,
     NotAnObject,
     UnknownType,
-    /// `type`, `from` or `roomId` is missing.
+    /// `type`, `from` or `roomId` is awaited.
     Missing,
     /// `to` is neither a string nor null.
     BadTarget,
@@ -35,27 +35,27 @@ pub enum Reason {
     NoSuchTarget,
 }
 
-impl Reason {
-    pub const ALL: [Reason; 7] = [
-        Reason::Binary,
-        Reason::NotJson,
-        Reason::NotAnObject,
-        Reason::UnknownType,
-        Reason::Missing,
-        Reason::BadTarget,
-        Reason::NoSuchTarget,
+impl DropReason {
+    pub const ALL: [DropReason; 7] = [
+        DropReason::Binary,
+        DropReason::NotJson,
+        DropReason::NotAnObject,
+        DropReason::UnknownType,
+        DropReason::Missing,
+        DropReason::BadTarget,
+        DropReason::NoSuchTarget,
     ];
 
     /// The word for logs and metrics.
-    pub fn word(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
-            Reason::Binary => "binary",
-            Reason::NotJson => "not_json",
-            Reason::NotAnObject => "not_an_object",
-            Reason::UnknownType => "unknown_type",
-            Reason::Missing => "missing_field",
-            Reason::BadTarget => "bad_target",
-            Reason::NoSuchTarget => "no_such_target",
+            DropReason::Binary => "binary",
+            DropReason::NotJson => "not_json",
+            DropReason::NotAnObject => "not_an_object",
+            DropReason::UnknownType => "unknown_type",
+            DropReason::Missing => "missing_field",
+            DropReason::BadTarget => "bad_target",
+            DropReason::NoSuchTarget => "no_such_target",
         }
     }
 }

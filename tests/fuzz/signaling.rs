@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlor::clock::Mono;
 use parlor::rate::Limit;
 use parlor::room::{
-    CloseCode, ConnectionId, Effect, Input as Sent, Join, Kind, Limits, Outcome, Reason, Room,
+    CloseCode, ConnectionId, DropReason, Effect, Input as Sent, Join, Kind, Limits, Outcome, Room,
 };
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ impl House {
         let before = self.seated.iter().find(|(_, seated)| **seated == user);
         let before = before.map(|(connection, _)| *connection);
         match self.room.join(user, false, self.now, &mut effects) {
-            Join::Seated(connection) => {
+            Join::Accepted(connection) => {
                 if let Some(before) = before {
                     let farewell = Effect::Close {
                         connection: before,
@@ -129,7 +129,7 @@ impl House {
                     "a number is never used twice"
                 );
             }
-            Join::Refused(_) => assert!(before.is_some() && effects.is_empty()),
+            Join::Rejected(_) => assert!(before.is_some() && effects.is_empty()),
         }
     }
 
@@ -197,7 +197,7 @@ impl House {
         let Ok(Value::Object(mut sent)) = serde_json::from_str(text) else {
             return;
         };
-        assert_eq!(sent["type"], kind.word());
+        assert_eq!(sent["type"], kind.label());
         sent.insert("from".into(), user.into());
         sent.insert("roomId".into(), ROOM.into());
         if kind == Kind::UserJoined {
@@ -249,25 +249,25 @@ fn delivered(effect: &Effect) -> (ConnectionId, Value) {
 }
 
 /// Whether a text was dropped for what is true of it.
-fn judged(text: &str, reason: Reason) {
+fn judged(text: &str, reason: DropReason) {
     let parsed: Result<Value, _> = serde_json::from_str(text);
     match (parsed, reason) {
-        (Ok(Value::Object(object)), Reason::Missing) => {
+        (Ok(Value::Object(object)), DropReason::Missing) => {
             let claims = ["type", "from", "roomId"];
             assert!(claims.iter().any(|claim| !object.contains_key(*claim)));
         }
-        (Ok(Value::Object(object)), Reason::UnknownType) => {
-            let known = Kind::ALL.iter().any(|kind| object["type"] == kind.word());
+        (Ok(Value::Object(object)), DropReason::UnknownType) => {
+            let known = Kind::ALL.iter().any(|kind| object["type"] == kind.label());
             assert!(!known);
         }
-        (Ok(Value::Object(object)), Reason::BadTarget) => {
+        (Ok(Value::Object(object)), DropReason::BadTarget) => {
             assert!(!object["to"].is_string() && !object["to"].is_null());
         }
-        (Ok(Value::Object(object)), Reason::NoSuchTarget) => assert!(object["to"].is_string()),
+        (Ok(Value::Object(object)), DropReason::NoSuchTarget) => assert!(object["to"].is_string()),
         // `type` or `to` stands twice, which serde_json does not mind.
-        (Ok(Value::Object(_)), Reason::NotJson) => {}
+        (Ok(Value::Object(_)), DropReason::NotJson) => {}
         (Ok(Value::Object(_)), other) => panic!("{other:?} for {text}"),
-        (Ok(_), reason) => assert_eq!(reason, Reason::NotAnObject, "{text}"),
+        (Ok(_), reason) => assert_eq!(reason, DropReason::NotAnObject, "{text}"),
         (Err(_), _) => {}
     }
 }

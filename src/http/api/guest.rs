@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::login::{self, Limited};
+use super::login::{self, LimitReached};
 use super::{invite_withdrawn, no_such_room, require_json, room_closed};
 use crate::clock;
 use crate::display_name;
@@ -12,9 +12,9 @@ use crate::storage::InviteError;
 
 /// Attempts from one address, right or wrong: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
-pub const AT_ONCE: u64 = 30;
+pub const BURST: u64 = 30;
 /// Addresses told apart, about.
-pub const CELLS: usize = 4096;
+pub const TABLE_SIZE: usize = 4096;
 
 #[derive(Deserialize)]
 struct Body {
@@ -36,11 +36,12 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     let client = request.client_info.address;
     let api = &request.app.api;
     if !request.client_info.try_take(&api.guests, now.mono) {
-        api.logins.tell(now.mono, client, Limited::Invites);
+        api.logins
+            .log_limit(now.mono, client, LimitReached::Invites);
         return Err(login::too_many_from_address());
     }
     require_json(&request)?;
-    let (app, who) = (request.app.clone(), request.user_cell());
+    let (app, user_cell) = (request.app.clone(), request.user_cell());
     let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
@@ -56,7 +57,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
             tracing::debug!(%client, reason = %error, "invite refused");
         }
     })?;
-    let _ = who.set(user.id.as_str().into());
+    let _ = user_cell.set(user.id.as_str().into());
     let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
     tracing::debug!(user = user.id, room, "a guest was let in");
     let answer = login::admit(&app, &user, Some(room.into_iter().collect()));

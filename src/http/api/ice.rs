@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
+use super::access::visible_room;
 use super::not_a_participant;
-use super::visibility::visible_room;
-use crate::http::auth::{Caller, Visitor};
+use crate::http::auth::{Caller, RoomAccess};
 use crate::http::{App, Error, Request, Response, json};
 use crate::storage::{User, utc};
 use crate::{clock, config};
@@ -16,11 +16,11 @@ use crate::{clock, config};
 pub async fn servers(request: Request) -> Result<Response, Error> {
     let host = host(&request)?;
     let (user, room) = match request.query("room") {
-        Some(asked) => bound_to(request.visitor(&asked).await?, &asked)?,
+        Some(asked) => bound_to(request.access(&asked).await?, &asked)?,
         None => {
             let caller = request.caller().await?;
             match only_room(&caller)? {
-                Some(only) => bound_to(request.visitor(&only).await?, &only)?,
+                Some(only) => bound_to(request.access(&only).await?, &only)?,
                 None => (caller.user, None),
             }
         }
@@ -36,10 +36,10 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
 }
 
 /// A participant, and the room that their credential is for.
-fn bound_to(visitor: Visitor, asked: &str) -> Result<(User, Option<String>), Error> {
-    let room = visible_room(&visitor, asked)?;
-    match visitor.participant {
-        true => Ok((visitor.caller.user, Some(room.id))),
+fn bound_to(access: RoomAccess, asked: &str) -> Result<(User, Option<String>), Error> {
+    let room = visible_room(&access, asked)?;
+    match access.participant {
+        true => Ok((access.caller.user, Some(room.id))),
         false => Err(not_a_participant()),
     }
 }

@@ -16,15 +16,15 @@ use crate::storage::{MAX_INVITES, NewInvite, utc};
 
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-const SHORTEST_TTL: Duration = Duration::from_secs(1);
+const MIN_TTL: Duration = Duration::from_secs(1);
 
 /// Invites that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
-pub const AT_ONCE: u64 = 30;
+pub const BURST: u64 = 30;
 /// Users told apart, about.
-pub const CELLS: usize = 1024;
+pub const TABLE_SIZE: usize = 1024;
 
-const TAKEN: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
+const BODY_FORMAT: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
 
 #[derive(Deserialize)]
 struct Body {
@@ -48,8 +48,8 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     }
     let app = request.app.clone();
     let base = base_url(&request);
-    let body: Body = request.json(TAKEN).await?;
-    if !(SHORTEST_TTL..=config::duration::LONGEST).contains(&body.ttl) {
+    let body: Body = request.json(BODY_FORMAT).await?;
+    if !(MIN_TTL..=config::duration::LONGEST).contains(&body.ttl) {
         let days = config::duration::LONGEST.as_secs() / (24 * 3600);
         let detail = format!("`ttl` must be from one second to {days} days");
         return Err(Error::bad_request(detail));

@@ -20,7 +20,7 @@ use tracing::field::display;
 
 use super::{is_json, media_type, unsupported, user_json};
 use crate::clock::{self, Mono};
-use crate::http::auth::Refusal;
+use crate::http::auth::AuthError;
 use crate::http::forwarded::ClientInfo;
 use crate::http::request::form_value;
 use crate::http::{App, Error, Request, Response, json};
@@ -31,24 +31,24 @@ use crate::token::Claims;
 
 /// Attempts from one address, right or wrong: after a burst, this many a second.
 const PER_SECOND: u64 = 1;
-const AT_ONCE: u64 = 30;
+const BURST: u64 = 30;
 
 /// Attempts at one name, from wherever: after a burst, one in this time.
-const PER_NAME: Duration = Duration::from_secs(6);
-const AT_ONCE_PER_NAME: u64 = 20;
+const NAME_INTERVAL: Duration = Duration::from_secs(6);
+const NAME_BURST: u64 = 20;
 
 /// Addresses told apart, and names, about.
-const CELLS: usize = 4096;
+const TABLE_SIZE: usize = 4096;
 
 /// Attempts from one known device of the user: the same rate as for a name.
-const PER_DEVICE: Duration = PER_NAME;
-const AT_ONCE_PER_DEVICE: u64 = AT_ONCE_PER_NAME;
+const DEVICE_INTERVAL: Duration = NAME_INTERVAL;
+const DEVICE_BURST: u64 = NAME_BURST;
 
 /// The code of the answer to more.
-const ATTEMPTS: &str = "too-many-attempts";
+const TOO_MANY_ATTEMPTS: &str = "too-many-attempts";
 
 /// Passwords checked at the same time, at most: each takes 19 MiB and a core.
-const HASHING: usize = 4;
+const MAX_CONCURRENT_HASHES: usize = 4;
 
 /// What the routes need between requests. It does not grow.
 pub struct Logins {
@@ -57,23 +57,23 @@ pub struct Logins {
     devices: KeyedLimiter,
     /// Separate slots for unknown and for known devices: they do not wait for each other.
     hashing: [Arc<Semaphore>; 2],
-    told: [SharedGcra; 3],
+    log_limits: [SharedGcra; 3],
 }
 
 /// What there were too many attempts of.
 #[derive(Clone, Copy)]
-pub enum Limited {
+pub enum LimitReached {
     Address,
     Name,
     Invites,
 }
 
-impl Limited {
+impl LimitReached {
     fn reason(self) -> &'static str {
         match self {
-            Limited::Address => "too many attempts from one address",
-            Limited::Name => "too many attempts at one name",
-            Limited::Invites => "too many attempts at invites from one address",
+            LimitReached::Address => "too many attempts from one address",
+            LimitReached::Name => "too many attempts at one name",
+            LimitReached::Invites => "too many attempts at invites from one address",
         }
     }
 }
@@ -90,11 +90,12 @@ impl Default for Logins {
     fn default() -> Logins {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Logins {
-            sources: PerIpLimiter::new(Limit::per_second(PER_SECOND, AT_ONCE), CELLS),
-            names: KeyedLimiter::new(Limit::every(PER_NAME, AT_ONCE_PER_NAME), CELLS),
-            devices: KeyedLimiter::new(Limit::every(PER_DEVICE, AT_ONCE_PER_DEVICE), CELLS),
-            hashing: [cores.min(HASHING), 1].map(|turns| Arc::new(Semaphore::new(turns))),
-            told: Default::default(),
+            sources: PerIpLimiter::new(Limit::per_second(PER_SECOND, BURST), TABLE_SIZE),
+            names: KeyedLimiter::new(Limit::every(NAME_INTERVAL, NAME_BURST), TABLE_SIZE),
+            devices: KeyedLimiter::new(Limit::every(DEVICE_INTERVAL, DEVICE_BURST), TABLE_SIZE),
+            hashing: [cores.min(MAX_CONCURRENT_HASHES), 1]
+                .map(|permits| Arc::new(Semaphore::new(permits))),
+            log_limits: Default::default(),
         }
     }
 }
@@ -109,9 +110,9 @@ impl Logins {
         is_known: bool,
     ) -> Result<bool, Error> {
         let hashing = &self.hashing[usize::from(is_known)];
-        let turn = hashing.clone().acquire_owned().await;
+        let permit = hashing.clone().acquire_owned().await;
         let checked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             password::verify(&password, kept.as_deref())
         });
         checked.await.map_err(|_| Error::internal())
@@ -120,7 +121,7 @@ impl Logins {
     /// Counts any attempt from an address.
     fn limit_address(&self, client_info: &ClientInfo, now: Mono) -> Result<(), Error> {
         if !client_info.try_take(&self.sources, now) {
-            self.tell(now, client_info.address, Limited::Address);
+            self.log_limit(now, client_info.address, LimitReached::Address);
             return Err(too_many_from_address());
         }
         Ok(())
@@ -129,15 +130,15 @@ impl Logins {
     /// Counts an attempt for a name.
     fn limit_name(&self, client_info: &ClientInfo, name: &str, now: Mono) -> Result<(), Error> {
         if !self.names.take(name, now) {
-            self.tell(now, client_info.address, Limited::Name);
+            self.log_limit(now, client_info.address, LimitReached::Name);
             return Err(too_many_at_name());
         }
         Ok(())
     }
 
     /// Says which limit was reached, each once a minute: an attack must not fill the disk.
-    pub fn tell(&self, now: Mono, client: IpAddr, limited: Limited) {
-        if self.told[limited as usize].take(Limit::per_minute(), now, 1) {
+    pub fn log_limit(&self, now: Mono, client: IpAddr, limited: LimitReached) {
+        if self.log_limits[limited as usize].take(Limit::per_minute(), now, 1) {
             let reason = limited.reason();
             tracing::info!(%client, reason, "logins limited");
         }
@@ -153,7 +154,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     app.accepts_newcomers()?;
     let now = clock::now();
-    let (logins, client_info, who) = (
+    let (logins, client_info, user_cell) = (
         &app.api.logins,
         request.client_info.clone(),
         request.user_cell(),
@@ -195,9 +196,9 @@ async fn enter(request: Request) -> Result<Response, Error> {
     };
     if user.disabled {
         refused("the user is disabled");
-        return Err(Refusal::Disabled.into());
+        return Err(AuthError::Disabled.into());
     }
-    let _ = who.set(user.id.as_str().into());
+    let _ = user_cell.set(user.id.as_str().into());
     let mut answer = admit(&app, &user, None);
     answer["device_token"] = devices.issue(device, &body.username, now.unix).into();
     Ok(json(StatusCode::OK, &answer))
@@ -259,7 +260,7 @@ pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
 
 pub fn too_many_from_address() -> Error {
     too_many(
-        ATTEMPTS,
+        TOO_MANY_ATTEMPTS,
         "Too many attempts from your address; wait a moment, then try again",
         Duration::from_secs(1),
     )
@@ -267,9 +268,9 @@ pub fn too_many_from_address() -> Error {
 
 fn too_many_at_name() -> Error {
     too_many(
-        ATTEMPTS,
+        TOO_MANY_ATTEMPTS,
         "Too many attempts at this name; wait a moment, then try again",
-        PER_NAME,
+        NAME_INTERVAL,
     )
 }
 
@@ -321,19 +322,19 @@ mod tests {
     #[tokio::test]
     async fn a_password_waits_for_its_turn_to_be_checked() {
         let logins = Logins {
-            hashing: [1, 1].map(|turns| Arc::new(Semaphore::new(turns))),
+            hashing: [1, 1].map(|permits| Arc::new(Semaphore::new(permits))),
             ..Logins::default()
         };
         let hash = password::hash("right").unwrap();
         let [strangers, devices] = &logins.hashing;
-        let turn = strangers.clone().acquire_owned().await.unwrap();
+        let permit = strangers.clone().acquire_owned().await.unwrap();
         let verify = |is_known| logins.verify("right".to_owned(), Some(hash.clone()), is_known);
         let mut waiting = Box::pin(verify(false));
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(strangers.available_permits(), 0);
         // A known device does not wait for unknown ones.
         assert_eq!(verify(true).await, Ok(true));
-        drop(turn);
+        drop(permit);
         assert_eq!(waiting.await, Ok(true));
         assert_eq!(strangers.available_permits(), 1);
         assert_eq!(devices.available_permits(), 1);

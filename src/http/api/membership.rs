@@ -10,29 +10,29 @@ use serde_json::json as value;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{self, Instant};
 
-use super::visibility::{require_scope, visible_room};
+use super::access::{require_scope, visible_room};
 use super::{
     banned, ice, invite_withdrawn, is_json, kicked, no_such_room, not_for_this_room, room_closed,
     room_json,
 };
 use crate::clock;
-use crate::http::auth::{Caller, Refusal};
+use crate::http::auth::{AuthError, Caller};
 use crate::http::request::read_object;
 use crate::http::{App, Error, Request, Response, json};
 use crate::room::CloseCode;
 use crate::storage::{JoinError, JoinGrant, Room};
 
 /// Keeps what the relay and the hub are told in the order of the store's commits.
-pub struct Order {
+pub struct ChangeOrder {
     /// Shared by single changes, alone for whoever tells everything anew.
     all: RwLock<()>,
     users: [Mutex<()>; 64],
     hash: RandomState,
 }
 
-impl Default for Order {
-    fn default() -> Order {
-        Order {
+impl Default for ChangeOrder {
+    fn default() -> ChangeOrder {
+        ChangeOrder {
             all: RwLock::new(()),
             users: std::array::from_fn(|_| Mutex::new(())),
             hash: RandomState::new(),
@@ -40,15 +40,15 @@ impl Default for Order {
     }
 }
 
-impl Order {
+impl ChangeOrder {
     /// For a change to one user's memberships, from before its commit until all are told.
-    async fn of(&self, user: &str) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
+    async fn lock_user(&self, user: &str) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
         let index = self.hash.hash_one(user) as usize % self.users.len();
         (self.all.read().await, self.users[index].lock().await)
     }
 
     /// For changes to many.
-    pub async fn of_all(&self) -> RwLockWriteGuard<'_, ()> {
+    pub async fn lock_all(&self) -> RwLockWriteGuard<'_, ()> {
         self.all.write().await
     }
 }
@@ -70,7 +70,7 @@ pub async fn join(request: Request) -> Result<Response, Error> {
     let host = ice::host(&request)?;
     let app = request.app.clone();
     let grant = grant(request, &caller, &id).await?;
-    let joined = carry_out(joined(app.clone(), caller.user.id.clone(), id, grant)).await?;
+    let joined = run_detached(commit_join(app.clone(), caller.user.id.clone(), id, grant)).await?;
     let room = joined?;
     let offer = ice::Offer::new(&app, &host, &caller.user, Some(&room.id));
     let mut answer = value!({
@@ -112,13 +112,13 @@ async fn invite(request: Request) -> Result<Option<String>, Error> {
     Ok(body.unwrap_or_default().invite)
 }
 
-async fn joined(
+async fn commit_join(
     app: Arc<App>,
     user: String,
     room: String,
     grant: JoinGrant,
 ) -> Result<Room, JoinError> {
-    let _order = app.api.order.of(&user).await;
+    let _order = app.api.order.lock_user(&user).await;
     let unix = clock::now().unix;
     let joined = app.store.join(&room, &user, grant, unix).await?;
     app.relay.joined(&user, &room);
@@ -130,16 +130,16 @@ async fn joined(
 /// never was a member, gets the answer of a room that does not exist.
 pub async fn leave(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
-    let visitor = request.visitor(id).await?;
-    let room = match &visitor.room {
-        Some(room) if visitor.ever_member => {
-            require_scope(&visitor.caller, id)?;
+    let access = request.access(id).await?;
+    let room = match &access.room {
+        Some(room) if access.ever_member => {
+            require_scope(&access.caller, id)?;
             room.clone()
         }
-        _ => visible_room(&visitor, id)?,
+        _ => visible_room(&access, id)?,
     };
-    let user = visitor.caller.user.id;
-    carry_out(left(request.app.clone(), user, room.id)).await??;
+    let user = access.caller.user.id;
+    run_detached(commit_leave(request.app.clone(), user, room.id)).await??;
     let answer = value!({
         "success": true,
         "message": format!("Successfully left {}", room.name),
@@ -147,8 +147,8 @@ pub async fn leave(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-async fn left(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
-    let _order = app.api.order.of(&user).await;
+async fn commit_leave(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
+    let _order = app.api.order.lock_user(&user).await;
     let left = app.store.leave(&room, &user, clock::now().unix).await?;
     app.hub.close(&room, &user, CloseCode::NotAParticipant);
     if left.was_member {
@@ -162,7 +162,7 @@ async fn left(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
 ///
 /// # Errors
 /// 503 where the work takes longer than [`ANSWER_TIMEOUT`]. It continues, and may still take effect.
-pub async fn carry_out<T: Send + 'static>(
+pub async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
     let working = tokio::spawn(work);
@@ -195,9 +195,9 @@ impl From<JoinError> for Error {
             JoinError::Banned { until } => banned(until),
             JoinError::Kicked { wait } => kicked(wait),
             JoinError::GuestElsewhere => not_for_this_room(),
-            JoinError::GuestExpired => Refusal::GuestExpired.into(),
-            JoinError::NoSuchUser => Refusal::Deleted.into(),
-            JoinError::UserDisabled => Refusal::Disabled.into(),
+            JoinError::GuestExpired => AuthError::GuestExpired.into(),
+            JoinError::NoSuchUser => AuthError::Deleted.into(),
+            JoinError::UserDisabled => AuthError::Disabled.into(),
             JoinError::Store(fault) => fault.into(),
         }
     }
@@ -221,7 +221,7 @@ mod tests {
             }
         };
         let start = Instant::now();
-        let refused = carry_out(work).await.unwrap_err();
+        let refused = run_detached(work).await.unwrap_err();
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
         assert!(!done.load(Ordering::Relaxed));

@@ -4,24 +4,24 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::visibility::open_room;
+use super::access::open_room;
 use super::{not_a_participant, page_size, require_json, too_many_requests};
 use crate::clock;
-use crate::http::auth::Visitor;
+use crate::http::auth::RoomAccess;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::{LONGEST_MESSAGE, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages of one user: after a burst, this many a second.
 pub const PER_SECOND: u64 = 2;
-pub const AT_ONCE: u64 = 20;
+pub const BURST: u64 = 20;
 /// Users told apart, about.
-pub const CELLS: usize = 4096;
+pub const TABLE_SIZE: usize = 4096;
 
 /// Messages on one page.
-const PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 100;
+const DEFAULT_PAGE_SIZE: u32 = 50;
+const MAX_PAGE_SIZE: u32 = 100;
 
-const TAKEN: &str = "with `content` as text";
+const BODY_FORMAT: &str = "with `content` as text";
 
 #[derive(Deserialize)]
 struct Body {
@@ -29,8 +29,8 @@ struct Body {
 }
 
 pub async fn read(request: Request) -> Result<Response, Error> {
-    let (_, room) = inside(&request).await?;
-    let limit = page_size(&request, PAGE, LARGEST_PAGE)?;
+    let (_, room) = participant_room(&request).await?;
+    let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let before = request.query("before").map(|text| text.parse());
     let before = before
         .transpose()
@@ -51,14 +51,14 @@ pub async fn read(request: Request) -> Result<Response, Error> {
 }
 
 pub async fn write(request: Request) -> Result<Response, Error> {
-    let (visitor, room) = inside(&request).await?;
+    let (access, room) = participant_room(&request).await?;
     require_json(&request)?;
     let (app, now) = (request.app.clone(), clock::now());
-    let user = visitor.caller.user.id;
-    if !app.api.writers.take(&user, now.mono) {
+    let user = access.caller.user.id;
+    if !app.api.message_authors.take(&user, now.mono) {
         return Err(too_many_requests());
     }
-    let body: Body = request.json(TAKEN).await?;
+    let body: Body = request.json(BODY_FORMAT).await?;
     let new = NewMessage {
         room_id: room.id,
         user_id: user,
@@ -70,12 +70,12 @@ pub async fn write(request: Request) -> Result<Response, Error> {
 }
 
 /// A participant in their room. The store asks again when something is written.
-async fn inside(request: &Request) -> Result<(Visitor, Room), Error> {
+async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error> {
     let id = request.param("room");
-    let visitor = request.visitor(id).await?;
-    let room = open_room(&visitor, id)?;
-    match visitor.participant {
-        true => Ok((visitor, room)),
+    let access = request.access(id).await?;
+    let room = open_room(&access, id)?;
+    match access.participant {
+        true => Ok((access, room)),
         false => Err(not_a_participant()),
     }
 }

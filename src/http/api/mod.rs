@@ -3,6 +3,8 @@
 //! Every answer that carries a token or a credential is `no-store`. What is to happen after a write
 //! (a connection closed, a relay told) happens even where the client has gone meanwhile.
 
+mod access;
+mod expiry;
 mod guest;
 mod ice;
 mod invite;
@@ -12,8 +14,6 @@ mod messages;
 mod people;
 mod preview;
 mod rooms;
-mod sweep;
-mod visibility;
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use serde_json::{Value, json as value};
 
 use super::auth::Caller;
 use super::error::Error;
-use super::health::Troubles;
+use super::health::FailureLogLimits;
 use super::request::Request;
 use super::router::Route;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter};
 use crate::storage::{Room, User, utc};
-use membership::Order;
+use membership::ChangeOrder;
 
-pub use sweep::sweep;
+pub use expiry::run as run_expiry;
 
 /// What the routes remember between requests. It does not grow.
 pub struct State {
@@ -38,38 +38,38 @@ pub struct State {
     logins: login::Logins,
     previews: PerIpLimiter,
     inviters: KeyedLimiter,
-    makers: KeyedLimiter,
-    writers: KeyedLimiter,
-    order: Order,
-    pub(super) troubles: Troubles,
+    room_creators: KeyedLimiter,
+    message_authors: KeyedLimiter,
+    order: ChangeOrder,
+    pub(super) failure_logs: FailureLogLimits,
 }
 
 impl Default for State {
     fn default() -> State {
         State {
             guests: PerIpLimiter::new(
-                Limit::per_second(guest::PER_SECOND, guest::AT_ONCE),
-                guest::CELLS,
+                Limit::per_second(guest::PER_SECOND, guest::BURST),
+                guest::TABLE_SIZE,
             ),
             logins: login::Logins::default(),
             previews: PerIpLimiter::new(
-                Limit::per_second(preview::PER_SECOND, preview::AT_ONCE),
-                preview::CELLS,
+                Limit::per_second(preview::PER_SECOND, preview::BURST),
+                preview::TABLE_SIZE,
             ),
             inviters: KeyedLimiter::new(
-                Limit::per_second(invite::PER_SECOND, invite::AT_ONCE),
-                invite::CELLS,
+                Limit::per_second(invite::PER_SECOND, invite::BURST),
+                invite::TABLE_SIZE,
             ),
-            makers: KeyedLimiter::new(
-                Limit::per_second(rooms::PER_SECOND, rooms::AT_ONCE),
-                rooms::CELLS,
+            room_creators: KeyedLimiter::new(
+                Limit::per_second(rooms::PER_SECOND, rooms::BURST),
+                rooms::TABLE_SIZE,
             ),
-            writers: KeyedLimiter::new(
-                Limit::per_second(messages::PER_SECOND, messages::AT_ONCE),
-                messages::CELLS,
+            message_authors: KeyedLimiter::new(
+                Limit::per_second(messages::PER_SECOND, messages::BURST),
+                messages::TABLE_SIZE,
             ),
-            order: Order::default(),
-            troubles: Troubles::default(),
+            order: ChangeOrder::default(),
+            failure_logs: FailureLogLimits::default(),
         }
     }
 }
@@ -77,8 +77,8 @@ impl Default for State {
 impl State {
     /// Nobody joins or leaves while this is held: for reading all that the store refuses and
     /// telling it to the relay, without undoing what came in between.
-    pub async fn undisturbed(&self) -> impl Drop {
-        self.order.of_all().await
+    pub async fn exclusive(&self) -> impl Drop {
+        self.order.lock_all().await
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
+use super::access::open_room;
 use super::user_json;
-use super::visibility::open_room;
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::utc;
@@ -24,7 +24,7 @@ pub async fn me(request: Request) -> Result<Response, Error> {
 pub async fn participants(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let id = request.param("room");
-    let room = open_room(&request.visitor(id).await?, id)?;
+    let room = open_room(&request.access(id).await?, id)?;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
     // Read after the connections: a drain that begins in between has not closed any of them.
     let presence = match app.hub.is_draining() {

@@ -5,16 +5,16 @@ use std::collections::HashSet;
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
-use super::login::{self, Limited};
-use super::visibility::open_room;
+use super::access::open_room;
+use super::login::{self, LimitReached};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 
 /// Requests a second from one address, successful or not, after the burst.
 pub const PER_SECOND: u64 = 2;
-pub const AT_ONCE: u64 = 60;
+pub const BURST: u64 = 60;
 /// Approximate number of addresses with their own limit.
-pub const CELLS: usize = 4096;
+pub const TABLE_SIZE: usize = 4096;
 
 /// The header with the invite. Proxies log URLs, but not this header.
 const INVITE: &str = "x-parlor-invite";
@@ -27,7 +27,9 @@ pub async fn preview(request: Request) -> Result<Response, Error> {
     let (app, now) = (request.app.clone(), clock::now());
     let client = request.client_info.address;
     if !app.api.previews.take(client, now.mono) {
-        app.api.logins.tell(now.mono, client, Limited::Invites);
+        app.api
+            .logins
+            .log_limit(now.mono, client, LimitReached::Invites);
         return Err(login::too_many_from_address());
     }
     let id = request.param("room");
@@ -36,11 +38,11 @@ pub async fn preview(request: Request) -> Result<Response, Error> {
     let user = match (request.bearer(), invite) {
         (None, Some(_)) => None,
         (_, invite) => {
-            let visitor = request.visitor(id).await?;
+            let access = request.access(id).await?;
             if invite.is_none() {
-                open_room(&visitor, id)?;
+                open_room(&access, id)?;
             }
-            Some(visitor.caller.user.id)
+            Some(access.caller.user.id)
         }
     };
     let found = app.store.preview(id, user.as_deref(), invite, now.unix);

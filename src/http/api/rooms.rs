@@ -5,8 +5,8 @@ use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json as value};
 
-use super::membership::carry_out;
-use super::visibility::{open_room, visible_room};
+use super::access::{open_room, visible_room};
+use super::membership::run_detached;
 use super::{
     no_such_room, page_size, require_json, require_owner, room_closed, room_json, too_many_requests,
 };
@@ -18,17 +18,17 @@ use crate::storage::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChang
 
 /// Rooms that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
-pub const AT_ONCE: u64 = 30;
+pub const BURST: u64 = 30;
 /// Users told apart, about.
-pub const CELLS: usize = 1024;
+pub const TABLE_SIZE: usize = 1024;
 
 /// Rooms on one page.
-const PAGE: u32 = 100;
-const LARGEST_PAGE: u32 = 500;
+const DEFAULT_PAGE_SIZE: u32 = 100;
+const MAX_PAGE_SIZE: u32 = 500;
 
-const TAKEN: &str = "with `name` (text) and, if any, `private` (true or false) and \
+const BODY_FORMAT: &str = "with `name` (text) and, if any, `private` (true or false) and \
                      `max_participants` (1 to 1000000), and nothing else";
-const CHANGED: &str = "with what to change: `name` (text), `private` (true or false), \
+const CHANGE_FORMAT: &str = "with what to change: `name` (text), `private` (true or false), \
                        `max_participants` (1 to 1000000, or null for no limit), and nothing else";
 
 /// Unknown keys are refused: a slip in `private` must not make an open room.
@@ -61,7 +61,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 pub async fn list(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
-    let limit = page_size(&request, PAGE, LARGEST_PAGE)?;
+    let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let app = request.app.clone();
     let listing = Listing {
         only: only(&caller),
@@ -106,10 +106,10 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         return Err(Error::forbidden("Only admins make rooms here"));
     }
     require_json(&request)?;
-    if !app.api.makers.take(&user.id, clock::now().mono) {
+    if !app.api.room_creators.take(&user.id, clock::now().mono) {
         return Err(too_many_requests());
     }
-    let body: NewBody = request.json(TAKEN).await?;
+    let body: NewBody = request.json(BODY_FORMAT).await?;
     let new = NewRoom {
         id: None,
         name: body.name,
@@ -124,7 +124,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 
 pub async fn read(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
-    let room = open_room(&request.visitor(id).await?, id)?;
+    let room = open_room(&request.access(id).await?, id)?;
     Ok(json(StatusCode::OK, &with_presence(&request.app, &room)))
 }
 
@@ -132,14 +132,14 @@ pub async fn change(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     require_json(&request)?;
     let app = request.app.clone();
-    let body: ChangeBody = request.json(CHANGED).await?;
+    let body: ChangeBody = request.json(CHANGE_FORMAT).await?;
     let change = RoomChange {
         name: body.name,
         private: body.private,
         max_participants: body.max_participants,
     };
     let store = app.store.clone();
-    let room = carry_out(async move { store.change_room(&room.id, change).await }).await??;
+    let room = run_detached(async move { store.change_room(&room.id, change).await }).await??;
     Ok(json(StatusCode::OK, &with_presence(&app, &room)))
 }
 
@@ -147,7 +147,7 @@ pub async fn change(request: Request) -> Result<Response, Error> {
 pub async fn close(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     let app = request.app.clone();
-    let closed = carry_out(async move { app.close_room(&room.id).await }).await??;
+    let closed = run_detached(async move { app.close_room(&room.id).await }).await??;
     let (closed, _) = closed.ok_or_else(no_such_room)?;
     let answer = value!({
         "success": true,
@@ -159,10 +159,10 @@ pub async fn close(request: Request) -> Result<Response, Error> {
 /// Returns the room of a request if the caller manages it. The room may be closed.
 pub async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
     let id = request.param("room");
-    let visitor = request.visitor(id).await?;
-    let room = visible_room(&visitor, id)?;
-    require_owner(&visitor.caller, &room)?;
-    Ok((visitor.caller, room))
+    let access = request.access(id).await?;
+    let room = visible_room(&access, id)?;
+    require_owner(&access.caller, &room)?;
+    Ok((access.caller, room))
 }
 
 /// A room, and how many users are connected to it now.

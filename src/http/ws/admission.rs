@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake;
 use crate::clock;
-use crate::http::auth::{self, Refusal};
+use crate::http::auth::{self, AuthError};
 use crate::http::{App, Request};
 use crate::room::CloseCode;
 use crate::storage::{Admission, Removal, Room};
@@ -24,24 +24,24 @@ pub struct Admitted {
 /// Judges a newcomer. A bad token outranks everything else, then an id that cannot be one.
 pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode> {
     let (app, token) = (&request.app, handshake::token(request));
-    let visitor = auth::visitor(app, token.as_deref(), room).await;
-    let visitor = visitor.map_err(|refusal| {
-        app.metrics.entrance.refused("websocket", refusal.word());
-        refused(refusal)
+    let access = auth::access(app, token.as_deref(), room).await;
+    let access = access.map_err(|error| {
+        app.metrics.entrance.refused("websocket", error.word());
+        refused(error)
     })?;
-    request.set_user(&visitor.caller.user.id);
-    let (claims, user) = (visitor.caller.claims, visitor.caller.user);
+    request.set_user(&access.caller.user.id);
+    let (claims, user) = (access.caller.claims, access.caller.user);
     if !valid_room_id(room) {
         return Err(CloseCode::ConnectionError);
     }
     if !claims.allows_room(room) {
         return Err(CloseCode::NotAParticipant);
     }
-    entry(&Standing {
-        room: visitor.room.as_ref(),
-        participant: visitor.participant,
-        ever_member: visitor.ever_member,
-        removal: visitor.removal,
+    check_entry(&RoomStatus {
+        room: access.room.as_ref(),
+        participant: access.participant,
+        ever_member: access.ever_member,
+        removal: access.removal,
     })?;
     let expires = match user.guest {
         Some(guest) => Some(guest.until.min(claims.exp)),
@@ -60,7 +60,7 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
 }
 
 /// Whether an admitted user may stay, with a token issued at this time.
-pub async fn still_welcome(
+pub async fn check_access(
     app: &App,
     user: &str,
     room: &str,
@@ -74,22 +74,22 @@ pub async fn still_welcome(
         Some(user) if !issue.is_none_or(|issue| user.tokens.accept(issue)) => {
             Err(CloseCode::AuthenticationFailed)
         }
-        Some(user) if user.is_welcome(unix) => entry(&Standing::from(&admission)),
+        Some(user) if user.is_welcome(unix) => check_entry(&RoomStatus::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
     }
 }
 
 /// Closes who is no longer welcome whenever another process has written to the store.
-pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
+pub async fn recheck_connections(app: Arc<App>, shutdown: CancellationToken) {
     let mut changes = app.store.changes();
     while let Some(Ok(())) = shutdown.run_until_cancelled(changes.changed()).await {
-        // Before the list is made: who is on the way to a seat is on no list.
-        app.hub.doubt();
-        for (room, users) in app.hub.everybody() {
+        // Before the list is made: who is on the way to a room is on no list.
+        app.hub.invalidate();
+        for (room, users) in app.hub.occupied_rooms() {
             for user in users {
                 // Not for users who are expected back after a restart.
                 let issue = app.hub.issue(&room, &user);
-                match still_welcome(&app, &user, &room, issue).await {
+                match check_access(&app, &user, &room, issue).await {
                     // A fault of ours is no reason to send anybody away.
                     Ok(()) | Err(CloseCode::ConnectionError) => {}
                     // The user may have reconnected with a new token meanwhile.
@@ -108,16 +108,16 @@ pub async fn recheck(app: Arc<App>, shutdown: CancellationToken) {
 }
 
 /// Decides whether an authenticated user may be in a room.
-struct Standing<'a> {
+struct RoomStatus<'a> {
     room: Option<&'a Room>,
     participant: bool,
     ever_member: bool,
     removal: Option<Removal>,
 }
 
-impl<'a> From<&'a Admission> for Standing<'a> {
-    fn from(admission: &'a Admission) -> Standing<'a> {
-        Standing {
+impl<'a> From<&'a Admission> for RoomStatus<'a> {
+    fn from(admission: &'a Admission) -> RoomStatus<'a> {
+        RoomStatus {
             room: admission.room.as_ref(),
             participant: admission.participant,
             ever_member: admission.ever_member,
@@ -127,24 +127,24 @@ impl<'a> From<&'a Admission> for Standing<'a> {
 }
 
 /// Hides a private room from a user who never was a member.
-fn entry(standing: &Standing<'_>) -> Result<(), CloseCode> {
-    match standing.room {
-        Some(_) if standing.removal.is_some() => Err(CloseCode::Removed),
-        Some(room) if room.closed_at.is_some() && (standing.ever_member || !room.private) => {
+fn check_entry(status: &RoomStatus<'_>) -> Result<(), CloseCode> {
+    match status.room {
+        Some(_) if status.removal.is_some() => Err(CloseCode::Removed),
+        Some(room) if room.closed_at.is_some() && (status.ever_member || !room.private) => {
             Err(CloseCode::RoomClosed)
         }
-        Some(room) if room.closed_at.is_none() && standing.participant => Ok(()),
+        Some(room) if room.closed_at.is_none() && status.participant => Ok(()),
         _ => Err(CloseCode::NotAParticipant),
     }
 }
 
-fn refused(refusal: Refusal) -> CloseCode {
-    match refusal {
-        Refusal::Store(error) => {
+fn refused(error: AuthError) -> CloseCode {
+    match error {
+        AuthError::Store(error) => {
             tracing::error!(%error, "the store does not answer");
             CloseCode::ConnectionError
         }
-        Refusal::Disabled => CloseCode::Removed,
+        AuthError::Disabled => CloseCode::Removed,
         reason => {
             tracing::debug!(%reason, "a WebSocket is not authenticated");
             CloseCode::AuthenticationFailed

@@ -16,40 +16,40 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
+use super::framing::FramedStream;
 use super::outbox::Outbox;
-use super::wire::Wire;
 use crate::clock;
 use crate::config::Signaling;
-use crate::http::hub::Seat;
+use crate::http::hub::RoomHandle;
 use crate::room::{CloseCode, Input, Outcome};
 
 /// Read at a time and kept per connection: what decides the memory of an idle one.
-const READ_BUFFER: usize = 4096;
+const READ_BUFFER_BYTES: usize = 4096;
 /// Bytes that are taken out of the outbox at a time. Frames in the outbox can still be dropped because
 /// of a flood, and a ping overtakes them.
-const WRITE_BYTES: usize = 64 * 1024;
+const WRITE_BATCH_BYTES: usize = 64 * 1024;
 /// Messages of one connection before the others get their turn.
-const TURN: usize = 64;
+const MAX_MESSAGES_PER_POLL: usize = 64;
 /// A timer is no longer than this; nobody's token lives on for a year.
-const FAR: Duration = Duration::from_secs(365 * 86_400);
+const MAX_TIMER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseCause {
     /// The server closes it.
-    Close(CloseCode),
+    Server(CloseCode),
     /// The client closed it; the answer is queued.
-    Answered,
+    Client,
     /// The socket is gone.
-    Gone,
+    Network,
 }
 
 /// An open WebSocket with a place in a room.
 pub struct Connection<S> {
-    socket: WebSocketStream<Wire<S>>,
+    socket: WebSocketStream<FramedStream<S>>,
     outbox: Arc<Outbox>,
-    seat: Seat,
-    pulse: Pulse,
+    handle: RoomHandle,
+    heartbeat: Heartbeat,
     /// When the token expires, in Unix seconds, if that ends the connection.
     expires: Option<u64>,
     timer: Pin<Box<Sleep>>,
@@ -57,7 +57,7 @@ pub struct Connection<S> {
 }
 
 /// Pings, and the wait for their pongs.
-struct Pulse {
+struct Heartbeat {
     interval: Duration,
     timeout: Duration,
     number: u32,
@@ -72,34 +72,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stream: S,
         mut early: Vec<u8>,
         outbox: Arc<Outbox>,
-        seat: Seat,
+        handle: RoomHandle,
         expires: Option<u64>,
         settings: &Signaling,
     ) -> Connection<S> {
         let now = Instant::now();
-        let pulse = Pulse {
-            interval: settings.ping_interval.min(FAR),
-            timeout: settings.ping_timeout.min(FAR),
+        let heartbeat = Heartbeat {
+            interval: settings.ping_interval.min(MAX_TIMER),
+            timeout: settings.ping_timeout.min(MAX_TIMER),
             number: 0,
-            due: now + settings.ping_interval.min(FAR),
+            due: now + settings.ping_interval.min(MAX_TIMER),
             waiting: false,
         };
-        let wake_at = wake_at(&pulse, expires);
-        let mut wire = Wire::new(stream);
-        wire.follow_early(&mut early);
+        let next_deadline = next_deadline(&heartbeat, expires);
+        let mut framed = FramedStream::new(stream);
+        framed.follow_early(&mut early);
         Connection {
             socket: WebSocketStream::from_partially_read(
-                wire,
+                framed,
                 early,
                 Role::Server,
                 Some(limits(settings)),
             )
             .await,
             outbox,
-            seat,
-            pulse,
+            handle,
+            heartbeat,
             expires,
-            timer: Box::pin(tokio::time::sleep_until(wake_at)),
+            timer: Box::pin(tokio::time::sleep_until(next_deadline)),
             max_replies: settings.max_queue,
         }
     }
@@ -110,34 +110,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Serves the connection to its end, leaves the room, and gives the socket for the farewell.
-    pub async fn run(mut self) -> (Wire<S>, Ending) {
-        let ending = std::future::poll_fn(|context| self.poll(context)).await;
-        if matches!(ending, Ending::Answered) {
-            self.seat.goodbye();
+    pub async fn run(mut self) -> (FramedStream<S>, CloseCause) {
+        let cause = std::future::poll_fn(|context| self.poll(context)).await;
+        if matches!(cause, CloseCause::Client) {
+            self.handle.mark_closed_by_client();
         }
-        (self.socket.into_inner(), ending)
+        (self.socket.into_inner(), cause)
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseCause> {
         loop {
-            let wire = self.socket.get_mut();
-            let bytes = if wire.is_idle() { WRITE_BYTES } else { 0 };
-            let rest = self.outbox.take(context, bytes, |frame| wire.text(frame));
+            let framed = self.socket.get_mut();
+            let bytes = if framed.is_idle() {
+                WRITE_BATCH_BYTES
+            } else {
+                0
+            };
+            let rest = self.outbox.take(context, bytes, |frame| framed.text(frame));
             if let Some(code) = rest.close {
-                return Poll::Ready(Ending::Close(code));
+                return Poll::Ready(CloseCause::Server(code));
             }
-            if let Poll::Ready(code) = self.poll_clock(context) {
-                return Poll::Ready(Ending::Close(code));
+            if let Poll::Ready(code) = self.poll_timers(context) {
+                return Poll::Ready(CloseCause::Server(code));
             }
             match self.poll_read(context) {
-                Poll::Ready(Some(ending)) => return Poll::Ready(ending),
+                Poll::Ready(Some(cause)) => return Poll::Ready(cause),
                 Poll::Ready(None) => continue, // our outbox says why
                 Poll::Pending => {}
             }
             let outbox = &self.outbox;
             let sent = self.socket.get_mut().poll_send(context, |b| outbox.sent(b));
             return match sent {
-                Poll::Ready(Err(_)) => Poll::Ready(Ending::Gone),
+                Poll::Ready(Err(_)) => Poll::Ready(CloseCause::Network),
                 Poll::Ready(Ok(())) if rest.more => continue,
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             };
@@ -146,33 +150,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads until there is nothing more or others should have their turn. `None`: the room has
     /// no place for us any more.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Ending>> {
-        for _ in 0..TURN {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<CloseCause>> {
+        for _ in 0..MAX_MESSAGES_PER_POLL {
             let message = match Pin::new(&mut self.socket).poll_next(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Some(Ending::Answered)),
+                Poll::Ready(None) => return Poll::Ready(Some(CloseCause::Client)),
                 Poll::Ready(Some(Err(error))) => {
-                    let violation = self.socket.get_ref().violation().map(Ending::Close);
-                    return Poll::Ready(Some(violation.unwrap_or_else(|| ending(&error))));
+                    let violation = self.socket.get_ref().violation().map(CloseCause::Server);
+                    return Poll::Ready(Some(violation.unwrap_or_else(|| cause(&error))));
                 }
                 Poll::Ready(Some(Ok(message))) => message,
             };
             let outcome = match &message {
-                Message::Text(text) => self.seat.receive(Input::Text(text)),
-                Message::Binary(_) => self.seat.receive(Input::Binary),
-                Message::Ping(_) => self.seat.receive(Input::Control),
-                Message::Pong(payload) if self.pulse.heard(payload) => {
+                Message::Text(text) => self.handle.receive(Input::Text(text)),
+                Message::Binary(_) => self.handle.receive(Input::Binary),
+                Message::Ping(_) => self.handle.receive(Input::Control),
+                Message::Pong(payload) if self.heartbeat.on_pong(payload) => {
                     self.set_timer();
                     continue;
                 }
-                Message::Pong(_) => self.seat.receive(Input::Control),
+                Message::Pong(_) => self.handle.receive(Input::Control),
                 Message::Close(_) | Message::Frame(_) => continue,
             };
             if matches!(outcome, Outcome::Closed(_) | Outcome::Gone) {
                 return Poll::Ready(None);
             }
             if self.socket.get_ref().replies() > self.max_replies {
-                return Poll::Ready(Some(Ending::Close(CloseCode::TooSlow)));
+                return Poll::Ready(Some(CloseCause::Server(CloseCode::TooSlow)));
             }
         }
         context.waker().wake_by_ref();
@@ -180,14 +184,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Pings, and ready when the connection's time has run out.
-    fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
+    fn poll_timers(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
             if self.expires.is_some_and(|at| at <= clock::now().unix) {
                 return Poll::Ready(CloseCode::AuthenticationFailed);
             }
-            if self.pulse.due <= now {
-                match self.pulse.beat(now) {
+            if self.heartbeat.due <= now {
+                match self.heartbeat.tick(now) {
                     Some(payload) => self.socket.get_mut().ping(payload),
                     None => return Poll::Ready(CloseCode::NoPong),
                 }
@@ -198,21 +202,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn set_timer(&mut self) {
-        let next = wake_at(&self.pulse, self.expires);
+        let next = next_deadline(&self.heartbeat, self.expires);
         self.timer.as_mut().reset(next);
     }
 }
 
 /// The timers of a connection. At each ping it also checks the wall clock, which may have been set.
-fn wake_at(pulse: &Pulse, expires: Option<u64>) -> Instant {
+fn next_deadline(heartbeat: &Heartbeat, expires: Option<u64>) -> Instant {
     let left = expires.map(|at| Duration::from_secs(at.saturating_sub(clock::now().unix)));
-    let end = left.map(|left| Instant::now() + left.min(FAR));
-    end.map_or(pulse.due, |end| end.min(pulse.due))
+    let end = left.map(|left| Instant::now() + left.min(MAX_TIMER));
+    end.map_or(heartbeat.due, |end| end.min(heartbeat.due))
 }
 
-impl Pulse {
+impl Heartbeat {
     /// What is due: a ping with this payload, or `None` where its pong is.
-    fn beat(&mut self, now: Instant) -> Option<[u8; 4]> {
+    fn tick(&mut self, now: Instant) -> Option<[u8; 4]> {
         if self.waiting {
             return None;
         }
@@ -223,35 +227,35 @@ impl Pulse {
     }
 
     /// Whether a pong is the one that is waited for.
-    fn heard(&mut self, payload: &[u8]) -> bool {
-        let heard = self.waiting && payload == self.number.to_be_bytes();
-        if heard {
+    fn on_pong(&mut self, payload: &[u8]) -> bool {
+        let matches = self.waiting && payload == self.number.to_be_bytes();
+        if matches {
             self.waiting = false;
             self.due = self.due - self.timeout + self.interval;
         }
-        heard
+        matches
     }
 }
 
 /// tungstenite's defaults would keep 134 KB for each connection.
 fn limits(settings: &Signaling) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(READ_BUFFER)
+        .max_write_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(settings.max_message))
         .max_frame_size(Some(settings.max_message))
 }
 
 /// After an error the socket must not be read through tungstenite any more: its limits no longer
 /// hold.
-fn ending(error: &Error) -> Ending {
+fn cause(error: &Error) -> CloseCause {
     match error {
-        Error::Capacity(_) => Ending::Close(CloseCode::TooLarge),
-        Error::Utf8(_) => Ending::Close(CloseCode::InvalidText),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
-        Error::Protocol(_) => Ending::Close(CloseCode::ProtocolError),
-        Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed => Ending::Gone,
-        _ => Ending::Close(CloseCode::ConnectionError),
+        Error::Capacity(_) => CloseCause::Server(CloseCode::TooLarge),
+        Error::Utf8(_) => CloseCause::Server(CloseCode::InvalidText),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseCause::Network,
+        Error::Protocol(_) => CloseCause::Server(CloseCode::ProtocolError),
+        Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed => CloseCause::Network,
+        _ => CloseCause::Server(CloseCode::ConnectionError),
     }
 }

@@ -4,14 +4,14 @@
 //! page no other answer.
 
 mod admission;
+mod close;
 mod connection;
-mod farewell;
 #[cfg(test)]
-mod flood;
-mod frames;
+mod flood_tests;
+mod frame_validator;
+mod framing;
 mod handshake;
 mod outbox;
-mod wire;
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 
 use self::admission::{Admitted, admit};
-use self::connection::{Connection, Ending};
-use self::farewell::farewell;
+use self::close::close_gracefully;
+use self::connection::{CloseCause, Connection};
+use self::framing::FramedStream;
 pub use self::outbox::Outbox;
-use self::wire::Wire;
 use super::App;
 use super::connection_limit::ConnectionPermit;
 use super::error::Error;
@@ -34,7 +34,7 @@ use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
 use crate::room::CloseCode;
 
-pub use self::admission::recheck;
+pub use self::admission::recheck_connections;
 
 pub fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -49,27 +49,27 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let permit = request.permit.clone();
     permit.set_websocket();
-    let closings = app.hub.closings();
+    let epoch = app.hub.epoch();
     // A draining server checks no token: the next server reports permanent errors as well.
     let verdict = match app.hub.is_draining() {
         true => Err(CloseCode::Restarting),
         false => admit(&request, &room).await,
     };
-    let visit = Visit {
+    let session = Session {
         app: app.clone(),
         user_cell: request.user_cell(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
         verdict,
-        closings,
+        epoch,
         permit,
     };
-    app.hub.tasks.spawn(visit.run(upgrade));
+    app.hub.tasks.spawn(session.run(upgrade));
     Ok(response)
 }
 
 /// A connection from its upgrade to its end.
-struct Visit {
+struct Session {
     app: Arc<App>,
     user_cell: UserCell,
     room: String,
@@ -77,57 +77,60 @@ struct Visit {
     resume: bool,
     verdict: Result<Admitted, CloseCode>,
     /// Of the hub, from before the verdict.
-    closings: u64,
+    epoch: u64,
     permit: ConnectionPermit,
 }
 
-impl Visit {
+impl Session {
     async fn run(self, upgrade: OnUpgrade) {
         let Some((stream, early)) = socket(upgrade).await else {
             return;
         };
         stream.limit_unsent();
-        let (mut wire, ending) = match self.seat().await {
-            Ok((outbox, seat, expires)) => {
+        let (mut framed, cause) = match self.handle().await {
+            Ok((outbox, handle, expires)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
-                let open = Connection::open(stream, early, outbox, seat, expires, signaling);
+                let open = Connection::open(stream, early, outbox, handle, expires, signaling);
                 let connection = open.await;
                 // They may be replaced long before this ends.
                 drop(settings);
-                let (room, user) = (&self.room, self.who());
+                let (room, user) = (&self.room, self.user_id());
                 tracing::debug!(user, room, "WebSocket entered");
-                self.run_until_given_up(connection).await
+                self.run_until_evicted(connection).await
             }
-            Err(code) => (Wire::new(stream), Ending::Close(code)),
+            Err(code) => (FramedStream::new(stream), CloseCause::Server(code)),
         };
-        let (code, by) = match ending {
-            Ending::Close(code) => (Some(code.code()), "server"),
-            Ending::Answered => (None, "client"),
-            Ending::Gone => (None, "network"),
+        let (code, by) = match cause {
+            CloseCause::Server(code) => (Some(code.code()), "server"),
+            CloseCause::Client => (None, "client"),
+            CloseCause::Network => (None, "network"),
         };
         tracing::debug!(
-            user = self.who(),
+            user = self.user_id(),
             room = self.room,
             code,
             by,
             "WebSocket ended"
         );
-        match ending {
-            Ending::Gone => return,
-            Ending::Answered => {}
-            Ending::Close(code) => {
+        match cause {
+            CloseCause::Network => return,
+            CloseCause::Client => {}
+            CloseCause::Server(code) => {
                 self.app.hub.counts.closed(code);
-                wire.close(code);
+                framed.close(code);
             }
         }
-        let patience = self.app.settings().config.signaling.close_timeout;
-        farewell(wire, patience).await;
+        let close_timeout = self.app.settings().config.signaling.close_timeout;
+        close_gracefully(framed, close_timeout).await;
         drop(self.permit);
     }
 
     /// Serves the connection to its end, and closes it if it is evicted.
-    async fn run_until_given_up(&self, connection: Connection<Stream>) -> (Wire<Stream>, Ending) {
+    async fn run_until_evicted(
+        &self,
+        connection: Connection<Stream>,
+    ) -> (FramedStream<Stream>, CloseCause) {
         let outbox = connection.outbox();
         let mut running = std::pin::pin!(connection.run());
         tokio::select! {
@@ -139,28 +142,30 @@ impl Visit {
     }
 
     /// The user's id, where the token named one.
-    fn who(&self) -> Option<&str> {
+    fn user_id(&self) -> Option<&str> {
         self.user_cell.get().map(|id| &**id)
     }
 
     /// Takes a place in the room.
-    async fn seat(&self) -> Result<(Arc<Outbox>, super::hub::Seat, Option<u64>), CloseCode> {
+    async fn handle(
+        &self,
+    ) -> Result<(Arc<Outbox>, super::hub::RoomHandle, Option<u64>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
-        let seat = hub.join(
+        let handle = hub.join(
             &self.room,
             &admitted.user,
             admitted.issue,
             self.resume,
             &outbox,
         )?;
-        if hub.closings() != self.closings {
+        if hub.epoch() != self.epoch {
             // Somebody was closed since the verdict: it might have been us.
             let (user, issue) = (&admitted.user, Some(admitted.issue));
-            admission::still_welcome(&self.app, user, &self.room, issue).await?;
+            admission::check_access(&self.app, user, &self.room, issue).await?;
         }
-        Ok((outbox, seat, admitted.expires))
+        Ok((outbox, handle, admitted.expires))
     }
 }
 

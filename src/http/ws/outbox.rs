@@ -10,15 +10,15 @@ use bytes::Bytes;
 use crate::room::{CloseCode, ConnectionId};
 
 /// What a queued frame costs beside its bytes.
-const OVERHEAD: usize = 64;
+const FRAME_OVERHEAD_BYTES: usize = 64;
 /// Frames that an idle queue keeps room for.
-const SPARE: usize = 16;
+const IDLE_CAPACITY_FRAMES: usize = 16;
 /// A sender whose frames use less than this fraction of a queue does not count as a flooder.
-const FLOODER_SHARE: usize = 8;
+const FLOODER_DIVISOR: usize = 8;
 
 /// The bytes that a frame counts for.
-pub fn cost(frame: &Bytes) -> usize {
-    frame.len() + OVERHEAD
+pub fn frame_cost(frame: &Bytes) -> usize {
+    frame.len() + FRAME_OVERHEAD_BYTES
 }
 
 /// The queue between a room and one connection. Whoever fills it never waits.
@@ -46,7 +46,7 @@ struct Queued {
 
 /// The state of the queue after [`Outbox::take`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct QueueState {
     /// Frames remain in the queue.
     pub more: bool,
     /// Close the connection after the taken frames.
@@ -74,24 +74,24 @@ impl Outbox {
         if state.close.is_some() {
             return 0;
         }
-        let cost = cost(&frame);
+        let cost = frame_cost(&frame);
         state.frames.push_back(Queued { frame, from });
         let mut dropped = 0;
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > self.capacity {
-            dropped = self.make_room(&mut state);
+            dropped = self.enforce_limit(&mut state);
         }
         wake(state);
         dropped
     }
 
     /// Drops frames until the queue is within its limit, or closes it.
-    fn make_room(&self, state: &mut State) -> usize {
+    fn enforce_limit(&self, state: &mut State) -> usize {
         let mut shares = shares(&state.frames);
         let mut dropped = 0;
         if shares.len() > 1 {
             while self.bytes.load(Ordering::Relaxed) > self.capacity
                 && let Some((flooder, share)) = take_largest(&mut shares)
-                && share >= self.capacity / FLOODER_SHARE
+                && share >= self.capacity / FLOODER_DIVISOR
             {
                 dropped += self.drop_newest(state, flooder);
             }
@@ -107,13 +107,13 @@ impl Outbox {
     /// Drops the newest frames of `flooder` until an eighth of the queue is free, so that the search for
     /// a flooder does not repeat at every frame.
     fn drop_newest(&self, state: &mut State, flooder: ConnectionId) -> usize {
-        let wanted = self.capacity - self.capacity / FLOODER_SHARE;
+        let wanted = self.capacity - self.capacity / FLOODER_DIVISOR;
         let before = state.frames.len();
         let mut kept = VecDeque::with_capacity(before);
         while let Some(queued) = state.frames.pop_back() {
             let full = self.bytes.load(Ordering::Relaxed) > wanted;
             if full && queued.from == Some(flooder) {
-                self.sent(cost(&queued.frame));
+                self.sent(frame_cost(&queued.frame));
             } else {
                 kept.push_front(queued);
             }
@@ -131,30 +131,35 @@ impl Outbox {
 
     /// Takes queued frames, oldest first, until they have `bytes` or more; before a close, all of them.
     /// The task is woken when there are more.
-    pub fn take(&self, context: &Context<'_>, bytes: usize, mut each: impl FnMut(Bytes)) -> Rest {
+    pub fn take(
+        &self,
+        context: &Context<'_>,
+        bytes: usize,
+        mut each: impl FnMut(Bytes),
+    ) -> QueueState {
         let mut state = self.locked();
         let mut wanted = bytes;
         while wanted > 0 || state.close.is_some() {
             let Some(queued) = state.frames.pop_front() else {
                 break;
             };
-            wanted = wanted.saturating_sub(cost(&queued.frame));
+            wanted = wanted.saturating_sub(frame_cost(&queued.frame));
             each(queued.frame);
         }
-        if state.frames.is_empty() && state.frames.capacity() > SPARE {
-            state.frames.shrink_to(SPARE);
+        if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY_FRAMES {
+            state.frames.shrink_to(IDLE_CAPACITY_FRAMES);
         }
         match &state.reader {
             Some(reader) if reader.will_wake(context.waker()) => {}
             _ => state.reader = Some(context.waker().clone()),
         }
-        Rest {
+        QueueState {
             more: !state.frames.is_empty(),
             close: state.close,
         }
     }
 
-    /// These bytes, as counted by [`cost`], are with the kernel.
+    /// These bytes, as counted by [`frame_cost`], are with the kernel.
     pub fn sent(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -178,7 +183,7 @@ fn shares(frames: &VecDeque<Queued>) -> HashMap<ConnectionId, usize> {
     let mut shares = HashMap::new();
     for queued in frames {
         if let Some(from) = queued.from {
-            *shares.entry(from).or_default() += cost(&queued.frame);
+            *shares.entry(from).or_default() += frame_cost(&queued.frame);
         }
     }
     shares
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_full_outbox_closes_its_reader_and_forgets() {
-        let outbox = Outbox::new(2 * (OVERHEAD + 3));
+        let outbox = Outbox::new(2 * (FRAME_OVERHEAD_BYTES + 3));
         for _ in 0..3 {
             outbox.push(Bytes::from_static(b"abc"), None);
         }
@@ -232,8 +237,8 @@ mod tests {
         let mut join =
             |number: usize| room.join(&number.to_string(), false, Mono(0), &mut Vec::new());
         std::array::from_fn(|number| match join(number) {
-            Join::Seated(connection) => connection,
-            Join::Refused(code) => panic!("{code:?}"),
+            Join::Accepted(connection) => connection,
+            Join::Rejected(code) => panic!("{code:?}"),
         })
     }
 
@@ -241,7 +246,7 @@ mod tests {
     fn a_queue_that_two_fill_loses_the_newest_frames_of_the_one_who_fills_it_most() {
         let [alice, bob] = senders();
         let outbox = Outbox::new(1000);
-        let frame = |first: u8| Bytes::from(vec![first; 100 - OVERHEAD]);
+        let frame = |first: u8| Bytes::from(vec![first; 100 - FRAME_OVERHEAD_BYTES]);
         assert_eq!(outbox.push(frame(0), Some(bob)), 0);
         for number in 1..9 {
             assert_eq!(outbox.push(frame(number), Some(alice)), 0);
@@ -258,7 +263,10 @@ mod tests {
         let outbox = Outbox::new(1000);
         for sender in senders::<11>() {
             assert_eq!(
-                outbox.push(Bytes::from(vec![0; 100 - OVERHEAD]), Some(sender)),
+                outbox.push(
+                    Bytes::from(vec![0; 100 - FRAME_OVERHEAD_BYTES]),
+                    Some(sender)
+                ),
                 0
             );
         }
@@ -279,7 +287,7 @@ mod tests {
             (count, rest.more, rest.close)
         };
         assert_eq!(take(0), (0, true, None));
-        assert_eq!(take(cost(&frame) + 1), (2, true, None));
+        assert_eq!(take(frame_cost(&frame) + 1), (2, true, None));
         outbox.close(CloseCode::Replaced);
         assert_eq!(take(0), (4, false, Some(CloseCode::Replaced)));
     }
@@ -287,10 +295,10 @@ mod tests {
     #[test]
     fn what_is_taken_counts_until_it_is_sent() {
         let frame = Bytes::from_static(b"abc");
-        let outbox = Outbox::new(cost(&frame));
+        let outbox = Outbox::new(frame_cost(&frame));
         outbox.push(frame.clone(), None);
         assert_eq!(take(&outbox).0.len(), 1);
-        outbox.sent(cost(&frame));
+        outbox.sent(frame_cost(&frame));
         outbox.push(frame.clone(), None);
         assert_eq!(take(&outbox), (vec![frame.clone()], None));
         outbox.push(frame, None);

@@ -6,7 +6,7 @@ fn room(users: &[&str]) -> (Room, Vec<ConnectionId>) {
     let mut room = Room::new("lobby", limits());
     let ids = users
         .iter()
-        .map(|user| seat(&mut room, user, NOW))
+        .map(|user| join(&mut room, user, NOW))
         .collect();
     (room, ids)
 }
@@ -19,10 +19,10 @@ fn limits() -> Limits {
     }
 }
 
-fn seat(room: &mut Room, user: &str, now: Mono) -> ConnectionId {
+fn join(room: &mut Room, user: &str, now: Mono) -> ConnectionId {
     match room.join(user, false, now, &mut Vec::new()) {
-        Join::Seated(connection) => connection,
-        Join::Refused(code) => panic!("{user} was refused: {code:?}"),
+        Join::Accepted(connection) => connection,
+        Join::Rejected(code) => panic!("{user} was refused: {code:?}"),
     }
 }
 
@@ -93,13 +93,13 @@ fn the_newer_connection_wins_and_the_older_ones_end_makes_nobody_leave() {
 fn after_three_replacements_in_a_minute_the_established_connection_stays() {
     let (mut room, _) = room(&["alice"]);
     for second in 1..=3 {
-        seat(&mut room, "alice", NOW + Duration::from_secs(second));
+        join(&mut room, "alice", NOW + Duration::from_secs(second));
     }
     let mut effects = Vec::new();
     let refused = room.join("alice", false, NOW + Duration::from_secs(60), &mut effects);
-    assert_eq!(refused, Join::Refused(CloseCode::Replaced));
+    assert_eq!(refused, Join::Rejected(CloseCode::Replaced));
     assert_eq!(effects, []);
-    seat(&mut room, "alice", NOW + Duration::from_secs(61));
+    join(&mut room, "alice", NOW + Duration::from_secs(61));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_hundred_and_one_bad_messages_in_a_row_close_the_connection() {
     let mut effects = Vec::new();
     for _ in 0..100 {
         let outcome = room.receive(ids[0], Input::Binary, NOW, &mut effects);
-        assert_eq!(outcome, Outcome::Dropped(Reason::Binary));
+        assert_eq!(outcome, Outcome::Dropped(DropReason::Binary));
     }
     assert_eq!(effects, []);
     let outcome = room.receive(ids[0], Input::Binary, NOW, &mut effects);
@@ -135,12 +135,12 @@ fn messages_to_somebody_who_is_not_there_cost_nothing_of_the_budget() {
     for _ in 0..2000 {
         now = now + Duration::from_millis(10);
         let outcome = room.receive(ids[0], gone, now, &mut effects);
-        assert_eq!(outcome, Outcome::Dropped(Reason::NoSuchTarget));
+        assert_eq!(outcome, Outcome::Dropped(DropReason::NoSuchTarget));
     }
     // They do not restore the budget of bad messages either.
     for number in 0..100 {
         let outcome = room.receive(ids[0], Input::Binary, now, &mut effects);
-        assert_eq!(outcome, Outcome::Dropped(Reason::Binary), "{number}");
+        assert_eq!(outcome, Outcome::Dropped(DropReason::Binary), "{number}");
         room.receive(ids[0], gone, now, &mut effects);
     }
     assert_eq!(effects, []);
@@ -176,12 +176,12 @@ fn coming_back_buys_no_new_burst() {
     let sent = (0..100).take_while(|_| {
         let outcome = room.receive(alice, Input::Text(&text), NOW, &mut effects);
         room.leave(alice, &mut effects);
-        alice = seat(&mut room, "alice", NOW);
+        alice = join(&mut room, "alice", NOW);
         outcome != closed()
     });
     assert_eq!(sent.count(), 7);
-    seat(&mut room, "carol", NOW + Duration::from_secs(10));
-    assert!(room.owed.is_empty());
+    join(&mut room, "carol", NOW + Duration::from_secs(10));
+    assert!(room.spent_by_user.is_empty());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn many_small_messages_are_charged_for_what_a_reader_gets() {
     let (mut room, ids) = room(&[&long, "bob"]);
     let (mut effects, mut delivered) = (Vec::new(), 0);
     let text = Input::Text(r#"{"type":"offer","from":"","roomId":""}"#);
-    room.limit(Limits {
+    room.set_limits(Limits {
         messages: Limit::UNLIMITED,
         bytes: Limit::per_second(1, 10_000),
     });
@@ -244,7 +244,7 @@ fn a_mesh_of_25_people_stays_within_the_budget_of_bytes() {
 fn a_connection_that_is_lost_during_a_drain_is_announced_once_its_user_leaves() {
     let (mut room, ids) = room(&["alice", "bob"]);
     let mut effects = Vec::new();
-    room.lose(ids[1]);
+    room.connection_lost(ids[1]);
     assert_eq!(effects, []);
     assert!(room.users().any(|user| **user == *"bob"));
     assert!(!room.close_user("bob", CloseCode::NotAParticipant, &mut effects));
@@ -256,7 +256,7 @@ fn a_connection_that_is_lost_during_a_drain_is_announced_once_its_user_leaves() 
 fn those_whom_a_drain_sends_away_count_as_connected_until_they_leave() {
     let (mut room, ids) = room(&["alice", "bob"]);
     let mut effects = Vec::new();
-    room.send_away(CloseCode::Restarting, &mut effects);
+    room.close_for_drain(CloseCode::Restarting, &mut effects);
     assert_eq!(effects.len(), 2);
     assert!(effects.iter().all(|e| matches!(e, Effect::Close { .. })));
     ids.iter().for_each(|id| room.leave(*id, &mut effects));

@@ -9,7 +9,7 @@ use crate::room::CloseCode;
 
 /// Message fragments per second, and burst: libraries split a message of 256 KiB into about a hundred.
 const FRAGMENTS_PER_SECOND: u64 = 1_000;
-const FRAGMENTS_AT_ONCE: u64 = 4_000;
+const FRAGMENTS_BURST: u64 = 4_000;
 
 /// FIN and opcode (RFC 6455 section 5.2).
 const FIN: u8 = 0x80;
@@ -19,12 +19,12 @@ const MASKED: u8 = 0x80;
 
 const MASKING_KEY_BYTES: u64 = 4;
 /// Two bytes, and the longest extended length.
-const LONGEST_HEAD: usize = 10;
+const MAX_HEAD_BYTES: usize = 10;
 
 /// The position in a client's stream of frames.
 #[derive(Debug, Default)]
-pub struct Frames {
-    head: [u8; LONGEST_HEAD],
+pub struct FrameValidator {
+    head: [u8; MAX_HEAD_BYTES],
     /// Received bytes of the frame header.
     have: usize,
     /// Outstanding bytes of masking key and payload.
@@ -36,10 +36,10 @@ pub struct Frames {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Violation {
     pub code: CloseCode,
-    pub sound: usize,
+    pub valid: usize,
 }
 
-impl Frames {
+impl FrameValidator {
     /// Follows the frames in the received bytes. `now` is called only for fragments.
     ///
     /// # Errors
@@ -60,10 +60,10 @@ impl Frames {
             self.head[self.have] = bytes[at];
             self.have += 1;
             at += 1;
-            let violation = |code| Err(Violation { code, sound: begin });
+            let violation = |code| Err(Violation { code, valid: begin });
             if self.have == 2 && self.is_fragment() {
                 let now = *time.get_or_insert_with(&now);
-                let limit = Limit::per_second(FRAGMENTS_PER_SECOND, FRAGMENTS_AT_ONCE);
+                let limit = Limit::per_second(FRAGMENTS_PER_SECOND, FRAGMENTS_BURST);
                 if !self.fragments.take(limit, now, 1) {
                     return violation(CloseCode::TooManyMessages);
                 }
@@ -137,23 +137,23 @@ mod tests {
     }
 
     fn follow(bytes: &[u8]) -> Result<(), Violation> {
-        Frames::default().follow(bytes, || NOW)
+        FrameValidator::default().follow(bytes, || NOW)
     }
 
     #[test]
     fn a_length_that_is_not_in_its_shortest_form_is_a_protocol_error() {
-        let sound = [
+        let valid = [
             frame(0x81, 125, 0),
             frame(0x82, 126, 2),
             frame(0x81, 65_536, 8),
         ]
         .concat();
-        assert_eq!(follow(&sound), Ok(()));
+        assert_eq!(follow(&valid), Ok(()));
         for (length, extended) in [(0, 2), (125, 2), (0, 8), (126, 8), (65_535, 8)] {
-            let bytes = [sound.clone(), frame(0x81, length, extended)].concat();
+            let bytes = [valid.clone(), frame(0x81, length, extended)].concat();
             let violation = Violation {
                 code: CloseCode::ProtocolError,
-                sound: sound.len(),
+                valid: valid.len(),
             };
             assert_eq!(follow(&bytes), Err(violation), "{length} in {extended}");
         }
@@ -161,19 +161,19 @@ mod tests {
 
     #[test]
     fn fragments_are_limited_and_whole_messages_are_not() {
-        let mut frames = Frames::default();
+        let mut frames = FrameValidator::default();
         let mut now = NOW;
         let whole = frame(0x81, 10, 0).repeat(10_000);
         assert_eq!(frames.follow(&whole, || now), Ok(()));
         let empty = frame(0x00, 0, 0);
-        let burst = empty.repeat(FRAGMENTS_AT_ONCE as usize);
+        let burst = empty.repeat(FRAGMENTS_BURST as usize);
         assert_eq!(frames.follow(&burst, || now), Ok(()));
         now = now + Duration::from_secs(1);
         let second = empty.repeat(FRAGMENTS_PER_SECOND as usize);
         assert_eq!(frames.follow(&second, || now), Ok(()));
         let violation = Violation {
             code: CloseCode::TooManyMessages,
-            sound: 0,
+            valid: 0,
         };
         assert_eq!(frames.follow(&empty, || now), Err(violation));
     }
@@ -202,7 +202,7 @@ mod tests {
                 .flat_map(|(first, length, form)| frame(*first, *length, extended[*form]))
                 .collect();
             let whole = follow(&bytes).map_err(|violation| violation.code);
-            let mut pieces = Frames::default();
+            let mut pieces = FrameValidator::default();
             let mut parts = bytes.chunks(cut).map(|part| pieces.follow(part, || NOW));
             let in_pieces = parts.find(Result::is_err).unwrap_or(Ok(()));
             prop_assert_eq!(whole, in_pieces.map_err(|violation| violation.code));

@@ -13,53 +13,53 @@ use crate::room::CloseCode;
 use crate::storage::StoreError;
 
 /// As often as this, or as a short `rooms.guest_absence` asks for.
-const SELDOM: Duration = Duration::from_secs(60);
-const OFTEN: Duration = Duration::from_secs(1);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// What is kept beyond its time, so that an admin can still look at it.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Guests who hold a seat and are not connected, and since when that is known.
-type Away = HashMap<(String, String), Mono>;
+type AbsentGuests = HashMap<(String, String), Mono>;
 
 /// Sweeps now and again and again, until `shutdown`.
-pub async fn sweep(app: Arc<App>, shutdown: CancellationToken) {
-    let mut away = Away::new();
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    let mut absent = AbsentGuests::new();
     loop {
         let now = clock::now();
-        if let Err(error) = once(&app, now, &mut away).await {
+        if let Err(error) = run_once(&app, now, &mut absent).await {
             tracing::error!(%error, "guests who are gone cannot be taken out of their rooms");
         }
-        let pause = tokio::time::sleep(pause(app.settings().config.rooms.guest_absence));
+        let pause = tokio::time::sleep(interval(app.settings().config.rooms.guest_absence));
         if shutdown.run_until_cancelled(pause).await.is_none() {
             return;
         }
     }
 }
 
-fn pause(absence: Duration) -> Duration {
+fn interval(absence: Duration) -> Duration {
     match absence.is_zero() {
-        true => SELDOM,
-        false => (absence / 4).clamp(OFTEN, SELDOM),
+        true => MAX_INTERVAL,
+        false => (absence / 4).clamp(MIN_INTERVAL, MAX_INTERVAL),
     }
 }
 
-async fn once(app: &App, now: Now, away: &mut Away) -> Result<(), StoreError> {
+async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), StoreError> {
     end_expired(app, now.unix).await?;
     let config = &app.settings().config;
     let absence = config.rooms.guest_absence;
     // Who is sent away by a drain is away, and in a call.
     if !absence.is_zero() && !app.hub.is_draining() {
-        free_seats(app, now, absence, away).await?;
+        remove_absent_guests(app, now, absence, absent).await?;
     }
     // Credentials of a user whom the store does not know are accepted, so a guest is not
     // forgotten before the last of theirs has expired.
-    let kept = KEPT + config.turn.credential_ttl;
-    let before = now.unix.saturating_sub(kept.as_secs());
+    let retention = RETENTION + config.turn.credential_ttl;
+    let before = now.unix.saturating_sub(retention.as_secs());
     app.store.forget_expired(before).await
 }
 
 async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
-    let _undisturbed = app.api.undisturbed().await;
+    let _exclusive = app.api.exclusive().await;
     for (user, room) in app.store.end_expired_guests(unix).await? {
         app.hub.close(&room, &user, CloseCode::AuthenticationFailed);
         app.relay.left(&user, &room, false);
@@ -68,20 +68,20 @@ async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
 }
 
 /// A tab that was closed says nothing: without this, its seat in a full room would stay taken.
-async fn free_seats(
+async fn remove_absent_guests(
     app: &App,
     now: Now,
     absence: Duration,
-    away: &mut Away,
+    absent: &mut AbsentGuests,
 ) -> Result<(), StoreError> {
-    let _undisturbed = app.api.undisturbed().await;
-    let mut still = Away::new();
+    let _exclusive = app.api.exclusive().await;
+    let mut still = AbsentGuests::new();
     for (user, room) in app.store.guest_seats().await? {
         if app.hub.is_connected(&room, &user) {
             continue;
         }
         let seat = (user, room);
-        let since = away.get(&seat).copied().unwrap_or(now.mono);
+        let since = absent.get(&seat).copied().unwrap_or(now.mono);
         if now.mono.since(since) < absence {
             still.insert(seat, since);
             continue;
@@ -93,6 +93,6 @@ async fn free_seats(
         app.relay.left(&user, &room, false);
         tracing::debug!(user, room, "a guest was away for long: their seat is free");
     }
-    *away = still;
+    *absent = still;
     Ok(())
 }

@@ -12,15 +12,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, Violation};
-use super::outbox::cost;
+use super::frame_validator::{FrameValidator, Violation};
+use super::outbox::frame_cost;
 use crate::clock;
 use crate::room::CloseCode;
 
 /// Frames in one system call; each may take two slices.
-const BATCH: usize = 32;
+const MAX_FRAMES_PER_WRITE: usize = 32;
 /// Frames that an idle queue keeps room for.
-const SPARE: usize = 16;
+const IDLE_CAPACITY_FRAMES: usize = 16;
 
 /// FIN and opcode (RFC 6455 section 5.2).
 const TEXT: u8 = 0x81;
@@ -28,65 +28,65 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 
 /// A stream, and the frames that wait for it.
-pub struct Wire<S> {
+pub struct FramedStream<S> {
     stream: S,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedFrame>,
     /// Bytes of the first frame that the kernel has.
-    begun: usize,
+    written_of_first: usize,
     /// Bytes that tungstenite wrote and the kernel has not.
     replies: usize,
-    frames: Frames,
+    frames: FrameValidator,
     violation: Option<CloseCode>,
 }
 
 /// Head and payload of a frame; where tungstenite wrote it, both are in `payload`.
-struct Waiting {
+struct QueuedFrame {
     head: [u8; 10],
     head_len: u8,
-    origin: Origin,
+    source: FrameSource,
     payload: Bytes,
 }
 
 /// Whose bytes a frame counts among.
 #[derive(Clone, Copy)]
-enum Origin {
+enum FrameSource {
     Outbox,
     /// tungstenite's answer to a ping or a close.
     Reply,
     /// A ping or a close of ours: too small and rare to count.
-    Own,
+    Server,
 }
 
-impl<S> Wire<S> {
-    pub fn new(stream: S) -> Wire<S> {
-        Wire {
+impl<S> FramedStream<S> {
+    pub fn new(stream: S) -> FramedStream<S> {
+        FramedStream {
             stream,
             waiting: VecDeque::new(),
-            begun: 0,
+            written_of_first: 0,
             replies: 0,
-            frames: Frames::default(),
+            frames: FrameValidator::default(),
             violation: None,
         }
     }
 
-    /// Follows the bytes that the client sent before this wire was created.
+    /// Follows the bytes that the client sent before this stream was created.
     pub fn follow_early(&mut self, bytes: &mut Vec<u8>) {
-        let sound = self.follow(bytes);
-        bytes.truncate(sound);
+        let valid = self.follow(bytes);
+        bytes.truncate(valid);
     }
 
     /// Follows the client's frames. Returns the number of valid bytes.
     fn follow(&mut self, bytes: &[u8]) -> usize {
         match self.frames.follow(bytes, || clock::now().mono) {
             Ok(()) => bytes.len(),
-            Err(Violation { code, sound }) => {
+            Err(Violation { code, valid }) => {
                 self.violation = Some(code);
-                sound
+                valid
             }
         }
     }
 
-    /// The reason why the wire stopped reading frames.
+    /// The reason why the stream stopped reading frames.
     pub fn violation(&self) -> Option<CloseCode> {
         self.violation
     }
@@ -99,24 +99,25 @@ impl<S> Wire<S> {
     /// Queues a text message that came out of the outbox.
     pub fn text(&mut self, payload: Bytes) {
         self.waiting
-            .push_back(Waiting::new(TEXT, payload, Origin::Outbox));
+            .push_back(QueuedFrame::new(TEXT, payload, FrameSource::Outbox));
     }
 
     /// Queues a ping.
     pub fn ping(&mut self, payload: [u8; 4]) {
         let payload = Bytes::copy_from_slice(&payload);
         self.waiting
-            .push_back(Waiting::new(PING, payload, Origin::Own));
+            .push_back(QueuedFrame::new(PING, payload, FrameSource::Server));
     }
 
     /// Queues a close. A reader that was too slow gets it next, instead of what waits.
     pub fn close(&mut self, code: CloseCode) {
         if code == CloseCode::TooSlow {
-            self.waiting.truncate(usize::from(self.begun > 0));
+            self.waiting
+                .truncate(usize::from(self.written_of_first > 0));
         }
         let mut payload = code.code().to_be_bytes().to_vec();
         payload.extend_from_slice(code.reason().as_bytes());
-        let frame = Waiting::new(CLOSE, Bytes::from(payload), Origin::Own);
+        let frame = QueuedFrame::new(CLOSE, Bytes::from(payload), FrameSource::Server);
         self.waiting.push_back(frame);
     }
 
@@ -127,26 +128,26 @@ impl<S> Wire<S> {
 
     /// Counts `written` bytes off the frames that wait; gives what those that are done cost the
     /// outbox.
-    fn advance(&mut self, written: usize) -> usize {
-        let (mut written, mut freed) = (self.begun + written, 0);
+    fn on_written(&mut self, written: usize) -> usize {
+        let (mut written, mut freed) = (self.written_of_first + written, 0);
         while let Some(first) = self.waiting.front() {
             if written < first.len() {
                 break;
             }
             written -= first.len();
-            match first.origin {
-                Origin::Outbox => freed += cost(&first.payload),
-                Origin::Reply => self.replies -= first.payload.len(),
-                Origin::Own => {}
+            match first.source {
+                FrameSource::Outbox => freed += frame_cost(&first.payload),
+                FrameSource::Reply => self.replies -= first.payload.len(),
+                FrameSource::Server => {}
             }
             self.waiting.pop_front();
         }
-        self.begun = written;
+        self.written_of_first = written;
         freed
     }
 }
 
-impl<S: AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncWrite + Unpin> FramedStream<S> {
     /// Writes what waits, until nothing does or the kernel takes no more; `sent` is told what each
     /// write frees of the outbox.
     pub fn poll_send(
@@ -155,16 +156,16 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         mut sent: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
-            let mut slices = [IoSlice::new(&[]); 2 * BATCH];
-            let filled = gather(&self.waiting, self.begun, &mut slices);
+            let mut slices = [IoSlice::new(&[]); 2 * MAX_FRAMES_PER_WRITE];
+            let filled = fill_slices(&self.waiting, self.written_of_first, &mut slices);
             let stream = Pin::new(&mut self.stream);
             match ready!(stream.poll_write_vectored(context, &slices[..filled]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => sent(self.advance(written)),
+                written => sent(self.on_written(written)),
             }
         }
-        if self.waiting.capacity() > SPARE {
-            self.waiting.shrink_to(SPARE);
+        if self.waiting.capacity() > IDLE_CAPACITY_FRAMES {
+            self.waiting.shrink_to(IDLE_CAPACITY_FRAMES);
         }
         // Of TLS, something may still be on its way.
         Pin::new(&mut self.stream).poll_flush(context)
@@ -172,13 +173,13 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
 }
 
 /// The slices of the first frames, without the bytes that the kernel has.
-fn gather<'a>(
-    waiting: &'a VecDeque<Waiting>,
-    begun: usize,
-    slices: &mut [IoSlice<'a>; 2 * BATCH],
+fn fill_slices<'a>(
+    waiting: &'a VecDeque<QueuedFrame>,
+    written_of_first: usize,
+    slices: &mut [IoSlice<'a>; 2 * MAX_FRAMES_PER_WRITE],
 ) -> usize {
-    let (mut filled, mut skip) = (0, begun);
-    for frame in waiting.iter().take(BATCH) {
+    let (mut filled, mut skip) = (0, written_of_first);
+    for frame in waiting.iter().take(MAX_FRAMES_PER_WRITE) {
         for part in [frame.head(), &frame.payload[..]] {
             let skipped = skip.min(part.len());
             skip -= skipped;
@@ -191,9 +192,9 @@ fn gather<'a>(
     filled
 }
 
-impl Waiting {
+impl QueuedFrame {
     /// Server frames are not masked (RFC 6455 section 5.1).
-    fn new(opcode: u8, payload: Bytes, origin: Origin) -> Waiting {
+    fn new(opcode: u8, payload: Bytes, source: FrameSource) -> QueuedFrame {
         let mut head = [opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let length = payload.len();
         let head_len = match (u8::try_from(length), u16::try_from(length)) {
@@ -212,10 +213,10 @@ impl Waiting {
                 10
             }
         };
-        Waiting {
+        QueuedFrame {
             head,
             head_len,
-            origin,
+            source,
             payload,
         }
     }
@@ -229,7 +230,7 @@ impl Waiting {
     }
 }
 
-impl<S: AsyncRead + Unpin> Wire<S> {
+impl<S: AsyncRead + Unpin> FramedStream<S> {
     /// Reads and discards bytes after a violation.
     pub fn poll_read_raw(
         &mut self,
@@ -240,7 +241,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FramedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -249,8 +250,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let before = buffer.filled().len();
         if self.violation.is_none() {
             ready!(self.poll_read_raw(context, buffer))?;
-            let sound = self.follow(&buffer.filled()[before..]);
-            buffer.set_filled(before + sound);
+            let valid = self.follow(&buffer.filled()[before..]);
+            buffer.set_filled(before + valid);
         }
         // Return the valid bytes first; zero bytes would mean the end of the stream.
         if self.violation.is_some() && buffer.filled().len() == before {
@@ -261,17 +262,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 }
 
 /// What tungstenite writes are whole frames, because it is never told to wait.
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         frame: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.replies += frame.len();
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(QueuedFrame {
             head: [0; 10],
             head_len: 0,
-            origin: Origin::Reply,
+            source: FrameSource::Reply,
             payload: Bytes::copy_from_slice(frame),
         });
         Poll::Ready(Ok(frame.len()))
@@ -327,9 +328,9 @@ mod tests {
         }
     }
 
-    fn drain(wire: &mut Wire<Narrow>) -> usize {
+    fn drain(framed: &mut FramedStream<Narrow>) -> usize {
         let (mut freed, mut context) = (0, Context::from_waker(Waker::noop()));
-        while wire
+        while framed
             .poll_send(&mut context, |bytes| freed += bytes)
             .is_pending()
         {}
@@ -344,34 +345,34 @@ mod tests {
 
     #[test]
     fn frames_of_every_size_arrive_whole_through_a_narrow_stream() {
-        let mut wire = Wire::new(Narrow::default());
+        let mut framed = FramedStream::new(Narrow::default());
         let sizes = [0, 1, 125, 126, 65_535, 65_536];
         let texts = sizes.map(|size| "x".repeat(size));
         let mut cost_of_all = 0;
         for text in &texts {
             let frame = Bytes::from(text.clone());
-            cost_of_all += cost(&frame);
-            wire.text(frame);
+            cost_of_all += frame_cost(&frame);
+            framed.text(frame);
         }
-        wire.ping([1, 2, 3, 4]);
-        assert_eq!(drain(&mut wire), cost_of_all);
+        framed.ping([1, 2, 3, 4]);
+        assert_eq!(drain(&mut framed), cost_of_all);
         let mut expected = texts.map(Message::text).to_vec();
         expected.push(Message::Ping(Bytes::from_static(&[1, 2, 3, 4])));
-        assert_eq!(read(wire.stream.taken), expected);
+        assert_eq!(read(framed.stream.taken), expected);
     }
 
     #[test]
     fn a_slow_reader_is_told_so_after_the_frame_it_is_in() {
-        let mut wire = Wire::new(Narrow::default());
-        wire.text(Bytes::from_static(b"first and longer than seven"));
-        wire.text(Bytes::from_static(b"second"));
+        let mut framed = FramedStream::new(Narrow::default());
+        framed.text(Bytes::from_static(b"first and longer than seven"));
+        framed.text(Bytes::from_static(b"second"));
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..2 {
-            assert!(wire.poll_send(&mut context, |_| ()).is_pending());
+            assert!(framed.poll_send(&mut context, |_| ()).is_pending());
         }
-        wire.close(CloseCode::TooSlow);
-        drain(&mut wire);
-        let messages = read(wire.stream.taken);
+        framed.close(CloseCode::TooSlow);
+        drain(&mut framed);
+        let messages = read(framed.stream.taken);
         assert_eq!(messages[0], Message::text("first and longer than seven"));
         let Message::Close(Some(close)) = &messages[1] else {
             panic!("{messages:?}")
@@ -381,31 +382,31 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_sound_is_read_before_a_violation() {
-        let (sound, wrong) = (
+        let (valid, wrong) = (
             [0x81, 0x80, 0, 0, 0, 0],
             [0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'x'],
         );
-        let bytes = [&sound[..], &wrong].concat();
-        let mut wire = Wire::new(std::io::Cursor::new(bytes.clone()));
+        let bytes = [&valid[..], &wrong].concat();
+        let mut framed = FramedStream::new(std::io::Cursor::new(bytes.clone()));
         let mut read = [0; 64];
-        assert_eq!(wire.read(&mut read).await.unwrap(), sound.len());
-        assert!(wire.read(&mut read).await.is_err());
-        assert_eq!(wire.violation(), Some(CloseCode::ProtocolError));
+        assert_eq!(framed.read(&mut read).await.unwrap(), valid.len());
+        assert!(framed.read(&mut read).await.is_err());
+        assert_eq!(framed.violation(), Some(CloseCode::ProtocolError));
         let mut early = bytes;
-        Wire::new(std::io::empty()).follow_early(&mut early);
-        assert_eq!(early, sound);
+        FramedStream::new(std::io::empty()).follow_early(&mut early);
+        assert_eq!(early, valid);
     }
 
     #[test]
     fn replies_that_nobody_reads_are_counted() {
-        let mut wire = Wire::new(Narrow::default());
+        let mut framed = FramedStream::new(Narrow::default());
         let mut context = Context::from_waker(Waker::noop());
         let pong = [0x8a, 2, b'h', b'i'];
-        let written = Pin::new(&mut wire).poll_write(&mut context, &pong);
+        let written = Pin::new(&mut framed).poll_write(&mut context, &pong);
         assert!(matches!(written, Poll::Ready(Ok(4))));
-        assert_eq!(wire.replies(), 4);
-        drain(&mut wire);
-        assert_eq!(wire.replies(), 0);
-        assert_eq!(wire.stream.taken, pong);
+        assert_eq!(framed.replies(), 4);
+        drain(&mut framed);
+        assert_eq!(framed.replies(), 0);
+        assert_eq!(framed.stream.taken, pong);
     }
 }

@@ -10,42 +10,45 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::wire::Wire;
+use super::framing::FramedStream;
 
 /// Bytes that are thrown away before the client is given up.
-const PATIENCE: usize = 1024 * 1024;
+const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Sends what waits, shuts down writing and discards what comes, until the client is done or the
 /// time is over.
-pub async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, time: Duration) {
+pub async fn close_gracefully<S: AsyncRead + AsyncWrite + Unpin>(
+    mut framed: FramedStream<S>,
+    time: Duration,
+) {
     let (mut sending, mut discarded) = (true, 0);
     let done = std::future::poll_fn(|context| {
-        if sending && poll_finish(&mut wire, context)?.is_ready() {
+        if sending && poll_finish(&mut framed, context)?.is_ready() {
             sending = false;
         }
-        poll_discard(&mut wire, &mut discarded, context)
+        poll_discard(&mut framed, &mut discarded, context)
     });
     // Late, done or broken: the socket is dropped in any case.
     let _ = tokio::time::timeout(time, done).await;
 }
 
 fn poll_finish<S: AsyncWrite + Unpin>(
-    wire: &mut Wire<S>,
+    framed: &mut FramedStream<S>,
     context: &mut Context<'_>,
 ) -> Poll<std::io::Result<()>> {
-    std::task::ready!(wire.poll_send(context, |_| ()))?;
-    Pin::new(wire).poll_shutdown(context)
+    std::task::ready!(framed.poll_send(context, |_| ()))?;
+    Pin::new(framed).poll_shutdown(context)
 }
 
 fn poll_discard<S: AsyncRead + Unpin>(
-    wire: &mut Wire<S>,
+    framed: &mut FramedStream<S>,
     discarded: &mut usize,
     context: &mut Context<'_>,
 ) -> Poll<std::io::Result<()>> {
     let mut bytes = [0; 4096];
-    while *discarded < PATIENCE {
+    while *discarded < MAX_DISCARDED_BYTES {
         let mut buffer = ReadBuf::new(&mut bytes);
-        std::task::ready!(wire.poll_read_raw(context, &mut buffer))?;
+        std::task::ready!(framed.poll_read_raw(context, &mut buffer))?;
         match buffer.filled().len() {
             0 => break,
             some => *discarded += some,

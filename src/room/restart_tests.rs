@@ -17,7 +17,7 @@ const UNTIL: u64 = 10;
 struct World {
     room: Room,
     now: u64,
-    seats: BTreeMap<usize, ConnectionId>,
+    connections: BTreeMap<usize, ConnectionId>,
     beliefs: BTreeMap<ConnectionId, (usize, BTreeSet<String>)>,
     /// Those who go on, and so have a belief from the beginning.
     resumed: BTreeSet<ConnectionId>,
@@ -27,14 +27,14 @@ struct World {
 impl World {
     fn new(before: &BTreeSet<usize>) -> World {
         let mut room = Room::new("lobby", Limits::UNLIMITED);
-        room.expect(
+        room.expect_return(
             before.iter().map(|user| Arc::from(USERS[*user])),
             Mono(UNTIL),
         );
         World {
             room,
             now: 0,
-            seats: BTreeMap::new(),
+            connections: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             resumed: BTreeSet::new(),
             told: 0,
@@ -66,7 +66,7 @@ impl World {
         let joined = self
             .room
             .join(USERS[user], resume, Mono(self.now), &mut effects);
-        let Join::Seated(connection) = joined else {
+        let Join::Accepted(connection) = joined else {
             return;
         };
         let mut belief = BTreeSet::new();
@@ -75,15 +75,19 @@ impl World {
             let others = before.iter().filter(|other| **other != user);
             belief.extend(others.map(|other| USERS[*other].to_owned()));
             // Whoever came in meanwhile is told of it, and calls.
-            belief.extend(self.seats.keys().map(|other| USERS[*other].to_owned()));
+            belief.extend(
+                self.connections
+                    .keys()
+                    .map(|other| USERS[*other].to_owned()),
+            );
         }
         self.beliefs.insert(connection, (user, belief));
         self.take(effects);
-        self.seats.insert(user, connection);
+        self.connections.insert(user, connection);
     }
 
     fn leave(&mut self, user: usize) {
-        let Some(connection) = self.seats.remove(&user) else {
+        let Some(connection) = self.connections.remove(&user) else {
             return;
         };
         let mut effects = Vec::new();
@@ -96,7 +100,11 @@ impl World {
             let users = self.room.users().filter(|user| ***user != *me);
             users.map(ToString::to_string).collect()
         };
-        for connection in self.seats.values().filter(|one| self.resumed.contains(one)) {
+        for connection in self
+            .connections
+            .values()
+            .filter(|one| self.resumed.contains(one))
+        {
             let (user, belief) = &self.beliefs[connection];
             assert_eq!(*belief, users(USERS[*user]), "{} goes on", USERS[*user]);
         }
@@ -134,7 +142,7 @@ proptest! {
         for step in steps {
             match step {
                 // Nobody replaces themselves here: that is what the other model is about.
-                Step::Join { user, .. } if world.seats.contains_key(&user) => {}
+                Step::Join { user, .. } if world.connections.contains_key(&user) => {}
                 Step::Join { user, resume } => {
                     let expected = world.now < UNTIL && awaited.remove(&user);
                     world.join(user, resume, expected, &before);
@@ -143,7 +151,7 @@ proptest! {
                 Step::Remove { user } => {
                     let mut effects = Vec::new();
                     let was = world.room.close_user(USERS[user], CloseCode::Removed, &mut effects);
-                    prop_assert_eq!(was, world.seats.remove(&user).is_some());
+                    prop_assert_eq!(was, world.connections.remove(&user).is_some());
                     world.take(effects);
                     awaited.remove(&user);
                 }
@@ -161,7 +169,7 @@ proptest! {
         world.room.expire(Mono(UNTIL), &mut effects);
         world.take(effects);
         world.check();
-        prop_assert_eq!(world.room.is_empty(), world.seats.is_empty());
+        prop_assert_eq!(world.room.is_empty(), world.connections.is_empty());
     }
 }
 

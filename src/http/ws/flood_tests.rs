@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::outbox::{Outbox, cost};
+use super::outbox::{Outbox, frame_cost};
 use crate::clock::Mono;
 use crate::config::Signaling;
 use crate::http::hub::limits;
@@ -24,9 +24,9 @@ const READERS: usize = 3;
 #[derive(Debug, Clone, Copy)]
 enum Flood {
     /// Messages of this size, as fast as possible.
-    Blind(usize),
+    Unthrottled(usize),
     /// Messages of this size, always within the limits.
-    Careful(usize),
+    WithinLimits(usize),
 }
 
 /// A connection: its outbox, and the bytes that its link has transmitted.
@@ -34,12 +34,12 @@ struct Reader {
     outbox: Arc<Outbox>,
     link: VecDeque<Bytes>,
     /// Transmitted bytes of the first frame.
-    begun: usize,
+    written_of_first: usize,
     read: Vec<Bytes>,
     closed: Option<CloseCode>,
 }
 
-struct World {
+struct Simulation {
     room: Room,
     now: Mono,
     limits: Limits,
@@ -47,10 +47,10 @@ struct World {
     dropped: usize,
 }
 
-impl World {
-    fn new() -> World {
+impl Simulation {
+    fn new() -> Simulation {
         let limits = limits(&Signaling::default());
-        World {
+        Simulation {
             room: Room::new("lobby", limits),
             now: Mono(1_000_000_000),
             limits,
@@ -61,13 +61,13 @@ impl World {
 
     fn join(&mut self, user: &str) -> ConnectionId {
         let joined = self.room.join(user, false, self.now, &mut Vec::new());
-        let Join::Seated(connection) = joined else {
+        let Join::Accepted(connection) = joined else {
             panic!("{user} was refused");
         };
         let reader = Reader {
             outbox: Arc::new(Outbox::new(Signaling::default().max_queue)),
             link: VecDeque::new(),
-            begun: 0,
+            written_of_first: 0,
             read: Vec::new(),
             closed: None,
         };
@@ -122,12 +122,12 @@ impl Reader {
             let Some(first) = self.link.front() else {
                 return;
             };
-            let part = left.min(first.len() - self.begun);
+            let part = left.min(first.len() - self.written_of_first);
             left -= part;
-            self.begun += part;
-            if self.begun == first.len() {
-                self.outbox.sent(cost(first));
-                self.begun = 0;
+            self.written_of_first += part;
+            if self.written_of_first == first.len() {
+                self.outbox.sent(frame_cost(first));
+                self.written_of_first = 0;
                 self.read.extend(self.link.pop_front());
             }
         }
@@ -141,30 +141,30 @@ fn message(kind: &str, bytes: usize) -> String {
 
 /// Twenty seconds of two floods. Afterwards all readers are still connected and have received all
 /// messages of the normal sender.
-fn survives(floods: &[Flood]) {
-    let mut world = World::new();
-    let talker = world.join("talker");
+fn assert_readers_survive(floods: &[Flood]) {
+    let mut simulation = Simulation::new();
+    let talker = simulation.join("talker");
     let readers: Vec<_> = (0..READERS)
-        .map(|number| world.join(&format!("reader-{number}")))
+        .map(|number| simulation.join(&format!("reader-{number}")))
         .collect();
     let names: Vec<String> = (0..floods.len()).map(|n| format!("flooder-{n}")).collect();
-    let mut flooders: Vec<_> = names.iter().map(|name| world.join(name)).collect();
+    let mut flooders: Vec<_> = names.iter().map(|name| simulation.join(name)).collect();
     let mut spent = vec![(Gcra::default(), Gcra::default()); floods.len()];
     let mut said = 0;
     for tick in 0..2_000 {
         if tick % 50 == 0 {
-            let outcome = world.send(talker, &message("answer", 1_000 + said));
+            let outcome = simulation.send(talker, &message("answer", 1_000 + said));
             assert!(matches!(outcome, Outcome::Relayed { .. }));
             said += 1;
         }
         for (number, flood) in floods.iter().enumerate() {
             let (messages, bytes) = &mut spent[number];
-            let (Flood::Blind(size) | Flood::Careful(size)) = *flood;
+            let (Flood::Unthrottled(size) | Flood::WithinLimits(size)) = *flood;
             let text = message("offer", size);
             let whole = (text.len() + names[number].len() + "lobby".len() + 4 + 64) as u64;
             for _ in 0..100 {
-                if matches!(flood, Flood::Careful(_)) {
-                    let (limits, now) = (world.limits, world.now);
+                if matches!(flood, Flood::WithinLimits(_)) {
+                    let (limits, now) = (simulation.limits, simulation.now);
                     let mut next = (*messages, *bytes);
                     if !next.0.take(limits.messages, now, 1)
                         || !next.1.take(limits.bytes, now, whole)
@@ -173,22 +173,22 @@ fn survives(floods: &[Flood]) {
                     }
                     (*messages, *bytes) = next;
                 }
-                match world.send(flooders[number], &text) {
+                match simulation.send(flooders[number], &text) {
                     Outcome::Closed(code) => {
                         assert_eq!(code, CloseCode::TooManyMessages);
-                        assert!(matches!(flood, Flood::Blind(_)), "{flood:?}");
-                        flooders[number] = world.join(&names[number]);
+                        assert!(matches!(flood, Flood::Unthrottled(_)), "{flood:?}");
+                        flooders[number] = simulation.join(&names[number]);
                         break;
                     }
                     outcome => assert!(matches!(outcome, Outcome::Relayed { .. })),
                 }
             }
         }
-        world.tick();
+        simulation.tick();
     }
-    (0..2_000).for_each(|_| world.tick());
+    (0..2_000).for_each(|_| simulation.tick());
     for reader in &readers {
-        let reader = &world.readers[reader];
+        let reader = &simulation.readers[reader];
         assert_eq!(reader.closed, None, "{floods:?}");
         let answers = reader.read.iter();
         let answers = answers.filter(|frame| frame.starts_with(br#"{"type":"answer""#));
@@ -201,16 +201,16 @@ fn survives(floods: &[Flood]) {
 #[test]
 fn readers_at_2_mbit_survive_any_one_flooder() {
     for size in [0, 200, 20_000, 250_000] {
-        survives(&[Flood::Blind(size)]);
-        survives(&[Flood::Careful(size)]);
+        assert_readers_survive(&[Flood::Unthrottled(size)]);
+        assert_readers_survive(&[Flood::WithinLimits(size)]);
     }
 }
 
 #[test]
 fn readers_at_2_mbit_survive_any_two_flooders() {
     for size in [0, 20_000, 250_000] {
-        survives(&[Flood::Careful(size), Flood::Careful(250_000)]);
-        survives(&[Flood::Blind(size), Flood::Careful(100)]);
+        assert_readers_survive(&[Flood::WithinLimits(size), Flood::WithinLimits(250_000)]);
+        assert_readers_survive(&[Flood::Unthrottled(size), Flood::WithinLimits(100)]);
     }
-    survives(&[Flood::Blind(250_000), Flood::Blind(250_000)]);
+    assert_readers_survive(&[Flood::Unthrottled(250_000), Flood::Unthrottled(250_000)]);
 }

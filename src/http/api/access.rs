@@ -3,7 +3,7 @@
 
 use super::{banned, no_such_room, not_for_this_room, room_closed};
 use crate::http::Error;
-use crate::http::auth::{Caller, Visitor};
+use crate::http::auth::{Caller, RoomAccess};
 use crate::storage::{Removal, Room};
 
 /// Rejects rooms outside of the token's list, and other rooms than a guest's own, whether the room
@@ -20,39 +20,39 @@ pub fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
     }
 }
 
-/// Returns the room with this id if the visitor may see it. The room may be closed.
+/// Returns the room with this id if the caller may see it. The room may be closed.
 ///
 /// # Errors
 /// 403 for rooms outside of the token's list, and for banned users; else 404.
-pub fn visible_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
-    require_scope(&visitor.caller, id)?;
-    let room = visitor.room.as_ref().ok_or_else(no_such_room)?;
-    if let Some(Removal::Banned { until }) = visitor.removal {
+pub fn visible_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+    require_scope(&access.caller, id)?;
+    let room = access.room.as_ref().ok_or_else(no_such_room)?;
+    if let Some(Removal::Banned { until }) = access.removal {
         return Err(banned(until));
     }
-    match sees(visitor, room) {
+    match sees(access, room) {
         true => Ok(room.clone()),
         false => Err(no_such_room()),
     }
 }
 
 /// [`visible_room`], with 410 if the room is closed.
-pub fn open_room(visitor: &Visitor, id: &str) -> Result<Room, Error> {
-    let room = visible_room(visitor, id)?;
+pub fn open_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+    let room = visible_room(access, id)?;
     match room.closed_at {
         Some(_) => Err(room_closed()),
         None => Ok(room),
     }
 }
 
-/// Whether the visitor may enter the room without an invite. Former members may see that their room
+/// Whether the caller may enter the room without an invite. Former members may see that their room
 /// was closed.
-fn sees(visitor: &Visitor, room: &Room) -> bool {
-    let Caller { claims, user } = &visitor.caller;
+fn sees(access: &RoomAccess, room: &Room) -> bool {
+    let Caller { claims, user } = &access.caller;
     !room.private
-        || visitor.participant
+        || access.participant
         || user.admin
         || claims.names_room(&room.id)
         || room.owner_id.as_ref() == Some(&user.id)
-        || (room.closed_at.is_some() && visitor.ever_member)
+        || (room.closed_at.is_some() && access.ever_member)
 }

@@ -43,17 +43,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// Who sits in each room, and what each connection should have read.
+/// The connection of each user in each room, and what each connection should have read.
 #[derive(Default)]
 struct Model {
-    seated: BTreeMap<(usize, usize), usize>,
+    connected: BTreeMap<(usize, usize), usize>,
     inbox: BTreeMap<usize, Vec<Value>>,
 }
 
 impl Model {
     fn tell_others(&mut self, room: usize, user: usize, message: &Value) {
         let others = self
-            .seated
+            .connected
             .iter()
             .filter(|((r, u), _)| *r == room && *u != user);
         let others: Vec<usize> = others.map(|(_, nth)| *nth).collect();
@@ -63,7 +63,7 @@ impl Model {
     }
 
     fn leave(&mut self, room: usize, user: usize) {
-        if self.seated.remove(&(room, user)).is_some() {
+        if self.connected.remove(&(room, user)).is_some() {
             self.tell_others(room, user, &presence("user-left", room, user));
         }
     }
@@ -71,13 +71,16 @@ impl Model {
     fn join(&mut self, room: usize, user: usize, nth: usize) {
         self.leave(room, user);
         self.tell_others(room, user, &presence("user-joined", room, user));
-        self.seated.insert((room, user), nth);
+        self.connected.insert((room, user), nth);
     }
 
-    /// Where the n-th connection sits, if it still does.
-    fn seat_of(&self, nth: usize) -> Option<(usize, usize)> {
-        let seat = self.seated.iter().find(|(_, seated)| **seated == nth);
-        seat.map(|(seat, _)| *seat)
+    /// The room and user of the n-th connection, if it is still connected.
+    fn connected_as(&self, nth: usize) -> Option<(usize, usize)> {
+        let pair = self
+            .connected
+            .iter()
+            .find(|(_, connected)| **connected == nth);
+        pair.map(|(pair, _)| *pair)
     }
 }
 
@@ -136,7 +139,7 @@ fn apply(number: usize, step: Step, machine: &mut Rooms, model: &mut Model) {
     let room = match step {
         Step::Join { room, user } => {
             let joined = machine.rooms[room].join(USERS[user], false, now, &mut effects);
-            let Join::Seated(connection) = joined else {
+            let Join::Accepted(connection) = joined else {
                 panic!("nobody is refused here")
             };
             model.join(room, user, machine.connections.len());
@@ -148,7 +151,7 @@ fn apply(number: usize, step: Step, machine: &mut Rooms, model: &mut Model) {
                 return;
             };
             machine.rooms[room].leave(connection, &mut effects);
-            if let Some((room, user)) = model.seat_of(nth) {
+            if let Some((room, user)) = model.connected_as(nth) {
                 model.leave(room, user);
             }
             room
@@ -159,7 +162,7 @@ fn apply(number: usize, step: Step, machine: &mut Rooms, model: &mut Model) {
                 super::CloseCode::Removed,
                 &mut effects,
             );
-            assert_eq!(was, model.seated.contains_key(&(room, user)));
+            assert_eq!(was, model.connected.contains_key(&(room, user)));
             model.leave(room, user);
             room
         }
@@ -189,7 +192,7 @@ fn expect_sent(
     outcome: Outcome,
     model: &mut Model,
 ) {
-    let Some((room, user)) = model.seat_of(sender) else {
+    let Some((room, user)) = model.connected_as(sender) else {
         return assert_eq!(outcome, Outcome::Gone);
     };
     message["from"] = USERS[user].into();
@@ -197,7 +200,7 @@ fn expect_sent(
     match to {
         None => model.tell_others(room, user, &message),
         Some(to) => {
-            if let Some(nth) = model.seated.get(&(room, to)) {
+            if let Some(nth) = model.connected.get(&(room, to)) {
                 model.inbox.entry(*nth).or_default().push(message);
             }
         }
@@ -216,8 +219,8 @@ proptest! {
         for (index, room) in machine.rooms.iter().enumerate() {
             let mut users: Vec<&str> = room.users().map(|user| &**user).collect();
             users.sort_unstable();
-            let seated = model.seated.keys().filter(|(room, _)| *room == index);
-            let mut expected: Vec<&str> = seated.map(|(_, user)| USERS[*user]).collect();
+            let connected = model.connected.keys().filter(|(room, _)| *room == index);
+            let mut expected: Vec<&str> = connected.map(|(_, user)| USERS[*user]).collect();
             expected.sort_unstable();
             prop_assert_eq!(users, expected);
         }
@@ -269,7 +272,7 @@ proptest! {
 fn relayed(text: &str) -> Option<String> {
     let mut room = Room::new("lobby", Limits::UNLIMITED);
     let mut effects = Vec::new();
-    let Join::Seated(alice) = room.join("alice", false, Mono(0), &mut effects) else {
+    let Join::Accepted(alice) = room.join("alice", false, Mono(0), &mut effects) else {
         return None;
     };
     room.join("bob", false, Mono(0), &mut effects);

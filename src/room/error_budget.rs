@@ -1,0 +1,48 @@
+//! How many bad messages one connection is borne with.
+
+/// Bad messages in a row that are borne.
+const MAX_CONSECUTIVE_ERRORS: u32 = 100;
+/// Bad messages in all that are borne.
+const MAX_TOTAL_ERRORS: u32 = 1_000;
+
+/// The bad messages of one connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ErrorBudget {
+    consecutive: u32,
+    total: u32,
+}
+
+impl ErrorBudget {
+    pub fn record_success(&mut self) {
+        self.consecutive = 0;
+    }
+
+    /// Counts a bad message; true when the budget is spent.
+    pub fn record_error(&mut self) -> bool {
+        self.consecutive += 1;
+        self.total += 1;
+        self.consecutive > MAX_CONSECUTIVE_ERRORS || self.total > MAX_TOTAL_ERRORS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_bad_messages_in_a_row_are_borne() {
+        let mut budget = ErrorBudget::default();
+        assert!((0..100).all(|_| !budget.record_error()));
+        assert!(budget.record_error());
+    }
+
+    #[test]
+    fn a_thousand_bad_messages_in_all_are_borne() {
+        let mut budget = ErrorBudget::default();
+        for _ in 0..1000 {
+            assert!(!budget.record_error());
+            budget.record_success();
+        }
+        assert!(budget.record_error());
+    }
+}
