@@ -31,7 +31,7 @@ in_a_box! {
         drained("ports", &[ADA, GRACE], by_signal);
     }
 
-    fn whoever_comes_while_the_server_drains_is_told_to_try_again() {
+    fn the_page_tells_new_users_to_retry_while_the_server_drains() {
         let daemon = Builder::new().env("PARLOR_TURN__SECRET", turn::SECRET).start();
         // Keeps the drain from ending.
         let mut relay = turn::Client::udp(daemon.turn(), "somebody", None);
@@ -51,7 +51,7 @@ in_a_box! {
         grace.sees("Try again");
     }
 
-    fn a_call_without_a_relay_outlives_a_restart_and_whoever_loads_the_page_anew_is_called_anew() {
+    fn a_direct_call_survives_a_restart_and_a_reloaded_page_is_called_again() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let tones = [ADA, GRACE, EMMY];

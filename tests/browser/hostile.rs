@@ -26,7 +26,7 @@ const ROSTERS_READ: &str = "performance.getEntriesByType('resource') \
      .filter(({name}) => name.endsWith('/participants')).length";
 
 in_a_box! {
-    fn a_participant_who_calls_without_end_keeps_a_page_from_meeting_nobody() {
+    fn a_flood_of_calls_does_not_keep_a_page_from_connecting_to_others() {
         // Mallory answers no ping.
         let daemon = Builder::new().env("PARLOR_SIGNALING__PING_INTERVAL", "1h").start();
         let folder = folder();

@@ -44,12 +44,12 @@ in_a_box! {
         relayed_call_in(&folder, over_tls(&folder), Via::RelayTls, "tls");
     }
 
-    fn a_call_gets_through_where_443_alone_is_open() {
+    fn a_call_works_if_only_port_443_is_open() {
         let folder = folder();
         call_through_443(&folder, over_tls(&folder));
     }
 
-    fn a_call_gets_through_where_443_alone_is_open_and_nothing_else_is_listened_on() {
+    fn a_call_works_in_internal_mode_if_only_port_443_is_open() {
         let folder = folder();
         let builder = over_tls(&folder).env("PARLOR_TURN__MODE", "internal");
         call_through_443(&folder, builder);
@@ -92,7 +92,7 @@ in_a_box! {
         assert_eq!(fox.evaluate("test.trouble"), Ok(json!([])));
     }
 
-    fn a_frontend_written_from_the_document_talks_with_the_page() {
+    fn the_documented_client_and_a_plain_frontend_talk_with_the_page() {
         assert_eq!(talks_with_the_page(&documented_client()), json!([]));
         assert_eq!(talks_with_the_page(PLAIN_FRONTEND), json!([]));
     }
@@ -150,26 +150,26 @@ in_a_box! {
         talks_with_the_page(&frontend);
     }
 
-    fn a_call_on_an_ipv6_only_host_is_relayed_on_ipv6_and_an_ipv4_address_that_comes_is_used() {
+    fn a_call_is_relayed_on_ipv6_and_on_an_ipv4_address_that_is_added_later() {
         addresses_that_come_and_go(false);
     }
 
     /// It takes a minute: two browsers have to detect that their relay has ended.
     #[cfg_attr(debug_assertions, ignore = "for a build as for use: see tests/long/addresses")]
-    fn a_call_whose_relayed_address_goes_is_heard_again_on_another() {
+    fn a_call_recovers_when_its_relayed_address_is_removed() {
         addresses_that_come_and_go(true);
     }
 
-    fn a_restart_in_mid_call_is_neither_heard_nor_seen() {
+    fn a_restart_does_not_interrupt_a_call() {
         restarted_in_mid_call(0);
     }
 
     #[cfg_attr(debug_assertions, ignore = "for a build as for use: see tests/long/restart")]
-    fn a_restart_beside_two_thousand_relays_is_neither_heard_nor_seen() {
+    fn a_restart_with_two_thousand_allocations_does_not_interrupt_a_call() {
         restarted_in_mid_call(2000);
     }
 
-    fn a_third_person_comes_and_goes() {
+    fn a_third_participant_joins_and_leaves() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
@@ -217,7 +217,7 @@ in_a_box! {
         }
     }
 
-    fn muting_silences_and_unmuting_brings_back() {
+    fn muting_and_unmuting_are_heard_by_others() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -235,7 +235,7 @@ in_a_box! {
         }
     }
 
-    fn a_reload_comes_back_as_the_same_person() {
+    fn a_reloaded_page_is_the_same_participant() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -249,7 +249,7 @@ in_a_box! {
         assert_eq!(ada.ask(OWN_ID), id);
     }
 
-    fn the_same_person_in_a_second_window_ends_the_first_for_good() {
+    fn a_second_window_of_the_same_participant_ends_the_first() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -263,7 +263,7 @@ in_a_box! {
         ada.browser.wait(&second, "the second window to be in the room", here);
     }
 
-    fn a_refused_microphone_is_said_in_words_and_one_may_listen() {
+    fn a_blocked_microphone_is_explained_and_the_user_can_listen_only() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -279,7 +279,7 @@ in_a_box! {
         ada.hears(&[("Grace", 0)]);
     }
 
-    fn plain_http_from_elsewhere_is_told_to_use_https() {
+    fn the_page_over_http_tells_the_user_to_use_https() {
         let (daemon, folder) = (Daemon::start(), folder());
         let file = folder.path().join("unused.wav");
         let mut browser = Browser::start(folder.path(), "Ada", &Microphone::Plays(&file));
@@ -290,7 +290,7 @@ in_a_box! {
         ada.sees("Ask for a link that begins with “https”");
     }
 
-    fn a_wrong_invite_is_said_before_a_name_is_typed() {
+    fn an_invalid_invite_is_reported_before_the_name_step() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let (address, _) = link.split_once('#').expect("an invite in the link");
@@ -309,7 +309,7 @@ in_a_box! {
         grace.sees("This link contains no invite.");
     }
 
-    fn a_full_room_says_so() {
+    fn the_page_reports_a_full_room() {
         let (daemon, folder) = (Daemon::start(), folder());
         daemon.cli_json(&["room", "create", "Cell", "--id", "cell", "--max-participants", "1"]);
         let link = invite(&daemon, "cell", &[]);
@@ -325,7 +325,7 @@ in_a_box! {
         grace.is_in_the_room();
     }
 
-    fn a_server_that_goes_and_comes_back_takes_the_call_up_again() {
+    fn a_call_continues_after_the_server_was_down() {
         let folder = folder();
         let mut daemon = Daemon::start();
         let link = daemon.invite_link();
@@ -343,7 +343,7 @@ in_a_box! {
         drop(daemon);
     }
 
-    fn offers_that_cross_do_not_end_the_call() {
+    fn crossing_offers_do_not_end_the_call() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -369,7 +369,7 @@ in_a_box! {
         assert_eq!(ada.ask("test.connections.length"), 1, "the connection is the same");
     }
 
-    fn where_there_is_no_route_the_page_says_so() {
+    fn the_page_reports_that_there_is_no_route() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let _ada = enters(&link, ADA, Via::Nothing, &folder);
@@ -377,7 +377,7 @@ in_a_box! {
         grace.sees("No route to Ada: there is no direct path and no relay.");
     }
 
-    fn fresh_credentials_come_before_the_old_ones_expire() {
+    fn the_page_renews_credentials_before_they_expire() {
         let daemon = Builder::new().env("PARLOR_TURN__CREDENTIAL_TTL", "5s").start();
         let (link, folder) = (daemon.invite_link(), folder());
         let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
@@ -389,7 +389,7 @@ in_a_box! {
         grace.hears(&[ADA]);
     }
 
-    fn a_guest_whose_time_is_over_comes_in_again_while_the_invite_works() {
+    fn an_expired_guest_joins_again_with_a_valid_invite() {
         let daemon = Builder::new().env("PARLOR_AUTH__TOKEN_TTL", "15s").start();
         let folder = folder();
         let once = invite(&daemon, "lobby", &["--uses", "1"]);
@@ -401,7 +401,7 @@ in_a_box! {
         ada.is_in_the_room();
     }
 
-    fn the_page_works_under_a_prefix() {
+    fn the_page_works_below_a_path() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let proxy = crate::support::browser_proxy::start("/talk", daemon.http());
@@ -413,7 +413,7 @@ in_a_box! {
         grace.hears(&[ADA]);
     }
 
-    fn everything_fits_on_a_phone_of_320_pixels() {
+    fn the_page_fits_a_phone_with_320_pixels() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let fits = "document.scrollingElement.scrollWidth <= 320";
@@ -430,7 +430,7 @@ in_a_box! {
         grace.click("#leave");
     }
 
-    fn who_is_disabled_in_mid_call_is_out_and_loses_the_relay_whatever_their_browser_does() {
+    fn a_user_disabled_during_a_call_loses_the_relay_even_in_a_modified_browser() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = Person::clings(&link, ADA, Via::RelayUdp, folder.path());
@@ -463,7 +463,7 @@ in_a_box! {
         grace.is_in_the_room();
     }
 
-    fn a_room_that_the_server_forgot_us_in_offers_to_come_back() {
+    fn the_page_offers_to_rejoin_after_the_user_left_elsewhere() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);

@@ -10,7 +10,7 @@ use crate::support::browser_call::{Person, Via};
 use crate::{ADA, EMMY, GRACE, PLAIN_FRONTEND, enters, folder, invite, opens};
 
 in_a_box! {
-    fn a_closed_room_is_said_before_a_name_is_typed_and_a_wrong_address_by_a_page() {
+    fn the_page_reports_a_closed_room_before_the_name_step_and_a_wrong_address() {
         let (daemon, folder) = (Daemon::start(), folder());
         daemon.cli_json(&["room", "create", "Attic", "--id", "attic"]);
         let link = invite(&daemon, "attic", &[]);
@@ -28,7 +28,7 @@ in_a_box! {
         ada.browser.wait(&tab, "the style sheet", styled);
     }
 
-    fn an_empty_name_is_said_in_words_and_who_is_there_is_shown() {
+    fn an_empty_name_is_rejected_and_the_preview_lists_participants() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let _grace = enters(&link, GRACE, Via::Any, &folder);
@@ -38,7 +38,7 @@ in_a_box! {
         ada.sees("Type a name first");
     }
 
-    fn an_invite_that_is_used_up_is_not_copied() {
+    fn a_used_up_invite_is_not_copied() {
         let (daemon, folder) = (Daemon::start(), folder());
         let once = invite(&daemon, "lobby", &["--uses", "1"]);
         let link = daemon.invite_link();
@@ -55,7 +55,7 @@ in_a_box! {
         }
     }
 
-    fn nobody_is_said_to_be_alone_while_the_server_is_away() {
+    fn the_page_does_not_say_that_the_user_is_alone_while_the_server_is_down() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
@@ -68,7 +68,7 @@ in_a_box! {
         drop(daemon);
     }
 
-    fn where_the_browser_blocks_site_data_the_page_works_from_memory() {
+    fn the_page_works_if_the_browser_blocks_site_data() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut grace = enters(&link, GRACE, Via::Any, &folder);
@@ -87,7 +87,7 @@ in_a_box! {
         ada.has_seen_no_trouble();
     }
 
-    fn pages_show_who_is_muted_and_a_plain_frontend_sees_nothing_of_it() {
+    fn pages_show_muted_participants_and_send_plain_frontends_nothing() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         daemon.cli_json(&["user", "add", EMMY.0]);
@@ -127,7 +127,7 @@ in_a_box! {
         ada.hears(&[GRACE, EMMY]);
     }
 
-    fn in_forced_colours_the_ring_is_drawn_around_whoever_speaks_alone() {
+    fn in_forced_colours_only_a_speaking_participant_has_a_ring() {
         let (daemon, folder) = (Daemon::start(), folder());
         let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
         let forced = json!({"features": [{"name": "forced-colors", "value": "active"}]});
@@ -139,7 +139,7 @@ in_a_box! {
         assert_eq!(ada.ask("matchMedia('(forced-colors: active)').matches"), true);
     }
 
-    fn with_a_font_of_twice_the_size_every_button_is_on_a_phone() {
+    fn with_200_percent_text_every_button_fits_a_phone() {
         let (daemon, folder) = (Daemon::start(), folder());
         let mut ada = enters(&daemon.invite_link(), ADA, Via::Any, &folder);
         for (width, height) in [(390, 844), (320, 568)] {

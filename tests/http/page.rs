@@ -4,7 +4,7 @@ use crate::support::Daemon;
 use crate::support::http::Client;
 
 #[test]
-fn every_page_names_its_policies_and_its_kind() {
+fn every_page_has_its_policies_and_content_type() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     let kinds = [
@@ -41,7 +41,7 @@ fn an_unchanged_file_is_not_sent_again() {
 }
 
 #[test]
-fn what_is_no_page_is_not_found() {
+fn unknown_pages_get_404() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     for path in ["/assets/other.js", "/assets/", "/r/", "/r/lobby/more"] {
@@ -50,7 +50,7 @@ fn what_is_no_page_is_not_found() {
 }
 
 #[test]
-fn a_person_at_a_wrong_address_gets_a_page_and_a_program_gets_json() {
+fn a_wrong_path_returns_a_page_to_browsers_and_json_to_programs() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     let browser = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];

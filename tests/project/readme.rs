@@ -60,7 +60,7 @@ fn of(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_block_is_of_a_kind_that_is_tried() {
+fn every_code_block_has_a_language_that_is_tested() {
     assert!(blocks().len() > 10);
     for Block { language, text } in blocks() {
         let known =
@@ -122,7 +122,7 @@ fn every_command_works_in_the_order_of_the_guides() {
 }
 
 #[test]
-fn the_line_of_javascript_makes_a_peer_connection() {
+fn the_javascript_example_creates_a_peer_connection() {
     let daemon = Daemon::start();
     daemon.cli_json(&["user", "add", "alice"]);
     daemon.cli_json(&["room", "create", "Standup", "--id", "standup"]);
@@ -147,7 +147,7 @@ fn the_line_of_javascript_makes_a_peer_connection() {
 }
 
 #[test]
-fn the_settings_are_settings_and_the_proxy_finds_the_server() {
+fn the_configurations_are_valid_and_the_proxy_forwards_to_a_listener() {
     let place = TempDir::new().expect("a directory");
     let file = place.path().join("config.toml");
     let desk = crate::support::command::Desk::new();
