@@ -47,6 +47,27 @@ fn the_licences_are_those_of_the_crates_in_the_binary() {
     );
 }
 
+#[test]
+fn no_dependency_needs_a_newer_rust_than_parlor_promises() {
+    let version = |text: &str| -> Vec<u32> {
+        let parts = text.split('.').map(|part| part.parse().expect("a number"));
+        parts.chain([0, 0]).take(3).collect()
+    };
+    let promised = version(env!("CARGO_PKG_RUST_VERSION"));
+    let metadata = cargo_metadata();
+    let packages = metadata["packages"].as_array().expect("a list");
+    let newer: Vec<_> = packages
+        .iter()
+        .filter_map(|package| Some((&package["name"], package["rust_version"].as_str()?)))
+        .filter(|(_, needed)| version(needed) > promised)
+        .collect();
+    assert!(packages.len() > 200, "only {} packages", packages.len());
+    assert!(
+        newer.is_empty(),
+        "raise `rust-version` in Cargo.toml, or lock older versions: {newer:?}"
+    );
+}
+
 fn generated() -> String {
     // Keyed by the text without spaces, so that different line breaks make no difference.
     let mut licences: BTreeMap<String, Licence> = BTreeMap::new();
@@ -83,17 +104,22 @@ fn generated() -> String {
         .fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-/// The crates in the binary and the paths of their sources: runtime dependencies, without macros.
-fn linked() -> BTreeMap<String, PathBuf> {
+/// What cargo knows of the locked packages, in the form of `cargo metadata`.
+fn cargo_metadata() -> Value {
     let output = Command::new(std::env::var_os("CARGO").expect("cargo runs this"))
         .args(["metadata", "--locked", "--format-version", "1"])
         .args(["--filter-platform", PLATFORM])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The crates in the binary and the paths of their sources: runtime dependencies, without macros.
+fn linked() -> BTreeMap<String, PathBuf> {
+    let metadata = cargo_metadata();
     let list = |value: &Value| value.as_array().expect("a list").clone();
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let by_id = |values: Vec<Value>| -> BTreeMap<String, Value> {
