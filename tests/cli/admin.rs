@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{ChildStderr, Stdio};
 
-use crate::support::command::{Desk, Outcome};
+use crate::support::command::{Cli, Outcome};
 use crate::support::http::{Answer, Client};
 use crate::support::{Builder, DEADLINE, Daemon};
 use nix::pty::openpty;
@@ -18,75 +18,75 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 
-fn desk_with(users: &[&str]) -> Desk {
-    let desk = Desk::new();
+fn desk_with(users: &[&str]) -> Cli {
+    let cli = Cli::new();
     for user in users {
-        desk.json(&["user", "add", user]);
+        cli.json(&["user", "add", user]);
     }
-    desk
+    cli
 }
 
 /// One value of the database.
-fn stored(desk: &Desk, sql: &str) -> Option<String> {
-    let database = rusqlite::Connection::open(desk.data_dir().join("parlor.db")).unwrap();
+fn stored(cli: &Cli, sql: &str) -> Option<String> {
+    let database = rusqlite::Connection::open(cli.data_dir().join("parlor.db")).unwrap();
     database.busy_timeout(DEADLINE).unwrap();
     database.query_row(sql, (), |row| row.get(0)).expect(sql)
 }
 
 /// Whether this is alice's password now.
-fn opens(desk: &Desk, password: &str) -> bool {
-    let kept = stored(desk, "SELECT password_hash FROM users WHERE name = 'alice'");
+fn opens(cli: &Cli, password: &str) -> bool {
+    let kept = stored(cli, "SELECT password_hash FROM users WHERE name = 'alice'");
     verify(password, kept.as_deref())
 }
 
 #[test]
 fn a_user_is_shown_with_their_rooms() {
-    let desk = desk_with(&["alice"]);
-    let shown = desk.json(&["user", "show", "alice"]);
+    let cli = desk_with(&["alice"]);
+    let shown = cli.json(&["user", "show", "alice"]);
     assert_eq!(
         (&shown["role"], &shown["password"], &shown["rooms"]),
         (&json!("user"), &json!(false), &json!([]))
     );
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    desk.json(&["room", "add-member", "daily", "alice"]);
-    let shown = desk.json(&["user", "show", text(&shown["id"])]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    cli.json(&["room", "add-member", "daily", "alice"]);
+    let shown = cli.json(&["user", "show", text(&shown["id"])]);
     assert_eq!(shown["rooms"][0]["id"], json!("daily"));
     assert_eq!(
         (&shown["disabled"], &shown["deleted"]),
         (&json!(false), &json!(false))
     );
-    let for_people = desk.text(&["user", "show", "alice"]);
+    let for_people = cli.text(&["user", "show", "alice"]);
     assert!(
         for_people.contains("alice") && for_people.contains("Daily"),
         "{for_people}"
     );
-    desk.refused(&["user", "show", "nobody"], "there is no user `nobody`");
+    cli.refused(&["user", "show", "nobody"], "there is no user `nobody`");
 }
 
 #[test]
 fn a_disabled_user_gets_nothing_until_they_are_enabled() {
-    let desk = desk_with(&["alice"]);
-    let disabled = desk.json(&["user", "disable", "alice"]);
+    let cli = desk_with(&["alice"]);
+    let disabled = cli.json(&["user", "disable", "alice"]);
     assert_eq!(
         (&disabled["disabled"], &disabled["revoked_invites"]),
         (&json!(true), &json!(0))
     );
-    assert_eq!(desk.json(&["user", "disable", "alice"]), disabled);
-    assert_eq!(desk.json(&["user", "list"])[0]["disabled"], json!(true));
-    assert!(desk.text(&["user", "show", "alice"]).contains("disabled"));
-    desk.refused(&["token", "issue", "alice"], "the user `alice` is disabled");
+    assert_eq!(cli.json(&["user", "disable", "alice"]), disabled);
+    assert_eq!(cli.json(&["user", "list"])[0]["disabled"], json!(true));
+    assert!(cli.text(&["user", "show", "alice"]).contains("disabled"));
+    cli.refused(&["token", "issue", "alice"], "the user `alice` is disabled");
     assert_eq!(
-        desk.json(&["user", "enable", "alice"])["disabled"],
+        cli.json(&["user", "enable", "alice"])["disabled"],
         json!(false)
     );
-    desk.json(&["user", "enable", "alice"]);
-    desk.json(&["token", "issue", "alice"]);
-    desk.refused(&["user", "disable", "nobody"], "there is no user `nobody`");
+    cli.json(&["user", "enable", "alice"]);
+    cli.json(&["token", "issue", "alice"]);
+    cli.refused(&["user", "disable", "nobody"], "there is no user `nobody`");
 }
 
 #[test]
 fn a_deleted_user_leaves_an_id_that_stays_refused_and_nothing_else() {
-    let desk = Desk::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
+    let cli = Cli::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
     let add = [
         "--json",
         "user",
@@ -95,17 +95,17 @@ fn a_deleted_user_leaves_an_id_that_stays_refused_and_nothing_else() {
         "--admin",
         "--password-stdin",
     ];
-    let added = desk.run_with_input(&add, "correct horse");
+    let added = cli.run_with_input(&add, "correct horse");
     let added: Value = serde_json::from_str(&added.stdout).unwrap();
     let id = text(&added["id"]);
-    desk.json(&["room", "create", "Daily"]);
-    desk.json(&["room", "add-member", "Daily", "alice"]);
+    cli.json(&["room", "create", "Daily"]);
+    cli.json(&["room", "add-member", "Daily", "alice"]);
     assert_eq!(
-        desk.json(&["user", "delete", "alice"])["name"],
+        cli.json(&["user", "delete", "alice"])["name"],
         json!("alice")
     );
-    assert_eq!(desk.json(&["user", "list"]), json!([]));
-    let shown = desk.json(&["user", "show", id]);
+    assert_eq!(cli.json(&["user", "list"]), json!([]));
+    let shown = cli.json(&["user", "show", id]);
     assert_eq!(
         (&shown["deleted"], &shown["name"]),
         (&json!(true), &json!(id))
@@ -115,59 +115,56 @@ fn a_deleted_user_leaves_an_id_that_stays_refused_and_nothing_else() {
         (&json!(false), &json!(false), &json!([]))
     );
     for command in ["disable", "enable", "passwd", "delete"] {
-        desk.refused(&["user", command, id], "was deleted");
+        cli.refused(&["user", command, id], "was deleted");
     }
-    desk.refused(&["token", "issue", id], "was deleted");
+    cli.refused(&["token", "issue", id], "was deleted");
     assert_eq!(
-        desk.json(&["room", "show", "Daily"])["participants"],
+        cli.json(&["room", "show", "Daily"])["participants"],
         json!([])
     );
-    assert_ne!(desk.json(&["user", "add", "alice"])["id"], json!(id));
+    assert_ne!(cli.json(&["user", "add", "alice"])["id"], json!(id));
 }
 
 #[test]
 fn a_password_is_changed_by_standard_input_or_the_environment() {
-    let desk = desk_with(&["alice"]);
+    let cli = desk_with(&["alice"]);
     let passwd = ["user", "passwd", "alice"];
-    desk.misused(&passwd, "use --password-stdin or PARLOR_PASSWORD");
+    cli.misused(&passwd, "use --password-stdin or PARLOR_PASSWORD");
     let by_stdin = [&passwd[..], &["--password-stdin"]].concat();
-    let changed = desk.run_with_input(&by_stdin, "the first\n");
+    let changed = cli.run_with_input(&by_stdin, "the first\n");
     assert_eq!(changed.code, 0, "{}", changed.stderr);
-    assert!(opens(&desk, "the first"));
-    let desk = desk.env("PARLOR_PASSWORD", "the second");
-    desk.json(&passwd);
-    assert!(opens(&desk, "the second") && !opens(&desk, "the first"));
-    assert_eq!(desk.run_with_input(&by_stdin, "the third").code, 0);
+    assert!(opens(&cli, "the first"));
+    let cli = cli.env("PARLOR_PASSWORD", "the second");
+    cli.json(&passwd);
+    assert!(opens(&cli, "the second") && !opens(&cli, "the first"));
+    assert_eq!(cli.run_with_input(&by_stdin, "the third").code, 0);
     assert!(
-        opens(&desk, "the third"),
+        opens(&cli, "the third"),
         "what is asked for outranks the environment"
     );
-    desk.json(&["user", "add", "bob"]);
+    cli.json(&["user", "add", "bob"]);
+    assert_eq!(cli.json(&["user", "show", "bob"])["password"], json!(false));
+    cli.json(&["user", "add", "carol", "--password"]);
     assert_eq!(
-        desk.json(&["user", "show", "bob"])["password"],
-        json!(false)
-    );
-    desk.json(&["user", "add", "carol", "--password"]);
-    assert_eq!(
-        desk.json(&["user", "show", "carol"])["password"],
+        cli.json(&["user", "show", "carol"])["password"],
         json!(true)
     );
-    let desk = desk.env("PARLOR_PASSWORD", "");
-    desk.misused(&passwd, "PARLOR_PASSWORD needs one line");
-    let mut command = desk.command(&passwd);
+    let cli = cli.env("PARLOR_PASSWORD", "");
+    cli.misused(&passwd, "PARLOR_PASSWORD needs one line");
+    let mut command = cli.command(&passwd);
     let output = command.env("PARLOR_PASSWORD", OsStr::from_bytes(b"\xff"));
     let output = output.output().expect("parlor runs");
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).expect("nothing of the password");
     assert!(said.contains("PARLOR_PASSWORD is not UTF-8"), "{said}");
-    desk.refused(&["user", "passwd", "nobody"], "there is no user `nobody`");
+    cli.refused(&["user", "passwd", "nobody"], "there is no user `nobody`");
 }
 
 /// Types lines at a terminal, each when it is asked for. Gives the outcome, and what the terminal
 /// showed of it all.
-fn typed(desk: &Desk, args: &[&str], lines: &[&str]) -> (Outcome, String) {
+fn typed(cli: &Cli, args: &[&str], lines: &[&str]) -> (Outcome, String) {
     let terminal = openpty(None, None).expect("a terminal");
-    let mut child = desk
+    let mut child = cli
         .command(args)
         .stdin(terminal.slave)
         .stdout(Stdio::piped())
@@ -207,88 +204,82 @@ fn prompt(stderr: &mut ChildStderr) -> String {
 
 #[test]
 fn a_password_is_typed_twice_and_not_shown() {
-    let desk = desk_with(&["alice"]);
+    let cli = desk_with(&["alice"]);
     let passwd = ["user", "passwd", "alice"];
-    let (changed, shown) = typed(&desk, &passwd, &["correct horse", "correct horse"]);
+    let (changed, shown) = typed(&cli, &passwd, &["correct horse", "correct horse"]);
     assert_eq!(changed.code, 0, "{}", changed.stderr);
-    assert!(opens(&desk, "correct horse"));
+    assert!(opens(&cli, "correct horse"));
     for seen in [&shown, &changed.stdout, &changed.stderr] {
         assert!(!seen.contains("horse"), "{seen}");
     }
-    let (slip, _) = typed(&desk, &passwd, &["battery staple", "staple battery"]);
+    let (slip, _) = typed(&cli, &passwd, &["battery staple", "staple battery"]);
     assert_eq!(slip.code, 2);
     assert!(
         slip.stderr.contains("the two passwords differ"),
         "{}",
         slip.stderr
     );
-    let (empty, _) = typed(&desk, &passwd, &[""]);
+    let (empty, _) = typed(&cli, &passwd, &[""]);
     assert_eq!(empty.code, 2, "{}", empty.stderr);
-    assert!(opens(&desk, "correct horse"));
+    assert!(opens(&cli, "correct horse"));
 }
 
 #[test]
 fn a_room_is_shown_with_its_members_and_closed_for_good() {
-    let desk = desk_with(&["alice"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily", "--private"]);
-    desk.json(&["room", "add-member", "Daily", "alice"]);
-    let shown = desk.json(&["room", "show", "Daily"]);
+    let cli = desk_with(&["alice"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily", "--private"]);
+    cli.json(&["room", "add-member", "Daily", "alice"]);
+    let shown = cli.json(&["room", "show", "Daily"]);
     assert_eq!(shown["participants"][0]["display_name"], json!("alice"));
     assert_eq!(
         (&shown["private"], &shown["closed_at"]),
         (&json!(true), &Value::Null)
     );
-    assert!(desk.text(&["room", "show", "daily"]).contains("alice"));
-    let closed = desk.json(&["room", "close", "Daily"]);
+    assert!(cli.text(&["room", "show", "daily"]).contains("alice"));
+    let closed = cli.json(&["room", "close", "Daily"]);
     assert_eq!(
         (&closed["id"], &closed["members"]),
         (&json!("daily"), &json!(1))
     );
-    desk.refused(&["room", "close", "daily"], "the room `daily` is closed");
-    desk.refused(&["room", "add-member", "daily", "alice"], "is closed");
-    let shown = desk.json(&["room", "show", "daily"]);
+    cli.refused(&["room", "close", "daily"], "the room `daily` is closed");
+    cli.refused(&["room", "add-member", "daily", "alice"], "is closed");
+    let shown = cli.json(&["room", "show", "daily"]);
     assert!(shown["closed_at"].is_string(), "{shown}");
     assert_eq!(shown["participants"], json!([]));
-    assert_eq!(desk.json(&["room", "list"]), json!([]));
-    desk.json(&["room", "create", "Daily"]);
-    desk.refused(&["room", "close", "nowhere"], "there is no room `nowhere`");
+    assert_eq!(cli.json(&["room", "list"]), json!([]));
+    cli.json(&["room", "create", "Daily"]);
+    cli.refused(&["room", "close", "nowhere"], "there is no room `nowhere`");
 }
 
 #[test]
 fn a_deleted_room_keeps_nothing_but_its_id() {
-    let desk = desk_with(&["alice"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    desk.json(&["room", "add-member", "daily", "alice"]);
-    desk.json(&["invite", "create", "daily"]);
-    let database = rusqlite::Connection::open(desk.data_dir().join("parlor.db")).unwrap();
+    let cli = desk_with(&["alice"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    cli.json(&["room", "add-member", "daily", "alice"]);
+    cli.json(&["invite", "create", "daily"]);
+    let database = rusqlite::Connection::open(cli.data_dir().join("parlor.db")).unwrap();
     database
         .execute_batch(
             "INSERT INTO room_messages (room_id, user_id, content, created_at)
              SELECT 'daily', id, 'secret', created_at FROM users",
         )
         .unwrap();
-    let deleted = desk.json(&["room", "delete", "Daily"]);
+    let deleted = cli.json(&["room", "delete", "Daily"]);
     assert_eq!(
         (&deleted["name"], &deleted["members"]),
         (&json!("Daily"), &json!(1))
     );
     for table in ["room_messages", "room_invites"] {
-        let left = stored(
-            &desk,
-            &format!("SELECT CAST(count(*) AS TEXT) FROM {table}"),
-        );
+        let left = stored(&cli, &format!("SELECT CAST(count(*) AS TEXT) FROM {table}"));
         assert_eq!(left.as_deref(), Some("0"), "{table}");
     }
-    assert_eq!(
-        desk.json(&["room", "show", "daily"])["name"],
-        json!("daily")
-    );
-    desk.refused(
+    assert_eq!(cli.json(&["room", "show", "daily"])["name"], json!("daily"));
+    cli.refused(
         &["room", "create", "Daily", "--id", "daily"],
         "the id `daily` is taken",
     );
-    desk.json(&["room", "delete", "daily"]);
-    desk.refused(&["room", "delete", "Daily"], "there is no room `Daily`");
+    cli.json(&["room", "delete", "daily"]);
+    cli.refused(&["room", "delete", "Daily"], "there is no room `Daily`");
 }
 
 /// What an invite's link answers a guest.
@@ -330,7 +321,7 @@ fn invites_are_listed_and_a_revoked_one_opens_nothing() {
         !listed().contains(&text(&kept["id"]).to_owned()),
         "it is used up"
     );
-    let other = Desk::new();
+    let other = Cli::new();
     other.json(&["room", "create", "Daily"]);
     other.refused(&["invite", "revoke", id], "there is no invite");
 }
@@ -358,12 +349,12 @@ fn a_disabled_user_does_not_come_back_by_an_invite_of_their_own() {
 
 #[test]
 fn bans_are_made_listed_and_ended_on_the_database_alone() {
-    let desk = desk_with(&["alice", "root"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    desk.json(&["room", "add-member", "daily", "alice"]);
-    let said = desk.text(&["room", "kick", "daily", "alice"]);
+    let cli = desk_with(&["alice", "root"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    cli.json(&["room", "add-member", "daily", "alice"]);
+    let said = cli.text(&["room", "kick", "daily", "alice"]);
     assert_eq!(said, "Kicked user alice from Daily\n");
-    desk.refused(
+    cli.refused(
         &["room", "kick", "daily", "alice"],
         "user alice is not in the room Daily",
     );
@@ -378,51 +369,51 @@ fn bans_are_made_listed_and_ended_on_the_database_alone() {
         "noise",
     ];
     assert_eq!(
-        desk.text(&ban),
+        cli.text(&ban),
         "Banned user alice from Daily until 2999-12-31T00:00:00Z\n"
     );
-    let bans = desk.json(&["room", "bans", "daily"]);
+    let bans = cli.json(&["room", "bans", "daily"]);
     assert_eq!(bans[0]["until"], json!("2999-12-31T00:00:00Z"));
-    let shown = desk.text(&["room", "bans", "daily"]);
+    let shown = cli.text(&["room", "bans", "daily"]);
     assert!(
         shown.contains("alice") && shown.contains("noise"),
         "{shown}"
     );
-    desk.refused(
+    cli.refused(
         &["room", "add-member", "daily", "alice"],
         "banned from this room until 2999-12-31T00:00:00Z: `parlor room unban` ends the ban",
     );
-    let unbanned = desk.text(&["room", "unban", "daily", "alice"]);
+    let unbanned = cli.text(&["room", "unban", "daily", "alice"]);
     assert_eq!(unbanned, "alice may join Daily again\n");
-    desk.refused(
+    cli.refused(
         &["room", "unban", "daily", "alice"],
         "nobody called `alice` is banned",
     );
-    desk.json(&["room", "add-member", "daily", "alice"]);
+    cli.json(&["room", "add-member", "daily", "alice"]);
 }
 
 #[test]
 fn a_ban_that_could_not_hold_is_refused() {
-    let desk = Desk::new();
-    let root = desk.json(&["user", "add", "root", "--admin"]);
-    desk.json(&["user", "add", "alice"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    desk.refused(&["room", "ban", "daily", "root"], "admins cannot be banned");
-    let database = rusqlite::Connection::open(desk.data_dir().join("parlor.db")).unwrap();
+    let cli = Cli::new();
+    let root = cli.json(&["user", "add", "root", "--admin"]);
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    cli.refused(&["room", "ban", "daily", "root"], "admins cannot be banned");
+    let database = rusqlite::Connection::open(cli.data_dir().join("parlor.db")).unwrap();
     let own = "UPDATE coworking_rooms SET owner_id = (SELECT id FROM users WHERE name = 'alice')";
     database.execute_batch(own).unwrap();
-    desk.refused(&["room", "ban", "daily", "alice"], "the user owns the room");
+    cli.refused(&["room", "ban", "daily", "alice"], "the user owns the room");
     let id = text(&root["id"]);
     for (until, told) in [
         ("2020-01-01", "would have ended already"),
         ("soon", "neither a duration such as 2h"),
         ("0", "one second or longer"),
     ] {
-        desk.misused(&["room", "ban", "daily", id, "--until", until], told);
+        cli.misused(&["room", "ban", "daily", id, "--until", until], told);
     }
     let long = "x".repeat(501);
     for reason in ["", " ", "two\nlines", &long] {
-        desk.misused(
+        cli.misused(
             &["room", "ban", "daily", id, "--reason", reason],
             "a reason has 1 to 500",
         );

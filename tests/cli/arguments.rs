@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use parlor::config::Config;
 use parlor::secret::Secret;
 use parlor::token::Tokens;
@@ -31,9 +31,9 @@ fn assert_expires_in(answer: &Value, seconds: i64) {
 
 #[test]
 fn users_are_added_and_listed() {
-    let desk = Desk::new();
-    let alice = desk.json(&["user", "add", "alice"]);
-    let bob = desk.json(&["user", "add", "bob", "--display-name", "Bob B.", "--admin"]);
+    let cli = Cli::new();
+    let alice = cli.json(&["user", "add", "alice"]);
+    let bob = cli.json(&["user", "add", "bob", "--display-name", "Bob B.", "--admin"]);
     assert_eq!(alice["name"], "alice");
     assert_eq!(alice["display_name"], "alice");
     assert_eq!(alice["admin"], false);
@@ -41,8 +41,8 @@ fn users_are_added_and_listed() {
         (&bob["display_name"], &bob["admin"]),
         (&json!("Bob B."), &json!(true))
     );
-    assert_eq!(desk.json(&["user", "list"]), json!([alice, bob]));
-    let listed = desk.text(&["user", "list"]);
+    assert_eq!(cli.json(&["user", "list"]), json!([alice, bob]));
+    let listed = cli.text(&["user", "list"]);
     assert!(
         listed.contains("DISPLAY NAME") && listed.contains("Bob B."),
         "{listed}"
@@ -51,12 +51,12 @@ fn users_are_added_and_listed() {
 
 #[test]
 fn an_empty_list_is_an_empty_array() {
-    let desk = Desk::new();
-    desk.json(&["room", "create", "Daily"]);
-    desk.json(&["room", "close", "Daily"]);
-    assert_eq!(desk.json(&["user", "list"]), json!([]));
-    assert_eq!(desk.json(&["room", "list"]), json!([]));
-    let listed = desk.run(&["user", "list"]);
+    let cli = Cli::new();
+    cli.json(&["room", "create", "Daily"]);
+    cli.json(&["room", "close", "Daily"]);
+    assert_eq!(cli.json(&["user", "list"]), json!([]));
+    assert_eq!(cli.json(&["room", "list"]), json!([]));
+    let listed = cli.run(&["user", "list"]);
     assert_eq!((listed.code, listed.stdout.as_str()), (0, ""));
     assert!(
         listed.stderr.contains("parlor user add"),
@@ -67,42 +67,42 @@ fn an_empty_list_is_an_empty_array() {
 
 #[test]
 fn a_name_is_taken_once() {
-    let desk = Desk::new();
-    desk.json(&["user", "add", "alice"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    desk.refused(&["user", "add", "alice"], "the name `alice` is taken");
-    desk.refused(&["room", "create", "Daily"], "the name `Daily` is taken");
-    desk.refused(
+    let cli = Cli::new();
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    cli.refused(&["user", "add", "alice"], "the name `alice` is taken");
+    cli.refused(&["room", "create", "Daily"], "the name `Daily` is taken");
+    cli.refused(
         &["room", "create", "Other", "--id", "daily"],
         "the id `daily` is taken",
     );
-    assert_eq!(desk.json(&["user", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(cli.json(&["user", "list"]).as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn a_password_comes_from_standard_input_and_nothing_shows_it() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let add = ["--json", "user", "add", "alice", "--password-stdin"];
-    let added = desk.run_with_input(&add, "correct horse\n");
+    let added = cli.run_with_input(&add, "correct horse\n");
     assert_eq!(added.code, 0, "{}", added.stderr);
     assert!(!added.stdout.contains("correct") && !added.stderr.contains("correct"));
-    let kept = fs::read(desk.data_dir().join("parlor.db")).unwrap();
-    let wal = fs::read(desk.data_dir().join("parlor.db-wal")).unwrap_or_default();
+    let kept = fs::read(cli.data_dir().join("parlor.db")).unwrap();
+    let wal = fs::read(cli.data_dir().join("parlor.db-wal")).unwrap_or_default();
     let kept = String::from_utf8_lossy(&[kept, wal].concat()).into_owned();
     assert!(kept.contains("$argon2id$") && !kept.contains("correct horse"));
-    let empty = desk.run_with_input(&["user", "add", "bob", "--password-stdin"], "\n");
+    let empty = cli.run_with_input(&["user", "add", "bob", "--password-stdin"], "\n");
     assert_eq!(empty.code, 2, "{}", empty.stderr);
     assert!(
         empty.stderr.contains("--password-stdin needs one line"),
         "{}",
         empty.stderr
     );
-    assert_eq!(desk.json(&["user", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(cli.json(&["user", "list"]).as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn rooms_are_created_and_listed() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let create = [
         "room",
         "create",
@@ -113,7 +113,7 @@ fn rooms_are_created_and_listed() {
         "5",
         "--private",
     ];
-    let daily = desk.json(&create);
+    let daily = cli.json(&create);
     assert_eq!(
         (&daily["id"], &daily["name"]),
         (&json!("daily"), &json!("Daily"))
@@ -122,36 +122,36 @@ fn rooms_are_created_and_listed() {
         (&daily["private"], &daily["max_participants"]),
         (&json!(true), &json!(5))
     );
-    let other = desk.json(&["room", "create", "Other"]);
+    let other = cli.json(&["room", "create", "Other"]);
     assert_eq!(other["max_participants"], Value::Null);
     assert_eq!(other["id"].as_str().unwrap().len(), 36, "a UUID: {other}");
-    assert_eq!(desk.json(&["room", "list"]), json!([daily, other]));
-    assert!(desk.text(&["room", "list"]).contains("Daily"));
+    assert_eq!(cli.json(&["room", "list"]), json!([daily, other]));
+    assert!(cli.text(&["room", "list"]).contains("Daily"));
 }
 
 #[test]
 fn a_room_holds_one_to_a_million_and_its_id_is_made_of_plain_characters() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     for bad in ["0", "1000001", "-1", "many"] {
         let max = format!("--max-participants={bad}");
-        desk.misused(&["room", "create", "X", &max], "--max-participants");
+        cli.misused(&["room", "create", "X", &max], "--max-participants");
     }
     for bad in ["", "a b", "a/b", "ä", &"x".repeat(129)] {
-        desk.misused(&["room", "create", "X", "--id", bad], "--id");
+        cli.misused(&["room", "create", "X", "--id", bad], "--id");
     }
-    desk.misused(&["room", "create", ""], "name");
-    desk.misused(&["user", "add", "a\u{7}b"], "name");
-    assert_eq!(desk.json(&["room", "list"]), json!([]));
+    cli.misused(&["room", "create", ""], "name");
+    cli.misused(&["user", "add", "a\u{7}b"], "name");
+    assert_eq!(cli.json(&["room", "list"]), json!([]));
     for good in ["1", "1000000"] {
-        desk.json(&["room", "create", good, "--max-participants", good]);
+        cli.json(&["room", "create", good, "--max-participants", good]);
     }
 }
 
 #[test]
 fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
-    let desk = Desk::new();
-    let alice = desk.json(&["user", "add", "alice"]);
-    let room = desk.json(&[
+    let cli = Cli::new();
+    let alice = cli.json(&["user", "add", "alice"]);
+    let room = cli.json(&[
         "room",
         "create",
         "Daily",
@@ -159,44 +159,44 @@ fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
         "--max-participants",
         "1",
     ]);
-    let by_name = desk.json(&["room", "add-member", "Daily", "alice"]);
+    let by_name = cli.json(&["room", "add-member", "Daily", "alice"]);
     assert_eq!(by_name["room"]["id"], room["id"]);
     assert_eq!(by_name["user"]["id"], alice["id"]);
     let (room_id, alice_id) = (room["id"].as_str().unwrap(), alice["id"].as_str().unwrap());
     assert_eq!(
-        desk.json(&["room", "add-member", room_id, alice_id]),
+        cli.json(&["room", "add-member", room_id, alice_id]),
         by_name
     );
-    desk.json(&["user", "add", "bob"]);
-    desk.refused(&["room", "add-member", "Daily", "bob"], "the room is full");
+    cli.json(&["user", "add", "bob"]);
+    cli.refused(&["room", "add-member", "Daily", "bob"], "the room is full");
 }
 
 #[test]
 fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids() {
-    let desk = Desk::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
-    let named = desk.json(&["user", "add", "alice"])["id"].clone();
+    let cli = Cli::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
+    let named = cli.json(&["user", "add", "alice"])["id"].clone();
     let named = named.as_str().unwrap();
-    assert_eq!(desk.json(&["token", "issue", "alice"])["id"], named);
-    assert_eq!(desk.json(&["token", "issue", "id:alice"])["id"], "alice");
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    let room = desk.json(&["room", "create", "daily"])["id"].clone();
+    assert_eq!(cli.json(&["token", "issue", "alice"])["id"], named);
+    assert_eq!(cli.json(&["token", "issue", "id:alice"])["id"], "alice");
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    let room = cli.json(&["room", "create", "daily"])["id"].clone();
     let room = room.as_str().unwrap();
     let user_told = format!(
         "`alice` is the id of one user and the name of another: \
          use the id of the one you mean, `id:alice` or `id:{named}`"
     );
     let room_told = format!("use the id of the one you mean, `id:daily` or `id:{room}`");
-    desk.refused(&["token", "issue", "alice"], &user_told);
-    desk.refused(&["turn", "credential", "alice"], &user_told);
-    desk.refused(&["room", "add-member", room, "alice"], &user_told);
-    desk.refused(&["room", "add-member", "daily", named], &room_told);
-    desk.refused(&["invite", "create", "daily"], &room_told);
+    cli.refused(&["token", "issue", "alice"], &user_told);
+    cli.refused(&["turn", "credential", "alice"], &user_told);
+    cli.refused(&["room", "add-member", room, "alice"], &user_told);
+    cli.refused(&["room", "add-member", "daily", named], &room_told);
+    cli.refused(&["invite", "create", "daily"], &room_told);
     for (room, user) in [("id:daily", "id:alice"), (room, named)] {
-        let added = desk.json(&["room", "add-member", room, user]);
+        let added = cli.json(&["room", "add-member", room, user]);
         assert_eq!(added["room"]["id"], room.trim_start_matches("id:"));
         assert_eq!(added["user"]["id"], user.trim_start_matches("id:"));
     }
-    desk.refused(
+    cli.refused(
         &["room", "add-member", "id:Daily", named],
         "there is no room",
     );
@@ -204,21 +204,21 @@ fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids
 
 #[test]
 fn the_unknown_is_named_with_the_way_to_make_it() {
-    let desk = Desk::new();
-    desk.json(&["user", "add", "alice"]);
-    desk.json(&["room", "create", "Daily"]);
+    let cli = Cli::new();
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "Daily"]);
     let user = "there is no user `nobody`";
     let room = "there is no room `nowhere`";
-    desk.refused(&["room", "add-member", "Daily", "nobody"], user);
-    desk.refused(
+    cli.refused(&["room", "add-member", "Daily", "nobody"], user);
+    cli.refused(
         &["token", "issue", "nobody"],
         "`parlor user add nobody` adds one",
     );
-    desk.refused(&["turn", "credential", "nobody"], user);
-    desk.refused(&["room", "add-member", "nowhere", "alice"], room);
-    desk.refused(&["token", "issue", "alice", "--room", "nowhere"], room);
-    desk.refused(&["turn", "credential", "alice", "--room", "nowhere"], room);
-    desk.refused(
+    cli.refused(&["turn", "credential", "nobody"], user);
+    cli.refused(&["room", "add-member", "nowhere", "alice"], room);
+    cli.refused(&["token", "issue", "alice", "--room", "nowhere"], room);
+    cli.refused(&["turn", "credential", "alice", "--room", "nowhere"], room);
+    cli.refused(
         &["invite", "create", "nowhere"],
         "`parlor room create` makes one",
     );
@@ -226,18 +226,18 @@ fn the_unknown_is_named_with_the_way_to_make_it() {
 
 #[test]
 fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
-    let desk = Desk::new().env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org/");
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    let invite = desk.json(&["invite", "create", "Daily", "--uses", "3"]);
+    let cli = Cli::new().env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org/");
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    let invite = cli.json(&["invite", "create", "Daily", "--uses", "3"]);
     let secret = invite["invite"].as_str().unwrap();
     assert!(secret.len() >= 22, "128 random bits at least: {secret}");
     let link = format!("https://talk.example.org/r/daily#{secret}");
     assert_eq!(invite["link"], json!(link));
     assert_eq!(invite["uses"], json!(3));
     assert_expires_in(&invite, 7 * 24 * 3600);
-    let short = desk.json(&["invite", "create", "daily", "--ttl", "90m"]);
+    let short = cli.json(&["invite", "create", "daily", "--ttl", "90m"]);
     assert_expires_in(&short, 90 * 60);
-    let printed = desk.run(&["invite", "create", "daily"]);
+    let printed = cli.run(&["invite", "create", "daily"]);
     assert!(
         printed
             .stdout
@@ -249,7 +249,7 @@ fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
         "the link alone: {}",
         printed.stdout
     );
-    desk.misused(
+    cli.misused(
         &["invite", "create", "daily", "--uses", "0"],
         "it must be a whole number, 1 or more",
     );
@@ -257,9 +257,9 @@ fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
 
 #[test]
 fn a_link_without_a_public_url_names_this_host_and_says_so() {
-    let desk = Desk::new().env("PARLOR_HTTP__LISTEN", "0.0.0.0:8123");
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    let printed = desk.run(&["invite", "create", "daily"]);
+    let cli = Cli::new().env("PARLOR_HTTP__LISTEN", "0.0.0.0:8123");
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    let printed = cli.run(&["invite", "create", "daily"]);
     assert!(
         printed.stdout.starts_with("http://127.0.0.1:8123/r/daily#"),
         "{}",
@@ -275,10 +275,10 @@ fn a_link_without_a_public_url_names_this_host_and_says_so() {
 #[test]
 fn a_token_says_who_until_when_and_where() {
     let secret = "0123456789abcdef0123456789abcdef";
-    let desk = Desk::new().env("SECRET_KEY", secret);
-    let alice = desk.json(&["user", "add", "alice", "--display-name", "Alice A."]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    let answer = desk.json(&["token", "issue", "alice"]);
+    let cli = Cli::new().env("SECRET_KEY", secret);
+    let alice = cli.json(&["user", "add", "alice", "--display-name", "Alice A."]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    let answer = cli.json(&["token", "issue", "alice"]);
     assert_eq!(
         (&answer["id"], &answer["name"]),
         (&alice["id"], &json!("alice"))
@@ -298,11 +298,11 @@ fn a_token_says_who_until_when_and_where() {
         (claims.exp as i64, claims.rooms.clone()),
         (unix(&answer["expires_at"]), None)
     );
-    let bound = desk.json(&["token", "issue", "alice", "--ttl", "7d", "--room", "Daily"]);
+    let bound = cli.json(&["token", "issue", "alice", "--ttl", "7d", "--room", "Daily"]);
     assert_expires_in(&bound, 7 * 24 * 3600);
     assert_eq!(read(&bound).rooms, Some(vec!["daily".to_owned()]));
     assert_eq!(
-        desk.text(&["token", "issue", "alice"])
+        cli.text(&["token", "issue", "alice"])
             .trim()
             .split('.')
             .count(),
@@ -312,14 +312,14 @@ fn a_token_says_who_until_when_and_where() {
 
 #[test]
 fn a_token_provisions_a_user_only_where_that_is_switched_on() {
-    let desk = Desk::new();
-    desk.refused(&["token", "issue", "u-17"], "there is no database");
-    desk.json(&["room", "create", "Daily"]);
-    desk.refused(&["token", "issue", "u-17"], "there is no user `u-17`");
-    let desk = desk.env("PARLOR_AUTH__PROVISION_USERS", "true");
-    assert_eq!(desk.json(&["token", "issue", "u-17"])["id"], "u-17");
-    assert_eq!(desk.json(&["user", "list"])[0]["id"], "u-17");
-    desk.misused(
+    let cli = Cli::new();
+    cli.refused(&["token", "issue", "u-17"], "there is no database");
+    cli.json(&["room", "create", "Daily"]);
+    cli.refused(&["token", "issue", "u-17"], "there is no user `u-17`");
+    let cli = cli.env("PARLOR_AUTH__PROVISION_USERS", "true");
+    assert_eq!(cli.json(&["token", "issue", "u-17"])["id"], "u-17");
+    assert_eq!(cli.json(&["user", "list"])[0]["id"], "u-17");
+    cli.misused(
         &["token", "issue", "not an id"],
         "`not an id` cannot be an id",
     );
@@ -327,12 +327,12 @@ fn a_token_provisions_a_user_only_where_that_is_switched_on() {
 
 #[test]
 fn a_credential_is_what_coturn_understands() {
-    let desk = Desk::new()
+    let cli = Cli::new()
         .env("PARLOR_TURN__SECRET", "north")
         .env("PARLOR_TURN__PUBLIC_HOST", "turn.example.org");
-    let alice = desk.json(&["user", "add", "alice"]);
-    desk.json(&["room", "create", "Daily", "--id", "daily"]);
-    let answer = desk.json(&[
+    let alice = cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "Daily", "--id", "daily"]);
+    let answer = cli.json(&[
         "turn",
         "credential",
         "alice",
@@ -356,13 +356,13 @@ fn a_credential_is_what_coturn_understands() {
             "turn:turn.example.org:3478?transport=tcp"
         ])
     );
-    let unbound = desk.json(&["turn", "credential", "alice"]);
+    let unbound = cli.json(&["turn", "credential", "alice"]);
     assert_expires_in(&unbound, 3600);
     assert!(
         unbound["username"].as_str().unwrap().ends_with(id),
         "{unbound}"
     );
-    let text = desk.text(&["turn", "credential", "alice"]);
+    let text = cli.text(&["turn", "credential", "alice"]);
     assert!(
         text.contains("credential") && text.contains("turn:turn.example.org"),
         "{text}"
@@ -371,9 +371,9 @@ fn a_credential_is_what_coturn_understands() {
 
 #[test]
 fn a_lifetime_is_neither_zero_nor_absurd_nor_nonsense() {
-    let desk = Desk::new();
-    desk.json(&["user", "add", "alice"]);
-    desk.json(&["room", "create", "Daily"]);
+    let cli = Cli::new();
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "Daily"]);
     for bad in [
         "0",
         "0s",
@@ -385,19 +385,19 @@ fn a_lifetime_is_neither_zero_nor_absurd_nor_nonsense() {
         "99999999999999999999",
     ] {
         let ttl = format!("--ttl={bad}");
-        desk.misused(&["token", "issue", "alice", &ttl], "--ttl");
-        desk.misused(&["turn", "credential", "alice", &ttl], "--ttl");
-        desk.misused(&["invite", "create", "Daily", &ttl], "--ttl");
+        cli.misused(&["token", "issue", "alice", &ttl], "--ttl");
+        cli.misused(&["turn", "credential", "alice", &ttl], "--ttl");
+        cli.misused(&["invite", "create", "Daily", &ttl], "--ttl");
     }
 }
 
 #[test]
 fn ports_follow_the_configuration_and_need_no_database() {
-    let desk = Desk::new()
+    let cli = Cli::new()
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:8001")
         .env("PARLOR_TURN__RELAY_PORTS", "50000-50100")
         .env("PARLOR_SERVER__DATA_DIR", "/nonexistent");
-    let ports = desk.json(&["ports"]);
+    let ports = cli.json(&["ports"]);
     let find = |protocol: &str, ports_text: &str| {
         let mut rows = ports.as_array().unwrap().iter();
         rows.find(|row| row["protocol"] == protocol && row["ports"] == ports_text)
@@ -409,46 +409,43 @@ fn ports_follow_the_configuration_and_need_no_database() {
         assert_eq!(row["open"], true);
         assert!(!row["why"].as_str().unwrap().is_empty());
     }
-    assert!(desk.text(&["ports"]).contains("50000-50100"));
+    assert!(cli.text(&["ports"]).contains("50000-50100"));
 }
 
 #[test]
 fn the_version_needs_no_configuration() {
-    let desk = Desk::new().env("SECRET_KEY", "short");
-    assert_eq!(
-        desk.json(&["version"])["version"],
-        env!("CARGO_PKG_VERSION")
-    );
+    let cli = Cli::new().env("SECRET_KEY", "short");
+    assert_eq!(cli.json(&["version"])["version"], env!("CARGO_PKG_VERSION"));
     let text = format!("parlor {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(desk.text(&["version"]), text);
-    assert_eq!(desk.text(&["--version"]), text);
+    assert_eq!(cli.text(&["version"]), text);
+    assert_eq!(cli.text(&["--version"]), text);
 }
 
 #[test]
 fn misuse_exits_2_and_is_json_where_json_was_asked_for() {
-    let desk = Desk::new();
-    desk.misused(&["dance"], "dance");
-    let missing = desk.run(&["--json", "user"]);
+    let cli = Cli::new();
+    cli.misused(&["dance"], "dance");
+    let missing = cli.run(&["--json", "user"]);
     assert_eq!((missing.code, missing.stdout.as_str()), (2, ""));
     assert!(
         missing
             .stderr
             .starts_with("{\"error\":\"a subcommand is missing")
     );
-    desk.misused(&["user", "add"], "<NAME>");
-    desk.misused(&["user", "list", "--all"], "--all");
-    assert_eq!(desk.run(&[]).code, 2);
-    let help = desk.run(&["--json", "--help"]);
+    cli.misused(&["user", "add"], "<NAME>");
+    cli.misused(&["user", "list", "--all"], "--all");
+    assert_eq!(cli.run(&[]).code, 2);
+    let help = cli.run(&["--json", "--help"]);
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("Usage: parlor"), "{}", help.stdout);
 }
 
 #[test]
 fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
-    let desk = Desk::new();
-    let missing = desk.data_dir().join("missing");
+    let cli = Cli::new();
+    let missing = cli.data_dir().join("missing");
     let text = missing.to_str().unwrap();
-    desk.refused(&["--data-dir", text, "user", "list"], text);
+    cli.refused(&["--data-dir", text, "user", "list"], text);
     assert!(!missing.exists());
     fs::create_dir(&missing).unwrap();
     for command in [
@@ -459,10 +456,10 @@ fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
         &["status"],
     ] {
         let command = [&["--data-dir", text], command].concat();
-        desk.refused(&command, &format!("no parlor has run in {text}"));
+        cli.refused(&command, &format!("no parlor has run in {text}"));
         assert_eq!(fs::read_dir(&missing).unwrap().count(), 0, "{command:?}");
     }
-    desk.json(&["--data-dir", text, "user", "add", "alice"]);
+    cli.json(&["--data-dir", text, "user", "add", "alice"]);
     let mode = |name: &str| {
         fs::metadata(missing.join(name))
             .unwrap()
@@ -474,38 +471,38 @@ fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
 
 #[test]
 fn a_file_in_the_place_of_the_directory_is_named() {
-    let desk = Desk::new();
-    let file = desk.data_dir().join("file");
+    let cli = Cli::new();
+    let file = cli.data_dir().join("file");
     fs::write(&file, "").unwrap();
     let text = file.to_str().unwrap();
-    desk.refused(&["--data-dir", text, "user", "list"], "is not a directory");
+    cli.refused(&["--data-dir", text, "user", "list"], "is not a directory");
 }
 
 #[test]
 fn a_database_that_is_none_is_refused_by_its_path() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     fs::write(
-        desk.data_dir().join("parlor.db"),
+        cli.data_dir().join("parlor.db"),
         "no database at all".repeat(100),
     )
     .unwrap();
-    desk.refused(&["user", "list"], "parlor.db is not a database of parlor");
+    cli.refused(&["user", "list"], "parlor.db is not a database of parlor");
 }
 
 #[test]
 fn generated_secrets_are_private_and_stay() {
-    let desk = Desk::new();
-    desk.json(&["user", "add", "alice"]);
+    let cli = Cli::new();
+    cli.json(&["user", "add", "alice"]);
     for _ in 0..2 {
-        desk.json(&["token", "issue", "alice"]);
-        desk.json(&["turn", "credential", "alice"]);
+        cli.json(&["token", "issue", "alice"]);
+        cli.json(&["turn", "credential", "alice"]);
     }
-    let secret = fs::read_to_string(desk.data_dir().join("auth.secret")).unwrap();
-    let token = desk.json(&["token", "issue", "alice"])["token"].clone();
+    let secret = fs::read_to_string(cli.data_dir().join("auth.secret")).unwrap();
+    let token = cli.json(&["token", "issue", "alice"])["token"].clone();
     let tokens = Tokens::new(&Config::default().auth, &Secret::new(secret.trim()));
     tokens.check(token.as_str().unwrap(), now() as u64).unwrap();
     for name in ["auth.secret", "turn.secret", "parlor.db"] {
-        let mode = fs::metadata(desk.data_dir().join(name))
+        let mode = fs::metadata(cli.data_dir().join(name))
             .unwrap()
             .permissions()
             .mode();
@@ -515,10 +512,10 @@ fn generated_secrets_are_private_and_stay() {
 
 #[test]
 fn a_reader_who_has_gone_away_is_no_fault() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = desk
+    let output = cli
         .command(&["ports"])
         .stdout(writer)
         .stderr(std::process::Stdio::piped())
@@ -534,12 +531,12 @@ fn a_reader_who_has_gone_away_is_no_fault() {
 
 #[test]
 fn an_answer_that_cannot_be_written_is_a_fault() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let full = fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let output = desk
+    let output = cli
         .command(&["ports"])
         .stdout(full)
         .stderr(std::process::Stdio::piped())
@@ -555,14 +552,14 @@ fn an_answer_that_cannot_be_written_is_a_fault() {
 
 #[test]
 fn commands_at_the_same_time_all_succeed() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let names: Vec<String> = (0..8).map(|number| format!("user{number}")).collect();
     std::thread::scope(|scope| {
         for name in &names {
-            scope.spawn(|| desk.json(&["user", "add", name]));
+            scope.spawn(|| cli.json(&["user", "add", name]));
         }
     });
-    let listed = desk.json(&["user", "list"]);
+    let listed = cli.json(&["user", "list"]);
     let listed = listed.as_array().unwrap().iter();
     let listed: BTreeSet<_> = listed.map(|user| user["name"].as_str().unwrap()).collect();
     assert_eq!(listed, names.iter().map(String::as_str).collect());

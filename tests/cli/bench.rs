@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use crate::support::turn::SECRET;
 use crate::support::{Builder, DEADLINE, Daemon};
 use serde_json::Value;
@@ -36,12 +36,12 @@ fn parlor() -> Daemon {
     Builder::new().env("PARLOR_TURN__SECRET", SECRET).start()
 }
 
-fn desk() -> Desk {
-    Desk::new().env("PARLOR_BENCH_SECRET", SECRET)
+fn cli() -> Cli {
+    Cli::new().env("PARLOR_BENCH_SECRET", SECRET)
 }
 
 /// What two seconds are like for ten clients.
-fn load(desk: &Desk, server: &str) -> Value {
+fn load(cli: &Cli, server: &str) -> Value {
     let args = [
         "bench",
         "relay",
@@ -54,7 +54,7 @@ fn load(desk: &Desk, server: &str) -> Value {
         "--seconds",
         "2",
     ];
-    desk.json(&args)
+    cli.json(&args)
 }
 
 /// Everybody was let in, and what was sent arrived.
@@ -82,10 +82,10 @@ fn assert_carried(told: &Value) {
 #[test]
 fn parlor_carries_a_small_load_over_udp_and_tcp_and_has_everything_back() {
     let daemon = parlor();
-    let desk = desk();
+    let cli = cli();
     for transport in ["udp", "tcp"] {
         let server = format!("turn:{}?transport={transport}", daemon.turn());
-        let told = load(&desk, &server);
+        let told = load(&cli, &server);
         assert_eq!(told["server"], server);
         assert_carried(&told);
         let mut names: Vec<_> = told.as_object().expect("an object").keys().collect();
@@ -105,8 +105,8 @@ fn parlor_carries_a_small_load_over_udp_and_tcp_and_has_everything_back() {
 #[test]
 fn people_get_a_table_and_a_secret_from_a_file_or_standard_input() {
     let daemon = parlor();
-    let desk = Desk::new();
-    let file = desk.place().join("secret");
+    let cli = Cli::new();
+    let file = cli.place().join("secret");
     fs::write(&file, format!("{SECRET}\n")).expect("a file");
     let server = format!("turn:{}", daemon.turn());
     let args = [
@@ -127,10 +127,7 @@ fn people_get_a_table_and_a_secret_from_a_file_or_standard_input() {
     ]
     .concat();
     let from_input = [&args[..], &["--secret-stdin"]].concat();
-    for outcome in [
-        desk.run(&from_file),
-        desk.run_with_input(&from_input, SECRET),
-    ] {
+    for outcome in [cli.run(&from_file), cli.run_with_input(&from_input, SECRET)] {
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
         for row in [
             "clients:      2 of 2",
@@ -151,7 +148,7 @@ fn one_name_and_its_credential_do_as_well() {
     daemon.cli_json(&["user", "add", "alice"]);
     let minted = daemon.cli_json(&["turn", "credential", "alice"]);
     let text = |name: &str| minted[name].as_str().expect(name).to_owned();
-    let desk = Desk::new().env("PARLOR_BENCH_CREDENTIAL", &text("credential"));
+    let cli = Cli::new().env("PARLOR_BENCH_CREDENTIAL", &text("credential"));
     let args = [
         "bench",
         "relay",
@@ -166,7 +163,7 @@ fn one_name_and_its_credential_do_as_well() {
         "--username",
         &text("username"),
     ];
-    let told = desk.json(&args);
+    let told = cli.json(&args);
     assert_eq!(
         (&told["ready"], &told["sent"]),
         (&4.into(), &told["received"])
@@ -178,7 +175,7 @@ fn coturn_carries_a_small_load_over_udp_and_tcp() {
     let coturn = Coturn::start();
     for transport in ["udp", "tcp"] {
         let server = format!("turn:127.0.0.1:{}?transport={transport}", coturn.port);
-        assert_carried(&load(&desk(), &server));
+        assert_carried(&load(&cli(), &server));
     }
 }
 
@@ -189,7 +186,7 @@ fn whom_the_server_has_no_room_for_is_told_by_code() {
         .env("PARLOR_TURN__MAX_ALLOCATIONS", "4")
         .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "4")
         .start();
-    let told = load(&desk(), &format!("turn:{}", daemon.turn()));
+    let told = load(&cli(), &format!("turn:{}", daemon.turn()));
     let refused = told["errors"]["486"].as_u64().expect("refusals");
     assert!((3..=6).contains(&refused), "{told}");
     let ready = told["ready"].as_u64().expect("some");
@@ -212,7 +209,7 @@ fn what_stops_it_is_one_sentence() {
     let over_udp = elsewhere.local_addr().expect("an address");
     let over_tcp = closed.local_addr().expect("an address");
     let over_tcp = over_tcp.as_socket().expect("of the internet");
-    let desk = desk();
+    let cli = cli();
     let run = |server: &str| {
         let args = [
             "bench",
@@ -226,23 +223,23 @@ fn what_stops_it_is_one_sentence() {
         ];
         args.map(str::to_owned)
     };
-    let refused = |desk: &Desk, server: &str, told: &str| {
+    let refused = |cli: &Cli, server: &str, told: &str| {
         let args = run(server);
-        desk.refused(&args.each_ref().map(String::as_str), told);
+        cli.refused(&args.each_ref().map(String::as_str), told);
     };
     refused(
-        &desk,
+        &cli,
         &format!("turn:{over_udp}"),
         "nothing listens at turn:127.0.0.1:",
     );
     refused(
-        &desk,
+        &cli,
         &format!("turn:{over_tcp}?transport=tcp"),
         "nothing listens at",
     );
     let at_silent = format!("turn:{}", silent.local_addr().expect("an address"));
-    refused(&desk, &at_silent, "does not answer");
-    let wrong = Desk::new().env("PARLOR_BENCH_SECRET", "not the secret of this server");
+    refused(&cli, &at_silent, "does not answer");
+    let wrong = Cli::new().env("PARLOR_BENCH_SECRET", "not the secret of this server");
     refused(
         &wrong,
         &format!("turn:{}", daemon.turn()),
@@ -252,11 +249,11 @@ fn what_stops_it_is_one_sentence() {
 
 #[test]
 fn what_is_typed_wrongly_is_a_fault_of_usage() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let relay = |more: &[&'static str]| [&["bench", "relay"], more].concat();
     let whole = ["--server", "turn:a", "--clients", "2", "--rate", "1"];
-    desk.misused(&relay(&whole), "PARLOR_BENCH_SECRET");
-    desk.misused(
+    cli.misused(&relay(&whole), "PARLOR_BENCH_SECRET");
+    cli.misused(
         &relay(&[&whole[..], &["--username", "alice"]].concat()),
         "PARLOR_BENCH_CREDENTIAL",
     );
@@ -278,22 +275,22 @@ fn what_is_typed_wrongly_is_a_fault_of_usage() {
             "from 1 to 10000",
         ),
     ] {
-        desk.misused(&relay(args), told);
+        cli.misused(&relay(args), told);
     }
-    desk.misused(&["bench", "local", "--people", "1"], "from 2 to 20");
-    desk.misused(&["bench", "local", "--seconds", "0"], "from 1 to 60");
+    cli.misused(&["bench", "local", "--people", "1"], "from 2 to 20");
+    cli.misused(&["bench", "local", "--seconds", "0"], "from 1 to 60");
     let long = ["bench", "local", "--seconds", "60", "--people", "2,3,4,5"];
-    desk.misused(&long, "at most 200 seconds");
+    cli.misused(&long, "at most 200 seconds");
 }
 
 #[test]
 fn this_machine_carries_a_call() {
     let place = tempfile::TempDir::new().expect("a directory");
-    let desk = Desk::new().env("TMPDIR", place.path().to_str().expect("a path"));
+    let cli = Cli::new().env("TMPDIR", place.path().to_str().expect("a path"));
     let args = ["bench", "local", "--people", "2,3", "--seconds", "1"];
     // A machine that does other things is not to be measured, only asked.
     let args = [&args[..], &["--max-loss", "50", "--max-p99", "1s"]].concat();
-    let told = desk.json(&args);
+    let told = cli.json(&args);
     assert!(told["cores"].as_u64() > Some(0), "{told}");
     assert_eq!(told["limits"]["p99_ms"], 1000.0);
     let results = told["results"].as_array().expect("results");
@@ -323,8 +320,8 @@ fn this_machine_carries_a_call() {
 #[test]
 fn a_signal_ends_it_and_the_server_it_has_started() {
     let place = tempfile::TempDir::new().expect("a directory");
-    let desk = Desk::new().env("TMPDIR", place.path().to_str().expect("a path"));
-    let mut bench = desk
+    let cli = Cli::new().env("TMPDIR", place.path().to_str().expect("a path"));
+    let mut bench = cli
         .command(&["bench", "local", "--seconds", "60"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -8,24 +8,24 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use crate::support::certificate::Authority;
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use parlor::config::{Keys, variable};
 use serde_json::Value;
 
 /// At least 32 bytes, and 64 of something that must never be shown.
 const SECRET: &str = "never-to-be-shown-0123456789-0123456789-0123456789-0123456789-xx";
 
-fn desk_with_file(text: &str) -> Desk {
-    let desk = Desk::new();
-    let path = desk.place().join("config.toml");
+fn desk_with_file(text: &str) -> Cli {
+    let cli = Cli::new();
+    let path = cli.place().join("config.toml");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    desk
+    cli
 }
 
 /// What `parlor check --json` answers, and its exit code.
-fn checked(desk: &Desk) -> (i32, Value) {
-    let outcome = desk.run(&["check", "--json"]);
+fn checked(cli: &Cli) -> (i32, Value) {
+    let outcome = cli.run(&["check", "--json"]);
     let value = serde_json::from_str(&outcome.stdout)
         .unwrap_or_else(|error| panic!("{error} in {}{}", outcome.stdout, outcome.stderr));
     (outcome.code, value)
@@ -54,8 +54,8 @@ fn every_key_that_is_wrong_in_the_file_is_named_with_its_line() {
     for (key, _) in Keys::known().iter() {
         let (section, name) = key.split_once('.').expect("a section");
         // No value is a table.
-        let desk = desk_with_file(&format!("# one\n[{section}]\n{name} = {{ a = 1 }}\n"));
-        let (code, answer) = checked(&desk);
+        let cli = desk_with_file(&format!("# one\n[{section}]\n{name} = {{ a = 1 }}\n"));
+        let (code, answer) = checked(&cli);
         assert_eq!(code, 2, "{key}: {answer}");
         let problems = answer["problems"].as_array().unwrap();
         assert_eq!(problems.len(), 1, "{key}: {answer}");
@@ -75,8 +75,8 @@ fn every_key_that_is_wrong_in_the_environment_is_named_by_its_variable() {
             Some(text) => OsString::from(text),
             None => OsString::from_vec(vec![0xff]),
         };
-        let desk = Desk::new();
-        let mut command = desk.command(&["check", "--json"]);
+        let cli = Cli::new();
+        let mut command = cli.command(&["check", "--json"]);
         let output = command.env(&name, &value).output().expect("parlor ends");
         assert_eq!(output.status.code(), Some(2), "{name}={value:?}");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -99,11 +99,11 @@ fn keys(list: &Value) -> Vec<String> {
 
 #[test]
 fn what_can_be_read_is_judged_although_other_values_cannot() {
-    let desk = desk_with_file(
+    let cli = desk_with_file(
         "[turn]\nrelm = 1\ncredential_ttl = \"0s\"\nsecret = \"short\"\n\
          [signaling]\nrate = \"many\"\nburst = 0\n",
     );
-    let (code, answer) = checked(&desk);
+    let (code, answer) = checked(&cli);
     assert_eq!(code, 2);
     assert_eq!(
         keys(&answer["problems"]),
@@ -116,14 +116,14 @@ fn what_can_be_read_is_judged_although_other_values_cannot() {
     );
     assert_eq!(keys(&answer["warnings"]), ["turn.secret"]);
     // `serve` refuses with the same list, and starts nothing.
-    let refused = desk.run(&["serve"]);
+    let refused = cli.run(&["serve"]);
     assert_eq!(refused.code, 2);
     let told = refused
         .stderr
         .lines()
         .filter(|line| line.starts_with("error: "));
     assert_eq!(told.count(), 4, "{}", refused.stderr);
-    assert!(!desk.data_dir().join("parlor.db").exists());
+    assert!(!cli.data_dir().join("parlor.db").exists());
 }
 
 #[test]
@@ -166,16 +166,16 @@ fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
         assert_eq!(keys(&answer["problems"]), [only], "{text}: {answer}");
     }
     // Where the key that looks like it is set, it was not meant.
-    let desk = desk_with_file("[signaling]\nrate = 0\nratee = 5\n");
-    let (_, answer) = checked(&desk);
+    let cli = desk_with_file("[signaling]\nrate = 0\nratee = 5\n");
+    let (_, answer) = checked(&cli);
     assert_eq!(
         keys(&answer["problems"]),
         ["signaling.ratee", "signaling.rate"],
         "{answer}"
     );
     // All but the syntax of a file that is no TOML; what the environment says is judged.
-    let desk = desk_with_file("[turn\nsecret = \"x\"").env("PARLOR_SIGNALING__BURST", "0");
-    let (_, answer) = checked(&desk);
+    let cli = desk_with_file("[turn\nsecret = \"x\"").env("PARLOR_SIGNALING__BURST", "0");
+    let (_, answer) = checked(&cli);
     assert!(
         keys(&answer["problems"]).contains(&"signaling.burst".to_owned()),
         "{answer}"
@@ -184,14 +184,14 @@ fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
 
 #[test]
 fn a_sound_configuration_is_said_to_be_so_with_0() {
-    let desk = desk_with_file("[signaling]\nburst = 5\n");
-    assert_eq!(desk.text(&["check"]), "./config.toml is sound\n");
-    let answer = desk.json(&["check"]);
+    let cli = desk_with_file("[signaling]\nburst = 5\n");
+    assert_eq!(cli.text(&["check"]), "./config.toml is sound\n");
+    let answer = cli.json(&["check"]);
     let segmentation = answer["segmentation"]["reason"].as_str().unwrap();
     assert!(segmentation.starts_with("Linux ") || segmentation == "only Linux has it");
     assert_eq!(answer["problems"], serde_json::json!([]));
     assert_eq!(answer["warnings"], serde_json::json!([]));
-    let (code, answer) = checked(&Desk::new());
+    let (code, answer) = checked(&Cli::new());
     assert_eq!((code, answer["file"].is_null()), (0, true), "{answer}");
 }
 
@@ -300,8 +300,8 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
             "makes 5 ICE URLs with the 3 of this server",
         ),
     ] {
-        let desk = desk_with_file(text);
-        let outcome = desk.run(&flags);
+        let cli = desk_with_file(text);
+        let outcome = cli.run(&flags);
         assert_eq!(
             outcome.code, 0,
             "{text}: {}{}",
@@ -325,11 +325,11 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
 fn tokens_of_an_issuer_for_other_services_are_warned_of() {
     let key = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-    let desk = desk_with_file("[auth]\nalgorithm = \"EdDSA\"\npublic_key_file = \"key.pem\"");
-    fs::write(desk.place().join("key.pem"), key).unwrap();
-    assert_eq!(keys(&checked(&desk).1["warnings"]), ["auth.audience"]);
-    let desk = desk.env("PARLOR_AUTH__AUDIENCE", "parlor");
-    assert_eq!(keys(&checked(&desk).1["warnings"]), [""; 0]);
+    let cli = desk_with_file("[auth]\nalgorithm = \"EdDSA\"\npublic_key_file = \"key.pem\"");
+    fs::write(cli.place().join("key.pem"), key).unwrap();
+    assert_eq!(keys(&checked(&cli).1["warnings"]), ["auth.audience"]);
+    let cli = cli.env("PARLOR_AUTH__AUDIENCE", "parlor");
+    assert_eq!(keys(&checked(&cli).1["warnings"]), [""; 0]);
 }
 
 #[test]
@@ -358,18 +358,18 @@ fn what_is_usual_is_not_warned_of() {
 
 #[test]
 fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without_a_secret() {
-    let desk = desk_with_file(&format!(
+    let cli = desk_with_file(&format!(
         "[auth]\nsecret = \"{SECRET}\"\nprevious_secrets = [\"{SECRET}1\", \"{SECRET}2\"]\n\
          [signaling]\nburst = 5\n[turn]\nprevious_secrets_file = \"old\"\n"
     ));
-    fs::write(desk.place().join("old"), format!("{SECRET}3\n{SECRET}4\n")).unwrap();
-    fs::write(desk.data_dir().join("turn.secret"), SECRET).unwrap();
-    let desk = desk
+    fs::write(cli.place().join("old"), format!("{SECRET}3\n{SECRET}4\n")).unwrap();
+    fs::write(cli.data_dir().join("turn.secret"), SECRET).unwrap();
+    let cli = cli
         .env("PARLOR_SIGNALING__RATE", "7")
         .env("WEBSOCKET_PING_INTERVAL", "25")
         .env("TURN_PASSWORD", SECRET);
     let args = ["config", "--listen", "127.0.0.1:1"];
-    let answer = desk.json(&args);
+    let answer = cli.json(&args);
     let of = |key: &str| &answer["settings"][key];
     for (key, _) in Keys::known().iter() {
         assert!(of(key).is_object(), "{key} is shown");
@@ -416,7 +416,7 @@ fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without
     assert_eq!(of("turn.secret")["value"], "***");
     let generated = of("turn.secret")["from"].as_str().unwrap();
     assert!(generated.starts_with("generated, "), "{generated}");
-    let text = desk.text(&args);
+    let text = cli.text(&args);
     let row = |key: &str| {
         text.lines()
             .find(|line| line.trim().starts_with(key))
@@ -432,11 +432,11 @@ fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without
 
 #[test]
 fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
-    let desk = desk_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
-    let old = desk.place().join("old");
+    let cli = desk_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
+    let old = cli.place().join("old");
     fs::write(&old, format!("{SECRET}\n\nshort\n")).unwrap();
     fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();
-    let (_, answer) = checked(&desk);
+    let (_, answer) = checked(&cli);
     assert_eq!(
         keys(&answer["problems"]),
         ["auth.previous_secrets"],
@@ -444,8 +444,8 @@ fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
     );
     assert_eq!(answer["problems"][0]["file"], "old");
     fs::write(&old, format!("{SECRET}\n")).unwrap();
-    assert_eq!(checked(&desk).0, 0);
-    let twice = desk.env("PARLOR_AUTH__PREVIOUS_SECRETS", SECRET);
+    assert_eq!(checked(&cli).0, 0);
+    let twice = cli.env("PARLOR_AUTH__PREVIOUS_SECRETS", SECRET);
     assert_eq!(
         keys(&checked(&twice).1["problems"]),
         ["auth.previous_secrets_file"]
@@ -454,13 +454,13 @@ fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
 
 #[test]
 fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
-    let desk = Desk::new();
-    let (cert, key) = Authority::new().issue(desk.place(), &["talk.example.org"]);
-    let other = desk.place().join("other");
+    let cli = Cli::new();
+    let (cert, key) = Authority::new().issue(cli.place(), &["talk.example.org"]);
+    let other = cli.place().join("other");
     fs::create_dir(&other).unwrap();
     let (_, other_key) = Authority::new().issue(&other, &["talk.example.org"]);
     let told = |mode: &str, cert: Option<&Path>, key: Option<&Path>| {
-        let mut command = desk.command(&["check"]);
+        let mut command = cli.command(&["check"]);
         command.env("PARLOR_TLS__MODE", mode);
         command.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org");
         cert.map(|path| command.env("PARLOR_TLS__CERT_FILE", path));
@@ -470,7 +470,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
     };
     let sound = told("files", Some(&cert), Some(&key));
     assert_eq!(sound, "the configuration (no file) is sound\n");
-    let nowhere = desk.place().join("nowhere.pem");
+    let nowhere = cli.place().join("nowhere.pem");
     for (mode, cert_file, key_file, expected) in [
         (
             "auto",
@@ -519,11 +519,11 @@ fn a_key_that_the_user_may_not_read_is_told_with_the_user() {
         eprintln!("left out: only root can be somebody else");
         return;
     }
-    let desk = Desk::new();
-    let (cert, key) = Authority::new().issue(desk.place(), &["talk.example.org"]);
-    fs::set_permissions(desk.place(), Permissions::from_mode(0o755)).unwrap();
+    let cli = Cli::new();
+    let (cert, key) = Authority::new().issue(cli.place(), &["talk.example.org"]);
+    fs::set_permissions(cli.place(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    let mut command = desk.command(&["check"]);
+    let mut command = cli.command(&["check"]);
     command.env("PARLOR_TLS__MODE", "files");
     command.env("PARLOR_TLS__CERT_FILE", &cert);
     command.env("PARLOR_TLS__KEY_FILE", &key);

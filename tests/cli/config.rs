@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 
 use crate::support::certificate::Authority;
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use parlor::config::{self, Config, Keys, Sources};
 
 /// RFC 8410 section 10.1, and the same as a JWKS.
@@ -128,34 +128,34 @@ fn is_signed_by(token: &str, secret: &str) -> bool {
 
 const FILED: &str = "a secret of 32 bytes and more, in a file";
 
-fn issued(desk: &Desk) -> String {
-    desk.json(&["user", "add", "alice"]);
-    let issued = desk.json(&["token", "issue", "alice"]);
+fn issued(cli: &Cli) -> String {
+    cli.json(&["user", "add", "alice"]);
+    let issued = cli.json(&["token", "issue", "alice"]);
     issued["token"].as_str().unwrap().to_owned()
 }
 
 #[test]
 fn a_secret_may_stand_in_a_file_of_its_own() {
-    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
-    fs::write(desk.place().join("kept"), format!("{FILED}\n")).unwrap();
-    assert!(is_signed_by(&issued(&desk), FILED));
-    assert!(!desk.data_dir().join("auth.secret").exists());
+    let cli = Cli::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    fs::write(cli.place().join("kept"), format!("{FILED}\n")).unwrap();
+    assert!(is_signed_by(&issued(&cli), FILED));
+    assert!(!cli.data_dir().join("auth.secret").exists());
 }
 
 #[test]
 fn a_credential_of_systemd_is_found_by_its_name_and_what_is_set_outranks_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    let empty = Desk::new().env("CREDENTIALS_DIRECTORY", path);
+    let empty = Cli::new().env("CREDENTIALS_DIRECTORY", path);
     assert!(!is_signed_by(&issued(&empty), FILED));
     fs::write(dir.path().join("auth.secret"), FILED).unwrap();
-    let desk = Desk::new().env("CREDENTIALS_DIRECTORY", path);
-    assert!(is_signed_by(&issued(&desk), FILED));
+    let cli = Cli::new().env("CREDENTIALS_DIRECTORY", path);
+    assert!(is_signed_by(&issued(&cli), FILED));
     let other = "another secret of 32 bytes and more";
-    let desk = Desk::new()
+    let cli = Cli::new()
         .env("CREDENTIALS_DIRECTORY", path)
         .env("SECRET_KEY", other);
-    assert!(is_signed_by(&issued(&desk), other));
+    assert!(is_signed_by(&issued(&cli), other));
 }
 
 #[test]
@@ -165,15 +165,15 @@ fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
         ("turn.secret", "PARLOR_TURN__SECRET_FILE"),
         ("ice.turn_password", "PARLOR_ICE__TURN_PASSWORD_FILE"),
     ] {
-        let desk = Desk::new().env(variable, "kept");
+        let cli = Cli::new().env(variable, "kept");
         let told = format!("{variable} names kept, which does not exist");
-        desk.misused(&["user", "list"], &told);
-        fs::write(desk.place().join("kept"), "\n").unwrap();
+        cli.misused(&["user", "list"], &told);
+        fs::write(cli.place().join("kept"), "\n").unwrap();
         let told = format!("{variable} names kept, which is empty");
-        desk.misused(&["user", "list"], &told);
-        fs::write(desk.place().join("kept"), FILED).unwrap();
+        cli.misused(&["user", "list"], &told);
+        fs::write(cli.place().join("kept"), FILED).unwrap();
         let set = format!("PARLOR_{}", key.to_uppercase().replace('.', "__"));
-        let twice = desk.env(&set, "the same once more, 32 bytes and more");
+        let twice = cli.env(&set, "the same once more, 32 bytes and more");
         let told = format!("{variable} is set, and so is {key}: keep one of the two");
         twice.misused(&["user", "list"], &told);
     }
@@ -181,25 +181,25 @@ fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
 
 #[test]
 fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_warned_of() {
-    let desk = Desk::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
-    let kept = desk.place().join("kept");
+    let cli = Cli::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
+    let kept = cli.place().join("kept");
     fs::write(&kept, "short").unwrap();
-    desk.misused(
+    cli.misused(
         &["user", "list"],
         "kept:1: auth.secret must have at least 32 bytes, not 5",
     );
     fs::write(&kept, FILED).unwrap();
     fs::set_permissions(&kept, Permissions::from_mode(0o644)).unwrap();
-    let told = desk.text(&["check"]);
+    let told = cli.text(&["check"]);
     let warning = "warning: kept:1: auth.secret stands in a file that every user of this host";
     assert!(told.contains(warning), "{told}");
     fs::set_permissions(&kept, Permissions::from_mode(0o600)).unwrap();
-    assert!(!desk.text(&["check"]).contains("kept"));
+    assert!(!cli.text(&["check"]).contains("kept"));
 }
 
 /// The relay's ports: what `parlor ports` shows of the effective configuration.
-fn relay_ports(desk: &Desk, flags: &[&str]) -> String {
-    let listed = desk.json(&[flags, &["ports"]].concat());
+fn relay_ports(cli: &Cli, flags: &[&str]) -> String {
+    let listed = cli.json(&[flags, &["ports"]].concat());
     let listed = listed.as_array().unwrap();
     let row = listed
         .iter()
@@ -214,46 +214,46 @@ fn with_ports(ports: &str) -> String {
     format!("turn.relay_ports = \"{ports}\"\n")
 }
 
-/// A desk whose directory holds a `config.toml` that may be trusted.
-fn desk_with_file(text: &str) -> Desk {
-    let desk = Desk::new();
-    let path = desk.place().join("config.toml");
+/// A cli whose directory holds a `config.toml` that may be trusted.
+fn desk_with_file(text: &str) -> Cli {
+    let cli = Cli::new();
+    let path = cli.place().join("config.toml");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    desk
+    cli
 }
 
 #[test]
 fn each_layer_outranks_the_one_below() {
-    let desk = Desk::new();
-    assert_eq!(relay_ports(&desk, &[]), "49152-65535");
-    let desk = desk_with_file(&with_ports("50001-50002"));
-    assert_eq!(relay_ports(&desk, &[]), "50001-50002");
-    let named = desk.place().join("named.toml");
+    let cli = Cli::new();
+    assert_eq!(relay_ports(&cli, &[]), "49152-65535");
+    let cli = desk_with_file(&with_ports("50001-50002"));
+    assert_eq!(relay_ports(&cli, &[]), "50001-50002");
+    let named = cli.place().join("named.toml");
     fs::write(&named, with_ports("50003-50004")).unwrap();
     let named = ["--config", "named.toml"];
-    assert_eq!(relay_ports(&desk, &named), "50003-50004");
-    let desk = desk.env("PARLOR_TURN__RELAY_PORTS", "50005-50006");
-    assert_eq!(relay_ports(&desk, &named), "50005-50006");
+    assert_eq!(relay_ports(&cli, &named), "50003-50004");
+    let cli = cli.env("PARLOR_TURN__RELAY_PORTS", "50005-50006");
+    assert_eq!(relay_ports(&cli, &named), "50005-50006");
 }
 
 #[test]
 fn a_flag_outranks_the_environment() {
-    let desk = Desk::new();
+    let cli = Cli::new();
     let other = tempfile::tempdir().unwrap();
     let flag = ["--data-dir", other.path().to_str().unwrap()];
-    desk.json(&[&flag[..], &["user", "add", "alice"]].concat());
-    desk.refused(&["user", "list"], "there is no database");
+    cli.json(&[&flag[..], &["user", "add", "alice"]].concat());
+    cli.refused(&["user", "list"], "there is no database");
     assert!(other.path().join("parlor.db").exists());
 }
 
 #[test]
 fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
-    let desk = desk_with_file(&with_ports("50001-50002"));
-    let path = desk.place().join("config.toml");
+    let cli = desk_with_file(&with_ports("50001-50002"));
+    let path = cli.place().join("config.toml");
     for mode in [0o664, 0o646, 0o666] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        let outcome = desk.run(&["--json", "ports"]);
+        let outcome = cli.run(&["--json", "ports"]);
         assert!(outcome.stdout.contains("49152-65535"), "{}", outcome.stdout);
         assert!(
             outcome.stderr.contains("./config.toml was skipped"),
@@ -266,7 +266,7 @@ fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
             outcome.stderr
         );
         assert_eq!(
-            relay_ports(&desk, &["--config", "config.toml"]),
+            relay_ports(&cli, &["--config", "config.toml"]),
             "50001-50002"
         );
     }
@@ -275,15 +275,15 @@ fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
 /// Only root can give a file away; everybody else can make sure that theirs is read.
 #[test]
 fn a_local_file_of_somebody_else_is_skipped_with_a_remark() {
-    let desk = desk_with_file(&with_ports("50001-50002"));
-    let path = desk.place().join("config.toml");
+    let cli = desk_with_file(&with_ports("50001-50002"));
+    let path = cli.place().join("config.toml");
     let me = fs::metadata(&path).unwrap().uid();
     if me != 0 {
-        assert_eq!(relay_ports(&desk, &[]), "50001-50002");
+        assert_eq!(relay_ports(&cli, &[]), "50001-50002");
         return;
     }
     chown(&path, Some(65_534), None).unwrap();
-    let outcome = desk.run(&["--json", "ports"]);
+    let outcome = cli.run(&["--json", "ports"]);
     assert!(outcome.stdout.contains("49152-65535"), "{}", outcome.stdout);
     assert!(
         outcome.stderr.contains("user 65534 owns it"),
@@ -294,41 +294,41 @@ fn a_local_file_of_somebody_else_is_skipped_with_a_remark() {
 
 #[test]
 fn a_missing_or_wrong_file_exits_2_and_is_named() {
-    let desk = Desk::new();
-    desk.misused(
+    let cli = Cli::new();
+    cli.misused(
         &["--config", "absent.toml", "ports"],
         "absent.toml does not exist",
     );
-    desk.misused(
+    cli.misused(
         &["--config", ".", "ports"],
         "configuration file . can't be read",
     );
-    let wrong = desk.place().join("wrong.toml");
+    let wrong = cli.place().join("wrong.toml");
     fs::write(&wrong, "[turn\n").unwrap();
-    desk.misused(&["--config", "wrong.toml", "ports"], "wrong.toml:1: ");
+    cli.misused(&["--config", "wrong.toml", "ports"], "wrong.toml:1: ");
     fs::write(&wrong, b"\xff").unwrap();
-    desk.misused(&["--config", "wrong.toml", "ports"], "is not UTF-8");
+    cli.misused(&["--config", "wrong.toml", "ports"], "is not UTF-8");
     fs::write(&wrong, "#".repeat(1024 * 1024 + 1)).unwrap();
-    desk.misused(&["--config", "wrong.toml", "ports"], "larger than 1 MiB");
+    cli.misused(&["--config", "wrong.toml", "ports"], "larger than 1 MiB");
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_one_in_the_file_and_in_the_environment() {
-    let desk = desk_with_file("[http]\nlissten = []\n");
+    let cli = desk_with_file("[http]\nlissten = []\n");
     let told = "./config.toml:2: http.lissten is not a known key; did you mean http.listen?";
-    desk.misused(&["ports"], told);
-    let desk = Desk::new()
+    cli.misused(&["ports"], told);
+    let cli = Cli::new()
         .env("PARLOR_HTTP__LISSTEN", "x")
         .env("PARLOR_HOME", "x");
     let told = "PARLOR_HTTP__LISSTEN is not a known variable; did you mean PARLOR_HTTP__LISTEN?";
-    desk.misused(&["ports"], told);
+    cli.misused(&["ports"], told);
 }
 
 #[test]
 fn every_problem_is_told_at_once() {
-    let desk = desk_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
-    let desk = desk.env("PARLOR_SIGNALING__RATE", "many");
-    let outcome = desk.run(&["ports"]);
+    let cli = desk_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
+    let cli = cli.env("PARLOR_SIGNALING__RATE", "many");
+    let outcome = cli.run(&["ports"]);
     let lines: Vec<_> = outcome.stderr.lines().collect();
     assert_eq!((outcome.code, lines.len()), (2, 3), "{}", outcome.stderr);
     assert!(
@@ -353,31 +353,31 @@ fn a_short_secret_is_refused_by_the_name_that_brought_it_and_never_shown() {
     let short = "thirty-one bytes are too few ..";
     assert_eq!(short.len(), 31);
     for name in ["SECRET_KEY", "PARLOR_AUTH__SECRET"] {
-        let desk = Desk::new().env(name, short);
+        let cli = Cli::new().env(name, short);
         let told = format!("{name} must have at least 32 bytes");
-        desk.misused(&["user", "list"], &told);
-        assert!(!desk.run(&["user", "list"]).stderr.contains("thirty"));
+        cli.misused(&["user", "list"], &told);
+        assert!(!cli.run(&["user", "list"]).stderr.contains("thirty"));
     }
-    let desk = desk_with_file(&format!("auth.secret = \"{short}\""));
-    desk.misused(
+    let cli = desk_with_file(&format!("auth.secret = \"{short}\""));
+    cli.misused(
         &["user", "list"],
         "config.toml:1: auth.secret must have at least 32 bytes",
     );
-    let long_enough = Desk::new().env("SECRET_KEY", &format!("{short}."));
+    let long_enough = Cli::new().env("SECRET_KEY", &format!("{short}."));
     long_enough.json(&["user", "add", "alice"]);
 }
 
 #[test]
 fn an_empty_old_name_is_unset_and_a_new_name_outranks_it() {
-    let desk = Desk::new().env("SECRET_KEY", "").env("ALGORITHM", "");
-    desk.json(&["user", "add", "alice"]);
-    desk.json(&["token", "issue", "alice"]);
-    assert!(desk.data_dir().join("auth.secret").exists());
-    let desk = Desk::new()
+    let cli = Cli::new().env("SECRET_KEY", "").env("ALGORITHM", "");
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["token", "issue", "alice"]);
+    assert!(cli.data_dir().join("auth.secret").exists());
+    let cli = Cli::new()
         .env("ALGORITHM", "HS512")
         .env("PARLOR_AUTH__ALGORITHM", "HS384");
-    desk.json(&["user", "add", "alice"]);
-    let token = desk.json(&["token", "issue", "alice"])["token"].clone();
+    cli.json(&["user", "add", "alice"]);
+    let token = cli.json(&["token", "issue", "alice"])["token"].clone();
     let header = token.as_str().unwrap().split('.').next().unwrap();
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let header = base64::Engine::decode(&engine, header).unwrap();
@@ -417,8 +417,8 @@ fn what_cannot_work_is_refused_by_its_name() {
         ("PARLOR_SERVER__PUBLIC_URL", "talk.example.org"),
         ("PARLOR_ADMIN__METRICS_LISTEN", "localhost"),
     ] {
-        let desk = Desk::new().env(name, value);
-        let outcome = desk.run(&["ports"]);
+        let cli = Cli::new().env(name, value);
+        let outcome = cli.run(&["ports"]);
         assert_eq!(outcome.code, 2, "{name}={value}");
         let begin = format!("error: {name} ");
         assert!(
@@ -438,7 +438,7 @@ fn what_is_0_for_unlimited_is_allowed() {
         "PARLOR_TURN__UNAUTHENTICATED_RATE",
         "PARLOR_TURN__MAX_ALLOCATIONS",
     ] {
-        Desk::new().env(name, "0").json(&["ports"]);
+        Cli::new().env(name, "0").json(&["ports"]);
     }
 }
 

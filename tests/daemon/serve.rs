@@ -7,12 +7,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use crate::support::{Builder, Daemon};
 
-/// A desk where `serve` would start, on ports that the kernel picks.
-fn desk() -> Desk {
-    Desk::new()
+/// A cli where `serve` would start, on ports that the kernel picks.
+fn cli() -> Cli {
+    Cli::new()
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
         .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
         .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
@@ -86,10 +86,10 @@ fn a_taken_port_is_named_with_its_address_and_its_key() {
         ("admin.metrics_listen", over_tcp),
     ] {
         // The kernel may give a port of the relay's range, which is worth a warning of its own.
-        let desk = desk().env("PARLOR_LOG__LEVEL", "error");
-        let desk = desk.env(&parlor::config::variable(key), &address.to_string());
-        desk.refused(&["serve"], &address.to_string());
-        desk.refused(&["serve"], key);
+        let cli = cli().env("PARLOR_LOG__LEVEL", "error");
+        let cli = cli.env(&parlor::config::variable(key), &address.to_string());
+        cli.refused(&["serve"], &address.to_string());
+        cli.refused(&["serve"], key);
     }
 }
 
@@ -98,33 +98,33 @@ fn a_second_serve_on_a_data_directory_is_refused_by_the_first_ones_process() {
     let daemon = Daemon::start();
     let path = daemon.data_dir().to_str().unwrap();
     let args = ["serve", "--data-dir", path];
-    desk().refused(&args, path);
-    desk().refused(&args, &format!("(process {})", daemon.pid()));
+    cli().refused(&args, path);
+    cli().refused(&args, &format!("(process {})", daemon.pid()));
 }
 
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
-    let desk = desk();
-    let file = desk.place().join("file");
+    let cli = cli();
+    let file = cli.place().join("file");
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let path = path.to_str().unwrap();
-        desk.refused(&["serve", "--data-dir", path], path);
+        cli.refused(&["serve", "--data-dir", path], path);
     }
 }
 
 #[test]
 fn a_bad_setting_is_told_before_anything_is_made() {
-    let desk = desk().env("SECRET_KEY", "short");
-    let path = desk.data_dir().join("new");
+    let cli = cli().env("SECRET_KEY", "short");
+    let path = cli.data_dir().join("new");
     let args = ["serve", "--data-dir", path.to_str().unwrap()];
-    desk.misused(&args, "SECRET_KEY must have at least 32 bytes");
+    cli.misused(&args, "SECRET_KEY must have at least 32 bytes");
     assert!(!path.exists());
-    desk.misused(
+    cli.misused(
         &["serve", "--listen", "8000"],
         "--listen is wrong at \"8000\": it must be an address and a port: write 0.0.0.0:8000 and",
     );
-    desk.misused(
+    cli.misused(
         &["serve", "--config", "absent.toml"],
         "absent.toml does not exist",
     );
@@ -186,8 +186,8 @@ fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
     }
     // It crashes, and its socket stays.
     drop(daemon);
-    let desk = desk();
-    let mut serve = desk.command(&["serve", "--data-dir", path]);
+    let cli = cli();
+    let mut serve = cli.command(&["serve", "--data-dir", path]);
     let serve = serve.current_dir("/").uid(OWNER).gid(OWNER);
     let serve = serve.stderr(Stdio::piped()).spawn();
     let mut serve = serve.expect("a start");
@@ -203,9 +203,9 @@ fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
 
 #[test]
 fn a_planted_link_or_fifo_stops_a_command_with_a_sentence_and_is_not_followed() {
-    let desk = desk();
-    desk.json(&["user", "add", "alice"]);
-    let outside = desk.place().join("outside");
+    let cli = cli();
+    cli.json(&["user", "add", "alice"]);
+    let outside = cli.place().join("outside");
     fs::write(&outside, "kept").unwrap();
     let fifo =
         |path: &std::path::Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -216,16 +216,16 @@ fn a_planted_link_or_fifo_stops_a_command_with_a_sentence_and_is_not_followed() 
         ("parlor.lock", &["serve"]),
     ];
     for (name, command) in commands {
-        let path = desk.data_dir().join(name);
+        let path = cli.data_dir().join(name);
         let _ = fs::remove_file(&path);
         link(&path);
-        desk.refused(
+        cli.refused(
             command,
             &format!("{name} is a symbolic link, where parlor keeps a file"),
         );
         fs::remove_file(&path).unwrap();
         fifo(&path);
-        desk.refused(
+        cli.refused(
             command,
             &format!("{name} is a FIFO, where parlor keeps a file"),
         );

@@ -151,8 +151,8 @@ fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
 #[test]
 fn a_mistake_in_the_configuration_lets_go_of_no_call() {
     let unit = unit();
-    let desk = crate::support::command::Desk::new().env("PARLOR_HTTP__LISTEN", "nowhere");
-    assert_eq!(desk.run(&["serve"]).code, 2);
+    let cli = crate::support::command::Cli::new().env("PARLOR_HTTP__LISTEN", "nowhere");
+    assert_eq!(cli.run(&["serve"]).code, 2);
     // The store lives while a start is due, and so for as long as it takes to mend it.
     assert_eq!(values(&unit, "Restart"), ["on-failure"]);
     assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"]);

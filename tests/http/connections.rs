@@ -94,13 +94,13 @@ fn half_a_head_takes_a_few_kilobytes() {
 #[test]
 fn a_limit_of_descriptors_below_what_is_promised_is_told_at_the_start() {
     for (limit, warned) in [(6000, true), (7000, false)] {
-        let desk = crate::support::command::Desk::new();
+        let cli = crate::support::command::Cli::new();
         let serve = "ulimit -n $0 && exec \"$1\" serve";
         let mut daemon = Command::new("sh")
             .args(["-c", serve, &limit.to_string()])
             .arg(env!("CARGO_BIN_EXE_parlor"))
             .env_clear()
-            .env("PARLOR_SERVER__DATA_DIR", desk.data_dir())
+            .env("PARLOR_SERVER__DATA_DIR", cli.data_dir())
             .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
             .env("PARLOR_HTTP__MAX_CONNECTIONS", "1500")
             .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")

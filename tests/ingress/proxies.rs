@@ -27,7 +27,7 @@ const TALK: &str = "talk.example.org";
 const CLIENT: &str = "127.0.0.2";
 
 /// parlor as a section of the document has it, behind a proxy.
-struct House {
+struct Fixture {
     daemon: Daemon,
     authority: Authority,
     place: TempDir,
@@ -57,9 +57,9 @@ fn example(heading: &str, language: &str) -> String {
     block.split_once("```").expect("an end").0.to_owned()
 }
 
-impl House {
+impl Fixture {
     /// By the TOML below a heading.
-    fn new(heading: &str, name: &'static str, path: &'static str) -> House {
+    fn new(heading: &str, name: &'static str, path: &'static str) -> Fixture {
         let (place, authority) = (TempDir::new().expect("a place"), Authority::new());
         let (cert, key) = authority.issue(place.path(), &[name]);
         fs::write(place.path().join("ca.pem"), &authority.pem).expect("written");
@@ -77,7 +77,7 @@ impl House {
             .env("PARLOR_AUTH__PROVISION_USERS", "true")
             .env("PARLOR_TURN__SECRET", crate::support::turn::SECRET)
             .start();
-        House {
+        Fixture {
             daemon,
             authority,
             place,
@@ -239,50 +239,50 @@ in_a_box! {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Requests", TALK, "");
-        let _proxy = house.nginx(&example("### nginx", "nginx"));
-        house.is_served();
+        let fixture = Fixture::new("## Requests", TALK, "");
+        let _proxy = fixture.nginx(&example("### nginx", "nginx"));
+        fixture.is_served();
     }
 
     fn caddy_passes_requests_on() {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Requests", TALK, "");
-        let _proxy = house.caddy(&example("### Caddy", "caddyfile"));
-        house.is_served();
+        let fixture = Fixture::new("## Requests", TALK, "");
+        let _proxy = fixture.caddy(&example("### Caddy", "caddyfile"));
+        fixture.is_served();
     }
 
     fn haproxy_passes_requests_on() {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Requests", TALK, "");
-        let _proxy = house.haproxy(&example("### HAProxy", "haproxy"));
-        house.is_served();
+        let fixture = Fixture::new("## Requests", TALK, "");
+        let _proxy = fixture.haproxy(&example("### HAProxy", "haproxy"));
+        fixture.is_served();
     }
 
     fn caddy_has_parlor_below_a_path() {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Below a path", "www.example.org", "/talk");
-        let _proxy = house.caddy(&example("## Below a path", "caddyfile"));
-        house.is_served();
+        let fixture = Fixture::new("## Below a path", "www.example.org", "/talk");
+        let _proxy = fixture.caddy(&example("## Below a path", "caddyfile"));
+        fixture.is_served();
     }
 
     fn nginx_has_parlor_below_a_path_whether_it_takes_that_off_or_not() {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Below a path", "www.example.org", "/talk");
+        let fixture = Fixture::new("## Below a path", "www.example.org", "/talk");
         let whole = example("### nginx", "nginx")
             .replace("server_name talk", "server_name www")
             .replace("location / {", "location /talk/ {");
         let shorter = whole.replace("127.0.0.1:8000;", "127.0.0.1:8000/;");
         for example in [whole, shorter] {
-            let _proxy = house.nginx(&example);
-            house.is_served();
+            let _proxy = fixture.nginx(&example);
+            fixture.is_served();
         }
     }
 
@@ -290,23 +290,23 @@ in_a_box! {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Below a path", "www.example.org", "/talk");
+        let fixture = Fixture::new("## Below a path", "www.example.org", "/talk");
         let below = "use_backend parlor if { path_beg /talk/ }";
         let example = example("### HAProxy", "haproxy").replace("default_backend parlor", below);
-        let _proxy = house.haproxy(&example);
-        house.is_served();
+        let _proxy = fixture.haproxy(&example);
+        fixture.is_served();
     }
 
     fn haproxy_passes_connections_on_turn_included() {
         if cannot_run() {
             return;
         }
-        let house = House::new("## Connections", TALK, "");
-        let _proxy = house.haproxy(&example("## Connections\n", "haproxy"));
-        house.is_served();
-        let mut alice = Client::over(Wire::Tls(Box::new(house.secured())), "alice", None);
+        let fixture = Fixture::new("## Connections", TALK, "");
+        let _proxy = fixture.haproxy(&example("## Connections\n", "haproxy"));
+        fixture.is_served();
+        let mut alice = Client::over(Wire::Tls(Box::new(fixture.secured())), "alice", None);
         alice.allocated();
-        let sessions = house.daemon.cli_json(&["sessions", "--all"]);
+        let sessions = fixture.daemon.cli_json(&["sessions", "--all"]);
         let client = sessions[0]["client"].as_str().expect("a client");
         assert!(client.starts_with(CLIENT), "{client}");
     }

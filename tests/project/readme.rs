@@ -150,11 +150,11 @@ fn the_javascript_example_creates_a_peer_connection() {
 fn the_configurations_are_valid_and_the_proxy_forwards_to_a_listener() {
     let place = TempDir::new().expect("a directory");
     let file = place.path().join("config.toml");
-    let desk = crate::support::command::Desk::new();
+    let cli = crate::support::command::Cli::new();
     let server = crate::support::installed_settings();
     for settings in of("toml").iter().chain([&server]) {
         fs::write(&file, settings).expect("a configuration");
-        desk.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
+        cli.text(&["--config", file.to_str().expect("a plain path"), "ports"]);
     }
     let [proxy] = &of("caddyfile")[..] else {
         panic!("one Caddyfile");
@@ -251,9 +251,9 @@ fn anchors(document: &Path) -> BTreeSet<String> {
 /// Every command that `--help` lists is in the guides.
 #[test]
 fn every_command_is_in_the_guides() {
-    let desk = crate::support::command::Desk::new();
+    let cli = crate::support::command::Cli::new();
     let shown = guides();
-    for command in commands(&desk, &[]) {
+    for command in commands(&cli, &[]) {
         let words = command.join(" ");
         assert!(
             shown.contains(&format!("parlor {words}")) || shown.contains(&format!("-- {words}")),
@@ -263,10 +263,10 @@ fn every_command_is_in_the_guides() {
 }
 
 /// The commands below `above` that have no commands of their own.
-fn commands(desk: &crate::support::command::Desk, above: &[String]) -> Vec<Vec<String>> {
+fn commands(cli: &crate::support::command::Cli, above: &[String]) -> Vec<Vec<String>> {
     let mut args: Vec<&str> = above.iter().map(String::as_str).collect();
     args.push("--help");
-    let help = desk.text(&args);
+    let help = cli.text(&args);
     let Some(list) = help.split("\nCommands:\n").nth(1) else {
         return vec![above.to_vec()];
     };
@@ -274,7 +274,7 @@ fn commands(desk: &crate::support::command::Desk, above: &[String]) -> Vec<Vec<S
     let names = list.filter_map(|line| line.split_whitespace().next());
     let names = names.filter(|name| *name != "help");
     names
-        .flat_map(|name| commands(desk, &[above, &[name.to_owned()]].concat()))
+        .flat_map(|name| commands(cli, &[above, &[name.to_owned()]].concat()))
         .collect()
 }
 

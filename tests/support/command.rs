@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where somebody types commands: a directory to work in and an empty data directory.
-pub struct Desk {
+/// A working directory and an empty data directory in which commands run.
+pub struct Cli {
     env: Vec<(String, String)>,
     data_dir: PathBuf,
     place: TempDir,
@@ -21,13 +21,13 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-impl Desk {
-    pub fn new() -> Desk {
+impl Cli {
+    pub fn new() -> Cli {
         let place = TempDir::new().expect("a temporary directory");
         let data_dir = place.path().join("data");
         std::fs::create_dir(&data_dir).expect("a data directory");
         let text = data_dir.to_str().expect("a plain path").to_owned();
-        Desk {
+        Cli {
             env: vec![("PARLOR_SERVER__DATA_DIR".to_owned(), text)],
             data_dir,
             place,
@@ -35,7 +35,7 @@ impl Desk {
     }
 
     /// Sets a variable for the commands that follow; a later value counts.
-    pub fn env(mut self, name: &str, value: &str) -> Desk {
+    pub fn env(mut self, name: &str, value: &str) -> Cli {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::Daemon;
 use crate::support::turn::{Client, both_hear_each_other, connected};
-use crate::tls::{House, NAMES, certificate};
+use crate::tls::{Fixture, NAMES, certificate};
 use crate::{Patience, open_relay};
 
 /// A client that believes the certificates in a file, and no other.
@@ -84,14 +84,14 @@ fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
 }
 
 /// `live/*.pem`, which lead into `archive`, as certbot lays them out.
-fn lay_out(house: &House) -> (std::path::PathBuf, std::path::PathBuf) {
-    let place = house.place.path();
+fn lay_out(fixture: &Fixture) -> (std::path::PathBuf, std::path::PathBuf) {
+    let place = fixture.place.path();
     let (live, archive) = (place.join("live"), place.join("archive"));
     fs::create_dir_all(&live).unwrap();
     for number in ["1", "2"] {
         let made = archive.join(number);
         fs::create_dir_all(&made).unwrap();
-        house.authority.issue(&made, &NAMES);
+        fixture.authority.issue(&made, &NAMES);
     }
     (live, archive)
 }
@@ -106,27 +106,27 @@ fn point(live: &Path, to: &Path, names: &[&str]) {
 
 #[test]
 fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
-    let house = House::new();
-    let (live, archive) = lay_out(&house);
+    let fixture = Fixture::new();
+    let (live, archive) = lay_out(&fixture);
     let both = ["cert.pem", "key.pem"];
     point(&live, &archive.join("1"), &both);
     // The files that the daemon was started with become links.
-    point(house.place.path(), &live, &both);
+    point(fixture.place.path(), &live, &both);
     let patience = Patience::new();
     let of = |number: &str| {
         let file = archive.join(number).join("cert.pem");
         CertificateDer::from_pem_file(file).unwrap().to_vec()
     };
-    while certificate(&house) != of("1") {
+    while certificate(&fixture) != of("1") {
         patience.check("the first certificate");
     }
-    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
+    let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     point(&live, &archive.join("2"), &both);
-    while certificate(&house) != of("2") {
+    while certificate(&fixture) != of("2") {
         patience.check("the second certificate");
     }
     both_hear_each_other(&mut alice, &mut bob, true);
-    house
+    fixture
         .daemon
         .wait_for_log("the certificate's files have changed");
 }
@@ -134,25 +134,28 @@ fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
 #[test]
 fn a_bad_pair_of_files_keeps_the_old_certificate_and_is_told_once() {
     const REFUSED: &str = "the certificate's files were refused";
-    let house = House::new();
-    let old = certificate(&house);
-    let (key, other) = (house.place.path().join("key.pem"), TempDir::new().unwrap());
-    let (_, foreign) = house.authority.issue(other.path(), &NAMES);
+    let fixture = Fixture::new();
+    let old = certificate(&fixture);
+    let (key, other) = (
+        fixture.place.path().join("key.pem"),
+        TempDir::new().unwrap(),
+    );
+    let (_, foreign) = fixture.authority.issue(other.path(), &NAMES);
     fs::copy(foreign, &key).unwrap();
-    let told = house.daemon.wait_for_log("holds another key than that");
+    let told = fixture.daemon.wait_for_log("holds another key than that");
     assert!(told.contains("tls.key_file names"), "{told}");
-    house.daemon.wait_for_log(REFUSED);
-    assert_eq!(certificate(&house), old);
+    fixture.daemon.wait_for_log(REFUSED);
+    assert_eq!(certificate(&fixture), old);
     // Another fault is told as well, and each of them once: nobody is told every few seconds.
     fs::remove_file(&key).unwrap();
-    house.daemon.wait_for_log("which does not exist");
-    house.daemon.wait_for_logs(&[REFUSED], 2);
-    assert_eq!(certificate(&house), old);
-    house.authority.issue(house.place.path(), &NAMES);
+    fixture.daemon.wait_for_log("which does not exist");
+    fixture.daemon.wait_for_logs(&[REFUSED], 2);
+    assert_eq!(certificate(&fixture), old);
+    fixture.authority.issue(fixture.place.path(), &NAMES);
     let patience = Patience::new();
-    while certificate(&house) == old {
+    while certificate(&fixture) == old {
         patience.check("the next certificate");
     }
-    assert_eq!(lines(&house.daemon, "holds another key than that"), 1);
-    assert_eq!(lines(&house.daemon, REFUSED), 2);
+    assert_eq!(lines(&fixture.daemon, "holds another key than that"), 1);
+    assert_eq!(lines(&fixture.daemon, REFUSED), 2);
 }

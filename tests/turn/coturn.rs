@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::Daemon;
 use crate::support::turn::{Client, SECRET};
-use crate::tls::House;
+use crate::tls::Fixture;
 use crate::{metric, open_relay};
 
 /// `turnutils_peer`, which sends back what it gets; killed when dropped.
@@ -92,7 +92,7 @@ fn turnutils_uclient_loses_nothing_over_udp_and_tcp() {
 
 #[test]
 fn turnutils_uclient_loses_nothing_over_tls() {
-    let daemon = House::new().daemon;
+    let daemon = Fixture::new().daemon;
     let peer = Peer::start();
     let port = peer.port.to_string();
     nothing_is_lost(&daemon, &["-t", "-S", "-c", "-e", "127.0.0.1", "-r", &port]);

@@ -7,7 +7,7 @@ use parlor::stun::{Attribute, Class, Message, Method, Writer};
 
 use crate::coturn::tool;
 use crate::open_relay;
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use crate::support::turn::Client;
 use crate::support::{Builder, DEADLINE};
 
@@ -128,14 +128,14 @@ fn a_second_port_that_is_taken_is_told_in_one_sentence() {
     let told = format!("cannot listen on {taken} (turn.alternate_port): it is taken");
     // Sockets that share an address would take in one more.
     for shards in ["1", "2"] {
-        let desk = Desk::new()
+        let cli = Cli::new()
             .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
             .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
             .env("PARLOR_LOG__LEVEL", "error")
             .env("PARLOR_TURN__SHARDS", shards);
         let settings = ports.settings().into_iter();
-        let desk = settings.fold(desk, |desk, (key, value)| desk.env(key, &value));
-        desk.refused(&["serve"], &told);
+        let cli = settings.fold(cli, |cli, (key, value)| cli.env(key, &value));
+        cli.refused(&["serve"], &told);
     }
     drop(holder);
 }

@@ -8,11 +8,11 @@ use parlor::stun::{Attribute, Method};
 use crate::metric;
 use crate::support::DEADLINE;
 use crate::support::turn::{Client, Secured, Wire, secured};
-use crate::tls::House;
+use crate::tls::Fixture;
 
 /// A relay that takes headers from `trusted`.
-fn behind(trusted: &str) -> House {
-    House::with(|builder| {
+fn behind(trusted: &str) -> Fixture {
+    Fixture::with(|builder| {
         builder
             .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "1")
             .env("PARLOR_TURN__PROXY_PROTOCOL", "true")
@@ -39,13 +39,13 @@ fn announced(server: SocketAddr, header: &[u8]) -> TcpStream {
     stream
 }
 
-fn over_tcp(house: &House, header: &[u8]) -> Client {
-    let stream = announced(house.daemon.turn(), header);
+fn over_tcp(fixture: &Fixture, header: &[u8]) -> Client {
+    let stream = announced(fixture.daemon.turn(), header);
     Client::over(Wire::Tcp(stream), "alice", None)
 }
 
-fn over_tls(house: &House, header: &[u8]) -> Client {
-    let mut stream: Secured = secured(house.address(true), &house.client);
+fn over_tls(fixture: &Fixture, header: &[u8]) -> Client {
+    let mut stream: Secured = secured(fixture.address(true), &fixture.client);
     stream.sock.stream.write_all(header).unwrap();
     Client::over(Wire::Tls(Box::new(stream)), "alice", None)
 }
@@ -59,79 +59,79 @@ fn reflexive(client: &mut Client) -> String {
 
 #[test]
 fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
-    let house = behind("127.0.0.0/8");
+    let fixture = behind("127.0.0.0/8");
     for over in [over_tcp, over_tls] {
-        let mut client = over(&house, &text("203.0.113.7"));
+        let mut client = over(&fixture, &text("203.0.113.7"));
         assert_eq!(reflexive(&mut client), "203.0.113.7:4711");
         // Relayed addresses on loopback are only for clients on loopback.
-        let mut client = over(&house, &text("127.0.113.7"));
+        let mut client = over(&fixture, &text("127.0.113.7"));
         assert_eq!(reflexive(&mut client), "127.0.113.7:4711");
         assert_eq!(client.allocate().code(), None);
-        let mut client = over(&house, &binary([198, 51, 100, 7]));
+        let mut client = over(&fixture, &binary([198, 51, 100, 7]));
         assert_eq!(reflexive(&mut client), "198.51.100.7:4711");
     }
-    let mut itself = over_tcp(&house, b"PROXY UNKNOWN\r\n");
+    let mut itself = over_tcp(&fixture, b"PROXY UNKNOWN\r\n");
     assert!(reflexive(&mut itself).starts_with("127.0.0.1:"));
 }
 
 #[test]
 fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
-    let house = behind("127.0.0.0/8");
-    let mut held = ["127.0.113.7", "127.0.113.8"].map(|address| over_tcp(&house, &text(address)));
+    let fixture = behind("127.0.0.0/8");
+    let mut held = ["127.0.113.7", "127.0.113.8"].map(|address| over_tcp(&fixture, &text(address)));
     for client in &mut held {
         assert_eq!(client.allocate().code(), None);
     }
     // From another port: a stream with the same five-tuple replaces the first one.
     let header = b"PROXY TCP4 127.0.113.7 192.0.2.1 4712 443\r\n";
-    let mut second = over_tcp(&house, header);
+    let mut second = over_tcp(&fixture, header);
     assert_eq!(second.allocate().code(), Some(486));
     let refused = "parlor_turn_refused_total{reason=\"address quota\"}";
-    assert_eq!(metric(&house.daemon, refused), 1);
+    assert_eq!(metric(&fixture.daemon, refused), 1);
 }
 
 #[test]
 fn streams_are_counted_by_the_client_and_not_by_the_balancer() {
-    let house = behind("127.0.0.0/8");
+    let fixture = behind("127.0.0.0/8");
     let mut clients: Vec<_> = (1..=4u8)
-        .map(|n| over_tcp(&house, &binary([203, 0, 113, n])))
+        .map(|n| over_tcp(&fixture, &binary([203, 0, 113, n])))
         .collect();
     for (n, client) in (1..=4).zip(&mut clients) {
         assert_eq!(reflexive(client), format!("203.0.113.{n}:4711"));
     }
-    let mut second = over_tls(&house, &text("203.0.113.1"));
+    let mut second = over_tls(&fixture, &text("203.0.113.1"));
     reflexive(&mut second);
-    let mut third = announced(house.daemon.turn(), &text("203.0.113.1"));
+    let mut third = announced(fixture.daemon.turn(), &text("203.0.113.1"));
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
 }
 
 #[test]
 fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
-    let house = behind("127.0.0.0/8");
+    let fixture = behind("127.0.0.0/8");
     let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
     for bytes in [
         binding.as_slice(),
         b"PROXY TCP4 nobody nowhere 1 2\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ] {
-        for server in [house.daemon.turn(), house.address(true)] {
+        for server in [fixture.daemon.turn(), fixture.address(true)] {
             let mut stream = announced(server, bytes);
             assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
         }
     }
     let refused = "parlor_turn_streams_refused_total{reason=\"no proxy header\"}";
-    assert_eq!(metric(&house.daemon, refused), 6);
+    assert_eq!(metric(&fixture.daemon, refused), 6);
     let told = "a trusted proxy names no client of TURN";
-    let log = house.daemon.log();
+    let log = fixture.daemon.log();
     let warned = log.iter().filter(|line| line.contains(told));
     assert_eq!(warned.count(), 1, "{log:#?}");
 }
 
 #[test]
 fn nobody_else_is_believed_or_has_to_send_a_header() {
-    let house = behind("10.0.0.0/8");
-    let mut client = Client::tcp(house.daemon.turn(), "alice");
+    let fixture = behind("10.0.0.0/8");
+    let mut client = Client::tcp(fixture.daemon.turn(), "alice");
     assert!(reflexive(&mut client).starts_with("127.0.0.1:"));
-    let mut claimed = announced(house.daemon.turn(), &text("203.0.113.7"));
+    let mut claimed = announced(fixture.daemon.turn(), &text("203.0.113.7"));
     assert!(matches!(claimed.read(&mut [0; 10]), Ok(0) | Err(_)));
 }
 
@@ -145,16 +145,16 @@ fn whether_headers_are_due_can_change_while_parlor_runs() {
         std::fs::write(&file, text).unwrap();
     };
     write(false);
-    let house = House::with(|builder| builder.arg("--config").arg(file.to_str().unwrap()));
-    let mut plain = Client::tcp(house.daemon.turn(), "alice");
+    let fixture = Fixture::with(|builder| builder.arg("--config").arg(file.to_str().unwrap()));
+    let mut plain = Client::tcp(fixture.daemon.turn(), "alice");
     assert!(reflexive(&mut plain).starts_with("127.0.0.1:"));
     write(true);
-    let report = house.daemon.cli_json(&["reload"]);
+    let report = fixture.daemon.cli_json(&["reload"]);
     assert_eq!(
         report["changed"],
         serde_json::json!(["turn.proxy_protocol"])
     );
-    let mut named = over_tcp(&house, &text("203.0.113.7"));
+    let mut named = over_tcp(&fixture, &text("203.0.113.7"));
     assert_eq!(reflexive(&mut named), "203.0.113.7:4711");
     assert!(reflexive(&mut plain).starts_with("127.0.0.1:"));
 }

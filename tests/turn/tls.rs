@@ -19,7 +19,7 @@ use crate::{Patience, metric, open_relay};
 pub const NAMES: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// A relay that speaks TLS, and who signed its certificate.
-pub struct House {
+pub struct Fixture {
     pub daemon: Daemon,
     pub authority: Authority,
     pub client: Arc<ClientConfig>,
@@ -27,12 +27,12 @@ pub struct House {
     pub place: TempDir,
 }
 
-impl House {
-    pub fn new() -> House {
-        House::with(|builder| builder)
+impl Fixture {
+    pub fn new() -> Fixture {
+        Fixture::with(|builder| builder)
     }
 
-    pub fn with(change: impl FnOnce(Builder) -> Builder) -> House {
+    pub fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         let (cert, key) = authority.issue(place.path(), &NAMES);
         let builder = open_relay()
@@ -41,7 +41,7 @@ impl House {
             .env("PARLOR_TLS__MODE", "files")
             .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
             .env("PARLOR_TLS__KEY_FILE", key.to_str().unwrap());
-        House {
+        Fixture {
             daemon: change(builder).start(),
             client: Arc::new(authority.client()),
             authority,
@@ -73,9 +73,9 @@ fn stream(client: &mut Client) -> &mut Secured {
 }
 
 /// The certificate that a handshake is answered with. Whoever resumes a session gets none.
-pub fn certificate(house: &House) -> Vec<u8> {
-    let config = Arc::new(house.authority.client());
-    let mut client = Client::tls(house.address(true), "anybody", &config);
+pub fn certificate(fixture: &Fixture) -> Vec<u8> {
+    let config = Arc::new(fixture.authority.client());
+    let mut client = Client::tls(fixture.address(true), "anybody", &config);
     client.request(Method::BINDING, &[]);
     let chain = stream(&mut client).conn.peer_certificates().unwrap();
     chain[0].to_vec()
@@ -83,14 +83,14 @@ pub fn certificate(house: &House) -> Vec<u8> {
 
 #[test]
 fn clients_over_tls_udp_and_tcp_hear_each_other() {
-    let house = House::new();
-    let daemon = &house.daemon;
+    let fixture = Fixture::new();
+    let daemon = &fixture.daemon;
     for other in [
-        house.tls("bob"),
+        fixture.tls("bob"),
         Client::udp(daemon.turn(), "bob", None),
         Client::tcp(daemon.turn(), "bob"),
     ] {
-        let (mut alice, mut bob) = connected(house.tls("alice"), other);
+        let (mut alice, mut bob) = connected(fixture.tls("alice"), other);
         both_hear_each_other(&mut alice, &mut bob, true);
     }
     let relayed = "parlor_turn_relayed_packets_total{transport=\"tls\"";
@@ -99,18 +99,18 @@ fn clients_over_tls_udp_and_tcp_hear_each_other() {
 
 #[test]
 fn ipv6_is_served_as_well() {
-    let house = House::new();
-    let server = house.address(false);
-    let mut client = Client::tls(server, "alice", &house.client);
+    let fixture = Fixture::new();
+    let server = fixture.address(false);
+    let mut client = Client::tls(server, "alice", &fixture.client);
     assert_eq!(client.allocate().code(), None);
 }
 
 #[test]
 fn records_may_be_split_and_joined_as_the_network_likes() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let (mut alice, mut bob) = connected(
-        house.tls("alice"),
-        Client::udp(house.daemon.turn(), "bob", None),
+        fixture.tls("alice"),
+        Client::udp(fixture.daemon.turn(), "bob", None),
     );
     let messages: Vec<Vec<u8>> = (0..9usize).map(|len| vec![len as u8; len]).collect();
     let sent: Vec<u8> = messages
@@ -167,9 +167,9 @@ fn records_of(stream: &mut Secured, bytes: usize) -> usize {
 
 #[test]
 fn many_messages_that_are_ready_together_share_records_and_a_few_do_not() {
-    let house = House::with(|builder| builder.env("PARLOR_TURN__SHARDS", "1"));
-    let alice = Client::tcp(house.daemon.turn(), "alice");
-    let (mut alice, mut bob) = connected(alice, house.tls("bob"));
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__SHARDS", "1"));
+    let alice = Client::tcp(fixture.daemon.turn(), "alice");
+    let (mut alice, mut bob) = connected(alice, fixture.tls("bob"));
     both_hear_each_other(&mut alice, &mut bob, true);
     let message = channel_data(0x4001, &[7; 100], true);
     alice.send(&message.repeat(4));
@@ -182,13 +182,13 @@ fn many_messages_that_are_ready_together_share_records_and_a_few_do_not() {
 
 #[test]
 fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
-    let house = House::new();
-    let mut whole = secured(house.address(true), &house.client);
+    let fixture = Fixture::new();
+    let mut whole = secured(fixture.address(true), &fixture.client);
     whole.sock.size = 1;
     let mut client = Client::over(Wire::Tls(Box::new(whole)), "alice", None);
     assert_eq!(client.allocate().code(), None);
     // The Finished message, and a Binding request behind it, at once.
-    let mut joined = secured(house.address(true), &house.client);
+    let mut joined = secured(fixture.address(true), &fixture.client);
     while joined.conn.is_handshaking() || joined.conn.wants_write() {
         if joined.conn.wants_read() && !joined.conn.wants_write() {
             joined.conn.read_tls(&mut joined.sock).unwrap();
@@ -214,11 +214,11 @@ fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
 
 #[test]
 fn both_protocol_names_are_good_and_others_are_refused() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let named = |names: &[&[u8]]| {
-        let mut config = house.authority.client();
+        let mut config = fixture.authority.client();
         config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
-        let mut stream = secured(house.address(true), &Arc::new(config));
+        let mut stream = secured(fixture.address(true), &Arc::new(config));
         let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
         let sent = stream.write_all(&binding).and_then(|()| stream.flush());
         let answered = sent.and_then(|()| stream.read_exact(&mut [0; 32]));
@@ -234,11 +234,11 @@ fn both_protocol_names_are_good_and_others_are_refused() {
 
 #[test]
 fn a_session_is_resumed() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
-        let config = Arc::new(house.authority.client_for(versions));
+        let config = Arc::new(fixture.authority.client_for(versions));
         let kinds = [(); 2].map(|()| {
-            let mut client = Client::tls(house.address(true), "alice", &config);
+            let mut client = Client::tls(fixture.address(true), "alice", &config);
             client.request(Method::BINDING, &[]);
             stream(&mut client).conn.handshake_kind().unwrap()
         });
@@ -248,41 +248,41 @@ fn a_session_is_resumed() {
 
 #[test]
 fn a_new_certificate_is_for_new_handshakes_and_ends_nobody() {
-    let house = House::new();
-    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
-    let old = certificate(&house);
-    house.authority.issue(house.place.path(), &NAMES);
-    let report = house.daemon.cli_json(&["reload"]);
+    let fixture = Fixture::new();
+    let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
+    let old = certificate(&fixture);
+    fixture.authority.issue(fixture.place.path(), &NAMES);
+    let report = fixture.daemon.cli_json(&["reload"]);
     // Whoever looks at the files every few seconds may have been faster.
     let changed = report["changed"].as_array().unwrap();
     assert!(changed.iter().all(|key| key == "tls.cert_file"), "{report}");
-    let new = certificate(&house);
+    let new = certificate(&fixture);
     assert_ne!(new, old);
     both_hear_each_other(&mut alice, &mut bob, true);
     // One that can't be used changes nothing.
-    let key = house.place.path().join("key.pem");
+    let key = fixture.place.path().join("key.pem");
     let other = TempDir::new().unwrap();
-    let (_, foreign) = house.authority.issue(other.path(), &NAMES);
+    let (_, foreign) = fixture.authority.issue(other.path(), &NAMES);
     std::fs::copy(foreign, key).unwrap();
-    let refused = house.daemon.cli(&["reload"]);
+    let refused = fixture.daemon.cli(&["reload"]);
     assert!(!refused.status.success());
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("holds another key than that"), "{told}");
-    assert_eq!(certificate(&house), new);
+    assert_eq!(certificate(&fixture), new);
     both_hear_each_other(&mut alice, &mut bob, true);
-    house.authority.issue(house.place.path(), &NAMES);
-    house.daemon.signal("HUP");
+    fixture.authority.issue(fixture.place.path(), &NAMES);
+    fixture.daemon.signal("HUP");
     let patience = Patience::new();
-    while certificate(&house) == new {
+    while certificate(&fixture) == new {
         patience.check("the next certificate");
     }
 }
 
 #[test]
 fn what_is_not_tls_is_turned_away() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let hung_up_on = |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(house.address(true)).unwrap();
+        let mut stream = TcpStream::connect(fixture.address(true)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
@@ -304,16 +304,16 @@ fn what_is_not_tls_is_turned_away() {
     }
     // The server counts a connection after it has closed it.
     let patience = Patience::new();
-    while house.turned_away("no handshake") < 4 {
+    while fixture.turned_away("no handshake") < 4 {
         patience.check("four handshakes that failed to be counted");
     }
-    assert_eq!(house.turned_away("no handshake"), 4);
+    assert_eq!(fixture.turned_away("no handshake"), 4);
 }
 
 #[test]
 fn what_is_not_turn_within_tls_is_ended_properly() {
-    let house = House::new();
-    let mut client = house.tls("alice");
+    let fixture = Fixture::new();
+    let mut client = fixture.tls("alice");
     client.send(b"POST / HTTP/1.1\r\n\r\n");
     // Not cut off: TLS itself says that it is over.
     assert_eq!(stream(&mut client).read(&mut [0; 10]).unwrap(), 0);
@@ -321,12 +321,12 @@ fn what_is_not_turn_within_tls_is_ended_properly() {
 
 #[test]
 fn an_allocation_dies_with_its_client() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for politely in [true, false] {
-        let mut client = house.tls("alice");
+        let mut client = fixture.tls("alice");
         client.allocated();
         let patience = Patience::new();
-        while metric(&house.daemon, "parlor_turn_allocations") == 0 {
+        while metric(&fixture.daemon, "parlor_turn_allocations") == 0 {
             patience.check("the allocation to be counted");
         }
         if politely {
@@ -336,7 +336,7 @@ fn an_allocation_dies_with_its_client() {
         }
         drop(client);
         let patience = Patience::new();
-        while metric(&house.daemon, "parlor_turn_allocations") > 0 {
+        while metric(&fixture.daemon, "parlor_turn_allocations") > 0 {
             patience.check("the allocation to end");
         }
     }
@@ -345,55 +345,56 @@ fn an_allocation_dies_with_its_client() {
 #[test]
 fn who_never_shakes_hands_keeps_nobody_out() {
     const SILENT: usize = 600;
-    let house = House::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "1000"));
+    let fixture =
+        Fixture::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "1000"));
     let connect = |_| {
-        let mut stream = TcpStream::connect(house.address(true)).unwrap();
+        let mut stream = TcpStream::connect(fixture.address(true)).unwrap();
         // The beginning of a handshake.
         stream.write_all(&[0x16, 3, 1, 2, 0]).unwrap();
         stream
     };
     let silent: Vec<_> = (0..SILENT).map(connect).collect();
-    let (mut alice, mut bob) = connected(house.tls("alice"), house.tls("bob"));
+    let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     both_hear_each_other(&mut alice, &mut bob, true);
     let patience = Patience::new();
-    while house.turned_away("crowded out") < SILENT as u64 - 512 {
+    while fixture.turned_away("crowded out") < SILENT as u64 - 512 {
         patience.check("those who came first to give way");
     }
     drop(silent);
     let patience = Patience::new();
-    while house.turned_away("no handshake") < 510 {
+    while fixture.turned_away("no handshake") < 510 {
         patience.check("the others to be gone");
     }
 }
 
 #[test]
 fn tls_counts_among_the_streams_of_an_address() {
-    let house = House::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
-    let mut first = house.tls("alice");
-    let mut second = Client::tcp(house.daemon.turn(), "alice");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
+    let mut first = fixture.tls("alice");
+    let mut second = Client::tcp(fixture.daemon.turn(), "alice");
     first.request(Method::BINDING, &[]);
     second.request(Method::BINDING, &[]);
-    let mut third = TcpStream::connect(house.address(true)).unwrap();
+    let mut third = TcpStream::connect(fixture.address(true)).unwrap();
     third.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
-    house
+    fixture
         .daemon
         .wait_for_log("too many TURN streams from one address");
-    assert_eq!(house.turned_away("too many"), 1);
+    assert_eq!(fixture.turned_away("too many"), 1);
 }
 
 #[test]
 fn a_reader_that_pauses_gets_everything_that_was_kept() {
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         let builder = builder.env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0");
         builder.env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
     });
-    let sender = Client::udp(house.daemon.turn(), "sender", None);
-    let (mut sender, mut reader) = connected(sender, house.tls("reader"));
+    let sender = Client::udp(fixture.daemon.turn(), "sender", None);
+    let (mut sender, mut reader) = connected(sender, fixture.tls("reader"));
     let message = |number: u32| [&number.to_be_bytes()[..], &[7; 1_196]].concat();
     let mut sent = 0;
     let patience = Patience::new();
-    while metric(&house.daemon, "parlor_turn_stream_overflow_total") == 0 {
+    while metric(&fixture.daemon, "parlor_turn_stream_overflow_total") == 0 {
         patience.check("the reader's buffer to fill");
         for _ in 0..100 {
             sender.send(&channel_data(0x4001, &message(sent), false));
@@ -402,7 +403,7 @@ fn a_reader_that_pauses_gets_everything_that_was_kept() {
     }
     // In order, whole, and to the last that had room.
     let mut last = None;
-    let lost = metric(&house.daemon, "parlor_turn_stream_overflow_total");
+    let lost = metric(&fixture.daemon, "parlor_turn_stream_overflow_total");
     for _ in 0..u64::from(sent) - lost - 50 {
         let heard = reader.receive();
         let number = u32::from_be_bytes(*heard[4..].first_chunk().unwrap());
@@ -417,31 +418,33 @@ fn a_reader_that_pauses_gets_everything_that_was_kept() {
 
 #[test]
 fn what_runs_over_tls_is_told_as_such() {
-    let house = House::new();
-    let mut client = house.tls("alice");
+    let fixture = Fixture::new();
+    let mut client = fixture.tls("alice");
     client.allocated();
-    let status = house.daemon.cli_json(&["status"]);
+    let status = fixture.daemon.cli_json(&["status"]);
     assert_eq!(status["relays_over_tls"], 1);
     assert_eq!(status["relays_over_tcp"], 0);
-    let daemon = &house.daemon;
+    let daemon = &fixture.daemon;
     let listening: Vec<_> = [daemon.all("https"), daemon.all("turn-tls")]
         .concat()
         .iter()
         .map(ToString::to_string)
         .collect();
     assert_eq!(status["turn_tls"], serde_json::json!(listening));
-    let sessions = house.daemon.cli_json(&["sessions", "--all"]);
+    let sessions = fixture.daemon.cli_json(&["sessions", "--all"]);
     assert_eq!(sessions[0]["over"], "turn/tls");
 }
 
 #[test]
 fn an_expired_certificate_is_served_and_warned_of() {
-    let house = House::new();
-    house.authority.issue_expired(house.place.path(), &NAMES);
-    let report = house.daemon.cli_json(&["reload"]);
+    let fixture = Fixture::new();
+    fixture
+        .authority
+        .issue_expired(fixture.place.path(), &NAMES);
+    let report = fixture.daemon.cli_json(&["reload"]);
     let warnings = report["warnings"].to_string();
     assert!(warnings.contains("expired on 2021-01-01"), "{warnings}");
-    let mut stream = secured(house.address(true), &house.client);
+    let mut stream = secured(fixture.address(true), &fixture.client);
     let error = stream
         .write_all(&[0])
         .and_then(|()| stream.flush())

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::commands::{Guest, start};
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use crate::support::{Builder, Daemon};
 
 fn stderr(command: &mut Command) -> (i32, String) {
@@ -17,22 +17,22 @@ fn stderr(command: &mut Command) -> (i32, String) {
 
 #[test]
 fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
-    let desk = Desk::new();
-    let added = desk.run(&["user", "add", "alice"]);
+    let cli = Cli::new();
+    let added = cli.run(&["user", "add", "alice"]);
     let remark = format!(
         "On the database in {}: no parlor runs there.",
-        desk.data_dir().display()
+        cli.data_dir().display()
     );
     assert_eq!((added.code, added.stderr.trim_end()), (0, &remark[..]));
     assert!(
-        desk.run(&["user", "disable", "alice"])
+        cli.run(&["user", "disable", "alice"])
             .stdout
             .ends_with("Disabled user alice\n")
     );
     for command in ["status", "sessions", "reload", "drain", "upgrade"] {
-        desk.refused(&[command], "`parlor serve` starts one");
+        cli.refused(&[command], "`parlor serve` starts one");
     }
-    desk.refused(&["session", "kill", "0123"], "`parlor serve` starts one");
+    cli.refused(&["session", "kill", "0123"], "`parlor serve` starts one");
     let daemon = start();
     let (code, said) = stderr(&mut daemon.command(&["user", "add", "alice"]));
     assert_eq!(
@@ -70,13 +70,13 @@ fn nobody_is_told_that_no_parlor_runs_where_one_does() {
 
 #[test]
 fn who_fails_is_told_on_what_too() {
-    let desk = Desk::new();
-    desk.run(&["user", "add", "alice"]);
-    let outcome = desk.run(&["user", "disable", "mallory"]);
-    let remark = format!("On the database in {}: no", desk.data_dir().display());
+    let cli = Cli::new();
+    cli.run(&["user", "add", "alice"]);
+    let outcome = cli.run(&["user", "disable", "mallory"]);
+    let remark = format!("On the database in {}: no", cli.data_dir().display());
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.starts_with(&remark), "{}", outcome.stderr);
-    desk.refused(&["user", "disable", "mallory"], "there is no user");
+    cli.refused(&["user", "disable", "mallory"], "there is no user");
 }
 
 #[test]

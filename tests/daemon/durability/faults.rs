@@ -12,35 +12,35 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::browser_box::{self, ran_inside};
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 use crate::support::http::Client;
 use crate::support::{Builder, Daemon, turn};
 
 /// A data directory that a daemon has used, and where to start the next one.
 struct Used {
-    desk: Desk,
+    cli: Cli,
 }
 
 impl Used {
     fn new() -> Used {
-        let desk = Desk::new()
+        let cli = Cli::new()
             .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
             .env("PARLOR_TURN__LISTEN", "127.0.0.1:0")
             .env("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0")
             .env("PARLOR_TURN__SECRET", turn::SECRET);
-        let used = Used { desk };
+        let used = Used { cli };
         used.serve().stop();
-        used.desk.json(&["user", "add", "alice"]);
+        used.cli.json(&["user", "add", "alice"]);
         used
     }
 
     /// A daemon that starts.
     fn serve(&self) -> Daemon {
-        in_directory(self.desk.data_dir())
+        in_directory(self.cli.data_dir())
     }
 
     fn path(&self) -> PathBuf {
-        self.desk.data_dir().join("parlor.db")
+        self.cli.data_dir().join("parlor.db")
     }
 
     fn database(&self) -> Connection {
@@ -57,7 +57,7 @@ impl Used {
 
     /// `serve` ends with one sentence that names `path` and contains `told`.
     fn cannot_serve(&self, path: &Path, told: &str) {
-        let mut serve = self.desk.command(&["serve"]);
+        let mut serve = self.cli.command(&["serve"]);
         let mut serve = serve.stderr(Stdio::piped()).spawn().expect("a start");
         let lines = BufReader::new(serve.stderr.take().expect("a pipe")).lines();
         let mut errors = Vec::new();
@@ -186,13 +186,13 @@ fn a_read_only_folder_is_told_at_the_start_and_left_as_it_is() {
         return;
     }
     let used = Used::new();
-    let folder = used.desk.data_dir().to_str().expect("a plain path");
+    let folder = used.cli.data_dir().to_str().expect("a plain path");
     mount(&["--bind", folder, folder]);
     mount(&["-o", "remount,bind,ro", folder]);
-    used.refuses_to_serve(used.desk.data_dir(), "Read-only file system");
+    used.refuses_to_serve(used.cli.data_dir(), "Read-only file system");
     let told = "cannot be written; check the owner and mode";
-    used.desk.refused(&["user", "add", "bob"], told);
-    used.desk.refused(&["user", "add", "bob"], "parlor.db");
+    used.cli.refused(&["user", "add", "bob"], told);
+    used.cli.refused(&["user", "add", "bob"], "parlor.db");
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
         return;
     }
     let used = Used::new();
-    let disk = used.desk.data_dir();
+    let disk = used.cli.data_dir();
     let aside = TempDir::new().expect("a folder");
     let copy = |from: &Path, to: &Path| {
         for entry in fs::read_dir(from).expect("a folder") {
@@ -375,7 +375,7 @@ fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
     let ballast = fill(disk);
     let told = "no space is left for the database";
     used.refuses_to_serve(&used.path(), told);
-    used.desk.refused(&["user", "list"], told);
+    used.cli.refused(&["user", "list"], told);
     fs::remove_file(&ballast).expect("room again");
     let daemon = used.serve();
     assert_eq!(daemon.cli_json(&["user", "list"])[0]["name"], "alice");

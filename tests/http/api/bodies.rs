@@ -4,9 +4,11 @@ use super::*;
 
 #[test]
 fn bodies_that_are_not_what_a_route_takes_are_refused() {
-    let house = House::with(|builder| builder.env("PARLOR_HTTP__MAX_BODY", "1000"));
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__MAX_BODY", "1000"));
     let post = |headers: &[(&str, &str)], body: &[u8]| {
-        let answer = house.client.send("POST", "/api/auth/guest", headers, body);
+        let answer = fixture
+            .client
+            .send("POST", "/api/auth/guest", headers, body);
         answer.refusal()
     };
     let json = [("Content-Type", "application/json; charset=utf-8")];
@@ -31,10 +33,10 @@ fn bodies_that_are_not_what_a_route_takes_are_refused() {
     }
     assert_eq!(post(&json, &[0xff, 0xfe]), is(400, "bad-request"));
     assert_eq!(post(&json, &b" ".repeat(1001)), is(413, "too-large"));
-    house.room("r1", &[]);
+    fixture.room("r1", &[]);
     let named = |name: &str| {
-        let body = json!({"room": "r1", "invite": house.invite("r1", &[]), "name": name});
-        house.client.post_json("/api/auth/guest", &body).refusal()
+        let body = json!({"room": "r1", "invite": fixture.invite("r1", &[]), "name": name});
+        fixture.client.post_json("/api/auth/guest", &body).refusal()
     };
     assert_eq!(named(""), is(400, "bad-request"));
     assert_eq!(named("\u{0}"), is(400, "bad-request"));
@@ -42,9 +44,9 @@ fn bodies_that_are_not_what_a_route_takes_are_refused() {
 
 #[test]
 fn a_join_takes_no_body_an_empty_one_and_what_existing_frontends_send() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let alice = fixture.caller("alice");
     let kind = [("Content-Type", "application/json")];
     let join = |headers: &[_], body: &[u8]| alice.send("POST", "/api/rooms/r1/join", headers, body);
     for body in ["", "{}", "null", r#"{"user_id":"x"}"#] {
@@ -59,9 +61,9 @@ fn a_join_takes_no_body_an_empty_one_and_what_existing_frontends_send() {
 
 #[test]
 fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
-    let house = House::new();
-    let admin = house.daemon.cli_json(&["user", "add", "root", "--admin"]);
-    let admin = house.bearer(&text(&admin["id"]));
+    let fixture = Fixture::new();
+    let admin = fixture.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let admin = fixture.bearer(&text(&admin["id"]));
     let wrong = json!({"room": "lobby", "invite": {"SECRET": "x".repeat(9000)}, "name": 1,
                        "uses": "SECRET", "ttl": "SECRET"});
     for (path, wanted) in [
@@ -86,8 +88,8 @@ fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
 
 #[test]
 fn unknown_rooms_paths_and_methods_are_told_apart() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     for path in [
         "/api/rooms/none/join",
         "/api/rooms/none/leave",
@@ -112,13 +114,13 @@ fn unknown_rooms_paths_and_methods_are_told_apart() {
 
 #[test]
 fn a_pages_preflight_is_answered() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let headers = [
         ("Origin", "https://app.example"),
         ("Access-Control-Request-Method", "POST"),
         ("Access-Control-Request-Headers", "authorization"),
     ];
-    let answer = house
+    let answer = fixture
         .client
         .send("OPTIONS", "/api/rooms/r1/join", &headers, b"");
     assert!((200..300).contains(&answer.status), "{}", answer.status);

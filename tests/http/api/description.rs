@@ -7,16 +7,16 @@ use super::*;
 
 /// The description, and the operations that were tried.
 struct Api<'a> {
-    house: &'a House,
+    fixture: &'a Fixture,
     document: Value,
     tried: BTreeSet<(String, String)>,
 }
 
 impl<'a> Api<'a> {
-    fn of(house: &'a House) -> Api<'a> {
+    fn of(fixture: &'a Fixture) -> Api<'a> {
         Api {
-            document: house.client.get("/api/openapi.json").ok(),
-            house,
+            document: fixture.client.get("/api/openapi.json").ok(),
+            fixture,
             tried: BTreeSet::new(),
         }
     }
@@ -140,12 +140,12 @@ impl<'a> Api<'a> {
 
 #[test]
 fn real_answers_are_what_the_description_says() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let mut api = Api::of(&house);
-    let stranger = house.client.clone();
-    let owner = house.caller("alice");
-    let other = house.caller("bob");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let mut api = Api::of(&fixture);
+    let stranger = fixture.client.clone();
+    let owner = fixture.caller("alice");
+    let other = fixture.caller("bob");
     let none = || Value::Null;
 
     for (path, status) in [
@@ -171,9 +171,9 @@ fn real_answers_are_what_the_description_says() {
 /// Tokens, and who has none.
 fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
     let login = "POST /api/auth/login";
-    let id = api.house.user("carol");
+    let id = api.fixture.user("carol");
     let hash = parlor::password::hash("a good password").unwrap();
-    api.house.sql(&format!(
+    api.fixture.sql(&format!(
         "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'"
     ));
     let right = json!({"username": "carol", "password": "a good password"});
@@ -188,7 +188,7 @@ fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
     api.try_it(&carol, "GET /api/auth/me", Value::Null, 200);
     api.try_it(stranger, "GET /api/auth/me", Value::Null, 401);
     let guest = "POST /api/auth/guest";
-    let invite = api.house.invite("r1", &[]);
+    let invite = api.fixture.invite("r1", &[]);
     let entering = json!({"invite": invite, "name": "Gast"});
     let session = api.try_it(stranger, guest, entering, 200);
     let visitor = stranger.with_token(&text(&session["access_token"]));
@@ -216,7 +216,7 @@ fn in_a_room(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(owner, &format!("GET {room}/participants"), none(), 200);
     let preview = format!("GET {room}/preview");
     api.try_it(owner, &preview, none(), 200);
-    let nobody = api.house.client.clone();
+    let nobody = api.fixture.client.clone();
     api.try_it(&nobody, &preview, none(), 401);
     api.try_it(owner, "GET /api/rooms/none/preview", none(), 404);
     let message = json!({"content": "Hello"});

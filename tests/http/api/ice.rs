@@ -5,7 +5,7 @@ use crate::support::certificate::Authority;
 
 #[test]
 fn ice_servers_are_what_a_peer_connection_takes() {
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_TURN__SECRET", "north")
             .env("STUN_SERVER_URL", "stun:stun.example:3478")
@@ -13,11 +13,11 @@ fn ice_servers_are_what_a_peer_connection_takes() {
             .env("TURN_USERNAME", "user")
             .env("TURN_PASSWORD", "pass")
     });
-    let id = house.user("alice");
-    let answer = house.bearer(&id).get("/api/ice-servers");
+    let id = fixture.user("alice");
+    let answer = fixture.bearer(&id).get("/api/ice-servers");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let ice = answer.ok();
-    let port = house.daemon.turn().port();
+    let port = fixture.daemon.turn().port();
     let servers = ice["iceServers"].as_array().unwrap();
     assert_eq!(
         servers[0],
@@ -48,14 +48,14 @@ fn ice_servers_are_what_a_peer_connection_takes() {
 #[test]
 fn there_is_one_url_of_each_kind_whatever_is_listened_on_and_others_come_on_top() {
     let others = "stun:a.example,stun:b.example,stun:c.example";
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_TURN__LISTEN", "127.0.0.1:0,127.0.0.2:0")
             .env("PARLOR_TURN__PUBLIC_HOST", "talk.example")
             .env("STUN_SERVER_URL", others)
     });
-    let ice = house.caller("alice").get("/api/ice-servers").ok();
-    let port = house.daemon.turn().port();
+    let ice = fixture.caller("alice").get("/api/ice-servers").ok();
+    let port = fixture.daemon.turn().port();
     let turn = ["udp", "tcp"].map(|over| format!("turn:talk.example:{port}?transport={over}"));
     let servers = &ice["iceServers"];
     assert_eq!(
@@ -69,25 +69,25 @@ fn there_is_one_url_of_each_kind_whatever_is_listened_on_and_others_come_on_top(
 
 #[test]
 fn where_clients_reach_each_other_alone_they_are_told_to_use_the_relay_alone() {
-    let house = House::with(|builder| builder.env("PARLOR_TURN__MODE", "internal"));
-    house.room("r1", &[]);
-    let alice = house.caller("alice");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__MODE", "internal"));
+    fixture.room("r1", &[]);
+    let alice = fixture.caller("alice");
     let joined = alice.post("/api/rooms/r1/join").ok();
     assert_eq!(joined["ice_transport_policy"], json!("relay"));
     for path in ["/api/ice-servers", "/api/ice-servers?room=r1"] {
         let ice = alice.get(path).ok();
         assert_eq!(ice["iceTransportPolicy"], json!("relay"), "{path}");
     }
-    let credential = house.daemon.cli_json(&["turn", "credential", "alice"]);
+    let credential = fixture.daemon.cli_json(&["turn", "credential", "alice"]);
     assert_eq!(credential["ice_transport_policy"], json!("relay"));
 }
 
 #[test]
 fn ice_servers_for_a_room_are_for_its_participants_and_bound_to_it() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let id = house.user("alice");
-    let alice = house.bearer(&id);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let id = fixture.user("alice");
+    let alice = fixture.bearer(&id);
     let ask = || alice.get("/api/ice-servers?room=r1");
     assert_eq!(refused(&ask()), is(403, "not-a-participant"));
     let joined = alice.post("/api/rooms/r1/join").ok();
@@ -105,8 +105,8 @@ fn ice_servers_for_a_room_are_for_its_participants_and_bound_to_it() {
 
 #[test]
 fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
-    let stun = |house: &House, host: &str| {
-        let alice = house.bearer("alice");
+    let stun = |fixture: &Fixture, host: &str| {
+        let alice = fixture.bearer("alice");
         let answer = alice
             .send("GET", "/api/ice-servers", &[("Host", host)], b"")
             .ok();
@@ -114,7 +114,7 @@ fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
         url.rsplit_once(':').unwrap().0.to_owned()
     };
     let start = |change: fn(Builder) -> Builder| {
-        House::with(|builder| change(builder.env("PARLOR_AUTH__PROVISION_USERS", "true")))
+        Fixture::with(|builder| change(builder.env("PARLOR_AUTH__PROVISION_USERS", "true")))
     };
     let plain = start(|builder| builder);
     assert_eq!(stun(&plain, "talk.example:8000"), "stun:talk.example");
@@ -136,9 +136,9 @@ fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
 
 #[test]
 fn a_guest_gets_a_credential_while_they_are_in_their_room_and_for_it_alone() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let guest = house.guest("r1");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let guest = fixture.guest("r1");
     let ask = || guest.get("/api/ice-servers");
     assert_eq!(refused(&ask()), is(403, "not-a-participant"));
     guest.post("/api/rooms/r1/join").ok();
@@ -150,9 +150,9 @@ fn a_guest_gets_a_credential_while_they_are_in_their_room_and_for_it_alone() {
 
 #[test]
 fn no_credential_of_a_guest_outlives_their_time() {
-    let house = House::with(|builder| builder.env("PARLOR_AUTH__TOKEN_TTL", "10m"));
-    house.room("r1", &[]);
-    let guest = house.guest("r1");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_AUTH__TOKEN_TTL", "10m"));
+    fixture.room("r1", &[]);
+    let guest = fixture.guest("r1");
     let me = guest.get("/api/auth/me").ok();
     let (id, end) = (text(&me["id"]), utc(&me["expires_at"]));
     let joined = guest.post("/api/rooms/r1/join").ok();
@@ -165,8 +165,8 @@ fn no_credential_of_a_guest_outlives_their_time() {
         assert!((1..=600).contains(&ttl), "{ttl}");
     }
     let at_the_desk = ["turn", "credential", &id, "--ttl", "1h"];
-    assert_eq!(house.daemon.cli(&at_the_desk).status.code(), Some(1));
-    let minted = house
+    assert_eq!(fixture.daemon.cli(&at_the_desk).status.code(), Some(1));
+    let minted = fixture
         .daemon
         .cli_json(&[&at_the_desk[..], &["--room", "r1"]].concat());
     assert_eq!(utc(&minted["expires_at"]), end);
@@ -174,11 +174,11 @@ fn no_credential_of_a_guest_outlives_their_time() {
 
 #[test]
 fn a_token_for_one_room_gets_a_credential_for_it_and_one_for_more_has_to_name_one() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let id = house.user("alice");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let id = fixture.user("alice");
     let for_rooms = |rooms: &[&str]| {
-        house.claiming(Claims {
+        fixture.claiming(Claims {
             rooms: Some(rooms.iter().map(|room| room.to_string()).collect()),
             ..claims(&id)
         })
@@ -200,7 +200,7 @@ fn a_token_for_one_room_gets_a_credential_for_it_and_one_for_more_has_to_name_on
 fn turn_over_tls_is_offered_last_where_it_is_there() {
     let place = tempfile::tempdir().unwrap();
     let (cert, key) = Authority::new().issue(place.path(), &["talk.example"]);
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_TLS__MODE", "files")
             .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
@@ -208,7 +208,7 @@ fn turn_over_tls_is_offered_last_where_it_is_there() {
             .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
             .env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example")
     });
-    let (turn, tls) = (house.daemon.turn(), house.daemon.all("turn-tls")[0]);
+    let (turn, tls) = (fixture.daemon.turn(), fixture.daemon.all("turn-tls")[0]);
     let urls = [
         format!("turn:talk.example:{}?transport=udp", turn.port()),
         format!("turn:talk.example:{}?transport=tcp", turn.port()),
@@ -216,8 +216,8 @@ fn turn_over_tls_is_offered_last_where_it_is_there() {
         "turns:talk.example:443?transport=tcp".to_owned(),
     ];
     assert_ne!(tls.port(), 443, "TURN has a listener of its own, too");
-    house.daemon.cli_json(&["user", "add", "alice"]);
-    let minted = house.daemon.cli_json(&["turn", "credential", "alice"]);
+    fixture.daemon.cli_json(&["user", "add", "alice"]);
+    let minted = fixture.daemon.cli_json(&["turn", "credential", "alice"]);
     assert_eq!(minted["urls"], json!(urls));
 }
 

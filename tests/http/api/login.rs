@@ -7,7 +7,7 @@ use super::*;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-impl House {
+impl Fixture {
     /// A user who has a password; gives their id.
     pub fn member(&self, name: &str) -> String {
         let id = self.user(name);
@@ -36,19 +36,19 @@ impl House {
 
 #[test]
 fn a_password_opens_as_json_and_as_a_form() {
-    let house = House::new();
-    let id = house.member("alice b");
+    let fixture = Fixture::new();
+    let id = fixture.member("alice b");
     let form = format!(
         "grant_type=password&username=alice+b&password={}",
         PASSWORD.replace(' ', "%20")
     );
-    for answer in [house.log_in("alice b", PASSWORD), house.form(&form)] {
+    for answer in [fixture.log_in("alice b", PASSWORD), fixture.form(&form)] {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let entered = answer.ok();
         assert_eq!(entered["token_type"], json!("bearer"));
         assert_eq!(entered["expires_in"], json!(12 * 3600));
         assert_eq!(entered["user"]["id"], json!(id));
-        let me = house.with_answer(&entered).get("/api/auth/me").ok();
+        let me = fixture.with_answer(&entered).get("/api/auth/me").ok();
         assert_eq!(
             (&me["id"], &me["role"], me.get("rooms")),
             (&json!(id), &json!("user"), None)
@@ -58,8 +58,8 @@ fn a_password_opens_as_json_and_as_a_form() {
 
 #[test]
 fn a_password_given_to_the_command_is_the_one_that_opens() {
-    let house = House::new();
-    let mut add = house
+    let fixture = Fixture::new();
+    let mut add = fixture
         .daemon
         .command(&["user", "add", "bob", "--admin", "--password-stdin"])
         .stdin(Stdio::piped())
@@ -70,24 +70,24 @@ fn a_password_given_to_the_command_is_the_one_that_opens() {
     stdin.write_all(b"from the pipe\n").unwrap();
     drop(stdin);
     assert!(add.wait().unwrap().success());
-    let entered = house.log_in("bob", "from the pipe").ok();
+    let entered = fixture.log_in("bob", "from the pipe").ok();
     assert_eq!(entered["user"]["role"], json!("admin"));
 }
 
 #[test]
 fn what_is_wrong_with_a_login_is_not_told() {
-    let house = House::new();
-    let id = house.member("alice");
-    house.user("no-password");
+    let fixture = Fixture::new();
+    let id = fixture.member("alice");
+    fixture.user("no-password");
     let told: Vec<_> = [
-        house.log_in("alice", "wrong"),
-        house.log_in("alice", ""),
-        house.log_in("nobody", PASSWORD),
-        house.log_in("no-password", PASSWORD),
-        house.log_in("no-password", ""),
+        fixture.log_in("alice", "wrong"),
+        fixture.log_in("alice", ""),
+        fixture.log_in("nobody", PASSWORD),
+        fixture.log_in("no-password", PASSWORD),
+        fixture.log_in("no-password", ""),
         // An id is no name.
-        house.log_in(&id, PASSWORD),
-        house.log_in("lobby", PASSWORD),
+        fixture.log_in(&id, PASSWORD),
+        fixture.log_in("lobby", PASSWORD),
     ]
     .into_iter()
     .map(|answer| {
@@ -101,73 +101,73 @@ fn what_is_wrong_with_a_login_is_not_told() {
 
 #[test]
 fn only_the_right_password_learns_that_the_user_is_disabled() {
-    let house = House::new();
-    house.member("alice");
-    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
-    let answer = house.log_in("alice", PASSWORD);
+    let fixture = Fixture::new();
+    fixture.member("alice");
+    fixture.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    let answer = fixture.log_in("alice", PASSWORD);
     assert_eq!(refused(&answer), is(403, "user-disabled"));
-    let answer = house.log_in("alice", "wrong");
+    let answer = fixture.log_in("alice", "wrong");
     assert_eq!(refused(&answer), is(401, "wrong-credentials"));
-    house.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
-    let answer = house.log_in("alice", PASSWORD);
+    fixture.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
+    let answer = fixture.log_in("alice", PASSWORD);
     assert_eq!(refused(&answer), is(401, "wrong-credentials"));
 }
 
 #[test]
 fn a_body_that_is_no_login_is_refused_without_repeating_it() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for body in ["username=alice", "password=x", "", "%ff", "a&b=&&="] {
-        let answer = house.form(body);
+        let answer = fixture.form(body);
         assert_eq!(refused(&answer), is(400, "bad-request"), "{body}");
     }
     let kind = [("Content-Type", "text/plain")];
-    let answer = house.client.send("POST", "/api/auth/login", &kind, b"x");
+    let answer = fixture.client.send("POST", "/api/auth/login", &kind, b"x");
     assert_eq!(refused(&answer), is(415, "unsupported-media-type"));
     let wrong = json!({"username": 5, "password": "hunter2"});
-    let answer = house.client.post_json("/api/auth/login", &wrong);
+    let answer = fixture.client.post_json("/api/auth/login", &wrong);
     assert_eq!(refused(&answer), is(400, "bad-request"));
     assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
 }
 
 #[test]
 fn guessing_at_one_name_is_slowed_down_whoever_guesses() {
-    let house = House::new();
-    house.member("alice");
-    house.member("bob");
+    let fixture = Fixture::new();
+    fixture.member("alice");
+    fixture.member("bob");
     // Fewer than an address may try at once.
     let limited = (0..25)
-        .map(|_| house.log_in("alice", "guess"))
+        .map(|_| fixture.log_in("alice", "guess"))
         .find(|answer| answer.status == 429)
         .expect("a limit");
     assert_eq!(refused(&limited), is(429, "too-many-attempts"));
     assert_eq!(limited.header("retry-after"), Some("6"));
-    house.log_in("bob", PASSWORD).ok();
+    fixture.log_in("bob", PASSWORD).ok();
 }
 
 #[test]
 fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
-    let house = House::new();
-    house.member("alice");
-    house.member("bob");
+    let fixture = Fixture::new();
+    fixture.member("alice");
+    fixture.member("bob");
     let with_device = |name: &str, password: &str, device: &Value| {
         let body = json!({"username": name, "password": password, "device_token": device});
-        house.client.post_json("/api/auth/login", &body)
+        fixture.client.post_json("/api/auth/login", &body)
     };
-    let device = house.log_in("alice", PASSWORD).ok()["device_token"].clone();
-    let stranger = house.log_in("bob", PASSWORD).ok()["device_token"].clone();
+    let device = fixture.log_in("alice", PASSWORD).ok()["device_token"].clone();
+    let stranger = fixture.log_in("bob", PASSWORD).ok()["device_token"].clone();
     // Time passes meanwhile, and the limiter may grant one more attempt.
     let is_limited = |attempt: &dyn Fn() -> Answer| (0..3).any(|_| attempt().status == 429);
     // Unknown devices use up the attempts of the name and of the address.
-    let spent = (0..60).map(|n| house.form(&format!("username=alice&password={n}")).status);
+    let spent = (0..60).map(|n| fixture.form(&format!("username=alice&password={n}")).status);
     assert!(spent.filter(|status| *status == 429).count() > 20);
-    assert!(is_limited(&|| house.log_in("alice", PASSWORD)));
+    assert!(is_limited(&|| fixture.log_in("alice", PASSWORD)));
     let renewed = with_device("alice", PASSWORD, &device).ok()["device_token"].clone();
     let form = format!(
         "username=alice&password={}&device_token={}",
         PASSWORD.replace(' ', "%20"),
         text(&renewed)
     );
-    house.form(&form).ok();
+    fixture.form(&form).ok();
     // Another user's token, or none: an unknown device.
     for other in [&stranger, &json!("nonsense"), &json!(""), &Value::Null] {
         assert!(
@@ -185,19 +185,19 @@ fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
 
 #[test]
 fn guessing_from_one_address_is_slowed_down_whatever_the_names() {
-    let house = House::new();
-    let guesses = (0..200).map(|n| house.form(&format!("username=u{n}")));
+    let fixture = Fixture::new();
+    let guesses = (0..200).map(|n| fixture.form(&format!("username=u{n}")));
     let limited = guesses.filter(|answer| answer.status == 429).count();
     assert!(limited > 100, "{limited}");
 }
 
 #[test]
 fn many_logins_at_once_are_all_answered() {
-    let house = House::new();
-    house.member("alice");
+    let fixture = Fixture::new();
+    fixture.member("alice");
     std::thread::scope(|scope| {
         let logins: Vec<_> = (0..12)
-            .map(|_| scope.spawn(|| house.log_in("alice", PASSWORD).status))
+            .map(|_| scope.spawn(|| fixture.log_in("alice", PASSWORD).status))
             .collect();
         for login in logins {
             assert_eq!(login.join().unwrap(), 200);
@@ -207,12 +207,12 @@ fn many_logins_at_once_are_all_answered() {
 
 #[test]
 fn neither_name_nor_password_of_a_login_is_logged() {
-    let house = House::new();
-    house.member("alice");
-    house.log_in("mallory-the-guesser", "a-secret-guess");
-    house.log_in("alice", PASSWORD).ok();
-    house.daemon.wait_for_log("wrong name or password");
-    let log = house.daemon.log().concat();
+    let fixture = Fixture::new();
+    fixture.member("alice");
+    fixture.log_in("mallory-the-guesser", "a-secret-guess");
+    fixture.log_in("alice", PASSWORD).ok();
+    fixture.daemon.wait_for_log("wrong name or password");
+    let log = fixture.daemon.log().concat();
     for secret in ["mallory-the-guesser", "a-secret-guess", PASSWORD] {
         assert!(!log.contains(secret), "{secret}");
     }
@@ -220,30 +220,30 @@ fn neither_name_nor_password_of_a_login_is_logged() {
 
 #[test]
 fn a_token_of_parlors_own_is_exchanged_for_a_fresh_one() {
-    let house = House::new();
-    let id = house.user("alice");
+    let fixture = Fixture::new();
+    let id = fixture.user("alice");
     let old = Claims {
         exp: now() + 60,
         ..claims(&id)
     };
-    let fresh = house.claiming(old).post("/api/auth/refresh").ok();
+    let fresh = fixture.claiming(old).post("/api/auth/refresh").ok();
     assert_eq!(fresh["expires_in"], json!(12 * 3600));
     assert_eq!(fresh["user"]["name"], json!("alice"));
-    let me = house.with_answer(&fresh).get("/api/auth/me").ok();
+    let me = fixture.with_answer(&fresh).get("/api/auth/me").ok();
     assert_eq!(me["id"], json!(id));
 }
 
 #[test]
 fn a_fresh_token_is_for_the_same_rooms() {
-    let house = House::new();
-    house.room("r1", &[]);
-    house.room("r2", &[]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    fixture.room("r2", &[]);
     let named = Claims {
         rooms: Some(vec!["r1".into()]),
-        ..claims(&house.user("alice"))
+        ..claims(&fixture.user("alice"))
     };
-    let fresh = house.claiming(named).post("/api/auth/refresh").ok();
-    let alice = house.with_answer(&fresh);
+    let fresh = fixture.claiming(named).post("/api/auth/refresh").ok();
+    let alice = fixture.with_answer(&fresh);
     alice.post("/api/rooms/r1/join").ok();
     let elsewhere = alice.post("/api/rooms/r2/join");
     assert_eq!(refused(&elsewhere), is(403, "not-for-this-room"));
@@ -251,18 +251,18 @@ fn a_fresh_token_is_for_the_same_rooms() {
 
 #[test]
 fn a_guests_fresh_token_ends_when_their_time_does() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let entered = house.enter("r1", &house.invite("r1", &[])).ok();
-    let guest = house.with_answer(&entered);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let entered = fixture.enter("r1", &fixture.invite("r1", &[])).ok();
+    let guest = fixture.with_answer(&entered);
     let until = text(&guest.get("/api/auth/me").ok()["expires_at"]);
-    let fresh = house.with_answer(&guest.post("/api/auth/refresh").ok());
+    let fresh = fixture.with_answer(&guest.post("/api/auth/refresh").ok());
     let me = fresh.get("/api/auth/me").ok();
     assert_eq!(
         (&me["expires_at"], &me["rooms"]),
         (&json!(until), &json!(["r1"]))
     );
-    house
+    fixture
         .sql("UPDATE users SET guest_until = '2020-01-01T00:00:00Z' WHERE guest_until IS NOT NULL");
     let late = fresh.post("/api/auth/refresh");
     assert_eq!(refused(&late), is(401, "token-expired"));
@@ -270,29 +270,29 @@ fn a_guests_fresh_token_ends_when_their_time_does() {
 
 #[test]
 fn who_may_not_come_in_gets_no_fresh_token() {
-    let house = House::new();
-    let alice = house.user("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.user("alice");
     let refresh = "/api/auth/refresh";
     let expired = Claims {
         exp: now() - 1,
         ..claims(&alice)
     };
-    let late = house.claiming(expired).post(refresh);
+    let late = fixture.claiming(expired).post(refresh);
     assert_eq!(refused(&late), is(401, "token-expired"));
-    let none = house.client.post(refresh);
+    let none = fixture.client.post(refresh);
     assert_eq!(refused(&none), is(401, "unauthorized"));
-    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
-    let disabled = house.bearer(&alice).post(refresh);
+    fixture.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    let disabled = fixture.bearer(&alice).post(refresh);
     assert_eq!(refused(&disabled), is(403, "user-disabled"));
 }
 
 #[test]
 fn somebody_elses_token_is_not_renewed_here() {
-    let house = House::new();
-    let alice = house.user("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.user("alice");
     // An existing backend shares the secret, and knows nothing of parlor's `kid`.
     let foreign = without_kid(&claims(&alice));
-    let client = house.client.with_token(&foreign);
+    let client = fixture.client.with_token(&foreign);
     client.get("/api/auth/me").ok();
     let answer = client.post("/api/auth/refresh");
     assert_eq!(refused(&answer), is(403, "foreign-token"));

@@ -27,16 +27,16 @@ fn names(client: &Client, path: &str) -> Vec<String> {
     rooms.map(|room| text(&room["name"])).collect()
 }
 
-fn admin(house: &House) -> Client {
-    let admin = house.daemon.cli_json(&["user", "add", "root", "--admin"]);
-    house.bearer(&text(&admin["id"]))
+fn admin(fixture: &Fixture) -> Client {
+    let admin = fixture.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    fixture.bearer(&text(&admin["id"]))
 }
 
 #[test]
 fn any_user_makes_a_room_and_owns_it_under_both_names() {
-    let house = House::new();
-    let id = house.user("alice");
-    let alice = house.bearer(&id);
+    let fixture = Fixture::new();
+    let id = fixture.user("alice");
+    let alice = fixture.bearer(&id);
     for (prefix, name) in [("/api/rooms", "One"), ("/api/coworking/rooms", "Two")] {
         let body = json!({"name": name, "private": true, "max_participants": 3});
         let made = alice.post_json(prefix, &body);
@@ -65,8 +65,8 @@ fn any_user_makes_a_room_and_owns_it_under_both_names() {
 
 #[test]
 fn a_room_that_cannot_be_made_says_why() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     make(&alice, json!({"name": "Taken"}));
     let post = |body: Value| refused(&alice.post_json("/api/rooms", &body));
     assert_eq!(post(json!({"name": "Taken"})), is(409, "name-taken"));
@@ -89,19 +89,21 @@ fn a_room_that_cannot_be_made_says_why() {
     }
     let plain = alice.send("POST", "/api/rooms", &[], b"{\"name\": \"A\"}");
     assert_eq!(refused(&plain), is(415, "unsupported-media-type"));
-    let nobody = house.client.post_json("/api/rooms", &json!({"name": "A"}));
+    let nobody = fixture
+        .client
+        .post_json("/api/rooms", &json!({"name": "A"}));
     assert_eq!(refused(&nobody), is(401, "unauthorized"));
 }
 
 #[test]
 fn guests_and_tokens_for_certain_rooms_make_no_rooms() {
-    let house = House::new();
-    house.room("r1", &[]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
     let bound = Claims {
         rooms: Some(vec!["r1".to_owned()]),
-        ..claims(&house.user("alice"))
+        ..claims(&fixture.user("alice"))
     };
-    for somebody in [house.guest("r1"), house.claiming(bound)] {
+    for somebody in [fixture.guest("r1"), fixture.claiming(bound)] {
         let answer = somebody.post_json("/api/rooms", &json!({"name": "Mine"}));
         assert_eq!(refused(&answer), is(403, "forbidden"));
     }
@@ -109,18 +111,18 @@ fn guests_and_tokens_for_certain_rooms_make_no_rooms() {
 
 #[test]
 fn only_admins_make_rooms_where_that_is_configured() {
-    let house = House::with(|builder| builder.env("PARLOR_ROOMS__CREATE", "admins"));
-    let answer = house
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_ROOMS__CREATE", "admins"));
+    let answer = fixture
         .caller("alice")
         .post_json("/api/rooms", &json!({"name": "Mine"}));
     assert_eq!(refused(&answer), is(403, "forbidden"));
-    make(&admin(&house), json!({"name": "Ours"}));
+    make(&admin(&fixture), json!({"name": "Ours"}));
 }
 
 #[test]
 fn a_user_makes_rooms_only_so_fast_and_so_many() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     let mut made = 0;
     let refusal = loop {
         let answer = alice.post_json("/api/rooms", &json!({"name": format!("Room {made}")}));
@@ -132,13 +134,13 @@ fn a_user_makes_rooms_only_so_fast_and_so_many() {
     };
     assert_eq!(refused(&refusal), is(429, "too-many-requests"));
     assert_eq!(refusal.header("retry-after"), Some("1"));
-    let bob = house.user("bob");
-    house.sql(&format!(
+    let bob = fixture.user("bob");
+    fixture.sql(&format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
          INSERT INTO coworking_rooms (id, name, owner_id, created_at)
          SELECT 'b' || i, 'b' || i, '{bob}', '2026-01-01T00:00:00Z' FROM n"
     ));
-    let bob = house.bearer(&bob);
+    let bob = fixture.bearer(&bob);
     let one_more = bob.post_json("/api/rooms", &json!({"name": "One more"}));
     assert_eq!(refused(&one_more), is(409, "too-many-rooms"));
     delete(&bob, "b1").ok();
@@ -147,36 +149,36 @@ fn a_user_makes_rooms_only_so_fast_and_so_many() {
 
 #[test]
 fn private_rooms_are_seen_by_members_the_owner_and_admins_alone() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let (alice, bob, carol) = (
-        house.caller("alice"),
-        house.user("bob"),
-        house.caller("carol"),
+        fixture.caller("alice"),
+        fixture.user("bob"),
+        fixture.caller("carol"),
     );
     let id = make(&alice, json!({"name": "Den", "private": true}));
-    house.daemon.cli_json(&["room", "add-member", &id, "bob"]);
+    fixture.daemon.cli_json(&["room", "add-member", &id, "bob"]);
     let path = format!("/api/rooms/{id}");
-    for insider in [&alice, &house.bearer(&bob), &admin(&house)] {
+    for insider in [&alice, &fixture.bearer(&bob), &admin(&fixture)] {
         assert_eq!(names(insider, "/api/rooms"), ["Den", "Lobby"]);
         assert_eq!(insider.get(&path).ok()["name"], json!("Den"));
     }
     assert_eq!(names(&carol, "/api/rooms"), ["Lobby"]);
     assert_eq!(refused(&carol.get(&path)), is(404, "not-found"));
     assert_eq!(refused(&carol.get("/api/rooms/none")), is(404, "not-found"));
-    house.bearer(&bob).post(&format!("{path}/leave")).ok();
-    assert_eq!(names(&house.bearer(&bob), "/api/rooms"), ["Lobby"]);
+    fixture.bearer(&bob).post(&format!("{path}/leave")).ok();
+    assert_eq!(names(&fixture.bearer(&bob), "/api/rooms"), ["Lobby"]);
 }
 
 #[test]
 fn guests_and_tokens_for_certain_rooms_see_no_others() {
-    let house = House::new();
-    house.room("r1", &["--private"]);
-    house.room("r2", &[]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &["--private"]);
+    fixture.room("r2", &[]);
     let bound = Claims {
         rooms: Some(vec!["r1".to_owned()]),
-        ..claims(&house.user("alice"))
+        ..claims(&fixture.user("alice"))
     };
-    for somebody in [house.guest("r1"), house.claiming(bound)] {
+    for somebody in [fixture.guest("r1"), fixture.claiming(bound)] {
         assert_eq!(names(&somebody, "/api/rooms"), ["r1"]);
         somebody.get("/api/rooms/r1").ok();
         for answer in [
@@ -192,11 +194,11 @@ fn guests_and_tokens_for_certain_rooms_see_no_others() {
 
 #[test]
 fn a_list_comes_in_pages_by_name() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     for name in ["Alpha & Co", "Beta", "Gamma"] {
-        house.room(&name[..4], &[]);
-        house.sql(&format!(
+        fixture.room(&name[..4], &[]);
+        fixture.sql(&format!(
             "UPDATE coworking_rooms SET name = '{name}' WHERE id = '{}'",
             &name[..4]
         ));
@@ -218,8 +220,8 @@ fn a_list_comes_in_pages_by_name() {
 
 #[test]
 fn the_owner_and_admins_change_a_room_and_nobody_else_does() {
-    let house = House::new();
-    let (alice, bob) = (house.caller("alice"), house.caller("bob"));
+    let fixture = Fixture::new();
+    let (alice, bob) = (fixture.caller("alice"), fixture.caller("bob"));
     let id = make(&alice, json!({"name": "Den", "max_participants": 5}));
     let renamed = patch(&alice, &id, &json!({"name": "Attic"})).ok();
     assert_eq!(
@@ -231,7 +233,7 @@ fn the_owner_and_admins_change_a_room_and_nobody_else_does() {
         (&json!("Attic"), &json!(5), &json!(false))
     );
     let change = json!({"private": true, "max_participants": null});
-    let changed = patch(&admin(&house), &id, &change).ok();
+    let changed = patch(&admin(&fixture), &id, &change).ok();
     assert_eq!(
         (
             &changed["name"],
@@ -258,8 +260,8 @@ fn the_owner_and_admins_change_a_room_and_nobody_else_does() {
 
 #[test]
 fn a_change_that_cannot_be_says_why_and_changes_nothing() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     let id = make(&alice, json!({"name": "Den"}));
     let before = alice.get(&format!("/api/rooms/{id}")).ok();
     let refusal = patch(&alice, &id, &json!({"private": true, "name": "Lobby"}));
@@ -284,11 +286,11 @@ fn a_change_that_cannot_be_says_why_and_changes_nothing() {
 
 #[test]
 fn fewer_places_than_members_keep_newcomers_out_and_members_in() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let (alice, bob, carol) = (
-        house.caller("alice"),
-        house.caller("bob"),
-        house.caller("carol"),
+        fixture.caller("alice"),
+        fixture.caller("bob"),
+        fixture.caller("carol"),
     );
     let id = make(&alice, json!({"name": "Den"}));
     let join = format!("/api/rooms/{id}/join");
@@ -302,8 +304,8 @@ fn fewer_places_than_members_keep_newcomers_out_and_members_in() {
 
 #[test]
 fn a_closed_room_is_gone_for_everybody_and_frees_its_name() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     let id = make(&alice, json!({"name": "Den"}));
     let path = format!("/api/rooms/{id}");
     alice.post(&format!("{path}/join")).ok();
@@ -324,12 +326,12 @@ fn a_closed_room_is_gone_for_everybody_and_frees_its_name() {
 
 #[test]
 fn a_closing_that_was_answered_survives_a_kill() {
-    let house = House::new();
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
     let id = make(&alice, json!({"name": "Den"}));
     delete(&alice, &id).ok();
-    house.daemon.signal("KILL");
-    let _daemon = house.daemon.restart();
+    fixture.daemon.signal("KILL");
+    let _daemon = fixture.daemon.restart();
     assert_eq!(
         refused(&alice.get(&format!("/api/rooms/{id}"))),
         is(410, "room-closed")

@@ -2,16 +2,16 @@
 
 use super::*;
 
-/// A house with alice in the room `r1`.
-fn with_alice() -> (House, Client) {
-    alice_in(House::new())
+/// A fixture with alice in the room `r1`.
+fn with_alice() -> (Fixture, Client) {
+    alice_in(Fixture::new())
 }
 
-fn alice_in(house: House) -> (House, Client) {
-    house.room("r1", &[]);
-    let alice = house.caller("alice");
+fn alice_in(fixture: Fixture) -> (Fixture, Client) {
+    fixture.room("r1", &[]);
+    let alice = fixture.caller("alice");
     alice.post("/api/rooms/r1/join").ok();
-    (house, alice)
+    (fixture, alice)
 }
 
 fn write(client: &Client, room: &str, content: &str) -> Answer {
@@ -26,8 +26,8 @@ fn contents(page: &Value) -> Vec<String> {
 
 #[test]
 fn a_message_is_read_by_the_others_as_it_was_written() {
-    let (house, alice) = with_alice();
-    let bob = house.guest("r1");
+    let (fixture, alice) = with_alice();
+    let bob = fixture.guest("r1");
     bob.post("/api/rooms/r1/join").ok();
     let content = "Grüße 👋\n  \u{202e}\"<b>\\";
     let written = write(&alice, "r1", content);
@@ -50,8 +50,8 @@ fn a_message_is_read_by_the_others_as_it_was_written() {
 
 #[test]
 fn pages_lead_back_to_the_first_message_and_name_no_other_rooms() {
-    let (house, alice) = with_alice();
-    house.room("r2", &[]);
+    let (fixture, alice) = with_alice();
+    fixture.room("r2", &[]);
     alice.post("/api/rooms/r2/join").ok();
     for number in 1..=5 {
         write(&alice, "r1", &number.to_string()).ok();
@@ -76,9 +76,9 @@ fn pages_lead_back_to_the_first_message_and_name_no_other_rooms() {
 
 #[test]
 fn a_room_keeps_its_newest_messages_and_takes_none_of_another() {
-    let limited = House::with(|builder| builder.env("PARLOR_ROOMS__MAX_MESSAGES", "3"));
-    let (house, alice) = alice_in(limited);
-    house.room("r2", &[]);
+    let limited = Fixture::with(|builder| builder.env("PARLOR_ROOMS__MAX_MESSAGES", "3"));
+    let (fixture, alice) = alice_in(limited);
+    fixture.room("r2", &[]);
     alice.post("/api/rooms/r2/join").ok();
     write(&alice, "r2", "elsewhere").ok();
     for number in 1..=5 {
@@ -91,18 +91,18 @@ fn a_room_keeps_its_newest_messages_and_takes_none_of_another() {
 
 #[test]
 fn participants_alone_read_and_write() {
-    let (house, alice) = with_alice();
-    house.room("r2", &[]);
-    let admin = house.daemon.cli_json(&["user", "add", "root", "--admin"]);
-    let guest_elsewhere = house.guest("r2");
+    let (fixture, alice) = with_alice();
+    fixture.room("r2", &[]);
+    let admin = fixture.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let guest_elsewhere = fixture.guest("r2");
     let cases = [
         (
-            house.bearer(&text(&admin["id"])),
+            fixture.bearer(&text(&admin["id"])),
             is(403, "not-a-participant"),
         ),
-        (house.caller("bob"), is(403, "not-a-participant")),
+        (fixture.caller("bob"), is(403, "not-a-participant")),
         (guest_elsewhere, is(403, "not-for-this-room")),
-        (house.client.clone(), is(401, "unauthorized")),
+        (fixture.client.clone(), is(401, "unauthorized")),
     ];
     for (somebody, refusal) in cases {
         assert_eq!(refused(&somebody.get("/api/rooms/r1/messages")), refusal);
@@ -117,7 +117,7 @@ fn participants_alone_read_and_write() {
         refused(&write(&alice, "r1", "Hello")),
         is(403, "not-a-participant")
     );
-    house.sql("UPDATE coworking_rooms SET closed_at = '2026-01-01T00:00:00Z'");
+    fixture.sql("UPDATE coworking_rooms SET closed_at = '2026-01-01T00:00:00Z'");
     assert_eq!(
         refused(&write(&alice, "r1", "Hello")),
         is(410, "room-closed")
@@ -140,8 +140,8 @@ fn a_message_has_1_to_4000_characters() {
 
 #[test]
 fn a_user_writes_only_so_fast_and_others_do_not_suffer() {
-    let (house, alice) = with_alice();
-    let bob = house.caller("bob");
+    let (fixture, alice) = with_alice();
+    let bob = fixture.caller("bob");
     bob.post("/api/rooms/r1/join").ok();
     let mut written = 0;
     let refusal = loop {
@@ -159,10 +159,10 @@ fn a_user_writes_only_so_fast_and_others_do_not_suffer() {
 
 #[test]
 fn a_message_that_was_answered_survives_a_kill() {
-    let (house, alice) = with_alice();
+    let (fixture, alice) = with_alice();
     write(&alice, "r1", "for ever").ok();
-    house.daemon.signal("KILL");
-    let _daemon = house.daemon.restart();
+    fixture.daemon.signal("KILL");
+    let _daemon = fixture.daemon.restart();
     let page = alice.get("/api/rooms/r1/messages").ok();
     assert_eq!(contents(&page), ["for ever"]);
 }

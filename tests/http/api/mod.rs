@@ -26,20 +26,20 @@ use serde_json::{Value, json};
 const SECRET: &str = "a shared secret of at least 32 bytes";
 
 /// A daemon whose tokens the test can sign, with a few users and rooms.
-struct House {
+struct Fixture {
     daemon: Daemon,
     client: Client,
 }
 
-impl House {
-    fn new() -> House {
-        House::with(|builder| builder)
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture::with(|builder| builder)
     }
 
-    fn with(change: impl FnOnce(Builder) -> Builder) -> House {
+    fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let daemon = change(Builder::new().env("SECRET_KEY", SECRET)).start();
         let client = Client::new(daemon.http());
-        House { daemon, client }
+        Fixture { daemon, client }
     }
 
     /// Adds a user and gives their id.

@@ -4,38 +4,40 @@ use super::*;
 
 #[test]
 fn a_private_room_opens_to_members_named_tokens_and_invites() {
-    let house = House::new();
-    house.room("den", &["--private"]);
-    let (alice, bob) = (house.user("alice"), house.user("bob"));
+    let fixture = Fixture::new();
+    fixture.room("den", &["--private"]);
+    let (alice, bob) = (fixture.user("alice"), fixture.user("bob"));
     let door = "/api/rooms/den/join";
-    let stranger = house.bearer(&alice);
+    let stranger = fixture.bearer(&alice);
     assert_eq!(refused(&stranger.post(door)), is(404, "not-found"));
     let looked = stranger.get("/api/rooms/den/participants");
     assert_eq!(refused(&looked), is(404, "not-found"));
     let wrong = stranger.post_json(door, &json!({"invite": "wrong"}));
     assert_eq!(refused(&wrong), is(403, "bad-invite"));
-    let invite = house.invite("den", &["--uses", "1"]);
+    let invite = fixture.invite("den", &["--uses", "1"]);
     stranger.post_json(door, &json!({"invite": invite})).ok();
 
-    house.daemon.cli_json(&["room", "add-member", "den", "bob"]);
-    house.bearer(&bob).post(door).ok();
+    fixture
+        .daemon
+        .cli_json(&["room", "add-member", "den", "bob"]);
+    fixture.bearer(&bob).post(door).ok();
     let named = Claims {
         rooms: Some(vec!["den".into()]),
-        ..claims(&house.user("carol"))
+        ..claims(&fixture.user("carol"))
     };
-    house.claiming(named).post(door).ok();
+    fixture.claiming(named).post(door).ok();
 }
 
 #[test]
 fn a_token_that_names_rooms_opens_no_other() {
-    let house = House::new();
-    house.room("r1", &[]);
-    house.room("r2", &[]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    fixture.room("r2", &[]);
     let named = Claims {
         rooms: Some(vec!["r1".into()]),
-        ..claims(&house.user("alice"))
+        ..claims(&fixture.user("alice"))
     };
-    let alice = house.claiming(named);
+    let alice = fixture.claiming(named);
     alice.post("/api/rooms/r1/join").ok();
     for answer in [
         alice.post("/api/rooms/r2/join"),
@@ -50,8 +52,8 @@ fn a_token_that_names_rooms_opens_no_other() {
 
 #[test]
 fn a_token_that_cannot_be_believed_answers_401_and_says_how_to_come_in() {
-    let house = House::new();
-    let alice = house.user("alice");
+    let fixture = Fixture::new();
+    let alice = fixture.user("alice");
     let expired = Claims {
         exp: now() - 1,
         ..claims(&alice)
@@ -61,16 +63,16 @@ fn a_token_that_cannot_be_believed_answers_401_and_says_how_to_come_in() {
         &Secret::new("another secret, just as long as it is"),
     );
     for (client, code) in [
-        (house.client.clone(), "unauthorized"),
-        (house.client.with_token("nonsense"), "unauthorized"),
+        (fixture.client.clone(), "unauthorized"),
+        (fixture.client.with_token("nonsense"), "unauthorized"),
         (
-            house.client.with_token(&other.issue(&claims(&alice))),
+            fixture.client.with_token(&other.issue(&claims(&alice))),
             "unauthorized",
         ),
-        (house.bearer("stranger"), "unauthorized"),
+        (fixture.bearer("stranger"), "unauthorized"),
         // A name is no id.
-        (house.bearer("alice"), "unauthorized"),
-        (house.claiming(expired), "token-expired"),
+        (fixture.bearer("alice"), "unauthorized"),
+        (fixture.claiming(expired), "token-expired"),
     ] {
         for answer in [
             client.get("/api/auth/me"),
@@ -85,26 +87,26 @@ fn a_token_that_cannot_be_believed_answers_401_and_says_how_to_come_in() {
 
 #[test]
 fn provisioning_makes_the_user_that_a_token_names() {
-    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
     let named = Claims {
         name: Some("Dora".into()),
         ..claims("sub-17")
     };
-    let me = house.claiming(named).get("/api/auth/me").ok();
+    let me = fixture.claiming(named).get("/api/auth/me").ok();
     assert_eq!(
         (&me["id"], &me["display_name"]),
         (&json!("sub-17"), &json!("Dora"))
     );
     assert_eq!((&me["role"], &me["guest"]), (&json!("user"), &json!(false)));
-    let users = house.daemon.cli_json(&["user", "list"]);
+    let users = fixture.daemon.cli_json(&["user", "list"]);
     assert_eq!(users[0]["id"], json!("sub-17"));
 }
 
 #[test]
 fn me_tells_who_one_is_and_until_when() {
-    let house = House::new();
-    let id = house.user("alice");
-    let me = house.bearer(&id).get("/api/auth/me").ok();
+    let fixture = Fixture::new();
+    let id = fixture.user("alice");
+    let me = fixture.bearer(&id).get("/api/auth/me").ok();
     assert_eq!((&me["id"], &me["name"]), (&json!(id), &json!("alice")));
     assert!(text(&me["expires_at"]).ends_with('Z'));
     assert_eq!(me.get("rooms"), None);
@@ -112,16 +114,16 @@ fn me_tells_who_one_is_and_until_when() {
 
 #[test]
 fn a_guest_gets_a_token_for_one_room() {
-    let house = House::new();
-    house.room("r1", &["--private"]);
-    house.room("r2", &[]);
-    let answer = house.enter("r1", &house.invite("r1", &[]));
+    let fixture = Fixture::new();
+    fixture.room("r1", &["--private"]);
+    fixture.room("r2", &[]);
+    let answer = fixture.enter("r1", &fixture.invite("r1", &[]));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let entered = answer.ok();
     assert_eq!(entered["token_type"], json!("bearer"));
     assert!(entered["expires_in"].as_u64().unwrap() > 0);
     assert_eq!(entered["user"]["display_name"], json!("Gast"));
-    let guest = house.client.with_token(&text(&entered["access_token"]));
+    let guest = fixture.client.with_token(&text(&entered["access_token"]));
     guest.post("/api/rooms/r1/join").ok();
     let me = guest.get("/api/auth/me").ok();
     assert_eq!(
@@ -140,42 +142,45 @@ fn a_guest_gets_a_token_for_one_room() {
 
 #[test]
 fn the_lobbys_printed_link_lets_two_people_in() {
-    let house = House::new();
-    let link = house.daemon.invite_link();
+    let fixture = Fixture::new();
+    let link = fixture.daemon.invite_link();
     let (page, invite) = link.split_once('#').expect("an invite in the fragment");
     let room = page.rsplit_once('/').unwrap().1;
     for _ in 0..2 {
-        let entered = house.enter(room, invite).ok();
-        let guest = house.client.with_token(&text(&entered["access_token"]));
+        let entered = fixture.enter(room, invite).ok();
+        let guest = fixture.client.with_token(&text(&entered["access_token"]));
         guest.post(&format!("/api/rooms/{room}/join")).ok();
     }
 }
 
 #[test]
 fn an_invite_that_is_wrong_or_used_up_answers_403_and_a_full_room_409() {
-    let house = House::new();
-    house.room("r1", &["--max-participants", "1"]);
-    house.room("r2", &[]);
-    let once = house.invite("r2", &["--uses", "1"]);
-    house.enter("r2", &once).ok();
-    assert_eq!(refused(&house.enter("r2", &once)), is(403, "bad-invite"));
-    let other = house.invite("r2", &[]);
-    assert_eq!(refused(&house.enter("r1", &other)), is(403, "bad-invite"));
-    assert_eq!(refused(&house.enter("none", &other)), is(403, "bad-invite"));
-    let invite = house.invite("r1", &[]);
-    house.caller("alice").post("/api/rooms/r1/join").ok();
-    assert_eq!(refused(&house.enter("r1", &invite)), is(409, "room-full"));
+    let fixture = Fixture::new();
+    fixture.room("r1", &["--max-participants", "1"]);
+    fixture.room("r2", &[]);
+    let once = fixture.invite("r2", &["--uses", "1"]);
+    fixture.enter("r2", &once).ok();
+    assert_eq!(refused(&fixture.enter("r2", &once)), is(403, "bad-invite"));
+    let other = fixture.invite("r2", &[]);
+    assert_eq!(refused(&fixture.enter("r1", &other)), is(403, "bad-invite"));
+    assert_eq!(
+        refused(&fixture.enter("none", &other)),
+        is(403, "bad-invite")
+    );
+    let invite = fixture.invite("r1", &[]);
+    fixture.caller("alice").post("/api/rooms/r1/join").ok();
+    assert_eq!(refused(&fixture.enter("r1", &invite)), is(409, "room-full"));
 }
 
 #[test]
 fn guessing_invites_is_slowed_down() {
-    let house = House::new();
-    let guesses = (0..200).map(|_| house.enter("lobby", "guess").refusal());
+    let fixture = Fixture::new();
+    let guesses = (0..200).map(|_| fixture.enter("lobby", "guess").refusal());
     let limited: Vec<_> = guesses.filter(|refusal| refusal.0 == 429).collect();
     assert!(limited.len() > 100, "{}", limited.len());
     assert_eq!(limited[0], is(429, "too-many-attempts"));
     assert!(
-        house
+        fixture
             .enter("lobby", "guess")
             .header("retry-after")
             .is_some()
@@ -184,17 +189,17 @@ fn guessing_invites_is_slowed_down() {
 
 #[test]
 fn admins_invite_and_others_do_not() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let admin = text(&house.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let admin = text(&fixture.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
     let invites = "/api/rooms/r1/invites";
-    let alice = house.caller("alice");
+    let alice = fixture.caller("alice");
     let body = json!({"ttl": "1h", "uses": 1});
     assert_eq!(
         refused(&alice.post_json(invites, &body)),
         is(403, "forbidden")
     );
-    let admin = house.bearer(&admin);
+    let admin = fixture.bearer(&admin);
     let made = admin.post_json(invites, &body);
     assert_eq!(made.status, 201);
     let made = made.ok();
@@ -203,22 +208,22 @@ fn admins_invite_and_others_do_not() {
         link,
         format!(
             "http://{}/r/r1#{}",
-            house.daemon.http(),
+            fixture.daemon.http(),
             text(&made["invite"])
         )
     );
-    house.enter("r1", &text(&made["invite"])).ok();
+    fixture.enter("r1", &text(&made["invite"])).ok();
     let none = admin.post_json(invites, &json!({"uses": 0}));
     assert_eq!(refused(&none), is(400, "bad-request"));
 }
 
 #[test]
 fn invites_are_listed_and_revoked_by_who_may_make_them() {
-    let house = House::new();
-    house.room("r1", &[]);
-    house.room("r2", &[]);
-    let admin = text(&house.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
-    let admin = house.bearer(&admin);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    fixture.room("r2", &[]);
+    let admin = text(&fixture.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
+    let admin = fixture.bearer(&admin);
     let invites = "/api/rooms/r1/invites";
     let made = admin.post_json(invites, &json!({"uses": 3})).ok();
     let one = format!("{invites}/{}", text(&made["id"]));
@@ -227,26 +232,26 @@ fn invites_are_listed_and_revoked_by_who_may_make_them() {
     assert_eq!(listed["invites"][0]["uses_left"], json!(3));
     assert!(!listed.to_string().contains(&text(&made["invite"])));
 
-    let alice = house.caller("alice");
+    let alice = fixture.caller("alice");
     assert_eq!(refused(&alice.get(invites)), is(403, "forbidden"));
     let delete = |client: &Client, path: &str| client.send("DELETE", path, &[], b"");
     assert_eq!(refused(&delete(&alice, &one)), is(403, "forbidden"));
     let elsewhere = one.replace("/r1/", "/r2/");
     assert_eq!(refused(&delete(&admin, &elsewhere)), is(404, "not-found"));
-    assert_eq!(house.enter("r1", &text(&made["invite"])).status, 200);
+    assert_eq!(fixture.enter("r1", &text(&made["invite"])).status, 200);
     delete(&admin, &one).ok();
     assert_eq!(admin.get(invites).ok(), json!({"invites": []}));
-    let late = house.enter("r1", &text(&made["invite"]));
+    let late = fixture.enter("r1", &text(&made["invite"]));
     assert_eq!(refused(&late), is(403, "invite-withdrawn"));
     assert_eq!(refused(&delete(&admin, &one)), is(404, "not-found"));
 }
 
 #[test]
 fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
-    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
-    let alice = house.bearer("alice");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    let alice = fixture.bearer("alice");
     alice.get("/api/auth/me").ok();
-    house.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
+    fixture.sql("UPDATE users SET disabled_at = '2020-01-01T00:00:00Z'");
     assert_eq!(
         refused(&alice.get("/api/auth/me")),
         is(403, "user-disabled")
@@ -255,34 +260,38 @@ fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
         refused(&alice.post("/api/rooms/lobby/join")),
         is(403, "user-disabled")
     );
-    house.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
+    fixture.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z'");
     assert_eq!(refused(&alice.get("/api/auth/me")), is(401, "unauthorized"));
 }
 
 #[test]
 fn an_invite_knows_its_room_without_being_told() {
-    let house = House::new();
-    house.room("r1", &["--private"]);
-    house.room("r2", &[]);
-    let invite = house.invite("r1", &[]);
+    let fixture = Fixture::new();
+    fixture.room("r1", &["--private"]);
+    fixture.room("r2", &[]);
+    let invite = fixture.invite("r1", &[]);
     let body = json!({"invite": invite, "display_name": "Gast"});
-    let entered = house.client.post_json("/api/auth/guest", &body).ok();
-    let guest = house.client.with_token(&text(&entered["access_token"]));
+    let entered = fixture.client.post_json("/api/auth/guest", &body).ok();
+    let guest = fixture.client.with_token(&text(&entered["access_token"]));
     assert_eq!(guest.get("/api/auth/me").ok()["rooms"], json!(["r1"]));
     guest.post("/api/rooms/r1/join").ok();
-    assert_eq!(house.enter("r2", &invite).status, 403, "the two must agree");
+    assert_eq!(
+        fixture.enter("r2", &invite).status,
+        403,
+        "the two must agree"
+    );
 }
 
 #[test]
 fn a_name_that_deceives_is_refused_where_somebody_types_it_and_cleaned_in_a_token() {
-    let house = House::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
-    house.room("r1", &[]);
-    let invite = house.invite("r1", &[]);
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_AUTH__PROVISION_USERS", "true"));
+    fixture.room("r1", &[]);
+    let invite = fixture.invite("r1", &[]);
     let enter = |name: &str| {
         let body = json!({"room": "r1", "invite": invite, "name": name});
-        house.client.post_json("/api/auth/guest", &body)
+        fixture.client.post_json("/api/auth/guest", &body)
     };
-    let alice = house.caller("alice");
+    let alice = fixture.caller("alice");
     for name in [
         "",
         "\u{2800}",
@@ -312,7 +321,7 @@ fn a_name_that_deceives_is_refused_where_somebody_types_it_and_cleaned_in_a_toke
             name: Some(name.to_owned()),
             ..claims(sub)
         };
-        let me = house.claiming(named).get("/api/auth/me").ok();
+        let me = fixture.claiming(named).get("/api/auth/me").ok();
         assert_eq!(me["display_name"], json!(shown));
     }
 }

@@ -7,9 +7,9 @@ const FEW: usize = 10;
 
 const TRUSTED: (&str, &str) = ("PARLOR_HTTP__TRUSTED_PROXIES", "127.0.0.0/8");
 
-impl House {
-    fn behind_a_proxy() -> House {
-        House::with(|builder| builder.env(TRUSTED.0, TRUSTED.1))
+impl Fixture {
+    fn behind_a_proxy() -> Fixture {
+        Fixture::with(|builder| builder.env(TRUSTED.0, TRUSTED.1))
     }
 
     /// A login that fails, sent with a header; each name is another, so that none is slowed down.
@@ -35,32 +35,32 @@ impl House {
 
 #[test]
 fn behind_a_trusted_proxy_each_client_has_attempts_of_its_own() {
-    let house = House::behind_a_proxy();
-    let one = house.refused_of_100(|_| ("X-Forwarded-For", "203.0.113.7".to_owned()));
+    let fixture = Fixture::behind_a_proxy();
+    let one = fixture.refused_of_100(|_| ("X-Forwarded-For", "203.0.113.7".to_owned()));
     assert!(one > 40, "{one}");
-    let many = house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
+    let many = fixture.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
     assert!(many < FEW, "{many}");
     let standard =
-        house.refused_of_100(|n| ("Forwarded", format!("for=\"[2001:db8:0:{n}00::1]\"")));
+        fixture.refused_of_100(|n| ("Forwarded", format!("for=\"[2001:db8:0:{n}00::1]\"")));
     assert!(standard < FEW, "{standard}");
 }
 
 #[test]
 fn what_a_client_puts_before_its_own_address_does_not_make_it_another() {
-    let house = House::behind_a_proxy();
+    let fixture = Fixture::behind_a_proxy();
     let refused =
-        house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}, 203.0.113.7")));
+        fixture.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}, 203.0.113.7")));
     assert!(refused > 40, "{refused}");
 }
 
 #[test]
 fn who_sends_the_other_header_too_has_attempts_of_their_own_and_uses_up_nobody_elses() {
-    let house = House::behind_a_proxy();
+    let fixture = Fixture::behind_a_proxy();
     let kind = ("Content-Type", "application/x-www-form-urlencoded");
     let guess = |n: usize, client: &str, forwarded: &str| {
         let body = format!("username=u{n}");
         let headers = [kind, ("X-Forwarded-For", client), ("Forwarded", forwarded)];
-        let answer = house
+        let answer = fixture
             .client
             .send("POST", "/api/auth/login", &headers, body.as_bytes());
         answer.status
@@ -75,14 +75,14 @@ fn who_sends_the_other_header_too_has_attempts_of_their_own_and_uses_up_nobody_e
         .map(|n| guess(n, &format!("192.0.2.{n}"), &format!("for=10.1.{n}.1")))
         .filter(|status| *status == 429);
     assert!(others.count() < FEW);
-    let named = house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
+    let named = fixture.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
     assert!(named < FEW, "{named}");
 }
 
 #[test]
 fn without_a_trusted_proxy_such_headers_change_nothing() {
-    let house = House::with(|builder| builder.env(TRUSTED.0, "10.0.0.0/8"));
-    let refused = house.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
+    let fixture = Fixture::with(|builder| builder.env(TRUSTED.0, "10.0.0.0/8"));
+    let refused = fixture.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}")));
     assert!(refused > 40, "{refused}");
     let headers = [
         ("X-Forwarded-Host", "evil.example"),
@@ -91,14 +91,14 @@ fn without_a_trusted_proxy_such_headers_change_nothing() {
             "for=198.51.100.1;host=evil.example;proto=https",
         ),
     ];
-    let alice = house.caller("alice");
+    let alice = fixture.caller("alice");
     let answer = alice.send("GET", "/api/ice-servers", &headers, b"").ok();
     assert!(!answer.to_string().contains("evil.example"), "{answer}");
 }
 
 #[test]
 fn guests_behind_a_trusted_proxy_have_attempts_of_their_own() {
-    let house = House::behind_a_proxy();
+    let fixture = Fixture::behind_a_proxy();
     let enter = |client: String| {
         let headers = [
             ("Content-Type", "application/json"),
@@ -106,7 +106,9 @@ fn guests_behind_a_trusted_proxy_have_attempts_of_their_own() {
         ];
         let body = json!({"invite": "none", "name": "Gast"}).to_string();
         let guest = "/api/auth/guest";
-        house.client.send("POST", guest, &headers, body.as_bytes())
+        fixture
+            .client
+            .send("POST", guest, &headers, body.as_bytes())
     };
     let statuses = |client: fn(usize) -> String| {
         let answers = (0..60).map(client);
@@ -122,16 +124,16 @@ fn guests_behind_a_trusted_proxy_have_attempts_of_their_own() {
 
 #[test]
 fn links_name_what_the_client_asked_the_proxy_for() {
-    let house = House::behind_a_proxy();
-    house.room("r1", &[]);
+    let fixture = Fixture::behind_a_proxy();
+    fixture.room("r1", &[]);
     let headers = [
         ("Content-Type", "application/json"),
         ("X-Forwarded-For", "203.0.113.7"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "talk.example"),
     ];
-    let admin = text(&house.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
-    let admin = house.bearer(&admin);
+    let admin = text(&fixture.daemon.cli_json(&["user", "add", "root", "--admin"])["id"]);
+    let admin = fixture.bearer(&admin);
     let invite = admin
         .send("POST", "/api/rooms/r1/invites", &headers, b"{}")
         .ok();
@@ -142,10 +144,10 @@ fn links_name_what_the_client_asked_the_proxy_for() {
     assert!(urls.contains("turn:talk.example:"), "{urls}");
 }
 
-impl House {
+impl Fixture {
     /// Behind a balancer that speaks the PROXY protocol.
-    fn behind_a_balancer(trusted: &str) -> House {
-        House::with(|builder| {
+    fn behind_a_balancer(trusted: &str) -> Fixture {
+        Fixture::with(|builder| {
             let builder = builder.env(TRUSTED.0, trusted);
             builder.env("PARLOR_HTTP__PROXY_PROTOCOL", "true")
         })
@@ -195,48 +197,48 @@ fn binary(command: u8, client: [u8; 4], extra: usize) -> Vec<u8> {
 
 #[test]
 fn a_balancer_names_the_client_in_either_version() {
-    let house = House::behind_a_balancer("127.0.0.0/8");
+    let fixture = Fixture::behind_a_balancer("127.0.0.0/8");
     let text = |client: String| format!("PROXY TCP4 {client} 127.0.0.1 4711 443\r\n").into_bytes();
-    let one = house.announced_of_100(|_| text("203.0.113.7".to_owned()));
+    let one = fixture.announced_of_100(|_| text("203.0.113.7".to_owned()));
     assert!(one > 40, "{one}");
-    let many = house.announced_of_100(|n| text(format!("198.51.100.{n}")));
+    let many = fixture.announced_of_100(|n| text(format!("198.51.100.{n}")));
     assert!(many < FEW, "{many}");
-    let one = house.announced_of_100(|_| binary(0x21, [203, 0, 113, 8], 0));
+    let one = fixture.announced_of_100(|_| binary(0x21, [203, 0, 113, 8], 0));
     assert!(one > 40, "{one}");
-    let many = house.announced_of_100(|n| binary(0x21, [192, 0, 2, n as u8], n));
+    let many = fixture.announced_of_100(|n| binary(0x21, [192, 0, 2, n as u8], n));
     assert!(many < FEW, "{many}");
 }
 
 #[test]
 fn a_balancer_that_asks_for_itself_is_answered() {
-    let house = House::behind_a_balancer("127.0.0.0/8");
+    let fixture = Fixture::behind_a_balancer("127.0.0.0/8");
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
         binary(0x20, [0; 4], 0),
         b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(),
     ] {
-        let answer = house.announced(&header, HEALTH).expect("an answer");
+        let answer = fixture.announced(&header, HEALTH).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }
 
 #[test]
 fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
-    let house = House::behind_a_balancer("127.0.0.0/8");
+    let fixture = Fixture::behind_a_balancer("127.0.0.0/8");
     for header in [
         &b""[..],
         b"PROXY TCP4 nobody 127.0.0.1 1 2\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ] {
-        assert_eq!(house.announced(header, HEALTH), None);
+        assert_eq!(fixture.announced(header, HEALTH), None);
     }
-    let metrics = Client::new(house.daemon.metrics()).get("/metrics").body;
+    let metrics = Client::new(fixture.daemon.metrics()).get("/metrics").body;
     let metrics = String::from_utf8(metrics).unwrap();
     let counted = "parlor_http_unannounced_total 3\n";
     assert!(metrics.contains(counted), "{metrics}");
     let told = "a trusted proxy names no client";
-    house.daemon.wait_for_logs(&[told], 3);
-    let log = house.daemon.log();
+    fixture.daemon.wait_for_logs(&[told], 3);
+    let log = fixture.daemon.log();
     let warned = log
         .iter()
         .filter(|line| line.contains("WARN") && line.contains(told));
@@ -245,10 +247,10 @@ fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
 
 #[test]
 fn nobody_else_is_believed_or_has_to_send_a_header() {
-    let house = House::behind_a_balancer("10.0.0.0/8");
-    let answer = house.announced(b"", HEALTH).expect("an answer");
+    let fixture = Fixture::behind_a_balancer("10.0.0.0/8");
+    let answer = fixture.announced(b"", HEALTH).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let claimed = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 443\r\n";
-    let answer = house.announced(claimed, HEALTH).expect("an answer");
+    let answer = fixture.announced(claimed, HEALTH).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }

@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn a_join_answers_as_the_contract_says_under_both_names() {
-    let house = House::new();
-    let alice = house.caller("alice");
-    house.room("r1", &[]);
+    let fixture = Fixture::new();
+    let alice = fixture.caller("alice");
+    fixture.room("r1", &[]);
     for prefix in ["/api/rooms", "/api/coworking/rooms"] {
         let answer = alice.post(&format!("{prefix}/r1/join"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -30,9 +30,9 @@ fn a_join_answers_as_the_contract_says_under_both_names() {
 
 #[test]
 fn a_full_room_answers_409_except_to_those_who_are_in() {
-    let house = House::new();
-    house.room("small", &["--max-participants", "1"]);
-    let (alice, bob) = (house.caller("alice"), house.caller("bob"));
+    let fixture = Fixture::new();
+    fixture.room("small", &["--max-participants", "1"]);
+    let (alice, bob) = (fixture.caller("alice"), fixture.caller("bob"));
     alice.post("/api/rooms/small/join").ok();
     assert_eq!(
         refused(&bob.post("/api/rooms/small/join")),
@@ -45,10 +45,10 @@ fn a_full_room_answers_409_except_to_those_who_are_in() {
 
 #[test]
 fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let (alice, bob) = (house.user("alice"), house.user("bob"));
-    let (as_alice, as_bob) = (house.bearer(&alice), house.bearer(&bob));
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let (alice, bob) = (fixture.user("alice"), fixture.user("bob"));
+    let (as_alice, as_bob) = (fixture.bearer(&alice), fixture.bearer(&bob));
     as_alice.post("/api/rooms/r1/join").ok();
     as_bob.post("/api/rooms/r1/join").ok();
     assert_eq!(members(&as_alice, "r1").len(), 2);
@@ -60,24 +60,26 @@ fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
 
 #[test]
 fn leaving_a_private_room_tells_strangers_no_more_than_leaving_one_that_is_not_there() {
-    let house = House::new();
-    house.room("den", &["--private"]);
+    let fixture = Fixture::new();
+    fixture.room("den", &["--private"]);
     let door = "/api/rooms/den/leave";
-    let stranger = house.caller("alice");
+    let stranger = fixture.caller("alice");
     let (there, not_there) = (stranger.post(door), stranger.post("/api/rooms/none/leave"));
     assert_eq!(refused(&there), is(404, "not-found"));
     assert_eq!(there.body, not_there.body);
-    let member = house.caller("bob");
-    house.daemon.cli_json(&["room", "add-member", "den", "bob"]);
+    let member = fixture.caller("bob");
+    fixture
+        .daemon
+        .cli_json(&["room", "add-member", "den", "bob"]);
     member.post(door).ok();
     member.post(door).ok();
 }
 
 #[test]
 fn participants_have_names_and_say_whether_they_are_connected() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let guest = house.guest("r1");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let guest = fixture.guest("r1");
     guest.post("/api/rooms/r1/join").ok();
     let answer = guest.get("/api/rooms/r1/participants").ok();
     let member = &answer["participants"][0];
@@ -94,12 +96,12 @@ fn participants_have_names_and_say_whether_they_are_connected() {
 
 #[test]
 fn a_connection_shows_among_the_participants_and_a_leave_closes_it_with_4003() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let token = sign(&claims(&house.user("alice")));
-    let alice = house.client.with_token(&token);
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let token = sign(&claims(&fixture.user("alice")));
+    let alice = fixture.client.with_token(&token);
     alice.post("/api/rooms/r1/join").ok();
-    let mut socket = house.connect("r1", &token);
+    let mut socket = fixture.connect("r1", &token);
     // The server seats a connection just after it has answered the upgrade.
     let connected = || {
         let shown = alice.get("/api/rooms/r1/participants").ok();
@@ -118,31 +120,34 @@ fn a_connection_shows_among_the_participants_and_a_leave_closes_it_with_4003() {
 
 #[test]
 fn a_closed_room_answers_410() {
-    let house = House::new();
-    house.room("r1", &[]);
-    let invite = house.invite("r1", &[]);
-    house.sql("UPDATE coworking_rooms SET closed_at = '2020-01-01T00:00:00Z'");
-    let alice = house.caller("alice");
+    let fixture = Fixture::new();
+    fixture.room("r1", &[]);
+    let invite = fixture.invite("r1", &[]);
+    fixture.sql("UPDATE coworking_rooms SET closed_at = '2020-01-01T00:00:00Z'");
+    let alice = fixture.caller("alice");
     assert_eq!(
         refused(&alice.post("/api/rooms/r1/join")),
         is(410, "room-closed")
     );
-    assert_eq!(refused(&house.enter("r1", &invite)), is(410, "room-closed"));
+    assert_eq!(
+        refused(&fixture.enter("r1", &invite)),
+        is(410, "room-closed")
+    );
 }
 
 #[test]
 fn a_guest_who_is_away_for_long_gives_their_seat_back_and_one_who_is_here_does_not() {
-    let house = House::with(|builder| builder.env("PARLOR_ROOMS__GUEST_ABSENCE", "1s"));
-    house.room("r1", &["--max-participants", "2"]);
-    let entered = house.enter("r1", &house.invite("r1", &[])).ok();
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_ROOMS__GUEST_ABSENCE", "1s"));
+    fixture.room("r1", &["--max-participants", "2"]);
+    let entered = fixture.enter("r1", &fixture.invite("r1", &[])).ok();
     let here = text(&entered["access_token"]);
-    let (here, socket_token) = (house.client.with_token(&here), here);
+    let (here, socket_token) = (fixture.client.with_token(&here), here);
     here.post("/api/rooms/r1/join").ok();
-    let _socket = house.connect("r1", &socket_token);
-    let away = house.guest("r1");
+    let _socket = fixture.connect("r1", &socket_token);
+    let away = fixture.guest("r1");
     away.post("/api/rooms/r1/join").ok();
 
-    let waiting = house.caller("alice");
+    let waiting = fixture.caller("alice");
     let give_up = clock::now().mono + DEADLINE;
     while waiting.post("/api/rooms/r1/join").status == 409 {
         assert!(clock::now().mono < give_up, "the room stays full");

@@ -4,27 +4,27 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::support::command::Desk;
+use crate::support::command::Cli;
 
 /// What is told of a file with this text under this key.
 fn told(algorithm: &str, key: &str, text: &str) -> String {
-    let desk = Desk::new();
-    let path = desk.place().join("keys");
+    let cli = Cli::new();
+    let path = cli.place().join("keys");
     fs::write(&path, text).unwrap();
-    told_of(desk, algorithm, key, &path)
+    told_of(cli, algorithm, key, &path)
 }
 
-fn told_of(desk: Desk, algorithm: &str, key: &str, path: &Path) -> String {
+fn told_of(cli: Cli, algorithm: &str, key: &str, path: &Path) -> String {
     let path = path.to_str().unwrap();
     let variable = format!("PARLOR_AUTH__{}", key.to_uppercase());
-    let desk = desk
+    let cli = cli
         .env("PARLOR_AUTH__ALGORITHM", algorithm)
         .env(&variable, path);
     let sentence = format!("{variable} names {path}");
     for command in [&["serve"][..], &["user", "list"]] {
-        desk.misused(command, &sentence);
+        cli.misused(command, &sentence);
     }
-    let stderr = desk.run(&["serve"]).stderr;
+    let stderr = cli.run(&["serve"]).stderr;
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     stderr
 }
@@ -36,9 +36,9 @@ fn read(path: &Path) -> String {
 #[test]
 fn a_missing_file_is_told_by_its_name() {
     for key in ["public_key_file", "jwks_file"] {
-        let desk = Desk::new();
-        let path = desk.place().join("absent");
-        let told = told_of(desk, "RS256", key, &path);
+        let cli = Cli::new();
+        let path = cli.place().join("absent");
+        let told = told_of(cli, "RS256", key, &path);
         assert!(told.contains("does not exist"), "{told}");
     }
 }
@@ -118,7 +118,7 @@ fn a_jwks_without_a_key_for_the_algorithm_is_refused() {
 
 #[test]
 fn an_algorithm_and_its_keys_are_set_together() {
-    let alone = Desk::new().env("ALGORITHM", "RS256");
+    let alone = Cli::new().env("ALGORITHM", "RS256");
     alone.misused(
         &["serve"],
         "ALGORITHM is RS256, which takes an RSA key: name its file in auth.public_key_file",
@@ -132,7 +132,7 @@ fn a_public_key_as_a_shared_secret_is_refused() {
     let issuer = Issuer::of("RS256");
     let jwks = json!({"keys": [issuer.jwk("a")]}).to_string();
     for secret in [read(&issuer.pem()), jwks] {
-        let desk = Desk::new().env("SECRET_KEY", &secret);
-        desk.misused(&["serve"], "SECRET_KEY is a public key");
+        let cli = Cli::new().env("SECRET_KEY", &secret);
+        cli.misused(&["serve"], "SECRET_KEY is a public key");
     }
 }

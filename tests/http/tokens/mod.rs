@@ -18,24 +18,24 @@ const BY_RSA: [&str; 6] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 const BY_CURVE: [&str; 3] = ["ES256", "ES384", "EdDSA"];
 
 /// A daemon that believes tokens of one algorithm and makes their users.
-struct House {
+struct Fixture {
     daemon: Daemon,
     client: Client,
 }
 
-impl House {
-    fn pinned(algorithm: &str, change: impl FnOnce(Builder) -> Builder) -> House {
+impl Fixture {
+    fn pinned(algorithm: &str, change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let builder = Builder::new()
             .env("PARLOR_AUTH__ALGORITHM", algorithm)
             .env("PARLOR_AUTH__PROVISION_USERS", "true");
         let daemon = change(builder).start();
         let client = Client::new(daemon.http());
-        House { daemon, client }
+        Fixture { daemon, client }
     }
 
-    fn of(algorithm: &str, issuer: &Issuer) -> House {
+    fn of(algorithm: &str, issuer: &Issuer) -> Fixture {
         let pem = issuer.pem();
-        House::pinned(algorithm, |builder| {
+        Fixture::pinned(algorithm, |builder| {
             builder.env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap())
         })
     }
@@ -78,7 +78,7 @@ fn header(token: &str) -> Value {
 #[test]
 fn each_algorithm_of_a_secret_believes_its_own_tokens_and_no_other() {
     for pinned in BY_SECRET {
-        let house = House::pinned(pinned, |builder| builder.env("SECRET_KEY", SECRET));
+        let fixture = Fixture::pinned(pinned, |builder| builder.env("SECRET_KEY", SECRET));
         for other in BY_SECRET {
             let token = sign_by_secret(
                 SECRET.as_bytes(),
@@ -86,14 +86,22 @@ fn each_algorithm_of_a_secret_believes_its_own_tokens_and_no_other() {
                 &json!({ "alg": other }),
                 &claims(),
             );
-            assert_eq!(house.believes(&token), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&token),
+                pinned == other,
+                "{pinned} {other}"
+            );
             let lying = sign_by_secret(
                 SECRET.as_bytes(),
                 other,
                 &json!({ "alg": pinned }),
                 &claims(),
             );
-            assert_eq!(house.believes(&lying), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&lying),
+                pinned == other,
+                "{pinned} {other}"
+            );
         }
     }
 }
@@ -103,14 +111,22 @@ fn each_algorithm_of_rsa_believes_its_own_tokens_and_no_other() {
     let issuer = Issuer::of("RS256");
     let stranger = Issuer::of("RS256");
     for pinned in BY_RSA {
-        let house = House::of(pinned, &issuer);
+        let fixture = Fixture::of(pinned, &issuer);
         for other in BY_RSA {
             let token = issuer.token(other);
-            assert_eq!(house.believes(&token), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&token),
+                pinned == other,
+                "{pinned} {other}"
+            );
             let lying = issuer.sign(other, &json!({ "alg": pinned }), &claims());
-            assert_eq!(house.believes(&lying), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&lying),
+                pinned == other,
+                "{pinned} {other}"
+            );
         }
-        assert!(!house.believes(&stranger.token(pinned)), "{pinned}");
+        assert!(!fixture.believes(&stranger.token(pinned)), "{pinned}");
     }
 }
 
@@ -118,15 +134,23 @@ fn each_algorithm_of_rsa_believes_its_own_tokens_and_no_other() {
 fn each_algorithm_of_a_curve_believes_its_own_tokens_and_no_other() {
     let issuers = BY_CURVE.map(|algorithm| (algorithm, Issuer::of(algorithm)));
     for (pinned, issuer) in &issuers {
-        let house = House::of(pinned, issuer);
+        let fixture = Fixture::of(pinned, issuer);
         for (other, somebody) in &issuers {
             let token = somebody.token(other);
-            assert_eq!(house.believes(&token), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&token),
+                pinned == other,
+                "{pinned} {other}"
+            );
             let lying = somebody.sign(other, &json!({ "alg": pinned }), &claims());
-            assert_eq!(house.believes(&lying), pinned == other, "{pinned} {other}");
+            assert_eq!(
+                fixture.believes(&lying),
+                pinned == other,
+                "{pinned} {other}"
+            );
         }
         assert!(
-            !house.believes(&Issuer::of(pinned).token(pinned)),
+            !fixture.believes(&Issuer::of(pinned).token(pinned)),
             "{pinned}"
         );
     }
@@ -136,16 +160,16 @@ fn each_algorithm_of_a_curve_believes_its_own_tokens_and_no_other() {
 fn a_token_without_a_signature_is_refused_under_every_kind_of_key() {
     let issuer = Issuer::of("ES256");
     let houses = [
-        House::of("ES256", &issuer),
-        House::pinned("HS256", |builder| builder.env("SECRET_KEY", SECRET)),
+        Fixture::of("ES256", &issuer),
+        Fixture::pinned("HS256", |builder| builder.env("SECRET_KEY", SECRET)),
     ];
-    for house in houses {
+    for fixture in houses {
         for alg in ["none", "None", "NONE", "nOnE", "", "ES256", "HS256"] {
             for kid in [json!(null), json!("parlor")] {
                 let bare = unsigned(&json!({"alg": alg, "kid": kid}), &claims());
-                assert!(!house.believes(&format!("{bare}.")), "{alg}");
+                assert!(!fixture.believes(&format!("{bare}.")), "{alg}");
                 assert!(
-                    !house.believes(&format!("{bare}.{}", encode(b"x"))),
+                    !fixture.believes(&format!("{bare}.{}", encode(b"x"))),
                     "{alg}"
                 );
             }
@@ -157,7 +181,7 @@ fn a_token_without_a_signature_is_refused_under_every_kind_of_key() {
 fn a_public_key_is_never_a_secret() {
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         let issuer = Issuer::of(algorithm);
-        let house = House::of(algorithm, &issuer);
+        let fixture = Fixture::of(algorithm, &issuer);
         let pem = std::fs::read(issuer.pem()).unwrap();
         let jwk = issuer.jwk("a").to_string();
         for secret in [&pem[..], pem.trim_ascii(), jwk.as_bytes(), b""] {
@@ -165,11 +189,11 @@ fn a_public_key_is_never_a_secret() {
                 for kid in [json!(null), json!("parlor")] {
                     let header = json!({"alg": alg, "kid": kid});
                     let token = sign_by_secret(secret, alg, &header, &claims());
-                    assert!(!house.believes(&token), "{algorithm} {header}");
+                    assert!(!fixture.believes(&token), "{algorithm} {header}");
                 }
             }
         }
-        assert!(house.believes(&issuer.token(algorithm)));
+        assert!(fixture.believes(&issuer.token(algorithm)));
     }
 }
 
@@ -177,7 +201,7 @@ fn a_public_key_is_never_a_secret() {
 fn times_issuer_and_audience_count_under_a_public_key_too() {
     let issuer = Issuer::of("ES256");
     let pem = issuer.pem();
-    let house = House::pinned("ES256", |builder| {
+    let fixture = Fixture::pinned("ES256", |builder| {
         builder
             .env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap())
             .env("PARLOR_AUTH__ISSUER", "https://id.example")
@@ -190,7 +214,7 @@ fn times_issuer_and_audience_count_under_a_public_key_too() {
     let answer = |key: &str, value: Value| {
         let mut claims = good.clone();
         claims[key] = value;
-        house.me(&issuer.sign("ES256", &json!({"alg": "ES256"}), &claims))
+        fixture.me(&issuer.sign("ES256", &json!({"alg": "ES256"}), &claims))
     };
     answer("name", json!("Alice")).ok();
     let late = answer("exp", json!(now() - 1)).refusal();
@@ -208,7 +232,7 @@ fn times_issuer_and_audience_count_under_a_public_key_too() {
         assert_eq!(refused, (401, "unauthorized".to_owned()), "{key} {value}");
     }
     // parlor's own tokens say what the configuration asks for.
-    assert!(house.believes(&house.own_token()));
+    assert!(fixture.believes(&fixture.own_token()));
 }
 
 #[test]
@@ -221,7 +245,7 @@ fn a_key_of_a_jwks_is_found_by_its_kid_and_an_unknown_kid_finds_none() {
             "ES256"
         });
         let jwks = first.jwks(&[other.jwk("c"), first.jwk("a"), second.jwk("b")]);
-        let house = House::pinned(algorithm, |builder| {
+        let fixture = Fixture::pinned(algorithm, |builder| {
             builder.env("PARLOR_AUTH__JWKS_FILE", jwks.to_str().unwrap())
         });
         let signed = |issuer: &Issuer, header: Value| issuer.sign(algorithm, &header, &claims());
@@ -233,13 +257,13 @@ fn a_key_of_a_jwks_is_found_by_its_kid_and_an_unknown_kid_finds_none() {
             (&second, "parlor", false),
         ] {
             let token = signed(issuer, json!({"alg": algorithm, "kid": kid}));
-            assert_eq!(house.believes(&token), believed, "{algorithm} {kid}");
+            assert_eq!(fixture.believes(&token), believed, "{algorithm} {kid}");
         }
         for issuer in [&first, &second] {
-            assert!(house.believes(&signed(issuer, json!({ "alg": algorithm }))));
+            assert!(fixture.believes(&signed(issuer, json!({ "alg": algorithm }))));
         }
         let token = signed(&Issuer::of(algorithm), json!({ "alg": algorithm }));
-        assert!(!house.believes(&token));
+        assert!(!fixture.believes(&token));
     }
 }
 
@@ -248,43 +272,50 @@ fn keys_of_both_files_are_believed_and_one_without_an_id_under_any_name() {
     let (named, nameless) = (Issuer::of("ES256"), Issuer::of("ES256"));
     let jwks = named.jwks(&[named.jwk("a")]);
     let pem = nameless.pem();
-    let house = House::pinned("ES256", |builder| {
+    let fixture = Fixture::pinned("ES256", |builder| {
         builder
             .env("PARLOR_AUTH__JWKS_FILE", jwks.to_str().unwrap())
             .env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap())
     });
-    assert!(house.believes(&named.token("ES256")));
+    assert!(fixture.believes(&named.token("ES256")));
     let header = json!({"alg": "ES256", "kid": "2026-11"});
-    assert!(house.believes(&nameless.sign("ES256", &header, &claims())));
-    assert!(!house.believes(&named.sign("ES256", &header, &claims())));
+    assert!(fixture.believes(&nameless.sign("ES256", &header, &claims())));
+    assert!(!fixture.believes(&named.sign("ES256", &header, &claims())));
 }
 
 #[test]
 fn beside_a_public_key_parlor_signs_with_a_key_of_its_own() {
     let issuer = Issuer::of("RS256");
-    let house = House::of("RS256", &issuer);
-    let own = house.own_token();
+    let fixture = Fixture::of("RS256", &issuer);
+    let own = fixture.own_token();
     assert_eq!(
         header(&own),
         json!({"typ": "JWT", "alg": "HS256", "kid": "parlor"})
     );
-    assert!(house.believes(&own));
-    let fresh = house.client.with_token(&own).post("/api/auth/refresh").ok();
-    assert!(house.believes(fresh["access_token"].as_str().unwrap()));
-    house.daemon.cli_json(&["user", "add", "bob"]);
-    let issued = house.daemon.cli_json(&["token", "issue", "bob"]);
-    assert!(house.believes(issued["token"].as_str().unwrap()));
+    assert!(fixture.believes(&own));
+    let fresh = fixture
+        .client
+        .with_token(&own)
+        .post("/api/auth/refresh")
+        .ok();
+    assert!(fixture.believes(fresh["access_token"].as_str().unwrap()));
+    fixture.daemon.cli_json(&["user", "add", "bob"]);
+    let issued = fixture.daemon.cli_json(&["token", "issue", "bob"]);
+    assert!(fixture.believes(issued["token"].as_str().unwrap()));
     // The key is good for the tokens that name it, and for those alone.
-    let secret = std::fs::read_to_string(house.daemon.data_dir().join("auth.secret")).unwrap();
+    let secret = std::fs::read_to_string(fixture.daemon.data_dir().join("auth.secret")).unwrap();
     let by_secret =
         |header: Value| sign_by_secret(secret.trim().as_bytes(), "HS256", &header, &claims());
-    assert!(house.believes(&by_secret(json!({"alg": "HS256", "kid": "parlor"}))));
-    assert!(!house.believes(&by_secret(json!({"alg": "HS256"}))));
-    assert!(!house.believes(&by_secret(json!({"alg": "RS256", "kid": "parlor"}))));
+    assert!(fixture.believes(&by_secret(json!({"alg": "HS256", "kid": "parlor"}))));
+    assert!(!fixture.believes(&by_secret(json!({"alg": "HS256"}))));
+    assert!(!fixture.believes(&by_secret(json!({"alg": "RS256", "kid": "parlor"}))));
     // Somebody else's session is somebody else's to renew, whatever it calls its key.
     let header = json!({"alg": "RS256", "kid": "parlor"});
     let foreign = issuer.sign("RS256", &header, &claims());
-    let refused = house.client.with_token(&foreign).post("/api/auth/refresh");
+    let refused = fixture
+        .client
+        .with_token(&foreign)
+        .post("/api/auth/refresh");
     assert_eq!(refused.refusal(), (403, "foreign-token".to_owned()));
 }
 
@@ -294,19 +325,19 @@ fn a_rotated_secret_still_checks_and_a_forgotten_one_does_not() {
         let header = json!({"alg": "HS256", "kid": "of another program"});
         sign_by_secret(secret.as_bytes(), "HS256", &header, &claims())
     };
-    let house = House::pinned("HS256", |builder| {
+    let fixture = Fixture::pinned("HS256", |builder| {
         builder
             .env("SECRET_KEY", SECRET)
             .env("PARLOR_AUTH__PREVIOUS_SECRETS", OLD)
     });
-    assert!(house.believes(&token(SECRET)));
-    assert!(house.believes(&token(OLD)));
-    assert!(!house.believes(&token("one that was taken out of the list")));
+    assert!(fixture.believes(&token(SECRET)));
+    assert!(fixture.believes(&token(OLD)));
+    assert!(!fixture.believes(&token("one that was taken out of the list")));
 
     let issuer = Issuer::of("EdDSA");
     let pem = issuer.pem();
     let own = |secrets: &[(&str, &str)]| {
-        House::pinned("EdDSA", |builder| {
+        Fixture::pinned("EdDSA", |builder| {
             let builder = builder.env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap());
             secrets
                 .iter()
@@ -331,20 +362,20 @@ fn a_role_in_somebody_elses_token_counts_only_where_roles_are_trusted() {
     claims["role"] = json!("admin");
     let token = issuer.sign("ES256", &json!({"alg": "ES256"}), &claims);
     for (trusted, role, status) in [("false", "user", 403), ("true", "admin", 201)] {
-        let house = House::pinned("ES256", |builder| {
+        let fixture = Fixture::pinned("ES256", |builder| {
             builder
                 .env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap())
                 .env("PARLOR_AUTH__TRUST_ROLES", trusted)
         });
-        let alice = house.client.with_token(&token);
+        let alice = fixture.client.with_token(&token);
         assert_eq!(alice.get("/api/auth/me").ok()["role"], json!(role));
         let invites = "/api/rooms/lobby/invites";
         assert_eq!(alice.post_json(invites, &json!({})).status, status);
         // The trust ends with the token: the store knows of no admin, nor do parlor's own tokens.
-        let secret = house.daemon.data_dir().join("auth.secret");
+        let secret = fixture.daemon.data_dir().join("auth.secret");
         let secret = std::fs::read_to_string(secret).unwrap();
         let header = json!({"alg": "HS256", "kid": "parlor"});
         let own = sign_by_secret(secret.trim().as_bytes(), "HS256", &header, &claims);
-        assert_eq!(house.me(&own).ok()["role"], json!("user"));
+        assert_eq!(fixture.me(&own).ok()["role"], json!("user"));
     }
 }

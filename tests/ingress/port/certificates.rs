@@ -10,14 +10,14 @@ use rustls::HandshakeKind;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::port::house::{House, LOBBY, heard};
+use crate::port::fixture::{Fixture, LOBBY, heard};
 use crate::support::turn::{both_hear_each_other, connected, secured};
 
 const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\r\n";
 
 /// Asks anew, by a handshake of its own, and gives the certificate that was shown.
-fn certificate(house: &House) -> Vec<u8> {
-    let mut stream = house.secured(&[b"http/1.1"]);
+fn certificate(fixture: &Fixture) -> Vec<u8> {
+    let mut stream = fixture.secured(&[b"http/1.1"]);
     stream.write_all(GET).expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("a whole answer");
@@ -28,7 +28,7 @@ fn certificate(house: &House) -> Vec<u8> {
 #[test]
 fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
     const RENEWALS: usize = 20;
-    let house = House::new();
+    let fixture = Fixture::new();
     let (done, rounds) = (
         AtomicBool::new(false),
         [(); 3].map(|()| AtomicUsize::new(0)),
@@ -40,8 +40,8 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
     let names = ["127.0.0.1", "talk.example.org"];
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut alice = house.enter("alice", &[b"http/1.1"]);
-            let mut bob = house.enter("bob", &[]);
+            let mut alice = fixture.enter("alice", &[b"http/1.1"]);
+            let mut bob = fixture.enter("bob", &[]);
             heard(&mut alice);
             while goes_on(0) {
                 let number = rounds[0].load(Ordering::Relaxed);
@@ -55,8 +55,8 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
         });
         scope.spawn(|| {
             let (carol, dave) = (
-                house.turn("carol", &[]),
-                house.turn("dave", &[b"stun.turn"]),
+                fixture.turn("carol", &[]),
+                fixture.turn("dave", &[b"stun.turn"]),
             );
             let (mut carol, mut dave) = connected(carol, dave);
             while goes_on(1) {
@@ -64,22 +64,24 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
             }
         });
         let seen = scope.spawn(|| {
-            let mut seen = vec![certificate(&house)];
+            let mut seen = vec![certificate(&fixture)];
             while goes_on(2) {
-                let next = certificate(&house);
+                let next = certificate(&fixture);
                 if seen.last() != Some(&next) {
                     seen.push(next);
                 }
             }
             seen
         });
-        crate::port::house::until("a visit", || rounds[2].load(Ordering::Relaxed) > 0);
+        crate::port::fixture::until("a visit", || rounds[2].load(Ordering::Relaxed) > 0);
         for _ in 0..RENEWALS {
-            house.authority.issue(house.place.path(), &names);
-            house.daemon.cli_json(&["reload"]);
+            fixture.authority.issue(fixture.place.path(), &names);
+            fixture.daemon.cli_json(&["reload"]);
             let before = rounds[2].load(Ordering::Relaxed);
             // Two whole visits: the second began with the new one.
-            crate::port::house::until("visits", || rounds[2].load(Ordering::Relaxed) > before + 2);
+            crate::port::fixture::until("visits", || {
+                rounds[2].load(Ordering::Relaxed) > before + 2
+            });
         }
         done.store(true, Ordering::Relaxed);
         assert_eq!(
@@ -94,11 +96,11 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
 
 #[test]
 fn sessions_are_resumed_at_the_one_port_and_its_tickets_outlive_a_reload() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
-        let config = Arc::new(house.authority.client_for(versions));
+        let config = Arc::new(fixture.authority.client_for(versions));
         let kind = || {
-            let mut stream = secured(house.address(), &config);
+            let mut stream = secured(fixture.address(), &config);
             stream.write_all(GET).expect("sent");
             stream.read_to_end(&mut Vec::new()).expect("an answer");
             stream.conn.handshake_kind().expect("a handshake")
@@ -107,7 +109,7 @@ fn sessions_are_resumed_at_the_one_port_and_its_tickets_outlive_a_reload() {
             (kind(), kind()),
             (HandshakeKind::Full, HandshakeKind::Resumed)
         );
-        house.daemon.cli_json(&["reload"]);
+        fixture.daemon.cli_json(&["reload"]);
         assert_eq!(kind(), HandshakeKind::Resumed);
     }
 }
@@ -124,9 +126,9 @@ fn sslscan_finds_nothing_to_complain_about() {
         // 4.1.3).
         "support TLS Fallback SCSV",
     ];
-    let house = House::new();
+    let fixture = Fixture::new();
     let scan = Command::new("sslscan")
-        .arg(house.address().to_string())
+        .arg(fixture.address().to_string())
         .output();
     let text = String::from_utf8(scan.expect("sslscan runs").stdout).expect("text");
     assert!(text.contains("TLSv1.3   \u{1b}[32menabled"), "{text}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parlor::clock;
 use parlor::relay::host::raise_descriptor_limit;
 
-use crate::port::house::{House, dial, until};
+use crate::port::fixture::{Fixture, dial, until};
 use crate::support::DEADLINE;
 use crate::support::turn::{Client, channel_data, connected};
 
@@ -22,12 +22,12 @@ const HALF: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0];
 const SLACK: usize = 3;
 
 /// Descriptors that the daemon holds, once it has all that it keeps and no connection.
-fn descriptors(house: &House) -> usize {
-    house.join("alice");
+fn descriptors(fixture: &Fixture) -> usize {
+    fixture.join("alice");
     until("all connections to be over", || {
-        house.metric("parlor_http_connections ") == 1
+        fixture.metric("parlor_http_connections ") == 1
     });
-    let place = format!("/proc/{}/fd", house.daemon.pid());
+    let place = format!("/proc/{}/fd", fixture.daemon.pid());
     std::fs::read_dir(place).expect("its descriptors").count()
 }
 
@@ -51,29 +51,29 @@ fn has_ended(stream: &mut impl Read) -> bool {
 
 #[test]
 fn whoever_stops_at_any_step_is_hung_up_on() {
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_HTTP__HEADER_TIMEOUT", "1s")
             .env("PARLOR_HTTP__REQUEST_TIMEOUT", "1s")
     });
-    let before = descriptors(&house);
+    let before = descriptors(&fixture);
     // Nothing; the beginning of a handshake; a whole one, with every protocol, and then nothing.
-    let mut silent = dial(house.address());
-    let mut half = dial(house.address());
+    let mut silent = dial(fixture.address());
+    let mut half = dial(fixture.address());
     half.write_all(HALF).unwrap();
-    let mut plain = dial(house.plain());
+    let mut plain = dial(fixture.plain());
     plain.write_all(b"GET / HT").unwrap();
     let protocols: [&[&[u8]]; 3] = [&[], &[b"http/1.1"], &[b"h2"]];
     let mut shaken = protocols.map(|protocols| {
-        let mut stream = house.secured(protocols);
+        let mut stream = fixture.secured(protocols);
         stream.flush().expect("a handshake");
         stream
     });
     // A request in crumbs is no excuse, nor are empty settings of HTTP/2.
-    let mut begun = house.secured(&[b"http/1.1"]);
+    let mut begun = fixture.secured(&[b"http/1.1"]);
     begun.write_all(b"GET /healthz HTTP/1.1\r\nHo").unwrap();
     begun.flush().unwrap();
-    let mut settled = house.secured(&[b"h2"]);
+    let mut settled = fixture.secured(&[b"h2"]);
     settled
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .unwrap();
@@ -85,13 +85,15 @@ fn whoever_stops_at_any_step_is_hung_up_on() {
         assert!(has_ended(stream));
     }
     drop((silent, half, plain, shaken, begun, settled));
-    until("its descriptors", || descriptors(&house) <= before + SLACK);
+    until("its descriptors", || {
+        descriptors(&fixture) <= before + SLACK
+    });
 }
 
 #[test]
 fn a_handshake_in_crumbs_has_no_more_time_than_any_other() {
-    let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
-    let mut stream = dial(house.address());
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
+    let mut stream = dial(fixture.address());
     let start = clock::now().mono;
     // Longer than all of it may take, and far from whole.
     let crumbs = HALF.iter().chain(std::iter::repeat_n(&0, 500));
@@ -105,21 +107,21 @@ fn a_handshake_in_crumbs_has_no_more_time_than_any_other() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(has_ended(&mut stream));
     until("it to be counted", || {
-        house.metric("parlor_http_handshakes_failed_total ") == 1
+        fixture.metric("parlor_http_handshakes_failed_total ") == 1
     });
 }
 
 #[test]
 fn garbage_after_the_handshake_ends_the_connection() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for protocols in [&[][..], &[&b"http/1.1"[..]], &[b"h2"], &[b"stun.turn"]] {
         // Within TLS, as what it is.
-        let mut stream = house.secured(protocols);
+        let mut stream = fixture.secured(protocols);
         stream.write_all(&[0xff; 4000]).unwrap();
         stream.flush().unwrap();
         assert!(has_ended(&mut stream), "{protocols:?}");
         // Past it, as records that nobody has sealed.
-        let mut stream = house.secured(protocols);
+        let mut stream = fixture.secured(protocols);
         stream.flush().unwrap();
         stream.sock.stream.write_all(&[0x17; 4000]).unwrap();
         assert!(has_ended(&mut stream), "{protocols:?}");
@@ -138,9 +140,9 @@ fn h2_frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
     // Far longer than a test may take.
-    let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "10m"));
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "10m"));
     let open = || {
-        let mut stream = house.secured(&[b"h2"]);
+        let mut stream = fixture.secured(&[b"h2"]);
         stream
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .unwrap();
@@ -176,10 +178,10 @@ fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
 
 #[test]
 fn nobody_shakes_hands_twice() {
-    let house = House::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
     let mut client = Command::new("openssl")
         .args(["s_client", "-tls1_2", "-connect"])
-        .arg(house.address().to_string())
+        .arg(fixture.address().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -209,8 +211,8 @@ impl Call {
     /// So many are on their way at once.
     const AT_ONCE: u32 = 20;
 
-    fn run(&self, house: &House) {
-        let server = house.daemon.turn();
+    fn run(&self, fixture: &Fixture) {
+        let server = fixture.daemon.turn();
         let (mut alice, mut bob) = connected(
             Client::udp(server, "alice", None),
             Client::udp(server, "bob", None),
@@ -241,7 +243,7 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
     const HANDSHAKES: usize = 150;
     let limit = raise_descriptor_limit() as usize;
     let idle = IDLE.min(limit.saturating_sub(200));
-    let house = House::with(|builder| {
+    let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_LOG__LEVEL", "info")
             .env("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "12000")
@@ -251,7 +253,7 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
         done: AtomicBool::new(false),
     };
     let before = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| call.run(&house));
+        let talking = scope.spawn(|| call.run(&fixture));
         let has_passed = |more: u64| {
             let now = call.packets.load(Ordering::Relaxed);
             until("the call to go on", || {
@@ -259,11 +261,11 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
             });
         };
         has_passed(100);
-        let before = descriptors(&house);
+        let before = descriptors(&fixture);
         // Every other one begins a handshake.
         let streams: Vec<TcpStream> = (0..idle)
             .map(|number| {
-                let mut stream = dial(house.address());
+                let mut stream = dial(fixture.address());
                 if number % 2 == 1 {
                     stream.write_all(HALF).unwrap();
                 }
@@ -272,19 +274,19 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
             .collect();
         has_passed(100);
         // Nobody else is kept out meanwhile.
-        assert_eq!(house.curl(&["--http2"], "/healthz"), r#"{"status":"ok"}"#);
-        let all_at_once = house.metric("parlor_http_connections ") as usize;
+        assert_eq!(fixture.curl(&["--http2"], "/healthz"), r#"{"status":"ok"}"#);
+        let all_at_once = fixture.metric("parlor_http_connections ") as usize;
         assert!(all_at_once > idle / 2, "{all_at_once} of {idle} at once");
         until("all of them to be hung up on", || {
-            house.metric("parlor_http_connections ") == 1
+            fixture.metric("parlor_http_connections ") == 1
         });
         drop(streams);
         has_passed(100);
 
         let floods: Vec<_> = (0..FLOODS)
             .map(|kind| {
-                let house = &house;
-                scope.spawn(move || flood(house, kind, HANDSHAKES))
+                let fixture = &fixture;
+                scope.spawn(move || flood(fixture, kind, HANDSHAKES))
             })
             .collect();
         for flood in floods {
@@ -295,16 +297,18 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
         talking.join().expect("no packet was lost");
         before
     });
-    until("its descriptors", || descriptors(&house) <= before + SLACK);
-    assert_eq!(house.metric("parlor_http_connections "), 1);
-    assert_eq!(house.metric("parlor_turn_unsent_total "), 0);
-    assert_eq!(house.metric("parlor_turn_shard_overflow_total "), 0);
+    until("its descriptors", || {
+        descriptors(&fixture) <= before + SLACK
+    });
+    assert_eq!(fixture.metric("parlor_http_connections "), 1);
+    assert_eq!(fixture.metric("parlor_turn_unsent_total "), 0);
+    assert_eq!(fixture.metric("parlor_turn_shard_overflow_total "), 0);
 }
 
 /// Whole handshakes one after the other, none resumed, and what comes after them.
-fn flood(house: &House, kind: usize, count: usize) {
+fn flood(fixture: &Fixture, kind: usize, count: usize) {
     for _ in 0..count {
-        let mut stream = house.secured(&[]);
+        let mut stream = fixture.secured(&[]);
         stream.sock.stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // The server may have hung up already, and that is all right.
         let _ = stream.flush();

@@ -1,7 +1,7 @@
 //! One port for everything: HTTPS, WebSockets and TURN, by the real binary.
 
 mod certificates;
+mod fixture;
 mod hostile;
-mod house;
 mod plain;
 mod together;

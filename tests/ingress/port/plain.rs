@@ -2,16 +2,16 @@
 
 use parlor::stun::Method;
 
-use crate::port::house::House;
+use crate::port::fixture::Fixture;
 use crate::support::http::Client as Http;
 use crate::support::turn::{Client, both_hear_each_other, connected};
 
 #[test]
 fn requests_without_tls_are_sent_on_to_where_it_is_spoken() {
-    let house = House::new();
-    let port = house.address().port();
+    let fixture = Fixture::new();
+    let port = fixture.address().port();
     // At the port beside it, and at the one itself.
-    for address in [house.plain(), house.address()] {
+    for address in [fixture.plain(), fixture.address()] {
         let http = Http::new(address);
         for (method, path) in [
             ("GET", "/r/lobby?a=b"),
@@ -27,10 +27,10 @@ fn requests_without_tls_are_sent_on_to_where_it_is_spoken() {
         assert_eq!(answer.status, 400);
     }
     // Where a browser ends up.
-    let plain = format!("http://{}/healthz", house.plain());
+    let plain = format!("http://{}/healthz", fixture.plain());
     let followed = std::process::Command::new("curl")
         .args(["--silent", "--location", "--cacert"])
-        .arg(house.place.path().join("ca.pem"))
+        .arg(fixture.place.path().join("ca.pem"))
         .arg(plain)
         .output()
         .expect("curl runs");
@@ -43,16 +43,16 @@ fn requests_without_tls_are_sent_on_to_where_it_is_spoken() {
 #[test]
 fn they_are_sent_on_to_the_public_url_where_there_is_one() {
     let url = "https://voice.example.org";
-    let house = House::with(|builder| builder.env("PARLOR_SERVER__PUBLIC_URL", url));
-    let answer = Http::new(house.plain()).get("/r/lobby");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_SERVER__PUBLIC_URL", url));
+    let answer = Http::new(fixture.plain()).get("/r/lobby");
     let place = answer.header("location").expect("a place");
     assert_eq!(place, "https://voice.example.org/r/lobby");
 }
 
 #[test]
 fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() {
-    let house = House::with(|builder| builder.env("PARLOR_HTTP__TRUSTED_PROXIES", "127.0.0.1"));
-    let http = Http::new(house.plain());
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__TRUSTED_PROXIES", "127.0.0.1"));
+    let http = Http::new(fixture.plain());
     let challenge = http.get("/.well-known/acme-challenge/unknown");
     assert_eq!(challenge.status, 404);
     let by = |proto| {
@@ -64,7 +64,7 @@ fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() 
     };
     assert_eq!((by("https"), by("http")), (200, 308));
     // Nobody else is believed.
-    let strict = House::new();
+    let strict = Fixture::new();
     let said = [("X-Forwarded-Proto", "https")];
     let answer = Http::new(strict.plain()).send("GET", "/healthz", &said, b"");
     assert_eq!(answer.status, 308);
@@ -72,14 +72,14 @@ fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() 
 
 #[test]
 fn turn_over_tcp_is_served_there_and_where_tls_is_spoken() {
-    let house = House::new();
-    for address in [house.plain(), house.address()] {
+    let fixture = Fixture::new();
+    for address in [fixture.plain(), fixture.address()] {
         let (mut alice, mut bob) = connected(
             Client::tcp(address, "alice"),
-            Client::udp(house.daemon.turn(), "bob", None),
+            Client::udp(fixture.daemon.turn(), "bob", None),
         );
         both_hear_each_other(&mut alice, &mut bob, true);
         alice.request(Method::BINDING, &[]);
     }
-    assert_eq!(house.daemon.cli_json(&["status"])["relays_over_tls"], 0);
+    assert_eq!(fixture.daemon.cli_json(&["status"])["relays_over_tls"], 0);
 }

@@ -6,7 +6,7 @@ use parlor::stun::Method;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::port::house::{House, LOBBY, dial, heard, until};
+use crate::port::fixture::{Fixture, LOBBY, dial, heard, until};
 use crate::support::http::Client as Http;
 use crate::support::turn::{Client, Wire, both_hear_each_other, connected};
 
@@ -14,20 +14,22 @@ const VERSION: &[&str] = &["--output", "/dev/null", "--write-out", "%{http_versi
 
 #[test]
 fn https_websockets_and_turn_share_one_port_with_and_without_alpn() {
-    let house = House::new();
+    let fixture = Fixture::new();
     // All at once: each stays open while the others come.
-    let mut alice = house.enter("alice", &[b"http/1.1"]);
-    let mut bob = house.enter("bob", &[]);
+    let mut alice = fixture.enter("alice", &[b"http/1.1"]);
+    let mut bob = fixture.enter("bob", &[]);
     assert_eq!(heard(&mut alice)["type"], "user-joined");
-    let (mut named, mut unnamed) =
-        connected(house.turn("alice", &[b"stun.turn"]), house.turn("bob", &[]));
+    let (mut named, mut unnamed) = connected(
+        fixture.turn("alice", &[b"stun.turn"]),
+        fixture.turn("bob", &[]),
+    );
     for (version, args) in [
         ("1.1", &["--http1.1"][..]),
         ("2", &["--http2"]),
         ("1.1", &["--no-alpn"]),
     ] {
-        assert_eq!(house.curl(&[VERSION, args].concat(), "/healthz"), version);
-        let page = house.curl(args, "/r/lobby");
+        assert_eq!(fixture.curl(&[VERSION, args].concat(), "/healthz"), version);
+        let page = fixture.curl(args, "/r/lobby");
         assert!(page.contains("<title>Voice room"), "{page}");
     }
     both_hear_each_other(&mut named, &mut unnamed, true);
@@ -35,40 +37,40 @@ fn https_websockets_and_turn_share_one_port_with_and_without_alpn() {
         "data": {"sdp": "v=0"}});
     alice.send(Message::text(offer.to_string())).unwrap();
     assert_eq!(heard(&mut bob)["data"]["sdp"], "v=0");
-    let status = house.daemon.cli_json(&["status"]);
+    let status = fixture.daemon.cli_json(&["status"]);
     assert_eq!(
         (&status["connections"], &status["relays_over_tls"]),
         (&json!(2), &json!(2))
     );
     // What is TURN's is no connection of HTTP any more; the one that asks is the third.
     until("the connections of HTTP to be three", || {
-        house.metric("parlor_http_connections ") == 3
+        fixture.metric("parlor_http_connections ") == 3
     });
 }
 
 #[test]
 fn the_list_of_ice_servers_offers_turn_over_tls_at_that_port() {
-    let house = House::new();
-    let port = house.address().port();
-    let listed = house.join("alice")["ice_servers"].to_string();
+    let fixture = Fixture::new();
+    let port = fixture.address().port();
+    let listed = fixture.join("alice")["ice_servers"].to_string();
     assert!(
         listed.contains(&format!("turns:127.0.0.1:{port}?transport=tcp")),
         "{listed}"
     );
-    let status = house.daemon.cli_json(&["status"]);
-    assert_eq!(status["turn_tls"][0], house.address().to_string());
-    let credential = house.daemon.cli_json(&["turn", "credential", "alice"]);
+    let status = fixture.daemon.cli_json(&["status"]);
+    assert_eq!(status["turn_tls"][0], fixture.address().to_string());
+    let credential = fixture.daemon.cli_json(&["turn", "credential", "alice"]);
     let urls = credential["urls"].to_string();
     assert!(urls.contains(&format!("turns:127.0.0.1:{port}")), "{urls}");
 }
 
 #[test]
 fn pages_come_with_every_policy_and_are_asked_for_over_tls_from_then_on() {
-    let house = House::new();
-    let port = house.address().port();
+    let fixture = Fixture::new();
+    let port = fixture.address().port();
     let connect = format!("talk.example.org:443:127.0.0.1:{port}");
     let url = "https://talk.example.org/r/lobby";
-    let told = house.curl(&["--connect-to", &connect, "--head", url], "/healthz");
+    let told = fixture.curl(&["--connect-to", &connect, "--head", url], "/healthz");
     let told = told.to_ascii_lowercase();
     let told = told.as_str();
     for policy in [
@@ -81,17 +83,17 @@ fn pages_come_with_every_policy_and_are_asked_for_over_tls_from_then_on() {
         assert!(told.contains(policy), "{policy} in {told}");
     }
     // At a port of its own nothing is said of the host's other servers, nor without TLS.
-    let unusual = house.curl(&["--head"], "/r/lobby").to_ascii_lowercase();
+    let unusual = fixture.curl(&["--head"], "/r/lobby").to_ascii_lowercase();
     assert!(!unusual.contains("strict-transport-security"), "{unusual}");
-    let plain = Http::new(house.plain()).get("/r/lobby");
+    let plain = Http::new(fixture.plain()).get("/r/lobby");
     assert_eq!(plain.header("strict-transport-security"), None);
 }
 
 #[test]
 fn a_request_of_turn_may_come_with_the_end_of_the_handshake_and_in_crumbs() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for protocols in [&[][..], &[&b"stun.turn"[..]]] {
-        let mut stream = house.secured(protocols);
+        let mut stream = fixture.secured(protocols);
         stream.sock.size = 3;
         let mut client = Client::over(Wire::Tls(Box::new(stream)), "alice", None);
         client.allocated();
@@ -100,11 +102,11 @@ fn a_request_of_turn_may_come_with_the_end_of_the_handshake_and_in_crumbs() {
 
 #[test]
 fn what_alpn_has_agreed_upon_is_spoken_and_nothing_else() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
     let get = b"GET /healthz HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\r\n";
     let said = |protocols: &[&[u8]], bytes: &[u8]| {
-        let mut stream = house.secured(protocols);
+        let mut stream = fixture.secured(protocols);
         stream.write_all(bytes).unwrap();
         stream.flush().unwrap();
         let mut answer = Vec::new();
@@ -120,22 +122,26 @@ fn what_alpn_has_agreed_upon_is_spoken_and_nothing_else() {
     assert!(said(&[b"stun.turn"], post).is_empty());
     // Frames of HTTP/2 (SETTINGS, GOAWAY) or nothing, but no answer in HTTP/1.1.
     assert!(!said(&[b"h2"], get).starts_with(b"HTTP/1.1"));
-    let error = house.secured(&[b"spdy/3"]).flush().unwrap_err().to_string();
+    let error = fixture
+        .secured(&[b"spdy/3"])
+        .flush()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("NoApplicationProtocol"), "{error}");
 }
 
 #[test]
 fn turn_at_a_port_of_http_counts_among_the_streams_of_an_address() {
-    let house = House::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
-    let mut first = house.turn("alice", &[]);
-    let mut second = Client::tcp(house.daemon.turn(), "alice");
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
+    let mut first = fixture.turn("alice", &[]);
+    let mut second = Client::tcp(fixture.daemon.turn(), "alice");
     first.request(Method::BINDING, &[]);
     second.request(Method::BINDING, &[]);
-    let mut third = house.secured(&[b"stun.turn"]);
+    let mut third = fixture.secured(&[b"stun.turn"]);
     third.flush().unwrap();
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
     let refused = "parlor_turn_streams_refused_total{reason=\"too many\"} ";
-    until("the third to be counted", || house.metric(refused) == 1);
+    until("the third to be counted", || fixture.metric(refused) == 1);
 }
 
 #[test]

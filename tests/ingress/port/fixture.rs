@@ -20,19 +20,19 @@ const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
 pub const LOBBY: &str = "lobby";
 
 /// A daemon, and who signed its certificate.
-pub struct House {
+pub struct Fixture {
     pub daemon: Daemon,
     pub authority: Authority,
     /// Where its certificate and key are, and that of the authority.
     pub place: TempDir,
 }
 
-impl House {
-    pub fn new() -> House {
-        House::with(|builder| builder)
+impl Fixture {
+    pub fn new() -> Fixture {
+        Fixture::with(|builder| builder)
     }
 
-    pub fn with(change: impl FnOnce(Builder) -> Builder) -> House {
+    pub fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         let (cert, key) = authority.issue(place.path(), &["127.0.0.1", "talk.example.org"]);
         std::fs::write(place.path().join("ca.pem"), &authority.pem).unwrap();
@@ -45,7 +45,7 @@ impl House {
             .env("PARLOR_TLS__MODE", "files")
             .env("PARLOR_TLS__CERT_FILE", cert.to_str().unwrap())
             .env("PARLOR_TLS__KEY_FILE", key.to_str().unwrap());
-        House {
+        Fixture {
             daemon: change(builder).start(),
             authority,
             place,
