@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::Options;
 use super::batch::{self, BATCH, Batch};
 use super::floor::{self, CHANNEL};
-use super::strangers::Flood;
 use super::turn::Client;
+use super::unauthenticated::Flood;
 
 /// 20 ms of Opus, encrypted: what a packet has where nothing else is said.
 const PAYLOAD: usize = 160;

@@ -24,10 +24,10 @@ mod allocate;
 mod batch;
 mod floor;
 mod load;
-mod strangers;
+mod stream_io;
 mod streams;
 mod turn;
-mod wire;
+mod unauthenticated;
 
 use std::collections::HashMap;
 use std::env;

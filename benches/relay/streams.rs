@@ -16,8 +16,8 @@ use super::Options;
 use super::batch::{BATCH, Batch};
 use super::floor::CHANNEL;
 use super::load::{Process, quantile, since, stranger};
+use super::stream_io::{Tls, Wire};
 use super::turn::Client;
-use super::wire::{Tls, Wire};
 
 const CHANNEL_HEADER: usize = 4;
 

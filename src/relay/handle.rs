@@ -17,7 +17,7 @@ use crate::credential::{Credentials, Revocations};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::{Acceptor, Doors};
-use super::follow::{Current, Wanted, offered_texts};
+use super::address_watch::{Current, Wanted, offered_texts};
 use super::mailbox::{Mailbox, Order};
 use super::settings;
 

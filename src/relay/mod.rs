@@ -4,26 +4,26 @@
 //! than accept streams. Nothing in here decides who may do what.
 
 mod acceptor;
+mod address_watch;
 #[cfg(not(target_os = "linux"))]
 mod addresses;
+mod coalesce;
 mod counters;
-mod departures;
-mod discovery;
 mod entrance;
-mod external;
-mod follow;
+mod external_ip;
 pub mod framer;
-mod gather;
 mod handle;
 mod handover;
 pub mod host;
+mod inter_shard;
+mod log_limits;
 mod mailbox;
-mod names;
+mod nat_discovery;
 #[cfg(target_os = "linux")]
 mod netlink;
-mod notices;
-mod parcels;
-mod relays;
+mod public_address;
+mod relay_sockets;
+mod send_queue;
 mod settings;
 mod shard;
 pub mod sockets;
@@ -53,11 +53,11 @@ use crate::turn::{Directory, Host, Nonces, Policy, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
 pub use acceptor::MAX_STREAMS;
+pub use address_watch::Current;
 pub use counters::RelayCollector;
-pub use follow::Current;
+pub use external_ip::{Ask, ExternalError, Names};
 pub use handle::{Followed, Freed, Handle};
 pub use handover::{Inherited, State, Stopped, inode};
-pub use names::{Ask, ExternalError, Names};
 pub use udp::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
 
 #[cfg(not(target_os = "linux"))]
@@ -66,12 +66,12 @@ use addresses::{Watch, list};
 use netlink::{Watch, list};
 
 use acceptor::{Acceptor, Doors, Sources};
+use address_watch::{Follower, Listening, System};
 use counters::Counters;
 use entrance::{Proxies, TurnedAway};
-use follow::{Follower, Listening, System};
 use handover::Handed;
+use inter_shard::Exchange;
 use mailbox::{Mailbox, Order};
-use parcels::Exchange;
 use shard::Shard;
 
 /// Pairs of relay ports below which a shard would refuse clients whom others have room for.
@@ -229,7 +229,7 @@ impl Relay {
         if options.turn.mode == RelayMode::Ports {
             warn_of_private_addresses(&host, &listeners);
         }
-        follow::tell_offered(None, &host);
+        address_watch::tell_offered(None, &host);
         let revocations = options.revocations.clone();
         let doors = Doors {
             sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),

@@ -6,7 +6,7 @@
 
 mod datagrams;
 mod handover;
-mod streaming;
+mod streams;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,14 +24,14 @@ use crate::config;
 use crate::stun::Method;
 use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, Route, Server, ShardId, Verdict};
 
+use super::coalesce::Gather;
 use super::counters::{Counters, Path};
-use super::departures::{Departures, Pending, Place};
 use super::entrance::Proxies;
-use super::gather::Gather;
+use super::inter_shard::{Errand, Exchange, Neighbours, Parcel};
+use super::log_limits::{self, Notices};
 use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::notices::{self, Notices};
-use super::parcels::{Errand, Exchange, Neighbours, Parcel};
-use super::relays::{FIRST_RELAY, Relays, register};
+use super::relay_sockets::{FIRST_RELAY, Relays, register};
+use super::send_queue::{Departures, Pending, Place};
 use super::streams::{FIRST_STREAM, Sent, Streams};
 use super::udp::{BATCH, Errors, Mark, Slots};
 
@@ -413,7 +413,7 @@ impl Shard {
         if tracing::enabled!(tracing::Level::DEBUG)
             && let Some(session) = self.server.session(route)
         {
-            notices::granted(&session);
+            log_limits::granted(&session);
         }
     }
 
@@ -445,7 +445,7 @@ impl Shard {
                     let range = self.departures.keep_answer(&bytes);
                     self.send_to_client(now, &route, Place::Answers, range);
                 }
-                Output::Ended(session) => notices::ended(&session),
+                Output::Ended(session) => log_limits::ended(&session),
                 Output::AddressLost { ip, allocations } => {
                     tracing::info!(address = %ip, allocations, "allocations ended: address gone");
                 }

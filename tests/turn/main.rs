@@ -8,25 +8,25 @@ mod certificates;
 mod coturn;
 mod credentials;
 mod differential;
-mod discovery;
+mod dscp;
 mod fail2ban;
 mod families;
 #[cfg(target_os = "linux")]
-mod hosts;
+mod gso;
+#[cfg(target_os = "linux")]
+mod host_addresses;
 #[cfg(target_os = "linux")]
 mod icmp;
 mod internal;
-mod marks;
-mod proxied;
+mod nat_discovery;
+mod proxy_protocol;
 mod relay;
-#[cfg(target_os = "linux")]
-mod segments;
 mod shards;
 mod soak;
-mod strangers;
 mod streams;
 mod tls;
 mod turn_crate;
+mod unauthenticated;
 
 use support::turn::SECRET;
 use support::{Builder, Daemon};

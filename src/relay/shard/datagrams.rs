@@ -8,7 +8,7 @@ use crate::turn::{DropReason, HEADROOM, Route, Transport, Verdict};
 
 use super::{Shard, Source};
 use crate::relay::counters::Path;
-use crate::relay::departures::Place;
+use crate::relay::send_queue::Place;
 use crate::relay::udp::{BATCH, ERRORS, Origin};
 
 impl Shard {

@@ -5,50 +5,50 @@
 //!
 //! Linux takes a batch in one call (`recvmmsg`, `sendmmsg`), and equal datagrams for one
 //! destination as one message that it cuts up itself (`UDP_SEGMENT`). Equal ones of one sender may
-//! come in one slot, too (`UDP_GRO`): whoever receives cuts them. Everywhere else `plain` is behind
+//! come in one slot, too (`UDP_GRO`): whoever receives cuts them. Everywhere else `fallback` is behind
 //! the same seam.
 #![allow(unsafe_code)]
 
 #[cfg(target_os = "linux")]
 mod address;
-mod bundle;
+mod buffer;
 #[cfg(target_os = "linux")]
-mod control;
+mod cmsg;
+#[cfg(target_os = "linux")]
+mod dont_fragment;
 #[cfg(target_os = "linux")]
 mod drops;
 #[cfg(target_os = "linux")]
-mod errors;
-#[cfg(target_os = "linux")]
-mod fragments;
+mod errqueue;
 #[cfg(any(test, not(target_os = "linux")))]
-mod plain;
-mod room;
+mod fallback;
 #[cfg(target_os = "linux")]
-mod runs;
+mod gso;
 #[cfg(target_os = "linux")]
-mod sender;
+mod recv;
+mod scm_rights;
 #[cfg(target_os = "linux")]
-mod slots;
+mod send;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
 #[cfg(target_os = "linux")]
+pub use dont_fragment::allow_fragments;
+#[cfg(target_os = "linux")]
 pub use drops::receive_drops;
 #[cfg(target_os = "linux")]
-pub use errors::Errors;
-#[cfg(target_os = "linux")]
-pub use fragments::allow_fragments;
+pub use errqueue::Errors;
 #[cfg(not(target_os = "linux"))]
-pub use plain::{Errors, Sender, Slots, receive_drops};
+pub use fallback::{Errors, Sender, Slots, receive_drops};
 #[cfg(target_os = "linux")]
-pub use sender::Sender;
+pub use recv::Slots;
 #[cfg(target_os = "linux")]
-pub use slots::Slots;
+pub use send::Sender;
 
-pub use bundle::{AT_ONCE, Bundle, pack, unpack};
-pub use room::Room;
+pub use buffer::Room;
+pub use scm_rights::{AT_ONCE, Bundle, pack, unpack};
 
 /// Datagrams in a batch.
 pub const BATCH: usize = 64;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::{BATCH, Origin, Outgoing, plain};
+use super::{BATCH, Origin, Outgoing, fallback};
 use crate::turn::HEADROOM;
 
 /// One of the two.
@@ -38,13 +38,13 @@ macro_rules! way {
     };
 }
 
-way!(plain::Sender, plain::Slots);
+way!(fallback::Sender, fallback::Slots);
 #[cfg(target_os = "linux")]
 way!(super::Sender, super::Slots);
 
 /// Has both go through the same.
 fn both(test: impl Fn(&mut dyn Way)) {
-    test(&mut (plain::Sender::new(true), plain::Slots::new()));
+    test(&mut (fallback::Sender::new(true), fallback::Slots::new()));
     #[cfg(target_os = "linux")]
     test(&mut (super::Sender::new(true), super::Slots::new()));
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use keeper::{Keeper, alone};
+use fd_store::{Keeper, alone};
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a listener")

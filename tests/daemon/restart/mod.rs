@@ -3,8 +3,8 @@
 #![cfg(target_os = "linux")]
 
 mod activation;
+mod fd_store;
 mod in_place;
-mod keeper;
 mod signals;
 mod store;
 

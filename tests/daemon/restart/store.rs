@@ -9,7 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::*;
 use crate::support::turn::{both_hear_each_other, connected};
-use keeper::{Keeper, alone};
+use fd_store::{Keeper, alone};
 use parlor::stun::{Attribute, Method};
 
 fn still_allocated(client: &mut Client) -> bool {

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
 
-use super::room::Room;
+use super::buffer::Room;
 use super::{BATCH, DATAGRAM, Origin, Outgoing};
 use crate::turn::HEADROOM;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
-use super::external::{Undiscovered, discover};
+use super::public_address::{Undiscovered, discover};
 use crate::turn::NatMapping;
 
 /// The entry for the address that a STUN server sees.

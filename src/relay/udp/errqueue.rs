@@ -4,7 +4,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::{self, CONTROL, Control};
+use super::cmsg::{self, CONTROL, Control};
 use super::{ERRORS, address};
 use crate::turn::IcmpError;
 
@@ -70,9 +70,9 @@ fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<IcmpError>
     let peer = address::read(to)?;
     // SAFETY: `header` was filled by the kernel just now, and its control pointer points at bytes
     // that live in the same `Errors`, with the length that was written.
-    let mut messages = unsafe { control::all(header) };
+    let mut messages = unsafe { cmsg::all(header) };
     messages.find_map(|(level, kind, data)| {
-        let error = control::error(level, kind, data)?;
+        let error = cmsg::error(level, kind, data)?;
         match error.ee_origin {
             libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => Some(IcmpError {
                 peer,

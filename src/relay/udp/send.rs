@@ -7,9 +7,9 @@ use std::ptr;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::control::Control;
-use super::fragments::{allow_fragments, forbid_fragments};
-use super::runs::Runs;
+use super::cmsg::Control;
+use super::dont_fragment::{allow_fragments, forbid_fragments};
+use super::gso::Runs;
 use super::{BATCH, Mark, Outgoing, address, zeroed_slice};
 
 /// Batches without segments, at most, after messages in segments that were refused.
@@ -359,7 +359,7 @@ mod tests {
         let (name, vectors, controls) = unsafe {
             let name = address::read(&*header.msg_name.cast()).unwrap();
             let vectors = slice::from_raw_parts(header.msg_iov, header.msg_iovlen);
-            let controls: Vec<_> = super::super::control::all(header).collect();
+            let controls: Vec<_> = super::super::cmsg::all(header).collect();
             (name, vectors, controls)
         };
         let mut bytes = Vec::new();

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::turn::{Host, HostAddress, NatMapping};
 
+use super::external_ip::{Ask, ExternalError, Names};
 use super::host::sources;
 use super::mailbox::{Mailbox, Order};
-use super::names::{Ask, ExternalError, Names};
 use super::{Watch, list};
 
 /// Minimum interval between two reads of the list: changes arrive in groups, an address and its routes.

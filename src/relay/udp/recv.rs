@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::{self, CONTROL, Control};
-use super::room::{Room, STRIDE};
+use super::buffer::{Room, STRIDE};
+use super::cmsg::{self, CONTROL, Control};
 use super::{BATCH, DATAGRAM, Origin, address, zeroed_slice};
 use crate::turn::HEADROOM;
 
@@ -85,10 +85,10 @@ impl Slots {
         };
         // SAFETY: `header` was filled by the kernel, and its control pointer still points at
         // `controls[index]`, which `self` keeps in place, with the length that was written.
-        for (level, kind, data) in unsafe { control::all(&header.msg_hdr) } {
-            origin.to = origin.to.or(control::destination(level, kind, data));
-            origin.mark = control::mark(level, kind, data).unwrap_or(origin.mark);
-            origin.size = control::segment_size(level, kind, data).unwrap_or(origin.size);
+        for (level, kind, data) in unsafe { cmsg::all(&header.msg_hdr) } {
+            origin.to = origin.to.or(cmsg::destination(level, kind, data));
+            origin.mark = cmsg::mark(level, kind, data).unwrap_or(origin.mark);
+            origin.size = cmsg::segment_size(level, kind, data).unwrap_or(origin.size);
         }
         Some(origin)
     }
