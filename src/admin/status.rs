@@ -45,10 +45,10 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
     let uptime = now.mono.since(server.started.mono).as_secs();
     let started = utc::text(started_at(server.started, now));
     let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
-    let host = server.app.relay.current().host;
+    let host = server.app.relay.host_state().host;
     let offered = host.offered();
     let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
-    let [ipv4, ipv6] = server.app.relay.offered();
+    let [ipv4, ipv6] = server.app.relay.relayed_addresses();
     let segmentation = server.app.settings().config.turn.segmentation.decide();
     let json = json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -244,7 +244,7 @@ impl Server {
         start: Start,
         prepared: Prepared,
         listeners: Listeners,
-        names: relay::Names,
+        names: relay::ExternalIps,
         inherited: &mut Inherited,
     ) -> anyhow::Result<Server> {
         let config = start.loaded.config;
@@ -484,7 +484,7 @@ impl Server {
         // Until here and for a moment longer, media passes.
         let close_timeout = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, close_timeout).await;
-        let external = self.relay.handle.current().names.known().to_vec();
+        let external = self.relay.handle.host_state().names.known().to_vec();
         let stopped = self.relay.hand_over();
         let state = State {
             boot: handover::boot_id(),

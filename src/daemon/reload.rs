@@ -251,7 +251,9 @@ impl Reloader {
         let affects_names = |key: &&str| ["turn.external_ip", "ice.stun_urls"].contains(key);
         if changed.iter().any(affects_names) {
             let stun_urls = &config.ice.stun_urls;
-            self.app.relay.rename(&config.turn.external_ip, stun_urls);
+            self.app
+                .relay
+                .set_external_ip(&config.turn.external_ip, stun_urls);
         }
         self.app.hub.reconfigure(&config.signaling);
         self.level.set(config.log.level);

@@ -69,7 +69,7 @@ impl Listeners {
     /// Binds what is not inherited.
     pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
-        inherited.make_way(&config::tcp_listeners(config));
+        inherited.close_stale_listeners(&config::tcp_listeners(config));
         let listeners = Listeners {
             http: tcp(http, "http.listen", inherited)?,
             plain: tcp(&plain_listen(config), "http.plain_listen", inherited)?,
@@ -77,7 +77,7 @@ impl Listeners {
             turn: relay::bind(
                 &config.turn.listen,
                 &turn_tls_listen(config),
-                relay::shards(&config.turn),
+                relay::shard_count(&config.turn),
                 inherited,
             )?
             .with_alternate_port(&config.turn, inherited)?,
@@ -92,7 +92,7 @@ impl Listeners {
         let taken = taken.map(|(_, listener)| listener.local_addr());
         let taken: Vec<_> = taken.collect::<io::Result<_>>()?;
         // The same one comes twice where a socket unit and the descriptor store have it.
-        let left = inherited.left_tcp().into_iter();
+        let left = inherited.unclaimed_tcp().into_iter();
         for address in left.filter(|address| !taken.contains(address)) {
             tracing::warn!(
                 %address,
@@ -138,7 +138,7 @@ fn tcp(
     key: &str,
     inherited: &mut relay::Inherited,
 ) -> anyhow::Result<Vec<TcpListener>> {
-    sockets::tcp_all(listen, key, inherited).map_err(anyhow::Error::msg)
+    sockets::tcp_listeners(listen, key, inherited).map_err(anyhow::Error::msg)
 }
 
 pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
@@ -179,9 +179,9 @@ pub fn log_listeners(
 pub async fn resolve_external_ip(
     config: &Config,
     known: Vec<(String, IpAddr)>,
-) -> anyhow::Result<relay::Names> {
-    let mut names = relay::Names::new(&config.turn.external_ip, &config.ice.stun_urls, known);
-    let asking = move || names.ask(relay::Ask::Unknown).map(|()| names);
+) -> anyhow::Result<relay::ExternalIps> {
+    let mut names = relay::ExternalIps::new(&config.turn.external_ip, &config.ice.stun_urls, known);
+    let asking = move || names.resolve(relay::Resolve::Unknown).map(|()| names);
     let names = tokio::task::spawn_blocking(asking).await?;
     names.context("turn.external_ip")
 }
@@ -209,7 +209,7 @@ pub fn log_descriptor_limit(config: &Config, descriptors: u64) {
 fn descriptors_without_allocations(config: &Config) -> u64 {
     // A shard has a socket on every address, and two for its poller and whoever wakes it.
     let listen = config.turn.listen.len() + 2 * config::discovery_pairs(&config.turn).len();
-    let shards = relay::shards(&config.turn) * (listen + 2);
+    let shards = relay::shard_count(&config.turn) * (listen + 2);
     let connections = config.http.max_connections as u64;
     connections.saturating_add((relay::MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
 }

@@ -255,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_to_join_until_the_relay_has_counted() {
         let place = tempfile::tempdir().unwrap();
-        let (relay, mut shard) = Handle::played();
+        let (relay, mut shard) = Handle::with_fake_shard();
         let app = app(&place, relay);
         let alice = NewUser {
             name: "alice".to_owned(),
@@ -267,7 +267,7 @@ mod tests {
             async move { app.disable_user(&id).await }
         });
         let freed = loop {
-            match shard.asked_to_free() {
+            match shard.next_revocation() {
                 Some(freed) => break freed,
                 None => tokio::task::yield_now().await,
             }

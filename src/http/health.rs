@@ -84,7 +84,7 @@ impl App {
     /// has no room left, which no restart would change.
     pub async fn is_responsive(&self) -> bool {
         let store = tokio::time::timeout(STORE_TIMEOUT, self.store.check_writable());
-        let (store, relay) = tokio::join!(store, self.relay.alive());
+        let (store, relay) = tokio::join!(store, self.relay.is_alive());
         let stuck = |error: &StoreError| {
             use StoreError::{Closed, Locked, TimedOut};
             matches!(error, Locked(_) | TimedOut { .. } | Closed(_))
@@ -136,7 +136,7 @@ async fn store(app: &App) -> Result<(), &'static str> {
 /// The daemon serves nothing before the relay is bound, so all that can be wrong is that it has
 /// stopped to work.
 async fn relay(app: &App) -> Result<(), &'static str> {
-    if app.relay.alive().await {
+    if app.relay.is_alive().await {
         return Ok(());
     }
     if should_log(&app.api.failure_logs.relay) {

@@ -241,7 +241,7 @@ impl Server {
         let peer = client;
         match guest.errand {
             // From now on it counts among those of TURN.
-            Errand::Turn(stream, session) => self.app.relay.stream(stream, session, peer),
+            Errand::Turn(stream, session) => self.app.relay.serve_stream(stream, session, peer),
             Errand::Done => tracing::debug!(%peer, "a challenge was answered by a handshake"),
             Errand::Http {
                 stream,

@@ -21,9 +21,9 @@ use crate::rate::{self, Limit, SharedGcra};
 use crate::turn::{Route, Transport};
 
 use super::entrance::{self, Entrance, Proxies, Turned, TurnedAway};
-use super::mailbox::{Mailbox, Order};
-use super::stream::{Known, Wire};
-use super::tls::TlsWire;
+use super::mailbox::{Command, Mailbox};
+use super::stream::{StreamInfo, StreamIo};
+use super::tls::TlsIo;
 
 /// Streams at once, from everybody.
 pub const MAX_STREAMS: usize = 4096;
@@ -163,7 +163,7 @@ impl Acceptor {
         };
         let opened: io::Result<_> = opened.await;
         match opened {
-            Ok((server, Some(wire))) => self.open(wire, Transport::Tls, client, server, place),
+            Ok((server, Some(io))) => self.open(io, Transport::Tls, client, server, place),
             Ok((_, None)) => tracing::debug!(%client, "an authority has looked at a challenge"),
             Err(error) => self.turn_away(client, Turned::Handshake, &error.to_string()),
         }
@@ -188,8 +188,8 @@ impl Acceptor {
         let opened = prepare(&socket).and_then(|server| Ok((server, socket.into_std()?)));
         match opened {
             Ok((server, socket)) => {
-                let wire = TlsWire::new(socket, *session);
-                self.open(wire, Transport::Tls, client, server, place);
+                let io = TlsIo::new(socket, *session);
+                self.open(io, Transport::Tls, client, server, place);
             }
             Err(error) => tracing::debug!(%client, %error, "a TURN stream ended"),
         }
@@ -201,15 +201,15 @@ impl Acceptor {
         };
         let opened = prepare(&socket).and_then(|server| Ok((server, socket.into_std()?)));
         match opened {
-            Ok((server, wire)) => self.open(wire, Transport::Tcp, client, server, place),
+            Ok((server, io)) => self.open(io, Transport::Tcp, client, server, place),
             Err(error) => tracing::debug!(%client, %error, "a TURN stream ended"),
         }
     }
 
-    /// Gives a stream to its shard. Whatever `wire` is, it is past its handshake and never blocks.
+    /// Gives a stream to its shard. Whatever `io` is, it is past its handshake and never blocks.
     fn open(
         &self,
-        wire: impl Wire + 'static,
+        io: impl StreamIo + 'static,
         transport: Transport,
         client: SocketAddr,
         server: SocketAddr,
@@ -223,21 +223,21 @@ impl Acceptor {
             via: stream,
         };
         let home = stream as usize % self.shards.len();
-        let known = Arc::new(Known::new(home, place));
+        let info = Arc::new(StreamInfo::new(home, place));
         // Every shard is told: an allocation that claims a reserved port is made where the port is.
         // The stream's own is told last, so that the others know of it when it says anything.
         for (index, shard) in self.shards.iter().enumerate() {
             if index != home {
-                let known = known.clone();
-                shard.order(Order::StreamOpened {
+                let info = info.clone();
+                shard.send(Command::StreamOpened {
                     route,
-                    known,
-                    wire: None,
+                    info,
+                    io: None,
                 });
             }
         }
-        let wire: Option<Box<dyn Wire>> = Some(Box::new(wire));
-        self.shards[home].order(Order::StreamOpened { route, known, wire });
+        let io: Option<Box<dyn StreamIo>> = Some(Box::new(io));
+        self.shards[home].send(Command::StreamOpened { route, info, io });
     }
 
     /// A place among those of the client's address, with one of all.

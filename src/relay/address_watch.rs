@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::turn::{Host, HostAddress, NatMapping};
 
-use super::external_ip::{Ask, ExternalError, Names};
-use super::host::sources;
-use super::mailbox::{Mailbox, Order};
+use super::external_ip::{ExternalError, ExternalIps, Resolve};
+use super::host::default_source_addresses;
+use super::mailbox::{Command, Mailbox};
 use super::{Watch, list};
 
 /// Minimum interval between two reads of the list: changes arrive in groups, an address and its routes.
@@ -37,32 +37,38 @@ const AUTO_INTERVAL: Duration = Duration::from_secs(300);
 const DENY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The values of `turn.external_ip` and `ice.stun_urls`.
-pub type Wanted = (Vec<String>, Vec<String>);
+pub type ExternalIpSettings = (Vec<String>, Vec<String>);
 
 /// The state in force.
 #[derive(Debug, Clone, Default)]
-pub struct Current {
+pub struct HostState {
     pub host: Arc<Host>,
-    pub names: Names,
+    pub names: ExternalIps,
 }
 
 /// The listeners of this process, which do not change.
 #[derive(Debug, Clone)]
-pub struct Listening {
+pub struct ListenAddresses {
     pub turn: Vec<SocketAddr>,
     pub other: Vec<SocketAddr>,
 }
 
-impl Listening {
+impl ListenAddresses {
     /// This host with these addresses and their public addresses.
     pub fn host(&self, addresses: Vec<HostAddress>, external: Vec<NatMapping>) -> Host {
         let (turn, other) = (self.turn.clone(), self.other.clone());
-        Host::new(addresses, &sources(), external, turn, other)
+        Host::new(
+            addresses,
+            &default_source_addresses(),
+            external,
+            turn,
+            other,
+        )
     }
 }
 
 /// The source of this host's addresses.
-pub trait Source: Send {
+pub trait AddressSource: Send {
     /// Every address of every interface.
     fn list(&mut self) -> io::Result<Vec<HostAddress>>;
 
@@ -71,9 +77,9 @@ pub trait Source: Send {
 }
 
 /// The operating system.
-pub struct System;
+pub struct SystemAddresses;
 
-impl Source for System {
+impl AddressSource for SystemAddresses {
     fn list(&mut self) -> io::Result<Vec<HostAddress>> {
         list()
     }
@@ -83,25 +89,25 @@ impl Source for System {
     }
 }
 
-pub struct Follower<S = System> {
+pub struct AddressWatcher<S = SystemAddresses> {
     pub source: S,
-    pub listening: Listening,
+    pub listening: ListenAddresses,
     pub shards: Arc<[Mailbox]>,
-    pub current: watch::Sender<Current>,
-    pub wanted: watch::Receiver<Wanted>,
+    pub current: watch::Sender<HostState>,
+    pub wanted: watch::Receiver<ExternalIpSettings>,
 }
 
 /// The due times of the periodic tasks.
-struct Due {
+struct DueTimes {
     list: Instant,
     names: Instant,
     auto: Instant,
 }
 
 /// A query and its result.
-type Answer = (Names, Result<(), ExternalError>);
+type Answer = (ExternalIps, Result<(), ExternalError>);
 
-impl<S: Source> Follower<S> {
+impl<S: AddressSource> AddressWatcher<S> {
     /// Follows until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
@@ -111,22 +117,22 @@ impl<S: Source> Follower<S> {
     }
 
     async fn follow(mut self) {
-        let mut watch = self.source.watch().inspect_err(told_blind).ok();
+        let mut watch = self.source.watch().inspect_err(log_polling).ok();
         let now = Instant::now();
-        let mut due = Due {
+        let mut due = DueTimes {
             // Changes between the start and the subscription cause no notification.
             list: now,
             names: now + NAMES_INTERVAL,
             auto: now + AUTO_INTERVAL,
         };
-        let mut asking: Option<JoinHandle<Answer>> = None;
+        let mut resolving: Option<JoinHandle<Answer>> = None;
         let mut failing = false;
         loop {
             let changes = self.current.borrow().names.can_change();
             tokio::select! {
                 changed = changed(&mut watch) => {
                     if let Err(error) = changed {
-                        told_blind(&error);
+                        log_polling(&error);
                         watch = None;
                     }
                     due.list = Instant::now();
@@ -138,46 +144,46 @@ impl<S: Source> Follower<S> {
                         tracing::info!("following this host's addresses again");
                         watch = Some(opened);
                     }
-                    if self.look().await {
+                    if self.refresh().await {
                         due.auto = Instant::now();
                     }
                     due.list = Instant::now() + interval(watch.is_some());
                     sleep(LIST_PAUSE).await;
                 }
-                () = sleep_until(due.names), if changes && asking.is_none() => {
+                () = sleep_until(due.names), if changes && resolving.is_none() => {
                     due.names = Instant::now() + NAMES_INTERVAL;
-                    asking = Some(self.ask(Ask::Names));
+                    resolving = Some(self.resolve(Resolve::Names));
                 }
-                () = sleep_until(due.auto), if changes && asking.is_none() => {
+                () = sleep_until(due.auto), if changes && resolving.is_none() => {
                     due.auto = Instant::now() + AUTO_INTERVAL;
-                    asking = Some(self.ask(Ask::Auto));
+                    resolving = Some(self.resolve(Resolve::Auto));
                 }
                 Ok(()) = self.wanted.changed() => {
                     let (entries, stun_urls) = self.wanted.borrow_and_update().clone();
                     self.current.send_modify(|current| current.names.set(&entries, &stun_urls));
-                    self.look().await;
+                    self.refresh().await;
                     // The answer to the old query is obsolete.
-                    asking = Some(self.ask(Ask::Unknown));
+                    resolving = Some(self.resolve(Resolve::Unknown));
                     // The STUN server may have changed.
                     due.auto = Instant::now();
                 }
-                (names, outcome) = answer(&mut asking) => {
-                    asking = None;
+                (names, outcome) = resolved(&mut resolving) => {
+                    resolving = None;
                     if let Err(error) = &outcome {
                         due.retry();
-                        told_once(error, failing);
+                        log_first_failure(error, failing);
                     }
                     failing = outcome.is_err();
                     self.current.send_modify(|current| current.names = names);
-                    self.look().await;
+                    self.refresh().await;
                 }
             }
         }
     }
 
     /// Lists the addresses, and applies changes. Returns whether addresses have changed.
-    async fn look(&mut self) -> bool {
-        let Current { host: old, names } = self.current.borrow().clone();
+    async fn refresh(&mut self) -> bool {
+        let HostState { host: old, names } = self.current.borrow().clone();
         let addresses = match self.source.list() {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -193,12 +199,12 @@ impl<S: Source> Follower<S> {
             return false;
         }
         let changed = new.own_addresses() != old.own_addresses();
-        self.put_into_force(&old, Arc::new(new)).await;
+        self.apply(&old, Arc::new(new)).await;
         changed
     }
 
     /// Denies a new address as a peer at every shard before any shard offers it.
-    async fn put_into_force(&mut self, old: &Host, new: Arc<Host>) {
+    async fn apply(&mut self, old: &Host, new: Arc<Host>) {
         let known = old.own_addresses();
         let added: Vec<_> = new
             .own_addresses()
@@ -209,7 +215,7 @@ impl<S: Source> Follower<S> {
             let denied = self.shards.iter().map(|shard| {
                 let (done, denied) = oneshot::channel();
                 let addresses = added.clone();
-                shard.order(Order::Deny { addresses, done });
+                shard.send(Command::Deny { addresses, done });
                 denied
             });
             let denied = join_all(denied.collect::<Vec<_>>());
@@ -220,22 +226,22 @@ impl<S: Source> Follower<S> {
             }
         }
         for shard in self.shards.iter() {
-            shard.order(Order::SetHost(new.clone()));
+            shard.send(Command::SetHost(new.clone()));
         }
-        tell_offered(Some(old), &new);
+        log_relayed_addresses(Some(old), &new);
         self.current.send_modify(|current| current.host = new);
     }
 
-    fn ask(&self, ask: Ask) -> JoinHandle<Answer> {
+    fn resolve(&self, what: Resolve) -> JoinHandle<Answer> {
         let mut names = self.current.borrow().names.clone();
         tokio::task::spawn_blocking(move || {
-            let outcome = names.ask(ask);
+            let outcome = names.resolve(what);
             (names, outcome)
         })
     }
 }
 
-impl Due {
+impl DueTimes {
     /// Repeats all queries soon if one had no answer.
     fn retry(&mut self) {
         let soon = Instant::now() + NAMES_INTERVAL;
@@ -260,17 +266,17 @@ async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
 }
 
 /// Waits for the result of a query; forever if there is no query or its thread has panicked.
-async fn answer(asking: &mut Option<JoinHandle<Answer>>) -> Answer {
-    if let Some(question) = asking
+async fn resolved(resolving: &mut Option<JoinHandle<Answer>>) -> Answer {
+    if let Some(question) = resolving
         && let Ok(answer) = question.await
     {
         return answer;
     }
-    *asking = None;
+    *resolving = None;
     future::pending().await
 }
 
-fn told_blind(error: &io::Error) {
+fn log_polling(error: &io::Error) {
     tracing::warn!(
         %error,
         "changes of this host's addresses are not told: they are listed every 10 s"
@@ -278,23 +284,23 @@ fn told_blind(error: &io::Error) {
 }
 
 /// Logs an unreachable name server once.
-fn told_once(error: &ExternalError, told: bool) {
+fn log_first_failure(error: &ExternalError, told: bool) {
     if !told {
         tracing::warn!(%error, "turn.external_ip can't be asked for: what was known is advertised");
     }
 }
 
 /// Logs the relayed addresses for clients on other hosts after a change.
-pub fn tell_offered(old: Option<&Host>, new: &Host) {
-    let texts = offered_texts(new);
-    if old.is_none_or(|old| offered_texts(old) != texts) {
+pub fn log_relayed_addresses(old: Option<&Host>, new: &Host) {
+    let texts = relayed_address_texts(new);
+    if old.is_none_or(|old| relayed_address_texts(old) != texts) {
         let [ipv4, ipv6] = texts;
         tracing::info!(ipv4, ipv6, "relayed addresses");
     }
 }
 
 /// The relayed address of each family for clients on other hosts, as text.
-pub fn offered_texts(host: &Host) -> [String; 2] {
+pub fn relayed_address_texts(host: &Host) -> [String; 2] {
     [true, false].map(|v4| {
         let mut offered = host.offered();
         match offered.find(|(bound, _)| bound.is_ipv4() == v4) {
@@ -311,15 +317,15 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::relay::handle::Played;
+    use crate::relay::handle::FakeShard;
     use crate::stun::{Attribute, Class, Method, Writer};
     use crate::turn::AddressState;
 
     /// A host whose addresses a test sets, without change notifications.
     #[derive(Clone, Default)]
-    struct Quiet(Arc<Mutex<Vec<HostAddress>>>);
+    struct FakeHost(Arc<Mutex<Vec<HostAddress>>>);
 
-    impl Source for Quiet {
+    impl AddressSource for FakeHost {
         fn list(&mut self) -> io::Result<Vec<HostAddress>> {
             Ok(self.0.lock().unwrap().clone())
         }
@@ -329,7 +335,7 @@ mod tests {
         }
     }
 
-    impl Quiet {
+    impl FakeHost {
         fn set(&self, ips: &[&str]) {
             let addresses = ips.iter().map(|ip| HostAddress {
                 ip: ip.parse().unwrap(),
@@ -342,39 +348,39 @@ mod tests {
     }
 
     /// The updates of a running follower.
-    struct Following {
-        in_force: watch::Receiver<Current>,
+    struct RunningWatcher {
+        in_force: watch::Receiver<HostState>,
         start: Instant,
         stop: CancellationToken,
         /// Keeps the other end open.
-        _wanted: watch::Sender<Wanted>,
+        _wanted: watch::Sender<ExternalIpSettings>,
     }
 
-    impl Drop for Following {
+    impl Drop for RunningWatcher {
         fn drop(&mut self) {
             self.stop.cancel();
         }
     }
 
     /// A follower of a host, with the `known` entries of a previous process.
-    fn following(
-        mut source: Quiet,
+    fn start_watcher(
+        mut source: FakeHost,
         shards: Vec<Mailbox>,
         (entries, stun_urls): (&[String], &[String]),
         known: &[(&str, &str)],
-    ) -> Following {
+    ) -> RunningWatcher {
         let known = known.iter();
         let known = known.map(|(name, ip)| ((*name).to_owned(), ip.parse().unwrap()));
-        let names = Names::new(entries, stun_urls, known.collect());
-        let listening = Listening {
+        let names = ExternalIps::new(entries, stun_urls, known.collect());
+        let listening = ListenAddresses {
             turn: vec!["0.0.0.0:3478".parse().unwrap()],
             other: Vec::new(),
         };
         let host = listening.host(source.list().unwrap(), names.external().unwrap());
         let host = Arc::new(host);
-        let (current, in_force) = watch::channel(Current { host, names });
+        let (current, in_force) = watch::channel(HostState { host, names });
         let (wanted, asked_for) = watch::channel((entries.to_vec(), stun_urls.to_vec()));
-        let follower = Follower {
+        let follower = AddressWatcher {
             source,
             listening,
             shards: shards.into(),
@@ -383,7 +389,7 @@ mod tests {
         };
         let stop = CancellationToken::new();
         tokio::spawn(follower.run(stop.clone()));
-        Following {
+        RunningWatcher {
             in_force,
             start: Instant::now(),
             stop,
@@ -391,7 +397,7 @@ mod tests {
         }
     }
 
-    fn is_called(ip: [u8; 4]) -> impl FnMut(&Current) -> bool {
+    fn is_called(ip: [u8; 4]) -> impl FnMut(&HostState) -> bool {
         move |current| {
             let external = current.host.nat_mappings();
             external.iter().any(|one| one.public == IpAddr::from(ip))
@@ -417,86 +423,87 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_changes_are_not_told_the_list_is_read_every_ten_seconds() {
-        let host = Quiet::default();
+    async fn without_change_notifications_the_list_is_read_every_ten_seconds() {
+        let host = FakeHost::default();
         host.set(&["198.41.0.4"]);
-        let mut following = following(host.clone(), Vec::new(), (&[], &[]), &[]);
+        let mut watcher = start_watcher(host.clone(), Vec::new(), (&[], &[]), &[]);
         sleep(Duration::from_secs(1)).await;
         host.set(&["198.41.0.5"]);
         let new =
-            |current: &Current| current.host.own_addresses() == [IpAddr::from([198, 41, 0, 5])];
-        following.in_force.wait_for(new).await.unwrap();
-        let seconds = following.start.elapsed().as_secs();
+            |current: &HostState| current.host.own_addresses() == [IpAddr::from([198, 41, 0, 5])];
+        watcher.in_force.wait_for(new).await.unwrap();
+        let seconds = watcher.start.elapsed().as_secs();
         assert!((9..12).contains(&seconds), "{seconds}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_address_is_denied_at_every_shard_before_any_may_offer_it() {
-        let host = Quiet::default();
+    async fn every_shard_denies_a_new_address_before_any_shard_offers_it() {
+        let host = FakeHost::default();
         host.set(&["198.41.0.4"]);
-        let (shards, mut played): (Vec<_>, Vec<_>) = (0..2).map(|_| Played::shard()).unzip();
-        let mut following = following(host.clone(), shards, (&[], &[]), &[]);
+        let (shards, mut fakes): (Vec<_>, Vec<_>) = (0..2).map(|_| FakeShard::shard()).unzip();
+        let mut watcher = start_watcher(host.clone(), shards, (&[], &[]), &[]);
         sleep(Duration::from_secs(1)).await;
         host.set(&["198.41.0.4", "198.41.0.5"]);
         // Less than a second after the list is read.
         sleep(BLIND_LIST_INTERVAL - DENY_TIMEOUT / 2).await;
         let new: [IpAddr; 1] = [[198, 41, 0, 5].into()];
         let mut denied = Vec::new();
-        for shard in &mut played {
-            match shard.order() {
-                Some(Order::Deny { addresses, done }) if addresses == new => denied.push(done),
+        for shard in &mut fakes {
+            match shard.next_command() {
+                Some(Command::Deny { addresses, done }) if addresses == new => denied.push(done),
                 _ => panic!("the new address is not denied"),
             }
         }
         // One of them has not answered yet.
         denied.pop().unwrap().send(()).unwrap();
         tokio::task::yield_now().await;
-        assert!(played.iter_mut().all(|shard| shard.order().is_none()));
+        assert!(fakes.iter_mut().all(|shard| shard.next_command().is_none()));
         denied.pop().unwrap().send(()).unwrap();
-        following.in_force.changed().await.unwrap();
-        for shard in &mut played {
+        watcher.in_force.changed().await.unwrap();
+        for shard in &mut fakes {
             assert!(
-                matches!(shard.order(), Some(Order::SetHost(host)) if host.own_addresses().len() == 2)
+                matches!(shard.next_command(), Some(Command::SetHost(host)) if host.own_addresses().len() == 2)
             );
         }
     }
 
     /// `localhost` is a name that needs no name server.
     #[tokio::test(start_paused = true)]
-    async fn a_name_is_looked_up_again_every_minute() {
+    async fn a_name_is_resolved_again_every_minute() {
         let entries = ["localhost".to_owned()];
         let known = [("localhost", "192.0.2.1")];
-        let mut following = following(Quiet::default(), Vec::new(), (&entries, &[]), &known);
-        let loopback = |current: &Current| current.host.nat_mappings()[0].public.is_loopback();
-        following.in_force.wait_for(loopback).await.unwrap();
-        let seconds = following.start.elapsed().as_secs();
+        let mut watcher = start_watcher(FakeHost::default(), Vec::new(), (&entries, &[]), &known);
+        let loopback = |current: &HostState| current.host.nat_mappings()[0].public.is_loopback();
+        watcher.in_force.wait_for(loopback).await.unwrap();
+        let seconds = watcher.start.elapsed().as_secs();
         assert!((60..62).contains(&seconds), "{seconds}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn auto_is_asked_again_every_five_minutes() {
+    async fn auto_is_queried_again_every_five_minutes() {
         let (url, answering) = stun_server();
         let entries = ["auto".to_owned()];
         let known = [("auto", "192.0.2.1")];
-        let mut following = following(Quiet::default(), Vec::new(), (&entries, &[url]), &known);
+        let mut watcher =
+            start_watcher(FakeHost::default(), Vec::new(), (&entries, &[url]), &known);
         let new = is_called([192, 0, 2, 77]);
-        following.in_force.wait_for(new).await.unwrap();
-        let seconds = following.start.elapsed().as_secs();
+        watcher.in_force.wait_for(new).await.unwrap();
+        let seconds = watcher.start.elapsed().as_secs();
         assert!((300..302).contains(&seconds), "{seconds}");
         answering.join().unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn auto_is_asked_again_when_addresses_change() {
+    async fn auto_is_queried_again_when_addresses_change() {
         let (url, answering) = stun_server();
-        let (entries, host) = (["auto".to_owned()], Quiet::default());
+        let (entries, host) = (["auto".to_owned()], FakeHost::default());
         let known = [("auto", "192.0.2.1")];
-        let mut following = following(host.clone(), Vec::new(), (&entries, &[url]), &known);
+        let mut watcher = start_watcher(host.clone(), Vec::new(), (&entries, &[url]), &known);
         sleep(Duration::from_secs(1)).await;
         host.set(&["10.0.0.5"]);
         let new = is_called([192, 0, 2, 77]);
-        following.in_force.wait_for(new).await.unwrap();
-        assert!(following.start.elapsed() < Duration::from_secs(15));
+        watcher.in_force.wait_for(new).await.unwrap();
+        assert!(watcher.start.elapsed() < Duration::from_secs(15));
         answering.join().unwrap();
     }
 }

@@ -22,14 +22,14 @@ pub enum Path {
     /// From one of our clients to another, without a relay socket.
     Hairpin,
     /// The same between clients of two shards.
-    Across,
+    CrossShard,
     ToPeer,
     FromPeer,
 }
 
 const PATHS: [(Path, &str); 4] = [
     (Path::Hairpin, "hairpin"),
-    (Path::Across, "across"),
+    (Path::CrossShard, "across"),
     (Path::ToPeer, "to_peer"),
     (Path::FromPeer, "from_peer"),
 ];
@@ -46,12 +46,12 @@ pub fn transport_name(transport: Transport) -> &'static str {
 }
 
 /// A figure for each transport and path.
-type Ways = [[AtomicU64; PATHS.len()]; TRANSPORTS.len()];
+type PathCounters = [[AtomicU64; PATHS.len()]; TRANSPORTS.len()];
 
 #[derive(Debug, Default)]
 pub struct Counters {
-    packets: Ways,
-    bytes: Ways,
+    packets: PathCounters,
+    bytes: PathCounters,
     granted: AtomicU64,
     refused: [AtomicU64; ErrorReason::ALL.len()],
     dropped: [AtomicU64; DropReason::ALL.len()],
@@ -60,7 +60,7 @@ pub struct Counters {
     /// Packets that a stream's reader was too slow for.
     stream_overflow: AtomicU64,
     /// Messages of clients that belong to another shard.
-    passed_on: AtomicU64,
+    redirected: AtomicU64,
     /// Packets that another shard was too busy for.
     shard_overflow: AtomicU64,
     /// ICMP errors that a client was told of.
@@ -101,8 +101,8 @@ impl Counters {
         add(&self.stream_overflow, 1);
     }
 
-    pub fn passed_on(&self) {
-        add(&self.passed_on, 1);
+    pub fn redirected(&self) {
+        add(&self.redirected, 1);
     }
 
     pub fn shard_overflow(&self) {
@@ -113,7 +113,7 @@ impl Counters {
         add(&self.icmp, 1);
     }
 
-    pub fn living(&self, allocations: usize, streams: usize) {
+    pub fn set_gauges(&self, allocations: usize, streams: usize) {
         self.allocations
             .store(allocations as u64, Ordering::Relaxed);
         self.streams.store(streams as u64, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl RelayCollector {
         shards.map(|figure| figure.load(Ordering::Relaxed)).sum()
     }
 
-    fn by_way(&self, figures: fn(&Counters) -> &Ways) -> Vec<(Labels, u64)> {
+    fn by_path(&self, figures: fn(&Counters) -> &PathCounters) -> Vec<(Labels, u64)> {
         let row = |(transport, name): &(Transport, &str), (path, way): &(Path, &str)| {
             let labels = [("transport", *name), ("path", *way)];
             let labels = labels.map(|(label, value)| (label, value.to_owned()));
@@ -193,9 +193,9 @@ impl Collector for RelayCollector {
             }
             Ok(())
         };
-        let packets = self.by_way(|counters| &counters.packets);
+        let packets = self.by_path(|counters| &counters.packets);
         family("turn_relayed_packets", "Packets relayed", packets)?;
-        let bytes = self.by_way(|counters| &counters.bytes);
+        let bytes = self.by_path(|counters| &counters.bytes);
         let help = "Bytes of application data relayed";
         family("turn_relayed_bytes", help, bytes)?;
         let refused = self.by_reason(&ErrorReason::ALL, |counters| &counters.refused);
@@ -226,7 +226,7 @@ impl Collector for RelayCollector {
             (
                 "turn_passed_on",
                 "Messages that the kernel handed to the wrong shard",
-                |c| &c.passed_on,
+                |c| &c.redirected,
             ),
             (
                 "turn_shard_overflow",

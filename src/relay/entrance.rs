@@ -19,7 +19,7 @@ use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
 use crate::tls;
 
-use super::tls::TlsWire;
+use super::tls::TlsIo;
 
 /// For a proxy's header, and again for a handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -150,17 +150,14 @@ pub async fn client(socket: &mut TcpStream, peer: SocketAddr) -> Result<SocketAd
 
 /// The stream within TLS; `None` of an authority that has what it came for, a challenge's certificate
 /// (RFC 8737), after which there is nothing to be said.
-pub async fn handshake(
-    socket: TcpStream,
-    config: Arc<ServerConfig>,
-) -> io::Result<Option<TlsWire>> {
+pub async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Option<TlsIo>> {
     let deadline = Instant::now() + PATIENCE;
     let accepted = timeout_at(deadline, TlsAcceptor::from(config).accept(socket)).await;
     let (socket, session) = accepted.map_err(|_| io::ErrorKind::TimedOut)??.into_inner();
     if session.alpn_protocol() == Some(tls::ACME_TLS) {
         return Ok(None);
     }
-    Ok(Some(TlsWire::new(socket.into_std()?, session)))
+    Ok(Some(TlsIo::new(socket.into_std()?, session)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
-use super::public_address::{Undiscovered, discover};
+use super::public_address::{DiscoverError, discover};
 use crate::turn::NatMapping;
 
 /// The entry for the address that a STUN server sees.
@@ -15,7 +15,7 @@ pub enum ExternalError {
     #[error("{0}")]
     Unreadable(String),
     #[error(transparent)]
-    Auto(Undiscovered),
+    Auto(DiscoverError),
     #[error(
         "`{name}` can't be looked up ({why}): check the name and this host's DNS, or name an address"
     )]
@@ -24,7 +24,7 @@ pub enum ExternalError {
 
 /// The entries to query again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum Resolve {
     /// Entries whose address is not known yet.
     Unknown,
     Names,
@@ -33,17 +33,21 @@ pub enum Ask {
 
 /// The entries of `turn.external_ip`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct ExternalIps {
     entries: Vec<String>,
     stun_urls: Vec<String>,
     /// The resolved addresses of `auto` and DNS names.
     known: Vec<(String, IpAddr)>,
 }
 
-impl Names {
+impl ExternalIps {
     /// `known` has the addresses that were resolved earlier.
-    pub fn new(entries: &[String], stun_urls: &[String], known: Vec<(String, IpAddr)>) -> Names {
-        Names {
+    pub fn new(
+        entries: &[String],
+        stun_urls: &[String],
+        known: Vec<(String, IpAddr)>,
+    ) -> ExternalIps {
+        ExternalIps {
             entries: entries.to_vec(),
             stun_urls: stun_urls.to_vec(),
             known,
@@ -54,13 +58,13 @@ impl Names {
     pub fn set(&mut self, entries: &[String], stun_urls: &[String]) {
         self.entries = entries.to_vec();
         self.stun_urls = stun_urls.to_vec();
-        let asked: Vec<_> = self
+        let unresolved_names: Vec<_> = self
             .entries
             .iter()
-            .filter_map(|entry| asked(entry))
+            .filter_map(|entry| unresolved(entry))
             .collect();
         self.known
-            .retain(|(name, _)| asked.contains(&name.as_str()));
+            .retain(|(name, _)| unresolved_names.contains(&name.as_str()));
     }
 
     /// What entries without an address of their own stand for.
@@ -70,13 +74,13 @@ impl Names {
 
     /// Whether any entry can change without a change of the configuration.
     pub fn can_change(&self) -> bool {
-        self.entries.iter().any(|entry| asked(entry).is_some())
+        self.entries.iter().any(|entry| unresolved(entry).is_some())
     }
 
     /// The address of each entry; `None` while one is not known.
     pub fn external(&self) -> Option<Vec<NatMapping>> {
         let external = self.entries.iter().map(|entry| {
-            let Some(name) = asked(entry) else {
+            let Some(name) = unresolved(entry) else {
                 return entry.parse().ok();
             };
             Some(NatMapping {
@@ -94,27 +98,27 @@ impl Names {
     ///
     /// # Errors
     /// The first entry without an address, and the reason.
-    pub fn ask(&mut self, ask: Ask) -> Result<(), ExternalError> {
-        self.ask_by(ask, look_up, discover)
+    pub fn resolve(&mut self, what: Resolve) -> Result<(), ExternalError> {
+        self.resolve_by(what, look_up, discover)
     }
 
-    fn ask_by(
+    fn resolve_by(
         &mut self,
-        ask: Ask,
+        what: Resolve,
         look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>>,
-        discover: impl Fn(&[String]) -> Result<IpAddr, Undiscovered>,
+        discover: impl Fn(&[String]) -> Result<IpAddr, DiscoverError>,
     ) -> Result<(), ExternalError> {
         let mut outcome = Ok(());
         for entry in self.entries.clone() {
-            let Some(name) = asked(&entry) else {
+            let Some(name) = unresolved(&entry) else {
                 let read = entry.parse::<NatMapping>().map(|_| ());
                 outcome = outcome.and(read.map_err(ExternalError::Unreadable));
                 continue;
             };
-            let wanted = match ask {
-                Ask::Unknown => self.address_of(name).is_none(),
-                Ask::Names => name != AUTO,
-                Ask::Auto => name == AUTO,
+            let wanted = match what {
+                Resolve::Unknown => self.address_of(name).is_none(),
+                Resolve::Names => name != AUTO,
+                Resolve::Auto => name == AUTO,
             };
             if !wanted {
                 continue;
@@ -129,7 +133,7 @@ impl Names {
                     }),
             };
             match answer {
-                Ok(ip) => self.learn(name, ip),
+                Ok(ip) => self.set_address(name, ip),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
@@ -159,14 +163,14 @@ impl Names {
         Some(known.1)
     }
 
-    fn learn(&mut self, name: &str, ip: IpAddr) {
+    fn set_address(&mut self, name: &str, ip: IpAddr) {
         self.known.retain(|(known, _)| known != name);
         self.known.push((name.to_owned(), ip));
     }
 }
 
 /// `auto` or the DNS name of an entry that is not an address itself.
-fn asked(entry: &str) -> Option<&str> {
+fn unresolved(entry: &str) -> Option<&str> {
     let public = entry.split_once('/').map_or(entry, |(public, _)| public);
     let public = public.trim();
     public.parse::<IpAddr>().is_err().then_some(public)
@@ -190,19 +194,19 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn silent(_: &[String]) -> Result<IpAddr, Undiscovered> {
-        Err(Undiscovered::NobodyToAsk)
+    fn silent(_: &[String]) -> Result<IpAddr, DiscoverError> {
+        Err(DiscoverError::NoStunServer)
     }
 
-    fn public(names: &Names) -> Option<Vec<String>> {
+    fn public(names: &ExternalIps) -> Option<Vec<String>> {
         let external = names.external()?;
         Some(external.iter().map(|one| one.public.to_string()).collect())
     }
 
     #[test]
-    fn a_name_stands_for_its_address_and_keeps_it_while_nobody_answers() {
+    fn a_name_keeps_its_address_while_resolution_fails() {
         let entries = texts(&["relay.example.org/10.0.0.5", "2001:db8::1"]);
-        let mut names = Names::new(&entries, &[], Vec::new());
+        let mut names = ExternalIps::new(&entries, &[], Vec::new());
         assert_eq!(
             public(&names),
             None,
@@ -212,7 +216,7 @@ mod tests {
             assert_eq!(name, "relay.example.org");
             Ok(ips(&["2001:db8::9", "203.0.113.7", "203.0.113.3"]))
         };
-        names.ask_by(Ask::Unknown, first, silent).unwrap();
+        names.resolve_by(Resolve::Unknown, first, silent).unwrap();
         let before = Some(texts(&["203.0.113.3", "2001:db8::1"]));
         assert_eq!(public(&names), before);
         assert_eq!(
@@ -221,10 +225,10 @@ mod tests {
         );
         // In another order it is the same.
         let turned = |_: &str| Ok(ips(&["203.0.113.2", "203.0.113.3"]));
-        names.ask_by(Ask::Names, turned, silent).unwrap();
+        names.resolve_by(Resolve::Names, turned, silent).unwrap();
         assert_eq!(public(&names), before);
         let down = |_: &str| Err(io::ErrorKind::TimedOut.into());
-        let error = names.ask_by(Ask::Names, down, silent).unwrap_err();
+        let error = names.resolve_by(Resolve::Names, down, silent).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -232,32 +236,32 @@ mod tests {
         );
         assert_eq!(public(&names), before);
         let moved = |_: &str| Ok(ips(&["203.0.113.8"]));
-        names.ask_by(Ask::Names, moved, silent).unwrap();
+        names.resolve_by(Resolve::Names, moved, silent).unwrap();
         assert_eq!(public(&names), Some(texts(&["203.0.113.8", "2001:db8::1"])));
     }
 
     #[test]
-    fn auto_is_asked_for_by_itself_and_names_are_left_alone() {
-        let mut names = Names::new(&texts(&["auto"]), &texts(&["stun:a"]), Vec::new());
+    fn resolving_auto_does_not_resolve_names() {
+        let mut names = ExternalIps::new(&texts(&["auto"]), &texts(&["stun:a"]), Vec::new());
         let nobody = |_: &str| panic!("no name is looked up");
         let found = |urls: &[String]| {
             assert_eq!(urls, ["stun:a"]);
             Ok(ips(&["203.0.113.7"])[0])
         };
-        names.ask_by(Ask::Names, nobody, found).unwrap();
+        names.resolve_by(Resolve::Names, nobody, found).unwrap();
         assert_eq!(public(&names), None);
-        names.ask_by(Ask::Auto, nobody, found).unwrap();
+        names.resolve_by(Resolve::Auto, nobody, found).unwrap();
         assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
-        assert!(names.ask_by(Ask::Auto, nobody, silent).is_err());
+        assert!(names.resolve_by(Resolve::Auto, nobody, silent).is_err());
         assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
     }
 
     #[test]
-    fn what_is_known_from_before_is_not_asked_for_and_what_is_not_named_any_more_is_forgotten() {
+    fn known_addresses_are_not_queried_and_removed_entries_are_forgotten() {
         let known = vec![("auto".to_owned(), ips(&["203.0.113.7"])[0])];
-        let mut names = Names::new(&texts(&["auto"]), &[], known);
+        let mut names = ExternalIps::new(&texts(&["auto"]), &[], known);
         let nobody = |_: &str| panic!("no name is looked up");
-        names.ask_by(Ask::Unknown, nobody, silent).unwrap();
+        names.resolve_by(Resolve::Unknown, nobody, silent).unwrap();
         assert_eq!(public(&names), Some(texts(&["203.0.113.7"])));
         names.set(&texts(&["198.41.0.4"]), &[]);
         assert!(!names.can_change() && names.known().is_empty());

@@ -22,12 +22,12 @@ pub struct NotTurn;
 
 /// The frame that `bytes` begin with; `None` while it is not complete.
 pub fn next_frame(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
-    let frame = announced(bytes)?;
+    let frame = frame_of_header(bytes)?;
     Ok(frame.filter(|frame| bytes.len() >= frame.padded))
 }
 
 /// The frame that `bytes` begin, complete or not; `None` while its header is not.
-fn announced(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
+fn frame_of_header(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
     let Some(&[first, _, high, low]) = bytes.first_chunk::<4>() else {
         return match bytes.first() {
             Some(0x00..=0x4f) | None => Ok(None),
@@ -48,7 +48,7 @@ fn announced(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
 
 /// How many bytes must follow a piece of a frame, at least, before there is more to say of it.
 pub fn missing(piece: &[u8]) -> Result<usize, NotTurn> {
-    Ok(match announced(piece)? {
+    Ok(match frame_of_header(piece)? {
         Some(frame) => frame.padded.saturating_sub(piece.len()),
         None => usize::from(!piece.is_empty()),
     })
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_like_neither_is_refused_at_its_first_byte() {
+    fn other_protocols_are_rejected_at_their_first_byte() {
         assert_eq!(next_frame(b"POST / HTTP/1.1"), Err(NotTurn));
         assert_eq!(next_frame(b"P"), Err(NotTurn));
     }
 
     proptest! {
         #[test]
-        fn frames_survive_any_split(parts in prop::collection::vec((any::<u8>(), 0usize..300), 1..8), cut in any::<prop::sample::Index>()) {
+        fn frames_are_found_at_any_split(parts in prop::collection::vec((any::<u8>(), 0usize..300), 1..8), cut in any::<prop::sample::Index>()) {
             let frames: Vec<Vec<u8>> = parts.iter().map(|(kind, size)| frame(*kind, *size)).collect();
             let stream = frames.concat();
             let cut = cut.index(stream.len() + 1);
@@ -119,7 +119,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic_the_framer(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic_the_framer(noise in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(end) = complete(&noise) {
                 prop_assert!(end <= noise.len());
             }

@@ -17,12 +17,12 @@ use crate::credential::{Credentials, Revocations};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::{Acceptor, Doors};
-use super::address_watch::{Current, Wanted, offered_texts};
-use super::mailbox::{Mailbox, Order};
+use super::address_watch::{ExternalIpSettings, HostState, relayed_address_texts};
+use super::mailbox::{Command, Mailbox};
 use super::settings;
 
 /// For an answer of a shard: it looks at its orders thousands of times in this.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Tells every shard who came, left or was removed. Cheap to clone; the default one relays nothing.
 #[derive(Clone, Default)]
@@ -32,44 +32,44 @@ pub struct Handle {
     doors: Doors,
     acceptor: Option<Acceptor>,
     shards: Arc<[Mailbox]>,
-    followed: Followed,
+    host_updates: HostUpdates,
 }
 
 /// The known addresses of this host, and a channel for new names to query.
 #[derive(Clone)]
-pub struct Followed {
-    current: watch::Receiver<Current>,
-    wanted: Arc<watch::Sender<Wanted>>,
+pub struct HostUpdates {
+    current: watch::Receiver<HostState>,
+    wanted: Arc<watch::Sender<ExternalIpSettings>>,
 }
 
-impl Followed {
+impl HostUpdates {
     pub(super) fn new(
-        current: watch::Receiver<Current>,
-        wanted: watch::Sender<Wanted>,
-    ) -> Followed {
-        Followed {
+        current: watch::Receiver<HostState>,
+        wanted: watch::Sender<ExternalIpSettings>,
+    ) -> HostUpdates {
+        HostUpdates {
             current,
             wanted: Arc::new(wanted),
         }
     }
 }
 
-impl Default for Followed {
-    fn default() -> Followed {
-        let (_, current) = watch::channel(Current::default());
-        Followed::new(current, watch::channel(Wanted::default()).0)
+impl Default for HostUpdates {
+    fn default() -> HostUpdates {
+        let (_, current) = watch::channel(HostState::default());
+        HostUpdates::new(current, watch::channel(ExternalIpSettings::default()).0)
     }
 }
 
 /// What an order frees. The order stands, whether anybody waits for the count or drops this.
 #[derive(Debug, Default)]
-pub struct Freed(Vec<oneshot::Receiver<usize>>);
+pub struct FreedCount(Vec<oneshot::Receiver<usize>>);
 
-impl Freed {
+impl FreedCount {
     /// How many allocations were freed, once every shard has done so. A shard that does not answer
     /// within a second is not waited for: what it has yet to free is not counted.
     pub async fn count(self) -> usize {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers = self.0.into_iter().map(|freed| timeout_at(deadline, freed));
         let counts = join_all(answers).await;
         counts.into_iter().flatten().flatten().sum()
@@ -83,7 +83,7 @@ impl Handle {
         doors: Doors,
         acceptor: Acceptor,
         shards: Arc<[Mailbox]>,
-        followed: Followed,
+        host_updates: HostUpdates,
     ) -> Handle {
         Handle {
             revocations,
@@ -91,7 +91,7 @@ impl Handle {
             doors,
             acceptor: Some(acceptor),
             shards,
-            followed,
+            host_updates,
         }
     }
 
@@ -108,7 +108,7 @@ impl Handle {
 
     /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
     /// member of no room any more (`elsewhere` is false).
-    pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> Freed {
+    pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> FreedCount {
         self.opened(room);
         self.revocations.revoke_membership(user, room);
         let scope = if elsewhere {
@@ -120,10 +120,10 @@ impl Handle {
     }
 
     /// `room` was closed: allocations bound to it end, whoever has them.
-    pub fn closed(&self, room: &str) -> Freed {
+    pub fn closed(&self, room: &str) -> FreedCount {
         self.opened(room);
         self.revocations.revoke_room(room);
-        Freed(self.ask(|freed| Order::CloseRoom {
+        FreedCount(self.ask(|freed| Command::CloseRoom {
             room: room.into(),
             freed,
         }))
@@ -131,14 +131,14 @@ impl Handle {
 
     /// Ends all allocations of a `user` who was disabled or deleted. `generation` is the generation of
     /// the user's next tokens.
-    pub fn removed(&self, user: &str, generation: u64) -> Freed {
+    pub fn removed(&self, user: &str, generation: u64) -> FreedCount {
         self.revocations.revoke_user(user);
         self.signed_out(user, generation)
     }
 
     /// Ends the tokens of `user` that are older than this generation, and the user's allocations. A
     /// credential that is still valid can create new allocations.
-    pub fn signed_out(&self, user: &str, generation: u64) -> Freed {
+    pub fn signed_out(&self, user: &str, generation: u64) -> FreedCount {
         self.revocations.end_tokens(user, generation);
         self.revoke(user, Scope::All)
     }
@@ -149,8 +149,8 @@ impl Handle {
     }
 
     /// Ends the allocation of a listed session. The same credential can create another one.
-    pub fn end_session(&self, listed: &Session) -> Freed {
-        Freed(self.ask(|freed| Order::EndSession {
+    pub fn end_session(&self, listed: &Session) -> FreedCount {
+        FreedCount(self.ask(|freed| Command::EndSession {
             listed: Box::new(listed.clone()),
             freed,
         }))
@@ -159,7 +159,7 @@ impl Handle {
     /// Serves a TURN stream that came in at a port of HTTP, as one of `turn.listen` or
     /// `turn.tls_listen`. `session` is that of TLS, past its handshake; what it has of the client's
     /// bytes is still in it. `client` is who is held to the limits of an address.
-    pub fn stream(
+    pub fn serve_stream(
         &self,
         socket: TcpStream,
         session: Option<Box<ServerConnection>>,
@@ -179,8 +179,8 @@ impl Handle {
             let mut next = Some(0);
             while let Some(from) = next {
                 let (answer, page) = oneshot::channel();
-                shard.order(Order::Sessions { from, answer });
-                let Ok(Ok(page)) = timeout(PATIENCE, page).await else {
+                shard.send(Command::Sessions { from, answer });
+                let Ok(Ok(page)) = timeout(ANSWER_TIMEOUT, page).await else {
                     break;
                 };
                 sessions.extend(page.sessions);
@@ -209,25 +209,25 @@ impl Handle {
         self.doors.proxies.set(turn, trusted_proxies);
         let changes = settings::changes(turn, credentials);
         for shard in self.shards.iter() {
-            shard.order(Order::Reconfigure(Box::new(changes.clone())));
+            shard.send(Command::Reconfigure(Box::new(changes.clone())));
         }
     }
 
     /// Sets new values of `turn.external_ip` and `ice.stun_urls`. The addresses take effect after their
     /// query is answered; existing allocations keep theirs.
-    pub fn rename(&self, external_ip: &[String], stun_urls: &[String]) {
+    pub fn set_external_ip(&self, external_ip: &[String], stun_urls: &[String]) {
         let wanted = (external_ip.to_vec(), stun_urls.to_vec());
-        self.followed.wanted.send_replace(wanted);
+        self.host_updates.wanted.send_replace(wanted);
     }
 
     /// The relayed address of each family for clients on other hosts, IPv4 first, as text.
-    pub fn offered(&self) -> [String; 2] {
-        offered_texts(&self.followed.current.borrow().host)
+    pub fn relayed_addresses(&self) -> [String; 2] {
+        relayed_address_texts(&self.host_updates.current.borrow().host)
     }
 
     /// A snapshot of this host's addresses and the known addresses of `turn.external_ip`.
-    pub fn current(&self) -> Current {
-        self.followed.current.borrow().clone()
+    pub fn host_state(&self) -> HostState {
+        self.host_updates.current.borrow().clone()
     }
 
     /// What users owe for bandwidth.
@@ -246,15 +246,15 @@ impl Handle {
     }
 
     /// Whether every shard answers within a second.
-    pub async fn alive(&self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        let answers = self.ask(Order::Ping).into_iter();
+    pub async fn is_alive(&self) -> bool {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let answers = self.ask(Command::Ping).into_iter();
         let answers = join_all(answers.map(|alive| timeout_at(deadline, alive))).await;
         answers.iter().all(|answer| matches!(answer, Ok(Ok(()))))
     }
 
-    fn revoke(&self, user: &str, scope: Scope) -> Freed {
-        Freed(self.ask(|freed| Order::Revoke {
+    fn revoke(&self, user: &str, scope: Scope) -> FreedCount {
+        FreedCount(self.ask(|freed| Command::Revoke {
             user: user.into(),
             scope: scope.clone(),
             freed,
@@ -262,10 +262,10 @@ impl Handle {
     }
 
     /// Orders the same of every shard, and gives what will be their answers.
-    fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {
+    fn ask<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<oneshot::Receiver<T>> {
         let ask = |shard: &Mailbox| {
             let (answer, receiver) = oneshot::channel();
-            shard.order(order(answer));
+            shard.send(command(answer));
             receiver
         };
         self.shards.iter().map(ask).collect()
@@ -274,30 +274,30 @@ impl Handle {
 
 /// A shard that a test plays.
 #[cfg(test)]
-pub struct Played {
+pub struct FakeShard {
     inbox: super::mailbox::Inbox,
     /// Keeps the waker alive.
     _poll: mio::Poll,
 }
 
 #[cfg(test)]
-impl Played {
-    pub fn shard() -> (Mailbox, Played) {
+impl FakeShard {
+    pub fn shard() -> (Mailbox, FakeShard) {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (mailbox, inbox) = super::mailbox::mailbox(waker);
-        (mailbox, Played { inbox, _poll: poll })
+        (mailbox, FakeShard { inbox, _poll: poll })
     }
 
     /// The next command, if there is one.
-    pub fn order(&mut self) -> Option<Order> {
-        self.inbox.order()
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.inbox.try_recv()
     }
 
     /// Where the next order wants to know how much it freed; `None` where none has come.
-    pub fn asked_to_free(&mut self) -> Option<oneshot::Sender<usize>> {
-        match self.inbox.order()? {
-            Order::Revoke { freed, .. } | Order::CloseRoom { freed, .. } => Some(freed),
+    pub fn next_revocation(&mut self) -> Option<oneshot::Sender<usize>> {
+        match self.inbox.try_recv()? {
+            Command::Revoke { freed, .. } | Command::CloseRoom { freed, .. } => Some(freed),
             _ => panic!("nothing to free"),
         }
     }
@@ -306,8 +306,8 @@ impl Played {
 #[cfg(test)]
 impl Handle {
     /// A handle for one shard that a test plays.
-    pub fn played() -> (Handle, Played) {
-        let (mailbox, shard) = Played::shard();
+    pub fn with_fake_shard() -> (Handle, FakeShard) {
+        let (mailbox, shard) = FakeShard::shard();
         let handle = Handle {
             shards: Arc::new([mailbox]),
             ..Handle::default()
@@ -322,8 +322,8 @@ mod tests {
     use crate::turn::SessionPage;
 
     /// A handle for two shards.
-    fn handle() -> (Handle, [Played; 2]) {
-        let ((one, first), (other, second)) = (Played::shard(), Played::shard());
+    fn handle() -> (Handle, [FakeShard; 2]) {
+        let ((one, first), (other, second)) = (FakeShard::shard(), FakeShard::shard());
         let handle = Handle {
             shards: Arc::new([one, other]),
             ..Handle::default()
@@ -331,8 +331,8 @@ mod tests {
         (handle, [first, second])
     }
 
-    fn free(shard: &mut Played, count: usize) {
-        let freed = shard.asked_to_free().expect("an order");
+    fn free(shard: &mut FakeShard, count: usize) {
+        let freed = shard.next_revocation().expect("a command");
         freed.send(count).unwrap();
     }
 
@@ -352,17 +352,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_shard_that_does_not_answer_is_waited_for_a_second_and_no_longer() {
+    async fn a_shard_that_does_not_answer_is_awaited_for_one_second() {
         let (handle, [mut first, _second]) = handle();
         let start = Instant::now();
         let freed = handle.removed("alice", 1);
         free(&mut first, 2);
         assert_eq!(freed.count().await, 2);
-        assert_eq!(start.elapsed(), PATIENCE);
-        assert!(!handle.alive().await);
-        assert_eq!(start.elapsed(), 2 * PATIENCE);
+        assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
+        assert!(!handle.is_alive().await);
+        assert_eq!(start.elapsed(), 2 * ANSWER_TIMEOUT);
         assert!(handle.sessions().await.is_empty());
-        assert_eq!(start.elapsed(), 4 * PATIENCE);
+        assert_eq!(start.elapsed(), 4 * ANSWER_TIMEOUT);
     }
 
     #[test]
@@ -374,29 +374,32 @@ mod tests {
             ..config::Turn::default()
         };
         handle.reconfigure(&turn, &[], credentials, 1000);
-        for Played { mut inbox, .. } in shards {
-            let order = inbox.order();
-            assert!(matches!(order, Some(Order::Reconfigure(new)) if new.max_channels == 7));
+        for FakeShard { mut inbox, .. } in shards {
+            let command = inbox.try_recv();
+            assert!(matches!(command, Some(Command::Reconfigure(new)) if new.max_channels == 7));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_order_stands_although_nobody_waits_for_the_count() {
+    async fn a_command_is_executed_although_nobody_waits_for_its_count() {
         let (handle, [mut first, _second]) = handle();
         drop(handle.removed("alice", 1));
-        assert!(matches!(first.inbox.order(), Some(Order::Revoke { .. })));
+        assert!(matches!(
+            first.inbox.try_recv(),
+            Some(Command::Revoke { .. })
+        ));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sessions_are_asked_for_page_by_page() {
+    async fn sessions_are_requested_page_by_page() {
         let (handle, shards) = handle();
         let asking = tokio::spawn(async move { handle.sessions().await });
         let mut asked = Vec::new();
         for mut shard in shards {
             for (expected, next) in [(0, Some(512)), (512, None)] {
                 let (from, answer) = loop {
-                    match shard.inbox.order() {
-                        Some(Order::Sessions { from, answer }) => break (from, answer),
+                    match shard.inbox.try_recv() {
+                        Some(Command::Sessions { from, answer }) => break (from, answer),
                         _ => tokio::task::yield_now().await,
                     }
                 };

@@ -33,15 +33,15 @@ pub struct State {
 #[serde(deny_unknown_fields)]
 pub struct ShardState {
     /// In the order of their numbers.
-    pub(super) listeners: Vec<Socket>,
-    pub(super) relays: Vec<RelaySocket>,
+    pub(super) listeners: Vec<SocketId>,
+    pub(super) relays: Vec<RelaySocketState>,
     pub(super) snapshot: Snapshot,
 }
 
 /// A socket, and how to know it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Socket {
+pub struct SocketId {
     pub(super) address: SocketAddr,
     inode: u64,
 }
@@ -49,7 +49,7 @@ pub struct Socket {
 /// A relayed address by the number that its shard knew it by.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RelaySocket {
+pub struct RelaySocketState {
     pub(super) number: u32,
     pub(super) address: SocketAddr,
     /// `None` where no socket stood behind it.
@@ -57,7 +57,7 @@ pub struct RelaySocket {
 }
 
 /// What one shard hands over.
-pub struct Handed {
+pub struct ShardHandover {
     pub state: ShardState,
     pub listeners: Vec<UdpSocket>,
     pub relays: Vec<UdpSocket>,
@@ -65,17 +65,17 @@ pub struct Handed {
 
 /// What a stopped relay hands over. Where there is not room for all sockets, the first are worth
 /// most.
-pub struct Stopped {
+pub struct RelayHandover {
     pub state: State,
     pub sockets: Vec<UdpSocket>,
 }
 
-impl Stopped {
+impl RelayHandover {
     pub(super) fn new(
         policy: Policy,
         bandwidth_use: Vec<BandwidthUse>,
-        handed: Vec<Handed>,
-    ) -> Stopped {
+        handed: Vec<ShardHandover>,
+    ) -> RelayHandover {
         let (mut listeners, mut relays, mut shards) = (Vec::new(), Vec::new(), Vec::new());
         for one in handed {
             listeners.extend(one.listeners);
@@ -83,7 +83,7 @@ impl Stopped {
             shards.push(one.state);
         }
         listeners.extend(relays);
-        Stopped {
+        RelayHandover {
             state: State {
                 policy,
                 bandwidth_use,
@@ -102,9 +102,9 @@ impl State {
     }
 }
 
-impl Socket {
-    pub(super) fn of(socket: &UdpSocket) -> io::Result<Socket> {
-        Ok(Socket {
+impl SocketId {
+    pub(super) fn of(socket: &UdpSocket) -> io::Result<SocketId> {
+        Ok(SocketId {
             address: socket.local_addr()?,
             inode: inode(socket)?,
         })
@@ -124,7 +124,7 @@ pub struct Inherited {
     udp: HashMap<u64, UdpSocket>,
     /// Whether UDP sockets of an earlier process are still open somewhere, so that whoever binds the
     /// same address has to share it for a moment.
-    pub(super) shares: bool,
+    pub(super) shares_ports: bool,
     pub(super) state: Option<State>,
 }
 
@@ -144,11 +144,11 @@ impl Inherited {
             // Where it can't be said, an address that has changed may be taken for another's.
             let _ = SockRef::from(socket).set_reuse_port(true);
         }
-        let shares = !udp.is_empty();
+        let shares_ports = !udp.is_empty();
         let udp = udp.into_iter();
         Inherited {
             tcp: tcp.collect(),
-            shares,
+            shares_ports,
             udp: udp
                 .filter_map(|one| Some((inode(&one).ok()?, one)))
                 .collect(),
@@ -158,15 +158,15 @@ impl Inherited {
 
     /// Ends listeners that fit none of the settings with their addresses, and stand on the port of
     /// one: whoever else holds them would keep the port taken.
-    pub fn make_way(&mut self, settings: &[(&str, Vec<SocketAddr>)]) {
+    pub fn close_stale_listeners(&mut self, settings: &[(&str, Vec<SocketAddr>)]) {
         let asked = || {
             let settings = settings.iter();
             settings.flat_map(|(key, addresses)| addresses.iter().map(move |one| (*key, *one)))
         };
         self.tcp.retain(|handed| {
             let port = handed.1.local_addr().map(|actual| actual.port()).ok();
-            let fits = asked().any(|(key, address)| fits(handed, key, address));
-            let stays = fits || !asked().any(|(_, address)| Some(address.port()) == port);
+            let wanted = asked().any(|(key, address)| matches_setting(handed, key, address));
+            let stays = wanted || !asked().any(|(_, address)| Some(address.port()) == port);
             if !stays {
                 // Then it listens no more, in whichever process.
                 let _ = SockRef::from(&handed.1).shutdown(Shutdown::Both);
@@ -181,14 +181,14 @@ impl Inherited {
         let index = self
             .tcp
             .iter()
-            .position(|handed| fits(handed, key, asked))?;
+            .position(|handed| matches_setting(handed, key, asked))?;
         let (_, listener) = self.tcp.remove(index);
         listener.set_nonblocking(true).ok()?;
         Some(listener)
     }
 
     /// TCP listeners that nobody has taken so far.
-    pub fn left_tcp(&self) -> Vec<SocketAddr> {
+    pub fn unclaimed_tcp(&self) -> Vec<SocketAddr> {
         let left = self.tcp.iter();
         left.filter_map(|(_, listener)| listener.local_addr().ok())
             .collect()
@@ -205,10 +205,10 @@ impl Inherited {
         let known = state.flat_map(|state| &state.shards);
         let mut taken: Vec<UdpSocket> = Vec::new();
         for shard in known.take(shards) {
-            let of_this = |socket: &&Socket| match taken.first().map(UdpSocket::local_addr) {
+            let of_this = |socket: &&SocketId| match taken.first().map(UdpSocket::local_addr) {
                 Some(Ok(first)) => socket.address == first,
                 Some(Err(_)) => false,
-                None => is_for(asked, socket.address),
+                None => satisfies(asked, socket.address),
             };
             let known = shard.listeners.iter().filter(of_this);
             let mut known = known.map(|socket| socket.inode);
@@ -223,20 +223,24 @@ impl Inherited {
     }
 
     /// The socket behind a relayed address.
-    pub(super) fn take_relay(&mut self, known: &RelaySocket) -> Option<UdpSocket> {
+    pub(super) fn take_relay_socket(&mut self, known: &RelaySocketState) -> Option<UdpSocket> {
         let socket = self.udp.remove(&known.inode?)?;
         (socket.local_addr().ok()? == known.address).then_some(socket)
     }
 }
 
 /// Whether a listener that was handed over is what the setting `key` asks for.
-fn fits((name, listener): &(Option<String>, TcpListener), key: &str, asked: SocketAddr) -> bool {
-    let was_for = |actual| name.as_deref() == Some(key) && is_for(asked, actual);
+fn matches_setting(
+    (name, listener): &(Option<String>, TcpListener),
+    key: &str,
+    asked: SocketAddr,
+) -> bool {
+    let bound_for = |actual| name.as_deref() == Some(key) && satisfies(asked, actual);
     let actual = listener.local_addr();
-    actual.is_ok_and(|actual| actual == asked || was_for(actual))
+    actual.is_ok_and(|actual| actual == asked || bound_for(actual))
 }
 
 /// Whether an address that was bound is what a setting asks for: port 0 is any.
-fn is_for(asked: SocketAddr, actual: SocketAddr) -> bool {
+fn satisfies(asked: SocketAddr, actual: SocketAddr) -> bool {
     asked.ip() == actual.ip() && (asked.port() == 0 || asked.port() == actual.port())
 }

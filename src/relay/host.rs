@@ -18,13 +18,13 @@ pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// The source addresses that the kernel selects for packets to the internet, if it has a route.
-pub fn sources() -> Vec<IpAddr> {
-    let sources = [true, false].into_iter().filter_map(towards_the_world);
-    sources.collect()
+pub fn default_source_addresses() -> Vec<IpAddr> {
+    let addresses = [true, false].into_iter().filter_map(default_source_address);
+    addresses.collect()
 }
 
 /// The source address that the kernel would choose for a packet to the world. Nothing is sent.
-fn towards_the_world(v4: bool) -> Option<IpAddr> {
+fn default_source_address(v4: bool) -> Option<IpAddr> {
     // Addresses for documentation (RFC 5737, RFC 3849): they take the default route.
     let (any, world) = match v4 {
         true => ("0.0.0.0:0", "192.0.2.1:9"),
@@ -69,7 +69,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_limit_that_may_not_be_asked_for_is_read() {
+    fn the_descriptor_limit_is_read_if_the_call_is_forbidden() {
         let limits = fs::read_to_string("/proc/self/limits").unwrap();
         let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         assert_eq!(open_files(&limits), Some(soft));

@@ -15,7 +15,7 @@ use super::counters::transport_name;
 use super::entrance::Proxies;
 
 /// What an admin may raise.
-const QUOTAS: [ErrorReason; 4] = [
+const QUOTA_ERRORS: [ErrorReason; 4] = [
     ErrorReason::UserQuota,
     ErrorReason::AddressQuota,
     ErrorReason::TotalQuota,
@@ -24,49 +24,49 @@ const QUOTAS: [ErrorReason; 4] = [
 
 /// What an admin may ban an address for, which has returned a nonce and so is the asker's own. Not
 /// a credential that was good once: whoever stays for long has such.
-const GUESSES: [ErrorReason; 3] = [
+const CREDENTIAL_ERRORS: [ErrorReason; 3] = [
     ErrorReason::BadCredential,
     ErrorReason::UnknownUser,
     ErrorReason::UnknownRealm,
 ];
 
 /// Lines about guesses: of all sources, and of one, in cells that are made at the start.
-const GUESS: Duration = Duration::from_secs(1);
-const GUESSES_AT_ONCE: u64 = 60;
-const GUESS_OF_SOURCE: Duration = Duration::from_secs(6);
-const GUESSES_OF_SOURCE_AT_ONCE: u64 = 10;
-const SOURCES: usize = 1024;
+const GUESS_INTERVAL: Duration = Duration::from_secs(1);
+const GUESS_BURST: u64 = 60;
+const GUESS_INTERVAL_PER_SOURCE: Duration = Duration::from_secs(6);
+const GUESS_BURST_PER_SOURCE: u64 = 10;
+const MAX_GUESS_SOURCES: usize = 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub struct Notices {
+pub struct LogLimiter {
     proxies: Arc<Proxies>,
     binds: Gcra,
-    quotas: [Gcra; QUOTAS.len()],
+    quotas: [Gcra; QUOTA_ERRORS.len()],
     guesses: Gcra,
-    guesses_of: PerIpLimiter,
-    untold: Tally,
-    strangers: Tally,
+    guesses_by_source: PerIpLimiter,
+    suppressed: SuppressedCount,
+    rate_limited: SuppressedCount,
 }
 
 /// What is told as a count: at once, and then of each minute in which there was more of it.
 #[derive(Debug)]
-struct Tally {
+struct SuppressedCount {
     count: u64,
     /// When it may be told again.
     next: Mono,
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally {
+impl Default for SuppressedCount {
+    fn default() -> SuppressedCount {
+        SuppressedCount {
             count: 0,
             next: Mono(0),
         }
     }
 }
 
-impl Tally {
+impl SuppressedCount {
     fn due(&self) -> Option<Mono> {
         (self.count > 0).then_some(self.next)
     }
@@ -79,17 +79,17 @@ impl Tally {
     }
 }
 
-impl Notices {
-    pub fn new(proxies: Arc<Proxies>) -> Notices {
-        let of_source = Limit::every(GUESS_OF_SOURCE, GUESSES_OF_SOURCE_AT_ONCE);
-        Notices {
+impl LogLimiter {
+    pub fn new(proxies: Arc<Proxies>) -> LogLimiter {
+        let of_source = Limit::every(GUESS_INTERVAL_PER_SOURCE, GUESS_BURST_PER_SOURCE);
+        LogLimiter {
             proxies,
             binds: Gcra::default(),
             quotas: Default::default(),
             guesses: Gcra::default(),
-            guesses_of: PerIpLimiter::new(of_source, SOURCES),
-            untold: Tally::default(),
-            strangers: Tally::default(),
+            guesses_by_source: PerIpLimiter::new(of_source, MAX_GUESS_SOURCES),
+            suppressed: SuppressedCount::default(),
+            rate_limited: SuppressedCount::default(),
         }
     }
 
@@ -102,47 +102,47 @@ impl Notices {
 
     /// A request was refused. Quotas are told of, each by itself; whose credential is wrong, too.
     pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
-        if let Some(index) = QUOTAS.iter().position(|quota| *quota == refusal)
+        if let Some(index) = QUOTA_ERRORS.iter().position(|quota| *quota == refusal)
             && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
         {
             tracing::info!(reason = %refusal, "a quota of the relay is reached");
         }
-        if GUESSES.contains(&refusal) {
+        if CREDENTIAL_ERRORS.contains(&refusal) {
             let client = client.ip().to_canonical();
             // A ban of a proxy would ban all clients behind it.
-            if !self.proxies.trusts(client) && self.may_tell(now.mono, client) {
+            if !self.proxies.trusts(client) && self.may_log(now.mono, client) {
                 // docs/run/fail2ban/filter.d/parlor.conf reads this line.
                 tracing::info!(%client, reason = %refusal, "relay credential refused");
             } else {
-                self.untold.count += 1;
+                self.suppressed.count += 1;
             }
         }
     }
 
-    fn may_tell(&mut self, now: Mono, client: IpAddr) -> bool {
-        let of_all = Limit::every(GUESS, GUESSES_AT_ONCE);
-        self.guesses_of.take(client, now) && self.guesses.take(of_all, now, 1)
+    fn may_log(&mut self, now: Mono, client: IpAddr) -> bool {
+        let of_all = Limit::every(GUESS_INTERVAL, GUESS_BURST);
+        self.guesses_by_source.take(client, now) && self.guesses.take(of_all, now, 1)
     }
 
     /// A datagram led to nothing.
     pub fn dropped(&mut self, dropped: DropReason) {
         if dropped == DropReason::UnauthenticatedRate {
-            self.strangers.count += 1;
+            self.rate_limited.count += 1;
         }
     }
 
-    /// When [`Notices::tell`] wants to be called.
+    /// When [`LogLimiter::log_suppressed`] wants to be called.
     pub fn due(&self) -> Option<Mono> {
-        let (untold, strangers) = (self.untold.due(), self.strangers.due());
-        untold.into_iter().chain(strangers).min()
+        let (suppressed, rate_limited) = (self.suppressed.due(), self.rate_limited.due());
+        suppressed.into_iter().chain(rate_limited).min()
     }
 
     /// Tells what was counted.
-    pub fn tell(&mut self, now: Now) {
-        if let Some(count) = self.strangers.take(now.mono) {
+    pub fn log_suppressed(&mut self, now: Now) {
+        if let Some(count) = self.rate_limited.take(now.mono) {
             tracing::info!(count, "strangers over the rate got no answer");
         }
-        if let Some(count) = self.untold.take(now.mono) {
+        if let Some(count) = self.suppressed.take(now.mono) {
             tracing::info!(
                 count,
                 "more relay credentials were refused than are told of"
@@ -175,45 +175,45 @@ mod tests {
     const NOW: Mono = Mono(1_000_000_000);
 
     #[test]
-    fn guesses_from_one_address_fill_no_disk_and_hide_nobody_elses() {
-        let mut notices = Notices::new(Arc::default());
-        let told = |notices: &mut Notices, now, host: u8| {
+    fn guesses_from_one_address_are_limited_and_do_not_hide_those_of_others() {
+        let mut limiter = LogLimiter::new(Arc::default());
+        let logged = |limiter: &mut LogLimiter, now, host: u8| {
             let client = IpAddr::from([192, 0, 2, host]);
-            (0..1000).filter(|_| notices.may_tell(now, client)).count()
+            (0..1000).filter(|_| limiter.may_log(now, client)).count()
         };
-        assert_eq!(told(&mut notices, NOW, 1), 10);
-        assert_eq!(told(&mut notices, NOW, 2), 10);
-        assert_eq!(told(&mut notices, NOW + MINUTE, 1), 10);
+        assert_eq!(logged(&mut limiter, NOW, 1), 10);
+        assert_eq!(logged(&mut limiter, NOW, 2), 10);
+        assert_eq!(logged(&mut limiter, NOW + MINUTE, 1), 10);
     }
 
     #[test]
-    fn guesses_from_everywhere_are_told_sixty_times_a_minute() {
-        let mut notices = Notices::new(Arc::default());
-        let everywhere = |notices: &mut Notices, now| {
+    fn guesses_from_many_addresses_are_logged_sixty_times_a_minute() {
+        let mut limiter = LogLimiter::new(Arc::default());
+        let everywhere = |limiter: &mut LogLimiter, now| {
             let clients =
                 (0..10_000u32).map(|host| IpAddr::from((0x1900_0000 + host).to_be_bytes()));
             clients
-                .filter(|client| notices.may_tell(now, *client))
+                .filter(|client| limiter.may_log(now, *client))
                 .count()
         };
-        assert_eq!(everywhere(&mut notices, NOW), 60);
-        assert_eq!(everywhere(&mut notices, NOW + MINUTE), 60);
+        assert_eq!(everywhere(&mut limiter, NOW), 60);
+        assert_eq!(everywhere(&mut limiter, NOW + MINUTE), 60);
     }
 
     #[test]
-    fn strangers_are_told_of_at_once_and_then_once_a_minute_with_their_count() {
-        let mut notices = Notices::new(Arc::default());
-        assert_eq!(notices.due(), None);
-        notices.dropped(DropReason::NotStun);
-        assert_eq!(notices.due(), None);
-        notices.dropped(DropReason::UnauthenticatedRate);
-        assert_eq!(notices.strangers.take(NOW), Some(1));
-        assert_eq!(notices.due(), None);
-        (0..50).for_each(|_| notices.dropped(DropReason::UnauthenticatedRate));
-        assert_eq!(notices.due(), Some(NOW + MINUTE));
+    fn rate_limited_datagrams_are_logged_at_once_and_then_once_a_minute_with_their_count() {
+        let mut limiter = LogLimiter::new(Arc::default());
+        assert_eq!(limiter.due(), None);
+        limiter.dropped(DropReason::NotStun);
+        assert_eq!(limiter.due(), None);
+        limiter.dropped(DropReason::UnauthenticatedRate);
+        assert_eq!(limiter.rate_limited.take(NOW), Some(1));
+        assert_eq!(limiter.due(), None);
+        (0..50).for_each(|_| limiter.dropped(DropReason::UnauthenticatedRate));
+        assert_eq!(limiter.due(), Some(NOW + MINUTE));
         let just_before = Mono((NOW + MINUTE).0 - 1);
-        assert_eq!(notices.strangers.take(just_before), None);
-        assert_eq!(notices.strangers.take(NOW + MINUTE), Some(50));
-        assert_eq!(notices.strangers.take(NOW + 3 * MINUTE), None);
+        assert_eq!(limiter.rate_limited.take(just_before), None);
+        assert_eq!(limiter.rate_limited.take(NOW + MINUTE), Some(50));
+        assert_eq!(limiter.rate_limited.take(NOW + 3 * MINUTE), None);
     }
 }

@@ -1,4 +1,4 @@
-//! How other threads reach a shard: orders from the house, and the streams that it is given.
+//! How other threads reach a shard: commands from the house, and the streams that it is given.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 
 use crate::turn::{Changes, Host, Policy, Route, Scope, Session, SessionPage};
 
-use super::handover::Handed;
-use super::stream::{Known, Wire};
+use super::handover::ShardHandover;
+use super::stream::{StreamInfo, StreamIo};
 
 /// Rare, and never dropped. Whoever asked may have gone when the answer is there.
-pub enum Order {
+pub enum Command {
     Revoke {
         user: Box<str>,
         scope: Scope,
@@ -43,25 +43,25 @@ pub enum Order {
     /// Use these addresses of this host.
     SetHost(Arc<Host>),
     Ping(oneshot::Sender<()>),
-    /// A stream has come; who finds a `wire` serves it. A stream has its place until every shard has
+    /// A stream has come; who finds a `io` serves it. A stream has its place until every shard has
     /// read both this and its end, so there are never more of these than twice the places.
     StreamOpened {
         route: Route,
-        known: Arc<Known>,
-        wire: Option<Box<dyn Wire>>,
+        info: Arc<StreamInfo>,
+        io: Option<Box<dyn StreamIo>>,
     },
     StreamClosed {
         stream: u32,
     },
     Stop,
     /// Stop, and give what another relay needs to go on.
-    HandOver(oneshot::Sender<io::Result<(Handed, Policy)>>),
+    HandOver(oneshot::Sender<io::Result<(ShardHandover, Policy)>>),
 }
 
 /// The sending side; cheap to clone.
 #[derive(Clone)]
 pub struct Mailbox {
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
     /// Whether the shard has been woken and has not looked yet.
     awake: Arc<AtomicBool>,
@@ -69,22 +69,22 @@ pub struct Mailbox {
 
 /// The shard's side.
 pub struct Inbox {
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<Command>,
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
 pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
-    let (orders, orders_inbox) = mpsc::channel();
+    let (commands, commands_receiver) = mpsc::channel();
     let awake = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(waker);
     let mailbox = Mailbox {
-        orders,
+        commands,
         waker: waker.clone(),
         awake: awake.clone(),
     };
     let inbox = Inbox {
-        orders: orders_inbox,
+        commands: commands_receiver,
         waker,
         awake,
     };
@@ -92,9 +92,9 @@ pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
 }
 
 impl Mailbox {
-    pub fn order(&self, order: Order) {
+    pub fn send(&self, command: Command) {
         // A shard that is gone has nothing left to revoke.
-        let _ = self.orders.send(order);
+        let _ = self.commands.send(command);
         self.wake();
     }
 
@@ -114,18 +114,18 @@ fn wake(waker: &Waker) {
 
 impl Inbox {
     /// Call before looking: whoever sends after this wakes the shard again.
-    pub fn look(&mut self) {
+    pub fn clear_wakeup(&mut self) {
         // A swap, not a store: what is looked at next must not be read before this is seen.
         self.awake.swap(false, Ordering::AcqRel);
     }
 
     /// Looks again in the next turn, although nobody sends.
-    pub fn again(&mut self) {
+    pub fn rearm(&mut self) {
         self.awake.store(true, Ordering::Release);
         wake(&self.waker);
     }
 
-    pub fn order(&mut self) -> Option<Order> {
-        self.orders.try_recv().ok()
+    pub fn try_recv(&mut self) -> Option<Command> {
+        self.commands.try_recv().ok()
     }
 }

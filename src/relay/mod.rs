@@ -53,12 +53,14 @@ use crate::turn::{Directory, Host, Nonces, Policy, Server, Settings, ShardId};
 
 pub use crate::turn::Session;
 pub use acceptor::MAX_STREAMS;
-pub use address_watch::Current;
+pub use address_watch::HostState;
 pub use counters::RelayCollector;
-pub use external_ip::{Ask, ExternalError, Names};
-pub use handle::{Followed, Freed, Handle};
-pub use handover::{Inherited, State, Stopped, inode};
-pub use udp::{AT_ONCE as DESCRIPTORS_AT_ONCE, Bundle, pack, unpack};
+pub use external_ip::{ExternalError, ExternalIps, Resolve};
+pub use handle::{FreedCount, Handle, HostUpdates};
+pub use handover::{Inherited, RelayHandover, State, inode};
+pub use udp::{
+    DescriptorQueue, MAX_DESCRIPTORS_PER_MESSAGE, receive_descriptors, send_descriptors,
+};
 
 #[cfg(not(target_os = "linux"))]
 use addresses::{Watch, list};
@@ -66,22 +68,22 @@ use addresses::{Watch, list};
 use netlink::{Watch, list};
 
 use acceptor::{Acceptor, Doors, Sources};
-use address_watch::{Follower, Listening, System};
+use address_watch::{AddressWatcher, ListenAddresses, SystemAddresses};
 use counters::Counters;
 use entrance::{Proxies, TurnedAway};
-use handover::Handed;
-use inter_shard::Exchange;
-use mailbox::{Mailbox, Order};
+use handover::ShardHandover;
+use inter_shard::ShardQueues;
+use mailbox::{Command, Mailbox};
 use shard::Shard;
 
 /// Pairs of relay ports below which a shard would refuse clients whom others have room for.
-const PAIRS_A_SHARD: usize = 64;
+const MIN_PORT_PAIRS_PER_SHARD: usize = 64;
 
 /// What a relay is started with.
 pub struct Options<'a> {
     pub turn: &'a config::Turn,
     /// The entries of `turn.external_ip`, with all required addresses known.
-    pub names: Names,
+    pub names: ExternalIps,
     pub credentials: Credentials,
     pub nonces: Nonces,
     pub revocations: Arc<Revocations>,
@@ -138,12 +140,12 @@ pub type Ended = SelectAll<oneshot::Receiver<io::Result<()>>>;
 
 /// How many shards a relay has: what `turn.shards` says, else one for each core that the process
 /// may run on, with enough ports for each.
-pub fn shards(turn: &config::Turn) -> usize {
+pub fn shard_count(turn: &config::Turn) -> usize {
     let most = usize::from(Directory::most_shards(turn.relay_ports));
     match turn.shards {
         0 => {
             let cores = thread::available_parallelism().map_or(1, usize::from);
-            cores.min(most / PAIRS_A_SHARD).max(1)
+            cores.min(most / MIN_PORT_PAIRS_PER_SHARD).max(1)
         }
         shards => usize::from(shards).min(most),
     }
@@ -161,7 +163,8 @@ pub fn bind(
         udp: (0..shards).map(|_| Vec::new()).collect(),
         tcp: Vec::new(),
         alternate: Vec::new(),
-        tls: sockets::tcp_all(tls, "turn.tls_listen", inherited).map_err(RelayError::Listen)?,
+        tls: sockets::tcp_listeners(tls, "turn.tls_listen", inherited)
+            .map_err(RelayError::Listen)?,
     };
     let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
     for address in sockets::listen_on(listen, &own) {
@@ -172,7 +175,7 @@ pub fn bind(
                 }
                 bound.tcp.push(tcp);
             }
-            Err(error) if sockets::family_missing(address, &error) => {
+            Err(error) if sockets::is_family_missing(address, &error) => {
                 tracing::warn!(%address, "this host has no IPv6: not listening there");
             }
             Err(error) => {
@@ -218,7 +221,7 @@ impl Relay {
     ) -> Result<Relay, RelayError> {
         let listeners = bound.addresses()?;
         options.other_listeners.extend(bound.tls_addresses()?);
-        let listening = Listening {
+        let listening = ListenAddresses {
             turn: [&listeners[..], &bound.alternate].concat(),
             other: mem::take(&mut options.other_listeners),
         };
@@ -227,9 +230,9 @@ impl Relay {
         let addresses = list().map_err(RelayError::OwnAddresses)?;
         let host = Arc::new(listening.host(addresses, external));
         if options.turn.mode == RelayMode::Ports {
-            warn_of_private_addresses(&host, &listeners);
+            warn_about_private_addresses(&host, &listeners);
         }
-        address_watch::tell_offered(None, &host);
+        address_watch::log_relayed_addresses(None, &host);
         let revocations = options.revocations.clone();
         let doors = Doors {
             sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),
@@ -252,10 +255,10 @@ impl Relay {
         let (mut shards, counters) =
             make_shards(&settings, turn, seeds, bound.udp, &doors.proxies)?;
         if let Some(state) = inherited.state.take() {
-            go_on(&mut shards, &settings, state, inherited);
+            restore(&mut shards, &settings, state, inherited);
         }
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
-        let (threads, ended) = run(shards, &mailboxes)?;
+        let (threads, ended) = spawn_threads(shards, &mailboxes)?;
         let acceptor = Acceptor::new(mailboxes.clone(), doors.clone());
         let plain = bound.tcp.into_iter().map(|listener| (listener, None));
         let secured = bound
@@ -266,17 +269,17 @@ impl Relay {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(acceptor.clone().accept(listener, tls, stop.clone()));
         }
-        let (current, in_force) = watch::channel(Current { host, names });
+        let (current, in_force) = watch::channel(HostState { host, names });
         let (wanted, asked_for) = watch::channel(wanted);
-        let follower = Follower {
-            source: System,
+        let follower = AddressWatcher {
+            source: SystemAddresses,
             listening,
             shards: mailboxes.clone(),
             current,
             wanted: asked_for,
         };
         tokio::spawn(follower.run(stop.clone()));
-        let followed = Followed::new(in_force, wanted);
+        let host_updates = HostUpdates::new(in_force, wanted);
         let shards = mailboxes.clone();
         Ok(Relay {
             handle: Handle::new(
@@ -285,7 +288,7 @@ impl Relay {
                 doors.clone(),
                 acceptor,
                 shards,
-                followed,
+                host_updates,
             ),
             counters,
             listeners,
@@ -306,10 +309,10 @@ impl Relay {
     }
 
     /// Ends the shards, and gives what another relay needs to go on.
-    pub fn hand_over(self) -> Stopped {
+    pub fn hand_over(self) -> RelayHandover {
         let ask = |shard: &Mailbox| {
             let (answer, handed) = oneshot::channel();
-            shard.order(Order::HandOver(answer));
+            shard.send(Command::HandOver(answer));
             handed
         };
         let asked: Vec<_> = self.shards.iter().map(ask).collect();
@@ -324,17 +327,17 @@ impl Relay {
                 .inspect_err(|error| tracing::error!(%error, "a shard could not be handed over"))
                 .ok()
         });
-        let handed: Vec<(Handed, Policy)> = handed.collect();
+        let handed: Vec<(ShardHandover, Policy)> = handed.collect();
         let policy = handed.first().map(|(_, policy)| policy.clone());
         let bandwidth_use = self.handle.bandwidth_use(clock::now().mono);
         let handed = handed.into_iter().map(|(handed, _)| handed);
-        Stopped::new(policy.unwrap_or_default(), bandwidth_use, handed.collect())
+        RelayHandover::new(policy.unwrap_or_default(), bandwidth_use, handed.collect())
     }
 
     /// Ends the shards and waits for them.
     pub fn stop(self) {
         for shard in self.shards.iter() {
-            shard.order(Order::Stop);
+            shard.send(Command::Stop);
         }
         for thread in self.threads {
             if thread.join().is_err() {
@@ -356,29 +359,29 @@ fn make_shards(
     proxies: &Arc<Proxies>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
     let counters: Vec<Arc<Counters>> = sockets.iter().map(|_| Arc::default()).collect();
-    let exchange = Exchange::new(sockets.len());
+    let queues = ShardQueues::new(sockets.len());
     let shards = (0..).zip(sockets).zip(&counters);
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(settings.clone(), id, seeds.random());
-        let (counters, exchange) = (counters.clone(), exchange.clone());
-        Shard::new(server, sockets, counters, exchange, turn, proxies.clone())
+        let (counters, queues) = (counters.clone(), queues.clone());
+        Shard::new(server, sockets, counters, queues, turn, proxies.clone())
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }
 
 /// Has shards that have yet to begin go on where those of an earlier process ended. Their number may
 /// be another: a relayed address belongs to the shard that its port says.
-fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut Inherited) {
+fn restore(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut Inherited) {
     settings.quotas.merge_bandwidth_use(&state.bandwidth_use);
     let (waiting, mut restored) = (state.allocations(), 0);
     for known in &state.shards {
         for (shard, _) in shards.iter_mut() {
-            restored += shard.go_on(known, inherited);
+            restored += shard.restore(known, inherited);
         }
     }
     if state.policy != settings.policy {
         for (shard, _) in shards.iter_mut() {
-            shard.compare(&state.policy);
+            shard.reapply_policy(&state.policy);
         }
     }
     tracing::info!(
@@ -389,7 +392,7 @@ fn go_on(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut
 }
 
 /// Gives each shard its thread.
-fn run(
+fn spawn_threads(
     shards: Shards,
     mailboxes: &Arc<[Mailbox]>,
 ) -> io::Result<(Vec<thread::JoinHandle<()>>, Ended)> {
@@ -408,7 +411,7 @@ fn run(
 }
 
 /// A relayed address that nobody outside can reach is the usual reason why a call stays silent.
-fn warn_of_private_addresses(host: &Host, listeners: &[SocketAddr]) {
+fn warn_about_private_addresses(host: &Host, listeners: &[SocketAddr]) {
     let loopback_only = listeners.iter().all(|listener| listener.ip().is_loopback());
     let offered = host.offered().map(|(_, outside)| outside);
     let external = host.nat_mappings().iter().map(|external| external.public);

@@ -41,7 +41,7 @@ impl Bound {
         turn: &config::Turn,
         external: &[NatMapping],
     ) -> Result<Discovery, RelayError> {
-        let mut squares = Vec::new();
+        let mut groups = Vec::new();
         for [one, other] in config::discovery_pairs(turn) {
             let public =
                 [one, other].map(|address| NatMapping::public_address(external, address).ip());
@@ -55,16 +55,20 @@ impl Bound {
                 )));
             }
             let second = |address: SocketAddr| SocketAddr::new(address.ip(), turn.alternate_port);
-            let mut places = Vec::new();
+            let mut endpoints = Vec::new();
             for address in [one, second(one), other, second(other)] {
-                places.extend(self.place(address, external)?);
+                endpoints.extend(self.endpoint(address, external)?);
             }
-            squares.extend(<[Endpoint; 4]>::try_from(places));
+            groups.extend(<[Endpoint; 4]>::try_from(endpoints));
         }
-        Ok(Discovery::new(squares))
+        Ok(Discovery::new(groups))
     }
 
-    fn place(&self, address: SocketAddr, external: &[NatMapping]) -> io::Result<Option<Endpoint>> {
+    fn endpoint(
+        &self,
+        address: SocketAddr,
+        external: &[NatMapping],
+    ) -> io::Result<Option<Endpoint>> {
         let sockets = self.udp.first().into_iter().flatten();
         for (via, socket) in (0..).zip(sockets) {
             if socket.local_addr()? == address {

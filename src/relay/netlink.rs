@@ -75,11 +75,11 @@ impl Watch {
             .register(&mut source, SOCKET, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         // One pending notification is sufficient.
-        let (told, changes) = mpsc::channel(1);
+        let (notifier, changes) = mpsc::channel(1);
         let thread = thread::Builder::new().name("addresses".to_owned());
         thread.spawn(move || {
-            if let Err(error) = tell(&socket, poll, &told) {
-                let _ = told.blocking_send(Err(error));
+            if let Err(error) = notify(&socket, poll, &notifier) {
+                let _ = notifier.blocking_send(Err(error));
             }
         })?;
         Ok(Watch { changes, waker })
@@ -101,16 +101,20 @@ impl Drop for Watch {
 }
 
 /// Sends notifications until the receiver is dropped.
-fn tell(socket: &OwnedFd, mut poll: Poll, told: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+fn notify(
+    socket: &OwnedFd,
+    mut poll: Poll,
+    notifier: &mpsc::Sender<io::Result<()>>,
+) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     let mut buffer = vec![0; READ_BUFFER_BYTES];
-    while !told.is_closed() {
+    while !notifier.is_closed() {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         if drain(socket, &mut buffer)? {
-            let _ = told.try_send(Ok(()));
+            let _ = notifier.try_send(Ok(()));
         }
     }
     Ok(())
@@ -167,7 +171,7 @@ fn dump_once(request: u16, answer: u16) -> io::Result<Option<Vec<Vec<u8>>>> {
             whole &= message.flags & INTERRUPTED == 0;
             match i32::from(message.kind) {
                 libc::NLMSG_DONE => return Ok(whole.then_some(bodies)),
-                libc::NLMSG_ERROR => return Err(refused(message.body)),
+                libc::NLMSG_ERROR => return Err(kernel_error(message.body)),
                 kind if kind == i32::from(answer) => bodies.push(message.body.to_vec()),
                 _ => {}
             }
@@ -187,7 +191,7 @@ fn request_for(kind: u16) -> [u8; HEADER_BYTES + LINK_BYTES] {
 }
 
 /// The error number in the body of `NLMSG_ERROR`, negated.
-fn refused(body: &[u8]) -> io::Error {
+fn kernel_error(body: &[u8]) -> io::Error {
     match body.first_chunk() {
         Some(code) => io::Error::from_raw_os_error(-i32::from_ne_bytes(*code)),
         None => io::ErrorKind::InvalidData.into(),
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_has_loopback_and_is_that_of_getifaddrs() {
+    fn the_list_contains_loopback_and_equals_getifaddrs() {
         let mut ours: Vec<_> = list().unwrap().iter().map(|address| address.ip).collect();
         assert!(ours.contains(&IpAddr::from([127, 0, 0, 1])), "{ours:?}");
         let mut theirs = Vec::new();
@@ -349,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_link_with_two_ends_the_own_address_counts() {
+    fn a_point_to_point_link_yields_its_local_address() {
         let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let attributes = [(libc::IFA_ADDRESS, &other[..]), (libc::IFA_LOCAL, &own)];
         let read = address(
@@ -363,7 +367,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_of_the_kernel_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_netlink_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             for message in messages(&bytes) {
                 address(message.body, &[1]);
                 link_that_is_up(message.body);

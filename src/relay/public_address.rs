@@ -13,26 +13,26 @@ use crate::stun::{Attribute, Class, Message, decode_xor_address};
 const STUN_PORT: u16 = 3478;
 
 const TRIES: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why `auto` gave no address.
 #[derive(Debug, thiserror::Error)]
-pub enum Undiscovered {
+pub enum DiscoverError {
     #[error("`auto` needs a STUN server to ask: set ice.stun_urls (or STUN_SERVER_URL)")]
-    NobodyToAsk,
+    NoStunServer,
     #[error("`{0}` is not a STUN URL such as stun:stun.example.org:3478")]
-    NotAUrl(String),
+    InvalidUrl(String),
     #[error("{url} could not be asked")]
     Io { url: String, source: io::Error },
     #[error("{0} did not answer; name the address itself instead of `auto`")]
-    Silent(String),
+    NoAnswer(String),
 }
 
 /// Returns this host's address as seen by the first of `stun_urls`. Blocks on the network.
-pub fn discover(stun_urls: &[String]) -> Result<IpAddr, Undiscovered> {
-    let url = stun_urls.first().ok_or(Undiscovered::NobodyToAsk)?;
-    let server = host_and_port(url).ok_or_else(|| Undiscovered::NotAUrl(url.clone()))?;
-    let fault = |source| Undiscovered::Io {
+pub fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
+    let url = stun_urls.first().ok_or(DiscoverError::NoStunServer)?;
+    let server = host_and_port(url).ok_or_else(|| DiscoverError::InvalidUrl(url.clone()))?;
+    let fault = |source| DiscoverError::Io {
         url: url.clone(),
         source,
     };
@@ -44,9 +44,9 @@ pub fn discover(stun_urls: &[String]) -> Result<IpAddr, Undiscovered> {
         .or_else(|| addresses.find(SocketAddr::is_ipv4));
     let server = server
         .or(first)
-        .ok_or_else(|| Undiscovered::Silent(url.clone()))?;
-    let public = ask(server).map_err(fault)?;
-    public.ok_or_else(|| Undiscovered::Silent(url.clone()))
+        .ok_or_else(|| DiscoverError::NoAnswer(url.clone()))?;
+    let public = query(server).map_err(fault)?;
+    public.ok_or_else(|| DiscoverError::NoAnswer(url.clone()))
 }
 
 /// `stun:host`, `stun:host:port`, `stun:[v6]:port`.
@@ -62,14 +62,14 @@ fn host_and_port(url: &str) -> Option<(String, u16)> {
 }
 
 /// The address that `server` sees us at.
-fn ask(server: SocketAddr) -> io::Result<Option<IpAddr>> {
+fn query(server: SocketAddr) -> io::Result<Option<IpAddr>> {
     let any = match server {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::from([0u16; 8]),
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut request = Request::new();
     request
         .build(&[Box::new(TransactionId::new()), Box::new(BINDING_REQUEST)])
@@ -113,7 +113,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn auto_is_what_the_stun_server_says() {
+    fn auto_is_the_address_that_the_stun_server_reports() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let url = format!("stun:{}", server.local_addr().unwrap());
         let answering = thread::spawn(move || {
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn auto_without_a_server_says_what_to_set() {
+    fn auto_without_a_server_names_the_missing_setting() {
         let error = discover(&[]).unwrap_err();
         assert!(error.to_string().contains("STUN_SERVER_URL"));
     }
 
     #[test]
-    fn stun_urls_may_leave_the_port_out() {
+    fn the_port_of_a_stun_url_is_optional() {
         assert_eq!(
             host_and_port("stun:a.example"),
             Some(("a.example".into(), 3478))

@@ -16,19 +16,19 @@ use crate::turn::AllocationId;
 use super::sockets;
 
 /// The tokens of relay sockets count from here.
-pub const FIRST_RELAY: usize = 1 << 16;
+pub const FIRST_RELAY_TOKEN: usize = 1 << 16;
 
-/// The relayed addresses of a shard, by the numbers that its server knows them by.
-pub struct Relays {
+/// The relayed addresses of a shard, by the virtual_addresses that its server knows them by.
+pub struct RelaySockets {
     mode: RelayMode,
-    held: Slab<Held>,
+    endpoints: Slab<RelayEndpoint>,
     /// The addresses that no socket holds. No other shard has any of these ports.
-    numbers: HashSet<SocketAddr>,
+    virtual_addresses: HashSet<SocketAddr>,
 }
 
-enum Held {
+enum RelayEndpoint {
     Socket(RelaySocket),
-    Number(SocketAddr),
+    Virtual(SocketAddr),
 }
 
 pub struct RelaySocket {
@@ -40,12 +40,12 @@ pub struct RelaySocket {
     pub errors: bool,
 }
 
-impl Relays {
-    pub fn new(mode: RelayMode) -> Relays {
-        Relays {
+impl RelaySockets {
+    pub fn new(mode: RelayMode) -> RelaySockets {
+        RelaySockets {
             mode,
-            held: Slab::new(),
-            numbers: HashSet::new(),
+            endpoints: Slab::new(),
+            virtual_addresses: HashSet::new(),
         }
     }
 
@@ -60,19 +60,19 @@ impl Relays {
         owner: Option<AllocationId>,
         address: SocketAddr,
     ) -> io::Result<u32> {
-        let entry = self.held.vacant_entry();
+        let entry = self.endpoints.vacant_entry();
         let index = entry.key();
-        let held = match self.mode {
+        let endpoint = match self.mode {
             RelayMode::Internal => {
-                if !self.numbers.insert(address) {
+                if !self.virtual_addresses.insert(address) {
                     return Err(io::ErrorKind::AddrInUse.into());
                 }
-                Held::Number(address)
+                RelayEndpoint::Virtual(address)
             }
             RelayMode::Ports => {
                 let socket = sockets::relay(address)?;
-                register(registry, &socket, Token(FIRST_RELAY + index))?;
-                Held::Socket(RelaySocket {
+                register(registry, &socket, Token(FIRST_RELAY_TOKEN + index))?;
+                RelayEndpoint::Socket(RelaySocket {
                     socket,
                     owner,
                     queued: false,
@@ -80,25 +80,27 @@ impl Relays {
                 })
             }
         };
-        entry.insert(held);
+        entry.insert(endpoint);
         Ok(index as u32)
     }
 
     /// Takes an address that an earlier process had, with its socket where one stands behind it, and
     /// gives its number.
-    pub fn take_up(
+    pub fn adopt(
         &mut self,
         registry: &Registry,
         address: SocketAddr,
         socket: Option<UdpSocket>,
     ) -> io::Result<u32> {
-        let entry = self.held.vacant_entry();
+        let entry = self.endpoints.vacant_entry();
         let index = entry.key();
-        let held = match (self.mode, socket) {
-            (RelayMode::Internal, None) if self.numbers.insert(address) => Held::Number(address),
+        let endpoint = match (self.mode, socket) {
+            (RelayMode::Internal, None) if self.virtual_addresses.insert(address) => {
+                RelayEndpoint::Virtual(address)
+            }
             (RelayMode::Ports, Some(socket)) => {
-                register(registry, &socket, Token(FIRST_RELAY + index))?;
-                Held::Socket(RelaySocket {
+                register(registry, &socket, Token(FIRST_RELAY_TOKEN + index))?;
+                RelayEndpoint::Socket(RelaySocket {
                     socket,
                     owner: None,
                     queued: false,
@@ -107,25 +109,25 @@ impl Relays {
             }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
-        entry.insert(held);
+        entry.insert(endpoint);
         Ok(index as u32)
     }
 
     /// Gives up everything: each address by its number, with the socket behind it.
-    pub fn into_all(
+    pub fn into_endpoints(
         self,
     ) -> impl Iterator<Item = (u32, io::Result<SocketAddr>, Option<UdpSocket>)> {
-        let held = self.held.into_iter();
-        held.map(|(number, held)| match held {
-            Held::Number(address) => (number as u32, Ok(address), None),
-            Held::Socket(relay) => {
+        let endpoint = self.endpoints.into_iter();
+        endpoint.map(|(number, endpoint)| match endpoint {
+            RelayEndpoint::Virtual(address) => (number as u32, Ok(address), None),
+            RelayEndpoint::Socket(relay) => {
                 let address = relay.socket.local_addr();
                 (number as u32, address, Some(relay.socket))
             }
         })
     }
 
-    pub fn adopt(&mut self, index: usize, owner: AllocationId) {
+    pub fn set_owner(&mut self, index: usize, owner: AllocationId) {
         if let Some(relay) = self.get_mut(index) {
             relay.owner = Some(owner);
         }
@@ -133,22 +135,22 @@ impl Relays {
 
     /// Gives an address up. A socket that is closed leaves the poller by itself.
     pub fn unbind(&mut self, index: usize) {
-        if let Some(Held::Number(address)) = self.held.try_remove(index) {
-            self.numbers.remove(&address);
+        if let Some(RelayEndpoint::Virtual(address)) = self.endpoints.try_remove(index) {
+            self.virtual_addresses.remove(&address);
         }
     }
 
     pub fn get(&self, index: usize) -> Option<&RelaySocket> {
-        match self.held.get(index)? {
-            Held::Socket(relay) => Some(relay),
-            Held::Number(_) => None,
+        match self.endpoints.get(index)? {
+            RelayEndpoint::Socket(relay) => Some(relay),
+            RelayEndpoint::Virtual(_) => None,
         }
     }
 
     pub fn get_mut(&mut self, index: usize) -> Option<&mut RelaySocket> {
-        match self.held.get_mut(index)? {
-            Held::Socket(relay) => Some(relay),
-            Held::Number(_) => None,
+        match self.endpoints.get_mut(index)? {
+            RelayEndpoint::Socket(relay) => Some(relay),
+            RelayEndpoint::Virtual(_) => None,
         }
     }
 
@@ -168,17 +170,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_without_a_socket_is_taken_once_and_free_again_afterwards() {
+    fn a_virtual_address_is_bound_once_and_free_again_after_unbind() {
         let poll = mio::Poll::new().unwrap();
         let registry = poll.registry();
-        let mut relays = Relays::new(RelayMode::Internal);
+        let mut relay_sockets = RelaySockets::new(RelayMode::Internal);
         // This host has no such address: a socket could not be bound there.
         let address = "192.0.2.1:50000".parse().unwrap();
-        let index = relays.bind(registry, None, address).unwrap();
-        let taken = relays.bind(registry, None, address).unwrap_err();
+        let index = relay_sockets.bind(registry, None, address).unwrap();
+        let taken = relay_sockets.bind(registry, None, address).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        assert!(relays.fd(index as usize).is_none());
-        relays.unbind(index as usize);
-        assert!(relays.bind(registry, None, address).is_ok());
+        assert!(relay_sockets.fd(index as usize).is_none());
+        relay_sockets.unbind(index as usize);
+        assert!(relay_sockets.bind(registry, None, address).is_ok());
     }
 }

@@ -5,99 +5,105 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::udp::{BATCH, Mark, Outgoing, Room, Sender};
+use super::udp::{BATCH, Buffer, Sender, Tos, Transmit};
 
-pub struct Departures {
+pub struct SendQueue {
     /// Answers of this turn, one after the other.
-    answers: Vec<u8>,
+    responses: Vec<u8>,
     /// By the listener that they leave through.
-    to_clients: Vec<Vec<Pending>>,
+    to_clients: Vec<Vec<QueuedTransmit>>,
     /// With the relay socket that they leave through.
-    to_peers: Vec<(usize, Pending)>,
+    to_peers: Vec<(usize, QueuedTransmit)>,
     sender: Sender,
 }
 
 /// A datagram that leaves at the end of the turn.
-pub struct Pending {
-    pub place: Place,
+pub struct QueuedTransmit {
+    pub location: PayloadLocation,
     pub range: Range<usize>,
     pub to: SocketAddr,
     pub from: Option<IpAddr>,
     /// Whether it may not be cut into fragments.
-    pub whole: bool,
-    pub mark: Mark,
+    pub dont_fragment: bool,
+    pub tos: Tos,
 }
 
 #[derive(Clone, Copy)]
-pub enum Place {
+pub enum PayloadLocation {
     /// A slot or a piece of one.
     Slot(usize),
-    Answers,
+    Responses,
 }
 
-impl Departures {
+impl SendQueue {
     /// `segmented`: whether equally long datagrams may be sent as one message that the kernel segments.
-    pub fn new(listeners: usize, segmented: bool) -> Departures {
-        Departures {
-            answers: Vec::new(),
+    pub fn new(listeners: usize, segmented: bool) -> SendQueue {
+        SendQueue {
+            responses: Vec::new(),
             to_clients: (0..listeners).map(|_| Vec::new()).collect(),
             to_peers: Vec::new(),
             sender: Sender::new(segmented),
         }
     }
 
-    /// Puts an answer behind those that already wait.
-    pub fn keep_answer(&mut self, answer: &[u8]) -> Range<usize> {
-        let start = self.answers.len();
-        self.answers.extend_from_slice(answer);
-        start..self.answers.len()
+    /// Puts an response behind those that already wait.
+    pub fn push_response(&mut self, response: &[u8]) -> Range<usize> {
+        let start = self.responses.len();
+        self.responses.extend_from_slice(response);
+        start..self.responses.len()
     }
 
-    pub fn push_to_client(&mut self, listener: usize, pending: Pending) {
-        self.to_clients[listener].push(pending);
+    pub fn push_to_client(&mut self, listener: usize, queued: QueuedTransmit) {
+        self.to_clients[listener].push(queued);
     }
 
-    pub fn push_to_peer(&mut self, socket: usize, pending: Pending) {
-        self.to_peers.push((socket, pending));
+    pub fn push_to_peer(&mut self, socket: usize, queued: QueuedTransmit) {
+        self.to_peers.push((socket, queued));
     }
 
-    pub fn bytes<'a>(&'a self, room: &'a Room, place: Place, range: Range<usize>) -> &'a [u8] {
-        bytes(&self.answers, room, place, range)
+    pub fn bytes<'a>(
+        &'a self,
+        buffer: &'a Buffer,
+        location: PayloadLocation,
+        range: Range<usize>,
+    ) -> &'a [u8] {
+        bytes(&self.responses, buffer, location, range)
     }
 
     /// Sends everything that waits, and says how many datagrams were not taken.
     pub fn send<'a>(
         &mut self,
-        room: &Room,
+        buffer: &Buffer,
         listener: impl Fn(usize) -> BorrowedFd<'a>,
         relay: impl Fn(usize) -> Option<BorrowedFd<'a>>,
     ) -> usize {
-        let answers = &self.answers;
-        let outgoing = |pending: &Pending| Outgoing {
-            bytes: bytes(answers, room, pending.place, pending.range.clone()),
-            to: pending.to,
-            from: pending.from,
-            mark: pending.mark,
+        let responses = &self.responses;
+        let transmit = |queued: &QueuedTransmit| Transmit {
+            contents: bytes(responses, buffer, queued.location, queued.range.clone()),
+            destination: queued.to,
+            src_ip: queued.from,
+            tos: queued.tos,
         };
         let mut unsent = 0;
         for (index, waiting) in self.to_clients.iter_mut().enumerate() {
             for batch in waiting.chunks(BATCH) {
-                let datagrams = batch.iter().map(outgoing);
+                let datagrams = batch.iter().map(transmit);
                 unsent += batch.len() - self.sender.send(listener(index), datagrams);
             }
             waiting.clear();
         }
         // Whether fragments are made is the socket's affair.
-        let same =
-            |(a, x): &(usize, Pending), (b, y): &(usize, Pending)| a == b && x.whole == y.whole;
+        let same = |(a, x): &(usize, QueuedTransmit), (b, y): &(usize, QueuedTransmit)| {
+            a == b && x.dont_fragment == y.dont_fragment
+        };
         for run in self.to_peers.chunk_by(same) {
             for batch in run.chunks(BATCH) {
-                let datagrams = batch.iter().map(|(_, pending)| outgoing(pending));
+                let datagrams = batch.iter().map(|(_, queued)| transmit(queued));
                 let (socket, first) = (relay(batch[0].0), &batch[0].1);
-                let taken = socket.map_or(0, |socket| match first.whole {
+                let taken = socket.map_or(0, |socket| match first.dont_fragment {
                     true => {
                         let ipv4 = first.to.is_ipv4();
-                        self.sender.send_whole(socket, ipv4, datagrams)
+                        self.sender.send_dont_fragment(socket, ipv4, datagrams)
                     }
                     false => self.sender.send(socket, datagrams),
                 });
@@ -105,14 +111,19 @@ impl Departures {
             }
         }
         self.to_peers.clear();
-        self.answers.clear();
+        self.responses.clear();
         unsent
     }
 }
 
-fn bytes<'a>(answers: &'a [u8], room: &'a Room, place: Place, range: Range<usize>) -> &'a [u8] {
-    match place {
-        Place::Slot(slot) => &room.at(slot)[range],
-        Place::Answers => &answers[range],
+fn bytes<'a>(
+    responses: &'a [u8],
+    buffer: &'a Buffer,
+    location: PayloadLocation,
+    range: Range<usize>,
+) -> &'a [u8] {
+    match location {
+        PayloadLocation::Slot(slot) => &buffer.slot(slot)[range],
+        PayloadLocation::Responses => &responses[range],
     }
 }

@@ -78,7 +78,7 @@ pub fn all(
         user_bandwidth: changes.user_bandwidth,
         total_bandwidth: changes.total_bandwidth,
         // Between relayed addresses within the process, nothing is ever cut.
-        dont_fragment: udp::KEEPS_WHOLE || turn.mode == RelayMode::Internal,
+        dont_fragment: udp::SUPPORTS_DONT_FRAGMENT || turn.mode == RelayMode::Internal,
         allow_unnamed: changes.allow_unnamed,
         revocations: options.revocations,
         quotas: Arc::new(Quotas::new(

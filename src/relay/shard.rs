@@ -24,24 +24,24 @@ use crate::config;
 use crate::stun::Method;
 use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, Route, Server, ShardId, Verdict};
 
-use super::coalesce::Gather;
+use super::coalesce::Coalescer;
 use super::counters::{Counters, Path};
 use super::entrance::Proxies;
-use super::inter_shard::{Errand, Exchange, Neighbours, Parcel};
-use super::log_limits::{self, Notices};
-use super::mailbox::{Inbox, Mailbox, Order, mailbox};
-use super::relay_sockets::{FIRST_RELAY, Relays, register};
-use super::send_queue::{Departures, Pending, Place};
-use super::streams::{FIRST_STREAM, Sent, Streams};
-use super::udp::{BATCH, Errors, Mark, Slots};
+use super::inter_shard::{Handoff, ShardLinks, ShardPacket, ShardQueues};
+use super::log_limits::{self, LogLimiter};
+use super::mailbox::{Command, Inbox, Mailbox, mailbox};
+use super::relay_sockets::{FIRST_RELAY_TOKEN, RelaySockets, register};
+use super::send_queue::{PayloadLocation, QueuedTransmit, SendQueue};
+use super::streams::{FIRST_STREAM_TOKEN, SendOutcome, Streams};
+use super::udp::{BATCH, ErrorQueue, Receiver, Tos};
 
-use handover::Heir;
+use handover::HandoverReply;
 
 /// Packets from other shards taken in one turn.
-const PARCELS_A_TURN: usize = 4 * BATCH;
+const PACKETS_PER_TICK: usize = 4 * BATCH;
 
-/// Listeners' tokens count from 0, those of relay sockets from [`FIRST_RELAY`], those of streams
-/// from [`FIRST_STREAM`].
+/// Listeners' tokens count from 0, those of relay sockets from [`FIRST_RELAY_TOKEN`], those of streams
+/// from [`FIRST_STREAM_TOKEN`].
 const WAKER: Token = Token(usize::MAX);
 
 pub struct Shard {
@@ -50,24 +50,24 @@ pub struct Shard {
     inbox: Inbox,
     counters: Arc<Counters>,
     listeners: Vec<Listener>,
-    relays: Relays,
+    relay_sockets: RelaySockets,
     streams: Streams,
     /// Sockets that may have more to read.
     ready: VecDeque<Source>,
-    slots: Slots,
+    receiver: Receiver,
     used: usize,
-    errors: Errors,
-    departures: Departures,
-    neighbours: Neighbours,
-    notices: Notices,
-    gather: Gather,
+    error_queue: ErrorQueue,
+    send_queue: SendQueue,
+    links: ShardLinks,
+    log_limiter: LogLimiter,
+    coalescer: Coalescer,
     /// Packets that this turn has relayed.
     relayed: usize,
     /// DSCP and ECN of the packet at hand, which go with its data wherever that goes over UDP.
-    mark: Mark,
+    tos: Tos,
     stopping: bool,
     /// Who wants what is left when it has stopped.
-    heir: Option<Heir>,
+    handover_reply: Option<HandoverReply>,
 }
 
 /// A socket that clients send to.
@@ -75,7 +75,7 @@ struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
     queued: bool,
-    /// Slots that it may fill in a turn: fewer where many datagrams come in one.
+    /// Receiver that it may fill in a turn: fewer where many datagrams come in one.
     slots: usize,
 }
 
@@ -91,14 +91,14 @@ impl Shard {
         server: Server,
         sockets: Vec<UdpSocket>,
         counters: Arc<Counters>,
-        exchange: Arc<Exchange>,
+        queues: Arc<ShardQueues>,
         turn: &config::Turn,
         proxies: Arc<Proxies>,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, inbox) = mailbox(waker);
-        let neighbours = Neighbours::new(server.shard(), exchange);
+        let links = ShardLinks::new(server.shard(), queues);
         let mut listeners = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
             register(poll.registry(), &socket, Token(index))?;
@@ -114,68 +114,69 @@ impl Shard {
             server,
             inbox,
             counters,
-            departures: Departures::new(listeners.len(), turn.segmentation.decide().used),
+            send_queue: SendQueue::new(listeners.len(), turn.segmentation.decide().used),
             listeners,
-            relays: Relays::new(turn.mode),
+            relay_sockets: RelaySockets::new(turn.mode),
             streams: Streams::new(),
             ready: VecDeque::new(),
-            slots: Slots::new(),
+            receiver: Receiver::new(),
             used: 0,
-            errors: Errors::new(),
-            neighbours,
-            notices: Notices::new(proxies),
-            gather: Gather::new(turn.gather),
+            error_queue: ErrorQueue::new(),
+            links,
+            log_limiter: LogLimiter::new(proxies),
+            coalescer: Coalescer::new(turn.gather),
             relayed: 0,
-            mark: 0,
+            tos: 0,
             stopping: false,
-            heir: None,
+            handover_reply: None,
         };
         Ok((shard, mailbox))
     }
 
     /// Works until it is told to stop, beside the shards that `mailboxes` reach, itself included.
     pub fn run(mut self, mailboxes: Arc<[Mailbox]>) -> io::Result<()> {
-        self.neighbours.meet(mailboxes);
+        self.links.connect(mailboxes);
         let mut events = Events::with_capacity(1024);
         let mut now = clock::now();
         while !self.stopping {
-            let patience = if self.is_busy() {
+            let timeout = if self.is_busy() {
                 Some(std::time::Duration::ZERO)
             } else {
                 let deadlines = [
                     self.server.next_deadline(),
                     self.streams.deadline(),
-                    self.notices.due(),
+                    self.log_limiter.due(),
                 ];
                 let deadline = deadlines.into_iter().flatten().min();
                 deadline.map(|at| at.since(now.mono))
             };
-            match self.poll.poll(&mut events, patience) {
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             now = clock::now();
-            if self.has_fresh_datagrams(&events)
-                && let Some(pause) = self.gather.pause(now.mono)
+            if self.has_new_datagrams(&events)
+                && let Some(pause) = self.coalescer.delay(now.mono)
             {
                 thread::sleep(pause);
                 now = clock::now();
             }
-            self.turn(now, &events);
-            self.gather.took(mem::take(&mut self.relayed), now.mono);
+            self.tick(now, &events);
+            self.coalescer
+                .on_tick(mem::take(&mut self.relayed), now.mono);
         }
-        if let Some(heir) = self.heir.take() {
+        if let Some(handover_reply) = self.handover_reply.take() {
             // Who asked may have gone; then everything is closed.
-            let _ = heir.send(self.handed_over());
+            let _ = handover_reply.send(self.into_handover());
         }
         Ok(())
     }
 
     /// Whether datagrams have come, from a socket or another shard, and nothing is left of those
     /// before. Mail, orders and deadlines alone are nothing that more could join.
-    fn has_fresh_datagrams(&self, events: &Events) -> bool {
+    fn has_new_datagrams(&self, events: &Events) -> bool {
         let at_a_socket = events.iter().any(|event| event.token() != WAKER);
-        !self.is_busy() && (at_a_socket || self.neighbours.has_parcels())
+        !self.is_busy() && (at_a_socket || self.links.has_packets())
     }
 
     /// Whether there may be something to read, without the poller saying so.
@@ -183,42 +184,42 @@ impl Shard {
         !self.ready.is_empty() || self.streams.is_busy()
     }
 
-    fn turn(&mut self, now: Now, events: &Events) {
+    fn tick(&mut self, now: Now, events: &Events) {
         for event in events {
             match event.token() {
                 WAKER => {}
-                Token(FIRST_STREAM..) => self.streams.note(event),
-                token => self.note_ready(token, event.is_error()),
+                Token(FIRST_STREAM_TOKEN..) => self.streams.on_event(event),
+                token => self.mark_ready(token, event.is_error()),
             }
         }
-        self.read_orders(now);
-        self.read_parcels(now);
+        self.handle_commands(now);
+        self.read_shard_packets(now);
         for _ in 0..self.ready.len() {
             if let Some(source) = self.ready.pop_front() {
-                self.serve(now, source);
+                self.read_socket(now, source);
             }
         }
         self.read_streams(now);
         self.server.handle_timeout(now);
-        self.notices.tell(now);
-        self.carry_out(now);
+        self.log_limiter.log_suppressed(now);
+        self.process_outputs(now);
         self.write_streams(now);
         let allocations = self.server.allocations();
-        self.counters.living(allocations, self.streams.len());
+        self.counters.set_gauges(allocations, self.streams.len());
         self.flush();
-        self.neighbours.wake();
+        self.links.wake();
     }
 
-    fn note_ready(&mut self, token: Token, errors: bool) {
+    fn mark_ready(&mut self, token: Token, errors: bool) {
         let (source, queued) = match token {
-            Token(index) if index < FIRST_RELAY => match self.listeners.get_mut(index) {
+            Token(index) if index < FIRST_RELAY_TOKEN => match self.listeners.get_mut(index) {
                 Some(listener) => (Source::Listener(index), &mut listener.queued),
                 None => return,
             },
-            Token(index) => match self.relays.get_mut(index - FIRST_RELAY) {
+            Token(index) => match self.relay_sockets.get_mut(index - FIRST_RELAY_TOKEN) {
                 Some(relay) => {
                     relay.errors |= errors;
-                    (Source::Relay(index - FIRST_RELAY), &mut relay.queued)
+                    (Source::Relay(index - FIRST_RELAY_TOKEN), &mut relay.queued)
                 }
                 None => return,
             },
@@ -228,16 +229,16 @@ impl Shard {
         }
     }
 
-    fn client_message(&mut self, now: Now, route: &Route, slot: usize, len: usize) {
+    fn handle_client_message(&mut self, now: Now, route: &Route, slot: usize, len: usize) {
         let range = HEADROOM..HEADROOM + len;
-        let buffer = self.slots.room.at_mut(slot);
+        let buffer = self.receiver.buffer.slot_mut(slot);
         match self
             .server
             .handle_client_datagram(now, route, buffer, range)
         {
             Verdict::ToClient { route: to, range } => {
                 self.count(route, Path::Hairpin, &range);
-                self.send_to_client(now, &to, Place::Slot(slot), range);
+                self.send_to_client(now, &to, PayloadLocation::Slot(slot), range);
             }
             Verdict::ToPeer {
                 socket,
@@ -246,20 +247,20 @@ impl Shard {
                 range,
             } => {
                 self.count(route, Path::ToPeer, &range);
-                let pending = Pending {
-                    place: Place::Slot(slot),
+                let queued = QueuedTransmit {
+                    location: PayloadLocation::Slot(slot),
                     range,
                     to: peer,
                     from: None,
-                    whole: dont_fragment,
-                    mark: self.mark,
+                    dont_fragment,
+                    tos: self.tos,
                 };
-                self.departures.push_to_peer(socket as usize, pending);
+                self.send_queue.push_to_peer(socket as usize, queued);
             }
             Verdict::Respond(outcome) => {
-                self.note(now, route, outcome);
-                let range = self.departures.keep_answer(self.server.response());
-                self.send_to_client(now, route, Place::Answers, range);
+                self.record_outcome(now, route, outcome);
+                let range = self.send_queue.push_response(self.server.response());
+                self.send_to_client(now, route, PayloadLocation::Responses, range);
             }
             Verdict::ToShard {
                 shard,
@@ -268,60 +269,68 @@ impl Shard {
                 range,
             } => {
                 let sender = route.transport;
-                let errand = Errand::Across { sender, from, to };
+                let handoff = Handoff::Relayed { sender, from, to };
                 self.relayed += 1;
-                self.hand_over(shard, errand, slot, range);
+                self.send_to_shard(shard, handoff, slot, range);
             }
             Verdict::Redirect { shard } => {
-                self.counters.passed_on();
+                self.counters.redirected();
                 let whole = HEADROOM..HEADROOM + len;
-                self.hand_over(shard, Errand::Client(*route), slot, whole);
+                self.send_to_shard(shard, Handoff::ClientMessage(*route), slot, whole);
             }
             Verdict::Queued => {}
             Verdict::Dropped(reason) => {
                 self.counters.dropped(reason);
-                self.notices.dropped(reason);
+                self.log_limiter.dropped(reason);
             }
         }
     }
 
-    fn hand_over(&mut self, shard: ShardId, errand: Errand, slot: usize, range: Range<usize>) {
-        let bytes = &self.slots.room.at(slot)[range];
-        if !self.neighbours.send(shard, errand, self.mark, bytes) {
+    fn send_to_shard(
+        &mut self,
+        shard: ShardId,
+        handoff: Handoff,
+        slot: usize,
+        range: Range<usize>,
+    ) {
+        let bytes = &self.receiver.buffer.slot(slot)[range];
+        if !self.links.send(shard, handoff, self.tos, bytes) {
             self.counters.shard_overflow();
         }
     }
 
     /// Takes what other shards have handed over.
-    fn read_parcels(&mut self, now: Now) {
-        for _ in 0..PARCELS_A_TURN {
-            let Some(parcel) = self.neighbours.next() else {
+    fn read_shard_packets(&mut self, now: Now) {
+        for _ in 0..PACKETS_PER_TICK {
+            let Some(packet) = self.links.next() else {
                 return;
             };
-            self.on_parcel(now, &parcel);
-            self.neighbours.give_back(parcel);
+            self.handle_shard_packet(now, &packet);
+            self.links.recycle(packet);
         }
         // There may be more: come back without waiting.
-        self.inbox.again();
+        self.inbox.rearm();
     }
 
-    fn on_parcel(&mut self, now: Now, parcel: &Parcel) {
-        if let Errand::Stream(stream) = parcel.errand {
-            if self.streams.send(stream, parcel.bytes(), now.mono) == Sent::Lost {
+    fn handle_shard_packet(&mut self, now: Now, packet: &ShardPacket) {
+        if let Handoff::StreamMessage(stream) = packet.handoff {
+            if self.streams.send(stream, packet.bytes(), now.mono) == SendOutcome::Overflow {
                 self.counters.stream_overflow();
             }
             return;
         }
-        self.mark = parcel.mark;
-        let slot = self.copy_in(parcel.bytes());
-        let len = parcel.bytes().len();
-        let (sender, from, to) = match parcel.errand {
-            Errand::Client(route) if self.is_gone(&route) => return,
-            Errand::Client(route) => return self.client_message(now, &route, slot, len),
-            Errand::Across { sender, from, to } => (sender, from, to),
-            Errand::Stream(_) => return,
+        self.tos = packet.tos;
+        let slot = self.copy_to_slot(packet.bytes());
+        let len = packet.bytes().len();
+        let (sender, from, to) = match packet.handoff {
+            Handoff::ClientMessage(route) if self.is_gone(&route) => return,
+            Handoff::ClientMessage(route) => {
+                return self.handle_client_message(now, &route, slot, len);
+            }
+            Handoff::Relayed { sender, from, to } => (sender, from, to),
+            Handoff::StreamMessage(_) => return,
         };
-        let buffer = self.slots.room.at_mut(slot);
+        let buffer = self.receiver.buffer.slot_mut(slot);
         let range = HEADROOM..HEADROOM + len;
         match self
             .server
@@ -329,8 +338,8 @@ impl Shard {
         {
             Verdict::ToClient { route, range } => {
                 self.relayed += 1;
-                self.counters.relayed(sender, Path::Across, range.len());
-                self.send_to_client(now, &route, Place::Slot(slot), range);
+                self.counters.relayed(sender, Path::CrossShard, range.len());
+                self.send_to_client(now, &route, PayloadLocation::Slot(slot), range);
             }
             Verdict::Dropped(reason) => self.counters.dropped(reason),
             _ => {}
@@ -340,17 +349,17 @@ impl Shard {
     /// Whether a route is that of a stream that has ended while its message was on the way. An
     /// allocation made for it now would never be told of the end.
     fn is_gone(&self, route: &Route) -> bool {
-        route.transport.is_stream() && !self.streams.knows(route.via)
+        route.transport.is_stream() && !self.streams.contains(route.via)
     }
 
     /// Puts a message into a slot, where it has the room around it that headers need.
-    fn copy_in(&mut self, bytes: &[u8]) -> usize {
+    fn copy_to_slot(&mut self, bytes: &[u8]) -> usize {
         if self.used == BATCH {
             self.flush();
         }
         let slot = self.used;
         self.used += 1;
-        self.slots.room.at_mut(slot)[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
+        self.receiver.buffer.slot_mut(slot)[HEADROOM..][..bytes.len()].copy_from_slice(bytes);
         slot
     }
 
@@ -359,38 +368,46 @@ impl Shard {
         self.counters.relayed(client.transport, path, range.len());
     }
 
-    fn send_to_client(&mut self, now: Now, route: &Route, place: Place, range: Range<usize>) {
+    fn send_to_client(
+        &mut self,
+        now: Now,
+        route: &Route,
+        location: PayloadLocation,
+        range: Range<usize>,
+    ) {
         if route.transport.is_stream() {
-            let bytes = self.departures.bytes(&self.slots.room, place, range);
+            let bytes = self
+                .send_queue
+                .bytes(&self.receiver.buffer, location, range);
             match self.streams.send(route.via, bytes, now.mono) {
-                Sent::Lost => self.counters.stream_overflow(),
-                Sent::To(shard) => {
-                    let errand = Errand::Stream(route.via);
-                    if !self.neighbours.send(shard as ShardId, errand, 0, bytes) {
+                SendOutcome::Overflow => self.counters.stream_overflow(),
+                SendOutcome::Remote(shard) => {
+                    let handoff = Handoff::StreamMessage(route.via);
+                    if !self.links.send(shard as ShardId, handoff, 0, bytes) {
                         self.counters.shard_overflow();
                     }
                 }
-                Sent::Kept | Sent::Gone => {}
+                SendOutcome::Queued | SendOutcome::Closed => {}
             }
             return;
         }
         let index = route.via as usize;
         let wildcard = self.listeners[index].address.ip().is_unspecified();
-        let pending = Pending {
-            place,
+        let queued = QueuedTransmit {
+            location,
             range,
             to: route.client,
             from: wildcard.then_some(route.server.ip()),
-            whole: false,
-            mark: match place {
-                Place::Slot(_) => self.mark,
-                Place::Answers => 0,
+            dont_fragment: false,
+            tos: match location {
+                PayloadLocation::Slot(_) => self.tos,
+                PayloadLocation::Responses => 0,
             },
         };
-        self.departures.push_to_client(index, pending);
+        self.send_queue.push_to_client(index, queued);
     }
 
-    fn note(&mut self, now: Now, route: &Route, outcome: Outcome) {
+    fn record_outcome(&mut self, now: Now, route: &Route, outcome: Outcome) {
         match outcome {
             Outcome::Granted(method) => {
                 self.counters.granted();
@@ -404,7 +421,7 @@ impl Shard {
                     let client = route.client;
                     tracing::debug!(%client, method = method.0, reason = %refusal, "refused");
                 }
-                self.notices.refused(now, route.client, refusal);
+                self.log_limiter.refused(now, route.client, refusal);
             }
         }
     }
@@ -418,32 +435,34 @@ impl Shard {
     }
 
     /// Does what the server ordered.
-    fn carry_out(&mut self, now: Now) {
+    fn process_outputs(&mut self, now: Now) {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Bind { id, address, owner } => {
-                    let bound = self.relays.bind(self.poll.registry(), owner, address);
+                    let bound = self
+                        .relay_sockets
+                        .bind(self.poll.registry(), owner, address);
                     if let Err(error) = &bound
                         && error.kind() != io::ErrorKind::AddrInUse
                     {
-                        self.notices.bind_failed(now, address, error);
+                        self.log_limiter.bind_failed(now, address, error);
                     }
                     self.server.handle_bind_result(now, id, bound);
                 }
                 Output::Adopt { socket, owner } => {
-                    self.relays.adopt(socket as usize, owner);
+                    self.relay_sockets.set_owner(socket as usize, owner);
                 }
                 Output::Response {
                     route,
                     bytes,
                     outcome,
                 } => {
-                    self.note(now, &route, outcome);
+                    self.record_outcome(now, &route, outcome);
                     if outcome == Outcome::Granted(Method::ALLOCATE) {
                         self.log_grant(&route);
                     }
-                    let range = self.departures.keep_answer(&bytes);
-                    self.send_to_client(now, &route, Place::Answers, range);
+                    let range = self.send_queue.push_response(&bytes);
+                    self.send_to_client(now, &route, PayloadLocation::Responses, range);
                 }
                 Output::Ended(session) => log_limits::ended(&session),
                 Output::AddressLost { ip, allocations } => {
@@ -457,56 +476,56 @@ impl Shard {
     fn unbind(&mut self, index: usize) {
         // What waits to leave through this socket leaves first.
         self.flush();
-        self.relays.unbind(index);
+        self.relay_sockets.unbind(index);
     }
 
-    fn read_orders(&mut self, now: Now) {
-        self.inbox.look();
-        while let Some(order) = self.inbox.order() {
-            self.obey(now, order);
+    fn handle_commands(&mut self, now: Now) {
+        self.inbox.clear_wakeup();
+        while let Some(command) = self.inbox.try_recv() {
+            self.handle_command(now, command);
         }
     }
 
     /// Does what the house wants. It may not wait for the answer: that is its own affair.
-    fn obey(&mut self, now: Now, order: Order) {
-        match order {
-            Order::Revoke { user, scope, freed } => {
+    fn handle_command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Revoke { user, scope, freed } => {
                 let count = self.server.revoke(&user, &scope);
                 tracing::debug!(user = &*user, count, "allocations revoked");
                 let _ = freed.send(count);
             }
-            Order::CloseRoom { room, freed } => {
+            Command::CloseRoom { room, freed } => {
                 let count = self.server.close_room(&room);
                 tracing::debug!(room = &*room, count, "allocations revoked");
                 let _ = freed.send(count);
             }
-            Order::EndSession { listed, freed } => {
+            Command::EndSession { listed, freed } => {
                 let _ = freed.send(self.server.end_session(&listed));
             }
-            Order::Sessions { from, answer } => {
+            Command::Sessions { from, answer } => {
                 let _ = answer.send(self.server.sessions(from));
             }
-            Order::Reconfigure(changes) => self.server.reconfigure(*changes),
-            Order::Deny { addresses, done } => {
+            Command::Reconfigure(changes) => self.server.reconfigure(*changes),
+            Command::Deny { addresses, done } => {
                 self.server.deny_peers(&addresses);
                 let _ = done.send(());
             }
-            Order::SetHost(host) => self.server.set_host(now, host),
-            Order::Ping(answer) => {
+            Command::SetHost(host) => self.server.set_host(now, host),
+            Command::Ping(answer) => {
                 let _ = answer.send(());
             }
-            Order::StreamOpened { route, known, wire } => {
+            Command::StreamOpened { route, info, io } => {
                 self.server.stream_opened(&route);
                 let registry = self.poll.registry();
-                let opened = self.streams.open(registry, route, known, wire, now.mono);
+                let opened = self.streams.open(registry, route, info, io, now.mono);
                 if let Err(error) = opened {
                     self.end_stream(route.via, &error);
                 }
             }
-            Order::StreamClosed { stream } => self.forget_stream(stream),
-            Order::Stop => self.stopping = true,
-            Order::HandOver(heir) => {
-                self.heir = Some(heir);
+            Command::StreamClosed { stream } => self.forget_stream(stream),
+            Command::Stop => self.stopping = true,
+            Command::HandOver(handover_reply) => {
+                self.handover_reply = Some(handover_reply);
                 self.stopping = true;
             }
         }
@@ -514,19 +533,19 @@ impl Shard {
 
     /// Sends everything that waits, and frees the slots.
     fn flush(&mut self) {
-        self.depart();
+        self.send_queued();
         self.used = 0;
     }
 
-    /// Sends everything that waits. Slots that are still to be read stay as they are.
-    fn depart(&mut self) {
-        let (listeners, relays) = (&self.listeners, &self.relays);
-        let unsent = self.departures.send(
-            &self.slots.room,
+    /// Sends everything that waits. Receiver that are still to be read stay as they are.
+    fn send_queued(&mut self) {
+        let (listeners, relay_sockets) = (&self.listeners, &self.relay_sockets);
+        let unsent = self.send_queue.send(
+            &self.receiver.buffer,
             |index| listeners[index].socket.as_fd(),
-            |index| relays.fd(index),
+            |index| relay_sockets.fd(index),
         );
-        self.slots.room.forget_pieces();
+        self.receiver.buffer.clear_segments();
         if unsent > 0 {
             self.counters.unsent(unsent);
         }

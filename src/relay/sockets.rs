@@ -8,16 +8,16 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::handover::Inherited;
 
 #[cfg(target_os = "linux")]
-use super::udp::allow_fragments;
+use super::udp::allow_fragmentation;
 
 /// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
 const BACKLOG: i32 = 4096;
 
 /// Bytes that the kernel is asked to keep for a listening socket, each way.
-const LISTENER_BUFFER: usize = 4 << 20;
+const LISTENER_BUFFER_BYTES: usize = 4 << 20;
 
 /// Tries to find a port that is free for UDP and TCP, where any will do.
-const PAIR_TRIES: usize = 32;
+const PORT_PAIR_TRIES: usize = 32;
 
 /// Where to listen for what `turn.listen` says. Only Linux tells a socket on a wildcard address
 /// which address was asked; elsewhere each of this host's `own` gets a socket.
@@ -27,12 +27,12 @@ pub fn listen_on(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
     }
     listen
         .iter()
-        .flat_map(|address| spelt_out(*address, own))
+        .flat_map(|address| expand_wildcard(*address, own))
         .collect()
 }
 
 /// An address, or those that a wildcard stands for.
-fn spelt_out(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
+fn expand_wildcard(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
     if !address.ip().is_unspecified() {
         return vec![address];
     }
@@ -54,14 +54,18 @@ pub fn turn_sockets(
         let listener = inherited_or_new("turn.listen", address, inherited)?;
         return Ok((group, listener));
     }
-    let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
+    let mut tries = if address.port() == 0 {
+        PORT_PAIR_TRIES
+    } else {
+        1
+    };
     loop {
         // The stream's socket first: it is nobody else's. A group of UDP sockets takes in any that
         // asks, and would share the datagrams of a parlor that runs here already.
         let tcp = inherited_or_new("turn.listen", address, inherited)?;
         let address = tcp.local_addr()?;
         tries -= 1;
-        let shared = shards > 1 || inherited.shares;
+        let shared = shards > 1 || inherited.shares_ports;
         let first = match listener(address, shared) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
             result => result?,
@@ -83,10 +87,10 @@ pub fn udp_sockets(
         return Ok(group);
     }
     // A group takes in any socket that asks; one that would be alone finds out who is there.
-    if !inherited.shares {
+    if !inherited.shares_ports {
         drop(listener(address, false)?);
     }
-    let shared = shards > 1 || inherited.shares;
+    let shared = shards > 1 || inherited.shares_ports;
     (0..shards).map(|_| listener(address, shared)).collect()
 }
 
@@ -109,7 +113,7 @@ pub fn fill_group(group: &mut Vec<UdpSocket>, shards: usize) -> io::Result<()> {
 ///
 /// # Errors
 /// The whole sentence.
-pub fn tcp_all(
+pub fn tcp_listeners(
     listen: &[SocketAddr],
     key: &str,
     inherited: &mut Inherited,
@@ -118,7 +122,7 @@ pub fn tcp_all(
     for &address in listen {
         match inherited_or_new(key, address, inherited) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if family_missing(address, &error) => {
+            Err(error) if is_family_missing(address, &error) => {
                 tracing::warn!(%address, "this host has no IPv6: not listening there");
             }
             Err(error) => return Err(cannot_listen(address, key, &error)),
@@ -156,7 +160,7 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     socket.set_reuse_port(shared)?;
     set_buffers(&socket);
     #[cfg(target_os = "linux")]
-    ask_for_more_than_datagrams(&socket, address)?;
+    enable_ancillary_data(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -168,20 +172,20 @@ fn set_buffers(socket: &Socket) {
     {
         use nix::sys::socket::{setsockopt, sockopt};
         // Past net.core.rmem_max and wmem_max: with CAP_NET_ADMIN alone.
-        let received = setsockopt(socket, sockopt::RcvBufForce, &LISTENER_BUFFER);
-        let sent = setsockopt(socket, sockopt::SndBufForce, &LISTENER_BUFFER);
+        let received = setsockopt(socket, sockopt::RcvBufForce, &LISTENER_BUFFER_BYTES);
+        let sent = setsockopt(socket, sockopt::SndBufForce, &LISTENER_BUFFER_BYTES);
         if received.is_ok() && sent.is_ok() {
             return;
         }
     }
-    let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
-    let _ = socket.set_send_buffer_size(LISTENER_BUFFER);
+    let _ = socket.set_recv_buffer_size(LISTENER_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(LISTENER_BUFFER_BYTES);
 }
 
 /// Has a listener told which address was asked, where it has several, and be given equal datagrams
 /// of one client in one piece. What it sends over IPv4 may be cut on the way.
 #[cfg(target_os = "linux")]
-fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+fn enable_ancillary_data(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     if address.ip().is_unspecified() {
         if address.is_ipv4() {
@@ -191,9 +195,9 @@ fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Resu
         }
     }
     if address.is_ipv4() {
-        allow_fragments(socket, true)?;
+        allow_fragmentation(socket, true)?;
     }
-    ask_for_marks(socket, address)?;
+    enable_recv_tos(socket, address)?;
     // Where the kernel can't, they come one by one.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
     Ok(())
@@ -201,7 +205,7 @@ fn ask_for_more_than_datagrams(socket: &Socket, address: SocketAddr) -> io::Resu
 
 /// Has the kernel tell DSCP and ECN of what comes.
 #[cfg(target_os = "linux")]
-fn ask_for_marks(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+fn enable_recv_tos(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     match address.is_ipv4() {
         true => setsockopt(socket, sockopt::IpRecvTos, &true)?,
@@ -212,7 +216,7 @@ fn ask_for_marks(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 
 /// Has the kernel keep what the network says of datagrams that have left.
 #[cfg(target_os = "linux")]
-fn ask_for_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+fn enable_recv_err(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     match address.is_ipv4() {
         true => setsockopt(socket, sockopt::Ipv4RecvErr, &true)?,
@@ -226,9 +230,9 @@ pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     #[cfg(target_os = "linux")]
     {
-        ask_for_errors(&socket, address)?;
-        ask_for_marks(&socket, address)?;
-        allow_fragments(&socket, address.is_ipv4())?;
+        enable_recv_err(&socket, address)?;
+        enable_recv_tos(&socket, address)?;
+        allow_fragmentation(&socket, address.is_ipv4())?;
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -253,7 +257,7 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 
 /// Whether listening failed because this host has no such address family: no fault for a wildcard
 /// that only meant "everywhere".
-pub fn family_missing(address: SocketAddr, error: &io::Error) -> bool {
+pub fn is_family_missing(address: SocketAddr, error: &io::Error) -> bool {
     let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
     let missing = error
         .raw_os_error()
@@ -281,9 +285,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_stands_for_the_hosts_own_addresses_of_its_family() {
+    fn a_wildcard_expands_to_the_hosts_own_addresses_of_its_family() {
         let own = ["192.0.2.1", "2001:db8::1", "127.0.0.1"].map(|ip| ip.parse().unwrap());
-        let all = |address: &str| spelt_out(address.parse().unwrap(), &own);
+        let all = |address: &str| expand_wildcard(address.parse().unwrap(), &own);
         let v4 = ["192.0.2.1:3478", "127.0.0.1:3478"].map(|address| address.parse().unwrap());
         assert_eq!(all("0.0.0.0:3478"), v4);
         assert_eq!(all("[::]:3478"), ["[2001:db8::1]:3478".parse().unwrap()]);
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn no_socket_makes_its_shard_wait() {
+    fn sockets_are_nonblocking() {
         let address = "127.0.0.1:0".parse().unwrap();
         let (shards, _) = turn_sockets(address, 2, &mut Inherited::default()).unwrap();
         for socket in shards.into_iter().chain([relay(address).unwrap()]) {

@@ -12,46 +12,46 @@ use super::acceptor::Place;
 use super::framer::{MAX_FRAME, NotTurn, missing};
 
 /// Bytes that may wait for a slow reader; packets past that are lost, its own alone.
-pub const MAX_WAITING: usize = 256 * 1024;
+pub const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
 /// Bytes that are written before the turn is over, so that much at once is no reason to lose any.
-const WRITE_AT: usize = 64 * 1024;
+const EARLY_WRITE_BYTES: usize = 64 * 1024;
 
 /// Bytes read at once.
-pub const READ: usize = 32 * 1024;
+pub const READ_BYTES: usize = 32 * 1024;
 
 /// What a stream reads into: the beginning of the longest frame may stand before what is new.
-pub const BUFFER: usize = MAX_FRAME + READ;
+pub const READ_BUFFER_BYTES: usize = MAX_FRAME + READ_BYTES;
 
 /// Bytes that a buffer keeps when it has nothing to hold.
-const KEPT: usize = 64 * 1024;
+const MAX_SPARE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// For a stream without an allocation: whoever connects over TCP wants one at once.
-const UNALLOCATED: Duration = Duration::from_secs(30);
+const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client refreshes its allocation within an hour; one that is silent for longer has lost it.
-const SILENCE: Duration = Duration::from_secs(3660);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
 
 /// For a reader that takes nothing at all.
-const STUCK: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a stream's bytes go through. It never blocks: it says [`io::ErrorKind::WouldBlock`].
-pub trait Wire: Read + Write + AsFd + Send {}
+pub trait StreamIo: Read + Write + AsFd + Send {}
 
-impl<T: Read + Write + AsFd + Send> Wire for T {}
+impl<T: Read + Write + AsFd + Send> StreamIo for T {}
 
 /// What all shards know of a stream. Its place is given back when the last has forgotten it.
 #[derive(Debug)]
-pub struct Known {
+pub struct StreamInfo {
     /// The shard that serves it.
-    pub home: usize,
+    pub shard: usize,
     /// Whether the stream's client has been given an allocation.
     allocated: AtomicBool,
     _place: Place,
 }
 
 pub struct Stream {
-    wire: Box<dyn Wire>,
+    io: Box<dyn StreamIo>,
     /// The beginning of a frame, and how many bytes it wants at least before it is looked at again.
     partial: Vec<u8>,
     wanted: usize,
@@ -59,15 +59,15 @@ pub struct Stream {
     outbound: Vec<u8>,
     written: usize,
     /// Since when the reader has taken nothing, though there is something.
-    stuck: Option<Mono>,
+    blocked_since: Option<Mono>,
     opened: Mono,
-    heard: Mono,
+    last_read: Mono,
 }
 
-impl Known {
-    pub fn new(home: usize, place: Place) -> Known {
-        Known {
-            home,
+impl StreamInfo {
+    pub fn new(shard: usize, place: Place) -> StreamInfo {
+        StreamInfo {
+            shard,
             allocated: AtomicBool::new(false),
             _place: place,
         }
@@ -84,25 +84,25 @@ impl Known {
 }
 
 impl Stream {
-    pub fn new(wire: Box<dyn Wire>, now: Mono) -> Stream {
+    pub fn new(io: Box<dyn StreamIo>, now: Mono) -> Stream {
         Stream {
-            wire,
+            io,
             partial: Vec::new(),
             wanted: 0,
             outbound: Vec::new(),
             written: 0,
-            stuck: None,
+            blocked_since: None,
             opened: now,
-            heard: now,
+            last_read: now,
         }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.wire.as_fd()
+        self.io.as_fd()
     }
 
-    /// Reads once into `buffer`, which has [`BUFFER`] bytes, and gives how many stand at its
-    /// beginning then: frames, and maybe a piece of one, to be handed back by [`Stream::keep`].
+    /// Reads once into `buffer`, which has [`READ_BUFFER_BYTES`] bytes, and gives how many stand at its
+    /// beginning then: frames, and maybe a piece of one, to be handed back by [`Stream::keep_partial`].
     /// With it, whether there may be more to read. `None` where nothing had come.
     ///
     /// # Errors
@@ -110,16 +110,16 @@ impl Stream {
     /// [`io::ErrorKind::UnexpectedEof`] where the client has closed, and whatever the system says.
     pub fn read(&mut self, buffer: &mut [u8], now: Mono) -> io::Result<Option<(usize, bool)>> {
         let start = self.partial.len();
-        let space = &mut buffer[start..][..READ];
-        let count = match self.wire.read(space) {
+        let space = &mut buffer[start..][..READ_BYTES];
+        let count = match self.io.read(space) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some((0, true))),
             Err(error) => return Err(error),
         };
-        self.heard = now;
-        let more = count == READ;
+        self.last_read = now;
+        let more = count == READ_BYTES;
         if start + count < self.wanted {
             // A large frame that comes in crumbs is not moved for each of them.
             self.partial.extend_from_slice(&space[..count]);
@@ -127,7 +127,7 @@ impl Stream {
         }
         buffer[..start].copy_from_slice(&self.partial);
         self.partial.clear();
-        if self.partial.capacity() > READ {
+        if self.partial.capacity() > READ_BYTES {
             self.partial = Vec::new();
         }
         Ok(Some((start + count, more)))
@@ -138,7 +138,7 @@ impl Stream {
     /// # Errors
     ///
     /// Where it can't become one.
-    pub fn keep(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
+    pub fn keep_partial(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
         self.wanted = piece.len() + missing(piece)?;
         match piece.is_empty() {
             // At rest it holds nothing.
@@ -151,15 +151,15 @@ impl Stream {
     /// Adds a message, padded to a multiple of four as streams want it (RFC 8656 section 12.5), to
     /// what is written at the end of the turn. `spare` gives an empty buffer to a stream that has
     /// none. False where the reader is too slow for it.
-    pub fn push(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
+    pub fn queue(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
         let padded = message.len().next_multiple_of(4);
-        if self.outbound.len() - self.written + padded > MAX_WAITING {
+        if self.outbound.len() - self.written + padded > MAX_QUEUED_BYTES {
             return false;
         }
         if self.outbound.capacity() == 0 {
             self.outbound = spare();
         }
-        self.make_room(padded);
+        self.reserve(padded);
         self.outbound.extend_from_slice(message);
         self.outbound
             .resize(self.outbound.len() + padded - message.len(), 0);
@@ -168,7 +168,7 @@ impl Stream {
 
     /// What is written already is moved out of the way before the buffer grows, and it never grows
     /// past what may wait.
-    fn make_room(&mut self, more: usize) {
+    fn reserve(&mut self, more: usize) {
         let (len, capacity) = (self.outbound.len(), self.outbound.capacity());
         if len + more <= capacity {
             return;
@@ -177,19 +177,19 @@ impl Stream {
         self.written = 0;
         let len = self.outbound.len();
         if len + more > capacity {
-            let target = (2 * capacity).clamp(len + more, MAX_WAITING);
+            let target = (2 * capacity).clamp(len + more, MAX_QUEUED_BYTES);
             self.outbound.reserve_exact(target - len);
         }
     }
 
     /// Whether so much waits that it should not wait for the end of the turn.
-    pub fn is_pressed(&self) -> bool {
-        self.stuck.is_none() && self.outbound.len() - self.written >= WRITE_AT
+    pub fn should_write_early(&self) -> bool {
+        self.blocked_since.is_none() && self.outbound.len() - self.written >= EARLY_WRITE_BYTES
     }
 
     /// Whether the reader has to take something before more can be written.
-    pub fn is_stuck(&self) -> bool {
-        self.stuck.is_some()
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_since.is_some()
     }
 
     /// Writes what waits, as much as is taken. Gives the buffer back once it is empty.
@@ -198,39 +198,39 @@ impl Stream {
             let rest = &self.outbound[self.written..];
             let written = match rest.is_empty() {
                 // Of TLS, something may still be on its way.
-                true => self.wire.flush().map(|()| None),
-                false => self.wire.write(rest).map(Some),
+                true => self.io.flush().map(|()| None),
+                false => self.io.write(rest).map(Some),
             };
             match written {
                 Ok(None) => break,
                 Ok(Some(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(Some(count)) => {
                     self.written += count;
-                    self.stuck = None;
+                    self.blocked_since = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stuck.get_or_insert(now);
+                    self.blocked_since.get_or_insert(now);
                     return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.stuck = None;
+        self.blocked_since = None;
         self.written = 0;
         let mut empty = std::mem::take(&mut self.outbound);
         empty.clear();
-        Ok((empty.capacity() > 0 && empty.capacity() <= KEPT).then_some(empty))
+        Ok((empty.capacity() > 0 && empty.capacity() <= MAX_SPARE_BUFFER_BYTES).then_some(empty))
     }
 
     /// When nobody waits for this stream any longer.
     pub fn deadline(&self, allocated: bool) -> Mono {
         let silent = match allocated {
-            true => self.heard + SILENCE,
-            false => self.opened + UNALLOCATED,
+            true => self.last_read + IDLE_TIMEOUT,
+            false => self.opened + ALLOCATION_TIMEOUT,
         };
-        let stuck = self.stuck.map(|since| since + STUCK);
-        stuck.map_or(silent, |stuck| stuck.min(silent))
+        let blocked_since = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        blocked_since.map_or(silent, |blocked_since| blocked_since.min(silent))
     }
 }
 
@@ -256,37 +256,37 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_an_allocation_does_not_stay() {
+    fn a_stream_without_an_allocation_times_out() {
         let (mut stream, mut client) = stream();
         // Trickled bytes and whole frames alike buy no time.
         client.write_all(&[0x40, 0, 0, 0, 0x40]).unwrap();
-        let later = Mono(0) + UNALLOCATED / 2;
-        stream.read(&mut [0; BUFFER], later).unwrap();
-        assert_eq!(stream.deadline(false), Mono(0) + UNALLOCATED);
+        let later = Mono(0) + ALLOCATION_TIMEOUT / 2;
+        stream.read(&mut [0; READ_BUFFER_BYTES], later).unwrap();
+        assert_eq!(stream.deadline(false), Mono(0) + ALLOCATION_TIMEOUT);
     }
 
     #[test]
-    fn a_stream_with_an_allocation_may_be_silent_until_the_next_refresh_is_due() {
+    fn a_stream_with_an_allocation_may_be_idle_until_its_refresh_is_due() {
         let (mut stream, mut client) = stream();
         client.write_all(&frame(4)).unwrap();
-        stream.read(&mut [0; BUFFER], Mono(5)).unwrap();
-        assert_eq!(stream.deadline(true), Mono(5) + SILENCE);
+        stream.read(&mut [0; READ_BUFFER_BYTES], Mono(5)).unwrap();
+        assert_eq!(stream.deadline(true), Mono(5) + IDLE_TIMEOUT);
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_has_a_minute_and_256_kib() {
+    fn a_client_that_reads_nothing_gets_a_minute_and_256_kib() {
         let (mut stream, mut client) = stream();
         let message = frame(1_000);
         let mut kept = 0;
-        while stream.push(&message, Vec::new) {
-            if stream.is_pressed() {
+        while stream.queue(&message, Vec::new) {
+            if stream.should_write_early() {
                 stream.write(Mono(7)).unwrap();
             }
             kept += message.len();
         }
-        assert!(stream.is_stuck());
-        assert_eq!(stream.deadline(true), Mono(7) + STUCK);
-        assert!(stream.outbound.capacity() <= MAX_WAITING);
+        assert!(stream.is_blocked());
+        assert_eq!(stream.deadline(true), Mono(7) + WRITE_TIMEOUT);
+        assert!(stream.outbound.capacity() <= MAX_QUEUED_BYTES);
         // What waits arrives whole once it is read, and the stream holds nothing then.
         let mut heard = Vec::new();
         let mut buffer = vec![0; 100_000];
@@ -298,13 +298,13 @@ mod tests {
         }
         assert!(heard == message.repeat(kept / message.len()));
         assert_eq!(stream.outbound.capacity(), 0);
-        assert!(!stream.is_stuck());
+        assert!(!stream.is_blocked());
     }
 
     #[test]
-    fn frames_in_crumbs_come_out_whole_and_a_stream_at_rest_holds_nothing() {
+    fn fragmented_frames_are_reassembled_and_an_idle_stream_holds_no_buffer() {
         let (mut stream, mut client) = stream();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
         let frames = [frame(0), frame(60_000), frame(8)].concat();
         let mut heard = Vec::new();
         for crumb in frames.chunks(7) {
@@ -316,7 +316,7 @@ mod tests {
                 rest = &rest[frame.padded..];
             }
             if count > 0 {
-                stream.keep(rest).unwrap();
+                stream.keep_partial(rest).unwrap();
             }
         }
         assert!(heard == frames);
@@ -324,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_turn_is_not_kept() {
+    fn bytes_that_are_not_turn_are_rejected() {
         let (mut stream, _client) = stream();
-        assert!(stream.keep(b"POST").is_err());
+        assert!(stream.keep_partial(b"POST").is_err());
     }
 }

@@ -15,20 +15,20 @@ use mio::{Interest, Registry, Token};
 use crate::clock::Mono;
 use crate::turn::Route;
 
-use super::stream::{BUFFER, Known, Stream, Wire};
+use super::stream::{READ_BUFFER_BYTES, Stream, StreamInfo, StreamIo};
 
 /// The tokens of streams count from here.
-pub const FIRST_STREAM: usize = usize::MAX / 2 + 1;
+pub const FIRST_STREAM_TOKEN: usize = usize::MAX / 2 + 1;
 
 /// Empty buffers that wait for the next stream that has something to write.
-const SPARES: usize = 64;
+const MAX_SPARE_BUFFERS: usize = 64;
 
 /// Between two looks at who is overdue.
-const PAUSE: Duration = Duration::from_secs(1);
+const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The streams that a shard knows.
 pub struct Streams {
-    known: HashMap<u32, Entry>,
+    entries: HashMap<u32, Entry>,
     /// Those that may have more to read.
     ready: VecDeque<u32>,
     /// Those that have something to write.
@@ -37,17 +37,17 @@ pub struct Streams {
     /// What all of them read into, one after the other.
     buffer: Vec<u8>,
     /// When the next of them may be overdue.
-    look: Option<Mono>,
+    next_check: Option<Mono>,
 }
 
 struct Entry {
     route: Route,
-    known: Arc<Known>,
+    info: Arc<StreamInfo>,
     /// Where this shard serves it.
-    own: Option<Own>,
+    local: Option<LocalStream>,
 }
 
-struct Own {
+struct LocalStream {
     stream: Stream,
     /// Whether it is in `ready` and in `dirty`.
     ready: bool,
@@ -58,34 +58,34 @@ struct Own {
 
 /// What became of a message for a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sent {
-    Kept,
+pub enum SendOutcome {
+    Queued,
     /// The reader is too slow for it.
-    Lost,
+    Overflow,
     /// This shard has it to give.
-    To(usize),
+    Remote(usize),
     /// There is no such stream any more.
-    Gone,
+    Closed,
 }
 
 impl Streams {
     pub fn new() -> Streams {
         Streams {
-            known: HashMap::new(),
+            entries: HashMap::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             spares: Vec::new(),
-            buffer: vec![0; BUFFER],
-            look: None,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            next_check: None,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.entries.len()
     }
 
-    pub fn knows(&self, stream: u32) -> bool {
-        self.known.contains_key(&stream)
+    pub fn contains(&self, stream: u32) -> bool {
+        self.entries.contains_key(&stream)
     }
 
     /// Whether some may have more to read, without anybody saying so.
@@ -93,29 +93,29 @@ impl Streams {
         !self.ready.is_empty()
     }
 
-    /// When [`Streams::overdue`] is to be asked next.
+    /// When [`Streams::timed_out`] is to be asked next.
     pub fn deadline(&self) -> Option<Mono> {
-        self.look
+        self.next_check
     }
 
-    /// Learns of a stream; this shard serves it where there is a `wire`.
+    /// Learns of a stream; this shard serves it where there is a `io`.
     pub fn open(
         &mut self,
         registry: &Registry,
         route: Route,
-        known: Arc<Known>,
-        wire: Option<Box<dyn Wire>>,
+        info: Arc<StreamInfo>,
+        io: Option<Box<dyn StreamIo>>,
         now: Mono,
     ) -> io::Result<()> {
-        let mut own = None;
-        if let Some(wire) = wire {
-            let stream = Stream::new(wire, now);
+        let mut local = None;
+        if let Some(io) = io {
+            let stream = Stream::new(io, now);
             let fd = stream.fd().as_raw_fd();
             let interest = Interest::READABLE | Interest::WRITABLE;
-            let token = Token(FIRST_STREAM + route.via as usize);
+            let token = Token(FIRST_STREAM_TOKEN + route.via as usize);
             registry.register(&mut SourceFd(&fd), token, interest)?;
-            self.look_at(stream.deadline(known.is_allocated()));
-            own = Some(Own {
+            self.schedule_check(stream.deadline(info.is_allocated()));
+            local = Some(LocalStream {
                 stream,
                 // A handshake may have read more than its own.
                 ready: true,
@@ -124,15 +124,15 @@ impl Streams {
             });
             self.ready.push_back(route.via);
         }
-        self.known.insert(route.via, Entry { route, known, own });
+        self.entries.insert(route.via, Entry { route, info, local });
         Ok(())
     }
 
     /// Forgets a stream. Gives its route, where it was known.
     pub fn close(&mut self, registry: &Registry, stream: u32) -> Option<Route> {
-        let entry = self.known.remove(&stream)?;
-        if let Some(own) = entry.own {
-            let fd = own.stream.fd().as_raw_fd();
+        let entry = self.entries.remove(&stream)?;
+        if let Some(local) = entry.local {
+            let fd = local.stream.fd().as_raw_fd();
             // It is closed in a moment, and that ends it in any case.
             let _ = registry.deregister(&mut SourceFd(&fd));
         }
@@ -140,15 +140,15 @@ impl Streams {
     }
 
     /// The poller has something to say.
-    pub fn note(&mut self, event: &Event) {
-        let stream = (event.token().0 - FIRST_STREAM) as u32;
-        let Some(own) = self.own(stream) else {
+    pub fn on_event(&mut self, event: &Event) {
+        let stream = (event.token().0 - FIRST_STREAM_TOKEN) as u32;
+        let Some(local) = self.local(stream) else {
             return;
         };
-        let (dirty, ready) = (&mut own.dirty, &mut own.ready);
-        let write = event.is_writable() && own.stream.is_stuck() && !mem::replace(dirty, true);
-        own.closing |= event.is_read_closed() || event.is_error();
-        let read = (event.is_readable() || own.closing) && !mem::replace(ready, true);
+        let (dirty, ready) = (&mut local.dirty, &mut local.ready);
+        let write = event.is_writable() && local.stream.is_blocked() && !mem::replace(dirty, true);
+        local.closing |= event.is_read_closed() || event.is_error();
+        let read = (event.is_readable() || local.closing) && !mem::replace(ready, true);
         if write {
             self.dirty.push(stream);
         }
@@ -161,76 +161,76 @@ impl Streams {
     pub fn next_ready(&mut self) -> Option<(u32, Route)> {
         loop {
             let stream = self.ready.pop_front()?;
-            if let Some(entry) = self.known.get_mut(&stream)
-                && let Some(own) = &mut entry.own
+            if let Some(entry) = self.entries.get_mut(&stream)
+                && let Some(local) = &mut entry.local
             {
-                own.ready = false;
+                local.ready = false;
                 return Some((stream, entry.route));
             }
         }
     }
 
-    /// The buffer that streams read into, to be given back by [`Streams::give_back`].
+    /// The buffer that streams read into, to be given back by [`Streams::return_buffer`].
     pub fn take_buffer(&mut self) -> Vec<u8> {
         mem::take(&mut self.buffer)
     }
 
-    pub fn give_back(&mut self, buffer: Vec<u8>) {
+    pub fn return_buffer(&mut self, buffer: Vec<u8>) {
         self.buffer = buffer;
     }
 
     /// Reads once; see [`Stream::read`].
     pub fn read(&mut self, stream: u32, buffer: &mut [u8], now: Mono) -> io::Result<usize> {
-        let Some(own) = self.own(stream) else {
+        let Some(local) = self.local(stream) else {
             return Ok(0);
         };
-        let Some((count, more)) = own.stream.read(buffer, now)? else {
-            own.closing = false;
+        let Some((count, more)) = local.stream.read(buffer, now)? else {
+            local.closing = false;
             return Ok(0);
         };
-        if (more || own.closing) && !mem::replace(&mut own.ready, true) {
+        if (more || local.closing) && !mem::replace(&mut local.ready, true) {
             self.ready.push_back(stream);
         }
         Ok(count)
     }
 
-    /// Keeps the piece of a frame that was left over; see [`Stream::keep`].
-    pub fn keep(&mut self, stream: u32, piece: &[u8]) -> io::Result<()> {
-        match self.own(stream) {
-            Some(own) => own.stream.keep(piece).map_err(io::Error::other),
+    /// Keeps the piece of a frame that was left over; see [`Stream::keep_partial`].
+    pub fn keep_partial(&mut self, stream: u32, piece: &[u8]) -> io::Result<()> {
+        match self.local(stream) {
+            Some(local) => local.stream.keep_partial(piece).map_err(io::Error::other),
             None => Ok(()),
         }
     }
 
     /// Has a message written at the end of the turn.
-    pub fn send(&mut self, stream: u32, message: &[u8], now: Mono) -> Sent {
-        let Some(entry) = self.known.get_mut(&stream) else {
-            return Sent::Gone;
+    pub fn send(&mut self, stream: u32, message: &[u8], now: Mono) -> SendOutcome {
+        let Some(entry) = self.entries.get_mut(&stream) else {
+            return SendOutcome::Closed;
         };
-        let Some(own) = &mut entry.own else {
-            return Sent::To(entry.known.home);
+        let Some(local) = &mut entry.local else {
+            return SendOutcome::Remote(entry.info.shard);
         };
-        if own.stream.is_pressed() {
+        if local.stream.should_write_early() {
             // An error is found again at the end of the turn.
-            let _ = own.stream.write(now);
+            let _ = local.stream.write(now);
         }
         let spares = &mut self.spares;
-        if !own
+        if !local
             .stream
-            .push(message, || spares.pop().unwrap_or_default())
+            .queue(message, || spares.pop().unwrap_or_default())
         {
-            return Sent::Lost;
+            return SendOutcome::Overflow;
         }
-        if !own.stream.is_stuck() && !mem::replace(&mut own.dirty, true) {
+        if !local.stream.is_blocked() && !mem::replace(&mut local.dirty, true) {
             self.dirty.push(stream);
         }
-        Sent::Kept
+        SendOutcome::Queued
     }
 
     /// A stream's client has been given an allocation.
     pub fn has_allocation(&self, stream: u32) {
-        if let Some(entry) = self.known.get(&stream) {
-            entry.known.has_allocation();
+        if let Some(entry) = self.entries.get(&stream) {
+            entry.info.has_allocation();
         }
     }
 
@@ -238,54 +238,54 @@ impl Streams {
     pub fn write(&mut self, now: Mono, mut failed: impl FnMut(u32, io::Error)) {
         let mut dirty = mem::take(&mut self.dirty);
         for stream in dirty.drain(..) {
-            let Some(entry) = self.known.get_mut(&stream) else {
+            let Some(entry) = self.entries.get_mut(&stream) else {
                 continue;
             };
-            let Some(own) = &mut entry.own else {
+            let Some(local) = &mut entry.local else {
                 continue;
             };
-            own.dirty = false;
-            match own.stream.write(now) {
-                Ok(Some(spare)) if self.spares.len() < SPARES => self.spares.push(spare),
+            local.dirty = false;
+            match local.stream.write(now) {
+                Ok(Some(spare)) if self.spares.len() < MAX_SPARE_BUFFERS => self.spares.push(spare),
                 Ok(_) => {}
                 Err(error) => failed(stream, error),
             }
-            if own.stream.is_stuck() {
-                let deadline = own.stream.deadline(entry.known.is_allocated());
-                self.look = Some(self.look.map_or(deadline, |look| look.min(deadline)));
+            if local.stream.is_blocked() {
+                let deadline = local.stream.deadline(entry.info.is_allocated());
+                self.next_check = Some(self.next_check.map_or(deadline, |look| look.min(deadline)));
             }
         }
         self.dirty = dirty;
     }
 
     /// Which streams nobody waits for any longer.
-    pub fn overdue(&mut self, now: Mono) -> Vec<u32> {
-        if self.look.is_none_or(|look| look > now) {
+    pub fn timed_out(&mut self, now: Mono) -> Vec<u32> {
+        if self.next_check.is_none_or(|look| look > now) {
             return Vec::new();
         }
-        self.look = None;
-        let mut overdue = Vec::new();
+        self.next_check = None;
+        let mut timed_out = Vec::new();
         let mut next: Option<Mono> = None;
-        for (stream, entry) in &self.known {
-            let Some(own) = &entry.own else {
+        for (stream, entry) in &self.entries {
+            let Some(local) = &entry.local else {
                 continue;
             };
-            let deadline = own.stream.deadline(entry.known.is_allocated());
+            let deadline = local.stream.deadline(entry.info.is_allocated());
             if deadline <= now {
-                overdue.push(*stream);
+                timed_out.push(*stream);
             } else {
                 next = Some(next.map_or(deadline, |next| next.min(deadline)));
             }
         }
-        self.look = next.map(|next| next.max(now + PAUSE));
-        overdue
+        self.next_check = next.map(|next| next.max(now + MIN_CHECK_INTERVAL));
+        timed_out
     }
 
-    fn look_at(&mut self, deadline: Mono) {
-        self.look = Some(self.look.map_or(deadline, |look| look.min(deadline)));
+    fn schedule_check(&mut self, deadline: Mono) {
+        self.next_check = Some(self.next_check.map_or(deadline, |look| look.min(deadline)));
     }
 
-    fn own(&mut self, stream: u32) -> Option<&mut Own> {
-        self.known.get_mut(&stream)?.own.as_mut()
+    fn local(&mut self, stream: u32) -> Option<&mut LocalStream> {
+        self.entries.get_mut(&stream)?.local.as_mut()
     }
 }

@@ -9,28 +9,28 @@ use rustls::ServerConnection;
 use super::framer::next_frame;
 
 /// From so many messages on they share records.
-const TOGETHER: usize = 8;
+const SHARED_RECORD_MESSAGES: usize = 8;
 
 /// Bytes made into records at once, as long as they are several messages.
-const AT_ONCE: usize = 64 * 1024;
+const MAX_RECORD_BATCH_BYTES: usize = 64 * 1024;
 
 /// Records on a socket that never blocks. Dropping it tells the client that nothing was cut off.
-pub struct TlsWire {
+pub struct TlsIo {
     socket: TcpStream,
     session: ServerConnection,
 }
 
 /// A socket, and whether the last read left nothing in it.
-struct Tap<'a> {
+struct DrainCheck<'a> {
     socket: &'a TcpStream,
     drained: bool,
 }
 
-impl TlsWire {
-    pub fn new(socket: TcpStream, mut session: ServerConnection) -> TlsWire {
+impl TlsIo {
+    pub fn new(socket: TcpStream, mut session: ServerConnection) -> TlsIo {
         // What is written is bounded here, so that it is whole messages.
         session.set_buffer_limit(None);
-        TlsWire { socket, session }
+        TlsIo { socket, session }
     }
 
     /// Makes records of messages, and gives how many bytes it took.
@@ -40,7 +40,7 @@ impl TlsWire {
     fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (taken, messages) = whole_messages(bytes);
         let mut rest = &bytes[..taken];
-        if messages >= TOGETHER {
+        if messages >= SHARED_RECORD_MESSAGES {
             self.session.writer().write_all(rest)?;
             return Ok(taken);
         }
@@ -66,12 +66,12 @@ impl TlsWire {
 
     /// Takes in records that have come. Whether there is nothing more for now.
     fn receive(&mut self) -> io::Result<bool> {
-        let mut tap = Tap {
+        let mut check = DrainCheck {
             socket: &self.socket,
             drained: false,
         };
-        let count = self.session.read_tls(&mut tap)?;
-        let drained = tap.drained && count > 0;
+        let count = self.session.read_tls(&mut check)?;
+        let drained = check.drained && count > 0;
         if let Err(error) = self.session.process_new_packets() {
             // Why, for the client: where it is not taken at once, nobody waits for that.
             let _ = self.send();
@@ -86,7 +86,7 @@ impl TlsWire {
 fn whole_messages(bytes: &[u8]) -> (usize, usize) {
     let (mut taken, mut messages) = (0, 0);
     while let Ok(Some(frame)) = next_frame(&bytes[taken..]) {
-        if taken > 0 && taken + frame.padded > AT_ONCE {
+        if taken > 0 && taken + frame.padded > MAX_RECORD_BATCH_BYTES {
             break;
         }
         taken += frame.padded;
@@ -95,7 +95,7 @@ fn whole_messages(bytes: &[u8]) -> (usize, usize) {
     (taken, messages)
 }
 
-impl Read for Tap<'_> {
+impl Read for DrainCheck<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.socket.read(buffer)?;
         self.drained = count < buffer.len();
@@ -103,7 +103,7 @@ impl Read for Tap<'_> {
     }
 }
 
-impl Read for TlsWire {
+impl Read for TlsIo {
     /// Fills the buffer, or empties the socket: its poller does not say twice that there is something.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (mut filled, mut drained) = (0, false);
@@ -129,7 +129,7 @@ impl Read for TlsWire {
     }
 }
 
-impl Write for TlsWire {
+impl Write for TlsIo {
     /// Takes whole messages, in one call of the system. What the socket does not take waits for the
     /// next call, or for [`Write::flush`].
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -146,13 +146,13 @@ impl Write for TlsWire {
     }
 }
 
-impl AsFd for TlsWire {
+impl AsFd for TlsIo {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for TlsWire {
+impl Drop for TlsIo {
     fn drop(&mut self) {
         self.session.send_close_notify();
         // A client that takes nothing sees the end of the connection all the same.

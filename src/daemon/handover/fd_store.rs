@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Handover;
 use crate::daemon::notify::NotifySocket;
-use crate::relay::DESCRIPTORS_AT_ONCE;
+use crate::relay::MAX_DESCRIPTORS_PER_MESSAGE;
 
 /// One name for all descriptors: their kind is detected later. Without FDPOLL=0 systemd would discard a
 /// socket with a pending error.
@@ -40,7 +40,7 @@ impl FdStore {
     pub fn store(self, handover: &Handover) -> io::Result<usize> {
         let descriptors = handover.descriptors();
         let (kept, left) = descriptors.split_at(descriptors.len().min(self.capacity));
-        for some in kept.chunks(DESCRIPTORS_AT_ONCE) {
+        for some in kept.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
             self.socket.notify_with_fds(STORE_MESSAGE, some)?;
         }
         self.barrier()?;

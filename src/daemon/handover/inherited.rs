@@ -44,7 +44,7 @@ pub fn take() -> Inherited {
         } else if let Ok(Some(number)) = descriptors.take_raw_fd(index) {
             match kind(number) {
                 Kind::Memfd => states.push(read(number)),
-                Kind::Socket => udp.extend(relay::unpack(number)),
+                Kind::Socket => udp.extend(relay::receive_descriptors(number)),
                 Kind::Other => {}
             }
             // It may be any: what is closed already needs no closing.

@@ -24,7 +24,7 @@ pub struct Handover {
     memory: File,
     tcp: Vec<TcpListener>,
     /// Every UDP socket.
-    bundle: relay::Bundle,
+    bundle: relay::DescriptorQueue,
     pub allocations: usize,
     /// UDP sockets that the kernel had no room for on the way.
     pub dropped_sockets: usize,
@@ -33,7 +33,7 @@ pub struct Handover {
 impl Handover {
     pub fn new(
         mut state: State,
-        stopped: relay::Stopped,
+        stopped: relay::RelayHandover,
         tcp: Vec<(&'static str, TcpListener)>,
     ) -> io::Result<Handover> {
         let allocations = stopped.state.allocations();
@@ -42,7 +42,7 @@ impl Handover {
             let inode = relay::inode(listener)?;
             state.listeners.push((inode, (*key).to_owned()));
         }
-        let (bundle, dropped_sockets) = relay::pack(&stopped.sockets)?;
+        let (bundle, dropped_sockets) = relay::send_descriptors(&stopped.sockets)?;
         Ok(Handover {
             memory: sealed(&state.write()?)?,
             tcp: tcp.into_iter().map(|(_, listener)| listener).collect(),

@@ -9,23 +9,25 @@ use crate::clock;
 use crate::turn::{IdMap, Policy};
 
 use super::Shard;
-use crate::relay::handover::{Handed, Inherited, RelaySocket, ShardState, Socket, inode};
+use crate::relay::handover::{
+    Inherited, RelaySocketState, ShardHandover, ShardState, SocketId, inode,
+};
 
 /// Who goes on.
-pub type Heir = oneshot::Sender<io::Result<(Handed, Policy)>>;
+pub type HandoverReply = oneshot::Sender<io::Result<(ShardHandover, Policy)>>;
 
 impl Shard {
     /// What is left of a shard that has stopped.
-    pub(super) fn handed_over(self) -> io::Result<(Handed, Policy)> {
+    pub(super) fn into_handover(self) -> io::Result<(ShardHandover, Policy)> {
         let snapshot = self.server.snapshot();
         let listeners = self.listeners.into_iter().map(|listener| listener.socket);
         let listeners: Vec<_> = listeners.collect();
-        let sockets: io::Result<Vec<_>> = listeners.iter().map(Socket::of).collect();
+        let sockets: io::Result<Vec<_>> = listeners.iter().map(SocketId::of).collect();
         let needed: HashSet<u32> = snapshot.sockets().map(|(number, _)| number).collect();
         let (mut known, mut relays) = (Vec::new(), Vec::new());
-        for (number, address, socket) in self.relays.into_all() {
+        for (number, address, socket) in self.relay_sockets.into_endpoints() {
             if needed.contains(&number) {
-                known.push(RelaySocket {
+                known.push(RelaySocketState {
                     number,
                     address: address?,
                     inode: socket.as_ref().map(inode).transpose()?,
@@ -38,7 +40,7 @@ impl Shard {
             relays: known,
             snapshot,
         };
-        let handed = Handed {
+        let handed = ShardHandover {
             state,
             listeners,
             relays,
@@ -48,13 +50,13 @@ impl Shard {
 
     /// Takes up what is this shard's of what one of an earlier process did, and gives how many
     /// allocations that are.
-    pub fn go_on(&mut self, known: &ShardState, inherited: &mut Inherited) -> usize {
+    pub fn restore(&mut self, known: &ShardState, inherited: &mut Inherited) -> usize {
         let mut numbers = IdMap::default();
         for relay in &known.relays {
             if self.server.has_port(relay.address.port()) {
-                let socket = inherited.take_relay(relay);
+                let socket = inherited.take_relay_socket(relay);
                 let registry = self.poll.registry();
-                if let Ok(number) = self.relays.take_up(registry, relay.address, socket) {
+                if let Ok(number) = self.relay_sockets.adopt(registry, relay.address, socket) {
                     numbers.sockets.insert(relay.number, number);
                 }
             }
@@ -69,14 +71,14 @@ impl Shard {
             }
         }
         let restored = self.server.restore(known.snapshot.clone(), &numbers);
-        self.carry_out(clock::now());
+        self.process_outputs(clock::now());
         restored
     }
 
     /// Applies changes since the previous process granted its permissions: permissions that are denied
     /// now are withdrawn, and allocations on missing addresses end as if the addresses had just
     /// disappeared.
-    pub fn compare(&mut self, earlier: &Policy) {
+    pub fn reapply_policy(&mut self, earlier: &Policy) {
         self.server
             .addresses_lost(clock::now(), earlier.own.iter().copied());
         self.server.reapply_policy();

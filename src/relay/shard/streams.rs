@@ -7,12 +7,12 @@ use crate::turn::Route;
 
 use super::Shard;
 use crate::relay::framer::next_frame;
-use crate::relay::mailbox::Order;
+use crate::relay::mailbox::Command;
 
 /// Bytes read from streams in one turn, and what a stream counts besides its bytes: streams must not
 /// keep datagrams waiting.
-const STREAMED_A_TURN: usize = 128 * 1024;
-const STREAM_COSTS: usize = 2 * 1024;
+const STREAM_BYTES_PER_TICK: usize = 128 * 1024;
+const STREAM_BASE_COST_BYTES: usize = 2 * 1024;
 
 impl Shard {
     /// Reads every stream that has something once, as far as a turn goes.
@@ -22,16 +22,16 @@ impl Shard {
         }
         let mut buffer = self.streams.take_buffer();
         let mut read = 0;
-        while read < STREAMED_A_TURN
+        while read < STREAM_BYTES_PER_TICK
             && let Some((stream, route)) = self.streams.next_ready()
         {
             match self.read_stream(now, stream, &route, &mut buffer) {
-                Ok(bytes) => read += STREAM_COSTS + bytes,
+                Ok(bytes) => read += STREAM_BASE_COST_BYTES + bytes,
                 Err(error) => self.end_stream(stream, &error),
             }
         }
-        self.streams.give_back(buffer);
-        self.carry_out(now);
+        self.streams.return_buffer(buffer);
+        self.process_outputs(now);
     }
 
     fn read_stream(
@@ -43,14 +43,14 @@ impl Shard {
     ) -> io::Result<usize> {
         let count = self.streams.read(stream, buffer, now.mono)?;
         let mut rest = &buffer[..count];
-        self.mark = 0;
+        self.tos = 0;
         while let Some(frame) = next_frame(rest).map_err(io::Error::other)? {
-            let slot = self.copy_in(&rest[..frame.len]);
-            self.client_message(now, route, slot, frame.len);
+            let slot = self.copy_to_slot(&rest[..frame.len]);
+            self.handle_client_message(now, route, slot, frame.len);
             rest = &rest[frame.padded..];
         }
         if count > 0 {
-            self.streams.keep(stream, rest)?;
+            self.streams.keep_partial(stream, rest)?;
         }
         Ok(count)
     }
@@ -60,7 +60,7 @@ impl Shard {
         let mut broken = Vec::new();
         self.streams
             .write(now.mono, |stream, error| broken.push((stream, error)));
-        for stream in self.streams.overdue(now.mono) {
+        for stream in self.streams.timed_out(now.mono) {
             broken.push((stream, io::ErrorKind::TimedOut.into()));
         }
         if broken.is_empty() {
@@ -69,7 +69,7 @@ impl Shard {
         for (stream, error) in broken {
             self.end_stream(stream, &error);
         }
-        self.carry_out(now);
+        self.process_outputs(now);
     }
 
     /// Ends a stream that this shard serves.
@@ -78,7 +78,7 @@ impl Shard {
             tracing::debug!(stream, %error, "a TURN stream ended");
         }
         self.forget_stream(stream);
-        self.neighbours.order(|| Order::StreamClosed { stream });
+        self.links.broadcast(|| Command::StreamClosed { stream });
     }
 
     pub(super) fn forget_stream(&mut self, stream: u32) {

@@ -2,81 +2,85 @@
 
 use std::ops::Range;
 
-use super::{BATCH, DATAGRAM};
+use super::{BATCH, MAX_DATAGRAM_BYTES};
 use crate::turn::{HEADROOM, TAILROOM};
 
 /// From slot to slot. One cache line more than a power of two, or all slots would compete for the
 /// same sets of the cache.
-pub const STRIDE: usize = (HEADROOM + DATAGRAM + TAILROOM).next_multiple_of(64) + 64;
+pub const SLOT_STRIDE_BYTES: usize =
+    (HEADROOM + MAX_DATAGRAM_BYTES + TAILROOM).next_multiple_of(64) + 64;
 
-/// Pieces at once, and their bytes: at least what the largest slot is cut into.
-const PIECES: usize = 2 * BATCH;
-const PIECES_BYTES: usize = 2 * STRIDE;
+/// Segments at once, and their bytes: at least what the largest slot is cut into.
+const MAX_SEGMENTS: usize = 2 * BATCH;
+const SEGMENT_AREA_BYTES: usize = 2 * SLOT_STRIDE_BYTES;
 
-/// The bytes of all slots; behind them *pieces*, which are datagrams that came several in one slot.
-/// Slots are numbered from 0, pieces from [`BATCH`].
-pub struct Room {
+/// The bytes of all slots; behind them *segments*, which are datagrams that came several in one slot.
+/// Slots are numbered from 0, segments from [`BATCH`].
+pub struct Buffer {
     bytes: Box<[u8]>,
-    pieces: [Range<usize>; PIECES],
+    segments: [Range<usize>; MAX_SEGMENTS],
     count: usize,
 }
 
-impl Room {
-    pub fn new() -> Room {
-        Room {
-            bytes: vec![0; STRIDE * BATCH + PIECES_BYTES].into_boxed_slice(),
-            pieces: [const { 0..0 }; PIECES],
+impl Buffer {
+    pub fn new() -> Buffer {
+        Buffer {
+            bytes: vec![0; SLOT_STRIDE_BYTES * BATCH + SEGMENT_AREA_BYTES].into_boxed_slice(),
+            segments: [const { 0..0 }; MAX_SEGMENTS],
             count: 0,
         }
     }
 
-    /// The bytes of a slot or a piece. Its datagram's place in them is at [`HEADROOM`].
-    pub fn at(&self, index: usize) -> &[u8] {
+    /// The bytes of a slot or a segment. Its datagram's place in them is at [`HEADROOM`].
+    pub fn slot(&self, index: usize) -> &[u8] {
         &self.bytes[self.range(index)]
     }
 
-    pub fn at_mut(&mut self, index: usize) -> &mut [u8] {
+    pub fn slot_mut(&mut self, index: usize) -> &mut [u8] {
         let range = self.range(index);
         &mut self.bytes[range]
     }
 
-    /// The start of the first slot; the others follow, [`STRIDE`] bytes from one to the next.
+    /// The start of the first slot; the others follow, [`SLOT_STRIDE_BYTES`] bytes from one to the next.
     #[cfg(target_os = "linux")]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.bytes.as_mut_ptr()
     }
 
-    /// Whether there is room for a piece of `len` bytes. Without any pieces there is.
-    pub fn fits(&self, len: usize) -> bool {
-        self.count < PIECES && self.next_piece(len).end <= self.bytes.len()
+    /// Whether there is room for a segment of `len` bytes. Without any segments there is.
+    pub fn has_segment_capacity(&self, len: usize) -> bool {
+        self.count < MAX_SEGMENTS && self.next_segment(len).end <= self.bytes.len()
     }
 
-    /// Copies the bytes in `range` of a slot into a piece, for which there is room, and gives its
+    /// Copies the bytes in `range` of a slot into a segment, for which there is room, and gives its
     /// number.
-    pub fn cut(&mut self, slot: usize, range: Range<usize>) -> usize {
-        let piece = self.next_piece(range.len());
-        let start = slot * STRIDE;
+    pub fn copy_segment(&mut self, slot: usize, range: Range<usize>) -> usize {
+        let segment = self.next_segment(range.len());
+        let start = slot * SLOT_STRIDE_BYTES;
         let bytes = start + range.start..start + range.end;
-        self.bytes.copy_within(bytes, piece.start + HEADROOM);
-        self.pieces[self.count] = piece;
+        self.bytes.copy_within(bytes, segment.start + HEADROOM);
+        self.segments[self.count] = segment;
         self.count += 1;
         BATCH + self.count - 1
     }
 
-    pub fn forget_pieces(&mut self) {
+    pub fn clear_segments(&mut self) {
         self.count = 0;
     }
 
-    fn next_piece(&self, len: usize) -> Range<usize> {
-        let last = self.count.checked_sub(1).map(|last| self.pieces[last].end);
-        let start = last.map_or(STRIDE * BATCH, |end| end.next_multiple_of(64));
+    fn next_segment(&self, len: usize) -> Range<usize> {
+        let last = self
+            .count
+            .checked_sub(1)
+            .map(|last| self.segments[last].end);
+        let start = last.map_or(SLOT_STRIDE_BYTES * BATCH, |end| end.next_multiple_of(64));
         start..start + HEADROOM + len + TAILROOM
     }
 
     fn range(&self, index: usize) -> Range<usize> {
         match index.checked_sub(BATCH) {
-            Some(piece) => self.pieces[piece].clone(),
-            None => index * STRIDE..(index + 1) * STRIDE,
+            Some(segment) => self.segments[segment].clone(),
+            None => index * SLOT_STRIDE_BYTES..(index + 1) * SLOT_STRIDE_BYTES,
         }
     }
 }
@@ -88,47 +92,53 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_what_the_slot_had_whatever_is_written_around_them(
+        fn segments_keep_their_bytes_when_headers_are_written_around_them(
             sizes in prop::collection::vec((1..2000_usize, 1..150_usize, 1..2000_usize), 1..6)
         ) {
-            let mut room = Room::new();
-            let mut cut = Vec::new();
+            let mut buffer = Buffer::new();
+            let mut copied = Vec::new();
             for (slot, (size, count, last)) in sizes.into_iter().enumerate() {
-                let len = (size * (count - 1) + last.min(size)).min(DATAGRAM);
+                let len = (size * (count - 1) + last.min(size)).min(MAX_DATAGRAM_BYTES);
                 let sent: Vec<u8> = (0..len).map(|byte| (byte * 31 / 8) as u8).collect();
-                room.at_mut(slot)[HEADROOM..][..len].copy_from_slice(&sent);
+                buffer.slot_mut(slot)[HEADROOM..][..len].copy_from_slice(&sent);
                 for (number, bytes) in sent.chunks(size).enumerate() {
-                    if !room.fits(bytes.len()) {
-                        check(&room, &cut);
-                        cut.clear();
-                        room.forget_pieces();
-                        prop_assert!(room.fits(bytes.len()));
+                    if !buffer.has_segment_capacity(bytes.len()) {
+                        check(&buffer, &copied);
+                        copied.clear();
+                        buffer.clear_segments();
+                        prop_assert!(buffer.has_segment_capacity(bytes.len()));
                     }
                     let start = HEADROOM + number * size;
-                    let piece = room.cut(slot, start..start + bytes.len());
-                    room.at_mut(piece)[..HEADROOM].fill(0xaa);
+                    let segment = buffer.copy_segment(slot, start..start + bytes.len());
+                    buffer.slot_mut(segment)[..HEADROOM].fill(0xaa);
                     let behind = HEADROOM + bytes.len();
-                    room.at_mut(piece)[behind..][..TAILROOM].fill(0xbb);
-                    cut.push((piece, bytes.to_vec()));
+                    buffer.slot_mut(segment)[behind..][..TAILROOM].fill(0xbb);
+                    copied.push((segment, bytes.to_vec()));
                 }
-                prop_assert_eq!(&room.at(slot)[HEADROOM..][..len], &sent);
+                prop_assert_eq!(&buffer.slot(slot)[HEADROOM..][..len], &sent);
             }
-            check(&room, &cut);
+            check(&buffer, &copied);
         }
     }
 
-    fn check(room: &Room, cut: &[(usize, Vec<u8>)]) {
-        for (piece, bytes) in cut {
-            assert_eq!(&room.at(*piece)[HEADROOM..][..bytes.len()], bytes);
+    fn check(buffer: &Buffer, copied: &[(usize, Vec<u8>)]) {
+        for (segment, bytes) in copied {
+            assert_eq!(&buffer.slot(*segment)[HEADROOM..][..bytes.len()], bytes);
         }
     }
 
     #[test]
-    fn the_largest_datagram_fits_where_there_is_none() {
-        let mut room = Room::new();
-        assert!(room.fits(DATAGRAM));
-        let piece = room.cut(BATCH - 1, HEADROOM..HEADROOM + DATAGRAM);
-        assert_eq!(room.at(piece).len(), HEADROOM + DATAGRAM + TAILROOM);
-        assert!((0..PIECES).any(|_| !room.fits(DATAGRAM) || room.cut(0, 0..DATAGRAM) == 0));
+    fn the_largest_datagram_fits_if_there_are_no_segments() {
+        let mut buffer = Buffer::new();
+        assert!(buffer.has_segment_capacity(MAX_DATAGRAM_BYTES));
+        let segment = buffer.copy_segment(BATCH - 1, HEADROOM..HEADROOM + MAX_DATAGRAM_BYTES);
+        assert_eq!(
+            buffer.slot(segment).len(),
+            HEADROOM + MAX_DATAGRAM_BYTES + TAILROOM
+        );
+        assert!(
+            (0..MAX_SEGMENTS).any(|_| !buffer.has_segment_capacity(MAX_DATAGRAM_BYTES)
+                || buffer.copy_segment(0, 0..MAX_DATAGRAM_BYTES) == 0)
+        );
     }
 }

@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 use std::slice;
 
-use super::Mark;
+use super::Tos;
 
-/// Room for all that one datagram has. The largest is an `in6_pktinfo` with 40 bytes; a number
+/// Bytes for all that one datagram has. The largest is an `in6_pktinfo` with 40 bytes; a number
 /// takes 24.
-pub const CONTROL: usize = 128;
+pub const CMSG_BUFFER_BYTES: usize = 128;
 
 /// The control messages of one datagram.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub struct Control([u8; CONTROL]);
+pub struct CmsgBuffer([u8; CMSG_BUFFER_BYTES]);
 
-impl Control {
-    pub const EMPTY: Control = Control([0; CONTROL]);
+impl CmsgBuffer {
+    pub const EMPTY: CmsgBuffer = CmsgBuffer([0; CMSG_BUFFER_BYTES]);
 
     pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.0.as_mut_ptr().cast()
@@ -47,19 +47,19 @@ impl Control {
     }
 
     /// Adds DSCP and ECN of a datagram for a destination of IPv4 or IPv6.
-    pub fn add_mark(&mut self, used: usize, ipv4: bool, mark: Mark) -> usize {
+    pub fn add_tos(&mut self, used: usize, ipv4: bool, tos: Tos) -> usize {
         let (level, kind) = match ipv4 {
             true => (libc::IPPROTO_IP, libc::IP_TOS),
             false => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
         };
-        self.add(used, level, kind, i32::from(mark))
+        self.add(used, level, kind, i32::from(tos))
     }
 
     fn add<T>(&mut self, used: usize, level: i32, kind: i32, data: T) -> usize {
         let size = mem::size_of::<T>() as libc::c_uint;
         // SAFETY: CMSG_* compute sizes and nothing else here.
         let (len, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
-        assert!(used.is_multiple_of(8) && used + space <= CONTROL);
+        assert!(used.is_multiple_of(8) && used + space <= CMSG_BUFFER_BYTES);
         // SAFETY: what is written stays inside `space` bytes from `used` on, which are inside of
         // `self` and aligned as a cmsghdr.
         unsafe {
@@ -113,12 +113,12 @@ pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_e
 }
 
 /// DSCP and ECN, in the control message of `IP_RECVTOS` (a byte) or `IPV6_RECVTCLASS` (a number).
-pub fn mark(level: i32, kind: i32, data: &[u8]) -> Option<Mark> {
+pub fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_TOS) => data.first().copied(),
         (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
             let class = i32::from_ne_bytes(data.first_chunk().copied()?);
-            Mark::try_from(class).ok()
+            Tos::try_from(class).ok()
         }
         _ => None,
     }
@@ -130,7 +130,7 @@ pub fn mark(level: i32, kind: i32, data: &[u8]) -> Option<Mark> {
 ///
 /// The control pointer and length of `header` describe bytes that live for `'a`, are aligned as a
 /// `cmsghdr`, and were filled by the kernel.
-pub unsafe fn all<'a>(
+pub unsafe fn messages<'a>(
     header: &'a libc::msghdr,
 ) -> impl Iterator<Item = (i32, i32, &'a [u8])> + use<'a> {
     // SAFETY: by what this function asks for; CMSG_* stay inside the length that `header` gives.
@@ -157,17 +157,17 @@ mod tests {
 
     #[test]
     fn several_messages_are_read_back_as_they_were_written() {
-        let mut control = Control::EMPTY;
+        let mut control = CmsgBuffer::EMPTY;
         let v6: Ipv6Addr = "2001:db8::7".parse().unwrap();
         let used = control.add_source(0, IpAddr::V6(v6));
         let used = control.add_segment_size(used, 1200);
-        let used = control.add_mark(used, false, 46);
+        let used = control.add_tos(used, false, 46);
         // SAFETY: all zeroes is a valid msghdr.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_control = control.as_mut_ptr();
         header.msg_controllen = used as _;
         // SAFETY: `control` was written above and lives until the end.
-        let messages: Vec<_> = unsafe { all(&header) }.collect();
+        let messages: Vec<_> = unsafe { messages(&header) }.collect();
         assert_eq!(messages.len(), 3);
         let (level, kind, data) = messages[0];
         assert_eq!(destination(level, kind, data), Some(IpAddr::V6(v6)));
@@ -184,12 +184,12 @@ mod tests {
         );
         assert_eq!(messages[2], class);
         let (level, kind, data) = class;
-        assert_eq!(mark(level, kind, data), Some(46));
-        assert_eq!(mark(libc::IPPROTO_IP, libc::IP_TOS, &[46]), Some(46));
+        assert_eq!(tos(level, kind, data), Some(46));
+        assert_eq!(tos(libc::IPPROTO_IP, libc::IP_TOS, &[46]), Some(46));
     }
 
     #[test]
-    fn what_is_too_short_for_an_address_or_an_error_is_none() {
+    fn data_too_short_for_an_address_or_an_error_is_ignored() {
         for len in 0..8 {
             let data = [1; 8];
             assert!(error(libc::IPPROTO_IP, libc::IP_RECVERR, &data[..len]).is_none());

@@ -9,7 +9,7 @@ use std::ptr;
 /// behaviour); over IPv6, where nobody but the sender makes any, up to the MTU of the path.
 ///
 /// Not `IP_PMTUDISC_DONT`: that keeps it from hearing that a datagram was too big.
-pub fn allow_fragments(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
+pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     match ipv4 {
         true => set(
             socket,
@@ -28,7 +28,7 @@ pub fn allow_fragments(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
 
 /// The contrary. What is too large for the first link is refused; what the kernel has been told of
 /// the path's MTU, by anybody, is not asked.
-pub fn forbid_fragments(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
+pub fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     match ipv4 {
         true => set(
             socket,

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// The count of values that `SO_MEMINFO` returns, and the index of the drops
 /// (`SK_MEMINFO_VARS`, `SK_MEMINFO_DROPS`).
-const NUMBERS: usize = 9;
-const DROPS: usize = 8;
+const MEMINFO_VARS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
 
 /// The received datagrams that `socket` has dropped since its creation; 0 if the system does not report it.
 ///
 /// This is the counter that `SO_RXQ_OVFL` attaches to every datagram, without that cost per datagram.
 pub fn receive_drops(socket: &impl AsFd) -> u64 {
-    let mut numbers = [0_u32; NUMBERS];
+    let mut numbers = [0_u32; MEMINFO_VARS];
     let mut len = mem::size_of_val(&numbers) as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes of `numbers`, in which every bit pattern is valid.
     let status = unsafe {
@@ -25,7 +25,7 @@ pub fn receive_drops(socket: &impl AsFd) -> u64 {
         )
     };
     match status {
-        0 => numbers[DROPS].into(),
+        0 => numbers[MEMINFO_DROPS].into(),
         _ => 0,
     }
 }

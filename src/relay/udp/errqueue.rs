@@ -4,33 +4,33 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::cmsg::{self, CONTROL, Control};
-use super::{ERRORS, address};
+use super::cmsg::{self, CMSG_BUFFER_BYTES, CmsgBuffer};
+use super::{MAX_ERRORS_PER_READ, address};
 use crate::turn::IcmpError;
 
 /// Receives from error queues.
-pub struct Errors {
-    addresses: [libc::sockaddr_storage; ERRORS],
-    controls: [Control; ERRORS],
-    headers: [libc::mmsghdr; ERRORS],
+pub struct ErrorQueue {
+    addresses: [libc::sockaddr_storage; MAX_ERRORS_PER_READ],
+    controls: [CmsgBuffer; MAX_ERRORS_PER_READ],
+    headers: [libc::mmsghdr; MAX_ERRORS_PER_READ],
 }
 
 // SAFETY: the raw pointers inside the headers are written anew from `self`'s own buffers before
 // each system call, and nothing is read through them outside of it but by the call that wrote them.
-unsafe impl Send for Errors {}
+unsafe impl Send for ErrorQueue {}
 
-impl Errors {
-    pub fn new() -> Errors {
+impl ErrorQueue {
+    pub fn new() -> ErrorQueue {
         // SAFETY: plain C structs of the socket API, for which all zeroes is valid.
         let (address, header) = unsafe { (mem::zeroed(), mem::zeroed()) };
-        Errors {
-            addresses: [address; ERRORS],
-            controls: [Control::EMPTY; ERRORS],
-            headers: [header; ERRORS],
+        ErrorQueue {
+            addresses: [address; MAX_ERRORS_PER_READ],
+            controls: [CmsgBuffer::EMPTY; MAX_ERRORS_PER_READ],
+            headers: [header; MAX_ERRORS_PER_READ],
         }
     }
 
-    /// Takes up to [`ERRORS`] from the queue of `socket`. Gives how many there were, and each that
+    /// Takes up to [`MAX_ERRORS_PER_READ`] from the queue of `socket`. Gives how many there were, and each that
     /// is ICMP's, or that the kernel has where it would be ICMP's, to `tell`.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, mut tell: impl FnMut(IcmpError)) -> usize {
         let places = self.addresses.iter_mut().zip(&mut self.controls);
@@ -42,7 +42,7 @@ impl Errors {
             header.msg_iov = ptr::null_mut();
             header.msg_iovlen = 0;
             header.msg_control = control.as_mut_ptr();
-            header.msg_controllen = CONTROL as _;
+            header.msg_controllen = CMSG_BUFFER_BYTES as _;
             header.msg_flags = 0;
         }
         // SAFETY: each header points at buffers of `self` that live and stay in place until the
@@ -51,7 +51,7 @@ impl Errors {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                ERRORS as libc::c_uint,
+                MAX_ERRORS_PER_READ as libc::c_uint,
                 (libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE) as _,
                 ptr::null_mut(),
             )
@@ -69,8 +69,8 @@ impl Errors {
 fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<IcmpError> {
     let peer = address::read(to)?;
     // SAFETY: `header` was filled by the kernel just now, and its control pointer points at bytes
-    // that live in the same `Errors`, with the length that was written.
-    let mut messages = unsafe { cmsg::all(header) };
+    // that live in the same `ErrorQueue`, with the length that was written.
+    let mut messages = unsafe { cmsg::messages(header) };
     messages.find_map(|(level, kind, data)| {
         let error = cmsg::error(level, kind, data)?;
         match error.ee_origin {

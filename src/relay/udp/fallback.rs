@@ -12,39 +12,39 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
 
-use super::buffer::Room;
-use super::{BATCH, DATAGRAM, Origin, Outgoing};
+use super::buffer::Buffer;
+use super::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, Transmit};
 use crate::turn::HEADROOM;
 
 /// Slots that datagrams are received into.
-pub struct Slots {
-    pub room: Room,
-    origins: [Option<Origin>; BATCH],
+pub struct Receiver {
+    pub buffer: Buffer,
+    metas: [Option<RecvMeta>; BATCH],
 }
 
-impl Slots {
-    pub fn new() -> Slots {
-        Slots {
-            room: Room::new(),
-            origins: [None; BATCH],
+impl Receiver {
+    pub fn new() -> Receiver {
+        Receiver {
+            buffer: Buffer::new(),
+            metas: [None; BATCH],
         }
     }
 
     /// Receives what waits on `socket`, which does not block, into `slots`. Gives the number of
-    /// those that are filled; their origins are read by [`Slots::origin`].
+    /// those that are filled; their metadata is read by [`Receiver::meta`].
     pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
         let first = slots.start;
         for index in slots.clone() {
-            let place = &mut self.room.at_mut(index)[HEADROOM..][..DATAGRAM];
+            let place = &mut self.buffer.slot_mut(index)[HEADROOM..][..MAX_DATAGRAM_BYTES];
             match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), place) {
                 Ok((len, from)) => {
                     let from = from.as_ref().and_then(address);
-                    self.origins[index] = from.map(|from| Origin {
-                        from,
-                        to: None,
+                    self.metas[index] = from.map(|from| RecvMeta {
+                        addr: from,
+                        dst_ip: None,
                         len,
-                        size: len,
-                        mark: 0,
+                        stride: len,
+                        tos: 0,
                     });
                 }
                 Err(error) if index == first => return Err(error.into()),
@@ -56,19 +56,19 @@ impl Slots {
     }
 
     /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.
-    pub fn origin(&self, index: usize) -> Option<Origin> {
-        self.origins[index]
+    pub fn meta(&self, index: usize) -> Option<RecvMeta> {
+        self.metas[index]
     }
 }
 
 /// Without control messages, there is no queue of errors.
 #[cfg(not(target_os = "linux"))]
-pub struct Errors;
+pub struct ErrorQueue;
 
 #[cfg(not(target_os = "linux"))]
-impl Errors {
-    pub fn new() -> Errors {
-        Errors
+impl ErrorQueue {
+    pub fn new() -> ErrorQueue {
+        ErrorQueue
     }
 
     /// Gives how many there were: none.
@@ -98,15 +98,15 @@ impl Sender {
     pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        datagrams: impl Iterator<Item = Outgoing<'a>>,
+        datagrams: impl Iterator<Item = Transmit<'a>>,
     ) -> usize {
         let mut taken = 0;
         for datagram in datagrams.take(BATCH) {
-            let to = SockaddrStorage::from(datagram.to);
+            let to = SockaddrStorage::from(datagram.destination);
             let send = || {
                 sendto(
                     socket.as_raw_fd(),
-                    datagram.bytes,
+                    datagram.contents,
                     &to,
                     MsgFlags::MSG_DONTWAIT,
                 )
@@ -128,12 +128,12 @@ impl Sender {
 #[cfg(not(target_os = "linux"))]
 impl Sender {
     /// For datagrams that may not be cut into fragments: nobody is promised that
-    /// ([`super::KEEPS_WHOLE`]), and none leaves.
-    pub fn send_whole<'a>(
+    /// ([`super::SUPPORTS_DONT_FRAGMENT`]), and none leaves.
+    pub fn send_dont_fragment<'a>(
         &mut self,
         _: BorrowedFd<'_>,
         _: bool,
-        _: impl Iterator<Item = Outgoing<'a>>,
+        _: impl Iterator<Item = Transmit<'a>>,
     ) -> usize {
         0
     }

@@ -35,58 +35,60 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 #[cfg(target_os = "linux")]
-pub use dont_fragment::allow_fragments;
+pub use dont_fragment::allow_fragmentation;
 #[cfg(target_os = "linux")]
 pub use drops::receive_drops;
 #[cfg(target_os = "linux")]
-pub use errqueue::Errors;
+pub use errqueue::ErrorQueue;
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{Errors, Sender, Slots, receive_drops};
+pub use fallback::{ErrorQueue, Receiver, Sender, receive_drops};
 #[cfg(target_os = "linux")]
-pub use recv::Slots;
+pub use recv::Receiver;
 #[cfg(target_os = "linux")]
 pub use send::Sender;
 
-pub use buffer::Room;
-pub use scm_rights::{AT_ONCE, Bundle, pack, unpack};
+pub use buffer::Buffer;
+pub use scm_rights::{
+    DescriptorQueue, MAX_DESCRIPTORS_PER_MESSAGE, receive_descriptors, send_descriptors,
+};
 
 /// Datagrams in a batch.
 pub const BATCH: usize = 64;
 
 /// Errors of earlier datagrams that are taken from a socket at once.
-pub const ERRORS: usize = 16;
+pub const MAX_ERRORS_PER_READ: usize = 16;
 
 /// The largest payload of UDP.
-const DATAGRAM: usize = 65_535;
+const MAX_DATAGRAM_BYTES: usize = 65_535;
 
 /// Whether a datagram can be kept from being cut into fragments.
-pub const KEEPS_WHOLE: bool = cfg!(target_os = "linux");
+pub const SUPPORTS_DONT_FRAGMENT: bool = cfg!(target_os = "linux");
 
 /// Where what is in a slot came from, and which address it was sent to.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin {
-    pub from: SocketAddr,
+pub struct RecvMeta {
+    pub addr: SocketAddr,
     /// Known on sockets with `IP_PKTINFO`, where the system can tell.
-    pub to: Option<IpAddr>,
+    pub dst_ip: Option<IpAddr>,
     /// Bytes in the slot.
     pub len: usize,
     /// Bytes of each datagram there but the last, which has what is left: `len` where there is one.
-    pub size: usize,
-    pub mark: Mark,
+    pub stride: usize,
+    pub tos: Tos,
 }
 
 /// DSCP and ECN of a packet, as its header has them: the TOS byte of IPv4, the traffic class of IPv6.
 /// 0 where it has none, and where they are not known.
-pub type Mark = u8;
+pub type Tos = u8;
 
 /// A datagram to send.
 #[derive(Clone, Copy)]
-pub struct Outgoing<'a> {
-    pub bytes: &'a [u8],
-    pub to: SocketAddr,
+pub struct Transmit<'a> {
+    pub contents: &'a [u8],
+    pub destination: SocketAddr,
     /// The source address to use, on sockets bound to a wildcard.
-    pub from: Option<IpAddr>,
-    pub mark: Mark,
+    pub src_ip: Option<IpAddr>,
+    pub tos: Tos,
 }
 
 #[cfg(target_os = "linux")]

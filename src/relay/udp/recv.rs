@@ -6,45 +6,45 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::buffer::{Room, STRIDE};
-use super::cmsg::{self, CONTROL, Control};
-use super::{BATCH, DATAGRAM, Origin, address, zeroed_slice};
+use super::buffer::{Buffer, SLOT_STRIDE_BYTES};
+use super::cmsg::{self, CMSG_BUFFER_BYTES, CmsgBuffer};
+use super::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, address, zeroed_slice};
 use crate::turn::HEADROOM;
 
 /// Slots that datagrams are received into.
-pub struct Slots {
-    pub room: Room,
+pub struct Receiver {
+    pub buffer: Buffer,
     addresses: Box<[libc::sockaddr_storage]>,
-    controls: Box<[Control]>,
+    controls: Box<[CmsgBuffer]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
 }
 
 // SAFETY: the raw pointers inside the headers are written anew from `self`'s own buffers before
 // each system call; what is read through them afterwards is in boxes that `self` keeps in place.
-unsafe impl Send for Slots {}
+unsafe impl Send for Receiver {}
 
-impl Slots {
-    pub fn new() -> Slots {
-        Slots {
-            room: Room::new(),
+impl Receiver {
+    pub fn new() -> Receiver {
+        Receiver {
+            buffer: Buffer::new(),
             addresses: zeroed_slice(),
-            controls: vec![Control::EMPTY; BATCH].into_boxed_slice(),
+            controls: vec![CmsgBuffer::EMPTY; BATCH].into_boxed_slice(),
             vectors: zeroed_slice(),
             headers: zeroed_slice(),
         }
     }
 
     /// Receives what waits on `socket` into `slots`, without blocking. Gives the number of those
-    /// that are filled; their origins are read by [`Slots::origin`].
+    /// that are filled; their metadata is read by [`Receiver::meta`].
     pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
         assert!(slots.end <= BATCH);
-        let bytes = self.room.as_mut_ptr();
+        let bytes = self.buffer.as_mut_ptr();
         for index in slots.clone() {
             self.vectors[index] = libc::iovec {
-                // SAFETY: `bytes` has BATCH slots of STRIDE, each with room for HEADROOM + DATAGRAM.
-                iov_base: unsafe { bytes.add(index * STRIDE + HEADROOM) }.cast(),
-                iov_len: DATAGRAM,
+                // SAFETY: `bytes` has BATCH slots of SLOT_STRIDE_BYTES, each with room for HEADROOM + MAX_DATAGRAM_BYTES.
+                iov_base: unsafe { bytes.add(index * SLOT_STRIDE_BYTES + HEADROOM) }.cast(),
+                iov_len: MAX_DATAGRAM_BYTES,
             };
             let header = &mut self.headers[index].msg_hdr;
             header.msg_name = ptr::from_mut(&mut self.addresses[index]).cast();
@@ -52,7 +52,7 @@ impl Slots {
             header.msg_iov = &mut self.vectors[index];
             header.msg_iovlen = 1;
             header.msg_control = self.controls[index].as_mut_ptr();
-            header.msg_controllen = CONTROL as _;
+            header.msg_controllen = CMSG_BUFFER_BYTES as _;
             header.msg_flags = 0;
         }
         let headers = &mut self.headers[slots];
@@ -74,22 +74,22 @@ impl Slots {
     }
 
     /// Where what is in a slot came from; `None` where the kernel's answer makes no sense.
-    pub fn origin(&self, index: usize) -> Option<Origin> {
+    pub fn meta(&self, index: usize) -> Option<RecvMeta> {
         let header = &self.headers[index];
-        let mut origin = Origin {
-            from: address::read(&self.addresses[index])?,
-            to: None,
+        let mut meta = RecvMeta {
+            addr: address::read(&self.addresses[index])?,
+            dst_ip: None,
             len: header.msg_len as usize,
-            size: header.msg_len as usize,
-            mark: 0,
+            stride: header.msg_len as usize,
+            tos: 0,
         };
         // SAFETY: `header` was filled by the kernel, and its control pointer still points at
         // `controls[index]`, which `self` keeps in place, with the length that was written.
-        for (level, kind, data) in unsafe { cmsg::all(&header.msg_hdr) } {
-            origin.to = origin.to.or(cmsg::destination(level, kind, data));
-            origin.mark = cmsg::mark(level, kind, data).unwrap_or(origin.mark);
-            origin.size = cmsg::segment_size(level, kind, data).unwrap_or(origin.size);
+        for (level, kind, data) in unsafe { cmsg::messages(&header.msg_hdr) } {
+            meta.dst_ip = meta.dst_ip.or(cmsg::destination(level, kind, data));
+            meta.tos = cmsg::tos(level, kind, data).unwrap_or(meta.tos);
+            meta.stride = cmsg::segment_size(level, kind, data).unwrap_or(meta.stride);
         }
-        Some(origin)
+        Some(meta)
     }
 }

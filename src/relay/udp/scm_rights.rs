@@ -12,26 +12,26 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use socket2::SockRef;
 
 /// Descriptors in one message, at most: SCM_MAX_FD of the kernel.
-pub const AT_ONCE: usize = 253;
+pub const MAX_DESCRIPTORS_PER_MESSAGE: usize = 253;
 
 /// Bytes for the queue: a kilobyte, about, for each message.
-const QUEUE: usize = 1 << 20;
+const QUEUE_BYTES: usize = 1 << 20;
 
 #[cfg(target_os = "linux")]
-const RECEIVING: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_CMSG_CLOEXEC);
+const RECEIVE_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_CMSG_CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const RECEIVING: MsgFlags = MsgFlags::MSG_DONTWAIT;
+const RECEIVE_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 /// The two ends.
-pub type Bundle = [UnixStream; 2];
+pub type DescriptorQueue = [UnixStream; 2];
 
 /// Puts sockets into a bundle; gives how many the kernel did not take.
-pub fn pack(sockets: &[UdpSocket]) -> io::Result<(Bundle, usize)> {
+pub fn send_descriptors(sockets: &[UdpSocket]) -> io::Result<(DescriptorQueue, usize)> {
     let (from, to) = UnixStream::pair()?;
     // As it is by itself, there is room for some 50,000.
-    let _ = SockRef::from(&from).set_send_buffer_size(QUEUE);
+    let _ = SockRef::from(&from).set_send_buffer_size(QUEUE_BYTES);
     let mut left = sockets.len();
-    for some in sockets.chunks(AT_ONCE) {
+    for some in sockets.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
         let numbers: Vec<RawFd> = some.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let byte = [IoSlice::new(b"s")];
@@ -52,12 +52,12 @@ pub fn pack(sockets: &[UdpSocket]) -> io::Result<(Bundle, usize)> {
 }
 
 /// Takes out what is in the queue of an end, which stays open.
-pub fn unpack(end: RawFd) -> Vec<UdpSocket> {
+pub fn receive_descriptors(end: RawFd) -> Vec<UdpSocket> {
     let mut sockets = Vec::new();
     loop {
-        let (mut byte, mut control) = ([0], cmsg_space!([RawFd; AT_ONCE]));
+        let (mut byte, mut control) = ([0], cmsg_space!([RawFd; MAX_DESCRIPTORS_PER_MESSAGE]));
         let mut parts = [IoSliceMut::new(&mut byte)];
-        let message = match recvmsg::<()>(end, &mut parts, Some(&mut control), RECEIVING) {
+        let message = match recvmsg::<()>(end, &mut parts, Some(&mut control), RECEIVE_FLAGS) {
             Ok(message) if message.bytes > 0 => message,
             _ => return sockets,
         };
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn six_hundred_sockets_come_out_as_they_went_in() {
+    fn six_hundred_sockets_keep_their_order() {
         let sockets: Vec<_> = (0..600)
             .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket"))
             .collect();
@@ -87,11 +87,11 @@ mod tests {
             sockets.map(|one| one.local_addr().ok()).collect()
         };
         let before = addresses(&sockets);
-        let ([from, to], left) = pack(&sockets).expect("a bundle");
+        let ([from, to], left) = send_descriptors(&sockets).expect("a bundle");
         assert_eq!(left, 0);
         drop(sockets);
-        assert!(unpack(from.as_raw_fd()).is_empty());
-        assert_eq!(addresses(&unpack(to.as_raw_fd())), before);
-        assert!(unpack(to.as_raw_fd()).is_empty());
+        assert!(receive_descriptors(from.as_raw_fd()).is_empty());
+        assert_eq!(addresses(&receive_descriptors(to.as_raw_fd())), before);
+        assert!(receive_descriptors(to.as_raw_fd()).is_empty());
     }
 }

@@ -7,30 +7,30 @@ use std::ptr;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::cmsg::Control;
-use super::dont_fragment::{allow_fragments, forbid_fragments};
-use super::gso::Runs;
-use super::{BATCH, Mark, Outgoing, address, zeroed_slice};
+use super::cmsg::CmsgBuffer;
+use super::dont_fragment::{allow_fragmentation, forbid_fragmentation};
+use super::gso::GsoGroups;
+use super::{BATCH, Tos, Transmit, address, zeroed_slice};
 
 /// Batches without segments, at most, after messages in segments that were refused.
-const LONGEST_BREAK: u32 = 1024;
+const MAX_SKIPPED_BATCHES: u32 = 1024;
 
 /// Sends batches.
 pub struct Sender {
-    runs: Runs,
-    /// The datagrams' bytes in the order in which they were given, and by their runs.
+    groups: GsoGroups,
+    /// The datagrams' bytes in the order in which they were given, and by their groups.
     parts: Box<[libc::iovec]>,
     vectors: Box<[libc::iovec]>,
-    /// One of each for a run.
+    /// One of each for a group.
     addresses: Box<[libc::sockaddr_storage]>,
-    controls: Box<[Control]>,
+    controls: Box<[CmsgBuffer]>,
     control_lens: [u8; BATCH],
-    sources: [Option<IpAddr>; BATCH],
-    marks: [Mark; BATCH],
+    src_ips: [Option<IpAddr>; BATCH],
+    tos_values: [Tos; BATCH],
     headers: Box<[libc::mmsghdr]>,
-    /// The datagrams of a run that was refused as one message.
+    /// The datagrams of a group that was refused as one message.
     singles: Box<[libc::mmsghdr]>,
-    segments: Segments,
+    gso: GsoSupport,
 }
 
 // SAFETY: the raw pointers inside are written anew from the datagrams at hand and `self`'s own
@@ -39,12 +39,12 @@ unsafe impl Send for Sender {}
 
 /// Whether messages in segments are worth a try.
 #[derive(Debug)]
-struct Segments {
+struct GsoSupport {
     /// Whether the kernel supports segmentation, which is checked once, and the configuration allows it.
-    known: Option<bool>,
+    supported: Option<bool>,
     /// Batches that go by without them, and how many the next refusal costs: devices and routes
     /// differ, and to try in vain costs a copy.
-    rest: u32,
+    skip: u32,
     penalty: u32,
 }
 
@@ -53,7 +53,7 @@ trait Kernel: FnMut(&mut [libc::mmsghdr]) -> io::Result<usize> {}
 
 impl<F: FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>> Kernel for F {}
 
-enum Stop {
+enum Stopped {
     Done,
     /// The socket's buffer has no room.
     Full,
@@ -72,17 +72,17 @@ impl Sender {
     /// `segmented`: whether to use segmentation if the kernel supports it.
     pub fn new(segmented: bool) -> Sender {
         Sender {
-            runs: Runs::new(),
+            groups: GsoGroups::new(),
             parts: zeroed_slice(),
             vectors: zeroed_slice(),
             addresses: zeroed_slice(),
-            controls: vec![Control::EMPTY; BATCH].into_boxed_slice(),
+            controls: vec![CmsgBuffer::EMPTY; BATCH].into_boxed_slice(),
             control_lens: [0; BATCH],
-            sources: [None; BATCH],
-            marks: [0; BATCH],
+            src_ips: [None; BATCH],
+            tos_values: [0; BATCH],
             headers: zeroed_slice(),
             singles: zeroed_slice(),
-            segments: Segments::new(segmented),
+            gso: GsoSupport::new(segmented),
         }
     }
 
@@ -93,10 +93,10 @@ impl Sender {
     pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        datagrams: impl Iterator<Item = Outgoing<'a>>,
+        datagrams: impl Iterator<Item = Transmit<'a>>,
     ) -> usize {
-        let segments = self.segments.wanted(socket);
-        self.send_by(segments, datagrams, |headers| {
+        let use_gso = self.gso.should_use(socket);
+        self.send_by(use_gso, datagrams, |headers| {
             // SAFETY: `send_by` hands over headers that it has filled from slices that our caller
             // still borrows and from buffers of `self`; the kernel only reads what they point at.
             let sent = unsafe {
@@ -113,67 +113,71 @@ impl Sender {
 
     /// The same for datagrams that may not be cut into fragments; `ipv4` is the socket's family. What
     /// is too large for the way costs only itself, and the socket's queue of errors says so.
-    pub fn send_whole<'a>(
+    pub fn send_dont_fragment<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         ipv4: bool,
-        datagrams: impl Iterator<Item = Outgoing<'a>>,
+        datagrams: impl Iterator<Item = Transmit<'a>>,
     ) -> usize {
-        if forbid_fragments(&socket, ipv4).is_err() {
+        if forbid_fragmentation(&socket, ipv4).is_err() {
             return 0;
         }
         let taken = self.send(socket, datagrams);
         // It was allowed before.
-        let _ = allow_fragments(&socket, ipv4);
+        let _ = allow_fragmentation(&socket, ipv4);
         taken
     }
 
     fn send_by<'a>(
         &mut self,
-        segments: bool,
-        datagrams: impl Iterator<Item = Outgoing<'a>>,
+        use_gso: bool,
+        datagrams: impl Iterator<Item = Transmit<'a>>,
         mut kernel: impl Kernel,
     ) -> usize {
-        self.runs.clear();
+        self.groups.clear();
         for (index, datagram) in datagrams.take(BATCH).enumerate() {
-            self.fill(index, &datagram, segments);
+            self.fill(index, &datagram, use_gso);
         }
-        if !self.runs.are_single() {
-            self.lay_out_runs();
+        if !self.groups.all_single() {
+            self.lay_out_groups();
         }
         self.submit(&mut kernel).taken
     }
 
     /// The slices behind `bytes` must live until [`Sender::submit`], which [`Sender::send`] sees to.
-    fn fill(&mut self, index: usize, datagram: &Outgoing<'_>, segments: bool) {
+    fn fill(&mut self, index: usize, datagram: &Transmit<'_>, use_gso: bool) {
         self.parts[index] = libc::iovec {
-            iov_base: datagram.bytes.as_ptr().cast_mut().cast(),
-            iov_len: datagram.bytes.len(),
+            iov_base: datagram.contents.as_ptr().cast_mut().cast(),
+            iov_len: datagram.contents.len(),
         };
-        let (to, from, len) = (datagram.to, datagram.from, datagram.bytes.len());
-        let (addresses, sources) = (&self.addresses, &self.sources);
-        let (mark, marks) = (datagram.mark, &self.marks);
-        let is_same = |run: usize| {
-            address::is(&addresses[run], to) && sources[run] == from && marks[run] == mark
+        let (to, from, len) = (
+            datagram.destination,
+            datagram.src_ip,
+            datagram.contents.len(),
+        );
+        let (addresses, src_ips) = (&self.addresses, &self.src_ips);
+        let (tos, tos_values) = (datagram.tos, &self.tos_values);
+        let is_same = |group: usize| {
+            address::is(&addresses[group], to) && src_ips[group] == from && tos_values[group] == tos
         };
-        let run = match segments {
-            true => self.runs.add(to, len, is_same),
-            false => Some(self.runs.add_alone(len)),
+        let group = match use_gso {
+            true => self.groups.add(to, len, is_same),
+            false => Some(self.groups.add_single(len)),
         };
-        let Some(run) = run else {
+        let Some(group) = group else {
             return;
         };
-        let name_len = address::write(to, &mut self.addresses[run]);
-        let control = &mut self.controls[run];
+        let name_len = address::write(to, &mut self.addresses[group]);
+        let control = &mut self.controls[group];
         let mut control_len = from.map_or(0, |from| control.add_source(0, from));
-        if mark != 0 {
-            control_len = control.add_mark(control_len, to.is_ipv4(), mark);
+        if tos != 0 {
+            control_len = control.add_tos(control_len, to.is_ipv4(), tos);
         }
-        self.control_lens[run] = control_len as u8;
-        self.sources[run] = from;
-        self.marks[run] = mark;
-        let header = &mut self.headers[run].msg_hdr;
-        header.msg_name = ptr::from_mut(&mut self.addresses[run]).cast();
+        self.control_lens[group] = control_len as u8;
+        self.src_ips[group] = from;
+        self.tos_values[group] = tos;
+        let header = &mut self.headers[group].msg_hdr;
+        header.msg_name = ptr::from_mut(&mut self.addresses[group]).cast();
         header.msg_namelen = name_len;
         header.msg_iov = &mut self.parts[index];
         header.msg_iovlen = 1;
@@ -185,26 +189,26 @@ impl Sender {
         header.msg_flags = 0;
     }
 
-    /// Brings the bytes of each run together, and has the kernel cut them.
-    fn lay_out_runs(&mut self) {
+    /// Brings the bytes of each group together, and has the kernel cut them.
+    fn lay_out_groups(&mut self) {
         let mut ends = [0; BATCH];
         let mut end = 0;
-        for (run, start) in ends[..self.runs.len()].iter_mut().enumerate() {
+        for (group, start) in ends[..self.groups.len()].iter_mut().enumerate() {
             *start = end;
-            end += self.runs.datagrams_of(run);
+            end += self.groups.datagrams_in(group);
         }
-        for (part, run) in self.parts.iter().zip(self.runs.of()) {
-            let end = &mut ends[usize::from(*run)];
+        for (part, group) in self.parts.iter().zip(self.groups.group_of_each()) {
+            let end = &mut ends[usize::from(*group)];
             self.vectors[*end] = *part;
             *end += 1;
         }
-        for (run, end) in ends[..self.runs.len()].iter().enumerate() {
-            let datagrams = self.runs.datagrams_of(run);
+        for (group, end) in ends[..self.groups.len()].iter().enumerate() {
+            let datagrams = self.groups.datagrams_in(group);
             if datagrams > 1 {
-                let used = usize::from(self.control_lens[run]);
-                let control = &mut self.controls[run];
-                let used = control.add_segment_size(used, self.runs.size_of(run));
-                let header = &mut self.headers[run].msg_hdr;
+                let used = usize::from(self.control_lens[group]);
+                let control = &mut self.controls[group];
+                let used = control.add_segment_size(used, self.groups.segment_size(group));
+                let header = &mut self.headers[group].msg_hdr;
                 header.msg_iov = self.vectors[end - datagrams..].as_mut_ptr();
                 header.msg_iovlen = datagrams as _;
                 header.msg_control = control.as_mut_ptr();
@@ -214,56 +218,58 @@ impl Sender {
     }
 
     fn submit(&mut self, kernel: &mut impl Kernel) -> Progress {
-        let count = self.runs.len();
+        let count = self.groups.len();
         let (mut done, mut taken) = (0, 0);
         loop {
-            let (sent, stop) = push(&mut self.headers[done..count], kernel);
+            let (sent, stop) = submit_messages(&mut self.headers[done..count], kernel);
             taken += sent;
-            if !self.runs.are_single() {
-                let datagrams = (done..done + sent).map(|run| self.runs.datagrams_of(run));
+            if !self.groups.all_single() {
+                let datagrams = (done..done + sent).map(|group| self.groups.datagrams_in(group));
                 let more = datagrams.sum::<usize>() - sent;
                 taken += more;
-                self.segments.took(more);
+                self.gso.on_sent(more);
             }
             done += sent;
             match stop {
-                Stop::Done => return Progress { taken, full: false },
-                Stop::Full => return Progress { taken, full: true },
-                Stop::Refused if self.runs.datagrams_of(done) > 1 => {
-                    self.segments.refused();
+                Stopped::Done => return Progress { taken, full: false },
+                Stopped::Full => return Progress { taken, full: true },
+                Stopped::Refused if self.groups.datagrams_in(done) > 1 => {
+                    self.gso.on_refused();
                     let singly = self.submit_singly(done, kernel);
                     taken += singly.taken;
                     if singly.full {
                         return Progress { taken, full: true };
                     }
                 }
-                Stop::Refused => {}
+                Stopped::Refused => {}
             }
             done += 1;
         }
     }
 
-    /// Sends the datagrams of a run as if there were no runs.
-    fn submit_singly(&mut self, run: usize, kernel: &mut impl Kernel) -> Progress {
-        let start: usize = (0..run).map(|run| self.runs.datagrams_of(run)).sum();
-        let count = self.runs.datagrams_of(run);
+    /// Sends the datagrams of a group as if there were no groups.
+    fn submit_singly(&mut self, group: usize, kernel: &mut impl Kernel) -> Progress {
+        let start: usize = (0..group)
+            .map(|group| self.groups.datagrams_in(group))
+            .sum();
+        let count = self.groups.datagrams_in(group);
         let vectors = &mut self.vectors[start..][..count];
         for (single, vector) in self.singles.iter_mut().zip(vectors) {
-            *single = self.headers[run];
+            *single = self.headers[group];
             single.msg_hdr.msg_iov = vector;
             single.msg_hdr.msg_iovlen = 1;
             // The size of a segment comes last.
-            single.msg_hdr.msg_controllen = self.control_lens[run] as _;
+            single.msg_hdr.msg_controllen = self.control_lens[group] as _;
         }
         let (mut done, mut taken) = (0, 0);
         loop {
-            let (sent, stop) = push(&mut self.singles[done..count], kernel);
+            let (sent, stop) = submit_messages(&mut self.singles[done..count], kernel);
             done += sent;
             taken += sent;
             match stop {
-                Stop::Done => return Progress { taken, full: false },
-                Stop::Full => return Progress { taken, full: true },
-                Stop::Refused => done += 1,
+                Stopped::Done => return Progress { taken, full: false },
+                Stopped::Full => return Progress { taken, full: true },
+                Stopped::Refused => done += 1,
             }
         }
     }
@@ -273,7 +279,10 @@ impl Sender {
 ///
 /// What is said of a message may be about one that left before, to somebody else (`IP_RECVERR`):
 /// it is at fault only when it is refused again.
-fn push(mut headers: &mut [libc::mmsghdr], kernel: &mut impl Kernel) -> (usize, Stop) {
+fn submit_messages(
+    mut headers: &mut [libc::mmsghdr],
+    kernel: &mut impl Kernel,
+) -> (usize, Stopped) {
     let (mut sent, mut suspected) = (0, false);
     while !headers.is_empty() {
         match kernel(headers) {
@@ -282,43 +291,45 @@ fn push(mut headers: &mut [libc::mmsghdr], kernel: &mut impl Kernel) -> (usize, 
                 suspected = false;
                 headers = &mut headers[taken..];
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Stop::Full),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return (sent, Stopped::Full);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) if !suspected => suspected = true,
-            Err(_) => return (sent, Stop::Refused),
+            Err(_) => return (sent, Stopped::Refused),
         }
     }
-    (sent, Stop::Done)
+    (sent, Stopped::Done)
 }
 
-impl Segments {
-    fn new(allowed: bool) -> Segments {
-        Segments {
-            known: if allowed { None } else { Some(false) },
-            rest: 0,
+impl GsoSupport {
+    fn new(allowed: bool) -> GsoSupport {
+        GsoSupport {
+            supported: if allowed { None } else { Some(false) },
+            skip: 0,
             penalty: 1,
         }
     }
 
-    fn wanted(&mut self, socket: BorrowedFd<'_>) -> bool {
+    fn should_use(&mut self, socket: BorrowedFd<'_>) -> bool {
         // A kernel that does not know them would not read the control message, and send one large
         // datagram.
         let ask = || getsockopt(&socket, sockopt::UdpGsoSegment).is_ok();
-        let known = *self.known.get_or_insert_with(ask);
-        self.rest = self.rest.saturating_sub(1);
-        known && self.rest == 0
+        let supported = *self.supported.get_or_insert_with(ask);
+        self.skip = self.skip.saturating_sub(1);
+        supported && self.skip == 0
     }
 
     /// So many datagrams left together with others before them.
-    fn took(&mut self, joined: usize) {
+    fn on_sent(&mut self, joined: usize) {
         if joined > 0 {
             self.penalty = 1;
         }
     }
 
-    fn refused(&mut self) {
-        self.rest = 1 + self.penalty;
-        self.penalty = (2 * self.penalty).min(LONGEST_BREAK);
+    fn on_refused(&mut self) {
+        self.skip = 1 + self.penalty;
+        self.penalty = (2 * self.penalty).min(MAX_SKIPPED_BATCHES);
     }
 }
 
@@ -332,34 +343,34 @@ mod tests {
 
     /// What the model of a kernel says to the next message, whoever it is for.
     #[derive(Debug, Clone, Copy)]
-    enum Mood {
-        Takes,
-        IsInterrupted,
-        Refuses,
-        RefusesSegments,
-        IsFull,
+    enum KernelReply {
+        Accept,
+        Interrupt,
+        Refuse,
+        RefuseGso,
+        Full,
     }
 
-    fn moods() -> impl Strategy<Value = Vec<Mood>> {
-        let mood = prop_oneof![
-            8 => Just(Mood::Takes),
-            1 => Just(Mood::IsInterrupted),
-            2 => Just(Mood::Refuses),
-            3 => Just(Mood::RefusesSegments),
-            1 => Just(Mood::IsFull),
+    fn replies() -> impl Strategy<Value = Vec<KernelReply>> {
+        let reply = prop_oneof![
+            8 => Just(KernelReply::Accept),
+            1 => Just(KernelReply::Interrupt),
+            2 => Just(KernelReply::Refuse),
+            3 => Just(KernelReply::RefuseGso),
+            1 => Just(KernelReply::Full),
         ];
         // One that is interrupted for ever would be asked for ever.
-        let moods = prop::collection::vec(mood, 0..80);
-        moods.prop_map(|moods| [moods, vec![Mood::Takes]].concat())
+        let replies = prop::collection::vec(reply, 0..80);
+        replies.prop_map(|replies| [replies, vec![KernelReply::Accept]].concat())
     }
 
     /// The datagrams of a message, as the kernel cuts it, with where it goes.
-    fn cut(header: &libc::msghdr) -> (SocketAddr, bool, Vec<Vec<u8>>) {
+    fn split_gso(header: &libc::msghdr) -> (SocketAddr, bool, Vec<Vec<u8>>) {
         // SAFETY: the sender under test has filled the header, and all that it points at lives.
         let (name, vectors, controls) = unsafe {
             let name = address::read(&*header.msg_name.cast()).unwrap();
             let vectors = slice::from_raw_parts(header.msg_iov, header.msg_iovlen);
-            let controls: Vec<_> = super::super::cmsg::all(header).collect();
+            let controls: Vec<_> = super::super::cmsg::messages(header).collect();
             (name, vectors, controls)
         };
         let mut bytes = Vec::new();
@@ -387,25 +398,29 @@ mod tests {
         full: bool,
     }
 
-    fn send(datagrams: &[(SocketAddr, Vec<u8>)], segments: bool, moods: &[Mood]) -> Outcome {
+    fn send(
+        datagrams: &[(SocketAddr, Vec<u8>)],
+        use_gso: bool,
+        replies: &[KernelReply],
+    ) -> Outcome {
         let mut arrived: HashMap<_, Vec<_>> = HashMap::new();
         let (mut refused, mut full, mut suspected) = (0, false, false);
-        let mut moods = moods.iter().cycle();
-        let outgoing = datagrams.iter().map(|(to, bytes)| Outgoing {
-            bytes,
-            to: *to,
-            from: None,
-            mark: 0,
+        let mut replies = replies.iter().cycle();
+        let transmits = datagrams.iter().map(|(to, bytes)| Transmit {
+            contents: bytes,
+            destination: *to,
+            src_ip: None,
+            tos: 0,
         });
-        let taken = Sender::new(true).send_by(segments, outgoing, |headers| {
+        let taken = Sender::new(true).send_by(use_gso, transmits, |headers| {
             let mut done = 0;
             for header in headers.iter() {
-                let (to, segmented, datagrams) = cut(&header.msg_hdr);
-                let error = match moods.next() {
-                    Some(Mood::IsInterrupted) => libc::EINTR,
-                    Some(Mood::Refuses) => libc::EPERM,
-                    Some(Mood::RefusesSegments) if segmented => libc::EMSGSIZE,
-                    Some(Mood::IsFull) => libc::EAGAIN,
+                let (to, segmented, datagrams) = split_gso(&header.msg_hdr);
+                let error = match replies.next() {
+                    Some(KernelReply::Interrupt) => libc::EINTR,
+                    Some(KernelReply::Refuse) => libc::EPERM,
+                    Some(KernelReply::RefuseGso) if segmented => libc::EMSGSIZE,
+                    Some(KernelReply::Full) => libc::EAGAIN,
                     _ => {
                         arrived.entry(to).or_default().extend(datagrams);
                         done += 1;
@@ -448,10 +463,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_kernel_says_each_datagram_arrives_once_in_order_or_is_counted(
-            datagrams in any_datagrams(), segments: bool, moods in moods()
+        fn each_datagram_arrives_once_and_in_order_or_is_counted_as_refused(
+            datagrams in any_datagrams(), use_gso: bool, replies in replies()
         ) {
-            let outcome = send(&datagrams, segments, &moods);
+            let outcome = send(&datagrams, use_gso, &replies);
             let arrived: usize = outcome.arrived.values().map(Vec::len).sum();
             prop_assert_eq!(outcome.taken, arrived);
             if !outcome.full {
@@ -467,23 +482,23 @@ mod tests {
     }
 
     #[test]
-    fn messages_in_segments_that_are_refused_are_tried_less_and_less_often() {
-        let mut segments = Segments::new(true);
-        segments.known = Some(true);
+    fn refused_gso_messages_are_retried_at_growing_intervals() {
+        let mut support = GsoSupport::new(true);
+        support.supported = Some(true);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let socket = std::os::fd::AsFd::as_fd(&socket);
         let mut tries = 0;
         for _ in 0..10_000 {
-            if segments.wanted(socket) {
+            if support.should_use(socket) {
                 tries += 1;
-                segments.refused();
+                support.on_refused();
             }
         }
         assert!(tries < 30, "{tries}");
-        while !segments.wanted(socket) {}
-        segments.took(1);
-        segments.refused();
-        let pause = (0..).find(|_| segments.wanted(socket));
+        while !support.should_use(socket) {}
+        support.on_sent(1);
+        support.on_refused();
+        let pause = (0..).find(|_| support.should_use(socket));
         assert_eq!(pause, Some(1));
     }
 }

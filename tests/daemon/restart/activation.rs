@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use fd_store::{Keeper, alone};
+use fd_store::{FdStore, alone};
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a listener")
@@ -20,16 +20,16 @@ fn who_connects_while_no_parlor_runs_is_served_by_the_next() {
     let http = listener();
     // Once only the unit has the listener, and once the descriptor store has it, too.
     for room in [0, 100] {
-        let keeper = Keeper::with_sockets(room, std::slice::from_ref(&http));
+        let fd_store = FdStore::with_sockets(room, std::slice::from_ref(&http));
         let builder = Builder::new().env("PARLOR_HTTP__LISTEN", &address(&http));
-        let daemon = keeper.hands_out(keeper.manages(builder)).start();
+        let daemon = fd_store.hands_out(fd_store.manages(builder)).start();
         let mut waiting = None;
         let daemon = daemon.restart_with(|env| {
             let mut client = TcpStream::connect(http.local_addr().unwrap()).expect("not refused");
             let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             client.write_all(request.as_bytes()).unwrap();
             waiting = Some(client);
-            keeper.hand_out(env);
+            fd_store.hand_out(env);
         });
         let mut answer = String::new();
         let mut client = waiting.expect("a client");
@@ -47,9 +47,9 @@ fn a_listener_that_no_setting_has_is_named() {
     let _alone = alone();
     let (http, other) = (listener(), listener());
     let addresses = [address(&http), address(&other)];
-    let keeper = Keeper::with_sockets(0, &[http, other]);
+    let fd_store = FdStore::with_sockets(0, &[http, other]);
     let builder = Builder::new().env("PARLOR_HTTP__LISTEN", &addresses[0]);
-    let daemon = keeper.hands_out(builder).start();
+    let daemon = fd_store.hands_out(builder).start();
     let line = daemon.wait_for_log("no setting has");
     assert!(line.contains(&addresses[1]), "{line}");
     let log = daemon.log();

@@ -25,7 +25,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub struct Keeper {
+pub struct FdStore {
     folder: TempDir,
     room: usize,
     kept: Arc<Kept>,
@@ -39,14 +39,14 @@ struct Kept {
     changed: Condvar,
 }
 
-impl Keeper {
+impl FdStore {
     /// With so much room in its store.
-    pub fn new(room: usize) -> Keeper {
-        Keeper::with_sockets(room, &[])
+    pub fn new(room: usize) -> FdStore {
+        FdStore::with_sockets(room, &[])
     }
 
     /// The same, and with a socket unit that holds these.
-    pub fn with_sockets(room: usize, sockets: &[TcpListener]) -> Keeper {
+    pub fn with_sockets(room: usize, sockets: &[TcpListener]) -> FdStore {
         parlor::relay::host::raise_descriptor_limit();
         let folder = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
@@ -60,7 +60,7 @@ impl Keeper {
         }
         let keeping = kept.clone();
         thread::spawn(move || while keep(&socket, &keeping).is_some() {});
-        Keeper { folder, room, kept }
+        FdStore { folder, room, kept }
     }
 
     pub fn manages(&self, builder: Builder) -> Builder {
@@ -107,7 +107,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for FdStore {
     fn drop(&mut self) {
         forget(&self.kept, 0);
     }

@@ -9,7 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::*;
 use crate::support::turn::{both_hear_each_other, connected};
-use fd_store::{Keeper, alone};
+use fd_store::{FdStore, alone};
 use parlor::stun::{Attribute, Method};
 
 fn still_allocated(client: &mut Client) -> bool {
@@ -23,29 +23,29 @@ fn still_allocated(client: &mut Client) -> bool {
 #[test]
 fn a_call_over_udp_goes_on_in_the_next_process() {
     let _alone = alone();
-    let keeper = Keeper::new(1000);
-    let daemon = keeper
+    let fd_store = FdStore::new(1000);
+    let daemon = fd_store
         .manages(open_relay().env("PARLOR_TURN__SHARDS", "2"))
         .start();
     let client = |user| Client::udp(daemon.turn(), user, None);
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
     let mut next = None;
     let (gap, _) = longest_gap(&alice, &bob, || {
-        next = Some(daemon.restart_with(|env| keeper.hand_out(env)));
+        next = Some(daemon.restart_with(|env| fd_store.hand_out(env)));
     });
     println!("nothing arrived for {gap:?}");
     let daemon = next.expect("a daemon");
     both_hear_each_other(&mut alice, &mut bob, false);
     assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
-    keeper.is_told_to_forget();
+    fd_store.is_told_to_forget();
     assert!(daemon.stop().success());
 }
 
 #[test]
 fn calls_go_on_with_more_shards_and_with_fewer() {
     let _alone = alone();
-    let keeper = Keeper::new(1000);
-    let mut daemon = keeper
+    let fd_store = FdStore::new(1000);
+    let mut daemon = fd_store
         .manages(open_relay().env("PARLOR_TURN__SHARDS", "2"))
         .start();
     let client = |user| Client::udp(daemon.turn(), user, None);
@@ -55,22 +55,22 @@ fn calls_go_on_with_more_shards_and_with_fewer() {
     for shards in ["4", "1", "3"] {
         daemon = daemon.restart_with(|env| {
             env.insert("PARLOR_TURN__SHARDS".into(), shards.into());
-            keeper.hand_out(env);
+            fd_store.hand_out(env);
         });
         for (alice, bob) in &mut pairs {
             both_hear_each_other(alice, bob, false);
             assert!(still_allocated(alice));
         }
         assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 40);
-        keeper.is_told_to_forget();
+        fd_store.is_told_to_forget();
     }
 }
 
 #[test]
 fn two_thousand_allocations_go_on() {
     let _alone = alone();
-    let keeper = Keeper::new(4000);
-    let daemon = keeper
+    let fd_store = FdStore::new(4000);
+    let daemon = fd_store
         .manages(open_relay().env("PARLOR_TURN__SHARDS", "2"))
         .start();
     let mut pairs: Vec<(Client, Client)> = (0..1000)
@@ -83,7 +83,7 @@ fn two_thousand_allocations_go_on() {
     let (alice, bob) = &pairs[0];
     let mut next = None;
     let (gap, _) = longest_gap(alice, bob, || {
-        next = Some(daemon.restart_with(|env| keeper.hand_out(env)));
+        next = Some(daemon.restart_with(|env| fd_store.hand_out(env)));
     });
     println!("nothing arrived for {gap:?}");
     // What a debug build needs for that says nothing: `tests/long/restart` builds as for use.
@@ -100,13 +100,13 @@ fn two_thousand_allocations_go_on() {
 #[test]
 fn a_start_that_fails_leaves_the_sockets_for_the_next() {
     let _alone = alone();
-    let keeper = Keeper::new(1000);
-    let daemon = keeper.manages(open_relay()).start();
+    let fd_store = FdStore::new(1000);
+    let daemon = fd_store.manages(open_relay()).start();
     let client = |user| Client::udp(daemon.turn(), user, None);
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
     let daemon = daemon.restart_with(|env| {
-        keeper.hand_out(env);
-        let kept = keeper.keeps();
+        fd_store.hand_out(env);
+        let kept = fd_store.keeps();
         let mut bad = env.clone();
         bad.insert("PARLOR_TURN__RELAY_PORTS".into(), "nonsense".into());
         let mut failing = crate::support::parlor(&bad);
@@ -116,7 +116,7 @@ fn a_start_that_fails_leaves_the_sockets_for_the_next() {
             .status()
             .expect("it runs");
         assert_eq!(failed.code(), Some(2));
-        assert_eq!(keeper.keeps(), kept);
+        assert_eq!(fd_store.keeps(), kept);
     });
     both_hear_each_other(&mut alice, &mut bob, false);
     assert!(still_allocated(&mut alice));
@@ -126,22 +126,22 @@ fn a_start_that_fails_leaves_the_sockets_for_the_next() {
 #[test]
 fn an_address_that_has_changed_is_bound_whatever_was_handed_over() {
     let _alone = alone();
-    let keeper = Keeper::new(1000);
+    let fd_store = FdStore::new(1000);
     let builder = open_relay()
         .env("PARLOR_TURN__SHARDS", "1")
         .env("PARLOR_HTTP__LISTEN", "0.0.0.0:0")
         .env("PARLOR_TURN__LISTEN", "0.0.0.0:0");
-    let daemon = keeper.manages(builder).start();
+    let daemon = fd_store.manages(builder).start();
     let loopback = |address: SocketAddr| format!("127.0.0.1:{}", address.port());
     let (http, relay) = (loopback(daemon.http()), loopback(daemon.turn()));
     let daemon = daemon.restart_with(|env| {
         env.insert("PARLOR_HTTP__LISTEN".into(), http.clone());
         env.insert("PARLOR_TURN__LISTEN".into(), relay.clone());
-        keeper.hand_out(env);
+        fd_store.hand_out(env);
     });
     assert_eq!(daemon.http().to_string(), http);
     assert_eq!(daemon.turn().to_string(), relay);
-    keeper.is_told_to_forget();
+    fd_store.is_told_to_forget();
     Client::udp(daemon.turn(), "alice", None).allocated();
     Client::tcp(daemon.turn(), "alice").allocated();
     let client = crate::support::http::Client::new(daemon.http());
@@ -157,8 +157,8 @@ fn a_state_of_another_version_is_discarded_and_what_came_with_it_closed() {
 }
 
 fn is_discarded(builder: Builder) {
-    let keeper = Keeper::new(1000);
-    let daemon = keeper.manages(builder).start();
+    let fd_store = FdStore::new(1000);
+    let daemon = fd_store.manages(builder).start();
     let mut alice = Client::udp(daemon.turn(), "alice", None);
     let relayed = alice.allocated();
     let daemon = daemon.restart_with(|env| {
@@ -167,8 +167,8 @@ fn is_discarded(builder: Builder) {
         other
             .write_all(b"parlor handover\n\x09\0\0\0and more")
             .expect("it is written");
-        keeper.replace_state(&other);
-        keeper.hand_out(env);
+        fd_store.replace_state(&other);
+        fd_store.hand_out(env);
     });
     let line = daemon.wait_for_log("is discarded");
     assert!(
@@ -176,6 +176,6 @@ fn is_discarded(builder: Builder) {
         "{line}"
     );
     assert!(!still_allocated(&mut alice));
-    keeper.is_told_to_forget();
+    fd_store.is_told_to_forget();
     UdpSocket::bind(relayed).expect("nobody holds the port any more");
 }
