@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
-//! | 2 · adapters | [`relay`], [`storage`] |
+//! | 2 · adapters | [`relay`], [`storage`], [`data_dir`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod daemon;
+pub mod data_dir;
 pub mod der;
 pub mod display_name;
 pub mod http;

@@ -20,7 +20,7 @@ use tokio::task::block_in_place;
 
 use crate::clock;
 use crate::config::{self, Config};
-use crate::storage::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::storage::utc;
 use crate::tls::{CertResolver, Identity, RenewalFailure};
 

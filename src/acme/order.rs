@@ -205,7 +205,7 @@ async fn rejection(order: &mut Order, of_order: Option<Problem>) -> OrderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::data_dir::DataDir;
+    use crate::data_dir::DataDir;
 
     fn problem(kind: &str, detail: &str) -> Problem {
         let text = serde_json::json!({ "type": kind, "detail": detail });

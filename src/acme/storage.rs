@@ -4,8 +4,8 @@
 use instant_acme::AccountCredentials;
 use ring::digest::{SHA256, digest};
 
+use crate::data_dir::{DataDir, DataDirError};
 use crate::secret::Secret;
-use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::tls::{self, Identity};
 
 use super::order::OrderError;

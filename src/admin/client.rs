@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
-use crate::storage::data_dir::{self, DataDir, DataDirError};
+use crate::data_dir::{self, DataDir, DataDirError};
 
 use super::command::Command;
 use super::context::{Context, OfflineContext};

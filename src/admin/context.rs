@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use crate::clock::{self, Now};
 use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
+use crate::data_dir::{DataDir, DataDirError, Kept};
 use crate::http::App;
 use crate::secret::Secret;
-use crate::storage::data_dir::{DataDir, DataDirError, Kept};
 use crate::storage::{Room, Store, User};
 use crate::token::{Claims, Tokens};
 

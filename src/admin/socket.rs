@@ -17,7 +17,7 @@ use nix::sys::stat::{SFlag, fstat};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixStream;
 
-use crate::storage::data_dir::as_owner_of;
+use crate::data_dir::as_owner_of;
 
 /// What the socket is called in its directory.
 const NAME: &str = "parlor.sock";

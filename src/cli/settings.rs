@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::Response;
 use crate::config::{Keys, Loaded, Origin};
+use crate::data_dir;
 use crate::secret::SHOWN;
-use crate::storage::data_dir;
 
 use super::check::origin_json;
 

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use crate::acme::{self, AcmeSettings, Renewer};
 use crate::clock;
 use crate::config::{Config, TlsMode};
-use crate::storage::data_dir::DataDir;
+use crate::data_dir::DataDir;
 use crate::storage::utc;
 use crate::tls::{self, CertResolver};
 

@@ -7,9 +7,9 @@ use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
+use crate::data_dir::{DataDir, DataDirError, Kept};
 use crate::http::{App, Settings};
 use crate::secret::Secret;
-use crate::storage::data_dir::{DataDir, DataDirError, Kept};
 use crate::tls;
 use crate::token::Tokens;
 

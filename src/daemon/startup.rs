@@ -9,10 +9,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::clock;
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
+use crate::data_dir::{self, DataDir, Kept};
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
 use crate::storage::Store;
-use crate::storage::data_dir::{self, DataDir, Kept};
 use crate::token::Tokens;
 use crate::turn::Nonces;
 

@@ -7,7 +7,6 @@
 
 mod bans;
 mod connection;
-pub mod data_dir;
 mod error;
 mod guests;
 mod in_place;

@@ -2,9 +2,9 @@
 //! directory, and made anew before it ends.
 
 use crate::config::{self, Config};
+use crate::data_dir::DataDir;
 use crate::relay::host;
 use crate::secret::Secret;
-use crate::storage::data_dir::DataDir;
 use crate::tls::{self, Identity};
 
 /// Certificate and key.

@@ -3,8 +3,8 @@
 //! `serve` makes it (mode 0700) and locks it for as long as it runs. Commands beside it use the
 //! directory as they find it, and never make one: run by root, they would make it for root.
 
-mod below;
-mod text;
+mod directory;
+mod files;
 
 use std::env;
 use std::fs::{File, Permissions, TryLockError};
@@ -22,8 +22,8 @@ use crate::config;
 use crate::secret::Secret;
 use crate::text_file;
 
-use below::Directory;
-pub use below::as_owner_of;
+use directory::Directory;
+pub use directory::as_owner_of;
 
 /// Locked by the one `serve` that uses the directory; tells its process id.
 const LOCK: &str = "parlor.lock";
@@ -162,7 +162,7 @@ impl DataDir {
     /// # Errors
     /// Where it can't be made or written, or another `serve` has it.
     pub fn acquire(path: &Path) -> Result<DataDir, DataDirError> {
-        below::make(path).map_err(|why| match path.metadata() {
+        directory::make(path).map_err(|why| match path.metadata() {
             Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
             _ => unusable(path, why),
         })?;

@@ -267,8 +267,8 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
+    use crate::data_dir::{DataDir, Kept};
     use crate::secret::Secret;
-    use crate::storage::data_dir::{DataDir, Kept};
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
