@@ -12,7 +12,7 @@ use icu_properties::props::{
 use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// Maximum length in characters.
-pub const MAX_CHARACTERS: usize = 128;
+pub const MAX_CHARS: usize = 128;
 
 /// The rule for a name, worded as the end of a sentence.
 pub const RULE: &str = "1 to 128 characters, something to see among them, and no control, direction or \
@@ -24,35 +24,35 @@ const EMOJI_PRESENTATION: char = '\u{fe0f}';
 const KEYCAP: char = '\u{20e3}';
 
 /// Whether a text is allowed as a name: [`RULE`].
-pub fn is_fit(name: &str) -> bool {
-    let text: Vec<char> = name.chars().take(MAX_CHARACTERS + 1).collect();
-    text.len() <= MAX_CHARACTERS
+pub fn is_valid_name(name: &str) -> bool {
+    let text: Vec<char> = name.chars().take(MAX_CHARS + 1).collect();
+    text.len() <= MAX_CHARS
         && is_visible(&text)
-        && (0..text.len()).all(|at| is_fair(&text, at))
+        && (0..text.len()).all(|at| is_allowed_at(&text, at))
 }
 
-/// Removes the characters that [`is_fit`] rejects from a name of another issuer; `None` if no visible
+/// Removes the characters that [`is_valid_name`] rejects from a name of another issuer; `None` if no visible
 /// character is left.
-pub fn cleaned(name: &str) -> Option<String> {
+pub fn sanitize(name: &str) -> Option<String> {
     let rest: Vec<char> = name
         .trim()
         .chars()
         .filter(|&c| depends_on_neighbours(c) || !is_deceptive(c))
-        .take(MAX_CHARACTERS)
+        .take(MAX_CHARS)
         .collect();
     // Each decision depends on the kept characters before, and on characters after it that always stay.
     let mut kept: Vec<char> = Vec::with_capacity(rest.len());
     for at in 0..rest.len() {
         let start = kept.len();
         kept.extend(&rest[at..]);
-        let fair = is_fair(&kept, start);
+        let fair = is_allowed_at(&kept, start);
         kept.truncate(start + usize::from(fair));
     }
     is_visible(&kept).then(|| kept.into_iter().collect())
 }
 
 /// Escapes a text for a terminal or a log: characters that are not allowed become `\u{…}`.
-pub fn escaped(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
     if text.bytes().all(is_plain) {
         return Cow::Borrowed(text);
@@ -60,7 +60,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     let characters: Vec<char> = text.chars().collect();
     let mut shown = String::with_capacity(text.len());
     for (at, &c) in characters.iter().enumerate() {
-        match is_fair(&characters, at) {
+        match is_allowed_at(&characters, at) {
             true => shown.push(c),
             false => shown.extend(c.escape_default()),
         }
@@ -82,12 +82,12 @@ fn is_visible(text: &[char]) -> bool {
 }
 
 /// Whether the character at this position is allowed there.
-fn is_fair(text: &[char], at: usize) -> bool {
+fn is_allowed_at(text: &[char], at: usize) -> bool {
     let before = at.checked_sub(1).map(|at| text[at]);
     match text[at] {
         EMOJI_PRESENTATION => before.is_some_and(|c| takes_presentation(c, text.get(at + 1))),
-        ZERO_WIDTH_JOINER => joins_emoji(text, at) || stands_between_letters(text, at),
-        ZERO_WIDTH_NON_JOINER => stands_between_letters(text, at),
+        ZERO_WIDTH_JOINER => joins_emoji(text, at) || is_between_joining_letters(text, at),
+        ZERO_WIDTH_NON_JOINER => is_between_joining_letters(text, at),
         // Selectors for a variant of a character.
         '\u{fe00}'..='\u{fe0e}' | '\u{e0100}'..='\u{e01ef}' => {
             before.is_some_and(|c| CodePointSetData::new::<Ideographic>().contains(c))
@@ -96,7 +96,7 @@ fn is_fair(text: &[char], at: usize) -> bool {
     }
 }
 
-/// Whether [`is_fair`] depends on the neighbouring characters.
+/// Whether [`is_allowed_at`] depends on the neighbouring characters.
 fn depends_on_neighbours(c: char) -> bool {
     matches!(
         c,
@@ -132,7 +132,7 @@ fn joins_emoji(text: &[char], at: usize) -> bool {
 }
 
 /// As in می‌خواهم: a joiner between two joining letters, or after a virama, whose shape it selects.
-fn stands_between_letters(text: &[char], at: usize) -> bool {
+fn is_between_joining_letters(text: &[char], at: usize) -> bool {
     let joining = CodePointMapData::<JoiningType>::new();
     let joins = |c: &char| {
         matches!(
@@ -215,19 +215,19 @@ mod tests {
     #[test]
     fn names_of_people_everywhere_stay_as_they_are() {
         for name in GOOD {
-            assert!(is_fit(name), "{name:?}");
-            assert_eq!(cleaned(name).as_deref(), Some(name));
-            assert_eq!(escaped(name), name);
+            assert!(is_valid_name(name), "{name:?}");
+            assert_eq!(sanitize(name).as_deref(), Some(name));
+            assert_eq!(escape(name), name);
         }
     }
 
     #[test]
     fn what_hides_turns_around_or_looks_empty_is_refused() {
         for name in BAD {
-            assert!(!is_fit(name), "{name:?}");
-            assert_ne!(cleaned(name).as_deref(), Some(name));
+            assert!(!is_valid_name(name), "{name:?}");
+            assert_ne!(sanitize(name).as_deref(), Some(name));
         }
-        assert!(is_fit(&"x".repeat(128)) && !is_fit(&"x".repeat(129)));
+        assert!(is_valid_name(&"x".repeat(128)) && !is_valid_name(&"x".repeat(129)));
     }
 
     #[test]
@@ -240,17 +240,17 @@ mod tests {
             ("می\u{202b}\u{200c}خواهم", Some("می\u{200c}خواهم")),
             ("\u{202e}\u{3164} \u{200d}", None),
         ] {
-            assert_eq!(cleaned(name).as_deref(), left, "{name:?}");
+            assert_eq!(sanitize(name).as_deref(), left, "{name:?}");
         }
         let long = format!("{}\u{200d}💻", "👩".repeat(127));
-        assert_eq!(cleaned(&long), Some("👩".repeat(127)));
+        assert_eq!(sanitize(&long), Some("👩".repeat(127)));
     }
 
     #[test]
     fn a_terminal_is_shown_what_would_do_something_to_it() {
-        assert_eq!(escaped("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\\n");
-        assert_eq!(escaped("x\u{202e}y ❤\u{fe0f}"), "x\\u{202e}y ❤\u{fe0f}");
-        assert_eq!(escaped("\u{9b}31m\u{e0041}"), "\\u{9b}31m\\u{e0041}");
+        assert_eq!(escape("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\\n");
+        assert_eq!(escape("x\u{202e}y ❤\u{fe0f}"), "x\\u{202e}y ❤\u{fe0f}");
+        assert_eq!(escape("\u{9b}31m\u{e0041}"), "\\u{9b}31m\\u{e0041}");
     }
 
     proptest! {
@@ -265,14 +265,14 @@ mod tests {
             ),
         ) {
             let name = pieces.concat();
-            match cleaned(&name) {
+            match sanitize(&name) {
                 Some(left) => {
-                    prop_assert!(is_fit(&left), "{left:?}");
-                    prop_assert_eq!(escaped(&left), left.as_str());
+                    prop_assert!(is_valid_name(&left), "{left:?}");
+                    prop_assert_eq!(escape(&left), left.as_str());
                 }
-                None => prop_assert!(!is_fit(&name)),
+                None => prop_assert!(!is_valid_name(&name)),
             }
-            let mut shown = escaped(&name).into_owned();
+            let mut shown = escape(&name).into_owned();
             shown.retain(|c| !depends_on_neighbours(c));
             prop_assert!(!shown.contains(is_deceptive), "{shown:?}");
         }

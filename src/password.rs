@@ -5,14 +5,14 @@
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 
 /// Bytes of a password at most; hashing a longer one only costs time.
-pub const LONGEST: usize = 1024;
+pub const MAX_BYTES: usize = 1024;
 
 /// Minimum length of a new password in characters. A password that was set earlier is valid at any
 /// length.
-pub const SHORTEST: usize = 8;
+pub const MIN_CHARS: usize = 8;
 
 /// What is compared where nobody has a password: the same work, and no password fits.
-const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZGVjb3kgZGVjb3kgZGVjb3k\
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZGVjb3kgZGVjb3kgZGVjb3k\
                      $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The system gave no random bytes for a salt.
@@ -33,9 +33,9 @@ pub fn hash(password: &str) -> Result<String, HashError> {
 
 /// Whether `password` is the one that `kept` was made of. Takes as long where there is no such hash,
 /// so that nobody learns by a clock who has a password.
-pub fn verify(password: &str, kept: Option<&str>) -> bool {
-    let parsed = kept.and_then(|text| PasswordHash::new(text).ok());
-    match parsed.or_else(|| PasswordHash::new(DECOY).ok()) {
+pub fn verify(password: &str, stored: Option<&str>) -> bool {
+    let parsed = stored.and_then(|text| PasswordHash::new(text).ok());
+    match parsed.or_else(|| PasswordHash::new(DUMMY_HASH).ok()) {
         Some(hash) => Argon2::default()
             .verify_password(password.as_bytes(), &hash)
             .is_ok(),
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn the_decoy_costs_what_a_hash_costs_and_fits_no_password() {
         let parameters = |text: &str| PasswordHash::new(text).unwrap().params.to_string();
-        assert_eq!(parameters(DECOY), parameters(&hash("x").unwrap()));
-        for kept in [None, Some(""), Some("not a hash")] {
-            assert!(!verify("", kept) && !verify("decoy", kept));
+        assert_eq!(parameters(DUMMY_HASH), parameters(&hash("x").unwrap()));
+        for stored in [None, Some(""), Some("not a hash")] {
+            assert!(!verify("", stored) && !verify("decoy", stored));
         }
     }
 }

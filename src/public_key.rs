@@ -14,13 +14,13 @@ use base64::engine::general_purpose::STANDARD;
 use crate::text_file;
 
 /// No file of keys is larger.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A token may have to be tried with each.
-const MOST: usize = 64;
+const MAX_KEYS: usize = 64;
 
 /// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"; ring takes none over 8192.
-const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// What a key is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl PublicKey {
 
 impl Material {
     fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, KeyError> {
-        let (modulus, exponent) = (significant(modulus), significant(exponent));
-        if !RSA_BYTES.contains(&modulus.len()) {
+        let (modulus, exponent) = (strip_leading_zeros(modulus), strip_leading_zeros(exponent));
+        if !RSA_MODULUS_BYTES.contains(&modulus.len()) {
             let bits = modulus.len() * 8;
             return Err(error(format!(
                 "holds an RSA key of {bits} bits: it must have 2048 to 8192"
@@ -100,7 +100,7 @@ impl Material {
 /// # Errors
 /// The file can't be read, is no PEM, or holds something else than such keys.
 pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
-    let keys = parse_pem(&contents(path)?)?;
+    let keys = parse_pem(&read_text(path)?)?;
     match keys.iter().find(|key| key.kind() != kind) {
         None => Ok(keys),
         Some(other) => Err(error(format!(
@@ -116,14 +116,14 @@ pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
 /// # Errors
 /// The file can't be read, is no JWKS, holds a secret, or no such key.
 pub fn read_jwks(path: &Path, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
-    let keys = jwks::parse(&contents(path)?, kind, algorithm)?;
+    let keys = jwks::parse(&read_text(path)?, kind, algorithm)?;
     match keys.len() {
         0 => Err(error(format!(
             "holds no key for {algorithm}, which takes {}",
             kind.name()
         ))),
-        1..=MOST => Ok(keys),
-        many => Err(error(format!("holds {many} keys, more than {MOST}"))),
+        1..=MAX_KEYS => Ok(keys),
+        many => Err(error(format!("holds {many} keys, more than {MAX_KEYS}"))),
     }
 }
 
@@ -135,8 +135,8 @@ pub fn is_public(text: &str) -> bool {
         || jwk().is_some_and(|value| value.get("kty").or(value.get("keys")).is_some())
 }
 
-fn contents(path: &Path) -> Result<String, KeyError> {
-    text_file::read(path, LARGEST).map_err(|why| error(why.to_string()))
+fn read_text(path: &Path) -> Result<String, KeyError> {
+    text_file::read(path, MAX_FILE_BYTES).map_err(|why| error(why.to_string()))
 }
 
 /// RFC 7468: blocks between `-----BEGIN X-----` and `-----END X-----`; what is around them is remarks.
@@ -149,8 +149,8 @@ fn parse_pem(text: &str) -> Result<Vec<PublicKey>, KeyError> {
         let (body, after) = begun.split_once(end.as_str()).ok_or_else(not_pem)?;
         let body: String = body.split_ascii_whitespace().collect();
         let key = match label {
-            "PUBLIC KEY" => der::subject_public_key(&decoded(&body)?),
-            "RSA PUBLIC KEY" => der::rsa_public_key(&decoded(&body)?),
+            "PUBLIC KEY" => der::subject_public_key(&decode_base64(&body)?),
+            "RSA PUBLIC KEY" => der::rsa_public_key(&decode_base64(&body)?),
             label => return Err(wrong_label(label)),
         };
         keys.push(PublicKey {
@@ -161,12 +161,12 @@ fn parse_pem(text: &str) -> Result<Vec<PublicKey>, KeyError> {
     }
     match keys.len() {
         0 => Err(not_pem()),
-        1..=MOST => Ok(keys),
-        many => Err(error(format!("holds {many} keys, more than {MOST}"))),
+        1..=MAX_KEYS => Ok(keys),
+        many => Err(error(format!("holds {many} keys, more than {MAX_KEYS}"))),
     }
 }
 
-fn decoded(body: &str) -> Result<Vec<u8>, KeyError> {
+fn decode_base64(body: &str) -> Result<Vec<u8>, KeyError> {
     STANDARD.decode(body).map_err(|_| not_pem())
 }
 
@@ -189,7 +189,7 @@ fn wrong_label(label: &str) -> KeyError {
     }
 }
 
-fn significant(number: &[u8]) -> &[u8] {
+fn strip_leading_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }

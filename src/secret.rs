@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny};
 use serde::ser::{Serialize, Serializer};
 
 /// What stands in the place of a secret.
-pub const SHOWN: &str = "***";
+pub const REDACTED: &str = "***";
 
 /// A secret. `Debug`, `Display` and serialisation show `***`; only [`Secret::expose`] gives it out.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,19 +25,19 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SHOWN)
+        f.write_str(REDACTED)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SHOWN)
+        f.write_str(REDACTED)
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(SHOWN)
+        serializer.serialize_str(REDACTED)
     }
 }
 

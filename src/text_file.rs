@@ -27,26 +27,26 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 const UTF_16_MARKS: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
 
 /// A text without the byte-order mark at its beginning.
-pub fn without_mark(text: &str) -> &str {
+pub fn strip_bom(text: &str) -> &str {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Returns the content of a file of at most `largest` bytes, without a byte-order mark.
-pub fn read(path: &Path, largest: u64) -> Result<String, TextFileError> {
+/// Returns the content of a file of at most `max_bytes` bytes, without a byte-order mark.
+pub fn read(path: &Path, max_bytes: u64) -> Result<String, TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => TextFileError::Missing,
         _ => TextFileError::Unreadable(error),
     };
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(largest.saturating_add(1))
+    file.take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > largest {
-        return Err(TextFileError::TooLarge(largest));
+    if bytes.len() as u64 > max_bytes {
+        return Err(TextFileError::TooLarge(max_bytes));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(without_mark(&text).to_owned()),
+        Ok(text) => Ok(strip_bom(&text).to_owned()),
         Err(error) => {
             let bytes = error.as_bytes();
             Err(
@@ -75,7 +75,7 @@ mod tests {
     fn a_file_is_read_whole_or_told_of() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("file");
-        let told = |largest| read(&path, largest).map_err(|error| error.to_string());
+        let told = |max_bytes| read(&path, max_bytes).map_err(|error| error.to_string());
         let problem = |text: &str| Err(text.to_owned());
         assert_eq!(told(4), problem("does not exist"));
         fs::write(&path, "döt").unwrap();

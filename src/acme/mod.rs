@@ -194,7 +194,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
     fn install(&mut self, settings: &AcmeSettings, identity: Identity) {
         let validity = identity.validity();
         let until = u64::try_from(validity.until).unwrap_or(0);
-        let (sha256, until) = (identity.fingerprint(), utc::text(until));
+        let (sha256, until) = (identity.fingerprint(), utc::format(until));
         self.resolver.swap(&identity);
         tracing::info!(sha256, until, "a certificate was issued");
         let is_covered = settings.covered_by(&identity);
@@ -218,7 +218,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
         if error.failure == Failure::Rejected {
             self.tls_alpn_first = !self.tls_alpn_first;
         }
-        let (reason, next) = (error.reason, utc::text(self.retry));
+        let (reason, next) = (error.reason, utc::format(self.retry));
         let now = clock::now().unix;
         match self.resolver.status().validity {
             None => tracing::error!(reason, next, "there is no certificate yet"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn renewer(place: &tempfile::TempDir) -> Renewer<impl FnMut() -> f64> {
-        let data_dir = DataDir::existing(place.path()).unwrap();
+        let data_dir = DataDir::open(place.path()).unwrap();
         Renewer::new(Arc::default(), data_dir, || 0.0)
     }
 

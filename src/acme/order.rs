@@ -267,7 +267,7 @@ mod tests {
             contact: None,
             ca_file: Some(root),
         };
-        let data_dir = DataDir::existing(place.path()).unwrap();
+        let data_dir = DataDir::open(place.path()).unwrap();
         let asked = account(&settings, &AcmeStorage::new(&data_dir, &settings.directory)).await;
         let error = asked.err().expect("a fault of TLS");
         assert_eq!(error.failure, Failure::Unreachable);

@@ -37,7 +37,7 @@ impl AcmeStorage<'_> {
 
     /// The account, where there is one that can be used.
     pub fn account(&self) -> Result<Option<AccountCredentials>, DataDirError> {
-        let kept = self.data_dir.text(&self.account_file())?;
+        let kept = self.data_dir.read_file(&self.account_file())?;
         Ok(kept.and_then(|kept| serde_json::from_str(kept.expose()).ok()))
     }
 
@@ -45,20 +45,20 @@ impl AcmeStorage<'_> {
         let text = serde_json::to_string(account).map_err(OrderError::local)?;
         let kept = self
             .data_dir
-            .keep_text(&self.account_file(), &Secret::new(text));
+            .write_file(&self.account_file(), &Secret::new(text));
         kept.map_err(OrderError::local)
     }
 
     /// The authority does not know it any more.
     pub fn delete_account(&self) {
-        if let Err(error) = self.data_dir.remove_text(&self.account_file()) {
+        if let Err(error) = self.data_dir.remove_file(&self.account_file()) {
             tracing::debug!(%error, "an account that is of no use stays");
         }
     }
 
     /// The certificate, where there is one that can be used.
     pub fn certificate(&self) -> Result<Option<Identity>, DataDirError> {
-        let kept = self.data_dir.text(&self.certificate_file())?;
+        let kept = self.data_dir.read_file(&self.certificate_file())?;
         Ok(kept.and_then(|kept| tls::parse(kept.expose()).ok()))
     }
 
@@ -68,8 +68,9 @@ impl AcmeStorage<'_> {
             let reason = format!("what the authority has issued {why}");
             OrderError::new(Failure::Rejected, &reason)
         })?;
-        let kept =
-            tokio::task::block_in_place(|| self.data_dir.keep_text(&self.certificate_file(), &pem));
+        let kept = tokio::task::block_in_place(|| {
+            self.data_dir.write_file(&self.certificate_file(), &pem)
+        });
         // Without a disk it is good until the next start.
         if let Err(error) = kept {
             tracing::error!(%error, "the certificate can't be kept");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::duration;
-use crate::storage::{Ban, BanError, Banned, NewBan, Room, User, utc};
+use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
 
 use super::context::{Context, ID_PREFIX, strip_id_prefix};
 use super::ended;
@@ -73,11 +73,13 @@ pub async fn ban(
     };
     let (banned, ended) = outcome.map_err(refusal)?;
     let mut json = room_and_user_json(&room, &user);
-    json["until"] = until.map(utc::text).into();
+    json["until"] = until.map(utc::format).into();
     json["reason"] = reason.into();
     json["invite"] = banned.invite.clone().into();
     json["invite_revoked"] = banned.revoked.into();
-    let end = until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)));
+    let end = until.map_or(String::new(), |unix| {
+        format!(" until {}", utc::format(unix))
+    });
     let text = format!("Banned {} from {}{end}", user_label(&user), room.name);
     let response = ended::with_counts(json, text, ended);
     Ok(match invite_remark(&room, &user, &banned, keep_invite) {
@@ -87,7 +89,12 @@ pub async fn ban(
 }
 
 /// What happened to the invite that the guest used.
-fn invite_remark(room: &Room, user: &User, banned: &Banned, keep_invite: bool) -> Option<String> {
+fn invite_remark(
+    room: &Room,
+    user: &User,
+    banned: &BanOutcome,
+    keep_invite: bool,
+) -> Option<String> {
     user.guest.as_ref()?;
     let new_link = format!("`parlor invite create {}` makes a new link", room.id);
     Some(match &banned.invite {
@@ -174,8 +181,8 @@ pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
                 true => "guest".to_owned(),
                 false => "user".to_owned(),
             },
-            utc::text(ban.created_at),
-            ban.until.map_or("for good".to_owned(), utc::text),
+            utc::format(ban.created_at),
+            ban.until.map_or("for good".to_owned(), utc::format),
             ban.reason.clone().unwrap_or_default(),
         ]
     });
@@ -193,8 +200,8 @@ fn ban_json(ban: &Ban) -> Value {
     json!({
         "user": user_json(ban),
         "reason": ban.reason,
-        "created_at": utc::text(ban.created_at),
-        "until": ban.until.map(utc::text),
+        "created_at": utc::format(ban.created_at),
+        "until": ban.until.map(utc::format),
     })
 }
 

@@ -13,7 +13,7 @@ pub fn json(status: &CertificateStatus) -> Value {
         "until": status.validity.map(|validity| utc_text(validity.until)),
         "sha256": status.fingerprint,
         "trouble": failure.map(|failure| &failure.reason),
-        "next_attempt": failure.map(|failure| utc::text(failure.next)),
+        "next_attempt": failure.map(|failure| utc::format(failure.next)),
     })
 }
 
@@ -30,7 +30,7 @@ pub fn text(status: &CertificateStatus) -> String {
     match &status.renewal_failure {
         None => held,
         Some(failure) => {
-            let next = utc::text(failure.next);
+            let next = utc::format(failure.next);
             format!(
                 "{held}; the last attempt failed: {}; the next one is at {next}, or at once by \
                  `parlor reload`",
@@ -52,7 +52,7 @@ pub fn unusable_reason(status: &CertificateStatus) -> Option<&'static str> {
 }
 
 fn utc_text(unix: i64) -> String {
-    utc::text(u64::try_from(unix).unwrap_or(0))
+    utc::format(u64::try_from(unix).unwrap_or(0))
 }
 
 #[cfg(test)]

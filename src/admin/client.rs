@@ -75,7 +75,7 @@ pub async fn find(
     socket_paths: &SocketPaths,
     creates_database: bool,
 ) -> Result<Target, Failure> {
-    let named = data_dir::named(&config.server);
+    let named = data_dir::configured(&config.server);
     let data_dir = match &named {
         Some(path) => path.clone(),
         None => default_data_dir(&config, socket_paths)?,
@@ -124,14 +124,14 @@ fn open_database(
     data_dir: &Path,
     creates_database: bool,
 ) -> Result<Target, Failure> {
-    let existing = DataDir::existing(data_dir)?;
+    let existing = DataDir::open(data_dir)?;
     if !creates_database && !existing.has_database() {
         return Err(Failure::new(format!(
             "no parlor has run in {}: there is no database, which `parlor serve` makes",
             data_dir.display()
         )));
     }
-    let busy = existing.is_served();
+    let busy = existing.is_locked();
     let context = Context::Offline(Box::new(OfflineContext::open(config, data_dir, busy)?));
     let path = data_dir.display();
     let remark = match busy {

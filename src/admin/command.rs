@@ -226,7 +226,7 @@ impl From<Lifetime> for u64 {
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(crate::secret::SHOWN)
+        f.write_str(crate::secret::REDACTED)
     }
 }
 

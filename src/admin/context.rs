@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::clock::{self, Now};
 use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
-use crate::data_dir::{DataDir, DataDirError, Kept};
+use crate::data_dir::{DataDir, DataDirError, SecretFile};
 use crate::http::App;
 use crate::secret::Secret;
 use crate::storage::{Room, Store, User};
@@ -68,8 +68,8 @@ impl OfflineContext {
     /// Opens the data directory as it is; only `serve` makes one. `served` says whether a parlor
     /// runs there, which does not answer.
     pub fn open(config: Config, data_dir: &Path, served: bool) -> Result<OfflineContext, Failure> {
-        let data_dir = DataDir::existing(data_dir)?;
-        let store = Store::open(&data_dir.database()?)?;
+        let data_dir = DataDir::open(data_dir)?;
+        let store = Store::open(&data_dir.database_path()?)?;
         Ok(OfflineContext {
             config,
             store,
@@ -87,10 +87,14 @@ impl OfflineContext {
         })
     }
 
-    fn secret(&self, configured: &Option<Secret>, kept: Kept) -> Result<Secret, DataDirError> {
+    fn secret(
+        &self,
+        configured: &Option<Secret>,
+        file: SecretFile,
+    ) -> Result<Secret, DataDirError> {
         match configured {
             Some(secret) => Ok(secret.clone()),
-            None => self.data_dir.secret(kept),
+            None => self.data_dir.secret(file),
         }
     }
 }
@@ -132,7 +136,7 @@ impl Context {
             Context::Running(server) => Ok(server.app.settings().tokens.issue(claims)),
             Context::Offline(alone) => {
                 let auth = &alone.config.auth;
-                let secret = alone.secret(&auth.secret, Kept::Auth)?;
+                let secret = alone.secret(&auth.secret, SecretFile::Auth)?;
                 Ok(Tokens::new(auth, &secret).issue(claims))
             }
         }
@@ -144,7 +148,7 @@ impl Context {
             Context::Running(server) => Ok(server.app.settings().credentials.clone()),
             Context::Offline(alone) => {
                 let turn = &alone.config.turn;
-                let secret = alone.secret(&turn.secret, Kept::Turn)?;
+                let secret = alone.secret(&turn.secret, SecretFile::Turn)?;
                 Ok(Credentials::new(&secret, &turn.previous_secrets))
             }
         }
@@ -208,7 +212,7 @@ impl Context {
 
     /// The room that this word means, closed ones too.
     pub async fn find_room(&self, argument: &str) -> Result<Room, Failure> {
-        let called = self.store().rooms_called(strip_id_prefix(argument)).await?;
+        let called = self.store().find_rooms(strip_id_prefix(argument)).await?;
         let room = unique_match("room", argument, called, |room| &room.id)?;
         room.ok_or_else(|| {
             Failure::new(format!(
@@ -235,7 +239,7 @@ impl Context {
         if user.disabled {
             return Err(Failure::new(format!("the user `{name}` is disabled")));
         }
-        match user.is_welcome(clock::now().unix) {
+        match user.is_active(clock::now().unix) {
             true => Ok(user),
             false => Err(Failure::new(format!(
                 "the time of guest `{name}` has run out"

@@ -23,7 +23,7 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Response, Failure>
     let user = context.find_or_provision_user(&grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let unix = clock::now().unix;
-    let exp = user.until(unix.saturating_add(grant.ttl.as_secs()));
+    let exp = user.limit_expiry(unix.saturating_add(grant.ttl.as_secs()));
     let claims = Claims {
         sub: user.id.clone(),
         exp,
@@ -31,11 +31,11 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Response, Failure>
         name: Some(user.display_name.clone()),
         rooms: room.as_ref().map(|room| vec![room.id.clone()]),
         role: Some(user.role().to_owned()),
-        generation: Some(user.tokens.generation),
+        generation: Some(user.token_cutoff.generation),
         ..Claims::default()
     };
     let token = context.sign(&claims)?;
-    let expires_at = utc::text(exp);
+    let expires_at = utc::format(exp);
     let mut json = json!({
         "token": token,
         "id": user.id,
@@ -59,12 +59,12 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Response, Fai
     };
     let user = context.find_active_user(&grant.user).await?;
     check_guest(&user, room.as_ref())?;
-    let expires = user.until(clock::now().unix.saturating_add(grant.ttl.as_secs()));
+    let expires = user.limit_expiry(clock::now().unix.saturating_add(grant.ttl.as_secs()));
     let room = room.as_ref().map(|room| room.id.as_str());
     let minted = context.credentials()?.mint(&user.id, room, expires);
     let (config, tls) = (context.config(), context.turn_tls());
     let Urls { urls, remark } = urls(&config, context.turn(), &tls);
-    let expires_at = utc::text(expires);
+    let expires_at = utc::format(expires);
     let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
     let mut rows = vec![
         row("username", &minted.username),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::invite_link;
-use crate::storage::{LivingInvite, NewInvite, utc};
+use crate::storage::{ActiveInvite, NewInvite, utc};
 
 use super::command::Lifetime;
 use super::context::Context;
@@ -38,7 +38,7 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Fai
             invite
                 .uses_left
                 .map_or("any".to_owned(), |uses| uses.to_string()),
-            utc::text(invite.expires_at),
+            utc::format(invite.expires_at),
         ]
     });
     let response = match invites.is_empty() {
@@ -54,13 +54,13 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Fai
     })
 }
 
-fn invite_json(invite: &LivingInvite) -> Value {
+fn invite_json(invite: &ActiveInvite) -> Value {
     json!({
         "id": invite.id,
         "room": { "id": invite.room_id, "name": invite.room_name },
         "created_by": invite.created_by,
-        "created_at": utc::text(invite.created_at),
-        "expires_at": utc::text(invite.expires_at),
+        "created_at": utc::format(invite.created_at),
+        "expires_at": utc::format(invite.expires_at),
         "uses_left": invite.uses_left,
     })
 }
@@ -95,7 +95,7 @@ pub async fn create(
     let http = context.http();
     let config = context.config();
     let link = invite_link(&config, http, &room.id, invite.text.expose());
-    let expires_at = utc::text(invite.expires_at);
+    let expires_at = utc::format(invite.expires_at);
     let json = json!({
         "id": invite.id,
         "room": { "id": room.id, "name": room.name },

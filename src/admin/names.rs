@@ -45,7 +45,7 @@ impl Names {
         self.users
             .extend(people.map(|person| (person.user.id.clone(), person)));
         for id in rooms {
-            let mut called = store.rooms_called(id).await?.into_iter();
+            let mut called = store.find_rooms(id).await?.into_iter();
             let known = called.find(|room| room.id == id);
             self.rooms.extend(known.map(|room| (room.id, room.name)));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::secret::SHOWN;
+use crate::secret::REDACTED;
 
 /// What a command answers. It may be a token, or a credential: it is shown to whoever asked alone.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SHOWN)
+        f.write_str(REDACTED)
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::storage::{Closed, JoinGrant, NewRoom, Participant, Room, utc};
+use crate::storage::{ClosedRoom, JoinGrant, NewRoom, Participant, Room, utc};
 
 use super::context::Context;
 use super::ended;
@@ -66,7 +66,7 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
     let room = context.find_room(argument).await?;
     let unix = clock::now().unix;
     let members = context.store().participants(&room.id, unix).await?;
-    let closed = room.closed_at.map(utc::text);
+    let closed = room.closed_at.map(utc::format);
     let mut json = room_json(&room);
     json["owner_id"] = room.owner_id.clone().into();
     json["closed_at"] = closed.clone().into();
@@ -79,7 +79,7 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
         ["Private", &yes_or_empty(room.private)],
         ["Holds", &most.unwrap_or_default()],
         ["Owner", room.owner_id.as_deref().unwrap_or_default()],
-        ["Created", &utc::text(room.created_at)],
+        ["Created", &utc::format(room.created_at)],
         ["Closed", &closed.unwrap_or_default()],
         ["Members", &names.collect::<Vec<_>>().join(", ")],
     ];
@@ -90,7 +90,7 @@ fn participant_json(member: &Participant) -> Value {
     json!({
         "user_id": member.user_id,
         "display_name": member.display_name,
-        "joined_at": utc::text(member.joined_at),
+        "joined_at": utc::format(member.joined_at),
         "guest": member.guest,
     })
 }
@@ -122,13 +122,17 @@ pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failu
     Ok(removal_response("Deleted", &room, closed))
 }
 
-fn with_ended((closed, ended): (Closed, Ended)) -> (Closed, Option<Ended>) {
+fn with_ended((closed, ended): (ClosedRoom, Ended)) -> (ClosedRoom, Option<Ended>) {
     (closed, Some(ended))
 }
 
-fn removal_response(done: &str, room: &Room, closed: Option<(Closed, Option<Ended>)>) -> Response {
+fn removal_response(
+    done: &str,
+    room: &Room,
+    closed: Option<(ClosedRoom, Option<Ended>)>,
+) -> Response {
     let (members, ended) = closed.map_or((0, None), |(closed, ended)| {
-        (closed.departures.len(), ended)
+        (closed.ended_memberships.len(), ended)
     });
     let json = json!({ "id": room.id, "name": room.name, "members": members });
     let text = format!("{done} room {} (members: {members})", room.name);
@@ -141,6 +145,6 @@ fn room_json(room: &Room) -> Value {
         "name": room.name,
         "private": room.private,
         "max_participants": room.max_participants,
-        "created_at": utc::text(room.created_at),
+        "created_at": utc::format(room.created_at),
     })
 }

@@ -143,7 +143,7 @@ impl<'a> Row<'a> {
             "user": names.user_json(self.user),
             "room": self.room.map(|id| names.room_json(id)),
             "over": self.over,
-            "since": utc::text(self.since),
+            "since": utc::format(self.since),
         });
         if let Some(relay) = self.relay {
             json["client"] = relay.client.to_string().into();
@@ -172,7 +172,7 @@ impl<'a> Row<'a> {
             names.shown(self.user),
             id,
             self.over.to_owned(),
-            utc::text(self.since),
+            utc::format(self.since),
             bytes(|relay| relay.bytes_up),
             bytes(|relay| relay.bytes_down),
         ]
@@ -221,7 +221,7 @@ impl<'a> PersonRow<'a> {
             "user": names.user_json(self.user),
             "rooms": rooms.collect::<Value>(),
             "over": self.over,
-            "since": utc::text(self.since),
+            "since": utc::format(self.since),
             "bytes_sent": self.bytes_sent,
             "bytes_received": self.bytes_received,
         })
@@ -242,7 +242,7 @@ impl<'a> PersonRow<'a> {
             unnamed_address(self.user).unwrap_or(self.user).to_owned(),
             rooms.join(", "),
             over.collect::<Vec<_>>().join(", "),
-            utc::text(self.since),
+            utc::format(self.since),
             bytes(self.bytes_sent),
             bytes(self.bytes_received),
         ]

@@ -43,7 +43,7 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
     let (open_rooms, participants) = server.app.census().await.unzip();
     let now = clock::now();
     let uptime = now.mono.since(server.started.mono).as_secs();
-    let started = utc::text(started_at(server.started, now));
+    let started = utc::format(started_at(server.started, now));
     let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
     let host = server.app.relay.host_state().host;
     let offered = host.offered();

@@ -2,7 +2,7 @@
 //! and room. If the argument matches several people, the error lists them all.
 
 use crate::clock;
-use crate::storage::{KnownGuest, Person, Room, User, utc};
+use crate::storage::{ActiveGuest, Person, Room, User, utc};
 
 use super::context::{Context, ID_PREFIX, strip_id_prefix, unique_match};
 use super::failure::Failure;
@@ -61,14 +61,14 @@ impl Context {
 
     /// Returns the user with this id or name.
     pub(super) async fn user(&self, argument: &str) -> Result<Option<User>, Failure> {
-        let called = self.store().users_called(strip_id_prefix(argument)).await?;
+        let called = self.store().find_users(strip_id_prefix(argument)).await?;
         unique_match("user", argument, called, |user| &user.id)
     }
 
     async fn guest(&self, argument: &str) -> Result<Option<User>, Failure> {
         let mut guests = self.matching_guests(argument, None).await?;
         if let (true, Some((name, room))) = (guests.is_empty(), argument.rsplit_once('@')) {
-            let rooms = self.store().rooms_called(strip_id_prefix(room)).await?;
+            let rooms = self.store().find_rooms(strip_id_prefix(room)).await?;
             if let Some(room) = unique_match("room", room, rooms, |room| &room.id)? {
                 guests = self.matching_guests(name, Some(&room.id)).await?;
             }
@@ -80,7 +80,7 @@ impl Context {
         &self,
         name: &str,
         room: Option<&str>,
-    ) -> Result<Vec<KnownGuest>, Failure> {
+    ) -> Result<Vec<ActiveGuest>, Failure> {
         if name.starts_with(ID_PREFIX) {
             return Ok(Vec::new());
         }
@@ -95,7 +95,11 @@ impl Context {
         let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
         let like = match name.trim().is_empty() {
             true => Vec::new(),
-            false => self.store().people_like(name, unix, MAX_CANDIDATES).await?,
+            false => {
+                self.store()
+                    .search_people(name, unix, MAX_CANDIDATES)
+                    .await?
+            }
         };
         Ok(Failure::new(match like.is_empty() {
             true => format!(
@@ -133,7 +137,7 @@ fn single_person(argument: &str, mut people: Vec<Person>) -> Result<Option<User>
 fn describe_people(people: &[Person]) -> String {
     let all = people.iter().map(|person| {
         let Person { user, guest_room } = person;
-        let since = utc::text(user.created_at);
+        let since = utc::format(user.created_at);
         match guest_room {
             Some(room) => format!(
                 "{} (guest of {room} since {since}, {ID_PREFIX}{})",

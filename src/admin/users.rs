@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::storage::{CreateError, KnownGuest, Membership, NewUser, Removed, User, utc};
+use crate::storage::{ActiveGuest, CreateError, Membership, NewUser, RemovedUser, User, utc};
 
 use super::command::PasswordHash;
 use super::context::Context;
@@ -61,18 +61,18 @@ pub async fn guests(context: &Context) -> Result<Response, Failure> {
     guests.truncate(MAX_GUESTS as usize);
     let json = guests.iter().map(guest_json).collect();
     let rows = guests.iter().map(
-        |KnownGuest {
+        |ActiveGuest {
              user,
              room_name,
              participant,
          }| {
-            let until = user.guest.as_ref().map(|guest| utc::text(guest.until));
+            let until = user.guest.as_ref().map(|guest| utc::format(guest.until));
             vec![
                 user.display_name.clone(),
                 user.id.clone(),
                 room_name.clone(),
                 yes_or_empty(*participant),
-                utc::text(user.created_at),
+                utc::format(user.created_at),
                 until.unwrap_or_default(),
                 yes_or_empty(user.disabled),
             ]
@@ -91,7 +91,7 @@ pub async fn guests(context: &Context) -> Result<Response, Failure> {
     })
 }
 
-fn guest_json(guest: &KnownGuest) -> Value {
+fn guest_json(guest: &ActiveGuest) -> Value {
     let mut json = user_json(&guest.user);
     let place = guest.user.guest.as_ref();
     json["room"] = json!({
@@ -99,7 +99,7 @@ fn guest_json(guest: &KnownGuest) -> Value {
         "name": guest.room_name,
     });
     json["participant"] = guest.participant.into();
-    json["until"] = place.map(|place| utc::text(place.until)).into();
+    json["until"] = place.map(|place| utc::format(place.until)).into();
     json["invite"] = place.and_then(|place| place.invite.clone()).into();
     json
 }
@@ -116,7 +116,7 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
     json["guest_until"] = user
         .guest
         .as_ref()
-        .map(|guest| utc::text(guest.until))
+        .map(|guest| utc::format(guest.until))
         .into();
     json["invite"] = user
         .guest
@@ -130,7 +130,7 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
         _ => "enabled",
     };
     let names = rooms.iter().map(|room| room.room_name.as_str());
-    let guest_until = user.guest.as_ref().map(|guest| utc::text(guest.until));
+    let guest_until = user.guest.as_ref().map(|guest| utc::format(guest.until));
     let invite = user.guest.as_ref().and_then(|guest| guest.invite.clone());
     let rows = [
         ["Id", &user.id],
@@ -139,7 +139,7 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
         ["Role", user.role()],
         ["State", state],
         ["Password", if password { "set" } else { "none" }],
-        ["Created", &utc::text(user.created_at)],
+        ["Created", &utc::format(user.created_at)],
         ["Guest until", &guest_until.unwrap_or_default()],
         ["Invite", &invite.unwrap_or_default()],
         ["Member of", &names.collect::<Vec<_>>().join(", ")],
@@ -151,7 +151,7 @@ fn membership_json(membership: &Membership) -> Value {
     json!({
         "id": membership.room_id,
         "name": membership.room_name,
-        "joined_at": utc::text(membership.joined_at),
+        "joined_at": utc::format(membership.joined_at),
     })
 }
 
@@ -257,12 +257,12 @@ pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failu
     Ok(removal_response("Deleted", &removed, ended))
 }
 
-fn with_ended((removed, ended): (Removed, Ended)) -> (Removed, Option<Ended>) {
+fn with_ended((removed, ended): (RemovedUser, Ended)) -> (RemovedUser, Option<Ended>) {
     (removed, Some(ended))
 }
 
-fn removal_response(done: &str, removed: &Removed, ended: Option<Ended>) -> Response {
-    let Removed { user, invites } = removed;
+fn removal_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) -> Response {
+    let RemovedUser { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
     let response = ended::with_counts(json, format!("{done} {}", user_label(user)), ended);
@@ -292,7 +292,7 @@ fn user_json(user: &User) -> Value {
         "display_name": user.display_name,
         "admin": user.admin,
         "disabled": user.disabled,
-        "created_at": utc::text(user.created_at),
+        "created_at": utc::format(user.created_at),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::bench::{self, Uri};
 use crate::clock;
 use crate::config::{Flag, duration};
 use crate::storage::utc;
-use crate::token::{ROOM_ID, valid_room_id};
+use crate::token::{ROOM_ID_RULE, valid_room_id};
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
 #[derive(Debug, Parser)]
@@ -440,7 +440,7 @@ impl Cli {
 fn id(text: &str) -> Result<String, String> {
     match valid_room_id(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("a room's id is {ROOM_ID}")),
+        false => Err(format!("a room's id is {ROOM_ID_RULE}")),
     }
 }
 
@@ -511,7 +511,7 @@ fn until(text: &str) -> Result<u64, String> {
         let span = Lifetime::new(span)?;
         return Ok(clock::now().unix.saturating_add(span.as_secs()));
     }
-    let time = utc::unix(text).or_else(|| utc::unix(&format!("{text}T00:00:00Z")));
+    let time = utc::parse(text).or_else(|| utc::parse(&format!("{text}T00:00:00Z")));
     time.ok_or_else(|| {
         "it is neither a duration such as 2h or 7d nor a time such as 2026-12-31 or \
          2026-12-31T18:00:00Z"

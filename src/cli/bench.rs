@@ -101,7 +101,7 @@ fn read_secret(input: impl Read, what: &str) -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = input.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format!("{what} can't be read: {error}")))?;
-    let secret = text_file::without_mark(&text).trim();
+    let secret = text_file::strip_bom(&text).trim();
     match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > MAX_SECRET_BYTES
     {
         true => Err(Failure::usage(format!(

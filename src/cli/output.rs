@@ -9,7 +9,7 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::admin::{Body, Failure, Response};
-use crate::display_name::escaped;
+use crate::display_name::escape;
 
 /// Minimum width, in columns, of the names of facts.
 const NAME_COLUMNS: usize = 14;
@@ -66,7 +66,7 @@ fn text(body: &Body) -> String {
             let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
             let lines = lines
-                .map(|(name, value)| format!("{:<width$}{}", format!("{name}:"), escaped(value)));
+                .map(|(name, value)| format!("{:<width$}{}", format!("{name}:"), escape(value)));
             lines.collect::<Vec<_>>().join("\n")
         }
     }
@@ -88,7 +88,7 @@ pub fn write_stderr(text: &str) {
 
 /// A text of several lines, with terminal control characters escaped.
 fn lines(text: &str) -> String {
-    let lines: Vec<_> = text.split('\n').map(escaped).collect();
+    let lines: Vec<_> = text.split('\n').map(escape).collect();
     lines.join("\n")
 }
 
@@ -125,7 +125,7 @@ fn table(header: &[String], rows: &[Vec<String>], mode: OutputMode) -> String {
             .set_width(columns),
         _ => table.set_content_arrangement(ContentArrangement::Disabled),
     };
-    let rows = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)));
+    let rows = rows.iter().map(|row| row.iter().map(|cell| escape(cell)));
     table.set_header(header).add_rows(rows);
     table.trim_fmt()
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-use crate::password::{self, LONGEST, SHORTEST};
+use crate::password::{self, MAX_BYTES, MIN_CHARS};
 use crate::text_file;
 
 use crate::admin::Failure;
@@ -15,7 +15,7 @@ use crate::admin::Failure;
 pub const PASSWORD_VARIABLE: &str = "PARLOR_PASSWORD";
 
 /// Bytes that are read: one more than the longest password and the end of its line have.
-const MAX_INPUT_BYTES: u64 = LONGEST as u64 + 3;
+const MAX_INPUT_BYTES: u64 = MAX_BYTES as u64 + 3;
 
 /// The hash of one line of standard input, or else of what the environment says, or else of what
 /// somebody types twice.
@@ -99,7 +99,7 @@ fn decode_line(bytes: Vec<u8>) -> Result<String, Failure> {
     }
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Failure::usage("a password is UTF-8 text"))?;
-    let line = text_file::without_mark(&text);
+    let line = text_file::strip_bom(&text);
     let line = line.strip_suffix('\n').unwrap_or(line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
@@ -108,19 +108,19 @@ fn validated(password: String, requirement: &str) -> Result<String, Failure> {
     if password.is_empty() || password.contains(['\n', '\r', '\0']) {
         return Err(Failure::usage(requirement));
     }
-    if password.chars().count() < SHORTEST {
+    if password.chars().count() < MIN_CHARS {
         return Err(Failure::usage(format!(
-            "a password has at least {SHORTEST} characters"
+            "a password has at least {MIN_CHARS} characters"
         )));
     }
-    match password.len() > LONGEST {
+    match password.len() > MAX_BYTES {
         true => Err(too_long()),
         false => Ok(password),
     }
 }
 
 fn too_long() -> Failure {
-    Failure::usage(format!("a password has at most {LONGEST} bytes"))
+    Failure::usage(format!("a password has at most {MAX_BYTES} bytes"))
 }
 
 fn unreadable(error: io::Error) -> Failure {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::admin::Response;
 use crate::config::{Keys, Loaded, Origin};
 use crate::data_dir;
-use crate::secret::SHOWN;
+use crate::secret::REDACTED;
 
 use super::check::origin_json;
 
@@ -72,7 +72,7 @@ impl Setting {
         } else if GENERATED.contains(&self.key.as_str()) {
             let path = dir.join(&self.key);
             if path.exists() {
-                self.value = SHOWN.into();
+                self.value = REDACTED.into();
                 self.origin = Origin::File { path, line: 1 };
                 self.found = Some("generated");
             }

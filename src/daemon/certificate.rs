@@ -137,7 +137,7 @@ fn log_certificate(identity: &tls::Identity, what: &'static str) {
     let until = u64::try_from(identity.validity().until).unwrap_or(0);
     tracing::info!(
         sha256 = identity.fingerprint(),
-        until = utc::text(until),
+        until = utc::format(until),
         "{what}"
     );
 }

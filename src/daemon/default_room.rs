@@ -11,7 +11,7 @@ use crate::config::invite_link;
 use crate::http::App;
 use crate::storage::{CreateError, NewInvite, NewRoom, Room};
 
-const ROOM_ID: &str = "lobby";
+const ROOM_ID_RULE: &str = "lobby";
 const ROOM_NAME: &str = "Lobby";
 
 /// The first link is for whoever sets this up: long enough for an evening and the day after.
@@ -51,7 +51,7 @@ pub async fn open(
 ) -> anyhow::Result<JoinHint> {
     let rooms = app.store.rooms().await?;
     let known = [
-        app.store.room(ROOM_ID).await?,
+        app.store.room(ROOM_ID_RULE).await?,
         app.store.room(ROOM_NAME).await?,
     ];
     let is_known = known.iter().any(Option::is_some);
@@ -117,7 +117,7 @@ fn program() -> String {
 
 async fn create_room(app: &App) -> Result<Room, CreateError> {
     let room = NewRoom {
-        id: Some(ROOM_ID.to_owned()),
+        id: Some(ROOM_ID_RULE.to_owned()),
         name: ROOM_NAME.to_owned(),
         ..NewRoom::default()
     };

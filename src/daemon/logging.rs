@@ -18,7 +18,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
 use crate::config::{Log, LogFormat, LogLevel};
-use crate::display_name::escaped;
+use crate::display_name::escape;
 
 pub use queue::Queue;
 
@@ -100,7 +100,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 /// starts a new line or controls a terminal. (JSON has its own escapes.)
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
-    let value = escaped(&value);
+    let value = escape(&value);
     match (field.name(), writer.has_ansi_escapes()) {
         ("message", _) => write!(writer, "{value}"),
         (name, true) => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::credential::{Revocations, RevokedSet};
 use crate::http::App;
-use crate::storage::{Departure, Store, StoreError};
+use crate::storage::{EndedMembership, Store, StoreError};
 
 /// How often it is read anew although nothing seems to have changed: guests whom the store has
 /// forgotten need not be refused any more.
@@ -17,13 +17,13 @@ const SELDOM: Duration = Duration::from_secs(3600);
 pub async fn recall(
     store: &Store,
     revocations: &Revocations,
-) -> Result<(Vec<Departure>, RevokedSet), StoreError> {
-    let stored = store.refused(clock::now().unix).await?;
-    let pair = |d: &Departure| (d.user.as_str().into(), d.room.as_str().into());
+) -> Result<(Vec<EndedMembership>, RevokedSet), StoreError> {
+    let stored = store.revocations(clock::now().unix).await?;
+    let pair = |d: &EndedMembership| (d.user.as_str().into(), d.room.as_str().into());
     let refused = RevokedSet {
         users: stored.users.into_iter().map(Box::from).collect(),
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
-        memberships: stored.departures.iter().map(pair).collect(),
+        memberships: stored.ended_memberships.iter().map(pair).collect(),
         generations: stored
             .generations
             .into_iter()
@@ -32,7 +32,7 @@ pub async fn recall(
     };
     revocations.add_rooms(refused.rooms.iter().map(|room| &**room));
     revocations.add_rooms(stored.open_rooms.iter().map(String::as_str));
-    Ok((stored.departures, revocations.replace(refused)))
+    Ok((stored.ended_memberships, revocations.replace(refused)))
 }
 
 /// Acts on what another process (a command of the CLI) wrote: the relays of whoever it disabled or
@@ -73,7 +73,7 @@ async fn act(app: &App, revocations: &Revocations) -> Result<(), StoreError> {
         app.relay.closed(room);
         tracing::info!(room = &**room, "a room was closed by another process");
     }
-    for Departure {
+    for EndedMembership {
         user,
         room,
         elsewhere,
@@ -87,7 +87,7 @@ async fn act(app: &App, revocations: &Revocations) -> Result<(), StoreError> {
     // Last: a failing read keeps nothing from being done.
     for user in before.users.difference(&now.users) {
         // Guests whom the store has forgotten were enabled by nobody.
-        let called = app.store.users_called(user).await?;
+        let called = app.store.find_users(user).await?;
         if called.iter().any(|known| *known.id == **user) {
             tracing::info!(user = &**user, "a user was enabled by another process");
         }

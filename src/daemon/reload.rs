@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
-use crate::data_dir::{DataDir, DataDirError, Kept};
+use crate::data_dir::{DataDir, DataDirError, SecretFile};
 use crate::http::{App, Settings};
 use crate::secret::Secret;
 use crate::tls;
@@ -75,9 +75,9 @@ impl Secrets {
     ) -> Result<(Tokens, Credentials), DataDirError> {
         let (auth, turn) = (&config.auth, &config.turn);
         let dir = &self.data_dir;
-        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, Kept::Auth)?;
+        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, SecretFile::Auth)?;
         let tokens = Tokens::new(auth, &secret);
-        let secret = configured_or_stored(&turn.secret, &mut self.turn, dir, Kept::Turn)?;
+        let secret = configured_or_stored(&turn.secret, &mut self.turn, dir, SecretFile::Turn)?;
         Ok((tokens, Credentials::new(&secret, &turn.previous_secrets)))
     }
 }
@@ -86,12 +86,12 @@ fn configured_or_stored(
     configured: &Option<Secret>,
     known: &mut Option<Secret>,
     dir: &DataDir,
-    configured_or_stored: Kept,
+    file: SecretFile,
 ) -> Result<Secret, DataDirError> {
     match (configured, &known) {
         (Some(secret), _) => Ok(secret.clone()),
         (None, Some(secret)) => Ok(secret.clone()),
-        (None, None) => Ok(known.insert(dir.secret(configured_or_stored)?).clone()),
+        (None, None) => Ok(known.insert(dir.secret(file)?).clone()),
     }
 }
 

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::clock;
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
-use crate::data_dir::{self, DataDir, Kept};
+use crate::data_dir::{self, DataDir, SecretFile};
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
 use crate::storage::Store;
@@ -42,11 +42,11 @@ impl Prepared {
         let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
         let data_dir = secrets.data_dir();
         // Nothing but `serve` makes this one.
-        let first_start = !data_dir.has(Kept::Nonce);
+        let first_start = !data_dir.has_secret(SecretFile::NonceKey);
         let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
-            store: Store::open(&data_dir.database()?)?,
+            store: Store::open(&data_dir.database_path()?)?,
             tokens,
             credentials,
             nonces: Nonces::new(&nonce_keys),

@@ -76,10 +76,10 @@ impl Directory {
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(Errno::ENOENT) => return Ok(None),
-            Err(error) => return Err(self.refusal(name, error)),
+            Err(error) => return Err(self.open_error(name, error)),
         };
-        let found = fstat(&file).map_err(|error| self.wrong(name, error))?;
-        self.judge(name, &found)?;
+        let found = fstat(&file).map_err(|error| self.file_error(name, error))?;
+        self.check_status(name, &found)?;
         Ok(Some(file))
     }
 
@@ -89,9 +89,9 @@ impl Directory {
     /// As [`Directory::file`].
     pub fn check(&self, name: &str) -> Result<bool, DataDirError> {
         match self.status(name) {
-            Ok(found) => self.judge(name, &found).map(|()| true),
+            Ok(found) => self.check_status(name, &found).map(|()| true),
             Err(Errno::ENOENT) => Ok(false),
-            Err(error) => Err(self.wrong(name, error)),
+            Err(error) => Err(self.file_error(name, error)),
         }
     }
 
@@ -137,9 +137,9 @@ impl Directory {
     }
 
     /// Whether a file may be used as one of parlor's.
-    fn judge(&self, name: &str, found: &FileStat) -> Result<(), DataDirError> {
+    fn check_status(&self, name: &str, found: &FileStat) -> Result<(), DataDirError> {
         let path = self.path.join(name);
-        if let Some(kind) = kind_besides_file(found) {
+        if let Some(kind) = special_file_kind(found) {
             return Err(DataDirError::NotAFile { path, kind });
         }
         let (me, owner) = (geteuid().as_raw(), found.st_uid);
@@ -150,43 +150,43 @@ impl Directory {
         }
         match [0, me, self.owner].contains(&owner) {
             true => Ok(()),
-            false => Err(self.foreign(name, owner)),
+            false => Err(self.foreign_owner(name, owner)),
         }
     }
 
     /// The reason why a file can't be opened.
-    fn refusal(&self, name: &str, error: Errno) -> DataDirError {
+    fn open_error(&self, name: &str, error: Errno) -> DataDirError {
         let Ok(found) = self.status(name) else {
-            return self.wrong(name, error);
+            return self.file_error(name, error);
         };
-        if let Some(kind) = kind_besides_file(&found) {
+        if let Some(kind) = special_file_kind(&found) {
             let path = self.path.join(name);
             return DataDirError::NotAFile { path, kind };
         }
         match error {
-            Errno::EACCES if found.st_uid != self.owner => self.foreign(name, found.st_uid),
-            error => self.wrong(name, error),
+            Errno::EACCES if found.st_uid != self.owner => self.foreign_owner(name, found.st_uid),
+            error => self.file_error(name, error),
         }
     }
 
-    fn foreign(&self, name: &str, owner: u32) -> DataDirError {
-        DataDirError::Foreign {
+    fn foreign_owner(&self, name: &str, owner: u32) -> DataDirError {
+        DataDirError::ForeignOwner {
             path: self.path.join(name),
             owner,
             wanted: self.owner,
         }
     }
 
-    fn wrong(&self, name: &str, error: Errno) -> DataDirError {
+    fn file_error(&self, name: &str, error: Errno) -> DataDirError {
         DataDirError::File {
             path: self.path.join(name),
-            why: error.into(),
+            reason: error.into(),
         }
     }
 }
 
 /// The type of an entry that is not a regular file.
-fn kind_besides_file(found: &FileStat) -> Option<&'static str> {
+fn special_file_kind(found: &FileStat) -> Option<&'static str> {
     let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
     match kind {
         SFlag::S_IFREG => None,
@@ -199,7 +199,7 @@ fn kind_besides_file(found: &FileStat) -> Option<&'static str> {
 }
 
 /// Creates a directory and its parents, mode 0700. Each belongs to the owner of its parent.
-pub fn make(path: &Path) -> io::Result<()> {
+pub fn create_private(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -207,7 +207,7 @@ pub fn make(path: &Path) -> io::Result<()> {
         Some(above) if above != Path::new("") => above,
         _ => Path::new("."),
     };
-    make(above)?;
+    create_private(above)?;
     let made = as_owner_of(above, || DirBuilder::new().mode(0o700).create(path))?;
     match made {
         // Another process has created it meanwhile.
@@ -223,30 +223,30 @@ pub fn make(path: &Path) -> io::Result<()> {
 /// The directory does not exist.
 pub fn as_owner_of<T>(directory: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
     let found = directory.metadata()?;
-    let _acting = (geteuid().is_root() && found.uid() != 0).then(|| Acting::new(&found));
+    let _identity = (geteuid().is_root() && found.uid() != 0).then(|| FsIdentityGuard::new(&found));
     Ok(work())
 }
 
 /// This thread's identity for file systems (setfsuid(2)), until it is dropped.
-struct Acting {
+struct FsIdentityGuard {
     #[cfg(target_os = "linux")]
     before: (Uid, Gid),
 }
 
 #[cfg(target_os = "linux")]
-impl Acting {
-    fn new(wanted: &fs::Metadata) -> Acting {
+impl FsIdentityGuard {
+    fn new(wanted: &fs::Metadata) -> FsIdentityGuard {
         use nix::unistd::{setfsgid, setfsuid};
         let group = setfsgid(Gid::from_raw(wanted.gid()));
         let user = setfsuid(Uid::from_raw(wanted.uid()));
-        Acting {
+        FsIdentityGuard {
             before: (user, group),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-impl Drop for Acting {
+impl Drop for FsIdentityGuard {
     fn drop(&mut self) {
         nix::unistd::setfsuid(self.before.0);
         nix::unistd::setfsgid(self.before.1);
@@ -254,9 +254,9 @@ impl Drop for Acting {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Acting {
-    fn new(_: &fs::Metadata) -> Acting {
-        Acting {}
+impl FsIdentityGuard {
+    fn new(_: &fs::Metadata) -> FsIdentityGuard {
+        FsIdentityGuard {}
     }
 }
 
@@ -267,25 +267,25 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
-    use crate::data_dir::{DataDir, Kept};
+    use crate::data_dir::{DataDir, SecretFile};
     use crate::secret::Secret;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     /// A directory, and a file outside it that must stay unchanged.
-    struct World {
+    struct Fixture {
         place: tempfile::TempDir,
         outside: PathBuf,
     }
 
-    impl World {
-        fn new() -> World {
+    impl Fixture {
+        fn new() -> Fixture {
             let place = tempfile::tempdir().unwrap();
             let outside = place.path().join("outside");
             fs::create_dir(place.path().join("data")).unwrap();
             fs::write(&outside, SECRET).unwrap();
             fs::set_permissions(&outside, fs::Permissions::from_mode(0o4755)).unwrap();
-            World { place, outside }
+            Fixture { place, outside }
         }
 
         fn data(&self) -> PathBuf {
@@ -305,7 +305,7 @@ mod tests {
             ];
             for (kind, plant) in planted {
                 plant();
-                let data_dir = DataDir::existing(&self.data()).unwrap();
+                let data_dir = DataDir::open(&self.data()).unwrap();
                 let told = used(&data_dir).unwrap_err().to_string();
                 assert!(told.contains(name) && told.contains(kind), "{told}");
                 let (file, directory) = (fs::remove_file(&path), fs::remove_dir(&path));
@@ -318,33 +318,36 @@ mod tests {
 
     #[test]
     fn nothing_that_is_planted_in_the_directory_is_followed_or_waited_for() {
-        let world = World::new();
+        let fixture = Fixture::new();
         let secret = |kept| move |dir: &DataDir| dir.secret(kept).map(drop);
-        world.refuses("auth.secret", secret(Kept::Auth));
-        world.refuses("turn.secret", secret(Kept::Turn));
-        world.refuses("nonce.previous", |dir| dir.nonce_keys(0).map(drop));
-        world.refuses("self-signed.pem", |dir| {
-            dir.text("self-signed.pem").map(drop)
+        fixture.refuses("auth.secret", secret(SecretFile::Auth));
+        fixture.refuses("turn.secret", secret(SecretFile::Turn));
+        fixture.refuses("nonce.previous", |dir| dir.nonce_keys(0).map(drop));
+        fixture.refuses("self-signed.pem", |dir| {
+            dir.read_file("self-signed.pem").map(drop)
         });
-        world.refuses("parlor.lock", |dir| DataDir::acquire(dir.path()).map(drop));
+        fixture.refuses("parlor.lock", |dir| DataDir::acquire(dir.path()).map(drop));
         for name in [
             "parlor.db",
             "parlor.db-wal",
             "parlor.db-shm",
             "parlor.db-journal",
         ] {
-            world.refuses(name, |dir| dir.database().map(drop));
+            fixture.refuses(name, |dir| dir.database_path().map(drop));
         }
     }
 
     #[test]
     fn a_link_is_replaced_by_what_is_kept_and_not_written_through() {
-        let world = World::new();
-        symlink(&world.outside, world.data().join("made.pem")).unwrap();
-        let dir = DataDir::existing(&world.data()).unwrap();
-        dir.keep_text("made.pem", &Secret::new("text")).unwrap();
-        assert_eq!(dir.text("made.pem").unwrap(), Some(Secret::new("text")));
-        assert_eq!(fs::read_to_string(&world.outside).unwrap(), SECRET);
+        let fixture = Fixture::new();
+        symlink(&fixture.outside, fixture.data().join("made.pem")).unwrap();
+        let dir = DataDir::open(&fixture.data()).unwrap();
+        dir.write_file("made.pem", &Secret::new("text")).unwrap();
+        assert_eq!(
+            dir.read_file("made.pem").unwrap(),
+            Some(Secret::new("text"))
+        );
+        assert_eq!(fs::read_to_string(&fixture.outside).unwrap(), SECRET);
     }
 
     #[test]
@@ -354,14 +357,14 @@ mod tests {
             return;
         }
         const OWNER: u32 = 65_534;
-        let world = World::new();
-        let data = world.data();
+        let fixture = Fixture::new();
+        let data = fixture.data();
         std::os::unix::fs::chown(&data, Some(OWNER), Some(OWNER)).unwrap();
-        fs::hard_link(&world.outside, data.join("turn.secret")).unwrap();
+        fs::hard_link(&fixture.outside, data.join("turn.secret")).unwrap();
         let dir = DataDir::acquire(&data.join("made/here")).unwrap();
-        dir.secret(Kept::Auth).unwrap();
-        dir.keep_text("made.pem", &Secret::new("text")).unwrap();
-        dir.database().unwrap();
+        dir.secret(SecretFile::Auth).unwrap();
+        dir.write_file("made.pem", &Secret::new("text")).unwrap();
+        dir.database_path().unwrap();
         let made = fs::read_dir(dir.path()).unwrap();
         let made: Vec<_> = made.map(|entry| entry.unwrap().path()).collect();
         assert_eq!(made.len(), 4, "{made:?}");
@@ -372,19 +375,19 @@ mod tests {
             let found = path.metadata().unwrap();
             assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{path:?}");
         }
-        let dir = DataDir::existing(&data).unwrap();
-        let told = dir.secret(Kept::Turn).unwrap_err().to_string();
+        let dir = DataDir::open(&data).unwrap();
+        let told = dir.secret(SecretFile::Turn).unwrap_err().to_string();
         assert!(told.contains("a hard link"), "{told}");
-        let found = world.outside.metadata().unwrap();
+        let found = fixture.outside.metadata().unwrap();
         assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o4755));
         // Root's own files are accepted.
         fs::write(data.join("auth.secret"), SECRET).unwrap();
-        dir.secret(Kept::Auth).unwrap();
+        dir.secret(SecretFile::Auth).unwrap();
         let found = data.join("auth.secret").metadata().unwrap();
         assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o644));
         // A file that belongs neither to root nor to the directory's owner.
         std::os::unix::fs::chown(data.join("auth.secret"), Some(1), None).unwrap();
-        let told = dir.secret(Kept::Auth).unwrap_err().to_string();
+        let told = dir.secret(SecretFile::Auth).unwrap_err().to_string();
         assert!(
             told.contains("belongs to user 1") && told.contains("chown 65534"),
             "{told}"

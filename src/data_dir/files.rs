@@ -8,26 +8,26 @@ use super::{DataDir, DataDirError, unusable};
 use crate::secret::Secret;
 
 /// No chain of certificates with its key comes near.
-const LARGEST: u64 = 256 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 impl DataDir {
     /// What was kept under a name, if anything was.
     ///
     /// # Errors
     /// Where it can't be read, or another user could have written it.
-    pub fn text(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
-        let Some(file) = self.private_file(name)? else {
+    pub fn read_file(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
+        let Some(file) = self.open_private(name)? else {
             return Ok(None);
         };
         let path = self.path().join(name);
         let mut text = String::new();
-        let read = file.take(LARGEST).read_to_string(&mut text);
+        let read = file.take(MAX_FILE_BYTES).read_to_string(&mut text);
         match read {
             Ok(_) => Ok(Some(Secret::new(text))),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(DataDirError::Damaged(path))
             }
-            Err(why) => Err(DataDirError::File { path, why }),
+            Err(reason) => Err(DataDirError::File { path, reason }),
         }
     }
 
@@ -36,28 +36,28 @@ impl DataDir {
     ///
     /// # Errors
     /// Where it can't be written.
-    pub fn keep_text(&self, name: &str, text: &Secret) -> Result<(), DataDirError> {
-        let beside = format!("{name}.{}.new", Uuid::new_v4());
-        let written = self.write_text(&beside, text.expose());
-        let moved = written.and_then(|()| self.directory.rename(&beside, name));
-        if let Err(why) = moved {
+    pub fn write_file(&self, name: &str, text: &Secret) -> Result<(), DataDirError> {
+        let temporary = format!("{name}.{}.new", Uuid::new_v4());
+        let written = self.write_new_file(&temporary, text.expose());
+        let moved = written.and_then(|()| self.directory.rename(&temporary, name));
+        if let Err(reason) = moved {
             // Whatever there is of it is of no use.
-            let _ = self.directory.remove(&beside);
-            return Err(unusable(self.path(), why));
+            let _ = self.directory.remove(&temporary);
+            return Err(unusable(self.path(), reason));
         }
         let synced = self.directory.sync();
-        synced.map_err(|why| unusable(self.path(), why))
+        synced.map_err(|reason| unusable(self.path(), reason))
     }
 
     /// Removes the file of this name.
     ///
     /// # Errors
     /// There is no such file, or it can't be removed.
-    pub fn remove_text(&self, name: &str) -> io::Result<()> {
+    pub fn remove_file(&self, name: &str) -> io::Result<()> {
         self.directory.remove(name)
     }
 
-    fn write_text(&self, name: &str, text: &str) -> io::Result<()> {
+    fn write_new_file(&self, name: &str, text: &str) -> io::Result<()> {
         let mut file = self.directory.create(name)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -74,15 +74,15 @@ mod tests {
     fn a_text_is_kept_private_and_replaced_whole() {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::acquire(place.path()).unwrap();
-        assert_eq!(dir.text("made.pem").unwrap(), None);
+        assert_eq!(dir.read_file("made.pem").unwrap(), None);
         for text in ["one", "another, which is longer", ""] {
-            dir.keep_text("made.pem", &Secret::new(text)).unwrap();
-            assert_eq!(dir.text("made.pem").unwrap(), Some(Secret::new(text)));
+            dir.write_file("made.pem", &Secret::new(text)).unwrap();
+            assert_eq!(dir.read_file("made.pem").unwrap(), Some(Secret::new(text)));
         }
         let path = place.path().join("made.pem");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        dir.text("made.pem").unwrap();
+        dir.read_file("made.pem").unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let files = fs::read_dir(place.path()).unwrap().count();
         assert_eq!(files, 2, "the lock and the text");
@@ -94,12 +94,14 @@ mod tests {
         let dir = DataDir::acquire(place.path()).unwrap();
         // A directory stands where the text would.
         fs::create_dir(place.path().join("made.pem")).unwrap();
-        let error = dir.keep_text("made.pem", &Secret::new("text")).unwrap_err();
+        let error = dir
+            .write_file("made.pem", &Secret::new("text"))
+            .unwrap_err();
         assert!(error.to_string().contains("can't be used"), "{error}");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
         fs::remove_dir(place.path().join("made.pem")).unwrap();
         fs::write(place.path().join("made.pem"), [0xff]).unwrap();
-        let error = dir.text("made.pem").unwrap_err();
+        let error = dir.read_file("made.pem").unwrap_err();
         assert!(error.to_string().contains("is damaged"), "{error}");
     }
 }

@@ -26,33 +26,33 @@ use directory::Directory;
 pub use directory::as_owner_of;
 
 /// Locked by the one `serve` that uses the directory; tells its process id.
-const LOCK: &str = "parlor.lock";
-const DATABASE: &str = "parlor.db";
+const LOCK_FILE: &str = "parlor.lock";
+const DATABASE_FILE: &str = "parlor.db";
 /// Random bytes of a secret; it is kept as hexadecimal text.
 const SECRET_BYTES: usize = 32;
 /// Seconds after which a start makes a new key for nonces.
-const NONCE_KEY_LIFE: u64 = 7 * 24 * 3600;
+const NONCE_KEY_LIFETIME_SECONDS: u64 = 7 * 24 * 3600;
 
 /// A secret that is made once and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum SecretFile {
     /// Signs tokens, where `auth.secret` is unset.
     Auth,
     /// Mints credentials, where `turn.secret` is unset.
     Turn,
     /// Keys the nonces of STUN, which so stay valid across a restart.
-    Nonce,
+    NonceKey,
     /// The one before, which still checks.
-    PreviousNonce,
+    PreviousNonceKey,
 }
 
-impl Kept {
+impl SecretFile {
     fn file_name(self) -> &'static str {
         match self {
-            Kept::Auth => "auth.secret",
-            Kept::Turn => "turn.secret",
-            Kept::Nonce => "nonce.key",
-            Kept::PreviousNonce => "nonce.previous",
+            SecretFile::Auth => "auth.secret",
+            SecretFile::Turn => "turn.secret",
+            SecretFile::NonceKey => "nonce.key",
+            SecretFile::PreviousNonceKey => "nonce.previous",
         }
     }
 }
@@ -73,19 +73,19 @@ pub enum DataDirError {
     )]
     NotADirectory(PathBuf),
     #[error(
-        "data directory {path} can't be used: {why}; give this user access to it, or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
+        "data directory {path} can't be used: {reason}; give this user access to it, or set server.data_dir (PARLOR_SERVER__DATA_DIR)"
     )]
-    Unusable { path: PathBuf, why: io::Error },
+    Unusable { path: PathBuf, reason: io::Error },
     #[error(
         "data directory {path} is in use by another `parlor serve`{owner}: stop that one, or set server.data_dir (PARLOR_SERVER__DATA_DIR) to another"
     )]
     InUse { path: PathBuf, owner: String },
-    #[error("{path} can't be used: {why}")]
-    File { path: PathBuf, why: io::Error },
+    #[error("{path} can't be used: {reason}")]
+    File { path: PathBuf, reason: io::Error },
     #[error(
         "{path} belongs to user {owner}, and the data directory to user {wanted}: where parlor made the file, give it to them as root (`chown {wanted} {path}`); else remove it"
     )]
-    Foreign {
+    ForeignOwner {
         path: PathBuf,
         owner: u32,
         wanted: u32,
@@ -117,7 +117,7 @@ pub fn resolve(server: &config::Server) -> Result<PathBuf, DataDirError> {
             .map(PathBuf::from)
             .or_else(|| Some(user().ok()??.dir))
     };
-    choose(
+    select(
         server.data_dir.as_deref(),
         variable("STATE_DIRECTORY").map(PathBuf::from),
         variable("XDG_DATA_HOME").map(PathBuf::from),
@@ -127,9 +127,9 @@ pub fn resolve(server: &config::Server) -> Result<PathBuf, DataDirError> {
 }
 
 /// The directory, where the configuration or systemd names one.
-pub fn named(server: &config::Server) -> Option<PathBuf> {
+pub fn configured(server: &config::Server) -> Option<PathBuf> {
     let state = env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
-    choose(
+    select(
         server.data_dir.as_deref(),
         state.map(PathBuf::from),
         None,
@@ -137,7 +137,7 @@ pub fn named(server: &config::Server) -> Option<PathBuf> {
     )
 }
 
-fn choose(
+fn select(
     configured: Option<&Path>,
     state: Option<PathBuf>,
     xdg: Option<PathBuf>,
@@ -162,11 +162,11 @@ impl DataDir {
     /// # Errors
     /// Where it can't be made or written, or another `serve` has it.
     pub fn acquire(path: &Path) -> Result<DataDir, DataDirError> {
-        directory::make(path).map_err(|why| match path.metadata() {
+        directory::create_private(path).map_err(|reason| match path.metadata() {
             Ok(found) if !found.is_dir() => DataDirError::NotADirectory(path.to_owned()),
-            _ => unusable(path, why),
+            _ => unusable(path, reason),
         })?;
-        let mut data_dir = DataDir::existing(path)?;
+        let mut data_dir = DataDir::open(path)?;
         data_dir._lock = Some(lock(&data_dir.directory)?);
         Ok(data_dir)
     }
@@ -175,11 +175,11 @@ impl DataDir {
     ///
     /// # Errors
     /// Where there is no such directory.
-    pub fn existing(path: &Path) -> Result<DataDir, DataDirError> {
-        let directory = Directory::open(path).map_err(|why| match why.kind() {
+    pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
+        let directory = Directory::open(path).map_err(|reason| match reason.kind() {
             io::ErrorKind::NotFound => DataDirError::Missing(path.to_owned()),
             io::ErrorKind::NotADirectory => DataDirError::NotADirectory(path.to_owned()),
-            _ => unusable(path, why),
+            _ => unusable(path, reason),
         })?;
         Ok(DataDir {
             directory,
@@ -203,8 +203,8 @@ impl DataDir {
     }
 
     /// Whether a `serve` has it.
-    pub fn is_served(&self) -> bool {
-        let file = self.directory.file(LOCK, OFlag::O_RDONLY);
+    pub fn is_locked(&self) -> bool {
+        let file = self.directory.file(LOCK_FILE, OFlag::O_RDONLY);
         let tried = file.ok().flatten().map(|file| file.try_lock_shared());
         matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }
@@ -217,89 +217,92 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be created, or one of the database's files does not belong to parlor.
-    pub fn database(&self) -> Result<PathBuf, DataDirError> {
+    pub fn database_path(&self) -> Result<PathBuf, DataDirError> {
         for suffix in ["-wal", "-shm", "-journal"] {
-            self.directory.check(&format!("{DATABASE}{suffix}"))?;
+            self.directory.check(&format!("{DATABASE_FILE}{suffix}"))?;
         }
-        if !self.directory.check(DATABASE)? {
-            match self.directory.create(DATABASE) {
+        if !self.directory.check(DATABASE_FILE)? {
+            match self.directory.create(DATABASE_FILE) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => drop(made.map_err(|why| unusable(self.path(), why))?),
+                made => drop(made.map_err(|reason| unusable(self.path(), reason))?),
             }
         }
         let real = self.directory.real_path();
-        let real = real.map_err(|why| unusable(self.path(), why))?;
-        Ok(real.join(DATABASE))
+        let real = real.map_err(|reason| unusable(self.path(), reason))?;
+        Ok(real.join(DATABASE_FILE))
     }
 
     /// Whether the database file exists, with any content.
     pub fn has_database(&self) -> bool {
-        self.directory.status(DATABASE) != Err(Errno::ENOENT)
+        self.directory.status(DATABASE_FILE) != Err(Errno::ENOENT)
     }
 
     /// Whether a secret has been made.
-    pub fn has(&self, kept: Kept) -> bool {
-        self.directory.status(kept.file_name()).is_ok()
+    pub fn has_secret(&self, secret: SecretFile) -> bool {
+        self.directory.status(secret.file_name()).is_ok()
     }
 
     /// A secret of this directory; made on the first call ever.
     ///
     /// # Errors
     /// Where it can't be read or made, or is not what was made.
-    pub fn secret(&self, kept: Kept) -> Result<Secret, DataDirError> {
-        let name = kept.file_name();
-        if let Some(secret) = self.read(name)? {
+    pub fn secret(&self, secret: SecretFile) -> Result<Secret, DataDirError> {
+        let name = secret.file_name();
+        if let Some(secret) = self.read_secret(name)? {
             return Ok(secret);
         }
-        self.generate(name)?;
+        self.generate_secret(name)?;
         // What stands there now counts: another process may have been faster.
-        let made = self.read(name)?;
+        let made = self.read_secret(name)?;
         made.ok_or_else(|| DataDirError::Damaged(self.path().join(name)))
     }
 
-    /// The keys of nonces, newest first. One that is older than `NONCE_KEY_LIFE` is put behind a
+    /// The keys of nonces, newest first. One that is older than `NONCE_KEY_LIFETIME_SECONDS` is put behind a
     /// new one; nonces live an hour, so no client notices.
     ///
     /// # Errors
     /// As [`DataDir::secret`].
     pub fn nonce_keys(&self, unix: u64) -> Result<Vec<Secret>, DataDirError> {
-        let (current, previous) = (Kept::Nonce.file_name(), Kept::PreviousNonce.file_name());
+        let (current, previous) = (
+            SecretFile::NonceKey.file_name(),
+            SecretFile::PreviousNonceKey.file_name(),
+        );
         let made = self.directory.status(current).ok();
         let made = made.and_then(|made| u64::try_from(made.st_mtime).ok());
-        if made.is_some_and(|made| made.saturating_add(NONCE_KEY_LIFE) < unix) {
+        if made.is_some_and(|made| made.saturating_add(NONCE_KEY_LIFETIME_SECONDS) < unix) {
             let moved = self.directory.rename(current, previous);
-            moved.map_err(|why| unusable(self.path(), why))?;
+            moved.map_err(|reason| unusable(self.path(), reason))?;
         }
-        let newest = self.secret(Kept::Nonce)?;
-        Ok([Some(newest), self.read(previous)?]
+        let newest = self.secret(SecretFile::NonceKey)?;
+        Ok([Some(newest), self.read_secret(previous)?]
             .into_iter()
             .flatten()
             .collect())
     }
 
-    fn read(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
-        let Some(file) = self.private_file(name)? else {
+    fn read_secret(&self, name: &str) -> Result<Option<Secret>, DataDirError> {
+        let Some(file) = self.open_private(name)? else {
             return Ok(None);
         };
         let path = self.path().join(name);
         let mut text = String::new();
         let read = file.take(4096).read_to_string(&mut text);
-        match (read, text_file::without_mark(&text).trim()) {
-            (Err(why), _) => Err(DataDirError::File { path, why }),
+        match (read, text_file::strip_bom(&text).trim()) {
+            (Err(reason), _) => Err(DataDirError::File { path, reason }),
             (_, text) if text.len() < SECRET_BYTES => Err(DataDirError::Damaged(path)),
             (_, text) => Ok(Some(Secret::new(text))),
         }
     }
 
     /// A file that nobody else can have written, or can read from now on.
-    fn private_file(&self, name: &str) -> Result<Option<File>, DataDirError> {
+    fn open_private(&self, name: &str) -> Result<Option<File>, DataDirError> {
         let Some(file) = self.directory.file(name, OFlag::O_RDONLY)? else {
             return Ok(None);
         };
         let path = self.path().join(name);
-        let wrong = |why| DataDirError::File {
+        let wrong = |reason| DataDirError::File {
             path: path.clone(),
-            why,
+            reason,
         };
         let found = file.metadata().map_err(wrong)?;
         // Files that root keeps in another user's directory are left alone.
@@ -314,23 +317,23 @@ impl DataDir {
     }
 
     /// Written beside and linked into place whole, so that nobody ever reads half of it.
-    fn generate(&self, name: &str) -> Result<(), DataDirError> {
-        let beside = format!("{name}.{}.new", Uuid::new_v4());
+    fn generate_secret(&self, name: &str) -> Result<(), DataDirError> {
+        let temporary = format!("{name}.{}.new", Uuid::new_v4());
         let written = self
-            .write(&beside)
-            .and_then(|()| self.directory.link(&beside, name));
-        let removed = self.directory.remove(&beside);
+            .write_secret(&temporary)
+            .and_then(|()| self.directory.link(&temporary, name));
+        let removed = self.directory.remove(&temporary);
         match written.and(removed) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(why) => Err(unusable(self.path(), why)),
+            Err(reason) => Err(unusable(self.path(), reason)),
             Ok(()) => self
                 .directory
                 .sync()
-                .map_err(|why| unusable(self.path(), why)),
+                .map_err(|reason| unusable(self.path(), reason)),
         }
     }
 
-    fn write(&self, name: &str) -> io::Result<()> {
+    fn write_secret(&self, name: &str) -> io::Result<()> {
         let mut bytes = [0; SECRET_BYTES];
         SystemRandom::new()
             .fill(&mut bytes)
@@ -355,12 +358,12 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 
 /// The file to lock; created if missing.
 fn lock_file(directory: &Directory) -> Result<File, DataDirError> {
-    match directory.create(LOCK) {
+    match directory.create(LOCK_FILE) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let there = directory.file(LOCK, OFlag::O_RDWR)?;
+            let there = directory.file(LOCK_FILE, OFlag::O_RDWR)?;
             there.ok_or_else(|| unusable(directory.path(), error))
         }
-        made => made.map_err(|why| unusable(directory.path(), why)),
+        made => made.map_err(|reason| unusable(directory.path(), reason)),
     }
 }
 
@@ -380,18 +383,18 @@ fn lock(directory: &Directory) -> Result<File, DataDirError> {
                 },
             });
         }
-        Err(TryLockError::Error(why)) => return Err(unusable(path, why)),
+        Err(TryLockError::Error(reason)) => return Err(unusable(path, reason)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|why| unusable(path, why))?;
+        .map_err(|reason| unusable(path, reason))?;
     Ok(file)
 }
 
-fn unusable(path: &Path, why: io::Error) -> DataDirError {
+fn unusable(path: &Path, reason: io::Error) -> DataDirError {
     DataDirError::Unusable {
         path: path.to_owned(),
-        why,
+        reason,
     }
 }
 
@@ -411,11 +414,11 @@ mod tests {
         let xdg = || Some(PathBuf::from("/xdg"));
         let home = || Some(PathBuf::from("/home/me"));
         let chosen = [
-            choose(configured, state(), xdg(), home),
-            choose(None, state(), xdg(), home),
-            choose(None, None, xdg(), home),
-            choose(None, None, Some("relative".into()), home),
-            choose(None, None, None, || None),
+            select(configured, state(), xdg(), home),
+            select(None, state(), xdg(), home),
+            select(None, None, xdg(), home),
+            select(None, None, Some("relative".into()), home),
+            select(None, None, None, || None),
         ];
         let chosen = chosen.map(|path| path.map(|path| path.display().to_string()));
         let chosen = chosen
@@ -432,7 +435,7 @@ mod tests {
     fn serve_makes_the_directory_for_its_user_alone_and_a_command_does_not() {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("a/b");
-        let error = DataDir::existing(&path).unwrap_err();
+        let error = DataDir::open(&path).unwrap_err();
         assert!(matches!(error, DataDirError::Missing(_)), "{error}");
         DataDir::acquire(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
@@ -455,11 +458,11 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_private_and_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::existing(dir.path()).unwrap();
-        let first = data_dir.secret(Kept::Auth).unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        let first = data_dir.secret(SecretFile::Auth).unwrap();
         assert_eq!(first.expose().len(), 2 * SECRET_BYTES);
-        assert_eq!(data_dir.secret(Kept::Auth).unwrap(), first);
-        assert_ne!(data_dir.secret(Kept::Turn).unwrap(), first);
+        assert_eq!(data_dir.secret(SecretFile::Auth).unwrap(), first);
+        assert_ne!(data_dir.secret(SecretFile::Turn).unwrap(), first);
         assert_eq!(mode(&dir.path().join("auth.secret")), 0o600);
         let names = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(names, 2, "nothing is left beside the secrets");
@@ -468,15 +471,19 @@ mod tests {
     #[test]
     fn an_old_key_of_nonces_is_replaced_and_still_known() {
         let folder = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::existing(folder.path()).unwrap();
+        let data_dir = DataDir::open(folder.path()).unwrap();
         let now = crate::clock::now().unix;
         let first = data_dir.nonce_keys(now).unwrap();
         assert_eq!(first.len(), 1);
         assert_eq!(
-            data_dir.nonce_keys(now + NONCE_KEY_LIFE / 2).unwrap(),
+            data_dir
+                .nonce_keys(now + NONCE_KEY_LIFETIME_SECONDS / 2)
+                .unwrap(),
             first
         );
-        let rotated = data_dir.nonce_keys(now + NONCE_KEY_LIFE + 60).unwrap();
+        let rotated = data_dir
+            .nonce_keys(now + NONCE_KEY_LIFETIME_SECONDS + 60)
+            .unwrap();
         assert_eq!((rotated.len(), &rotated[1]), (2, &first[0]));
         assert_ne!(rotated[0], first[0]);
     }
@@ -484,9 +491,9 @@ mod tests {
     #[test]
     fn many_who_make_a_secret_at_once_agree() {
         let dir = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::existing(dir.path()).unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
         let secrets: Vec<_> = std::thread::scope(|scope| {
-            let make = || data_dir.secret(Kept::Nonce).unwrap();
+            let make = || data_dir.secret(SecretFile::NonceKey).unwrap();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             threads.into_iter().map(|one| one.join().unwrap()).collect()
         });
@@ -499,8 +506,8 @@ mod tests {
         let path = dir.path().join("turn.secret");
         fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let data_dir = DataDir::existing(dir.path()).unwrap();
-        let secret = data_dir.secret(Kept::Turn).unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        let secret = data_dir.secret(SecretFile::Turn).unwrap();
         assert_eq!(secret.expose(), "0123456789abcdef0123456789abcdef");
         assert_eq!(mode(&path), 0o600);
     }
@@ -509,18 +516,15 @@ mod tests {
     fn a_secret_cut_short_is_refused_and_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("auth.secret"), "").unwrap();
-        let data_dir = DataDir::existing(dir.path()).unwrap();
-        let error = data_dir.secret(Kept::Auth).unwrap_err().to_string();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        let error = data_dir.secret(SecretFile::Auth).unwrap_err().to_string();
         assert!(error.contains("auth.secret is damaged"), "{error}");
     }
 
     #[test]
     fn a_file_is_no_data_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for result in [
-            DataDir::acquire(file.path()),
-            DataDir::existing(file.path()),
-        ] {
+        for result in [DataDir::acquire(file.path()), DataDir::open(file.path())] {
             let error = result.unwrap_err();
             assert!(matches!(error, DataDirError::NotADirectory(_)), "{error}");
         }
@@ -529,10 +533,13 @@ mod tests {
     #[test]
     fn a_new_database_is_private() {
         let dir = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::existing(dir.path()).unwrap();
-        let path = data_dir.database().unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        let path = data_dir.database_path().unwrap();
         assert_eq!((mode(&path), path.metadata().unwrap().len()), (0o600, 0));
         fs::write(&path, "kept").unwrap();
-        assert_eq!(fs::read(data_dir.database().unwrap()).unwrap(), b"kept");
+        assert_eq!(
+            fs::read(data_dir.database_path().unwrap()).unwrap(),
+            b"kept"
+        );
     }
 }

@@ -10,7 +10,9 @@ use futures_util::future::join_all;
 use super::App;
 use crate::clock;
 use crate::room::CloseCode;
-use crate::storage::{Closed, Departure, JoinError, JoinGrant, Removed, StoreError, User};
+use crate::storage::{
+    ClosedRoom, EndedMembership, JoinError, JoinGrant, RemovedUser, StoreError, User,
+};
 
 /// What ended with something that was taken away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Ended {
 
 impl App {
     /// Keeps a user out, at once. `None` where there is no such user, or no more.
-    pub async fn disable_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
+    pub async fn disable_user(&self, id: &str) -> Result<Option<(RemovedUser, Ended)>, StoreError> {
         let removal = self.store.disable_user(id, clock::now().unix);
         self.revoke_user(id, removal).await
     }
@@ -40,7 +42,7 @@ impl App {
     }
 
     /// Deletes a user for good. `None` where there is no such user, or no more.
-    pub async fn delete_user(&self, id: &str) -> Result<Option<(Removed, Ended)>, StoreError> {
+    pub async fn delete_user(&self, id: &str) -> Result<Option<(RemovedUser, Ended)>, StoreError> {
         let removal = self.store.delete_user(id, clock::now().unix);
         self.revoke_user(id, removal).await
     }
@@ -74,7 +76,9 @@ impl App {
         let connections = self
             .hub
             .close_user(&user.id, CloseCode::AuthenticationFailed);
-        let freed = self.relay.signed_out(&user.id, user.tokens.generation);
+        let freed = self
+            .relay
+            .signed_out(&user.id, user.token_cutoff.generation);
         drop(exclusive);
         let relays = freed.count().await;
         tracing::info!(user = user.id, connections, relays, "user signed out");
@@ -95,13 +99,13 @@ impl App {
     }
 
     /// Closes a room for good. `None` where there is no such room.
-    pub async fn close_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
+    pub async fn close_room(&self, id: &str) -> Result<Option<(ClosedRoom, Ended)>, StoreError> {
         self.end_room_after(self.store.close_room(id, clock::now().unix))
             .await
     }
 
     /// Closes a room and erases what was in it. `None` where there is no such room.
-    pub async fn delete_room(&self, id: &str) -> Result<Option<(Closed, Ended)>, StoreError> {
+    pub async fn delete_room(&self, id: &str) -> Result<Option<(ClosedRoom, Ended)>, StoreError> {
         self.end_room_after(self.store.delete_room(id, clock::now().unix))
             .await
     }
@@ -111,8 +115,8 @@ impl App {
     async fn revoke_user(
         &self,
         id: &str,
-        removal: impl Future<Output = Result<Option<Removed>, StoreError>>,
-    ) -> Result<Option<(Removed, Ended)>, StoreError> {
+        removal: impl Future<Output = Result<Option<RemovedUser>, StoreError>>,
+    ) -> Result<Option<(RemovedUser, Ended)>, StoreError> {
         let exclusive = self.api.exclusive().await;
         let told = removal.await?.map(|removed| {
             let ending = self.end_user(&removed.user);
@@ -128,8 +132,8 @@ impl App {
     /// The same for a room.
     async fn end_room_after(
         &self,
-        closing: impl Future<Output = Result<Option<Closed>, StoreError>>,
-    ) -> Result<Option<(Closed, Ended)>, StoreError> {
+        closing: impl Future<Output = Result<Option<ClosedRoom>, StoreError>>,
+    ) -> Result<Option<(ClosedRoom, Ended)>, StoreError> {
         let exclusive = self.api.exclusive().await;
         let told = closing
             .await?
@@ -146,24 +150,29 @@ impl App {
 
     /// Tells everybody that a user is kept out.
     fn end_user(&self, user: &User) -> Ending<impl Future<Output = usize> + use<>> {
-        let User { id, tokens, .. } = user;
+        let User {
+            id, token_cutoff, ..
+        } = user;
         Ending {
             connections: self.hub.close_user(id, CloseCode::Removed),
-            relays: self.relay.removed(id, tokens.generation).count(),
+            relays: self.relay.removed(id, token_cutoff.generation).count(),
         }
     }
 
     /// Tells everybody that a room is closed. Frees also what is bound to no room, of those who are
     /// in none any more.
-    fn end_room(&self, closed: &Closed) -> Ending<impl Future<Output = usize> + use<>> {
-        let Closed { room, departures } = closed;
+    fn end_room(&self, closed: &ClosedRoom) -> Ending<impl Future<Output = usize> + use<>> {
+        let ClosedRoom {
+            room,
+            ended_memberships,
+        } = closed;
         let connections = self.hub.close_room(&room.id, CloseCode::RoomClosed);
         let mut freed = vec![self.relay.closed(&room.id).count()];
-        for Departure {
+        for EndedMembership {
             user,
             room,
             elsewhere,
-        } in departures
+        } in ended_memberships
         {
             freed.push(self.relay.left(user, room, *elsewhere).count());
         }
@@ -192,13 +201,19 @@ impl<F: Future<Output = usize>> Ending<F> {
         ended
     }
 
-    async fn of_room(self, Closed { room, departures }: &Closed) -> Ended {
+    async fn of_room(
+        self,
+        ClosedRoom {
+            room,
+            ended_memberships,
+        }: &ClosedRoom,
+    ) -> Ended {
         let ended = self.ended().await;
         let Ended {
             connections,
             relays,
         } = ended;
-        let members = departures.len();
+        let members = ended_memberships.len();
         tracing::info!(
             room = room.id,
             members,

@@ -57,7 +57,7 @@ impl AuthError {
     pub fn word(&self) -> &'static str {
         match self {
             AuthError::NoToken => "no-token",
-            AuthError::Token(error) => error.word(),
+            AuthError::Token(error) => error.code(),
             AuthError::Unknown => "unknown-user",
             AuthError::Deleted => "deleted-user",
             AuthError::SignedOut => "signed-out",
@@ -90,10 +90,10 @@ pub async fn access(app: &App, token: Option<&str>, room: &str) -> Result<RoomAc
     if user.disabled {
         return Err(AuthError::Disabled);
     }
-    if !user.tokens.accept(claims.issue()) {
+    if !user.token_cutoff.accepts(claims.issue()) {
         return Err(AuthError::SignedOut);
     }
-    if !user.is_welcome(unix) {
+    if !user.is_active(unix) {
         return Err(AuthError::GuestExpired);
     }
     Ok(RoomAccess {

@@ -102,7 +102,7 @@ impl App {
     /// How many rooms are open, and how many memberships there are in them; `None` where the store
     /// does not say so in time, which the log tells.
     pub async fn census(&self) -> Option<(i64, i64)> {
-        match tokio::time::timeout(STORE_TIMEOUT, self.store.census()).await {
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.room_counts()).await {
             Ok(Ok(counted)) => return Some(counted),
             Ok(Err(error)) => tracing::error!(%error, "rooms and participants cannot be counted"),
             Err(_) => tracing::error!("rooms and participants cannot be counted in time"),

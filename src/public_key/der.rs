@@ -14,7 +14,7 @@ const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// SubjectPublicKeyInfo: which kind of key, and the key.
 pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
-    let (algorithm, parameters, key) = subject(der).ok_or_else(broken)?;
+    let (algorithm, parameters, key) = subject(der).ok_or_else(malformed)?;
     match (algorithm, parameters) {
         (RSA, _) => rsa_public_key(key),
         (EC, P256) => point(key, 32).map(Material::P256),
@@ -35,7 +35,7 @@ pub fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
         let (exponent, _) = element(rest, INTEGER)?;
         Some((modulus, exponent))
     };
-    let (modulus, exponent) = numbers().ok_or_else(broken)?;
+    let (modulus, exponent) = numbers().ok_or_else(malformed)?;
     Material::rsa(modulus, exponent)
 }
 
@@ -59,6 +59,6 @@ fn point(key: &[u8], size: usize) -> Result<Vec<u8>, KeyError> {
     }
 }
 
-fn broken() -> KeyError {
+fn malformed() -> KeyError {
     error("holds something else than a public key between its PEM lines")
 }

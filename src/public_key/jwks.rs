@@ -35,12 +35,12 @@ pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, 
     })?;
     let mut keys = Vec::new();
     for (index, key) in set.keys.into_iter().enumerate() {
-        let shown = key.shown(index);
-        key.refuse_secrets(&shown)?;
+        let label = key.label(index);
+        key.reject_secrets(&label)?;
         if key.kind() == Some(kind) && key.is_meant_for(algorithm) {
             let material = key.material(kind);
             let material = material
-                .ok_or_else(|| error(format!("holds {shown}, which is not what its `kty` says")))?;
+                .ok_or_else(|| error(format!("holds {label}, which is not what its `kty` says")))?;
             keys.push(PublicKey {
                 id: key.kid,
                 material: material?,
@@ -52,23 +52,23 @@ pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, 
 
 impl Key {
     /// What to call it in a complaint.
-    fn shown(&self, index: usize) -> String {
+    fn label(&self, index: usize) -> String {
         match &self.kid {
             Some(kid) => format!("the key {kid:?}"),
             None => format!("key number {}", index + 1),
         }
     }
 
-    fn refuse_secrets(&self, shown: &str) -> Result<(), KeyError> {
+    fn reject_secrets(&self, label: &str) -> Result<(), KeyError> {
         if self.kty == "oct" {
             return Err(error(format!(
-                "holds {shown}, which is a shared secret (`oct`): a JWKS is for public keys, \
+                "holds {label}, which is a shared secret (`oct`): a JWKS is for public keys, \
                  and a secret belongs in auth.secret"
             )));
         }
         match self.d {
             Some(_) => Err(error(format!(
-                "holds {shown}, which is private (`d`): it belongs to whoever signs"
+                "holds {label}, which is private (`d`): it belongs to whoever signs"
             ))),
             None => Ok(()),
         }

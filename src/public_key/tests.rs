@@ -15,8 +15,8 @@ fn a_file_may_hold_several_keys_and_remarks() {
     let keys = parse_pem(&format!("the first\n{ED25519}the second\n{ED25519}")).unwrap();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0].kind(), Kind::Ed25519);
-    assert!(parse_pem(&ED25519.repeat(MOST)).is_ok());
-    assert!(parse_pem(&ED25519.repeat(MOST + 1)).is_err());
+    assert!(parse_pem(&ED25519.repeat(MAX_KEYS)).is_ok());
+    assert!(parse_pem(&ED25519.repeat(MAX_KEYS + 1)).is_err());
 }
 
 #[test]

@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::participants::{end_membership, is_member};
 use super::users::{optional_time_at, time_at};
-use super::{Ban, BanError, Banned, Left, NewBan, Removal, Store, StoreError, invites, rooms};
+use super::{
+    Ban, BanError, BanOutcome, LeaveOutcome, NewBan, Removal, Store, StoreError, invites, rooms,
+};
 use super::{users, utc};
 
 /// Maximum length of a ban's reason in characters.
@@ -18,9 +20,9 @@ impl Store {
         user_id: &str,
         until: u64,
         unix: u64,
-    ) -> Result<Option<Left>, StoreError> {
+    ) -> Result<Option<LeaveOutcome>, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             if !is_member(connection, &room_id, &user_id)? {
                 return Ok(Ok(None));
             }
@@ -30,7 +32,7 @@ impl Store {
                     "UPDATE room_participants SET kicked_until = ?3
                      WHERE room_id = ?1 AND user_id = ?2",
                 )?
-                .execute((&room_id, &user_id, utc::text(until)))?;
+                .execute((&room_id, &user_id, utc::format(until)))?;
             Ok(Ok(Some(left)))
         })
         .await
@@ -38,9 +40,9 @@ impl Store {
 
     /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
     /// used is revoked, unless it shall be kept. A second ban replaces the first.
-    pub async fn ban(&self, new: NewBan, unix: u64) -> Result<Banned, BanError> {
-        self.write_to_the_end(move |connection| {
-            if let Some(refusal) = refusal(connection, &new, unix)? {
+    pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
+        self.write_without_timeout(move |connection| {
+            if let Some(refusal) = check_ban(connection, &new, unix)? {
                 return Ok(Err(refusal));
             }
             connection
@@ -54,8 +56,8 @@ impl Store {
                     &new.room_id,
                     &new.user_id,
                     &new.reason,
-                    utc::text(unix),
-                    new.until.map(utc::text),
+                    utc::format(unix),
+                    new.until.map(utc::format),
                 ))?;
             let left = end_membership(connection, &new.room_id, &new.user_id, unix)?;
             let guest = users::by_id(connection, &new.user_id)?.and_then(|user| user.guest);
@@ -64,7 +66,7 @@ impl Store {
                 Some(invite) if !new.keep_invite => invites::revoke(connection, invite, unix)?,
                 _ => false,
             };
-            Ok(Ok(Banned {
+            Ok(Ok(BanOutcome {
                 left,
                 invite,
                 revoked,
@@ -76,7 +78,7 @@ impl Store {
     /// Ends a ban; false if there is none.
     pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
         let parameters = (room_id.to_owned(), user_id.to_owned());
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             let ended = connection
                 .prepare_cached("DELETE FROM room_bans WHERE room_id = ?1 AND user_id = ?2")?
                 .execute(parameters)?;
@@ -87,7 +89,7 @@ impl Store {
 
     /// The bans of a room that are in force at `unix`, newest first, at most `limit`.
     pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
-        let parameters = (room_id.to_owned(), utc::text(unix), limit);
+        let parameters = (room_id.to_owned(), utc::format(unix), limit);
         self.read(move |connection| {
             connection
                 .prepare_cached(
@@ -116,7 +118,11 @@ impl Store {
 
 /// Returns the reason why this ban is not possible, if any. Owners and admins manage the room and could
 /// return by an invite: an ineffective ban is worse than none.
-fn refusal(connection: &Connection, new: &NewBan, unix: u64) -> rusqlite::Result<Option<BanError>> {
+fn check_ban(
+    connection: &Connection,
+    new: &NewBan,
+    unix: u64,
+) -> rusqlite::Result<Option<BanError>> {
     if new.until.is_some_and(|until| until <= unix) {
         return Ok(Some(BanError::Past));
     }
@@ -155,7 +161,7 @@ pub(super) fn removal(
     user_id: &str,
     unix: u64,
 ) -> rusqlite::Result<Option<Removal>> {
-    let parameters = (room_id, user_id, utc::text(unix));
+    let parameters = (room_id, user_id, utc::format(unix));
     let ban = connection
         .prepare_cached(
             "SELECT expires_at FROM room_bans

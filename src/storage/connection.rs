@@ -15,7 +15,7 @@ use super::{StoreError, schema};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Statements kept prepared on each connection; the store has fewer.
-const STATEMENTS: usize = 128;
+const STATEMENT_CACHE_CAPACITY: usize = 128;
 
 /// The connection that writes; no part of the path may be a link. Makes the file (mode 0600) where there is none, and migrates it.
 pub fn writer(path: &Path) -> Result<Connection, StoreError> {
@@ -70,7 +70,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(OPEN_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_CAPACITY);
         Ok(connection)
     };
     open().map_err(|error| StoreError::new(path, &error))

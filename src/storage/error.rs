@@ -83,13 +83,13 @@ impl StoreError {
 /// Whether the file system has no room for what SQLite asks for at once: where its shared memory
 /// does not fit, it says no more than "disk I/O error".
 fn is_full(path: &Path) -> bool {
-    const AT_ONCE: u64 = 32 * 1024;
+    const SHM_BYTES: u64 = 32 * 1024;
     let directory = path.parent().unwrap_or(path);
     statvfs(directory).is_ok_and(|found| {
         found
             .blocks_available()
             .saturating_mul(found.fragment_size())
-            < AT_ONCE
+            < SHM_BYTES
     })
 }
 
@@ -233,5 +233,7 @@ pub enum InviteError {
 
 /// The end of a ban, worded as a part of a sentence.
 fn end(until: Option<u64>) -> String {
-    until.map_or(String::new(), |unix| format!(" until {}", utc::text(unix)))
+    until.map_or(String::new(), |unix| {
+        format!(" until {}", utc::format(unix))
+    })
 }

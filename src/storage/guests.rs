@@ -2,8 +2,8 @@
 
 use rusqlite::{Row, named_params};
 
-use super::users::{USER, USER_COLUMNS, user_at};
-use super::{KnownGuest, Person, Store, StoreError, utc};
+use super::users::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
+use super::{ActiveGuest, Person, Store, StoreError, utc};
 
 impl Store {
     /// Guests whose access has not expired at `unix`, newest first, at most `limit`: all of them, those
@@ -14,10 +14,10 @@ impl Store {
         room_id: Option<&str>,
         unix: u64,
         limit: u32,
-    ) -> Result<Vec<KnownGuest>, StoreError> {
+    ) -> Result<Vec<ActiveGuest>, StoreError> {
         let (name, room) = (display_name.map(str::to_owned), room_id.map(str::to_owned));
         let sql = format!(
-            "SELECT {USER}, r.name, EXISTS (
+            "SELECT {USER_COLUMNS}, r.name, EXISTS (
                  SELECT 1 FROM room_participants p
                  WHERE p.room_id = r.id AND p.user_id = u.id AND p.left_at IS NULL)
              FROM users u JOIN coworking_rooms r ON r.id = u.guest_room_id
@@ -28,7 +28,7 @@ impl Store {
         );
         self.read(move |connection| {
             let parameters = named_params! {
-                ":now": utc::text(unix),
+                ":now": utc::format(unix),
                 ":name": name,
                 ":room": room,
                 ":limit": limit,
@@ -36,10 +36,10 @@ impl Store {
             connection
                 .prepare_cached(&sql)?
                 .query_map(parameters, |row| {
-                    Ok(KnownGuest {
+                    Ok(ActiveGuest {
                         user: user_at(row, 0)?,
-                        room_name: row.get(USER_COLUMNS)?,
-                        participant: row.get(USER_COLUMNS + 1)?,
+                        room_name: row.get(USER_COLUMN_COUNT)?,
+                        participant: row.get(USER_COLUMN_COUNT + 1)?,
                     })
                 })?
                 .collect()
@@ -49,7 +49,7 @@ impl Store {
 
     /// The number of guests whose access has not expired at `unix`.
     pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
-        let now = utc::text(unix);
+        let now = utc::format(unix);
         self.read(move |connection| {
             connection
                 .prepare_cached("SELECT count(*) FROM users WHERE guest_until > ?1")?
@@ -60,15 +60,15 @@ impl Store {
 
     /// Users and guests whose name contains this text, ignoring the case of ASCII letters; at most
     /// `limit`.
-    pub async fn people_like(
+    pub async fn search_people(
         &self,
         text: &str,
         unix: u64,
         limit: u32,
     ) -> Result<Vec<Person>, StoreError> {
-        let parameters = (text.to_owned(), utc::text(unix), limit);
+        let parameters = (text.to_owned(), utc::format(unix), limit);
         let sql = format!(
-            "SELECT {USER}, r.name FROM users u
+            "SELECT {USER_COLUMNS}, r.name FROM users u
              LEFT JOIN coworking_rooms r ON r.id = u.guest_room_id
              WHERE u.deleted_at IS NULL AND (u.guest_until IS NULL OR u.guest_until > ?2)
                AND (instr(lower(u.name), lower(?1)) OR instr(lower(u.display_name), lower(?1)))
@@ -87,7 +87,7 @@ impl Store {
     pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
         let ids = serde_json::Value::from(ids).to_string();
         let sql = format!(
-            "SELECT {USER}, r.name FROM json_each(?1) asked JOIN users u ON u.id = asked.value
+            "SELECT {USER_COLUMNS}, r.name FROM json_each(?1) asked JOIN users u ON u.id = asked.value
              LEFT JOIN coworking_rooms r ON r.id = u.guest_room_id"
         );
         self.read(move |connection| {
@@ -104,6 +104,6 @@ impl Store {
 fn person(row: &Row<'_>) -> rusqlite::Result<Person> {
     Ok(Person {
         user: user_at(row, 0)?,
-        guest_room: row.get(USER_COLUMNS)?,
+        guest_room: row.get(USER_COLUMN_COUNT)?,
     })
 }

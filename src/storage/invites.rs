@@ -9,11 +9,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::users::{insert, time_at};
 use super::{
-    Guest, Invite, InviteError, LivingInvite, NewInvite, Room, Store, StoreError, Tokens, User,
-    participants, rooms, utc,
+    ActiveInvite, Guest, Invite, InviteError, NewInvite, Room, Store, StoreError, TokenCutoff,
+    User, participants, rooms, utc,
 };
 use crate::clock;
-use crate::display_name::is_fit;
+use crate::display_name::is_valid_name;
 use crate::secret::Secret;
 
 const RANDOM_BYTES: usize = 24;
@@ -22,11 +22,11 @@ const RANDOM_BYTES: usize = 24;
 pub const MAX_INVITES: u32 = 1000;
 /// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
 /// withdrawn.
-const MAX_REVOKED: u32 = 1000;
-const REVOKED_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+const MAX_REVOKED_INVITES: u32 = 1000;
+const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 
 /// An invite that is neither revoked nor used up; the condition of the indices on them.
-const OPEN: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
+const OPEN_INVITE: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
 
 impl Store {
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
@@ -60,8 +60,8 @@ impl Store {
                     &new.room_id,
                     hash(invite.text.expose()),
                     &new.created_by,
-                    utc::text(unix),
-                    utc::text(invite.expires_at),
+                    utc::format(unix),
+                    utc::format(invite.expires_at),
                     new.uses,
                 ))?;
             Ok(Ok(invite))
@@ -75,14 +75,14 @@ impl Store {
         room_id: Option<&str>,
         unix: u64,
         limit: u32,
-    ) -> Result<Vec<LivingInvite>, StoreError> {
-        let parameters = (room_id.map(str::to_owned), utc::text(unix), limit);
+    ) -> Result<Vec<ActiveInvite>, StoreError> {
+        let parameters = (room_id.map(str::to_owned), utc::format(unix), limit);
         let sql = list_sql(room_id.is_some());
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
                 .query_map(parameters, |row| {
-                    Ok(LivingInvite {
+                    Ok(ActiveInvite {
                         id: row.get(0)?,
                         room_id: row.get(1)?,
                         room_name: row.get(2)?,
@@ -99,7 +99,7 @@ impl Store {
 
     /// Changes when an invite ends.
     pub async fn end_invite_at(&self, id: &str, unix: u64) -> Result<(), StoreError> {
-        let parameters = (id.to_owned(), utc::text(unix));
+        let parameters = (id.to_owned(), utc::format(unix));
         self.write(move |connection| {
             connection
                 .prepare_cached("UPDATE room_invites SET expires_at = ?2 WHERE id = ?1")?
@@ -142,15 +142,16 @@ impl Store {
         let (room_id, invite) = (room_id.map(str::to_owned), invite.to_owned());
         let display_name = display_name.trim().to_owned();
         self.write(move |connection| {
-            if !is_fit(&display_name) {
+            if !is_valid_name(&display_name) {
                 return Ok(Err(InviteError::BadName));
             }
             // Before anything else is told about the room.
-            let (invite_id, room_id) = match take(connection, room_id.as_deref(), &invite, unix)? {
-                Taken::One { id, room_id } => (id, room_id),
-                Taken::Withdrawn => return Ok(Err(InviteError::Withdrawn)),
-                Taken::Nothing => return Ok(Err(InviteError::BadInvite)),
-            };
+            let (invite_id, room_id) =
+                match use_invite(connection, room_id.as_deref(), &invite, unix)? {
+                    InviteUse::Accepted { id, room_id } => (id, room_id),
+                    InviteUse::Withdrawn => return Ok(Err(InviteError::Withdrawn)),
+                    InviteUse::Invalid => return Ok(Err(InviteError::BadInvite)),
+                };
             let room = match open_room(connection, &room_id)? {
                 Ok(room) => room,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -172,11 +173,11 @@ impl Store {
 
     /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
     /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
-    pub async fn forget_expired(&self, unix: u64) -> Result<(), StoreError> {
-        let before = utc::text(unix);
-        let revoked_before = utc::text(unix.saturating_sub(REVOKED_KEPT_SECONDS));
-        self.write_to_the_end(move |connection| {
-            for forget in FORGET {
+    pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
+        let before = utc::format(unix);
+        let revoked_before = utc::format(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
+        self.write_without_timeout(move |connection| {
+            for forget in DELETE_EXPIRED {
                 connection.prepare_cached(forget)?.execute([&before])?;
             }
             connection
@@ -188,7 +189,7 @@ impl Store {
     }
 }
 
-const FORGET: [&str; 5] = [
+const DELETE_EXPIRED: [&str; 5] = [
     "DELETE FROM room_invites WHERE expires_at < ?1",
     "DELETE FROM room_bans WHERE expires_at < ?1",
     "DELETE FROM room_bans WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
@@ -208,7 +209,7 @@ fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
         disabled: false,
         deleted: false,
         guest: Some(place),
-        tokens: Tokens::default(),
+        token_cutoff: TokenCutoff::default(),
         created_at: unix,
     }
 }
@@ -221,7 +222,7 @@ pub(super) fn list_sql(of_one_room: bool) -> String {
     format!(
         "SELECT i.id, r.id, r.name, i.created_by, i.created_at, i.expires_at, i.uses_left
          FROM room_invites i CROSS JOIN coworking_rooms r ON r.id = i.room_id
-         WHERE {room} AND r.closed_at IS NULL AND i.expires_at > ?2 AND {OPEN}
+         WHERE {room} AND r.closed_at IS NULL AND i.expires_at > ?2 AND {OPEN_INVITE}
          ORDER BY i.created_at, i.id LIMIT ?3"
     )
 }
@@ -235,11 +236,11 @@ fn has_too_many(
 ) -> rusqlite::Result<bool> {
     let sql = format!(
         "SELECT count(*) FROM (SELECT 1 FROM room_invites
-             WHERE {column} = ?1 AND expires_at > ?2 AND {OPEN} LIMIT {MAX_INVITES})"
+             WHERE {column} = ?1 AND expires_at > ?2 AND {OPEN_INVITE} LIMIT {MAX_INVITES})"
     );
     let count: u32 = connection
         .prepare_cached(&sql)?
-        .query_row((value, utc::text(unix)), |row| row.get(0))?;
+        .query_row((value, utc::format(unix)), |row| row.get(0))?;
     Ok(count >= MAX_INVITES)
 }
 
@@ -250,7 +251,7 @@ pub(super) fn revoke(connection: &Connection, id: &str, unix: u64) -> rusqlite::
             "UPDATE room_invites SET revoked_at = ?2
              WHERE id = ?1 AND revoked_at IS NULL RETURNING room_id",
         )?
-        .query_row((id, utc::text(unix)), |row| row.get(0))
+        .query_row((id, utc::format(unix)), |row| row.get(0))
         .optional()?;
     if let Some(room) = &room {
         connection
@@ -259,7 +260,7 @@ pub(super) fn revoke(connection: &Connection, id: &str, unix: u64) -> rusqlite::
                      SELECT id FROM room_invites WHERE room_id = ?1 AND revoked_at IS NOT NULL
                      ORDER BY revoked_at DESC LIMIT -1 OFFSET ?2)",
             )?
-            .execute((room, MAX_REVOKED))?;
+            .execute((room, MAX_REVOKED_INVITES))?;
     }
     Ok(room.is_some())
 }
@@ -272,33 +273,33 @@ pub(super) fn revoke_all_of(
 ) -> rusqlite::Result<usize> {
     let sql = format!(
         "UPDATE room_invites SET revoked_at = ?2
-         WHERE created_by = ?1 AND expires_at > ?2 AND {OPEN}"
+         WHERE created_by = ?1 AND expires_at > ?2 AND {OPEN_INVITE}"
     );
     connection
         .prepare_cached(&sql)?
-        .execute((user_id, utc::text(unix)))
+        .execute((user_id, utc::format(unix)))
 }
 
 /// The result of using an invite.
-pub(super) enum Taken {
+pub(super) enum InviteUse {
     /// The invite was valid; one use is taken.
-    One {
+    Accepted {
         id: String,
         room_id: String,
     },
     /// The invite would be valid if it had not been revoked.
     Withdrawn,
-    Nothing,
+    Invalid,
 }
 
 /// Takes one use of the invite if it is valid now and for `room_id`.
-pub(super) fn take(
+pub(super) fn use_invite(
     connection: &Connection,
     room_id: Option<&str>,
     text: &str,
     unix: u64,
-) -> rusqlite::Result<Taken> {
-    let parameters = (hash(text), room_id, utc::text(unix));
+) -> rusqlite::Result<InviteUse> {
+    let parameters = (hash(text), room_id, utc::format(unix));
     let taken = connection
         .prepare_cached(
             "UPDATE room_invites SET uses_left = uses_left - 1
@@ -308,7 +309,7 @@ pub(super) fn take(
         )?
         .query_row(parameters.clone(), |row| {
             let (id, room_id) = (row.get(0)?, row.get(1)?);
-            Ok(Taken::One { id, room_id })
+            Ok(InviteUse::Accepted { id, room_id })
         })
         .optional()?;
     if let Some(taken) = taken {
@@ -322,8 +323,8 @@ pub(super) fn take(
         )?
         .query_row(parameters, |row| row.get(0))?;
     Ok(match withdrawn {
-        true => Taken::Withdrawn,
-        false => Taken::Nothing,
+        true => InviteUse::Withdrawn,
+        false => InviteUse::Invalid,
     })
 }
 

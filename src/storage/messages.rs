@@ -3,15 +3,15 @@
 
 use rusqlite::{Connection, Row};
 
-use super::participants::{is_member, welcome_user};
+use super::participants::{active_user, is_member};
 use super::users::time_at;
 use super::{JoinError, Message, MessageError, NewMessage, Store, StoreError, rooms, utc};
 
 /// Characters of one message.
-pub const LONGEST_MESSAGE: usize = 4000;
+pub const MAX_MESSAGE_CHARS: usize = 4000;
 
 /// The columns that [`message_at`] reads, in its order.
-const MESSAGE: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
+const MESSAGE_COLUMNS: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
 
 impl Store {
     /// Writes a message of a participant; it is on the disk when this returns. The room keeps the
@@ -32,7 +32,7 @@ impl Store {
             };
             let id = insert(connection, &new, unix)?;
             if keep > 0 {
-                forget_all_but(connection, &new.room_id, keep)?;
+                delete_all_but_newest(connection, &new.room_id, keep)?;
             }
             Ok(Ok(Message {
                 id,
@@ -56,7 +56,7 @@ impl Store {
     ) -> Result<Vec<Message>, StoreError> {
         let parameters = (room_id.to_owned(), before.unwrap_or(i64::MAX), limit);
         let sql = format!(
-            "SELECT {MESSAGE} FROM room_messages m JOIN users u ON u.id = m.user_id
+            "SELECT {MESSAGE_COLUMNS} FROM room_messages m JOIN users u ON u.id = m.user_id
              WHERE m.room_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?3"
         );
         self.read(move |connection| {
@@ -71,7 +71,7 @@ impl Store {
 }
 
 fn valid_content(content: &str) -> bool {
-    !content.trim().is_empty() && content.chars().count() <= LONGEST_MESSAGE
+    !content.trim().is_empty() && content.chars().count() <= MAX_MESSAGE_CHARS
 }
 
 /// What the user is called, if they may write here now.
@@ -81,7 +81,7 @@ fn author(
     user_id: &str,
     unix: u64,
 ) -> rusqlite::Result<Result<String, MessageError>> {
-    let user = match welcome_user(connection, user_id, unix)? {
+    let user = match active_user(connection, user_id, unix)? {
         Ok(user) => user,
         Err(refusal) => return Ok(Err(MessageError::Author(refusal))),
     };
@@ -99,11 +99,15 @@ fn insert(connection: &Connection, new: &NewMessage, unix: u64) -> rusqlite::Res
             "INSERT INTO room_messages (room_id, user_id, content, created_at)
              VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute((&new.room_id, &new.user_id, &new.content, utc::text(unix)))?;
+        .execute((&new.room_id, &new.user_id, &new.content, utc::format(unix)))?;
     Ok(connection.last_insert_rowid())
 }
 
-fn forget_all_but(connection: &Connection, room_id: &str, keep: u32) -> rusqlite::Result<()> {
+fn delete_all_but_newest(
+    connection: &Connection,
+    room_id: &str,
+    keep: u32,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM room_messages WHERE room_id = ?1 AND id <= (

@@ -9,10 +9,10 @@ mod bans;
 mod connection;
 mod error;
 mod guests;
-mod in_place;
 mod invites;
 mod messages;
 mod model;
+mod open_files;
 mod participants;
 mod preview;
 mod reader;
@@ -35,7 +35,7 @@ pub use error::{
     BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
 };
 pub use invites::MAX_INVITES;
-pub use messages::LONGEST_MESSAGE;
+pub use messages::MAX_MESSAGE_CHARS;
 pub use model::*;
 pub use preview::Preview;
 
@@ -89,13 +89,13 @@ impl Store {
 
     /// Like [`Store::write`], without a timeout: for changes after which connections and relays must be
     /// closed.
-    async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
+    async fn write_without_timeout<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.threads.write_to_the_end(work).await
+        self.threads.write_without_timeout(work).await
     }
 
     /// Runs `work` on a connection that can only read.

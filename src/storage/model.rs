@@ -19,7 +19,7 @@ pub struct User {
     /// Where a guest belongs and until when; `None` for everybody else.
     pub guest: Option<Guest>,
     /// The condition for valid tokens.
-    pub tokens: Tokens,
+    pub token_cutoff: TokenCutoff,
     /// Unix seconds.
     pub created_at: u64,
 }
@@ -37,17 +37,17 @@ pub struct Guest {
 /// The condition for valid tokens of a user: tokens from before a sign-out, a new password or a disabling
 /// are rejected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenCutoff {
     /// The generation that parlor's own tokens must carry; it grows whenever tokens are ended.
     pub generation: u64,
     /// Unix seconds: tokens of other issuers must be issued later. `None`: no such limit.
     pub from: Option<u64>,
 }
 
-impl Tokens {
+impl TokenCutoff {
     /// Whether a token with this issue data is still valid. A token without an issue time may be older
     /// than the limit, and so may one of the same second.
-    pub fn accept(&self, issue: Issue) -> bool {
+    pub fn accepts(&self, issue: Issue) -> bool {
         match issue {
             Issue::Own { generation } => generation == self.generation,
             Issue::Foreign { at } => self.from.is_none_or(|from| at.is_some_and(|at| at > from)),
@@ -66,7 +66,7 @@ impl User {
     }
 
     /// Whether the store knows of no reason to turn this user away at `unix`.
-    pub fn is_welcome(&self, unix: u64) -> bool {
+    pub fn is_active(&self, unix: u64) -> bool {
         !self.disabled
             && !self.deleted
             && self.guest.as_ref().is_none_or(|guest| unix < guest.until)
@@ -74,7 +74,7 @@ impl User {
 
     /// `unix`, or the end of a guest's time where that comes first: nothing that they are given
     /// outlives it.
-    pub fn until(&self, unix: u64) -> u64 {
+    pub fn limit_expiry(&self, unix: u64) -> u64 {
         self.guest
             .as_ref()
             .map_or(unix, |guest| unix.min(guest.until))
@@ -83,7 +83,7 @@ impl User {
 
 /// A guest whose access has not expired, for an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownGuest {
+pub struct ActiveGuest {
     pub user: User,
     pub room_name: String,
     /// The user is a member of the room now.
@@ -105,8 +105,8 @@ impl From<User> for Person {
     }
 }
 
-impl From<KnownGuest> for Person {
-    fn from(guest: KnownGuest) -> Person {
+impl From<ActiveGuest> for Person {
+    fn from(guest: ActiveGuest) -> Person {
         Person {
             user: guest.user,
             guest_room: Some(guest.room_name),
@@ -165,15 +165,15 @@ pub struct RoomChange {
 
 /// What became of closing a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedRoom {
     pub room: Room,
     /// The memberships that ended with it.
-    pub departures: Vec<Departure>,
+    pub ended_memberships: Vec<EndedMembership>,
 }
 
 /// Which rooms somebody gets to see, a page at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct RoomQuery {
     /// Sees open rooms, and private ones that are theirs or that they are a member of.
     pub user_id: String,
     /// Sees the other private rooms, too.
@@ -221,7 +221,7 @@ pub enum JoinGrant {
 
 /// What became of a leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct LeaveOutcome {
     pub was_member: bool,
     /// Was a member then or at any time before.
     pub ever_member: bool,
@@ -231,7 +231,7 @@ pub struct Left {
 
 /// Somebody who was disabled or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedUser {
     /// A deleted user as they were before.
     pub user: User,
     /// Invites that they had made, and that open nothing any more.
@@ -262,7 +262,7 @@ pub struct Participant {
 pub struct Admission {
     /// Disabled users and tombstones included.
     pub user: Option<User>,
-    /// Closed rooms included.
+    /// ClosedRoom rooms included.
     pub room: Option<Room>,
     /// Has joined and not left.
     pub participant: bool,
@@ -298,8 +298,8 @@ pub struct NewBan {
 
 /// The result of a ban.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Banned {
-    pub left: Left,
+pub struct BanOutcome {
+    pub left: LeaveOutcome,
     /// The invite that the guest used, if known.
     pub invite: Option<String>,
     /// Whether the ban revoked that invite.
@@ -344,7 +344,7 @@ pub struct Invite {
 
 /// An invite that still opens its room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LivingInvite {
+pub struct ActiveInvite {
     pub id: String,
     pub room_id: String,
     pub room_name: String,
@@ -360,7 +360,7 @@ pub struct LivingInvite {
 
 /// Who the relay must turn away although their credential may still be good.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refused {
+pub struct RevocationList {
     /// Ids of the disabled and the deleted.
     pub users: Vec<String>,
     /// Ids of closed rooms.
@@ -368,14 +368,14 @@ pub struct Refused {
     /// Ids of the other rooms: they distinguish names bound to a room from longer names.
     pub open_rooms: Vec<String>,
     /// Users who left a room and did not return, and banned users.
-    pub departures: Vec<Departure>,
+    pub ended_memberships: Vec<EndedMembership>,
     /// The token generations of all users whose tokens were ever ended.
     pub generations: Vec<(String, u64)>,
 }
 
 /// A membership that has ended. All are ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Departure {
+pub struct EndedMembership {
     pub user: String,
     pub room: String,
     /// Whether the user is a member of another room.

@@ -2,18 +2,18 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::invites::Taken;
-use super::rooms::{ROOM, room_at};
-use super::users::{USER, USER_COLUMNS, optional_time_at, time_at, user_at};
+use super::invites::InviteUse;
+use super::rooms::{ROOM_COLUMNS, room_at};
+use super::users::{USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, time_at, user_at};
 use super::{
-    Admission, JoinError, JoinGrant, Left, Membership, Participant, Removal, Room, Store,
+    Admission, JoinError, JoinGrant, LeaveOutcome, Membership, Participant, Removal, Room, Store,
     StoreError, User,
 };
 use super::{bans, invites, rooms, users, utc};
 
 /// Members of `?1` at `?2` who count: no expired guests, and no disabled users, whose membership is kept
 /// until they are enabled.
-const PRESENT: &str = "room_participants p JOIN users u ON u.id = p.user_id
+const ACTIVE_MEMBERS: &str = "room_participants p JOIN users u ON u.id = p.user_id
     WHERE p.room_id = ?1 AND p.left_at IS NULL AND u.disabled_at IS NULL
       AND (u.guest_until IS NULL OR u.guest_until > ?2)";
 
@@ -33,9 +33,14 @@ impl Store {
     }
 
     /// Ends the membership, if there is one.
-    pub async fn leave(&self, room_id: &str, user_id: &str, unix: u64) -> Result<Left, StoreError> {
+    pub async fn leave(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        unix: u64,
+    ) -> Result<LeaveOutcome, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             Ok(Ok(end_membership(connection, &room_id, &user_id, unix)?))
         })
         .await
@@ -47,10 +52,10 @@ impl Store {
         room_id: &str,
         unix: u64,
     ) -> Result<Vec<Participant>, StoreError> {
-        let parameters = (room_id.to_owned(), utc::text(unix));
+        let parameters = (room_id.to_owned(), utc::format(unix));
         let sql = format!(
             "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
-             FROM {PRESENT} ORDER BY p.joined_at, u.id"
+             FROM {ACTIVE_MEMBERS} ORDER BY p.joined_at, u.id"
         );
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
@@ -98,13 +103,13 @@ impl Store {
         unix: u64,
     ) -> Result<Admission, StoreError> {
         /// The number of columns before the user's columns.
-        const OWN_COLUMNS: usize = 7;
-        let parameters = (room_id.to_owned(), user_id.to_owned(), utc::text(unix));
+        const LEADING_COLUMNS: usize = 7;
+        let parameters = (room_id.to_owned(), user_id.to_owned(), utc::format(unix));
         let sql = format!(
             "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     iif(p.kicked_until > ?3, p.kicked_until, NULL),
-                    b.user_id IS NOT NULL, b.expires_at, {USER}, {ROOM}
+                    b.user_id IS NOT NULL, b.expires_at, {USER_COLUMNS}, {ROOM_COLUMNS}
              FROM (SELECT ?1 AS room_id, ?2 AS user_id) asked
              LEFT JOIN users u ON u.id = asked.user_id
              LEFT JOIN coworking_rooms r ON r.id = asked.room_id
@@ -129,9 +134,11 @@ impl Store {
                         participant,
                         ever_member: row.get(2)?,
                         removal,
-                        user: user_known.then(|| user_at(row, OWN_COLUMNS)).transpose()?,
+                        user: user_known
+                            .then(|| user_at(row, LEADING_COLUMNS))
+                            .transpose()?,
                         room: room_known
-                            .then(|| room_at(row, OWN_COLUMNS + USER_COLUMNS))
+                            .then(|| room_at(row, LEADING_COLUMNS + USER_COLUMN_COUNT))
                             .transpose()?,
                     })
                 })
@@ -140,7 +147,7 @@ impl Store {
     }
 
     /// The seats that guests hold, as `(user id, room id)`.
-    pub async fn guest_seats(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.read(move |connection| {
             connection
                 .prepare_cached(
@@ -157,8 +164,8 @@ impl Store {
     /// Ends the memberships of guests whose time has run out, and names them as
     /// `(user id, room id)`.
     pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
-        let now = utc::text(unix);
-        self.write_to_the_end(move |connection| {
+        let now = utc::format(unix);
+        self.write_without_timeout(move |connection| {
             let mut statement = connection.prepare_cached(
                 "UPDATE room_participants SET left_at = ?1
                  WHERE left_at IS NULL
@@ -179,7 +186,7 @@ fn join(
     grant: &JoinGrant,
     unix: u64,
 ) -> rusqlite::Result<Result<Room, JoinError>> {
-    let user = match welcome_user(connection, user_id, unix)? {
+    let user = match active_user(connection, user_id, unix)? {
         Ok(user) => user,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -198,7 +205,7 @@ fn join(
             _ => JoinError::NoSuchRoom,
         }));
     };
-    if let Some(refusal) = kept_out(connection, &room, &user, grant, unix)? {
+    if let Some(refusal) = check_removal(connection, &room, &user, grant, unix)? {
         return Ok(Err(refusal));
     }
     let open = room.closed_at.is_none();
@@ -206,7 +213,7 @@ fn join(
         return Ok(Ok(room));
     }
     // Before errors that would reveal that the room exists.
-    if let Some(refusal) = closed_door(connection, &room, &user, grant, unix)? {
+    if let Some(refusal) = check_private_room(connection, &room, &user, grant, unix)? {
         return Ok(Err(refusal));
     }
     if !open {
@@ -221,11 +228,11 @@ fn join(
              ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at, left_at = NULL,
                  kicked_until = NULL",
         )?
-        .execute((room_id, user_id, utc::text(unix)))?;
+        .execute((room_id, user_id, utc::format(unix)))?;
     Ok(Ok(room))
 }
 
-pub(super) fn welcome_user(
+pub(super) fn active_user(
     connection: &Connection,
     user_id: &str,
     unix: u64,
@@ -234,13 +241,13 @@ pub(super) fn welcome_user(
         None => Err(JoinError::NoSuchUser),
         Some(user) if user.deleted => Err(JoinError::NoSuchUser),
         Some(user) if user.disabled => Err(JoinError::UserDisabled),
-        Some(user) if !user.is_welcome(unix) => Err(JoinError::GuestExpired),
+        Some(user) if !user.is_active(unix) => Err(JoinError::GuestExpired),
         Some(user) => Ok(user),
     })
 }
 
 /// The ban or kick in force for this user, if any.
-fn kept_out(
+fn check_removal(
     connection: &Connection,
     room: &Room,
     user: &User,
@@ -259,7 +266,7 @@ fn kept_out(
 
 /// What keeps this user out of a private room, if anything does. An invite is taken only where it
 /// is needed. Users who never were in the room get the error of a room that does not exist.
-fn closed_door(
+fn check_private_room(
     connection: &Connection,
     room: &Room,
     user: &User,
@@ -274,11 +281,13 @@ fn closed_door(
             Some(JoinError::NotInvited)
         }
         JoinGrant::None => Some(JoinError::NoSuchRoom),
-        JoinGrant::Invite(text) => match invites::take(connection, Some(&room.id), text, unix)? {
-            Taken::One { .. } => None,
-            Taken::Withdrawn => Some(JoinError::Withdrawn),
-            Taken::Nothing => Some(JoinError::BadInvite),
-        },
+        JoinGrant::Invite(text) => {
+            match invites::use_invite(connection, Some(&room.id), text, unix)? {
+                InviteUse::Accepted { .. } => None,
+                InviteUse::Withdrawn => Some(JoinError::Withdrawn),
+                InviteUse::Invalid => Some(JoinError::BadInvite),
+            }
+        }
     })
 }
 
@@ -288,14 +297,14 @@ pub(super) fn end_membership(
     room_id: &str,
     user_id: &str,
     unix: u64,
-) -> rusqlite::Result<Left> {
+) -> rusqlite::Result<LeaveOutcome> {
     let ended = connection
         .prepare_cached(
             "UPDATE room_participants SET left_at = ?3
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
         )?
-        .execute((room_id, user_id, utc::text(unix)))?;
-    Ok(Left {
+        .execute((room_id, user_id, utc::format(unix)))?;
+    Ok(LeaveOutcome {
         was_member: ended > 0,
         ever_member: was_member(connection, room_id, user_id)?,
         elsewhere: is_member_anywhere(connection, user_id)?,
@@ -339,7 +348,7 @@ pub(super) fn is_full(connection: &Connection, room: &Room, unix: u64) -> rusqli
         return Ok(false);
     };
     let present: u32 = connection
-        .prepare_cached(&format!("SELECT count(*) FROM {PRESENT}"))?
-        .query_row((&room.id, utc::text(unix)), |row| row.get(0))?;
+        .prepare_cached(&format!("SELECT count(*) FROM {ACTIVE_MEMBERS}"))?
+        .query_row((&room.id, utc::format(unix)), |row| row.get(0))?;
     Ok(present >= capacity)
 }

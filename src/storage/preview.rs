@@ -17,7 +17,7 @@ impl Store {
     ///
     /// # Errors
     /// `BadInvite` and `Withdrawn` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
-    /// `Banned`, `Kicked`.
+    /// `BanOutcome`, `Kicked`.
     pub async fn preview(
         &self,
         room_id: &str,
@@ -43,7 +43,7 @@ fn preview(
     unix: u64,
 ) -> rusqlite::Result<Result<Preview, JoinError>> {
     if let Some(invite) = invite
-        && let Some(refusal) = refusal(connection, room_id, invite, unix)?
+        && let Some(refusal) = check_invite(connection, room_id, invite, unix)?
     {
         return Ok(Err(refusal));
     }
@@ -68,7 +68,7 @@ fn preview(
 }
 
 /// Returns the reason why the invite is not valid for this room now, if any.
-fn refusal(
+fn check_invite(
     connection: &Connection,
     room_id: &str,
     invite: &str,
@@ -79,7 +79,7 @@ fn refusal(
             "SELECT revoked_at IS NOT NULL, uses_left IS NULL OR uses_left > 0 FROM room_invites
              WHERE hash = ?1 AND room_id = ?2 AND expires_at > ?3",
         )?
-        .query_row((invites::hash(invite), room_id, utc::text(unix)), |row| {
+        .query_row((invites::hash(invite), room_id, utc::format(unix)), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;

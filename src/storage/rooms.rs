@@ -5,20 +5,20 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use super::participants::is_member_anywhere;
 use super::users::{optional_time_at, time_at};
 use super::{
-    ChangeError, Closed, CreateError, Departure, Listing, NewRoom, Room, RoomChange, Store,
-    StoreError, users, utc,
+    ChangeError, ClosedRoom, CreateError, EndedMembership, NewRoom, Room, RoomChange, RoomQuery,
+    Store, StoreError, users, utc,
 };
 use crate::clock;
-use crate::display_name::is_fit;
-use crate::token::{ROOM_ID, valid_room_id};
+use crate::display_name::is_valid_name;
+use crate::token::{ROOM_ID_RULE, valid_room_id};
 
 /// The columns that [`room_at`] reads, in its order; the table goes by `r`.
-pub(super) const ROOM: &str =
+pub(super) const ROOM_COLUMNS: &str =
     "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
 
-const MAX_CAPACITY: u32 = 1_000_000;
+const MAX_ROOM_CAPACITY: u32 = 1_000_000;
 /// Open rooms of one user, admins excepted: a list of rooms must stay one.
-const MAX_OWNED: u32 = 100;
+const MAX_OWNED_ROOMS: u32 = 100;
 
 impl Store {
     /// The room whose id this is (closed ones too), else the open one whose name it is.
@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// The room whose id this is (closed ones too), then the open one whose name it is: two at most.
-    pub async fn rooms_called(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
+    pub async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| {
             let with_id = by_id(connection, &key)?;
@@ -44,8 +44,9 @@ impl Store {
 
     /// All open rooms, by name.
     pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
-        let sql =
-            format!("SELECT {ROOM} FROM coworking_rooms r WHERE closed_at IS NULL ORDER BY name");
+        let sql = format!(
+            "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE closed_at IS NULL ORDER BY name"
+        );
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             statement.query_map((), |row| room_at(row, 0))?.collect()
@@ -54,7 +55,7 @@ impl Store {
     }
 
     /// How many rooms are open, and how many memberships there are in them.
-    pub async fn census(&self) -> Result<(i64, i64), StoreError> {
+    pub async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT (SELECT count(*) FROM coworking_rooms WHERE closed_at IS NULL),
@@ -66,12 +67,12 @@ impl Store {
     }
 
     /// The open rooms that somebody gets to see, by name.
-    pub async fn rooms_for(&self, listing: Listing) -> Result<Vec<Room>, StoreError> {
-        let only = listing
+    pub async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
+        let only = query
             .only
             .map(|ids| serde_json::Value::from(ids).to_string());
         let sql = format!(
-            "SELECT {ROOM} FROM coworking_rooms r
+            "SELECT {ROOM_COLUMNS} FROM coworking_rooms r
              WHERE closed_at IS NULL AND name > :after AND CASE
                  WHEN :only IS NOT NULL THEN id IN (SELECT value FROM json_each(:only))
                  ELSE NOT is_private OR :admin OR owner_id = :user OR EXISTS (
@@ -83,11 +84,11 @@ impl Store {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let parameters = named_params! {
-                ":after": listing.after.unwrap_or_default(),
+                ":after": query.after.unwrap_or_default(),
                 ":only": only,
-                ":admin": listing.admin,
-                ":user": listing.user_id,
-                ":limit": listing.limit,
+                ":admin": query.admin,
+                ":user": query.user_id,
+                ":limit": query.limit,
             };
             statement
                 .query_map(parameters, |row| room_at(row, 0))?
@@ -99,7 +100,7 @@ impl Store {
     pub async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
         let unix = clock::now().unix;
         self.write(move |connection| {
-            if let Some(refusal) = refusal(connection, &new)? {
+            if let Some(refusal) = check_new_room(connection, &new)? {
                 return Ok(Err(refusal));
             }
             let room = Room {
@@ -119,7 +120,7 @@ impl Store {
 
     pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
         let id = id.to_owned();
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             let mut room = match by_id(connection, &id)? {
                 None => return Ok(Err(ChangeError::NoSuchRoom)),
                 Some(room) if room.closed_at.is_some() => return Ok(Err(ChangeError::RoomClosed)),
@@ -128,7 +129,7 @@ impl Store {
             room.private = change.private.unwrap_or(room.private);
             room.max_participants = change.max_participants.unwrap_or(room.max_participants);
             let name = change.name.unwrap_or_else(|| room.name.clone());
-            if let Some(refusal) = bad_change(connection, &room, &name)? {
+            if let Some(refusal) = check_changed_room(connection, &room, &name)? {
                 return Ok(Err(refusal.into()));
             }
             room.name = name;
@@ -145,9 +146,9 @@ impl Store {
 
     /// Closes a room for good and ends the memberships in it; `None` where there is no such room.
     /// Closing it again changes nothing.
-    pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<Closed>, StoreError> {
+    pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
         let id = id.to_owned();
-        self.write_to_the_end(move |connection| Ok(Ok(close(connection, &id, unix)?)))
+        self.write_without_timeout(move |connection| Ok(Ok(close(connection, &id, unix)?)))
             .await
     }
 }
@@ -157,18 +158,21 @@ pub(super) fn close(
     connection: &Connection,
     id: &str,
     unix: u64,
-) -> rusqlite::Result<Option<Closed>> {
+) -> rusqlite::Result<Option<ClosedRoom>> {
     let closed_now = connection
         .prepare_cached(
             "UPDATE coworking_rooms SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
         )?
-        .execute((id, utc::text(unix)))?;
-    let departures = match closed_now {
+        .execute((id, utc::format(unix)))?;
+    let ended_memberships = match closed_now {
         0 => Vec::new(),
         _ => end_memberships(connection, id, unix)?,
     };
     let room = by_id(connection, id)?;
-    Ok(room.map(|room| Closed { room, departures }))
+    Ok(room.map(|room| ClosedRoom {
+        room,
+        ended_memberships,
+    }))
 }
 
 /// Ends the memberships of a room, and says whose they were.
@@ -176,18 +180,18 @@ fn end_memberships(
     connection: &Connection,
     room_id: &str,
     unix: u64,
-) -> rusqlite::Result<Vec<Departure>> {
+) -> rusqlite::Result<Vec<EndedMembership>> {
     let users: Vec<String> = connection
         .prepare_cached(
             "UPDATE room_participants SET left_at = ?2
              WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
         )?
-        .query_map((room_id, utc::text(unix)), |row| row.get(0))?
+        .query_map((room_id, utc::format(unix)), |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     users
         .into_iter()
         .map(|user| {
-            Ok(Departure {
+            Ok(EndedMembership {
                 elsewhere: is_member_anywhere(connection, &user)?,
                 room: room_id.to_owned(),
                 user,
@@ -197,16 +201,16 @@ fn end_memberships(
 }
 
 /// Why this room cannot be made, if so.
-fn refusal(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<CreateError>> {
+fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<CreateError>> {
     if let Some(id) = &new.id {
         if !valid_room_id(id) {
-            return Ok(Some(CreateError::BadId(id.clone(), ROOM_ID)));
+            return Ok(Some(CreateError::BadId(id.clone(), ROOM_ID_RULE)));
         }
         if by_id(connection, id)?.is_some() {
             return Ok(Some(CreateError::IdTaken(id.clone())));
         }
     }
-    if let Some(refusal) = bad_values(connection, &new.name, new.max_participants)? {
+    if let Some(refusal) = check_name_and_capacity(connection, &new.name, new.max_participants)? {
         return Ok(Some(refusal));
     }
     let Some(id) = &new.owner_id else {
@@ -214,22 +218,22 @@ fn refusal(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<Cr
     };
     Ok(match users::by_id(connection, id)? {
         None => Some(CreateError::NoSuchOwner(id.clone())),
-        Some(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED => {
-            Some(CreateError::TooManyRooms(MAX_OWNED))
+        Some(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED_ROOMS => {
+            Some(CreateError::TooManyRooms(MAX_OWNED_ROOMS))
         }
         Some(_) => None,
     })
 }
 
 /// Why no room can be called this, or hold so many.
-fn bad_values(
+fn check_name_and_capacity(
     connection: &Connection,
     name: &str,
     capacity: Option<u32>,
 ) -> rusqlite::Result<Option<CreateError>> {
     Ok(match capacity {
-        _ if !is_fit(name) => Some(CreateError::BadName),
-        Some(capacity) if !(1..=MAX_CAPACITY).contains(&capacity) => {
+        _ if !is_valid_name(name) => Some(CreateError::BadName),
+        Some(capacity) if !(1..=MAX_ROOM_CAPACITY).contains(&capacity) => {
             Some(CreateError::BadCapacity(capacity))
         }
         _ if by_name(connection, name)?.is_some() => Some(CreateError::NameTaken(name.to_owned())),
@@ -238,12 +242,12 @@ fn bad_values(
 }
 
 /// The same for a room that exists; it may keep its own name.
-fn bad_change(
+fn check_changed_room(
     connection: &Connection,
     room: &Room,
     name: &str,
 ) -> rusqlite::Result<Option<CreateError>> {
-    let refusal = bad_values(connection, name, room.max_participants)?;
+    let refusal = check_name_and_capacity(connection, name, room.max_participants)?;
     let about_name =
         |refusal: &CreateError| matches!(refusal, CreateError::NameTaken(_) | CreateError::BadName);
     Ok(refusal.filter(|refusal| name != room.name || !about_name(refusal)))
@@ -271,7 +275,7 @@ fn insert(connection: &Connection, room: &Room) -> rusqlite::Result<()> {
             ":private": room.private,
             ":max_participants": room.max_participants,
             ":owner": room.owner_id,
-            ":created_at": utc::text(room.created_at),
+            ":created_at": utc::format(room.created_at),
         })
         .map(drop)
 }
@@ -279,7 +283,7 @@ fn insert(connection: &Connection, room: &Room) -> rusqlite::Result<()> {
 pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<Room>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {ROOM} FROM coworking_rooms r WHERE id = ?1"
+            "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE id = ?1"
         ))?
         .query_row([id], |row| room_at(row, 0))
         .optional()
@@ -288,13 +292,13 @@ pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Optio
 fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<Room>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {ROOM} FROM coworking_rooms r WHERE name = ?1 AND closed_at IS NULL"
+            "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE name = ?1 AND closed_at IS NULL"
         ))?
         .query_row([name], |row| room_at(row, 0))
         .optional()
 }
 
-/// Reads [`ROOM`] from the column `first` on.
+/// Reads [`ROOM_COLUMNS`] from the column `first` on.
 pub(super) fn room_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Room> {
     Ok(Room {
         id: row.get(first)?,

@@ -9,24 +9,24 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::writer::{Order, Write, Writer};
+use super::writer::{Command, Write, Writer};
 use super::{StoreError, connection, reader, writer};
 use crate::clock;
 use crate::metrics::StoreTimes;
 
-const READERS: usize = 2;
+const READER_THREADS: usize = 2;
 /// Orders that may wait for one thread; whoever asks beyond that waits to ask.
-const QUEUE: usize = 1024;
+const QUEUE_CAPACITY: usize = 1024;
 /// How often to look whether another process has written.
-const LOOK_EVERY: Duration = Duration::from_millis(400);
+const CHANGE_POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// How long a caller waits for the disk. A write that has started by then may still complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Threads {
     path: PathBuf,
     /// Emptied first when all is to end.
-    stop_looking: Option<blocking::Sender<()>>,
-    writer: Option<mpsc::Sender<Order>>,
+    stop_polling: Option<blocking::Sender<()>>,
+    writer: Option<mpsc::Sender<Command>>,
     readers: Vec<mpsc::Sender<reader::Read>>,
     next_reader: AtomicUsize,
     changes: watch::Receiver<u64>,
@@ -39,16 +39,16 @@ pub struct Threads {
 impl Threads {
     pub fn start(path: &Path) -> Result<Threads, StoreError> {
         let writing = Writer::new(connection::writer(path)?, path.to_owned());
-        let reading = (0..READERS)
+        let reading = (0..READER_THREADS)
             .map(|_| connection::reader(path))
             .collect::<Result<Vec<_>, _>>()?;
         let (changed, changes) = watch::channel(0);
-        let (writer, orders) = mpsc::channel(QUEUE);
-        let (stop_looking, stopped) = blocking::channel();
+        let (writer, commands) = mpsc::channel(QUEUE_CAPACITY);
+        let (stop_polling, stopped) = blocking::channel();
         let times = StoreTimes::default();
         let mut threads = Threads {
             path: path.to_owned(),
-            stop_looking: Some(stop_looking),
+            stop_polling: Some(stop_polling),
             writer: Some(writer.clone()),
             readers: Vec::new(),
             next_reader: AtomicUsize::new(0),
@@ -56,9 +56,9 @@ impl Threads {
             times: times.clone(),
             running: Vec::new(),
         };
-        threads.spawn("store-look", move || look(&writer, &stopped))?;
+        threads.spawn("store-poll", move || poll_for_changes(&writer, &stopped))?;
         for connection in reading {
-            let (sender, reads) = mpsc::channel(QUEUE);
+            let (sender, reads) = mpsc::channel(QUEUE_CAPACITY);
             threads.readers.push(sender);
             threads.spawn("store-read", {
                 let times = times.reads.clone();
@@ -66,7 +66,7 @@ impl Threads {
             })?;
         }
         threads.spawn("store-write", move || {
-            writer::run(writing, orders, changed, &times.writes)
+            writer::run(writing, commands, changed, &times.writes)
         })?;
         Ok(threads)
     }
@@ -99,11 +99,11 @@ impl Threads {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.in_time(self.write_to_the_end(work)).await
+        self.with_timeout(self.write_without_timeout(work)).await
     }
 
     /// Writes without a timeout.
-    pub async fn write_to_the_end<T, E, F>(&self, work: F) -> Result<T, E>
+    pub async fn write_without_timeout<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
         T: Send + 'static,
@@ -112,13 +112,13 @@ impl Threads {
         let closed = || E::from(StoreError::Closed(self.path.clone()));
         let (write, answer) = Write::new(work);
         let writer = self.writer.as_ref().ok_or_else(closed)?;
-        let order = Order::Write(Box::new(write), clock::now().mono);
-        writer.send(order).await.map_err(|_| closed())?;
+        let command = Command::Write(Box::new(write), clock::now().mono);
+        writer.send(command).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
     /// Waits for a result, with a timeout.
-    async fn in_time<T, E: From<StoreError>>(
+    async fn with_timeout<T, E: From<StoreError>>(
         &self,
         asked: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
@@ -137,16 +137,16 @@ impl Threads {
         T: Send + 'static,
     {
         let closed = || StoreError::Closed(self.path.clone());
-        let (asker, answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let read = reader::Read {
             asked: clock::now().mono,
             work: Box::new(move |connection| {
                 // Whoever asked may be gone.
-                let _ = asker.send(work(connection));
+                let _ = reply.send(work(connection));
             }),
         };
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.in_time(async {
+        self.with_timeout(async {
             self.readers[turn].send(read).await.map_err(|_| closed())?;
             let answer = answer.await.map_err(|_| closed())?;
             answer.map_err(|error| StoreError::new(&self.path, &error))
@@ -158,7 +158,7 @@ impl Threads {
 impl Drop for Threads {
     /// Lets what was asked finish, then closes the file.
     fn drop(&mut self) {
-        self.stop_looking = None;
+        self.stop_polling = None;
         self.readers.clear();
         self.writer = None;
         for running in self.running.drain(..) {
@@ -169,9 +169,9 @@ impl Drop for Threads {
 }
 
 /// Reminds the writer to look for other processes' writes, until the other end of `stopped` goes.
-fn look(writer: &mpsc::Sender<Order>, stopped: &blocking::Receiver<()>) {
-    while stopped.recv_timeout(LOOK_EVERY) == Err(blocking::RecvTimeoutError::Timeout) {
+fn poll_for_changes(writer: &mpsc::Sender<Command>, stopped: &blocking::Receiver<()>) {
+    while stopped.recv_timeout(CHANGE_POLL_INTERVAL) == Err(blocking::RecvTimeoutError::Timeout) {
         // A full queue: the writer is busy, and is reminded again soon.
-        let _ = writer.try_send(Order::LookForChanges);
+        let _ = writer.try_send(Command::CheckForChanges);
     }
 }

@@ -3,23 +3,24 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
-    CreateError, Departure, Guest, NewUser, Refused, Store, StoreError, Tokens, User, utc,
+    CreateError, EndedMembership, Guest, NewUser, RevocationList, Store, StoreError, TokenCutoff,
+    User, utc,
 };
 use crate::clock;
-use crate::display_name::{self, is_fit};
-use crate::token::{USER_ID, valid_user_id};
+use crate::display_name::{self, is_valid_name};
+use crate::token::{USER_ID_RULE, valid_user_id};
 
 /// The columns that [`user_at`] reads, in its order; the table goes by `u`.
-pub(super) const USER: &str = "u.id, u.name, u.display_name, u.is_admin, \
+pub(super) const USER_COLUMNS: &str = "u.id, u.name, u.display_name, u.is_admin, \
     u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, \
     u.created_at, u.invite_id, u.token_generation, u.tokens_from";
-pub(super) const USER_COLUMNS: usize = 12;
+pub(super) const USER_COLUMN_COUNT: usize = 12;
 
 impl Store {
     /// The user whose id this is, then the one whose name it is: two at most, since nothing keeps
     /// the name of one from being the id of another. Ids find disabled users and tombstones too,
     /// names neither tombstones nor guests.
-    pub async fn users_called(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
+    pub async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| {
             let with_id = by_id(connection, &key)?;
@@ -33,13 +34,15 @@ impl Store {
     pub async fn login(&self, name: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
         let name = name.to_owned();
         let sql = format!(
-            "SELECT {USER}, u.password_hash FROM users u
+            "SELECT {USER_COLUMNS}, u.password_hash FROM users u
              WHERE name = ?1 AND guest_until IS NULL AND deleted_at IS NULL"
         );
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_row([name], |row| Ok((user_at(row, 0)?, row.get(USER_COLUMNS)?)))
+                .query_row([name], |row| {
+                    Ok((user_at(row, 0)?, row.get(USER_COLUMN_COUNT)?))
+                })
                 .optional()
         })
         .await
@@ -48,7 +51,7 @@ impl Store {
     /// All users but guests and the deleted, by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
         let sql = format!(
-            "SELECT {USER} FROM users u
+            "SELECT {USER_COLUMNS} FROM users u
              WHERE guest_until IS NULL AND deleted_at IS NULL ORDER BY name"
         );
         self.read(move |connection| {
@@ -63,7 +66,7 @@ impl Store {
         let unix = clock::now().unix;
         self.write(move |connection| {
             let display_name = new.display_name.as_deref().unwrap_or(&new.name);
-            if !is_fit(&new.name) || !is_fit(display_name) {
+            if !is_valid_name(&new.name) || !is_valid_name(display_name) {
                 return Ok(Err(CreateError::BadName));
             }
             if by_name(connection, &new.name)?.is_some() {
@@ -77,7 +80,7 @@ impl Store {
                 disabled: false,
                 deleted: false,
                 guest: None,
-                tokens: Tokens::default(),
+                token_cutoff: TokenCutoff::default(),
                 created_at: unix,
             };
             insert(connection, &user, new.password_hash.as_deref())?;
@@ -109,7 +112,7 @@ impl Store {
         unix: u64,
     ) -> Result<Option<User>, StoreError> {
         let (id, hash) = (id.to_owned(), hash.to_owned());
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             let set = connection
                 .prepare_cached(
                     "UPDATE users SET password_hash = ?2
@@ -128,7 +131,7 @@ impl Store {
     /// Ends all tokens of a user or guest; `None` if the user does not exist or was deleted.
     pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
-        self.write_to_the_end(move |connection| {
+        self.write_without_timeout(move |connection| {
             end_tokens(connection, &id, unix)?;
             Ok(Ok(by_id(connection, &id)?.filter(|user| !user.deleted)))
         })
@@ -143,12 +146,12 @@ impl Store {
         display_name: Option<&str>,
     ) -> Result<User, CreateError> {
         let id = id.to_owned();
-        let display_name = display_name.and_then(display_name::cleaned);
+        let display_name = display_name.and_then(display_name::sanitize);
         let display_name = display_name.unwrap_or_else(|| id.clone());
         let unix = clock::now().unix;
         self.write(move |connection| {
             if !valid_user_id(&id) {
-                return Ok(Err(CreateError::BadId(id, USER_ID)));
+                return Ok(Err(CreateError::BadId(id, USER_ID_RULE)));
             }
             match by_id(connection, &id)? {
                 Some(user) if user.deleted => return Ok(Err(CreateError::Deleted(id))),
@@ -163,7 +166,7 @@ impl Store {
                 disabled: false,
                 deleted: false,
                 guest: None,
-                tokens: Tokens::default(),
+                token_cutoff: TokenCutoff::default(),
                 created_at: unix,
             };
             insert(connection, &user, None)?;
@@ -174,14 +177,14 @@ impl Store {
 
     /// Whom the relay must turn away, the banned included. How long ago does not matter: nobody knows until when a
     /// credential was minted, or by whom.
-    pub async fn refused(&self, unix: u64) -> Result<Refused, StoreError> {
-        let now = utc::text(unix);
+    pub async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
+        let now = utc::format(unix);
         self.read(move |connection| {
             let ids = |sql: &str| -> rusqlite::Result<Vec<String>> {
                 let mut statement = connection.prepare_cached(sql)?;
                 statement.query_map((), |row| row.get(0))?.collect()
             };
-            let mut departures = connection.prepare_cached(
+            let mut ended_memberships = connection.prepare_cached(
                 "SELECT user_id, room_id, EXISTS (
                      SELECT 1 FROM room_participants e
                      WHERE e.user_id = p.user_id AND e.left_at IS NULL)
@@ -193,13 +196,13 @@ impl Store {
                  FROM room_bans b WHERE expires_at IS NULL OR expires_at > ?1",
             )?;
             let departure = |row: &rusqlite::Row<'_>| {
-                Ok(Departure {
+                Ok(EndedMembership {
                     user: row.get(0)?,
                     room: row.get(1)?,
                     elsewhere: row.get(2)?,
                 })
             };
-            Ok(Refused {
+            Ok(RevocationList {
                 users: ids("SELECT id FROM users
                      WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL")?,
                 rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
@@ -214,7 +217,7 @@ impl Store {
                         Ok((row.get(0)?, generation.unsigned_abs()))
                     })?
                     .collect::<rusqlite::Result<_>>()?,
-                departures: departures
+                ended_memberships: ended_memberships
                     .query_map([&now], departure)?
                     .collect::<rusqlite::Result<_>>()?,
             })
@@ -230,13 +233,13 @@ pub(super) fn end_tokens(connection: &Connection, id: &str, unix: u64) -> rusqli
             "UPDATE users SET token_generation = token_generation + 1, tokens_from = ?2
              WHERE id = ?1 AND deleted_at IS NULL",
         )?
-        .execute((id, utc::text(unix)))
+        .execute((id, utc::format(unix)))
         .map(drop)
 }
 
 pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
     connection
-        .prepare_cached(&format!("SELECT {USER} FROM users u WHERE id = ?1"))?
+        .prepare_cached(&format!("SELECT {USER_COLUMNS} FROM users u WHERE id = ?1"))?
         .query_row([id], |row| user_at(row, 0))
         .optional()
 }
@@ -244,7 +247,7 @@ pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Optio
 fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<User>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {USER} FROM users u
+            "SELECT {USER_COLUMNS} FROM users u
              WHERE name = ?1 AND guest_until IS NULL AND deleted_at IS NULL"
         ))?
         .query_row([name], |row| user_at(row, 0))
@@ -281,14 +284,14 @@ pub(super) fn insert(
             ":password_hash": password_hash,
             ":admin": user.admin,
             ":guest_room": user.guest.as_ref().map(|guest| &guest.room_id),
-            ":guest_until": user.guest.as_ref().map(|guest| utc::text(guest.until)),
+            ":guest_until": user.guest.as_ref().map(|guest| utc::format(guest.until)),
             ":invite": user.guest.as_ref().and_then(|guest| guest.invite.as_ref()),
-            ":created_at": utc::text(user.created_at),
+            ":created_at": utc::format(user.created_at),
         })
         .map(drop)
 }
 
-/// Reads [`USER`] from the column `first` on.
+/// Reads [`USER_COLUMNS`] from the column `first` on.
 pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     let guest_room: Option<String> = row.get(first + 6)?;
     let guest_until = optional_time_at(row, first + 7)?;
@@ -306,7 +309,7 @@ pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
             until,
             invite,
         }),
-        tokens: Tokens {
+        token_cutoff: TokenCutoff {
             generation: generation.unsigned_abs(),
             from: optional_time_at(row, first + 11)?,
         },
@@ -321,5 +324,5 @@ pub(super) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// A time that cannot be read (somebody edited the file) counts as 1970.
 pub(super) fn optional_time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let text: Option<String> = row.get(column)?;
-    Ok(text.map(|text| utc::unix(&text).unwrap_or(0)))
+    Ok(text.map(|text| utc::parse(&text).unwrap_or(0)))
 }

@@ -4,11 +4,11 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcDateTime};
 
-use crate::token::LAST_SECOND;
+use crate::token::MAX_UNIX_SECONDS;
 
 /// Unix seconds as `2026-01-31T23:59:59Z`; later than the year 9999 counts as its last second.
-pub fn text(unix: u64) -> String {
-    let seconds = unix.min(LAST_SECOND) as i64;
+pub fn format(unix: u64) -> String {
+    let seconds = unix.min(MAX_UNIX_SECONDS) as i64;
     UtcDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|time| {
@@ -20,8 +20,8 @@ pub fn text(unix: u64) -> String {
         .unwrap_or_default()
 }
 
-/// The reverse of [`text`]; `None` for what is no such text.
-pub fn unix(text: &str) -> Option<u64> {
+/// The reverse of [`format`]; `None` for what is no such text.
+pub fn parse(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp()).ok()
 }
@@ -32,11 +32,11 @@ mod tests {
 
     #[test]
     fn a_time_is_written_with_fixed_width_and_read_back() {
-        assert_eq!(text(0), "1970-01-01T00:00:00Z");
-        assert_eq!(text(1_700_000_000), "2023-11-14T22:13:20Z");
-        assert_eq!(text(u64::MAX), "9999-12-31T23:59:59Z");
-        for seconds in [0, 1, 951_782_400, 1_700_000_000, LAST_SECOND] {
-            assert_eq!(unix(&text(seconds)), Some(seconds));
+        assert_eq!(format(0), "1970-01-01T00:00:00Z");
+        assert_eq!(format(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(format(u64::MAX), "9999-12-31T23:59:59Z");
+        for seconds in [0, 1, 951_782_400, 1_700_000_000, MAX_UNIX_SECONDS] {
+            assert_eq!(parse(&format(seconds)), Some(seconds));
         }
     }
 
@@ -48,7 +48,7 @@ mod tests {
             "1969-12-31T23:59:59Z",
             "2023-13-01T00:00:00Z",
         ] {
-            assert_eq!(unix(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 }

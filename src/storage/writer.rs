@@ -8,20 +8,20 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
-use super::in_place::Files;
+use super::open_files::OpenFiles;
 use crate::clock::{self, Mono};
 use crate::metrics::Times;
 
 /// Writes that one transaction takes at most, so that the first does not wait for ever.
-const GROUP: usize = 256;
+const MAX_WRITES_PER_TRANSACTION: usize = 256;
 
 /// What the thread is asked to do.
-pub enum Order {
+pub enum Command {
     /// With the moment at which it was asked for.
     Write(Box<dyn Work>, Mono),
     /// Check whether another process has written, and notify the watch; check whether the files are still
     /// in place.
-    LookForChanges,
+    CheckForChanges,
 }
 
 /// A write on its way: first it runs, and when all is on the disk or lost, it answers.
@@ -39,7 +39,7 @@ pub trait Work: Send {
 pub struct Write<T, E, F> {
     work: Option<F>,
     outcome: Option<Result<T, E>>,
-    asker: oneshot::Sender<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
 }
 
 impl<T, E, F> Write<T, E, F>
@@ -49,11 +49,11 @@ where
     E: From<StoreError> + Send,
 {
     pub fn new(work: F) -> (Write<T, E, F>, oneshot::Receiver<Result<T, E>>) {
-        let (asker, answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let write = Write {
             work: Some(work),
             outcome: None,
-            asker,
+            reply,
         };
         (write, answer)
     }
@@ -66,7 +66,7 @@ where
     E: From<StoreError> + Send,
 {
     fn is_abandoned(&self) -> bool {
-        self.asker.is_closed()
+        self.reply.is_closed()
     }
 
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
@@ -87,34 +87,34 @@ where
             (None, None) => return,
         };
         // Whoever asked may be gone; what was written stays.
-        let _ = self.asker.send(answer);
+        let _ = self.reply.send(answer);
     }
 }
 
 /// Runs until every sender is gone.
 pub fn run(
     mut writer: Writer,
-    mut orders: mpsc::Receiver<Order>,
+    mut commands: mpsc::Receiver<Command>,
     changes: watch::Sender<u64>,
     times: &Times,
 ) {
     let mut group: Vec<Box<dyn Work>> = Vec::new();
-    while let Some(first) = orders.blocking_recv() {
+    while let Some(first) = commands.blocking_recv() {
         let begun = clock::now().mono;
         let mut look = false;
         let mut next = Some(first);
-        while let Some(order) = next {
-            match order {
-                Order::Write(work, asked) => {
+        while let Some(command) = next {
+            match command {
+                Command::Write(work, asked) => {
                     times.waited(begun.since(asked));
                     if !work.is_abandoned() {
                         group.push(work);
                     }
                 }
-                Order::LookForChanges => look = true,
+                Command::CheckForChanges => look = true,
             }
-            next = (group.len() < GROUP)
-                .then(|| orders.try_recv().ok())
+            next = (group.len() < MAX_WRITES_PER_TRANSACTION)
+                .then(|| commands.try_recv().ok())
                 .flatten();
         }
         if !group.is_empty() {
@@ -122,7 +122,7 @@ pub fn run(
             times.worked(clock::now().mono.since(begun));
         }
         if look {
-            writer.look_at_files();
+            writer.check_files();
             let now = writer.data_version();
             if now != writer.version {
                 writer.version = now;
@@ -136,7 +136,7 @@ pub fn run(
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
-    files: Files,
+    files: OpenFiles,
     /// Whether the files were in place at the last check.
     in_place: bool,
     /// As last seen, by [`Writer::data_version`].
@@ -148,7 +148,7 @@ impl Writer {
     pub fn new(connection: Connection, path: PathBuf) -> Writer {
         let mut writer = Writer {
             connection,
-            files: Files::of(&path),
+            files: OpenFiles::record(&path),
             in_place: true,
             path,
             version: None,
@@ -165,7 +165,7 @@ impl Writer {
     }
 
     /// Logs that the files were removed or replaced, or that they are back.
-    fn look_at_files(&mut self) {
+    fn check_files(&mut self) {
         let in_place = self.files.are_in_place();
         if in_place == self.in_place {
             return;
@@ -184,29 +184,29 @@ impl Writer {
     /// Writes the group and reports to every caller in it. A write into a file that is no longer at its
     /// path is never acknowledged.
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
-        let mut faults = Vec::with_capacity(group.len());
+        let mut errors = Vec::with_capacity(group.len());
         let replaced = Err(StoreError::Replaced(self.path.clone()));
         let lost = match self.files.are_in_place() {
-            true => self.write_or_roll_back(group, &mut faults),
+            true => self.write_or_roll_back(group, &mut errors),
             false => replaced.clone(),
         };
         let lost = match lost {
             Ok(()) if !self.files.are_in_place() => replaced,
             lost => lost,
         };
-        faults.resize(group.len(), None);
-        for (work, fault) in group.drain(..).zip(faults) {
+        errors.resize(group.len(), None);
+        for (work, fault) in group.drain(..).zip(errors) {
             work.answer(lost.clone().err().or(fault));
         }
-        self.look_at_files();
+        self.check_files();
     }
 
     fn write_or_roll_back(
         &mut self,
         group: &mut [Box<dyn Work>],
-        faults: &mut Vec<Option<StoreError>>,
+        errors: &mut Vec<Option<StoreError>>,
     ) -> Result<(), StoreError> {
-        let written = self.write(group, faults);
+        let written = self.write(group, errors);
         if written.is_err() && !self.connection.is_autocommit() {
             // If even this fails, the next BEGIN does too, and says so to its askers.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -218,12 +218,12 @@ impl Writer {
     fn write(
         &self,
         group: &mut [Box<dyn Work>],
-        faults: &mut Vec<Option<StoreError>>,
+        errors: &mut Vec<Option<StoreError>>,
     ) -> rusqlite::Result<()> {
         self.execute("BEGIN IMMEDIATE")?;
         for work in group {
             if work.is_abandoned() {
-                faults.push(None);
+                errors.push(None);
                 continue;
             }
             self.execute("SAVEPOINT one")?;
@@ -237,7 +237,7 @@ impl Writer {
             }
             self.execute("RELEASE one")?;
             let fault = ran.err().map(|error| StoreError::new(&self.path, &error));
-            faults.push(fault);
+            errors.push(fault);
         }
         self.execute("COMMIT")
     }

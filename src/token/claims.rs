@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::TokenError;
 
 /// 9999-12-31T23:59:59Z. A later `exp` counts as this, so that no arithmetic on it can overflow.
-pub const LAST_SECOND: u64 = 253_402_300_799;
+pub const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
 
 /// The claims of a token that has been checked, or of one to be issued.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -64,11 +64,11 @@ impl Claims {
 
     /// Whether the token lets its bearer try this room at all.
     pub fn allows_room(&self, room: &str) -> bool {
-        self.rooms.is_none() || self.names_room(room)
+        self.rooms.is_none() || self.lists_room(room)
     }
 
     /// Whether the token names this room, which opens a private one.
-    pub fn names_room(&self, room: &str) -> bool {
+    pub fn lists_room(&self, room: &str) -> bool {
         self.rooms
             .as_ref()
             .is_some_and(|rooms| rooms.iter().any(|named| named == room))
@@ -133,7 +133,7 @@ impl RawClaims {
         }
         Ok(Claims {
             sub,
-            exp: (self.exp.unwrap_or(0.0) as u64).min(LAST_SECOND),
+            exp: (self.exp.unwrap_or(0.0) as u64).min(MAX_UNIX_SECONDS),
             iat: date(&self.iat),
             generation: self.generation.as_u64().filter(|_| own),
             iss: text(self.iss),
@@ -149,7 +149,7 @@ impl RawClaims {
 /// Whole seconds of a date that may have a fraction. An invalid date counts as absent.
 fn date(value: &Value) -> Option<u64> {
     let date = value.as_f64().filter(|date| *date >= 0.0)?;
-    Some((date as u64).min(LAST_SECOND))
+    Some((date as u64).min(MAX_UNIX_SECONDS))
 }
 
 fn text(value: Value) -> Option<String> {

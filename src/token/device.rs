@@ -13,7 +13,7 @@ use crate::secret::Secret;
 const LIFETIME_SECONDS: u64 = 365 * 86_400;
 
 /// The context string of the key derivation.
-const PURPOSE: &[u8] = b"parlor: device tokens";
+const KEY_CONTEXT: &[u8] = b"parlor: device tokens";
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
@@ -31,7 +31,7 @@ impl Devices {
     pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Devices {
         let keys = secrets.map(|secret| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, PURPOSE).as_ref())
+            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, KEY_CONTEXT).as_ref())
         });
         Devices {
             keys: keys.collect(),

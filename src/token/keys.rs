@@ -15,7 +15,7 @@ pub struct Keyring {
     /// As RFC 7518 spells it, and no other way.
     pub name: &'static str,
     /// Whether parlor has them to sign with, so that a token that names one is its own.
-    pub are_parlors: bool,
+    pub is_own: bool,
     keys: Vec<Key>,
 }
 
@@ -23,7 +23,7 @@ struct Key {
     id: Option<String>,
     key: DecodingKey,
     /// Whether a token that names a key which nobody knows may be tried with this one.
-    any_name: bool,
+    accepts_unknown_kid: bool,
 }
 
 impl Keyring {
@@ -37,7 +37,7 @@ impl Keyring {
             algorithm,
             secrets.map(|secret| Key {
                 id: Some(fingerprint(secret)),
-                any_name: true,
+                accepts_unknown_kid: true,
                 key: DecodingKey::from_secret(secret.expose().as_bytes()),
             }),
         )
@@ -53,7 +53,7 @@ impl Keyring {
             algorithm,
             secrets.map(|secret| Key {
                 id: Some(id.to_owned()),
-                any_name: false,
+                accepts_unknown_kid: false,
                 key: DecodingKey::from_secret(secret.expose().as_bytes()),
             }),
         )
@@ -65,7 +65,7 @@ impl Keyring {
             algorithm,
             keys.iter().map(|key| Key {
                 id: key.id.clone(),
-                any_name: key.id.is_none(),
+                accepts_unknown_kid: key.id.is_none(),
                 key: decoding_key(&key.material),
             }),
         )
@@ -73,9 +73,9 @@ impl Keyring {
 
     fn new(algorithm: config::Algorithm, keys: impl Iterator<Item = Key>) -> Keyring {
         Keyring {
-            algorithm: of_jsonwebtoken(algorithm),
+            algorithm: jwt_algorithm(algorithm),
             name: algorithm.name(),
-            are_parlors: algorithm.kind().is_none(),
+            is_own: algorithm.kind().is_none(),
             keys: keys.collect(),
         }
     }
@@ -86,17 +86,17 @@ impl Keyring {
     }
 
     /// Whether `kid` names a key here.
-    pub fn knows(&self, kid: Option<&str>) -> bool {
+    pub fn contains(&self, kid: Option<&str>) -> bool {
         kid.is_some() && self.keys.iter().any(|key| key.id.as_deref() == kid)
     }
 
     /// Whether one of the keys that `kid` may mean made the signature.
     pub fn verifies(&self, kid: Option<&str>, signed: &str, signature: &str) -> bool {
-        let known = self.knows(kid);
+        let known = self.contains(kid);
         let meant = |key: &&Key| match kid {
             None => true,
             Some(_) if known => key.id.as_deref() == kid,
-            Some(_) => key.any_name,
+            Some(_) => key.accepts_unknown_kid,
         };
         self.keys.iter().filter(meant).any(|key| {
             let signed = signed.as_bytes();
@@ -123,7 +123,7 @@ fn decoding_key(material: &Material) -> DecodingKey {
     }
 }
 
-fn of_jsonwebtoken(algorithm: config::Algorithm) -> Algorithm {
+fn jwt_algorithm(algorithm: config::Algorithm) -> Algorithm {
     match algorithm {
         config::Algorithm::HS256 => Algorithm::HS256,
         config::Algorithm::HS384 => Algorithm::HS384,

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 
-pub use claims::{Claims, Issue, LAST_SECOND};
+pub use claims::{Claims, Issue, MAX_UNIX_SECONDS};
 pub use device::{DeviceId, Devices};
 
 use crate::config;
@@ -21,10 +21,10 @@ use crate::secret::Secret;
 use keys::Keyring;
 
 /// What parlor calls its own key where others sign with keys that it does not have.
-const OWN: &str = "parlor";
+const OWN_KEY_ID: &str = "parlor";
 
 /// Longer tokens are refused unread.
-const MAX_TOKEN: usize = 8 * 1024;
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Why a token is refused: one sentence for the admin who reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,13 +56,13 @@ pub enum TokenError {
     WrongIssuer,
     #[error("the token's audience (`aud`) does not include `auth.audience`")]
     WrongAudience,
-    #[error("the token's subject (`sub`) is not a user id: {USER_ID}")]
+    #[error("the token's subject (`sub`) is not a user id: {USER_ID_RULE}")]
     BadSubject,
 }
 
 impl TokenError {
     /// One word for each, for figures and for logs.
-    pub fn word(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             TokenError::TooLong => "too-long",
             TokenError::Malformed => "malformed",
@@ -101,17 +101,17 @@ struct TokenHeader {
 }
 
 /// The rule for a room's id, worded as the end of a sentence.
-pub const ROOM_ID: &str = "1 to 128 of A-Z a-z 0-9 . _ ~ -, other than . and ..";
+pub const ROOM_ID_RULE: &str = "1 to 128 of A-Z a-z 0-9 . _ ~ -, other than . and ..";
 
 /// The rule for a user's id, worded as the end of a sentence.
-pub const USER_ID: &str = "1 to 255 of A-Z a-z 0-9 . _ ~ - @ | : + =, other than . and ..";
+pub const USER_ID_RULE: &str = "1 to 255 of A-Z a-z 0-9 . _ ~ - @ | : + =, other than . and ..";
 
-/// Whether `id` is a valid room id: [`ROOM_ID`].
+/// Whether `id` is a valid room id: [`ROOM_ID_RULE`].
 pub fn valid_room_id(id: &str) -> bool {
     is_id(id, 128, b"._~-")
 }
 
-/// Whether `id` is a valid user id: [`USER_ID`]. E-mail addresses and `auth0|…` are valid. No id
+/// Whether `id` is a valid user id: [`USER_ID_RULE`]. E-mail addresses and `auth0|…` are valid. No id
 /// contains a `/`, which separates the user from the room in a TURN credential.
 pub fn valid_user_id(id: &str) -> bool {
     is_id(id, 255, b"._~-@|:+=")
@@ -136,7 +136,7 @@ impl Tokens {
             None => (Keyring::shared(auth.algorithm, secrets), None),
             Some(_) => (
                 Keyring::public(auth.algorithm, &auth.public_keys),
-                Some(Keyring::own(config::Algorithm::HS256, OWN, secrets)),
+                Some(Keyring::own(config::Algorithm::HS256, OWN_KEY_ID, secrets)),
             ),
         };
         Tokens {
@@ -153,9 +153,11 @@ impl Tokens {
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
         let (payload, own) = self.verified_payload(token)?;
         let claims: claims::RawClaims =
-            serde_json::from_slice(&decoded(payload)?).map_err(|error| match error.is_data() {
-                true => TokenError::BadClaims,
-                false => TokenError::Malformed,
+            serde_json::from_slice(&decode_base64(payload)?).map_err(|error| {
+                match error.is_data() {
+                    true => TokenError::BadClaims,
+                    false => TokenError::Malformed,
+                }
             })?;
         claims.check_time(unix)?;
         if self
@@ -195,7 +197,7 @@ impl Tokens {
     /// The middle part of `token`, once its signature has been found good, and whether it names the
     /// key that signed it as only parlor does.
     fn verified_payload<'a>(&self, token: &'a str) -> Result<(&'a str, bool), TokenError> {
-        if token.len() > MAX_TOKEN {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
         // RFC 7516 §9: a JWE has five parts.
@@ -204,7 +206,7 @@ impl Tokens {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let header: TokenHeader = from_part(header)?;
+        let header: TokenHeader = decode_json(header)?;
         let kid = header.kid.as_deref();
         let keys = self
             .keys_for(&header.alg, kid)
@@ -213,7 +215,7 @@ impl Tokens {
             return Err(TokenError::UnknownExtension);
         }
         match keys.verifies(kid, signed, signature) {
-            true => Ok((payload, keys.are_parlors && keys.knows(kid))),
+            true => Ok((payload, keys.is_own && keys.contains(kid))),
             false => Err(TokenError::BadSignature),
         }
     }
@@ -221,7 +223,7 @@ impl Tokens {
     /// parlor's own keys for a token that names them, the pinned ones for all others. The algorithm
     /// is never the token's choice: each has one.
     fn keys_for(&self, algorithm: &str, kid: Option<&str>) -> Option<&Keyring> {
-        let own = self.own.as_ref().filter(|own| own.knows(kid));
+        let own = self.own.as_ref().filter(|own| own.contains(kid));
         [own, Some(&self.pinned)]
             .into_iter()
             .flatten()
@@ -229,11 +231,11 @@ impl Tokens {
     }
 }
 
-fn from_part<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, TokenError> {
-    serde_json::from_slice(&decoded(part)?).map_err(|_| TokenError::Malformed)
+fn decode_json<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, TokenError> {
+    serde_json::from_slice(&decode_base64(part)?).map_err(|_| TokenError::Malformed)
 }
 
-fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
+fn decode_base64(part: &str) -> Result<Vec<u8>, TokenError> {
     let decoded = URL_SAFE_NO_PAD.decode(part);
     decoded.map_err(|_| TokenError::Malformed)
 }

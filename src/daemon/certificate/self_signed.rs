@@ -20,7 +20,7 @@ const RENEW_BEFORE_SECONDS: i64 = 30 * 24 * 3600;
 /// host's addresses as well.
 pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
     let mut hosts = config::own_hosts(config);
-    if let Some(kept) = data_dir.text(FILE_NAME)? {
+    if let Some(kept) = data_dir.read_file(FILE_NAME)? {
         match tls::parse(kept.expose()) {
             Ok(identity) if is_usable(&identity, &hosts, now) => return Ok(identity),
             Ok(_) => {}
@@ -35,7 +35,7 @@ pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::
     hosts.sort();
     hosts.dedup();
     let pem = tls::self_signed(&hosts, now, VALIDITY_DAYS)?;
-    data_dir.keep_text(FILE_NAME, &Secret::new(pem.clone()))?;
+    data_dir.write_file(FILE_NAME, &Secret::new(pem.clone()))?;
     tls::parse(&pem).map_err(anyhow::Error::msg)
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let second = load_or_create(&config, &dir, NOW).unwrap();
         assert!(second.is_valid_for("talk.example.org"));
         assert_ne!(second, first);
-        dir.keep_text(FILE_NAME, &Secret::new("nonsense")).unwrap();
+        dir.write_file(FILE_NAME, &Secret::new("nonsense")).unwrap();
         let third = load_or_create(&config, &dir, NOW).unwrap();
         assert_ne!(third, second);
         assert_eq!(load_or_create(&config, &dir, NOW).unwrap(), third);

@@ -52,7 +52,7 @@ fn sees(access: &RoomAccess, room: &Room) -> bool {
     !room.private
         || access.participant
         || user.admin
-        || claims.names_room(&room.id)
+        || claims.lists_room(&room.id)
         || room.owner_id.as_ref() == Some(&user.id)
         || (room.closed_at.is_some() && access.ever_member)
 }

@@ -55,7 +55,7 @@ async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), 
     // forgotten before the last of theirs has expired.
     let retention = RETENTION + config.turn.credential_ttl;
     let before = now.unix.saturating_sub(retention.as_secs());
-    app.store.forget_expired(before).await
+    app.store.delete_expired(before).await
 }
 
 async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
@@ -76,7 +76,7 @@ async fn remove_absent_guests(
 ) -> Result<(), StoreError> {
     let _exclusive = app.api.exclusive().await;
     let mut still = AbsentGuests::new();
-    for (user, room) in app.store.guest_seats().await? {
+    for (user, room) in app.store.guest_memberships().await? {
         if app.hub.is_connected(&room, &user) {
             continue;
         }

@@ -30,7 +30,7 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
         "iceServers": offer.servers,
         "iceTransportPolicy": offer.policy,
         "ttl": offer.ttl,
-        "expiresAt": utc::text(offer.expires),
+        "expiresAt": utc::format(offer.expires),
     });
     Ok(json(StatusCode::OK, &answer))
 }
@@ -75,7 +75,7 @@ impl Offer {
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
-        let expires = user.until(unix.saturating_add(ttl));
+        let expires = user.limit_expiry(unix.saturating_add(ttl));
         let minted = settings.credentials.mint(&user.id, room, expires);
         tracing::debug!(user = user.id, room, expires, "ICE credentials issued");
         let (port, tls_port) = offered_ports(&settings.config, host, app);

@@ -74,7 +74,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         "invite": text,
         "link": format!("{base}/r/{}#{text}", room.id),
         "uses": body.uses,
-        "expires_at": utc::text(invite.expires_at),
+        "expires_at": utc::format(invite.expires_at),
     });
     Ok(json(StatusCode::CREATED, &answer))
 }
@@ -90,8 +90,8 @@ pub async fn list(request: Request) -> Result<Response, Error> {
             value!({
                 "id": invite.id,
                 "created_by": invite.created_by,
-                "created_at": utc::text(invite.created_at),
-                "expires_at": utc::text(invite.expires_at),
+                "created_at": utc::format(invite.created_at),
+                "expires_at": utc::format(invite.expires_at),
                 "uses_left": invite.uses_left,
             })
         })

@@ -247,7 +247,7 @@ pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
         name: Some(user.display_name.clone()),
         rooms,
         role: Some(user.role().to_owned()),
-        generation: Some(user.tokens.generation),
+        generation: Some(user.token_cutoff.generation),
         ..Claims::default()
     };
     value!({

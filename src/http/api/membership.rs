@@ -88,7 +88,7 @@ pub async fn join(request: Request) -> Result<Response, Error> {
 }
 
 async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGrant, Error> {
-    if caller.claims.names_room(room) {
+    if caller.claims.lists_room(room) {
         return Ok(JoinGrant::Granted);
     }
     let invite = invite(request).await?;

@@ -9,7 +9,7 @@ use super::{not_a_participant, page_size, require_json, too_many_requests};
 use crate::clock;
 use crate::http::auth::RoomAccess;
 use crate::http::{Error, Request, Response, json};
-use crate::storage::{LONGEST_MESSAGE, Message, MessageError, NewMessage, Room, utc};
+use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages of one user: after a burst, this many a second.
 pub const PER_SECOND: u64 = 2;
@@ -87,7 +87,7 @@ fn message_json(message: &Message) -> Value {
         "user_id": message.user_id,
         "display_name": message.display_name,
         "content": message.content,
-        "created_at": utc::text(message.created_at),
+        "created_at": utc::format(message.created_at),
     })
 }
 
@@ -95,7 +95,7 @@ impl From<MessageError> for Error {
     fn from(error: MessageError) -> Error {
         match error {
             MessageError::BadContent => Error::bad_request(format!(
-                "A message has 1 to {LONGEST_MESSAGE} characters, not all of them blank"
+                "A message has 1 to {MAX_MESSAGE_CHARS} characters, not all of them blank"
             )),
             MessageError::NotAMember => not_a_participant(),
             MessageError::Author(refusal) => refusal.into(),

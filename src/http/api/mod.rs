@@ -146,7 +146,7 @@ fn room_json(room: &Room) -> Value {
         "private": room.private,
         "max_participants": room.max_participants,
         "owner_id": room.owner_id,
-        "created_at": utc::text(room.created_at),
+        "created_at": utc::format(room.created_at),
     })
 }
 
@@ -186,7 +186,7 @@ fn banned(until: Option<u64>) -> Error {
         None => "You have been banned from this room".to_owned(),
         Some(unix) => format!(
             "You have been banned from this room until {}",
-            utc::text(unix)
+            utc::format(unix)
         ),
     };
     Error::new(StatusCode::FORBIDDEN, "banned", detail)

@@ -14,7 +14,7 @@ use crate::storage::utc;
 pub async fn me(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
     let mut answer = user_json(&caller.user);
-    answer["expires_at"] = Value::from(utc::text(caller.claims.exp));
+    answer["expires_at"] = Value::from(utc::format(caller.claims.exp));
     if let Some(rooms) = caller.claims.rooms {
         answer["rooms"] = Value::from(rooms);
     }
@@ -38,7 +38,7 @@ pub async fn participants(request: Request) -> Result<Response, Error> {
             value!({
                 "user_id": member.user_id,
                 "display_name": member.display_name,
-                "joined_at": utc::text(member.joined_at),
+                "joined_at": utc::format(member.joined_at),
                 "guest": member.guest,
                 "connected": connected.contains(member.user_id.as_str()),
             })

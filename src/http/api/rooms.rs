@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::RoomCreators;
 use crate::http::auth::Caller;
 use crate::http::{App, Error, Request, Response, json};
-use crate::storage::{ChangeError, CreateError, Listing, NewRoom, Room, RoomChange};
+use crate::storage::{ChangeError, CreateError, NewRoom, Room, RoomChange, RoomQuery};
 
 /// Rooms that one user makes: after a burst, this many a second.
 pub const PER_SECOND: u64 = 1;
@@ -63,7 +63,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
     let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let app = request.app.clone();
-    let listing = Listing {
+    let query = RoomQuery {
         only: only(&caller),
         admin: caller.user.admin,
         user_id: caller.user.id,
@@ -71,7 +71,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
         // One more, which says whether there is another page.
         limit: limit + 1,
     };
-    let mut rooms = app.store.rooms_for(listing).await?;
+    let mut rooms = app.store.visible_rooms(query).await?;
     let more = rooms.len() > limit as usize;
     rooms.truncate(limit as usize);
     let next = rooms.last().filter(|_| more).map(|room| room.name.clone());

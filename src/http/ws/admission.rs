@@ -71,10 +71,10 @@ pub async fn check_access(
     let admission = admission.map_err(|fault| refused(fault.into()))?;
     match &admission.user {
         Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
-        Some(user) if !issue.is_none_or(|issue| user.tokens.accept(issue)) => {
+        Some(user) if !issue.is_none_or(|issue| user.token_cutoff.accepts(issue)) => {
             Err(CloseCode::AuthenticationFailed)
         }
-        Some(user) if user.is_welcome(unix) => check_entry(&RoomStatus::from(&admission)),
+        Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
     }
 }

@@ -115,9 +115,9 @@ async fn a_revoked_invite_is_known_as_withdrawn_and_forgotten_a_month_later() {
     assert_eq!(world.store.invites(Some("r"), unix, 10).await.unwrap(), []);
     world.sql("UPDATE room_invites SET expires_at = '2999-01-01T00:00:00Z'");
     let month = 30 * 24 * 3600;
-    world.store.forget_expired(unix + month).await.unwrap();
+    world.store.delete_expired(unix + month).await.unwrap();
     assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
-    world.store.forget_expired(unix + month + 1).await.unwrap();
+    world.store.delete_expired(unix + month + 1).await.unwrap();
     assert_eq!(redeem("r").await, Err(InviteError::BadInvite));
 }
 
@@ -154,7 +154,7 @@ async fn bans_that_are_over_and_those_of_guests_long_gone_are_forgotten() {
     }
     assert_eq!(world.store.bans("r", NOW, 10).await.unwrap().len(), 2);
     assert_eq!(world.store.bans("r", NOW, 1).await.unwrap().len(), 1);
-    world.store.forget_expired(NOW + 61).await.unwrap();
+    world.store.delete_expired(NOW + 61).await.unwrap();
     assert_eq!(world.found(&guest).await, None);
     let count = "SELECT count(*) FROM room_bans";
     let count: u32 = world

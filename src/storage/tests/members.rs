@@ -25,7 +25,7 @@ async fn a_leave_says_whether_there_was_a_membership_and_whether_there_is_anothe
     world.join("one", &alice).await.unwrap();
     world.join("two", &alice).await.unwrap();
     let leave = |room: &'static str| world.store.leave(room, &alice, NOW);
-    let left = |was_member, ever_member, elsewhere| Left {
+    let left = |was_member, ever_member, elsewhere| LeaveOutcome {
         was_member,
         ever_member,
         elsewhere,
@@ -42,21 +42,21 @@ async fn who_has_left_is_refused_until_back() {
     world.room("r", false, None).await;
     let alice = world.user("alice").await;
     world.join("r", &alice).await.unwrap();
-    let nobody = Refused {
+    let nobody = RevocationList {
         open_rooms: vec!["r".to_owned()],
-        ..Refused::default()
+        ..RevocationList::default()
     };
-    assert_eq!(world.store.refused(NOW).await.unwrap(), nobody);
+    assert_eq!(world.store.revocations(NOW).await.unwrap(), nobody);
     world.store.leave("r", &alice, NOW).await.unwrap();
-    let refused = world.store.refused(NOW).await.unwrap();
-    let departure = Departure {
+    let refused = world.store.revocations(NOW).await.unwrap();
+    let departure = EndedMembership {
         user: alice.clone(),
         room: "r".to_owned(),
         elsewhere: false,
     };
-    assert_eq!(refused.departures, [departure]);
+    assert_eq!(refused.ended_memberships, [departure]);
     world.join("r", &alice).await.unwrap();
-    assert_eq!(world.store.refused(NOW).await.unwrap(), nobody);
+    assert_eq!(world.store.revocations(NOW).await.unwrap(), nobody);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn strangers_closed_rooms_disabled_users_and_the_banned_are_turned_away() 
         world.join("open", &alice).await,
         Err(JoinError::UserDisabled)
     );
-    assert_eq!(world.store.refused(NOW).await.unwrap().users, [alice]);
+    assert_eq!(world.store.revocations(NOW).await.unwrap().users, [alice]);
 }
 
 #[tokio::test]
@@ -234,9 +234,9 @@ async fn guests_and_invites_long_gone_are_forgotten_unless_they_left_something()
         "INSERT INTO room_messages (room_id, user_id, content, created_at)
          VALUES ('r', '{author}', 'hello', '')"
     ));
-    world.store.forget_expired(NOW + 60).await.unwrap();
+    world.store.delete_expired(NOW + 60).await.unwrap();
     assert_eq!(world.members("r").await.len(), 3);
-    world.store.forget_expired(NOW + 61).await.unwrap();
+    world.store.delete_expired(NOW + 61).await.unwrap();
     assert_eq!(world.members("r").await, [here]);
     assert_eq!(world.found(&silent).await, None);
     assert!(world.found(&author).await.is_some());
@@ -249,6 +249,6 @@ async fn guests_and_invites_long_gone_are_forgotten_unless_they_left_something()
     };
     assert_eq!(count(&world), 3);
     let later = clock::now().unix + 2 * 3600;
-    world.store.forget_expired(later).await.unwrap();
+    world.store.delete_expired(later).await.unwrap();
     assert_eq!(count(&world), 0);
 }

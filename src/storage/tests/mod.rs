@@ -48,7 +48,7 @@ impl World {
     }
 
     async fn found(&self, id_or_name: &str) -> Option<User> {
-        let called = self.store.users_called(id_or_name).await.unwrap();
+        let called = self.store.find_users(id_or_name).await.unwrap();
         called.into_iter().next()
     }
 

@@ -51,8 +51,8 @@ impl Model {
         joined
     }
 
-    fn leave(&mut self, room: usize, user: usize) -> Left {
-        Left {
+    fn leave(&mut self, room: usize, user: usize) -> LeaveOutcome {
+        LeaveOutcome {
             was_member: self.room(room).remove(&user),
             ever_member: self.ever.contains(&(room, user)),
             elsewhere: self.members.values().any(|members| members.contains(&user)),

@@ -1,7 +1,7 @@
 //! How users and rooms are made and found.
 
 use super::*;
-use crate::token::{ROOM_ID, USER_ID};
+use crate::token::{ROOM_ID_RULE, USER_ID_RULE};
 
 #[tokio::test]
 async fn a_user_is_found_by_id_and_by_name_and_who_has_the_id_comes_first() {
@@ -17,7 +17,7 @@ async fn a_user_is_found_by_id_and_by_name_and_who_has_the_id_comes_first() {
         ("alice", "alice~2")
     );
     assert_eq!(world.found("alice").await.unwrap(), provisioned);
-    let called = world.store.users_called("alice").await.unwrap();
+    let called = world.store.find_users("alice").await.unwrap();
     assert_eq!(called, [provisioned, by_name]);
     assert_eq!(world.store.users().await.unwrap().len(), 2);
     assert_eq!(world.found("bob").await, None);
@@ -60,12 +60,12 @@ async fn the_id_of_one_room_may_be_the_name_of_another() {
         })
     };
     let one = make("daily", "One").await.unwrap();
-    let called = || world.store.rooms_called("daily");
+    let called = || world.store.find_rooms("daily");
     assert_eq!(called().await.unwrap(), std::slice::from_ref(&one));
     let two = make("two", "daily").await.unwrap();
     assert_eq!(called().await.unwrap(), [one, two]);
     let same = make("same", "same").await.unwrap();
-    assert_eq!(world.store.rooms_called("same").await.unwrap(), [same]);
+    assert_eq!(world.store.find_rooms("same").await.unwrap(), [same]);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn what_cannot_be_a_room_is_refused() {
     };
     assert_eq!(
         make(id("a/b")).await,
-        Err(CreateError::BadId("a/b".into(), ROOM_ID))
+        Err(CreateError::BadId("a/b".into(), ROOM_ID_RULE))
     );
     for capacity in [0, 1_000_001] {
         let new = NewRoom {
@@ -140,7 +140,7 @@ async fn a_deleted_id_stays_refused_and_its_name_is_free_again() {
     assert!(world.found("alice").await.unwrap().deleted);
     let second = world.user("alice").await;
     assert_ne!(second, "alice");
-    assert_eq!(world.store.refused(NOW).await.unwrap().users, ["alice"]);
+    assert_eq!(world.store.revocations(NOW).await.unwrap().users, ["alice"]);
 }
 
 #[tokio::test]
@@ -151,5 +151,5 @@ async fn provisioning_twice_makes_one_user() {
     assert_eq!(first, second);
     assert_eq!(first.display_name, "One");
     let odd = world.store.provision("a b", None).await.unwrap_err();
-    assert_eq!(odd, CreateError::BadId("a b".into(), USER_ID));
+    assert_eq!(odd, CreateError::BadId("a b".into(), USER_ID_RULE));
 }

@@ -5,13 +5,13 @@ use crate::token::Issue;
 
 #[test]
 fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
-    let never = Tokens::default();
+    let never = TokenCutoff::default();
     let own = |generation| Issue::Own { generation };
     let at = |at| Issue::Foreign { at };
-    assert!(never.accept(own(0)) && never.accept(at(None)) && never.accept(at(Some(0))));
+    assert!(never.accepts(own(0)) && never.accepts(at(None)) && never.accepts(at(Some(0))));
     // A future generation was issued before a backup was restored.
-    assert!(!never.accept(own(1)));
-    let ended = Tokens {
+    assert!(!never.accepts(own(1)));
+    let ended = TokenCutoff {
         generation: 2,
         from: Some(NOW),
     };
@@ -23,20 +23,27 @@ fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
         at(Some(NOW - 1)),
         at(Some(NOW)),
     ] {
-        assert!(!ended.accept(old), "{old:?}");
+        assert!(!ended.accepts(old), "{old:?}");
     }
-    assert!(ended.accept(own(2)) && ended.accept(at(Some(NOW + 1))));
+    assert!(ended.accepts(own(2)) && ended.accepts(at(Some(NOW + 1))));
 }
 
 #[tokio::test]
 async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not() {
     let world = World::new();
     let alice = world.user("alice").await;
-    let generation = async || world.found(&alice).await.expect("alice").tokens.generation;
+    let generation = async || {
+        world
+            .found(&alice)
+            .await
+            .expect("alice")
+            .token_cutoff
+            .generation
+    };
     let store = &world.store;
     assert_eq!(generation().await, 0);
     let signed_out = store.sign_out(&alice, NOW).await.unwrap().expect("alice");
-    assert_eq!(signed_out.tokens.from, Some(NOW));
+    assert_eq!(signed_out.token_cutoff.from, Some(NOW));
     store
         .set_password(&alice, "x", NOW)
         .await
@@ -47,7 +54,7 @@ async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_do
     store.disable_user(&alice, NOW).await.unwrap();
     store.enable_user(&alice).await.unwrap();
     assert_eq!(generation().await, 3);
-    let refused = store.refused(NOW).await.unwrap();
+    let refused = store.revocations(NOW).await.unwrap();
     assert_eq!(refused.generations, [(alice.clone(), 3)]);
     store.delete_user(&alice, NOW).await.unwrap();
     assert_eq!(store.sign_out(&alice, NOW).await.unwrap(), None);

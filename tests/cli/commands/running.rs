@@ -70,7 +70,7 @@ fn a_deleted_user_loses_everything_too() {
 fn sessions_tell_who_is_where_over_what_since_when_and_how_many_bytes() {
     let daemon = start();
     assert_eq!(daemon.cli_json(&["sessions"]), json!([]));
-    let before = parlor::storage::utc::text(parlor::clock::now().unix);
+    let before = parlor::storage::utc::format(parlor::clock::now().unix);
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let mut bob = Guest::enters(&daemon, "lobby", "bob");
     assert_eq!(alice.relay.bind(0x4001, bob.relayed).code(), None);

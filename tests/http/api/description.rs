@@ -106,7 +106,7 @@ impl<'a> Api<'a> {
         );
         if schema["format"] == "date-time" {
             let text = value.as_str().unwrap_or("");
-            assert!(parlor::storage::utc::unix(text).is_some(), "{at}: {text}");
+            assert!(parlor::storage::utc::parse(text).is_some(), "{at}: {text}");
         }
         for item in value.as_array().into_iter().flatten() {
             self.check(&schema["items"], item, at);

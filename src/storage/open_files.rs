@@ -7,20 +7,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The database and the files that SQLite keeps beside it while a connection is open.
-const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+const FILE_SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The identities of the files when they were opened.
-pub struct Files {
+pub struct OpenFiles {
     opened: Vec<(PathBuf, Identity)>,
 }
 
 /// The identity of an existing file: device and inode.
 type Identity = (u64, u64);
 
-impl Files {
+impl OpenFiles {
     /// Records the files of a database that has just been opened and written to.
-    pub fn of(path: &Path) -> Files {
-        let paths = SUFFIXES.map(|suffix| {
+    pub fn record(path: &Path) -> OpenFiles {
+        let paths = FILE_SUFFIXES.map(|suffix| {
             let mut path = OsString::from(path);
             path.push(suffix);
             PathBuf::from(path)
@@ -29,7 +29,7 @@ impl Files {
             let identity = identity(&path)?;
             Some((path, identity))
         });
-        Files {
+        OpenFiles {
             opened: opened.collect(),
         }
     }
