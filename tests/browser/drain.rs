@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use crate::support::browser_box::in_a_box;
-use crate::support::browser_call::{Person, Via};
+use crate::support::call::{Person, Via};
+use crate::support::namespace::in_a_namespace;
 use crate::support::{Builder, Daemon, turn};
 use crate::{ADA, EMMY, GRACE, enters, folder, opens};
 
@@ -14,7 +14,7 @@ const DRAIN_TIMEOUT: &str = "3s";
 /// Tolerated silence on a slow machine.
 const SILENCE_MS: u64 = 1000;
 
-in_a_box! {
+in_a_namespace! {
     fn two_people_hear_each_other_until_a_drained_server_ends_in_internal_mode() {
         drained("internal", &[ADA, GRACE], by_command);
     }
@@ -72,7 +72,7 @@ in_a_box! {
                         && test.connections.length <= 3";
             person.wait("to have kept one call and begun another", kept);
         }
-        emmy.has_seen_no_trouble();
+        emmy.has_seen_no_errors();
         drop(daemon);
     }
 }
@@ -120,7 +120,7 @@ fn drained(mode: &str, tones: &[(&'static str, u32)], drain: fn(&Daemon)) {
         assert_eq!(open, json!(vec![true; tones.len() - 1]), "{}", person.name);
         let shown = person.ask("document.querySelectorAll('.person').length");
         assert_eq!(shown, tones.len(), "{}", person.name);
-        person.has_seen_no_trouble();
+        person.has_seen_no_errors();
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
-use crate::support::browser_box::in_a_box;
-use crate::support::browser_call::Via;
+use crate::support::call::Via;
+use crate::support::namespace::in_a_namespace;
 use crate::support::{Builder, DEADLINE, Daemon, http};
 use crate::{ADA, GRACE, OWN_ID, enters, folder};
 
@@ -25,7 +25,7 @@ const ROSTERS: u64 = 20;
 const ROSTERS_READ: &str = "performance.getEntriesByType('resource') \
      .filter(({name}) => name.endsWith('/participants')).length";
 
-in_a_box! {
+in_a_namespace! {
     fn a_flood_of_calls_does_not_keep_a_page_from_connecting_to_others() {
         // Mallory answers no ping.
         let daemon = Builder::new().env("PARLOR_SIGNALING__PING_INTERVAL", "1h").start();
@@ -66,7 +66,7 @@ in_a_box! {
         for person in [&mut ada, &mut grace] {
             let rosters = person.ask(ROSTERS_READ).as_u64().expect("a number");
             assert!(rosters <= ROSTERS, "{}: the list was read {rosters} times", person.name);
-            person.has_seen_no_trouble();
+            person.has_seen_no_errors();
         }
     }
 }

@@ -16,10 +16,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::browser::{Browser, Microphone, TRUSTED_KEY};
-use crate::support::browser_box::in_a_box;
-use crate::support::browser_call::{Person, Via, prelude};
+use crate::support::call::{Person, Via, prelude};
 use crate::support::certificate::Authority;
 use crate::support::firefox::Firefox;
+use crate::support::namespace::in_a_namespace;
 use crate::support::{Builder, DEADLINE, Daemon, http, turn};
 
 // Far enough apart to tell, and none a harmonic of another.
@@ -30,7 +30,7 @@ const MARY: (&str, u32) = ("Mary", 1511);
 
 const OWN_ID: &str = "JSON.parse(Object.values(sessionStorage)[0]).id";
 
-in_a_box! {
+in_a_namespace! {
     fn two_people_hear_each_other_through_the_relay_over_udp() {
         relayed_call(Via::RelayUdp, "udp");
     }
@@ -69,7 +69,7 @@ in_a_box! {
         ] {
             person.hears(&others);
             person.is_relayed_by_any_way();
-            person.has_seen_no_trouble();
+            person.has_seen_no_errors();
         }
     }
 
@@ -78,7 +78,7 @@ in_a_box! {
     }
 
     fn firefox_and_chromium_hear_each_other_through_the_relay() {
-        crate::support::browser_box::add_interface();
+        crate::support::namespace::add_interface();
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let mut fox = Firefox::open(&link, &prelude(Via::RelayUdp), folder.path());
@@ -86,7 +86,7 @@ in_a_box! {
         let mut ada = enters(&link, ADA, Via::RelayUdp, &folder);
         ada.hears(&[("Renard", crate::support::firefox::TONE)]);
         ada.is_relayed_over("udp");
-        ada.has_seen_no_trouble();
+        ada.has_seen_no_errors();
         fox.hears(ADA.1);
         fox.wait("to see Ada", "test.showsExactly(['Ada'])");
         assert_eq!(fox.evaluate("test.trouble"), Ok(json!([])));
@@ -130,7 +130,7 @@ in_a_box! {
         assert_eq!(ada.ask("ends"), json!(["gone", 1000]));
         grace.wait("for Ada to be gone", "ends.length === 1 && test.open().length === 0");
         for client in [ada, grace] {
-            client.has_seen_no_trouble();
+            client.has_seen_no_errors();
         }
     }
 
@@ -404,7 +404,7 @@ in_a_box! {
     fn the_page_works_below_a_path() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
-        let proxy = crate::support::browser_proxy::start("/talk", daemon.http());
+        let proxy = crate::support::prefix_proxy::start("/talk", daemon.http());
         let (_, path) = link.split_once("/r/").expect("a room's link");
         let behind = format!("http://{proxy}/talk/r/{path}");
         let mut ada = enters(&behind, ADA, Via::RelayUdp, &folder);
@@ -525,7 +525,7 @@ fn talks_with_the_page(frontend: &str) -> serde_json::Value {
     let another = format!("test.connections.at(-1).getReceivers()[0].track.id !== {voice}");
     grace.wait("for a new connection", &another);
     grace.wait("to hear Ada", &hears_ada);
-    ada.has_seen_no_trouble();
+    ada.has_seen_no_errors();
     grace.ask("test.trouble")
 }
 
@@ -575,7 +575,7 @@ fn over_tls(folder: &TempDir) -> Builder {
 /// Page, signaling and media, as the page itself asks for them, in a network that lets no packet pass
 /// but those of TCP to and from port 443.
 fn call_through_443(folder: &TempDir, builder: Builder) {
-    let boxed = std::env::var_os(crate::support::browser_box::INSIDE).is_some();
+    let boxed = std::env::var_os(crate::support::namespace::INSIDE).is_some();
     let (listen, via) = match boxed {
         true => ("127.0.0.1:443", Via::Any),
         // The firewall here is not the test's to change.
@@ -594,7 +594,7 @@ fn call_through_443(folder: &TempDir, builder: Builder) {
     for (listener, speaker) in [(&mut ada, GRACE), (&mut grace, ADA)] {
         listener.hears(&[speaker]);
         listener.is_relayed_over("tls");
-        listener.has_seen_no_trouble();
+        listener.has_seen_no_errors();
     }
 }
 
@@ -661,7 +661,7 @@ fn restarted_in_mid_call(beside: usize) {
             "nobody is told anything"
         );
         assert_eq!(person.ask("test.connections.length"), json!(1));
-        person.has_seen_no_trouble();
+        person.has_seen_no_errors();
         person.ask("test.ice()")
     });
     assert_eq!(before, after, "no call was begun anew");
@@ -676,7 +676,7 @@ fn relayed_call(via: Via, protocol: &str) {
 fn addresses_that_come_and_go(and_go: bool) {
     const V6: &str = "2a00:1450::9";
     const V4: &str = "198.41.0.9";
-    if std::env::var_os(crate::support::browser_box::INSIDE).is_none() {
+    if std::env::var_os(crate::support::namespace::INSIDE).is_none() {
         return;
     }
     let ip = |arguments: &str| {
@@ -741,7 +741,7 @@ fn relayed_call_in(folder: &TempDir, builder: Builder, via: Via, protocol: &str)
     for (listener, speaker) in [(&mut ada, GRACE), (&mut grace, ADA)] {
         listener.hears(&[speaker]);
         listener.is_relayed_over(protocol);
-        listener.has_seen_no_trouble();
+        listener.has_seen_no_errors();
     }
 }
 

@@ -5,11 +5,11 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::Daemon;
-use crate::support::browser_box::in_a_box;
-use crate::support::browser_call::{Person, Via};
+use crate::support::call::{Person, Via};
+use crate::support::namespace::in_a_namespace;
 use crate::{ADA, EMMY, GRACE, PLAIN_FRONTEND, enters, folder, invite, opens};
 
-in_a_box! {
+in_a_namespace! {
     fn the_page_reports_a_closed_room_before_the_name_step_and_a_wrong_address() {
         let (daemon, folder) = (Daemon::start(), folder());
         daemon.cli_json(&["room", "create", "Attic", "--id", "attic"]);
@@ -84,7 +84,7 @@ in_a_box! {
         ada.click("#leave");
         ada.click("#again");
         ada.hears(&[GRACE]);
-        ada.has_seen_no_trouble();
+        ada.has_seen_no_errors();
     }
 
     fn pages_show_muted_participants_and_send_plain_frontends_nothing() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::http::Client;
-use crate::support::leaks::{DIRECTORY, LOG, SECRETS, SHORTEST};
+use crate::support::leaks::{DIRECTORY, LOG, MIN_SECRET_LENGTH, SECRETS};
 use crate::support::{Builder, Daemon, turn};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn search(directory: &Path) -> Search {
         by_start: HashMap::new(),
     };
     for secret in &secrets {
-        let start = &secret.as_bytes()[..SHORTEST];
+        let start = &secret.as_bytes()[..MIN_SECRET_LENGTH];
         noted.pairs[pair(start)] = true;
         noted.by_start.entry(start).or_default().push(secret);
     }
@@ -68,11 +68,11 @@ struct Noted<'a> {
 impl Noted<'_> {
     fn any_in(&self, line: &str) -> bool {
         let bytes = line.as_bytes();
-        for at in 0..bytes.len().saturating_sub(SHORTEST - 1) {
+        for at in 0..bytes.len().saturating_sub(MIN_SECRET_LENGTH - 1) {
             if !self.pairs[pair(&bytes[at..])] {
                 continue;
             }
-            let secrets = self.by_start.get(&bytes[at..at + SHORTEST]);
+            let secrets = self.by_start.get(&bytes[at..at + MIN_SECRET_LENGTH]);
             let mut secrets = secrets.into_iter().flatten();
             if secrets.any(|secret| bytes[at..].starts_with(secret.as_bytes())) {
                 return true;

@@ -116,7 +116,7 @@ fn the_manager_is_told_of_the_start_of_what_goes_on_and_of_the_end() {
     let daemon = told_to(&manager)
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .start();
-    assert_eq!(manager.told(DEADLINE).as_deref(), Some("READY=1\n"));
+    assert_eq!(manager.next_message(DEADLINE).as_deref(), Some("READY=1\n"));
     let idle = "0 rooms, 0 participants, 0 allocations";
     assert_eq!(manager.wait_for("STATUS="), idle);
     let mut client = turn::Client::udp(daemon.turn(), "alice", None);
@@ -140,8 +140,8 @@ fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     daemon.wait_for_log("watchdog is no longer fed");
     // What was said before that.
-    while manager.told(Duration::ZERO).is_some() {}
-    let starving = manager.told(Duration::from_secs(1));
+    while manager.next_message(Duration::ZERO).is_some() {}
+    let starving = manager.next_message(Duration::from_secs(1));
     assert_eq!(starving, None);
     other.execute_batch("ROLLBACK").expect("a lock that ends");
     manager.wait_for("WATCHDOG=1");

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::support::http::Client as Http;
-use crate::support::pebble::Town;
-use crate::support::turn::{Client, Crumbs, Secured, Wire, both_hear_each_other, connected};
+use crate::support::pebble::AcmeNetwork;
+use crate::support::turn::{Client, Secured, SmallWrites, Wire, both_hear_each_other, connected};
 use crate::support::{Builder, DEADLINE, Daemon};
 use parlor::stun::Method;
 use rustls::pki_types::pem::PemObject;
@@ -21,20 +21,20 @@ use serde_json::json;
 const DOMAIN: &str = "talk.example.org";
 const ISSUED: &str = "a certificate was issued";
 
-/// A parlor that asks the authority of this town.
-fn builder(town: &Town) -> Builder {
+/// A parlor that asks the authority of this acme.
+fn builder(acme: &AcmeNetwork) -> Builder {
     Builder::new()
         .env("PARLOR_TURN__SECRET", crate::support::turn::SECRET)
         .env("PARLOR_TURN__ALLOWED_PEERS", "127.0.0.0/8")
-        .env("PARLOR_TURN__TLS_LISTEN", &town.tls.to_string())
-        .env("PARLOR_HTTP__LISTEN", &town.http.to_string())
+        .env("PARLOR_TURN__TLS_LISTEN", &acme.tls.to_string())
+        .env("PARLOR_HTTP__LISTEN", &acme.http.to_string())
         .env("PARLOR_TLS__MODE", "acme")
-        .env("PARLOR_TLS__ACME_DIRECTORY", &town.directory())
-        .env("PARLOR_TLS__ACME_CA_FILE", town.ca_file().to_str().unwrap())
+        .env("PARLOR_TLS__ACME_DIRECTORY", &acme.directory())
+        .env("PARLOR_TLS__ACME_CA_FILE", acme.ca_file().to_str().unwrap())
 }
 
-fn for_the_domain(town: &Town) -> Builder {
-    builder(town).env("PARLOR_TLS__DOMAINS", DOMAIN)
+fn for_the_domain(acme: &AcmeNetwork) -> Builder {
+    builder(acme).env("PARLOR_TLS__DOMAINS", DOMAIN)
 }
 
 /// A client that believes the authority's certificates.
@@ -51,18 +51,18 @@ fn believing(root: &str) -> ClientConfig {
 }
 
 /// Looks for a name in the certificate.
-fn dial(town: &Town, domain: &str, config: ClientConfig) -> Secured {
-    let stream = TcpStream::connect(town.tls).unwrap();
+fn dial(acme: &AcmeNetwork, domain: &str, config: ClientConfig) -> Secured {
+    let stream = TcpStream::connect(acme.tls).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let name = ServerName::try_from(domain.to_owned()).unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();
     let size = usize::MAX;
-    StreamOwned::new(session, Crumbs { stream, size })
+    StreamOwned::new(session, SmallWrites { stream, size })
 }
 
 /// A TURN client that has verified the certificate of a domain.
-fn client(town: &Town, domain: &str, user: &str) -> Client {
-    let stream = dial(town, domain, believing(&town.root()));
+fn client(acme: &AcmeNetwork, domain: &str, user: &str) -> Client {
+    let stream = dial(acme, domain, believing(&acme.root()));
     let mut client = Client::over(Wire::Tls(Box::new(stream)), user, None);
     client.request(Method::BINDING, &[]);
     client
@@ -99,13 +99,13 @@ fn lines(daemon: &Daemon, text: &str) -> usize {
 
 #[test]
 fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
-    let town = Town::new();
-    let _pebble = town.open(&[("httpPort", json!(Town::nobody()))]);
+    let acme = AcmeNetwork::new();
+    let _pebble = acme.open(&[("httpPort", json!(AcmeNetwork::unused_port()))]);
     let domains = format!("{DOMAIN},turn.example.org");
-    let daemon = builder(&town).env("PARLOR_TLS__DOMAINS", &domains).start();
+    let daemon = builder(&acme).env("PARLOR_TLS__DOMAINS", &domains).start();
     let told = daemon.wait_for_log(ISSUED);
     for domain in [DOMAIN, "turn.example.org"] {
-        assert_eq!(client(&town, domain, "alice").allocate().code(), None);
+        assert_eq!(client(&acme, domain, "alice").allocate().code(), None);
     }
     let status = daemon.cli_json(&["status"]);
     let fingerprint = status["certificate"]["sha256"].as_str().unwrap();
@@ -119,35 +119,35 @@ fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
     let end = metrics.lines().find_map(|line| line.strip_prefix(end));
     assert!(end.unwrap().parse::<u64>().unwrap() > 1_700_000_000);
     // The challenge is over, and nothing but an authority's client sees its protocol.
-    let mut config = believing(&town.root());
+    let mut config = believing(&acme.root());
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
-    assert!(shake_hands(&mut dial(&town, DOMAIN, config)).is_err());
+    assert!(shake_hands(&mut dial(&acme, DOMAIN, config)).is_err());
     assert_eq!(lines(&daemon, "no handshake"), 0);
 }
 
 #[test]
 fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https() {
-    let town = Town::new();
-    let _pebble = town.open(&[]);
-    let file = town.place().join("config.toml");
+    let acme = AcmeNetwork::new();
+    let _pebble = acme.open(&[]);
+    let file = acme.place().join("config.toml");
     fs::write(&file, crate::support::installed_settings()).unwrap();
     // Its ports are root's, and its authority is far away; the rest is as it stands there.
     let daemon = Builder::new()
         .arg("--config")
         .arg(file.to_str().unwrap())
-        .env("PARLOR_HTTP__LISTEN", &town.tls.to_string())
-        .env("PARLOR_HTTP__PLAIN_LISTEN", &town.http.to_string())
-        .env("PARLOR_TLS__ACME_DIRECTORY", &town.directory())
-        .env("PARLOR_TLS__ACME_CA_FILE", town.ca_file().to_str().unwrap())
+        .env("PARLOR_HTTP__LISTEN", &acme.tls.to_string())
+        .env("PARLOR_HTTP__PLAIN_LISTEN", &acme.http.to_string())
+        .env("PARLOR_TLS__ACME_DIRECTORY", &acme.directory())
+        .env("PARLOR_TLS__ACME_CA_FILE", acme.ca_file().to_str().unwrap())
         .start();
     daemon.wait_for_log(ISSUED);
-    let mut stream = dial(&town, DOMAIN, believing(&town.root()));
+    let mut stream = dial(&acme, DOMAIN, believing(&acme.root()));
     let request = format!("GET /r/lobby HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let sent_on = Http::new(town.http).get("/r/lobby");
+    let sent_on = Http::new(acme.http).get("/r/lobby");
     assert_eq!(sent_on.status, 308);
     let place = sent_on.header("location").unwrap_or_default().to_owned();
     assert_eq!(place, format!("https://{DOMAIN}/r/lobby"));
@@ -161,9 +161,9 @@ fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https()
 
 #[test]
 fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() {
-    let town = Town::new();
-    let _pebble = town.open(&[("tlsPort", json!(Town::nobody()))]);
-    let daemon = for_the_domain(&town).start();
+    let acme = AcmeNetwork::new();
+    let _pebble = acme.open(&[("tlsPort", json!(AcmeNetwork::unused_port()))]);
+    let daemon = for_the_domain(&acme).start();
     let told = daemon.wait_for_log("there is no certificate yet");
     assert!(
         told.contains("talk.example.org: the authority says:"),
@@ -176,13 +176,13 @@ fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() 
     assert_eq!(status["certificate"]["until"], json!(null));
     let trouble = status["certificate"]["trouble"].as_str().unwrap();
     assert!(trouble.contains("the authority says"), "{trouble}");
-    assert!(shake_hands(&mut dial(&town, DOMAIN, believing(&town.root()))).is_err());
+    assert!(shake_hands(&mut dial(&acme, DOMAIN, believing(&acme.root()))).is_err());
     let issued = daemon.wait_for_log_of("asking over HTTP", |line| {
         line.contains("asking for a certificate") && line.contains("http-01")
     });
     assert!(issued.contains(DOMAIN), "{issued}");
     daemon.wait_for_log(ISSUED);
-    assert_eq!(client(&town, DOMAIN, "alice").allocate().code(), None);
+    assert_eq!(client(&acme, DOMAIN, "alice").allocate().code(), None);
     let ready = Http::new(daemon.metrics()).get("/readyz").ok();
     assert_eq!(ready["checks"]["certificate"], "ok");
     let status = daemon.cli_json(&["status"]);
@@ -193,27 +193,27 @@ fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() 
 
 #[test]
 fn an_authority_that_is_away_is_asked_until_it_is_back() {
-    let town = Town::new();
-    let daemon = for_the_domain(&town).start();
+    let acme = AcmeNetwork::new();
+    let daemon = for_the_domain(&acme).start();
     let told = daemon.wait_for_log("there is no certificate yet");
     assert!(told.contains("the authority can't be asked"), "{told}");
-    let _pebble = town.open(&[]);
+    let _pebble = acme.open(&[]);
     daemon.wait_for_log(ISSUED);
-    client(&town, DOMAIN, "alice");
+    client(&acme, DOMAIN, "alice");
 }
 
 #[test]
 fn a_restart_uses_the_account_and_the_certificate_that_are_kept() {
-    let town = Town::new();
-    let pebble = town.open(&[]);
-    let daemon = for_the_domain(&town).start();
+    let acme = AcmeNetwork::new();
+    let pebble = acme.open(&[]);
+    let daemon = for_the_domain(&acme).start();
     daemon.wait_for_log(ISSUED);
     let [account, certificate] = kept(&daemon);
     let read = |path: &PathBuf| fs::read(path).unwrap();
     let (first_account, first) = (read(&account), read(&certificate));
-    client(&town, DOMAIN, "alice");
+    client(&acme, DOMAIN, "alice");
     let daemon = daemon.restart();
-    client(&town, DOMAIN, "alice");
+    client(&acme, DOMAIN, "alice");
     assert_eq!(lines(&daemon, "asking for a certificate"), 0);
     // Without its certificate another is asked for, by the same account.
     let daemon = daemon.restart_after(|| fs::remove_file(&certificate).unwrap());
@@ -225,37 +225,37 @@ fn a_restart_uses_the_account_and_the_certificate_that_are_kept() {
     let daemon = daemon.restart_after(|| {
         fs::remove_file(&certificate).unwrap();
         drop(pebble);
-        again = Some(town.open(&[]));
+        again = Some(acme.open(&[]));
     });
     daemon.wait_for_log(ISSUED);
     assert_ne!(read(&account), first_account);
-    client(&town, DOMAIN, "alice");
+    client(&acme, DOMAIN, "alice");
 }
 
 #[test]
 fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_nobody_is_disconnected() {
-    let town = Town::new();
-    let _pebble = town.open(&[("certificateValidityPeriod", json!(30))]);
-    let daemon = for_the_domain(&town).start();
+    let acme = AcmeNetwork::new();
+    let _pebble = acme.open(&[("certificateValidityPeriod", json!(30))]);
+    let daemon = for_the_domain(&acme).start();
     daemon.wait_for_log(ISSUED);
     let first = fs::read(&kept(&daemon)[1]).unwrap();
-    let calling = ["alice", "bob"].map(|user| client(&town, DOMAIN, user));
+    let calling = ["alice", "bob"].map(|user| client(&acme, DOMAIN, user));
     let [alice, bob] = calling;
     let (mut alice, mut bob) = connected(alice, bob);
     daemon.wait_for_logs(&[ISSUED], 2);
     assert_ne!(fs::read(&kept(&daemon)[1]).unwrap(), first);
-    client(&town, DOMAIN, "carol");
+    client(&acme, DOMAIN, "carol");
     both_hear_each_other(&mut alice, &mut bob, true);
     assert_eq!(lines(&daemon, "not renewed yet"), 0);
 }
 
 #[test]
 fn what_is_refused_is_told_and_a_reload_asks_at_once() {
-    let town = Town::new();
-    let _pebble = town.open(&[("domainBlocklist", json!(["blocked.example.org"]))]);
-    let file = town.place().join("config.toml");
+    let acme = AcmeNetwork::new();
+    let _pebble = acme.open(&[("domainBlocklist", json!(["blocked.example.org"]))]);
+    let file = acme.place().join("config.toml");
     fs::write(&file, "tls.domains = [\"blocked.example.org\"]").unwrap();
-    let daemon = builder(&town)
+    let daemon = builder(&acme)
         .arg("--config")
         .arg(file.to_str().unwrap())
         .start();
@@ -268,5 +268,5 @@ fn what_is_refused_is_told_and_a_reload_asks_at_once() {
     let told = daemon.wait_for_log("configuration read anew");
     assert!(told.contains("\"changed\":\"tls.domains\""), "{told}");
     daemon.wait_for_log(ISSUED);
-    client(&town, DOMAIN, "alice");
+    client(&acme, DOMAIN, "alice");
 }

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::client;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::support::browser_box::in_a_box;
 use crate::support::certificate::Authority;
-use crate::support::turn::{Client, Crumbs, Wire};
+use crate::support::namespace::in_a_namespace;
+use crate::support::turn::{Client, SmallWrites, Wire};
 use crate::support::{Builder, DEADLINE, Daemon};
 
 const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
@@ -166,7 +166,7 @@ impl Fixture {
     }
 
     /// A connection over TLS, as a client elsewhere.
-    fn secured(&self) -> StreamOwned<ClientConnection, Crumbs> {
+    fn secured(&self) -> StreamOwned<ClientConnection, SmallWrites> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let from: SocketAddr = format!("{CLIENT}:0").parse().expect("an address");
         socket.bind(&from.into()).expect("its address");
@@ -178,7 +178,7 @@ impl Fixture {
         let config = Arc::new(self.authority.client());
         let session = ClientConnection::new(config, name).expect("a session");
         let size = usize::MAX;
-        StreamOwned::new(session, Crumbs { stream, size })
+        StreamOwned::new(session, SmallWrites { stream, size })
     }
 
     /// The page, the API over both versions of HTTP, an invite's link, a WebSocket; and parlor knows
@@ -227,14 +227,14 @@ fn text(path: &Path) -> &str {
 
 /// The ports of the document are free in a network of the test's own alone.
 fn cannot_run() -> bool {
-    let here = std::env::var_os(crate::support::browser_box::INSIDE).is_none();
+    let here = std::env::var_os(crate::support::namespace::INSIDE).is_none();
     if here {
         eprintln!("not run: it needs a network of its own");
     }
     here
 }
 
-in_a_box! {
+in_a_namespace! {
     fn nginx_passes_requests_on() {
         if cannot_run() {
             return;

@@ -407,7 +407,7 @@ fn known_tests() -> BTreeSet<String> {
 }
 
 /// The names of the test functions in a file: those below a test attribute, and those in a macro
-/// that adds it (`in_a_box!` of the browser tests).
+/// that adds it (`in_a_namespace!` of the browser tests).
 fn tests_in(text: &str) -> Vec<String> {
     let mut tests = Vec::new();
     let (mut marked, mut in_macro) = (false, false);

@@ -1,7 +1,7 @@
 //! Headless Chromium, driven over `--remote-debugging-pipe`: NUL-terminated JSON on two
-//! descriptors, so there is no port to find and the browser ends by itself when the pipe closes.
+//! descriptors. No port is needed, and the browser ends when the pipe closes.
 //!
-//! A driver crate would cost 120 crates and two minutes of building. This needs `serde_json`.
+//! A driver crate would add 120 crates and two minutes to the build; this needs `serde_json` alone.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use base64::Engine;
 use parlor::clock;
 use serde_json::{Value, json};
 
-use crate::support::browser_box;
+use crate::support::namespace;
 
-/// How long anything may take before a test gives up on it: generous, since CI machines are slow.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of every wait for the browser. Generous, because CI machines are slow.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the fake microphone does.
+/// Behaviour of the fake microphone.
 pub enum Microphone<'a> {
-    /// Plays a WAV file, over and over.
+    /// Plays a WAV file in a loop.
     Plays(&'a Path),
-    /// The user says no when asked.
+    /// The user denies the permission.
     Refused,
 }
 
@@ -51,7 +51,7 @@ impl Browser {
             .args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>&2", "sh"])
             .arg(chromium)
             .args(FLAGS)
-            .args(flags_of_the_box())
+            .args(flags_in_a_namespace())
             .args(microphone.flags())
             .args(trusted_key(folder))
             .arg(format!("--user-data-dir={}", profile.display()))
@@ -106,7 +106,7 @@ impl Browser {
         tab
     }
 
-    /// One DevTools command to a tab, answered.
+    /// Sends one DevTools command to a tab, and returns the answer.
     pub fn tell(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
         self.call(Some(tab), method, params)
     }
@@ -126,8 +126,8 @@ impl Browser {
         }
     }
 
-    /// Asks until the expression is truthy, and returns its value. A page on its way to another
-    /// address throws in between; that counts as "not yet".
+    /// Evaluates the expression until it is truthy, and returns its value. Exceptions during navigation count as
+    /// "not yet".
     pub fn wait(&mut self, tab: &Tab, what: &str, expression: &str) -> Value {
         let found = until_true(|| self.evaluate(tab, expression));
         found.unwrap_or_else(|answer| {
@@ -135,7 +135,7 @@ impl Browser {
             let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser.png");
             self.picture(tab, &file);
             panic!(
-                "waited in vain for: {what}
+                "timed out waiting for: {what}
   last answer: {answer:?}
   page: {text:?}
   \
@@ -208,7 +208,7 @@ impl Browser {
             panic!("Chromium is gone ({error}):\n{}", self.last_words());
         }
         loop {
-            let mut message = match self.messages.recv_timeout(PATIENCE) {
+            let mut message = match self.messages.recv_timeout(TIMEOUT) {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => return Err("no answer in time".to_owned()),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -268,15 +268,15 @@ const FLAGS: &[&str] = &[
     "--remote-debugging-pipe",
 ];
 
-/// Where loopback is all there is, WebRTC must be told to use it. Elsewhere gathering would hang.
-fn flags_of_the_box() -> &'static [&'static str] {
-    match browser_box::has_loopback_alone() {
+/// Where loopback is the only interface, WebRTC needs a flag to use it; elsewhere the flag would stall gathering.
+fn flags_in_a_namespace() -> &'static [&'static str] {
+    match namespace::has_loopback_alone() {
         true => &["--allow-loopback-in-peer-connection"],
         false => &[],
     }
 }
 
-/// The file that names a key which every browser of its folder trusts, whoever signed for it.
+/// The file with the hash of a key that every browser of its folder trusts, regardless of the issuer.
 pub const TRUSTED_KEY: &str = "trusted-key";
 
 fn trusted_key(folder: &Path) -> Option<String> {
@@ -284,7 +284,7 @@ fn trusted_key(folder: &Path) -> Option<String> {
     Some(format!("--ignore-certificate-errors-spki-list={key}"))
 }
 
-/// Chromium under one of the names that distributions give it.
+/// Chromium, under one of the names that distributions use.
 fn find_chromium() -> PathBuf {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -297,7 +297,7 @@ fn find_chromium() -> PathBuf {
     )
 }
 
-/// Polls until the value is truthy; returns the last value after [`PATIENCE`].
+/// Polls until the value is truthy; returns the last value after [`TIMEOUT`].
 pub fn until_true(
     mut ask: impl FnMut() -> Result<Value, String>,
 ) -> Result<Value, Result<Value, String>> {
@@ -306,7 +306,7 @@ pub fn until_true(
         let answer = ask();
         match answer {
             Ok(value) if is_truthy(&value) => return Ok(value),
-            answer if clock::now().mono.since(start) > PATIENCE => return Err(answer),
+            answer if clock::now().mono.since(start) > TIMEOUT => return Err(answer),
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
     }

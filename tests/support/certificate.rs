@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-/// Who signs, and whom clients of the test believe.
+/// The certificate authority that clients of the test trust.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
@@ -33,12 +33,12 @@ impl Authority {
         }
     }
 
-    /// What a client is made with that believes this authority alone.
+    /// A client configuration that trusts this authority alone.
     pub fn client(&self) -> ClientConfig {
         self.client_for(rustls::DEFAULT_VERSIONS)
     }
 
-    /// The same, for some versions of TLS.
+    /// A client configuration that trusts this authority alone, for these versions of TLS.
     pub fn client_for(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
@@ -50,7 +50,7 @@ impl Authority {
             .with_no_client_auth()
     }
 
-    /// What Chromium calls a certificate's key, to be told that it may be trusted.
+    /// The SPKI hash by which Chromium is configured to trust a key.
     pub fn spki_of(key: &Path) -> String {
         let pem = fs::read_to_string(key).expect("a key");
         let key = KeyPair::from_pem(&pem).expect("a key in PEM");

@@ -14,7 +14,7 @@ pub struct Cli {
     place: TempDir,
 }
 
-/// What became of a command.
+/// Exit code and output of a command.
 pub struct Outcome {
     pub code: i32,
     pub stdout: String,
@@ -98,17 +98,17 @@ impl Cli {
         value
     }
 
-    /// A command that exits 1 with a sentence that contains `told`, for people and for scripts.
-    pub fn refused(&self, args: &[&str], told: &str) {
-        self.fails(args, 1, told);
+    /// A command that exits 1 with a sentence that contains `message`, for people and for scripts.
+    pub fn refused(&self, args: &[&str], message: &str) {
+        self.fails(args, 1, message);
     }
 
-    /// A command that exits 2 with a sentence that contains `told`, for people and for scripts.
-    pub fn misused(&self, args: &[&str], told: &str) {
-        self.fails(args, 2, told);
+    /// A command that exits 2 with a sentence that contains `message`, for people and for scripts.
+    pub fn misused(&self, args: &[&str], message: &str) {
+        self.fails(args, 2, message);
     }
 
-    fn fails(&self, args: &[&str], code: i32, told: &str) {
+    fn fails(&self, args: &[&str], code: i32, message: &str) {
         let for_people = self.run(args);
         assert_eq!(for_people.code, code, "{args:?}: {}", for_people.stderr);
         assert!(
@@ -117,7 +117,7 @@ impl Cli {
             for_people.stdout
         );
         assert!(
-            for_people.stderr.contains(told),
+            for_people.stderr.contains(message),
             "{args:?}: {}",
             for_people.stderr
         );
@@ -132,7 +132,7 @@ impl Cli {
             .unwrap_or_else(|error| panic!("{error} in {}", for_scripts.stderr));
         let text = error["error"].as_str().expect("a sentence");
         assert!(
-            text.contains(told) && !text.contains('\n'),
+            text.contains(message) && !text.contains('\n'),
             "{args:?}: {text}"
         );
     }

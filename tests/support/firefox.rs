@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, connect};
 
-use crate::support::browser::{PATIENCE, until_true};
+use crate::support::browser::{TIMEOUT, until_true};
 
 /// The frequency in hertz of the tone that Firefox's fake microphone plays.
 pub const TONE: u32 = 1000;
 
-/// What Firefox prints before the address of its WebSocket.
+/// Text that Firefox prints before the address of its WebSocket.
 const LISTENING: &str = "WebDriver BiDi listening on ";
 
 /// One browser process with one tab. Dropping it ends the process.
@@ -51,7 +51,7 @@ impl Firefox {
         let address = address.expect("Firefox says where it listens for WebDriver BiDi");
         let (socket, _) = connect(format!("{address}/session")).expect("a WebSocket to Firefox");
         if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         }
         let mut firefox = Firefox {
             process,
@@ -102,7 +102,7 @@ impl Firefox {
         found.unwrap_or_else(|answer| {
             let text = self.evaluate("document.body.innerText");
             panic!(
-                "Firefox waited in vain for: {what}\n  last answer: {answer:?}\n  page: {text:?}"
+                "Firefox timed out waiting for: {what}\n  last answer: {answer:?}\n  page: {text:?}"
             )
         })
     }

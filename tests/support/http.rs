@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::{DEADLINE, leaks};
 
-/// A server, and who calls it.
+/// A client of one server, optionally with a token.
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
     token: Option<String>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -30,7 +30,7 @@ impl Client {
         }
     }
 
-    /// The same server with `Authorization: Bearer`.
+    /// A client of the same server that sends `Authorization: Bearer`.
     pub fn with_token(&self, token: &str) -> Client {
         leaks::note(token);
         Client {
@@ -43,7 +43,7 @@ impl Client {
         self.send("GET", path, &[], b"")
     }
 
-    /// Without a body.
+    /// Sends a POST request without a body.
     pub fn post(&self, path: &str) -> Answer {
         self.send("POST", path, &[], b"")
     }
@@ -58,8 +58,8 @@ impl Client {
         self.exchange(&self.request(method, path, headers, body))
     }
 
-    /// As [`Client::post_json`], to a server that may be killed at any moment: nothing, unless the
-    /// answer came whole.
+    /// Like [`Client::post_json`], to a server that may be killed at any moment: `None` unless the whole response
+    /// arrived.
     pub fn attempt(&self, path: &str, body: &Value) -> Option<Answer> {
         let kind = [("Content-Type", "application/json")];
         let request = self.request("POST", path, &kind, body.to_string().as_bytes());
@@ -127,7 +127,7 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The body, which must be JSON and say so.
+    /// The body, which must be JSON with that content type.
     pub fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"));
         serde_json::from_slice(&self.body).expect("JSON")
@@ -140,7 +140,7 @@ impl Answer {
         self.json()
     }
 
-    /// `(status, code)` of an error, which must have a human sentence too.
+    /// `(status, code)` of an error response, which must have a message as well.
     pub fn refusal(&self) -> (u16, String) {
         let body = self.json();
         let detail = body["detail"].as_str().expect("a detail");

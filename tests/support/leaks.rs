@@ -1,4 +1,4 @@
-//! What must never be in a log, and the logs in which to look for it.
+//! Records the secrets of a test run and the logs in which none of them may appear.
 //!
 //! `tests/run` names a directory in `PARLOR_TEST_LOGS`. Each daemon's log is then kept there, beside
 //! the secrets that the tests gave to a daemon or got from it; `tests/daemon/logs.rs` searches at the end.
@@ -11,14 +11,14 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// Names the directory.
+/// Environment variable that names the directory.
 pub const DIRECTORY: &str = "PARLOR_TEST_LOGS";
-/// How logs in it end, and lists of secrets.
+/// Extensions of logs and of lists of secrets.
 pub const LOG: &str = "log";
 pub const SECRETS: &str = "secrets";
 
-/// Shorter ones are words that a log may well have of its own accord.
-pub const SHORTEST: usize = 12;
+/// Shorter secrets could be ordinary words of a log.
+pub const MIN_SECRET_LENGTH: usize = 12;
 
 /// Keys in JSON whose values are secret.
 const KEYS: [&str; 7] = [
@@ -35,25 +35,25 @@ fn directory() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-/// Where a daemon's log is kept, if it is.
+/// A new file for a daemon's log, if logs are kept.
 pub fn log_file() -> Option<File> {
     Some(new_file(&directory()?, "daemon", LOG))
 }
 
-/// Not named by a process's id: tests that run in a box of their own all have the same.
+/// Not named after the process id: tests in namespaces of their own all have the same one.
 fn new_file(directory: &Path, what: &str, extension: &str) -> File {
     let path = directory.join(format!("{what}-{}.{extension}", uuid::Uuid::new_v4()));
     File::create_new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Notes a secret. Of a link, that is what stands in its fragment.
+/// Records a secret; of a link, its fragment.
 pub fn note(secret: &str) {
     static FILE: Mutex<Option<File>> = Mutex::new(None);
     let secret = match secret.rsplit_once('#') {
         Some((link, fragment)) if link.contains("/r/") => fragment,
         _ => secret.trim(),
     };
-    if secret.len() < SHORTEST || secret.contains('\n') {
+    if secret.len() < MIN_SECRET_LENGTH || secret.contains('\n') {
         return;
     }
     let Some(directory) = directory() else {
@@ -64,7 +64,7 @@ pub fn note(secret: &str) {
     writeln!(file, "{secret}").expect("a secret is noted");
 }
 
-/// Notes what is secret in an answer or in a request, however deep.
+/// Records every secret in a request or response, at any depth.
 pub fn note_all(value: &Value) {
     match value {
         Value::Array(items) => items.iter().for_each(note_all),
@@ -80,8 +80,8 @@ pub fn note_all(value: &Value) {
     }
 }
 
-/// Notes what a daemon gets by its environment, and what it keeps for itself.
-pub fn note_those_of(env: &HashMap<String, String>, data_dir: &Path) {
+/// Records the secrets in a daemon's environment and in its data directory.
+pub fn note_secrets_of(env: &HashMap<String, String>, data_dir: &Path) {
     for (key, value) in env {
         let secret = key.contains("SECRET") || key.contains("PASSWORD");
         if secret && !key.ends_with("_FILE") {

@@ -1,19 +1,19 @@
-//! The real binary, started on addresses that the kernel picks, in a data directory of its own.
+//! Starts the real binary on ports that the kernel picks, in a temporary data directory.
 //!
-//! Each test file uses its own part of this.
+//! Each test target uses a part of this module.
 #![allow(dead_code)]
 
 pub mod browser;
-pub mod browser_box;
-pub mod browser_call;
-pub mod browser_proxy;
+pub mod call;
 pub mod certificate;
 pub mod command;
 pub mod firefox;
 pub mod http;
 pub mod leaks;
+pub mod namespace;
 pub mod notify;
 pub mod pebble;
+pub mod prefix_proxy;
 pub mod turn;
 
 use std::collections::HashMap;
@@ -32,10 +32,10 @@ use parlor::token::{Claims, Tokens};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Long enough for the slowest machine; a passing test never waits for it.
+/// Limit of every wait. Generous for slow machines; a passing test never reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A token for `user` that is good for an hour where tokens are signed with `secret`.
+/// A token for `user`, valid for an hour, signed with `secret`.
 pub fn token(secret: &str, user: &str) -> String {
     let claims = Claims {
         sub: user.to_owned(),
@@ -45,7 +45,7 @@ pub fn token(secret: &str, user: &str) -> String {
     Tokens::new(&Auth::default(), &Secret::new(secret)).issue(&claims)
 }
 
-/// What a daemon is started with.
+/// Environment and arguments of a daemon that a test starts.
 pub struct Builder {
     env: HashMap<String, String>,
     args: Vec<String>,
@@ -61,7 +61,7 @@ pub struct Daemon {
     listening: HashMap<String, Vec<SocketAddr>>,
 }
 
-/// What the daemon has printed so far.
+/// Lines that the daemon has printed so far.
 #[derive(Default)]
 struct Captured {
     lines: Mutex<Lines>,
@@ -73,7 +73,7 @@ struct Lines {
     stdout: Vec<String>,
     stderr: Vec<String>,
     ended: usize,
-    /// No reader: the daemon's log stays in its pipe.
+    /// Whether the reader waits, so that the daemon's log stays in its pipe.
     paused: bool,
 }
 
@@ -85,7 +85,7 @@ impl Builder {
             ("PARLOR_TURN__LISTEN", "127.0.0.1:0"),
             ("PARLOR_ADMIN__METRICS_LISTEN", "127.0.0.1:0"),
             ("PARLOR_LOG__FORMAT", "json"),
-            // Nobody waits for what a test leaves open.
+            // Connections that a test leaves open must not delay the end.
             ("PARLOR_SERVER__DRAIN_TIMEOUT", "0s"),
             ("PARLOR_LOG__LEVEL", "debug"),
         ];
@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Without a setting that a test daemon has otherwise.
+    /// Removes a setting that test daemons have by default.
     pub fn without(mut self, key: &str) -> Builder {
         self.env.remove(key);
         self
@@ -153,13 +153,13 @@ impl Builder {
         };
         daemon.wait_for_log("ready");
         daemon.listening = daemon.addresses();
-        leaks::note_those_of(&daemon.env, daemon.data_dir());
+        leaks::note_secrets_of(&daemon.env, daemon.data_dir());
         daemon
     }
 }
 
 impl Daemon {
-    /// A daemon with nothing but the defaults and addresses of its own.
+    /// A daemon with the default settings and free ports.
     pub fn start() -> Daemon {
         Builder::new().start()
     }
@@ -172,7 +172,7 @@ impl Daemon {
         Path::new(&self.env["PARLOR_SERVER__DATA_DIR"])
     }
 
-    /// Where HTTP is served: over TLS, where that is spoken.
+    /// The first HTTP address, or the first HTTPS address where TLS is on.
     pub fn http(&self) -> SocketAddr {
         let main = self.listening.get("https");
         main.unwrap_or_else(|| &self.listening["http"])[0]
@@ -220,14 +220,14 @@ impl Daemon {
         self.command(args).output().expect("parlor runs")
     }
 
-    /// The same, to be started by the test.
+    /// A CLI command as in [`Daemon::cli`], not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = parlor(&self.env);
         command.args(args);
         command
     }
 
-    /// Runs a CLI command with `--json` that must succeed, and gives its value.
+    /// Runs a CLI command with `--json` that must succeed, and returns its value.
     pub fn cli_json(&self, args: &[&str]) -> Value {
         let output = self.cli(&[args, &["--json"]].concat());
         assert!(output.status.success(), "{args:?}: {output:?}");
@@ -242,17 +242,17 @@ impl Daemon {
         self.output.grown.notify_all();
     }
 
-    /// Everything logged so far, a line each.
+    /// The log lines so far.
     pub fn log(&self) -> Vec<String> {
         self.output.lines.lock().unwrap().stderr.clone()
     }
 
-    /// Waits until a log line contains `text`, and gives that line.
+    /// Waits until a log line contains `text`, and returns that line.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.wait_for_log_of(text, |line| line.contains(text))
     }
 
-    /// Waits until a log line fits, and gives that line; `what` is said where none comes.
+    /// Waits until a log line fits, and returns that line; the panic message names `what`.
     pub fn wait_for_log_of(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         let lines = self.output.lines.lock().unwrap();
         let found = |l: &Lines| l.stderr.iter().any(|line| fits(line));
@@ -279,12 +279,12 @@ impl Daemon {
         assert!(found(&lines) >= count, "{texts:?}: {:#?}", lines.stderr);
     }
 
-    /// The status it ends with, by itself.
+    /// Waits for the daemon to end by itself, and returns its status.
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("parlor ends")
     }
 
-    /// SIGTERM, and the status it ends with.
+    /// Sends SIGTERM, and returns the exit status.
     pub fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.child.wait().expect("parlor ends")
@@ -295,12 +295,12 @@ impl Daemon {
         self.restart_after(|| {})
     }
 
-    /// As [`Daemon::restart`]; `meanwhile` runs when the one has ended and the other not begun.
+    /// Like [`Daemon::restart`]; `meanwhile` runs between the two processes.
     pub fn restart_after(self, meanwhile: impl FnOnce()) -> Daemon {
         self.restart_with(|_| meanwhile())
     }
 
-    /// As [`Daemon::restart`]; `meanwhile` runs in between, and may change the environment.
+    /// Like [`Daemon::restart`]; `meanwhile` runs between the two processes and may change the environment.
     pub fn restart_with(mut self, meanwhile: impl FnOnce(&mut HashMap<String, String>)) -> Daemon {
         self.signal("TERM");
         self.child.wait().expect("parlor ends");
@@ -346,7 +346,7 @@ impl Daemon {
     }
 }
 
-/// What a line says of an address, as JSON or as text.
+/// Kind and address in a log line about a listener, in either format.
 fn listening(line: &str) -> Option<(String, String)> {
     let Ok(event) = serde_json::from_str::<Value>(line) else {
         let (what, address) = line
@@ -367,7 +367,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The binary under test with an environment of its own.
+/// The binary under test with this environment alone.
 pub fn parlor(env: &HashMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
     command.env_clear().envs(env);

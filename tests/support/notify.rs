@@ -1,4 +1,4 @@
-//! A stand-in for the socket at which systemd is told how a service is doing (`$NOTIFY_SOCKET`).
+//! A stand-in for systemd's notification socket (`$NOTIFY_SOCKET`).
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -35,27 +35,27 @@ impl Manager {
         }
     }
 
-    /// What `$NOTIFY_SOCKET` is to be.
+    /// The value for `$NOTIFY_SOCKET`.
     pub fn path(&self) -> PathBuf {
         let place = self.place.as_ref().expect("a socket with a path");
         place.path().join("notify")
     }
 
-    /// The next message, if one comes within `patience`.
-    pub fn told(&self, patience: Duration) -> Option<String> {
-        let patience = patience.max(Duration::from_millis(1));
+    /// The next message, if one comes within `timeout`.
+    pub fn next_message(&self, timeout: Duration) -> Option<String> {
+        let timeout = timeout.max(Duration::from_millis(1));
         self.socket
-            .set_read_timeout(Some(patience))
+            .set_read_timeout(Some(timeout))
             .expect("a timeout");
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8(buffer[..length].to_vec()).expect("text"))
     }
 
-    /// Waits for a line that begins with `start`, and gives the rest of it.
+    /// Waits for a line that begins with `start`, and returns the rest of it.
     pub fn wait_for(&self, start: &str) -> String {
         let deadline = clock::now().mono + DEADLINE;
-        while let Some(message) = self.told(deadline.since(clock::now().mono)) {
+        while let Some(message) = self.next_message(deadline.since(clock::now().mono)) {
             let mut lines = message.lines();
             if let Some(rest) = lines.find_map(|line| line.strip_prefix(start)) {
                 return rest.to_owned();

@@ -14,8 +14,8 @@ use super::DEADLINE;
 use super::certificate::Authority;
 use super::turn::secured;
 
-/// Where everything is, whether the authority runs or not.
-pub struct Town {
+/// Addresses and files of the authority, which may or may not run.
+pub struct AcmeNetwork {
     place: TempDir,
     authority: Authority,
     names: SocketAddr,
@@ -29,15 +29,15 @@ pub struct Town {
 /// The authority and its names; ended when dropped.
 pub struct Pebble(Vec<Child>);
 
-impl Town {
-    pub fn new() -> Town {
+impl AcmeNetwork {
+    pub fn new() -> AcmeNetwork {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         authority.issue(place.path(), &["127.0.0.1"]);
         fs::write(place.path().join("root.pem"), &authority.pem).unwrap();
         // All at once, so that they differ.
         let ports = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [names, acme, management, tls, http] = ports.map(|one| one.local_addr().unwrap());
-        Town {
+        AcmeNetwork {
             place,
             authority,
             names,
@@ -52,7 +52,7 @@ impl Town {
         format!("https://{}/dir", self.acme)
     }
 
-    /// What vouches for the authority's own server.
+    /// The CA certificate of the authority's own HTTPS server.
     pub fn ca_file(&self) -> PathBuf {
         self.place.path().join("root.pem")
     }
@@ -61,13 +61,13 @@ impl Town {
         self.place.path()
     }
 
-    /// A port where nobody listens.
-    pub fn nobody() -> u16 {
+    /// A port without a listener.
+    pub fn unused_port() -> u16 {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.local_addr().unwrap().port()
     }
 
-    /// Starts the authority; `settings` of it in the place of the usual ones.
+    /// Starts the authority with these settings in place of the defaults.
     pub fn open(&self, settings: &[(&str, Value)]) -> Pebble {
         let place = self.place.path();
         let mut config = json!({
@@ -89,7 +89,10 @@ impl Town {
         names.args(["-dns01", &self.names.to_string()]);
         names.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]);
         names.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
-        names.args(["-management", &format!("127.0.0.1:{}", Town::nobody())]);
+        names.args([
+            "-management",
+            &format!("127.0.0.1:{}", AcmeNetwork::unused_port()),
+        ]);
         let mut pebble = Command::new("pebble");
         pebble.arg("-config").arg(file);
         pebble.args(["-dnsserver", &self.names.to_string()]);
@@ -119,7 +122,7 @@ impl Town {
         let mut stream = secured(self.management, &client);
         stream.write_all(b"GET /roots/0 HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
-        // Whether it says goodbye or not.
+        // Its exit status does not matter.
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8(answer).unwrap();
         let begin = answer.find("-----BEGIN").expect("a certificate");

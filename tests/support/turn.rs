@@ -1,4 +1,4 @@
-//! A TURN client that sends exactly what it is told, over UDP, TCP or TLS.
+//! A TURN client that sends exactly the given bytes, over UDP, TCP or TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -15,10 +15,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::DEADLINE;
 
-/// The secret that the tests mint credentials with themselves.
+/// The secret with which the tests issue credentials.
 pub const SECRET: &str = "a secret for tests alone";
 
-/// A credential with this name, as a service with the secret mints it.
+/// A credential with this name, as a service that has the secret issues it.
 pub fn minted(name: &str) -> Minted {
     let credentials = Credentials::new(&Secret::new(SECRET), &[]);
     let credential = credentials.passwords(name).next().expect("a secret");
@@ -35,10 +35,10 @@ pub enum Wire {
 }
 
 /// TLS over a TCP stream.
-pub type Secured = StreamOwned<ClientConnection, Crumbs>;
+pub type Secured = StreamOwned<ClientConnection, SmallWrites>;
 
-/// A stream that is written a few bytes at a time, each few in a packet of their own.
-pub struct Crumbs {
+/// A stream that sends a few bytes at a time, in a packet each.
+pub struct SmallWrites {
     pub stream: TcpStream,
     pub size: usize,
 }
@@ -47,12 +47,12 @@ pub struct Client {
     pub wire: Wire,
     pub minted: Minted,
     pub nonce: Vec<u8>,
-    /// Whether it takes the offer of SHA-256 (RFC 8489), unlike a browser.
+    /// Whether the client accepts SHA-256 (RFC 8489), which browsers do not.
     pub sha256: bool,
     transaction: u64,
 }
 
-/// A message as it came.
+/// A received message.
 pub struct Answer(pub Vec<u8>);
 
 impl Client {
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// The next message; of a stream exactly one, its padding taken off.
+    /// The next message; of a stream exactly one, without its padding.
     pub fn receive(&mut self) -> Vec<u8> {
         match &mut self.wire {
             Wire::Udp(socket) => {
@@ -148,7 +148,7 @@ impl Client {
         out
     }
 
-    /// What it signs with, and its answers are signed with.
+    /// The key that signs requests and responses.
     pub fn key(&self) -> IntegrityKey {
         let Minted {
             username,
@@ -160,12 +160,12 @@ impl Client {
         }
     }
 
-    /// Takes a nonce and asks for an allocation.
+    /// Fetches a nonce and requests an allocation.
     pub fn allocate(&mut self) -> Answer {
         self.allocate_with(&[])
     }
 
-    /// Takes a nonce and asks for an allocation with REQUESTED-TRANSPORT UDP and `more`.
+    /// Fetches a nonce and requests an allocation with REQUESTED-TRANSPORT UDP and the attributes `more`.
     pub fn allocate_with(&mut self, more: &[(Attribute, Vec<u8>)]) -> Answer {
         let udp = [(Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0])];
         self.nonce.clear();
@@ -196,7 +196,7 @@ impl Client {
         self.request(Method::CHANNEL_BIND, &[number, peer])
     }
 
-    /// Of the request that is made next.
+    /// The peer address, masked for the next transaction.
     fn xor_peer(&mut self, peer: SocketAddr) -> (Attribute, Vec<u8>) {
         self.transaction += 1;
         let id = self.transaction_id();
@@ -236,7 +236,7 @@ impl Answer {
     }
 }
 
-/// Two clients whose channels lead to each other.
+/// Two clients, each with a channel to the other.
 pub fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
     let (at_alice, at_bob) = (alice.allocated(), bob.allocated());
     assert_eq!(alice.bind(0x4001, at_bob).code(), None);
@@ -251,7 +251,7 @@ pub fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) 
     assert_eq!(alice.receive(), channel_data(0x4001, b"hello alice", false));
 }
 
-/// ChannelData, padded as streams want it where `padded`.
+/// A ChannelData message, with the padding of streams if `padded`.
 pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
     let mut out = number.to_be_bytes().to_vec();
     out.extend((data.len() as u16).to_be_bytes());
@@ -262,7 +262,7 @@ pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
     out
 }
 
-/// A TCP stream to a server that speaks TLS, up to where its first bytes are due.
+/// A TLS connection over TCP, before its first application data.
 pub fn secured(server: SocketAddr, config: &Arc<ClientConfig>) -> Secured {
     let stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -270,16 +270,16 @@ pub fn secured(server: SocketAddr, config: &Arc<ClientConfig>) -> Secured {
     let name = ServerName::from(server.ip());
     let session = ClientConnection::new(config.clone(), name).unwrap();
     let size = usize::MAX;
-    StreamOwned::new(session, Crumbs { stream, size })
+    StreamOwned::new(session, SmallWrites { stream, size })
 }
 
-impl Read for Crumbs {
+impl Read for SmallWrites {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }
 }
 
-impl Write for Crumbs {
+impl Write for SmallWrites {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(&bytes[..bytes.len().min(self.size)])
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parlor::stun::{Attribute, Method};
 use serde_json::json;
 
-use crate::support::browser_box::{INSIDE, in_a_box};
+use crate::support::namespace::{INSIDE, in_a_namespace};
 use crate::support::turn::{Client, Wire, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon};
 use crate::{Patience, open_relay, turn_crate};
@@ -86,7 +86,7 @@ fn connected_on_v6() -> (Client, Client) {
     (carol, dave)
 }
 
-in_a_box! {
+in_a_namespace! {
     fn an_ipv6_only_host_with_built_in_listeners_relays_on_ipv6() {
         if !has_addresses_of_its_own() {
             return;

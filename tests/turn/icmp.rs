@@ -16,7 +16,7 @@ fn nobody(ip: &str) -> SocketAddr {
 }
 
 /// What a Data indication says: the peer, and the value of its ICMP attribute.
-pub fn told(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
+pub fn icmp_indication(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
     let message = Message::parse(bytes).expect("a message");
     assert_eq!(
         (message.class(), message.method()),
@@ -48,7 +48,7 @@ fn a_client_is_told_of_a_peer_that_is_not_there() {
             let gone = nobody(ip);
             assert_eq!(client.bind(0x4001, gone).code(), None);
             client.send(&channel_data(0x4001, b"anybody?", true));
-            let (peer, icmp) = told(&client.receive());
+            let (peer, icmp) = icmp_indication(&client.receive());
             assert_eq!(peer, gone);
             assert_eq!(icmp, [&value[..], &[0; 4]].concat());
         }
@@ -92,7 +92,7 @@ fn a_peer_that_is_not_there_costs_the_others_nothing() {
             if heard == back {
                 break;
             }
-            told(&heard);
+            icmp_indication(&heard);
         }
     }
     assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 0);
@@ -147,7 +147,7 @@ fn narrow_way(ip: &str, kind: [u8; 4], mtu: u32) {
             let (len, _) = peer.recv_from(&mut buffer).expect("a datagram in time");
             assert_eq!(len, expected, "{ip}");
         }
-        let (about, icmp) = told(&client.receive());
+        let (about, icmp) = icmp_indication(&client.receive());
         assert_eq!(about.ip(), at.ip());
         assert_eq!(icmp, [kind, mtu.to_be_bytes()].concat(), "{ip}");
     }

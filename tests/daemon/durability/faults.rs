@@ -11,9 +11,9 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::browser_box::{self, ran_inside};
 use crate::support::command::Cli;
 use crate::support::http::Client;
+use crate::support::namespace::{self, ran_in_namespace};
 use crate::support::{Builder, Daemon, turn};
 
 /// A data directory that a daemon has used, and where to start the next one.
@@ -182,7 +182,7 @@ fn a_database_that_stays_locked_is_told_at_the_start_and_left_as_it_is() {
 
 #[test]
 fn a_read_only_folder_is_told_at_the_start_and_left_as_it_is() {
-    if !in_a_box("faults::a_read_only_folder_is_told_at_the_start_and_left_as_it_is") {
+    if !in_a_namespace("faults::a_read_only_folder_is_told_at_the_start_and_left_as_it_is") {
         return;
     }
     let used = Used::new();
@@ -197,7 +197,7 @@ fn a_read_only_folder_is_told_at_the_start_and_left_as_it_is() {
 
 #[test]
 fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
-    if !in_a_box("faults::a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged") {
+    if !in_a_namespace("faults::a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged") {
         return;
     }
     let disk = TempDir::new().expect("a folder");
@@ -283,7 +283,9 @@ fn a_lock_that_another_process_holds_refuses_what_is_new_and_the_call_goes_on() 
 
 #[test]
 fn a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on() {
-    if !in_a_box("faults::a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on") {
+    if !in_a_namespace(
+        "faults::a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on",
+    ) {
         return;
     }
     let folder = TempDir::new().expect("a folder");
@@ -350,7 +352,7 @@ fn a_database_that_was_removed_or_replaced_is_told_and_nothing_is_acknowledged_t
 
 #[test]
 fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
-    if !in_a_box("faults::a_full_disk_is_told_at_the_start_and_nothing_is_made_worse") {
+    if !in_a_namespace("faults::a_full_disk_is_told_at_the_start_and_nothing_is_made_worse") {
         return;
     }
     let used = Used::new();
@@ -383,9 +385,9 @@ fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
 
 /// Whether this process lives in a mount namespace of its own, and so may mount. If not, the test
 /// `name` has been run in one; or there are none here, and then it can only be left out.
-fn in_a_box(name: &str) -> bool {
-    let here = !ran_inside(name);
-    let boxed = std::env::var_os(crate::support::browser_box::INSIDE).is_some();
+fn in_a_namespace(name: &str) -> bool {
+    let here = !ran_in_namespace(name);
+    let boxed = std::env::var_os(crate::support::namespace::INSIDE).is_some();
     if here && !boxed {
         eprintln!("{name}: left out, since it mounts");
     }

@@ -12,7 +12,7 @@ use crate::support::browser::{Browser, Microphone, Tab};
 /// How media may travel.
 #[derive(Clone, Copy)]
 pub enum Via {
-    /// As the page asks for.
+    /// As the page configures it.
     Any,
     /// Through the relay, reached over UDP.
     RelayUdp,
@@ -20,7 +20,7 @@ pub enum Via {
     RelayTcp,
     /// Through the relay, reached over TLS.
     RelayTls,
-    /// Not at all: through a relay, and there is none.
+    /// Not at all: relay only, without a relay.
     Nothing,
 }
 
@@ -32,18 +32,18 @@ pub struct Person {
 }
 
 impl Person {
-    /// Somebody with a `tone` (in hertz) for a voice, who opens a link.
+    /// A person whose voice is a `tone` (in hertz) opens a link.
     pub fn opens(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
         Person::opens_after(link, (name, tone), &prelude(via), folder)
     }
 
-    /// Somebody who goes all the way into the room.
+    /// A person opens a link and joins the room.
     pub fn enters(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
         Person::opens(link, name, tone, via, folder).into_the_room()
     }
 
-    /// Somebody in the room whose connections cannot be hung up: the page asks in vain, as it would
-    /// in a browser that was changed to hold on to what it has.
+    /// A person in the room whose connections the page cannot close, as in a modified browser that keeps
+    /// them open.
     pub fn clings(link: &str, person: (&'static str, u32), via: Via, folder: &Path) -> Person {
         let clinging = prelude(via) + "RTCPeerConnection.prototype.close = () => {};";
         Person::opens_after(link, person, &clinging, folder).into_the_room()
@@ -74,7 +74,7 @@ impl Person {
         self.click("#name-form button");
     }
 
-    /// Waits until the server has taken us in.
+    /// Waits until the server has admitted this person.
     pub fn is_in_the_room(&mut self) {
         let there =
             "!document.querySelector('#room').hidden && document.querySelector('#link').hidden";
@@ -100,7 +100,7 @@ impl Person {
     }
 
     /// Waits until the tones of exactly these people arrive, a stream each, and until the page
-    /// shows nobody else.
+    /// shows no other participant.
     pub fn hears(&mut self, others: &[(&str, u32)]) {
         let mut tones: Vec<u32> = others.iter().map(|(_, tone)| *tone).collect();
         tones.sort_unstable();
@@ -117,7 +117,7 @@ impl Person {
         self.is_relayed(&format!("local.relayProtocol === {protocol:?}"));
     }
 
-    /// The same, by whichever protocol ICE has found to be the quickest.
+    /// Waits until every connection is relayed at both ends, by any protocol.
     pub fn is_relayed_by_any_way(&mut self) {
         self.is_relayed("true");
     }
@@ -136,13 +136,13 @@ impl Person {
         self.wait("for packets both ways", &more);
     }
 
-    /// The page has kept its own content security policy, and threw nothing.
-    pub fn has_seen_no_trouble(&mut self) {
+    /// Asserts that the page broke no rule of its content security policy and threw no exception.
+    pub fn has_seen_no_errors(&mut self) {
         assert_eq!(self.ask("test.trouble"), serde_json::json!([]));
     }
 }
 
-/// What runs in a tab before the page does.
+/// The script that runs in a tab before the page's own scripts.
 pub fn prelude(via: Via) -> String {
     let filter = match via {
         Via::Any => "null",
@@ -243,7 +243,7 @@ test.analyse = (track) => {
   return analyser;
 };
 
-// Listens to the first stream with an ear of the test's own, whatever becomes of the page's.
+// Listens to the first stream with an analyser of the test's own, independent of the page.
 test.listens = () => {
   const track = test.connections[0].getReceivers()[0].track;
   test.ear = new Audio();
@@ -252,7 +252,7 @@ test.listens = () => {
   return test.ear.play().then(() => true);
 };
 
-// What that ear hears at this moment, in decibels of full scale.
+// The current level of that analyser, in decibels of full scale.
 test.level = () => {
   const samples = new Float32Array(test.ear.analyser.fftSize);
   test.ear.analyser.getFloatTimeDomainData(samples);
@@ -323,7 +323,7 @@ test.hearsExactly = (tones) => {
   return heard.length === tones.length && heard.every((tone, index) => Math.abs(tone - tones[index]) < 12);
 };
 
-// Whether a tone stands out anywhere, however softly.
+// Whether a tone stands out in any stream, even softly.
 test.hearsTraceOf = (tone) => test.open().some((pc) => {
   const analyser = pc.getReceivers()[0].track.analyser;
   const decibels = new Float32Array(analyser.frequencyBinCount);

@@ -1,10 +1,10 @@
-//! A reverse proxy of the simplest kind: it takes a prefix off each path and passes the rest on.
+//! A minimal reverse proxy that removes a prefix from each path and forwards the request.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-/// Starts the proxy for the rest of the test, and says where it listens.
+/// Starts the proxy for the rest of the test, and returns its address.
 pub fn start(prefix: &'static str, behind: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");

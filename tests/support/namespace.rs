@@ -1,13 +1,13 @@
-//! A box for a test: network, mounts and processes of its own. Only `lo` is in there,
-//! tests cannot meet each other's ports, and nothing is left behind when the box is closed.
+//! Linux namespaces for a test: its own network (with `lo` alone), mounts and processes. Tests cannot
+//! see each other's ports, and nothing is left behind.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-/// Set in a process that lives in such a box.
-pub const INSIDE: &str = "PARLOR_TEST_BOXED";
+/// Set in a process that runs in such namespaces.
+pub const INSIDE: &str = "PARLOR_TEST_NAMESPACE";
 
 static HAS_INTERFACE: AtomicBool = AtomicBool::new(false);
 
@@ -26,26 +26,26 @@ pub fn add_interface() {
     HAS_INTERFACE.store(true, Ordering::Relaxed);
 }
 
-/// Whether this process is in a box with only `lo`.
+/// Whether this process is in a network namespace with only `lo`.
 #[allow(dead_code)] // Not every crate that has a box has a browser in it.
 pub fn has_loopback_alone() -> bool {
     std::env::var_os(INSIDE).is_some() && !HAS_INTERFACE.load(Ordering::Relaxed)
 }
 
-/// Turns functions into tests that run in a box of their own.
+/// Turns functions into tests that run in namespaces of their own.
 #[allow(unused_macros)] // Not every crate that has this module uses it.
-macro_rules! in_a_box {
+macro_rules! in_a_namespace {
     ($($(#[$doc:meta])* fn $name:ident() $body:block)+) => {$(
         $(#[$doc])*
         #[test]
         fn $name() {
-            let test = $crate::support::browser_box::name(module_path!(), stringify!($name));
-            if !$crate::support::browser_box::ran_inside(&test) $body
+            let test = $crate::support::namespace::name(module_path!(), stringify!($name));
+            if !$crate::support::namespace::ran_in_namespace(&test) $body
         }
     )+};
 }
 #[allow(unused_imports)]
-pub(crate) use in_a_box;
+pub(crate) use in_a_namespace;
 
 /// The test runner's name of a test in this module: its path without the crate.
 pub fn name(module: &str, test: &str) -> String {
@@ -55,9 +55,9 @@ pub fn name(module: &str, test: &str) -> String {
     }
 }
 
-/// Runs this test again inside a box and says `true`; or says `false`, in which case the caller
-/// is to run it: inside the box, or where the kernel grants no namespaces, on the plain loopback.
-pub fn ran_inside(test: &str) -> bool {
+/// Runs this test again in new namespaces and returns `true`. Returns `false` inside them, or where the kernel
+/// grants no namespaces; the caller then runs the test itself.
+pub fn ran_in_namespace(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return false;
     }
@@ -77,13 +77,13 @@ pub fn ran_inside(test: &str) -> bool {
     // A misspelt name would run no test at all, and succeed.
     let passed = output.status.success() && text.contains("1 passed");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(passed, "{test} failed in its box:\n{text}\n{errors}");
-    print!("{text}"); // what it has measured, for whoever asks with --nocapture
+    assert!(passed, "{test} failed in its namespaces:\n{text}\n{errors}");
+    print!("{text}"); // its measurements, shown with --nocapture
     true
 }
 
-/// What a command is put behind to run inside a new box: only `lo` is up, and temporary files go
-/// to memory that vanishes with the box.
+/// The command prefix that creates the namespaces: only `lo` is up, and temporary files are in memory that
+/// vanishes with them.
 fn unshare(folder: &TempDir) -> Command {
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
