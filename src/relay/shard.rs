@@ -192,6 +192,8 @@ impl Shard {
                 token => self.mark_ready(token, event.is_error()),
             }
         }
+        // Before the datagrams: an expired permission or channel must not relay them.
+        self.server.handle_timeout(now);
         self.handle_commands(now);
         self.read_shard_packets(now);
         for _ in 0..self.ready.len() {
@@ -200,7 +202,6 @@ impl Shard {
             }
         }
         self.read_streams(now);
-        self.server.handle_timeout(now);
         self.log_limiter.log_suppressed(now);
         self.process_outputs(now);
         self.write_streams(now);

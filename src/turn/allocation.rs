@@ -193,18 +193,14 @@ impl Allocation {
         Some(lost)
     }
 
-    /// The living permission for a peer's address.
-    pub fn permission(&self, ip: IpAddr, now: Mono) -> Option<&Permission> {
-        self.permissions
-            .iter()
-            .find(|p| p.ip == ip && p.expires > now)
+    /// Returns whether the allocation has a permission for a peer's IP address.
+    pub fn has_permission(&self, ip: IpAddr) -> bool {
+        self.permissions.iter().any(|p| p.ip == ip)
     }
 
-    /// The living channel with this number.
-    pub fn channel(&self, number: u16, now: Mono) -> Option<&Channel> {
-        self.channels
-            .iter()
-            .find(|c| c.number == number && c.expires > now)
+    /// Returns the channel with this number.
+    pub fn channel(&self, number: u16) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.number == number)
     }
 
     /// Who is to be asked first when a packet goes out by this channel the next time.
@@ -215,16 +211,15 @@ impl Allocation {
         }
     }
 
-    /// The living channel to this peer.
-    pub fn channel_to(&self, peer: SocketAddr, now: Mono) -> Option<&Channel> {
-        self.channels
-            .iter()
-            .find(|c| c.peer == peer && c.expires > now)
+    /// Returns the channel to this peer.
+    pub fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.peer == peer)
     }
 
     /// Installs or refreshes a permission.
-    pub fn permit_peer(&mut self, ip: IpAddr, now: Mono) {
-        let expires = now + PERMISSION_LIFETIME;
+    ///
+    /// Call [`super::table::Table::permit_peer`] instead, which schedules the expiry as well.
+    pub fn permit_peer(&mut self, ip: IpAddr, expires: Mono) {
         match self.permissions.iter_mut().find(|p| p.ip == ip) {
             Some(permission) => permission.expires = expires,
             None => self.permissions.push(Permission { ip, expires }),
@@ -232,24 +227,28 @@ impl Allocation {
     }
 
     /// Binds or refreshes a channel. The caller has checked that number and peer belong together.
-    pub fn bind_channel(&mut self, number: u16, peer: SocketAddr, direct: bool, now: Mono) {
-        let channel = Channel {
-            number,
-            direct,
-            target: None,
-            peer,
-            expires: now + CHANNEL_LIFETIME,
-        };
+    ///
+    /// Call [`super::table::Table::bind_channel`] instead, which schedules the expiry as well.
+    pub fn bind_channel(&mut self, channel: Channel) {
+        let number = channel.number;
         match self.channels.iter_mut().find(|c| c.number == number) {
             Some(known) => *known = channel,
             None => self.channels.push(channel),
         }
     }
 
-    /// Forgets permissions and channels that have run out, so that quotas count living ones.
-    pub fn forget_expired(&mut self, now: Mono) {
+    /// Removes the permissions and channels that have expired at `now`.
+    pub fn remove_expired(&mut self, now: Mono) {
         self.permissions.retain(|p| p.expires > now);
         self.channels.retain(|c| c.expires > now);
+    }
+
+    /// Returns when the allocation, a permission or a channel expires next.
+    pub fn next_expiry(&self) -> Mono {
+        let permissions = self.permissions.iter().map(|p| p.expires);
+        let channels = self.channels.iter().map(|c| c.expires);
+        let first = permissions.chain(channels).min();
+        first.map_or(self.expires, |first| first.min(self.expires))
     }
 
     /// Takes bandwidth for `bytes` towards a peer.

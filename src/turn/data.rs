@@ -79,7 +79,7 @@ impl Server {
             return self.redirect_or_drop(route);
         };
         let allocation = self.table.get(id);
-        let Some(channel) = allocation.and_then(|a| a.channel(number, now.mono).copied()) else {
+        let Some(channel) = allocation.and_then(|a| a.channel(number).copied()) else {
             return Verdict::Dropped(DropReason::NoChannel);
         };
         let Channel {
@@ -140,7 +140,7 @@ impl Server {
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
-        if allocation.permission(peer.ip(), now.mono).is_none() {
+        if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
         }
         // Who has a permission has a relayed address of its family.
@@ -212,10 +212,10 @@ impl Server {
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
-        if allocation.permission(peer.ip(), now.mono).is_none() {
+        if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
         }
-        let channel = allocation.channel_to(peer, now.mono).map(|c| c.number);
+        let channel = allocation.channel_to(peer).map(|c| c.number);
         if channel.is_none() && payload.len() > MAX_INDICATION_PAYLOAD {
             return Verdict::Dropped(DropReason::TooLarge);
         }

@@ -82,7 +82,7 @@ impl Server {
         }
         let allocation = self.table.get(id).ok_or(DropReason::NoAllocation)?;
         let ip = error.peer.ip();
-        if allocation.permission(ip, now.mono).is_none() {
+        if !allocation.has_permission(ip) {
             return Err(DropReason::NoPermission);
         }
         let limit = Limit::per_second(RATE, BURST);

@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::clock::Now;
 use crate::stun::{Attribute, is_channel_number};
 
 use super::allocation::Channel;
@@ -45,10 +44,9 @@ impl Server {
         {
             return Err(ErrorReason::PeerDenied);
         }
-        self.check_permission_quota(request.now, id, &wanted)?;
-        let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
+        self.check_permission_quota(id, &wanted)?;
         for ip in wanted {
-            allocation.permit_peer(ip, request.now.mono);
+            self.table.permit_peer(id, ip, request.now.mono);
         }
         Ok(Granted::Plain)
     }
@@ -69,7 +67,6 @@ impl Server {
             _ => return Err(ErrorReason::BadRequest),
         };
         let peer = peers(message).next().ok_or(ErrorReason::BadRequest)??;
-        allocation.forget_expired(now.mono);
         let clash = |c: &Channel| (c.number == number) != (c.peer == peer);
         if !is_channel_number(number) || allocation.channels.iter().any(clash) {
             return Err(ErrorReason::BadRequest);
@@ -88,15 +85,15 @@ impl Server {
                 },
             );
         }
-        self.check_permission_quota(now, id, &[peer.ip()])?;
+        self.check_permission_quota(id, &[peer.ip()])?;
         let max_channels = self.settings.max_channels;
         let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
-        let known = allocation.channel(number, now.mono).is_some();
+        let known = allocation.channel(number).is_some();
         if !known && allocation.channels.len() >= max_channels {
             return Err(ErrorReason::PeerQuota);
         }
-        allocation.permit_peer(peer.ip(), now.mono);
-        allocation.bind_channel(number, peer, direct, now.mono);
+        self.table.permit_peer(id, peer.ip(), now.mono);
+        self.table.bind_channel(id, number, peer, direct, now.mono);
         Ok(Granted::Plain)
     }
 
@@ -113,13 +110,11 @@ impl Server {
     /// Whether permissions for `ips` fit beside the living ones.
     fn check_permission_quota(
         &mut self,
-        now: Now,
         id: AllocationId,
         ips: &[IpAddr],
     ) -> Result<(), ErrorReason> {
         let max = self.settings.max_permissions;
         let allocation = self.table.get(id).ok_or(ErrorReason::AllocationMismatch)?;
-        allocation.forget_expired(now.mono);
         let held = &allocation.permissions;
         let new = ips
             .iter()

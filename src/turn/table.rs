@@ -11,7 +11,9 @@ use slab::Slab;
 
 use crate::clock::Mono;
 
-use super::allocation::{Allocation, RelayedAddress};
+use super::allocation::{
+    Allocation, CHANNEL_LIFETIME, Channel, PERMISSION_LIFETIME, RelayedAddress,
+};
 use super::directory::PortSet;
 use super::family::Family;
 use super::{AllocationId, Directory, Route, ShardId};
@@ -134,11 +136,11 @@ impl Table {
     /// Adds the allocation of a client that was claimed.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
         self.generation = self.generation.wrapping_add(1);
-        let (client, expires) = (ClientKey::of(&allocation.route), allocation.expires);
-        let generation = self.generation;
+        let client = ClientKey::of(&allocation.route);
+        let (generation, next_deadline) = (self.generation, allocation.next_expiry());
         let slot = Slot {
             generation,
-            next_deadline: expires,
+            next_deadline,
             allocation,
         };
         let id = AllocationId {
@@ -146,7 +148,7 @@ impl Table {
             generation,
         };
         self.by_client.insert(client, id.index);
-        self.deadlines.push(Reverse((expires, id)));
+        self.deadlines.push(Reverse((next_deadline, id)));
         id
     }
 
@@ -275,8 +277,8 @@ impl Table {
         let slot = self.slot(id)?;
         let lost = slot.allocation.remove_family(family)?;
         slot.update_expiry();
-        slot.next_deadline = slot.allocation.expires;
-        let next_deadline = slot.next_deadline;
+        let next_deadline = slot.allocation.next_expiry();
+        slot.next_deadline = next_deadline;
         self.deadlines.push(Reverse((next_deadline, id)));
         self.forget_relayed(lost.relayed);
         Some(lost)
@@ -303,10 +305,51 @@ impl Table {
         }
         slot.update_expiry();
         let expires = slot.allocation.expires;
-        // A later end is found when the old entry comes up.
-        if expires < slot.next_deadline {
-            slot.next_deadline = expires;
-            self.deadlines.push(Reverse((expires, id)));
+        self.schedule(id, expires);
+    }
+
+    /// Installs or refreshes a permission, and schedules its expiry.
+    pub fn permit_peer(&mut self, id: AllocationId, ip: IpAddr, now: Mono) {
+        let expires = now + PERMISSION_LIFETIME;
+        if let Some(allocation) = self.get(id) {
+            allocation.permit_peer(ip, expires);
+            self.schedule(id, expires);
+        }
+    }
+
+    /// Binds or refreshes a channel, and schedules its expiry. The caller has checked that number
+    /// and peer belong together. `direct` is [`Channel::direct`].
+    pub fn bind_channel(
+        &mut self,
+        id: AllocationId,
+        number: u16,
+        peer: SocketAddr,
+        direct: bool,
+        now: Mono,
+    ) {
+        let channel = Channel {
+            number,
+            direct,
+            target: None,
+            peer,
+            expires: now + CHANNEL_LIFETIME,
+        };
+        if let Some(allocation) = self.get(id) {
+            allocation.bind_channel(channel);
+            self.schedule(id, channel.expires);
+        }
+    }
+
+    /// Makes sure that the heap has an entry for this allocation at `at` or earlier. An expiry that
+    /// moves to a later time needs no entry: the earlier one is moved when it comes up. So a
+    /// refresh does not touch the heap.
+    fn schedule(&mut self, id: AllocationId, at: Mono) {
+        let Some(slot) = self.slot(id) else {
+            return;
+        };
+        if at < slot.next_deadline {
+            slot.next_deadline = at;
+            self.deadlines.push(Reverse((at, id)));
             self.forget_stale_deadlines();
         }
     }
@@ -342,7 +385,8 @@ impl Table {
         self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// An allocation whose time has run out; entries that have moved are put back.
+    /// Removes the permissions and channels that have expired at `now`, and returns an allocation
+    /// that has expired. Call it until it returns `None`.
     pub fn pop_expired(&mut self, now: Mono) -> Option<AllocationId> {
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
             if at > now {
@@ -352,12 +396,13 @@ impl Table {
             let Some(slot) = self.slot(id).filter(|slot| slot.next_deadline == at) else {
                 continue;
             };
-            let expires = slot.allocation.expires;
-            if expires <= now {
+            if slot.allocation.expires <= now {
                 return Some(id);
             }
-            slot.next_deadline = expires;
-            self.deadlines.push(Reverse((expires, id)));
+            slot.allocation.remove_expired(now);
+            let next_deadline = slot.allocation.next_expiry();
+            slot.next_deadline = next_deadline;
+            self.deadlines.push(Reverse((next_deadline, id)));
         }
         None
     }

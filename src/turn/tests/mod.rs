@@ -6,6 +6,7 @@ mod allocate;
 mod alternate;
 mod authentication;
 mod discovery;
+mod expiry;
 mod families;
 mod host;
 mod icmp;
