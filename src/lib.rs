@@ -9,7 +9,7 @@
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
 //! | 2 · adapters | [`relay`], [`storage`], [`data_dir`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod acme;
 pub mod admin;
@@ -24,6 +24,7 @@ pub mod der;
 pub mod display_name;
 pub mod http;
 pub mod metrics;
+pub mod net;
 pub mod password;
 pub mod proxy_protocol;
 pub mod public_key;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use parlor::clock::{Mono, Now};
-use parlor::config::PortRange;
 use parlor::credential::{Credentials, Minted, long_term_key};
+use parlor::net::PortRange;
 use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};

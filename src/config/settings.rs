@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Segmentation;
+use crate::net::PortRange;
 use crate::public_key::{Kind, PublicKey};
 use crate::secret::Secret;
 use crate::tls::Identity;
@@ -359,13 +360,6 @@ impl RelayMode {
     }
 }
 
-/// An inclusive range of ports, written `first-last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortRange {
-    pub first: u16,
-    pub last: u16,
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
@@ -556,39 +550,4 @@ fn both_families(port: u16) -> Vec<SocketAddr> {
         SocketAddr::from(([0, 0, 0, 0], port)),
         SocketAddr::from(([0u16; 8], port)),
     ]
-}
-
-impl std::fmt::Display for PortRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.first, self.last)
-    }
-}
-
-impl std::str::FromStr for PortRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.split_once('-').and_then(|(first, last)| {
-            Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
-        });
-        match parsed {
-            Some((first, last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
-            _ => Err(format!(
-                "`{text}` is not a range of ports such as 49152-65535, the lower one first"
-            )),
-        }
-    }
-}
-
-impl Serialize for PortRange {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PortRange {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }

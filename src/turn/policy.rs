@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::PortRange;
+use crate::net::PortRange;
 
 /// The peers that the relay may reach, besides its own relayed addresses. Order of evaluation:
 /// `internal`, 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges,
@@ -46,7 +46,7 @@ impl Policy {
     /// Whether this peer port is denied.
     pub fn is_denied_port(&self, peer: SocketAddr) -> bool {
         let mut ranges = self.denied_ports.iter();
-        ranges.any(|range| (range.first..=range.last).contains(&peer.port()))
+        ranges.any(|range| range.contains(peer.port()))
     }
 
     /// Whether this process itself listens at `peer`.

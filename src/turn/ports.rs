@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
-use crate::config::PortRange;
+use crate::net::PortRange;
 
 use super::allocation::PortParity;
 use super::binding::MAX_BIND_ATTEMPTS;

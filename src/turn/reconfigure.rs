@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::PortRange;
 use crate::credential::Credentials;
+use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 
 use super::Alternates;

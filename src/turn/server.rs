@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::clock::{Mono, Now};
-use crate::config::PortRange;
 use crate::credential::{Credentials, Revocations, belongs_to};
+use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 use crate::stun::{CHANNEL_HEADER, ChannelData, Class, Message, Method, TransactionId};
 

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Mono, Now};
-use crate::config::PortRange;
 use crate::credential::{Credentials, Minted, long_term_key};
+use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 use crate::secret::Secret;
 use crate::stun::{

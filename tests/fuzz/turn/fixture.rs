@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlor::clock::{Mono, Now};
-use parlor::config::PortRange;
 use parlor::credential::{Credentials, Minted, Revocations};
+use parlor::net::PortRange;
 use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
