@@ -21,7 +21,7 @@ const NEIGHBOURS: [(&str, &str); 4] = [
 /// All that the edges and the service may name of the relay; `daemon` and `bench` build one.
 const RELAY_INTERFACE: [&str; 1] = ["Handle"];
 
-/// What the user prescribed, and what Rust and git expect beside it.
+/// The top level that the user prescribed, and the files that Rust and git expect there.
 const TOP_LEVEL: [&str; 14] = [
     ".ci",
     ".gitignore",
@@ -237,8 +237,7 @@ fn no_file_names_a_place_of_one_machine() {
     }
     assert_clean(
         &faults,
-        "whoever builds elsewhere has no such place: use what the environment says, and the \
-         official registry",
+        "other machines have no such path: use the environment and the official registry",
     );
 }
 
@@ -434,8 +433,7 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// What lies at the top: to git's knowledge, since an editor may keep a folder of its own there;
-/// where there is no git, all of it.
+/// The entries of the top level that git tracks (editors may keep folders there), or all without git.
 fn top_level() -> BTreeSet<String> {
     let git = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files"])

@@ -104,7 +104,7 @@ fn generated() -> String {
         .fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-/// What cargo knows of the locked packages, in the form of `cargo metadata`.
+/// The output of `cargo metadata` for the locked packages.
 fn cargo_metadata() -> Value {
     let output = Command::new(std::env::var_os("CARGO").expect("cargo runs this"))
         .args(["metadata", "--locked", "--format-version", "1"])

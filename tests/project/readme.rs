@@ -70,7 +70,7 @@ fn every_code_block_has_a_language_that_is_tested() {
 }
 
 #[test]
-fn what_ci_runs_is_in_the_guides_and_in_ci() {
+fn every_command_of_ci_is_in_the_guides_and_in_ci() {
     let ci = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
     let shown = of("sh").concat();
     for command in OF_CI {
@@ -89,7 +89,7 @@ fn every_command_works_in_the_order_of_the_guides() {
         .start();
     let place = Place::new(&daemon);
     let output = place.run(&of("sh").concat());
-    for told in [
+    for expected in [
         "https://talk.example.org/r/lobby#",
         "relayed media",
         "Added user alice",
@@ -100,7 +100,7 @@ fn every_command_works_in_the_order_of_the_guides() {
         "\"iceServers\"",
         "parlor_turn_refused_total",
     ] {
-        assert!(output.contains(told), "no {told:?} in:\n{output}");
+        assert!(output.contains(expected), "no {expected:?} in:\n{output}");
     }
     let count = |text: &str| output.lines().filter(|line| line.starts_with(text)).count();
     assert_eq!(count("user-joined from "), 1, "{output}");
@@ -335,10 +335,10 @@ impl Place<'_> {
             .stdin(Stdio::null())
             .output()
             .expect("bash runs");
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let traced = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{traced}\n{told}");
-        told
+        assert!(output.status.success(), "{traced}\n{printed}");
+        printed
     }
 }
 
