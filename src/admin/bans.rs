@@ -6,18 +6,19 @@ use crate::clock;
 use crate::config::duration;
 use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
 
-use super::context::{Context, ID_PREFIX, strip_id_prefix};
+use super::context::Context;
 use super::ended;
 use super::failure::Failure;
+use super::lookup::{self, ID_PREFIX, strip_id_prefix};
 use super::response::Response;
-use super::user_lookup::user_label;
+use super::user_lookup::{self, user_label};
 
 /// Maximum number of bans in one list.
 const MAX_LISTED: u32 = 1000;
 
 pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
-    let room = context.find_open_room(room).await?;
-    let user = context.find_person_in(&room, argument).await?;
+    let room = lookup::open_room(context, room).await?;
+    let user = user_lookup::person_in(context, &room, argument).await?;
     let pause = context.config().rooms.kick_pause;
     let kicked = match context.server() {
         Some(server) => {
@@ -32,15 +33,15 @@ pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Respo
         }
     };
     let Some(ended) = kicked else {
-        let (who, room) = (user_label(&user), &room.name);
-        return Err(Failure::new(format!("{who} is not in the room {room}")));
+        let (person, room) = (user_label(&user), &room.name);
+        return Err(Failure::new(format!("{person} is not in the room {room}")));
     };
     let mut json = room_and_user_json(&room, &user);
     json["pause"] = pause.as_secs().into();
     let text = format!("Kicked {} from {}", user_label(&user), room.name);
     let pause = duration::format(pause);
     Ok(ended::with_counts(json, text, ended).remark(format!(
-        "They may join again after {pause}; `parlor room ban` keeps them out for longer."
+        "They may rejoin after {pause}; `parlor room ban` prevents that."
     )))
 }
 
@@ -52,8 +53,8 @@ pub async fn ban(
     reason: Option<String>,
     keep_invite: bool,
 ) -> Result<Response, Failure> {
-    let room = context.find_open_room(room).await?;
-    let user = context.find_person_in(&room, argument).await?;
+    let room = lookup::open_room(context, room).await?;
+    let user = user_lookup::person_in(context, &room, argument).await?;
     let new = NewBan {
         room_id: room.id.clone(),
         user_id: user.id.clone(),
@@ -71,7 +72,7 @@ pub async fn ban(
             banned.map(|banned| (banned, None))
         }
     };
-    let (banned, ended) = outcome.map_err(refusal)?;
+    let (banned, ended) = outcome.map_err(ban_failure)?;
     let mut json = room_and_user_json(&room, &user);
     json["until"] = until.map(utc::format).into();
     json["reason"] = reason.into();
@@ -88,7 +89,7 @@ pub async fn ban(
     })
 }
 
-/// What happened to the invite that the guest used.
+/// Says what happened to the invite that the guest used.
 fn invite_remark(
     room: &Room,
     user: &User,
@@ -96,27 +97,26 @@ fn invite_remark(
     keep_invite: bool,
 ) -> Option<String> {
     user.guest.as_ref()?;
-    let new_link = format!("`parlor invite create {}` makes a new link", room.id);
+    let new_link = format!("`parlor invite create {}` creates a new one", room.id);
     Some(match &banned.invite {
-        Some(_) if banned.revoked => format!(
-            "The link that they came by opens nothing any more; others who came by it stay. \
-             {new_link}."
-        ),
+        Some(_) if banned.revoked => {
+            format!("Their invite link was revoked; other guests who used it stay. {new_link}.")
+        }
         Some(invite) if keep_invite => format!(
-            "The link that they came by still works, for them too, as somebody new: \
-             `parlor invite revoke {invite}` ends that."
+            "Their invite link is still valid, for them as well, under a new id: \
+             `parlor invite revoke {invite}` revokes it."
         ),
-        Some(_) => format!("The link that they came by was revoked before. {new_link}."),
+        Some(_) => format!("Their invite link was revoked before. {new_link}."),
         None => format!(
-            "Which link they came by is not known, and it may still work: \
-             `parlor invite list {}` shows those that do.",
+            "Their invite link is unknown and may still be valid: `parlor invite list {}` lists the \
+             valid ones.",
             room.id
         ),
     })
 }
 
 pub async fn unban(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
-    let room = context.find_room(room).await?;
+    let room = lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
     if !context.store().unban(&room.id, &banned.user_id).await? {
         return Err(not_banned(&room, argument));
@@ -126,11 +126,11 @@ pub async fn unban(context: &Context, room: &str, argument: &str) -> Result<Resp
         "room": { "id": room.id, "name": room.name },
         "user": user_json(&banned),
     });
-    let response = Response::new(json, format!("{name} may join {} again", room.name));
+    let response = Response::new(json, format!("{name} may rejoin {}", room.name));
     Ok(match banned.guest {
         true => response.remark(format!(
-            "An invite that the ban revoked stays revoked: `parlor invite create {}` makes a new \
-             link.",
+            "An invite that the ban revoked stays revoked: `parlor invite create {}` creates a \
+             new one.",
             room.id
         )),
         false => response,
@@ -154,7 +154,7 @@ async fn find_ban(context: &Context, room: &Room, argument: &str) -> Result<Ban,
                 .iter()
                 .map(|ban| format!("{ID_PREFIX}{}", ban.user_id));
             Err(Failure::new(format!(
-                "`{argument}` may mean several of the banned: use the id of the one you mean, {}",
+                "`{argument}` matches several bans: use the id of the one you mean, {}",
                 ids.collect::<Vec<_>>().join(" or ")
             )))
         }
@@ -164,12 +164,12 @@ async fn find_ban(context: &Context, room: &Room, argument: &str) -> Result<Ban,
 fn not_banned(room: &Room, argument: &str) -> Failure {
     let (name, id) = (&room.name, &room.id);
     Failure::new(format!(
-        "nobody called `{argument}` is banned from {name}: `parlor room bans {id}` shows all"
+        "no ban of {name} matches `{argument}`: `parlor room bans {id}` lists them"
     ))
 }
 
 pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
-    let room = context.find_room(room).await?;
+    let room = lookup::any_room(context, room).await?;
     let unix = clock::now().unix;
     let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
     let json = bans.iter().map(ban_json).collect();
@@ -182,12 +182,12 @@ pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
                 false => "user".to_owned(),
             },
             utc::format(ban.created_at),
-            ban.until.map_or("for good".to_owned(), utc::format),
+            ban.until.map_or("permanent".to_owned(), utc::format),
             ban.reason.clone().unwrap_or_default(),
         ]
     });
     Ok(match bans.is_empty() {
-        true => Response::new(json, "").remark(format!("Nobody is banned from {}.", room.name)),
+        true => Response::new(json, "").remark(format!("{} has no bans.", room.name)),
         false => Response::table(
             json,
             &["NAME", "ID", "KIND", "SINCE", "UNTIL", "REASON"],
@@ -214,7 +214,7 @@ fn user_json(ban: &Ban) -> Value {
     })
 }
 
-/// A guest chooses their own name.
+/// Returns the name; guests have a display name only.
 fn person(ban: &Ban) -> &str {
     match ban.guest {
         true => &ban.display_name,
@@ -234,7 +234,7 @@ fn room_and_user_json(room: &Room, user: &User) -> Value {
     })
 }
 
-fn refusal(error: BanError) -> Failure {
+fn ban_failure(error: BanError) -> Failure {
     match error {
         BanError::Past | BanError::BadReason => Failure::usage(error),
         error => Failure::new(error),

@@ -1,4 +1,4 @@
-//! How `parlor status` tells of the certificate.
+//! The certificate as `parlor status` shows it.
 
 use serde_json::{Value, json};
 
@@ -32,8 +32,8 @@ pub fn text(status: &CertificateStatus) -> String {
         Some(failure) => {
             let next = utc::format(failure.next);
             format!(
-                "{held}; the last attempt failed: {}; the next one is at {next}, or at once by \
-                 `parlor reload`",
+                "{held}; the last attempt failed: {}; next attempt at {next}, or now with `parlor \
+                 reload`",
                 failure.reason
             )
         }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_from_when_until_when_a_certificate_is_valid_and_what_is_wrong() {
+    fn the_status_shows_the_validity_of_a_certificate_and_the_last_error() {
         let far = 40_000_000_000;
         assert_eq!(text(&status(Some((0, far)))), "until 3237-07-19T23:06:40Z");
         assert_eq!(
@@ -85,10 +85,10 @@ mod tests {
         assert_eq!(over, Some("the certificate has expired"));
         assert_eq!(unusable_reason(&status(Some((0, far)))), None);
         none.renewal_failure = Some(RenewalFailure {
-            reason: "nobody answers".to_owned(),
+            reason: "connection timed out".to_owned(),
             next: 60,
         });
-        let message = "none yet; the last attempt failed: nobody answers; the next one is at 1970-01-01T00:01:00Z, or at once by `parlor reload`";
+        let message = "none yet; the last attempt failed: connection timed out; next attempt at 1970-01-01T00:01:00Z, or now with `parlor reload`";
         assert_eq!(text(&none), message);
         assert_eq!(json(&none)["next_attempt"], "1970-01-01T00:01:00Z");
     }

@@ -1,260 +1,279 @@
-//! Every command that works on what parlor keeps, or on what runs. The same value is carried out by
-//! the running daemon, to which it travels as JSON, and without one by the process that read it
-//! from a command line.
+//! The commands that a running server executes. One enum serves the command line (clap) and the
+//! admin socket (JSON): `parlor user disable alice` is `{"user-disable":{"user":"alice"}}` there.
+//!
+//! A server and a command of different versions may meet, for example during an upgrade. So the
+//! JSON of existing commands must not change; unknown commands and fields are rejected.
 
-use std::fmt;
-use std::num::NonZeroU32;
-use std::time::Duration;
+mod rooms;
+mod users;
+mod values;
 
+use clap::Subcommand;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::config::duration;
+pub use rooms::{InviteCommand, RoomCommand};
+pub use users::{PasswordFlags, UserCommand};
+pub use values::{Grant, Lifetime, PasswordHash};
 
-/// One command. Users and rooms are named by a word: an id, a name, or `id:…`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+use values::parse_lifetime;
+
+/// A command for the server. Without a server, the process that was started executes it on the
+/// database, where that is possible.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+#[serde(untagged, expecting = "the command or one of its fields is unknown")]
+pub enum AdminCommand {
+    /// Add, list, disable and delete users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Create, list and close rooms; add, remove and ban members
+    #[command(subcommand)]
+    Room(RoomCommand),
+    /// Create, list and revoke invite links for guests
+    #[command(subcommand)]
+    Invite(InviteCommand),
+    /// Issue tokens for the API and signaling
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Issue credentials for the TURN relay
+    #[command(subcommand)]
+    Turn(TurnCommand),
+    /// Close single connections and relays
+    #[command(subcommand)]
+    Session(SessionCommand),
+    #[command(flatten)]
+    Server(ServerCommand),
+}
+
+/// Commands about the server as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Command {
-    UserAdd {
-        name: String,
-        display_name: Option<String>,
-        admin: bool,
-        password: Option<PasswordHash>,
-    },
-    UserList,
-    /// Guests whose access has not expired.
-    GuestList,
-    UserShow {
-        user: String,
-    },
-    UserDisable {
-        user: String,
-    },
-    UserEnable {
-        user: String,
-    },
-    /// Whether `passwd` would do: asked before anybody is made to type one.
-    UserMayHavePassword {
-        user: String,
-    },
-    UserPasswd {
-        user: String,
-        password: PasswordHash,
-    },
-    UserSignOut {
-        user: String,
-    },
-    UserDelete {
-        user: String,
-    },
-    RoomCreate {
-        name: String,
-        id: Option<String>,
-        max_participants: Option<u32>,
-        private: bool,
-    },
-    RoomList,
-    RoomShow {
-        room: String,
-    },
-    RoomClose {
-        room: String,
-    },
-    RoomDelete {
-        room: String,
-    },
-    RoomAddMember {
-        room: String,
-        user: String,
-    },
-    RoomKick {
-        room: String,
-        user: String,
-    },
-    RoomBan {
-        room: String,
-        user: String,
-        /// Unix seconds; `None`: permanent.
-        until: Option<u64>,
-        reason: Option<String>,
-        keep_invite: bool,
-    },
-    RoomUnban {
-        room: String,
-        user: String,
-    },
-    RoomBans {
-        room: String,
-    },
-    InviteCreate {
-        room: String,
-        ttl: Lifetime,
-        uses: Option<NonZeroU32>,
-    },
-    InviteList {
-        room: Option<String>,
-    },
-    InviteRevoke {
-        id: String,
-    },
-    TokenIssue(Grant),
-    TurnCredential(Grant),
+pub enum ServerCommand {
+    /// Show server status: uptime, listeners, readiness, usage
     Status,
+    /// List connected people: room, transport, start time, bytes relayed
     Sessions {
-        /// One row per WebSocket and per allocation, instead of one per person.
+        /// Show one row per WebSocket and per allocation, instead of one per person
+        #[arg(long)]
         all: bool,
     },
-    SessionKill {
-        /// A session's id, or a prefix of it.
-        id: String,
-    },
+    /// Reload the configuration; a configuration with an error changes nothing
     Reload,
+    /// Drain the server, then stop it: reject new users, move connections to another server, let
+    /// calls finish
     Drain {
+        /// Maximum duration; remaining calls are interrupted then
+        #[arg(long, default_value = "10m", value_parser = parse_lifetime)]
         timeout: Lifetime,
+        /// Return at once, instead of when the server has stopped
+        #[arg(long)]
+        #[serde(skip)]
+        detach: bool,
     },
+    /// Replace the running server with the binary now on disk, keeping calls over UDP (Linux); a
+    /// binary that rejects this configuration changes nothing
     Upgrade,
 }
 
-/// What a token and a credential are made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum TokenCommand {
+    /// Issue a token for a user
+    #[serde(rename = "token-issue")]
+    Issue(Grant),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum TurnCommand {
+    /// Issue a TURN credential for a user
+    #[serde(rename = "turn-credential")]
+    Credential(Grant),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Grant {
-    pub user: String,
-    pub ttl: Lifetime,
-    /// The only room that it is good for.
-    pub room: Option<String>,
+pub enum SessionCommand {
+    /// Close one WebSocket or free one allocation; the client may reconnect (`user disable` and
+    /// `room ban` prevent that)
+    #[serde(rename = "session-kill")]
+    Kill {
+        /// Session id from `parlor sessions --all`, or its first 4 or more digits
+        id: String,
+    },
 }
 
-/// What is kept of a password. It travels instead of it, and is shown nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PasswordHash(pub String);
-
-/// Whole seconds: from one second to 3,660 days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub struct Lifetime(Duration);
-
-impl Command {
-    /// As it is typed: for logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Command::UserAdd { .. } => "user add",
-            Command::UserList | Command::GuestList => "user list",
-            Command::UserShow { .. } => "user show",
-            Command::UserDisable { .. } => "user disable",
-            Command::UserEnable { .. } => "user enable",
-            Command::UserMayHavePassword { .. } | Command::UserPasswd { .. } => "user passwd",
-            Command::UserSignOut { .. } => "user sign-out",
-            Command::UserDelete { .. } => "user delete",
-            Command::RoomCreate { .. } => "room create",
-            Command::RoomList => "room list",
-            Command::RoomShow { .. } => "room show",
-            Command::RoomClose { .. } => "room close",
-            Command::RoomDelete { .. } => "room delete",
-            Command::RoomAddMember { .. } => "room add-member",
-            Command::RoomKick { .. } => "room kick",
-            Command::RoomBan { .. } => "room ban",
-            Command::RoomUnban { .. } => "room unban",
-            Command::RoomBans { .. } => "room bans",
-            Command::InviteCreate { .. } => "invite create",
-            Command::InviteList { .. } => "invite list",
-            Command::InviteRevoke { .. } => "invite revoke",
-            Command::TokenIssue(_) => "token issue",
-            Command::TurnCredential(_) => "turn credential",
-            Command::Status => "status",
-            Command::Sessions { .. } => "sessions",
-            Command::SessionKill { .. } => "session kill",
-            Command::Reload => "reload",
-            Command::Drain { .. } => "drain",
-            Command::Upgrade => "upgrade",
-        }
+impl AdminCommand {
+    /// Returns the command as it is typed, without its arguments: for logs.
+    pub fn name(&self) -> String {
+        let tag = match serde_json::to_value(self) {
+            Ok(Value::String(tag)) => Some(tag),
+            Ok(Value::Object(tagged)) => tagged.into_iter().map(|(tag, _)| tag).next(),
+            _ => None,
+        };
+        tag.unwrap_or_default().replacen('-', " ", 1)
     }
 
-    /// Whether it only looks.
+    /// Returns whether the command changes nothing.
     pub fn is_read_only(&self) -> bool {
-        matches!(
-            self,
-            Command::UserList
-                | Command::GuestList
-                | Command::UserShow { .. }
-                | Command::UserMayHavePassword { .. }
-                | Command::RoomList
-                | Command::RoomShow { .. }
-                | Command::RoomBans { .. }
-                | Command::InviteList { .. }
-                | Command::Status
-                | Command::Sessions { .. }
-        )
-    }
-}
-
-impl Lifetime {
-    /// # Errors
-    /// What it must be instead.
-    pub fn new(span: Duration) -> Result<Lifetime, &'static str> {
-        if span < Duration::from_secs(1) {
-            return Err("it must be one second or longer, such as 1h or 7d");
+        match self {
+            AdminCommand::User(command) => command.is_read_only(),
+            AdminCommand::Room(command) => command.is_read_only(),
+            AdminCommand::Invite(command) => matches!(command, InviteCommand::List { .. }),
+            AdminCommand::Token(_) | AdminCommand::Turn(_) | AdminCommand::Session(_) => false,
+            AdminCommand::Server(command) => {
+                matches!(
+                    command,
+                    ServerCommand::Status | ServerCommand::Sessions { .. }
+                )
+            }
         }
-        if span > duration::LONGEST {
-            return Err("it must not be longer than 3,660 days");
+    }
+
+    /// Returns whether the command creates a missing database, because it is useful without one.
+    /// `provisions` says whether a token creates its user.
+    pub fn creates_database(&self, provisions: bool) -> bool {
+        match self {
+            AdminCommand::User(UserCommand::Add { .. })
+            | AdminCommand::Room(RoomCommand::Create { .. }) => true,
+            AdminCommand::Token(TokenCommand::Issue(_)) => provisions,
+            _ => false,
         }
-        Ok(Lifetime(Duration::from_secs(span.as_secs())))
     }
 
-    pub fn span(self) -> Duration {
-        self.0
-    }
-
-    pub fn as_secs(self) -> u64 {
-        self.0.as_secs()
-    }
-}
-
-impl TryFrom<u64> for Lifetime {
-    type Error = &'static str;
-
-    fn try_from(seconds: u64) -> Result<Lifetime, &'static str> {
-        Lifetime::new(Duration::from_secs(seconds))
-    }
-}
-
-impl From<Lifetime> for u64 {
-    fn from(lifetime: Lifetime) -> u64 {
-        lifetime.as_secs()
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(crate::secret::REDACTED)
+    /// Returns whether only a running server can execute the command.
+    pub fn requires_server(&self) -> bool {
+        matches!(self, AdminCommand::Server(_) | AdminCommand::Session(_))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(subcommand)]
+        command: AdminCommand,
+    }
+
+    fn parsed(arguments: &str) -> AdminCommand {
+        let words = ["parlor"].into_iter().chain(arguments.split(' '));
+        CommandLine::try_parse_from(words).expect(arguments).command
+    }
+
+    /// What released versions send and understand.
+    const WIRE_FORMAT: [(&str, &str); 28] = [
+        (
+            "user add alice --display-name A --admin",
+            r#"{"user-add":{"name":"alice","display_name":"A","admin":true,"password":null}}"#,
+        ),
+        ("user show alice", r#"{"user-show":{"user":"alice"}}"#),
+        ("user disable alice", r#"{"user-disable":{"user":"alice"}}"#),
+        ("user enable alice", r#"{"user-enable":{"user":"alice"}}"#),
+        (
+            "user sign-out alice",
+            r#"{"user-sign-out":{"user":"alice"}}"#,
+        ),
+        ("user delete alice", r#"{"user-delete":{"user":"alice"}}"#),
+        (
+            "room create Daily --id daily --max-participants 5 --private",
+            r#"{"room-create":{"name":"Daily","id":"daily","max_participants":5,"private":true}}"#,
+        ),
+        ("room list", r#""room-list""#),
+        ("room show daily", r#"{"room-show":{"room":"daily"}}"#),
+        ("room close daily", r#"{"room-close":{"room":"daily"}}"#),
+        ("room delete daily", r#"{"room-delete":{"room":"daily"}}"#),
+        (
+            "room add-member daily alice",
+            r#"{"room-add-member":{"room":"daily","user":"alice"}}"#,
+        ),
+        (
+            "room kick daily alice",
+            r#"{"room-kick":{"room":"daily","user":"alice"}}"#,
+        ),
+        (
+            "room ban daily alice --until 2026-12-31 --reason R",
+            r#"{"room-ban":{"room":"daily","user":"alice","until":1798675200,"reason":"R","keep_invite":false}}"#,
+        ),
+        (
+            "room unban daily alice",
+            r#"{"room-unban":{"room":"daily","user":"alice"}}"#,
+        ),
+        ("room bans daily", r#"{"room-bans":{"room":"daily"}}"#),
+        (
+            "invite create daily --ttl 1h --uses 3",
+            r#"{"invite-create":{"room":"daily","ttl":3600,"uses":3}}"#,
+        ),
+        ("invite list", r#"{"invite-list":{"room":null}}"#),
+        ("invite revoke i", r#"{"invite-revoke":{"id":"i"}}"#),
+        (
+            "token issue alice",
+            r#"{"token-issue":{"user":"alice","ttl":3600,"room":null}}"#,
+        ),
+        (
+            "turn credential alice --room daily",
+            r#"{"turn-credential":{"user":"alice","ttl":3600,"room":"daily"}}"#,
+        ),
+        ("session kill 0123", r#"{"session-kill":{"id":"0123"}}"#),
+        ("status", r#""status""#),
+        ("sessions --all", r#"{"sessions":{"all":true}}"#),
+        ("sessions", r#"{"sessions":{"all":false}}"#),
+        ("reload", r#""reload""#),
+        ("drain --timeout 1m", r#"{"drain":{"timeout":60}}"#),
+        ("upgrade", r#""upgrade""#),
+    ];
+
     #[test]
-    fn a_command_shows_no_hash_and_keeps_it_on_its_way() {
-        let command = Command::UserPasswd {
-            user: "alice".to_owned(),
-            password: PasswordHash("$argon2id$x".to_owned()),
-        };
-        assert!(!format!("{command:?}").contains("argon"));
-        let text = serde_json::to_string(&command).unwrap();
-        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+    fn a_command_has_the_json_of_released_versions_in_both_directions() {
+        for (arguments, json) in WIRE_FORMAT {
+            let command = parsed(arguments);
+            assert_eq!(serde_json::to_string(&command).unwrap(), json);
+            let read: AdminCommand = serde_json::from_str(json).unwrap();
+            assert_eq!(read, command, "{arguments}");
+            assert!(arguments.starts_with(&command.name()), "{}", command.name());
+        }
     }
 
     #[test]
-    fn a_lifetime_is_neither_zero_nor_absurd() {
-        for seconds in [0, 10 * 366 * 86_400 + 1, u64::MAX] {
-            let text = format!(r#"{{"user":"a","ttl":{seconds},"room":null}}"#);
-            assert!(serde_json::from_str::<Grant>(&text).is_err(), "{seconds}");
+    fn commands_that_differ_from_what_is_typed_keep_their_json_too() {
+        let hash = || Some(PasswordHash("$argon2id$x".to_owned()));
+        let user = || "alice".to_owned();
+        for (command, json) in [
+            (UserCommand::ListUsers, r#""user-list""#),
+            (UserCommand::ListGuests, r#""guest-list""#),
+            (
+                UserCommand::CheckPassword { user: user() },
+                r#"{"user-may-have-password":{"user":"alice"}}"#,
+            ),
+            (
+                UserCommand::Passwd {
+                    user: user(),
+                    password_stdin: false,
+                    password: hash(),
+                },
+                r#"{"user-passwd":{"user":"alice","password":"$argon2id$x"}}"#,
+            ),
+        ] {
+            let command = AdminCommand::User(command);
+            assert_eq!(serde_json::to_string(&command).unwrap(), json);
+            let read: AdminCommand = serde_json::from_str(json).unwrap();
+            assert_eq!(read, command);
+            assert!(!format!("{command:?}").contains("argon"));
         }
-        let ten_years = duration::parse("10y").unwrap();
-        assert!(Lifetime::new(ten_years).is_ok());
-        let message = Lifetime::new(Duration::from_secs(3661 * 86_400)).unwrap_err();
-        assert!(message.contains(duration::LONGEST_IN_WORDS), "{message}");
-        assert_eq!(Lifetime::try_from(90).unwrap().as_secs(), 90);
+    }
+
+    #[test]
+    fn an_unknown_command_or_field_is_rejected() {
+        for json in [
+            r#""user-forget""#,
+            r#"{"user-show":{"user":"alice","more":1}}"#,
+            r#"{"status":{}}"#,
+            r#"{"drain":{"timeout":60,"detach":true}}"#,
+            "{}",
+        ] {
+            let error = serde_json::from_str::<AdminCommand>(json).unwrap_err();
+            assert!(error.to_string().contains("unknown"), "{json}: {error}");
+        }
     }
 }

@@ -14,13 +14,14 @@ use super::command::Grant;
 use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
+use super::{lookup, user_lookup};
 
-pub async fn token(context: &Context, grant: Grant) -> Result<Response, Failure> {
+pub async fn issue_token(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(context.find_open_room(room).await?),
+        Some(room) => Some(lookup::open_room(context, room).await?),
         None => None,
     };
-    let user = context.find_or_provision_user(&grant.user).await?;
+    let user = user_lookup::provisioned_user(context, &grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let unix = clock::now().unix;
     let exp = user.limit_expiry(unix.saturating_add(grant.ttl.as_secs()));
@@ -52,12 +53,12 @@ pub async fn token(context: &Context, grant: Grant) -> Result<Response, Failure>
     Ok(Response::new(json, token).remark(remark))
 }
 
-pub async fn credential(context: &Context, grant: Grant) -> Result<Response, Failure> {
+pub async fn issue_turn_credential(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(context.find_open_room(room).await?),
+        Some(room) => Some(lookup::open_room(context, room).await?),
         None => None,
     };
-    let user = context.find_active_user(&grant.user).await?;
+    let user = user_lookup::active_user(context, &grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let expires = user.limit_expiry(clock::now().unix.saturating_add(grant.ttl.as_secs()));
     let room = room.as_ref().map(|room| room.id.as_str());
@@ -90,12 +91,12 @@ pub async fn credential(context: &Context, grant: Grant) -> Result<Response, Fai
     })
 }
 
-/// Nothing for a guest is good outside their room.
+/// Tokens and credentials of a guest are restricted to their room.
 fn check_guest(user: &User, room: Option<&Room>) -> Result<(), Failure> {
     match &user.guest {
         Some(guest) if room.is_none_or(|room| room.id != guest.room_id) => {
             Err(Failure::new(format!(
-                "`{}` is a guest, who may enter one room alone: name it by --room {}",
+                "`{}` is a guest of one room only: add --room {}",
                 user.name, guest.room_id
             )))
         }
@@ -108,18 +109,18 @@ struct Urls {
     remark: Option<&'static str>,
 }
 
-/// Where the relay is reached. No request says by which name this host is known, so without a
-/// configured one the URLs are good on this host alone.
+/// Returns the URLs of the relay. Without a configured host name they hold listener addresses, since no
+/// request says by which name clients reach this host.
 fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
-    let known = turn_host(config);
+    let host = turn_host(config);
     let hosts = |listen: &[SocketAddr], usual| -> BTreeSet<(u16, String)> {
-        let heard = listen.iter().filter(|address| address.port() != 0);
-        match &known {
+        let fixed = listen.iter().filter(|address| address.port() != 0);
+        match &host {
             Some(host) => {
-                let port = offered_port(heard.map(|address| address.port()), usual);
+                let port = offered_port(fixed.map(|address| address.port()), usual);
                 port.map(|port| (port, host.clone())).into_iter().collect()
             }
-            None => heard
+            None => fixed
                 .map(|address| (address.port(), host_of(reachable(*address))))
                 .collect(),
         }
@@ -132,10 +133,10 @@ fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
     let urls = urls.chain(tls.map(|(port, host)| format!("turns:{host}:{port}?transport=tcp")));
     let remark = if hosts.is_empty() {
         Some("turn.listen has port 0, so only the running server knows its URLs.")
-    } else if known.is_none() {
+    } else if host.is_none() {
         Some(
-            "The URLs name the addresses that parlor listens on: set turn.public_host or \
-             server.public_url for ones that work elsewhere.",
+            "The URLs hold the listener addresses: set turn.public_host or server.public_url for \
+             other hosts.",
         )
     } else {
         None
@@ -158,38 +159,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_name_stands_for_all_addresses_of_a_port() {
+    fn a_configured_host_name_replaces_all_addresses_of_a_port() {
         let mut config = Config::default();
         config.turn.public_host = Some("turn.example.org".to_owned());
         let tls = ["0.0.0.0:5349".parse().unwrap()];
-        let found = urls(&config, &config.turn.listen, &tls);
+        let result = urls(&config, &config.turn.listen, &tls);
         assert_eq!(
-            found.urls,
+            result.urls,
             [
                 "turn:turn.example.org:3478?transport=udp",
                 "turn:turn.example.org:3478?transport=tcp",
                 "turns:turn.example.org:5349?transport=tcp"
             ]
         );
-        assert_eq!(found.remark, None);
+        assert_eq!(result.remark, None);
     }
 
     #[test]
-    fn without_a_name_the_addresses_stand_and_port_0_has_no_url() {
+    fn without_a_host_name_urls_hold_addresses_and_port_0_has_none() {
         let mut config = Config::default();
-        let found = urls(&config, &config.turn.listen, &[]);
-        assert_eq!(found.urls.len(), 4);
+        let result = urls(&config, &config.turn.listen, &[]);
+        assert_eq!(result.urls.len(), 4);
         assert!(
-            found
+            result
                 .urls
                 .contains(&"turn:127.0.0.1:3478?transport=udp".to_owned())
         );
         assert!(
-            found
+            result
                 .urls
                 .contains(&"turn:[::1]:3478?transport=tcp".to_owned())
         );
-        assert!(found.remark.is_some());
+        assert!(result.remark.is_some());
         config.turn.listen = vec!["127.0.0.1:0".parse().unwrap()];
         assert_eq!(urls(&config, &config.turn.listen, &[]).urls, [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! How an answer tells what ended on the running parlor.
+//! Adds the number of closed connections and freed relays to a response.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::http::Ended;
 
 use super::response::Response;
 
-/// `text`, and what ended with it; without a running parlor there is nothing to tell.
+/// Returns a response with these counts; without a server there are none.
 pub fn with_counts(mut json: Value, text: String, ended: Option<Ended>) -> Response {
     let Some(Ended {
         connections,

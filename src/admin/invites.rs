@@ -11,6 +11,7 @@ use crate::storage::{ActiveInvite, NewInvite, utc};
 use super::command::Lifetime;
 use super::context::Context;
 use super::failure::Failure;
+use super::lookup;
 use super::response::Response;
 
 /// Maximum number of invites in one list, so that the list fits into a reply of the admin socket.
@@ -18,7 +19,7 @@ const MAX_LISTED: u32 = 1000;
 
 pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Failure> {
     let room = match room {
-        Some(argument) => Some(context.find_open_room(argument).await?.id),
+        Some(argument) => Some(lookup::open_room(context, argument).await?.id),
         None => None,
     };
     let unix = clock::now().unix;
@@ -43,7 +44,7 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Fai
     });
     let response = match invites.is_empty() {
         true => Response::new(json, "")
-            .remark("There are no invites: `parlor invite create ROOM` makes one."),
+            .remark("There are no invites: `parlor invite create ROOM` creates one."),
         false => Response::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
     };
     Ok(match more {
@@ -69,11 +70,11 @@ pub async fn revoke(context: &Context, id: &str) -> Result<Response, Failure> {
     let unix = clock::now().unix;
     match context.store().revoke_invite(None, id, unix).await? {
         true => {
-            let text = "Revoked; guests who came by it stay until their time runs out";
+            let text = "Revoked; guests who used it stay until their access expires";
             Ok(Response::new(json!({ "id": id }), text))
         }
         false => Err(Failure::new(format!(
-            "there is no invite `{id}`: `parlor invite list` shows all"
+            "there is no invite `{id}`: `parlor invite list` lists them"
         ))),
     }
 }
@@ -84,11 +85,11 @@ pub async fn create(
     ttl: Lifetime,
     uses: Option<NonZeroU32>,
 ) -> Result<Response, Failure> {
-    let room = context.find_open_room(room).await?;
+    let room = lookup::open_room(context, room).await?;
     let new = NewInvite {
         room_id: room.id.clone(),
         created_by: None,
-        ttl: ttl.span(),
+        ttl: ttl.duration(),
         uses: uses.map(NonZeroU32::get),
     };
     let invite = context.store().create_invite(new).await?;
@@ -105,17 +106,16 @@ pub async fn create(
         "expires_at": expires_at,
     });
     let response = Response::new(json, link).remark(format!(
-        "Whoever opens this link may enter {} as a guest, until {expires_at}.",
+        "Everyone with this link can enter {} as a guest until {expires_at}.",
         room.name
     ));
     Ok(match (config.server.public_url, http.port()) {
         (Some(_), _) => response,
         (None, 0) => response.remark(
-            "http.listen has port 0, so only the running server knows its port: \
-             set server.public_url for a link that works.",
+            "http.listen has port 0, so only the running server knows its port: set \
+             server.public_url for a valid link.",
         ),
-        (None, _) => response.remark(
-            "The link works on this host alone: set server.public_url for one that works elsewhere.",
-        ),
+        (None, _) => response
+            .remark("The link works on this host only: set server.public_url for other hosts."),
     })
 }

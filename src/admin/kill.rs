@@ -20,7 +20,7 @@ pub async fn kill(context: &Context, id: &str) -> Result<Response, Failure> {
     let (closed, freed) = end(server, &row).await;
     if closed + freed == 0 {
         return Err(Failure::new(format!(
-            "the session `{id}` has just ended by itself"
+            "the session `{id}` has already ended"
         )));
     }
     let (user, room, id) = (row.user, row.room, row.id());
@@ -45,15 +45,15 @@ async fn end(server: &ServerContext, row: &Row<'_>) -> (usize, usize) {
 }
 
 fn text(row: &Row<'_>, names: &Names) -> String {
-    let who = names.shown(row.user);
+    let name = names.shown(row.user);
     let room = row.room.map(|room| format!(" in {}", names.room(room)));
     let room = room.unwrap_or_default();
     match row.relay {
         Some(relay) if unnamed_address(row.user).is_some() => {
-            format!("Ended 1 relay of {} {who}", relay.client)
+            format!("Freed 1 relay of {} {name}", relay.client)
         }
-        Some(_) => format!("Ended 1 relay of {who}{room}"),
-        None => format!("Closed 1 connection of {who}{room}"),
+        Some(_) => format!("Freed 1 relay of {name}{room}"),
+        None => format!("Closed 1 connection of {name}{room}"),
     }
 }
 
@@ -61,18 +61,18 @@ fn text(row: &Row<'_>, names: &Names) -> String {
 fn find_session<'a>(rows: impl Iterator<Item = Row<'a>>, id: &str) -> Result<Row<'a>, Failure> {
     if id.len() < MIN_DIGITS {
         return Err(Failure::new(format!(
-            "`{id}` is too short for a session: `parlor sessions --all` shows all ids, of which \
-             the first {MIN_DIGITS} digits may do"
+            "`{id}` is too short for a session id: `parlor sessions --all` shows the ids; the first \
+             {MIN_DIGITS} digits are enough"
         )));
     }
     let mut rows = rows.filter(|row| row.id().starts_with(id));
     match (rows.next(), rows.next()) {
         (Some(row), None) => Ok(row),
         (Some(_), Some(_)) => Err(Failure::new(format!(
-            "`{id}` begins the ids of several sessions: `parlor sessions --all` shows them whole"
+            "`{id}` matches several sessions: `parlor sessions --all` shows their full ids"
         ))),
         (None, _) => Err(Failure::new(format!(
-            "there is no session `{id}`: `parlor sessions --all` shows all that are open"
+            "there is no session `{id}`: `parlor sessions --all` shows all"
         ))),
     }
 }

@@ -24,16 +24,16 @@ pub struct Names {
 }
 
 impl Names {
-    /// The list of connections does not depend on the store.
+    /// Reads the names. A database that does not answer must not prevent the list of connections.
     pub async fn of(server: &ServerContext, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
         let mut names = Names::default();
-        let asking = names.ask(&server.app.store, users, rooms);
-        let result = timeout(NAMES_TIMEOUT, asking).await;
+        let lookup = names.look_up(&server.app.store, users, rooms);
+        let result = timeout(NAMES_TIMEOUT, lookup).await;
         names.complete = matches!(result, Ok(Ok(())));
         names
     }
 
-    async fn ask(
+    async fn look_up(
         &mut self,
         store: &Store,
         users: BTreeSet<&str>,
@@ -52,7 +52,7 @@ impl Names {
         Ok(())
     }
 
-    /// The display name, as the others in the room see it.
+    /// Returns the display name, as others in the room see it.
     pub fn shown(&self, id: &str) -> String {
         if unnamed_address(id).is_some() {
             return "(no user)".to_owned();

@@ -1,27 +1,27 @@
-//! Limits connections that have sent no request yet: a new connection evicts the one that has been silent
-//! for longest. So a client that sends its request at once never waits for silent clients.
+//! Limits connections that have sent no request yet: a new connection evicts the oldest of them. So a
+//! client that sends its request at once never waits for idle clients.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Maximum number of silent connections.
+/// Maximum number of connections without a request.
 const MAX_PENDING: usize = 16;
 
 #[derive(Default)]
-pub struct PendingLimit(Mutex<Waiting>);
+pub struct PendingLimit(Mutex<Pending>);
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     next: u64,
     /// Oldest first.
     connections: VecDeque<(u64, CancellationToken)>,
 }
 
-/// A silent connection; dropped when the client has sent a request or the connection has ended.
+/// A connection without a request; dropped when the client has sent a request or the connection has ended.
 pub struct PendingGuard<'a> {
-    silent: &'a PendingLimit,
+    limit: &'a PendingLimit,
     number: u64,
     /// Cancelled when the connection is evicted.
     pub evicted: CancellationToken,
@@ -30,32 +30,32 @@ pub struct PendingGuard<'a> {
 impl PendingLimit {
     /// Adds a connection, and evicts the oldest if the limit is reached.
     pub fn enter(&self) -> PendingGuard<'_> {
-        let mut waiting = self.locked();
-        if waiting.connections.len() >= MAX_PENDING
-            && let Some((_, oldest)) = waiting.connections.pop_front()
+        let mut pending = self.locked();
+        if pending.connections.len() >= MAX_PENDING
+            && let Some((_, oldest)) = pending.connections.pop_front()
         {
             oldest.cancel();
         }
-        let number = waiting.next;
-        waiting.next += 1;
+        let number = pending.next;
+        pending.next += 1;
         let evicted = CancellationToken::new();
-        waiting.connections.push_back((number, evicted.clone()));
+        pending.connections.push_back((number, evicted.clone()));
         PendingGuard {
-            silent: self,
+            limit: self,
             number,
             evicted,
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, Waiting> {
+    fn locked(&self) -> MutexGuard<'_, Pending> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for PendingGuard<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.silent.locked();
-        waiting
+        let mut pending = self.limit.locked();
+        pending
             .connections
             .retain(|(number, _)| *number != self.number);
     }
@@ -66,21 +66,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_connection_that_is_silent_for_longest_makes_room_for_the_next() {
-        let silent = PendingLimit::default();
-        let mut entries: Vec<_> = (0..MAX_PENDING).map(|_| silent.enter()).collect();
+    fn a_new_connection_evicts_the_oldest_without_a_request() {
+        let limit = PendingLimit::default();
+        let mut entries: Vec<_> = (0..MAX_PENDING).map(|_| limit.enter()).collect();
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
         // A connection with a request no longer counts.
         drop(entries.remove(3));
-        entries.push(silent.enter());
+        entries.push(limit.enter());
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
-        entries.push(silent.enter());
+        entries.push(limit.enter());
         let evicted: Vec<_> = entries
             .iter()
             .map(|entry| entry.evicted.is_cancelled())
             .collect();
         assert!(evicted[0] && !evicted[1..].contains(&true), "{evicted:?}");
         drop(entries);
-        assert!(silent.locked().connections.is_empty());
+        assert!(limit.locked().connections.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What a command answers: for scripts, for people, and what is said about it.
+//! The response of a command: JSON for scripts, text or a table for people, and remarks.
 
 use std::fmt;
 
@@ -7,28 +7,28 @@ use serde_json::Value;
 
 use crate::secret::REDACTED;
 
-/// What a command answers. It may be a token, or a credential: it is shown to whoever asked alone.
+/// The response of a command. It may hold a token or a credential, so it has no `Debug` output.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// For scripts.
+    /// For scripts (`--json`).
     pub json: Value,
     /// For people.
     pub body: Body,
-    /// What is said about it on standard error.
+    /// Sentences for standard error.
     pub remarks: Vec<String>,
 }
 
-/// An answer for people, before it is known how wide and how plain their screen is.
+/// The response for people, before it is laid out for their terminal.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// Ends without a newline; nothing is printed where it is empty.
+    /// Text without a final newline; nothing is printed if it is empty.
     Text(String),
     Table {
         header: Vec<String>,
         rows: Vec<Vec<String>>,
     },
-    /// What is known of one thing: a name and a value each.
+    /// Names and values of one object.
     Facts(Vec<(String, String)>),
 }
 
@@ -56,7 +56,7 @@ impl Response {
         }
     }
 
-    /// What is empty is left out.
+    /// Empty values are omitted.
     pub fn facts(json: Value, facts: &[[&str; 2]]) -> Response {
         let facts = facts.iter().filter(|[_, value]| !value.is_empty());
         Response {
@@ -82,7 +82,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Yes or nothing: what is usual needs no word.
+/// The text of a flag in a table: `yes`, or nothing, so that the exception stands out.
 pub fn yes_or_empty(truth: bool) -> String {
     match truth {
         true => "yes".to_owned(),

@@ -10,10 +10,14 @@ use super::context::Context;
 use super::ended;
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
-use super::users::refusal;
+use super::{lookup, user_lookup};
 
 pub async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
-    let room = context.store().create_room(new).await.map_err(refusal)?;
+    let room = context
+        .store()
+        .create_room(new)
+        .await
+        .map_err(Failure::from_create_error)?;
     if let Some(server) = context.server() {
         server.app.relay.opened(&room.id);
     }
@@ -42,8 +46,8 @@ pub async fn list(context: &Context) -> Result<Response, Failure> {
 }
 
 pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Response, Failure> {
-    let room = context.find_open_room(room).await?;
-    let user = context.find_active_user(user).await?;
+    let room = lookup::open_room(context, room).await?;
+    let user = user_lookup::active_user(context, user).await?;
     match context.server() {
         Some(server) => server.app.add_member(&room.id, &user.id).await?,
         None => {
@@ -61,9 +65,9 @@ pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Res
     Ok(Response::new(json, text))
 }
 
-/// Closed rooms too, by their id.
+/// Shows a room; closed rooms included.
 pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = context.find_room(argument).await?;
+    let room = lookup::any_room(context, argument).await?;
     let unix = clock::now().unix;
     let members = context.store().participants(&room.id, unix).await?;
     let closed = room.closed_at.map(utc::format);
@@ -71,13 +75,13 @@ pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure
     json["owner_id"] = room.owner_id.clone().into();
     json["closed_at"] = closed.clone().into();
     json["participants"] = members.iter().map(participant_json).collect();
-    let most = room.max_participants.map(|most| most.to_string());
+    let capacity = room.max_participants.map(|max| max.to_string());
     let names = members.iter().map(|member| member.display_name.as_str());
     let rows = [
         ["Id", &room.id],
         ["Name", &room.name],
         ["Private", &yes_or_empty(room.private)],
-        ["Holds", &most.unwrap_or_default()],
+        ["Max participants", &capacity.unwrap_or_default()],
         ["Owner", room.owner_id.as_deref().unwrap_or_default()],
         ["Created", &utc::format(room.created_at)],
         ["Closed", &closed.unwrap_or_default()],
@@ -96,37 +100,37 @@ fn participant_json(member: &Participant) -> Value {
 }
 
 pub async fn close(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = context.find_open_room(argument).await?;
+    let room = lookup::open_room(context, argument).await?;
     let closed = match context.server() {
-        Some(server) => server.app.close_room(&room.id).await?.map(with_ended),
+        Some(server) => server.app.close_room(&room.id).await?.map(with_counts),
         None => {
             let unix = clock::now().unix;
             let closed = context.store().close_room(&room.id, unix).await?;
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(removal_response("Closed", &room, closed))
+    Ok(revocation_response("Closed", &room, closed))
 }
 
-/// Closed rooms too.
+/// Deletes a room; closed rooms included.
 pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = context.find_room(argument).await?;
+    let room = lookup::any_room(context, argument).await?;
     let closed = match context.server() {
-        Some(server) => server.app.delete_room(&room.id).await?.map(with_ended),
+        Some(server) => server.app.delete_room(&room.id).await?.map(with_counts),
         None => {
             let unix = clock::now().unix;
             let closed = context.store().delete_room(&room.id, unix).await?;
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(removal_response("Deleted", &room, closed))
+    Ok(revocation_response("Deleted", &room, closed))
 }
 
-fn with_ended((closed, ended): (ClosedRoom, Ended)) -> (ClosedRoom, Option<Ended>) {
+fn with_counts((closed, ended): (ClosedRoom, Ended)) -> (ClosedRoom, Option<Ended>) {
     (closed, Some(ended))
 }
 
-fn removal_response(
+fn revocation_response(
     done: &str,
     room: &Room,
     closed: Option<(ClosedRoom, Option<Ended>)>,

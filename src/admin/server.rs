@@ -1,9 +1,7 @@
-//! The daemon's side of the socket.
+//! The admin socket of the server.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixListener as Bound;
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,49 +13,49 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::command::Command;
+use super::command::{AdminCommand, ServerCommand};
 use super::context::{Context, ServerContext};
 use super::drain;
+use super::execute::execute;
 use super::failure::Failure;
-use super::frame::{
-    self, DirectoryId, FrameError, Greeting, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome,
-    ServerInfo,
-};
+use super::framing::{self, FrameError, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+use super::messages::{DirectoryId, Greeting, Outcome, ServerInfo};
 use super::pending::PendingLimit;
+use super::response::Response;
 use super::socket::{self, SocketError};
 use crate::clock;
 use crate::config::Admin;
 use crate::rate::{Limit, SharedGcra};
 
-/// Maximum number of connections; further ones wait in the kernel. The limit for silent connections is
-/// lower ([`PendingLimit`]).
+/// Maximum number of connections; further ones wait in the kernel. The limit for connections without a
+/// request is lower ([`PendingLimit`]).
 const MAX_CONNECTIONS: usize = 32;
-/// For all of a request to come, and for all of a reply to be taken.
+/// Timeout for receiving a request and for sending a message.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a command. One that takes longer goes on, but nobody is told how it ends.
-const WORK: Duration = Duration::from_secs(60);
-/// Before the next try, where the kernel gives no connection.
+/// Timeout for the response. A command that takes longer continues, but its result is not sent.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// Delay before the next attempt if accept(2) fails.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The bound socket; it is removed when this is dropped.
+/// The bound socket; dropping it removes the file.
 #[derive(Debug)]
 pub struct Listener {
-    bound: Bound,
+    bound: StdListener,
     path: PathBuf,
     directory: DirectoryId,
 }
 
 impl Listener {
-    /// Listens where the configuration says. The data directory must be locked by this process.
+    /// Binds the configured socket. This process must hold the lock of the data directory.
     ///
     /// # Errors
     /// One sentence that names the path and what to do.
     pub fn bind(admin: &Admin, data_dir: &Path) -> Result<Listener, SocketError> {
         let path = socket::server_path(admin.socket.as_deref(), data_dir);
         let bound = socket::bind(&path)?;
-        let directory = directory(data_dir).map_err(|why| SocketError::Unusable {
+        let directory = DirectoryId::of(data_dir).map_err(|reason| SocketError::Unusable {
             path: data_dir.to_owned(),
-            why,
+            reason,
         })?;
         Ok(Listener {
             bound,
@@ -73,30 +71,21 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Whoever comes next replaces what could not be removed.
+        // The next server replaces a socket that could not be removed.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Which directory a path leads to.
-pub fn directory(path: &Path) -> io::Result<DirectoryId> {
-    let found = fs::metadata(path)?;
-    Ok(DirectoryId {
-        device: found.dev(),
-        inode: found.ino(),
-    })
-}
-
-/// What every connection needs.
+/// State shared by all connections.
 struct SocketServer {
     context: Context,
-    host: ServerInfo,
-    counts: OutcomeCounters,
-    silent: PendingLimit,
+    info: ServerInfo,
+    counters: OutcomeCounters,
+    pending: PendingLimit,
     stop: CancellationToken,
 }
 
-/// One of [`MAX_CONNECTIONS`]; free again when reply and command have ended.
+/// One of [`MAX_CONNECTIONS`]; released when both the connection and its command have ended.
 type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
 struct OutcomeCounters {
@@ -105,28 +94,28 @@ struct OutcomeCounters {
     refused: Counter,
 }
 
-/// Serves until `stop`; what has begun by then is carried out.
-pub async fn serve(listener: Listener, server: ServerContext, stop: CancellationToken) {
+/// Serves until `stop`, then waits for the commands that have begun.
+pub async fn serve(listener: Listener, context: ServerContext, stop: CancellationToken) {
     let socket = match listener.bound.try_clone().and_then(UnixListener::from_std) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!(%error, "the admin socket can't be served");
+            tracing::error!(%error, "admin socket failed");
             return;
         }
     };
-    let socket_server = Arc::new(SocketServer::new(&listener, server, stop.clone()));
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let server = Arc::new(SocketServer::new(&listener, context, stop.clone()));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = TaskTracker::new();
     let log_limit = SharedGcra::default();
     let next = async || {
-        let slot = slots.clone().acquire_owned().await.ok()?;
-        Some((accept(&socket, &log_limit).await, slot))
+        let permit = permits.clone().acquire_owned().await.ok()?;
+        Some((accept(&socket, &log_limit).await, permit))
     };
-    while let Some(Some((connection, slot))) = stop.run_until_cancelled(next()).await {
+    while let Some(Some((connection, permit))) = stop.run_until_cancelled(next()).await {
         tasks.spawn(
-            socket_server
+            server
                 .clone()
-                .handle_connection(connection, Arc::new(slot)),
+                .handle_connection(connection, Arc::new(permit)),
         );
     }
     tasks.close();
@@ -139,7 +128,7 @@ async fn accept(socket: &UnixListener, log_limit: &SharedGcra) -> UnixStream {
             Ok((connection, _)) => return connection,
             Err(error) => {
                 if log_limit.take(Limit::per_minute(), clock::now().mono, 1) {
-                    tracing::warn!(%error, "no connection could be taken at the admin socket");
+                    tracing::warn!(%error, "accept failed at the admin socket");
                 }
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
@@ -148,164 +137,150 @@ async fn accept(socket: &UnixListener, log_limit: &SharedGcra) -> UnixStream {
 }
 
 impl SocketServer {
-    fn new(listener: &Listener, server: ServerContext, stop: CancellationToken) -> SocketServer {
-        let counts = OutcomeCounters::new(&server);
+    fn new(listener: &Listener, context: ServerContext, stop: CancellationToken) -> SocketServer {
         SocketServer {
-            host: ServerInfo {
+            info: ServerInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 process: std::process::id(),
-                data_dir: server.data_dir.display().to_string(),
+                data_dir: context.data_dir.display().to_string(),
                 directory: listener.directory,
             },
-            context: Context::Running(server),
-            counts,
-            silent: PendingLimit::default(),
+            counters: OutcomeCounters::new(&context),
+            context: Context::Running(context),
+            pending: PendingLimit::default(),
             stop,
         }
     }
 
-    /// One connection: a greeting, a command, a reply.
+    /// Handles one connection: greeting, command, outcome.
     async fn handle_connection(
         self: Arc<Self>,
         mut connection: UnixStream,
-        slot: ConnectionPermit,
+        permit: ConnectionPermit,
     ) {
-        let silent = self.silent.enter();
-        let result = silent.evicted.run_until_cancelled(async {
-            let user = self.greet(&mut connection).await?;
-            let request = frame::read::<Command>(&mut connection, MAX_REQUEST_BYTES);
+        let pending = self.pending.enter();
+        let received = pending.evicted.run_until_cancelled(async {
+            let uid = self.greet(&mut connection).await?;
+            let request = framing::read::<AdminCommand>(&mut connection, MAX_REQUEST_BYTES);
             let request = timeout(IO_TIMEOUT, self.stop.run_until_cancelled(request)).await;
-            Some((user, request.ok().flatten()))
+            Some((uid, request.ok().flatten()))
         });
-        let result = result.await;
-        drop(silent);
-        let (user, request) = match result {
-            Some(Some((user, Some(request)))) => (user, request),
+        let received = received.await;
+        drop(pending);
+        let (uid, request) = match received {
+            Some(Some((uid, Some(request)))) => (uid, request),
             // A client without permission has already received its error.
             Some(None) => return,
             Some(Some((_, None))) | None => {
-                return tracing::debug!("nothing was asked at the admin socket in time");
+                return tracing::debug!("no request at the admin socket in time");
             }
         };
-        let drains = matches!(request, Ok(Command::Drain { .. }));
-        let reply = match request {
-            Ok(command) => self.clone().execute(command, user, slot.clone()).await,
-            // Whoever went away needs no reply.
+        let drains = matches!(
+            request,
+            Ok(AdminCommand::Server(ServerCommand::Drain { .. }))
+        );
+        let outcome = match request {
+            Ok(command) => self.clone().run(command, uid, permit.clone()).await,
+            // The client has disconnected.
             Err(FrameError::Broken(_)) => return,
             Err(error) => {
-                self.counts.failed.inc();
-                let version = &self.host.version;
+                self.counters.failed.inc();
+                let version = &self.info.version;
                 Outcome::Failed(Failure::new(format!(
-                    "the running parlor (version {version}) does not take the request: {error}"
+                    "the server (version {version}) rejected the request: {error}"
                 )))
             }
         };
-        let drains = drains && matches!(reply, Outcome::Done(_));
-        send(&mut connection, reply).await;
+        let drains = drains && matches!(outcome, Outcome::Done(_));
+        send(&mut connection, outcome).await;
         if let (true, Some(server)) = (drains, self.context.server()) {
             drain::stream_progress(connection, server.drain_progress.clone()).await;
         }
     }
 
-    /// Says who is here to whom it concerns, and gives the user id of who asks.
+    /// Sends the greeting and returns the client's user id, if that user may send commands.
     async fn greet(&self, connection: &mut UnixStream) -> Option<u32> {
-        let user = connection.peer_cred().ok()?.uid();
+        let uid = connection.peer_cred().ok()?.uid();
         let own = nix::unistd::geteuid().as_raw();
-        let known = user == 0 || user == own;
-        let greeting = match known {
-            true => Greeting::Welcome(self.host.clone()),
+        let permitted = uid == 0 || uid == own;
+        let greeting = match permitted {
+            true => Greeting::Welcome(self.info.clone()),
             false => {
-                self.counts.refused.inc();
-                tracing::warn!(
-                    uid = user,
-                    "somebody else's user was refused at the admin socket"
-                );
+                self.counters.refused.inc();
+                tracing::warn!(uid, "admin command rejected: user has no permission");
                 Greeting::Refused(format!(
-                    "the running parlor takes commands from root and from its own user (id {own}) alone"
+                    "the server accepts commands only from root and from its own user (id {own})"
                 ))
             }
         };
-        let greeted = timeout(
-            IO_TIMEOUT,
-            frame::write(connection, &greeting, MAX_RESPONSE_BYTES),
-        )
-        .await;
-        (known && matches!(greeted, Ok(Ok(())))).then_some(user)
+        let sent = framing::write(connection, &greeting, MAX_RESPONSE_BYTES);
+        let sent = timeout(IO_TIMEOUT, sent).await;
+        (permitted && matches!(sent, Ok(Ok(())))).then_some(uid)
     }
 
-    /// Runs to its end even where whoever asked is gone: what was committed has to be told to
-    /// connections and relays. The slot is kept until then.
-    async fn execute(
+    /// Executes a command to its end, even if the client disconnects: connections and relays must
+    /// follow a committed change. Holds the permit until then.
+    async fn run(
         self: Arc<Self>,
-        command: Command,
-        user: u32,
-        slot: ConnectionPermit,
+        command: AdminCommand,
+        uid: u32,
+        permit: ConnectionPermit,
     ) -> Outcome {
         let work = tokio::spawn(async move {
             let name = command.name();
-            let looks = command.is_read_only();
-            let outcome = super::execute(&self.context, command).await;
-            self.log_outcome(name, looks, user, &outcome);
-            drop(slot);
-            outcome
+            let read_only = command.is_read_only();
+            let result = execute(&self.context, command).await;
+            self.log_result(&name, read_only, uid, &result);
+            drop(permit);
+            result
         });
-        match timeout(WORK, work).await {
+        match timeout(COMMAND_TIMEOUT, work).await {
             Ok(Ok(Ok(response))) => Outcome::Done(response),
             Ok(Ok(Err(failure))) => Outcome::Failed(failure),
-            Ok(Err(_)) => Outcome::Failed(Failure::new(
-                "the running parlor failed at the command: its log says why",
-            )),
+            Ok(Err(_)) => Outcome::Failed(Failure::new("the server failed: see its log")),
             Err(_) => Outcome::Failed(Failure::new(
-                "the running parlor is at the command for a minute, and goes on: \
-                 look later what became of it",
+                "the command is still running after a minute and continues: check its result later",
             )),
         }
     }
 
-    fn log_outcome(
+    fn log_result(
         &self,
-        command: &'static str,
-        looks: bool,
-        user: u32,
-        outcome: &Result<super::Response, Failure>,
+        command: &str,
+        read_only: bool,
+        uid: u32,
+        result: &Result<Response, Failure>,
     ) {
-        match outcome {
-            Ok(_) if looks => tracing::debug!(command, uid = user, "a command was carried out"),
-            Ok(_) => tracing::info!(command, uid = user, "a command was carried out"),
-            Err(_) => tracing::info!(command, uid = user, "a command was refused"),
+        match result {
+            Ok(_) if read_only => tracing::debug!(command, uid, "admin command executed"),
+            Ok(_) => tracing::info!(command, uid, "admin command executed"),
+            Err(_) => tracing::info!(command, uid, "admin command failed"),
         }
-        match outcome {
-            Ok(_) => self.counts.done.inc(),
-            Err(_) => self.counts.failed.inc(),
+        match result {
+            Ok(_) => self.counters.done.inc(),
+            Err(_) => self.counters.failed.inc(),
         };
     }
 }
 
-/// A reply that is too large for the socket is told as such.
-async fn send(connection: &mut UnixStream, reply: Outcome) {
-    let sent = timeout(
-        IO_TIMEOUT,
-        frame::write(connection, &reply, MAX_RESPONSE_BYTES),
-    )
-    .await;
+/// Sends the outcome; one that is too large for the socket is replaced by an error.
+async fn send(connection: &mut UnixStream, outcome: Outcome) {
+    let sent = framing::write(connection, &outcome, MAX_RESPONSE_BYTES);
+    let sent = timeout(IO_TIMEOUT, sent).await;
     if let Ok(Err(error @ FrameError::TooLarge { .. })) = sent {
-        let reply = Outcome::Failed(Failure::new(format!("the answer is too large: {error}")));
-        let _ = timeout(
-            IO_TIMEOUT,
-            frame::write(connection, &reply, MAX_RESPONSE_BYTES),
-        )
-        .await;
+        let failure = Failure::new(format!("the response is too large: {error}"));
+        let outcome = Outcome::Failed(failure);
+        let sent = framing::write(connection, &outcome, MAX_RESPONSE_BYTES);
+        let _ = timeout(IO_TIMEOUT, sent).await;
     }
 }
 
 impl OutcomeCounters {
     fn new(server: &ServerContext) -> OutcomeCounters {
         let outcomes = ["done", "failed", "refused"];
-        let help = "Commands at the admin socket; refused are those of users who may not ask";
-        let counters = server
-            .app
-            .metrics
-            .counters("admin_commands", help, "outcome", outcomes);
+        let help = "Commands at the admin socket; refused: the user has no permission";
+        let metrics = &server.app.metrics;
+        let counters = metrics.counters("admin_commands", help, "outcome", outcomes);
         let counter = |nth: usize| counters.get(nth).cloned().unwrap_or_default();
         OutcomeCounters {
             done: counter(0),

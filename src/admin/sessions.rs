@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::names::Names;
 use super::response::Response;
 
-/// Bytes of a session's id: among 10,000 sessions, two have the same once in five million times.
+/// Size of a session id: the probability that two of 10,000 sessions have the same is 1 in 5 million.
 const SESSION_ID_BYTES: usize = 6;
 
 /// A snapshot of all connections and relays.
@@ -51,15 +51,15 @@ pub async fn sessions(context: &Context, all: bool) -> Result<Response, Failure>
         (room, names.shown(row.user), row.user, row.over, row.since)
     });
     let response = match (rows.is_empty(), all) {
-        (true, _) => Response::new(json!([]), "").remark("Nobody is connected."),
+        (true, _) => Response::new(json!([]), "").remark("No one is connected."),
         (false, true) => every_row(&rows, &names),
         (false, false) => by_person(&rows, &names),
     };
     Ok(match names.complete {
         true => response,
         false => response.remark(
-            "The store does not tell every name, so that ids stand for them: `parlor status` and \
-             the log say more.",
+            "Some names could not be read from the database; their ids are shown: see `parlor \
+             status` and the log.",
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! Where the socket is, and how the daemon takes it.
+//! The path of the admin socket, and how it is bound and connected to.
 
 use std::env;
 use std::fs;
@@ -19,37 +19,36 @@ use tokio::net::UnixStream;
 
 use crate::data_dir::as_owner_of;
 
-/// What the socket is called in its directory.
-const NAME: &str = "parlor.sock";
-/// Bytes of a path that `sockaddr_un` holds, without the zero at its end.
+/// Name of the socket in its directory.
+const FILE_NAME: &str = "parlor.sock";
+/// Maximum length of a path in `sockaddr_un`, without the final zero byte.
 const MAX_PATH_BYTES: usize = 107;
-/// Connections that the kernel keeps for us.
+/// Backlog of listen(2).
 const LISTEN_BACKLOG: i32 = 64;
 
-/// Why the daemon has no socket; each names it and what to do.
+/// The admin socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     #[error(
-        "the path of the admin socket, {0}, is longer than the {MAX_PATH_BYTES} bytes that a Unix socket's may have: set admin.socket to a shorter one"
+        "the path of the admin socket, {0}, is longer than the maximum of {MAX_PATH_BYTES} bytes: set admin.socket to a shorter path"
     )]
     TooLong(PathBuf),
-    #[error("another program listens at {0}: stop that one, or set admin.socket to another path")]
+    #[error("another process listens at {0}: stop it, or set admin.socket to another path")]
     InUse(PathBuf),
-    #[error(
-        "{0} is in the way of the admin socket: move it away, or set admin.socket to another path"
-    )]
+    #[error("{0} exists and is not an admin socket: move it, or set admin.socket to another path")]
     PathOccupied(PathBuf),
-    #[error("the admin socket {path} can't be made: {why}; set admin.socket to another path")]
-    Unusable { path: PathBuf, why: io::Error },
+    #[error("the admin socket {path} can't be created: {reason}; set admin.socket to another path")]
+    Unusable { path: PathBuf, reason: io::Error },
 }
 
-/// The socket of a daemon: `admin.socket`, else in `$RUNTIME_DIRECTORY`, else in the data directory.
+/// Returns the path of a server's socket: `admin.socket`, else in `$RUNTIME_DIRECTORY`, else in the data
+/// directory.
 pub fn server_path(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
     let own = || runtime_dir_path().unwrap_or_else(|| path_in(data_dir));
     configured.map_or_else(own, Path::to_owned)
 }
 
-/// The socket in the first of the directories that systemd names.
+/// Returns the path of the socket in the first directory of `$RUNTIME_DIRECTORY`, which systemd sets.
 pub fn runtime_dir_path() -> Option<PathBuf> {
     let directories = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty())?;
     let first = env::split_paths(&directories).next()?;
@@ -57,34 +56,35 @@ pub fn runtime_dir_path() -> Option<PathBuf> {
 }
 
 pub fn path_in(directory: &Path) -> PathBuf {
-    directory.join(NAME)
+    directory.join(FILE_NAME)
 }
 
-/// Listens, for root and this user alone. What a daemon left that is no more is replaced; call this
-/// with the data directory locked.
+/// Binds the socket with access for this user and root only, and replaces the socket of a server that
+/// has ended. The caller must hold the lock of the data directory.
 ///
 /// # Errors
-/// Where somebody listens there already, or nobody may.
+/// A process listens at the path, or the socket can't be created.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(SocketError::TooLong(path.to_owned()));
     }
     remove_stale(path)?;
     let directory = match path.parent() {
-        Some(above) if above != Path::new("") => above,
+        Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     // A socket that root leaves behind after a crash must not block the directory's owner.
     let bound = as_owner_of(directory, || listen(path)).and_then(|bound| bound);
-    bound.map_err(|why| SocketError::Unusable {
+    bound.map_err(|reason| SocketError::Unusable {
         path: path.to_owned(),
-        why,
+        reason,
     })
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Before it has a name, so that it is never open to others; Linux gives the name these bits.
+    // Set before bind(2), so that the socket is never accessible to others: Linux copies the mode to
+    // the new file.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(LISTEN_BACKLOG)?;
@@ -92,14 +92,14 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Connects to a socket, and follows no link to it: root's commands read directories of other users.
+/// Connects to a socket without following a symbolic link: root's commands use directories of other users.
 ///
 /// # Errors
 /// There is no socket at this path, no process listens on it, or this user lacks permission.
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     #[cfg(target_os = "linux")]
-    if let Some(held) = open_without_following(path)? {
-        return UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd())).await;
+    if let Some(fd) = open_without_following(path)? {
+        return UnixStream::connect(format!("/proc/self/fd/{}", fd.as_raw_fd())).await;
     }
     UnixStream::connect(path).await
 }
@@ -117,11 +117,11 @@ fn open_without_following(path: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(Path::new("/proc/self/fd").exists().then_some(held))
 }
 
-/// Removes a socket that nobody listens at.
+/// Removes a socket without a listening process.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let unusable = |why| SocketError::Unusable {
+    let unusable = |reason| SocketError::Unusable {
         path: path.to_owned(),
-        why,
+        reason,
     };
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -134,7 +134,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(unusable)
         }
-        // Somebody listens who is slow, or stopped.
+        // A process listens, but its accept queue is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(SocketError::InUse(path.to_owned()))
         }
@@ -142,11 +142,11 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(SocketError::PathOccupied(path.to_owned()))
         }
-        Err(why) => Err(unusable(why)),
+        Err(error) => Err(unusable(error)),
     }
 }
 
-/// Connects, and waits for nobody.
+/// Connects without blocking.
 fn try_connect(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn the_socket_is_private_and_a_stale_one_is_replaced() {
-        let place = tempfile::tempdir().unwrap();
-        let path = path_in(place.path());
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path());
         for _ in 0..2 {
             let listener = bind(&path).unwrap();
             let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -174,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_whose_queue_is_full_is_not_waited_for() {
-        let place = tempfile::tempdir().unwrap();
-        let path = path_in(place.path());
+    fn binding_does_not_block_on_a_listener_with_a_full_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path());
         let stopped = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         stopped.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         stopped.listen(0).unwrap();
@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_to_a_socket_is_not_followed() {
-        let place = tempfile::tempdir().unwrap();
-        let path = path_in(place.path());
+    async fn a_symbolic_link_to_a_socket_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path());
         let listener = bind(&path).unwrap();
         connect(&path).await.unwrap();
-        let link = place.path().join("link");
+        let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let error = connect(&link).await.unwrap_err();
         assert_eq!(error.to_string(), "it is not a socket");
@@ -207,20 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_is_left_alone() {
-        let place = tempfile::tempdir().unwrap();
-        let path = path_in(place.path());
+    fn a_file_that_is_not_a_socket_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path());
         fs::write(&path, "kept").unwrap();
         assert!(matches!(bind(&path), Err(SocketError::PathOccupied(_))));
         assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 
     #[test]
-    fn a_path_is_too_long_or_fits() {
-        let place = tempfile::tempdir().unwrap();
-        let room = MAX_PATH_BYTES - place.path().as_os_str().len() - 1;
-        bind(&place.path().join("s".repeat(room))).unwrap();
-        let error = bind(&place.path().join("s".repeat(room + 1))).unwrap_err();
+    fn a_path_longer_than_the_kernels_limit_is_rejected() {
+        let dir = tempfile::tempdir().unwrap();
+        let fitting = MAX_PATH_BYTES - dir.path().as_os_str().len() - 1;
+        bind(&dir.path().join("s".repeat(fitting))).unwrap();
+        let error = bind(&dir.path().join("s".repeat(fitting + 1))).unwrap_err();
         assert!(error.to_string().contains("admin.socket"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ use super::response::Response;
 const MAX_ROUNDING_SECONDS: u64 = 2;
 
 /// The start time in Unix seconds, by the current setting of the clock.
-fn started_at(started: Now, now: Now) -> u64 {
+fn start_time(started: Now, now: Now) -> u64 {
     let passed = now.mono.since(started.mono).as_secs();
     let by_this_clock = now.unix.saturating_sub(passed);
     match by_this_clock.abs_diff(started.unix) > MAX_ROUNDING_SECONDS {
@@ -29,7 +29,7 @@ fn started_at(started: Now, now: Now) -> u64 {
 
 pub async fn status(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
-    let wrong = server.app.not_ready().await;
+    let not_ready = server.app.not_ready().await;
     let connections = server.app.hub.connections();
     let mut rooms: Vec<_> = connections.iter().map(|one| &one.room).collect();
     rooms.sort();
@@ -39,11 +39,11 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         let sessions = sessions.iter();
         sessions.filter(|s| s.transport == transport).count()
     };
-    // A store that does not answer is one of the things that are wrong.
+    // Not ready is also the state of a server whose database does not answer.
     let (open_rooms, participants) = server.app.census().await.unzip();
     let now = clock::now();
     let uptime = now.mono.since(server.started.mono).as_secs();
-    let started = utc::format(started_at(server.started, now));
+    let started = utc::format(start_time(server.started, now));
     let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
     let host = server.app.relay.host_state().host;
     let offered = host.offered();
@@ -56,8 +56,8 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         "started": started,
         "uptime": uptime,
         "data_dir": server.data_dir,
-        "ready": wrong.is_empty(),
-        "not_ready": wrong,
+        "ready": not_ready.is_empty(),
+        "not_ready": not_ready,
         "http": server.http,
         "turn": server.app.turn,
         "turn_tls": turn_tls,
@@ -78,19 +78,19 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
     let unusable_reason = certificate_status
         .as_ref()
         .and_then(certificate::unusable_reason);
-    let ready = match (wrong.is_empty(), unusable_reason) {
+    let ready = match (not_ready.is_empty(), unusable_reason) {
         (true, None) => "yes".to_owned(),
-        (true, Some(why)) => format!("not over TLS: {why}"),
-        (false, _) => format!("no: {}", wrong.join("; ")),
+        (true, Some(reason)) => format!("not over TLS: {reason}"),
+        (false, _) => format!("no: {}", not_ready.join("; ")),
     };
     let number = |name: &str| json[name].to_string();
-    let known = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
+    let count_text = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
     let turn_tls = match turn_tls.is_empty() {
         true => "no (tls.mode is off)".to_owned(),
-        false => listed(&turn_tls),
+        false => join_addresses(&turn_tls),
     };
-    let certificate_status = certificate_status
+    let certificate = certificate_status
         .map_or("none (tls.mode is off)".to_owned(), |certificate_status| {
             certificate::text(&certificate_status)
         });
@@ -100,23 +100,23 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
         ["Up", &format!("{since}, since {started}")],
         ["Ready", &ready],
         ["Data", &server.data_dir.display().to_string()],
-        ["HTTP", &listed(&server.http)],
-        ["TURN", &listed(&server.app.turn)],
+        ["HTTP", &join_addresses(&server.http)],
+        ["TURN", &join_addresses(&server.app.turn)],
         ["TURN over TLS", &turn_tls],
         ["Relayed addresses", &format!("IPv4 {ipv4}, IPv6 {ipv6}")],
         ["Segmentation", &segmentation.text()],
-        ["Certificate", &certificate_status],
-        ["Metrics", &listed(&server.metrics)],
-        ["Commands", &server.socket.display().to_string()],
+        ["Certificate", &certificate],
+        ["Metrics", &join_addresses(&server.metrics)],
+        ["Admin socket", &server.socket.display().to_string()],
         [
             "Rooms",
-            &format!("{} open, {} in use", known(open_rooms), rooms.len()),
+            &format!("{} open, {} in use", count_text(open_rooms), rooms.len()),
         ],
         [
             "Participants",
             &format!(
                 "{} members, {} connected",
-                known(participants),
+                count_text(participants),
                 connections.len()
             ),
         ],
@@ -133,7 +133,7 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
     Ok(Response::facts(json.clone(), &facts))
 }
 
-fn listed(addresses: &[std::net::SocketAddr]) -> String {
+fn join_addresses(addresses: &[std::net::SocketAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(", ")
 }
@@ -142,27 +142,27 @@ pub async fn reload(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let reload = server.reload.clone();
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
-    match outcome.map_err(|_| Failure::new("the running parlor failed: its log says why"))? {
+    match outcome.map_err(|_| Failure::new("the server failed: see its log"))? {
         Ok(report) => Ok(reload_response(report)),
         Err(mut problems) => {
-            problems.push("the configuration was refused: the old one stays in force".to_owned());
+            problems.push("the configuration was rejected: the old one stays in force".to_owned());
             Err(Failure::with_problems(problems))
         }
     }
 }
 
-/// Answers before the other program goes on.
+/// Responds before the new binary takes over.
 pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let upgrade = server.upgrade.clone();
     let outcome = tokio::task::spawn_blocking(move || upgrade()).await;
-    match outcome.map_err(|_| Failure::new("the running parlor failed: its log says why"))? {
+    match outcome.map_err(|_| Failure::new("the server failed: see its log"))? {
         Ok(path) => {
-            let text = format!("{} goes on", path.display());
+            let text = format!("Upgrading to {}", path.display());
             Ok(Response::new(json!({ "executable": path }), text))
         }
         Err(mut problems) => {
-            problems.push("no upgrade: the running parlor goes on".to_owned());
+            problems.push("not upgraded: the server continues unchanged".to_owned());
             Err(Failure::with_problems(problems))
         }
     }
@@ -170,7 +170,7 @@ pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
 
 fn reload_response(report: Report) -> Response {
     let text = match report.changed.is_empty() {
-        true => "Nothing has changed".to_owned(),
+        true => "No changes".to_owned(),
         false => format!("Changed: {}", report.changed.join(", ")),
     };
     let mut response = Response::new(json!(report), text);

@@ -4,114 +4,155 @@
 use crate::clock;
 use crate::storage::{ActiveGuest, Person, Room, User, utc};
 
-use super::context::{Context, ID_PREFIX, strip_id_prefix, unique_match};
+use super::context::Context;
 use super::failure::Failure;
+use super::lookup::{ID_PREFIX, strip_id_prefix, unique_match};
 
 /// Maximum number of people in an error.
 const MAX_CANDIDATES: u32 = 10;
 
-impl Context {
-    /// Returns the user or guest that the argument names, deleted ones included. A user's id or name
-    /// takes precedence over a guest's name, so that a guest cannot break a script. `NAME@ROOM` is a
-    /// guest of that room.
-    pub async fn find_user(&self, argument: &str) -> Result<User, Failure> {
-        if let Some(user) = self.user(argument).await? {
-            return Ok(user);
-        }
-        match self.guest(argument).await? {
-            Some(guest) => Ok(guest),
-            None => Err(self.no_such_user(argument).await?),
+/// Returns the user or guest that the argument names, deleted ones included. A user's id or name takes
+/// precedence over a guest's name, so that a guest cannot break a script. `NAME@ROOM` is a guest of
+/// that room.
+pub async fn any_user(context: &Context, argument: &str) -> Result<User, Failure> {
+    if let Some(user) = user(context, argument).await? {
+        return Ok(user);
+    }
+    match guest(context, argument).await? {
+        Some(guest) => Ok(guest),
+        None => Err(no_such_user(context, argument).await?),
+    }
+}
+
+/// Returns the user or guest that the argument names, disabled ones included.
+pub async fn existing_user(context: &Context, argument: &str) -> Result<User, Failure> {
+    let user = any_user(context, argument).await?;
+    match user.deleted {
+        true => Err(Failure::new(format!("the user `{argument}` was deleted"))),
+        false => Ok(user),
+    }
+}
+
+/// Returns the user or guest that the argument names, who must not be disabled or expired.
+pub async fn active_user(context: &Context, argument: &str) -> Result<User, Failure> {
+    let user = any_user(context, argument).await?;
+    let name = &user.name;
+    if user.deleted {
+        return Err(Failure::new(format!("the user `{name}` was deleted")));
+    }
+    if user.disabled {
+        return Err(Failure::new(format!("the user `{name}` is disabled")));
+    }
+    match user.is_active(clock::now().unix) {
+        true => Ok(user),
+        false => Err(Failure::new(format!(
+            "the access of guest `{name}` has expired"
+        ))),
+    }
+}
+
+/// As [`active_user`]; with `auth.provision_users`, creates a user that does not exist.
+pub async fn provisioned_user(context: &Context, argument: &str) -> Result<User, Failure> {
+    if context.config().auth.provision_users && user(context, argument).await?.is_none() {
+        let id = strip_id_prefix(argument);
+        let created = context.store().provision(id, None).await;
+        return created.map_err(Failure::from_create_error);
+    }
+    active_user(context, argument).await
+}
+
+/// Returns the user that the argument names, or the guest of this room. Of several matches it selects
+/// the only one who is in the room now: a guest who reloads the page leaves an older entry with the
+/// same name.
+pub async fn person_in(context: &Context, room: &Room, argument: &str) -> Result<User, Failure> {
+    let user = user(context, argument).await?;
+    let mut people: Vec<Person> = user.into_iter().map(Person::from).collect();
+    for guest in matching_guests(context, argument, Some(&room.id)).await? {
+        if people.iter().all(|known| known.user.id != guest.user.id) {
+            people.push(Person::from(guest));
         }
     }
-
-    /// Returns the user that the argument names, or the guest of this room. Of several matches it
-    /// selects the only one who is in the room now: a guest who reloads leaves an older entry with the
-    /// same name.
-    pub async fn find_person_in(&self, room: &Room, argument: &str) -> Result<User, Failure> {
-        let mut people: Vec<Person> = self
-            .user(argument)
-            .await?
-            .into_iter()
-            .map(Person::from)
-            .collect();
-        for guest in self.matching_guests(argument, Some(&room.id)).await? {
-            if people.iter().all(|known| known.user.id != guest.user.id) {
-                people.push(Person::from(guest));
-            }
-        }
-        if people.len() > 1 {
-            let members = self
-                .store()
-                .participants(&room.id, clock::now().unix)
-                .await?;
-            let is_here = |person: &&Person| {
-                let mut ids = members.iter().map(|member| &member.user_id);
-                ids.any(|id| *id == person.user.id)
-            };
-            let here: Vec<_> = people.iter().filter(is_here).cloned().collect();
-            if here.len() == 1 {
-                people = here;
-            }
-        }
-        match single_person(argument, people)? {
-            Some(person) => Ok(person),
-            None => self.find_user(argument).await,
-        }
-    }
-
-    /// Returns the user with this id or name.
-    pub(super) async fn user(&self, argument: &str) -> Result<Option<User>, Failure> {
-        let called = self.store().find_users(strip_id_prefix(argument)).await?;
-        unique_match("user", argument, called, |user| &user.id)
-    }
-
-    async fn guest(&self, argument: &str) -> Result<Option<User>, Failure> {
-        let mut guests = self.matching_guests(argument, None).await?;
-        if let (true, Some((name, room))) = (guests.is_empty(), argument.rsplit_once('@')) {
-            let rooms = self.store().find_rooms(strip_id_prefix(room)).await?;
-            if let Some(room) = unique_match("room", room, rooms, |room| &room.id)? {
-                guests = self.matching_guests(name, Some(&room.id)).await?;
-            }
-        }
-        single_person(argument, guests.into_iter().map(Person::from).collect())
-    }
-
-    async fn matching_guests(
-        &self,
-        name: &str,
-        room: Option<&str>,
-    ) -> Result<Vec<ActiveGuest>, Failure> {
-        if name.starts_with(ID_PREFIX) {
-            return Ok(Vec::new());
-        }
+    if people.len() > 1 {
         let unix = clock::now().unix;
-        let limit = MAX_CANDIDATES + 1;
-        Ok(self.store().guests(Some(name), room, unix, limit).await?)
-    }
-
-    async fn no_such_user(&self, argument: &str) -> Result<Failure, Failure> {
-        let wanted = strip_id_prefix(argument);
-        let unix = clock::now().unix;
-        let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
-        let like = match name.trim().is_empty() {
-            true => Vec::new(),
-            false => {
-                self.store()
-                    .search_people(name, unix, MAX_CANDIDATES)
-                    .await?
-            }
+        let members = context.store().participants(&room.id, unix).await?;
+        let is_here = |person: &&Person| {
+            let mut ids = members.iter().map(|member| &member.user_id);
+            ids.any(|id| *id == person.user.id)
         };
-        Ok(Failure::new(match like.is_empty() {
-            true => format!(
-                "there is no user `{argument}`: `parlor user list` shows all (guests by --guests), \
-                 `parlor user add {wanted}` adds one"
-            ),
-            false => format!(
-                "there is no user `{argument}` and no guest of that name; similar: {}",
-                describe_people(&like)
-            ),
-        }))
+        let here: Vec<_> = people.iter().filter(is_here).cloned().collect();
+        if here.len() == 1 {
+            people = here;
+        }
     }
+    match single_person(argument, people)? {
+        Some(person) => Ok(person),
+        None => any_user(context, argument).await,
+    }
+}
+
+/// Returns how a response names a person. Guests choose their names, so several may share one.
+pub fn user_label(user: &User) -> String {
+    match user.guest {
+        Some(_) => format!("guest {} (id {})", user.display_name, user.id),
+        None => format!("user {}", user.name),
+    }
+}
+
+/// Returns the user with this id or name.
+async fn user(context: &Context, argument: &str) -> Result<Option<User>, Failure> {
+    let matches = context
+        .store()
+        .find_users(strip_id_prefix(argument))
+        .await?;
+    unique_match("user", argument, matches, |user| &user.id)
+}
+
+async fn guest(context: &Context, argument: &str) -> Result<Option<User>, Failure> {
+    let mut guests = matching_guests(context, argument, None).await?;
+    if let (true, Some((name, room))) = (guests.is_empty(), argument.rsplit_once('@')) {
+        let rooms = context.store().find_rooms(strip_id_prefix(room)).await?;
+        if let Some(room) = unique_match("room", room, rooms, |room| &room.id)? {
+            guests = matching_guests(context, name, Some(&room.id)).await?;
+        }
+    }
+    single_person(argument, guests.into_iter().map(Person::from).collect())
+}
+
+async fn matching_guests(
+    context: &Context,
+    name: &str,
+    room: Option<&str>,
+) -> Result<Vec<ActiveGuest>, Failure> {
+    if name.starts_with(ID_PREFIX) {
+        return Ok(Vec::new());
+    }
+    let unix = clock::now().unix;
+    let limit = MAX_CANDIDATES + 1;
+    let guests = context.store().guests(Some(name), room, unix, limit);
+    Ok(guests.await?)
+}
+
+async fn no_such_user(context: &Context, argument: &str) -> Result<Failure, Failure> {
+    let wanted = strip_id_prefix(argument);
+    let unix = clock::now().unix;
+    let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
+    let similar = match name.trim().is_empty() {
+        true => Vec::new(),
+        false => {
+            let people = context.store().search_people(name, unix, MAX_CANDIDATES);
+            people.await?
+        }
+    };
+    Ok(Failure::new(match similar.is_empty() {
+        true => format!(
+            "there is no user `{argument}`: `parlor user list` lists users (guests with \
+             --guests), `parlor user add {wanted}` adds one"
+        ),
+        false => format!(
+            "there is no user `{argument}` and no guest with that name; similar: {}",
+            describe(&similar)
+        ),
+    }))
 }
 
 /// Returns the only match.
@@ -122,19 +163,18 @@ fn single_person(argument: &str, mut people: Vec<Person>) -> Result<Option<User>
     if people.len() < 2 {
         return Ok(people.pop().map(|person| person.user));
     }
-    let more = people.len() > MAX_CANDIDATES as usize;
-    people.truncate(MAX_CANDIDATES as usize);
-    let and_more = match more {
+    let and_more = match people.len() > MAX_CANDIDATES as usize {
         true => ", and more",
         false => "",
     };
+    people.truncate(MAX_CANDIDATES as usize);
     Err(Failure::new(format!(
-        "`{argument}` may mean several people: {}{and_more}; use the id of the one you mean",
-        describe_people(&people)
+        "`{argument}` matches several people: {}{and_more}; use the id of the one you mean",
+        describe(&people)
     )))
 }
 
-fn describe_people(people: &[Person]) -> String {
+fn describe(people: &[Person]) -> String {
     let all = people.iter().map(|person| {
         let Person { user, guest_room } = person;
         let since = utc::format(user.created_at);
@@ -147,12 +187,4 @@ fn describe_people(people: &[Person]) -> String {
         }
     });
     all.collect::<Vec<_>>().join(", ")
-}
-
-/// How a reply names a person. A guest chooses their own name, so several guests may share one.
-pub fn user_label(user: &User) -> String {
-    match user.guest {
-        Some(_) => format!("guest {} (id {})", user.display_name, user.id),
-        None => format!("user {}", user.name),
-    }
 }

@@ -4,20 +4,24 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::Ended;
-use crate::storage::{ActiveGuest, CreateError, Membership, NewUser, RemovedUser, User, utc};
+use crate::storage::{ActiveGuest, Membership, NewUser, RemovedUser, User, utc};
 
 use super::command::PasswordHash;
 use super::context::Context;
 use super::ended;
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
-use super::user_lookup::user_label;
+use super::user_lookup::{self, user_label};
 
 /// Maximum number of guests in one list, so that the list fits into a reply of the admin socket.
 const MAX_GUESTS: u32 = 1000;
 
 pub async fn add(context: &Context, new: NewUser) -> Result<Response, Failure> {
-    let user = context.store().add_user(new).await.map_err(refusal)?;
+    let user = context
+        .store()
+        .add_user(new)
+        .await
+        .map_err(Failure::from_create_error)?;
     let text = format!("Added user {} with id {}", user.name, user.id);
     Ok(Response::new(user_json(&user), text))
 }
@@ -52,7 +56,7 @@ pub async fn list(context: &Context) -> Result<Response, Failure> {
 }
 
 /// Guests whose access has not expired, the newest first.
-pub async fn guests(context: &Context) -> Result<Response, Failure> {
+pub async fn list_guests(context: &Context) -> Result<Response, Failure> {
     let unix = clock::now().unix;
     // One more than the limit, to detect a truncated list.
     let limit = MAX_GUESTS + 1;
@@ -78,7 +82,7 @@ pub async fn guests(context: &Context) -> Result<Response, Failure> {
             ]
         },
     );
-    let header = ["NAME", "ID", "ROOM", "IN IT", "SINCE", "UNTIL", "DISABLED"];
+    let header = ["NAME", "ID", "ROOM", "MEMBER", "SINCE", "UNTIL", "DISABLED"];
     let response = match guests.is_empty() {
         true => Response::new(json, "").remark("There are no guests."),
         false => Response::table(json, &header, rows),
@@ -91,22 +95,22 @@ pub async fn guests(context: &Context) -> Result<Response, Failure> {
     })
 }
 
-fn guest_json(guest: &ActiveGuest) -> Value {
-    let mut json = user_json(&guest.user);
-    let place = guest.user.guest.as_ref();
+fn guest_json(known: &ActiveGuest) -> Value {
+    let mut json = user_json(&known.user);
+    let guest = known.user.guest.as_ref();
     json["room"] = json!({
-        "id": place.map(|place| &place.room_id),
-        "name": guest.room_name,
+        "id": guest.map(|guest| &guest.room_id),
+        "name": known.room_name,
     });
-    json["participant"] = guest.participant.into();
-    json["until"] = place.map(|place| utc::format(place.until)).into();
-    json["invite"] = place.and_then(|place| place.invite.clone()).into();
+    json["participant"] = known.participant.into();
+    json["until"] = guest.map(|guest| utc::format(guest.until)).into();
+    json["invite"] = guest.and_then(|guest| guest.invite.clone()).into();
     json
 }
 
-/// Deleted users too, by their id.
+/// Shows a user; a deleted user by id.
 pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = context.find_user(argument).await?;
+    let user = user_lookup::any_user(context, argument).await?;
     let rooms = context.store().memberships(&user.id).await?;
     let password = context.store().has_password(&user.id).await?;
     let mut json = user_json(&user);
@@ -156,35 +160,35 @@ fn membership_json(membership: &Membership) -> Value {
 }
 
 pub async fn disable(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = context.find_existing_user(argument).await?;
+    let user = user_lookup::existing_user(context, argument).await?;
     let removed = match context.server() {
-        Some(server) => server.app.disable_user(&user.id).await?.map(with_ended),
+        Some(server) => server.app.disable_user(&user.id).await?.map(with_counts),
         None => {
             let unix = clock::now().unix;
             let removed = context.store().disable_user(&user.id, unix).await?;
             removed.map(|removed| (removed, None))
         }
     };
-    let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
-    Ok(removal_response("Disabled", &removed, ended))
+    let (removed, ended) = removed.ok_or_else(|| deleted_meanwhile(&user))?;
+    Ok(revocation_response("Disabled", &removed, ended))
 }
 
 pub async fn enable(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = context.find_existing_user(argument).await?;
+    let user = user_lookup::existing_user(context, argument).await?;
     let enabled = match context.server() {
         Some(server) => server.app.enable_user(&user.id).await?,
         None => context.store().enable_user(&user.id).await?,
     };
-    let user = enabled.ok_or_else(|| gone(&user))?;
+    let user = enabled.ok_or_else(|| deleted_meanwhile(&user))?;
     Ok(Response::new(
         user_json(&user),
         format!("Enabled user {}", user.name),
     ))
 }
 
-/// Whether [`passwd`] would do.
-pub async fn may_have_password(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = with_password(context, argument).await?;
+/// Checks whether [`passwd`] is possible for the user.
+pub async fn check_password(context: &Context, argument: &str) -> Result<Response, Failure> {
+    let user = password_user(context, argument).await?;
     Ok(Response::new(user_json(&user), ""))
 }
 
@@ -193,7 +197,7 @@ pub async fn passwd(
     argument: &str,
     password: PasswordHash,
 ) -> Result<Response, Failure> {
-    let user = with_password(context, argument).await?;
+    let user = password_user(context, argument).await?;
     let set = match context.server() {
         Some(server) => {
             let set = server.app.set_password(&user.id, &password.0).await?;
@@ -205,14 +209,14 @@ pub async fn passwd(
             set.await?.map(|user| (user, None))
         }
     };
-    let (user, ended) = set.ok_or_else(|| gone(&user))?;
+    let (user, ended) = set.ok_or_else(|| deleted_meanwhile(&user))?;
     let text = format!("User {} has a new password", user.name);
     Ok(tokens_ended(&user, text, ended))
 }
 
-/// Ends all tokens of a user or guest.
+/// Revokes all tokens of a user or guest.
 pub async fn sign_out(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = context.find_existing_user(argument).await?;
+    let user = user_lookup::existing_user(context, argument).await?;
     let signed_out = match context.server() {
         Some(server) => {
             let signed_out = server.app.sign_out(&user.id).await?;
@@ -223,65 +227,65 @@ pub async fn sign_out(context: &Context, argument: &str) -> Result<Response, Fai
             signed_out.await?.map(|user| (user, None))
         }
     };
-    let (user, ended) = signed_out.ok_or_else(|| gone(&user))?;
+    let (user, ended) = signed_out.ok_or_else(|| deleted_meanwhile(&user))?;
     let text = format!("Signed out {}", user_label(&user));
     Ok(tokens_ended(&user, text, ended))
 }
 
 fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Response {
     ended::with_counts(user_json(user), text, ended)
-        .remark("Tokens that were issued before are refused from now on.")
+        .remark("Tokens issued before are no longer valid.")
 }
 
-async fn with_password(context: &Context, argument: &str) -> Result<User, Failure> {
-    let user = context.find_existing_user(argument).await?;
+async fn password_user(context: &Context, argument: &str) -> Result<User, Failure> {
+    let user = user_lookup::existing_user(context, argument).await?;
     match user.guest {
         Some(_) => Err(Failure::new(format!(
-            "`{argument}` is a guest, who has no password"
+            "`{argument}` is a guest: guests have no password"
         ))),
         None => Ok(user),
     }
 }
 
 pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let user = context.find_existing_user(argument).await?;
+    let user = user_lookup::existing_user(context, argument).await?;
     let removed = match context.server() {
-        Some(server) => server.app.delete_user(&user.id).await?.map(with_ended),
+        Some(server) => server.app.delete_user(&user.id).await?.map(with_counts),
         None => {
             let unix = clock::now().unix;
             let removed = context.store().delete_user(&user.id, unix).await?;
             removed.map(|removed| (removed, None))
         }
     };
-    let (removed, ended) = removed.ok_or_else(|| gone(&user))?;
-    Ok(removal_response("Deleted", &removed, ended))
+    let (removed, ended) = removed.ok_or_else(|| deleted_meanwhile(&user))?;
+    Ok(revocation_response("Deleted", &removed, ended))
 }
 
-fn with_ended((removed, ended): (RemovedUser, Ended)) -> (RemovedUser, Option<Ended>) {
+fn with_counts((removed, ended): (RemovedUser, Ended)) -> (RemovedUser, Option<Ended>) {
     (removed, Some(ended))
 }
 
-fn removal_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) -> Response {
+fn revocation_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) -> Response {
     let RemovedUser { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
     let response = ended::with_counts(json, format!("{done} {}", user_label(user)), ended);
     let response = match invites {
         0 => response,
-        _ => response.remark(format!("Invites of theirs that were revoked: {invites}")),
+        _ => response.remark(format!("Revoked invites: {invites}.")),
     };
     match &user.guest {
         None => response,
         Some(guest) => response.remark(format!(
-            "A guest comes back as somebody new while the link that they came by works: \
-             `parlor room ban {} id:{}` keeps them out and withdraws it.",
+            "The guest can rejoin under a new id while their invite link is valid: \
+             `parlor room ban {} id:{}` bans them and revokes the link.",
             guest.room_id, user.id
         )),
     }
 }
 
-/// Another command was quicker.
-fn gone(user: &User) -> Failure {
+/// A concurrent command deleted the user.
+fn deleted_meanwhile(user: &User) -> Failure {
     Failure::new(format!("the user `{}` was deleted", user.name))
 }
 
@@ -294,14 +298,4 @@ fn user_json(user: &User) -> Value {
         "disabled": user.disabled,
         "created_at": utc::format(user.created_at),
     })
-}
-
-/// A name or id that can't be one is a fault of usage; one that is taken is not.
-pub fn refusal(error: CreateError) -> Failure {
-    match error {
-        CreateError::BadName | CreateError::BadId(..) | CreateError::BadCapacity(_) => {
-            Failure::usage(error)
-        }
-        error => Failure::new(error),
-    }
 }

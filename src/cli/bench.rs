@@ -1,5 +1,5 @@
-//! `parlor bench`: what to measure, and with which credentials. No secret is ever an argument, which
-//! every process of the host can read.
+//! `parlor bench`: reads the credentials. A secret is never an argument, which every process of the host
+//! can read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,23 +11,23 @@ use crate::bench::{self, LocalOptions, Login, RelayOptions};
 use crate::secret::Secret;
 use crate::text_file;
 
-use super::args;
+use super::bench_args::{BenchCommand, Local, Relay};
 
-/// The server's secret.
+/// Environment variable with the server's secret.
 const SECRET_VARIABLE: &str = "PARLOR_BENCH_SECRET";
-/// The password of `--username`.
+/// Environment variable with the password of `--username`.
 const CREDENTIAL_VARIABLE: &str = "PARLOR_BENCH_CREDENTIAL";
 
-/// In seconds: permissions last five minutes (RFC 8656 section 9).
+/// Maximum duration: permissions last five minutes (RFC 8656 section 9), and are not refreshed.
 const MAX_RUN_SECONDS: u64 = 200;
 
-/// No secret is longer.
+/// Maximum size of a secret.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-pub fn run(command: args::Bench) -> Result<Response, Failure> {
+pub fn run(command: BenchCommand) -> Result<Response, Failure> {
     match command {
-        args::Bench::Local(options) => bench::local(&local_options(options)?),
-        args::Bench::Relay(options) => bench::relay(&RelayOptions {
+        BenchCommand::Local(options) => bench::local(&local_options(options)?),
+        BenchCommand::Relay(options) => bench::relay(&RelayOptions {
             login: login(&options)?,
             server: options.server,
             clients: options.clients,
@@ -38,11 +38,11 @@ pub fn run(command: args::Bench) -> Result<Response, Failure> {
     }
 }
 
-fn local_options(options: args::Local) -> Result<LocalOptions, Failure> {
+fn local_options(options: Local) -> Result<LocalOptions, Failure> {
     if options.seconds * options.people.len() as u64 > MAX_RUN_SECONDS {
         return Err(Failure::usage(format!(
-            "all sizes of calls together take at most {MAX_RUN_SECONDS} seconds: what is bound is not \
-             refreshed"
+            "all sizes of calls together may take at most {MAX_RUN_SECONDS} seconds: permissions are \
+             not refreshed"
         )));
     }
     Ok(LocalOptions {
@@ -53,11 +53,11 @@ fn local_options(options: args::Local) -> Result<LocalOptions, Failure> {
     })
 }
 
-fn login(options: &args::Relay) -> Result<Login, Failure> {
+fn login(options: &Relay) -> Result<Login, Failure> {
     if let Some(username) = &options.username {
         let password = read_variable(CREDENTIAL_VARIABLE)?;
         let password = password.ok_or_else(|| {
-            Failure::usage("--username needs its password in PARLOR_BENCH_CREDENTIAL")
+            Failure::usage("--username needs a password in PARLOR_BENCH_CREDENTIAL")
         })?;
         return Ok(Login::Fixed {
             username: username.clone(),
@@ -72,13 +72,13 @@ fn login(options: &args::Relay) -> Result<Login, Failure> {
     match secret {
         Some(secret) => Ok(Login::minted_by(&secret)),
         None => Err(Failure::usage(
-            "the server's secret is needed, in PARLOR_BENCH_SECRET, --secret-file or \
-             --secret-stdin, or else --username and PARLOR_BENCH_CREDENTIAL",
+            "the server's secret is missing: use PARLOR_BENCH_SECRET, --secret-file or \
+             --secret-stdin, or else --username with PARLOR_BENCH_CREDENTIAL",
         )),
     }
 }
 
-/// What is empty is not set.
+/// Reads an environment variable; an empty one counts as unset.
 fn read_variable(name: &str) -> Result<Option<Secret>, Failure> {
     match std::env::var(name) {
         Ok(text) if text.is_empty() => Ok(None),
@@ -105,7 +105,7 @@ fn read_secret(input: impl Read, what: &str) -> Result<Secret, Failure> {
     match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > MAX_SECRET_BYTES
     {
         true => Err(Failure::usage(format!(
-            "{what} does not hold one line, the secret"
+            "{what} must hold exactly one line, the secret"
         ))),
         false => Ok(Secret::new(secret)),
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_one_line_and_its_end_does_not_count() {
+    fn a_secret_is_one_line_without_its_line_ending() {
         for input in ["north", "north\n", " north\r\n", "\u{feff}north\n"] {
             assert_eq!(
                 read_secret(input.as_bytes(), "it").unwrap().expose(),

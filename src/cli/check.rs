@@ -1,4 +1,4 @@
-//! `parlor check`: everything that is wrong with a configuration, and what is unwise.
+//! `parlor check`: lists all errors and warnings of the configuration.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,13 +10,14 @@ use crate::config::{self, Origin, Problem, Sources};
 use super::output::print;
 use crate::admin::{EXIT_USAGE, Failure, Response};
 
-/// Tells it all on standard output: here problems are the answer. Exit code 2 where there is one.
+/// Prints the result on standard output: here, problems are the response. The exit code is 2 if there is
+/// an error.
 pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
     let mut segmentation = None;
     let (file, problems, warnings, remarks) = match config::load(sources) {
-        Ok(sound) => {
-            segmentation = Some(sound.config.turn.segmentation);
-            (sound.file, Vec::new(), sound.warnings, sound.remarks)
+        Ok(loaded) => {
+            segmentation = Some(loaded.config.turn.segmentation);
+            (loaded.file, Vec::new(), loaded.warnings, loaded.remarks)
         }
         Err(refused) => (
             refused.file,
@@ -57,12 +58,12 @@ fn summary(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
         count => format!("{count} {what}s"),
     };
     match (problems, warnings) {
-        (0, 0) => format!("{what} is sound"),
-        (0, _) => format!("{what} is sound, with {}", counted(warnings, "warning")),
-        (_, 0) => format!("{what} has {}", counted(problems, "problem")),
+        (0, 0) => format!("{what} is valid"),
+        (0, _) => format!("{what} is valid, with {}", counted(warnings, "warning")),
+        (_, 0) => format!("{what} has {}", counted(problems, "error")),
         _ => format!(
             "{what} has {} and {}",
-            counted(problems, "problem"),
+            counted(problems, "error"),
             counted(warnings, "warning")
         ),
     }
@@ -81,17 +82,17 @@ fn values(problems: &[Problem]) -> Vec<Value> {
     problems.iter().map(value).collect()
 }
 
-/// Where a value came from, as JSON: what it is not is null.
+/// Returns the source of a value as JSON; the other kinds of source are null.
 pub fn origin_json(origin: &Origin) -> Value {
-    let mut origin_json = json!({ "file": null, "line": null, "variable": null, "flag": null });
+    let mut source = json!({ "file": null, "line": null, "variable": null, "flag": null });
     match origin {
         Origin::BuiltIn => {}
         Origin::File { path, line } => {
-            origin_json["file"] = path.display().to_string().into();
-            origin_json["line"] = (*line).into();
+            source["file"] = path.display().to_string().into();
+            source["line"] = (*line).into();
         }
-        Origin::Variable(name) => origin_json["variable"] = name.as_str().into(),
-        Origin::Flag(name) => origin_json["flag"] = name.as_str().into(),
+        Origin::Variable(name) => source["variable"] = name.as_str().into(),
+        Origin::Flag(name) => source["flag"] = name.as_str().into(),
     }
-    origin_json
+    source
 }

@@ -1,4 +1,4 @@
-//! `parlor drain`: shows the progress of the drain and waits for the server to end.
+//! `parlor drain`: shows the progress of the drain and waits until the server has stopped.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use super::output::{print, write_stderr};
 /// Seconds between two lines if standard error is not a terminal.
 const LINE_INTERVAL_SECONDS: u64 = 10;
 
-/// Drains the running daemon. The exit code says whether a relay was interrupted.
+/// Drains the server. The exit code says whether a relay was interrupted.
 pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -24,7 +24,7 @@ pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failu
         let drained = drained?;
         remark.iter().for_each(|remark| write_stderr(remark));
         print(&drained.response, json)?;
-        Ok(match drained.cut_off {
+        Ok(match drained.interrupted {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::from(EXIT_FAILURE),
         })
@@ -51,7 +51,7 @@ impl ProgressDisplay {
     }
 
     fn show(&mut self, now: &DrainProgress) {
-        if self.hidden || now.cut_off.is_some() {
+        if self.hidden || now.interrupted.is_some() {
             return;
         }
         let line = line(now, self.timeout);

@@ -1,12 +1,13 @@
-//! The command line: reads it, loads the configuration, and does what a command says.
+//! The command line: parses the arguments, loads the configuration and runs the command.
 //!
-//! Commands go to the running daemon, or work on the database without one. Standard output carries
-//! the answer alone (with `--json` exactly one JSON value), standard error everything else. Exit
-//! codes: 0, 2 for usage and configuration, 1 for the rest.
+//! Standard output has the response only (with `--json` exactly one JSON value), standard error
+//! everything else. Exit codes: 0 for success, 2 for errors of usage and configuration, 1 for other
+//! errors.
 
 mod admin;
 mod args;
 mod bench;
+mod bench_args;
 mod check;
 mod drain;
 mod output;
@@ -21,11 +22,11 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::admin::{EXIT_USAGE, Failure, Response};
+use crate::admin::{AdminCommand, EXIT_USAGE, Failure, Response, ServerCommand};
 use crate::config::{self, Loaded, Sources};
 use crate::daemon;
 
-use args::{AdminCommand, Cli, Command};
+use args::{Cli, Command};
 use output::{print, print_failure, write_stderr};
 
 /// Runs the command line of this process.
@@ -52,15 +53,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
-        Command::AdminCommand(AdminCommand::Drain {
+        Command::Admin(AdminCommand::Server(ServerCommand::Drain {
             timeout,
             detach: false,
-        }) => {
-            show_warnings();
+        })) => {
+            log_warnings();
             return drain::run(load(&sources)?.config, timeout, cli.json);
         }
-        Command::AdminCommand(command) => {
-            show_warnings();
+        Command::Admin(command) => {
+            log_warnings();
             admin::run(load(&sources)?.config, command, cli.json)?
         }
     };
@@ -77,7 +78,7 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// The configuration, with warnings that are not printed yet.
+/// Loads the configuration without printing its warnings.
 fn read(sources: &Sources) -> Result<Loaded, Failure> {
     config::load(sources).map_err(|refused| {
         refused
@@ -110,24 +111,24 @@ fn licences() -> Response {
     Response::new(json!({ "text": text }), text)
 }
 
-/// What lower floors warn of reaches whoever typed the command.
-fn show_warnings() {
+/// Prints warnings of lower layers on standard error.
+fn log_warnings() {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_max_level(tracing::Level::WARN)
         .with_target(false)
         .without_time();
-    // Only a test that runs commands in its own process could have set one before.
+    // A test that runs commands in its own process may have set one before.
     let _ = subscriber.try_init();
 }
 
-/// Help and version are answers; the rest is a fault of usage, which scripts read as JSON.
+/// Prints help and version as responses, and everything else as an error of usage: as JSON for scripts.
 fn report_usage_error(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os()
         .take_while(|arg| arg != "--")
         .any(|arg| arg == "--json");
     if !error.use_stderr() || !json {
-        // Nobody may be there to read it: that is no reason to fail otherwise.
+        // A closed output must not change the exit code.
         let _ = error.print();
         return match error.use_stderr() {
             true => ExitCode::from(EXIT_USAGE),
@@ -137,7 +138,7 @@ fn report_usage_error(error: &clap::Error) -> ExitCode {
     print_failure(&Failure::usage(first_paragraph(error)), true)
 }
 
-/// The first paragraph of clap's complaint, on one line.
+/// Returns the first paragraph of clap's error on one line.
 fn first_paragraph(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a subcommand is missing: --help lists them".to_owned();

@@ -1,4 +1,4 @@
-//! Standard output for answers, standard error for everything said about them.
+//! Output: the response on standard output, everything else on standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::admin::{Body, Failure, Response};
 use crate::display_name::escape;
 
-/// Minimum width, in columns, of the names of facts.
+/// Minimum width of the column of names, in characters.
 const NAME_COLUMNS: usize = 14;
 /// Timeout for writing one line to standard error.
-const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
+const STDERR_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prints an answer. A reader who has gone away is no fault of ours.
+/// Prints a response. A closed pipe is not an error.
 ///
 /// # Errors
-/// Where standard output can't be written for another reason.
+/// Standard output can't be written for another reason.
 pub fn print(response: &Response, json: bool) -> Result<(), Failure> {
     for remark in &response.remarks {
         write_stderr(remark);
@@ -40,7 +40,7 @@ pub fn print(response: &Response, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// Prints a failure on standard error: as JSON for scripts, else a line for each problem.
+/// Prints a failure on standard error: as JSON for scripts, else one line per problem.
 pub fn print_failure(failure: &Failure, json: bool) -> ExitCode {
     match json {
         true => {
@@ -62,7 +62,7 @@ fn text(body: &Body) -> String {
         Body::Table { header, rows } => table(header, rows, OutputMode::of_stdout()),
         Body::Facts(facts) => {
             let longest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-            // The colon and at least one space.
+            // Room for the colon and at least one space.
             let width = NAME_COLUMNS.max(longest + 2);
             let lines = facts.iter();
             let lines = lines
@@ -72,7 +72,7 @@ fn text(body: &Body) -> String {
     }
 }
 
-/// Prints a line on standard error. Gives up after [`NOTE_TIMEOUT`], so that a server can exit even if
+/// Prints a line on standard error. Gives up after [`STDERR_TIMEOUT`], so that a server can exit even if
 /// its log is not read.
 pub fn write_stderr(text: &str) {
     let line = format!("{}\n", lines(text));
@@ -82,7 +82,7 @@ pub fn write_stderr(text: &str) {
         let _ = done.send(());
     });
     if writing.is_ok() {
-        let _ = format_value.recv_timeout(NOTE_TIMEOUT);
+        let _ = format_value.recv_timeout(STDERR_TIMEOUT);
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_no_wider_than_the_terminal_and_one_line_a_row_elsewhere() {
+    fn a_table_fits_the_terminal_and_has_one_line_per_row_elsewhere() {
         let header = ["ID", "NAME"].map(str::to_owned);
         let id = "0b0b2a3c-1111-2222-3333-444455556666".to_owned();
         let rows = [vec![
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_does_anything_to_the_terminal() {
+    fn control_characters_in_names_are_escaped() {
         let name = "\u{1b}[2J\nadmin\u{202e}".to_owned();
         let header = ["NAME".to_owned()];
         let table = table(&header, &[vec![name.clone()]], OutputMode::Pipe);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_of_facts_stand_below_each_other() {
+    fn the_values_of_facts_are_aligned() {
         let fact = |name: &str| (name.to_owned(), "yes".to_owned());
         let text = text(&Body::Facts(vec![fact("TURN over TLS"), fact("Up")]));
         assert_eq!(text, "TURN over TLS: yes\nUp:            yes");

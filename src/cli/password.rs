@@ -1,5 +1,5 @@
-//! Where a password comes from: a prompt, standard input or the environment. Never an argument,
-//! which every process of the host can read.
+//! Reads a password from a prompt, standard input or the environment; never from an argument, which
+//! every process of the host can read.
 
 use std::env::VarError;
 use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
@@ -11,14 +11,14 @@ use crate::text_file;
 
 use crate::admin::Failure;
 
-/// Holds a password where nobody can type one.
+/// Environment variable with the password, for use without a terminal.
 pub const PASSWORD_VARIABLE: &str = "PARLOR_PASSWORD";
 
-/// Bytes that are read: one more than the longest password and the end of its line have.
+/// Limit for reading: one byte more than the longest password with its line ending.
 const MAX_INPUT_BYTES: u64 = MAX_BYTES as u64 + 3;
 
-/// The hash of one line of standard input, or else of what the environment says, or else of what
-/// somebody types twice.
+/// Returns the hash of the password: from standard input, else from the environment, else from a prompt
+/// that asks twice.
 pub fn hash(stdin: bool) -> Result<String, Failure> {
     let typed = match std::env::var(PASSWORD_VARIABLE) {
         _ if stdin => from_input(io::stdin().lock())?,
@@ -31,7 +31,7 @@ pub fn hash(stdin: bool) -> Result<String, Failure> {
     password::hash(&typed).map_err(Failure::new)
 }
 
-/// All of the input but the end of its last line.
+/// Reads all input, without its final line ending.
 fn from_input(input: impl Read) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut bounded = input.take(MAX_INPUT_BYTES);
@@ -46,18 +46,18 @@ fn from_terminal() -> Result<String, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::usage(
-            "nobody is here to type a password: use --password-stdin or PARLOR_PASSWORD",
+            "standard input is not a terminal: use --password-stdin or PARLOR_PASSWORD",
         ));
     }
     let mut no_echo = NoEcho::new(stdin.lock())?;
-    let typed = validated(no_echo.prompt("Password: ")?, "a password is not empty")?;
-    match no_echo.prompt("The same again: ")? == typed {
+    let typed = validated(no_echo.prompt("Password: ")?, "the password is empty")?;
+    match no_echo.prompt("Repeat the password: ")? == typed {
         true => Ok(typed),
         false => Err(Failure::usage("the two passwords differ")),
     }
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// Turns off the echo of a terminal until it is dropped.
 struct NoEcho<'a> {
     input: StdinLock<'a>,
     before: Termios,
@@ -78,7 +78,7 @@ impl NoEcho<'_> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.input).take(MAX_INPUT_BYTES);
         bounded.read_until(b'\n', &mut line).map_err(unreadable)?;
-        // The Enter that was typed is not shown either.
+        // The terminal does not echo the line feed either.
         writeln!(stderr)?;
         decode_line(line)
     }
@@ -86,19 +86,19 @@ impl NoEcho<'_> {
 
 impl Drop for NoEcho<'_> {
     fn drop(&mut self) {
-        // Nothing is left to try where this fails.
+        // There is no recovery from a failure here.
         let _ = tcsetattr(&self.input, SetArg::TCSAFLUSH, &self.before);
     }
 }
 
-/// What was read, without the end of the line.
+/// Decodes a line and removes its line ending.
 fn decode_line(bytes: Vec<u8>) -> Result<String, Failure> {
-    // Reading stopped there, perhaps in the middle of a character.
+    // The input was cut, possibly within a character.
     if bytes.len() as u64 == MAX_INPUT_BYTES {
         return Err(too_long());
     }
     let text = String::from_utf8(bytes);
-    let text = text.map_err(|_| Failure::usage("a password is UTF-8 text"))?;
+    let text = text.map_err(|_| Failure::usage("a password must be UTF-8 text"))?;
     let line = text_file::strip_bom(&text);
     let line = line.strip_suffix('\n').unwrap_or(line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
@@ -110,7 +110,7 @@ fn validated(password: String, requirement: &str) -> Result<String, Failure> {
     }
     if password.chars().count() < MIN_CHARS {
         return Err(Failure::usage(format!(
-            "a password has at least {MIN_CHARS} characters"
+            "a password must have at least {MIN_CHARS} characters"
         )));
     }
     match password.len() > MAX_BYTES {
@@ -120,7 +120,7 @@ fn validated(password: String, requirement: &str) -> Result<String, Failure> {
 }
 
 fn too_long() -> Failure {
-    Failure::usage(format!("a password has at most {MAX_BYTES} bytes"))
+    Failure::usage(format!("a password must have at most {MAX_BYTES} bytes"))
 }
 
 fn unreadable(error: io::Error) -> Failure {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_one_line_without_its_end() {
+    fn a_password_is_one_line_without_its_line_ending() {
         for input in ["correct horse", "correct horse\n", "correct horse\r\n"] {
             assert_eq!(from_input(input.as_bytes()).unwrap(), "correct horse");
         }
@@ -145,6 +145,6 @@ mod tests {
         assert!(from_input(&long.as_bytes()[1..]).is_ok());
         let message = |input: &[u8]| from_input(input).unwrap_err().problems.concat();
         assert!(message("ä".repeat(600).as_bytes()).contains("at most 1024 bytes"));
-        assert_eq!(message(b"\xff\n"), "a password is UTF-8 text");
+        assert_eq!(message(b"\xff\n"), "a password must be UTF-8 text");
     }
 }

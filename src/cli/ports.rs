@@ -1,4 +1,4 @@
-//! `parlor ports`: what to open in a firewall, and why, from the effective configuration.
+//! `parlor ports`: the ports to open in a firewall, from the effective configuration.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,15 +41,15 @@ fn openings(config: &Config) -> Vec<Opening> {
     let web = match config.tls.mode {
         TlsMode::Off => "the page, the API, and signaling by WebSocket",
         _ => {
-            "the page, the API, and signaling by WebSocket; TURN for clients whose network lets \
-             nothing else out"
+            "the page, the API, and signaling by WebSocket; TURN for clients whose firewall allows \
+             HTTPS only"
         }
     };
-    let plain = "sends browsers on to HTTPS, and answers who signs certificates";
+    let plain = "redirects browsers to HTTPS; ACME validation (http-01)";
     let udp = "STUN, and TURN for clients that can send UDP";
-    let tcp = "TURN for clients whose network lets no UDP out";
-    let tls = "TURN over TLS, for clients whose network lets nothing else out";
-    let metrics = "metrics; nothing protects them, so let only Prometheus in";
+    let tcp = "TURN for clients whose firewall blocks UDP";
+    let tls = "TURN over TLS, for clients whose firewall blocks everything else";
+    let metrics = "metrics, unprotected: allow Prometheus only";
     let mut all = by_port("tcp", &config.http.listen, web);
     all.extend(by_port("tcp", &plain_listen(config), plain));
     all.extend(by_port("udp", &turn.listen, udp));
@@ -57,19 +57,19 @@ fn openings(config: &Config) -> Vec<Opening> {
     all.extend(by_port("tcp", &turn_tls_listen(config), tls));
     let second = config::discovery_pairs(turn).into_iter().flatten();
     let second = second.map(|address| SocketAddr::new(address.ip(), turn.alternate_port));
-    let why = "STUN that tells clients how their NAT behaves";
+    let why = "STUN for NAT behavior discovery (RFC 5780)";
     all.extend(by_port("udp", &second.collect::<Vec<_>>(), why));
     all.extend((turn.mode == RelayMode::Ports).then(|| Opening {
         protocol: "udp",
         ports: turn.relay_ports.to_string(),
         addresses: turn.listen.clone(),
-        why: "relayed media: the other side sends here",
+        why: "relayed media from peers",
     }));
     all.extend(by_port("tcp", &config.admin.metrics_listen, metrics));
     all
 }
 
-/// One opening for all addresses that share a port.
+/// Groups addresses by port: one opening per port.
 fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> Vec<Opening> {
     let mut ports: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
     for address in listen {
@@ -90,10 +90,10 @@ fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> 
 }
 
 impl Opening {
-    /// Whom it serves, as far as the addresses tell.
+    /// Returns who must reach the port, by its addresses.
     fn from(&self) -> &'static str {
         match self.is_local() {
-            true => "nobody: this host alone uses it",
+            true => "nobody: used on this host only",
             false => "everybody",
         }
     }
@@ -125,7 +125,7 @@ mod tests {
     use crate::config::TlsMode;
 
     #[test]
-    fn without_sockets_for_relayed_addresses_no_range_of_ports_is_opened() {
+    fn internal_mode_opens_no_relay_ports() {
         let mut config = Config::default();
         config.turn.mode = RelayMode::Internal;
         let openings = openings(&config);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_port_of_discovery_is_an_opening_as_well() {
+    fn the_alternate_port_of_discovery_is_listed() {
         let mut config = Config::default();
         let listen = ["192.0.2.1:3478", "192.0.2.2:3478", "[::]:3478"];
         config.turn.listen = listen.map(|text| text.parse().unwrap()).into();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn with_tls_http_carries_turn_as_well_and_other_ports_are_openings_of_their_own() {
+    fn with_tls_the_http_port_serves_turn_as_well_and_other_ports_are_listed_separately() {
         let mut config = Config::default();
         config.http.plain_listen = vec!["[::]:80".parse().unwrap()];
         config.turn.tls_listen = vec!["[::]:5349".parse().unwrap()];
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_configuration_needs_four_openings_and_keeps_metrics_to_itself() {
+    fn the_default_configuration_needs_four_open_ports_and_keeps_metrics_local() {
         let listed = run(&Config::default()).json;
         let listed: Vec<_> = listed.as_array().unwrap().iter().collect();
         let brief: Vec<_> = listed

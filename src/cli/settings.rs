@@ -1,4 +1,4 @@
-//! `parlor config`: the effective configuration without its secrets, and where each value came from.
+//! `parlor config`: the effective configuration without secrets, and the source of each value.
 
 use std::path::Path;
 
@@ -11,19 +11,19 @@ use crate::secret::REDACTED;
 
 use super::check::origin_json;
 
-/// The secrets that `serve` makes where none is configured.
+/// The secrets that `serve` generates unless they are configured.
 const GENERATED: [&str; 2] = ["auth.secret", "turn.secret"];
 
-/// A value, and where it came from.
+/// A value and its source.
 struct Setting {
     key: String,
     value: Value,
     origin: Origin,
-    /// By `serve`: a secret of its own, or the directory that it would use.
+    /// How an unset value was resolved: `serve` generates secrets and selects a directory.
     found: Option<&'static str>,
 }
 
-/// Answers with every key.
+/// Returns every key.
 pub fn run(loaded: &Loaded) -> Response {
     let settings = settings(loaded);
     let mut tree = Map::new();
@@ -34,10 +34,10 @@ pub fn run(loaded: &Loaded) -> Response {
             format_value(&setting.value),
             setting.from(),
         ]);
-        let mut message = origin_json(&setting.origin);
-        message["from"] = setting.from().into();
-        message["value"] = setting.value;
-        tree.insert(setting.key, message);
+        let mut entry = origin_json(&setting.origin);
+        entry["from"] = setting.from().into();
+        entry["value"] = setting.value;
+        tree.insert(setting.key, entry);
     }
     let value = json!({ "file": loaded.file, "settings": tree });
     Response::table(value, &["key", "value", "from"], rows.into_iter())
@@ -48,7 +48,7 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
     let dir = data_dir::resolve(&loaded.config.server).ok();
     let keys = Keys::known();
     let settings = keys.iter().map(|(key, _)| {
-        let value = key.split('.').fold(&tree, |place, part| &place[part]);
+        let value = key.split('.').fold(&tree, |node, part| &node[part]);
         let mut setting = Setting {
             key: key.to_owned(),
             value: value.clone(),
@@ -64,7 +64,7 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
 }
 
 impl Setting {
-    /// What is unset may all the same be there.
+    /// Resolves an unset value from the data directory.
     fn fill_from_data_dir(&mut self, dir: &Path) {
         if self.key == "server.data_dir" {
             self.value = dir.display().to_string().into();
@@ -80,21 +80,21 @@ impl Setting {
     }
 
     fn from(&self) -> String {
-        let place = match &self.origin {
+        let source = match &self.origin {
             Origin::BuiltIn => None,
             Origin::File { path, line } => Some(format!("{}:{line}", path.display())),
             Origin::Variable(name) | Origin::Flag(name) => Some(name.clone()),
         };
-        match (self.found, place) {
-            (Some(how), Some(place)) => format!("{how}, {place}"),
+        match (self.found, source) {
+            (Some(how), Some(source)) => format!("{how}, {source}"),
             (Some(how), None) => how.to_owned(),
-            (None, Some(place)) => place,
+            (None, Some(source)) => source,
             (None, None) => "built in".to_owned(),
         }
     }
 }
 
-/// A value for people: lists as the environment takes them.
+/// Formats a value for people: lists as in environment variables.
 fn format_value(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),

@@ -55,7 +55,7 @@ pub async fn run(
 pub fn publish(
     app: &App,
     started: Instant,
-    cut_off: Option<u64>,
+    interrupted: Option<u64>,
     progress: &watch::Sender<Option<DrainProgress>>,
 ) {
     let (_, connections) = app.usage();
@@ -63,7 +63,7 @@ pub fn publish(
         connections: u64::try_from(connections).unwrap_or(0),
         relays: app.relay.allocations() as u64,
         seconds: started.elapsed().as_secs(),
-        cut_off,
+        interrupted,
     };
     progress.send_if_modified(|known| known.replace(now) != Some(now));
 }

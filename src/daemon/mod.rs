@@ -461,12 +461,12 @@ impl Server {
             }
             (ended, _, _) = &mut self.relay.ended => Shutdown::Failure(relay_failure(ended)),
         };
-        let cut_off = match &ending {
+        let interrupted = match &ending {
             // Relays continue in the next process.
             Shutdown::Keep(_) => 0,
             _ => self.app.relay.allocations() as u64,
         };
-        drain::publish(&self.app, begin, Some(cut_off), progress);
+        drain::publish(&self.app, begin, Some(interrupted), progress);
         ending
     }
 

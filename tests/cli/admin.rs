@@ -384,10 +384,10 @@ fn bans_are_made_listed_and_ended_on_the_database_alone() {
         "banned from this room until 2999-12-31T00:00:00Z: `parlor room unban` ends the ban",
     );
     let unbanned = cli.text(&["room", "unban", "daily", "alice"]);
-    assert_eq!(unbanned, "alice may join Daily again\n");
+    assert_eq!(unbanned, "alice may rejoin Daily\n");
     cli.refused(
         &["room", "unban", "daily", "alice"],
-        "nobody called `alice` is banned",
+        "no ban of Daily matches `alice`",
     );
     cli.json(&["room", "add-member", "daily", "alice"]);
 }

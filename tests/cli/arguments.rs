@@ -220,7 +220,7 @@ fn the_unknown_is_named_with_the_way_to_make_it() {
     cli.refused(&["turn", "credential", "alice", "--room", "nowhere"], room);
     cli.refused(
         &["invite", "create", "nowhere"],
-        "`parlor room create` makes one",
+        "`parlor room create` creates one",
     );
 }
 
@@ -456,7 +456,7 @@ fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
         &["status"],
     ] {
         let command = [&["--data-dir", text], command].concat();
-        cli.refused(&command, &format!("no parlor has run in {text}"));
+        cli.refused(&command, &format!("there is no database in {text}"));
         assert_eq!(fs::read_dir(&missing).unwrap().count(), 0, "{command:?}");
     }
     cli.json(&["--data-dir", text, "user", "add", "alice"]);

@@ -185,7 +185,7 @@ fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
 #[test]
 fn a_sound_configuration_is_said_to_be_so_with_0() {
     let cli = desk_with_file("[signaling]\nburst = 5\n");
-    assert_eq!(cli.text(&["check"]), "./config.toml is sound\n");
+    assert_eq!(cli.text(&["check"]), "./config.toml is valid\n");
     let answer = cli.json(&["check"]);
     let segmentation = answer["segmentation"]["reason"].as_str().unwrap();
     assert!(segmentation.starts_with("Linux ") || segmentation == "only Linux has it");
@@ -469,7 +469,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
         String::from_utf8(output.stdout).unwrap()
     };
     let sound = told("files", Some(&cert), Some(&key));
-    assert_eq!(sound, "the configuration (no file) is sound\n");
+    assert_eq!(sound, "the configuration (no file) is valid\n");
     let nowhere = cli.place().join("nowhere.pem");
     for (mode, cert_file, key_file, expected) in [
         (

@@ -20,7 +20,7 @@ fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
     let cli = Cli::new();
     let added = cli.run(&["user", "add", "alice"]);
     let remark = format!(
-        "On the database in {}: no parlor runs there.",
+        "Using the database in {}: no server is running there.",
         cli.data_dir().display()
     );
     assert_eq!((added.code, added.stderr.trim_end()), (0, &remark[..]));
@@ -50,7 +50,10 @@ fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
     let nowhere = daemon.data_dir().join("nowhere");
     let (code, said) = stderr(command.env("PARLOR_ADMIN__SOCKET", nowhere));
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("takes notice within a second"), "{said}");
+    assert!(
+        said.contains("applies the change within a second"),
+        "{said}"
+    );
     assert_eq!(alice.close_code(), 4005);
 }
 
@@ -61,7 +64,7 @@ fn nobody_is_told_that_no_parlor_runs_where_one_does() {
     for command in ["status", "sessions", "reload", "drain", "upgrade"] {
         let (code, said) = stderr(&mut daemon.command(&[command]));
         let expected = format!(
-            "error: the parlor that runs in {} does not answer at its socket\n",
+            "error: the server that runs in {} does not answer at its socket\n",
             daemon.data_dir().display()
         );
         assert_eq!((code, said), (1, expected));
@@ -73,7 +76,7 @@ fn who_fails_is_told_on_what_too() {
     let cli = Cli::new();
     cli.run(&["user", "add", "alice"]);
     let outcome = cli.run(&["user", "disable", "mallory"]);
-    let remark = format!("On the database in {}: no", cli.data_dir().display());
+    let remark = format!("Using the database in {}: no", cli.data_dir().display());
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.starts_with(&remark), "{}", outcome.stderr);
     cli.refused(&["user", "disable", "mallory"], "there is no user");
@@ -92,7 +95,7 @@ fn a_command_never_reaches_the_daemon_of_another_directory() {
     let users: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(users, json!([]));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("On the database in "), "{said}");
+    assert!(said.contains("Using the database in "), "{said}");
 }
 
 #[test]
@@ -168,11 +171,11 @@ fn without_an_environment_the_systems_daemon_and_database_are_found() {
         "{said}"
     );
     assert!(
-        running.contains("On the running parlor that keeps its data in /var/lib/parlor."),
+        running.contains("Using the server whose data directory is /var/lib/parlor."),
         "{said}"
     );
     assert!(
-        alone.contains("On the database in /var/lib/parlor: no parlor runs there."),
+        alone.contains("Using the database in /var/lib/parlor: no server is running there."),
         "{said}"
     );
     assert!(list.contains("alice"), "{said}");
@@ -190,5 +193,8 @@ fn a_path_that_is_too_long_for_a_socket_is_refused_in_one_sentence() {
     command.env("PARLOR_SERVER__DATA_DIR", place.path());
     let (code, said) = stderr(command.env("PARLOR_ADMIN__SOCKET", long));
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("set admin.socket to a shorter one"), "{said}");
+    assert!(
+        said.contains("set admin.socket to a shorter path"),
+        "{said}"
+    );
 }

@@ -21,7 +21,7 @@ fn a_drain_shows_progress_and_returns_0_when_the_server_has_ended_and_nobody_was
     let (said, shown) = (text(output.stdout), text(output.stderr));
     assert_eq!(output.status.code(), Some(0), "{said}{shown}");
     assert!(
-        said.starts_with("Drained in ") && said.ends_with(": nobody was cut off\n"),
+        said.starts_with("Drained in ") && said.ends_with(": no relay was interrupted\n"),
         "{said}"
     );
     assert!(
@@ -58,7 +58,7 @@ fn a_drain_that_a_signal_ends_tells_who_was_cut_off() {
     let said = text(output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.starts_with("Ended after ") && said.ends_with(": 1 relay was cut off\n"),
+        said.starts_with("Stopped after ") && said.ends_with(": 1 relay was interrupted\n"),
         "{said}"
     );
 }
@@ -71,7 +71,7 @@ fn a_detached_drain_returns_at_once_and_goes_on() {
     assert!(told.status.success());
     let said = text(told.stdout);
     assert!(
-        said.starts_with("Draining: 1 connections and 1 relays may finish within "),
+        said.starts_with("Draining: 1 connections and 1 relays left, "),
         "{said}"
     );
     daemon.wait_for_log("\"draining\"");

@@ -108,7 +108,7 @@ fn of_guests_with_one_name_the_one_who_is_in_the_room_is_meant() {
     let kicked = daemon.cli_json(&["room", "kick", "lobby", "Mallory"]);
     assert_eq!(kicked["user"]["id"], json!(here));
     let told = refusal(&daemon, &["room", "ban", "lobby", "Mallory"]);
-    assert!(told.contains("may mean several people"), "{told}");
+    assert!(told.contains("matches several people"), "{told}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn nonsense_is_refused_in_a_sentence_and_hurts_nobody() {
         assert!(message(&mut stream)["welcome"]["process"].is_number());
         send(&mut stream, nonsense);
         let said = refusal(&mut stream);
-        assert!(said.contains("does not take the request"), "{said}");
+        assert!(said.contains("rejected the request"), "{said}");
     }
     let mut stream = connect(&daemon);
     message(&mut stream);
@@ -109,8 +109,8 @@ fn only_root_and_the_daemons_own_user_are_listened_to() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("takes commands from root and from its own user"),
+        said.contains("accepts commands only from root and from its own user"),
         "{said}"
     );
-    daemon.wait_for_log("somebody else's user was refused at the admin socket");
+    daemon.wait_for_log("admin command rejected: user has no permission");
 }

@@ -44,7 +44,7 @@ fn a_session_that_is_killed_ends_alone() {
 
     assert_eq!(
         kill(&daemon, &killed),
-        ended("Ended 1 relay of alice in Lobby")
+        ended("Freed 1 relay of alice in Lobby")
     );
     assert!(!alice.has_relay());
     let left = daemon.cli_json(&["sessions", "--all"]);

@@ -125,7 +125,7 @@ fn who_is_connected_is_told_although_the_store_fails() {
         alice.id
     );
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("ids stand for them"), "{said}");
+    assert!(said.contains("their ids are shown"), "{said}");
 }
 
 #[test]

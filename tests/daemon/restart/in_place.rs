@@ -43,7 +43,7 @@ fn a_binary_that_finds_a_fault_in_the_configuration_leaves_the_old_one_running()
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("turn.relay_ports"), "{said}");
-    assert!(said.contains("the running parlor goes on"), "{said}");
+    assert!(said.contains("the server continues unchanged"), "{said}");
     both_hear_each_other(&mut alice, &mut bob, false);
 
     std::fs::write(&file, "").unwrap();
