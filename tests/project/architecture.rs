@@ -391,9 +391,17 @@ fn find(which: impl Fn(&Source) -> bool, banned: &[&str]) -> Vec<String> {
 fn find_in(source: &Source, banned: &[&str]) -> Vec<String> {
     let lines = source.code();
     lines
-        .filter(|(_, line)| banned.iter().any(|word| line.contains(word)))
+        .filter(|(_, line)| banned.iter().any(|text| contains(line, text)))
         .map(|(number, line)| format!("{}:{number}: {}", source.name, line.trim()))
         .collect()
+}
+
+/// Whether a line contains `text`; a keyword such as `.await` must not be part of a longer name.
+fn contains(line: &str, text: &str) -> bool {
+    line.match_indices(text).any(|(at, _)| {
+        let next = line[at + text.len()..].chars().next();
+        text != ".await" || !next.is_some_and(char::is_alphanumeric)
+    })
 }
 
 /// The names of all tests.
