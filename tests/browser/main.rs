@@ -190,7 +190,7 @@ in_a_namespace! {
 
         emmy.click("#again");
         emmy.hears(&[ADA, GRACE]);
-        drop(emmy); // the window is closed without a word
+        drop(emmy); // the browser ends without leaving
         ada.hears(&[GRACE]);
     }
 
@@ -209,8 +209,8 @@ in_a_namespace! {
         mary.hears(&[EMMY]);
         emmy.hears(&[MARY]);
 
-        for (person, strangers) in [(&mut ada, [EMMY, MARY]), (&mut emmy, [ADA, GRACE])] {
-            for (name, tone) in strangers {
+        for (person, others) in [(&mut ada, [EMMY, MARY]), (&mut emmy, [ADA, GRACE])] {
+            for (name, tone) in others {
                 let trace = person.ask(&format!("test.hearsTraceOf({tone})"));
                 assert_eq!(trace, false, "{} hears {name} of the other room", person.name);
             }
@@ -254,7 +254,7 @@ in_a_namespace! {
         let link = daemon.invite_link();
         let mut ada = enters(&link, ADA, Via::Any, &folder);
 
-        // What duplicating a tab does: the new one begins with a copy of the session.
+        // Like a duplicated tab, which begins with a copy of the session.
         let session = ada.ask("JSON.stringify({...sessionStorage})");
         let copy = format!("Object.assign(sessionStorage, JSON.parse({session}));");
         let second = ada.browser.open(&link, &(prelude(Via::Any) + &copy));
@@ -297,7 +297,7 @@ in_a_namespace! {
         let mut ada = opens(&format!("{address}#wrong"), ADA, Via::Any, &folder);
         ada.sees("This invite does not work");
         let buttons = "[...document.querySelectorAll('button, input')].filter((e) => e.checkVisibility()).length";
-        assert_eq!(ada.ask(buttons), 0, "no way seems to lead on");
+        assert_eq!(ada.ask(buttons), 0, "no button or input is visible");
 
         // The right link in the same tab is another chance.
         ada.ask(&format!("location.href = {link:?}"));
@@ -318,7 +318,7 @@ in_a_namespace! {
         grace.sees("The room is full");
 
         ada.click("#leave");
-        daemon.wait_for_log("/leave"); // answered: the seat is free
+        daemon.wait_for_log("/leave"); // answered: the room is not full any more
         grace.click("#again");
         grace.gives_name();
         grace.click("#enter");
@@ -456,7 +456,7 @@ in_a_namespace! {
         grace.wait("for silence", "test.level() < -70");
         took("Grace heard silence");
 
-        // All that is the server's doing: neither browser has hung up.
+        // The server did all that: neither browser has closed its connections.
         let open = "test.connections[0].signalingState !== 'closed'";
         assert!(ada.ask(open) == true && grace.ask(open) == true);
         assert_eq!(ada.ask("test.allocatesAgain()"), 401);
@@ -477,7 +477,7 @@ in_a_namespace! {
     }
 }
 
-/// A minimal frontend of another program.
+/// A minimal frontend that is not the built-in page.
 const PLAIN_FRONTEND: &str = include_str!("plain_frontend.js");
 
 /// The client in `docs/build/javascript-client.md`, as a script instead of a module, with a function
@@ -560,7 +560,7 @@ fn the_picture_in_the_readme_is_of_a_real_call() {
     ada.browser.picture(&ada.tab, &images.join("call.png"));
 }
 
-/// A daemon that speaks TLS with a certificate that the browsers of this folder trust.
+/// A server with TLS and a certificate that the browsers of this folder trust.
 fn over_tls(folder: &TempDir) -> Builder {
     let (cert, key) = Authority::new().issue(folder.path(), &["127.0.0.1"]);
     let trusted = folder.path().join(TRUSTED_KEY);
@@ -572,21 +572,20 @@ fn over_tls(folder: &TempDir) -> Builder {
         .env("PARLOR_TLS__KEY_FILE", key.to_str().expect("a path"))
 }
 
-/// Page, signaling and media, as the page itself asks for them, in a network that lets no packet pass
-/// but those of TCP to and from port 443.
+/// Page, signaling and media in a network that lets only TCP packets to and from port 443 pass.
 fn call_through_443(folder: &TempDir, builder: Builder) {
     let boxed = std::env::var_os(crate::support::namespace::INSIDE).is_some();
     let (listen, via) = match boxed {
         true => ("127.0.0.1:443", Via::Any),
-        // The firewall here is not the test's to change.
+        // Outside of a namespace the test must not change the firewall.
         false => ("127.0.0.1:0", Via::RelayTls),
     };
     let daemon = builder.env("PARLOR_HTTP__LISTEN", listen).start();
     if boxed {
         firewall("tcp dport 443 accept; tcp sport 443 accept;");
         let probe = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let told = probe.send_to(b"nothing", daemon.turn());
-        assert!(told.is_err(), "UDP is blocked: {told:?}");
+        let sent = probe.send_to(b"nothing", daemon.turn());
+        assert!(sent.is_err(), "UDP is blocked: {sent:?}");
     }
     let link = daemon.invite_link();
     let mut ada = enters(&link, ADA, via, folder);
@@ -598,7 +597,7 @@ fn call_through_443(folder: &TempDir, builder: Builder) {
     }
 }
 
-/// Lets nothing out of this box but what these rules accept.
+/// Blocks all outgoing packets in this namespace that these rules do not accept.
 fn firewall(rules: &str) {
     let set = format!(
         "table inet shut {{ chain out {{ type filter hook output priority 0; policy drop; {rules} }}; }}"
@@ -615,7 +614,7 @@ const RESTART_GAP_MS: f64 = if cfg!(debug_assertions) {
     300.0
 };
 
-/// A new program in the place of the old one, with so many allocations besides those of the call.
+/// Upgrades the server during a call, with `beside` other allocations.
 fn restarted_in_mid_call(beside: usize) {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SHARDS", "2")
@@ -658,7 +657,7 @@ fn restarted_in_mid_call(beside: usize) {
         assert_eq!(
             person.ask("test.frames"),
             json!([]),
-            "nobody is told anything"
+            "the page receives no frame"
         );
         assert_eq!(person.ask("test.connections.length"), json!(1));
         person.has_seen_no_errors();
@@ -672,7 +671,7 @@ fn relayed_call(via: Via, protocol: &str) {
     relayed_call_with(Builder::new(), via, protocol);
 }
 
-/// Without a namespace the test is skipped: the addresses would be this host's own.
+/// Skipped without a namespace: the addresses would be this host's own.
 fn addresses_that_come_and_go(and_go: bool) {
     const V6: &str = "2a00:1450::9";
     const V4: &str = "198.41.0.9";

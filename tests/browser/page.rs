@@ -42,14 +42,14 @@ in_a_namespace! {
         let (daemon, folder) = (Daemon::start(), folder());
         let once = invite(&daemon, "lobby", &["--uses", "1"]);
         let link = daemon.invite_link();
-        for (link, told) in [(&once, "so it was not copied"), (&link, "Invite link copied.")] {
+        for (link, notice) in [(&once, "so it was not copied"), (&link, "Invite link copied.")] {
             let mut ada = enters(link, ADA, Via::Any, &folder);
             let allow = json!({"permission": {"name": "clipboard-read"}, "setting": "granted"});
             ada.browser.tell(&ada.tab, "Browser.setPermission", allow);
             ada.browser.tell(&ada.tab, "Page.bringToFront", json!({}));
             ada.ask("navigator.clipboard.writeText('nothing')");
             ada.click("#copy");
-            ada.sees(told);
+            ada.sees(notice);
             let copied = if link == &once { "nothing" } else { link };
             assert_eq!(ada.ask("navigator.clipboard.readText()"), copied);
         }

@@ -67,8 +67,8 @@ fn a_wrong_path_returns_a_page_to_browsers_and_json_to_programs() {
         let text = String::from_utf8(answer.body).expect("text");
         assert!(text.contains("Page not found"), "{text}");
         assert!(text.contains(style), "{path}: {text}");
-        let told = client.get(path).refusal();
-        assert_eq!(told, (404, "not-found".to_owned()), "{path}");
+        let refusal = client.get(path).refusal();
+        assert_eq!(refusal, (404, "not-found".to_owned()), "{path}");
     }
     let of_the_api = client.send("GET", "/api/nothing", &browser, b"");
     assert_eq!(of_the_api.refusal(), (404, "not-found".to_owned()));

@@ -36,7 +36,7 @@ export class Peer {
   /**
    * @param configuration      the result of GET /api/ice-servers
    * @param voice              {track, stream} to send; a null track sends silence
-   * @param polite             whether our offer gives way
+   * @param polite             whether this side rolls its own offer back
    * @param on.send(type, data)   to the other side
    * @param on.track(track)    the other side's audio
    * @param on.state()         `state` changed
