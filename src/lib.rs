@@ -7,13 +7,15 @@
 //! |---|---|
 //! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
-//! | 2 · adapters | [`relay`], [`storage`], [`data_dir`] |
+//! | 3 · application | [`service`] |
+//! | 2 · adapters | [`relay`], [`storage`], [`data_dir`], [`bus`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod acme;
 pub mod admin;
 pub mod bench;
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -32,6 +34,7 @@ pub mod rate;
 pub mod relay;
 pub mod room;
 pub mod secret;
+pub mod service;
 pub mod storage;
 pub mod stun;
 pub mod text_file;

@@ -11,8 +11,8 @@ use crate::clock::Now;
 use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
-use crate::http::App;
 use crate::secret::Secret;
+use crate::service::App;
 use crate::storage::Store;
 use crate::token::{Claims, Tokens};
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::http::Ended;
+use crate::service::Ended;
 
 use super::response::Response;
 

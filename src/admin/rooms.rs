@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::http::Ended;
+use crate::service::Ended;
 use crate::storage::{ClosedRoom, JoinGrant, NewRoom, Participant, Room, utc};
 
 use super::context::Context;
@@ -13,14 +13,11 @@ use super::response::{Response, yes_or_empty};
 use super::{lookup, user_lookup};
 
 pub async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
-    let room = context
-        .store()
-        .create_room(new)
-        .await
-        .map_err(Failure::from_create_error)?;
-    if let Some(server) = context.server() {
-        server.app.relay.opened(&room.id);
-    }
+    let created = match context.server() {
+        Some(server) => server.app.create_room(new).await,
+        None => context.store().create_room(new).await,
+    };
+    let room = created.map_err(Failure::from_create_error)?;
     let text = format!("Created room {} with id {}", room.name, room.id);
     Ok(Response::new(room_json(&room), text))
 }

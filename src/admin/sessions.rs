@@ -7,7 +7,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use crate::credential::unnamed_address;
-use crate::http::ConnectionInfo;
+use crate::service::ConnectionInfo;
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
 

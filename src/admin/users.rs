@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::http::Ended;
+use crate::service::Ended;
 use crate::storage::{ActiveGuest, Membership, NewUser, RemovedUser, User, utc};
 
 use super::command::PasswordHash;

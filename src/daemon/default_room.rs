@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::invite_link;
-use crate::http::App;
+use crate::service::App;
 use crate::storage::{CreateError, NewInvite, NewRoom, Room};
 
 const ROOM_ID_RULE: &str = "lobby";
@@ -121,7 +121,5 @@ async fn create_room(app: &App) -> Result<Room, CreateError> {
         name: ROOM_NAME.to_owned(),
         ..NewRoom::default()
     };
-    let room = app.store.create_room(room).await?;
-    app.relay.opened(&room.id);
-    Ok(room)
+    app.create_room(room).await
 }

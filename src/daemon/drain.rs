@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin::DrainProgress;
-use crate::http::App;
+use crate::service::App;
 
 /// How often it is looked whether anything is left.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -7,7 +7,6 @@ mod drain;
 mod handover;
 mod logging;
 mod notify;
-mod refusal;
 mod reload;
 mod signals;
 mod startup;
@@ -28,12 +27,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::bus;
 use crate::clock::{self, Now};
 use crate::config::{Loaded, Sources};
 use crate::credential::Revocations;
-use crate::http::{self, App, Live, Settings};
+use crate::http;
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
+use crate::service::{self, App, ChangeOrder, HealthLogLimits, LiveSettings, Settings};
 use crate::tls;
 
 use default_room::JoinHint;
@@ -224,7 +225,7 @@ struct Server {
 /// The tasks that serve, and those that only run beside.
 struct Tasks {
     servers: [JoinHandle<()>; 3],
-    following: JoinHandle<()>,
+    application: JoinHandle<()>,
     clock_watcher: JoinHandle<()>,
     reload_on_sighup: JoinHandle<()>,
     certificate_task: JoinHandle<()>,
@@ -232,7 +233,7 @@ struct Tasks {
 
 impl Tasks {
     fn abort_background(&self) {
-        self.following.abort();
+        self.application.abort();
         self.clock_watcher.abort();
         self.reload_on_sighup.abort();
         self.certificate_task.abort();
@@ -252,7 +253,7 @@ impl Server {
         let data_dir = prepared.secrets.data_dir().path().to_owned();
         let admin_socket = admin::Listener::bind(&config.admin, &data_dir)?;
         let revocations = Arc::new(Revocations::default());
-        refusal::recall(&prepared.store, &revocations).await?;
+        service::load_revocations(&prepared.store, &revocations).await?;
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
@@ -281,17 +282,18 @@ impl Server {
         metrics.register(Box::new(relay.collector()));
         metrics.time_store(prepared.store.times());
         metrics.count_dropped_log_lines(start.lines.dropped());
-        let hub = http::Hub::new(&config.signaling, &metrics);
+        let hub = service::Hub::new(&config.signaling, &metrics);
         let rooms = mem::take(&mut inherited.rooms).into_iter();
         let shared = |(room, users): (String, Vec<String>)| {
             let users = users.into_iter().map(Arc::from);
             (Arc::from(room), users.collect())
         };
         hub.expect_return(rooms.map(shared).collect());
+        let mut bus = bus::Local::default();
+        service::count_events(&mut bus, &metrics);
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
             hub,
-            api: Default::default(),
             relay: relay.handle.clone(),
             metrics,
             turn,
@@ -302,7 +304,10 @@ impl Server {
             },
             certificate: certificate.clone(),
             store: prepared.store,
-            live: Live::new(settings),
+            live: LiveSettings::new(settings),
+            bus,
+            order: ChangeOrder::default(),
+            health_log: HealthLogLimits::default(),
         };
         let app = Arc::new(app);
         let reloader = Reloader::new(
@@ -382,13 +387,18 @@ impl Server {
         let metrics = startup::to_tokio(mem::take(&mut self.metrics))?;
         let (reloader, store) = (self.reloader.clone(), app.store.clone());
         let clock_watcher = clock_step::follow(self.started, reloader, store, invite);
+        let state = http::State::new(app.clone());
         let tasks = Tasks {
             servers: [
-                tokio::spawn(http::serve(app.clone(), http, stop.clone())),
-                tokio::spawn(http::serve_metrics(app.clone(), metrics, stop.clone())),
+                tokio::spawn(http::serve(state.clone(), http, stop.clone())),
+                tokio::spawn(http::serve_metrics(state, metrics, stop.clone())),
                 tokio::spawn(admin::serve(admin_socket, live, stop.clone())),
             ],
-            following: tokio::spawn(refusal::follow(app.clone(), self.revocations.clone())),
+            application: tokio::spawn(service::run_background_tasks(
+                app.clone(),
+                self.revocations.clone(),
+                stop.clone(),
+            )),
             clock_watcher: tokio::spawn(clock_watcher),
             reload_on_sighup: tokio::spawn(reload::reload_on(
                 reload_signals,

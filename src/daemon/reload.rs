@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
-use crate::http::{App, Settings};
 use crate::secret::Secret;
+use crate::service::{App, Settings};
 use crate::tls;
 use crate::token::Tokens;
 

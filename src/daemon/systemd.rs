@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use crate::http::App;
 use crate::relay::RelayCollector;
+use crate::service::App;
 
 use super::notify::NotifySocket;
 

@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use super::error::Error;
 use super::request::Request;
 use super::response::Response;
-use super::router::Route;
+use super::route::Route;
 
 /// No part of the API: authorities know where to look.
 pub fn routes() -> Vec<Route> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::request::Request;
 use super::response::{Response, json};
-use super::router::Route;
+use super::route::Route;
 
 const DOCUMENT: &str = include_str!("../../docs/reference/openapi.json");
 

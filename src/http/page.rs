@@ -18,7 +18,7 @@ use hyper::{Method, StatusCode};
 use super::error::Error;
 use super::request::Request;
 use super::response::Response;
-use super::router::Route;
+use super::route::Route;
 
 /// One embedded file.
 struct File {

@@ -12,14 +12,16 @@ use hyper::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::App;
 use super::connection_limit::ConnectionPermit;
 use super::error::Error;
 use super::forwarded::ClientInfo;
+use super::state::State;
+use crate::service::App;
 
 /// A request that found its route.
 pub struct Request {
     pub app: Arc<App>,
+    pub(super) state: Arc<State>,
     /// The client, behind any trusted proxies.
     pub client_info: ClientInfo,
     user: UserCell,
@@ -43,14 +45,15 @@ pub(super) struct RequestContext {
 
 impl Request {
     pub(super) fn new(
-        app: Arc<App>,
+        state: Arc<State>,
         context: RequestContext,
         request: hyper::Request<Incoming>,
         params: Vec<(String, String)>,
     ) -> Request {
         let (parts, body) = request.into_parts();
         Request {
-            app,
+            app: state.app.clone(),
+            state,
             client_info: context.client_info,
             user: context.user,
             permit: context.permit,

@@ -1,6 +1,5 @@
 //! Which handler answers which path.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -11,31 +10,9 @@ use tracing::field::display;
 use super::error::Error;
 use super::request::{Request, RequestContext, decode};
 use super::response::Response;
-use super::{App, acme, api, health, openapi, page, ws};
-
-/// A handler's work.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
-
-/// Starts the work on one request.
-pub type Handler = fn(Request) -> ResponseFuture;
-type Params = Vec<(String, String)>;
-
-/// One method of one path. `{name}` in a path is one segment, `{*name}` the rest.
-pub struct Route {
-    pub method: Method,
-    pub path: &'static str,
-    pub handler: Handler,
-}
-
-impl Route {
-    pub const fn new(method: Method, path: &'static str, handler: Handler) -> Route {
-        Route {
-            method,
-            path,
-            handler,
-        }
-    }
-}
+use super::route::{Handler, Params, Route};
+use super::state::State;
+use super::{acme, api, health, openapi, page, ws};
 
 /// An existing frontend knows the rooms under this name too.
 const ROOMS: &str = "/api/rooms";
@@ -149,10 +126,11 @@ impl Router {
     /// Answers a request; counts and logs it, without its query.
     pub async fn answer(
         &self,
-        app: Arc<App>,
+        state: Arc<State>,
         context: RequestContext,
         request: hyper::Request<Incoming>,
     ) -> Response {
+        let app = state.app.clone();
         let method = request.method().clone();
         let (client, user_cell) = (context.client_info.address, context.user.clone());
         let rival = context.client_info.alternative.map(display);
@@ -162,7 +140,7 @@ impl Router {
             Err(error) => Err(error),
             Ok((handler, params)) => {
                 let limit = app.settings().config.http.request_timeout;
-                let request = Request::new(app.clone(), context, request, params);
+                let request = Request::new(state, context, request, params);
                 tokio::time::timeout(limit, handler(request))
                     .await
                     .unwrap_or_else(|_| Err(timed_out()))
@@ -212,7 +190,7 @@ fn timed_out() -> Error {
 mod tests {
     use super::*;
 
-    fn nothing(_: Request) -> ResponseFuture {
+    fn nothing(_: Request) -> crate::http::route::ResponseFuture {
         Box::pin(async { Err(Error::internal()) })
     }
 

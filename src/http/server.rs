@@ -26,13 +26,15 @@ use super::forwarded::ClientInfo;
 use super::request::{RequestContext, UserCell};
 use super::response::Response;
 use super::router::Router;
+use super::state::State;
 use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
-use super::{App, api, base_path, cors, head, hsts, redirect, ws};
+use super::{base_path, cors, head, hsts, redirect};
 use crate::clock;
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError};
 use crate::rate::{Limit, SharedGcra};
+use crate::service::App;
 
 /// What is waited where the process has no descriptor left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -49,13 +51,12 @@ pub struct Listeners {
 
 /// Serves the public routes until `shutdown`, then closes the WebSockets and waits for what is
 /// under way.
-pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationToken) {
+pub async fn serve(state: Arc<State>, listeners: Listeners, shutdown: CancellationToken) {
+    let app = &state.app;
     let (hub, bound) = (app.hub.clone(), app.settings().config.http.max_connections);
-    let rechecking = tokio::spawn(ws::recheck_connections(app.clone(), shutdown.clone()));
-    let expiring = tokio::spawn(api::run_expiry(app.clone(), shutdown.clone()));
     let port = listeners.main.first().and_then(|one| one.local_addr().ok());
     let server = Server::new(
-        app,
+        state,
         Router::public(),
         port.map_or(443, |one| one.port()),
         bound,
@@ -70,26 +71,24 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationTo
         hub.shutdown();
     };
     tokio::join!(serving, closing);
-    hub.tasks.close();
-    hub.tasks.wait().await;
-    rechecking.abort();
-    expiring.abort();
+    hub.wait_for_connections().await;
 }
 
 /// Serves the metrics routes until `shutdown`.
 pub async fn serve_metrics(
-    app: Arc<App>,
+    state: Arc<State>,
     listeners: Vec<TcpListener>,
     shutdown: CancellationToken,
 ) {
     const SCRAPERS: usize = 64;
     let listeners = listeners.into_iter().map(|one| (one, Front::Inside));
-    Server::new(app, Router::metrics(), 0, SCRAPERS)
+    Server::new(state, Router::metrics(), 0, SCRAPERS)
         .run(listeners.collect(), shutdown)
         .await;
 }
 
 struct Server {
+    state: Arc<State>,
     app: Arc<App>,
     router: Arc<Router>,
     /// Of `http.listen`: where requests are sent on to that came without TLS.
@@ -100,10 +99,12 @@ struct Server {
 }
 
 impl Server {
-    fn new(app: Arc<App>, router: Router, port: u16, connections: usize) -> Server {
+    fn new(state: Arc<State>, router: Router, port: u16, connections: usize) -> Server {
+        let app = state.app.clone();
         let connection_limit =
             ConnectionLimit::new(connections, app.metrics.http.connections.clone());
         Server {
+            state,
             app,
             router: Arc::new(router),
             port,
@@ -319,7 +320,8 @@ impl Service {
             let app = &self.server.app;
             let answering = validate_host(&request).map(|()| {
                 let settings = app.settings();
-                settings.cors.layer(self.clone()).call(request)
+                let derived = self.server.state.derived.get(&settings);
+                derived.cors.layer(self.clone()).call(request)
             });
             let answering = answering.inspect_err(|error| app.metrics.http.refused(error.code));
             async move {
@@ -353,11 +355,13 @@ impl Service {
 
     async fn answer(self, mut request: hyper::Request<Incoming>) -> Result<Response, Error> {
         let Service { server, permit, .. } = self;
-        let app = server.app.clone();
-        let settings = app.settings();
+        let settings = server.app.settings();
         let http = &settings.config.http;
         copy_authority_to_host(&mut request);
-        if let Some(uri) = base_path::strip(request.uri(), &settings.base_path) {
+        if let Some(uri) = base_path::strip(
+            request.uri(),
+            &server.state.derived.get(&settings).base_path,
+        ) {
             *request.uri_mut() = uri;
         }
         let mut client_info =
@@ -384,7 +388,10 @@ impl Service {
             user,
             permit,
         };
-        let mut response = server.router.answer(app, context, request).await;
+        let mut response = server
+            .router
+            .answer(server.state.clone(), context, request)
+            .await;
         if self.is_tls {
             let asked = asked.as_ref().and_then(|host| host.to_str().ok());
             hsts::add(&mut response, settings.config.tls.mode, asked);

@@ -1,56 +1,48 @@
-//! What the settings say at the moment: swapped as one when they are read anew.
-//!
-//! What belongs together is decided by one state of them: whoever checks a caller, makes an answer or
-//! opens a connection takes them once. No message and no packet does.
+//! What the HTTP edge derives from the settings: CORS and the base path.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tower_http::cors::CorsLayer;
 
 use super::{base_path, cors};
-use crate::config::Config;
-use crate::credential::Credentials;
-use crate::token::Tokens;
+use crate::service::Settings;
 
-/// The configuration and what is made of it.
-pub struct Settings {
-    pub config: Config,
-    pub tokens: Tokens,
-    pub credentials: Credentials,
-    /// By `http.allowed_origins`.
-    pub(super) cors: CorsLayer,
-    /// By `server.public_url`: see [`base_path::from_config`].
-    pub(super) base_path: String,
+/// Values that are derived from one state of the settings.
+pub(super) struct DerivedSettings {
+    settings: Arc<Settings>,
+    /// Derived from `http.allowed_origins`.
+    pub cors: CorsLayer,
+    /// Derived from `server.public_url`.
+    pub base_path: String,
 }
 
-impl Settings {
-    pub fn new(config: Config, tokens: Tokens, credentials: Credentials) -> Settings {
-        Settings {
-            cors: cors::layer(&config.http.allowed_origins),
-            base_path: base_path::from_config(&config),
-            config,
-            tokens,
-            credentials,
+impl DerivedSettings {
+    fn new(settings: Arc<Settings>) -> DerivedSettings {
+        DerivedSettings {
+            cors: cors::layer(&settings.config.http.allowed_origins),
+            base_path: base_path::from_config(&settings.config),
+            settings,
         }
     }
 }
 
-/// The settings that hold now. Whoever took them before a change goes on with the old ones.
-pub struct Live(RwLock<Arc<Settings>>);
+/// Keeps the values that were derived last.
+pub(super) struct DerivedSettingsCache(ArcSwap<DerivedSettings>);
 
-impl Live {
-    pub fn new(settings: Settings) -> Live {
-        Live(RwLock::new(Arc::new(settings)))
+impl DerivedSettingsCache {
+    pub fn new(settings: Arc<Settings>) -> DerivedSettingsCache {
+        DerivedSettingsCache(ArcSwap::from_pointee(DerivedSettings::new(settings)))
     }
 
-    pub fn get(&self) -> Arc<Settings> {
-        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        held.clone()
-    }
-
-    /// From now on these hold.
-    pub fn swap(&self, settings: Settings) {
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(settings);
+    /// The values for these settings; derived again only after a reload.
+    pub fn get(&self, settings: &Arc<Settings>) -> Arc<DerivedSettings> {
+        let cached = self.0.load_full();
+        if Arc::ptr_eq(&cached.settings, settings) {
+            return cached;
+        }
+        let derived = Arc::new(DerivedSettings::new(settings.clone()));
+        self.0.store(derived.clone());
+        derived
     }
 }

@@ -288,15 +288,11 @@ fn what_another_process_does_to_users_and_rooms_is_told() {
     let other = another_process(&daemon);
     let write = |sql: &str| other.execute_batch(sql).expect("a write");
     write(&format!("UPDATE users SET disabled_at = '{time}'"));
-    event(
-        &daemon,
-        id,
-        "a user was disabled or deleted by another process",
-    );
+    event(&daemon, id, "user disabled or deleted by another process");
     write("UPDATE users SET disabled_at = NULL");
-    event(&daemon, id, "a user was enabled by another process");
+    event(&daemon, id, "user enabled by another process");
     write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
-    let told = daemon.wait_for_log("a room was closed by another process");
+    let told = daemon.wait_for_log("room closed by another process");
     assert!(told.contains("\"room\":\"lobby\""), "{told}");
 }
 
@@ -309,7 +305,7 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     let other = another_process(&daemon);
     let write = |sql: &str| other.execute_batch(sql).expect("a write");
     write(&format!("UPDATE users SET disabled_at = '{time}'"));
-    let disabled = "a user was disabled or deleted by another process";
+    let disabled = "user disabled or deleted by another process";
     event(&daemon, id, disabled);
     write("DELETE FROM users");
     let bob = daemon.cli_json(&["user", "add", "bob"])["id"].take();
@@ -317,8 +313,8 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     event(&daemon, bob.as_str().expect("an id"), disabled);
     // With the next change, all that is said of the one before has been said.
     write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
-    daemon.wait_for_log("a room was closed by another process");
-    assert!(!daemon.log().concat().contains("was enabled"));
+    daemon.wait_for_log("room closed by another process");
+    assert!(!daemon.log().concat().contains("user enabled"));
 }
 
 /// Makes the daemon log one line for each of this many requests.

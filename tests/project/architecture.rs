@@ -11,12 +11,7 @@ use crate::imports;
 const MAX_LINES: usize = 600;
 
 /// Imports between two modules of one layer; the values of layer 0 may import each other.
-const NEIGHBOURS: [(&str, &str); 4] = [
-    ("main", "cli"),
-    ("cli", "daemon"),
-    ("cli", "bench"),
-    ("admin", "http"),
-];
+const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "daemon"), ("cli", "bench")];
 
 /// All that the edges and the service may name of the relay; `daemon` and `bench` build one.
 const RELAY_INTERFACE: [&str; 1] = ["Handle"];

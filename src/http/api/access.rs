@@ -1,9 +1,9 @@
 //! Decides which rooms a caller may see. Permission is checked before existence: a room that a caller
 //! may not see gives the same response as one that does not exist.
 
-use super::{banned, no_such_room, not_for_this_room, room_closed};
+use super::errors::{banned, no_such_room, not_for_this_room, room_closed};
 use crate::http::Error;
-use crate::http::auth::{Caller, RoomAccess};
+use crate::service::{Caller, RoomAccess};
 use crate::storage::{Removal, Room};
 
 /// Rejects rooms outside of the token's list, and other rooms than a guest's own, whether the room
@@ -55,4 +55,14 @@ fn sees(access: &RoomAccess, room: &Room) -> bool {
         || claims.lists_room(&room.id)
         || room.owner_id.as_ref() == Some(&user.id)
         || (room.closed_at.is_some() && access.ever_member)
+}
+
+/// The owner and admins manage a room. The caller may see the room.
+pub fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
+    match caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
+        true => Ok(()),
+        false => Err(Error::forbidden(
+            "Only the room's owner and admins may do this",
+        )),
+    }
 }

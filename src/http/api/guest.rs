@@ -3,18 +3,15 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::login::{self, LimitReached};
-use super::{invite_withdrawn, no_such_room, require_json, room_closed};
+use super::errors::{invite_withdrawn, no_such_room, room_closed, too_many_from_address};
+use super::limits::LimitReached;
+use super::login;
+use super::parameters::require_json;
 use crate::clock;
 use crate::display_name;
+use crate::http::draining::reject_newcomers;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::InviteError;
-
-/// Attempts from one address, right or wrong: after a burst, this many a second.
-pub const PER_SECOND: u64 = 1;
-pub const BURST: u64 = 30;
-/// Addresses told apart, about.
-pub const TABLE_SIZE: usize = 4096;
 
 #[derive(Deserialize)]
 struct Body {
@@ -31,14 +28,15 @@ pub async fn enter(request: Request) -> Result<Response, Error> {
 }
 
 async fn redeem(request: Request) -> Result<Response, Error> {
-    request.app.accepts_newcomers()?;
+    reject_newcomers(&request.app)?;
     let now = clock::now();
     let client = request.client_info.address;
-    let api = &request.app.api;
-    if !request.client_info.try_take(&api.guests, now.mono) {
-        api.logins
+    let limits = &request.state.limits;
+    if !request.client_info.try_take(&limits.guests, now.mono) {
+        limits
+            .logins
             .log_limit(now.mono, client, LimitReached::Invites);
-        return Err(login::too_many_from_address());
+        return Err(too_many_from_address());
     }
     require_json(&request)?;
     let (app, user_cell) = (request.app.clone(), request.user_cell());

@@ -7,9 +7,9 @@ use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
 use super::access::visible_room;
-use super::not_a_participant;
-use crate::http::auth::{Caller, RoomAccess};
-use crate::http::{App, Error, Request, Response, json};
+use super::errors::not_a_participant;
+use crate::http::{Error, Request, Response, json};
+use crate::service::{App, Caller, RoomAccess};
 use crate::storage::{User, utc};
 use crate::{clock, config};
 

@@ -6,8 +6,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
+use super::errors::too_many_requests;
+use super::parameters::require_json;
 use super::rooms::managed;
-use super::{require_json, too_many_requests};
 use crate::clock;
 use crate::config;
 use crate::http::forwarded::is_authority;
@@ -17,12 +18,6 @@ use crate::storage::{MAX_INVITES, NewInvite, utc};
 /// A week.
 const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 const MIN_TTL: Duration = Duration::from_secs(1);
-
-/// Invites that one user makes: after a burst, this many a second.
-pub const PER_SECOND: u64 = 1;
-pub const BURST: u64 = 30;
-/// Users told apart, about.
-pub const TABLE_SIZE: usize = 1024;
 
 const BODY_FORMAT: &str = "with `ttl` (such as `7d`) and `uses` (a number), if any";
 
@@ -43,7 +38,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     let (caller, room) = managed(&request).await?;
     require_json(&request)?;
     let now = clock::now().mono;
-    if !request.app.api.inviters.take(&caller.user.id, now) {
+    if !request.state.limits.inviters.take(&caller.user.id, now) {
         return Err(too_many_requests());
     }
     let app = request.app.clone();

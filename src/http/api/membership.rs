@@ -1,57 +1,24 @@
 //! `POST …/join` and `POST …/leave`: the store first, then whoever has to know.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
-use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{self, Instant};
 
 use super::access::{require_scope, visible_room};
-use super::{
-    banned, ice, invite_withdrawn, is_json, kicked, no_such_room, not_for_this_room, room_closed,
-    room_json,
+use super::errors::{
+    banned, invite_withdrawn, kicked, no_such_room, not_for_this_room, room_closed,
 };
-use crate::clock;
-use crate::http::auth::{AuthError, Caller};
+use super::ice;
+use super::json::room_json;
+use super::parameters::is_json;
+use crate::http::draining::reject_newcomers;
 use crate::http::request::read_object;
-use crate::http::{App, Error, Request, Response, json};
-use crate::room::CloseCode;
-use crate::storage::{JoinError, JoinGrant, Room};
-
-/// Keeps what the relay and the hub are told in the order of the store's commits.
-pub struct ChangeOrder {
-    /// Shared by single changes, alone for whoever tells everything anew.
-    all: RwLock<()>,
-    users: [Mutex<()>; 64],
-    hash: RandomState,
-}
-
-impl Default for ChangeOrder {
-    fn default() -> ChangeOrder {
-        ChangeOrder {
-            all: RwLock::new(()),
-            users: std::array::from_fn(|_| Mutex::new(())),
-            hash: RandomState::new(),
-        }
-    }
-}
-
-impl ChangeOrder {
-    /// For a change to one user's memberships, from before its commit until all are told.
-    async fn lock_user(&self, user: &str) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
-        let index = self.hash.hash_one(user) as usize % self.users.len();
-        (self.all.read().await, self.users[index].lock().await)
-    }
-
-    /// For changes to many.
-    pub async fn lock_all(&self) -> RwLockWriteGuard<'_, ()> {
-        self.all.write().await
-    }
-}
+use crate::http::{Error, Request, Response, json};
+use crate::service::{AuthError, Caller};
+use crate::storage::{JoinError, JoinGrant};
 
 /// How long a client waits for work that runs to its end: as long as for the disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,15 +30,16 @@ struct JoinBody {
 }
 
 pub async fn join(request: Request) -> Result<Response, Error> {
-    request.app.accepts_newcomers()?;
+    reject_newcomers(&request.app)?;
     let id = request.param("room").to_owned();
     let caller = request.caller().await?;
     require_scope(&caller, &id)?;
     let host = ice::host(&request)?;
     let app = request.app.clone();
     let grant = grant(request, &caller, &id).await?;
-    let joined = run_detached(commit_join(app.clone(), caller.user.id.clone(), id, grant)).await?;
-    let room = joined?;
+    let (joining, user) = (app.clone(), caller.user.id.clone());
+    let work = async move { joining.join(&user, &id, grant).await };
+    let room = run_detached(work).await??;
     let offer = ice::Offer::new(&app, &host, &caller.user, Some(&room.id));
     let mut answer = value!({
         "success": true,
@@ -112,20 +80,6 @@ async fn invite(request: Request) -> Result<Option<String>, Error> {
     Ok(body.unwrap_or_default().invite)
 }
 
-async fn commit_join(
-    app: Arc<App>,
-    user: String,
-    room: String,
-    grant: JoinGrant,
-) -> Result<Room, JoinError> {
-    let _order = app.api.order.lock_user(&user).await;
-    let unix = clock::now().unix;
-    let joined = app.store.join(&room, &user, grant, unix).await?;
-    app.relay.joined(&user, &room);
-    tracing::debug!(user, room, "joined");
-    Ok(joined)
-}
-
 /// Idempotent: leaving without being a member succeeds. A user who may not see a private room, and
 /// never was a member, gets the answer of a room that does not exist.
 pub async fn leave(request: Request) -> Result<Response, Error> {
@@ -139,23 +93,13 @@ pub async fn leave(request: Request) -> Result<Response, Error> {
         _ => visible_room(&access, id)?,
     };
     let user = access.caller.user.id;
-    run_detached(commit_leave(request.app.clone(), user, room.id)).await??;
+    let app = request.app.clone();
+    run_detached(async move { app.leave(&user, &room.id).await }).await??;
     let answer = value!({
         "success": true,
         "message": format!("Successfully left {}", room.name),
     });
     Ok(json(StatusCode::OK, &answer))
-}
-
-async fn commit_leave(app: Arc<App>, user: String, room: String) -> Result<(), Error> {
-    let _order = app.api.order.lock_user(&user).await;
-    let left = app.store.leave(&room, &user, clock::now().unix).await?;
-    app.hub.close(&room, &user, CloseCode::NotAParticipant);
-    if left.was_member {
-        app.relay.left(&user, &room, left.elsewhere);
-        tracing::debug!(user, room, "left");
-    }
-    Ok(())
 }
 
 /// Runs `work` to its end, even where the client goes away or is answered before.

@@ -5,17 +5,12 @@ use serde::Deserialize;
 use serde_json::{Value, json as value};
 
 use super::access::open_room;
-use super::{not_a_participant, page_size, require_json, too_many_requests};
+use super::errors::{not_a_participant, too_many_requests};
+use super::parameters::{page_size, require_json};
 use crate::clock;
-use crate::http::auth::RoomAccess;
 use crate::http::{Error, Request, Response, json};
+use crate::service::RoomAccess;
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
-
-/// Messages of one user: after a burst, this many a second.
-pub const PER_SECOND: u64 = 2;
-pub const BURST: u64 = 20;
-/// Users told apart, about.
-pub const TABLE_SIZE: usize = 4096;
 
 /// Messages on one page.
 const DEFAULT_PAGE_SIZE: u32 = 50;
@@ -55,7 +50,7 @@ pub async fn write(request: Request) -> Result<Response, Error> {
     require_json(&request)?;
     let (app, now) = (request.app.clone(), clock::now());
     let user = access.caller.user.id;
-    if !app.api.message_authors.take(&user, now.mono) {
+    if !request.state.limits.message_authors.take(&user, now.mono) {
         return Err(too_many_requests());
     }
     let body: Body = request.json(BODY_FORMAT).await?;

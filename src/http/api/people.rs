@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
 use super::access::open_room;
-use super::user_json;
+use super::json::user_json;
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::utc;

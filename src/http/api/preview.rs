@@ -6,15 +6,11 @@ use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
 use super::access::open_room;
-use super::login::{self, LimitReached};
+use super::errors::too_many_from_address;
+use super::limits::LimitReached;
 use crate::clock;
+use crate::http::draining::reject_newcomers;
 use crate::http::{Error, Request, Response, json};
-
-/// Requests a second from one address, successful or not, after the burst.
-pub const PER_SECOND: u64 = 2;
-pub const BURST: u64 = 60;
-/// Approximate number of addresses with their own limit.
-pub const TABLE_SIZE: usize = 4096;
 
 /// The header with the invite. Proxies log URLs, but not this header.
 const INVITE: &str = "x-parlor-invite";
@@ -23,14 +19,14 @@ const INVITE: &str = "x-parlor-invite";
 const MAX_NAMES: usize = 100;
 
 pub async fn preview(request: Request) -> Result<Response, Error> {
-    request.app.accepts_newcomers()?;
+    reject_newcomers(&request.app)?;
     let (app, now) = (request.app.clone(), clock::now());
-    let client = request.client_info.address;
-    if !app.api.previews.take(client, now.mono) {
-        app.api
+    let (limits, client) = (&request.state.limits, request.client_info.address);
+    if !limits.previews.take(client, now.mono) {
+        limits
             .logins
             .log_limit(now.mono, client, LimitReached::Invites);
-        return Err(login::too_many_from_address());
+        return Err(too_many_from_address());
     }
     let id = request.param("room");
     let invite = invite(&request);

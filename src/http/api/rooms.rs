@@ -5,22 +5,16 @@ use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json as value};
 
-use super::access::{open_room, visible_room};
+use super::access::{open_room, require_owner, visible_room};
+use super::errors::{no_such_room, room_closed, too_many_requests};
+use super::json::room_json;
 use super::membership::run_detached;
-use super::{
-    no_such_room, page_size, require_json, require_owner, room_closed, room_json, too_many_requests,
-};
+use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::config::RoomCreators;
-use crate::http::auth::Caller;
-use crate::http::{App, Error, Request, Response, json};
+use crate::http::{Error, Request, Response, json};
+use crate::service::{App, Caller};
 use crate::storage::{ChangeError, CreateError, NewRoom, Room, RoomChange, RoomQuery};
-
-/// Rooms that one user makes: after a burst, this many a second.
-pub const PER_SECOND: u64 = 1;
-pub const BURST: u64 = 30;
-/// Users told apart, about.
-pub const TABLE_SIZE: usize = 1024;
 
 /// Rooms on one page.
 const DEFAULT_PAGE_SIZE: u32 = 100;
@@ -106,7 +100,12 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         return Err(Error::forbidden("Only admins make rooms here"));
     }
     require_json(&request)?;
-    if !app.api.room_creators.take(&user.id, clock::now().mono) {
+    if !request
+        .state
+        .limits
+        .room_creators
+        .take(&user.id, clock::now().mono)
+    {
         return Err(too_many_requests());
     }
     let body: NewBody = request.json(BODY_FORMAT).await?;
@@ -117,8 +116,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         max_participants: body.max_participants,
         owner_id: Some(user.id),
     };
-    let room = app.store.create_room(new).await?;
-    app.relay.opened(&room.id);
+    let room = app.create_room(new).await?;
     Ok(json(StatusCode::CREATED, &with_presence(&app, &room)))
 }
 
@@ -138,8 +136,9 @@ pub async fn change(request: Request) -> Result<Response, Error> {
         private: body.private,
         max_participants: body.max_participants,
     };
-    let store = app.store.clone();
-    let room = run_detached(async move { store.change_room(&room.id, change).await }).await??;
+    let changing = app.clone();
+    let work = async move { changing.change_room(&room.id, change).await };
+    let room = run_detached(work).await??;
     Ok(json(StatusCode::OK, &with_presence(&app, &room)))
 }
 

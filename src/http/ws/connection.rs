@@ -17,11 +17,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use super::framing::FramedStream;
-use super::outbox::Outbox;
 use crate::clock;
 use crate::config::Signaling;
-use crate::http::hub::RoomHandle;
 use crate::room::{CloseCode, Input, Outcome};
+use crate::service::{Outbox, RoomHandle};
 
 /// Read at a time and kept per connection: what decides the memory of an idle one.
 const READ_BUFFER_BYTES: usize = 4096;

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::outbox::{Outbox, frame_cost};
 use crate::clock::Mono;
 use crate::config::Signaling;
-use crate::http::hub::limits;
 use crate::rate::Gcra;
 use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+use crate::service::{Outbox, frame_cost, limits};
 
 const TICK: Duration = Duration::from_millis(10);
 /// Bytes that a link of 2 Mbit/s transmits in a tick.

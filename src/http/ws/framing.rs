@@ -13,9 +13,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame_validator::{FrameValidator, Violation};
-use super::outbox::frame_cost;
 use crate::clock;
 use crate::room::CloseCode;
+use crate::service::frame_cost;
 
 /// Frames in one system call; each may take two slices.
 const MAX_FRAMES_PER_WRITE: usize = 32;

@@ -11,7 +11,6 @@ mod flood_tests;
 mod frame_validator;
 mod framing;
 mod handshake;
-mod outbox;
 
 use std::sync::Arc;
 
@@ -19,22 +18,19 @@ use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 
-use self::admission::{Admitted, admit};
+use self::admission::admit;
 use self::close::close_gracefully;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
-pub use self::outbox::Outbox;
-use super::App;
 use super::connection_limit::ConnectionPermit;
 use super::error::Error;
 use super::request::{Request, UserCell};
 use super::response::Response;
-use super::router::Route;
+use super::route::Route;
 use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
 use crate::room::CloseCode;
-
-pub use self::admission::recheck_connections;
+use crate::service::{Admitted, App, Outbox, RoomHandle, check_access};
 
 pub fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -64,7 +60,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
         epoch,
         permit,
     };
-    app.hub.tasks.spawn(session.run(upgrade));
+    app.hub.spawn(session.run(upgrade));
     Ok(response)
 }
 
@@ -117,7 +113,7 @@ impl Session {
             CloseCause::Network => return,
             CloseCause::Client => {}
             CloseCause::Server(code) => {
-                self.app.hub.counts.closed(code);
+                self.app.hub.count_close(code);
                 framed.close(code);
             }
         }
@@ -147,9 +143,7 @@ impl Session {
     }
 
     /// Takes a place in the room.
-    async fn handle(
-        &self,
-    ) -> Result<(Arc<Outbox>, super::hub::RoomHandle, Option<u64>), CloseCode> {
+    async fn handle(&self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
@@ -163,7 +157,7 @@ impl Session {
         if hub.epoch() != self.epoch {
             // Somebody was closed since the verdict: it might have been us.
             let (user, issue) = (&admitted.user, Some(admitted.issue));
-            admission::check_access(&self.app, user, &self.room, issue).await?;
+            check_access(&self.app, user, &self.room, issue).await?;
         }
         Ok((outbox, handle, admitted.expires))
     }

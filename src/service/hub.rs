@@ -6,20 +6,18 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
+use super::outbox::Outbox;
+use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;
-use super::ws::Outbox;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
-use crate::rate::Limit;
-use crate::room::{CloseCode, ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+use crate::room::{CloseCode, ConnectionId, Input, Limits, Outcome, Room};
 use crate::token::Issue;
 
 /// How long whoever was connected before a restart is expected back.
@@ -41,36 +39,9 @@ pub struct Hub {
     /// Grows with each [`Hub::close`] and [`Hub::invalidate`], so that whoever was checked before can be
     /// checked again.
     epoch: AtomicU64,
-    pub(super) counts: SignalingMetrics,
+    pub(super) metrics: SignalingMetrics,
     /// The tasks of all connections.
-    pub(super) tasks: TaskTracker,
-}
-
-/// A room, and where the frames for its connections go.
-struct RoomEntry {
-    room: Room,
-    connections: HashMap<ConnectionId, ConnectionEntry>,
-    effects: Vec<Effect>,
-    /// Frames that were dropped from full queues.
-    dropped: Counter,
-}
-
-/// A connection that has a place.
-struct ConnectionEntry {
-    user: Arc<str>,
-    /// The issue time of the connection's token.
-    issue: Issue,
-    since: u64,
-    outbox: Arc<Outbox>,
-}
-
-/// A connection, for an admin who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionInfo {
-    pub user: Arc<str>,
-    pub room: Arc<str>,
-    /// In Unix seconds.
-    pub since: u64,
+    tasks: TaskTracker,
 }
 
 /// A connection's place in a room. Whoever drops it has left.
@@ -92,9 +63,25 @@ impl Hub {
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
-            counts: SignalingMetrics::new(metrics),
+            metrics: SignalingMetrics::new(metrics),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Runs the task of a WebSocket; [`Hub::wait_for_connections`] waits for it.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(connection);
+    }
+
+    /// Waits until every WebSocket has ended. None may be opened from now on.
+    pub async fn wait_for_connections(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Counts a WebSocket that the server closed.
+    pub fn count_close(&self, code: CloseCode) {
+        self.metrics.closed(code);
     }
 
     /// Puts the limits of these settings into force, for whoever is connected too.
@@ -232,7 +219,7 @@ impl Hub {
             let mut entry = self.new_entry(id);
             entry.room.expect_return(users.iter().cloned(), until);
             shard.insert(id.clone(), Arc::new(Mutex::new(entry)));
-            self.counts.rooms.inc();
+            self.metrics.rooms.inc();
         }
         let hub = self.clone();
         tokio::spawn(async move {
@@ -258,7 +245,7 @@ impl Hub {
         entry.apply_effects();
         if entry.room.is_empty() {
             shard.remove(room);
-            self.counts.rooms.dec();
+            self.metrics.rooms.dec();
         }
     }
 
@@ -277,13 +264,13 @@ impl Hub {
     }
 
     /// A number that changes whenever somebody is closed, or might have to be.
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
     /// Seats a connection of `user`, whose frames go to `outbox`; with `resume` it goes on where it
     /// was before a restart.
-    pub(super) fn join(
+    pub fn join(
         self: &Arc<Self>,
         room: &str,
         user: &str,
@@ -304,12 +291,12 @@ impl Hub {
                 let id: Arc<str> = Arc::from(room);
                 let entry = Arc::new(Mutex::new(self.new_entry(room)));
                 shard.insert(id.clone(), entry.clone());
-                self.counts.rooms.inc();
+                self.metrics.rooms.inc();
                 (id, entry)
             }
         };
         let connection = lock(&entry).join(user, issue, resume, outbox)?;
-        self.counts.connections.inc();
+        self.metrics.connections.inc();
         Ok(RoomHandle {
             hub: self.clone(),
             room,
@@ -341,18 +328,14 @@ impl Hub {
         let current = shard.get(&handle.room);
         if entry.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &handle.entry)) {
             shard.remove(&handle.room);
-            self.counts.rooms.dec();
+            self.metrics.rooms.dec();
         }
-        self.counts.connections.dec();
+        self.metrics.connections.dec();
     }
 
     fn new_entry(&self, room: &str) -> RoomEntry {
-        RoomEntry {
-            room: Room::new(room, *lock(&self.limits)),
-            connections: HashMap::new(),
-            effects: Vec::new(),
-            dropped: self.counts.lost.clone(),
-        }
+        let room = Room::new(room, *lock(&self.limits));
+        RoomEntry::new(room, self.metrics.lost.clone())
     }
 
     fn shard(&self, room: &str) -> &Mutex<Rooms> {
@@ -374,7 +357,7 @@ impl RoomHandle {
         let outcome = room.receive(self.connection, input, now, effects);
         entry.apply_effects();
         drop(entry);
-        self.hub.counts.received(outcome);
+        self.hub.metrics.received(outcome);
         outcome
     }
 }
@@ -385,135 +368,5 @@ impl Drop for RoomHandle {
     }
 }
 
-impl RoomEntry {
-    fn join(
-        &mut self,
-        user: &str,
-        issue: Issue,
-        resume: bool,
-        outbox: &Arc<Outbox>,
-    ) -> Result<ConnectionId, CloseCode> {
-        let now = clock::now();
-        let joined = self.room.join(user, resume, now.mono, &mut self.effects);
-        match joined {
-            Join::Rejected(code) => {
-                self.apply_effects();
-                Err(code)
-            }
-            Join::Accepted(connection) => {
-                let known = ConnectionEntry {
-                    user: user.into(),
-                    issue,
-                    since: now.unix,
-                    outbox: outbox.clone(),
-                };
-                self.connections.insert(connection, known);
-                self.apply_effects();
-                Ok(connection)
-            }
-        }
-    }
-
-    fn apply_effects(&mut self) {
-        for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Deliver {
-                    connection,
-                    frame,
-                    from,
-                } => {
-                    if let Some(known) = self.connections.get(&connection) {
-                        let dropped = known.outbox.push(frame, from);
-                        if dropped > 0 {
-                            self.dropped.inc_by(dropped as u64);
-                        }
-                    }
-                }
-                Effect::Close { connection, code } => {
-                    if let Some(known) = self.connections.remove(&connection) {
-                        known.outbox.close(code);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The send limits of each connection.
-pub(super) fn limits(settings: &Signaling) -> Limits {
-    let burst = settings.byte_burst() as u64;
-    Limits {
-        messages: Limit::per_second(settings.rate.into(), settings.burst.into()),
-        bytes: Limit::per_second(settings.byte_rate.into(), burst),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ISSUE: Issue = Issue::Own { generation: 0 };
-
-    fn hub() -> Arc<Hub> {
-        Hub::new(&Signaling::default(), &Metrics::new())
-    }
-
-    fn join(hub: &Arc<Hub>, user: &str) -> RoomHandle {
-        let outbox = Arc::new(Outbox::new(1000));
-        hub.join("lobby", user, ISSUE, false, &outbox)
-            .expect("a handle")
-    }
-
-    #[test]
-    fn a_room_is_forgotten_with_its_last_connection() {
-        let hub = hub();
-        let connections = [join(&hub, "alice"), join(&hub, "bob")];
-        assert_eq!(hub.connected("lobby").len(), 2);
-        drop(connections);
-        assert!(hub.occupied_rooms().is_empty());
-        assert_eq!(hub.counts.rooms.get(), 0);
-        assert_eq!(hub.counts.connections.get(), 0);
-    }
-
-    #[test]
-    fn late_leavers_of_a_closed_room_take_no_newcomer_along() {
-        let hub = hub();
-        let [alice, bob] = [join(&hub, "alice"), join(&hub, "bob")];
-        assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 2);
-        drop(alice);
-        let _carol = join(&hub, "carol");
-        drop(bob);
-        assert_eq!(hub.connected("lobby"), [Arc::from("carol")]);
-        assert_eq!(hub.counts.rooms.get(), 1);
-    }
-
-    #[test]
-    fn a_verdict_from_before_a_doubt_or_a_closing_is_told_by_its_number() {
-        let hub = hub();
-        let verdicts = [
-            Hub::invalidate as fn(&Hub),
-            |hub| assert!(!hub.close("lobby", "nobody", CloseCode::Removed)),
-            |hub| assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 0),
-        ];
-        for change in verdicts {
-            let before = hub.epoch();
-            change(&hub);
-            assert_ne!(hub.epoch(), before);
-        }
-    }
-
-    #[test]
-    fn nobody_comes_in_after_the_shutdown() {
-        let hub = hub();
-        let _alice = join(&hub, "alice");
-        hub.shutdown();
-        assert!(hub.connected("lobby").is_empty());
-        let outbox = Arc::new(Outbox::new(1000));
-        let late = hub.join("attic", "bob", ISSUE, false, &outbox).err();
-        assert_eq!(late, Some(CloseCode::Stopped));
-    }
-}
+mod tests;

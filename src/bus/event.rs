@@ -1,0 +1,106 @@
+//! The events that pass between the application and its subscribers.
+
+/// A user who left a room because the room was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    pub user: String,
+    /// Whether the user is still a member of another room.
+    pub elsewhere: bool,
+}
+
+/// A change that the store has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    RoomOpened {
+        room: String,
+    },
+    /// The name, the visibility or the capacity changed.
+    RoomChanged {
+        room: String,
+    },
+    /// Closed for good, or deleted.
+    RoomClosed {
+        room: String,
+        departures: Vec<Departure>,
+    },
+    Joined {
+        user: String,
+        room: String,
+    },
+    /// Left by request, or removed as an absent guest.
+    Left {
+        user: String,
+        room: String,
+        /// False if the user was no member, so that only a stale connection can remain.
+        was_member: bool,
+        elsewhere: bool,
+    },
+    Kicked {
+        user: String,
+        room: String,
+        elsewhere: bool,
+    },
+    Banned {
+        user: String,
+        room: String,
+        elsewhere: bool,
+    },
+    /// The time of a guest is over.
+    GuestExpired {
+        user: String,
+        room: String,
+    },
+    /// `generation` is the generation of the user's next tokens, here and below.
+    UserDisabled {
+        user: String,
+        generation: u64,
+    },
+    UserEnabled {
+        user: String,
+    },
+    UserDeleted {
+        user: String,
+        generation: u64,
+    },
+    /// All tokens of the user ended.
+    SignedOut {
+        user: String,
+        generation: u64,
+    },
+}
+
+impl Event {
+    /// The names of all events, in the order of [`Event::index`].
+    pub const NAMES: [&str; 12] = [
+        "room-opened",
+        "room-changed",
+        "room-closed",
+        "joined",
+        "left",
+        "kicked",
+        "banned",
+        "guest-expired",
+        "user-disabled",
+        "user-enabled",
+        "user-deleted",
+        "signed-out",
+    ];
+
+    /// The position of the event's name in [`Event::NAMES`].
+    pub fn index(&self) -> usize {
+        match self {
+            Event::RoomOpened { .. } => 0,
+            Event::RoomChanged { .. } => 1,
+            Event::RoomClosed { .. } => 2,
+            Event::Joined { .. } => 3,
+            Event::Left { .. } => 4,
+            Event::Kicked { .. } => 5,
+            Event::Banned { .. } => 6,
+            Event::GuestExpired { .. } => 7,
+            Event::UserDisabled { .. } => 8,
+            Event::UserEnabled { .. } => 9,
+            Event::UserDeleted { .. } => 10,
+            Event::SignedOut { .. } => 11,
+        }
+    }
+}

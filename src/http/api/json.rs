@@ -1,0 +1,31 @@
+//! Rooms and users as JSON.
+
+use serde_json::{Value, json as value};
+
+use crate::storage::{Room, User, utc};
+
+pub fn room_json(room: &Room) -> Value {
+    value!({
+        "id": room.id,
+        "name": room.name,
+        "private": room.private,
+        "max_participants": room.max_participants,
+        "owner_id": room.owner_id,
+        "created_at": utc::format(room.created_at),
+    })
+}
+
+/// A guest's name is the one they gave; to the store it is no name at all.
+pub fn user_json(user: &User) -> Value {
+    let name = match user.guest {
+        Some(_) => &user.display_name,
+        None => &user.name,
+    };
+    value!({
+        "id": user.id,
+        "name": name,
+        "display_name": user.display_name,
+        "role": user.role(),
+        "guest": user.guest.is_some(),
+    })
+}

@@ -1,0 +1,118 @@
+//! Decides whether a user may be connected to a room: at the start, and whenever the store changes.
+
+use super::app::App;
+use super::auth::{AuthError, RoomAccess};
+use crate::clock;
+use crate::room::CloseCode;
+use crate::storage::{Admission, Removal, Room};
+use crate::token::{Issue, valid_room_id};
+
+/// A user who may connect to a room.
+pub struct Admitted {
+    pub user: String,
+    /// The issue time of the user's token.
+    pub issue: Issue,
+    /// Unix seconds at which the connection ends, if its token's expiry does that.
+    pub expires: Option<u64>,
+}
+
+/// Decides whether an authenticated user may connect to `room`.
+///
+/// # Errors
+/// The close code, in this order: an invalid room id, a token for other rooms, then the user's
+/// relation to the room.
+pub fn admit(app: &App, access: RoomAccess, room: &str) -> Result<Admitted, CloseCode> {
+    let (claims, user) = (access.caller.claims, access.caller.user);
+    if !valid_room_id(room) {
+        return Err(CloseCode::ConnectionError);
+    }
+    if !claims.allows_room(room) {
+        return Err(CloseCode::NotAParticipant);
+    }
+    check_entry(&RoomStatus {
+        room: access.room.as_ref(),
+        participant: access.participant,
+        ever_member: access.ever_member,
+        removal: access.removal,
+    })?;
+    let expires = match user.guest {
+        Some(guest) => Some(guest.until.min(claims.exp)),
+        None if app.settings().config.auth.enforce_expiry => Some(claims.exp),
+        None => None,
+    };
+    Ok(Admitted {
+        issue: claims.issue(),
+        user: user.id,
+        expires,
+    })
+}
+
+/// Whether an admitted user may stay, with a token issued at this time.
+///
+/// # Errors
+/// The close code; [`CloseCode::ConnectionError`] if the store fails.
+pub async fn check_access(
+    app: &App,
+    user: &str,
+    room: &str,
+    issue: Option<Issue>,
+) -> Result<(), CloseCode> {
+    let unix = clock::now().unix;
+    let admission = app.store.admission(room, user, unix).await;
+    let admission = admission.map_err(|error| close_code(error.into()))?;
+    match &admission.user {
+        Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
+        Some(user) if !issue.is_none_or(|issue| user.token_cutoff.accepts(issue)) => {
+            Err(CloseCode::AuthenticationFailed)
+        }
+        Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission)),
+        _ => Err(CloseCode::AuthenticationFailed),
+    }
+}
+
+/// The close code for a failed authentication. Logs the cause.
+pub fn close_code(error: AuthError) -> CloseCode {
+    match error {
+        AuthError::Store(error) => {
+            tracing::error!(%error, "store request failed");
+            CloseCode::ConnectionError
+        }
+        AuthError::Disabled => CloseCode::Removed,
+        reason => {
+            tracing::debug!(%reason, "WebSocket not authenticated");
+            CloseCode::AuthenticationFailed
+        }
+    }
+}
+
+/// A user's relation to a room.
+struct RoomStatus<'a> {
+    room: Option<&'a Room>,
+    participant: bool,
+    ever_member: bool,
+    removal: Option<Removal>,
+}
+
+impl<'a> From<&'a Admission> for RoomStatus<'a> {
+    fn from(admission: &'a Admission) -> RoomStatus<'a> {
+        RoomStatus {
+            room: admission.room.as_ref(),
+            participant: admission.participant,
+            ever_member: admission.ever_member,
+            removal: admission.removal,
+        }
+    }
+}
+
+/// Decides whether an authenticated user may be in a room. A private room stays hidden from a user
+/// who never was a member.
+fn check_entry(status: &RoomStatus<'_>) -> Result<(), CloseCode> {
+    match status.room {
+        Some(_) if status.removal.is_some() => Err(CloseCode::Removed),
+        Some(room) if room.closed_at.is_some() && (status.ever_member || !room.private) => {
+            Err(CloseCode::RoomClosed)
+        }
+        Some(room) if room.closed_at.is_none() && status.participant => Ok(()),
+        _ => Err(CloseCode::NotAParticipant),
+    }
+}

@@ -1,0 +1,232 @@
+//! Makes committed changes take effect, in one order: hub, relay, bus; then the count.
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all, ready};
+
+use super::app::App;
+use crate::bus::{Departure, Event};
+use crate::room::CloseCode;
+
+/// What a change ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// WebSockets that were closed.
+    pub connections: usize,
+    /// Relay allocations that were freed.
+    pub relays: usize,
+}
+
+/// The process that committed a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    ThisProcess,
+    /// Another process wrote to the database, such as a command of the CLI. The hub rechecks every
+    /// connection then, because the event names neither the close code nor the token's issue time.
+    AnotherProcess,
+}
+
+/// An event that has taken effect; the relay shards may still have to free allocations.
+pub(super) struct Applied {
+    event: Event,
+    connections: usize,
+    relays: BoxFuture<'static, usize>,
+}
+
+impl App {
+    /// Commits `change`, and applies the event that it results in before `guard` is released. The
+    /// relay counts after that, so that no other change waits for it.
+    pub(super) async fn commit<T, E, G>(
+        &self,
+        guard: impl Future<Output = G>,
+        change: impl Future<Output = Result<T, E>>,
+        event: impl FnOnce(&T) -> Option<Event>,
+    ) -> Result<(T, Option<Applied>), E> {
+        let guard = guard.await;
+        let committed = change.await?;
+        let applied = event(&committed).map(|event| self.apply(event, Origin::ThisProcess));
+        drop(guard);
+        Ok((committed, applied))
+    }
+
+    /// Commits a `change` that no other change may overlap, applies its event, and waits for the
+    /// relay's count. `None` if `change` finds nothing to change.
+    pub(super) async fn commit_exclusively<T, E>(
+        &self,
+        change: impl Future<Output = Result<Option<T>, E>>,
+        event: impl FnOnce(&T) -> Event,
+    ) -> Result<Option<(T, Ended)>, E> {
+        let event = |committed: &Option<T>| committed.as_ref().map(event);
+        let (committed, applied) = self.commit(self.order.exclusive(), change, event).await?;
+        Ok(match (committed, applied) {
+            (Some(committed), Some(applied)) => Some((committed, applied.count().await)),
+            _ => None,
+        })
+    }
+
+    /// Applies an event whose change is committed: closes WebSockets, ends relay allocations and
+    /// notifies the bus. The caller holds a guard of [`App::order`] from before the commit.
+    pub(super) fn apply(&self, event: Event, origin: Origin) -> Applied {
+        let connections = match origin {
+            Origin::ThisProcess => self.close_connections(&event),
+            Origin::AnotherProcess => 0,
+        };
+        let relays = self.update_relay(&event);
+        self.bus.publish(&event);
+        log_applied(&event, origin);
+        Applied {
+            event,
+            connections,
+            relays,
+        }
+    }
+
+    /// Closes the WebSockets that the event ends; returns their number.
+    fn close_connections(&self, event: &Event) -> usize {
+        let close = |room: &str, user: &str, code| usize::from(self.hub.close(room, user, code));
+        match event {
+            Event::Left { user, room, .. } => close(room, user, CloseCode::NotAParticipant),
+            Event::Kicked { user, room, .. } | Event::Banned { user, room, .. } => {
+                close(room, user, CloseCode::Removed)
+            }
+            Event::GuestExpired { user, room } => {
+                close(room, user, CloseCode::AuthenticationFailed)
+            }
+            Event::RoomClosed { room, .. } => self.hub.close_room(room, CloseCode::RoomClosed),
+            Event::UserDisabled { user, .. } | Event::UserDeleted { user, .. } => {
+                self.hub.close_user(user, CloseCode::Removed)
+            }
+            Event::SignedOut { user, .. } => {
+                self.hub.close_user(user, CloseCode::AuthenticationFailed)
+            }
+            Event::RoomOpened { .. }
+            | Event::RoomChanged { .. }
+            | Event::Joined { .. }
+            | Event::UserEnabled { .. } => 0,
+        }
+    }
+
+    /// Updates the relay's list of revoked credentials and ends allocations. The future resolves
+    /// with the number of freed allocations.
+    fn update_relay(&self, event: &Event) -> BoxFuture<'static, usize> {
+        let relay = &self.relay;
+        match event {
+            Event::RoomOpened { room } => relay.opened(room),
+            Event::Joined { user, room } => relay.joined(user, room),
+            Event::UserEnabled { user } => relay.enabled(user),
+            Event::Left {
+                user,
+                room,
+                was_member: true,
+                elsewhere,
+            }
+            | Event::Kicked {
+                user,
+                room,
+                elsewhere,
+            }
+            | Event::Banned {
+                user,
+                room,
+                elsewhere,
+            } => return relay.left(user, room, *elsewhere).count().boxed(),
+            Event::GuestExpired { user, room } => {
+                return relay.left(user, room, false).count().boxed();
+            }
+            Event::RoomClosed { room, departures } => {
+                let closed = relay.closed(room).count();
+                let left = departures.iter().map(|departure| {
+                    let Departure { user, elsewhere } = departure;
+                    relay.left(user, room, *elsewhere).count()
+                });
+                let counts: Vec<_> = std::iter::once(closed.boxed())
+                    .chain(left.map(FutureExt::boxed))
+                    .collect();
+                return join_all(counts)
+                    .map(|counts| counts.into_iter().sum())
+                    .boxed();
+            }
+            Event::UserDisabled { user, generation } | Event::UserDeleted { user, generation } => {
+                return relay.removed(user, *generation).count().boxed();
+            }
+            Event::SignedOut { user, generation } => {
+                return relay.signed_out(user, *generation).count().boxed();
+            }
+            Event::Left { .. } | Event::RoomChanged { .. } => {}
+        }
+        ready(0).boxed()
+    }
+}
+
+impl Applied {
+    /// Waits until the relay has freed the allocations, and logs how much ended. Allocations are
+    /// freed even if this is not called.
+    pub async fn count(self) -> Ended {
+        let ended = Ended {
+            connections: self.connections,
+            relays: self.relays.await,
+        };
+        log_ended(&self.event, ended);
+        ended
+    }
+}
+
+/// Logs events that are not counted, and those of another process.
+fn log_applied(event: &Event, origin: Origin) {
+    match (event, origin) {
+        (Event::Joined { user, room }, _) => tracing::debug!(user, room, "user joined"),
+        (
+            Event::Left {
+                user,
+                room,
+                was_member: true,
+                ..
+            },
+            _,
+        ) => tracing::debug!(user, room, "user left"),
+        (Event::GuestExpired { user, room }, _) => tracing::debug!(user, room, "guest expired"),
+        (Event::UserEnabled { user }, Origin::ThisProcess) => tracing::info!(user, "user enabled"),
+        (Event::UserEnabled { user }, Origin::AnotherProcess) => {
+            tracing::info!(user, "user enabled by another process");
+        }
+        (Event::UserDisabled { user, .. }, Origin::AnotherProcess) => {
+            tracing::info!(user, "user disabled or deleted by another process");
+        }
+        (Event::SignedOut { user, .. }, Origin::AnotherProcess) => {
+            tracing::info!(user, "user signed out by another process");
+        }
+        (Event::RoomClosed { room, .. }, Origin::AnotherProcess) => {
+            tracing::info!(room, "room closed by another process");
+        }
+        _ => {}
+    }
+}
+
+/// Logs what a change of this process ended.
+fn log_ended(event: &Event, ended: Ended) {
+    let Ended {
+        connections,
+        relays,
+    } = ended;
+    match event {
+        Event::UserDisabled { user, .. } => {
+            tracing::info!(user, connections, relays, "user disabled");
+        }
+        Event::UserDeleted { user, .. } => {
+            tracing::info!(user, connections, relays, "user deleted");
+        }
+        Event::SignedOut { user, .. } => {
+            tracing::info!(user, connections, relays, "user signed out");
+        }
+        Event::Kicked { user, room, .. } => {
+            tracing::info!(user, room, connections, relays, "user kicked");
+        }
+        Event::Banned { user, room, .. } => {
+            tracing::info!(user, room, connections, relays, "user banned");
+        }
+        Event::RoomClosed { room, departures } => {
+            let members = departures.len();
+            tracing::info!(room, members, connections, relays, "room closed");
+        }
+        _ => {}
+    }
+}

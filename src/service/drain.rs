@@ -1,0 +1,15 @@
+//! A drain: no new connection and no new allocation, while existing ones continue.
+
+use super::app::App;
+
+impl App {
+    /// Rejects new connections and new allocations from now on. Existing ones continue.
+    pub fn drain(&self) {
+        self.hub.drain();
+        self.relay.drain();
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.hub.is_draining()
+    }
+}

@@ -1,0 +1,104 @@
+//! Periodic cleanup: removes guests whose time is over or who were absent for long, and deletes old
+//! records.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::apply::Origin;
+use crate::bus::Event;
+use crate::clock::{self, Mono, Now};
+use crate::storage::StoreError;
+
+/// The interval of the cleanup; shorter if `rooms.guest_absence` is short.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Expired guests are kept for this long, so that an admin can still look at them.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// Guests who are members but not connected, as (user, room), and since when that is known.
+type AbsentGuests = HashMap<(String, String), Mono>;
+
+/// Cleans up at an interval until `shutdown`.
+pub(super) async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    let mut absent = AbsentGuests::new();
+    loop {
+        let now = clock::now();
+        if let Err(error) = run_once(&app, now, &mut absent).await {
+            tracing::error!(%error, "periodic cleanup failed");
+        }
+        let pause = tokio::time::sleep(interval(app.settings().config.rooms.guest_absence));
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn interval(absence: Duration) -> Duration {
+    if absence.is_zero() {
+        return MAX_INTERVAL;
+    }
+    (absence / 4).clamp(MIN_INTERVAL, MAX_INTERVAL)
+}
+
+async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), StoreError> {
+    end_expired(app, now.unix).await?;
+    let config = &app.settings().config;
+    let absence = config.rooms.guest_absence;
+    // During a drain, disconnected users are still in their calls.
+    if !absence.is_zero() && !app.is_draining() {
+        remove_absent_guests(app, now, absence, absent).await?;
+    }
+    // The relay accepts credentials of users whom the store does not know, so a guest stays in the
+    // store until their last credential has expired.
+    let retention = RETENTION + config.turn.credential_ttl;
+    let before = now.unix.saturating_sub(retention.as_secs());
+    app.store.delete_expired(before).await
+}
+
+async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
+    let _exclusive = app.order.exclusive().await;
+    for (user, room) in app.store.end_expired_guests(unix).await? {
+        app.apply(Event::GuestExpired { user, room }, Origin::ThisProcess);
+    }
+    Ok(())
+}
+
+/// Removes guests who were not connected for `absence`. A closed browser tab sends nothing, so it
+/// would occupy a place in a full room.
+async fn remove_absent_guests(
+    app: &App,
+    now: Now,
+    absence: Duration,
+    absent: &mut AbsentGuests,
+) -> Result<(), StoreError> {
+    let _exclusive = app.order.exclusive().await;
+    let mut still_absent = AbsentGuests::new();
+    for (user, room) in app.store.guest_memberships().await? {
+        if app.hub.is_connected(&room, &user) {
+            continue;
+        }
+        let guest = (user, room);
+        let since = absent.get(&guest).copied().unwrap_or(now.mono);
+        if now.mono.since(since) < absence {
+            still_absent.insert(guest, since);
+            continue;
+        }
+        let (user, room) = guest;
+        app.store.leave(&room, &user, now.unix).await?;
+        tracing::debug!(user, room, "absent guest removed");
+        // This also closes a connection that was admitted just before the commit.
+        let event = Event::Left {
+            user,
+            room,
+            was_member: true,
+            elsewhere: false,
+        };
+        app.apply(event, Origin::ThisProcess);
+    }
+    *absent = still_absent;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Health: whether the store and the relay work, and how much is in use.
+
+use std::time::Duration;
+
+use super::app::App;
+use super::health_log::may_log;
+use crate::storage::StoreError;
+
+/// The time for an answer of the store; a health check must not wait long.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The outcome of one check; the error says what is wrong.
+pub type Check = Result<(), &'static str>;
+
+/// The conditions for accepting traffic.
+pub struct HealthChecks {
+    pub store: Check,
+    pub relay: Check,
+}
+
+impl HealthChecks {
+    /// The checks with their names.
+    pub fn named(&self) -> [(&'static str, Check); 2] {
+        [("store", self.store), ("relay", self.relay)]
+    }
+}
+
+impl App {
+    /// Checks the store and the relay, and logs failures once a minute.
+    pub async fn check_health(&self) -> HealthChecks {
+        let (store, relay) = tokio::join!(check_store(self), check_relay(self));
+        HealthChecks { store, relay }
+    }
+
+    /// The reasons why the server is not ready for traffic, one sentence each.
+    pub async fn not_ready(&self) -> Vec<&'static str> {
+        self.check_health().await.reasons(self)
+    }
+
+    /// Whether nothing is stuck: every shard of the relay answers, and so does the store. A full disk
+    /// does not count, because a restart would not change it.
+    pub async fn is_responsive(&self) -> bool {
+        let store = tokio::time::timeout(STORE_TIMEOUT, self.store.check_writable());
+        let (store, relay) = tokio::join!(store, self.relay.is_alive());
+        let stuck = |error: &StoreError| {
+            use StoreError::{Closed, Locked, TimedOut};
+            matches!(error, Locked(_) | TimedOut { .. } | Closed(_))
+        };
+        let store = store.is_ok_and(|outcome| !outcome.as_ref().is_err_and(stuck));
+        store && relay
+    }
+
+    /// The numbers of rooms with connections, and of connections.
+    pub fn usage(&self) -> (i64, i64) {
+        let metrics = &self.hub.metrics;
+        (metrics.rooms.get(), metrics.connections.get())
+    }
+
+    /// The numbers of open rooms, and of memberships in them. `None` if the store fails or does not
+    /// answer in time; that is logged.
+    pub async fn census(&self) -> Option<(i64, i64)> {
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.room_counts()).await {
+            Ok(Ok(counted)) => return Some(counted),
+            Ok(Err(error)) => tracing::error!(%error, "counting rooms and participants failed"),
+            Err(_) => tracing::error!("counting rooms and participants timed out"),
+        }
+        None
+    }
+}
+
+impl HealthChecks {
+    /// The reasons why `app` is not ready for traffic.
+    pub fn reasons(&self, app: &App) -> Vec<&'static str> {
+        let failed = self
+            .named()
+            .into_iter()
+            .filter_map(|(_, check)| check.err());
+        let draining = app.is_draining().then_some("draining");
+        failed.chain(draining).collect()
+    }
+}
+
+async fn check_store(app: &App) -> Check {
+    let limit = &app.health_log.store;
+    match tokio::time::timeout(STORE_TIMEOUT, app.store.check_writable()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            if may_log(limit) {
+                tracing::error!(%error, "not ready: the store takes no writes");
+            }
+            Err(match error {
+                StoreError::Replaced(_) => "the database file was removed or replaced",
+                _ => "the store takes no writes",
+            })
+        }
+        Err(_) => {
+            if may_log(limit) {
+                tracing::error!("not ready: the store does not answer in time");
+            }
+            Err("the store does not answer in time")
+        }
+    }
+}
+
+/// Checks that every shard of the relay answers. The daemon serves nothing before the relay is bound.
+async fn check_relay(app: &App) -> Check {
+    if app.relay.is_alive().await {
+        return Ok(());
+    }
+    if may_log(&app.health_log.relay) {
+        tracing::error!("not ready: the relay does not answer in time");
+    }
+    Err("the relay does not answer in time")
+}

@@ -1,0 +1,42 @@
+//! The application: which user may be in which room, and what ends when that changes.
+//!
+//! The edges (`http`, `admin`) translate between their protocols and [`App`]. A change runs in one
+//! order, see [`App::apply`](app::App): commit to the store, close WebSockets, end relay
+//! allocations, publish the event, count what ended.
+
+mod admission;
+mod app;
+mod apply;
+mod auth;
+mod change_order;
+mod drain;
+mod event_metrics;
+mod expiry;
+mod external_changes;
+mod health;
+mod health_log;
+mod hub;
+mod membership;
+mod moderation;
+mod outbox;
+mod revocation;
+mod room_entry;
+mod rooms;
+mod settings;
+mod signaling_metrics;
+mod tasks;
+
+pub use admission::{Admitted, admit, check_access, close_code};
+pub use app::App;
+pub use apply::Ended;
+pub use auth::{AuthError, Caller, RoomAccess, room_access};
+pub use change_order::ChangeOrder;
+pub use event_metrics::count_events;
+pub use external_changes::load_revocations;
+pub use health::{Check, HealthChecks};
+pub use health_log::HealthLogLimits;
+pub use hub::{Hub, RoomHandle};
+pub use outbox::{Outbox, frame_cost};
+pub use room_entry::{ConnectionInfo, limits};
+pub use settings::{LiveSettings, Settings};
+pub use tasks::run_background_tasks;

@@ -1,0 +1,48 @@
+//! Removes users from rooms: kicks and bans.
+
+use super::app::App;
+use super::apply::Ended;
+use crate::bus::Event;
+use crate::clock;
+use crate::storage::{BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
+
+impl App {
+    /// Removes a user from a room. `None` if there is no membership. The user may join again after
+    /// `rooms.kick_pause`.
+    pub async fn kick(
+        &self,
+        room: &str,
+        user: &str,
+    ) -> Result<Option<(LeaveOutcome, Ended)>, StoreError> {
+        let pause = self.settings().config.rooms.kick_pause.as_secs();
+        let unix = clock::now().unix;
+        let change = self
+            .store
+            .kick(room, user, unix.saturating_add(pause), unix);
+        let event = |left: &LeaveOutcome| Event::Kicked {
+            user: user.to_owned(),
+            room: room.to_owned(),
+            elsewhere: left.elsewhere,
+        };
+        self.commit_exclusively(change, event).await
+    }
+
+    /// Bans a user from a room, and removes them from it.
+    pub async fn ban(&self, new: NewBan) -> Result<(BanOutcome, Ended), BanError> {
+        let (room, user) = (new.room_id.clone(), new.user_id.clone());
+        let change = self.store.ban(new, clock::now().unix);
+        let event = |banned: &BanOutcome| {
+            Some(Event::Banned {
+                user,
+                room,
+                elsewhere: banned.left.elsewhere,
+            })
+        };
+        let (banned, applied) = self.commit(self.order.exclusive(), change, event).await?;
+        let ended = match applied {
+            Some(applied) => applied.count().await,
+            None => Ended::default(),
+        };
+        Ok((banned, ended))
+    }
+}
