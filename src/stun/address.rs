@@ -1,13 +1,13 @@
-//! XOR-MAPPED-ADDRESS and its kin (RFC 8489 section 14.2).
+//! Addresses in attributes (RFC 8489 sections 14.1 and 14.2).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{COOKIE, TransactionId};
+use super::header::{COOKIE, TransactionId};
 
-/// Bytes of the longest encoded address: reserved, family, port, IPv6.
+/// The length of the longest encoded address: reserved, family, port, IPv6.
 pub const MAX_XOR_ADDRESS: usize = 20;
 
-/// Reads a XORed address. `None` where length and family do not fit.
+/// Decodes an XORed address. Returns `None` if the length does not match the family.
 pub fn decode_xor_address(value: &[u8], transaction: &TransactionId) -> Option<SocketAddr> {
     let (&[_, family, high, low], ip) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([high ^ COOKIE[0], low ^ COOKIE[1]]);
@@ -27,7 +27,7 @@ pub fn decode_xor_address(value: &[u8], transaction: &TransactionId) -> Option<S
     Some(SocketAddr::new(ip, port))
 }
 
-/// Writes a XORed address into `out` and says how many bytes it took: 8 or 20.
+/// Encodes an XORed address into `out`. Returns its length: 8 or 20.
 pub fn encode_xor_address(
     address: SocketAddr,
     transaction: &TransactionId,
@@ -40,8 +40,8 @@ pub fn encode_xor_address(
     len
 }
 
-/// Writes an address as it is (MAPPED-ADDRESS, RFC 8489 section 14.1) into `out` and says how many
-/// bytes it took: 8 or 20.
+/// Encodes a plain address (MAPPED-ADDRESS, RFC 8489 section 14.1) into `out`. Returns its length: 8
+/// or 20.
 pub fn encode_address(address: SocketAddr, out: &mut [u8; MAX_XOR_ADDRESS]) -> usize {
     let [high, low] = address.port().to_be_bytes();
     let (family, len) = match address.ip() {

@@ -1,6 +1,6 @@
 //! Attribute types (RFC 8489 section 18.3, RFC 8656 section 18).
 
-/// The type of an attribute. Unlisted types are kept as the number they are.
+/// The type of an attribute. Types without a constant are valid as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attribute(pub u16);
 
@@ -36,8 +36,8 @@ impl Attribute {
     pub const RESPONSE_ORIGIN: Attribute = Attribute(0x802b);
     pub const OTHER_ADDRESS: Attribute = Attribute(0x802c);
 
-    /// Whether a receiver that does not know this attribute must refuse the request
-    /// (RFC 8489 section 14).
+    /// Returns whether a receiver that does not know this attribute must reject the request (RFC 8489
+    /// section 14).
     pub fn comprehension_required(self) -> bool {
         self.0 < 0x8000
     }

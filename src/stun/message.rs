@@ -1,57 +1,20 @@
-//! The decoder: one pass over the attributes, no allocation, nothing trusted.
+//! The decoder: one pass over the attributes without allocation. The input is untrusted.
 
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
-use super::{Attribute, COOKIE, FINGERPRINT_XOR, Integrity, IntegrityKey, TransactionId, crc32};
+use super::attribute::Attribute;
+use super::fingerprint::fingerprint;
+use super::header::{ATTRIBUTE_HEADER, COOKIE, Class, HEADER, Method, TransactionId, split_type};
+use super::integrity::{Integrity, IntegrityKey};
 
-/// Bytes of a STUN header.
-pub const HEADER: usize = 20;
+/// The lengths of the HMACs in bytes. A usage of STUN may allow a truncated SHA-256 HMAC (RFC 8489
+/// section 14.6). TURN does not.
+const SHA1_BYTES: usize = 20;
+const SHA256_BYTES: usize = 32;
+const MIN_SHA256_BYTES: usize = 16;
 
-/// Bytes of an attribute before its value.
-pub(super) const ATTRIBUTE_HEADER: usize = 4;
-
-/// Bytes of the HMACs. That of SHA-256 may be cut down to the lesser figure where a usage of STUN
-/// allows it (RFC 8489 section 14.6), which TURN does not.
-const SHA1: usize = 20;
-const SHA256: usize = 32;
-const SHA256_CUT: usize = 16;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    Request,
-    Indication,
-    Success,
-    Error,
-}
-
-/// A method; unlisted ones are kept as the number they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Method(pub u16);
-
-impl Method {
-    pub const BINDING: Method = Method(0x001);
-    pub const ALLOCATE: Method = Method(0x003);
-    pub const REFRESH: Method = Method(0x004);
-    pub const SEND: Method = Method(0x006);
-    pub const DATA: Method = Method(0x007);
-    pub const CREATE_PERMISSION: Method = Method(0x008);
-    pub const CHANNEL_BIND: Method = Method(0x009);
-
-    /// The type field for this method in `class` (RFC 8489 section 5, figure 3).
-    pub fn with_class(self, class: Class) -> u16 {
-        let class = match class {
-            Class::Request => 0x000,
-            Class::Indication => 0x010,
-            Class::Success => 0x100,
-            Class::Error => 0x110,
-        };
-        let m = self.0;
-        (m & 0x00f) | ((m & 0x070) << 1) | ((m & 0xf80) << 2) | class
-    }
-}
-
-/// Why bytes are not a STUN message. Such bytes are dropped without an answer.
+/// Why bytes are not a STUN message. The server drops such bytes without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("shorter than a STUN header, or not marked as STUN")]
@@ -64,23 +27,27 @@ pub enum Malformed {
     Fingerprint,
 }
 
-/// A STUN message, borrowed from the datagram it came in.
+/// A STUN message, borrowed from its datagram.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     bytes: &'a [u8],
     class: Class,
     method: Method,
-    /// Where the attributes end that count: at the first integrity attribute, at FINGERPRINT, or
-    /// at the end (RFC 8489 section 14.5).
-    counted: usize,
-    /// Offset of MESSAGE-INTEGRITY.
+    /// The end of the attributes that count: at the first integrity attribute, at FINGERPRINT, or at
+    /// the end of the message (RFC 8489 section 14.5).
+    attributes_end: usize,
+    /// The offset of MESSAGE-INTEGRITY.
     sha1: Option<usize>,
-    /// Offset of MESSAGE-INTEGRITY-SHA256.
+    /// The offset of MESSAGE-INTEGRITY-SHA256.
     sha256: Option<usize>,
 }
 
 impl<'a> Message<'a> {
-    /// Reads a whole datagram.
+    /// Parses a whole datagram.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the bytes are not a STUN message.
     pub fn parse(bytes: &'a [u8]) -> Result<Message<'a>, Malformed> {
         let header: &[u8; HEADER] = bytes.first_chunk().ok_or(Malformed::NotStun)?;
         if header[0] & 0xc0 != 0 || header[4..8] != COOKIE {
@@ -95,7 +62,7 @@ impl<'a> Message<'a> {
             bytes,
             class,
             method,
-            counted: bytes.len(),
+            attributes_end: bytes.len(),
             sha1: None,
             sha256: None,
         };
@@ -117,9 +84,9 @@ impl<'a> Message<'a> {
         id
     }
 
-    /// The attributes that count, in order: those before the integrity attribute.
+    /// Iterates over the attributes before the integrity attribute, in order.
     pub fn attributes(&self) -> impl Iterator<Item = (Attribute, &'a [u8])> + 'a {
-        let mut rest = &self.bytes[HEADER..self.counted];
+        let mut rest = &self.bytes[HEADER..self.attributes_end];
         std::iter::from_fn(move || {
             let (attribute, value, after) = split_attribute(rest)?;
             rest = after;
@@ -127,31 +94,31 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The first attribute of this type; later ones are ignored (RFC 8489 section 14).
+    /// Returns the first attribute of this type. Later ones are ignored (RFC 8489 section 14).
     pub fn get(&self, wanted: Attribute) -> Option<&'a [u8]> {
         let mut attributes = self.attributes();
         attributes.find_map(|(attribute, value)| (attribute == wanted).then_some(value))
     }
 
-    /// The first attribute of this type as text.
+    /// Returns the first attribute of this type as text.
     pub fn text(&self, wanted: Attribute) -> Option<&'a str> {
         std::str::from_utf8(self.get(wanted)?).ok()
     }
 
-    /// Where `value`, a slice of this message, stands in the datagram.
+    /// Returns the offset of `value`, a slice of this message, in the datagram.
     pub fn offset_of(&self, value: &[u8]) -> usize {
         value.as_ptr() as usize - self.bytes.as_ptr() as usize
     }
 
-    /// The integrity attribute that decides: where there are both, the stronger one (RFC 8489
-    /// section 9.2.4).
+    /// Returns the integrity attribute that decides: of both, the stronger one (RFC 8489 section
+    /// 9.2.4).
     pub fn integrity(&self) -> Option<Integrity> {
         let sha1 = self.sha1.map(|_| Integrity::Sha1);
         self.sha256.map(|_| Integrity::Sha256).or(sha1)
     }
 
-    /// Checks the integrity attribute that the key is for, in constant time (RFC 8489 sections 14.5
-    /// and 14.6). One that was cut short does not hold.
+    /// Returns whether the integrity attribute of the key is valid (RFC 8489 sections 14.5 and 14.6).
+    /// The comparison takes constant time. A truncated attribute is invalid.
     pub fn verify(&self, key: &IntegrityKey) -> bool {
         let offset = match key.integrity() {
             Integrity::Sha1 => self.sha1,
@@ -177,10 +144,10 @@ impl<'a> Message<'a> {
                 split_attribute(&self.bytes[offset..]).ok_or(Malformed::Attribute)?;
             match attribute {
                 Attribute::MESSAGE_INTEGRITY if self.sha1.is_none() => {
-                    if value.len() != SHA1 {
+                    if value.len() != SHA1_BYTES {
                         return Err(Malformed::Attribute);
                     }
-                    // After MESSAGE-INTEGRITY-SHA256 it would not be covered, and does not count.
+                    // After MESSAGE-INTEGRITY-SHA256 it is not covered and does not count.
                     if !ended {
                         self.sha1 = Some(offset);
                     }
@@ -188,7 +155,7 @@ impl<'a> Message<'a> {
                 }
                 Attribute::MESSAGE_INTEGRITY_SHA256 if self.sha256.is_none() => {
                     let length = value.len();
-                    if !(SHA256_CUT..=SHA256).contains(&length) || length % 4 != 0 {
+                    if !(MIN_SHA256_BYTES..=SHA256_BYTES).contains(&length) || length % 4 != 0 {
                         return Err(Malformed::Attribute);
                     }
                     self.sha256 = Some(offset);
@@ -210,14 +177,13 @@ impl<'a> Message<'a> {
 
     fn end_at(&mut self, offset: usize, ended: &mut bool) {
         if !*ended {
-            self.counted = offset;
+            self.attributes_end = offset;
             *ended = true;
         }
     }
 
     fn check_fingerprint(&self, offset: usize, value: &[u8]) -> Result<(), Malformed> {
-        let expected = crc32(&self.bytes[..offset]) ^ FINGERPRINT_XOR;
-        if value == expected.to_be_bytes() {
+        if value == fingerprint(&self.bytes[..offset]) {
             Ok(())
         } else {
             Err(Malformed::Fingerprint)
@@ -225,22 +191,11 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Splits the first attribute off: its type, its value, and what follows its padding.
+/// Splits off the first attribute. Returns its type, its value, and the bytes after its padding.
 fn split_attribute(bytes: &[u8]) -> Option<(Attribute, &[u8], &[u8])> {
     let (&[a, b, c, d], rest) = bytes.split_first_chunk::<ATTRIBUTE_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([c, d]));
     let value = rest.get(..length)?;
     let after = rest.get(length.next_multiple_of(4)..)?;
     Some((Attribute(u16::from_be_bytes([a, b])), value, after))
-}
-
-fn split_type(bits: u16) -> (Class, Method) {
-    let class = match bits & 0x110 {
-        0x000 => Class::Request,
-        0x010 => Class::Indication,
-        0x100 => Class::Success,
-        _ => Class::Error,
-    };
-    let method = (bits & 0x00f) | ((bits & 0x0e0) >> 1) | ((bits & 0x3e00) >> 2);
-    (class, Method(method))
 }

@@ -1,4 +1,4 @@
-//! The codec beside RFC 5769's vectors, the `stun` crate and arbitrary bytes.
+//! Tests of the codec with the vectors of RFC 5769, with the `stun` crate and with arbitrary bytes.
 
 use std::net::SocketAddr;
 
@@ -12,20 +12,20 @@ const RFC5769_REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae802200105
     636c69656e74002400046e0001ff80290008932ff9b151263b36000600096576746a3a68367659202020\
     000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf";
 
-/// Section 2.2: its answer over IPv4, and section 2.3: over IPv6.
+/// RFC 5769 section 2.2: the response over IPv4, and section 2.3: over IPv6.
 const RFC5769_IPV4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220\
     002000080001a147e112a643000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96";
 const RFC5769_IPV6: &str = "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220\
     002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d900080014a382954e4be67bf11784c97c8292c275\
     bfe3ed4180280004c8fb0b4c";
 
-/// Section 2.4: a request with long-term credentials.
+/// RFC 5769 section 2.4: a request with long-term credentials.
 const RFC5769_LONG_TERM: &str = "000100602112a44278ad3433c6ad72c029da412e00060012e3839ee38388e383aae3\
     8383e382afe382b900000015001c662f2f3439396b39353464364f4c33346f4c394653547679363473410014\
     000b6578616d706c652e6f72670000080014f67024656dd64a3e02b8e0712e85c9a28ca89666";
 
-/// RFC 8489 appendix B.1 as verified erratum 6268 corrects it (the length, PASSWORD-ALGORITHM and
-/// the HMAC): the same with USERHASH and MESSAGE-INTEGRITY-SHA256.
+/// RFC 8489 appendix B.1, with the corrections of verified erratum 6268 (the length,
+/// PASSWORD-ALGORITHM and the HMAC): a request with USERHASH and MESSAGE-INTEGRITY-SHA256.
 const RFC8489_REQUEST: &str = "000100902112a44278ad3433c6ad72c029da412e001e00204a3cf38fef6992bda952\
     c6780417da0f24819415569e60b205c46e41407f170400150029\
     6f624d61744a6f733241414143662f2f3439396b39353464364f4c33346f4c39465354767936347341000000\
@@ -123,7 +123,7 @@ fn the_request_of_rfc_8489_is_read_and_written() {
     assert_eq!(out, bytes);
 }
 
-/// The request of RFC 8489 with its integrity cut to a length.
+/// Returns the request of RFC 8489 with its integrity truncated to a length.
 fn cut(length: usize) -> Vec<u8> {
     let mut bytes = bytes(RFC8489_REQUEST);
     let at = bytes.len() - 32;
@@ -140,7 +140,7 @@ fn a_truncated_sha_256_integrity_is_rejected() {
     let key = long_term_key_sha256(user, realm, password);
     let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
     for length in [16, 20, 24, 28] {
-        // Signed as section 14.6 has it for usages that allow it.
+        // Signed as in section 14.6, for usages that allow truncation.
         let mut bytes = cut(length);
         let at = bytes.len() - length;
         let tag = ring::hmac::sign(&hmac, &bytes[..at - 4]);
