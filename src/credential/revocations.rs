@@ -1,0 +1,146 @@
+//! Revoked users, memberships and rooms: credentials that are refused although their password is
+//! correct.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use super::username::{Identity, Username};
+
+/// The users, memberships and rooms whose credentials are revoked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RevokedSet {
+    /// Disabled and deleted users.
+    pub users: HashSet<Box<str>>,
+    /// Ended memberships (user, room). They revoke credentials that are bound to the room.
+    pub memberships: HashSet<(Box<str>, Box<str>)>,
+    /// Closed rooms. They revoke credentials that are bound to them.
+    pub rooms: HashSet<Box<str>>,
+    /// The token generations of users whose tokens were ended. Credentials stay valid; the map lets
+    /// the daemon notice a sign-out by another process.
+    pub generations: HashMap<Box<str>, u64>,
+}
+
+/// The current [`RevokedSet`] and the known rooms. All shards share it, and read it for Allocate and
+/// Refresh only.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    inner: RwLock<RevokedSet>,
+    /// Every room, open or closed. No room is removed, so that a username keeps its meaning.
+    rooms: RwLock<HashSet<Box<str>>>,
+}
+
+impl Revocations {
+    /// Resolves a username to a user and a room.
+    pub fn resolve<'a>(&self, username: Username<'a>) -> Identity<'a> {
+        if !username.subject.contains('/') {
+            return username.resolve_with(|_| false);
+        }
+        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        username.resolve_with(|room| rooms.contains(room))
+    }
+
+    /// Adds ids of rooms.
+    pub fn add_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>) {
+        let mut known = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        for room in rooms {
+            if !known.contains(room) {
+                known.insert(room.into());
+            }
+        }
+    }
+
+    /// Returns whether the credential of this identity is revoked.
+    pub fn is_revoked(&self, identity: &Identity<'_>) -> bool {
+        let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if identity
+            .room
+            .is_some_and(|room| revoked.rooms.contains(room))
+        {
+            return true;
+        }
+        // A name that begins with the user and a `/` is revoked with the user: see `belongs_to`.
+        let user = identity.user;
+        let base = user
+            .and_then(|user| user.split_once('/'))
+            .map(|(base, _)| base);
+        user.into_iter().chain(base).any(|user| {
+            revoked.users.contains(user)
+                || identity.room.is_some_and(|room| {
+                    let pair = (Box::from(user), Box::from(room));
+                    revoked.memberships.contains(&pair)
+                })
+        })
+    }
+
+    /// Revokes all credentials of a user.
+    pub fn revoke_user(&self, user: &str) {
+        self.write(|revoked| revoked.users.insert(user.into()));
+    }
+
+    /// Undoes [`Revocations::revoke_user`].
+    pub fn restore_user(&self, user: &str) {
+        self.write(|revoked| revoked.users.remove(user));
+    }
+
+    /// Records that the tokens of `user` before this generation have ended.
+    pub fn end_tokens(&self, user: &str, generation: u64) {
+        self.write(|revoked| revoked.generations.insert(user.into(), generation));
+    }
+
+    /// Revokes the credentials of a user that are bound to a room.
+    pub fn revoke_membership(&self, user: &str, room: &str) {
+        self.write(|revoked| revoked.memberships.insert((user.into(), room.into())));
+    }
+
+    /// Undoes [`Revocations::revoke_membership`].
+    pub fn restore_membership(&self, user: &str, room: &str) {
+        self.write(|revoked| revoked.memberships.remove(&(user.into(), room.into())));
+    }
+
+    /// Revokes the credentials that are bound to a room.
+    pub fn revoke_room(&self, room: &str) {
+        self.write(|revoked| revoked.rooms.insert(room.into()));
+    }
+
+    /// Returns a copy of the current set.
+    pub fn snapshot(&self) -> RevokedSet {
+        self.inner
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Replaces the set with that of the database, and returns the previous one.
+    pub fn replace(&self, revoked: RevokedSet) -> RevokedSet {
+        self.write(|known| std::mem::replace(known, revoked))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut RevokedSet) -> T) -> T {
+        change(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resolves a name with the known room `lobby`.
+    fn identity(name: &str) -> Option<Identity<'_>> {
+        Some(Username::parse(name)?.resolve_with(|room| room == "lobby"))
+    }
+
+    #[test]
+    fn leaving_revokes_only_the_room_bound_credential_until_the_user_rejoins() {
+        let revocations = Revocations::default();
+        revocations.revoke_membership("alice", "lobby");
+        let bound = identity("1:alice/lobby").unwrap();
+        let free = identity("1:alice").unwrap();
+        assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
+        revocations.restore_membership("alice", "lobby");
+        assert!(!revocations.is_revoked(&bound));
+        revocations.revoke_room("lobby");
+        assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
+        revocations.revoke_user("alice");
+        assert!(revocations.is_revoked(&bound) && revocations.is_revoked(&free));
+    }
+}
