@@ -1,4 +1,5 @@
-//! Rates: one word of state a limit (GCRA), time as an argument, nothing that strangers can grow.
+//! Rate limiters: the generic cell rate algorithm (GCRA) with one word of state. Time is an argument,
+//! and remote parties cannot grow the state.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -9,65 +10,66 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
 
-/// Fractions of a nanosecond that a unit's cost is kept in.
-const FRACTION: u32 = 10;
+/// The fractional bits of a unit's cost in nanoseconds.
+const FRACTION_BITS: u32 = 10;
 
-/// How much may pass: a steady rate, and a burst on top of silence.
+/// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What one unit costs, in 2^-10 ns. Zero: unlimited.
+    /// The cost of a unit in 2^-10 ns; 0 if unlimited.
     cost: u64,
-    /// What may be owed, in ns.
+    /// The burst in ns.
     burst: u64,
 }
 
 impl Limit {
     pub const UNLIMITED: Limit = Limit { cost: 0, burst: 0 };
 
-    /// `rate` units a second, `burst` at once. A rate of 0 is unlimited.
+    /// Returns a limit of `rate` units per second with a burst of `burst` units. A rate of 0 is unlimited.
     pub fn per_second(rate: u64, burst: u64) -> Limit {
         if rate == 0 {
             return Limit::UNLIMITED;
         }
-        let cost = ((1_000_000_000u128 << FRACTION) / u128::from(rate)).max(1) as u64;
-        let burst = (u128::from(burst.max(1)) * u128::from(cost)) >> FRACTION;
+        let cost = ((1_000_000_000u128 << FRACTION_BITS) / u128::from(rate)).max(1) as u64;
+        let burst = (u128::from(burst.max(1)) * u128::from(cost)) >> FRACTION_BITS;
         Limit {
             cost,
             burst: burst.min(u128::from(u64::MAX / 4)) as u64,
         }
     }
 
-    /// One unit in `span`, `burst` at once.
+    /// Returns a limit of one unit per `span` with a burst of `burst` units.
     pub fn every(span: Duration, burst: u64) -> Limit {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         Limit {
-            cost: nanos.min(u64::MAX >> FRACTION) << FRACTION,
+            cost: nanos.min(u64::MAX >> FRACTION_BITS) << FRACTION_BITS,
             burst: burst.max(1).saturating_mul(nanos).min(u64::MAX / 4),
         }
     }
 
-    /// One unit a minute, for what is worth saying but not again and again.
+    /// Returns a limit of one unit per minute, for repeated log messages.
     pub fn per_minute() -> Limit {
         Limit {
-            cost: 60_000_000_000 << FRACTION,
+            cost: 60_000_000_000 << FRACTION_BITS,
             burst: 60_000_000_000,
         }
     }
 
-    /// When the snapshot is paid after taking `units` at `now`; `None` where it would be too large.
-    fn after(self, paid: u64, now: Mono, units: u64) -> Option<u64> {
-        let cost = units.saturating_mul(self.cost) >> FRACTION;
-        let next = paid.max(now.0).saturating_add(cost);
+    /// Returns the new theoretical arrival time after taking `units` at `now`; `None` if they exceed
+    /// the limit. `arrival` is the current one.
+    fn after(self, arrival: u64, now: Mono, units: u64) -> Option<u64> {
+        let cost = units.saturating_mul(self.cost) >> FRACTION_BITS;
+        let next = arrival.max(now.0).saturating_add(cost);
         (next - now.0 <= self.burst).then_some(next)
     }
 }
 
-/// One limited thing: when its snapshot will be paid.
+/// A rate limiter: the theoretical arrival time of the GCRA in ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Gcra(u64);
 
 impl Gcra {
-    /// Takes `units`, or nothing at all.
+    /// Takes `units`, or nothing. Returns whether they are within the limit.
     pub fn take(&mut self, limit: Limit, now: Mono, units: u64) -> bool {
         if limit == Limit::UNLIMITED {
             return true;
@@ -77,47 +79,47 @@ impl Gcra {
         next.is_some()
     }
 
-    /// Whether the limiter is back in its initial state.
+    /// Returns whether the limiter is back in its initial state.
     pub fn is_idle(&self, now: Mono) -> bool {
         self.0 <= now.0
     }
 }
 
-/// A [`Gcra`] that several threads take from.
+/// A [`Gcra`] for several threads.
 #[derive(Debug, Default)]
 pub struct SharedGcra(AtomicU64);
 
 impl SharedGcra {
-    /// Whether the limiter is back in its initial state.
+    /// Returns whether the limiter is back in its initial state.
     pub fn is_idle(&self, now: Mono) -> bool {
         self.0.load(Ordering::Relaxed) <= now.0
     }
 
-    /// What is owed, and [`SharedGcra::merge`] takes over.
+    /// Returns the state, for [`SharedGcra::merge`].
     pub fn snapshot(&self) -> Gcra {
         Gcra(self.0.load(Ordering::Relaxed))
     }
 
-    /// Owes at least as much as `snapshot`.
+    /// Adds the use of an earlier limiter: afterwards at least as much is used as in `earlier`.
     pub fn merge(&self, earlier: Gcra) {
         self.0.fetch_max(earlier.0, Ordering::Relaxed);
     }
 
-    /// Takes `units`, or nothing at all.
+    /// Takes `units`, or nothing. Returns whether they are within the limit.
     pub fn take(&self, limit: Limit, now: Mono, units: u64) -> bool {
         if limit == Limit::UNLIMITED {
             return true;
         }
         self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
-                limit.after(paid, now, units)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |arrival| {
+                limit.after(arrival, now, units)
             })
             .is_ok()
     }
 }
 
-/// A limit for each of many keys: a fixed array of limiters under a keyed hash. Keys that collide share a
-/// limiter; nothing ever grows.
+/// A limit for each of many keys: a fixed array of limiters, indexed by a hash with a random key. Keys
+/// that collide share a limiter.
 #[derive(Debug)]
 pub struct KeyedLimiter {
     limit: Limit,
@@ -126,6 +128,7 @@ pub struct KeyedLimiter {
 }
 
 impl KeyedLimiter {
+    /// Creates `limiters` limiters.
     pub fn new(limit: Limit, limiters: usize) -> KeyedLimiter {
         KeyedLimiter {
             limit,
@@ -136,7 +139,7 @@ impl KeyedLimiter {
         }
     }
 
-    /// Whether `key` may have one more.
+    /// Takes one unit for `key`. Returns whether it is within the limit.
     pub fn take(&self, key: impl Hash, now: Mono) -> bool {
         let index = self.hash.hash_one(key) as usize % self.limiters.len();
         self.limiters[index].take(self.limit, now, 1)
@@ -148,17 +151,18 @@ impl KeyedLimiter {
 pub struct PerIpLimiter(KeyedLimiter);
 
 impl PerIpLimiter {
+    /// Creates `limiters` limiters.
     pub fn new(limit: Limit, limiters: usize) -> PerIpLimiter {
         PerIpLimiter(KeyedLimiter::new(limit, limiters))
     }
 
-    /// Whether `source` may have one more.
+    /// Takes one unit for `source`. Returns whether it is within the limit.
     pub fn take(&self, source: IpAddr, now: Mono) -> bool {
         self.0.take(source_prefix(source), now)
     }
 
-    /// Limits a source that may be either of two addresses. Such pairs have their own limiters, so that they
-    /// do not use up the limits of other clients at one of the addresses.
+    /// Takes one unit for a source that may be either of two addresses. Such pairs have their own
+    /// limiters, so that they do not use up the limits of other clients at one of the addresses.
     pub fn take_ambiguous(&self, sources: [IpAddr; 2], now: Mono) -> bool {
         let [one, other] =
             sources.map(|source| self.0.take(("unsure", source_prefix(source)), now));
@@ -166,7 +170,7 @@ impl PerIpLimiter {
     }
 }
 
-/// The part of an address that stands for one source: all of IPv4, the /56 of IPv6.
+/// Returns the prefix that identifies a source: the IPv4 address, or the /56 of an IPv6 address.
 pub fn source_prefix(source: IpAddr) -> u64 {
     match source.to_canonical() {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),

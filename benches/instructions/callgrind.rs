@@ -1,5 +1,5 @@
-//! This program, run once more under callgrind, which counts in one function alone and writes a
-//! dump each time it returns.
+//! Runs this program again under callgrind, which counts the instructions of one function and writes
+//! a dump each time it returns.
 
 use std::env;
 use std::fs;
@@ -7,17 +7,17 @@ use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The argument that this program is run with under callgrind.
+/// The argument of this program under callgrind.
 pub const COUNTED: &str = "--counted";
 
-/// What one thing costs.
+/// The cost of one operation.
 pub struct Count {
     pub name: String,
-    /// For one of it.
+    /// Instructions of one operation.
     pub instructions: u64,
 }
 
-/// Inside: counts what `act` does to each of `inputs`, and tells whose dump this is.
+/// Under callgrind: counts `act` for each of `inputs`, and prints the name of the dump.
 pub fn count<T>(name: &str, inputs: &mut [T], mut act: impl FnMut(&mut T)) {
     println!("{} {name}", inputs.len());
     count_instructions(&mut || {
@@ -27,17 +27,17 @@ pub fn count<T>(name: &str, inputs: &mut [T], mut act: impl FnMut(&mut T)) {
     });
 }
 
-/// Callgrind knows it by this name. No pattern will do: it dumps at none.
+/// The function's name for callgrind, which writes no dump for a pattern.
 const COUNTED_FUNCTION: &str = "instructions::callgrind::count_instructions";
 
 #[inline(never)]
 fn count_instructions(act: &mut dyn FnMut()) {
     act();
-    // Without anything behind the call it is a jump, and this function has no end of its own.
+    // Without this the call becomes a jump, and the function has no return to dump at.
     black_box(());
 }
 
-/// Outside: all counts, in the order of the cases.
+/// Returns all counts, in the order of the cases.
 pub fn run() -> Result<Vec<Count>, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let out = folder.path().join("counts");

@@ -1,4 +1,4 @@
-//! The counts that are committed, and how far from them is too far.
+//! The committed counts, and the tolerance.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,17 +6,17 @@ use std::process::Command;
 
 use super::callgrind::Count;
 
-/// How much more something may cost, in per cent, compiled by the same compiler. The keys of the
-/// hash tables are random: two runs differ by 0.2.
-const TOLERANCE: u64 = 5;
+/// Tolerated increase in percent, with the same compiler. The keys of the hash tables are random: two
+/// runs differ by 0.2 %.
+const TOLERANCE_PERCENT: u64 = 5;
 
-/// Compiled by another one.
-const TOLERANCE_ELSEWHERE: u64 = 25;
+/// Tolerated increase in percent, with another compiler.
+const TOLERANCE_OTHER_COMPILER_PERCENT: u64 = 25;
 
-/// How many more it may be in any case: in what is small, a register that is spilled is 3 %.
-const SLACK: u64 = 5;
+/// Tolerated increase in instructions: in a small function, one spilled register is 3 %.
+const SLACK_INSTRUCTIONS: u64 = 5;
 
-/// What `expected.txt` says.
+/// The content of `expected.txt`.
 pub struct Expected {
     compiler: String,
     counts: Vec<Count>,
@@ -44,14 +44,14 @@ impl Expected {
         Ok(expected)
     }
 
-    /// Prints `counts` beside what was expected, and gives those that are too high.
+    /// Prints `counts` beside the expected ones, and returns a message for each that is too high.
     pub fn faults(&self, counts: &[Count]) -> Vec<String> {
-        let mut tolerance = TOLERANCE;
+        let mut tolerance = TOLERANCE_PERCENT;
         let here = compiler();
         if here != self.compiler {
-            tolerance = TOLERANCE_ELSEWHERE;
+            tolerance = TOLERANCE_OTHER_COMPILER_PERCENT;
             println!(
-                "Expected are counts by {}, these are by {here}.",
+                "The expected counts are from {}, these are from {here}.",
                 self.compiler
             );
         }
@@ -59,16 +59,16 @@ impl Expected {
         let mut faults = Vec::new();
         for Count { name, instructions } in counts {
             let Some(expected) = self.counts.iter().find(|count| count.name == *name) else {
-                faults.push(format!("{name}: expected.txt does not have it"));
+                faults.push(format!("{name}: missing in expected.txt"));
                 continue;
             };
             let expected = expected.instructions;
             let more = *instructions as f64 / expected as f64 * 100.0 - 100.0;
             println!("{expected:8}{instructions:8}  {more:+5.1} %  {name}");
-            if *instructions > expected * (100 + tolerance) / 100 + SLACK {
+            if *instructions > expected * (100 + tolerance) / 100 + SLACK_INSTRUCTIONS {
                 faults.push(format!(
                     "{name}: {instructions} instructions instead of {expected}, which is \
-                     {more:+.1} % ({tolerance} are tolerated)"
+                     {more:+.1} % ({tolerance} % are tolerated)"
                 ));
             }
         }
@@ -76,12 +76,12 @@ impl Expected {
             .counts
             .iter()
             .filter(|old| !counts.iter().any(|new| new.name == old.name));
-        faults.extend(gone.map(|old| format!("{}: it is not counted any more", old.name)));
+        faults.extend(gone.map(|old| format!("{}: no case counts it", old.name)));
         faults
     }
 }
 
-/// Makes `counts` what is expected from now on.
+/// Writes `counts` as the expected ones.
 pub fn write(counts: &[Count]) -> Result<(), String> {
     let mut text = format!(
         "# Instructions of each, counted by `cargo bench --bench instructions -- --renew`\n# by {}\n",
@@ -99,17 +99,18 @@ fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/expected.txt")
 }
 
-/// The compiler and what it compiles for, in one line. Some code is chosen when it runs, by what
-/// the processor can do; under valgrind that is no more than AVX2.
+/// Returns the compiler and the architecture in one line. Some code is selected at run time by CPU
+/// features; valgrind supports features up to AVX2.
 fn compiler() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let told = Command::new(rustc).arg("--version").output();
-    let version = told.map_or_else(|_| Vec::new(), |output| output.stdout);
+    let output = Command::new(rustc).arg("--version").output();
+    let version = output.map_or_else(|_| Vec::new(), |output| output.stdout);
     let version = String::from_utf8_lossy(&version);
     #[cfg(target_arch = "x86_64")]
-    let machine = match std::arch::is_x86_feature_detected!("avx2") {
-        true => "x86_64 with AVX2",
-        false => "x86_64",
+    let machine = if std::arch::is_x86_feature_detected!("avx2") {
+        "x86_64 with AVX2"
+    } else {
+        "x86_64"
     };
     #[cfg(not(target_arch = "x86_64"))]
     let machine = std::env::consts::ARCH;

@@ -1,14 +1,15 @@
-//! How many instructions the core spends: counted by callgrind, so that no noise disturbs them.
+//! Instruction counts of the state machines. callgrind counts them, so they do not depend on the load
+//! of the machine.
 //!
 //! ```sh
 //! cargo bench --bench instructions             # count, and compare with expected.txt
 //! cargo bench --bench instructions -- --renew  # count, and write expected.txt
 //! ```
 //!
-//! It fails where something costs more than `expected.txt` allows, or where a packet costs more
-//! because there are more allocations. Time, seed and bytes are arguments of the state machines, so
-//! that the same program counts the same but for the keys of its hash tables. What the counts do
-//! depend on is the compiler, which is written down with them.
+//! The benchmark fails if an operation costs more than `expected.txt` allows, or if a packet costs more
+//! with more allocations. Time, seed and bytes are arguments of the state machines, so counts differ
+//! only by the random keys of the hash tables. They depend on the compiler, which `expected.txt`
+//! names.
 
 mod callgrind;
 mod expected;
@@ -21,31 +22,34 @@ use std::process::ExitCode;
 use callgrind::Count;
 use expected::Expected;
 
-/// How much more a packet may cost with 8,000 allocations than with four, in per cent.
-const GROWTH: u64 = 10;
+/// Tolerated increase of a packet's cost from 4 to 8,000 allocations, in percent.
+const MAX_GROWTH_PERCENT: u64 = 10;
 
 fn main() -> ExitCode {
-    let asked = |argument: &str| env::args().any(|given| given == argument);
-    if asked(callgrind::COUNTED) {
+    let has_argument = |name: &str| env::args().any(|argument| argument == name);
+    if has_argument(callgrind::COUNTED) {
         relay::cases();
         rooms::cases();
         return ExitCode::SUCCESS;
     }
-    let outcome = callgrind::run().and_then(|counts| match asked("--renew") {
-        true => expected::write(&counts),
-        false => judge(&counts),
+    let outcome = callgrind::run().and_then(|counts| {
+        if has_argument("--renew") {
+            expected::write(&counts)
+        } else {
+            compare(&counts)
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            eprintln!("instructions: {complaint}");
+        Err(message) => {
+            eprintln!("instructions: {message}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints every count, and says what is wrong with them.
-fn judge(counts: &[Count]) -> Result<(), String> {
+/// Compares the counts with the expected ones, and prints them.
+fn compare(counts: &[Count]) -> Result<(), String> {
     let expected = Expected::read()?;
     let mut faults = expected.faults(counts);
     faults.extend(growth(counts));
@@ -53,13 +57,13 @@ fn judge(counts: &[Count]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{}\n  Is it meant to be so? Then `cargo bench --bench instructions -- --renew` and say why \
+        "{}\n  If this is intended, run `cargo bench --bench instructions -- --renew` and give the reason \
          in the commit.",
         faults.join("\n  ")
     ))
 }
 
-/// The cases whose cost grows with the number of allocations.
+/// Returns a message for each case whose cost grows with the number of allocations.
 fn growth(counts: &[Count]) -> Vec<String> {
     let [few, _, many] = relay::SIZES;
     let mut faults = Vec::new();
@@ -70,7 +74,7 @@ fn growth(counts: &[Count]) -> Vec<String> {
         let base = format!("{what}{}", relay::among(few));
         let base = counts.iter().find(|count| count.name == base);
         let least = base.expect("every size has every case").instructions;
-        if instructions * 100 > least * (100 + GROWTH) {
+        if instructions * 100 > least * (100 + MAX_GROWTH_PERCENT) {
             faults.push(format!(
                 "{what}: {least} instructions among {few} allocations, {instructions} among {many}"
             ));

@@ -1,4 +1,4 @@
-//! What a packet and a request cost the TURN server.
+//! The cost of packets and requests in the TURN server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
 use parlor::turn::{
-    AllocationId, Alternates, Directory, Discovery, HEADROOM, Nonces, Output, Policy, Quotas,
-    Route, Server, Settings, TAILROOM, Transport, Verdict,
+    AddressState, AllocationId, Alternates, Config, Directory, Discovery, HEADROOM, Host,
+    HostAddress, Nonces, Output, Quotas, Route, Server, Settings, TAILROOM, Transport, Verdict,
 };
 
 use super::callgrind;
 
-/// How many allocations there are: a packet's cost must not depend on it.
+/// Numbers of allocations. The cost of a packet must not depend on them.
 pub const SIZES: [usize; 3] = [4, 200, 8000];
 
-/// Packets or requests of a case, from as many clients where there are so many.
+/// Packets or requests of a case, from as many clients if there are so many.
 const PACKETS: usize = 64;
 
 /// 20 ms of Opus, encrypted.
@@ -29,7 +29,7 @@ const REALM: &str = "parlor";
 const TO_PEER: u16 = 0x4000;
 const TO_NEIGHBOUR: u16 = 0x4001;
 
-/// What the name of a case ends with.
+/// The end of a case's name.
 pub fn among(allocations: usize) -> String {
     format!(", among {allocations}")
 }
@@ -47,19 +47,20 @@ pub fn cases() {
 
 fn packets(fixture: &mut Fixture, among: &str) {
     let clients = fixture.clients.len();
-    let who = |index: usize| index * clients / PACKETS;
+    let client_at = |index: usize| index * clients / PACKETS;
     let to_peer = |verdict: &Verdict| matches!(verdict, Verdict::ToPeer { .. });
     let to_client = |verdict: &Verdict| matches!(verdict, Verdict::ToClient { .. });
 
-    let mut sent = fixture.each(|fixture, i| fixture.clients[who(i)].channel_data(TO_PEER));
+    let mut sent = fixture.each(|fixture, i| fixture.clients[client_at(i)].channel_data(TO_PEER));
     fixture.count(
         &format!("channel, client to peer{among}"),
         &mut sent,
         to_peer,
     );
 
-    // The first packet finds out who has the peer's address; those after it are what a call is.
-    let packets = |fixture: &Fixture, i: usize| fixture.clients[who(i)].channel_data(TO_NEIGHBOUR);
+    // The first packet looks up the peer's address. The packets of a call use its hint.
+    let packets =
+        |fixture: &Fixture, i: usize| fixture.clients[client_at(i)].channel_data(TO_NEIGHBOUR);
     for mut first in fixture.each(|fixture, i| packets(fixture, i)) {
         fixture.receive(&mut first);
     }
@@ -70,10 +71,10 @@ fn packets(fixture: &mut Fixture, among: &str) {
         to_client,
     );
 
-    // Two further there is a permission, but no channel: a Data indication arrives.
+    // The client after the next has a permission, but no channel: it gets a Data indication.
     let mut sent = fixture.each(|fixture, i| {
-        let other = fixture.clients[who(i) ^ 2].relayed;
-        fixture.clients[who(i)].send_indication(other)
+        let other = fixture.clients[client_at(i) ^ 2].relayed;
+        fixture.clients[client_at(i)].send_indication(other)
     });
     fixture.count(
         &format!("Send indication, client to client{among}"),
@@ -81,13 +82,13 @@ fn packets(fixture: &mut Fixture, among: &str) {
         to_client,
     );
 
-    let mut sent = fixture.each(|fixture, i| fixture.clients[who(i)].datagram(&[7; PAYLOAD]));
+    let mut sent = fixture.each(|fixture, i| fixture.clients[client_at(i)].datagram(&[7; PAYLOAD]));
     let ids: Vec<_> = (0..PACKETS)
-        .map(|i| (fixture.clients[who(i)].id, peer(who(i))))
+        .map(|i| (fixture.clients[client_at(i)].id, peer(client_at(i))))
         .collect();
     let (server, now) = (&mut fixture.server, fixture.now);
     let mut from = ids.iter();
-    let mut misfits = 0;
+    let mut unexpected = 0;
     callgrind::count(
         &format!("peer to client by channel{among}"),
         &mut sent,
@@ -97,10 +98,10 @@ fn packets(fixture: &mut Fixture, among: &str) {
             };
             let range = datagram.range();
             let verdict = server.handle_peer_datagram(now, id, peer, &mut datagram.buffer, range);
-            misfits += usize::from(!to_client(&verdict));
+            unexpected += usize::from(!to_client(&verdict));
         },
     );
-    assert_eq!(misfits, 0, "not what it says");
+    assert_eq!(unexpected, 0, "unexpected outcome");
 
     callgrind::count(
         &format!("nothing that is due{among}"),
@@ -119,8 +120,8 @@ fn packets(fixture: &mut Fixture, among: &str) {
 fn requests(fixture: &mut Fixture) {
     let answered = |verdict: &Verdict| matches!(verdict, Verdict::Respond(_));
     let mut binding = fixture.each(|_, i| {
-        let stranger = Client::new(100_000 + i);
-        stranger.message(Method::BINDING, &[])
+        let client = Client::new(100_000 + i);
+        client.message(Method::BINDING, &[])
     });
     fixture.count("Binding", &mut binding, answered);
 
@@ -155,10 +156,10 @@ fn requests(fixture: &mut Fixture) {
         fixture.receive(datagram);
         granted += usize::from(fixture.run_orders().is_some());
     });
-    assert_eq!(granted, PACKETS, "not what it says");
+    assert_eq!(granted, PACKETS, "unexpected outcome");
 }
 
-/// A server, its clients, and an edge without sockets.
+/// A server and its clients, without sockets.
 struct Fixture {
     server: Server,
     now: Now,
@@ -166,7 +167,7 @@ struct Fixture {
     sockets: u32,
 }
 
-/// A client that has allocated, or is about to.
+/// A client with or without an allocation.
 struct Client {
     route: Route,
     minted: Minted,
@@ -176,7 +177,7 @@ struct Client {
     id: AllocationId,
 }
 
-/// A datagram with the room around it that the server asks for.
+/// A datagram with the headroom and tailroom that the server needs.
 struct Datagram {
     route: Route,
     buffer: Vec<u8>,
@@ -192,7 +193,7 @@ impl Datagram {
 impl Fixture {
     fn new() -> Fixture {
         Fixture {
-            server: Server::new(settings(), 0, [7; 32]),
+            server: Server::new(config(), 0, [7; 32]),
             now: Now {
                 mono: Mono(1_000_000_000),
                 unix: 1_700_000_000,
@@ -202,7 +203,7 @@ impl Fixture {
         }
     }
 
-    /// Clients in pairs: each has a channel to a peer outside, and one to the other of its pair.
+    /// Creates clients in pairs: each has a channel to an external peer, and one to the other client.
     fn populate(&mut self, count: usize) {
         for index in 0..count {
             let mut client = Client::new(index);
@@ -252,31 +253,36 @@ impl Fixture {
             .handle_client_datagram(self.now, &datagram.route, &mut datagram.buffer, range)
     }
 
-    /// Plays the edge: binds what is to be bound. Gives the response that had to wait, and whose.
+    /// Executes the server's commands: binds sockets. Returns the queued response and its allocation.
     fn run_orders(&mut self) -> Option<(AllocationId, Vec<u8>)> {
-        let (mut asked, mut response) = (None, None);
+        let (mut allocated, mut response) = (None, None);
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Bind { id, .. } => {
                     self.sockets += 1;
                     self.server
                         .handle_bind_result(self.now, id, Ok(self.sockets));
-                    asked = Some(id);
+                    allocated = Some(id);
                 }
                 Output::Response { bytes, .. } => response = Some(bytes),
                 _ => {}
             }
         }
-        asked.zip(response)
+        allocated.zip(response)
     }
 
-    fn count(&mut self, name: &str, datagrams: &mut [Datagram], fits: impl Fn(&Verdict) -> bool) {
-        let mut misfits = 0;
+    fn count(
+        &mut self,
+        name: &str,
+        datagrams: &mut [Datagram],
+        is_expected: impl Fn(&Verdict) -> bool,
+    ) {
+        let mut unexpected = 0;
         callgrind::count(name, datagrams, |datagram| {
             let verdict = self.receive(datagram);
-            misfits += usize::from(!fits(&verdict));
+            unexpected += usize::from(!is_expected(&verdict));
         });
-        assert_eq!(misfits, 0, "{name}: not what it says");
+        assert_eq!(unexpected, 0, "{name}: unexpected outcome");
     }
 }
 
@@ -329,7 +335,7 @@ impl Client {
         self.datagram(&out)
     }
 
-    /// A request that proves nothing.
+    /// An unauthenticated request.
     fn message(&self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Datagram {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, method, Class::Request, TRANSACTION);
@@ -364,48 +370,57 @@ fn xor_peer(peer: SocketAddr) -> (Attribute, Vec<u8>) {
     (Attribute::XOR_PEER_ADDRESS, value[..len].to_vec())
 }
 
-/// Where a client's peer is.
+/// The address of a client's peer.
 fn peer(index: usize) -> SocketAddr {
     SocketAddr::new(host(9, index), 5000)
 }
 
-/// An address of its own for each, in a /8.
+/// The address with this index in a /8 network.
 fn host(net: u8, index: usize) -> IpAddr {
     let [_, a, b, c] = (index as u32).to_be_bytes();
     Ipv4Addr::new(net, a, b, c).into()
 }
 
-fn settings() -> Settings {
-    Settings {
+fn config() -> Config {
+    let server = HostAddress {
+        ip: "198.41.0.4".parse().expect("an address"),
+        interface: 1,
+        state: AddressState::Preferred,
+        temporary: false,
+    };
+    let listeners = vec!["0.0.0.0:3478".parse().expect("an address")];
+    let host = Host::new(vec![server], &[], Vec::new(), listeners, Vec::new());
+    Config {
         realm: REALM.into(),
-        credentials: Credentials::new(&Secret::new("north"), &[]),
         nonces: Nonces::new(&[b"nonce key"]),
-        policy: Policy {
-            own: vec!["198.41.0.4".parse().expect("an address")],
-            listeners: vec!["0.0.0.0:3478".parse().expect("an address")],
-            ..Policy::default()
-        },
+        internal: false,
         ports: PortRange {
             first: 10_000,
             last: 60_000,
         },
-        host: Arc::default(),
-        max_permissions: 64,
-        max_channels: 64,
-        // Limited, as it is by default.
-        bandwidth: Limit::per_second(500_000, 65_536),
-        user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
-        total_bandwidth: Limit::UNLIMITED,
+        host: Arc::new(host),
         dont_fragment: true,
-        allow_unnamed: true,
         revocations: Arc::default(),
         quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
-        unauthenticated: Arc::new(PerIpLimiter::new(
-            Limit::per_second(1_000_000, 1_000_000),
-            8192,
-        )),
-        alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
+        settings: Settings {
+            credentials: Credentials::new(&Secret::new("north"), &[]),
+            allowed_peers: Vec::new(),
+            denied_peers: Vec::new(),
+            denied_peer_ports: Vec::new(),
+            max_permissions: 64,
+            max_channels: 64,
+            // Limited, as it is by default.
+            bandwidth: Limit::per_second(500_000, 65_536),
+            user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
+            total_bandwidth: Limit::UNLIMITED,
+            allow_unnamed: true,
+            unauthenticated: Arc::new(PerIpLimiter::new(
+                Limit::per_second(1_000_000, 1_000_000),
+                8192,
+            )),
+            alternates: Alternates::default(),
+        },
     }
 }

@@ -1,4 +1,4 @@
-//! What a message costs a room.
+//! The cost of messages in a room.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn cases() {
     fixture.count("room: an offer to the 10 others", &offer(None), |outcome| {
         matches!(outcome, Outcome::Relayed { copies: 10, .. })
     });
-    // Parsed, and nothing else.
+    // This is the cost of parsing.
     fixture.count(
         "room: an offer to nobody",
         &offer(Some("nobody")),
@@ -31,10 +31,10 @@ pub fn cases() {
     });
 }
 
-/// A room, and the connection that speaks in it.
+/// A room, and the connection that sends.
 struct Fixture {
     room: Room,
-    speaker: ConnectionId,
+    sender: ConnectionId,
     now: Mono,
 }
 
@@ -45,33 +45,33 @@ impl Fixture {
             bytes: Limit::per_second(128 * 1024, 768 * 1024),
         };
         let mut room = Room::new("lobby", limits);
-        let mut seats = (0..people).map(|index| {
+        let mut connections = (0..people).map(|index| {
             match room.join(&format!("user-{index}"), false, Mono(0), &mut Vec::new()) {
                 Join::Accepted(connection) => connection,
                 Join::Rejected(code) => panic!("user-{index} was refused: {code:?}"),
             }
         });
-        let speaker = seats.next().expect("somebody who speaks");
-        seats.for_each(drop);
+        let sender = connections.next().expect("a sender");
+        connections.for_each(drop);
         let now = Mono(0);
-        Fixture { room, speaker, now }
+        Fixture { room, sender, now }
     }
 
-    fn count(&mut self, name: &str, text: &str, fits: fn(Outcome) -> bool) {
+    fn count(&mut self, name: &str, text: &str, is_expected: fn(Outcome) -> bool) {
         self.now = self.now + Duration::from_secs(60);
         let mut effects: Vec<Vec<Effect>> = (0..MESSAGES).map(|_| Vec::with_capacity(16)).collect();
-        let mut misfits = 0;
+        let mut unexpected = 0;
         callgrind::count(name, &mut effects, |effects| {
             let outcome = self
                 .room
-                .receive(self.speaker, Input::Text(text), self.now, effects);
-            misfits += usize::from(!fits(outcome));
+                .receive(self.sender, Input::Text(text), self.now, effects);
+            unexpected += usize::from(!is_expected(outcome));
         });
-        assert_eq!(misfits, 0, "{name}: not what it says");
+        assert_eq!(unexpected, 0, "{name}: unexpected outcome");
     }
 }
 
-/// As long as what a browser says for one microphone.
+/// An offer of the length of a browser's offer for one microphone.
 fn offer(to: Option<&str>) -> String {
     let codecs: String = (0..20)
         .map(|n| {

@@ -207,9 +207,9 @@ impl Handle {
         );
         self.doors.sources.limit(turn.max_streams_per_address);
         self.doors.proxies.set(turn, trusted_proxies);
-        let changes = settings::changes(turn, credentials);
+        let settings = settings::settings(turn, credentials);
         for shard in self.shards.iter() {
-            shard.send(Command::Reconfigure(Box::new(changes.clone())));
+            shard.send(Command::Reconfigure(Box::new(settings.clone())));
         }
     }
 

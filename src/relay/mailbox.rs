@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Changes, Host, Policy, Route, Scope, Session, SessionPage};
+use crate::turn::{Host, Policy, Route, Scope, Session, SessionPage, Settings};
 
 use super::handover::ShardHandover;
 use super::stream::{StreamInfo, StreamIo};
@@ -34,7 +34,7 @@ pub enum Command {
         from: usize,
         answer: oneshot::Sender<SessionPage>,
     },
-    Reconfigure(Box<Changes>),
+    Reconfigure(Box<Settings>),
     /// Deny these peers: new addresses of this host that will be offered next.
     Deny {
         addresses: Vec<IpAddr>,

@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::{self, RelayMode};
 use crate::credential::{Credentials, Revocations};
-use crate::turn::{Directory, Host, Nonces, Policy, Server, Settings, ShardId};
+use crate::turn::{Config, Directory, Host, Nonces, Policy, Server, ShardId};
 
 pub use crate::turn::Session;
 pub use acceptor::MAX_STREAMS;
@@ -141,7 +141,7 @@ pub type Ended = SelectAll<oneshot::Receiver<io::Result<()>>>;
 /// How many shards a relay has: what `turn.shards` says, else one for each core that the process
 /// may run on, with enough ports for each.
 pub fn shard_count(turn: &config::Turn) -> usize {
-    let most = usize::from(Directory::most_shards(turn.relay_ports));
+    let most = usize::from(Directory::max_shards(turn.relay_ports));
     match turn.shards {
         0 => {
             let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -248,14 +248,13 @@ impl Relay {
             tracing::info!(what = "stun-udp", %address, "listening");
         }
         let wanted = (turn.external_ip.clone(), options.stun_urls.to_vec());
-        let settings = settings::all(options, host.clone(), shards, discovery);
-        let quotas = settings.quotas.clone();
+        let config = settings::config(options, host.clone(), shards, discovery);
+        let quotas = config.quotas.clone();
 
         let listeners = bound.listeners()?;
-        let (mut shards, counters) =
-            make_shards(&settings, turn, seeds, bound.udp, &doors.proxies)?;
+        let (mut shards, counters) = make_shards(&config, turn, seeds, bound.udp, &doors.proxies)?;
         if let Some(state) = inherited.state.take() {
-            restore(&mut shards, &settings, state, inherited);
+            restore(&mut shards, &config, state, inherited);
         }
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = spawn_threads(shards, &mailboxes)?;
@@ -352,7 +351,7 @@ type Shards = Vec<(Shard, Mailbox)>;
 
 /// A shard for each set of sockets, every one with its own randomness and counters.
 fn make_shards(
-    settings: &Settings,
+    config: &Config,
     turn: &config::Turn,
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
@@ -362,7 +361,7 @@ fn make_shards(
     let queues = ShardQueues::new(sockets.len());
     let shards = (0..).zip(sockets).zip(&counters);
     let shards = shards.map(|((id, sockets), counters)| {
-        let server = Server::new(settings.clone(), id, seeds.random());
+        let server = Server::new(config.clone(), id, seeds.random());
         let (counters, queues) = (counters.clone(), queues.clone());
         Shard::new(server, sockets, counters, queues, turn, proxies.clone())
     });
@@ -371,15 +370,15 @@ fn make_shards(
 
 /// Has shards that have yet to begin go on where those of an earlier process ended. Their number may
 /// be another: a relayed address belongs to the shard that its port says.
-fn restore(shards: &mut Shards, settings: &Settings, state: State, inherited: &mut Inherited) {
-    settings.quotas.merge_bandwidth_use(&state.bandwidth_use);
+fn restore(shards: &mut Shards, config: &Config, state: State, inherited: &mut Inherited) {
+    config.quotas.merge_bandwidth_use(&state.bandwidth_use);
     let (waiting, mut restored) = (state.allocations(), 0);
     for known in &state.shards {
         for (shard, _) in shards.iter_mut() {
             restored += shard.restore(known, inherited);
         }
     }
-    if state.policy != settings.policy {
+    if state.policy != config.policy() {
         for (shard, _) in shards.iter_mut() {
             shard.reapply_policy(&state.policy);
         }

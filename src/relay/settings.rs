@@ -1,33 +1,31 @@
-//! From the configuration to what a shard's server is made with, at the start and at each reload.
+//! The configuration of the shards' servers, at startup and at each reload.
 
 use std::sync::Arc;
 
 use crate::config::{self, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, PerIpLimiter};
-use crate::turn::{
-    Alternates, Changes, Directory, Discovery, Host, Policy, Quotas, Settings, ShardId,
-};
+use crate::turn::{Alternates, Config, Directory, Discovery, Host, Quotas, Settings, ShardId};
 
 use super::{Options, udp};
 
-/// Cells for the rate of unauthenticated: 64 KiB of them.
-const STRANGER_CELLS: usize = 8192;
+/// Limiters for unauthenticated requests: 64 KiB of them.
+const UNAUTHENTICATED_LIMITERS: usize = 8192;
 
-/// A burst is as much as the rate gives in this many seconds.
-const STRANGER_BURST: u64 = 2;
+/// The burst of unauthenticated requests, in seconds of the rate.
+const UNAUTHENTICATED_BURST_SECONDS: u64 = 2;
 
-/// What may pass at once, at least; otherwise what the rate gives in a quarter of a second.
-const BANDWIDTH_BURST: u64 = 64 * 1024;
+/// The minimum burst of a bandwidth limit. Higher rates have a burst of a quarter of a second.
+const MIN_BANDWIDTH_BURST_BYTES: u64 = 64 * 1024;
 
-/// What may change while the relay runs.
-pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
+/// Returns the settings that a reload can change.
+pub fn settings(turn: &config::Turn, credentials: Credentials) -> Settings {
     let rate = u64::from(turn.unauthenticated_rate);
-    Changes {
+    Settings {
         credentials,
-        allowed: turn.allowed_peers.clone(),
-        denied: turn.denied_peers.clone(),
-        denied_ports: turn.denied_peer_ports.clone(),
+        allowed_peers: turn.allowed_peers.clone(),
+        denied_peers: turn.denied_peers.clone(),
+        denied_peer_ports: turn.denied_peer_ports.clone(),
         max_permissions: turn.max_permissions,
         max_channels: turn.max_channels,
         bandwidth: bandwidth(turn.bandwidth_per_allocation),
@@ -35,8 +33,8 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
         total_bandwidth: bandwidth(turn.bandwidth_total),
         allow_unnamed: turn.unnamed,
         unauthenticated: Arc::new(PerIpLimiter::new(
-            Limit::per_second(rate, rate * STRANGER_BURST),
-            STRANGER_CELLS,
+            Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
+            UNAUTHENTICATED_LIMITERS,
         )),
         alternates: Alternates::new(turn.alternate_server.clone()),
     }
@@ -45,50 +43,38 @@ pub fn changes(turn: &config::Turn, credentials: Credentials) -> Changes {
 fn bandwidth(bits: u64) -> Limit {
     match bits {
         0 => Limit::UNLIMITED,
-        bits => Limit::per_second((bits / 8).max(1), BANDWIDTH_BURST.max(bits / 8 / 4)),
+        bits => Limit::per_second(
+            (bits / 8).max(1),
+            MIN_BANDWIDTH_BURST_BYTES.max(bits / 8 / 4),
+        ),
     }
 }
 
-/// Returns all settings for a relay with this number of `shards` on this host.
-pub fn all(
+/// Returns the configuration of the servers of a relay with this number of `shards` on this host.
+pub fn config(
     options: Options<'_>,
     host: Arc<Host>,
     shards: ShardId,
     discovery: Discovery,
-) -> Settings {
+) -> Config {
     let turn = options.turn;
-    let changes = changes(turn, options.credentials);
-    Settings {
+    let internal = turn.mode == RelayMode::Internal;
+    Config {
         realm: turn.realm.clone(),
-        credentials: changes.credentials,
         nonces: options.nonces,
-        policy: Policy {
-            allowed: changes.allowed,
-            denied: changes.denied,
-            denied_ports: changes.denied_ports,
-            own: host.own_addresses(),
-            listeners: host.own_listeners(),
-            internal: turn.mode == RelayMode::Internal,
-        },
+        internal,
         ports: turn.relay_ports,
         host,
-        max_permissions: changes.max_permissions,
-        max_channels: changes.max_channels,
-        bandwidth: changes.bandwidth,
-        user_bandwidth: changes.user_bandwidth,
-        total_bandwidth: changes.total_bandwidth,
-        // Between relayed addresses within the process, nothing is ever cut.
-        dont_fragment: udp::SUPPORTS_DONT_FRAGMENT || turn.mode == RelayMode::Internal,
-        allow_unnamed: changes.allow_unnamed,
+        // Data between relayed addresses within the process is never fragmented.
+        dont_fragment: udp::SUPPORTS_DONT_FRAGMENT || internal,
         revocations: options.revocations,
         quotas: Arc::new(Quotas::new(
             options.max_allocations,
             turn.max_allocations_per_user,
             turn.max_allocations_per_address,
         )),
-        unauthenticated: changes.unauthenticated,
-        alternates: changes.alternates,
         discovery,
         directory: Arc::new(Directory::new(shards)),
+        settings: settings(turn, options.credentials),
     }
 }

@@ -506,7 +506,7 @@ impl Shard {
             Command::Sessions { from, answer } => {
                 let _ = answer.send(self.server.sessions(from));
             }
-            Command::Reconfigure(changes) => self.server.reconfigure(*changes),
+            Command::Reconfigure(settings) => self.server.reconfigure(*settings),
             Command::Deny { addresses, done } => {
                 self.server.deny_peers(&addresses);
                 let _ = done.send(());

@@ -1,4 +1,4 @@
-//! Which algorithm a client proves itself with, and what it is answered with (RFC 8489 sections
+//! The algorithms of the long-term credential mechanism, in requests and responses (RFC 8489 sections
 //! 9.2.4 and 18.5).
 
 use std::fmt;
@@ -11,17 +11,17 @@ use crate::stun::{Integrity, IntegrityKey, Message, Writer};
 use super::ErrorReason;
 use super::nonce::offers_algorithms;
 
-/// PASSWORD-ALGORITHMS of every challenge: SHA-256, then MD5, neither with parameters.
+/// PASSWORD-ALGORITHMS of every challenge: SHA-256, then MD5, both without parameters.
 pub(super) const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
-/// What makes a key of a password.
+/// The password algorithm, which derives a key from a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Hash {
     Md5,
     Sha256,
 }
 
-/// How a request proves itself, and how it is answered.
+/// The password algorithm, and the integrity attributes of requests and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scheme {
     hash: Hash,
@@ -30,17 +30,17 @@ pub(super) struct Scheme {
     responses: Integrity,
 }
 
-/// What a client proves itself with, and what its responses are signed with.
+/// The key of a client, which checks its requests and signs its responses.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub scheme: Scheme,
     long_term: LongTerm,
     responses: IntegrityKey,
-    /// Where requests carry another attribute than responses do.
+    /// The key of requests, if their integrity attribute differs from that of responses.
     requests: Option<Box<IntegrityKey>>,
 }
 
-/// What the others are made of, for whoever takes an allocation over.
+/// The long-term key, from which the integrity keys are made. Snapshots contain it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum LongTerm {
     Md5([u8; 16]),
@@ -63,8 +63,13 @@ impl LongTerm {
 }
 
 impl Scheme {
-    /// Reads PASSWORD-ALGORITHMS and PASSWORD-ALGORITHM of a request that carries the attribute
-    /// `requests`.
+    /// Returns the scheme of a request with the integrity attribute `requests`, from its nonce, its
+    /// PASSWORD-ALGORITHMS (`list`) and PASSWORD-ALGORITHM (`chosen`).
+    ///
+    /// # Errors
+    ///
+    /// The attributes differ from the offer in a nonce with the feature bit, or name an unknown
+    /// algorithm.
     pub fn of(
         nonce: &[u8],
         list: Option<&[u8]>,
@@ -78,13 +83,13 @@ impl Scheme {
                 responses: Integrity::Sha1,
             });
         }
-        let kept = list == Some(&OFFERED) && chosen.is_some();
-        if !kept && offers_algorithms(nonce) {
+        let is_complete = list == Some(&OFFERED) && chosen.is_some();
+        if !is_complete && offers_algorithms(nonce) {
             return Err(ErrorReason::PasswordAlgorithms);
         }
         let hash = match chosen {
             Some([0, 2, 0, 0]) => Hash::Sha256,
-            // Without an algorithm the nonce is none of ours, and that is what it is told.
+            // Without an algorithm the nonce is not from this server: the nonce check rejects it.
             Some([0, 1, 0, 0]) | None => Hash::Md5,
             Some(_) => return Err(ErrorReason::PasswordAlgorithms),
         };
@@ -97,6 +102,7 @@ impl Scheme {
 }
 
 impl Key {
+    /// Derives the key from a password.
     pub fn new(scheme: Scheme, username: &str, realm: &str, password: &str) -> Key {
         let long_term = match scheme.hash {
             Hash::Md5 => LongTerm::Md5(long_term_key(username, realm, password)),
@@ -105,11 +111,12 @@ impl Key {
         Key::of(scheme, long_term)
     }
 
-    /// What [`Key::of`] makes it of again.
+    /// Returns the long-term key, for [`Key::of`].
     pub fn long_term(&self) -> LongTerm {
         self.long_term
     }
 
+    /// Makes the integrity keys of a long-term key.
     pub fn of(scheme: Scheme, long_term: LongTerm) -> Key {
         let bytes = long_term.bytes();
         let key = |integrity| match integrity {
@@ -125,8 +132,8 @@ impl Key {
         }
     }
 
-    /// Whether a request was signed with it.
-    pub fn fits(&self, message: &Message<'_>) -> bool {
+    /// Returns whether the integrity of a request is valid.
+    pub fn verifies(&self, message: &Message<'_>) -> bool {
         message.verify(self.requests.as_deref().unwrap_or(&self.responses))
     }
 

@@ -5,29 +5,31 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::rate::Gcra;
 use crate::stun::{Attribute, Message};
 
 use super::allocation::{Allocation, Candidate, PendingBind, PortParity};
 use super::attributes::{
-    DEFAULT_LIFETIME, MAX_LIFETIME, lifetime, ports, requested_family, reservation_token,
+    DEFAULT_LIFETIME, MAX_LIFETIME, even_port, lifetime, requested_family, reservation_token,
     wants_both_families,
 };
 use super::auth::Authenticated;
-use super::binding::BIND_TIMEOUT;
+use super::bind::BIND_TIMEOUT;
 use super::family::Family;
 use super::policy::is_tunnelled;
-use super::requests::{Granted, Request};
+use super::request::{Granted, Request};
 use super::reservation::Reservation;
-use super::{AllocationId, ErrorReason, Output, Permit, Route, Server};
+use super::{AllocationId, ErrorReason, Output, Permit, Route, Server, ShardId};
 
-/// Endings that are remembered for retransmissions.
+/// Ended allocations that are remembered, for retransmissions of the Refresh that ended them.
 pub(super) const MAX_ENDED: usize = 64;
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
 
 impl Server {
-    /// RFC 8656 section 7.2: a second Allocate is a retransmission, or a mismatch.
+    /// Handles an Allocate of a client that has an allocation: a retransmission, or a mismatch
+    /// (RFC 8656 section 7.2).
     pub(super) fn retransmit_allocate(
         &mut self,
         id: AllocationId,
@@ -43,8 +45,9 @@ impl Server {
         })
     }
 
-    /// A first Allocate, as far as this shard knows: another one may be asked the same at the same
-    /// time, while the kernel deals its flows anew.
+    /// Handles an Allocate of a client without an allocation in this shard. The client is claimed
+    /// first: another shard may receive the same request at the same time, while the kernel
+    /// distributes its flows anew.
     pub(super) fn first_allocate(
         &mut self,
         request: Request<'_>,
@@ -60,7 +63,7 @@ impl Server {
         result
     }
 
-    /// A first Allocate: whether this user may have one at all, next_family what exactly is asked for.
+    /// Checks whether the user may allocate, then what the request asks for, then allocates.
     fn allocate(
         &mut self,
         request: Request<'_>,
@@ -77,42 +80,42 @@ impl Server {
             _ => return Err(ErrorReason::BadRequest),
         }
         let granted = lifetime(message)?.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
-        let ports = ports(message)?;
-        match reservation_token(message)? {
-            Some(_) if ports != PortParity::Any || names_a_family(message) => {
-                return Err(ErrorReason::BadRequest);
+        let parity = even_port(message)?;
+        let Some(token) = reservation_token(message)? else {
+            let requested = self.requested_addresses(request, parity)?;
+            check_client_address(request)?;
+            if let Some(shard) = self.other_shard_with_ports(&requested) {
+                return Ok(Granted::OtherShard(shard));
             }
-            Some(token) => {
-                allow_client(request)?;
-                let claimed = self.reservations.claim(&token, &owner.account);
-                let claimed = claimed.ok_or(ErrorReason::NoReservation)?;
-                self.allocate_reserved(request, authenticated, owner, granted, claimed);
-            }
-            None => {
-                let requested = self.requested(request, ports)?;
-                allow_client(request)?;
-                let at = |ip| self.shard_with_free_port(ip, ports);
-                // Of two addresses, one is still worth something.
-                match at(requested.address.ip()).or_else(|| at(requested.next_family?.ip())) {
-                    Some(shard) if shard != self.shard => return Ok(Granted::OtherShard(shard)),
-                    _ => self.allocate_new(request, authenticated, owner, granted, requested)?,
-                }
-            }
+            self.allocate_new(request, authenticated, owner, granted, requested)?;
+            return Ok(Granted::Queued);
+        };
+        if parity != PortParity::Any || names_a_family(message) {
+            return Err(ErrorReason::BadRequest);
         }
+        check_client_address(request)?;
+        let reservation = self.reservations.claim(token, &owner.account);
+        let reservation = reservation.ok_or(ErrorReason::NoReservation)?;
+        self.allocate_reserved(request, authenticated, owner, granted, reservation);
         Ok(Granted::Queued)
     }
 
-    /// Returns the identity of the credential, unless the credential is refused.
+    /// Returns the account and the room of the credential.
+    ///
+    /// # Errors
+    ///
+    /// The credential is revoked, or has no user although one is required.
     fn owner(
         &self,
         request: Request<'_>,
         authenticated: &Authenticated<'_>,
     ) -> Result<Owner, ErrorReason> {
-        let identity = self.settings.revocations.resolve(authenticated.name);
-        if identity.user.is_none() && !self.settings.allow_unnamed {
+        let revocations = &self.config.revocations;
+        let identity = revocations.resolve(authenticated.name);
+        if identity.user.is_none() && !self.config.settings.allow_unnamed {
             return Err(ErrorReason::Unnamed);
         }
-        if self.settings.revocations.is_revoked(&identity) {
+        if revocations.is_revoked(&identity) {
             return Err(ErrorReason::Revoked);
         }
         Ok(Owner {
@@ -121,59 +124,65 @@ impl Server {
         })
     }
 
-    /// Which families are asked for, and where each would be.
-    fn requested(
+    /// Returns the local addresses for the relayed addresses that a request asks for.
+    fn requested_addresses(
         &self,
         request: Request<'_>,
-        ports: PortParity,
+        parity: PortParity,
     ) -> Result<RequestedAddresses, ErrorReason> {
         let Request { route, message, .. } = request;
         let one = |address| RequestedAddresses {
             address,
-            ports,
+            parity,
             next_family: None,
             unavailable: None,
         };
-        let both = wants_both_families(message)?;
-        if both
-            && (ports == PortParity::Pair
-                || message.get(Attribute::REQUESTED_ADDRESS_FAMILY).is_some())
-        {
-            return Err(ErrorReason::BadRequest);
-        }
-        if !both {
-            let address = match requested_family(message)? {
-                Some(family) => self.relay_address(route, family),
-                // RFC 8656 section 7.2: without the attribute it is IPv4. A server that has none
-                // gives what it has, since a browser does not ask and would be left without a
+        let family = message.get(Attribute::REQUESTED_ADDRESS_FAMILY);
+        if !wants_both_families(message)? {
+            let address = if let Some(family) = requested_family(message)? {
+                self.relay_address(route, family)
+            } else {
+                // RFC 8656 section 7.2: without the attribute the family is IPv4. A server without
+                // an IPv4 address uses IPv6: browsers do not send the attribute and would have no
                 // relay.
-                None => {
-                    let addresses = Family::BOTH.iter().map(|f| self.relay_address(route, *f));
-                    addresses.flatten().next()
-                }
+                let mut families = Family::BOTH.into_iter();
+                families.find_map(|family| self.relay_address(route, family))
             };
             return address.map(one).ok_or(ErrorReason::AddressFamily);
         }
-        let unavailable = |family| Some((family, ErrorReason::AddressFamily));
+        if parity == PortParity::Pair || family.is_some() {
+            return Err(ErrorReason::BadRequest);
+        }
+        let only = |address, missing| RequestedAddresses {
+            unavailable: Some((missing, ErrorReason::AddressFamily)),
+            ..one(address)
+        };
         match Family::BOTH.map(|family| self.relay_address(route, family)) {
-            [Some(v4), next_family @ Some(_)] => Ok(RequestedAddresses {
-                next_family,
+            [Some(v4), Some(v6)] => Ok(RequestedAddresses {
+                next_family: Some(v6),
                 ..one(v4)
             }),
-            [Some(v4), None] => Ok(RequestedAddresses {
-                unavailable: unavailable(Family::V6),
-                ..one(v4)
-            }),
-            [None, Some(v6)] => Ok(RequestedAddresses {
-                unavailable: unavailable(Family::V4),
-                ..one(v6)
-            }),
+            [Some(v4), None] => Ok(only(v4, Family::V6)),
+            [None, Some(v6)] => Ok(only(v6, Family::V4)),
             [None, None] => Err(ErrorReason::AddressFamily),
         }
     }
 
-    /// Each relayed address counts in the quotas. Where there is room for one of two, that is what
-    /// the client gets.
+    /// Returns another shard, if only that one has a free port for one of the addresses.
+    fn other_shard_with_ports(&self, requested: &RequestedAddresses) -> Option<ShardId> {
+        let shard_for = |address: SocketAddr| {
+            let (config, policy) = (&self.config, &self.policy);
+            let parity = requested.parity;
+            self.ports
+                .shard_with_free_port(config, policy, address.ip(), parity)
+        };
+        let first = shard_for(requested.address);
+        let shard = first.or_else(|| shard_for(requested.next_family?))?;
+        (shard != self.shard).then_some(shard)
+    }
+
+    /// Creates an allocation, and requests the binding of its relay socket. Each relayed address
+    /// counts for the quotas. If the quota allows only one of two, the client gets one.
     fn allocate_new(
         &mut self,
         request: Request<'_>,
@@ -183,8 +192,8 @@ impl Server {
         mut requested: RequestedAddresses,
     ) -> Result<(), ErrorReason> {
         let take = || {
-            let quotas = &self.settings.quotas;
             let client = request.route.client.ip();
+            let quotas = &self.config.quotas;
             quotas.take(&owner.account, client, request.now.mono)
         };
         let permit = take()?;
@@ -197,12 +206,12 @@ impl Server {
         allocation.second_permit = second_permit;
         allocation.unavailable = requested.unavailable;
         let id = self.table.insert(allocation);
-        let first = (requested.address, requested.ports);
+        let first = (requested.address, requested.parity);
         self.start_bind(request.now, id, first, requested.next_family);
         Ok(())
     }
 
-    /// The socket of a reserved port exists already.
+    /// Creates an allocation on a reserved port, whose socket exists already.
     fn allocate_reserved(
         &mut self,
         request: Request<'_>,
@@ -216,43 +225,44 @@ impl Server {
             address,
             permit,
         } = reservation;
-        let candidate = Candidate {
-            address,
-            ports: PortParity::Any,
-            attempts_left: 0,
-        };
-        let pending_bind = PendingBind {
-            candidate,
+        let pending = PendingBind {
+            candidate: Candidate {
+                address,
+                parity: PortParity::Any,
+                attempts_left: 0,
+            },
             even: None,
             next_family: None,
         };
         let allocation = new_allocation(request, authenticated, owner, granted, permit);
         let id = self.table.insert(allocation);
         self.output.push_back(Output::Adopt { socket, owner: id });
-        self.on_bound(request.now, id, socket, pending_bind);
+        self.on_bound(request.now, id, socket, pending);
     }
 
-    /// The address to bind a relayed address of `family` to, without a port. If relayed addresses are
-    /// virtual, the address that received the request is always valid.
+    /// Returns the local address for a relayed address of `family`, without a port. A virtual
+    /// relayed address can always use the address that received the request.
     fn relay_address(&self, route: &Route, family: Family) -> Option<SocketAddr> {
-        let (client, asked) = (route.client, route.server.ip());
-        let host = &self.settings.host;
-        let address = host.relay_address(client, asked, family, self.may_relay_on(asked));
-        let number = self.settings.policy.internal && Family::of(asked) == family;
-        address.or(number.then(|| SocketAddr::new(asked, 0)))
+        let (client, requested) = (route.client, route.server.ip());
+        let may_relay = self.may_relay_on(requested);
+        let host = &self.config.host;
+        let address = host.relay_address(client, requested, family, may_relay);
+        let is_virtual = self.policy.internal && Family::of(requested) == family;
+        address.or(is_virtual.then(|| SocketAddr::new(requested, 0)))
     }
 
-    /// The response to the Refresh that ended an allocation may have been lost: its retransmission
-    /// gets the same one.
+    /// Handles a Refresh of a client without an allocation: a retransmission of the Refresh that
+    /// ended it, whose response may have been lost, or a mismatch.
     pub(super) fn retransmit_refresh(&self, request: Request<'_>) -> Result<Granted, ErrorReason> {
-        let ending = (*request.route, request.message.transaction());
-        let again = self.ended.contains(&ending);
-        again
-            .then_some(Granted::Lifetime(0))
-            .ok_or(ErrorReason::AllocationMismatch)
+        let ended = (*request.route, request.message.transaction());
+        if self.ended.contains(&ended) {
+            return Ok(Granted::Lifetime(0));
+        }
+        Err(ErrorReason::AllocationMismatch)
     }
 
-    /// A Refresh with a LIFETIME of 0 ends the allocation.
+    /// Handles a Refresh. A LIFETIME of 0 ends the allocation, or the relayed address of the family
+    /// that the request names.
     pub(super) fn refresh(
         &mut self,
         id: AllocationId,
@@ -261,7 +271,7 @@ impl Server {
     ) -> Result<Granted, ErrorReason> {
         let Request { now, message, .. } = request;
         let family = match requested_family(message) {
-            // Of a family that there is not, nobody has an address.
+            // An unknown family matches no relayed address: 443, not 440.
             Err(ErrorReason::AddressFamily) => return Err(ErrorReason::PeerFamily),
             family => family?,
         };
@@ -271,15 +281,14 @@ impl Server {
             return Ok(Granted::Pending);
         }
         if family.is_some_and(|family| !allocation.has(family)) {
-            return self
-                .retransmit_refresh(request)
-                .or(Err(ErrorReason::PeerFamily));
+            let retransmitted = self.retransmit_refresh(request);
+            return retransmitted.or(Err(ErrorReason::PeerFamily));
         }
         if requested == 0 {
             self.end(id, family);
             self.ended.truncate(MAX_ENDED - 1);
-            self.ended
-                .push_front((*request.route, message.transaction()));
+            let ended = (*request.route, message.transaction());
+            self.ended.push_front(ended);
             return Ok(Granted::Lifetime(0));
         }
         if let Err(reason) = self.owner(request, authenticated) {
@@ -299,19 +308,18 @@ struct Owner {
     room: Option<Box<str>>,
 }
 
-/// The relayed addresses that an Allocate is to lead to.
+/// The local addresses for the relayed addresses of an Allocate, without ports.
 struct RequestedAddresses {
-    /// Without a port.
     address: SocketAddr,
-    ports: PortParity,
-    /// Where another one is requested, of the other family.
+    parity: PortParity,
+    /// The address of the other family, if both are requested.
     next_family: Option<SocketAddr>,
-    /// The family that can't be had, and why.
+    /// The family that is not available, and the reason.
     unavailable: Option<(Family, ErrorReason)>,
 }
 
-/// Refuses clients with an address that may not use a relay (RFC 8656 section 21.4).
-fn allow_client(request: Request<'_>) -> Result<(), ErrorReason> {
+/// Rejects clients behind a 6to4 or Teredo tunnel (RFC 8656 section 21.4).
+fn check_client_address(request: Request<'_>) -> Result<(), ErrorReason> {
     if is_tunnelled(request.route.client.ip()) {
         return Err(ErrorReason::TunnelledClient);
     }
@@ -319,11 +327,11 @@ fn allow_client(request: Request<'_>) -> Result<(), ErrorReason> {
 }
 
 fn names_a_family(message: &Message<'_>) -> bool {
-    let names = |attribute| message.get(attribute).is_some();
-    names(Attribute::REQUESTED_ADDRESS_FAMILY) || names(Attribute::ADDITIONAL_ADDRESS_FAMILY)
+    let has = |attribute| message.get(attribute).is_some();
+    has(Attribute::REQUESTED_ADDRESS_FAMILY) || has(Attribute::ADDITIONAL_ADDRESS_FAMILY)
 }
 
-/// One that has no relayed address yet.
+/// Returns an allocation without a relayed address.
 fn new_allocation(
     request: Request<'_>,
     authenticated: &Authenticated<'_>,
@@ -347,9 +355,9 @@ fn new_allocation(
         token: None,
         permissions: SmallVec::new(),
         channels: SmallVec::new(),
-        to_peers: Default::default(),
-        to_client: Default::default(),
-        icmp_limiter: Default::default(),
+        to_peers: Gcra::default(),
+        to_client: Gcra::default(),
+        icmp_limiter: Gcra::default(),
         bytes_up: 0,
         bytes_down: 0,
         permit,

@@ -7,25 +7,22 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::clock::Mono;
-use crate::rate::{Gcra, Limit};
+use crate::rate::Gcra;
 use crate::stun::TransactionId;
 
 use super::algorithms::Key;
 use super::family::Family;
 use super::reservation::Token;
-use super::{AllocationId, DropReason, ErrorReason, Permit, Route};
+use super::{AllocationId, ErrorReason, Permit, Route};
 
-/// RFC 8656 section 9: a permission lasts five minutes.
+/// The lifetime of a permission (RFC 8656 section 9).
 pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 
-/// RFC 8656 section 12: a channel lasts ten minutes.
+/// The lifetime of a channel (RFC 8656 section 12).
 pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Bytes that a packet costs at least: an empty one is not free.
-pub(super) const MIN_PACKET_COST: usize = 8;
-
-/// In the order in which it is written down: what each packet needs comes first, so that it shares
-/// few lines of the cache, among many allocations too.
+/// An allocation. The fields are laid out in this order: those that every packet needs come first, so
+/// that a packet touches few cache lines even with many allocations.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Allocation {
@@ -33,88 +30,94 @@ pub(super) struct Allocation {
     pub permissions: SmallVec<[Permission; 1]>,
     pub to_peers: Gcra,
     pub to_client: Gcra,
-    /// Application data that was passed on, from the client and to it.
+    /// Bytes of application data relayed from the client.
     pub bytes_up: u64,
+    /// Bytes of application data relayed to the client.
     pub bytes_down: u64,
     pub permit: Permit,
     /// The relayed transport addresses, by [`Family`].
     pub relays: [Option<RelayedAddress>; 2],
     pub route: Route,
     pub username: Box<str>,
-    /// The account and the room in `username`: see [`crate::credential::Identity`].
+    /// The account of the owner: see [`crate::credential::Identity::account`].
     pub user: Box<str>,
+    /// The room that the credential is bound to.
     pub room: Option<Box<str>>,
     pub key: Key,
-    /// The transaction that made it: a retransmission gets the same response.
+    /// The transaction of the Allocate. A retransmission gets the same response.
     pub transaction: TransactionId,
-    /// Seconds promised in that response.
+    /// The lifetime in the Allocate response, in seconds.
     pub granted: u32,
-    /// When it was made, in Unix seconds.
+    /// Creation time in Unix seconds.
     pub since: u64,
-    /// When the first of its addresses ends; before the response, when it is given up.
+    /// When the first of the relayed addresses expires. Before the Allocate response: when binding
+    /// times out.
     pub expires: Mono,
-    /// What is still to be bound before the client is answered.
+    /// The binding in progress; `None` once the client has a response.
     pub pending_bind: Option<PendingBind>,
-    /// The family that was asked for besides and could not be given, and why.
+    /// The requested family that is not available, and the reason.
     pub unavailable: Option<(Family, ErrorReason)>,
-    /// What the client may claim the next port with.
+    /// The token of the reserved next port.
     pub token: Option<Token>,
-    /// ICMP errors that the client is icmp_limiter of.
+    /// Limits the ICMP errors that are reported to the client.
     pub icmp_limiter: Gcra,
-    /// For the second of two relayed addresses.
+    /// The permit of the second relayed address.
     pub second_permit: Option<Permit>,
 }
 
-/// A relayed transport address, and the edge's number for what stands behind it.
+/// A relayed transport address, and the caller's number for its socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RelayedAddress {
     pub socket: u32,
     pub relayed: SocketAddr,
     pub expires: Mono,
-    /// The local address of `relayed`: they differ behind NAT.
+    /// The local address of the socket. Behind NAT it differs from `relayed`.
     pub local: IpAddr,
 }
 
-/// What the edge has been asked to bind, and what comes after it.
+/// The binding of a relay socket in progress.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PendingBind {
     pub candidate: Candidate,
-    /// The socket of an even port, while the odd one above it is being bound.
+    /// The socket of the even port, while the next port is being bound.
     pub even: Option<u32>,
-    /// The address for the other family, if requested, without a port.
+    /// The local address for the other family, if requested, without a port.
     pub next_family: Option<SocketAddr>,
 }
 
-/// An address that may become a relayed one.
+/// A local address that may become a relayed address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub address: SocketAddr,
-    pub ports: PortParity,
-    /// How many others are tried, should this one be taken.
+    pub parity: PortParity,
+    /// How many other ports are tried if this one is in use.
     pub attempts_left: u8,
 }
 
-/// Which ports will do (RFC 8656 section 7.2, EVEN-PORT).
+/// The ports that satisfy EVEN-PORT (RFC 8656 section 7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortParity {
     Any,
     Even,
-    /// An even one, with the next kept for a later Allocate.
+    /// An even port, with the next port reserved for a later Allocate.
     Pair,
 }
 
+/// A permission for a peer's IP address (RFC 8656 section 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     pub ip: IpAddr,
     pub expires: Mono,
 }
 
+/// A channel to a peer (RFC 8656 section 12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Channel {
     pub number: u16,
-    /// Whether the policy lets packets out to this peer; otherwise only the hairpin is open.
+    /// Whether the policy permits the peer. Otherwise only the hairpin is open.
     pub direct: bool,
-    /// Who had this relayed address the last time that a packet went there: a hint.
+    /// The allocation that had the relayed address `peer` at the last packet. This is a hint: the
+    /// table checks it.
     #[serde(skip)]
     pub target: Option<AllocationId>,
     pub peer: SocketAddr,
@@ -122,7 +125,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// As another process may take it up, where allocations have other places.
+    /// Returns the channel without its hint, which is not valid in another process.
     pub fn without_hint(&self) -> Channel {
         Channel {
             target: None,
@@ -131,37 +134,30 @@ impl Channel {
     }
 }
 
-/// Bandwidth in bytes, each way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub allocation: Limit,
-    /// For all allocations of one user.
-    pub user: Limit,
-}
-
 impl Allocation {
-    /// The relayed addresses, IPv4 first.
+    /// Returns the relayed addresses, IPv4 first.
     pub fn relayed_addresses(&self) -> impl Iterator<Item = &RelayedAddress> {
         self.relays.iter().flatten()
     }
 
-    /// The relayed address that peers with this IP are reached from.
+    /// Returns the relayed address of the same family as the peer's IP address.
     pub fn relay_to(&self, ip: IpAddr) -> Option<&RelayedAddress> {
         self.relays[Family::of(ip) as usize].as_ref()
     }
 
+    /// Returns whether the allocation has a relayed address of `family`.
     pub fn has(&self, family: Family) -> bool {
         self.relays[family as usize].is_some()
     }
 
-    /// The family of the relayed address on this address of the host.
+    /// Returns the family of the relayed address on this local address.
     pub fn family_on(&self, local: IpAddr) -> Option<Family> {
-        let mut bound = self.relayed_addresses();
-        let bound = bound.find(|bound| bound.local == local)?;
-        Some(Family::of(bound.relayed.ip()))
+        let mut addresses = self.relayed_addresses();
+        let address = addresses.find(|address| address.local == local)?;
+        Some(Family::of(address.relayed.ip()))
     }
 
-    /// The relay sockets, promised or not.
+    /// Returns the numbers of all relay sockets, including that of a pair in progress.
     pub fn sockets(&self) -> impl Iterator<Item = u32> {
         let even = self.pending_bind.and_then(|pending_bind| pending_bind.even);
         self.relayed_addresses()
@@ -169,13 +165,13 @@ impl Allocation {
             .chain(even)
     }
 
-    /// The family whose time has run out while that of the other has not.
+    /// Returns the family whose relayed address has expired, if that of the other family has not.
     pub fn expired_family(&self, now: Mono) -> Option<Family> {
-        let over = |family: &Family| {
-            let bound = self.relays[*family as usize].as_ref();
-            bound.is_none_or(|bound| bound.expires <= now)
+        let has_expired = |family: &Family| {
+            let address = self.relays[*family as usize].as_ref();
+            address.is_none_or(|address| address.expires <= now)
         };
-        let [v4, v6] = Family::BOTH.each_ref().map(over);
+        let [v4, v6] = Family::BOTH.each_ref().map(has_expired);
         match (self.pending_bind.is_some(), v4, v6) {
             (false, true, false) => Some(Family::V4),
             (false, false, true) => Some(Family::V6),
@@ -183,14 +179,14 @@ impl Allocation {
         }
     }
 
-    /// Gives up the relayed address of `family`, with all permissions and channels that belong to
-    /// it (RFC 8656 section 8.1).
+    /// Removes the relayed address of `family`, with its permissions and channels (RFC 8656 section
+    /// 8.1).
     pub fn remove_family(&mut self, family: Family) -> Option<RelayedAddress> {
-        let lost = self.relays[family as usize].take()?;
+        let removed = self.relays[family as usize].take()?;
         self.permissions.retain(|p| Family::of(p.ip) != family);
         self.channels.retain(|c| Family::of(c.peer.ip()) != family);
         self.second_permit = None;
-        Some(lost)
+        Some(removed)
     }
 
     /// Returns whether the allocation has a permission for a peer's IP address.
@@ -203,7 +199,7 @@ impl Allocation {
         self.channels.iter().find(|c| c.number == number)
     }
 
-    /// Who is to be asked first when a packet goes out by this channel the next time.
+    /// Stores a hint for the next packet of this channel: see [`Channel::target`].
     pub fn set_channel_target(&mut self, number: u16, target: AllocationId) {
         let channel = self.channels.iter_mut().find(|c| c.number == number);
         if let Some(channel) = channel {
@@ -249,37 +245,5 @@ impl Allocation {
         let channels = self.channels.iter().map(|c| c.expires);
         let first = permissions.chain(channels).min();
         first.map_or(self.expires, |first| first.min(self.expires))
-    }
-
-    /// Takes bandwidth for `bytes` towards a peer.
-    pub fn spend_to_peer(
-        &mut self,
-        limits: Limits,
-        now: Mono,
-        bytes: usize,
-    ) -> Result<(), DropReason> {
-        let bytes = bytes.max(MIN_PACKET_COST) as u64;
-        if !self.to_peers.take(limits.allocation, now, bytes) {
-            return Err(DropReason::AllocationBandwidth);
-        }
-        let user = &self.permit.bandwidth.to_peers;
-        let within = user.take(limits.user, now, bytes);
-        within.then_some(()).ok_or(DropReason::UserBandwidth)
-    }
-
-    /// Takes bandwidth for `bytes` towards the client.
-    pub fn spend_to_client(
-        &mut self,
-        limits: Limits,
-        now: Mono,
-        bytes: usize,
-    ) -> Result<(), DropReason> {
-        let bytes = bytes.max(MIN_PACKET_COST) as u64;
-        if !self.to_client.take(limits.allocation, now, bytes) {
-            return Err(DropReason::AllocationBandwidth);
-        }
-        let user = &self.permit.bandwidth.to_client;
-        let within = user.take(limits.user, now, bytes);
-        within.then_some(()).ok_or(DropReason::UserBandwidth)
     }
 }

@@ -1,10 +1,10 @@
-//! Sending clients to another server (RFC 8489 section 10): who, and where.
+//! The ALTERNATE-SERVER mechanism (RFC 8489 section 10).
 
 use std::net::SocketAddr;
 
 use super::ErrorReason;
 
-/// Servers that may have room when this one has none: one for each family, at most.
+/// Servers that may have capacity when this one has none: at most one for each address family.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alternates(Vec<SocketAddr>);
 
@@ -13,8 +13,8 @@ impl Alternates {
         Alternates(servers.into())
     }
 
-    /// Where a client may find what it is refused here: a server of the client's own family. `None`
-    /// where there is none, and for whatever any other server had to respond_error as well.
+    /// Returns the alternate server of the client's own address family, if another server may grant
+    /// what this one rejects. Returns `None` for errors that every server would return.
     pub(super) fn for_error(&self, reason: ErrorReason, client: SocketAddr) -> Option<SocketAddr> {
         match reason {
             ErrorReason::TotalQuota | ErrorReason::NoPort | ErrorReason::Draining => {

@@ -1,4 +1,4 @@
-//! What requests carry: attributes read and judged, one function each.
+//! The attributes of requests: parsing and validation.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,9 @@ use super::allocation::PortParity;
 use super::family::Family;
 use super::reservation::Token;
 
-/// The comprehension-required attributes that requests may carry. Others are answered 420.
+/// The comprehension-required attributes that requests may carry. Others get 420. CHANGE-REQUEST and
+/// DONT-FRAGMENT depend on the configuration: see
+/// [`Server::unknown_attributes`](super::Server).
 const KNOWN: [Attribute; 12] = [
     Attribute::MAPPED_ADDRESS,
     Attribute::USERNAME,
@@ -25,16 +27,19 @@ const KNOWN: [Attribute; 12] = [
     Attribute::RESERVATION_TOKEN,
 ];
 
-/// Seconds (RFC 8656 section 3.2), and the most that a client is given.
+/// The default lifetime of an allocation in seconds (RFC 8656 section 3.2).
 pub(super) const DEFAULT_LIFETIME: u32 = 600;
+
+/// The maximum lifetime of an allocation in seconds.
 pub(super) const MAX_LIFETIME: u32 = 3600;
 
+/// Returns the comprehension-required attributes that are not in [`KNOWN`].
 pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = Attribute> + 'a {
     let types = message.attributes().map(|(attribute, _)| attribute);
     types.filter(|attribute| attribute.comprehension_required() && !KNOWN.contains(attribute))
 }
 
-/// LIFETIME in seconds, or the default.
+/// Returns LIFETIME in seconds, or the default.
 pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, ErrorReason> {
     match message.get(Attribute::LIFETIME) {
         None => Ok(DEFAULT_LIFETIME),
@@ -45,8 +50,8 @@ pub(super) fn lifetime(message: &Message<'_>) -> Result<u32, ErrorReason> {
     }
 }
 
-/// EVEN-PORT (RFC 8656 section 18.7): its highest bit asks for the next port as well.
-pub(super) fn ports(message: &Message<'_>) -> Result<PortParity, ErrorReason> {
+/// Returns EVEN-PORT (RFC 8656 section 18.7). Its highest bit requests the next port as well.
+pub(super) fn even_port(message: &Message<'_>) -> Result<PortParity, ErrorReason> {
     match message.get(Attribute::EVEN_PORT) {
         None => Ok(PortParity::Any),
         Some([flags, ..]) if flags & 0x80 == 0 => Ok(PortParity::Even),
@@ -55,14 +60,14 @@ pub(super) fn ports(message: &Message<'_>) -> Result<PortParity, ErrorReason> {
     }
 }
 
-/// RESERVATION-TOKEN (RFC 8656 section 18.11).
+/// Returns RESERVATION-TOKEN (RFC 8656 section 18.11).
 pub(super) fn reservation_token(message: &Message<'_>) -> Result<Option<Token>, ErrorReason> {
     let value = message.get(Attribute::RESERVATION_TOKEN);
     let token = value.map(|value| value.try_into().map_err(|_| ErrorReason::BadRequest));
     token.transpose()
 }
 
-/// REQUESTED-ADDRESS-FAMILY (RFC 8656 section 18.6).
+/// Returns REQUESTED-ADDRESS-FAMILY (RFC 8656 section 18.6).
 pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<Family>, ErrorReason> {
     match message.get(Attribute::REQUESTED_ADDRESS_FAMILY) {
         None => Ok(None),
@@ -74,8 +79,8 @@ pub(super) fn requested_family(message: &Message<'_>) -> Result<Option<Family>, 
     }
 }
 
-/// Whether ADDITIONAL-ADDRESS-FAMILY asks for IPv6 besides IPv4, which is all that it may ask
-/// (RFC 8656 section 7.2).
+/// Returns whether ADDITIONAL-ADDRESS-FAMILY requests IPv6 besides IPv4, its only valid value (RFC
+/// 8656 section 7.2).
 pub(super) fn wants_both_families(message: &Message<'_>) -> Result<bool, ErrorReason> {
     match message.get(Attribute::ADDITIONAL_ADDRESS_FAMILY) {
         None => Ok(false),
@@ -84,7 +89,7 @@ pub(super) fn wants_both_families(message: &Message<'_>) -> Result<bool, ErrorRe
     }
 }
 
-/// The peers that a request names.
+/// Returns the peers that a request names.
 pub(super) fn peers<'a>(
     message: &Message<'a>,
 ) -> impl Iterator<Item = Result<SocketAddr, ErrorReason>> + 'a {

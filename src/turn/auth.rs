@@ -3,20 +3,21 @@
 use crate::credential::Username;
 use crate::stun::{Attribute, Integrity, Message, Method};
 
+use super::ErrorReason;
 use super::algorithms::{Key, Scheme};
 use super::allocation::Allocation;
-use super::requests::Request;
+use super::request::Request;
+use super::settings::Config;
 use super::table::Table;
-use super::{ErrorReason, Settings};
 
-/// A request whose integrity holds.
+/// The sender of a request whose integrity is valid.
 pub(super) struct Authenticated<'a> {
     pub username: &'a str,
     pub name: Username<'a>,
     pub key: Key,
 }
 
-/// Why a request is refused, and the key to sign the reason with where one is known.
+/// Why a request is rejected, and the key that signs the error response, if it is known.
 pub(super) struct AuthFailure {
     pub reason: ErrorReason,
     pub key: Option<Box<Key>>,
@@ -28,18 +29,19 @@ impl From<ErrorReason> for AuthFailure {
     }
 }
 
-/// What a request says of who sent it.
+/// The authentication attributes of a request.
 struct Claim<'a> {
-    /// Nothing where the name is hidden (USERHASH), which is not offered here.
+    /// Empty if the request has USERHASH instead, which this server does not offer.
     username: &'a [u8],
     realm: &'a [u8],
     nonce: &'a [u8],
     scheme: Scheme,
 }
 
-/// Checks who sent a request, in the order of RFC 8489 section 9.2.4: the nonce comes last.
+/// Authenticates the sender of a request, in the order of RFC 8489 section 9.2.4: the nonce is
+/// checked last.
 pub(super) fn authenticate<'a>(
-    settings: &Settings,
+    config: &Config,
     table: &mut Table,
     request: Request<'a>,
 ) -> Result<Authenticated<'a>, AuthFailure> {
@@ -51,11 +53,11 @@ pub(super) fn authenticate<'a>(
     let integrity = message.integrity().ok_or(ErrorReason::Challenge)?;
     let claim = Claim::read(message, integrity)?;
     let held = table.find_by_client(route).and_then(|id| table.get(id));
-    let result = claim.verify(settings, held.as_deref(), message);
-    if !settings.nonces.check(claim.nonce, route.client, now.unix) {
+    let result = claim.verify(config, held.as_deref(), message);
+    if !config.nonces.check(claim.nonce, route.client, now.unix) {
         return Err(match result {
             Ok(_) => ErrorReason::StaleNonce.into(),
-            // Who knows whose address that is: it must not be held against anybody.
+            // Without a valid nonce the source address may be spoofed: nobody is banned for it.
             Err(_) => ErrorReason::BadCredentialAndNonce.into(),
         });
     }
@@ -63,7 +65,7 @@ pub(super) fn authenticate<'a>(
     match held {
         Some(allocation) if !claim.matches_allocation(allocation) => Err(AuthFailure {
             reason: match message.method() {
-                // RFC 8656 section 7.2 comes first: the five-tuple is taken, whoever asks.
+                // RFC 8656 section 7.2 comes first: the five-tuple is in use.
                 Method::ALLOCATE => ErrorReason::AllocationMismatch,
                 _ => ErrorReason::WrongCredentials,
             },
@@ -74,12 +76,12 @@ pub(super) fn authenticate<'a>(
 }
 
 impl<'a> Claim<'a> {
-    /// Reads in one pass what a request must carry; the first attribute of each type counts.
+    /// Reads the attributes in one pass. The first attribute of each type counts.
     fn read(message: &Message<'a>, integrity: Integrity) -> Result<Claim<'a>, ErrorReason> {
         let (mut username, mut userhash, mut realm, mut nonce) = (None, None, None, None);
         let (mut list, mut chosen) = (None, None);
         for (attribute, value) in message.attributes() {
-            let place = match attribute {
+            let slot = match attribute {
                 Attribute::USERNAME => &mut username,
                 Attribute::USERHASH => &mut userhash,
                 Attribute::REALM => &mut realm,
@@ -88,7 +90,7 @@ impl<'a> Claim<'a> {
                 Attribute::PASSWORD_ALGORITHM => &mut chosen,
                 _ => continue,
             };
-            place.get_or_insert(value);
+            slot.get_or_insert(value);
         }
         let hidden = userhash.map(|_| &[][..]);
         let (Some(username), Some(realm), Some(nonce)) = (username.or(hidden), realm, nonce) else {
@@ -102,28 +104,27 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Checks name and integrity. Whoever has an allocation proves themselves with its key.
+    /// Checks the username and the integrity. The owner of an allocation must use its key.
     fn verify(
         &self,
-        settings: &Settings,
+        config: &Config,
         held: Option<&Allocation>,
         message: &Message<'_>,
     ) -> Result<Authenticated<'a>, ErrorReason> {
-        if self.realm != settings.realm.as_bytes() {
+        if self.realm != config.realm.as_bytes() {
             return Err(ErrorReason::UnknownRealm);
         }
         let username = std::str::from_utf8(self.username).map_err(|_| ErrorReason::UnknownUser)?;
         let name = Username::parse(username).ok_or(ErrorReason::UnknownUser)?;
         let own = held.filter(|held| self.matches_allocation(held));
-        let key = match own {
-            Some(allocation) => Some(&allocation.key)
-                .filter(|key| key.fits(message))
-                .cloned(),
-            None => {
-                let passwords = settings.credentials.passwords(username);
-                let key = |word: String| Key::new(self.scheme, username, &settings.realm, &word);
-                passwords.map(key).find(|key| key.fits(message))
-            }
+        let key = if let Some(allocation) = own {
+            let key = allocation.key.verifies(message).then_some(&allocation.key);
+            key.cloned()
+        } else {
+            let passwords = config.settings.credentials.passwords(username);
+            let mut keys =
+                passwords.map(|password| Key::new(self.scheme, username, &config.realm, &password));
+            keys.find(|key| key.verifies(message))
         };
         Ok(Authenticated {
             username,
@@ -132,44 +133,9 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Whether it claims to be the owner of an allocation, by the algorithm that made it: who could
-    /// do better then is not believed by less now.
+    /// Returns whether the username is that of the allocation's owner, with the algorithm that
+    /// created the allocation. No downgrade: a weaker algorithm is not accepted later.
     fn matches_allocation(&self, allocation: &Allocation) -> bool {
         allocation.username.as_bytes() == self.username && allocation.key.scheme == self.scheme
-    }
-}
-
-impl ErrorReason {
-    /// The code and reason phrase on the wire: no more than the RFC says, so that a reason helps
-    /// nobody who guesses.
-    pub(super) fn error_code(self) -> (u16, &'static str) {
-        match self {
-            ErrorReason::BadRequest | ErrorReason::PasswordAlgorithms => (400, "Bad Request"),
-            ErrorReason::Challenge
-            | ErrorReason::UnknownRealm
-            | ErrorReason::UnknownUser
-            | ErrorReason::BadCredential
-            | ErrorReason::BadCredentialAndNonce
-            | ErrorReason::Expired
-            | ErrorReason::Revoked
-            | ErrorReason::Unnamed => (401, "Unauthorized"),
-            ErrorReason::PeerDenied
-            | ErrorReason::PeerPortDenied
-            | ErrorReason::TunnelledClient => (403, "Forbidden"),
-            ErrorReason::UnknownAttribute => (420, "Unknown Attribute"),
-            ErrorReason::AllocationMismatch => (437, "Allocation Mismatch"),
-            ErrorReason::StaleNonce => (438, "Stale Nonce"),
-            ErrorReason::AddressFamily => (440, "Address Family not Supported"),
-            ErrorReason::WrongCredentials => (441, "Wrong Credentials"),
-            ErrorReason::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
-            ErrorReason::PeerFamily => (443, "Peer Address Family Mismatch"),
-            ErrorReason::UserQuota | ErrorReason::AddressQuota | ErrorReason::TotalQuota => {
-                (486, "Allocation Quota Reached")
-            }
-            ErrorReason::PeerQuota
-            | ErrorReason::NoPort
-            | ErrorReason::NoReservation
-            | ErrorReason::Draining => (508, "Insufficient Capacity"),
-        }
     }
 }

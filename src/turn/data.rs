@@ -1,4 +1,5 @@
-//! The send of a packet. Nothing here allocates, copies a payload or takes a lock.
+//! The packet path: application data from clients to peers and back. Nothing here allocates, copies a
+//! payload or takes a lock.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -11,28 +12,30 @@ use crate::stun::{
     Method, TransactionId, decode_xor_address, encode_xor_address,
 };
 
-use super::allocation::{Channel, Limits, MIN_PACKET_COST, RelayedAddress};
+use super::allocation::{Channel, RelayedAddress};
+use super::bandwidth::{Direction, spend};
 use super::table::PeerLocation;
 use super::{AllocationId, DropReason, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
 
-/// What fits into a Data indication, whose length field has 16 bits, beside an IPv6 peer's address.
+/// The largest payload of a Data indication from an IPv6 peer: the length field has 16 bits.
 const MAX_INDICATION_PAYLOAD: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_ADDRESS;
 
-/// How a client's data goes to a peer.
+/// Where a client's application data goes.
 #[derive(Clone, Copy)]
 struct SendTarget {
     peer: SocketAddr,
-    /// Whether the policy lets it out to this peer; otherwise only the hairpin is open.
+    /// Whether the policy permits the peer. Otherwise only the hairpin is open.
     direct: bool,
-    /// Whether it may not be cut into fragments then.
+    /// Whether the IP packet to the peer must not be fragmented.
     dont_fragment: bool,
-    /// The channel that it came by, and who had the peer's address the last time.
+    /// The channel of the data, and the allocation that had the peer's address last: see
+    /// [`Channel::target`].
     channel: Option<(u16, Option<AllocationId>)>,
 }
 
-/// What a Send indication says, and where in the message its data is.
+/// A Send indication. `data` is the range of the application data in the message.
 pub(super) struct SendIndication {
     peer: SocketAddr,
     pub data: Range<usize>,
@@ -40,9 +43,9 @@ pub(super) struct SendIndication {
 }
 
 impl Server {
-    /// Reads a Send indication (RFC 8656 section 11.2); `None` where peer or data is missing or an
-    /// attribute is not understood.
-    pub(super) fn send_indication(&self, message: &Message<'_>) -> Option<SendIndication> {
+    /// Parses a Send indication (RFC 8656 section 11.2). Returns `None` if the peer or the data is
+    /// missing, or a comprehension-required attribute is unknown.
+    pub(super) fn parse_send_indication(&self, message: &Message<'_>) -> Option<SendIndication> {
         let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for (attribute, value) in message.attributes() {
             match attribute {
@@ -54,7 +57,7 @@ impl Server {
                     data = Some(start..start + value.len());
                 }
                 Attribute::XOR_PEER_ADDRESS | Attribute::DATA => {}
-                Attribute::DONT_FRAGMENT if self.settings.dont_fragment => dont_fragment = true,
+                Attribute::DONT_FRAGMENT if self.config.dont_fragment => dont_fragment = true,
                 other if other.comprehension_required() => return None,
                 _ => {}
             }
@@ -66,7 +69,7 @@ impl Server {
         })
     }
 
-    /// Application data that a client sent on a channel (RFC 8656 section 12.6).
+    /// Relays application data that a client sent on a channel (RFC 8656 section 12.6).
     pub(super) fn relay_channel_data(
         &mut self,
         now: Now,
@@ -97,12 +100,12 @@ impl Server {
         self.relay_to_peer(now, id, send, buffer, payload)
     }
 
-    /// Application data that a client sent by Send indication.
+    /// Relays application data that a client sent in a Send indication.
     pub(super) fn relay_send_indication(
         &mut self,
         now: Now,
         route: &Route,
-        sent: &SendIndication,
+        indication: &SendIndication,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
@@ -110,23 +113,25 @@ impl Server {
             return self.redirect_or_drop(route);
         };
         let send = SendTarget {
-            peer: sent.peer,
-            direct: self.settings.policy.permits_port(sent.peer),
-            dont_fragment: sent.dont_fragment,
+            peer: indication.peer,
+            direct: self.policy.permits_port(indication.peer),
+            dont_fragment: indication.dont_fragment,
             channel: None,
         };
         self.relay_to_peer(now, id, send, buffer, payload)
     }
 
-    /// Data of a client without an allocation here: the kernel may have handed it to the wrong shard.
+    /// Redirects data of a client without an allocation in this shard: the kernel may have delivered
+    /// it to the wrong shard.
     fn redirect_or_drop(&self, route: &Route) -> Verdict {
-        match self.settings.directory.shard_of_client(route) {
+        match self.config.directory.shard_of_client(route) {
             Some(shard) if shard != self.shard => Verdict::Redirect { shard },
             _ => Verdict::Dropped(DropReason::NoAllocation),
         }
     }
 
-    /// Towards a peer: another client of ours, or out of the relay socket where the policy allows it.
+    /// Relays data to a peer: directly to another client of this relay (the hairpin), otherwise
+    /// through the relay socket if the policy permits the peer.
     fn relay_to_peer(
         &mut self,
         now: Now,
@@ -136,25 +141,29 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let peer = send.peer;
-        let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
         if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
         }
-        // Who has a permission has a relayed address of its family.
+        // A permission exists only with a relayed address of its family.
         let Some(&RelayedAddress {
             socket, relayed, ..
         }) = allocation.relay_to(peer.ip())
         else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
-        if let Err(dropped) = allocation.spend_to_peer(limits, now.mono, payload.len()) {
-            return Verdict::Dropped(dropped);
-        }
-        if !self.spend_to_peers(now, payload.len()) {
-            return Verdict::Dropped(DropReason::TotalBandwidth);
+        let spent = spend(
+            Direction::ToPeer,
+            allocation,
+            &mut self.leases,
+            &self.config,
+            now.mono,
+            payload.len(),
+        );
+        if let Err(reason) = spent {
+            return Verdict::Dropped(reason);
         }
         let bytes = payload.len() as u64;
         let hint = send.channel.and_then(|(_, target)| target);
@@ -175,18 +184,19 @@ impl Server {
                 dont_fragment: send.dont_fragment,
                 range: payload,
             },
-            PeerLocation::NotRelayed if self.settings.policy.is_denied_port(peer) => {
+            PeerLocation::NotRelayed if self.policy.is_denied_port(peer) => {
                 Verdict::Dropped(DropReason::PeerPortDenied)
             }
             PeerLocation::NotRelayed => Verdict::Dropped(DropReason::NoRelay),
         };
-        let passed = !matches!(verdict, Verdict::Dropped(_));
-        if let Some(allocation) = self.table.get(id).filter(|_| passed) {
+        let is_relayed = !matches!(verdict, Verdict::Dropped(_));
+        if let Some(allocation) = self.table.get(id).filter(|_| is_relayed) {
             allocation.bytes_up += bytes;
         }
         verdict
     }
 
+    /// Stores the allocation that has the peer's address as a hint for the next packet of the channel.
     fn remember_target(&mut self, id: AllocationId, send: SendTarget, target: AllocationId) {
         let Some((number, known)) = send.channel else {
             return;
@@ -198,8 +208,9 @@ impl Server {
         }
     }
 
-    /// Towards the client of `id`, from `peer`: by channel where one is bound, else by Data
-    /// indication (RFC 8656 sections 11.3 and 12.7). The header is written before the payload.
+    /// Relays data from `peer` to the client of the allocation `id`: as ChannelData if a channel is
+    /// bound, otherwise as Data indication (RFC 8656 sections 11.3 and 12.7). The header is written
+    /// before the payload.
     pub(super) fn relay_to_client(
         &mut self,
         now: Now,
@@ -208,7 +219,6 @@ impl Server {
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
-        let limits = self.limits();
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
@@ -219,39 +229,27 @@ impl Server {
         if channel.is_none() && payload.len() > MAX_INDICATION_PAYLOAD {
             return Verdict::Dropped(DropReason::TooLarge);
         }
-        if let Err(dropped) = allocation.spend_to_client(limits, now.mono, payload.len()) {
-            return Verdict::Dropped(dropped);
-        }
-        let bytes = payload.len().max(MIN_PACKET_COST) as u64;
-        let all = &self.settings.quotas.bandwidth.to_client;
-        if !self.leases[1].spend(all, self.settings.total_bandwidth, now.mono, bytes) {
-            return Verdict::Dropped(DropReason::TotalBandwidth);
+        let spent = spend(
+            Direction::ToClient,
+            allocation,
+            &mut self.leases,
+            &self.config,
+            now.mono,
+            payload.len(),
+        );
+        if let Err(reason) = spent {
+            return Verdict::Dropped(reason);
         }
         allocation.bytes_down += payload.len() as u64;
         let route = allocation.route;
-        let range = match channel {
-            Some(number) => put_channel_header(number, buffer, payload),
-            None => {
-                let mut transaction = [0; 12];
-                self.random.fill_bytes(&mut transaction);
-                put_data_indication(peer, &transaction, buffer, payload)
-            }
+        let range = if let Some(number) = channel {
+            put_channel_header(number, buffer, payload)
+        } else {
+            let mut transaction = [0; 12];
+            self.random.fill_bytes(&mut transaction);
+            put_data_indication(peer, &transaction, buffer, payload)
         };
         Verdict::ToClient { route, range }
-    }
-
-    /// Charges the total bandwidth for `bytes` towards a peer.
-    fn spend_to_peers(&mut self, now: Now, bytes: usize) -> bool {
-        let bytes = bytes.max(MIN_PACKET_COST) as u64;
-        let all = &self.settings.quotas.bandwidth.to_peers;
-        self.leases[0].spend(all, self.settings.total_bandwidth, now.mono, bytes)
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            allocation: self.settings.bandwidth,
-            user: self.settings.user_bandwidth,
-        }
     }
 }
 

@@ -1,41 +1,38 @@
-//! What the shards of one relay know of each other: which of them has a client, which a relayed
-//! address. A shard looks here only for what it does not find among its own.
+//! The shared directory of a relay's shards: which shard has a client, and which ports are relayed
+//! addresses. A shard reads it only for clients and addresses that are not its own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::net::PortRange;
 
-use super::Route;
-use super::table::ClientKey;
+use super::client_key::ClientKey;
+use super::{Route, ShardId};
 
-/// Relay ports fall into this many slots, and slots are dealt to shards: a port's shard changes
-/// with the number of shards alone.
+/// Relay ports are grouped into this many slots, and slots are distributed among the shards. A port's
+/// shard depends only on the number of shards.
 const SLOTS: usize = 256;
 
-/// A shard, counted from 0.
-pub type ShardId = u8;
-
-/// Shared by the shards of a relay.
+/// The directory of a relay's shards.
 #[derive(Debug)]
 pub struct Directory {
     shards: ShardId,
     clients: RwLock<HashMap<ClientKey, ShardId>>,
-    /// The IPs that hold relayed addresses: how many, and which ports.
+    /// The IP addresses with relayed addresses: their number and their ports.
     ips: RwLock<HashMap<IpAddr, (usize, Arc<PortSet>)>>,
-    /// Grows when an IP gains its first relayed address, or loses its last.
+    /// Incremented when an IP address gets its first relayed address or loses its last one.
     epoch: AtomicU64,
 }
 
-/// The ports of an IP that relayed addresses have, a bit for each: read on the way of packets,
+/// The ports of an IP address that are relayed addresses, one bit each. The packet path reads it
 /// without a lock.
 #[derive(Debug)]
 pub(super) struct PortSet(Box<[AtomicU64]>);
 
 impl PortSet {
-    fn none() -> PortSet {
+    fn empty() -> PortSet {
         let words = (0..=u16::MAX).step_by(64);
         PortSet(words.map(|_| AtomicU64::new(0)).collect())
     }
@@ -45,7 +42,7 @@ impl PortSet {
         word.load(Ordering::Relaxed) & bit != 0
     }
 
-    /// The ports from 64 times `index` on, a bit for each.
+    /// Returns the 64 ports from 64 times `index` on, one bit each.
     pub fn word(&self, index: usize) -> u64 {
         self.0[index].load(Ordering::Relaxed)
     }
@@ -75,8 +72,8 @@ impl Directory {
         }
     }
 
-    /// How many shards `ports` can feed, a pair of ports for each at least.
-    pub fn most_shards(ports: PortRange) -> ShardId {
+    /// Returns the maximum number of shards for `ports`: each needs a pair of ports.
+    pub fn max_shards(ports: PortRange) -> ShardId {
         let pairs = usize::from(ports.last >> 1) - usize::from(ports.first >> 1) + 1;
         pairs.min(ShardId::MAX.into()) as ShardId
     }
@@ -85,18 +82,18 @@ impl Directory {
         self.shards
     }
 
-    /// The shard that a relay port belongs to. An even port and the next one stay together.
+    /// Returns the shard of a relay port. An even port and the next one have the same shard.
     pub fn shard_of_port(&self, port: u16) -> ShardId {
         let slot = usize::from(port >> 1) % SLOTS;
         (slot % usize::from(self.shards)) as ShardId
     }
 
-    /// Whether any living relayed address has this IP.
+    /// Returns whether an allocation has a relayed address with this IP address.
     pub fn has_ip(&self, ip: IpAddr) -> bool {
         read(&self.ips).contains_key(&ip)
     }
 
-    /// The shard that has the allocation of a client, where there are several.
+    /// Returns the shard that has the client's allocation; `None` if there is only one shard.
     pub fn shard_of_client(&self, route: &Route) -> Option<ShardId> {
         if self.shards == 1 {
             return None;
@@ -104,41 +101,44 @@ impl Directory {
         read(&self.clients).get(&ClientKey::of(route)).copied()
     }
 
-    /// Whether this is a living relayed address.
+    /// Returns whether this is the relayed address of an allocation.
     pub(super) fn has_relayed(&self, address: SocketAddr) -> bool {
         let ips = read(&self.ips);
         let held = ips.get(&address.ip());
         held.is_some_and(|(_, ports)| ports.has(address.port()))
     }
 
-    /// A number that changes with what [`Directory::relay_ips`] gives.
+    /// Returns a number that changes whenever [`Directory::relay_ips`] changes.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The IPs that hold relayed addresses, and their ports, which stay up to date.
+    /// Returns the IP addresses with relayed addresses, and their port sets, which are live.
     pub(super) fn relay_ips(&self) -> Vec<(IpAddr, Arc<PortSet>)> {
         let ips = read(&self.ips);
         let ips = ips.iter().map(|(ip, (_, ports))| (*ip, ports.clone()));
         ips.collect()
     }
 
-    /// The ports of an IP that relayed addresses have; `None` where it has no relayed address.
+    /// Returns the port set of an IP address; `None` if it has no relayed address.
     pub(super) fn ports_of(&self, ip: IpAddr) -> Option<Arc<PortSet>> {
         read(&self.ips).get(&ip).map(|(_, ports)| ports.clone())
     }
 
-    /// Makes a client that of `shard`, unless it is another's already, which is the response then: of
-    /// two shards that are asked at once, one gets it.
+    /// Claims a client for `shard`. Of two shards that claim it at the same time, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// The other shard that has the client.
     pub(super) fn claim_client(&self, key: ClientKey, shard: ShardId) -> Result<(), ShardId> {
         if self.shards == 1 {
             return Ok(());
         }
-        let holder = *write(&self.clients).entry(key).or_insert(shard);
-        (holder == shard).then_some(()).ok_or(holder)
+        let owner = *write(&self.clients).entry(key).or_insert(shard);
+        if owner == shard { Ok(()) } else { Err(owner) }
     }
 
-    /// Forgets a client of `shard`, and nobody else's.
+    /// Removes a client if it belongs to `shard`.
     pub(super) fn remove_client(&self, key: &ClientKey, shard: ShardId) {
         if self.shards > 1 {
             let mut clients = write(&self.clients);
@@ -148,7 +148,7 @@ impl Directory {
         }
     }
 
-    /// Whether no client and no relayed address is in here.
+    /// Returns whether the directory has no client and no relayed address.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         read(&self.clients).is_empty() && read(&self.ips).is_empty()
@@ -156,8 +156,8 @@ impl Directory {
 
     pub(super) fn add_relayed(&self, relayed: SocketAddr) {
         let mut ips = write(&self.ips);
-        let none = || (0, Arc::new(PortSet::none()));
-        let (count, ports) = ips.entry(relayed.ip()).or_insert_with(none);
+        let empty = || (0, Arc::new(PortSet::empty()));
+        let (count, ports) = ips.entry(relayed.ip()).or_insert_with(empty);
         ports.add(relayed.port());
         *count += 1;
         if *count == 1 {
@@ -179,11 +179,11 @@ impl Directory {
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(|e| e.into_inner())
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(|e| e.into_inner())
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -222,10 +222,10 @@ mod tests {
 
     #[test]
     fn a_small_port_range_supports_few_shards() {
-        let most = |first, last| Directory::most_shards(PortRange { first, last });
-        assert_eq!(most(50_000, 50_000), 1);
-        assert_eq!(most(50_001, 50_004), 3);
-        assert_eq!(most(1024, 65_535), 255);
+        let max = |first, last| Directory::max_shards(PortRange { first, last });
+        assert_eq!(max(50_000, 50_000), 1);
+        assert_eq!(max(50_001, 50_004), 3);
+        assert_eq!(max(1024, 65_535), 255);
     }
 
     #[test]

@@ -1,142 +1,100 @@
-//! NAT behaviour discovery (RFC 5780): Binding responses from another address, another port, or both.
+//! The endpoints of NAT behaviour discovery (RFC 5780).
 
 use std::net::SocketAddr;
 
-use crate::stun::{Attribute, Class, Method, Writer};
+use super::{NatMapping, Route, Transport};
 
-use super::attributes::unknown;
-use super::requests::Request;
-use super::{
-    DropReason, ErrorReason, NatMapping, Outcome, Output, Route, Server, Transport, Verdict,
-};
-
-/// The bits of CHANGE-REQUEST (section 7.2).
+/// The bits of CHANGE-REQUEST (RFC 5780 section 7.2).
 const CHANGE_IP: u8 = 0x04;
 const CHANGE_PORT: u8 = 0x02;
 
-/// What leads from a endpoint to the one with the other port, and to the one with the other address.
+/// Index differences within a set of endpoints: to the one with the other port, and to the one with
+/// the other IP address.
 const OTHER_PORT: usize = 1;
 const OTHER_IP: usize = 2;
 
-/// Two addresses with the same two ports on each (section 6). Empty: no discovery.
+/// Sets of four endpoints: two addresses with the same two ports each (RFC 5780 section 6). Without
+/// a set there is no discovery.
 #[derive(Debug, Clone, Default)]
 pub struct Discovery(Vec<[Endpoint; 4]>);
 
-/// One of four sockets.
+/// One of the four sockets of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: SocketAddr,
-    /// What it is called public.
+    /// The public address of `address` behind NAT.
     pub public: SocketAddr,
-    /// The edge's number of it.
+    /// The caller's number for the socket.
     pub via: u32,
 }
 
+/// The endpoints that a Binding response names.
+pub(super) struct Discovered {
+    /// The endpoint that sends the response.
+    pub origin: Endpoint,
+    /// The endpoint with the other address and the other port.
+    pub other: Endpoint,
+}
+
 impl Discovery {
-    /// One grid for each family at most: the first address with its first and its second port,
-    /// then the second address with the same. No allocation is made on the second port.
-    pub fn new(grids: Vec<[Endpoint; 4]>) -> Discovery {
-        Discovery(grids)
+    /// Creates the endpoints: at most one set for each address family. A set contains the first
+    /// address with its first and second port, then the second address with the same ports. The
+    /// second port serves Binding requests only.
+    pub fn new(sets: Vec<[Endpoint; 4]>) -> Discovery {
+        Discovery(sets)
     }
 
-    /// Where a request came in: its grid, and the endpoint in there. Streams can't be answered from
-    /// elsewhere.
-    fn endpoint(&self, route: &Route) -> Option<(&[Endpoint; 4], usize)> {
-        if route.transport != Transport::Udp {
-            return None;
+    /// Returns whether CHANGE-REQUEST is supported in a request of this client: the set of its
+    /// endpoint must have two public addresses.
+    pub(super) fn is_supported(&self, route: &Route) -> bool {
+        self.find(route).is_some_and(|(set, _)| is_complete(set))
+    }
+
+    /// Returns the endpoints for a response to a request with the flags `change`; `None` if
+    /// discovery is not supported.
+    pub(super) fn respond_from(&self, route: &Route, change: u8) -> Option<Discovered> {
+        let (set, received_at) = self.find(route).filter(|(set, _)| is_complete(set))?;
+        let mut origin = received_at;
+        if change & CHANGE_IP != 0 {
+            origin ^= OTHER_IP;
         }
-        self.0.iter().find_map(|grid| {
-            let mut endpoints = grid.iter();
-            let index = endpoints.position(|endpoint| endpoint.address == route.server)?;
-            Some((grid, index))
+        if change & CHANGE_PORT != 0 {
+            origin ^= OTHER_PORT;
+        }
+        Some(Discovered {
+            origin: set[origin],
+            other: set[received_at ^ OTHER_IP ^ OTHER_PORT],
         })
     }
 
-    /// Like [`Discovery::endpoint`], but only if discovery is possible: it needs two public addresses.
-    fn endpoint_of_two(&self, route: &Route) -> Option<(&[Endpoint; 4], usize)> {
-        let found = self.endpoint(route);
-        found.filter(|(grid, _)| grid[0].public.ip() != grid[OTHER_IP].public.ip())
-    }
-
-    /// Sets the public addresses.
+    /// Updates the public addresses of all endpoints.
     pub(super) fn set_public_addresses(&mut self, nat_mappings: &[NatMapping]) {
         for endpoint in self.0.iter_mut().flatten() {
             endpoint.public = NatMapping::public_address(nat_mappings, endpoint.address);
         }
     }
 
-    /// Whether a endpoint is there for Binding alone.
+    /// Returns whether the endpoint of this client has the second port, which serves Binding
+    /// requests only.
     pub(super) fn is_binding_only(&self, route: &Route) -> bool {
-        self.endpoint(route)
+        self.find(route)
             .is_some_and(|(_, index)| index & OTHER_PORT != 0)
+    }
+
+    /// Returns the set and the index of the endpoint that received a request. A stream cannot be
+    /// answered from another endpoint.
+    fn find(&self, route: &Route) -> Option<(&[Endpoint; 4], usize)> {
+        if route.transport != Transport::Udp {
+            return None;
+        }
+        self.0.iter().find_map(|set| {
+            let mut endpoints = set.iter();
+            let index = endpoints.position(|endpoint| endpoint.address == route.server)?;
+            Some((set, index))
+        })
     }
 }
 
-impl Server {
-    /// The attributes that have to be understood and are not. CHANGE-REQUEST is, where there is
-    /// another endpoint to response from.
-    pub(super) fn unknown_attributes<'a>(
-        &self,
-        request: Request<'a>,
-    ) -> impl Iterator<Item = Attribute> + use<'a> {
-        let Request { message, route, .. } = request;
-        let discovers = message.method() == Method::BINDING
-            && self.settings.discovery.endpoint_of_two(route).is_some();
-        let dont_fragment = self.settings.dont_fragment;
-        unknown(message).filter(move |attribute| match *attribute {
-            Attribute::CHANGE_REQUEST => !discovers,
-            Attribute::DONT_FRAGMENT => !dont_fragment,
-            _ => true,
-        })
-    }
-
-    /// The response to a Binding request where there is another endpoint (section 6.1); `None` where
-    /// there is none.
-    pub(super) fn discover(&mut self, request: Request<'_>) -> Option<Verdict> {
-        let (grid, received_at) = self.settings.discovery.endpoint_of_two(request.route)?;
-        let flags = match request.message.get(Attribute::CHANGE_REQUEST) {
-            None => 0,
-            Some([_, _, _, flags]) => *flags,
-            Some(_) => return Some(self.respond_error(request, ErrorReason::BadRequest, None)),
-        };
-        let changed = |flag, other| if flags & flag != 0 { other } else { 0 };
-        let respond_from =
-            received_at ^ changed(CHANGE_IP, OTHER_IP) ^ changed(CHANGE_PORT, OTHER_PORT);
-        let (origin, other) = (
-            grid[respond_from],
-            grid[received_at ^ OTHER_IP ^ OTHER_PORT],
-        );
-        if !self.allow_unauthenticated(request) {
-            return Some(Verdict::Dropped(DropReason::UnauthenticatedRate));
-        }
-        let client = request.route.client;
-        let transaction = request.message.transaction();
-        self.response.clear();
-        Writer::new(
-            &mut self.response,
-            Method::BINDING,
-            Class::Success,
-            transaction,
-        )
-        .xor_address(Attribute::XOR_MAPPED_ADDRESS, client)
-        .address(Attribute::MAPPED_ADDRESS, client)
-        .address(Attribute::RESPONSE_ORIGIN, origin.public)
-        .address(Attribute::OTHER_ADDRESS, other.public)
-        .fingerprint();
-        let outcome = Outcome::Granted(Method::BINDING);
-        if respond_from == received_at {
-            return Some(Verdict::Respond(outcome));
-        }
-        let route = Route {
-            server: origin.address,
-            via: origin.via,
-            ..*request.route
-        };
-        self.output.push_back(Output::Response {
-            route,
-            bytes: self.response.clone(),
-            outcome,
-        });
-        Some(Verdict::Queued)
-    }
+fn is_complete(set: &[Endpoint; 4]) -> bool {
+    set[0].public.ip() != set[OTHER_IP].public.ip()
 }

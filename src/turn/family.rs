@@ -1,4 +1,4 @@
-//! Address families: an allocation has at most one relayed address of each.
+//! Address families. An allocation has at most one relayed address of each.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ impl Family {
         }
     }
 
-    /// The family that a number on the wire names (RFC 8489 section 14.1).
+    /// Returns the family with this number in a STUN attribute (RFC 8489 section 14.1).
     pub fn from_number(number: u8) -> Option<Family> {
         Family::BOTH.into_iter().find(|f| f.number() == number)
     }

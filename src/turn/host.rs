@@ -7,7 +7,7 @@ use super::NatMapping;
 use super::family::Family;
 use super::policy::{Policy, is_tunnelled};
 
-/// The usability of an address of this host.
+/// Whether an address of this host can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressState {
     /// New allocations may use it.
@@ -30,22 +30,22 @@ pub struct HostAddress {
     pub temporary: bool,
 }
 
-/// The addresses of this host at one moment.
+/// The addresses and listeners of this host at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Sorted: the better ones for relayed addresses first.
+    /// The best addresses for relayed addresses come first.
     addresses: Vec<HostAddress>,
-    /// The public addresses of these.
-    pub(super) nat_mappings: Vec<NatMapping>,
-    /// The listeners for clients.
+    /// The public addresses behind NAT.
+    nat_mappings: Vec<NatMapping>,
+    /// The listeners for TURN clients.
     listeners: Vec<SocketAddr>,
     /// The other listeners of this process.
     other_listeners: Vec<SocketAddr>,
 }
 
-/// The scope of an address, the better one first.
+/// The scope of an address, the best one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
+enum AddressScope {
     /// `turn.external_ip` names its public address.
     Mapped,
     Public,
@@ -55,8 +55,8 @@ enum Reach {
 }
 
 impl Host {
-    /// `sources` are the source addresses of packets to the internet: they are preferred among equal
-    /// addresses.
+    /// Creates the addresses of a host. `sources` are the source addresses of packets to the internet:
+    /// they are preferred among addresses of the same scope.
     pub fn new(
         mut addresses: Vec<HostAddress>,
         sources: &[IpAddr],
@@ -68,7 +68,7 @@ impl Host {
             let ip = address.ip;
             let is_source = sources.contains(&ip);
             (
-                reach(ip, &nat_mappings),
+                scope_of(ip, &nat_mappings),
                 Reverse(is_source),
                 address.temporary,
             )
@@ -81,66 +81,66 @@ impl Host {
         }
     }
 
-    /// The address to bind a relayed address of `family` to, for a client that sent its request to
-    /// `requested`: with the scope of a link-local address and without a port. `None`: the client can
-    /// reach no address of this family.
+    /// Returns the local address for a relayed address of `family`, for a client that sent its request
+    /// to `requested`: with the scope id of a link-local address and without a port. Returns `None` if
+    /// the client can reach no address of this family.
     ///
-    /// It is `requested` if that is suitable (and `may_relay_on`), else the best address; for the other
-    /// family, one with a listener for clients.
+    /// It is `requested` if that is suitable (and `may_be_requested`), else the best address; for the
+    /// other family, one with a listener for clients.
     pub(super) fn relay_address(
         &self,
         client: SocketAddr,
         requested: IpAddr,
         family: Family,
-        may_relay_on: bool,
+        may_be_requested: bool,
     ) -> Option<SocketAddr> {
-        let same_family = Family::of(requested) == family;
+        let is_same_family = Family::of(requested) == family;
         let link = self.link_of(client, requested);
-        if same_family && may_relay_on && self.fits(requested, client, link) {
+        if is_same_family && may_be_requested && self.is_usable_for(requested, client, link) {
             return Some(self.with_scope(requested));
         }
-        let mut fitting = self.addresses.iter().filter(|address| {
+        let mut usable = self.addresses.iter().filter(|address| {
             let ip = address.ip;
             Family::of(ip) == family
-                && (same_family || self.is_served(ip))
-                && self.fits(ip, client, link)
+                && (is_same_family || self.is_served(ip))
+                && self.is_usable_for(ip, client, link)
         });
-        Some(self.with_scope(fitting.next()?.ip))
+        Some(self.with_scope(usable.next()?.ip))
     }
 
-    /// The relayed address of each family for a client on another host, IPv4 first: the local address,
-    /// and its public address.
+    /// Returns the local and the public address of relayed addresses for a client on another host, for
+    /// each family that has one, IPv4 first.
     pub fn offered(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         Family::BOTH.into_iter().filter_map(|family| {
-            let mut fitting = self.addresses.iter().filter(|address| {
+            let mut usable = self.addresses.iter().filter(|address| {
                 let ip = address.ip;
                 Family::of(ip) == family && self.is_served(ip) && self.is_reachable(address)
             });
-            let bound = fitting.next()?.ip;
-            Some((bound, self.public(bound)))
+            let bound = usable.next()?.ip;
+            Some((bound, self.public_address(bound)))
         })
     }
 
-    /// The public addresses of this host.
+    /// Returns the mappings to public addresses.
     pub fn nat_mappings(&self) -> &[NatMapping] {
         &self.nat_mappings
     }
 
-    /// The public address of `ip`.
-    fn public(&self, ip: IpAddr) -> IpAddr {
+    /// Returns the public address of `ip`.
+    fn public_address(&self, ip: IpAddr) -> IpAddr {
         NatMapping::public_address(&self.nat_mappings, SocketAddr::new(ip, 0)).ip()
     }
 
-    /// Whether others on the network can reach this address.
+    /// Returns whether other hosts can reach this address.
     fn is_reachable(&self, address: &HostAddress) -> bool {
         address.state == AddressState::Preferred
-            && reach(address.ip, &self.nat_mappings) != Reach::Local
+            && scope_of(address.ip, &self.nat_mappings) != AddressScope::Local
             && !is_tunnelled(address.ip)
     }
 
-    /// Whether a relayed address may use `ip`, for a client on the given link. An unlisted address may
-    /// still belong to this host (a local route has no listed address): a request to it proves that.
-    fn fits(&self, ip: IpAddr, client: SocketAddr, link: Option<u32>) -> bool {
+    /// Returns whether a relayed address may use `ip`, for a client on the given link. An unlisted address
+    /// may belong to this host as well, through a local route: a request to it proves that.
+    fn is_usable_for(&self, ip: IpAddr, client: SocketAddr, link: Option<u32>) -> bool {
         let listed = self.addresses.iter().find(|address| address.ip == ip);
         if is_tunnelled(ip) || listed.is_some_and(|one| one.state != AddressState::Preferred) {
             return false;
@@ -149,13 +149,13 @@ impl Host {
             return client.ip().is_loopback();
         }
         if is_link_local(ip) {
-            let on_it = listed.is_none_or(|address| Some(address.interface) == link);
-            return link.is_some() && on_it;
+            let is_on_link = listed.is_none_or(|address| Some(address.interface) == link);
+            return link.is_some() && is_on_link;
         }
         true
     }
 
-    /// The interface of a client with a link-local address.
+    /// Returns the interface of a client with a link-local address.
     fn link_of(&self, client: SocketAddr, requested: IpAddr) -> Option<u32> {
         if !is_link_local(client.ip()) {
             return None;
@@ -182,12 +182,13 @@ impl Host {
         }
     }
 
-    /// Whether an address has a listener for clients. Without its own listeners, TURN uses those of
-    /// HTTP.
+    /// Returns whether the address has a listener for clients. Without listeners of its own, TURN uses
+    /// those of HTTP.
     fn is_served(&self, ip: IpAddr) -> bool {
-        let listeners = match self.listeners.is_empty() {
-            true => &self.other_listeners,
-            false => &self.listeners,
+        let listeners = if self.listeners.is_empty() {
+            &self.other_listeners
+        } else {
+            &self.listeners
         };
         let mut listeners = listeners.iter().map(SocketAddr::ip);
         listeners.any(|listener| {
@@ -195,20 +196,20 @@ impl Host {
         })
     }
 
-    /// Whether allocations on `ip` continue.
+    /// Returns whether allocations on `ip` can continue.
     pub(super) fn has_usable(&self, ip: IpAddr) -> bool {
         let mut addresses = self.addresses.iter();
         addresses.any(|one| one.ip == ip && one.state != AddressState::Unusable)
     }
 
-    /// The addresses whose allocations continue.
+    /// Returns the addresses whose allocations can continue.
     pub(super) fn usable(&self) -> impl Iterator<Item = IpAddr> {
         let usable = self.addresses.iter();
         let usable = usable.filter(|address| address.state != AddressState::Unusable);
         usable.map(|address| address.ip)
     }
 
-    /// Every address of this host, its public addresses included.
+    /// Returns every address of this host, including its public addresses.
     pub fn own_addresses(&self) -> Vec<IpAddr> {
         let listed = self.addresses.iter().map(|address| address.ip);
         let public = self
@@ -221,9 +222,9 @@ impl Host {
         own
     }
 
-    /// The listeners of this process, under all addresses.
+    /// Returns the listeners of this process, with their local and public addresses.
     pub fn own_listeners(&self) -> Vec<SocketAddr> {
-        // The NAT forwards their public addresses back to them.
+        // The NAT forwards datagrams to the public addresses back to this host.
         let public = self.listeners.iter();
         let public = public.map(|address| NatMapping::public_address(&self.nat_mappings, *address));
         let inside = self.other_listeners.iter().chain(&self.listeners).copied();
@@ -231,15 +232,15 @@ impl Host {
     }
 }
 
-fn reach(ip: IpAddr, nat_mappings: &[NatMapping]) -> Reach {
+fn scope_of(ip: IpAddr, nat_mappings: &[NatMapping]) -> AddressScope {
     if nat_mappings.iter().any(|one| one.private == Some(ip)) {
-        Reach::Mapped
+        AddressScope::Mapped
     } else if ip.is_loopback() || is_link_local(ip) {
-        Reach::Local
+        AddressScope::Local
     } else if Policy::default().permits(ip) {
-        Reach::Public
+        AddressScope::Public
     } else {
-        Reach::Private
+        AddressScope::Private
     }
 }
 

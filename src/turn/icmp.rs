@@ -1,4 +1,4 @@
-//! What the network says of datagrams that went to a peer (RFC 8656 section 11.5).
+//! ICMP errors about datagrams to peers, reported to clients (RFC 8656 section 11.5).
 
 use std::net::SocketAddr;
 
@@ -10,24 +10,26 @@ use crate::stun::{Attribute, Class, Method, Writer};
 
 use super::{AllocationId, DropReason, Route, Server};
 
-/// Errors a second that the client of an allocation is icmp_limiter of, and how many at once. Whoever knows
-/// a relayed address can have its socket hear of any number: one is enough to give a peer up.
-const RATE: u64 = 10;
-const BURST: u64 = 20;
+/// The rate and the burst of errors that are reported for an allocation. Anybody who knows a relayed
+/// address can cause any number of errors, and a client needs only one to give up a peer.
+const ERRORS_PER_SECOND: u64 = 10;
+const ERROR_BURST: u64 = 20;
 
-/// An ICMP error. What its numbers mean depends on the family of `peer`.
+/// An ICMP error. The address family of `peer` decides what the type and the code mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IcmpError {
-    /// Where the datagram went that it is about. The port is 0 where the system did not tell it.
+    /// The destination of the datagram that caused the error. The port is 0 if the system did not
+    /// report it.
     pub peer: SocketAddr,
     pub kind: u8,
     pub code: u8,
-    /// The MTU of the next hop, where the datagram was too large for it.
+    /// The MTU of the next hop, if the datagram was larger.
     pub mtu: u32,
 }
 
 impl IcmpError {
-    /// A datagram to `peer` that does not fit into `mtu`, as a router would say it.
+    /// Returns the error of a router whose next hop with `mtu` is too small for a datagram to
+    /// `peer`.
     pub fn too_big(peer: SocketAddr, mtu: u32) -> IcmpError {
         let (kind, code) = if peer.is_ipv4() { (3, 4) } else { (2, 0) };
         IcmpError {
@@ -38,7 +40,8 @@ impl IcmpError {
         }
     }
 
-    /// Destination unreachable and time exceeded, and that a packet is too big.
+    /// Returns whether the type is reported: destination unreachable, packet too big and time
+    /// exceeded.
     fn is_reported(&self) -> bool {
         match self.peer {
             SocketAddr::V4(_) => matches!(self.kind, 3 | 11),
@@ -46,15 +49,15 @@ impl IcmpError {
         }
     }
 
-    /// The value of the attribute (RFC 8656 section 18.13): 16 bits reserved, the type in 7, the
-    /// code in 9, and the MTU of the next hop or nothing.
+    /// Returns the value of the ICMP attribute (RFC 8656 section 18.13): 16 reserved bits, 7 bits
+    /// type, 9 bits code, then the MTU of the next hop or 0.
     fn value(&self) -> [u8; 8] {
-        let of_size = IcmpError::too_big(self.peer, self.mtu);
-        let tells_mtu = match self.peer {
-            SocketAddr::V4(_) => (self.kind, self.code) == (of_size.kind, of_size.code),
-            SocketAddr::V6(_) => self.kind == of_size.kind,
+        let too_big = IcmpError::too_big(self.peer, self.mtu);
+        let has_mtu = match self.peer {
+            SocketAddr::V4(_) => (self.kind, self.code) == (too_big.kind, too_big.code),
+            SocketAddr::V6(_) => self.kind == too_big.kind,
         };
-        let data = if tells_mtu { self.mtu } else { 0 };
+        let data = if has_mtu { self.mtu } else { 0 };
         let word = u32::from(self.kind) << 9 | u32::from(self.code);
         let value = u64::from(word) << 32 | u64::from(data);
         value.to_be_bytes()
@@ -62,12 +65,12 @@ impl IcmpError {
 }
 
 impl Server {
-    /// Takes an error about a datagram that left by the relay socket of `id`. Where its client is
-    /// to hear of it, the Data indication is in [`Server::response`], and this is the way to it.
+    /// Handles an ICMP error about a datagram from a relay socket of the allocation `id`. Returns
+    /// the route to the client, to which the caller sends [`Server::response`], a Data indication.
     ///
     /// # Errors
     ///
-    /// Why the client hears nothing.
+    /// The reason why the error is not reported to the client.
     pub fn handle_icmp_error(
         &mut self,
         now: Now,
@@ -77,7 +80,7 @@ impl Server {
         if !error.is_reported() {
             return Err(DropReason::IcmpType);
         }
-        if !self.settings.policy.permits_port(error.peer) {
+        if !self.policy.permits_port(error.peer) {
             return Err(DropReason::PeerDenied);
         }
         let allocation = self.table.get(id).ok_or(DropReason::NoAllocation)?;
@@ -85,7 +88,7 @@ impl Server {
         if !allocation.has_permission(ip) {
             return Err(DropReason::NoPermission);
         }
-        let limit = Limit::per_second(RATE, BURST);
+        let limit = Limit::per_second(ERRORS_PER_SECOND, ERROR_BURST);
         if !allocation.icmp_limiter.take(limit, now.mono, 1) {
             return Err(DropReason::IcmpRate);
         }

@@ -1,18 +1,19 @@
-//! What relayed addresses are called outside.
+//! The public addresses of a host behind 1:1 NAT.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// What a bound address is called outside, for hosts behind 1:1 NAT.
+/// A public address that 1:1 NAT maps to a local one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NatMapping {
     pub public: IpAddr,
-    /// The address that it stands for; `None`: every one of its family.
+    /// The local address; `None` for every local address of the same family.
     pub private: Option<IpAddr>,
 }
 
 impl NatMapping {
-    /// The address to public_address for a relay socket bound to `bound`.
+    /// Returns the public address of a socket that is bound to `bound`: the mapping of this address,
+    /// else the mapping of its family, else `bound` itself.
     pub fn public_address(mappings: &[NatMapping], bound: SocketAddr) -> SocketAddr {
         let exact = mappings.iter().find(|m| m.private == Some(bound.ip()));
         let any = |m: &&NatMapping| m.private.is_none() && m.public.is_ipv4() == bound.is_ipv4();
@@ -24,7 +25,7 @@ impl NatMapping {
 impl FromStr for NatMapping {
     type Err = String;
 
-    /// Reads `public` or `public/private`.
+    /// Parses `public` or `public/private`.
     fn from_str(text: &str) -> Result<NatMapping, String> {
         let (public, private) = match text.split_once('/') {
             Some((public, private)) => (public, Some(private)),

@@ -1,9 +1,9 @@
 //! Nonces without a table: `cookie ‖ timestamp ‖ HMAC(key, cookie ‖ timestamp ‖ client address)`.
 //!
-//! A nonce is good for the address it was given to, for an hour, and across restarts, since
-//! the key is kept. Nothing is stored for whoever asks for one. The *nonce cookie* in front says
-//! what this server can do (RFC 8489 section 9.2.1): whoever takes it away on the way to a client,
-//! so that the client settles for less, is left with a nonce that is none.
+//! A nonce is valid for the client address that it was made for, for an hour, and across restarts,
+//! because the key is stored. The server stores nothing for a nonce. The *nonce cookie* at its start
+//! contains the security features of this server (RFC 8489 section 9.2.1). An attacker who changes it
+//! to downgrade a client makes the nonce invalid.
 
 use std::net::SocketAddr;
 
@@ -12,39 +12,42 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
-/// Seconds that a nonce is good for.
+/// The lifetime of a nonce in seconds.
 pub const LIFETIME_SECONDS: u64 = 3600;
 
-/// Bytes of a nonce as text.
+/// The length of a nonce in bytes.
 pub const NONCE_BYTES: usize = COOKIE.len() + TEXT_CHARS;
 
-/// What begins the nonces of every server that keeps to RFC 8489, before its features.
+/// The start of every nonce cookie (RFC 8489 section 9.2.1), before the security features.
 const RFC_8489: &[u8] = b"obMatJos2";
 
-/// The security features in base64, of 24 bits (section 18.1; by erratum 6290 bit 0 is the lowest).
-const FEATURES: usize = 4;
+/// The length of the security features: 24 bits in base64 (section 18.1; by erratum 6290 bit 0 is the
+/// lowest).
+const FEATURE_CHARS: usize = 4;
 
-/// The bit that says that PASSWORD-ALGORITHMS stands beside the nonce.
+/// The feature bit of PASSWORD-ALGORITHMS.
 const PASSWORD_ALGORITHMS: u8 = 1;
 
-/// The nonce cookie of this server: password algorithms, and no anonymous usernames.
+/// The nonce cookie of this server: password algorithms, no username anonymity.
 const COOKIE: &[u8; 13] = b"obMatJos2AAAB";
 
 const TIMESTAMP_BYTES: usize = 4;
+
+/// The timestamp and the truncated HMAC.
 const RAW_BYTES: usize = 20;
 
-/// Characters that `RAW_BYTES` bytes are.
+/// The length of `RAW_BYTES` bytes in base64.
 const TEXT_CHARS: usize = 27;
 
 /// Makes and checks nonces.
 #[derive(Clone)]
 pub struct Nonces {
-    /// Newest first: it makes, all check.
+    /// Newest first. The newest key makes nonces, all keys check them.
     keys: Vec<hmac::Key>,
 }
 
 impl Nonces {
-    /// `keys` are random bytes, newest first, at least one.
+    /// Creates nonces with `keys` of random bytes, newest first, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: &[K]) -> Nonces {
         let key = |bytes: &K| hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref());
         Nonces {
@@ -52,41 +55,41 @@ impl Nonces {
         }
     }
 
-    /// A nonce for `client`, made at `unix`.
+    /// Returns a nonce for `client`, made at `unix` seconds.
     pub fn make(&self, client: SocketAddr, unix: u64) -> [u8; NONCE_BYTES] {
         let mut text = [0; NONCE_BYTES];
         if let Some(key) = self.keys.first() {
             let raw = raw(key, client, (unix as u32).to_be_bytes());
             let (cookie, rest) = text.split_at_mut(COOKIE.len());
             cookie.copy_from_slice(COOKIE);
-            // 20 bytes are always 27 characters.
+            // 20 bytes always have 27 characters.
             let _ = URL_SAFE_NO_PAD.encode_slice(raw, rest);
         }
         text
     }
 
-    /// Whether `nonce` was given to `client` less than an hour before `unix`.
+    /// Returns whether `nonce` was made for `client` less than an hour before `unix` seconds.
     pub fn check(&self, nonce: &[u8], client: SocketAddr, unix: u64) -> bool {
-        let mut given = [0; RAW_BYTES + 1];
+        let mut decoded = [0; RAW_BYTES + 1];
         let text = nonce.strip_prefix(COOKIE).unwrap_or_default();
         if text.len() != TEXT_CHARS
-            || URL_SAFE_NO_PAD.decode_slice(text, &mut given) != Ok(RAW_BYTES)
+            || URL_SAFE_NO_PAD.decode_slice(text, &mut decoded) != Ok(RAW_BYTES)
         {
             return false;
         }
         let mut stamp = [0; TIMESTAMP_BYTES];
-        stamp.copy_from_slice(&given[..TIMESTAMP_BYTES]);
+        stamp.copy_from_slice(&decoded[..TIMESTAMP_BYTES]);
         let age = (unix as u32).wrapping_sub(u32::from_be_bytes(stamp));
-        let fits = |key| bool::from(raw(key, client, stamp).ct_eq(&given[..RAW_BYTES]));
-        u64::from(age) < LIFETIME_SECONDS && self.keys.iter().any(fits)
+        let matches = |key| bool::from(raw(key, client, stamp).ct_eq(&decoded[..RAW_BYTES]));
+        u64::from(age) < LIFETIME_SECONDS && self.keys.iter().any(matches)
     }
 }
 
-/// Whether a nonce, of whomever, says that PASSWORD-ALGORITHMS came with it.
+/// Returns whether a nonce, of any server, has the feature bit of PASSWORD-ALGORITHMS.
 pub fn offers_algorithms(nonce: &[u8]) -> bool {
     let features = nonce
         .strip_prefix(RFC_8489)
-        .and_then(|rest| rest.get(..FEATURES));
+        .and_then(|rest| rest.get(..FEATURE_CHARS));
     let mut bits = [0; 3];
     let read = features.map(|text| STANDARD.decode_slice(text, &mut bits));
     read == Some(Ok(bits.len())) && bits[2] & PASSWORD_ALGORITHMS != 0

@@ -1,4 +1,4 @@
-//! Which peers may be reached: one function over one canonical address, asked on every path.
+//! The peer policy: which peers clients may reach. Every path checks it, with the canonical address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,52 +12,54 @@ use crate::net::PortRange;
 /// this host's own addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
-    /// Ranges that may be reached although they are denied by default.
+    /// Networks that are allowed although they are denied by default.
     pub allowed: Vec<IpNet>,
-    /// Ranges that may never be reached.
+    /// Networks that are always denied.
     pub denied: Vec<IpNet>,
     /// Denied peer ports; our own relayed addresses are exempt.
     #[serde(skip)]
     pub denied_ports: Vec<PortRange>,
-    /// Addresses of this host, those it is known by outside included.
+    /// Addresses of this host, including its public addresses.
     pub own: Vec<IpAddr>,
-    /// Where this process listens. An unspecified address stands for every own one.
+    /// The listeners of this process. The unspecified address stands for every own address.
     pub listeners: Vec<SocketAddr>,
-    /// Whether relayed addresses exist in here alone: nobody outside may be reached.
+    /// Whether relayed addresses are virtual, and every peer outside this relay is denied.
     pub internal: bool,
 }
 
 impl Policy {
-    /// Whether any port of `ip` may be reached.
+    /// Returns whether the address is permitted, irrespective of the port.
     pub fn permits(&self, ip: IpAddr) -> bool {
         if self.internal || is_tunnelled(ip) {
             return false;
         }
-        let as_written =
+        let is_permitted_as_written =
             !within(&self.denied, ip) && (within(&self.allowed, ip) || !self.own.contains(&ip));
-        as_written && self.permits_canonical(canonical(ip))
+        is_permitted_as_written && self.permits_canonical(canonical(ip))
     }
 
-    /// Whether `peer` may be reached: its address, and the port as well.
+    /// Returns whether the address and the port of `peer` are permitted.
     pub fn permits_port(&self, peer: SocketAddr) -> bool {
         self.permits(peer.ip()) && !self.is_denied_port(peer) && !self.is_listener(peer)
     }
 
-    /// Whether this peer port is denied.
+    /// Returns whether the port of `peer` is denied.
     pub fn is_denied_port(&self, peer: SocketAddr) -> bool {
         let mut ranges = self.denied_ports.iter();
         ranges.any(|range| range.contains(peer.port()))
     }
 
-    /// Whether this process itself listens at `peer`.
+    /// Returns whether `peer` is a listener of this process.
     pub fn is_listener(&self, peer: SocketAddr) -> bool {
         let spellings = [canonical(peer.ip()), peer.ip()];
         let mut ports = self.listeners.iter().filter(|l| l.port() == peer.port());
         ports.any(|listener| {
             spellings.into_iter().any(|ip| {
-                let ours = self.own.contains(&ip) || ip.is_loopback();
-                // What is sent to 0.0.0.0 arrives at an address of this host.
-                ip.is_unspecified() || listener.ip() == ip || listener.ip().is_unspecified() && ours
+                let is_own = self.own.contains(&ip) || ip.is_loopback();
+                // A datagram to 0.0.0.0 arrives at an address of this host.
+                ip.is_unspecified()
+                    || listener.ip() == ip
+                    || listener.ip().is_unspecified() && is_own
             })
         })
     }
@@ -74,7 +76,7 @@ fn within(nets: &[IpNet], ip: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&ip))
 }
 
-/// Whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section 21.4
+/// Returns whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section 21.4
 /// forbids both as peers and as clients: a packet could loop between the relay and the tunnel.
 pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
     match ip {
@@ -83,7 +85,7 @@ pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
     }
 }
 
-/// The effective address of `ip`: itself, or the IPv4 address inside a transition format.
+/// Returns the effective address of `ip`: itself, or the IPv4 address in a transition format.
 fn canonical(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else {
         return ip;
@@ -98,13 +100,15 @@ fn canonical(ip: IpAddr) -> IpAddr {
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
         _ => false,
     };
-    match embedded {
-        true => Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into(),
-        false => ip,
+    if embedded {
+        Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into()
+    } else {
+        ip
     }
 }
 
-/// Ranges with a special purpose (RFC 6890 and its registries): nothing a call's peer lives in.
+/// Returns whether `ip` has a special purpose (RFC 6890 and its registries). No peer of a call has such
+/// an address.
 fn is_special(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_special_v4(ip),
@@ -162,8 +166,8 @@ mod tests {
         }
     }
 
-    /// Every way to write an IPv4 address as IPv6.
-    fn disguises(v4: Ipv4Addr) -> Vec<IpAddr> {
+    /// Returns every IPv6 address that contains an IPv4 address.
+    fn embeddings(v4: Ipv4Addr) -> Vec<IpAddr> {
         let [a, b, c, d] = v4.octets().map(u16::from);
         let (high, low) = (a << 8 | b, c << 8 | d);
         [
@@ -326,9 +330,9 @@ mod tests {
             let v4 = Ipv4Addr::from(bits);
             let policy = policy();
             let expected = policy.permits(IpAddr::V4(v4));
-            for disguise in disguises(v4) {
+            for embedding in embeddings(v4) {
                 if !expected {
-                    prop_assert!(!policy.permits(disguise), "{disguise} stands for {v4}");
+                    prop_assert!(!policy.permits(embedding), "{embedding} stands for {v4}");
                 }
             }
         }

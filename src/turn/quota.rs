@@ -1,9 +1,10 @@
-//! What one user, and all of them together, may hold: shared by every shard, taken at Allocate.
+//! Quotas for allocations of one user, of one client address and in total. All shards share them; an
+//! Allocate takes a permit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,16 +13,16 @@ use crate::rate::{self, Gcra, SharedGcra};
 
 use super::ErrorReason;
 
-/// Counts allocations. An entry lives as long as its user holds one, and until the bandwidth that
-/// was taken is paid for: to free and to allocate again must not buy a new burst.
+/// The quotas and their counts. The entry of a user exists while the user has allocations, and until
+/// the used bandwidth has recovered: a new allocation must not get a new burst.
 #[derive(Debug, Default)]
 pub struct Quotas {
-    closed: AtomicBool,
+    is_closed: AtomicBool,
     max_total: AtomicUsize,
     max_per_user: AtomicU32,
     max_per_address: AtomicUsize,
     total: AtomicUsize,
-    /// The total traffic of all allocations.
+    /// The bandwidth of all allocations.
     pub bandwidth: Bandwidth,
     users: Mutex<Users>,
 }
@@ -29,10 +30,10 @@ pub struct Quotas {
 #[derive(Debug, Default)]
 struct Users {
     entries: HashMap<Box<str>, Entry>,
-    /// Allocations of each client address, by its prefix.
+    /// The number of allocations of each client address, by its prefix.
     addresses: HashMap<u64, usize>,
-    /// Entries nobody needs are looked for when there are so many.
-    prune_at: usize,
+    /// The number of entries at which idle entries are removed.
+    prune_above: usize,
 }
 
 #[derive(Debug)]
@@ -41,14 +42,14 @@ struct Entry {
     bandwidth: Arc<Bandwidth>,
 }
 
-/// The total traffic of allocations, in each direction.
+/// The bandwidth limiters of a group of allocations, one for each direction.
 #[derive(Debug, Default)]
 pub struct Bandwidth {
     pub to_peers: SharedGcra,
     pub to_client: SharedGcra,
 }
 
-/// The right to one allocation; given back when dropped.
+/// The right to one allocation. Dropping it returns it to the quota.
 #[derive(Debug)]
 pub struct Permit {
     quotas: Arc<Quotas>,
@@ -58,7 +59,7 @@ pub struct Permit {
     pub bandwidth: Arc<Bandwidth>,
 }
 
-/// Bandwidth that a user has taken and that is not paid for.
+/// The used bandwidth of a user, for another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BandwidthUse {
     user: Box<str>,
@@ -66,26 +67,26 @@ pub struct BandwidthUse {
     to_client: Gcra,
 }
 
-/// Which quota is used up.
+/// The quota that is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     User,
     /// The quota of one client address: its limit, or a lower one while few allocations are free.
     Address,
     Total,
-    /// None is given any more.
+    /// No permits are granted any more.
     Closed,
 }
 
 impl Quotas {
-    /// A `max_per_address` of 0 is half of the total.
+    /// Creates quotas. A `max_per_address` of 0 means half of the total.
     pub fn new(max_total: usize, max_per_user: u32, max_per_address: usize) -> Quotas {
         let quotas = Quotas::default();
         quotas.limit(max_total, max_per_user, max_per_address);
         quotas
     }
 
-    /// Changes what may be taken from now on; what is held stays held.
+    /// Changes the limits for new permits. Existing permits stay valid.
     pub fn limit(&self, max_total: usize, max_per_user: u32, max_per_address: usize) {
         let max_per_address = match max_per_address {
             0 => max_total.div_ceil(2),
@@ -97,28 +98,32 @@ impl Quotas {
         self.max_per_user.store(max_per_user, Ordering::Relaxed);
     }
 
-    /// Gives none any more; what is held stays held.
+    /// Grants no permits any more. Existing permits stay valid.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Allocations in all.
+    /// Returns the number of permits, which is the number of relayed addresses and reserved ports.
     pub fn held(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Takes one allocation for `user` with the client address `client`.
+    /// Takes a permit for `user` with the client address `client`.
+    ///
+    /// # Errors
+    ///
+    /// The quota that is exhausted.
     pub fn take(
         self: &Arc<Self>,
         user: &str,
         client: IpAddr,
         now: Mono,
     ) -> Result<Permit, Exhausted> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed.load(Ordering::Relaxed) {
             return Err(Exhausted::Closed);
         }
         let mut users = self.users();
-        // The user's own first: with no more here, there is nothing to look for elsewhere.
+        // The user's quota is checked first: another server would not help such a client.
         let held = users.entries.get(user).map_or(0, |entry| entry.held);
         if held >= self.max_per_user.load(Ordering::Relaxed) {
             return Err(Exhausted::User);
@@ -141,7 +146,7 @@ impl Quotas {
         Ok(self.hold(&mut users, user, Some(address)))
     }
 
-    /// Whether an address with this many allocations may have one more: it must hold fewer than are
+    /// Returns whether an address with `held` allocations may have one more: it must have fewer than are
     /// free. So one address alone reaches half of the total, two reach a third each. The addresses with
     /// the most are refused first, and a new address still gets one. A limit above half of the total
     /// raises this bound accordingly, so that one address alone reaches the limit.
@@ -151,14 +156,14 @@ impl Quotas {
         let free = total.saturating_sub(self.held());
         // The part of the total that one address never gets.
         let others = (total - max.min(total)) as u128;
-        match max > total / 2 {
-            true => held as u128 * others < max as u128 * free as u128,
-            false => held < free,
+        if max > total / 2 {
+            held as u128 * others < max as u128 * free as u128
+        } else {
+            held < free
         }
     }
 
-    /// Takes one for an allocation that `user` has had since before this process: whatever the
-    /// limits are now, what is held stays held.
+    /// Takes a permit for an allocation of a previous process, without checking the limits.
     pub(super) fn restore(self: &Arc<Self>, user: &str, client: Option<IpAddr>) -> Permit {
         self.hold(&mut self.users(), user, client.map(rate::source_prefix))
     }
@@ -178,7 +183,8 @@ impl Quotas {
         }
     }
 
-    /// The bandwidth that users have used at `now`, for [`Quotas::merge_bandwidth_use`] of another process.
+    /// Returns the bandwidth that users have used at `now`, for [`Quotas::merge_bandwidth_use`] of
+    /// another process.
     pub fn bandwidth_use(&self, now: Mono) -> Vec<BandwidthUse> {
         let users = self.users();
         let busy = users
@@ -204,18 +210,18 @@ impl Quotas {
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {
-        self.users.lock().unwrap_or_else(|e| e.into_inner())
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Users {
     fn prune_idle(&mut self, now: Mono) {
-        if self.entries.len() < self.prune_at {
+        if self.entries.len() < self.prune_above {
             return;
         }
         self.entries
             .retain(|_, entry| entry.held > 0 || !entry.is_idle(now));
-        self.prune_at = 2 * self.entries.len() + 64;
+        self.prune_above = 2 * self.entries.len() + 64;
     }
 
     fn entry(&mut self, user: &str) -> &mut Entry {
@@ -237,7 +243,7 @@ impl Entry {
 }
 
 impl Permit {
-    /// Whose allocation it counts.
+    /// Returns the account that the permit counts for.
     pub fn user(&self) -> &str {
         &self.user
     }

@@ -1,75 +1,42 @@
-//! What may change while allocations live.
+//! Settings that change while allocations exist.
 
-use std::sync::Arc;
+use std::mem;
 
-use ipnet::IpNet;
-
-use crate::credential::Credentials;
-use crate::net::PortRange;
-use crate::rate::{Limit, PerIpLimiter};
-
-use super::Alternates;
-use super::Policy;
 use super::Server;
 use super::allocation::Allocation;
 use super::directory::Directory;
-
-/// New values for some of [`super::Settings`].
-#[derive(Clone)]
-pub struct Changes {
-    pub credentials: Credentials,
-    pub allowed: Vec<IpNet>,
-    pub denied: Vec<IpNet>,
-    pub denied_ports: Vec<PortRange>,
-    pub max_permissions: usize,
-    pub max_channels: usize,
-    /// Bytes, each way, of one allocation.
-    pub bandwidth: Limit,
-    /// Bytes, each way, of all allocations of one user.
-    pub user_bandwidth: Limit,
-    /// Bytes of all allocations, in each direction.
-    pub total_bandwidth: Limit,
-    pub allow_unnamed: bool,
-    pub unauthenticated: Arc<PerIpLimiter>,
-    pub alternates: Alternates,
-}
+use super::policy::Policy;
+use super::settings::Settings;
 
 impl Server {
-    /// Puts new settings into force. Living allocations stay, with the key that they were made
-    /// with; permissions and channels to peers that are denied from now on are withdrawn.
-    pub fn reconfigure(&mut self, changes: Changes) {
-        let settings = &mut self.settings;
-        let policy = &mut settings.policy;
-        let policy_changed = policy.allowed != changes.allowed
-            || policy.denied != changes.denied
-            || policy.denied_ports != changes.denied_ports;
-        policy.allowed = changes.allowed;
-        policy.denied = changes.denied;
-        policy.denied_ports = changes.denied_ports;
-        settings.credentials = changes.credentials;
-        settings.max_permissions = changes.max_permissions;
-        settings.max_channels = changes.max_channels;
-        settings.bandwidth = changes.bandwidth;
-        settings.user_bandwidth = changes.user_bandwidth;
-        settings.total_bandwidth = changes.total_bandwidth;
-        settings.allow_unnamed = changes.allow_unnamed;
-        settings.unauthenticated = changes.unauthenticated;
-        settings.alternates = changes.alternates;
-        if policy_changed {
+    /// Applies new settings. Allocations stay, with the key that they were created with.
+    /// Permissions and channels to newly denied peers are withdrawn.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        let old = &self.config.settings;
+        let rules_changed = old.allowed_peers != settings.allowed_peers
+            || old.denied_peers != settings.denied_peers
+            || old.denied_peer_ports != settings.denied_peer_ports;
+        self.config.settings = settings;
+        if rules_changed {
+            self.policy = Policy {
+                own: mem::take(&mut self.policy.own),
+                listeners: mem::take(&mut self.policy.listeners),
+                ..self.config.policy()
+            };
             self.reapply_policy();
         }
     }
 
     /// Withdraws permissions and channels to peers that the policy denies.
     pub fn reapply_policy(&mut self) {
-        let (policy, directory) = (&self.settings.policy, &self.settings.directory);
-        let allocations = self.table.all();
-        allocations.for_each(|allocation| allocation.reapply_policy(policy, directory));
+        for allocation in self.table.iter_mut() {
+            allocation.reapply_policy(&self.policy, &self.config.directory);
+        }
     }
 }
 
 impl Allocation {
-    /// Keeps what the policy would grant today.
+    /// Keeps the permissions and channels that the policy would grant now.
     fn reapply_policy(&mut self, policy: &Policy, directory: &Directory) {
         self.permissions
             .retain(|p| policy.permits(p.ip) || directory.has_ip(p.ip));

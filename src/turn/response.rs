@@ -1,4 +1,4 @@
-//! Responses: their shapes, and nothing about who gets which.
+//! The format of responses. Which response a request gets is decided elsewhere.
 
 use std::net::SocketAddr;
 
@@ -8,11 +8,11 @@ use super::ErrorReason;
 use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
 
-/// Unknown attributes that are listed: more than a datagram has in practice, and few enough for the
-/// response to be one as well.
+/// Maximum number of listed unknown attributes: more than a datagram has in practice, and few enough
+/// for the response to fit into one.
 const MAX_UNKNOWN_LISTED: usize = 512;
 
-/// The head of a response, and the shapes of what may follow it.
+/// Writes a response to one request.
 pub(super) struct ResponseBuilder {
     method: Method,
     transaction: TransactionId,
@@ -26,12 +26,12 @@ impl ResponseBuilder {
         }
     }
 
-    /// The success of an Allocate: always the same bytes for the same allocation.
+    /// Writes the success response of an Allocate: always the same bytes for the same allocation.
     pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
         let transaction = allocation.transaction;
         let mut writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction);
-        for bound in allocation.relayed_addresses() {
-            writer = writer.xor_address(Attribute::XOR_RELAYED_ADDRESS, bound.relayed);
+        for address in allocation.relayed_addresses() {
+            writer = writer.xor_address(Attribute::XOR_RELAYED_ADDRESS, address.relayed);
         }
         if let Some((family, reason)) = allocation.unavailable {
             let (code, phrase) = reason.error_code();
@@ -46,7 +46,7 @@ impl ResponseBuilder {
         allocation.key.sign(writer).fingerprint();
     }
 
-    /// What is refused here may be granted at `alternate`: 300 instead.
+    /// Writes an error response, or 300 (Try Alternate) if there is an alternate server.
     pub fn error(
         self,
         out: &mut Vec<u8>,
@@ -55,19 +55,18 @@ impl ResponseBuilder {
         key: Option<&Key>,
     ) {
         let writer = self.writer(out);
-        let writer = match alternate {
-            Some(server) => writer
+        let writer = if let Some(server) = alternate {
+            writer
                 .error_code(300, "Try Alternate")
-                .address(Attribute::ALTERNATE_SERVER, server),
-            None => {
-                let (code, phrase) = reason.error_code();
-                writer.error_code(code, phrase)
-            }
+                .address(Attribute::ALTERNATE_SERVER, server)
+        } else {
+            let (code, phrase) = reason.error_code();
+            writer.error_code(code, phrase)
         };
         sign(writer, key);
     }
 
-    /// 401 and 438 carry REALM, NONCE and PASSWORD-ALGORITHMS, and no integrity.
+    /// Writes a 401 or 438 response, with REALM, NONCE and PASSWORD-ALGORITHMS and without integrity.
     pub fn challenge(self, out: &mut Vec<u8>, reason: ErrorReason, realm: &str, nonce: &[u8]) {
         let (code, phrase) = reason.error_code();
         self.writer(out)
@@ -78,7 +77,8 @@ impl ResponseBuilder {
             .fingerprint();
     }
 
-    /// 420 lists what was not understood (RFC 8489 section 14.9), each type once.
+    /// Writes a 420 response that lists the unknown attributes (RFC 8489 section 14.9), each type
+    /// once.
     pub fn unknown_attributes(
         self,
         out: &mut Vec<u8>,
@@ -90,7 +90,7 @@ impl ResponseBuilder {
         types.dedup();
         types.truncate(MAX_UNKNOWN_LISTED);
         let list: Vec<u8> = types.iter().flat_map(|t| t.to_be_bytes()).collect();
-        // A stranger gets few words: the response must not be much longer than the request.
+        // The response to an unauthenticated request must not be much longer than the request.
         let (code, phrase) = match key {
             Some(_) => ErrorReason::UnknownAttribute.error_code(),
             None => (420, "Unknown"),

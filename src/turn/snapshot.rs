@@ -1,9 +1,9 @@
-//! What a server knows, as values that can be written out, and a server that goes on with them: a
-//! restart in the middle of calls.
+//! The state of a server as a serializable value, and its restoration in another process: a restart
+//! during calls.
 //!
-//! Times are those of the system's monotonic clock and hold until the next boot. What is not the
-//! client's yet (an Allocate whose socket is being bound) is left out, and so is what was made over
-//! a stream, which ends with the process that serves it.
+//! Times are those of the system's monotonic clock, valid until the next boot. A snapshot omits
+//! allocations whose socket is still being bound, and allocations over a stream, which ends with its
+//! process. The serialized names are part of the hand-over format: renamed fields keep them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -20,22 +20,23 @@ use super::allocate::MAX_ENDED;
 use super::allocation::{Allocation, Channel, Permission, RelayedAddress};
 use super::family::Family;
 use super::reservation::{Reservation, Token};
-use super::{ErrorReason, Output, Route, Server, Settings};
+use super::settings::Config;
+use super::{ErrorReason, Output, Route, Server};
 
-/// What [`Server::snapshot`] gives and [`Server::restore`] takes.
+/// The result of [`Server::snapshot`], for [`Server::restore`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    allocations: Vec<Held>,
-    reservations: Vec<Reserved>,
-    /// The last allocations that their clients ended, the latest first.
+    allocations: Vec<AllocationState>,
+    reservations: Vec<ReservationState>,
+    /// The most recent allocations that a Refresh ended, the latest first.
     ended: Vec<(Route, TransactionId)>,
 }
 
-/// An allocation. What follows from the username is not in here.
+/// An allocation. The account and the room are not included: they follow from the username.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Held {
+struct AllocationState {
     route: Route,
     username: Box<str>,
     scheme: Scheme,
@@ -55,9 +56,10 @@ struct Held {
     bytes_down: u64,
 }
 
+/// A reserved port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reserved {
+struct ReservationState {
     ends: Mono,
     token: Token,
     socket: u32,
@@ -65,38 +67,39 @@ struct Reserved {
     user: Box<str>,
 }
 
-/// What the edge's id_map in a snapshot have become: what is missing is gone.
+/// The caller's new numbers for the numbers in a snapshot. A number without an entry has no socket
+/// any more.
 #[derive(Debug, Clone, Default)]
 pub struct IdMap {
-    /// Of the sockets that clients send to.
+    /// Numbers of the sockets that clients send to.
     pub via: HashMap<u32, u32>,
-    /// Of relay sockets.
+    /// Numbers of relay sockets.
     pub sockets: HashMap<u32, u32>,
 }
 
 impl Snapshot {
-    /// Living allocations in it.
+    /// Returns the number of allocations.
     pub fn allocations(&self) -> usize {
         self.allocations.len()
     }
 
-    /// The id_map of the relay sockets that are needed to go on, each with the address that peers
-    /// know it by, or that it is bound to where nobody knows it yet.
+    /// Returns the numbers of the relay sockets, each with its relayed address; for a reserved port,
+    /// with its local address.
     pub fn sockets(&self) -> impl Iterator<Item = (u32, SocketAddr)> {
-        let relays = self.allocations.iter().flat_map(|held| &held.relays);
-        let relays = relays.map(|bound| (bound.socket, bound.relayed));
+        let relays = self.allocations.iter().flat_map(|state| &state.relays);
+        let relays = relays.map(|address| (address.socket, address.relayed));
         let reserved = self.reservations.iter();
         relays.chain(reserved.map(|reserved| (reserved.socket, reserved.address)))
     }
 }
 
 impl Server {
-    /// What this server knows of its clients over UDP.
+    /// Returns the state of all clients over UDP.
     pub fn snapshot(&self) -> Snapshot {
         let over_udp = |route: &Route| !route.transport.is_stream();
         let allocations = self.table.iter().filter(|one| over_udp(&one.route));
-        let reservations = self.reservations.held();
-        let reservations = reservations.map(|(ends, token, one)| Reserved {
+        let reservations = self.reservations.iter();
+        let reservations = reservations.map(|(ends, token, one)| ReservationState {
             ends,
             token,
             socket: one.socket,
@@ -105,34 +108,35 @@ impl Server {
         });
         let ended = self.ended.iter().filter(|(route, _)| over_udp(route));
         Snapshot {
-            allocations: allocations.filter_map(Held::of).collect(),
+            allocations: allocations.filter_map(AllocationState::of).collect(),
             reservations: reservations.collect(),
             ended: ended.copied().collect(),
         }
     }
 
-    /// Goes on with what another server knew, as far as `id_map` has what it needs, and gives how
-    /// many allocations that are. Sockets of `id_map` that nobody needs any more are ordered to be
-    /// closed; the others to be adopted.
+    /// Restores the state of another server, as far as `id_map` has its sockets. Returns the number
+    /// of restored allocations. Queues commands to adopt the sockets, and to close those of `id_map`
+    /// that are not needed any more.
     pub fn restore(&mut self, snapshot: Snapshot, id_map: &IdMap) -> usize {
-        let mut left: HashSet<u32> = id_map.sockets.values().copied().collect();
+        let mut unused: HashSet<u32> = id_map.sockets.values().copied().collect();
         let mut restored = 0;
-        for held in snapshot.allocations {
-            let Some(allocation) = held.restore(&self.settings, id_map) else {
+        for state in snapshot.allocations {
+            let Some(allocation) = state.restore(&self.config, id_map) else {
                 continue;
             };
             let sockets: Vec<u32> = allocation.sockets().collect();
             if let Some(owner) = self.table.adopt(allocation) {
-                sockets.iter().for_each(|socket| _ = left.remove(socket));
-                let adopt = |socket| Output::Adopt { socket, owner };
-                self.output.extend(sockets.into_iter().map(adopt));
+                for socket in sockets {
+                    unused.remove(&socket);
+                    self.output.push_back(Output::Adopt { socket, owner });
+                }
                 restored += 1;
             }
         }
         for reserved in snapshot.reservations {
             let socket = id_map.sockets.get(&reserved.socket);
-            if let Some(socket) = socket.and_then(|socket| left.take(socket)) {
-                let permit = self.settings.quotas.restore(&reserved.user, None);
+            if let Some(socket) = socket.and_then(|socket| unused.take(socket)) {
+                let permit = self.config.quotas.restore(&reserved.user, None);
                 let reservation = Reservation {
                     socket,
                     address: reserved.address,
@@ -149,22 +153,23 @@ impl Server {
                 self.ended.push_back((route, transaction));
             }
         }
-        self.unbind(left);
+        self.unbind(unused);
         restored
     }
 }
 
+/// Returns the route with the caller's new number for its socket.
 fn renumbered(route: Route, via: &HashMap<u32, u32>) -> Option<Route> {
     let via = *via.get(&route.via)?;
     Some(Route { via, ..route })
 }
 
-impl Held {
-    fn of(allocation: &Allocation) -> Option<Held> {
+impl AllocationState {
+    fn of(allocation: &Allocation) -> Option<AllocationState> {
         if allocation.pending_bind.is_some() {
             return None;
         }
-        Some(Held {
+        Some(AllocationState {
             route: allocation.route,
             username: allocation.username.clone(),
             scheme: allocation.key.scheme,
@@ -188,43 +193,43 @@ impl Held {
         })
     }
 
-    /// The allocation, unless its identity is refused meanwhile, or what it was made with is gone. Of
-    /// two relayed addresses the first decides: where the second is gone, the other goes on.
-    fn restore(self, settings: &Settings, id_map: &IdMap) -> Option<Allocation> {
+    /// Returns the allocation. Returns `None` if its owner is revoked, or the first relay socket does
+    /// not exist any more. An allocation can lose the second of two relay sockets.
+    fn restore(self, config: &Config, id_map: &IdMap) -> Option<Allocation> {
         let route = renumbered(self.route, &id_map.via)?;
-        let identity = settings
-            .revocations
-            .resolve(Username::parse(&self.username)?);
-        if route.transport.is_stream() || settings.revocations.is_revoked(&identity) {
+        let identity = config.revocations.resolve(Username::parse(&self.username)?);
+        if route.transport.is_stream() || config.revocations.is_revoked(&identity) {
             return None;
         }
         let user: Box<str> = identity.account(route.client.ip()).into();
         let room = identity.room.map(Box::from);
         let mut relays = [None, None];
-        for (place, bound) in self.relays.iter().enumerate() {
-            let socket = id_map.sockets.get(&bound.socket).copied();
-            let family = Family::of(bound.relayed.ip());
+        for (index, address) in self.relays.iter().enumerate() {
+            let socket = id_map.sockets.get(&address.socket).copied();
+            let family = Family::of(address.relayed.ip());
             match socket {
-                Some(socket) => relays[family as usize] = Some(RelayedAddress { socket, ..*bound }),
-                None if place == 0 => return None,
+                Some(socket) => {
+                    relays[family as usize] = Some(RelayedAddress { socket, ..*address })
+                }
+                None if index == 0 => return None,
                 None => {}
             }
         }
-        let bound = relays.iter().flatten();
-        let expires = bound.clone().map(|bound| bound.expires).min()?;
-        let second = bound.count() > 1;
+        let addresses = relays.iter().flatten();
+        let expires = addresses.clone().map(|address| address.expires).min()?;
+        let has_second = addresses.count() > 1;
         let has = |ip| relays[Family::of(ip) as usize].is_some();
         let (mut permissions, mut channels) = (self.permissions, self.channels);
         permissions.retain(|permission| has(permission.ip));
         channels.retain(|channel| has(channel.peer.ip()));
         let permit = || {
             let client = route.client.ip();
-            settings.quotas.restore(&user, Some(client))
+            config.quotas.restore(&user, Some(client))
         };
         Some(Allocation {
             route,
             permit: permit(),
-            second_permit: second.then(permit),
+            second_permit: has_second.then(permit),
             username: self.username,
             user,
             room,
@@ -239,7 +244,7 @@ impl Held {
             token: self.token,
             permissions: permissions.into(),
             channels: channels.into(),
-            icmp_limiter: Default::default(),
+            icmp_limiter: Gcra::default(),
             to_peers: self.to_peers,
             to_client: self.to_client,
             bytes_up: self.bytes_up,

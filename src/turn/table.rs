@@ -1,9 +1,17 @@
-//! All allocations of a shard: one slab, its indexes and its deadlines. The only file that edits
-//! them, so that they can't disagree.
+//! All allocations of a shard: a slab, its indexes and the deadline heap. Only this file changes
+//! them, so that they stay consistent.
+//!
+//! # Deadlines
+//!
+//! The heap has one valid entry for each allocation: its [`Slot::next_deadline`], which is not later
+//! than the next expiry of the allocation, its permissions and its channels. When an entry comes up,
+//! what has expired is removed and an entry for the next expiry is pushed. So a refresh, which moves
+//! an expiry to a later time, does not touch the heap. An earlier expiry pushes a new entry, and the
+//! old one becomes stale: it is ignored when it comes up, because its time differs from
+//! `next_deadline`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,6 +22,7 @@ use crate::clock::Mono;
 use super::allocation::{
     Allocation, CHANNEL_LIFETIME, Channel, PERMISSION_LIFETIME, RelayedAddress,
 };
+use super::client_key::ClientKey;
 use super::directory::PortSet;
 use super::family::Family;
 use super::{AllocationId, Directory, Route, ShardId};
@@ -24,8 +33,8 @@ pub(super) struct Table {
     /// KeyedLimiter by SipHash with a random key: remote parties choose what is in here.
     by_client: HashMap<ClientKey, u32>,
     by_relayed: HashMap<SocketAddr, u32>,
-    /// The IPs that hold relayed addresses, of any shard: a glance that spares most packets a
-    /// hash. As of `epoch`.
+    /// The IP addresses with relayed addresses of any shard, as of `epoch`. Scanning this list spares
+    /// most packets a hash.
     relay_ips: Vec<(IpAddr, Arc<PortSet>)>,
     epoch: u64,
     deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
@@ -38,57 +47,24 @@ pub(super) struct Table {
 #[repr(C)]
 struct Slot {
     generation: u32,
-    /// When the earliest entry of this allocation in `deadlines` comes up.
+    /// The time of the valid entry of this allocation in `deadlines`.
     next_deadline: Mono,
     allocation: Allocation,
 }
 
-/// Who has a relayed address.
+/// The location of a peer's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLocation {
+    /// A relayed address of this shard.
     Local(AllocationId),
-    /// Another shard.
+    /// A relayed address of another shard.
     OtherShard(ShardId),
+    /// Not a relayed address of this relay.
     NotRelayed,
 }
 
-/// A five-tuple, packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClientKey([u64; 5]);
-
-impl Hash for ClientKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for word in self.0 {
-            state.write_u64(word);
-        }
-    }
-}
-
-impl ClientKey {
-    pub fn of(route: &Route) -> ClientKey {
-        let [client_high, client_low] = halves(route.client.ip());
-        let [server_high, server_low] = halves(route.server.ip());
-        let transport = route.transport as u64;
-        let ports = u64::from(route.client.port()) << 16 | u64::from(route.server.port());
-        ClientKey([
-            client_high,
-            client_low,
-            server_high,
-            server_low,
-            transport << 32 | ports,
-        ])
-    }
-}
-
-fn halves(ip: IpAddr) -> [u64; 2] {
-    match ip {
-        IpAddr::V4(ip) => [0, 0xffff << 32 | u64::from(u32::from(ip))],
-        IpAddr::V6(ip) => [(u128::from(ip) >> 64) as u64, u128::from(ip) as u64],
-    }
-}
-
 impl Slot {
-    /// The allocation's next end is that of its first address to end.
+    /// Updates the allocation's expiry: that of its first relayed address to expire.
     fn update_expiry(&mut self) {
         let ends = self
             .allocation
@@ -106,7 +82,7 @@ impl Table {
             slots: Slab::new(),
             by_client: HashMap::new(),
             by_relayed: HashMap::new(),
-            // In this order: what changes in between is read again.
+            // In this order: a change between the two reads has a new epoch, and is read again.
             epoch: directory.epoch(),
             relay_ips: directory.relay_ips(),
             deadlines: BinaryHeap::new(),
@@ -120,20 +96,23 @@ impl Table {
         self.slots.len()
     }
 
-    /// Makes sure that no other shard serves this client, before an allocation is made for it. The
-    /// response is the shard that does.
+    /// Claims a client for this shard before an allocation is made for it.
+    ///
+    /// # Errors
+    ///
+    /// Another shard has the client already.
     pub fn claim(&self, client: &Route) -> Result<(), ShardId> {
         self.directory
             .claim_client(ClientKey::of(client), self.shard)
     }
 
-    /// Takes back a claim that no allocation came of.
+    /// Releases a claim that did not lead to an allocation.
     pub fn release_claim(&self, client: &Route) {
         let client = ClientKey::of(client);
         self.directory.remove_client(&client, self.shard);
     }
 
-    /// Adds the allocation of a client that was claimed.
+    /// Adds the allocation of a claimed client.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
         self.generation = self.generation.wrapping_add(1);
         let client = ClientKey::of(&allocation.route);
@@ -152,16 +131,16 @@ impl Table {
         id
     }
 
-    /// Adds an allocation that has its relayed addresses already, unless its client or one of its
-    /// addresses is somebody else's.
+    /// Adds a restored allocation with its relayed addresses. Returns `None` if another allocation has
+    /// its client or one of its addresses.
     pub fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
-        let known = self.find_by_client(&allocation.route).is_some();
+        let is_known = self.find_by_client(&allocation.route).is_some();
         let relayed: Vec<_> = allocation
             .relayed_addresses()
-            .map(|bound| bound.relayed)
+            .map(|address| address.relayed)
             .collect();
-        let taken = |relayed: &SocketAddr| self.by_relayed.contains_key(relayed);
-        if known || relayed.iter().any(taken) || self.claim(&allocation.route).is_err() {
+        let is_used = |relayed: &SocketAddr| self.by_relayed.contains_key(relayed);
+        if is_known || relayed.iter().any(is_used) || self.claim(&allocation.route).is_err() {
             return None;
         }
         let id = self.insert(allocation);
@@ -176,26 +155,27 @@ impl Table {
         Some(&mut self.slot(id)?.allocation)
     }
 
-    /// Every allocation, for rare orders.
-    pub fn all(&mut self) -> impl Iterator<Item = &mut Allocation> {
+    /// Iterates over every allocation, for rare commands.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
         self.slots.iter_mut().map(|(_, slot)| &mut slot.allocation)
     }
 
-    /// Every allocation, to be read.
+    /// Iterates over every allocation.
     pub fn iter(&self) -> impl Iterator<Item = &Allocation> {
         self.slots.iter().map(|(_, slot)| &slot.allocation)
     }
 
-    /// The allocations of `count` places from `from` on, and where the next ones are.
+    /// Returns the allocations at `count` indexes from `from` on, and the index after them if there are
+    /// more.
     pub fn page(
         &self,
         from: usize,
         count: usize,
     ) -> (impl Iterator<Item = &Allocation>, Option<usize>) {
-        let places = self.slots.capacity();
-        let end = places.min(from.saturating_add(count));
+        let indexes = self.slots.capacity();
+        let end = indexes.min(from.saturating_add(count));
         let slots = (from..end).filter_map(|index| self.slots.get(index));
-        let next = (end < places).then_some(end);
+        let next = (end < indexes).then_some(end);
         (slots.map(|slot| &slot.allocation), next)
     }
 
@@ -204,7 +184,7 @@ impl Table {
         self.id(index)
     }
 
-    /// Who has this relayed address. Where `hint` is right, that is known by one look.
+    /// Returns the location of a peer's address. A correct `hint` spares the look-up.
     pub fn locate(&mut self, address: SocketAddr, hint: Option<AllocationId>) -> PeerLocation {
         if let Some(id) = hint
             && self.has_relayed(id, address)
@@ -221,8 +201,8 @@ impl Table {
         };
         let shard = self.directory.shard_of_port(address.port());
         if shard == self.shard {
-            let ours = self.find_by_relayed(address);
-            ours.map_or(PeerLocation::NotRelayed, PeerLocation::Local)
+            let own = self.find_by_relayed(address);
+            own.map_or(PeerLocation::NotRelayed, PeerLocation::Local)
         } else if ports.has(address.port()) {
             PeerLocation::OtherShard(shard)
         } else {
@@ -241,8 +221,8 @@ impl Table {
         self.id(*self.by_relayed.get(&address)?)
     }
 
-    /// Assigns a relayed address to an allocation, with `local` as its local address. False if another
-    /// allocation has it already.
+    /// Assigns a relayed address to an allocation, with `local` as its local address. Returns false if
+    /// another allocation has it already.
     pub fn set_relayed(
         &mut self,
         id: AllocationId,
@@ -268,39 +248,36 @@ impl Table {
         true
     }
 
-    /// Takes one of two relayed addresses from an allocation.
+    /// Removes one of two relayed addresses from an allocation.
     pub fn remove_relayed_address(
         &mut self,
         id: AllocationId,
         family: Family,
     ) -> Option<RelayedAddress> {
         let slot = self.slot(id)?;
-        let lost = slot.allocation.remove_family(family)?;
+        let removed = slot.allocation.remove_family(family)?;
         slot.update_expiry();
         let next_deadline = slot.allocation.next_expiry();
         slot.next_deadline = next_deadline;
         self.deadlines.push(Reverse((next_deadline, id)));
-        self.forget_relayed(lost.relayed);
-        Some(lost)
+        self.unindex_relayed(removed.relayed);
+        Some(removed)
     }
 
-    fn forget_relayed(&mut self, relayed: SocketAddr) {
+    fn unindex_relayed(&mut self, relayed: SocketAddr) {
         self.by_relayed.remove(&relayed);
         self.directory.remove_relayed(relayed);
     }
 
-    /// Moves the end of an allocation's address of `family`, or of all that it has.
+    /// Sets the expiry of an allocation's relayed address of `family`, or of all its relayed addresses.
     pub fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
         let Some(slot) = self.slot(id) else {
             return;
         };
-        for each in Family::BOTH {
-            let meant = family.is_none_or(|family| family == each);
-            if let Some(bound) = slot.allocation.relays[each as usize]
-                .as_mut()
-                .filter(|_| meant)
-            {
-                bound.expires = expires;
+        for address in slot.allocation.relays.iter_mut().flatten() {
+            let address_family = Family::of(address.relayed.ip());
+            if family.is_none_or(|family| family == address_family) {
+                address.expires = expires;
             }
         }
         slot.update_expiry();
@@ -350,13 +327,13 @@ impl Table {
         if at < slot.next_deadline {
             slot.next_deadline = at;
             self.deadlines.push(Reverse((at, id)));
-            self.forget_stale_deadlines();
+            self.remove_stale_deadlines();
         }
     }
 
-    /// Entries of moved deadlines stay until their time comes. A client that moves its own back and
-    /// forth must not pile them up until then.
-    fn forget_stale_deadlines(&mut self) {
+    /// Rebuilds the heap if it has many stale entries, which stay until their time. A client that moves
+    /// an expiry back and forth must not grow the heap.
+    fn remove_stale_deadlines(&mut self) {
         if self.deadlines.len() > 4 * self.slots.len() + 64 {
             let slots = self.slots.iter();
             let entries = slots.map(|(index, slot)| {
@@ -368,19 +345,20 @@ impl Table {
         }
     }
 
+    /// Removes an allocation from the table and all indexes.
     pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
         let Slot { allocation, .. } = self.slots.remove(id.index as usize);
         let client = ClientKey::of(&allocation.route);
         self.by_client.remove(&client);
         self.directory.remove_client(&client, self.shard);
-        for bound in allocation.relayed_addresses() {
-            self.forget_relayed(bound.relayed);
+        for address in allocation.relayed_addresses() {
+            self.unindex_relayed(address.relayed);
         }
         Some(allocation)
     }
 
-    /// The next moment at which something may have run out.
+    /// Returns when something may expire next.
     pub fn next_deadline(&self) -> Option<Mono> {
         self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
@@ -407,15 +385,19 @@ impl Table {
         None
     }
 
-    /// Entries among the deadlines, the stale ones included.
+    /// Returns the number of entries in the deadline heap, including stale ones.
     #[cfg(test)]
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()
     }
 
-    /// The allocations that fit, for rare orders such as a revocation.
-    pub fn matching(&self, fits: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
-        let slots = self.slots.iter().filter(|(_, slot)| fits(&slot.allocation));
+    /// Returns the allocations for which `matches` returns true, for rare commands such as a
+    /// revocation.
+    pub fn matching(&self, matches: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
+        let slots = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches(&slot.allocation));
         slots
             .filter_map(|(index, _)| self.id(index as u32))
             .collect()

@@ -1,11 +1,11 @@
-//! The stream framer, fed in pieces, beside a reader that knows where each frame ends.
+//! The stream framer, fed in pieces, compared with a simple reader of the whole stream.
 
 use parlor::relay::framer::{MAX_FRAME, missing, next_frame};
 use parlor::stun::{CHANNEL_HEADER, ChannelData, HEADER, Message};
 
 use crate::input::Input;
 
-/// The first half of the input says how the other half is cut.
+/// The first half of the input selects how the other half is split.
 pub fn run(bytes: &[u8]) {
     let (cuts, stream) = bytes.split_at(bytes.len() / 2);
     let whole = frames(stream);
@@ -44,7 +44,8 @@ pub fn run(bytes: &[u8]) {
     assert_eq!((cut, refused), whole);
 }
 
-/// The frames of a whole stream, by a reader of its own, and whether it ends in what is none.
+/// Returns the frames of a whole stream, read by a simple reader, and whether it ends in bytes that are
+/// no frame.
 fn frames(stream: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut frames = Vec::new();
     let mut at = 0;
@@ -67,10 +68,11 @@ fn frames(stream: &[u8]) -> (Vec<Vec<u8>>, bool) {
             return (frames, false);
         };
         let frame = &frame[..head + length];
-        match is_channel {
-            true => assert_eq!(ChannelData::parse(frame).map(|data| data.len), Some(length)),
-            // Whatever it is, it is read to its end.
-            false => _ = Message::parse(frame),
+        if is_channel {
+            assert_eq!(ChannelData::parse(frame).map(|data| data.len), Some(length));
+        } else {
+            // The parser must accept or reject it without a panic.
+            _ = Message::parse(frame);
         }
         frames.push(frame.to_vec());
         at += head + length + padding;

@@ -1,4 +1,4 @@
-//! A fuzzer's bytes, read as choices. Where they end, there are no more choices.
+//! The bytes of a fuzzer, read as choices. Without bytes there are no choices.
 
 pub struct Input<'a>(pub &'a [u8]);
 
@@ -13,13 +13,13 @@ impl<'a> Input<'a> {
         Some(u16::from_be_bytes([self.byte()?, self.byte()?]))
     }
 
-    /// As many bytes as the next one says, or as are left.
+    /// Returns the number of bytes that the next byte gives, or the remaining ones.
     pub fn few(&mut self) -> Option<&'a [u8]> {
         let length = self.byte()?.into();
         self.up_to(length)
     }
 
-    /// As many bytes as the next two say, or as are left.
+    /// Returns the number of bytes that the next two bytes give, or the remaining ones.
     pub fn many(&mut self) -> Option<&'a [u8]> {
         let length = self.short()?.into();
         self.up_to(length)
@@ -31,7 +31,7 @@ impl<'a> Input<'a> {
         Some(taken)
     }
 
-    /// One of some things.
+    /// Returns one of `things`.
     pub fn one_of<'b, T>(&mut self, things: &'b [T]) -> Option<&'b T> {
         let index = usize::from(self.byte()?);
         things.get(index % things.len().max(1))

@@ -1,5 +1,4 @@
-//! What the fuzz targets do with their input: each module has a `run` that panics where parlor
-//! breaks a promise.
+//! The fuzz targets. Each module has a function `run` that panics if parlor violates an invariant.
 
 pub mod framer;
 pub mod input;

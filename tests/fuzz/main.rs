@@ -1,5 +1,5 @@
-//! The fuzz targets (`tests/long/fuzz`) on their seeds, and on what they once found, without a
-//! fuzzer: a file in `seeds/TARGET` is run by each test run.
+//! The fuzz targets (`tests/long/fuzz`) on their seeds and earlier findings, without a fuzzer. Each
+//! test run executes the files in `seeds/TARGET`.
 
 mod framer;
 mod input;
@@ -16,7 +16,7 @@ fn folder(target: &str) -> PathBuf {
     seeds.join(target)
 }
 
-/// Runs a target on each of its files, and says which one it fails on.
+/// Runs a target on each of its files, and names the file on a failure.
 fn replay(target: &str, run: fn(&[u8])) {
     let files = fs::read_dir(folder(target)).expect("a folder of seeds");
     let mut replayed = 0;
@@ -33,26 +33,26 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn the_stun_decoder_keeps_its_promises_on_every_seed() {
+fn the_stun_decoder_holds_its_invariants_on_every_seed() {
     replay("stun", stun::run);
 }
 
 #[test]
-fn the_framer_keeps_its_promises_on_every_seed() {
+fn the_framer_holds_its_invariants_on_every_seed() {
     replay("framer", framer::run);
 }
 
 #[test]
-fn the_turn_server_keeps_its_promises_on_every_seed() {
+fn the_turn_server_holds_its_invariants_on_every_seed() {
     replay("turn", turn::run);
 }
 
 #[test]
-fn the_signaling_machine_keeps_its_promises_on_every_seed() {
+fn the_signaling_machine_holds_its_invariants_on_every_seed() {
     replay("signaling", signaling::run);
 }
 
-/// `RENEW_SEEDS=1` writes those that differ.
+/// `RENEW_SEEDS=1` writes the seeds that differ.
 #[test]
 fn the_seeds_are_what_their_program_writes() {
     for (target, name, bytes) in seeds::all() {
@@ -65,7 +65,7 @@ fn the_seeds_are_what_their_program_writes() {
     }
 }
 
-/// Noise of a fixed seed: the targets themselves are not to break on what a fuzzer gives them.
+/// Random bytes with a fixed seed: the targets must accept any input of a fuzzer.
 #[test]
 fn noise_breaks_no_target() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,12 +1,12 @@
-//! The seeds that are written by a program: packets by the real encoders, and lists of steps for
-//! the state machines. The others were captured from real clients.
+//! Generated seeds: packets from the real encoders, and lists of steps for the state machines. The other
+//! seeds were captured from real clients.
 
 use std::net::SocketAddr;
 
 use parlor::credential::long_term_key;
 use parlor::stun::{Attribute, ChannelData, Class, IntegrityKey, Method, TransactionId, Writer};
 
-/// A seed's target, its name and its bytes.
+/// The target, the name and the bytes of a seed.
 pub type Seed = (&'static str, String, Vec<u8>);
 
 const ID: TransactionId = *b"\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
@@ -33,7 +33,7 @@ fn peer(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// One message of each kind that a client of a browser sends or gets.
+/// One message of each kind that a browser sends or receives.
 fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let plain = |method, class, write: &dyn Fn(Writer<'_>)| {
         let mut out = Vec::new();
@@ -147,7 +147,7 @@ fn channel_data(number: u16, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Streams, the cuts before them.
+/// Streams, each after its split points.
 fn streams() -> Vec<Seed> {
     let mut stream = Vec::new();
     for (_, message) in messages() {
@@ -169,7 +169,7 @@ fn streams() -> Vec<Seed> {
     ]
 }
 
-/// Sessions of clients, as lists of steps (`turn/house.rs`).
+/// Sessions of clients, as lists of steps (`turn/fixture.rs`).
 fn sessions() -> Vec<Seed> {
     const ALLOCATE: u8 = 0;
     const REFRESH: u8 = 1;
@@ -188,7 +188,7 @@ fn sessions() -> Vec<Seed> {
         request(1, ALLOCATE, 0, &[&[0], &[6, 0]]),
     ]
     .concat();
-    // A peer outside is the first of the list; the relayed addresses come after the fixed ones.
+    // The first peer of the list is external. The relayed addresses come after the fixed ones.
     let (outside, first, second) = (0, 14, 15);
     let bind = |client, channel, peer| request(client, BIND, 0, &[&[3, channel], &[2, peer]]);
     let call = [
@@ -208,7 +208,7 @@ fn sessions() -> Vec<Seed> {
             7, 0, outside, 5, 0, 5, 0, 0, outside, 5, 0, 8, 7, 0, outside, 5, 0,
         ],
         request(0, PERMIT, 0, &[&[2, 4]]),
-        // No such port, and time exceeded.
+        // Port unreachable, and time exceeded.
         vec![12, 0, 0, outside, 3, 3, 12, 0, 0, outside, 11, 0],
     ]
     .concat();
@@ -253,7 +253,7 @@ fn sessions() -> Vec<Seed> {
         vec![9, 0, 9, 1, 9, 0, 9, 1, 0, 4, 9, 0, 9, 1],
     ]
     .concat();
-    // The relayed addresses are the two of the first client.
+    // The relayed addresses are those of the first client.
     let both = [
         greet(0),
         request(0, ALLOCATE, 0, &[&[0], &[9, 2]]),
@@ -299,7 +299,7 @@ fn sessions() -> Vec<Seed> {
     seeds
 }
 
-/// What people send in a room, as lists of steps (`signaling.rs`).
+/// Messages in a room, as lists of steps (`signaling.rs`).
 fn rooms() -> Vec<Seed> {
     let texts = [
         (

@@ -1,4 +1,4 @@
-//! One room and what its connections send, beside what `serde_json` makes of the same texts.
+//! One room and the messages of its connections, compared with `serde_json`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use serde_json::Value;
 use crate::input::Input;
 
 const ROOM: &str = "lo\"bby";
-/// Names that have to be quoted, and one that is another's beginning.
+/// Names that JSON must escape, and a name that is the prefix of another.
 const USERS: [&str; 5] = ["alice", "bob", "bo", "\u{e9}\"\\\u{1f600}", "\u{7f}\n"];
 
-struct House {
+struct Fixture {
     room: Room,
-    /// Who is connected, by our own books.
-    seated: BTreeMap<ConnectionId, &'static str>,
-    /// Connections that were there once.
+    /// The connections in the model.
+    connected: BTreeMap<ConnectionId, &'static str>,
+    /// Ended connections.
     gone: Vec<ConnectionId>,
     now: Mono,
 }
@@ -31,26 +31,26 @@ pub fn run(bytes: &[u8]) {
         messages: Limit::per_second(100, 1000),
         bytes: Limit::per_second(128 * 1024, 768 * 1024),
     };
-    let mut house = House {
+    let mut fixture = Fixture {
         room: Room::new(ROOM, limits),
-        seated: BTreeMap::new(),
+        connected: BTreeMap::new(),
         gone: Vec::new(),
         now: Mono(0),
     };
-    // Two people, so that the first text has somebody to go to.
-    house.join(USERS[0]);
-    house.join(USERS[1]);
-    while house.step(&mut input).is_some() {
-        let mut here: Vec<&str> = house.room.users().map(|user| &**user).collect();
+    // Two participants, so that the first text has a recipient.
+    fixture.join(USERS[0]);
+    fixture.join(USERS[1]);
+    while fixture.step(&mut input).is_some() {
+        let mut here: Vec<&str> = fixture.room.users().map(|user| &**user).collect();
         here.sort_unstable();
-        let mut expected: Vec<&str> = house.seated.values().copied().collect();
+        let mut expected: Vec<&str> = fixture.connected.values().copied().collect();
         expected.sort_unstable();
         assert_eq!(here, expected);
-        assert_eq!(house.room.is_empty(), expected.is_empty());
+        assert_eq!(fixture.room.is_empty(), expected.is_empty());
     }
 }
 
-impl House {
+impl Fixture {
     fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
         let mut effects = Vec::new();
         match input.byte()? % 8 {
@@ -80,20 +80,23 @@ impl House {
         Some(())
     }
 
-    /// Time, and what an admin does.
+    /// Lets time pass, and executes administrator's commands.
     fn rare(&mut self, input: &mut Input<'_>) -> Option<()> {
         let mut effects = Vec::new();
         match input.byte()? {
             0 => {
                 self.room.close_all(CloseCode::RoomClosed, &mut effects);
-                assert_eq!(effects.len(), self.seated.len());
+                assert_eq!(effects.len(), self.connected.len());
                 self.gone
-                    .extend(std::mem::take(&mut self.seated).into_keys());
+                    .extend(std::mem::take(&mut self.connected).into_keys());
             }
             byte @ 1..=16 => {
                 let user = USERS[usize::from(byte) % USERS.len()];
                 let closed = self.room.close_user(user, CloseCode::Removed, &mut effects);
-                let theirs = self.seated.iter().find(|(_, seated)| **seated == user);
+                let theirs = self
+                    .connected
+                    .iter()
+                    .find(|(_, connected)| **connected == user);
                 let theirs = theirs.map(|(connection, _)| *connection);
                 assert_eq!(closed, theirs.is_some());
                 if let Some(connection) = theirs {
@@ -107,23 +110,26 @@ impl House {
 
     fn join(&mut self, user: &'static str) {
         let mut effects = Vec::new();
-        let before = self.seated.iter().find(|(_, seated)| **seated == user);
+        let before = self
+            .connected
+            .iter()
+            .find(|(_, connected)| **connected == user);
         let before = before.map(|(connection, _)| *connection);
         match self.room.join(user, false, self.now, &mut effects) {
             Join::Accepted(connection) => {
                 if let Some(before) = before {
-                    let farewell = Effect::Close {
+                    let close_code = Effect::Close {
                         connection: before,
                         code: CloseCode::Replaced,
                     };
-                    assert_eq!(effects.remove(0), farewell);
+                    assert_eq!(effects.remove(0), close_code);
                     self.forget(before);
-                    let others = self.seated.len();
+                    let others = self.connected.len();
                     self.announced(&effects[..others], Some(user), "user-left");
                     effects.drain(..others);
                 }
                 self.announced(&effects, Some(user), "user-joined");
-                assert!(self.seated.insert(connection, user).is_none());
+                assert!(self.connected.insert(connection, user).is_none());
                 assert!(
                     !self.gone.contains(&connection),
                     "a number is never used twice"
@@ -133,14 +139,14 @@ impl House {
         }
     }
 
-    /// A connection of the room, or one that was.
+    /// Returns a connection of the room, or an ended one.
     fn connection(&self, input: &mut Input<'_>) -> Option<ConnectionId> {
-        let known: Vec<_> = self.seated.keys().chain(&self.gone).copied().collect();
+        let known: Vec<_> = self.connected.keys().chain(&self.gone).copied().collect();
         input.one_of(&known).copied()
     }
 
     fn forget(&mut self, connection: ConnectionId) -> Option<&'static str> {
-        let user = self.seated.remove(&connection)?;
+        let user = self.connected.remove(&connection)?;
         self.gone.push(connection);
         Some(user)
     }
@@ -151,12 +157,12 @@ impl House {
         self.announced(&effects[1..], user, "user-left");
     }
 
-    /// Everybody who is seated was told once that `user` came or went.
+    /// Checks that every connection got one event about `user`.
     fn announced(&self, effects: &[Effect], user: Option<&str>, what: &str) {
         let Some(user) = user else {
             return assert_eq!(effects, []);
         };
-        let mut told = Vec::new();
+        let mut recipients = Vec::new();
         for (connection, frame) in effects.iter().map(delivered) {
             assert_eq!(frame["type"], what);
             assert_eq!(frame["data"]["userId"], user);
@@ -164,10 +170,13 @@ impl House {
                 (&frame["from"], &frame["roomId"]),
                 (&user.into(), &ROOM.into())
             );
-            told.push(connection);
+            recipients.push(connection);
         }
-        told.sort_unstable();
-        assert!(told.iter().eq(self.seated.keys()), "everybody, once");
+        recipients.sort_unstable();
+        assert!(
+            recipients.iter().eq(self.connected.keys()),
+            "everybody, once"
+        );
     }
 
     fn text(&mut self, sender: ConnectionId, text: &str) {
@@ -176,7 +185,7 @@ impl House {
             .room
             .receive(sender, Sent::Text(text), self.now, &mut effects);
         match outcome {
-            Outcome::Gone => assert!(!self.seated.contains_key(&sender) && effects.is_empty()),
+            Outcome::Gone => assert!(!self.connected.contains_key(&sender) && effects.is_empty()),
             Outcome::Closed(code) => self.closed(sender, code, &effects),
             Outcome::Relayed { kind, copies } => {
                 assert_eq!(effects.len(), copies);
@@ -190,10 +199,10 @@ impl House {
         }
     }
 
-    /// Each copy says who sent it and where, and nothing else in it differs from what was sent.
+    /// Checks that each copy has the sender and the room, and is otherwise unchanged.
     fn relayed(&self, sender: ConnectionId, text: &str, kind: Kind, effects: &[Effect]) {
-        let user = self.seated[&sender];
-        // What is too deep for serde_json, or has half of a surrogate pair, has no oracle.
+        let user = self.connected[&sender];
+        // serde_json rejects deep nesting and lone surrogates: there is nothing to compare with.
         let Ok(Value::Object(mut sent)) = serde_json::from_str(text) else {
             return;
         };
@@ -207,7 +216,7 @@ impl House {
                 None => *data = serde_json::json!({ "userId": user }),
             }
         }
-        let mut told = Vec::new();
+        let mut recipients = Vec::new();
         for effect in effects {
             let Effect::Deliver {
                 connection, frame, ..
@@ -217,21 +226,24 @@ impl House {
             };
             let got: Value = serde_json::from_slice(frame).expect("what is delivered is JSON");
             assert_eq!(got.as_object(), Some(&sent));
-            told.push(*connection);
+            recipients.push(*connection);
         }
-        told.sort_unstable();
+        recipients.sort_unstable();
         match sent
             .get("to")
             .and_then(Value::as_str)
             .filter(|to| !to.is_empty())
         {
             Some(to) => assert_eq!(
-                told.iter().map(|c| self.seated[c]).collect::<Vec<_>>(),
+                recipients
+                    .iter()
+                    .map(|c| self.connected[c])
+                    .collect::<Vec<_>>(),
                 [to]
             ),
             None => {
-                let others = self.seated.keys().filter(|other| **other != sender);
-                assert!(told.iter().eq(others), "everybody else, once");
+                let others = self.connected.keys().filter(|other| **other != sender);
+                assert!(recipients.iter().eq(others), "everybody else, once");
             }
         }
     }
@@ -248,7 +260,7 @@ fn delivered(effect: &Effect) -> (ConnectionId, Value) {
     (*connection, frame)
 }
 
-/// Whether a text was dropped for what is true of it.
+/// Checks the reason for which a text was dropped.
 fn judged(text: &str, reason: DropReason) {
     let parsed: Result<Value, _> = serde_json::from_str(text);
     match (parsed, reason) {
@@ -264,7 +276,7 @@ fn judged(text: &str, reason: DropReason) {
             assert!(!object["to"].is_string() && !object["to"].is_null());
         }
         (Ok(Value::Object(object)), DropReason::NoSuchTarget) => assert!(object["to"].is_string()),
-        // `type` or `to` stands twice, which serde_json does not mind.
+        // serde_json accepts a duplicate `type` or `to`.
         (Ok(Value::Object(_)), DropReason::NotJson) => {}
         (Ok(Value::Object(_)), other) => panic!("{other:?} for {text}"),
         (Ok(_), reason) => assert_eq!(reason, DropReason::NotAnObject, "{text}"),

@@ -1,4 +1,4 @@
-//! The STUN decoder on one datagram, beside the decoder of the `stun` crate.
+//! The STUN decoder on one datagram, compared with the decoder of the `stun` crate.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,7 +34,7 @@ pub fn run(datagram: &[u8]) {
     the_stun_crate_agrees(datagram, &message);
 }
 
-/// An address that can be read is written as it was, but for the byte that means nothing.
+/// A decoded address is encoded to the same bytes, except for the reserved byte.
 fn address_survives(value: &[u8], message: &Message<'_>) {
     let transaction = message.transaction();
     let Some(address) = decode_xor_address(value, &transaction) else {
@@ -45,7 +45,7 @@ fn address_survives(value: &[u8], message: &Message<'_>) {
     assert_eq!(out[1..len], value[1..]);
 }
 
-/// The attributes that count, written by our writer and read again, signed, are the same.
+/// The attributes are the same after writing and signing them and reading them again.
 fn written_again(message: &Message<'_>) {
     let key = match message.integrity() {
         Some(Integrity::Sha256) => IntegrityKey::sha256(b"key"),
@@ -61,14 +61,14 @@ fn written_again(message: &Message<'_>) {
     }
     writer.integrity(&key).fingerprint();
     if length + 44 > usize::from(u16::MAX) {
-        return; // With a signature it is longer than a message can be.
+        return; // With a signature it exceeds the maximum length of a message.
     }
     let again = Message::parse(&out).expect("what the writer writes can be read");
     assert!(again.verify(&key));
     assert!(again.attributes().eq(message.attributes()));
 }
 
-/// What we take, the `stun` crate takes, and reads the same attributes in it.
+/// The `stun` crate accepts every message that parlor accepts, with the same attributes.
 fn the_stun_crate_agrees(datagram: &[u8], message: &Message<'_>) {
     let mut theirs = ::stun::message::Message::new();
     theirs
@@ -78,7 +78,7 @@ fn the_stun_crate_agrees(datagram: &[u8], message: &Message<'_>) {
     let mut read = theirs.attributes.0.iter();
     for (attribute, value) in message.attributes() {
         let other = read.next().expect("an attribute that the stun crate sees");
-        // It takes 0x8020 for 0x0020, as clients of a draft meant it.
+        // The crate treats 0x8020 as 0x0020, for clients of a draft.
         if attribute != Attribute(0x8020) {
             assert_eq!(other.typ.value(), attribute.0);
         }
@@ -105,7 +105,7 @@ fn same_address(
         let IpAddr::V6(_) = mapped.ip else {
             return assert_eq!(SocketAddr::new(mapped.ip, mapped.port), address);
         };
-        // Their Display and ours differ for mapped addresses; bytes do not.
+        // The crate formats mapped addresses differently; their bytes are equal.
         assert_eq!(SocketAddr::new(mapped.ip, mapped.port), address);
     }
 }

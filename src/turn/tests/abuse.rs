@@ -1,4 +1,4 @@
-//! Limits, policy and noise.
+//! Quotas, rate limits, the peer policy and arbitrary input.
 
 use proptest::prelude::*;
 
@@ -31,8 +31,8 @@ fn denied_peers_get_403_in_every_request() {
 /// RFC 8656 section 21.4: a packet could loop between the relay and the end of a tunnel.
 #[test]
 fn peers_behind_a_tunnel_get_403_even_if_allowed_and_their_packets_are_dropped() {
-    let mut shared = settings();
-    shared.policy.allowed = ["::/0", "2002::/16", "2001::/32"]
+    let mut shared = config();
+    shared.settings.allowed_peers = ["::/0", "2002::/16", "2001::/32"]
         .map(|net| net.parse().unwrap())
         .into();
     let mut world = World::with(shared);
@@ -70,10 +70,7 @@ fn clients_behind_a_tunnel_get_403_at_allocate() {
 #[test]
 fn a_user_holds_no_more_allocations_than_the_quota() {
     let quotas = Arc::new(Quotas::new(3, 2, 3));
-    let mut world = World::with(Settings {
-        quotas,
-        ..settings()
-    });
+    let mut world = World::with(Config { quotas, ..config() });
     world.allocated("192.88.1.1:1", "alice");
     let (mut second, _) = world.allocated("192.88.1.1:2", "alice");
     assert_eq!(
@@ -95,10 +92,13 @@ fn a_user_holds_no_more_allocations_than_the_quota() {
 
 #[test]
 fn permissions_and_channels_have_quotas_of_their_own() {
-    let mut world = World::with(Settings {
-        max_permissions: 3,
-        max_channels: 2,
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            max_permissions: 3,
+            max_channels: 2,
+            ..settings()
+        },
+        ..config()
     });
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     assert_eq!(client.bind(&mut world, 0x4001, "8.8.8.1:1").code(), None);
@@ -131,9 +131,12 @@ fn permissions_and_channels_have_quotas_of_their_own() {
 #[test]
 fn packets_over_the_bandwidth_limit_are_dropped_until_it_recovers() {
     let bandwidth = Limit::per_second(1000, 2000);
-    let mut world = World::with(Settings {
-        bandwidth,
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            bandwidth,
+            ..settings()
+        },
+        ..config()
     });
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, "8.8.8.8:1");
@@ -165,9 +168,12 @@ fn packets_over_the_bandwidth_limit_are_dropped_until_it_recovers() {
 
 #[test]
 fn a_users_allocations_share_the_users_bandwidth() {
-    let mut world = World::with(Settings {
-        user_bandwidth: Limit::per_second(1000, 1000),
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            user_bandwidth: Limit::per_second(1000, 1000),
+            ..settings()
+        },
+        ..config()
     });
     let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
     let (mut second, _) = world.allocated("192.88.1.1:2", "alice");
@@ -186,9 +192,9 @@ fn a_users_allocations_share_the_users_bandwidth() {
 
 #[test]
 fn clients_at_one_address_share_its_quota_and_other_addresses_can_allocate() {
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         quotas: Arc::new(Quotas::new(6, 200, 0)),
-        ..settings()
+        ..config()
     });
     let mut allocate =
         |address: &str, user: &str| Client::new(address, user).allocate(&mut world, &[]).code();
@@ -196,7 +202,7 @@ fn clients_at_one_address_share_its_quota_and_other_addresses_can_allocate() {
         assert_eq!(allocate(&format!("192.88.1.1:{port}"), user), None);
     }
     assert_eq!(allocate("192.88.1.1:4", "dave"), Some(486));
-    // Three are free, as many as the first address holds; no other address may hold as many now.
+    // Three are free, as many as the first address holds. No other address may reach this number.
     assert_eq!(allocate("192.88.1.2:1", "erin"), None);
     assert_eq!(allocate("192.88.1.2:2", "erin"), None);
     assert_eq!(allocate("192.88.1.2:3", "erin"), Some(486));
@@ -205,9 +211,12 @@ fn clients_at_one_address_share_its_quota_and_other_addresses_can_allocate() {
 
 #[test]
 fn all_allocations_share_the_total_bandwidth() {
-    let mut world = World::with(Settings {
-        total_bandwidth: Limit::per_second(1_000, 64 * 1024),
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            total_bandwidth: Limit::per_second(1_000, 64 * 1024),
+            ..settings()
+        },
+        ..config()
     });
     let (mut first, _) = world.allocated("192.88.1.1:1", "alice");
     let (mut second, relayed) = world.allocated("192.88.1.2:1", "bob");
@@ -229,9 +238,12 @@ fn all_allocations_share_the_total_bandwidth() {
 #[test]
 fn unauthenticated_requests_over_the_rate_get_no_response_and_authenticated_ones_are_not_limited() {
     let unauthenticated = Arc::new(PerIpLimiter::new(Limit::per_second(1, 3), 1024));
-    let mut world = World::with(Settings {
-        unauthenticated,
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            unauthenticated,
+            ..settings()
+        },
+        ..config()
     });
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     let mut binding = Vec::new();
@@ -303,8 +315,8 @@ fn messages_not_meant_for_a_server_get_no_response() {
     );
 }
 
-/// A request of nobody's: of this kind, from the address with this number.
-fn of_a_stranger(kind: u32, number: u32) -> (Route, Vec<u8>) {
+/// An unauthenticated request of this kind, from the address with this number.
+fn unauthenticated_request(kind: u32, number: u32) -> (Route, Vec<u8>) {
     let [a, b, c, d] = number.to_be_bytes();
     let mut client = Client::new(&format!("25.{a}.{b}.{c}:{}", 1024 + u16::from(d)), "alice");
     client.minted.credential.push('x');
@@ -337,15 +349,15 @@ fn of_a_stranger(kind: u32, number: u32) -> (Route, Vec<u8>) {
 fn a_hundred_thousand_unauthenticated_requests_leave_no_state() {
     let mut world = World::new();
     for number in 0..100_000 {
-        let (route, bytes) = of_a_stranger(number % 7, number);
+        let (route, bytes) = unauthenticated_request(number % 7, number);
         world.receive(&route, &bytes);
     }
     let server = &mut world.server;
     assert_eq!((server.allocations(), server.table.deadlines()), (0, 0));
     assert_eq!((server.ended.capacity(), server.output.capacity()), (0, 0));
     assert_eq!(server.reservations.next_deadline(), None);
-    assert_eq!(server.settings.quotas.held(), 0);
-    assert!(server.settings.directory.is_empty());
+    assert_eq!(server.config.quotas.held(), 0);
+    assert!(server.config.directory.is_empty());
     assert!(
         server.response.capacity() <= 256,
         "it is one for all of them"
@@ -362,7 +374,7 @@ fn a_wrong_credential_leaves_no_state() {
         assert_eq!(client.allocate(&mut world, &[]).code(), Some(401));
     }
     assert_eq!(world.server.table.deadlines(), 0);
-    assert!(world.server.settings.directory.is_empty());
+    assert!(world.server.config.directory.is_empty());
 }
 
 proptest! {
@@ -373,7 +385,7 @@ proptest! {
         few in prop::option::of(0usize..3),
         six in any::<bool>(),
     ) {
-        let mut world = World::with(Settings { dont_fragment: false, ..settings() });
+        let mut world = World::with(Config { dont_fragment: false, ..config() });
         let address = if six { "[2a00::1]:1" } else { "192.88.1.1:1" };
         let route = Client::new(address, "alice").route;
         let mut request = Vec::new();

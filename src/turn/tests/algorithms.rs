@@ -1,5 +1,5 @@
-//! SHA-256 for clients that take it, nothing new for those that do not, and no way to get less by
-//! changing what travels (RFC 8489 sections 9.2.1 and 9.2.4).
+//! Password algorithms: SHA-256 for clients that choose it, unchanged responses for others, and no
+//! downgrade by an attacker on the path (RFC 8489 sections 9.2.1 and 9.2.4).
 
 use super::*;
 use crate::credential::long_term_key_sha256;
@@ -9,17 +9,17 @@ use crate::turn::algorithms::OFFERED;
 const SHA256: [u8; 4] = [0, 2, 0, 0];
 const MD5: [u8; 4] = [0, 1, 0, 0];
 
-/// What a client says and signs with.
+/// The algorithms that a client names and signs with.
 #[derive(Clone)]
 struct Signer {
     list: Option<Vec<u8>>,
     chosen: Option<Vec<u8>>,
-    /// What makes the key of the password.
+    /// The algorithm that derives the key from the password.
     sha256: bool,
     integrity: Vec<Integrity>,
 }
 
-/// Keeps to RFC 8489.
+/// A client that implements RFC 8489.
 fn modern() -> Signer {
     Signer {
         list: Some(OFFERED.to_vec()),
@@ -29,7 +29,7 @@ fn modern() -> Signer {
     }
 }
 
-/// Knows nothing later than RFC 5389, like a browser.
+/// A client that implements RFC 5389 only, like a browser.
 fn browser() -> Signer {
     Signer {
         list: None,
@@ -45,9 +45,10 @@ impl Signer {
             username,
             credential,
         } = &client.minted;
-        let key = match self.sha256 {
-            true => long_term_key_sha256(username, &client.realm, credential).to_vec(),
-            false => long_term_key(username, &client.realm, credential).to_vec(),
+        let key = if self.sha256 {
+            long_term_key_sha256(username, &client.realm, credential).to_vec()
+        } else {
+            long_term_key(username, &client.realm, credential).to_vec()
         };
         match integrity {
             Integrity::Sha1 => IntegrityKey::new(&key),
@@ -104,7 +105,7 @@ impl Signer {
         self.ask(world, client, Method::ALLOCATE, &transport)
     }
 
-    /// Whether a response has one integrity attribute, this one, and it holds.
+    /// Returns whether a response has this integrity attribute only, and it is valid.
     fn is_signed(&self, response: &Response, client: &Client, by: Integrity) -> bool {
         let message = response.message();
         let other = match by {
@@ -269,7 +270,7 @@ fn the_sha_256_integrity_decides_if_present() {
     let response = both.allocate(&mut world, &mut client);
     assert_eq!(response.code(), None);
     assert!(both.is_signed(&response, &client, Integrity::Sha256));
-    // One of the last bytes before FINGERPRINT (8): the SHA-256 breaks, the SHA-1 still holds.
+    // A byte before FINGERPRINT (8 bytes) changes: SHA-256 becomes invalid, SHA-1 stays valid.
     let mut request = both.sign(&mut client, Method::REFRESH, &refresh(0));
     request.truncate(request.len() - 8);
     let last = request.len() - 1;

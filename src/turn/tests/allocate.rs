@@ -1,4 +1,4 @@
-//! Allocate and Refresh.
+//! Allocate and Refresh (RFC 8656 sections 7.2 and 8.2).
 
 use super::*;
 
@@ -43,21 +43,21 @@ fn a_retransmitted_allocate_gets_the_same_response_and_a_second_one_437() {
 
 #[test]
 fn a_port_in_use_is_replaced_by_another_one() {
-    let settings = Settings {
+    let config = Config {
         ports: PortRange {
             first: 50_000,
             last: 50_001,
         },
-        ..settings()
+        ..config()
     };
-    let mut world = World::with(settings);
+    let mut world = World::with(config);
     world.taken.push("198.41.0.4:50000".parse().unwrap());
     let (_, relayed) = world.allocated("192.88.1.1:1000", "alice");
     assert_eq!(relayed.port(), 50_001);
     let mut late = Client::new("192.88.1.1:1001", "bob");
     assert_eq!(late.allocate(&mut world, &[]).code(), Some(508));
     assert_eq!(world.server.allocations(), 1);
-    assert_eq!(world.server.settings.quotas.held(), 1);
+    assert_eq!(world.server.config.quotas.held(), 1);
 }
 
 #[test]
@@ -84,13 +84,13 @@ fn an_unknown_required_attribute_is_named_in_420() {
 
 #[test]
 fn dont_fragment_is_granted_if_supported_and_otherwise_unknown() {
-    let asked = [(Attribute::DONT_FRAGMENT, Vec::new())];
+    let requested = [(Attribute::DONT_FRAGMENT, Vec::new())];
     let mut client = Client::new("192.88.1.1:1000", "alice");
-    let response = client.allocate(&mut World::new(), &asked);
+    let response = client.allocate(&mut World::new(), &requested);
     assert_eq!(response.code(), None);
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         dont_fragment: false,
-        ..settings()
+        ..config()
     });
     refuses(&mut world, Attribute::DONT_FRAGMENT, [0, 0x1a]);
 }
@@ -111,13 +111,15 @@ fn refuses(world: &mut World, attribute: Attribute, number: [u8; 2]) {
 fn a_lifetime_is_at_least_ten_minutes_and_at_most_an_hour() {
     let mut world = World::new();
     let lifetime = |seconds: u32| (Attribute::LIFETIME, seconds.to_be_bytes().to_vec());
-    for (port, asked, given) in [(1, 5, 600), (2, 700, 700), (3, u32::MAX, 3600)] {
+    for (port, requested, given) in [(1, 5, 600), (2, 700, 700), (3, u32::MAX, 3600)] {
         let mut client = Client::new(&format!("192.88.1.1:{port}"), "alice");
         assert_eq!(
-            client.allocate(&mut world, &[lifetime(asked)]).lifetime(),
+            client
+                .allocate(&mut world, &[lifetime(requested)])
+                .lifetime(),
             given
         );
-        assert_eq!(client.refresh(&mut world, asked).lifetime(), given);
+        assert_eq!(client.refresh(&mut world, requested).lifetime(), given);
     }
 }
 
@@ -131,7 +133,7 @@ fn an_allocation_ends_exactly_at_its_expiry() {
     assert_eq!(world.open_sockets(), 1);
     world.advance(Duration::from_secs(1));
     assert_eq!(world.open_sockets(), 0);
-    assert_eq!(world.server.settings.quotas.held(), 0);
+    assert_eq!(world.server.config.quotas.held(), 0);
     assert_eq!(client.refresh(&mut world, 600).code(), Some(437));
 }
 
@@ -190,9 +192,9 @@ fn closing_an_old_stream_keeps_the_allocation_of_a_new_one() {
 #[test]
 fn behind_nat_the_public_address_is_advertised_and_the_private_one_bound() {
     let host = host_with(&["198.41.0.4"], &["203.0.114.5"]);
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         host: Arc::new(host),
-        ..settings()
+        ..config()
     });
     let (_, relayed) = world.allocated("192.88.1.1:1000", "alice");
     assert_eq!(relayed.ip().to_string(), "203.0.114.5");
@@ -246,7 +248,7 @@ fn the_next_port_is_reserved_for_the_token() {
     rtcp.refresh(&mut world, 0);
     rtp.refresh(&mut world, 0);
     assert_eq!(
-        (world.open_sockets(), world.server.settings.quotas.held()),
+        (world.open_sockets(), world.server.config.quotas.held()),
         (0, 0)
     );
 }
@@ -260,7 +262,7 @@ fn an_unclaimed_reservation_is_freed_after_30_seconds() {
     assert_eq!(world.open_sockets(), 2);
     world.advance(Duration::from_secs(1));
     assert_eq!(
-        (world.open_sockets(), world.server.settings.quotas.held()),
+        (world.open_sockets(), world.server.config.quotas.held()),
         (1, 1)
     );
 }
@@ -271,10 +273,7 @@ fn a_port_range_without_a_matching_port_gets_508() {
         first: 65_535,
         last: 65_535,
     };
-    let mut world = World::with(Settings {
-        ports,
-        ..settings()
-    });
+    let mut world = World::with(Config { ports, ..config() });
     let mut client = Client::new("192.88.1.1:1", "alice");
     for flags in [0, 0x80] {
         assert_eq!(
@@ -301,7 +300,7 @@ fn a_reservation_belongs_to_its_user_and_ends_with_revocation() {
     world.server.revoke("alice", &Scope::All);
     world.run_orders();
     assert_eq!(
-        (world.open_sockets(), world.server.settings.quotas.held()),
+        (world.open_sockets(), world.server.config.quotas.held()),
         (0, 0)
     );
 }

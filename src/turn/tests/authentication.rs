@@ -1,4 +1,4 @@
-//! Who may do what: challenges, credentials, revocation.
+//! Authentication: challenges, credentials and revocation.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn another_users_credential_on_an_allocation_gets_441() {
 #[test]
 fn a_revoked_user_gets_401_and_an_unknown_user_is_accepted() {
     let mut world = World::new();
-    world.server.settings.revocations.revoke_user("alice");
+    world.server.config.revocations.revoke_user("alice");
     assert_eq!(
         Client::new("192.88.1.1:1000", "alice")
             .allocate(&mut world, &[])
@@ -163,18 +163,18 @@ fn revocation_ends_only_the_allocations_in_its_scope() {
         (Scope::All, 3),
     ] {
         let mut world = World::new();
-        world.server.settings.revocations.add_rooms(["r1", "r2"]);
+        world.server.config.revocations.add_rooms(["r1", "r2"]);
         all(&mut world);
         assert_eq!(world.server.revoke("alice", &scope), freed);
         world.run_orders();
         assert_eq!(world.open_sockets(), 4 - freed);
         assert_eq!(world.ended.len(), freed);
         assert!(world.ended.iter().all(|session| &*session.user == "alice"));
-        assert_eq!(world.server.settings.quotas.held(), 4 - freed);
+        assert_eq!(world.server.config.quotas.held(), 4 - freed);
     }
 }
 
-/// A credential with this name, as a service with the secret mints it.
+/// A credential with this username, as a service with the secret mints it.
 fn named(name: &str) -> Minted {
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let credential = credentials.passwords(name).next().expect("a secret");
@@ -186,12 +186,12 @@ fn named(name: &str) -> Minted {
 
 #[test]
 fn every_username_form_counts_for_and_is_revoked_with_its_user() {
-    let settings = Settings {
+    let config = Config {
         quotas: Arc::new(Quotas::new(100, 8, 100)),
-        ..settings()
+        ..config()
     };
-    settings.revocations.add_rooms(["lobby"]);
-    let mut world = World::with(settings);
+    config.revocations.add_rooms(["lobby"]);
+    let mut world = World::with(config);
     let names = [
         "1700010000:alice",
         "1700010000:alice/lobby",
@@ -216,7 +216,7 @@ fn every_username_form_counts_for_and_is_revoked_with_its_user() {
         let mut client = Client::with("192.88.1.1:3000", named(name));
         assert_eq!(client.allocate(&mut world, &[]).code(), Some(486), "{name}");
     }
-    world.server.settings.revocations.revoke_user("alice");
+    world.server.config.revocations.revoke_user("alice");
     assert_eq!(world.server.revoke("alice", &Scope::All), 8);
     for name in names.into_iter().chain(["alice/phone:1700010000"]) {
         let mut client = Client::with("192.88.1.1:3000", named(name));
@@ -227,7 +227,7 @@ fn every_username_form_counts_for_and_is_revoked_with_its_user() {
 #[test]
 fn text_after_a_slash_that_is_no_room_belongs_to_the_user() {
     let mut world = World::new();
-    let revocations = world.server.settings.revocations.clone();
+    let revocations = world.server.config.revocations.clone();
     revocations.add_rooms(["lobby"]);
     let name = named("1700010000:alice@chat.example/lobby-2");
     let mut client = Client::with("192.88.1.1:1000", name);
@@ -236,7 +236,7 @@ fn text_after_a_slash_that_is_no_room_belongs_to_the_user() {
     assert_eq!(&*session.user, "alice@chat.example/lobby-2");
     assert_eq!(session.room, None);
     assert_eq!(world.server.close_room("lobby-2"), 0);
-    // A device is disabled with its user.
+    // A device is revoked with its user.
     revocations.revoke_user("alice@chat.example");
     assert_eq!(world.server.revoke("alice@chat", &Scope::All), 0);
     assert_eq!(world.server.revoke("alice@chat.example", &Scope::All), 1);
@@ -244,11 +244,11 @@ fn text_after_a_slash_that_is_no_room_belongs_to_the_user() {
 
 #[test]
 fn a_username_without_a_user_counts_by_address_and_can_be_disallowed() {
-    let settings = Settings {
+    let config = Config {
         quotas: Arc::new(Quotas::new(100, 2, 100)),
-        ..settings()
+        ..config()
     };
-    let mut world = World::with(settings);
+    let mut world = World::with(config);
     let allocate = |world: &mut World, address: &str, name: &str| {
         let mut client = Client::with(address, named(name));
         client.allocate(world, &[]).code()
@@ -262,7 +262,7 @@ fn a_username_without_a_user_counts_by_address_and_can_be_disallowed() {
         ("[2a00:0:0:1:ffff::2]:1000", "1700010000:", None),
         ("[2a00:0:0:1::3]:1000", "1700010000:", Some(486)),
         ("[2a00:0:0:2::1]:1000", "1700010000:", None),
-        // A user whose name is an address has a separate account.
+        // A user whose name is an address has an account of their own.
         ("192.88.1.1:1003", "1700010000:192.88.1.1", None),
     ] {
         assert_eq!(
@@ -271,7 +271,7 @@ fn a_username_without_a_user_counts_by_address_and_can_be_disallowed() {
             "{address} {name}"
         );
     }
-    world.server.settings.allow_unnamed = false;
+    world.server.config.settings.allow_unnamed = false;
     for name in ["1700010000", "1700010000:"] {
         assert_eq!(allocate(&mut world, "192.88.9.9:1", name), Some(401));
     }
@@ -295,7 +295,7 @@ fn an_expired_username_is_rejected_in_every_form() {
 #[test]
 fn the_reason_is_reported_to_the_admin_and_hidden_from_the_client() {
     let mut world = World::new();
-    world.server.settings.revocations.revoke_user("eve");
+    world.server.config.revocations.revoke_user("eve");
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let foreign = Credentials::new(&Secret::new("south"), &[]);
     let named = |username: &str| Minted {
@@ -338,11 +338,11 @@ fn the_reason_is_reported_to_the_admin_and_hidden_from_the_client() {
     assert_eq!(Response(responses.remove(0)).code(), Some(401));
 }
 
-/// A world with the longest realm that the sizes are promised for.
+/// A server with the longest realm for which the response sizes are guaranteed.
 fn world_of_a_long_realm() -> World {
-    World::with(Settings {
+    World::with(Config {
         realm: "sixteen.letters.".into(),
-        ..settings()
+        ..config()
     })
 }
 

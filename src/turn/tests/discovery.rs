@@ -1,4 +1,4 @@
-//! Binding responses from four places (RFC 5780 section 6.1).
+//! Binding responses from four endpoints (RFC 5780 section 6.1).
 
 use super::*;
 
@@ -28,9 +28,9 @@ fn world() -> World {
         public: public(index),
         via: 10 + index as u32,
     };
-    World::with(Settings {
+    World::with(Config {
         discovery: Discovery::new(vec![[0, 1, 2, 3].map(endpoint)]),
-        ..settings()
+        ..config()
     })
 }
 
@@ -57,7 +57,7 @@ fn change(flags: u8) -> Vec<u8> {
     binding(&[(Attribute::CHANGE_REQUEST, &[0, 0, 0, flags])])
 }
 
-/// MAPPED-ADDRESS and its kin, of IPv4.
+/// Decodes a plain IPv4 address, for example MAPPED-ADDRESS.
 fn plain(response: &Response, attribute: Attribute) -> Option<SocketAddr> {
     let message = response.message();
     let [0, 1, high, low, ip @ ..] = message.get(attribute)? else {
@@ -67,7 +67,7 @@ fn plain(response: &Response, attribute: Attribute) -> Option<SocketAddr> {
     Some((ip, u16::from_be_bytes([*high, *low])).into())
 }
 
-/// The endpoint that responses, and what it says.
+/// Returns the endpoint that sends the response, and the response.
 fn response(world: &mut World, to: usize, request: &[u8]) -> (usize, Response) {
     let route = route_to(to);
     let (from, bytes) = match world.receive(&route, request) {
@@ -96,7 +96,7 @@ fn a_response_is_sent_from_the_endpoint_that_the_request_names() {
             assert_eq!(plain(&response, Attribute::MAPPED_ADDRESS), client);
             let origin = plain(&response, Attribute::RESPONSE_ORIGIN);
             assert_eq!(origin, Some(public(from)));
-            // Wherever it leaves from: the other address and port of where the request came to.
+            // OTHER-ADDRESS depends on the endpoint that received the request only.
             let other = plain(&response, Attribute::OTHER_ADDRESS);
             assert_eq!(other, Some(public(to ^ 3)));
         }
@@ -131,7 +131,7 @@ fn without_another_endpoint_change_request_is_unknown() {
         assert_eq!(refused.code(), Some(420));
         let list = refused.message().get(Attribute::UNKNOWN_ATTRIBUTES);
         assert_eq!(list, Some(&[0x00, 0x03][..]));
-        // Byte for byte what a server without discovery says.
+        // The response is equal to that of a server without discovery.
         let (_, bytes) = discovering.receive(&route, &binding(&[]));
         assert_eq!(bytes, World::new().receive(&route, &binding(&[])).1);
         assert!(bytes.len() <= 40);
@@ -153,7 +153,7 @@ fn response_port_and_padding_are_unknown() {
         ]);
         let (from, refused) = response(&mut world(), 0, &request);
         assert_eq!((from, refused.code()), (0, Some(420)));
-        // CHANGE-REQUEST is understood, and not in the list.
+        // CHANGE-REQUEST is supported, and not in the list.
         let list = refused.message().get(Attribute::UNKNOWN_ATTRIBUTES);
         assert_eq!(list, Some(&attribute.0.to_be_bytes()[..]));
     }
@@ -198,7 +198,7 @@ fn the_second_port_serves_binding_only() {
 fn responses_from_another_endpoint_count_for_the_unauthenticated_rate() {
     let mut world = world();
     let rate = Limit::per_second(1, 2);
-    world.server.settings.unauthenticated = Arc::new(PerIpLimiter::new(rate, 64));
+    world.server.config.settings.unauthenticated = Arc::new(PerIpLimiter::new(rate, 64));
     for request in [change(6), change(2)] {
         response(&mut world, 0, &request);
     }

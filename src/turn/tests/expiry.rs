@@ -91,7 +91,7 @@ fn a_restored_permission_and_channel_are_removed_at_their_deadlines() {
     client.bind(&mut world, 0x4000, "8.8.8.8:53");
     let bound = world.now.mono;
     world.advance(Duration::from_secs(250));
-    let mut next = world.restarted(&settings());
+    let mut next = world.restarted(&config());
     assert_eq!(next.server.next_deadline(), Some(bound + PERMISSION));
     let around = next.counts_around(&client, bound + PERMISSION);
     assert_eq!(around, [(1, 1), (0, 1)]);
@@ -105,7 +105,7 @@ fn permissions_expired_during_a_restart_are_removed_by_the_first_timeout() {
     client.bind(&mut world, 0x4000, "8.8.8.8:53");
     // The previous process stopped in time and the next one starts after the deadlines.
     world.now.mono = world.now.mono + CHANNEL;
-    let mut next = world.restarted(&settings());
+    let mut next = world.restarted(&config());
     let due = next.server.next_deadline().expect("a deadline");
     assert!(due <= next.now.mono);
     next.advance(NANOSECOND);
@@ -114,9 +114,12 @@ fn permissions_expired_during_a_restart_are_removed_by_the_first_timeout() {
 
 #[test]
 fn an_expired_permission_frees_its_place_in_the_quota() {
-    let mut world = World::with(Settings {
-        max_permissions: 1,
-        ..settings()
+    let mut world = World::with(Config {
+        settings: Settings {
+            max_permissions: 1,
+            ..settings()
+        },
+        ..config()
     });
     let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
     client.refresh(&mut world, 3600);

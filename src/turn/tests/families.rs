@@ -47,7 +47,7 @@ fn address_error(response: &Response) -> Option<(u8, u16)> {
 }
 
 fn counts(world: &World) -> (usize, usize, usize) {
-    let held = world.server.settings.quotas.held();
+    let held = world.server.config.quotas.held();
     (world.server.allocations(), world.open_sockets(), held)
 }
 
@@ -71,7 +71,7 @@ fn an_additional_address_family_request_gets_both_families() {
 
     assert_eq!(client.refresh(&mut world, 0).lifetime(), 0);
     assert_eq!(counts(&world), (0, 0, 0));
-    assert!(world.server.settings.directory.is_empty());
+    assert!(world.server.config.directory.is_empty());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_retransmitted_allocate_for_both_families_gets_the_same_response() {
 fn a_missing_family_gets_an_address_error_code_beside_the_other_address() {
     for (missing, other_family) in [(V6, "198.41.0.4"), (V4, "2a00::4")] {
         let mut world = World::new();
-        world.server.settings.host = Arc::new(host(&[other_family]));
+        world.server.config.host = Arc::new(host(&[other_family]));
         let mut client = Client::new(ALICE, "alice");
         client.route.server = SocketAddr::new(other_family.parse().unwrap(), 3478);
         let response = client.allocate(&mut world, &[additional(V6)]);
@@ -116,12 +116,12 @@ fn a_missing_family_gets_an_address_error_code_beside_the_other_address() {
     }
 }
 
-/// All ports of one of the two addresses are taken.
+/// All ports of one of the two addresses are in use.
 #[test]
 fn a_family_without_a_free_port_gets_an_address_error_code() {
     for (missing, full) in [(V4, "198.41.0.4"), (V6, "2a00::4")] {
         let mut world = World::new();
-        world.server.settings.ports = PortRange {
+        world.server.config.ports = PortRange {
             first: 50_000,
             last: 50_003,
         };
@@ -141,7 +141,7 @@ fn a_family_without_a_free_port_gets_an_address_error_code() {
 #[test]
 fn without_a_free_port_in_either_family_an_allocate_gets_508() {
     let mut world = World::new();
-    world.server.settings.ports = PortRange {
+    world.server.config.ports = PortRange {
         first: 50_000,
         last: 50_000,
     };
@@ -157,7 +157,7 @@ fn without_a_free_port_in_either_family_an_allocate_gets_508() {
 #[test]
 fn a_quota_of_one_address_grants_one_of_two() {
     let mut world = World::new();
-    world.server.settings.quotas = Arc::new(Quotas::new(100, 3, 100));
+    world.server.config.quotas = Arc::new(Quotas::new(100, 3, 100));
     dual(&mut world, ALICE, "alice");
     let mut second = Client::new(BOB, "alice");
     let response = second.allocate(&mut world, &[additional(V6)]);
@@ -216,7 +216,7 @@ fn the_other_family_is_allocated_on_request_or_gets_440() {
     assert!(relayed.len() == 1 && relayed[0].is_ipv6());
     let mut odd = Client::new("192.88.1.1:1001", "alice");
     assert_eq!(odd.allocate(&mut world, &[requested(3)]).code(), Some(440));
-    world.server.settings.host = Arc::new(host(&["198.41.0.4"]));
+    world.server.config.host = Arc::new(host(&["198.41.0.4"]));
     let mut none = Client::new("192.88.1.1:1002", "alice");
     assert_eq!(
         none.allocate(&mut world, &[requested(V6)]).code(),
@@ -339,9 +339,9 @@ fn a_refresh_with_a_family_ends_only_that_family() {
         assert_eq!(world.response(&client.route, &request), response, "again");
         assert_eq!(counts(&world), (1, 1, 1));
         assert!(world.sockets.contains(&Some(relayed[kept])));
-        assert!(!world.server.settings.directory.has_relayed(relayed[lost]));
+        assert!(!world.server.config.directory.has_relayed(relayed[lost]));
 
-        // Its channels and permissions are gone, those of the other stay.
+        // Its channels and permissions have ended, those of the other family exist.
         let talk = |world: &mut World, number| {
             let data = channel_data(number, b"hello");
             world.receive(&client.route, &data).0
@@ -366,7 +366,7 @@ fn a_refresh_with_a_family_ends_only_that_family() {
         let gone = [lifetime(600), requested(named)];
         let refreshed = client.request(&mut world, Method::REFRESH, &gone);
         assert_eq!(refreshed.code(), Some(443));
-        // The other one as well: that was all.
+        // Ending the other family ends the allocation.
         let last = [lifetime(0), requested(3 - named)];
         let ended = client.request(&mut world, Method::REFRESH, &last);
         assert_eq!(ended.lifetime(), 0);
@@ -411,7 +411,7 @@ fn each_of_two_relayed_addresses_expires_on_its_own() {
     assert_eq!(counts(&world), (1, 1, 1));
     world.advance(Duration::from_secs(1));
     assert_eq!(counts(&world), (0, 0, 0));
-    assert!(world.server.settings.directory.is_empty());
+    assert!(world.server.config.directory.is_empty());
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn revocation_ends_both_relayed_addresses() {
 
 #[test]
 fn each_shard_allocates_its_own_ports_in_both_families() {
-    let mut shared = settings();
+    let mut shared = config();
     shared.directory = Arc::new(Directory::new(2));
     for shard in [0, 1] {
         let mut world = World::of_shard(shared.clone(), shard);
@@ -454,9 +454,9 @@ fn each_shard_allocates_its_own_ports_in_both_families() {
 
 #[test]
 fn internal_mode_allocates_and_connects_both_families() {
-    let mut settings = settings();
-    settings.policy.internal = true;
-    let mut world = World::with(settings);
+    let mut config = config();
+    config.internal = true;
+    let mut world = World::with(config);
     let (mut alice, _, a6) = dual(&mut world, ALICE, "alice");
     let mut bob = Client::new(BOB, "bob");
     let b6 = bob.allocate(&mut world, &[requested(V6)]).relayed()[0];

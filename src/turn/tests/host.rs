@@ -30,15 +30,9 @@ fn serving(addresses: Vec<HostAddress>, sources: &[&str], external: &[&str]) -> 
 }
 
 fn of(host: Host) -> World {
-    let policy = Policy {
-        own: host.own_addresses(),
-        listeners: host.own_listeners(),
-        ..Policy::default()
-    };
-    World::with(Settings {
+    World::with(Config {
         host: Arc::new(host),
-        policy,
-        ..settings()
+        ..config()
     })
 }
 
@@ -53,7 +47,7 @@ impl World {
     }
 }
 
-/// The relayed address that a client of `server` gets, or the error.
+/// Returns the relayed address of a client that sends to `server`, or the error code.
 fn given(world: &mut World, client: &str, server: &str, family: Option<u8>) -> Result<String, u16> {
     let mut client = Client::new(client, "alice");
     client.route.server = SocketAddr::new(server.parse().unwrap(), 3478);
@@ -67,11 +61,11 @@ fn given(world: &mut World, client: &str, server: &str, family: Option<u8>) -> R
 
 #[test]
 fn a_relayed_address_uses_the_address_that_received_the_request() {
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         host: Arc::new(host(&["198.41.0.4", "198.41.0.5", "10.0.0.1"])),
-        ..settings()
+        ..config()
     });
-    // The last one is not listed: only a local route leads to it.
+    // The last address is not listed: only a local route leads to it.
     for server in ["198.41.0.5", "10.0.0.1", "198.41.0.4", "198.41.0.99"] {
         let port = server.len() + usize::from(server.as_bytes()[9 % server.len()]);
         let client = format!("192.88.1.1:{port}");
@@ -125,7 +119,7 @@ fn a_client_forwarded_through_loopback_gets_a_reachable_address() {
     let mut world = of(host(&["127.0.0.1"]));
     assert_eq!(given(&mut world, FAR, "127.0.0.1", None), Err(440));
     let mut inside = of(host(&["127.0.0.1"]));
-    inside.server.settings.policy.internal = true;
+    inside.server.policy.internal = true;
     assert_eq!(
         given(&mut inside, FAR, "127.0.0.1", None),
         Ok("127.0.0.1".into()),
@@ -324,7 +318,7 @@ fn allocations_end_10_seconds_after_their_address_is_lost() {
     world.advance(Duration::from_millis(1));
     assert_eq!(client.refresh(&mut world, 600).code(), Some(437));
     assert_eq!((world.ended.len(), world.open_sockets()), (1, 1));
-    assert_eq!(world.server.settings.quotas.held(), 1);
+    assert_eq!(world.server.config.quotas.held(), 1);
     assert_eq!(
         other.refresh(&mut world, 600).code(),
         None,
@@ -471,11 +465,11 @@ fn restored_allocations_on_a_lost_address_end_after_10_seconds() {
     let mut world = of(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let earlier = world.server.policy().clone();
-    let mut settings = world.server.settings.clone();
-    settings.host = Arc::new(host(&["198.41.0.5"]));
-    settings.directory = Arc::new(Directory::new(1));
-    settings.quotas = Arc::new(Quotas::new(1000, 200, 1000));
-    let mut next = world.restarted(&settings);
+    let mut config = world.server.config.clone();
+    config.host = Arc::new(host(&["198.41.0.5"]));
+    config.directory = Arc::new(Directory::new(1));
+    config.quotas = Arc::new(Quotas::new(1000, 200, 1000));
+    let mut next = world.restarted(&config);
     let now = next.now;
     let own: Vec<IpAddr> = earlier.own;
     next.server.addresses_lost(now, own);

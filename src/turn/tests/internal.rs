@@ -1,15 +1,15 @@
-//! `turn.mode = "internal"`: clients reach each other, and nobody else.
+//! `turn.mode = "internal"`: clients reach only each other.
 
 use super::*;
 
 const OUTSIDE: &str = "8.8.4.4:9000";
 
 fn world() -> World {
-    let mut settings = settings();
-    settings.policy.internal = true;
-    // To no avail.
-    settings.policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
-    World::with(settings)
+    let mut config = config();
+    config.internal = true;
+    // This has no effect.
+    config.settings.allowed_peers = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+    World::with(config)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_external_peer_gets_403_even_if_allowed() {
     let listener = alice.bind(&mut world, 0x4001, SERVER);
     assert_eq!(listener.code(), Some(403));
 
-    // CreatePermission knows no port; each datagram does.
+    // CreatePermission has no port, so each datagram is checked.
     let (_, b) = world.allocated("192.88.1.2:1000", "bob");
     assert_eq!(alice.permit(&mut world, &[&b.to_string()]).code(), None);
     for (peer, dropped) in [

@@ -1,4 +1,5 @@
-//! The server against clients made of bytes, over virtual time, without a socket.
+//! Tests of the server with clients that encode and decode messages, in virtual time and without
+//! sockets.
 
 mod abuse;
 mod algorithms;
@@ -35,17 +36,17 @@ use super::*;
 const UDP: [u8; 4] = [17, 0, 0, 0];
 const SERVER: &str = "198.41.0.4:3478";
 
-/// A server, its clock, and what came out of it.
+/// A server, its clock, and its outputs.
 struct World {
     server: Server,
     now: Now,
-    /// Sockets that are bound, by the number that the edge gave them.
+    /// Bound sockets, by their numbers.
     sockets: Vec<Option<SocketAddr>>,
-    /// Addresses that the edge finds taken.
+    /// Addresses that other programs use.
     taken: Vec<SocketAddr>,
-    /// Responses that came late.
+    /// Responses from [`Output::Response`].
     responses: Vec<(Route, Vec<u8>)>,
-    /// Allocations that are no more.
+    /// Ended allocations.
     ended: Vec<Session>,
 }
 
@@ -63,7 +64,7 @@ fn host(ips: &[&str]) -> Host {
     host_with(ips, &[])
 }
 
-/// Such a host behind NAT.
+/// A host with these addresses behind NAT.
 fn host_with(ips: &[&str], external: &[&str]) -> Host {
     let address = |ip: &&str| HostAddress {
         ip: ip.parse().unwrap(),
@@ -83,52 +84,54 @@ fn host_with(ips: &[&str], external: &[&str]) -> Host {
     )
 }
 
-fn settings() -> Settings {
-    Settings {
+fn config() -> Config {
+    Config {
         realm: "parlor".into(),
-        credentials: Credentials::new(&Secret::new("north"), &[]),
         nonces: Nonces::new(&[b"nonce key"]),
-        policy: Policy {
-            own: vec!["198.41.0.4".parse().unwrap(), "2a00::4".parse().unwrap()],
-            listeners: vec![
-                "0.0.0.0:3478".parse().unwrap(),
-                "0.0.0.0:8000".parse().unwrap(),
-            ],
-            ..Policy::default()
-        },
+        internal: false,
         ports: PortRange {
             first: 50_000,
             last: 60_000,
         },
         host: Arc::new(host(&["198.41.0.4", "2a00::4"])),
+        dont_fragment: true,
+        revocations: Arc::default(),
+        quotas: Arc::new(Quotas::new(1000, 200, 1000)),
+        discovery: Discovery::default(),
+        directory: Arc::new(Directory::new(1)),
+        settings: settings(),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        credentials: Credentials::new(&Secret::new("north"), &[]),
+        allowed_peers: Vec::new(),
+        denied_peers: Vec::new(),
+        denied_peer_ports: Vec::new(),
         max_permissions: 64,
         max_channels: 64,
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
-        dont_fragment: true,
         allow_unnamed: true,
-        revocations: Arc::default(),
-        quotas: Arc::new(Quotas::new(1000, 200, 1000)),
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
-        discovery: Discovery::default(),
-        directory: Arc::new(Directory::new(1)),
     }
 }
 
 impl World {
     fn new() -> World {
-        World::with(settings())
+        World::with(config())
     }
 
-    fn with(settings: Settings) -> World {
-        World::of_shard(settings, 0)
+    fn with(config: Config) -> World {
+        World::of_shard(config, 0)
     }
 
-    fn of_shard(settings: Settings, shard: ShardId) -> World {
+    fn of_shard(config: Config, shard: ShardId) -> World {
         World {
-            server: Server::new(settings, shard, [7; 32]),
+            server: Server::new(config, shard, [7; 32]),
             now: Now {
                 mono: Mono(1_000_000_000),
                 unix: 1_700_000_000,
@@ -147,7 +150,7 @@ impl World {
         self.run_orders();
     }
 
-    /// Hands a datagram in, and gives the verdict with the bytes that it speaks of.
+    /// Passes a datagram of a client to the server. Returns the verdict, and the bytes to send.
     fn receive(&mut self, route: &Route, datagram: &[u8]) -> (Verdict, Vec<u8>) {
         let mut buffer = vec![0xee; HEADROOM + datagram.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + datagram.len();
@@ -187,7 +190,7 @@ impl World {
         }
     }
 
-    /// Plays the edge.
+    /// Executes the server's commands: binds and closes sockets.
     fn run_orders(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
@@ -217,8 +220,7 @@ impl World {
         self.sockets.iter().flatten().count()
     }
 
-    /// Hands in what another shard passed across, and gives the verdict with the bytes that it
-    /// speaks of.
+    /// Passes data of another shard to the server. Returns the verdict, and the bytes to send.
     fn across(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> (Verdict, Vec<u8>) {
         let mut buffer = vec![0xee; HEADROOM + data.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + data.len();
@@ -230,7 +232,7 @@ impl World {
         (verdict, bytes)
     }
 
-    /// A client that has allocated, and its relayed address.
+    /// Returns a client with an allocation, and its relayed address.
     fn allocated(&mut self, address: &str, user: &str) -> (Client, SocketAddr) {
         let mut client = Client::new(address, user);
         let response = client.allocate(self, &[]);
@@ -241,9 +243,9 @@ impl World {
     }
 }
 
-/// What a client sends its requests to: one shard, or several behind one address.
+/// A receiver of requests: one shard, or several behind one address.
 trait Responder {
-    /// The response to a request, whichever way it came.
+    /// Returns the response to a request, immediate or queued.
     fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8>;
 }
 
@@ -251,7 +253,7 @@ impl Responder for World {
     fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
         match self.receive(route, request) {
             (Verdict::Respond(_), bytes) => bytes,
-            (Verdict::Queued, _) => self.responses.pop().expect("a late response").1,
+            (Verdict::Queued, _) => self.responses.pop().expect("a queued response").1,
             (other, _) => panic!("no response: {other:?}"),
         }
     }
@@ -293,7 +295,7 @@ impl Client {
         [self.transaction; 12]
     }
 
-    /// A signed request; the same transaction id as the last where `again`.
+    /// Returns a signed request.
     fn signed(
         &self,
         method: Method,
@@ -314,7 +316,7 @@ impl Client {
         out
     }
 
-    /// Takes the nonce of a challenge.
+    /// Gets a nonce from a challenge.
     fn greet(&mut self, fixture: &mut impl Responder) {
         let mut out = Vec::new();
         Writer::new(&mut out, Method::ALLOCATE, Class::Request, [0xaa; 12])
@@ -336,7 +338,7 @@ impl Client {
         Response(fixture.response(&self.route, &request))
     }
 
-    /// Challenge, then Allocate with REQUESTED-TRANSPORT UDP and `more`.
+    /// Gets a nonce, then sends an Allocate with REQUESTED-TRANSPORT UDP and `more`.
     fn allocate(
         &mut self,
         fixture: &mut impl Responder,
@@ -398,7 +400,7 @@ fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A response's bytes.
+/// The bytes of a response.
 #[derive(Debug, PartialEq, Eq)]
 struct Response(Vec<u8>);
 
@@ -407,7 +409,7 @@ impl Response {
         Message::parse(&self.0).expect("a STUN message")
     }
 
-    /// The error code; `None` for a success.
+    /// Returns the error code; `None` for a success response.
     fn code(&self) -> Option<u16> {
         let message = self.message();
         assert!(matches!(message.class(), Class::Success | Class::Error));
@@ -420,7 +422,7 @@ impl Response {
         decode_xor_address(message.get(attribute)?, &message.transaction())
     }
 
-    /// The relayed addresses, in the order of the response.
+    /// Returns the relayed addresses, in the order of the response.
     fn relayed(&self) -> Vec<SocketAddr> {
         let message = self.message();
         let attributes = message.attributes();

@@ -1,43 +1,13 @@
-//! What an admin asks of, and changes on, a server that is at work.
+//! Sessions, and settings that change while allocations exist.
 
 use super::*;
 
 const PEER: &str = "8.8.4.4:9000";
 
-pub(super) fn changes() -> Changes {
-    let Settings {
-        credentials,
-        policy,
-        max_permissions,
-        max_channels,
-        bandwidth,
-        user_bandwidth,
-        total_bandwidth,
-        allow_unnamed,
-        unauthenticated,
-        alternates,
-        ..
-    } = settings();
-    Changes {
-        credentials,
-        allowed: policy.allowed,
-        denied: policy.denied,
-        denied_ports: policy.denied_ports,
-        max_permissions,
-        max_channels,
-        bandwidth,
-        user_bandwidth,
-        total_bandwidth,
-        allow_unnamed,
-        unauthenticated,
-        alternates,
-    }
-}
-
-fn deny(net: &str) -> Changes {
-    Changes {
-        denied: vec![net.parse().unwrap()],
-        ..changes()
+fn deny(net: &str) -> Settings {
+    Settings {
+        denied_peers: vec![net.parse().unwrap()],
+        ..settings()
     }
 }
 
@@ -104,9 +74,9 @@ fn bytes_between_two_clients_count_for_both() {
 
 #[test]
 fn all_pages_together_list_every_session_once() {
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         quotas: Arc::new(Quotas::new(5000, 5000, 5000)),
-        ..settings()
+        ..config()
     });
     for port in 1..=1200 {
         world.allocated(&format!("192.88.1.1:{port}"), "alice");
@@ -140,7 +110,7 @@ fn newly_denied_peers_are_cut_off_with_the_next_packet_and_others_stay() {
     assert_eq!(back, Verdict::Dropped(DropReason::PeerDenied));
     assert_eq!(client.permit(&mut world, &[PEER]).code(), Some(403));
 
-    world.server.reconfigure(changes());
+    world.server.reconfigure(settings());
     let (back, _) = world.on_peer(relayed, PEER, b"x");
     let withdrawn = Verdict::Dropped(DropReason::NoPermission);
     assert_eq!(back, withdrawn, "what was withdrawn does not come back");
@@ -164,9 +134,9 @@ fn a_new_secret_applies_to_new_allocations_and_existing_ones_keep_their_key() {
     let mut world = World::new();
     let (mut living, _) = world.allocated("192.88.1.1:1", "alice");
     let credentials = Credentials::new(&Secret::new("south"), &[]);
-    world.server.reconfigure(Changes {
+    world.server.reconfigure(Settings {
         credentials: credentials.clone(),
-        ..changes()
+        ..settings()
     });
     assert_eq!(living.refresh(&mut world, 600).code(), None);
     let mut old = Client::new("192.88.1.1:2", "alice");
@@ -181,10 +151,10 @@ fn new_limits_apply_from_the_next_packet_and_request() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, "8.8.8.8:1");
-    world.server.reconfigure(Changes {
+    world.server.reconfigure(Settings {
         max_channels: 1,
         user_bandwidth: Limit::per_second(1000, 1000),
-        ..changes()
+        ..settings()
     });
     let full = client.bind(&mut world, 0x4002, "8.8.8.8:2");
     assert_eq!(full.code(), Some(508));
@@ -201,20 +171,20 @@ fn a_newly_denied_port_is_closed_from_the_next_packet() {
     let (mut client, relayed) = world.allocated("192.88.1.1:1", "alice");
     client.bind(&mut world, 0x4001, "8.8.8.8:25");
     client.bind(&mut world, 0x4002, "8.8.8.8:26");
-    world.server.reconfigure(Changes {
-        denied_ports: vec![PortRange {
+    world.server.reconfigure(Settings {
+        denied_peer_ports: vec![PortRange {
             first: 20,
             last: 25,
         }],
-        ..changes()
+        ..settings()
     });
-    let told = |world: &mut World, channel| {
+    let listed = |world: &mut World, channel| {
         let data = channel_data(channel, b"hello");
         world.receive(&client.route, &data).0
     };
     let closed = Verdict::Dropped(DropReason::NoChannel);
-    assert_eq!(told(&mut world, 0x4001), closed);
-    assert!(matches!(told(&mut world, 0x4002), Verdict::ToPeer { .. }));
+    assert_eq!(listed(&mut world, 0x4001), closed);
+    assert!(matches!(listed(&mut world, 0x4002), Verdict::ToPeer { .. }));
     let (verdict, _) = world.on_peer(relayed, "8.8.8.8:25", b"hello");
     assert_eq!(verdict, Verdict::Dropped(DropReason::PeerPortDenied));
     assert_eq!(
@@ -226,9 +196,9 @@ fn a_newly_denied_port_is_closed_from_the_next_packet() {
 #[test]
 fn a_lower_quota_keeps_allocations_and_grants_no_new_ones() {
     let quotas = Arc::new(Quotas::new(10, 2, 10));
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         quotas: quotas.clone(),
-        ..settings()
+        ..config()
     });
     world.allocated("192.88.1.1:1", "alice");
     quotas.limit(10, 1, 10);

@@ -1,4 +1,4 @@
-//! Permissions, channels and the way of packets.
+//! Permissions, channels and the packet path.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn send_indications_pass_to_permitted_peers_only() {
         matches!(verdict, Verdict::ToPeer { socket: 0, peer, .. } if peer == PEER.parse().unwrap())
     );
     assert_eq!(bytes, b"hello");
-    // A permission is for the address, whatever the port.
+    // A permission is for an IP address with any port.
     let other_port = client.send_indication("8.8.4.4:1", b"hello");
     assert!(matches!(
         world.receive(&client.route, &other_port).0,
@@ -30,9 +30,9 @@ fn send_indications_pass_to_permitted_peers_only() {
 #[test]
 fn dont_fragment_in_a_send_indication_is_honoured_if_supported() {
     for can in [true, false] {
-        let mut world = World::with(Settings {
+        let mut world = World::with(Config {
             dont_fragment: can,
-            ..settings()
+            ..config()
         });
         let (mut client, _) = world.allocated("192.88.1.1:1000", "alice");
         client.permit(&mut world, &[PEER]);
@@ -44,23 +44,24 @@ fn dont_fragment_in_a_send_indication_is_honoured_if_supported() {
                 ..
             }
         ));
-        let whole = without_fragments(plain);
-        let (verdict, bytes) = world.receive(&client.route, &whole);
-        match can {
-            true => assert!(matches!(
+        let indication = with_dont_fragment(plain);
+        let (verdict, bytes) = world.receive(&client.route, &indication);
+        if can {
+            assert!(matches!(
                 verdict,
                 Verdict::ToPeer {
                     dont_fragment: true,
                     ..
                 } if bytes == b"hello"
-            )),
-            false => assert_eq!(verdict, Verdict::Dropped(DropReason::Malformed)),
+            ));
+        } else {
+            assert_eq!(verdict, Verdict::Dropped(DropReason::Malformed));
         }
     }
 }
 
-/// The same indication with DONT-FRAGMENT at its end.
-fn without_fragments(mut indication: Vec<u8>) -> Vec<u8> {
+/// Appends DONT-FRAGMENT to an indication.
+fn with_dont_fragment(mut indication: Vec<u8>) -> Vec<u8> {
     indication.extend([0, 0x1a, 0, 0]);
     let length = (indication.len() - 20) as u16;
     indication[2..4].copy_from_slice(&length.to_be_bytes());
@@ -172,7 +173,7 @@ fn a_packet_between_two_clients_uses_no_relay_socket() {
     let mut world = World::new();
     let (mut alice, at_alice) = world.allocated("192.88.1.1:1000", "alice");
     let (mut bob, at_bob) = world.allocated("192.88.1.2:2000", "bob");
-    // Their relayed addresses are this host's own, denied by policy and open as the hairpin.
+    // The relayed addresses are own addresses: denied by the policy, and reachable by the hairpin.
     assert_eq!(
         alice.bind(&mut world, 0x4001, &at_bob.to_string()).code(),
         None
@@ -237,9 +238,9 @@ fn the_hairpin_reaches_living_allocations_and_nothing_else_on_this_host() {
 #[test]
 fn behind_nat_the_hairpin_uses_the_public_address() {
     let host = host_with(&["198.41.0.4"], &["203.0.114.5"]);
-    let mut world = World::with(Settings {
+    let mut world = World::with(Config {
         host: Arc::new(host),
-        ..settings()
+        ..config()
     });
     let (mut alice, at_alice) = world.allocated("192.88.1.1:1000", "alice");
     let (mut bob, at_bob) = world.allocated("192.88.1.2:2000", "bob");

@@ -1,4 +1,4 @@
-//! Several servers with one directory: what one does not have, another does.
+//! Several shards with one directory.
 
 use std::sync::Barrier;
 use std::thread;
@@ -10,12 +10,12 @@ const BOB: &str = "192.88.1.2:1000";
 
 /// Two shards of one relay.
 fn shards() -> [World; 2] {
-    let mut shared = settings();
+    let mut shared = config();
     shared.directory = Arc::new(Directory::new(2));
     [0, 1].map(|shard| World::of_shard(shared.clone(), shard))
 }
 
-/// What one shard hands to the other, and what that one makes of it.
+/// Passes a verdict of one shard to the other. Returns the verdict of that shard.
 fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) {
     let Verdict::ToShard {
         shard,
@@ -37,7 +37,7 @@ fn a_shard_allocates_its_own_ports() {
             let shard = world.server.shard;
             let address = format!("192.88.1.{}:{}", 1 + shard, 1000 + number);
             let (_, relayed) = world.allocated(&address, "alice");
-            let directory = &world.server.settings.directory;
+            let directory = &world.server.config.directory;
             assert_eq!(directory.shard_of_port(relayed.port()), shard);
         }
     }
@@ -75,7 +75,7 @@ fn data_for_an_ended_allocation_of_another_shard_is_dropped() {
         across(&mut two, verdict, &bytes).0,
         Verdict::Dropped(DropReason::NoRelay)
     );
-    // From now on the sender's shard knows as well.
+    // From now on the sender's shard drops the data.
     let (verdict, _) = one.receive(&alice.route, &channel_data(0x4001, b"hello"));
     assert_eq!(verdict, Verdict::Dropped(DropReason::NoRelay));
 }
@@ -136,16 +136,16 @@ fn a_reserved_port_is_claimed_in_its_own_shard() {
     assert_eq!(verdict, Verdict::Redirect { shard: 1 });
     let claimed = Response(two.response(&again.route, &request));
     assert_eq!(claimed.code(), None);
-    // Its client is the other shard's from now on, although the kernel still asks this one.
+    // The client now belongs to the other shard, although the kernel still delivers to this one.
     let (verdict, _) = one.receive(&again.route, &request);
     assert_eq!(verdict, Verdict::Redirect { shard: 1 });
 }
 
 #[test]
 fn a_peer_with_the_port_of_another_shards_relayed_address_is_reached() {
-    let mut shared = settings();
+    let mut shared = config();
     shared.directory = Arc::new(Directory::new(2));
-    shared.policy.allowed = vec!["198.41.0.4/32".parse().unwrap()];
+    shared.settings.allowed_peers = vec!["198.41.0.4/32".parse().unwrap()];
     let [mut one, mut two] = [0, 1].map(|shard| World::of_shard(shared.clone(), shard));
     let (mut alice, a) = one.allocated(ALICE, "alice");
     let mut bob = Client::new(BOB, "bob");
@@ -164,8 +164,8 @@ fn a_peer_with_the_port_of_another_shards_relayed_address_is_reached() {
     );
 }
 
-/// The kernel deals its flows anew between a request and its retransmission, and each reaches a
-/// shard of its own, at the same moment.
+/// The kernel redistributes its flows between a request and its retransmission, so that each reaches
+/// another shard at the same time.
 #[test]
 fn simultaneous_allocates_on_two_shards_make_one_allocation() {
     let [mut one, mut two] = shards();
@@ -188,16 +188,16 @@ fn simultaneous_allocates_on_two_shards_make_one_allocation() {
         let granted_by_one = verdicts == [Verdict::Queued, passed_on(0)];
         let granted_by_two = verdicts == [passed_on(1), Verdict::Queued];
         assert!(granted_by_one || granted_by_two, "{verdicts:?}");
-        // What was passed on is a retransmission there, and gets the response of the first.
+        // The redirected request is a retransmission there, and gets the response of the first.
         let holder = if granted_by_one { &mut one } else { &mut two };
         let (_, first) = holder.responses.pop().unwrap();
         assert_eq!(holder.response(&alice.route, &request), first);
     }
     let both = one.server.allocations() + two.server.allocations();
-    assert_eq!((both, one.server.settings.quotas.held()), (200, 200));
+    assert_eq!((both, one.server.config.quotas.held()), (200, 200));
 }
 
-/// An Allocate that is refused leaves no claim on its client behind.
+/// A rejected Allocate releases the claim on its client.
 #[test]
 fn a_rejected_client_may_retry_on_any_shard() {
     let [mut one, mut two] = shards();
@@ -206,13 +206,13 @@ fn a_rejected_client_may_retry_on_any_shard() {
     let tcp = (Attribute::REQUESTED_TRANSPORT, vec![6, 0, 0, 0]);
     let refused = alice.request(&mut one, Method::ALLOCATE, &[tcp]);
     assert_eq!(refused.code(), Some(442));
-    assert!(one.server.settings.directory.is_empty());
+    assert!(one.server.config.directory.is_empty());
     assert_eq!(alice.allocate(&mut two, &[]).code(), None);
 }
 
-/// Two shards with these ports, all on one IP.
+/// Two shards with these ports, all on one IP address.
 fn shards_with_ports(first: u16, last: u16) -> [World; 2] {
-    let mut shared = settings();
+    let mut shared = config();
     shared.directory = Arc::new(Directory::new(2));
     shared.ports = PortRange { first, last };
     [0, 1].map(|shard| World::of_shard(shared.clone(), shard))
@@ -237,7 +237,7 @@ fn a_shard_without_free_ports_redirects_the_allocate_to_another() {
         let (verdict, _) = one.receive(&bob.route, &request);
         assert_eq!(verdict, Verdict::Redirect { shard: 1 });
         assert_eq!(Response(two.response(&bob.route, &request)).code(), None);
-        // Whatever else this client says reaches the shard that served it.
+        // Further requests of this client reach the shard with its allocation.
         let (verdict, _) = one.receive(&bob.route, &channel_data(0x4001, b"hello"));
         assert_eq!(verdict, Verdict::Redirect { shard: 1 });
     }
@@ -259,8 +259,8 @@ fn without_a_free_port_in_any_shard_an_allocate_gets_508() {
 #[test]
 fn the_last_free_port_of_many_is_found() {
     let mut world = World::new();
-    let PortRange { first, last } = world.server.settings.ports;
-    let directory = world.server.settings.directory.clone();
+    let PortRange { first, last } = world.server.config.ports;
+    let directory = world.server.config.directory.clone();
     let ip = SERVER.parse::<SocketAddr>().unwrap().ip();
     for port in (first..=last).filter(|port| *port != 55_555) {
         directory.add_relayed(SocketAddr::new(ip, port));

@@ -1,5 +1,5 @@
-//! Many clients doing random things over virtual time, with one relayed address and with two, with
-//! one shard and with two; what must hold is checked after each step.
+//! Random steps of many clients in virtual time, with one and two relayed addresses and shards. The
+//! invariants are checked after each step.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ enum Step {
         seconds: u32,
         both: bool,
     },
-    /// Of one family, or of all.
+    /// For one family, or for all.
     Refresh {
         client: usize,
         seconds: u32,
@@ -36,7 +36,7 @@ enum Step {
     Wait {
         seconds: u64,
     },
-    /// Every shard ends, and another goes on with what it knew.
+    /// Restores every shard in another process.
     Restart,
 }
 
@@ -50,7 +50,7 @@ const FIRST_PORT: u16 = 50_000;
 /// IPv4 and IPv6, counted from 0.
 const FAMILIES: usize = 2;
 
-/// How long permissions and channels live, in seconds (RFC 8656 sections 9 and 12).
+/// The lifetimes of permissions and channels in seconds (RFC 8656 sections 9 and 12).
 const PERMISSION: u64 = 300;
 const CHANNEL: u64 = 600;
 
@@ -82,32 +82,32 @@ struct Fixture {
 
 impl Fixture {
     fn new(shards: ShardId, ports: u16, whim: u64) -> Fixture {
-        let settings = Fixture::settings_for(shards, ports);
-        let shards = (0..shards).map(|shard| World::of_shard(settings.clone(), shard));
+        let config = Fixture::config_for(shards, ports);
+        let shards = (0..shards).map(|shard| World::of_shard(config.clone(), shard));
         Fixture {
             shards: shards.collect(),
             whim,
         }
     }
 
-    fn settings_for(shards: ShardId, ports: u16) -> Settings {
-        Settings {
+    fn config_for(shards: ShardId, ports: u16) -> Config {
+        Config {
             quotas: Arc::new(Quotas::new(100, QUOTA as u32, 100)),
             directory: Arc::new(Directory::new(shards)),
             ports: PortRange {
                 first: FIRST_PORT,
                 last: FIRST_PORT + ports - 1,
             },
-            ..settings()
+            ..config()
         }
     }
 
     fn restart(&mut self) {
-        let PortRange { first, last } = self.settings().ports;
+        let PortRange { first, last } = self.config().ports;
         let shards = self.shards.len() as ShardId;
-        let settings = Fixture::settings_for(shards, last - first + 1);
+        let config = Fixture::config_for(shards, last - first + 1);
         for shard in &mut self.shards {
-            *shard = shard.restarted(&settings);
+            *shard = shard.restarted(&config);
         }
     }
 
@@ -116,14 +116,11 @@ impl Fixture {
     }
 
     fn shard_of(&self, relayed: SocketAddr) -> usize {
-        self.settings()
-            .directory
-            .shard_of_port(relayed.port())
-            .into()
+        self.config().directory.shard_of_port(relayed.port()).into()
     }
 
-    fn settings(&self) -> &Settings {
-        &self.shards[0].server.settings
+    fn config(&self) -> &Config {
+        &self.shards[0].server.config
     }
 
     fn advance(&mut self, seconds: u64) {
@@ -131,24 +128,24 @@ impl Fixture {
         self.shards.iter_mut().for_each(|shard| shard.advance(span));
     }
 
-    /// Hands a datagram to any shard, and to the one that it is passed on to.
+    /// Passes a datagram to any shard, and to the shard that it is redirected to.
     fn receive(&mut self, route: &Route, datagram: &[u8]) -> (usize, Verdict, Vec<u8>) {
         self.whim = self.whim.rotate_right(1);
-        let asked = self.whim as usize % self.shards.len();
-        match self.shards[asked].receive(route, datagram) {
+        let receiver = self.whim as usize % self.shards.len();
+        match self.shards[receiver].receive(route, datagram) {
             (Verdict::Redirect { shard }, _) => {
                 let shard = usize::from(shard);
-                assert_ne!(shard, asked, "passed on to itself");
+                assert_ne!(shard, receiver, "redirected to itself");
                 let (verdict, bytes) = self.shards[shard].receive(route, datagram);
                 let back = matches!(verdict, Verdict::Redirect { .. });
-                assert!(!back, "nobody wants it");
+                assert!(!back, "redirected twice");
                 (shard, verdict, bytes)
             }
-            (verdict, bytes) => (asked, verdict, bytes),
+            (verdict, bytes) => (receiver, verdict, bytes),
         }
     }
 
-    /// Which client a datagram arrives at in the end, and as what.
+    /// Returns the client that a datagram reaches, and the received bytes.
     fn deliver(&mut self, route: &Route, datagram: &[u8]) -> Option<(Route, Vec<u8>)> {
         let (_, verdict, bytes) = self.receive(route, datagram);
         let (verdict, bytes) = match verdict {
@@ -200,18 +197,18 @@ impl Responder for Fixture {
     }
 }
 
-/// What a simple model knows of one client: what it has of each family.
+/// The model's state of one client, for each family.
 #[derive(Clone, Default)]
 struct Known([Has; FAMILIES]);
 
-/// A relayed address and what belongs to it. All relayed addresses of a family have the same IP, so
-/// that any channel is a permission for all.
+/// A relayed address with its permission and channels. All relayed addresses of a family have the same
+/// IP address, so any channel is a permission for all.
 #[derive(Clone, Default)]
 struct Has {
     relayed: Option<SocketAddr>,
     expires: u64,
     permitted_until: u64,
-    /// By their numbers: to whom, and until when.
+    /// By channel number: the peer and the expiry.
     channels: BTreeMap<u16, (SocketAddr, u64)>,
 }
 
@@ -224,7 +221,7 @@ impl Known {
         self.addresses() > 0
     }
 
-    /// What a Refresh for `family`, or for all, is about.
+    /// Returns the relayed addresses that a Refresh for `family`, or for all, refers to.
     fn named(&mut self, family: Option<usize>) -> impl Iterator<Item = &mut Has> {
         let all = self.0.iter_mut().enumerate();
         let named = all.filter(move |(index, _)| family.is_none_or(|family| family == *index));
@@ -242,7 +239,7 @@ impl Known {
 }
 
 impl Has {
-    /// Whether a ChannelBind would tie a number to two peers, or a peer to two numbers.
+    /// Returns whether a ChannelBind would bind a number to two peers, or a peer to two numbers.
     fn clashes(&self, number: u16, peer: SocketAddr) -> bool {
         let mut bound = self.channels.iter();
         bound.any(|(known, (to, _))| (*known == number) != (*to == peer))
@@ -254,7 +251,7 @@ impl Has {
     }
 }
 
-/// The relay ports of a family that nobody has, by their shards.
+/// Returns the number of free relay ports of a family, by shard.
 fn ports_left(fixture: &Fixture, known: &[Known], ports: u16, family: usize) -> Vec<usize> {
     let mut left = vec![0; fixture.shards.len()];
     let held = |address: &SocketAddr| {
@@ -272,18 +269,18 @@ fn ports_left(fixture: &Fixture, known: &[Known], ports: u16, family: usize) -> 
     left
 }
 
-/// Relayed addresses, each in the place of its family.
+/// Returns the relayed addresses, indexed by family.
 fn by_family(relayed: &[SocketAddr]) -> [Option<SocketAddr>; FAMILIES] {
     let of = |v4| relayed.iter().find(|address| address.is_ipv4() == v4);
     [true, false].map(|v4| of(v4).copied())
 }
 
-/// The channel that leads to this peer.
+/// Returns the channel number for this peer.
 fn number_for(peer: usize, family: usize) -> u16 {
     0x4000 + (FAMILIES * peer + family) as u16
 }
 
-/// Who must hear what `client` says on channel `number`.
+/// Returns the client that must receive the data of `client` on channel `number`.
 fn listener(
     known: &[Known],
     client: usize,
@@ -301,7 +298,8 @@ fn listener(
         .then_some(listener)
 }
 
-/// What the listener gets: on its own channel where it has one, else as a Data indication.
+/// Returns whether the listener received the data: on its own channel if it has one, otherwise in a
+/// Data indication.
 fn heard(speaker: &Has, listener: &Has, data: &[u8], got: &[u8]) -> bool {
     let from = speaker.relayed;
     let mut channels = listener.channels.iter();
@@ -342,25 +340,28 @@ proptest! {
                         attributes.push((Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0]));
                     }
                     let response = clients[client].allocate(&mut fixture, &attributes);
-                    // By families: the ports that are left, of all shards and of each.
+                    // The free ports of a family: of each shard, and of all shards.
                     let left = |family| ports_left(&fixture, &known, ports, family);
                     let of_all = |family| left(family).iter().sum::<usize>();
                     let may_have_both = both && held + 1 < QUOTA;
-                    let expected = match known[client].is_allocated() {
-                        true => Some(437),
-                        false if held >= QUOTA => Some(486),
-                        // Whichever shard has the last one.
-                        false if of_all(0) == 0 && !(may_have_both && of_all(1) > 0) => Some(508),
-                        false => None,
+                    let expected = if known[client].is_allocated() {
+                        Some(437)
+                    } else if held >= QUOTA {
+                        Some(486)
+                    } else if of_all(0) == 0 && !(may_have_both && of_all(1) > 0) {
+                        // No shard has a free port.
+                        Some(508)
+                    } else {
+                        None
                     };
                     prop_assert_eq!(response.code(), expected);
                     if expected.is_none() {
                         let given = by_family(&response.relayed());
                         prop_assert_eq!(given[0].is_some(), of_all(0) > 0);
-                        // Both are of one shard: the one that has the IPv4 port.
+                        // Both ports belong to the shard with the IPv4 port.
                         let shard = given[0].map(|v4| fixture.shard_of(v4));
-                        let room = shard.map_or(of_all(1), |shard| left(1)[shard]);
-                        prop_assert_eq!(given[1].is_some(), may_have_both && room > 0);
+                        let free = shard.map_or(of_all(1), |shard| left(1)[shard]);
+                        prop_assert_eq!(given[1].is_some(), may_have_both && free > 0);
                         let missed = response.message().get(Attribute::ADDRESS_ERROR_CODE).is_some();
                         prop_assert_eq!(missed, both && given.contains(&None));
                         for (has, relayed) in known[client].0.iter_mut().zip(given) {
@@ -378,10 +379,12 @@ proptest! {
                     }
                     let response = clients[client].request(&mut fixture, Method::REFRESH, &attributes);
                     let known = &mut known[client];
-                    let expected = match known.is_allocated() {
-                        false => Some(437),
-                        true if known.named(family).all(|has| has.relayed.is_none()) => Some(443),
-                        true => None,
+                    let expected = if !known.is_allocated() {
+                        Some(437)
+                    } else if known.named(family).all(|has| has.relayed.is_none()) {
+                        Some(443)
+                    } else {
+                        None
                     };
                     prop_assert_eq!(response.code(), expected);
                     if expected.is_none() {
@@ -399,11 +402,14 @@ proptest! {
                     let has = &mut known[client].0[family];
                     let clashes = has.clashes(number, to);
                     let has_none = has.relayed.is_none();
-                    let expected = match known[client].is_allocated() {
-                        false => Some(437),
-                        true if clashes => Some(400),
-                        true if has_none => Some(443),
-                        true => None,
+                    let expected = if !known[client].is_allocated() {
+                        Some(437)
+                    } else if clashes {
+                        Some(400)
+                    } else if has_none {
+                        Some(443)
+                    } else {
+                        None
                     };
                     prop_assert_eq!(code, expected);
                     if code.is_none() { known[client].0[family].bind(number, to, now); }
@@ -436,10 +442,10 @@ proptest! {
             prop_assert_eq!(fixture.allocations(), living);
             let addresses: usize = known.iter().map(Known::addresses).sum();
             prop_assert_eq!(fixture.open_sockets(), addresses, "no orphan port");
-            prop_assert_eq!(fixture.settings().quotas.held(), addresses);
+            prop_assert_eq!(fixture.config().quotas.held(), addresses);
         }
         fixture.advance(4000);
         prop_assert_eq!((fixture.allocations(), fixture.open_sockets()), (0, 0));
-        prop_assert!(fixture.settings().directory.is_empty(), "the directory remembers the dead");
+        prop_assert!(fixture.config().directory.is_empty(), "the directory has entries of ended allocations");
     }
 }

@@ -1,4 +1,4 @@
-//! A server goes on with what another knew, and nobody can tell them apart.
+//! A restored server behaves like one that never stopped.
 
 use std::cell::RefCell;
 
@@ -11,25 +11,25 @@ const ALICE: &str = "192.88.1.1:1000";
 const BOB: &str = "192.88.1.2:1000";
 
 impl World {
-    /// A new process that goes on with what this one knew: its edge has other numbers.
-    pub(super) fn restarted(&self, settings: &Settings) -> World {
+    /// Returns a server with the restored state of this one, and with other socket numbers.
+    pub(super) fn restarted(&self, config: &Config) -> World {
         let snapshot = written_and_read(&self.server.snapshot());
-        self.restarted_with(settings, snapshot)
+        self.restarted_with(config, snapshot)
     }
 
-    fn restarted_with(&self, settings: &Settings, snapshot: Snapshot) -> World {
-        let mut next = World::of_shard(settings.clone(), self.server.shard());
+    fn restarted_with(&self, config: &Config, snapshot: Snapshot) -> World {
+        let mut next = World::of_shard(config.clone(), self.server.shard());
         next.now = self.now;
         next.taken.clone_from(&self.taken);
         next.ended.clone_from(&self.ended);
-        settings
+        config
             .quotas
-            .merge_bandwidth_use(&self.server.settings.quotas.bandwidth_use(self.now.mono));
+            .merge_bandwidth_use(&self.server.config.quotas.bandwidth_use(self.now.mono));
         let mut numbers = IdMap {
             via: [(0, 0)].into(),
             ..IdMap::default()
         };
-        // The last is the first now.
+        // In reverse order, so that the numbers differ.
         for (number, address) in snapshot.sockets().collect::<Vec<_>>().into_iter().rev() {
             let held = self.sockets[number as usize].expect("a socket that is open");
             assert_eq!(held.port(), address.port());
@@ -117,7 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The one that goes on and the one that is restarted, asked the same.
+/// Two servers with the same inputs: one keeps running, the other is restarted.
 struct Twins {
     kept: World,
     restarted: World,
@@ -125,16 +125,19 @@ struct Twins {
     restarts: u8,
 }
 
-fn tight() -> Settings {
-    Settings {
+fn tight() -> Config {
+    Config {
         quotas: Arc::new(Quotas::new(5, 3, 5)),
-        bandwidth: Limit::per_second(1000, 3000),
-        user_bandwidth: Limit::per_second(1500, 4000),
-        total_bandwidth: Limit::UNLIMITED,
-        max_permissions: 3,
-        max_channels: 2,
         directory: Arc::new(Directory::new(1)),
-        ..settings()
+        settings: Settings {
+            bandwidth: Limit::per_second(1000, 3000),
+            user_bandwidth: Limit::per_second(1500, 4000),
+            total_bandwidth: Limit::UNLIMITED,
+            max_permissions: 3,
+            max_channels: 2,
+            ..settings()
+        },
+        ..config()
     }
 }
 
@@ -148,7 +151,7 @@ impl Twins {
         }
     }
 
-    /// The same in both, but for the numbers of sockets; and what both do.
+    /// Passes a datagram to both, and compares the results without socket numbers.
     fn both<T: PartialEq + std::fmt::Debug>(&mut self, act: impl Fn(&mut World) -> T) -> T {
         let (one, other) = (act(&mut self.kept), act(&mut self.restarted));
         assert_eq!(one, other);
@@ -163,7 +166,7 @@ impl Twins {
         })
     }
 
-    /// From now on both draw the same.
+    /// Restarts one server, and gives both the same random generator.
     fn restart(&mut self) {
         self.restarts += 1;
         self.restarted = self.restarted.restarted(&tight());
@@ -179,14 +182,14 @@ impl Twins {
             let mut sessions = world.server.sessions(0).sessions;
             sessions.sort_by_key(|session| session.client);
             let ended = world.ended.len();
-            let held = world.server.settings.quotas.held();
+            let held = world.server.config.quotas.held();
             (open, sessions, ended, held)
         });
     }
 }
 
 impl World {
-    /// Names a socket by its address: the port is what peers see.
+    /// Replaces a socket's number by its port, which peers see.
     fn by_address(&self, verdict: Verdict) -> Verdict {
         match verdict {
             Verdict::ToPeer {
@@ -216,7 +219,7 @@ impl Responder for Twins {
     }
 }
 
-/// A client, and what it was given.
+/// A client and its relayed addresses.
 struct Known {
     client: Client,
     relayed: Vec<SocketAddr>,
@@ -358,7 +361,7 @@ proptest! {
         }
     }
 
-    /// Whatever numbers the edge has left, nothing panics and what is not needed is closed.
+    /// With any subset of the sockets nothing panics, and unused sockets are closed.
     #[test]
     fn missing_sockets_end_their_allocations_and_unused_sockets_are_closed(
         steps in prop::collection::vec(step(), 1..60),
@@ -386,11 +389,11 @@ proptest! {
         }
         next.server.restore(snapshot, &numbers);
         next.run_orders();
-        prop_assert_eq!(next.open_sockets(), next.server.settings.quotas.held());
+        prop_assert_eq!(next.open_sockets(), next.server.config.quotas.held());
         next.now = twins.kept.now;
         next.advance(Duration::from_secs(4000));
         prop_assert_eq!((next.server.allocations(), next.open_sockets()), (0, 0));
-        prop_assert!(next.server.settings.directory.is_empty());
+        prop_assert!(next.server.config.directory.is_empty());
     }
 }
 
@@ -399,11 +402,11 @@ fn allocations_of_revoked_users_are_not_restored() {
     let mut world = World::new();
     world.allocated(ALICE, "alice");
     world.allocated(BOB, "bob");
-    let settings = settings();
-    settings.revocations.revoke_user("alice");
-    let next = world.restarted(&settings);
+    let config = config();
+    config.revocations.revoke_user("alice");
+    let next = world.restarted(&config);
     assert_eq!((next.server.allocations(), next.open_sockets()), (1, 1));
-    assert_eq!(next.server.settings.quotas.held(), 1);
+    assert_eq!(next.server.config.quotas.held(), 1);
 }
 
 #[test]
@@ -411,9 +414,9 @@ fn a_restored_server_withdraws_newly_denied_peers() {
     let mut world = World::new();
     let (mut alice, _) = world.allocated(ALICE, "alice");
     assert_eq!(alice.permit(&mut world, &["9.9.9.9:1"]).code(), None);
-    let mut settings = settings();
-    settings.policy.denied = vec!["9.0.0.0/8".parse().unwrap()];
-    let mut next = world.restarted(&settings);
+    let mut config = config();
+    config.settings.denied_peers = vec!["9.0.0.0/8".parse().unwrap()];
+    let mut next = world.restarted(&config);
     next.server.reapply_policy();
     let indication = alice.send_indication("9.9.9.9:1", b"hello");
     let (verdict, _) = next.receive(&alice.route, &indication);

@@ -1,4 +1,4 @@
-//! The edge of one shard, played: it binds and closes sockets, and keeps the books of them.
+//! A simulated caller of one shard's server: it binds and closes sockets, and records them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,9 +17,9 @@ pub struct Socket {
     pub owner: Option<AllocationId>,
 }
 
-/// What is to happen to the sockets that are asked for next.
+/// The result of the next bind commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum BindOutcome {
     Bound,
     Taken,
     Broken,
@@ -28,16 +28,16 @@ pub enum Fate {
 pub struct Edge {
     pub server: Server,
     pub sockets: Vec<Option<Socket>>,
-    pub fate: Fate,
-    /// Whether sockets are bound when somebody says so, not at once.
+    pub bind_outcome: BindOutcome,
+    /// Whether sockets are bound by a step of their own, not at once.
     pub slow: bool,
     pub waiting: VecDeque<(AllocationId, SocketAddr, Option<AllocationId>)>,
-    /// Responses that came late.
+    /// Responses from [`Output::Response`].
     pub responses: Vec<(Route, Vec<u8>, Outcome)>,
     pub ended: Vec<Session>,
 }
 
-/// A verdict, the bytes that it speaks of, and the responses that came out of it.
+/// A verdict, and the bytes to send.
 pub struct Reaction {
     pub verdict: Verdict,
     pub bytes: Vec<u8>,
@@ -48,7 +48,7 @@ impl Edge {
         Edge {
             server,
             sockets: Vec::new(),
-            fate: Fate::Bound,
+            bind_outcome: BindOutcome::Bound,
             slow,
             waiting: VecDeque::new(),
             responses: Vec::new(),
@@ -56,8 +56,8 @@ impl Edge {
         }
     }
 
-    /// Hands bytes in by `give`, in a buffer with the room that was promised and not a byte more.
-    pub fn hand_in(
+    /// Passes bytes to the server by `give`, in a buffer with the required headroom and tailroom.
+    pub fn handle(
         &mut self,
         now: Now,
         bytes: &[u8],
@@ -74,16 +74,16 @@ impl Edge {
             Verdict::Respond(_) => self.server.response().to_vec(),
             _ => Vec::new(),
         };
-        self.carry_out(now);
+        self.process_outputs(now);
         Reaction { verdict, bytes }
     }
 
-    /// Does what the server orders.
-    pub fn carry_out(&mut self, now: Now) {
-        let mut orders = 0;
+    /// Executes the server's commands.
+    pub fn process_outputs(&mut self, now: Now) {
+        let mut commands = 0;
         while let Some(output) = self.server.poll_output() {
-            orders += 1;
-            assert!(orders < 10_000, "orders without an end");
+            commands += 1;
+            assert!(commands < 10_000, "endless commands");
             match output {
                 Output::Bind { id, address, owner } => {
                     self.waiting.push_back((id, address, owner));
@@ -111,20 +111,20 @@ impl Edge {
 
     fn socket(&mut self, socket: u32) -> &mut Socket {
         let socket = self.sockets[socket as usize].as_mut();
-        socket.expect("nobody speaks of a socket that is closed")
+        socket.expect("a command names an open socket")
     }
 
-    /// Binds what was asked for first, or fails to.
+    /// Answers the oldest bind command.
     pub fn bind_one(&mut self, now: Now) {
         let Some((id, address, owner)) = self.waiting.pop_front() else {
             return;
         };
         let taken = self.open().any(|socket| socket.address == address);
-        let result = match self.fate {
-            Fate::Broken => Err(io::ErrorKind::PermissionDenied.into()),
-            Fate::Taken => Err(io::ErrorKind::AddrInUse.into()),
-            Fate::Bound if taken => Err(io::ErrorKind::AddrInUse.into()),
-            Fate::Bound => {
+        let result = match self.bind_outcome {
+            BindOutcome::Broken => Err(io::ErrorKind::PermissionDenied.into()),
+            BindOutcome::Taken => Err(io::ErrorKind::AddrInUse.into()),
+            BindOutcome::Bound if taken => Err(io::ErrorKind::AddrInUse.into()),
+            BindOutcome::Bound => {
                 self.sockets.push(Some(Socket { address, owner }));
                 Ok(self.sockets.len() as u32 - 1)
             }
@@ -136,13 +136,13 @@ impl Edge {
         self.sockets.iter().flatten()
     }
 
-    pub fn expire(&mut self, now: Now) {
+    pub fn handle_timeout(&mut self, now: Now) {
         self.server.handle_timeout(now);
-        self.carry_out(now);
+        self.process_outputs(now);
         let next = self.server.next_deadline();
         assert!(
             next.is_none_or(|at| at > now.mono),
-            "a deadline is left behind"
+            "a passed deadline remains"
         );
     }
 }

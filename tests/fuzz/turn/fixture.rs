@@ -1,4 +1,4 @@
-//! Shards behind one address, their clients, and the books that their promises are held against.
+//! Shards behind one address, their clients, and a model that the results are compared with.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,14 +12,14 @@ use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
-    AddressState, Alternates, Changes, Directory, Discovery, ErrorReason, Host, HostAddress,
-    IcmpError, Nonces, Outcome, Policy, Quotas, Route, Scope, Server, Settings, ShardId, Transport,
+    AddressState, Alternates, Config, Directory, Discovery, ErrorReason, Host, HostAddress,
+    IcmpError, Nonces, Outcome, Quotas, Route, Scope, Server, Settings, ShardId, Transport,
     Verdict,
 };
 
 use crate::input::Input;
 
-use super::edge::{Edge, Fate, Reaction};
+use super::edge::{BindOutcome, Edge, Reaction};
 use super::requests::{Client, Known, REALM, peers_of};
 
 const SERVER: [&str; 2] = ["198.41.0.4:3478", "[2a00::4]:3478"];
@@ -27,7 +27,7 @@ const START: u64 = 1_700_000_000;
 const MAX_ALLOCATIONS: usize = 6;
 const MAX_PER_USER: u32 = 3;
 
-/// Peers that may be reached, and peers that may not.
+/// Permitted and denied peers.
 const PEERS: [&str; 14] = [
     "8.8.8.8:53",
     "8.8.8.8:54",
@@ -45,16 +45,16 @@ const PEERS: [&str; 14] = [
     "255.255.255.255:65535",
 ];
 
-/// The peers of `PEERS` that packets may go out to.
+/// The permitted peers of `PEERS`.
 const OUTSIDE: [&str; 3] = ["8.8.8.8", "9.9.9.9", "2606:4700::1"];
 
-/// What Wait waits for, in milliseconds: each of the protocol's times, and just before and after.
+/// Durations in milliseconds: the times of the protocol, and times just before and after them.
 const SPANS: [u64; 16] = [
     1, 100, 1_000, 9_999, 10_000, 29_999, 30_000, 60_000, 299_999, 300_000, 300_001, 599_999,
     600_000, 1_800_000, 3_599_999, 3_600_000,
 ];
 
-/// RFC 8656 section 9.
+/// The lifetime of a permission (RFC 8656 section 9).
 const PERMISSION: Duration = Duration::from_secs(300);
 
 pub struct Fixture {
@@ -64,11 +64,11 @@ pub struct Fixture {
     quotas: Arc<Quotas>,
     unauthenticated: Arc<PerIpLimiter>,
     tokens: Vec<[u8; 8]>,
-    /// What each client was granted: until when it may exchange packets with an IP.
+    /// The expiry of each client's permissions.
     permitted: HashMap<(usize, IpAddr), Mono>,
-    /// Allocates, which are answered late, by client and transaction.
-    asked: HashMap<(usize, [u8; 12]), Vec<u8>>,
-    /// By which transaction each client allocated last.
+    /// Allocates without a response, by client and transaction.
+    pending_allocates: HashMap<(usize, [u8; 12]), Vec<u8>>,
+    /// The transaction of each client's last allocation.
     allocated: HashMap<usize, [u8; 12]>,
     denied: bool,
 }
@@ -77,8 +77,8 @@ impl Fixture {
     pub fn new(shards: ShardId, slow: bool) -> Fixture {
         let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER, MAX_ALLOCATIONS));
         let unauthenticated = Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 1));
-        let settings = settings(shards, quotas.clone(), unauthenticated.clone());
-        let server = |shard| Server::new(settings.clone(), shard, [shard; 32]);
+        let config = config(shards, quotas.clone(), unauthenticated.clone());
+        let server = |shard| Server::new(config.clone(), shard, [shard; 32]);
         Fixture {
             edges: (0..shards)
                 .map(|shard| Edge::new(server(shard), slow))
@@ -92,13 +92,13 @@ impl Fixture {
             unauthenticated,
             tokens: Vec::new(),
             permitted: HashMap::new(),
-            asked: HashMap::new(),
+            pending_allocates: HashMap::new(),
             allocated: HashMap::new(),
             denied: false,
         }
     }
 
-    /// One step; `None` where the input ends.
+    /// Executes one step. Returns `None` at the end of the input.
     pub fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
         match input.byte()? % 13 {
             0 => self.wait(input.byte()?),
@@ -144,13 +144,13 @@ impl Fixture {
             }
             8 => {
                 let shard = self.shard(input)?;
-                let fates = [Fate::Bound, Fate::Taken, Fate::Broken];
-                self.edges[shard].fate = *input.one_of(&fates)?;
+                let outcomes = [BindOutcome::Bound, BindOutcome::Taken, BindOutcome::Broken];
+                self.edges[shard].bind_outcome = *input.one_of(&outcomes)?;
             }
             9 => {
                 let shard = self.shard(input)?;
                 self.edges[shard].bind_one(self.now);
-                self.edges[shard].carry_out(self.now);
+                self.edges[shard].process_outputs(self.now);
                 self.hear_late_answers();
             }
             10 => {
@@ -158,11 +158,12 @@ impl Fixture {
                 let route = self.clients[client].route;
                 let opened = input.byte()? & 1 == 0;
                 for edge in &mut self.edges {
-                    match opened {
-                        true => edge.server.stream_opened(&route),
-                        false => edge.server.stream_closed(&route),
+                    if opened {
+                        edge.server.stream_opened(&route)
+                    } else {
+                        edge.server.stream_closed(&route)
                     }
-                    edge.carry_out(self.now);
+                    edge.process_outputs(self.now);
                 }
             }
             11 => self.admin(input)?,
@@ -182,7 +183,7 @@ impl Fixture {
         Some(())
     }
 
-    /// What must hold at any time.
+    /// Checks the invariants.
     pub fn check(&mut self) {
         let now = self.now;
         for index in 0..self.edges.len() {
@@ -224,15 +225,15 @@ impl Fixture {
         assert_eq!(relayed.len(), promised, "a relayed address is given once");
     }
 
-    /// After the longest lifetime nothing is left.
+    /// Checks that nothing is left after the longest lifetime.
     pub fn end(mut self) {
         while let Some(edge) = self.edges.iter_mut().find(|edge| !edge.waiting.is_empty()) {
             edge.bind_one(self.now);
-            edge.carry_out(self.now);
+            edge.process_outputs(self.now);
         }
         self.now.mono = self.now.mono + Duration::from_secs(3601);
         for edge in &mut self.edges {
-            edge.expire(self.now);
+            edge.handle_timeout(self.now);
             assert_eq!((edge.server.allocations(), edge.open().count()), (0, 0));
             assert_eq!(edge.server.next_deadline(), None);
         }
@@ -247,14 +248,15 @@ impl Fixture {
         Some(usize::from(input.byte()?) % self.edges.len())
     }
 
-    /// Peers from outside, and the relayed addresses there are.
+    /// Returns the external peers and all relayed addresses.
     fn peers(&self) -> Vec<SocketAddr> {
         let outside = PEERS.iter().map(|peer| peer.parse().expect("an address"));
         let sockets = self.edges.iter().flat_map(|edge| edge.open());
         outside.chain(sockets.map(|s| s.address)).collect()
     }
 
-    /// The highest bit: only the clock on the wall jumps, forwards or, with the next one, back.
+    /// Lets time pass. With the highest bit only the wall clock jumps: forwards, or with the next bit
+    /// backwards.
     fn wait(&mut self, byte: u8) {
         let span = SPANS[usize::from(byte) % SPANS.len()];
         match byte & 0xc0 {
@@ -264,7 +266,7 @@ impl Fixture {
                 self.now.mono = self.now.mono + Duration::from_millis(span);
                 self.now.unix += span / 1000;
                 for edge in &mut self.edges {
-                    edge.expire(self.now);
+                    edge.handle_timeout(self.now);
                 }
                 self.hear_late_answers();
             }
@@ -288,43 +290,43 @@ impl Fixture {
                     self.denied = deny % 2 == 0;
                     let unauthenticated = self.unauthenticated.clone();
                     edge.server
-                        .reconfigure(changes(self.denied, unauthenticated));
+                        .reconfigure(settings(self.denied, unauthenticated));
                 }
             }
-            edge.carry_out(self.now);
+            edge.process_outputs(self.now);
         }
         Some(())
     }
 
-    /// A client's bytes, at a shard that the kernel picks.
+    /// Passes a client's bytes to a shard that the kernel selects.
     fn sent(&mut self, client: usize, whim: u8, bytes: &[u8]) {
         let route = self.clients[client].route;
         if let Ok(message) = Message::parse(bytes)
             && (message.class(), message.method()) == (Class::Request, Method::ALLOCATE)
         {
             let request = (client, message.transaction());
-            self.asked.insert(request, bytes.to_vec());
+            self.pending_allocates.insert(request, bytes.to_vec());
         }
         let first = usize::from(whim) % self.edges.len();
         let mut shard = first;
-        let mut reaction = self.hand_in(shard, &route, bytes);
+        let mut reaction = self.handle(shard, &route, bytes);
         if let Verdict::Redirect { shard: other } = reaction.verdict {
             shard = other.into();
-            assert_ne!(shard, first, "passed on to itself");
-            reaction = self.hand_in(shard, &route, bytes);
+            assert_ne!(shard, first, "redirected to itself");
+            reaction = self.handle(shard, &route, bytes);
             let back = matches!(reaction.verdict, Verdict::Redirect { .. });
-            assert!(!back, "nobody wants it");
+            assert!(!back, "redirected twice");
         }
         self.react(shard, client, bytes, reaction);
         self.hear_late_answers();
     }
 
-    fn hand_in(&mut self, shard: usize, route: &Route, bytes: &[u8]) -> Reaction {
+    fn handle(&mut self, shard: usize, route: &Route, bytes: &[u8]) -> Reaction {
         let now = self.now;
         let give = |server: &mut Server, buffer: &mut [u8], range| {
             server.handle_client_datagram(now, route, buffer, range)
         };
-        self.edges[shard].hand_in(now, bytes, give)
+        self.edges[shard].handle(now, bytes, give)
     }
 
     fn react(&mut self, shard: usize, client: usize, sent: &[u8], reaction: Reaction) {
@@ -355,7 +357,7 @@ impl Fixture {
                 self.must_be_permitted(client, to.ip());
                 let now = self.now;
                 let reaction =
-                    self.edges[usize::from(other)].hand_in(now, &bytes, |server, buffer, range| {
+                    self.edges[usize::from(other)].handle(now, &bytes, |server, buffer, range| {
                         server.handle_shard_datagram(now, from, to, buffer, range)
                     });
                 match reaction.verdict {
@@ -382,7 +384,7 @@ impl Fixture {
             return;
         };
         let now = self.now;
-        let reaction = self.edges[shard].hand_in(now, data, |server, buffer, range| {
+        let reaction = self.edges[shard].handle(now, data, |server, buffer, range| {
             server.handle_peer_datagram(now, owner, peer, buffer, range)
         });
         match reaction.verdict {
@@ -402,7 +404,7 @@ impl Fixture {
         }
     }
 
-    /// The network says what became of a datagram; who may not send there hears nothing.
+    /// Passes an ICMP error. A client without a permission gets no report.
     fn erred(&mut self, shard: usize, socket: usize, error: IcmpError) {
         let Some(owner) = self.edges[shard].sockets[socket].and_then(|s| s.owner) else {
             return;
@@ -411,11 +413,11 @@ impl Fixture {
         let Ok(route) = server.handle_icmp_error(self.now, owner, &error) else {
             return;
         };
-        let told = server.response().to_vec();
-        let message = Message::parse(&told).expect("a message");
-        let said = (message.class(), message.method());
-        assert_eq!(said, (Class::Indication, Method::DATA));
-        let value = message.get(Attribute::ICMP).expect("what happened");
+        let indication = server.response().to_vec();
+        let message = Message::parse(&indication).expect("a message");
+        let kind = (message.class(), message.method());
+        assert_eq!(kind, (Class::Indication, Method::DATA));
+        let value = message.get(Attribute::ICMP).expect("an ICMP attribute");
         assert_eq!(value[..4], [0, 0, error.kind << 1, error.code]);
         let out = OUTSIDE.iter().any(|ip| error.peer.ip().to_string() == **ip);
         assert!(out && !(self.denied && error.peer.is_ipv4()), "denied");
@@ -424,7 +426,7 @@ impl Fixture {
         self.must_be_permitted(client.expect("a client of ours"), error.peer.ip());
     }
 
-    /// A client got `bytes`: they are `data` from one of `from`, which it was granted.
+    /// Checks that a client received `data` from one of `from`, for which it has a permission.
     fn delivered(&self, route: Route, from: &[SocketAddr], data: &[u8], bytes: &[u8]) {
         let mut clients = self.clients.iter();
         let client = clients.position(|client| client.route == route);
@@ -435,7 +437,7 @@ impl Fixture {
         assert!(from.iter().any(|from| self.is_permitted(client, from.ip())));
     }
 
-    /// What an allocation was granted ends with it.
+    /// Removes the permissions of an ended allocation.
     fn forget_permissions(&mut self, client: usize) {
         self.permitted.retain(|(known, _), _| *known != client);
     }
@@ -450,7 +452,7 @@ impl Fixture {
         until.is_some_and(|until| *until > self.now.mono)
     }
 
-    /// The relayed addresses of a client, which has an allocation on this shard.
+    /// Returns the relayed addresses of a client with an allocation on this shard.
     fn addresses(&mut self, shard: usize, route: &Route) -> Vec<SocketAddr> {
         let session = self.edges[shard].server.session(route);
         let session = session.expect("relayed for nobody");
@@ -465,20 +467,23 @@ impl Fixture {
                 let client = clients.position(|client| client.route == route);
                 let client = client.expect("a response for nobody");
                 let response = Message::parse(&bytes).expect("a response is STUN");
-                let request = self.asked.get(&(client, response.transaction())).cloned();
-                let request = request.expect("a response that nobody asked for");
+                let request = self
+                    .pending_allocates
+                    .get(&(client, response.transaction()))
+                    .cloned();
+                let request = request.expect("a response that nobody pending_allocates for");
                 self.hear(client, &request, &bytes, outcome);
             }
         }
     }
 
-    /// A client hears a response to `request`.
+    /// Handles a response to `request` at a client.
     fn hear(&mut self, client: usize, request: &[u8], bytes: &[u8], outcome: Outcome) {
-        let asked = Message::parse(request).expect("what is answered is STUN");
+        let pending_allocates = Message::parse(request).expect("what is answered is STUN");
         let response = Message::parse(bytes).expect("a response is STUN");
-        assert_eq!(asked.transaction(), response.transaction());
+        assert_eq!(pending_allocates.transaction(), response.transaction());
         assert_eq!(
-            (asked.class(), asked.method()),
+            (pending_allocates.class(), pending_allocates.method()),
             (Class::Request, response.method())
         );
         let code = response
@@ -493,7 +498,7 @@ impl Fixture {
                 assert_eq!(code, None);
                 self.granted(client, request, &response);
             }
-            Outcome::Refused(method, refusal) => {
+            Outcome::Refused(method, reason) => {
                 assert_eq!(
                     (response.class(), response.method()),
                     (Class::Error, method)
@@ -501,9 +506,9 @@ impl Fixture {
                 let code = code.expect("an error has a code");
                 assert!((400..600).contains(&code));
                 let challenges = response.get(Attribute::NONCE).is_some();
-                assert_eq!(challenges, code == 401 || code == 438, "{refusal}");
-                if refusal == ErrorReason::Challenge {
-                    assert!(bytes.len() <= 140, "a stranger got {} bytes", bytes.len());
+                assert_eq!(challenges, code == 401 || code == 438, "{reason}");
+                if reason == ErrorReason::Challenge {
+                    assert!(bytes.len() <= 140, "a challenge has {} bytes", bytes.len());
                 }
                 if code == 420 && response.integrity().is_none() {
                     assert!(bytes.len() * 2 <= request.len() * 5);
@@ -545,7 +550,7 @@ impl Fixture {
     }
 }
 
-/// The users: their names, and until when their credentials are good.
+/// The users: name, room, and expiry of the credential.
 const USERS: [(&str, Option<&str>, u64); 4] = [
     ("alice", None, START + 100_000),
     ("bob", Some("lobby"), START + 100_000),
@@ -599,47 +604,36 @@ fn host() -> Host {
     )
 }
 
-fn settings(shards: ShardId, quotas: Arc<Quotas>, unauthenticated: Arc<PerIpLimiter>) -> Settings {
+fn config(shards: ShardId, quotas: Arc<Quotas>, unauthenticated: Arc<PerIpLimiter>) -> Config {
     let revocations = Revocations::default();
     revocations.add_rooms(["lobby"]);
-    Settings {
+    Config {
         realm: REALM.into(),
-        credentials: credentials(),
         nonces: Nonces::new(&[b"nonce key"]),
-        policy: Policy {
-            own: SERVER.map(|server| address(server).ip()).into(),
-            listeners: SERVER.map(address).into(),
-            ..Policy::default()
-        },
-        // Few, so that they are all taken now and then.
+        internal: false,
+        // Few ports, so that all of them are used sometimes.
         ports: PortRange {
             first: 50_000,
             last: 50_015,
         },
         host: Arc::new(host()),
-        max_permissions: 4,
-        max_channels: 4,
-        bandwidth: Limit::UNLIMITED,
-        user_bandwidth: Limit::UNLIMITED,
-        total_bandwidth: Limit::UNLIMITED,
         dont_fragment: true,
-        allow_unnamed: true,
         revocations: Arc::new(revocations),
         quotas,
-        unauthenticated,
-        alternates: Alternates::default(),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(shards)),
+        settings: settings(false, unauthenticated),
     }
 }
 
-fn changes(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Changes {
+/// The settings, with every IPv4 peer denied if `denied`.
+fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
     let everything = "0.0.0.0/0".parse().expect("a net");
-    Changes {
+    Settings {
         credentials: credentials(),
-        allowed: Vec::new(),
-        denied: if denied { vec![everything] } else { Vec::new() },
-        denied_ports: Vec::new(),
+        allowed_peers: Vec::new(),
+        denied_peers: if denied { vec![everything] } else { Vec::new() },
+        denied_peer_ports: Vec::new(),
         max_permissions: 4,
         max_channels: 4,
         bandwidth: Limit::UNLIMITED,
@@ -655,7 +649,7 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// Application data: its length, now and then as long as a datagram can be.
+/// Returns application data, sometimes of the length of the largest datagram.
 fn payload(input: &mut Input<'_>) -> Option<Vec<u8>> {
     let length = match input.byte()? {
         255 => usize::from(input.short()?).min(65_000),
@@ -668,7 +662,7 @@ fn contains(whole: &[u8], part: &[u8]) -> bool {
     part.is_empty() || whole.windows(part.len()).any(|window| window == part)
 }
 
-/// Peer and application data of what a client is sent: ChannelData has no peer.
+/// Returns the peer and the application data of bytes to a client. ChannelData has no peer.
 fn inner(bytes: &[u8]) -> (Option<SocketAddr>, Vec<u8>) {
     if let Some(data) = ChannelData::parse(bytes) {
         assert_eq!(bytes.len(), 4 + data.len);

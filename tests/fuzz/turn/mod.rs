@@ -1,5 +1,5 @@
-//! The whole `turn::Server` over virtual time, one shard or two: what clients and peers send, when
-//! sockets are bound, what an admin does, in any order. An input is a list of steps.
+//! `turn::Server` with one or two shards in virtual time: datagrams of clients and peers, bind results
+//! and administrator's commands in any order. An input is a list of steps.
 
 mod edge;
 mod fixture;
@@ -9,7 +9,7 @@ use crate::input::Input;
 
 use fixture::Fixture;
 
-/// The first byte says how many shards there are, and whether sockets take their time.
+/// The first byte selects the number of shards, and whether sockets are bound late.
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let Some(kind) = input.byte() else { return };

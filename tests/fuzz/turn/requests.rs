@@ -1,4 +1,4 @@
-//! Requests of real clients, with whatever is wrong with them.
+//! Requests of clients, with flaws.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::input::Input;
 
 pub const REALM: &str = "parlor";
 
-/// Attributes by their type alone: those that parlor knows, and those that it may come to know.
+/// Attribute types that parlor supports or may support later.
 const TYPES: [u16; 16] = [
     0x0019, 0x000d, 0x0012, 0x000c, 0x0017, 0x0018, 0x0022, 0x0013, 0x001a, 0x8000, 0x8004, 0x001e,
     0x001d, 0x8002, 0x8022, 0x0024,
@@ -30,28 +30,28 @@ const METHODS: [Method; 8] = [
     Method(0x00a),
 ];
 
-/// SHA-256, and MD5 after it.
+/// PASSWORD-ALGORITHMS: SHA-256, then MD5.
 const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 const LIFETIMES: [u32; 6] = [0, 1, 600, 1777, 3600, u32::MAX];
 
-/// Somebody with a five-tuple and a credential.
+/// A client with a five-tuple and a credential.
 pub struct Client {
     pub route: Route,
     pub minted: Minted,
     pub nonce: Vec<u8>,
-    /// The nonce before that.
+    /// The previous nonce.
     pub stale: Vec<u8>,
     transaction: u32,
 }
 
-/// What a request may refer to.
+/// Values that a request may refer to.
 pub struct Known<'a> {
     pub peers: &'a [SocketAddr],
     pub tokens: &'a [[u8; 8]],
 }
 
-/// What may be wrong with a request, a bit each.
+/// The flaws of a request, one bit each.
 mod flaw {
     pub const BAD_KEY: u8 = 1;
     pub const UNSIGNED: u8 = 2;
@@ -81,7 +81,7 @@ impl Client {
         id
     }
 
-    /// A request that `input` describes: method, flaws, attributes.
+    /// Returns the request that `input` selects: method, flaws, attributes.
     pub fn request(&mut self, input: &mut Input<'_>, known: Known<'_>) -> Option<Vec<u8>> {
         let method = *input.one_of(&METHODS)?;
         let flaws = input.byte()?;
@@ -108,9 +108,10 @@ impl Client {
             } else {
                 REALM
             };
-            let nonce = match flawed(flaw::STALE) {
-                true => &self.stale,
-                false => &self.nonce,
+            let nonce = if flawed(flaw::STALE) {
+                &self.stale
+            } else {
+                &self.nonce
             };
             if sha256 {
                 writer = writer
@@ -146,7 +147,7 @@ impl Client {
         }
     }
 
-    /// A Send indication, whole.
+    /// Returns a valid Send indication.
     pub fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
         let transaction = self.transaction(false);
         let mut out = Vec::new();
@@ -156,7 +157,7 @@ impl Client {
         out
     }
 
-    /// Takes the nonce of a challenge.
+    /// Stores the nonce of a challenge.
     pub fn hear(&mut self, response: &Message<'_>) {
         if let Some(nonce) = response.get(Attribute::NONCE).filter(|n| *n != self.nonce) {
             self.stale = std::mem::replace(&mut self.nonce, nonce.to_vec());
@@ -164,7 +165,7 @@ impl Client {
     }
 }
 
-/// An attribute as it should be, or of any bytes.
+/// Returns a valid attribute, or one with arbitrary bytes.
 fn attribute(
     input: &mut Input<'_>,
     known: &Known<'_>,
@@ -205,7 +206,7 @@ fn xored(address: SocketAddr, transaction: &TransactionId) -> Vec<u8> {
     value[..len].to_vec()
 }
 
-/// The peers that a request names, where it can be read.
+/// Returns the peers that a request names, if it can be parsed.
 pub fn peers_of(request: &[u8]) -> Vec<SocketAddr> {
     let Ok(message) = Message::parse(request) else {
         return Vec::new();

@@ -1,0 +1,41 @@
+//! A client's five-tuple as a key of hash tables.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use super::Route;
+
+/// A five-tuple in 40 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientKey([u64; 5]);
+
+impl Hash for ClientKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for word in self.0 {
+            state.write_u64(word);
+        }
+    }
+}
+
+impl ClientKey {
+    pub fn of(route: &Route) -> ClientKey {
+        let [client_high, client_low] = halves(route.client.ip());
+        let [server_high, server_low] = halves(route.server.ip());
+        let transport = route.transport as u64;
+        let ports = u64::from(route.client.port()) << 16 | u64::from(route.server.port());
+        ClientKey([
+            client_high,
+            client_low,
+            server_high,
+            server_low,
+            transport << 32 | ports,
+        ])
+    }
+}
+
+fn halves(ip: IpAddr) -> [u64; 2] {
+    match ip {
+        IpAddr::V4(ip) => [0, 0xffff << 32 | u64::from(u32::from(ip))],
+        IpAddr::V6(ip) => [(u128::from(ip) >> 64) as u64, u128::from(ip) as u64],
+    }
+}

@@ -1,0 +1,71 @@
+//! The configuration of a server.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::credential::{Credentials, Revocations};
+use crate::net::PortRange;
+use crate::rate::{Limit, PerIpLimiter};
+
+use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas};
+
+/// The configuration that a server is created with. Shards share what stands behind an `Arc`.
+#[derive(Clone)]
+pub struct Config {
+    pub realm: String,
+    pub nonces: Nonces,
+    /// Whether relayed addresses are virtual: clients reach clients of this relay only.
+    pub internal: bool,
+    /// The ports of relayed addresses.
+    pub ports: PortRange,
+    pub host: Arc<Host>,
+    /// Whether the caller can send an IP packet that must not be fragmented.
+    pub dont_fragment: bool,
+    pub revocations: Arc<Revocations>,
+    pub quotas: Arc<Quotas>,
+    pub discovery: Discovery,
+    pub directory: Arc<Directory>,
+    pub settings: Settings,
+}
+
+/// The settings that [`Server::reconfigure`](super::Server::reconfigure) replaces while allocations
+/// exist.
+#[derive(Clone)]
+pub struct Settings {
+    pub credentials: Credentials,
+    /// Peers that are allowed although they are denied by default.
+    pub allowed_peers: Vec<IpNet>,
+    pub denied_peers: Vec<IpNet>,
+    /// Denied ports of peers; relayed addresses of this relay are exempt.
+    pub denied_peer_ports: Vec<PortRange>,
+    /// Maximum number of permissions of an allocation.
+    pub max_permissions: usize,
+    /// Maximum number of channels of an allocation.
+    pub max_channels: usize,
+    /// Bytes of one allocation, in each direction.
+    pub bandwidth: Limit,
+    /// Bytes of all allocations of one user, in each direction.
+    pub user_bandwidth: Limit,
+    /// Bytes of all allocations, in each direction.
+    pub total_bandwidth: Limit,
+    /// Whether a credential without a user may allocate.
+    pub allow_unnamed: bool,
+    /// The rate of responses to unauthenticated requests.
+    pub unauthenticated: Arc<PerIpLimiter>,
+    pub alternates: Alternates,
+}
+
+impl Config {
+    /// Returns the peer policy: the settings' rules, and the addresses of this host.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            allowed: self.settings.allowed_peers.clone(),
+            denied: self.settings.denied_peers.clone(),
+            denied_ports: self.settings.denied_peer_ports.clone(),
+            own: self.host.own_addresses(),
+            listeners: self.host.own_listeners(),
+            internal: self.internal,
+        }
+    }
+}
