@@ -1,6 +1,6 @@
 //! What is counted, and under which name. Edges count; the state machines only report outcomes.
 
-mod classic;
+mod prometheus_text;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -161,7 +161,7 @@ impl Metrics {
 
     /// All metrics in the classic Prometheus text format, version 0.0.4.
     pub fn classic(&self) -> String {
-        classic::text(&self.openmetrics())
+        prometheus_text::text(&self.openmetrics())
     }
 
     /// All metrics in the OpenMetrics text format, version 1.0.0.

@@ -8,8 +8,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::links::page_host;
 use super::origin::Fault;
+use super::urls::page_host;
 use super::{Config, Tls, TlsMode, turn_host};
 use crate::text_file;
 

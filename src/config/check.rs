@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::duration::{LONGEST, LONGEST_IN_WORDS};
 use super::origin::Fault;
 use super::tls::{TCP_LISTENERS, tcp_listeners};
-use super::{Config, PublicUrl, alternate, discovery, external};
+use super::{Config, PublicUrl, alternate_server, discovery, external_ip};
 
 use crate::public_key::is_public;
 
@@ -271,9 +271,9 @@ impl Faults {
                 format!("must be a name or an address without port or scheme, not `{host}`"),
             );
         }
-        self.0.extend(alternate::faults(&config.turn));
+        self.0.extend(alternate_server::faults(&config.turn));
         self.0.extend(discovery::faults(&config.turn));
-        let told = external::faults(&config.turn.external_ip);
+        let told = external_ip::faults(&config.turn.external_ip);
         let told = told.into_iter();
         self.0
             .extend(told.map(|fault| Fault::new("turn.external_ip", fault)));

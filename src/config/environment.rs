@@ -2,8 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::keys::Keys;
 use super::origin::{Layer, Origin, Problem};
+use super::schema::Keys;
 
 /// Names that deployments had before parlor, and the keys they set. Seconds are plain numbers there.
 pub const LEGACY: [(&str, &str); 9] = [

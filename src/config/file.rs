@@ -9,8 +9,8 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::Keys;
 use super::origin::{Layer, Origin, Problem};
+use super::schema::Keys;
 use crate::text_file;
 
 /// No configuration is larger.

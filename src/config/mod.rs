@@ -4,28 +4,28 @@
 //! command line behind the caller's back: both come in as [`Sources`].
 
 mod acme;
-mod alternate;
+mod alternate_server;
 mod check;
+mod cidr;
 mod discovery;
 pub mod duration;
-mod effect;
 mod environment;
-mod external;
+mod external_ip;
 mod file;
-mod keys;
-mod links;
+mod jwt_keys;
 mod names;
-mod nets;
 mod origin;
+mod parse_errors;
 mod port_list;
 mod public_url;
-mod reasons;
+mod reload_scope;
+mod schema;
 mod secrets;
 mod segmentation;
 mod settings;
-mod signers;
 mod tls;
-mod unwise;
+mod urls;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -35,19 +35,19 @@ use serde_json::Value;
 
 pub use acme::{acme_directory, acme_domains};
 pub use discovery::discovery_pairs;
-pub use effect::{EFFECTS, Effect, Report, keep};
 pub use environment::{LEGACY, variable};
-pub use keys::Keys;
-pub use links::{
-    HTTPS_PORT, STUN_PORT, base_url, invite_link, offered_port, offered_tls, public_url, reachable,
-    turn_host,
-};
 pub use origin::{Origin, Problem};
 pub use public_url::PublicUrl;
+pub use reload_scope::{EFFECTS, Effect, Report, keep};
+pub use schema::Keys;
 pub use segmentation::Segmentation;
 pub use settings::*;
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
+};
+pub use urls::{
+    HTTPS_PORT, STUN_PORT, base_url, invite_link, offered_port, offered_tls, public_url, reachable,
+    turn_host,
 };
 
 use origin::{Entry, Fault, Layer};
@@ -181,7 +181,7 @@ impl Draft {
     fn new(sources: &Sources, file: Option<&Path>) -> Draft {
         let keys = Keys::known();
         let mut draft = Draft {
-            tree: keys::built_in(),
+            tree: schema::built_in(),
             origins: Origins::new(),
             unread: BTreeSet::new(),
             suspected: BTreeSet::new(),
@@ -203,7 +203,7 @@ impl Draft {
     }
 
     fn set(&mut self, entry: Entry) {
-        keys::put(&mut self.tree, &entry.key, entry.value);
+        schema::put(&mut self.tree, &entry.key, entry.value);
         self.unread.remove(&entry.key);
         self.origins.insert(entry.key, entry.origin);
     }
@@ -212,7 +212,7 @@ impl Draft {
     fn doubt(&mut self, problem: Problem, keys: &Keys) {
         match keys.default_of(&problem.key) {
             Some(default) => {
-                keys::put(&mut self.tree, &problem.key, default.clone());
+                schema::put(&mut self.tree, &problem.key, default.clone());
                 self.origins.remove(&problem.key);
                 self.unread.insert(problem.key.clone());
             }
@@ -248,12 +248,12 @@ impl Draft {
         for faults in [
             check::check(&config),
             acme::check(&config),
-            signers::read(&mut config.auth),
+            jwt_keys::read(&mut config.auth),
             tls::read(&mut config.tls),
         ] {
             problems.extend(told(faults, &doubtful, &origins));
         }
-        let unwise = unwise::check(&config, &origins);
+        let unwise = warnings::check(&config, &origins);
         Judged {
             warnings: told(unwise, &doubtful, &origins),
             config,

@@ -53,7 +53,7 @@ pub struct Http {
     /// Origins that may call. Empty: any, without credentials.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
-    #[serde(deserialize_with = "super::nets::deserialize")]
+    #[serde(deserialize_with = "super::cidr::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
     /// A connection from one of them begins with a PROXY header, which names the client.
     pub proxy_protocol: bool,
@@ -309,10 +309,10 @@ pub struct Turn {
     /// `first-last`.
     pub relay_ports: PortRange,
     /// Peers that may be reached although they are denied by default.
-    #[serde(deserialize_with = "super::nets::deserialize")]
+    #[serde(deserialize_with = "super::cidr::deserialize")]
     pub allowed_peers: Vec<IpNet>,
     /// Peers that may never be reached; outranks `allowed_peers`.
-    #[serde(deserialize_with = "super::nets::deserialize")]
+    #[serde(deserialize_with = "super::cidr::deserialize")]
     pub denied_peers: Vec<IpNet>,
     /// Denied peer ports; our own relayed addresses are exempt.
     #[serde(with = "super::port_list")]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
-use super::links::page_host;
 use super::origin::Fault;
+use super::urls::page_host;
 use super::{Config, Tls, TlsMode, turn_host};
 use crate::clock;
 use crate::tls::{self, Identity, PemFile, PemFileError};

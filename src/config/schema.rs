@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::origin::{Entry, Layer, Origin, Problem};
-use super::reasons;
+use super::parse_errors;
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
 pub struct Keys(BTreeMap<String, Value>);
@@ -99,7 +99,7 @@ impl Keys {
                 }
                 Some(Value::Number(_)) => format!("is too large{}", self.example(key)),
                 _ => {
-                    let reason = reasons::in_words(&reason, item.as_str().unwrap_or_default());
+                    let reason = parse_errors::in_words(&reason, item.as_str().unwrap_or_default());
                     format!("is wrong{told}: {reason}{}", self.example(key))
                 }
             })
