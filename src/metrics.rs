@@ -17,56 +17,56 @@ use prometheus_client::registry::Registry;
 /// Every figure of the process.
 pub struct Metrics {
     pub http: Http,
-    pub entrance: Entrance,
+    pub auth: Auth,
     /// What the store holds, as of the last scrape.
-    pub census: Census,
+    pub totals: Totals,
     /// Unix seconds, as of the last scrape; 0 without a certificate.
-    pub certificate_end: Gauge,
+    pub certificate_expiry: Gauge,
     registry: Mutex<Registry>,
 }
 
 /// The reasons for closing connections at a connection limit: each has a sample, even if it is 0.
-const TURNED_AWAY: [&str; 3] = ["address", "all", "gave way"];
+const CLOSE_REASONS: [&str; 3] = ["address", "all", "gave way"];
 
 /// Requests, by route (never by path: paths carry ids) and status.
 #[derive(Clone, Default)]
 pub struct Http {
     pub connections: Gauge,
     /// Connections that were hung up on, because a trusted proxy said nothing of them.
-    pub unannounced: Counter,
+    pub missing_proxy_headers: Counter,
     /// Handshakes of TLS that failed, or did not end in time.
-    pub handshakes_failed: Counter,
+    pub tls_handshake_errors: Counter,
     requests: Family<HttpLabels, Counter>,
-    refused: Family<[(&'static str, &'static str); 1], Counter>,
-    turned_away: Family<[(&'static str, &'static str); 1], Counter>,
+    rejected: Family<[(&'static str, &'static str); 1], Counter>,
+    closed_at_limit: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 /// Who was let in, and who was not.
 #[derive(Clone, Default)]
-pub struct Entrance {
-    refused: Family<[(&'static str, &'static str); 2], Counter>,
-    attempts: Family<[(&'static str, &'static str); 2], Counter>,
+pub struct Auth {
+    rejected: Family<[(&'static str, &'static str); 2], Counter>,
+    login_attempts: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
 #[derive(Clone, Default)]
-pub struct Census {
+pub struct Totals {
     pub rooms: Gauge,
     pub participants: Gauge,
 }
 
 /// How long the store takes.
 #[derive(Clone)]
-pub struct StoreTimes {
-    pub reads: Times,
-    pub writes: Times,
+pub struct StorageTimings {
+    pub reads: Timings,
+    pub writes: Timings,
 }
 
 /// From a look into a cache to a disk that hardly turns.
-const SECONDS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+const SECONDS_BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// For one kind of work: its wait for a thread, and the work itself.
 #[derive(Clone)]
-pub struct Times {
+pub struct Timings {
     wait: Histogram,
     work: Histogram,
 }
@@ -82,21 +82,21 @@ impl Metrics {
         let mut registry = Registry::with_prefix("parlor");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What is running", build);
-        let (http, entrance, census) = Default::default();
+        let (http, auth, totals) = Default::default();
         Http::register(&http, &mut registry);
-        Entrance::register(&entrance, &mut registry);
-        Census::register(&census, &mut registry);
-        let certificate_end = Gauge::default();
+        Auth::register(&auth, &mut registry);
+        Totals::register(&totals, &mut registry);
+        let certificate_expiry = Gauge::default();
         registry.register(
             "tls_certificate_end_seconds",
             "When the certificate expires, in Unix seconds; 0 without one",
-            certificate_end.clone(),
+            certificate_expiry.clone(),
         );
         Metrics {
             http,
-            entrance,
-            census,
-            certificate_end,
+            auth,
+            totals,
+            certificate_expiry,
             registry: Mutex::new(registry),
         }
     }
@@ -130,7 +130,7 @@ impl Metrics {
     }
 
     /// Adds the times of a store.
-    pub fn time_store(&self, times: &StoreTimes) {
+    pub fn register_storage_timings(&self, times: &StorageTimings) {
         let kinds = [("read", &times.reads), ("write", &times.writes)];
         let mut registry = self.locked();
         let registry = registry.sub_registry_with_prefix("store");
@@ -160,7 +160,7 @@ impl Metrics {
     }
 
     /// All metrics in the classic Prometheus text format, version 0.0.4.
-    pub fn classic(&self) -> String {
+    pub fn prometheus_text(&self) -> String {
         prometheus_text::text(&self.openmetrics())
     }
 
@@ -195,75 +195,77 @@ impl Http {
         registry.register(
             "http_unannounced",
             "Connections of trusted proxies without a sound PROXY header, hung up on",
-            self.unannounced.clone(),
+            self.missing_proxy_headers.clone(),
         );
         registry.register(
             "http_handshakes_failed",
             "Handshakes of TLS that failed or did not end in time",
-            self.handshakes_failed.clone(),
+            self.tls_handshake_errors.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register(
             "http_refused",
             "Requests answered with an error, by its code",
-            self.refused.clone(),
+            self.rejected.clone(),
         );
         registry.register(
             "http_connections_refused",
             "Connections closed for limits of connections",
-            self.turned_away.clone(),
+            self.closed_at_limit.clone(),
         );
-        for reason in TURNED_AWAY {
-            drop(self.turned_away.get_or_create(&[("reason", reason)]));
+        for reason in CLOSE_REASONS {
+            drop(self.closed_at_limit.get_or_create(&[("reason", reason)]));
         }
     }
 
     /// Counts a connection that was closed because of a connection limit.
-    pub fn turned_away(&self, reason: &'static str) {
-        self.turned_away.get_or_create(&[("reason", reason)]).inc();
+    pub fn closed_at_limit(&self, reason: &'static str) {
+        self.closed_at_limit
+            .get_or_create(&[("reason", reason)])
+            .inc();
     }
 
     /// `route` is the pattern of the route, empty where none matched.
-    pub fn answered(&self, route: &'static str, status: u16) {
+    pub fn observe_response(&self, route: &'static str, status: u16) {
         self.requests
             .get_or_create(&HttpLabels { route, status })
             .inc();
     }
 
     /// `code` is the word for programs in the answer.
-    pub fn refused(&self, code: &'static str) {
-        self.refused.get_or_create(&[("reason", code)]).inc();
+    pub fn rejected(&self, code: &'static str) {
+        self.rejected.get_or_create(&[("reason", code)]).inc();
     }
 }
 
-impl Entrance {
+impl Auth {
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "auth_refused",
             "Requests and WebSockets whose bearer was not let in",
-            self.refused.clone(),
+            self.rejected.clone(),
         );
         registry.register(
             "auth_attempts",
             "Attempts to get a token by a password or an invite",
-            self.attempts.clone(),
+            self.login_attempts.clone(),
         );
     }
 
     /// Somebody was not let in at an `edge` (`http` or `websocket`).
-    pub fn refused(&self, edge: &'static str, reason: &'static str) {
+    pub fn rejected(&self, edge: &'static str, reason: &'static str) {
         let labels = [("edge", edge), ("reason", reason)];
-        self.refused.get_or_create(&labels).inc();
+        self.rejected.get_or_create(&labels).inc();
     }
 
     /// Somebody tried to get a token `by` a password or an invite.
-    pub fn attempted(&self, by: &'static str, outcome: &'static str) {
+    pub fn login_attempt(&self, by: &'static str, outcome: &'static str) {
         let labels = [("by", by), ("outcome", outcome)];
-        self.attempts.get_or_create(&labels).inc();
+        self.login_attempts.get_or_create(&labels).inc();
     }
 }
 
-impl Census {
+impl Totals {
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "rooms",
@@ -278,29 +280,29 @@ impl Census {
     }
 }
 
-impl Default for StoreTimes {
-    fn default() -> StoreTimes {
-        StoreTimes {
-            reads: Times::new(),
-            writes: Times::new(),
+impl Default for StorageTimings {
+    fn default() -> StorageTimings {
+        StorageTimings {
+            reads: Timings::new(),
+            writes: Timings::new(),
         }
     }
 }
 
-impl Times {
-    fn new() -> Times {
-        let histogram = || Histogram::new(SECONDS);
-        Times {
+impl Timings {
+    fn new() -> Timings {
+        let histogram = || Histogram::new(SECONDS_BUCKETS);
+        Timings {
             wait: histogram(),
             work: histogram(),
         }
     }
 
-    pub fn waited(&self, time: Duration) {
+    pub fn observe_wait(&self, time: Duration) {
         self.wait.observe(time.as_secs_f64());
     }
 
-    pub fn worked(&self, time: Duration) {
+    pub fn observe_work(&self, time: Duration) {
         self.work.observe(time.as_secs_f64());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Now;
-use crate::config::{Config, Report, https_listen, offered_tls, turn_tls_listen};
+use crate::config::{Config, ReloadReport, advertised_tls, https_listen, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
 use crate::secret::Secret;
@@ -49,7 +49,7 @@ pub struct ServerContext {
 }
 
 /// Returns the changes of the configuration, or every error in the new one.
-pub type Reload = Arc<dyn Fn() -> Result<Report, Vec<String>> + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> Result<ReloadReport, Vec<String>> + Send + Sync>;
 
 pub type Drain = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
@@ -174,11 +174,11 @@ impl Context {
         match self {
             Context::Running(server) => {
                 let app = &server.app;
-                offered_tls(&app.settings().config, &app.https, &app.turn_tls)
+                advertised_tls(&app.settings().config, &app.https, &app.turn_tls)
             }
             Context::Offline(offline) => {
                 let config = &offline.config;
-                offered_tls(config, &https_listen(config), &turn_tls_listen(config))
+                advertised_tls(config, &https_listen(config), &turn_tls_listen(config))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::clock;
-use crate::config::{Config, HTTPS_PORT, STUN_PORT, offered_port, reachable, turn_host};
+use crate::config::{Config, HTTPS_PORT, STUN_PORT, advertised_port, connectable, ice_host};
 use crate::storage::{Room, User, utc};
 use crate::token::Claims;
 
@@ -112,16 +112,16 @@ struct Urls {
 /// Returns the URLs of the relay. Without a configured host name they hold listener addresses, since no
 /// request says by which name clients reach this host.
 fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
-    let host = turn_host(config);
+    let host = ice_host(config);
     let hosts = |listen: &[SocketAddr], usual| -> BTreeSet<(u16, String)> {
         let fixed = listen.iter().filter(|address| address.port() != 0);
         match &host {
             Some(host) => {
-                let port = offered_port(fixed.map(|address| address.port()), usual);
+                let port = advertised_port(fixed.map(|address| address.port()), usual);
                 port.map(|port| (port, host.clone())).into_iter().collect()
             }
             None => fixed
-                .map(|address| (address.port(), host_of(reachable(*address))))
+                .map(|address| (address.port(), host_of(connectable(*address))))
                 .collect(),
         }
     };

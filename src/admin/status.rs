@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::clock::{self, Now};
-use crate::config::{Report, duration};
+use crate::config::{ReloadReport, duration};
 use crate::storage::utc;
 use crate::turn::Transport;
 
@@ -168,7 +168,7 @@ pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
     }
 }
 
-fn reload_response(report: Report) -> Response {
+fn reload_response(report: ReloadReport) -> Response {
     let text = match report.changed.is_empty() {
         true => "No changes".to_owned(),
         false => format!("Changed: {}", report.changed.join(", ")),

@@ -106,7 +106,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
+    use crate::config::Schema;
     use clap::CommandFactory;
 
     #[test]
@@ -131,7 +131,11 @@ mod tests {
             .map(|flag| format!("{}={}", flag.name, flag.text))
             .collect();
         assert_eq!(given, all[2..]);
-        let keys = Keys::known();
-        assert!(flags.iter().all(|flag| keys.default_of(flag.key).is_some()));
+        let schema = Schema::known();
+        assert!(
+            flags
+                .iter()
+                .all(|flag| schema.default_of(flag.key).is_some())
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Origin, Problem, Sources};
+use crate::config::{self, Diagnostic, Origin, Sources};
 
 use super::output::print;
 use crate::admin::{EXIT_USAGE, Failure, Response};
@@ -19,12 +19,7 @@ pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
             segmentation = Some(loaded.config.turn.segmentation);
             (loaded.file, Vec::new(), loaded.warnings, loaded.remarks)
         }
-        Err(refused) => (
-            refused.file,
-            refused.problems,
-            refused.warnings,
-            refused.remarks,
-        ),
+        Err(errors) => (errors.file, errors.errors, errors.warnings, errors.remarks),
     };
     let segmentation = segmentation.map(|setting| setting.decide());
     let value = json!({
@@ -69,8 +64,8 @@ fn summary(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
     }
 }
 
-fn values(problems: &[Problem]) -> Vec<Value> {
-    let value = |problem: &Problem| {
+fn values(problems: &[Diagnostic]) -> Vec<Value> {
+    let value = |problem: &Diagnostic| {
         let mut value = origin_json(&problem.origin);
         value["key"] = match problem.key.as_str() {
             "" => Value::Null,

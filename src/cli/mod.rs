@@ -80,14 +80,14 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
 
 /// Loads the configuration without printing its warnings.
 fn read(sources: &Sources) -> Result<Loaded, Failure> {
-    config::load(sources).map_err(|refused| {
-        refused
+    config::load(sources).map_err(|errors| {
+        errors
             .remarks
             .iter()
             .for_each(|remark| write_stderr(remark));
         Failure {
             code: EXIT_USAGE,
-            problems: refused.problems.iter().map(ToString::to_string).collect(),
+            problems: errors.errors.iter().map(ToString::to_string).collect(),
         }
     })
 }

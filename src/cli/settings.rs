@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::admin::Response;
-use crate::config::{Keys, Loaded, Origin};
+use crate::config::{Loaded, Origin, Schema};
 use crate::data_dir;
 use crate::secret::REDACTED;
 
@@ -46,8 +46,8 @@ pub fn run(loaded: &Loaded) -> Response {
 fn settings(loaded: &Loaded) -> Vec<Setting> {
     let tree = serde_json::to_value(&loaded.config).unwrap_or_default();
     let dir = data_dir::resolve(&loaded.config.server).ok();
-    let keys = Keys::known();
-    let settings = keys.iter().map(|(key, _)| {
+    let schema = Schema::known();
+    let settings = schema.iter().map(|(key, _)| {
         let value = key.split('.').fold(&tree, |node, part| &node[part]);
         let mut setting = Setting {
             key: key.to_owned(),

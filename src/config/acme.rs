@@ -8,12 +8,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::origin::Fault;
+use super::origin::Violation;
 use super::urls::page_host;
-use super::{Config, Tls, TlsMode, turn_host};
+use super::{Config, Tls, TlsMode, ice_host};
 use crate::text_file;
 
-const DIRECTORIES: [(&str, &str); 2] = [
+const KNOWN_DIRECTORIES: [(&str, &str); 2] = [
     (
         "letsencrypt",
         "https://acme-v02.api.letsencrypt.org/directory",
@@ -25,16 +25,16 @@ const DIRECTORIES: [(&str, &str); 2] = [
 ];
 
 /// Names in a certificate: Let's Encrypt takes no more.
-const MOST: usize = 100;
+const MAX_DOMAINS: usize = 100;
 
 /// No file of roots is larger.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 
-const WITH: &[&str] = &["tls.mode", "server.public_url", "turn.public_host"];
+const DOMAIN_KEYS: &[&str] = &["tls.mode", "server.public_url", "turn.public_host"];
 
 /// The URL of the authority's directory.
 pub fn acme_directory(tls: &Tls) -> &str {
-    let known = DIRECTORIES
+    let known = KNOWN_DIRECTORIES
         .iter()
         .find(|(word, _)| *word == tls.acme_directory);
     known.map_or(&tls.acme_directory, |(_, url)| url)
@@ -45,8 +45,8 @@ pub fn acme_directory(tls: &Tls) -> &str {
 pub fn acme_domains(config: &Config) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
     let named = config.tls.domains.iter().cloned();
-    let hosts = [page_host(config), turn_host(config)].into_iter().flatten();
-    let hosts = hosts.filter(|host| config.tls.domains.is_empty() && fault(host).is_none());
+    let hosts = [page_host(config), ice_host(config)].into_iter().flatten();
+    let hosts = hosts.filter(|host| config.tls.domains.is_empty() && domain_error(host).is_none());
     for domain in named.chain(hosts) {
         let domain = domain.to_ascii_lowercase();
         if !domains.contains(&domain) {
@@ -57,46 +57,50 @@ pub fn acme_domains(config: &Config) -> Vec<String> {
 }
 
 /// Every fault of the settings: the key, and what must change.
-pub fn check(config: &Config) -> Vec<Fault> {
+pub fn check(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
-    let mut faults = Vec::new();
+    let mut violations = Vec::new();
     for domain in &tls.domains {
-        if let Some(what) = fault(domain) {
-            faults.push(Fault::new(
+        if let Some(what) = domain_error(domain) {
+            violations.push(Violation::new(
                 "tls.domains",
                 format!("has \"{domain}\", which {what}"),
             ));
         }
     }
-    if tls.domains.len() > MOST {
-        let text = format!("has more than {MOST} names, which no authority takes");
-        faults.push(Fault::new("tls.domains", text));
+    if tls.domains.len() > MAX_DOMAINS {
+        let text = format!("has more than {MAX_DOMAINS} names, which no authority takes");
+        violations.push(Violation::new("tls.domains", text));
     }
     if tls.mode == TlsMode::Acme && tls.domains.is_empty() && acme_domains(config).is_empty() {
-        faults.push(Fault::with("tls.domains", WITH, nameless(config)));
+        violations.push(Violation::with(
+            "tls.domains",
+            DOMAIN_KEYS,
+            no_domains_text(config),
+        ));
     }
     if !is_directory(acme_directory(tls)) {
         let text = "must be \"letsencrypt\", \"letsencrypt-staging\", or the URL of an authority's \
                     directory, which begins with https://";
-        faults.push(Fault::new("tls.acme_directory", text));
+        violations.push(Violation::new("tls.acme_directory", text));
     }
     if tls
         .acme_contact
         .as_deref()
-        .is_some_and(|mail| !is_mail(mail))
+        .is_some_and(|mail| !is_email(mail))
     {
         let text = "must be an e-mail address, such as admin@example.org";
-        faults.push(Fault::new("tls.acme_contact", text));
+        violations.push(Violation::new("tls.acme_contact", text));
     }
-    let unfit = tls.acme_ca_file.as_deref().and_then(unfit);
-    faults.extend(unfit.map(|text| Fault::new("tls.acme_ca_file", text)));
-    faults
+    let ca_file_error = tls.acme_ca_file.as_deref().and_then(ca_file_error);
+    violations.extend(ca_file_error.map(|text| Violation::new("tls.acme_ca_file", text)));
+    violations
 }
 
 /// Why there is nothing to ask for.
-fn nameless(config: &Config) -> String {
+fn no_domains_text(config: &Config) -> String {
     let host = page_host(config);
-    let why = host.and_then(|host| Some(format!(" has {host}, which {}", fault(&host)?)));
+    let why = host.and_then(|host| Some(format!(" has {host}, which {}", domain_error(&host)?)));
     let why = why.unwrap_or_else(|| " is unset".to_owned());
     format!(
         "must name what the certificate is for, because tls.mode is acme and server.public_url{why}"
@@ -104,7 +108,7 @@ fn nameless(config: &Config) -> String {
 }
 
 /// What an authority would not take about a name: the end of a sentence that named it.
-fn fault(name: &str) -> Option<&'static str> {
+fn domain_error(name: &str) -> Option<&'static str> {
     let bare = name.trim_matches(['[', ']']);
     if bare.parse::<IpAddr>().is_ok() {
         return Some("is an address: authorities sign for names");
@@ -123,7 +127,7 @@ fn is_directory(text: &str) -> bool {
     text.starts_with("https://") && parsed.is_ok_and(|uri| uri.host().is_some())
 }
 
-fn is_mail(text: &str) -> bool {
+fn is_email(text: &str) -> bool {
     let sound = |c: char| c.is_ascii_graphic() && !",:<>\"".contains(c);
     let parts = text.split_once('@');
     text.chars().all(sound)
@@ -132,9 +136,9 @@ fn is_mail(text: &str) -> bool {
 }
 
 /// What is wrong with a file of a root.
-fn unfit(path: &Path) -> Option<String> {
+fn ca_file_error(path: &Path) -> Option<String> {
     let wrong = |what: &str| Some(format!("names {}, which {what}", path.display()));
-    let text = match text_file::read(path, LARGEST) {
+    let text = match text_file::read(path, MAX_CA_FILE_BYTES) {
         Ok(text) => text,
         Err(error) => return wrong(&error.to_string()),
     };
@@ -145,9 +149,9 @@ fn unfit(path: &Path) -> Option<String> {
 }
 
 /// What is unwise: settings that nothing comes of, and a certificate that browsers refuse.
-pub fn unwise(config: &Config) -> Vec<Fault> {
+pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
-    let mut faults = Vec::new();
+    let mut violations = Vec::new();
     if tls.mode != TlsMode::Acme {
         let set = [
             ("tls.domains", !tls.domains.is_empty()),
@@ -161,33 +165,33 @@ pub fn unwise(config: &Config) -> Vec<Fault> {
         for (key, _) in set.into_iter().filter(|(_, set)| *set) {
             let mode = tls.mode.name();
             let text = format!("is set, but tls.mode is {mode}, so that no authority is asked");
-            faults.push(Fault::with(key, &["tls.mode"], text));
+            violations.push(Violation::with(key, &["tls.mode"], text));
         }
-        return faults;
+        return violations;
     }
     let domains = acme_domains(config);
-    let host = turn_host(config).map(|host| host.to_ascii_lowercase());
+    let host = ice_host(config).map(|host| host.to_ascii_lowercase());
     if let Some(host) = host.filter(|host| !domains.contains(host)) {
         let text = format!(
             "does not have {host}, the host of ICE URLs: browsers refuse the certificate there"
         );
-        faults.push(Fault::with("tls.domains", WITH, text));
+        violations.push(Violation::with("tls.domains", DOMAIN_KEYS, text));
     }
-    faults.extend(unvisited(config));
-    faults
+    violations.extend(unreachable_by_authority(config));
+    violations
 }
 
 /// An authority connects only to port 443 (RFC 8737 §3) or 80 (RFC 8555 §8.3). Port 0 matches any port.
-fn unvisited(config: &Config) -> Option<Fault> {
+fn unreachable_by_authority(config: &Config) -> Option<Violation> {
     let has = |listen: &[SocketAddr], wanted: u16| {
         let mut ports = listen.iter().map(SocketAddr::port);
         ports.any(|port| port == wanted || port == 0)
     };
-    let visited = has(&config.http.listen, 443) || has(&config.http.plain_listen, 80);
-    (!visited).then(|| {
+    let is_reachable = has(&config.http.listen, 443) || has(&config.http.plain_listen, 80);
+    (!is_reachable).then(|| {
         let text = "has no address with port 443, and http.plain_listen none with port 80, where \
                     authorities look: listen there, or have one of them forwarded to parlor";
-        Fault::with("http.listen", &["http.plain_listen", "tls.mode"], text)
+        Violation::with("http.listen", &["http.plain_listen", "tls.mode"], text)
     })
 }
 
@@ -204,16 +208,16 @@ mod tests {
         config
     }
 
-    fn told(config: &Config) -> String {
-        let told = check(config).into_iter().chain(unwise(config));
-        let told: Vec<_> = told
-            .map(|fault| format!("{} {}", fault.key, fault.text))
+    fn report(config: &Config) -> String {
+        let messages = check(config).into_iter().chain(warnings(config));
+        let messages: Vec<_> = messages
+            .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect();
-        told.join("\n")
+        messages.join("\n")
     }
 
     #[test]
-    fn the_hosts_of_the_page_and_of_turn_are_asked_for_unless_names_are_given() {
+    fn the_public_hosts_are_the_default_domains() {
         let mut config = config(Some("https://Talk.example.org"), &[]);
         config.turn.public_host = Some("turn.example.org".to_owned());
         assert_eq!(
@@ -225,16 +229,16 @@ mod tests {
         config.tls.domains = vec!["A.example.org".to_owned(), "a.example.org".to_owned()];
         assert_eq!(acme_domains(&config), ["a.example.org"]);
         config.turn.public_host = None;
-        let unwise = told(&config);
+        let warnings = report(&config);
         assert!(
-            unwise.contains("does not have talk.example.org"),
-            "{unwise}"
+            warnings.contains("does not have talk.example.org"),
+            "{warnings}"
         );
     }
 
     #[test]
-    fn what_no_authority_would_sign_is_told() {
-        assert_eq!(told(&config(Some("https://talk.example.org"), &[])), "");
+    fn a_domain_that_no_authority_signs_is_an_error() {
+        assert_eq!(report(&config(Some("https://talk.example.org"), &[])), "");
         for (url, domains, expected) in [
             (None, &[][..], "server.public_url is unset"),
             (
@@ -255,33 +259,33 @@ mod tests {
             (None, &[""], "is no domain name"),
             (None, &["talk.example.org"; 101], "more than 100 names"),
         ] {
-            let told = told(&config(url, domains));
-            assert!(told.contains(expected), "{told}");
+            let messages = report(&config(url, domains));
+            assert!(messages.contains(expected), "{messages}");
         }
     }
 
     #[test]
-    fn an_authority_that_would_find_nobody_is_told_of() {
+    fn a_server_that_acme_cannot_reach_gets_a_warning() {
         let mut config = config(Some("https://talk.example.org"), &[]);
-        assert_eq!(told(&config), "");
+        assert_eq!(report(&config), "");
         config.http.listen = vec!["[::]:8443".parse().unwrap()];
-        let told = told(&config);
+        let messages = report(&config);
         assert!(
-            told.starts_with("http.listen has no address with port 443"),
-            "{told}"
+            messages.starts_with("http.listen has no address with port 443"),
+            "{messages}"
         );
         config.http.plain_listen = vec!["[::]:80".parse().unwrap()];
-        assert_eq!(self::told(&config), "");
+        assert_eq!(self::report(&config), "");
     }
 
     #[test]
-    fn an_authority_is_known_by_a_word_or_by_its_url() {
+    fn an_acme_directory_is_a_known_name_or_a_url() {
         let mut config = config(Some("https://talk.example.org"), &[]);
         let url = acme_directory(&config.tls).to_owned();
         assert_eq!(url, "https://acme-v02.api.letsencrypt.org/directory");
         for good in ["letsencrypt-staging", "https://[::1]:14000/dir"] {
             config.tls.acme_directory = good.to_owned();
-            assert_eq!(told(&config), "");
+            assert_eq!(report(&config), "");
         }
         for bad in [
             "",
@@ -292,17 +296,17 @@ mod tests {
         ] {
             config.tls.acme_directory = bad.to_owned();
             assert!(
-                told(&config).contains("tls.acme_directory must be"),
+                report(&config).contains("tls.acme_directory must be"),
                 "{bad}"
             );
         }
     }
 
     #[test]
-    fn a_contact_is_an_address_and_a_root_is_a_certificate() {
+    fn a_contact_is_an_email_address_and_a_ca_file_holds_a_certificate() {
         let mut config = config(Some("https://talk.example.org"), &[]);
         config.tls.acme_contact = Some("admin@example.org".to_owned());
-        assert_eq!(told(&config), "");
+        assert_eq!(report(&config), "");
         for bad in [
             "",
             "admin",
@@ -312,27 +316,30 @@ mod tests {
             "@c",
         ] {
             config.tls.acme_contact = Some(bad.to_owned());
-            assert!(told(&config).contains("must be an e-mail address"), "{bad}");
+            assert!(
+                report(&config).contains("must be an e-mail address"),
+                "{bad}"
+            );
         }
         config.tls.acme_contact = None;
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("root.pem");
         config.tls.acme_ca_file = Some(file.clone());
-        assert!(told(&config).contains("root.pem, which does not exist"));
+        assert!(report(&config).contains("root.pem, which does not exist"));
         std::fs::write(&file, "nonsense").unwrap();
-        assert!(told(&config).contains("holds no certificate of an authority"));
+        assert!(report(&config).contains("holds no certificate of an authority"));
     }
 
     #[test]
-    fn settings_that_nothing_comes_of_are_told() {
+    fn acme_settings_without_acme_mode_get_a_warning() {
         let mut config = config(None, &["talk.example.org"]);
         config.tls.mode = TlsMode::SelfSigned;
         config.tls.acme_contact = Some("admin@example.org".to_owned());
-        let told = told(&config);
+        let messages = report(&config);
         assert!(
-            told.contains("tls.domains is set, but tls.mode is self-signed"),
-            "{told}"
+            messages.contains("tls.domains is set, but tls.mode is self-signed"),
+            "{messages}"
         );
-        assert!(told.contains("tls.acme_contact is set"), "{told}");
+        assert!(messages.contains("tls.acme_contact is set"), "{messages}");
     }
 }

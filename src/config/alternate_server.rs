@@ -1,48 +1,48 @@
 //! What `turn.alternate_server` must be.
 
 use super::Turn;
-use super::origin::Fault;
+use super::origin::Violation;
 
 /// Every fault of what clients are told of other places.
-pub fn faults(turn: &Turn) -> Vec<Fault> {
+pub fn violations(turn: &Turn) -> Vec<Violation> {
     let servers = &turn.alternate_server;
-    let faults = servers.iter().enumerate().filter_map(|(index, server)| {
+    let violations = servers.iter().enumerate().filter_map(|(index, server)| {
         const KEY: &str = "turn.alternate_server";
         let mut before = servers[..index].iter();
         if server.port() == 0 || server.ip().is_unspecified() {
             let text = format!("must be an address that clients can reach, not {server}");
-            Some(Fault::new(KEY, text))
+            Some(Violation::new(KEY, text))
         } else if before.any(|other| other.is_ipv4() == server.is_ipv4()) {
-            let text = "must name one address of each family at most: clients are told of one";
-            Some(Fault::new(KEY, text))
+            let text = "must name one address of each family at most: clients are messages of one";
+            Some(Violation::new(KEY, text))
         } else if turn.listen.contains(server) {
             let text = format!("names {server}, which is this server's own (turn.listen)");
-            Some(Fault::with(KEY, &["turn.listen"], text))
+            Some(Violation::with(KEY, &["turn.listen"], text))
         } else {
             None
         }
     });
-    faults.collect()
+    violations.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(change: impl FnOnce(&mut Turn)) -> Vec<String> {
+    fn report(change: impl FnOnce(&mut Turn)) -> Vec<String> {
         let mut turn = Turn::default();
         change(&mut turn);
-        let faults = faults(&turn).into_iter();
-        faults
-            .map(|fault| format!("{} {}", fault.key, fault.text))
+        let violations = violations(&turn).into_iter();
+        violations
+            .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect()
     }
 
     #[test]
-    fn another_server_is_one_of_each_family_and_not_this_one() {
+    fn an_alternate_server_is_one_per_family_and_not_this_server() {
         let servers = |servers: &[&str]| {
             let servers = servers.iter().map(|text| text.parse().unwrap()).collect();
-            told(|turn| {
+            report(|turn| {
                 turn.listen = vec!["192.0.2.1:3478".parse().unwrap()];
                 turn.alternate_server = servers;
             })
@@ -57,8 +57,11 @@ mod tests {
             (&["192.0.2.2:0"], "can reach"),
             (&["0.0.0.0:3478"], "can reach"),
         ] {
-            let told = servers(wrong);
-            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+            let messages = servers(wrong);
+            assert!(
+                messages.len() == 1 && messages[0].contains(why),
+                "{messages:?}"
+            );
         }
     }
 }

@@ -4,40 +4,40 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::duration::{LONGEST, LONGEST_IN_WORDS};
-use super::origin::Fault;
+use super::duration::{MAX_DURATION, MAX_DURATION_TEXT};
+use super::origin::Violation;
 use super::tls::{TCP_LISTENERS, tcp_listeners};
 use super::{Config, PublicUrl, alternate_server, discovery, external_ip};
 
 use crate::public_key::is_public;
 
 /// Bytes below which a shared secret can be guessed.
-const SECRET_BYTES: usize = 32;
+const MIN_AUTH_SECRET_BYTES: usize = 32;
 
 /// Every fault of `config`: the key, and what must change.
-pub fn check(config: &Config) -> Vec<Fault> {
-    let mut faults = Faults(Vec::new());
-    faults.durations(config);
-    faults.amounts(config);
-    faults.texts(config);
-    faults.secrets(config);
-    faults.listeners(config);
-    faults.addresses(config);
-    faults.ice(config);
-    faults.0
+pub fn check(config: &Config) -> Vec<Violation> {
+    let mut violations = Violations(Vec::new());
+    violations.durations(config);
+    violations.amounts(config);
+    violations.texts(config);
+    violations.secrets(config);
+    violations.listeners(config);
+    violations.addresses(config);
+    violations.ice(config);
+    violations.0
 }
 
-struct Faults(Vec<Fault>);
+struct Violations(Vec<Violation>);
 
-impl Faults {
-    fn unless(&mut self, sound: bool, key: &'static str, text: impl Into<String>) {
+impl Violations {
+    fn require(&mut self, sound: bool, key: &'static str, text: impl Into<String>) {
         if !sound {
-            self.0.push(Fault::new(key, text));
+            self.0.push(Violation::new(key, text));
         }
     }
 
     /// What follows from other keys as well is no fault of its own where one of those is wrong.
-    fn unless_with(
+    fn require_with(
         &mut self,
         sound: bool,
         key: &'static str,
@@ -45,7 +45,7 @@ impl Faults {
         text: impl Into<String>,
     ) {
         if !sound {
-            self.0.push(Fault::with(key, with, text));
+            self.0.push(Violation::with(key, with, text));
         }
     }
 
@@ -67,24 +67,24 @@ impl Faults {
             ("turn.credential_ttl", turn.credential_ttl),
         ];
         for (key, span) in all {
-            self.unless(
+            self.require(
                 !span.is_zero(),
                 key,
                 "must be longer than zero, such as 10s",
             );
-            self.unless(
-                span <= LONGEST,
+            self.require(
+                span <= MAX_DURATION,
                 key,
-                format!("must not be longer than {LONGEST_IN_WORDS}"),
+                format!("must not be longer than {MAX_DURATION_TEXT}"),
             );
         }
         // None at all ends at once.
-        self.unless(
-            config.server.drain_timeout <= LONGEST,
+        self.require(
+            config.server.drain_timeout <= MAX_DURATION,
             "server.drain_timeout",
-            format!("must not be longer than {LONGEST_IN_WORDS}"),
+            format!("must not be longer than {MAX_DURATION_TEXT}"),
         );
-        self.unless(
+        self.require(
             turn.gather <= Duration::from_millis(1),
             "turn.gather",
             "must not be longer than 1ms: voices would be late",
@@ -95,7 +95,7 @@ impl Faults {
             ("turn.credential_ttl", turn.credential_ttl),
         ] {
             let sound = span.is_zero() || span >= Duration::from_secs(1);
-            self.unless(sound, key, "must be at least one second");
+            self.require(sound, key, "must be at least one second");
         }
     }
 
@@ -124,14 +124,14 @@ impl Faults {
             ("turn.max_channels", turn.max_channels),
             ("turn.max_streams_per_address", turn.max_streams_per_address),
         ] {
-            self.unless(
+            self.require(
                 amount > 0,
                 key,
                 "must be at least 1: with 0 nothing would work",
             );
         }
         let (queue, message) = (signaling.max_queue, signaling.max_message);
-        self.unless_with(
+        self.require_with(
             queue >= message,
             "signaling.max_queue",
             &["signaling.max_message"],
@@ -140,7 +140,7 @@ impl Faults {
             ),
         );
         let burst = signaling.byte_burst;
-        self.unless_with(
+        self.require_with(
             burst == 0 || signaling.byte_rate == 0 || (message..queue).contains(&burst),
             "signaling.byte_burst",
             &["signaling.max_message", "signaling.max_queue"],
@@ -160,16 +160,16 @@ impl Faults {
             ("turn.public_host", &config.turn.public_host),
         ] {
             let sound = text.as_ref().is_none_or(|text| !text.trim().is_empty());
-            self.unless(sound, key, "must not be empty: leave the key out instead");
+            self.require(sound, key, "must not be empty: leave the key out instead");
         }
         let socket = config.admin.socket.as_ref();
-        self.unless(
+        self.require(
             socket.is_none_or(|path| path.is_absolute()),
             "admin.socket",
             "must be a path that begins with /: leave the key out for the default",
         );
         let path = config.server.data_dir.as_ref();
-        self.unless(
+        self.require(
             path.is_none_or(|path| !path.as_os_str().is_empty()),
             "server.data_dir",
             "must not be empty: leave the key out for the default",
@@ -178,7 +178,7 @@ impl Faults {
         let plain = realm
             .chars()
             .all(|c| !c.is_control() && c != '"' && c != '\\');
-        self.unless(
+        self.require(
             (1..128).contains(&realm.chars().count()) && plain,
             "turn.realm",
             "must have 1 to 127 characters, none of them a quote or a control character",
@@ -193,18 +193,18 @@ impl Faults {
             .map(|secret| ("auth.secret", secret));
         let older = config.auth.previous_secrets.iter();
         for (key, secret) in newest.chain(older.map(|secret| ("auth.previous_secrets", secret))) {
-            self.unless(
+            self.require(
                 !is_public(secret.expose()),
                 key,
                 "is a public key, which everybody may know: \
                  name its file in auth.public_key_file or auth.jwks_file",
             );
             let bytes = secret.expose().len();
-            self.unless(
-                bytes >= SECRET_BYTES,
+            self.require(
+                bytes >= MIN_AUTH_SECRET_BYTES,
                 key,
                 format!(
-                    "must have at least {SECRET_BYTES} bytes, not {bytes}: \
+                    "must have at least {MIN_AUTH_SECRET_BYTES} bytes, not {bytes}: \
                      `openssl rand -hex 32` makes a good one"
                 ),
             );
@@ -217,7 +217,7 @@ impl Faults {
         let older = config.turn.previous_secrets.iter();
         for (key, secret) in newest.chain(older.map(|secret| ("turn.previous_secrets", secret))) {
             let sound = !secret.expose().is_empty();
-            self.unless(sound, key, "must not be empty: leave the key out instead");
+            self.require(sound, key, "must not be empty: leave the key out instead");
         }
     }
 
@@ -227,13 +227,13 @@ impl Faults {
         for (key, list) in tcp_listeners(config) {
             let needed = matches!(key, "http.listen" | "turn.listen");
             let example = "must name at least one address, such as 0.0.0.0:8000";
-            self.unless(!list.is_empty() || !needed, key, example);
+            self.require(!list.is_empty() || !needed, key, example);
             for address in list.iter().filter(|address| address.port() != 0) {
                 if let Some(other) = taken.insert(*address, key) {
                     let text = format!("names {address}, which {other} has already");
                     let with = TCP_LISTENERS.iter().position(|known| *known == other);
                     let with = with.map_or(&TCP_LISTENERS[..], |at| &TCP_LISTENERS[at..=at]);
-                    self.unless_with(false, key, with, text);
+                    self.require_with(false, key, with, text);
                 }
             }
         }
@@ -243,14 +243,14 @@ impl Faults {
         let url = config.server.public_url.as_deref();
         for url in url.iter().filter(|text| !text.trim().is_empty()) {
             if let Err(reason) = PublicUrl::parse(url) {
-                self.unless(false, "server.public_url", reason);
+                self.require(false, "server.public_url", reason);
             }
         }
         for (key, is_on) in [
             ("http.proxy_protocol", config.http.proxy_protocol),
             ("turn.proxy_protocol", config.turn.proxy_protocol),
         ] {
-            self.unless_with(
+            self.require_with(
                 !is_on || !config.http.trusted_proxies.is_empty(),
                 key,
                 &["http.trusted_proxies"],
@@ -258,27 +258,27 @@ impl Faults {
             );
         }
         for origin in &config.http.allowed_origins {
-            self.unless(
-                is_origin(origin),
+            self.require(
+                is_web_origin(origin),
                 "http.allowed_origins",
                 format!("must be origins such as https://app.example.org, not `{origin}`"),
             );
         }
         if let Some(host) = config.turn.public_host.as_deref() {
-            self.unless(
+            self.require(
                 host.trim().is_empty() || is_host(host),
                 "turn.public_host",
                 format!("must be a name or an address without port or scheme, not `{host}`"),
             );
         }
-        self.0.extend(alternate_server::faults(&config.turn));
-        self.0.extend(discovery::faults(&config.turn));
-        let told = external_ip::faults(&config.turn.external_ip);
-        let told = told.into_iter();
+        self.0.extend(alternate_server::violations(&config.turn));
+        self.0.extend(discovery::violations(&config.turn));
+        let messages = external_ip::errors(&config.turn.external_ip);
+        let messages = messages.into_iter();
         self.0
-            .extend(told.map(|fault| Fault::new("turn.external_ip", fault)));
+            .extend(messages.map(|violation| Violation::new("turn.external_ip", violation)));
         let auto = config.turn.external_ip.iter().any(|text| text == "auto");
-        self.unless_with(
+        self.require_with(
             !auto || !config.ice.stun_urls.is_empty(),
             "turn.external_ip",
             &["ice.stun_urls"],
@@ -296,8 +296,8 @@ impl Faults {
             for url in urls {
                 let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
                 let scheme = schemes[0];
-                self.unless(
-                    rest.is_some_and(|rest| is_ice_place(rest, scheme == "turn:")),
+                self.require(
+                    rest.is_some_and(|rest| is_ice_authority(rest, scheme == "turn:")),
                     key,
                     match url.contains('@') {
                         // What stands before it is most likely a password.
@@ -311,7 +311,7 @@ impl Faults {
             }
         }
         let credentials = ice.turn_username.is_some() && ice.turn_password.is_some();
-        self.unless_with(
+        self.require_with(
             ice.turn_urls.is_empty() || credentials,
             "ice.turn_urls",
             &["ice.turn_username", "ice.turn_password"],
@@ -323,7 +323,7 @@ impl Faults {
 
 /// What follows the scheme in RFC 7064 and, for TURN, RFC 7065. Where one URL is anything else,
 /// browsers make no peer connection at all.
-fn is_ice_place(rest: &str, turn: bool) -> bool {
+fn is_ice_authority(rest: &str, turn: bool) -> bool {
     let (place, query) = rest
         .split_once('?')
         .map_or((rest, None), |(place, query)| (place, Some(query)));
@@ -336,7 +336,7 @@ fn is_ice_place(rest: &str, turn: bool) -> bool {
 }
 
 /// A scheme and a host, with nothing behind: web pages, and the schemes of packaged ones.
-fn is_origin(text: &str) -> bool {
+fn is_web_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else {
         return false;
     };
@@ -372,39 +372,42 @@ mod tests {
     use crate::config::TlsMode;
     use crate::secret::Secret;
 
-    fn faults(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+    fn violations(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
         let mut config = Config::default();
         change(&mut config);
-        check(&config).into_iter().map(|fault| fault.key).collect()
+        check(&config)
+            .into_iter()
+            .map(|violation| violation.key)
+            .collect()
     }
 
     #[test]
-    fn the_built_in_configuration_is_sound() {
-        assert_eq!(faults(|_| {}), [""; 0]);
+    fn the_default_configuration_is_valid() {
+        assert_eq!(violations(|_| {}), [""; 0]);
     }
 
     #[test]
-    fn a_secret_under_32_bytes_is_refused_and_never_printed() {
+    fn a_secret_under_32_bytes_is_rejected_and_not_shown() {
         let mut config = Config::default();
         config.auth.secret = Some(Secret::new("x".repeat(31)));
         let found = check(&config);
         assert_eq!(found[0].key, "auth.secret");
         assert!(!found[0].text.contains("xxx"));
         assert_eq!(
-            faults(|config| config.auth.secret = Some(Secret::new("x".repeat(32)))),
+            violations(|config| config.auth.secret = Some(Secret::new("x".repeat(32)))),
             [""; 0]
         );
         assert_eq!(
-            faults(|config| config.auth.previous_secrets = vec![Secret::new("old")]),
+            violations(|config| config.auth.previous_secrets = vec![Secret::new("old")]),
             ["auth.previous_secrets"]
         );
     }
 
     #[test]
-    fn zero_is_no_timeout_and_no_limit_of_what_is_needed() {
+    fn a_required_timeout_or_limit_must_not_be_zero() {
         let zero = Duration::ZERO;
         assert_eq!(
-            faults(|config| {
+            violations(|config| {
                 config.signaling.ping_interval = zero;
                 config.signaling.burst = 0;
                 config.turn.credential_ttl = zero;
@@ -416,27 +419,30 @@ mod tests {
             ]
         );
         assert_eq!(
-            faults(|config| config.http.request_timeout = Duration::MAX),
+            violations(|config| config.http.request_timeout = Duration::MAX),
             ["http.request_timeout"]
         );
     }
 
     #[test]
-    fn an_address_serves_one_purpose() {
-        assert_eq!(faults(|config| config.http.listen.clear()), ["http.listen"]);
+    fn two_listeners_cannot_share_an_address() {
         assert_eq!(
-            faults(|config| config.admin.metrics_listen.clear()),
+            violations(|config| config.http.listen.clear()),
+            ["http.listen"]
+        );
+        assert_eq!(
+            violations(|config| config.admin.metrics_listen.clear()),
             [""; 0]
         );
         assert_eq!(
-            faults(|config| config.turn.listen = config.http.listen.clone()),
+            violations(|config| config.turn.listen = config.http.listen.clone()),
             ["turn.listen", "turn.listen"]
         );
         // Without TLS it listens nowhere.
         let same = |config: &mut Config| config.turn.tls_listen = config.turn.listen.clone();
-        assert_eq!(faults(same), [""; 0]);
+        assert_eq!(violations(same), [""; 0]);
         assert_eq!(
-            faults(|config| {
+            violations(|config| {
                 same(config);
                 config.tls.mode = TlsMode::Files;
             }),
@@ -444,17 +450,17 @@ mod tests {
         );
         let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         assert_eq!(
-            faults(|config| config.http.listen = vec![any, any]),
+            violations(|config| config.http.listen = vec![any, any]),
             [""; 0]
         );
     }
 
     #[test]
-    fn a_proxy_that_is_to_name_clients_must_be_known() {
+    fn proxy_protocol_needs_a_trusted_proxy() {
         let on = |config: &mut Config| config.turn.proxy_protocol = true;
-        assert_eq!(faults(on), ["turn.proxy_protocol"]);
+        assert_eq!(violations(on), ["turn.proxy_protocol"]);
         assert_eq!(
-            faults(|config| {
+            violations(|config| {
                 on(config);
                 config.http.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
             }),
@@ -463,11 +469,11 @@ mod tests {
     }
 
     #[test]
-    fn an_external_address_that_is_asked_for_needs_somebody_to_ask() {
+    fn external_ip_auto_needs_a_stun_server() {
         let auto = |config: &mut Config| config.turn.external_ip = vec!["auto".to_owned()];
-        assert_eq!(faults(auto), ["turn.external_ip"]);
+        assert_eq!(violations(auto), ["turn.external_ip"]);
         assert_eq!(
-            faults(|config| {
+            violations(|config| {
                 auto(config);
                 config.ice.stun_urls = vec!["stun:192.0.2.1:3478".to_owned()];
             }),
@@ -478,9 +484,9 @@ mod tests {
     #[test]
     fn an_external_turn_server_needs_its_credentials() {
         let url = |config: &mut Config| config.ice.turn_urls = vec!["turn:t.example".to_owned()];
-        assert_eq!(faults(url), ["ice.turn_urls"]);
+        assert_eq!(violations(url), ["ice.turn_urls"]);
         assert_eq!(
-            faults(|config| {
+            violations(|config| {
                 url(config);
                 config.ice.turn_username = Some("u".to_owned());
                 config.ice.turn_password = Some(Secret::new("p"));
@@ -488,22 +494,22 @@ mod tests {
             [""; 0]
         );
         assert_eq!(
-            faults(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
+            violations(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
             ["ice.stun_urls"]
         );
     }
 
     #[test]
-    fn an_ice_url_is_one_that_browsers_take() {
+    fn an_ice_url_must_be_valid_for_browsers() {
         for good in [
             "t.example",
             "t.example:3478",
             "[2001:db8::1]:5349",
             "192.0.2.1",
         ] {
-            assert!(is_ice_place(good, true) && is_ice_place(good, false));
+            assert!(is_ice_authority(good, true) && is_ice_authority(good, false));
             let query = format!("{good}?transport=tcp");
-            assert!(is_ice_place(&query, true) && !is_ice_place(&query, false));
+            assert!(is_ice_authority(&query, true) && !is_ice_authority(&query, false));
         }
         for bad in [
             "",
@@ -519,10 +525,10 @@ mod tests {
             "t example",
             " t.example",
         ] {
-            assert!(!is_ice_place(bad, true), "{bad}");
+            assert!(!is_ice_authority(bad, true), "{bad}");
         }
         let url = |config: &mut Config| config.ice.turn_urls = vec!["turn:u:p4ss@t".to_owned()];
-        assert_eq!(faults(url)[0], "ice.turn_urls");
+        assert_eq!(violations(url)[0], "ice.turn_urls");
     }
 
     #[test]
@@ -532,7 +538,7 @@ mod tests {
             "http://localhost",
             "tauri://localhost",
         ] {
-            assert!(is_origin(good), "{good}");
+            assert!(is_web_origin(good), "{good}");
         }
         for bad in [
             "*",
@@ -543,7 +549,7 @@ mod tests {
             "tauri://",
             "a b://x",
         ] {
-            assert!(!is_origin(bad), "{bad}");
+            assert!(!is_web_origin(bad), "{bad}");
         }
     }
 

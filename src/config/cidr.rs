@@ -35,7 +35,7 @@ fn canonical(net: IpNet) -> IpNet {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn ipv4_written_as_ipv6_is_ipv4() {
+    fn an_ipv4_mapped_network_is_an_ipv4_network() {
         let net = super::parse("::ffff:10.1.0.0/112").unwrap();
         assert_eq!(net.to_string(), "10.1.0.0/16");
         assert_eq!(

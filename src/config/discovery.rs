@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Turn;
-use super::origin::Fault;
+use super::origin::Violation;
 
 /// The addresses that RFC 5780 takes two of: of each family the first two of `turn.listen` that
 /// have a port in common. None where `turn.alternate_port` is off.
@@ -25,7 +25,7 @@ pub fn discovery_pairs(turn: &Turn) -> Vec<[SocketAddr; 2]> {
 }
 
 /// Every fault of `turn.alternate_port`.
-pub fn faults(turn: &Turn) -> Vec<Fault> {
+pub fn violations(turn: &Turn) -> Vec<Violation> {
     const KEY: &str = "turn.alternate_port";
     const LISTEN: &[&str] = &["turn.listen"];
     let port = turn.alternate_port;
@@ -33,10 +33,10 @@ pub fn faults(turn: &Turn) -> Vec<Fault> {
     if port != 0 && pairs.is_empty() {
         let text = "needs two addresses of one family with the same port in turn.listen, \
                     such as 192.0.2.1:3478 and 192.0.2.2:3478 (0.0.0.0 and [::] are none)";
-        return vec![Fault::with(KEY, LISTEN, text)];
+        return vec![Violation::with(KEY, LISTEN, text)];
     }
     let addresses = pairs.iter().flatten();
-    let faults = addresses.filter_map(|address| {
+    let violations = addresses.filter_map(|address| {
         let other = SocketAddr::new(address.ip(), port);
         let text = match port == address.port() {
             true => format!("must be another port than {port}, which turn.listen has"),
@@ -45,10 +45,10 @@ pub fn faults(turn: &Turn) -> Vec<Fault> {
             }
             false => return None,
         };
-        Some(Fault::with(KEY, LISTEN, text))
+        Some(Violation::with(KEY, LISTEN, text))
     });
     // One sentence is enough.
-    faults.take(1).collect()
+    violations.take(1).collect()
 }
 
 #[cfg(test)]
@@ -63,18 +63,18 @@ mod tests {
         }
     }
 
-    fn told(listen: &[&str], alternate_port: u16) -> Vec<String> {
-        let faults = faults(&turn(listen, alternate_port)).into_iter();
-        faults
-            .map(|fault| {
-                assert_eq!(fault.key, "turn.alternate_port");
-                fault.text
+    fn report(listen: &[&str], alternate_port: u16) -> Vec<String> {
+        let violations = violations(&turn(listen, alternate_port)).into_iter();
+        violations
+            .map(|violation| {
+                assert_eq!(violation.key, "turn.alternate_port");
+                violation.text
             })
             .collect()
     }
 
     #[test]
-    fn of_each_family_two_addresses_with_a_port_in_common_are_a_pair() {
+    fn two_addresses_of_a_family_with_the_same_port_are_a_pair() {
         let listen = [
             "0.0.0.0:3478",
             "192.0.2.1:3477",
@@ -86,11 +86,11 @@ mod tests {
         let pair = ["192.0.2.2:3478", "192.0.2.3:3478"].map(|text| text.parse().unwrap());
         assert_eq!(discovery_pairs(&turn(&listen, 3479)), [pair]);
         assert_eq!(discovery_pairs(&turn(&listen, 0)), [[pair[0]; 2]; 0]);
-        assert_eq!(told(&listen, 3479), [""; 0]);
+        assert_eq!(report(&listen, 3479), [""; 0]);
     }
 
     #[test]
-    fn another_port_needs_two_addresses_and_to_be_another() {
+    fn the_alternate_port_needs_two_addresses_and_differs_from_the_port() {
         let two = ["192.0.2.1:3478", "192.0.2.2:3478"];
         for (listen, port, why) in [
             (&["0.0.0.0:3478", "[::]:3478"][..], 3479, "two addresses"),
@@ -104,9 +104,12 @@ mod tests {
             (&two, 3478, "another port"),
             (&[&two[..], &["192.0.2.2:3479"]].concat(), 3479, "already"),
         ] {
-            let told = told(listen, port);
-            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+            let messages = report(listen, port);
+            assert!(
+                messages.len() == 1 && messages[0].contains(why),
+                "{messages:?}"
+            );
         }
-        assert_eq!(told(&["0.0.0.0:3478"], 0), [""; 0]);
+        assert_eq!(report(&["0.0.0.0:3478"], 0), [""; 0]);
     }
 }

@@ -7,10 +7,10 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
 /// The longest duration. It covers ten years with leap days; sums of times cannot overflow.
-pub const LONGEST: Duration = Duration::from_secs(3660 * 24 * 3600);
+pub const MAX_DURATION: Duration = Duration::from_secs(3660 * 24 * 3600);
 
 /// The text of [`LONGEST`].
-pub const LONGEST_IN_WORDS: &str = "3,660 days";
+pub const MAX_DURATION_TEXT: &str = "3,660 days";
 
 /// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).
 ///
@@ -38,12 +38,12 @@ pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok,
 }
 
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(Written)
+    deserializer.deserialize_any(DurationVisitor)
 }
 
-struct Written;
+struct DurationVisitor;
 
-impl Visitor<'_> for Written {
+impl Visitor<'_> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_named() {
+    fn a_wrong_duration_is_quoted_in_the_error() {
         for text in ["", "soon", "-1", "NaN", "inf", "1e300"] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(&format!("`{text}`")), "{error}");
@@ -100,7 +100,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_back(millis in 0u64..10_000_000_000) {
+        fn a_written_duration_parses_to_the_same_value(millis in 0u64..10_000_000_000) {
             let span = Duration::from_millis(millis);
             prop_assert_eq!(parse(&format(span)), Ok(span));
         }

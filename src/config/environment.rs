@@ -2,11 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::origin::{Layer, Origin, Problem};
-use super::schema::Keys;
+use super::origin::{Diagnostic, Layer, Origin};
+use super::schema::Schema;
 
 /// Names that deployments had before parlor, and the keys they set. Seconds are plain numbers there.
-pub const LEGACY: [(&str, &str); 9] = [
+pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
     ("SECRET_KEY", "auth.secret"),
     ("ALGORITHM", "auth.algorithm"),
     ("WEBSOCKET_PING_INTERVAL", "signaling.ping_interval"),
@@ -26,20 +26,20 @@ pub fn variable(key: &str) -> String {
 /// Reads the settings among `variables`; those that `PARLOR_…` sets come last, so that they win.
 ///
 /// Problems are an unknown `PARLOR_X__Y` and values that do not fit.
-pub fn read(variables: &[(OsString, OsString)], keys: &Keys) -> Layer {
+pub fn read(variables: &[(OsString, OsString)], schema: &Schema) -> Layer {
     let mut layer = Layer::new();
-    let legacy = LEGACY
+    let legacy = LEGACY_VARIABLES
         .iter()
         .filter_map(|(name, key)| Some((*name, *key, value_of(variables, name)?)))
         .filter(|(_, _, value)| !value.is_empty());
     for (name, key, value) in legacy {
-        layer.extend(setting(name, key, value, keys));
+        layer.extend(setting(name, key, value, schema));
     }
-    for (name, key, value) in ours(variables) {
-        match keys.default_of(&key) {
+    for (name, key, value) in parlor_variables(variables) {
+        match schema.default_of(&key) {
             Some(default) if value.is_empty() && !default.is_array() => {}
-            Some(_) => layer.extend(setting(name, &key, value, keys)),
-            None => layer.push(Err(unknown(name, &key, keys))),
+            Some(_) => layer.extend(setting(name, &key, value, schema)),
+            None => layer.push(Err(unknown(name, &key, schema))),
         }
     }
     layer
@@ -53,7 +53,9 @@ fn value_of<'a>(variables: &'a [(OsString, OsString)], name: &str) -> Option<&'a
 }
 
 /// `PARLOR_` variables with a double underscore; the others are none of our business.
-fn ours(variables: &[(OsString, OsString)]) -> impl Iterator<Item = (&str, String, &OsStr)> {
+fn parlor_variables(
+    variables: &[(OsString, OsString)],
+) -> impl Iterator<Item = (&str, String, &OsStr)> {
     variables.iter().filter_map(|(name, value)| {
         let name = name.to_str()?;
         let path = name.strip_prefix("PARLOR_")?;
@@ -64,20 +66,20 @@ fn ours(variables: &[(OsString, OsString)]) -> impl Iterator<Item = (&str, Strin
     })
 }
 
-fn setting(name: &str, key: &str, value: &OsStr, keys: &Keys) -> Layer {
+fn setting(name: &str, key: &str, value: &OsStr, schema: &Schema) -> Layer {
     let origin = Origin::Variable(name.to_owned());
     match value.to_str() {
-        Some(text) => keys.setting(key, keys.from_text(key, text), origin),
-        None => vec![Err(Problem::new(origin, key, "is not UTF-8 text"))],
+        Some(text) => schema.setting(key, schema.from_text(key, text), origin),
+        None => vec![Err(Diagnostic::new(origin, key, "is not UTF-8 text"))],
     }
 }
 
-fn unknown(name: &str, key: &str, keys: &Keys) -> Problem {
-    let text = match keys.nearest(key) {
+fn unknown(name: &str, key: &str, schema: &Schema) -> Diagnostic {
+    let text = match schema.nearest(key) {
         Some(near) => format!("is not a known variable; did you mean {}?", variable(near)),
         None => "is not a known variable".to_owned(),
     };
-    Problem::new(Origin::Variable(name.to_owned()), key, text)
+    Diagnostic::new(Origin::Variable(name.to_owned()), key, text)
 }
 
 #[cfg(test)]
@@ -87,12 +89,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::origin::{Entry, told};
+    use super::super::origin::{Entry, report};
     use super::*;
 
     fn entries(pairs: &[(&str, &str)]) -> Result<Vec<Entry>, Vec<String>> {
         let variables: Vec<_> = pairs.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        told(read(&variables, &Keys::known()))
+        report(read(&variables, &Schema::known()))
     }
 
     fn last_value(pairs: &[(&str, &str)], key: &str) -> serde_json::Value {
@@ -126,16 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_name_outranks_the_one_a_deployment_had() {
+    fn a_parlor_variable_outranks_a_legacy_variable() {
         let pairs = [("PARLOR_AUTH__SECRET", "ours"), ("SECRET_KEY", "theirs")];
         assert_eq!(last_value(&pairs, "auth.secret"), json!("ours"));
     }
 
     #[test]
-    fn every_name_a_deployment_had_sets_its_key() {
-        let keys = Keys::known();
-        for (name, key) in LEGACY {
-            assert!(keys.default_of(key).is_some(), "{name} sets {key}");
+    fn every_legacy_variable_sets_its_key() {
+        let schema = Schema::known();
+        for (name, key) in LEGACY_VARIABLES {
+            assert!(schema.default_of(key).is_some(), "{name} sets {key}");
         }
         let pairs = [("WEBSOCKET_PING_INTERVAL", "25")];
         assert_eq!(last_value(&pairs, "signaling.ping_interval"), json!("25"));
@@ -166,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf_8_is_refused_only_where_it_is_ours() {
+    fn only_parlor_variables_must_be_utf_8() {
         let odd = || OsString::from_vec(vec![0xff]);
-        let keys = Keys::known();
-        assert!(read(&[("OTHER".into(), odd()), (odd(), odd())], &keys).is_empty());
-        let layer = read(&[("SECRET_KEY".into(), odd())], &keys);
-        let problem = layer[0].as_ref().unwrap_err();
-        assert_eq!(problem.to_string(), "SECRET_KEY is not UTF-8 text");
+        let schema = Schema::known();
+        assert!(read(&[("OTHER".into(), odd()), (odd(), odd())], &schema).is_empty());
+        let layer = read(&[("SECRET_KEY".into(), odd())], &schema);
+        let diagnostic = layer[0].as_ref().unwrap_err();
+        assert_eq!(diagnostic.to_string(), "SECRET_KEY is not UTF-8 text");
     }
 
     proptest! {
@@ -180,14 +182,14 @@ mod tests {
         fn no_environment_panics(
             index in 0usize..100, value in ".*", name in "PARLOR_[A-Z_]{0,20}",
         ) {
-            let keys = Keys::known();
-            let known = keys.iter().nth(index % keys.iter().count()).unwrap().0.to_owned();
+            let schema = Schema::known();
+            let known = schema.iter().nth(index % schema.iter().count()).unwrap().0.to_owned();
             let variables = [
                 (OsString::from(variable(&known)), OsString::from(&value)),
                 (OsString::from(name), OsString::from(&value)),
-                (OsString::from(LEGACY[index % LEGACY.len()].0), OsString::from(&value)),
+                (OsString::from(LEGACY_VARIABLES[index % LEGACY_VARIABLES.len()].0), OsString::from(&value)),
             ];
-            let _ = read(&variables, &keys);
+            let _ = read(&variables, &schema);
         }
     }
 }

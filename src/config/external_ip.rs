@@ -7,34 +7,34 @@ use super::check::is_host;
 
 /// What an entry stands for. Of two for the same, one would be without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum StandsFor {
+enum Subject {
     Ipv4,
     Ipv6,
     Private(IpAddr),
 }
 
 /// What is wrong with the entries, as ends of sentences that began with the key.
-pub fn faults(entries: &[String]) -> Vec<String> {
-    let mut faults = Vec::new();
+pub fn errors(entries: &[String]) -> Vec<String> {
+    let mut errors = Vec::new();
     let mut taken = BTreeMap::new();
     for entry in entries {
-        match read(entry) {
-            Err(fault) => faults.push(fault),
+        match parse(entry) {
+            Err(error) => errors.push(error),
             Ok(subject) => {
                 if let Some(other) = taken.insert(subject, entry) {
-                    faults.push(format!(
+                    errors.push(format!(
                         "must name one address alone for {}, not both `{other}` and `{entry}`: \
                          for hosts with several write `public/private`",
-                        subject.told()
+                        subject.description()
                     ));
                 }
             }
         }
     }
-    faults
+    errors
 }
 
-fn read(entry: &str) -> Result<StandsFor, String> {
+fn parse(entry: &str) -> Result<Subject, String> {
     let unreadable =
         || format!("must be an address, a DNS name, `public/private` or `auto`, not `{entry}`");
     let mut texts = entry.splitn(2, '/').map(str::trim).peekable();
@@ -54,14 +54,12 @@ fn read(entry: &str) -> Result<StandsFor, String> {
     }
     match addresses[..] {
         // STUN servers and DNS are queried for IPv4 first.
-        [] if name.is_some() => Ok(StandsFor::Ipv4),
-        [private] if name.is_some_and(|name| name != "auto") => Ok(StandsFor::Private(private)),
+        [] if name.is_some() => Ok(Subject::Ipv4),
+        [private] if name.is_some_and(|name| name != "auto") => Ok(Subject::Private(private)),
         _ if name.is_some() => Err(unreadable()),
-        [public] if public.is_ipv4() => Ok(StandsFor::Ipv4),
-        [_] => Ok(StandsFor::Ipv6),
-        [public, private] if public.is_ipv4() == private.is_ipv4() => {
-            Ok(StandsFor::Private(private))
-        }
+        [public] if public.is_ipv4() => Ok(Subject::Ipv4),
+        [_] => Ok(Subject::Ipv6),
+        [public, private] if public.is_ipv4() == private.is_ipv4() => Ok(Subject::Private(private)),
         _ => Err(unreadable()),
     }
 }
@@ -81,12 +79,12 @@ fn as_ipv4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
     }
 }
 
-impl StandsFor {
-    fn told(self) -> String {
+impl Subject {
+    fn description(self) -> String {
         match self {
-            StandsFor::Ipv4 => "IPv4".to_owned(),
-            StandsFor::Ipv6 => "IPv6".to_owned(),
-            StandsFor::Private(address) => address.to_string(),
+            Subject::Ipv4 => "IPv4".to_owned(),
+            Subject::Ipv6 => "IPv6".to_owned(),
+            Subject::Private(address) => address.to_string(),
         }
     }
 }
@@ -95,9 +93,9 @@ impl StandsFor {
 mod tests {
     use super::*;
 
-    fn told(entries: &[&str]) -> Vec<String> {
+    fn report(entries: &[&str]) -> Vec<String> {
         let entries: Vec<_> = entries.iter().map(|entry| entry.to_string()).collect();
-        faults(&entries)
+        errors(&entries)
     }
 
     #[test]
@@ -111,7 +109,7 @@ mod tests {
             "relay.example.org/10.0.0.1",
             "host-7",
         ] {
-            assert_eq!(told(&[good]), [""; 0], "{good}");
+            assert_eq!(report(&[good]), [""; 0], "{good}");
         }
         for bad in [
             "",
@@ -127,9 +125,9 @@ mod tests {
             "10.0.0.1/example.org",
             "1/2/3",
         ] {
-            let fault =
+            let error =
                 format!("must be an address, a DNS name, `public/private` or `auto`, not `{bad}`");
-            assert_eq!(told(&[bad]), [fault]);
+            assert_eq!(report(&[bad]), [error]);
         }
     }
 
@@ -141,7 +139,7 @@ mod tests {
             "192.0.2.2/10.0.0.2",
             "192.0.2.2/10.0.0.3",
         ];
-        assert_eq!(told(&sound), [""; 0]);
+        assert_eq!(report(&sound), [""; 0]);
         for (pair, subject) in [
             (["192.0.2.1", "192.0.2.2"], "IPv4"),
             (["192.0.2.1", "auto"], "IPv4"),
@@ -151,18 +149,18 @@ mod tests {
             (["2001:db8::1", "2001:db8::2"], "IPv6"),
             (["192.0.2.1/10.0.0.1", "192.0.2.2/10.0.0.1"], "10.0.0.1"),
         ] {
-            let faults = told(&pair);
-            assert_eq!(faults.len(), 1, "{faults:?}");
+            let errors = report(&pair);
+            assert_eq!(errors.len(), 1, "{errors:?}");
             let begin = format!("must name one address alone for {subject}, not both `");
-            assert!(faults[0].starts_with(&begin), "{faults:?}");
+            assert!(errors[0].starts_with(&begin), "{errors:?}");
         }
     }
 
     #[test]
-    fn an_ipv4_address_in_an_ipv6_spelling_is_refused_by_its_own_name() {
+    fn an_ipv4_mapped_address_is_rejected_with_its_ipv4_form() {
         for entry in ["::ffff:192.0.2.1", "2001:db8::1/::ffff:192.0.2.1"] {
-            let fault = "must name 192.0.2.1 as an IPv4 address, not as `::ffff:192.0.2.1`";
-            assert_eq!(told(&[entry]), [fault]);
+            let error = "must name 192.0.2.1 as an IPv4 address, not as `::ffff:192.0.2.1`";
+            assert_eq!(report(&[entry]), [error]);
         }
     }
 }

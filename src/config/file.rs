@@ -9,26 +9,26 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::origin::{Layer, Origin, Problem};
-use super::schema::Keys;
+use super::origin::{Diagnostic, Layer, Origin};
+use super::schema::Schema;
 use crate::text_file;
 
 /// No configuration is larger.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The file that applies, and remarks on one that was passed over.
-pub struct Found {
+pub struct LocatedFile {
     pub path: Option<PathBuf>,
     pub remarks: Vec<String>,
 }
 
 /// `local` where root or `caller` owns it and nobody else may write it, else `system`.
-pub fn find(local: &Path, system: &Path, caller: u32) -> Found {
+pub fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
     let mut remarks = Vec::new();
     match fs::symlink_metadata(local) {
-        Ok(link) => match distrust(local, &link, caller) {
+        Ok(link) => match untrusted_reason(local, &link, caller) {
             None => {
-                return Found {
+                return LocatedFile {
                     path: Some(local.to_owned()),
                     remarks,
                 };
@@ -42,11 +42,11 @@ pub fn find(local: &Path, system: &Path, caller: u32) -> Found {
         Err(error) => remarks.push(format!("{} was skipped: {error}", local.display())),
     }
     let path = system.exists().then(|| system.to_owned());
-    Found { path, remarks }
+    LocatedFile { path, remarks }
 }
 
 /// Why a file in the current directory, which may be anybody's, is not to be believed.
-fn distrust(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
+fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
     let foreign = |owner: u32| owner != 0 && owner != caller;
     if foreign(link.uid()) {
         return Some(format!("user {} owns it", link.uid()));
@@ -68,57 +68,57 @@ fn distrust(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
 }
 
 /// Whether every user of this host may read it.
-pub fn is_exposed(path: &Path) -> bool {
+pub fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }
 
 /// Reads the settings of `path`, by their lines. Problems are that it can't be read, is no TOML, has
 /// keys that don't exist, and values that don't fit.
-pub fn read(path: &Path, keys: &Keys) -> Layer {
-    match text_file::read(path, LARGEST) {
-        Ok(text) => parse(path, &text, keys),
+pub fn read(path: &Path, schema: &Schema) -> Layer {
+    match text_file::read(path, MAX_FILE_BYTES) {
+        Ok(text) => parse(path, &text, schema),
         Err(error) => {
             let text = format!("configuration file {} {error}", path.display());
-            vec![Err(Problem::new(Origin::BuiltIn, "", text))]
+            vec![Err(Diagnostic::new(Origin::BuiltIn, "", text))]
         }
     }
 }
 
-fn parse(path: &Path, text: &str, keys: &Keys) -> Layer {
+fn parse(path: &Path, text: &str, schema: &Schema) -> Layer {
     let lines = Lines::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What was recovered around a syntax error may be anything: judge only the syntax.
-        let told = errors.iter().map(|error| {
+        let messages = errors.iter().map(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            Err(Problem::new(lines.origin(start), "", error.message()))
+            Err(Diagnostic::new(lines.origin(start), "", error.message()))
         });
-        return by_line(told.collect());
+        return sorted_by_line(messages.collect());
     }
-    let mut walk = Walk {
-        keys,
+    let mut reader = TableReader {
+        schema,
         lines,
         layer: Layer::new(),
     };
-    walk.section("", table.get_ref());
-    by_line(walk.layer)
+    reader.section("", table.get_ref());
+    sorted_by_line(reader.layer)
 }
 
-fn by_line(mut layer: Layer) -> Layer {
+fn sorted_by_line(mut layer: Layer) -> Layer {
     layer.sort_by_key(|one| match one {
         Ok(entry) => entry.origin.line(),
-        Err(problem) => problem.origin.line(),
+        Err(diagnostic) => diagnostic.origin.line(),
     });
     layer
 }
 
-struct Walk<'a> {
-    keys: &'a Keys,
+struct TableReader<'a> {
+    schema: &'a Schema,
     lines: Lines<'a>,
     layer: Layer,
 }
 
-impl Walk<'_> {
+impl TableReader<'_> {
     fn section(&mut self, above: &str, table: &DeTable) {
         for (name, value) in table {
             let key = match above {
@@ -131,18 +131,18 @@ impl Walk<'_> {
     }
 
     fn setting(&mut self, key: String, origin: Origin, value: &Spanned<DeValue>) {
-        let fault = if let Some(default) = self.keys.default_of(&key) {
+        let violation = if let Some(default) = self.schema.default_of(&key) {
             let value = match (default, json(value.get_ref())) {
                 (Value::Array(_), item @ Value::String(_)) => Value::Array(vec![item]),
                 (_, value) => value,
             };
-            return self.layer.extend(self.keys.setting(&key, value, origin));
-        } else if !self.keys.is_section(&key) {
+            return self.layer.extend(self.schema.setting(&key, value, origin));
+        } else if !self.schema.is_section(&key) {
             let (kind, near) = match value.get_ref() {
                 DeValue::Table(_) if !key.contains('.') => {
-                    ("section", self.keys.nearest_section(&key))
+                    ("section", self.schema.nearest_section(&key))
                 }
-                _ => ("key", self.keys.nearest(&key)),
+                _ => ("key", self.schema.nearest(&key)),
             };
             match near {
                 Some(near) => format!("is not a known {kind}; did you mean {near}?"),
@@ -153,7 +153,8 @@ impl Walk<'_> {
         } else {
             format!("is a section: write [{key}] and its keys below")
         };
-        self.layer.push(Err(Problem::new(origin, &key, fault)));
+        self.layer
+            .push(Err(Diagnostic::new(origin, &key, violation)));
     }
 }
 
@@ -208,15 +209,15 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::origin::{Entry, told};
+    use super::super::origin::{Entry, report};
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<Entry>, Vec<String>> {
-        told(parse(Path::new("c.toml"), text, &Keys::known()))
+        report(parse(Path::new("c.toml"), text, &Schema::known()))
     }
 
     #[test]
-    fn every_problem_is_told_with_its_line() {
+    fn every_error_has_its_line() {
         let text = "[turn]\nrelm = \"x\"\n\n[http]\nmax_body = \"big\"\nlisten = [\"here\"]\n";
         assert_eq!(
             parsed(text).unwrap_err(),
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_syntax_error_is_told_with_its_line_and_without_the_text() {
+    fn every_syntax_error_has_its_line_and_omits_the_text() {
         let errors = parsed("[auth]\nsecret = \"s3cr3t\nrealm = = 1\n").unwrap_err();
         assert!(errors.len() >= 2, "{errors:?}");
         assert!(errors[0].starts_with("c.toml:2: "), "{errors:?}");
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_section_finds_the_nearest_one_and_hopeless_names_find_nothing() {
+    fn an_unknown_section_gets_a_suggestion_if_one_is_similar() {
         let errors = parsed("[trun]\nrealm = \"x\"\n[http]\nx = 1\n[x]\ny = 1\n").unwrap_err();
         assert_eq!(
             errors,
@@ -261,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn one_text_stands_for_a_list_of_one() {
+    fn a_string_is_a_list_of_one() {
         let entries = parsed("turn.external_ip = \"auto\"").unwrap();
         assert_eq!(entries[0].value, serde_json::json!(["auto"]));
     }
 
     #[test]
-    fn a_file_that_others_may_write_is_passed_over_with_a_remark() {
+    fn a_file_that_others_can_write_is_skipped_with_a_remark() {
         let dir = tempfile::tempdir().unwrap();
         let (local, system) = (dir.path().join("config.toml"), dir.path().join("system"));
         fs::write(&local, "").unwrap();
@@ -275,7 +276,7 @@ mod tests {
         let me = fs::metadata(&local).unwrap().uid();
         let find_with_mode = |mode| {
             fs::set_permissions(&local, fs::Permissions::from_mode(mode)).unwrap();
-            find(&local, &system, me)
+            locate(&local, &system, me)
         };
         assert_eq!(find_with_mode(0o644).path, Some(local.clone()));
         for mode in [0o664, 0o646] {
@@ -286,17 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_passed_over_and_a_missing_file_without_a_word() {
+    fn a_directory_is_skipped_with_a_remark_and_a_missing_file_without_one() {
         let dir = tempfile::tempdir().unwrap();
         let (local, system) = (dir.path().join("config.toml"), dir.path().join("system"));
         let me = fs::metadata(dir.path()).unwrap().uid();
-        let found = find(&local, &system, me);
+        let found = locate(&local, &system, me);
         assert!(found.path.is_none() && found.remarks.is_empty());
         symlink("nowhere", &local).unwrap();
-        assert!(find(&local, &system, me).remarks[0].contains("can't be looked at"));
+        assert!(locate(&local, &system, me).remarks[0].contains("can't be looked at"));
         fs::remove_file(&local).unwrap();
         fs::create_dir(&local).unwrap();
-        assert!(find(&local, &system, me).remarks[0].contains("not a file"));
+        assert!(locate(&local, &system, me).remarks[0].contains("not a file"));
     }
 
     proptest! {

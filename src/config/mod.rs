@@ -35,28 +35,28 @@ use serde_json::Value;
 
 pub use acme::{acme_directory, acme_domains};
 pub use discovery::discovery_pairs;
-pub use environment::{LEGACY, variable};
-pub use origin::{Origin, Problem};
+pub use environment::{LEGACY_VARIABLES, variable};
+pub use origin::{Diagnostic, Origin};
 pub use public_url::PublicUrl;
-pub use reload_scope::{EFFECTS, Effect, Report, keep};
-pub use schema::Keys;
+pub use reload_scope::{RELOAD_SCOPES, ReloadReport, ReloadScope, keep_restart_values};
+pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::*;
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
 };
 pub use urls::{
-    HTTPS_PORT, STUN_PORT, base_url, invite_link, offered_port, offered_tls, public_url, reachable,
-    turn_host,
+    HTTPS_PORT, STUN_PORT, advertised_port, advertised_tls, base_url, connectable, ice_host,
+    invite_link, public_url,
 };
 
-use origin::{Entry, Fault, Layer};
+use origin::{Entry, Layer, Violation};
 
 /// Where `serve` looks last for a file.
 pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
 
 /// More problems than this are of no help to anybody.
-const PROBLEMS_TOLD: usize = 200;
+const MAX_DIAGNOSTICS: usize = 200;
 
 /// What a configuration is made of.
 pub struct Sources {
@@ -91,20 +91,20 @@ pub struct Loaded {
     /// Where each key that is not built in came from.
     pub origins: Origins,
     /// What can be used and is unwise.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<Diagnostic>,
     /// What the caller should be told on standard error: why a file was passed over.
     pub remarks: Vec<String>,
 }
 
 /// A configuration that can't be used.
 #[derive(Debug)]
-pub struct Refused {
+pub struct ConfigErrors {
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// At least one.
-    pub problems: Vec<Problem>,
+    pub errors: Vec<Diagnostic>,
     /// Of what can be read.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<Diagnostic>,
     pub remarks: Vec<String>,
 }
 
@@ -130,155 +130,164 @@ impl Sources {
 /// # Errors
 /// Every problem of every layer at once, in their order; then what is wrong with values that can be
 /// read. What only follows from a value that can't be read is not told.
-pub fn load(sources: &Sources) -> Result<Loaded, Refused> {
-    let found = match &sources.file {
-        Some(path) => file::Found {
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let located = match &sources.file {
+        Some(path) => file::LocatedFile {
             path: Some(path.clone()),
             remarks: Vec::new(),
         },
-        None => file::find(&sources.local_file, &sources.system_file, sources.caller),
+        None => file::locate(&sources.local_file, &sources.system_file, sources.caller),
     };
-    let draft = Draft::new(sources, found.path.as_deref());
-    let mut judged = draft.judge(&sources.environment);
-    if judged.problems.is_empty() {
+    let layers = MergedLayers::new(sources, located.path.as_deref());
+    let mut validated = layers.validate(&sources.environment);
+    if validated.errors.is_empty() {
         return Ok(Loaded {
-            config: judged.config,
-            file: found.path,
-            origins: judged.origins,
-            warnings: judged.warnings,
-            remarks: found.remarks,
+            config: validated.config,
+            file: located.path,
+            origins: validated.origins,
+            warnings: validated.warnings,
+            remarks: located.remarks,
         });
     }
-    bound(&mut judged.problems);
-    Err(Refused {
-        file: found.path,
-        problems: judged.problems,
-        warnings: judged.warnings,
-        remarks: found.remarks,
+    truncate(&mut validated.errors);
+    Err(ConfigErrors {
+        file: located.path,
+        errors: validated.errors,
+        warnings: validated.warnings,
+        remarks: located.remarks,
     })
 }
 
 /// Layers put together, as far as they can be read.
-struct Draft {
+struct MergedLayers {
     tree: Value,
     origins: Origins,
     /// Keys whose value can't be read.
-    unread: BTreeSet<String>,
+    unreadable: BTreeSet<String>,
     /// Keys that may have been meant by what can't be read.
     suspected: BTreeSet<String>,
-    problems: Vec<Problem>,
+    errors: Vec<Diagnostic>,
 }
 
 /// A draft as a configuration, and what is to be said of it.
-struct Judged {
+struct Validated {
     config: Config,
     origins: Origins,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
-impl Draft {
-    fn new(sources: &Sources, file: Option<&Path>) -> Draft {
-        let keys = Keys::known();
-        let mut draft = Draft {
+impl MergedLayers {
+    fn new(sources: &Sources, file: Option<&Path>) -> MergedLayers {
+        let schema = Schema::known();
+        let mut layers = MergedLayers {
             tree: schema::built_in(),
             origins: Origins::new(),
-            unread: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             suspected: BTreeSet::new(),
-            problems: Vec::new(),
+            errors: Vec::new(),
         };
         for layer in [
-            file.map_or_else(Layer::new, |path| file::read(path, &keys)),
-            environment::read(&sources.environment, &keys),
-            flags(&sources.flags, &keys),
+            file.map_or_else(Layer::new, |path| file::read(path, &schema)),
+            environment::read(&sources.environment, &schema),
+            flags(&sources.flags, &schema),
         ] {
             for one in layer {
                 match one {
-                    Ok(entry) => draft.set(entry),
-                    Err(problem) => draft.doubt(problem, &keys),
+                    Ok(entry) => layers.set(entry),
+                    Err(diagnostic) => layers.reject(diagnostic, &schema),
                 }
             }
         }
-        draft
+        layers
     }
 
     fn set(&mut self, entry: Entry) {
-        schema::put(&mut self.tree, &entry.key, entry.value);
-        self.unread.remove(&entry.key);
+        schema::insert(&mut self.tree, &entry.key, entry.value);
+        self.unreadable.remove(&entry.key);
         self.origins.insert(entry.key, entry.origin);
     }
 
     /// A value that can't be read outranks what was there, too: the key is built in then.
-    fn doubt(&mut self, problem: Problem, keys: &Keys) {
-        match keys.default_of(&problem.key) {
+    fn reject(&mut self, diagnostic: Diagnostic, schema: &Schema) {
+        match schema.default_of(&diagnostic.key) {
             Some(default) => {
-                schema::put(&mut self.tree, &problem.key, default.clone());
-                self.origins.remove(&problem.key);
-                self.unread.insert(problem.key.clone());
+                schema::insert(&mut self.tree, &diagnostic.key, default.clone());
+                self.origins.remove(&diagnostic.key);
+                self.unreadable.insert(diagnostic.key.clone());
             }
             None => {
-                let near = keys.probably_meant(&problem.key).into_iter();
+                let near = schema.likely_keys(&diagnostic.key).into_iter();
                 self.suspected.extend(near.map(str::to_owned));
             }
         }
-        self.problems.push(problem);
+        self.errors.push(diagnostic);
     }
 
-    fn judge(self, environment: &[(OsString, OsString)]) -> Judged {
-        let Draft {
+    fn validate(self, environment: &[(OsString, OsString)]) -> Validated {
+        let MergedLayers {
             tree,
             mut origins,
-            unread: mut doubtful,
+            unreadable: mut unreliable,
             suspected,
-            mut problems,
+            mut errors,
         } = self;
         let unset = |key: &String| !origins.contains_key(key);
-        doubtful.extend(suspected.into_iter().filter(unset));
+        unreliable.extend(suspected.into_iter().filter(unset));
         let mut config = serde_json::from_value(tree).unwrap_or_else(|error| {
-            problems.push(Problem::new(Origin::BuiltIn, "", error.to_string()));
+            errors.push(Diagnostic::new(Origin::BuiltIn, "", error.to_string()));
             Config::default()
         });
         normalise(&mut config);
-        let unread = secrets::read(&mut config, environment, &mut origins);
-        let behind = unread.iter().flat_map(|fault| fault.with.iter().copied());
+        let unreadable = secrets::read(&mut config, environment, &mut origins);
+        let behind = unreadable
+            .iter()
+            .flat_map(|violation| violation.with.iter().copied());
         let behind: Vec<_> = behind.map(str::to_owned).collect();
-        problems.extend(told(unread, &doubtful, &origins));
+        errors.extend(report(unreadable, &unreliable, &origins));
         // What stands in a file that can't be read is unknown, not unset.
-        doubtful.extend(behind);
-        for faults in [
+        unreliable.extend(behind);
+        for violations in [
             check::check(&config),
             acme::check(&config),
-            jwt_keys::read(&mut config.auth),
-            tls::read(&mut config.tls),
+            jwt_keys::load_public_keys(&mut config.auth),
+            tls::load_identity(&mut config.tls),
         ] {
-            problems.extend(told(faults, &doubtful, &origins));
+            errors.extend(report(violations, &unreliable, &origins));
         }
-        let unwise = warnings::check(&config, &origins);
-        Judged {
-            warnings: told(unwise, &doubtful, &origins),
+        let warnings = warnings::check(&config, &origins);
+        Validated {
+            warnings: report(warnings, &unreliable, &origins),
             config,
             origins,
-            problems,
+            errors,
         }
     }
 }
 
 /// Faults by the places that set their keys, without those that may only follow from a doubtful one.
-fn told(faults: Vec<Fault>, doubtful: &BTreeSet<String>, origins: &Origins) -> Vec<Problem> {
-    let sure = |fault: &Fault| fault.keys().all(|key| !doubtful.contains(key));
-    let told = faults.into_iter().filter(sure).map(|fault| {
-        let origin = origins.get(fault.key).cloned().unwrap_or(Origin::BuiltIn);
-        Problem::new(origin, fault.key, fault.text)
+fn report(
+    violations: Vec<Violation>,
+    unreliable: &BTreeSet<String>,
+    origins: &Origins,
+) -> Vec<Diagnostic> {
+    let sure = |violation: &Violation| violation.keys().all(|key| !unreliable.contains(key));
+    let messages = violations.into_iter().filter(sure).map(|violation| {
+        let origin = origins
+            .get(violation.key)
+            .cloned()
+            .unwrap_or(Origin::BuiltIn);
+        Diagnostic::new(origin, violation.key, violation.text)
     });
-    told.collect()
+    messages.collect()
 }
 
 /// A file of something else altogether has thousands.
-fn bound(problems: &mut Vec<Problem>) {
-    if let Some(more) = problems.len().checked_sub(PROBLEMS_TOLD).filter(|n| *n > 0) {
-        problems.truncate(PROBLEMS_TOLD);
+fn truncate(errors: &mut Vec<Diagnostic>) {
+    if let Some(more) = errors.len().checked_sub(MAX_DIAGNOSTICS).filter(|n| *n > 0) {
+        errors.truncate(MAX_DIAGNOSTICS);
         let text = format!("there are {more} more problems");
-        problems.push(Problem::new(Origin::BuiltIn, "", text));
+        errors.push(Diagnostic::new(Origin::BuiltIn, "", text));
     }
 }
 
@@ -300,10 +309,10 @@ fn normalise(config: &mut Config) {
     }
 }
 
-fn flags(flags: &[Flag], keys: &Keys) -> Layer {
+fn flags(flags: &[Flag], schema: &Schema) -> Layer {
     let set = flags.iter().flat_map(|flag| {
         let origin = Origin::Flag(flag.name.to_owned());
-        keys.setting(flag.key, keys.from_text(flag.key, &flag.text), origin)
+        schema.setting(flag.key, schema.from_text(flag.key, &flag.text), origin)
     });
     set.collect()
 }
@@ -332,8 +341,8 @@ mod tests {
         }
     }
 
-    fn told(refused: Refused) -> Vec<String> {
-        refused.problems.iter().map(Problem::to_string).collect()
+    fn report(refused: ConfigErrors) -> Vec<String> {
+        refused.errors.iter().map(Diagnostic::to_string).collect()
     }
 
     #[test]
@@ -362,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layer_tells_its_problems_at_once() {
+    fn the_problems_of_all_layers_are_reported_together() {
         let dir = tempfile::tempdir().unwrap();
         let mut sources = sources(dir.path(), "\n[turn]\nrelm = 1\n", &[("PARLOR_X__Y", "1")]);
         sources.flags.push(Flag {
@@ -370,38 +379,45 @@ mod tests {
             key: "http.listen",
             text: "here".to_owned(),
         });
-        let told = told(load(&sources).unwrap_err());
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].contains("given.toml:3: turn.relm"), "{told:?}");
-        assert!(told[1].starts_with("PARLOR_X__Y is not"), "{told:?}");
+        let messages = report(load(&sources).unwrap_err());
+        assert_eq!(messages.len(), 3, "{messages:?}");
         assert!(
-            told[2].starts_with("--listen is wrong at \"here\""),
-            "{told:?}"
+            messages[0].contains("given.toml:3: turn.relm"),
+            "{messages:?}"
+        );
+        assert!(
+            messages[1].starts_with("PARLOR_X__Y is not"),
+            "{messages:?}"
+        );
+        assert!(
+            messages[2].starts_with("--listen is wrong at \"here\""),
+            "{messages:?}"
         );
     }
 
     #[test]
-    fn a_faulty_value_is_named_by_the_place_that_set_it() {
+    fn an_invalid_value_is_reported_with_its_origin() {
         let dir = tempfile::tempdir().unwrap();
         let short = [("SECRET_KEY", "short"), ("WEBSOCKET_PING_TIMEOUT", "0")];
-        let told = told(load(&sources(dir.path(), "signaling.burst = 0", &short)).unwrap_err());
-        assert_eq!(told.len(), 3, "{told:?}");
+        let messages =
+            report(load(&sources(dir.path(), "signaling.burst = 0", &short)).unwrap_err());
+        assert_eq!(messages.len(), 3, "{messages:?}");
         assert!(
-            told[0].starts_with("WEBSOCKET_PING_TIMEOUT must be longer"),
-            "{told:?}"
+            messages[0].starts_with("WEBSOCKET_PING_TIMEOUT must be longer"),
+            "{messages:?}"
         );
         assert!(
-            told[1].contains("given.toml:1: signaling.burst must be"),
-            "{told:?}"
+            messages[1].contains("given.toml:1: signaling.burst must be"),
+            "{messages:?}"
         );
         assert!(
-            told[2].starts_with("SECRET_KEY must have at least 32 bytes"),
-            "{told:?}"
+            messages[2].starts_with("SECRET_KEY must have at least 32 bytes"),
+            "{messages:?}"
         );
     }
 
     #[test]
-    fn urls_are_kept_as_browsers_write_them() {
+    fn urls_are_normalized_as_in_browsers() {
         let dir = tempfile::tempdir().unwrap();
         let file = "server.public_url = \"HTTPS://Talk.example.org:443/\"\n\
                     http.allowed_origins = [\"https://App.example/\", \"tauri://localhost\"]";
@@ -413,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn internationalised_names_are_kept_as_dns_has_them() {
+    fn internationalized_names_are_stored_in_their_dns_form() {
         let dir = tempfile::tempdir().unwrap();
         let file = "server.public_url = \"https://Bücher.example:8443/\"\n\
                     turn.public_host = \"bücher.example\"\n\
@@ -431,8 +447,11 @@ mod tests {
         assert_eq!(config.http.allowed_origins, [format!("https://{name}")]);
         assert_eq!(config.ice.stun_urls, [format!("stun:{name}:3478")]);
         let bad = sources(dir.path(), "server.public_url = \"https://bü cher\"", &[]);
-        let told = told(load(&bad).unwrap_err());
-        assert!(told[0].contains("not `https://bü cher`"), "{told:?}");
+        let messages = report(load(&bad).unwrap_err());
+        assert!(
+            messages[0].contains("not `https://bü cher`"),
+            "{messages:?}"
+        );
     }
 
     #[test]
@@ -444,15 +463,15 @@ mod tests {
         let config = load(&sources(dir.path(), &file, &[])).unwrap().config;
         assert_eq!(config.turn.secret, Some(Secret::new("0123456789abcdef")));
         fs::write(&secret, [0xff, 0xfe, b'x', 0]).unwrap();
-        let told = told(load(&sources(dir.path(), &file, &[])).unwrap_err());
+        let messages = report(load(&sources(dir.path(), &file, &[])).unwrap_err());
         assert!(
-            told[0].ends_with("is UTF-16 text: save it as UTF-8"),
-            "{told:?}"
+            messages[0].ends_with("is UTF-16 text: save it as UTF-8"),
+            "{messages:?}"
         );
     }
 
     #[test]
-    fn a_secret_in_a_file_that_everybody_may_read_is_warned_of() {
+    fn a_secret_in_a_world_readable_file_gets_a_warning() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("given.toml");
@@ -465,18 +484,21 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let warnings = load(&sources).unwrap().warnings;
             let about_files = warnings.iter().filter(|one| one.text.contains("chmod o-r"));
-            about_files.map(Problem::to_string).collect::<Vec<_>>()
+            about_files.map(Diagnostic::to_string).collect::<Vec<_>>()
         };
         let secret = "auth.previous_secrets = [\"0123456789abcdef0123456789abcdef\"]";
-        let told = remarks(secret, 0o644);
-        assert!(told[0].contains("auth.previous_secrets"), "{told:?}");
-        assert!(!told[0].contains("turn.secret"), "{told:?}");
+        let messages = remarks(secret, 0o644);
+        assert!(
+            messages[0].contains("auth.previous_secrets"),
+            "{messages:?}"
+        );
+        assert!(!messages[0].contains("turn.secret"), "{messages:?}");
         assert!(remarks(secret, 0o640).is_empty());
         assert!(remarks("turn.realm = \"open\"", 0o644).is_empty());
     }
 
     #[test]
-    fn a_short_secret_of_the_relay_is_warned_of_and_never_printed() {
+    fn a_short_turn_secret_gets_a_warning_and_is_not_shown() {
         let dir = tempfile::tempdir().unwrap();
         let remarks = |secret: &str, older: &str| {
             let variables = [
@@ -484,38 +506,44 @@ mod tests {
                 ("PARLOR_TURN__PREVIOUS_SECRETS", older),
             ];
             let warnings = load(&sources(dir.path(), "", &variables)).unwrap().warnings;
-            warnings.iter().map(Problem::to_string).collect::<Vec<_>>()
+            warnings
+                .iter()
+                .map(Diagnostic::to_string)
+                .collect::<Vec<_>>()
         };
         let long = "0123456789abcdef";
         assert_eq!(remarks(long, long), [""; 0]);
-        let told = remarks("fifteen-bytes..", &format!("{long},old-and-short"));
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("PARLOR_TURN__SECRET has 15 bytes"));
-        assert!(told[1].starts_with("PARLOR_TURN__PREVIOUS_SECRETS has 13 bytes"));
-        let told = told.concat();
-        assert!(!told.contains("fifteen") && !told.contains("old-"));
+        let messages = remarks("fifteen-bytes..", &format!("{long},old-and-short"));
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(messages[0].starts_with("PARLOR_TURN__SECRET has 15 bytes"));
+        assert!(messages[1].starts_with("PARLOR_TURN__PREVIOUS_SECRETS has 13 bytes"));
+        let messages = messages.concat();
+        assert!(!messages.contains("fifteen") && !messages.contains("old-"));
     }
 
     #[test]
-    fn a_missing_file_is_a_problem_when_it_was_named() {
+    fn a_missing_file_of_the_config_flag_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut sources = sources(dir.path(), "", &[]);
         sources.file = Some(dir.path().join("absent.toml"));
-        let told = told(load(&sources).unwrap_err());
-        assert!(told[0].ends_with("absent.toml does not exist"), "{told:?}");
+        let messages = report(load(&sources).unwrap_err());
+        assert!(
+            messages[0].ends_with("absent.toml does not exist"),
+            "{messages:?}"
+        );
     }
 
     proptest! {
         #[test]
-        fn no_value_of_any_key_makes_the_checks_panic(
+        fn no_value_makes_the_checks_panic(
             values in proptest::collection::vec((0usize..100, "[ -~]{0,20}|[0-9.:/-]{0,12}"), 0..4),
         ) {
-            let keys: Vec<_> = Keys::known().iter().map(|(key, _)| variable(key)).collect();
+            let keys: Vec<_> = Schema::known().iter().map(|(key, _)| variable(key)).collect();
             let pairs = values.iter().map(|(at, text)| (&*keys[at % keys.len()], &**text));
             let pairs: Vec<_> = pairs.collect();
             let dir = tempfile::tempdir().unwrap();
             if let Err(refused) = load(&sources(dir.path(), "", &pairs)) {
-                prop_assert!(!refused.problems.is_empty());
+                prop_assert!(!refused.errors.is_empty());
             }
         }
     }

@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_name_is_converted_and_what_is_ascii_stays_as_it_is() {
+    fn a_name_is_converted_and_ascii_stays_unchanged() {
         assert_eq!(to_ascii("Bücher.Example"), "xn--bcher-kva.example");
         assert_eq!(to_ascii("例え.テスト"), "xn--r8jz45g.xn--zckzah");
         for same in ["Talk.example.org", "192.0.2.1", "[2001:db8::1]", "", "a b"] {

@@ -19,7 +19,7 @@ pub enum Origin {
 }
 
 /// What a layer says of its settings, in order: a later entry outranks an earlier one.
-pub type Layer = Vec<Result<Entry, Problem>>;
+pub type Layer = Vec<Result<Entry, Diagnostic>>;
 
 /// One setting of one layer.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Entry {
 
 /// One thing to mend, printed as one sentence that names where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     pub origin: Origin,
     /// Dotted; empty where the place itself is wrong (a file that can't be read).
     pub key: String,
@@ -40,9 +40,9 @@ pub struct Problem {
     pub text: String,
 }
 
-impl Problem {
-    pub fn new(origin: Origin, key: &str, text: impl Into<String>) -> Problem {
-        Problem {
+impl Diagnostic {
+    pub fn new(origin: Origin, key: &str, text: impl Into<String>) -> Diagnostic {
+        Diagnostic {
             origin,
             key: key.to_owned(),
             text: text.into(),
@@ -52,7 +52,7 @@ impl Problem {
 
 /// What is wrong with a value, whichever place set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct Violation {
     pub key: &'static str,
     /// Other keys whose values it follows from.
     pub with: &'static [&'static str],
@@ -60,17 +60,17 @@ pub struct Fault {
     pub text: String,
 }
 
-impl Fault {
-    pub fn new(key: &'static str, text: impl Into<String>) -> Fault {
-        Fault::with(key, &[], text)
+impl Violation {
+    pub fn new(key: &'static str, text: impl Into<String>) -> Violation {
+        Violation::with(key, &[], text)
     }
 
     pub fn with(
         key: &'static str,
         with: &'static [&'static str],
         text: impl Into<String>,
-    ) -> Fault {
-        Fault {
+    ) -> Violation {
+        Violation {
             key,
             with,
             text: text.into(),
@@ -93,7 +93,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
@@ -111,13 +111,13 @@ impl fmt::Display for Problem {
 
 /// What a layer sets, or every problem of it as it is told.
 #[cfg(test)]
-pub fn told(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
-    let told = layer
+pub fn report(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
+    let messages = layer
         .iter()
         .filter_map(|one| Some(one.as_ref().err()?.to_string()));
-    let told: Vec<_> = told.collect();
-    match told.is_empty() {
+    let messages: Vec<_> = messages.collect();
+    match messages.is_empty() {
         true => Ok(layer.into_iter().flatten().collect()),
-        false => Err(told),
+        false => Err(messages),
     }
 }

@@ -3,21 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// The error text of std for every text that is not an address with a port.
-const NO_ADDRESS: &str = "invalid socket address syntax";
+const STD_ADDRESS_ERROR: &str = "invalid socket address syntax";
 
 /// Rewrites `reason` for this text; returns a readable reason unchanged.
-pub fn in_words(reason: &str, text: &str) -> String {
-    if reason == NO_ADDRESS {
-        return no_address(text.trim());
+pub fn for_readers(reason: &str, text: &str) -> String {
+    if reason == STD_ADDRESS_ERROR {
+        return address_error(text.trim());
     }
-    match choices(reason) {
-        Some(choices) => no_choice(text, &choices),
+    match expected_choices(reason) {
+        Some(choices) => choice_error(text, &choices),
         None => reason.to_owned(),
     }
 }
 
 /// The expected form of an address, derived from the given text.
-fn no_address(text: &str) -> String {
+fn address_error(text: &str) -> String {
     let shape = "it must be an address and a port";
     if let Ok(ip) = text.parse::<IpAddr>() {
         return format!("it has no port: write {}", SocketAddr::new(ip, 8000));
@@ -46,7 +46,7 @@ fn no_address(text: &str) -> String {
 }
 
 /// The values that serde expected in place of an unknown one.
-fn choices(reason: &str) -> Option<Vec<&str>> {
+fn expected_choices(reason: &str) -> Option<Vec<&str>> {
     let (_, expected) = reason
         .strip_prefix("unknown variant ")?
         .rsplit_once(", expected ")?;
@@ -54,7 +54,7 @@ fn choices(reason: &str) -> Option<Vec<&str>> {
     (!choices.is_empty()).then_some(choices)
 }
 
-fn no_choice(text: &str, choices: &[&str]) -> String {
+fn choice_error(text: &str, choices: &[&str]) -> String {
     let likeness = |choice: &str| {
         strsim::normalized_damerau_levenshtein(&choice.to_lowercase(), &text.to_lowercase())
     };
@@ -73,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_no_address_is_answered_with_one() {
+    fn a_wrong_address_gets_a_suggestion() {
         for (text, expected) in [
             ("0", "write 0.0.0.0:8000 and [::]:8000"),
             ("8000", "write 0.0.0.0:8000 and [::]:8000"),
@@ -93,39 +93,39 @@ mod tests {
             ("here", "such as 127.0.0.1:8000"),
             ("", "such as 127.0.0.1:8000"),
         ] {
-            let told = in_words(NO_ADDRESS, text);
-            assert!(told.contains(expected), "{text}: {told}");
+            let messages = for_readers(STD_ADDRESS_ERROR, text);
+            assert!(messages.contains(expected), "{text}: {messages}");
         }
         let std_says = "here".parse::<SocketAddr>().unwrap_err().to_string();
-        assert_eq!(std_says, NO_ADDRESS);
+        assert_eq!(std_says, STD_ADDRESS_ERROR);
     }
 
     #[test]
-    fn an_unknown_word_is_answered_with_those_that_there_are() {
+    fn an_unknown_value_gets_the_list_of_known_values() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(rename_all = "kebab-case")]
         enum Mode {
             Off,
             SelfSigned,
         }
-        let told = |text: &str| {
+        let message = |text: &str| {
             let read = serde_json::from_value::<Mode>(text.into());
-            in_words(&read.unwrap_err().to_string(), text)
+            for_readers(&read.unwrap_err().to_string(), text)
         };
         let _ = (Mode::Off, Mode::SelfSigned);
-        assert_eq!(told("x"), "it must be one of off, self-signed");
+        assert_eq!(message("x"), "it must be one of off, self-signed");
         assert_eq!(
-            told("selfsigned"),
+            message("selfsigned"),
             "it must be one of off, self-signed; did you mean self-signed?"
         );
         assert_eq!(
-            told("OFF"),
+            message("OFF"),
             "it must be one of off, self-signed; did you mean off?"
         );
         // A value that contains the error text of serde.
-        assert!(told("x`, expected `y`").starts_with("it must be one of off, self-signed"));
+        assert!(message("x`, expected `y`").starts_with("it must be one of off, self-signed"));
         assert_eq!(
-            in_words("`x` is not a duration", "x"),
+            for_readers("`x` is not a duration", "x"),
             "`x` is not a duration"
         );
     }
@@ -133,10 +133,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(reason in ".*", text in ".*", address in "[0-9a-f:.*]{0,20}") {
-            in_words(&reason, &text);
-            in_words(&format!("unknown variant `{text}`, expected {reason}"), &text);
-            in_words(NO_ADDRESS, &text);
-            in_words(NO_ADDRESS, &address);
+            for_readers(&reason, &text);
+            for_readers(&format!("unknown variant `{text}`, expected {reason}"), &text);
+            for_readers(STD_ADDRESS_ERROR, &text);
+            for_readers(STD_ADDRESS_ERROR, &address);
         }
     }
 }

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_written_alike() {
+    fn a_port_list_is_written_as_it_was_read() {
         #[derive(serde::Serialize, serde::Deserialize)]
         struct Ports(#[serde(with = "super")] Vec<PortRange>);
         let text = r#"["25","135-139"]"#;

@@ -8,7 +8,7 @@ use super::names;
 
 /// What parlor has below its root: where a proxy has it at one of these, nobody could tell whether that
 /// was taken off.
-const OWN: [&str; 6] = ["api", "assets", "healthz", "r", "readyz", ".well-known"];
+const RESERVED_SEGMENTS: [&str; 6] = ["api", "assets", "healthz", "r", "readyz", ".well-known"];
 
 /// Scheme, host and port of an HTTP origin, and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl PublicUrl {
     /// # Errors
     /// What it must be, as the end of a sentence that began with the key.
     pub fn parse(text: &str) -> Result<PublicUrl, String> {
-        read(text).ok_or_else(|| {
+        parse(text).ok_or_else(|| {
             format!(
                 "must be http:// or https:// and a host, such as https://talk.example.org, \
                  not `{text}`"
@@ -35,7 +35,7 @@ impl PublicUrl {
 
     /// Reads what browsers call an origin: no path.
     pub fn is_origin(text: &str) -> bool {
-        read(text).is_some_and(|url| url.path.is_empty())
+        parse(text).is_some_and(|url| url.path.is_empty())
     }
 
     pub fn is_https(&self) -> bool {
@@ -69,7 +69,7 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-fn read(text: &str) -> Option<PublicUrl> {
+fn parse(text: &str) -> Option<PublicUrl> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let https = match scheme.to_ascii_lowercase().as_str() {
         "https" => true,
@@ -78,7 +78,7 @@ fn read(text: &str) -> Option<PublicUrl> {
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let authority = names::authority_to_ascii(authority).to_ascii_lowercase();
-    let (host, port) = split(&authority)?;
+    let (host, port) = split_authority(&authority)?;
     let port = match port {
         None => None,
         Some(digits) => Some(digits.parse().ok().filter(|port| *port != 0)?),
@@ -88,12 +88,12 @@ fn read(text: &str) -> Option<PublicUrl> {
         https,
         host: host.to_owned(),
         port: port.filter(|port| *port != usual),
-        path: prefix(path)?,
+        path: base_path(path)?,
     })
 }
 
 /// Segments that no client and no proxy writes in another way.
-fn prefix(path: &str) -> Option<String> {
+fn base_path(path: &str) -> Option<String> {
     if path.is_empty() {
         return Some(String::new());
     }
@@ -103,11 +103,11 @@ fn prefix(path: &str) -> Option<String> {
     let own = path
         .split('/')
         .next()
-        .is_some_and(|first| OWN.contains(&first));
+        .is_some_and(|first| RESERVED_SEGMENTS.contains(&first));
     (!own && path.split('/').all(sound)).then(|| format!("/{path}"))
 }
 
-fn split(authority: &str) -> Option<(&str, Option<&str>)> {
+fn split_authority(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (address, behind) = rest.split_once(']')?;
         address.parse::<Ipv6Addr>().ok()?;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_what_a_proxy_has_parlor_at() {
+    fn a_public_url_may_have_a_path() {
         let url = PublicUrl::parse("https://a.example:444/our/talk").unwrap();
         assert_eq!((url.path(), url.port()), ("/our/talk", 444));
         assert!(PublicUrl::is_origin("https://a.example/"));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_an_address_is_refused() {
+    fn a_url_with_more_than_scheme_host_port_and_path_is_rejected() {
         for text in [
             "",
             "talk.example.org",

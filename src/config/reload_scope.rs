@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
-use super::{Admin, Auth, Config, Http, Ice, Log, Problem, Rooms, Server, Signaling, Tls, Turn};
+use super::{Admin, Auth, Config, Diagnostic, Http, Ice, Log, Rooms, Server, Signaling, Tls, Turn};
 
 /// When a new value of a key is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum ReloadScope {
     /// As soon as it is read.
     Live,
     /// Once parlor is started again.
@@ -18,7 +18,7 @@ pub enum Effect {
 
 /// What came of reading the configuration anew.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ReloadReport {
     /// Keys with a new value, which is in force.
     pub changed: Vec<&'static str>,
     /// Keys with a new value, which is in force after a restart.
@@ -27,16 +27,16 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-impl Report {
-    pub fn new(running: &Config, wanted: &Config, warnings: &[Problem]) -> Report {
-        let mut report = Report {
-            warnings: warnings.iter().map(Problem::to_string).collect(),
-            ..Report::default()
+impl ReloadReport {
+    pub fn new(running: &Config, wanted: &Config, warnings: &[Diagnostic]) -> ReloadReport {
+        let mut report = ReloadReport {
+            warnings: warnings.iter().map(Diagnostic::to_string).collect(),
+            ..ReloadReport::default()
         };
         for (key, effect) in differences(running, wanted) {
             match effect {
-                Effect::Live => report.changed.push(key),
-                Effect::Restart => report.needs_restart.push(key),
+                ReloadScope::Live => report.changed.push(key),
+                ReloadScope::Restart => report.needs_restart.push(key),
             }
         }
         report
@@ -46,19 +46,19 @@ impl Report {
 macro_rules! effects {
     ($($section:ident: $type:ident { $($key:ident: $effect:ident,)* })*) => {
         /// Every key, and when a new value of it is in force.
-        pub const EFFECTS: &[(&str, Effect)] = &[
-            $($((concat!(stringify!($section), ".", stringify!($key)), Effect::$effect),)*)*
+        pub const RELOAD_SCOPES: &[(&str, ReloadScope)] = &[
+            $($((concat!(stringify!($section), ".", stringify!($key)), ReloadScope::$effect),)*)*
         ];
 
         /// The keys whose values differ.
-        fn differences(running: &Config, wanted: &Config) -> Vec<(&'static str, Effect)> {
+        fn differences(running: &Config, wanted: &Config) -> Vec<(&'static str, ReloadScope)> {
             let Config { $($section),* } = wanted;
             let mut found = Vec::new();
             $(
                 let $type { $($key),* } = $section;
                 $(if *$key != running.$section.$key {
                     let name = concat!(stringify!($section), ".", stringify!($key));
-                    let difference = (named(name, wanted), Effect::$effect);
+                    let difference = (reported_key(name, wanted), ReloadScope::$effect);
                     if !found.contains(&difference) {
                         found.push(difference);
                     }
@@ -68,8 +68,8 @@ macro_rules! effects {
         }
 
         /// Gives `wanted` the values of `running` where others need a restart.
-        pub fn keep(running: &Config, wanted: &mut Config) {
-            $($(if Effect::$effect == Effect::Restart {
+        pub fn keep_restart_values(running: &Config, wanted: &mut Config) {
+            $($(if ReloadScope::$effect == ReloadScope::Restart {
                 wanted.$section.$key.clone_from(&running.$section.$key);
             })*)*
         }
@@ -189,7 +189,7 @@ effects! {
 }
 
 /// Public keys and certificates are no keys of their own: they stand in a file that one names.
-fn named(name: &'static str, wanted: &Config) -> &'static str {
+fn reported_key(name: &'static str, wanted: &Config) -> &'static str {
     match name {
         "auth.public_keys" if wanted.auth.jwks_file.is_some() => "auth.jwks_file",
         "auth.public_keys" => "auth.public_key_file",
@@ -201,22 +201,22 @@ fn named(name: &'static str, wanted: &Config) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
+    use crate::config::Schema;
     use crate::public_key::{Material, PublicKey};
 
     #[test]
-    fn every_key_is_in_the_table_and_nothing_else_is() {
-        let listed = EFFECTS.iter().map(|(key, _)| *key);
+    fn the_table_has_exactly_the_known_keys() {
+        let listed = RELOAD_SCOPES.iter().map(|(key, _)| *key);
         let filed = ["auth.public_keys", "tls.identity"];
         let mut listed: Vec<_> = listed.filter(|key| !filed.contains(key)).collect();
         listed.sort_unstable();
-        let keys = Keys::known();
+        let keys = Schema::known();
         let known: Vec<_> = keys.iter().map(|(key, _)| key).collect();
         assert_eq!(listed, known);
     }
 
     #[test]
-    fn what_needs_a_restart_is_kept_and_the_rest_is_not() {
+    fn a_reload_keeps_the_values_that_need_a_restart() {
         let running = Config::default();
         let mut wanted = Config::default();
         wanted.turn.realm = "another".to_owned();
@@ -224,21 +224,21 @@ mod tests {
         assert_eq!(
             differences(&running, &wanted),
             [
-                ("turn.realm", Effect::Restart),
-                ("turn.max_channels", Effect::Live)
+                ("turn.realm", ReloadScope::Restart),
+                ("turn.max_channels", ReloadScope::Live)
             ]
         );
-        keep(&running, &mut wanted);
+        keep_restart_values(&running, &mut wanted);
         assert_eq!(wanted.turn.realm, "parlor");
         assert_eq!(wanted.turn.max_channels, 5);
         assert_eq!(
             differences(&running, &wanted),
-            [("turn.max_channels", Effect::Live)]
+            [("turn.max_channels", ReloadScope::Live)]
         );
     }
 
     #[test]
-    fn a_key_is_named_once_whatever_follows_from_it() {
+    fn a_changed_key_is_reported_once() {
         let key = |x| PublicKey {
             id: None,
             material: Material::Ed25519(vec![x]),
@@ -248,20 +248,20 @@ mod tests {
         jwks.auth.public_keys = vec![key(1)];
         pem.auth.public_key_file = Some("key.pem".into());
         pem.auth.public_keys = vec![key(2)];
-        let files = ["auth.public_key_file", "auth.jwks_file"].map(|key| (key, Effect::Live));
+        let files = ["auth.public_key_file", "auth.jwks_file"].map(|key| (key, ReloadScope::Live));
         assert_eq!(differences(&jwks, &pem), files);
         assert_eq!(differences(&pem, &jwks), files);
     }
 
     #[test]
-    fn another_secret_in_the_same_file_is_a_difference() {
+    fn a_new_secret_in_the_same_file_is_a_difference() {
         let mut running = Config::default();
         running.auth.secret = Some(crate::secret::Secret::new("one"));
         let mut wanted = running.clone();
         wanted.auth.secret = Some(crate::secret::Secret::new("two"));
         assert_eq!(
             differences(&running, &wanted),
-            [("auth.secret", Effect::Live)]
+            [("auth.secret", ReloadScope::Live)]
         );
     }
 }

@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Config;
-use super::origin::{Entry, Layer, Origin, Problem};
+use super::origin::{Diagnostic, Entry, Layer, Origin};
 use super::parse_errors;
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
-pub struct Keys(BTreeMap<String, Value>);
+pub struct Schema(BTreeMap<String, Value>);
 
-impl Keys {
-    pub fn known() -> Keys {
+impl Schema {
+    pub fn known() -> Schema {
         let mut leaves = BTreeMap::new();
         flatten(String::new(), built_in(), &mut leaves);
-        Keys(leaves)
+        Schema(leaves)
     }
 
     /// All keys and their built-in values; `null` where unset.
@@ -38,14 +38,14 @@ impl Keys {
 
     /// The known key that looks most like `key`, where any does.
     pub fn nearest(&self, key: &str) -> Option<&str> {
-        most_like(self.0.keys().map(String::as_str), key, likeness)
+        most_similar(self.0.keys().map(String::as_str), key, similarity)
     }
 
     /// The known section that looks most like `path`, where any does.
     pub fn nearest_section(&self, path: &str) -> Option<&str> {
         let sections = self.0.keys().filter_map(|key| key.rsplit_once('.'));
         let sections = sections.map(|(section, _)| section);
-        most_like(sections, path, strsim::normalized_damerau_levenshtein)
+        most_similar(sections, path, strsim::normalized_damerau_levenshtein)
     }
 
     /// Turns text (of a variable or a flag) into the shape of the key's default.
@@ -73,9 +73,9 @@ impl Keys {
     ///
     /// # Errors
     /// All that is wrong, as ends of a sentence that began with the key. Never tells a secret.
-    pub fn judge(&self, key: &str, value: &Value) -> Result<(), Vec<String>> {
+    pub fn check_value(&self, key: &str, value: &Value) -> Result<(), Vec<String>> {
         let wrong = match self.default_of(key) {
-            Some(default) => misshapen(default, value),
+            Some(default) => shape_error(default, value),
             None => return Err(vec!["is not a known key".to_owned()]),
         };
         if let Some(wanted) = wrong {
@@ -85,13 +85,13 @@ impl Keys {
         let is_list = value.is_array();
         let items = value.as_array().map_or(whole, Vec::as_slice).iter();
         let wrong = items.filter_map(|item| {
-            let (alone, told) = match (is_list, item.as_str()) {
+            let (alone, messages) = match (is_list, item.as_str()) {
                 (false, _) => (item.clone(), String::new()),
                 (true, Some(text)) => (Value::from(vec![text]), format!(" at {text:?}")),
                 // Only text is told: what is refused for being no text may be a secret.
                 (true, None) => (Value::from(vec![item.clone()]), String::new()),
             };
-            let reason = self.fits(key, &alone).err()?;
+            let reason = self.deserialize_alone(key, &alone).err()?;
             Some(match self.default_of(key) {
                 // What the parser says of these names types of this program.
                 Some(Value::Number(_)) if item.as_i64().is_some_and(i64::is_negative) => {
@@ -99,8 +99,9 @@ impl Keys {
                 }
                 Some(Value::Number(_)) => format!("is too large{}", self.example(key)),
                 _ => {
-                    let reason = parse_errors::in_words(&reason, item.as_str().unwrap_or_default());
-                    format!("is wrong{told}: {reason}{}", self.example(key))
+                    let reason =
+                        parse_errors::for_readers(&reason, item.as_str().unwrap_or_default());
+                    format!("is wrong{messages}: {reason}{}", self.example(key))
                 }
             })
         });
@@ -113,15 +114,16 @@ impl Keys {
 
     /// One setting of a layer, or all that is wrong with it.
     pub fn setting(&self, key: &str, value: Value, origin: Origin) -> Layer {
-        match self.judge(key, &value) {
+        match self.check_value(key, &value) {
             Ok(()) => vec![Ok(Entry {
                 key: key.to_owned(),
                 value,
                 origin,
             })],
             Err(wrong) => {
-                let told = wrong.into_iter();
-                told.map(|text| Err(Problem::new(origin.clone(), key, text)))
+                let messages = wrong.into_iter();
+                messages
+                    .map(|text| Err(Diagnostic::new(origin.clone(), key, text)))
                     .collect()
             }
         }
@@ -129,7 +131,7 @@ impl Keys {
 
     /// The keys that a problem with something else may be about: those of a section, or the one that
     /// looks most like it; all where a whole file can't be read.
-    pub fn probably_meant(&self, path: &str) -> Vec<&str> {
+    pub fn likely_keys(&self, path: &str) -> Vec<&str> {
         let within = |section: &str| {
             let prefix = format!("{section}.");
             let keys = self.0.keys().map(String::as_str);
@@ -145,9 +147,9 @@ impl Keys {
         }
     }
 
-    fn fits(&self, key: &str, value: &Value) -> Result<(), String> {
+    fn deserialize_alone(&self, key: &str, value: &Value) -> Result<(), String> {
         let mut tree = Value::Object(Map::new());
-        put(&mut tree, key, value.clone());
+        insert(&mut tree, key, value.clone());
         serde_json::from_value::<Config>(tree)
             .map(drop)
             .map_err(|error| error.to_string())
@@ -168,7 +170,7 @@ pub fn built_in() -> Value {
 }
 
 /// Puts `value` at the dotted `key`, making sections as needed.
-pub fn put(tree: &mut Value, key: &str, value: Value) {
+pub fn insert(tree: &mut Value, key: &str, value: Value) {
     let mut place = tree;
     for part in key.split('.') {
         if !place.is_object() {
@@ -198,7 +200,7 @@ fn flatten(path: String, value: Value, into: &mut BTreeMap<String, Value>) {
 
 /// What was wanted, where the shape is not that of the default. Durations, which are text by
 /// default, may be numbers; an unset key is text.
-fn misshapen(default: &Value, value: &Value) -> Option<&'static str> {
+fn shape_error(default: &Value, value: &Value) -> Option<&'static str> {
     let duration = |text: &str| super::duration::parse(text).is_ok();
     match (default, value) {
         (Value::Array(_), Value::Array(_))
@@ -214,23 +216,23 @@ fn misshapen(default: &Value, value: &Value) -> Option<&'static str> {
     }
 }
 
-fn most_like<'a>(
+fn most_similar<'a>(
     known: impl Iterator<Item = &'a str>,
     wanted: &str,
-    likeness: fn(&str, &str) -> f64,
+    similarity: fn(&str, &str) -> f64,
 ) -> Option<&'a str> {
     if wanted.len() > 100 {
         return None; // as long as no name is: comparing would only cost time
     }
     let (score, found) = known
-        .map(|known| (likeness(known, wanted), known))
+        .map(|known| (similarity(known, wanted), known))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     (score > 0.5).then_some(found)
 }
 
 /// How alike two keys are in their last part; how alike their sections are decides between equals.
 /// A right section alone says nothing of what was meant in it.
-fn likeness(known: &str, key: &str) -> f64 {
+fn similarity(known: &str, key: &str) -> f64 {
     let alike = strsim::normalized_damerau_levenshtein;
     let (section, last) = known.rsplit_once('.').unwrap_or(("", known));
     let (section_given, last_given) = key.rsplit_once('.').unwrap_or(("", key));
@@ -243,18 +245,18 @@ mod tests {
 
     #[test]
     fn an_unset_key_is_known_and_takes_text() {
-        let keys = Keys::known();
-        let unset: Vec<_> = keys.iter().filter(|(_, value)| value.is_null()).collect();
+        let schema = Schema::known();
+        let unset: Vec<_> = schema.iter().filter(|(_, value)| value.is_null()).collect();
         assert!(unset.iter().any(|(key, _)| *key == "auth.secret"));
         for (key, _) in unset {
-            assert_eq!(keys.judge(key, &"text".into()), Ok(()), "{key}");
+            assert_eq!(schema.check_value(key, &"text".into()), Ok(()), "{key}");
         }
     }
 
     #[test]
     fn every_default_survives_its_own_text() {
-        let keys = Keys::known();
-        for (key, default) in keys.iter().filter(|(_, value)| !value.is_null()) {
+        let schema = Schema::known();
+        for (key, default) in schema.iter().filter(|(_, value)| !value.is_null()) {
             let text = match default {
                 Value::Array(items) => items
                     .iter()
@@ -264,37 +266,37 @@ mod tests {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            assert_eq!(&keys.from_text(key, &text), default, "{key}");
-            assert_eq!(keys.judge(key, default), Ok(()), "{key}");
+            assert_eq!(&schema.from_text(key, &text), default, "{key}");
+            assert_eq!(schema.check_value(key, default), Ok(()), "{key}");
         }
     }
 
     #[test]
-    fn a_typo_and_a_wrong_section_find_their_key() {
-        let keys = Keys::known();
-        assert_eq!(keys.nearest("turn.relm"), Some("turn.realm"));
-        assert_eq!(keys.nearest("http.relay_ports"), Some("turn.relay_ports"));
-        assert_eq!(keys.nearest("realm"), Some("turn.realm"));
-        assert_eq!(keys.nearest("htp.listen"), Some("http.listen"));
-        assert_eq!(keys.nearest_section("trun"), Some("turn"));
+    fn a_typo_or_a_wrong_section_gets_a_suggestion() {
+        let schema = Schema::known();
+        assert_eq!(schema.nearest("turn.relm"), Some("turn.realm"));
+        assert_eq!(schema.nearest("http.relay_ports"), Some("turn.relay_ports"));
+        assert_eq!(schema.nearest("realm"), Some("turn.realm"));
+        assert_eq!(schema.nearest("htp.listen"), Some("http.listen"));
+        assert_eq!(schema.nearest_section("trun"), Some("turn"));
     }
 
     #[test]
-    fn a_hopeless_name_finds_nothing() {
-        let keys = Keys::known();
+    fn a_dissimilar_name_gets_no_suggestion() {
+        let schema = Schema::known();
         for name in ["http.x", "turn.on", "signaling.zzzz", "x.y", "zzzzzzzzzz"] {
-            assert_eq!(keys.nearest(name), None, "{name}");
+            assert_eq!(schema.nearest(name), None, "{name}");
         }
         for name in ["x", "zzzz", ""] {
-            assert_eq!(keys.nearest_section(name), None, "{name}");
+            assert_eq!(schema.nearest_section(name), None, "{name}");
         }
     }
 
     #[test]
-    fn every_wrong_item_of_a_list_is_named() {
-        let keys = Keys::known();
-        let error = keys
-            .judge(
+    fn every_wrong_item_of_a_list_is_reported() {
+        let schema = Schema::known();
+        let error = schema
+            .check_value(
                 "http.listen",
                 &serde_json::json!(["8000", "127.0.0.1:80", "8001"]),
             )
@@ -305,38 +307,41 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_does_not_fit_is_told_in_words_of_the_reader() {
-        let keys = Keys::known();
-        for (key, number, told) in [
+    fn a_number_out_of_range_gets_a_readable_error() {
+        let schema = Schema::known();
+        for (key, number, messages) in [
             ("http.max_body", -5_i64, "must not be negative"),
             ("signaling.rate", -1, "must not be negative"),
             ("signaling.rate", 5_000_000_000, "is too large"),
         ] {
-            let error = keys.judge(key, &number.into()).unwrap_err().concat();
-            assert!(error.starts_with(told), "{error}");
+            let error = schema
+                .check_value(key, &number.into())
+                .unwrap_err()
+                .concat();
+            assert!(error.starts_with(messages), "{error}");
         }
     }
 
     #[test]
-    fn a_secret_of_a_wrong_shape_is_not_told() {
-        let keys = Keys::known();
+    fn a_secret_of_the_wrong_type_is_not_shown() {
+        let schema = Schema::known();
         for (key, value) in [
             ("auth.secret", serde_json::json!(271_828)),
             ("auth.previous_secrets", serde_json::json!([[271_828]])),
         ] {
-            let error = keys.judge(key, &value).unwrap_err().concat();
+            let error = schema.check_value(key, &value).unwrap_err().concat();
             assert!(error.contains("text"), "{error}");
             assert!(!error.contains("271828"), "{error}");
         }
     }
 
     #[test]
-    fn what_was_probably_meant_is_a_key_or_those_of_a_section() {
-        let keys = Keys::known();
-        assert_eq!(keys.probably_meant("turn.relm"), ["turn.realm"]);
-        assert_eq!(keys.probably_meant("log"), ["log.format", "log.level"]);
-        assert_eq!(keys.probably_meant("logs"), ["log.format", "log.level"]);
-        assert_eq!(keys.probably_meant("x.y"), [""; 0]);
-        assert_eq!(keys.probably_meant("").len(), keys.iter().count());
+    fn an_unknown_name_stands_for_a_similar_key_or_the_keys_of_a_section() {
+        let schema = Schema::known();
+        assert_eq!(schema.likely_keys("turn.relm"), ["turn.realm"]);
+        assert_eq!(schema.likely_keys("log"), ["log.format", "log.level"]);
+        assert_eq!(schema.likely_keys("logs"), ["log.format", "log.level"]);
+        assert_eq!(schema.likely_keys("x.y"), [""; 0]);
+        assert_eq!(schema.likely_keys("").len(), schema.iter().count());
     }
 }

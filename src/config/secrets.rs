@@ -6,15 +6,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::origin::{Fault, Origin};
+use super::origin::{Origin, Violation};
 use crate::secret::Secret;
 use crate::text_file;
 
 /// No secret is longer.
-const LONGEST: u64 = 4096;
+const MAX_FILE_BYTES: u64 = 4096;
 
 /// Every key that holds secrets.
-pub const KEYS: [&str; 5] = [
+pub const SECRET_KEYS: [&str; 5] = [
     "auth.secret",
     "auth.previous_secrets",
     "turn.secret",
@@ -24,18 +24,18 @@ pub const KEYS: [&str; 5] = [
 
 /// Secrets of one key, and the key that may name their file. systemd's credential is called as the
 /// first is.
-struct Place<'a> {
+struct SecretSetting<'a> {
     /// One, in the form that a fault wants.
     key: &'static [&'static str; 1],
     file_key: &'static str,
-    secrets: Secrets<'a>,
+    secrets: SecretField<'a>,
     file: &'a Option<PathBuf>,
 }
 
-enum Secrets<'a> {
-    One(&'a mut Option<Secret>),
+enum SecretField<'a> {
+    Single(&'a mut Option<Secret>),
     /// In a file, one on each line.
-    Several(&'a mut Vec<Secret>),
+    List(&'a mut Vec<Secret>),
 }
 
 /// Fills in the secrets that stand in files, and where each was found. Gives every fault; what it is
@@ -44,67 +44,67 @@ pub fn read(
     config: &mut Config,
     environment: &[(OsString, OsString)],
     origins: &mut BTreeMap<String, Origin>,
-) -> Vec<Fault> {
+) -> Vec<Violation> {
     let credentials = environment
         .iter()
         .find(|(name, value)| name == "CREDENTIALS_DIRECTORY" && !value.is_empty())
         .map(|(_, value)| PathBuf::from(value));
-    let mut faults = Vec::new();
-    for place in places(config) {
-        let (key, file_key) = (place.key, place.file_key);
-        match place.fill(credentials.as_deref()) {
+    let mut violations = Vec::new();
+    for setting in secret_settings(config) {
+        let (key, file_key) = (setting.key, setting.file_key);
+        match setting.fill(credentials.as_deref()) {
             Ok(None) => {}
             Ok(Some(path)) => {
                 origins.insert(key[0].to_owned(), Origin::File { path, line: 1 });
             }
-            Err(text) => faults.push(Fault::with(file_key, key, text)),
+            Err(text) => violations.push(Violation::with(file_key, key, text)),
         }
     }
-    faults
+    violations
 }
 
-fn places(config: &mut Config) -> [Place<'_>; 5] {
+fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 5] {
     let Config {
         auth, turn, ice, ..
     } = config;
     [
-        Place {
+        SecretSetting {
             key: &["auth.secret"],
             file_key: "auth.secret_file",
-            secrets: Secrets::One(&mut auth.secret),
+            secrets: SecretField::Single(&mut auth.secret),
             file: &auth.secret_file,
         },
-        Place {
+        SecretSetting {
             key: &["auth.previous_secrets"],
             file_key: "auth.previous_secrets_file",
-            secrets: Secrets::Several(&mut auth.previous_secrets),
+            secrets: SecretField::List(&mut auth.previous_secrets),
             file: &auth.previous_secrets_file,
         },
-        Place {
+        SecretSetting {
             key: &["turn.secret"],
             file_key: "turn.secret_file",
-            secrets: Secrets::One(&mut turn.secret),
+            secrets: SecretField::Single(&mut turn.secret),
             file: &turn.secret_file,
         },
-        Place {
+        SecretSetting {
             key: &["turn.previous_secrets"],
             file_key: "turn.previous_secrets_file",
-            secrets: Secrets::Several(&mut turn.previous_secrets),
+            secrets: SecretField::List(&mut turn.previous_secrets),
             file: &turn.previous_secrets_file,
         },
-        Place {
+        SecretSetting {
             key: &["ice.turn_password"],
             file_key: "ice.turn_password_file",
-            secrets: Secrets::One(&mut ice.turn_password),
+            secrets: SecretField::Single(&mut ice.turn_password),
             file: &ice.turn_password_file,
         },
     ]
 }
 
-impl Place<'_> {
+impl SecretSetting<'_> {
     /// The file that the secrets came from, if they came from one.
     fn fill(self, credentials: Option<&Path>) -> Result<Option<PathBuf>, String> {
-        let path = match (self.secrets.are_set(), self.file) {
+        let path = match (self.secrets.is_set(), self.file) {
             (true, Some(_)) => {
                 return Err(format!(
                     "is set, and so is {}: keep one of the two",
@@ -119,25 +119,25 @@ impl Place<'_> {
                 _ => return Ok(None),
             },
         };
-        let read = contents(&path);
+        let read = read_secret(&path);
         let text = read.map_err(|why| format!("names {}, which {why}", path.display()))?;
         self.secrets.set(&text);
         Ok(Some(path))
     }
 }
 
-impl Secrets<'_> {
-    fn are_set(&self) -> bool {
+impl SecretField<'_> {
+    fn is_set(&self) -> bool {
         match self {
-            Secrets::One(secret) => secret.is_some(),
-            Secrets::Several(secrets) => !secrets.is_empty(),
+            SecretField::Single(secret) => secret.is_some(),
+            SecretField::List(secrets) => !secrets.is_empty(),
         }
     }
 
     fn set(self, text: &str) {
         match self {
-            Secrets::One(secret) => *secret = Some(Secret::new(text)),
-            Secrets::Several(secrets) => {
+            SecretField::Single(secret) => *secret = Some(Secret::new(text)),
+            SecretField::List(secrets) => {
                 let lines = text.lines().filter(|line| !line.is_empty());
                 *secrets = lines.map(Secret::new).collect();
             }
@@ -146,8 +146,8 @@ impl Secrets<'_> {
 }
 
 /// All of the file but the end of its last line.
-fn contents(path: &Path) -> Result<String, String> {
-    let text = text_file::read(path, LONGEST).map_err(|why| why.to_string())?;
+fn read_secret(path: &Path) -> Result<String, String> {
+    let text = text_file::read(path, MAX_FILE_BYTES).map_err(|why| why.to_string())?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     match secret.is_empty() {

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_read_by_the_numbers_that_it_begins_with() {
+    fn a_kernel_release_is_parsed_by_its_leading_numbers() {
         for (release, expected) in [
             ("7.0.3-arch1-1", Some([7, 0, 3])),
             ("7.1-rc2", Some([7, 1, 0])),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn on_and_off_hold_whatever_the_kernel_and_the_reason_names_an_affected_one() {
+    fn on_and_off_apply_to_every_kernel_and_the_reason_names_an_affected_one() {
         for release in ["6.12.1", "7.0.3", ""] {
             assert!(Segmentation::On.decide_for(release).used);
             assert!(!Segmentation::Off.decide_for(release).used);

@@ -191,7 +191,7 @@ impl Algorithm {
     }
 
     /// The public keys that it takes; `None` for those that take a shared secret.
-    pub fn kind(self) -> Option<Kind> {
+    pub fn key_kind(self) -> Option<Kind> {
         match self {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
             Algorithm::ES256 => Some(Kind::P256),

@@ -7,40 +7,40 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
-use super::origin::Fault;
+use super::origin::Violation;
 use super::urls::page_host;
-use super::{Config, Tls, TlsMode, turn_host};
+use super::{Config, Tls, TlsMode, ice_host};
 use crate::clock;
 use crate::tls::{self, Identity, PemFile, PemFileError};
 
 /// Of TURN over TLS (RFC 8656, section 18.7).
-const TURNS: u16 = 5349;
+const TURNS_PORT: u16 = 5349;
 
 /// Where TURN over TLS has listeners of its own: nowhere without TLS; what `turn.tls_listen` says, or
 /// its usual port on the addresses of `turn.listen`, unless HTTP has that.
 pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
     let turn = &config.turn;
     if !turn.tls_listen.is_empty() {
-        return with_tls(config, &turn.tls_listen);
+        return if_tls(config, &turn.tls_listen);
     }
     let mut usual: Vec<SocketAddr> = Vec::new();
     for address in &turn.listen {
-        let address = SocketAddr::new(address.ip(), TURNS);
+        let address = SocketAddr::new(address.ip(), TURNS_PORT);
         if !usual.contains(&address) && !config.http.listen.contains(&address) {
             usual.push(address);
         }
     }
-    with_tls(config, &usual)
+    if_tls(config, &usual)
 }
 
 /// Where HTTP speaks TLS, and TURN with it: nowhere without TLS.
 pub fn https_listen(config: &Config) -> Vec<SocketAddr> {
-    with_tls(config, &config.http.listen)
+    if_tls(config, &config.http.listen)
 }
 
 /// Where HTTP is sent on to TLS: nowhere without TLS.
 pub fn plain_listen(config: &Config) -> Vec<SocketAddr> {
-    with_tls(config, &config.http.plain_listen)
+    if_tls(config, &config.http.plain_listen)
 }
 
 /// The settings that say where TCP is listened on.
@@ -65,7 +65,7 @@ pub fn tcp_listeners(config: &Config) -> [(&'static str, Vec<SocketAddr>); 5] {
     TCP_LISTENERS.map(|key| (key, addresses.next().unwrap_or_default()))
 }
 
-fn with_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
+fn if_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
     match config.tls.mode {
         TlsMode::Off => Vec::new(),
         _ => listen.to_vec(),
@@ -73,20 +73,22 @@ fn with_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 /// Fills in `tls.identity`. Gives every fault: the key, and what must change.
-pub fn read(tls: &mut Tls) -> Vec<Fault> {
+pub fn load_identity(tls: &mut Tls) -> Vec<Violation> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
         (TlsMode::Off | TlsMode::SelfSigned | TlsMode::Acme, certificate, key) => {
-            needless(tls.mode, certificate, key)
+            unused_files(tls.mode, certificate, key)
         }
         (TlsMode::Files, Some(certificate), Some(key)) => match tls::read(certificate, key) {
             Ok(identity) => {
                 tls.identity = Some(identity);
                 Vec::new()
             }
-            Err(faults) => {
-                let told = faults.iter().map(|fault| told(fault, certificate, key));
-                told.collect()
+            Err(violations) => {
+                let messages = violations
+                    .iter()
+                    .map(|violation| identity_violation(violation, certificate, key));
+                messages.collect()
             }
         },
         (TlsMode::Files, certificate, key) => {
@@ -95,11 +97,11 @@ pub fn read(tls: &mut Tls) -> Vec<Fault> {
                 ("tls.key_file", key, "the certificate's key"),
             ];
             let missing = missing.into_iter().filter(|(_, path, _)| path.is_none());
-            let told = missing.map(|(key, _, what)| {
+            let messages = missing.map(|(key, _, what)| {
                 let text = format!("must name the file of {what}, because tls.mode is files");
-                Fault::with(key, &["tls.mode"], text)
+                Violation::with(key, &["tls.mode"], text)
             });
-            told.collect()
+            messages.collect()
         }
     }
 }
@@ -110,14 +112,15 @@ pub fn read(tls: &mut Tls) -> Vec<Fault> {
 /// # Errors
 /// What is wrong with them, a sentence each.
 pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>> {
-    let told = |faults: Vec<Fault>| {
-        let told = faults.into_iter();
-        told.map(|fault| format!("{} {}", fault.key, fault.text))
+    let messages_of = |violations: Vec<Violation>| {
+        let messages = violations.into_iter();
+        messages
+            .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect()
     };
-    match read(&mut config.tls) {
-        faults if faults.is_empty() => Ok(told(unwise(config))),
-        faults => Err(told(faults)),
+    match load_identity(&mut config.tls) {
+        violations if violations.is_empty() => Ok(messages_of(warnings(config))),
+        violations => Err(messages_of(violations)),
     }
 }
 
@@ -128,7 +131,7 @@ pub fn own_hosts(config: &Config) -> Vec<String> {
     let listen = config.http.listen.iter().chain(&turn_tls);
     let listen = listen.map(|address| address.ip());
     let listen = listen.filter(|ip| !ip.is_unspecified());
-    let named = page_host(config).into_iter().chain(turn_host(config));
+    let named = page_host(config).into_iter().chain(ice_host(config));
     let named = named.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     let mut hosts: Vec<String> = Vec::new();
     for host in named.chain(listen.map(|ip| ip.to_string())) {
@@ -142,55 +145,59 @@ pub fn own_hosts(config: &Config) -> Vec<String> {
 }
 
 /// Whoever names a file believes that TLS is spoken.
-fn needless(mode: TlsMode, certificate: &Option<PathBuf>, key: &Option<PathBuf>) -> Vec<Fault> {
+fn unused_files(
+    mode: TlsMode,
+    certificate: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+) -> Vec<Violation> {
     let set = [("tls.cert_file", certificate), ("tls.key_file", key)];
     let set = set.into_iter();
     let set = set.filter_map(|(key, path)| Some((key, path.as_ref()?)));
-    let told = set.map(|(key, path)| {
+    let messages = set.map(|(key, path)| {
         let path = path.display();
         let mode = mode.name();
         let text = format!("names {path}, but tls.mode is {mode}: set that to files");
-        Fault::with(key, &["tls.mode"], text)
+        Violation::with(key, &["tls.mode"], text)
     });
-    told.collect()
+    messages.collect()
 }
 
-fn told(fault: &PemFileError, certificate: &Path, key: &Path) -> Fault {
-    match fault.file {
+fn identity_violation(error: &PemFileError, certificate: &Path, key: &Path) -> Violation {
+    match error.file {
         PemFile::Certificate => {
-            let text = format!("names {}, which {fault}", certificate.display());
-            Fault::with("tls.cert_file", &["tls.mode"], text)
+            let text = format!("names {}, which {error}", certificate.display());
+            Violation::with("tls.cert_file", &["tls.mode"], text)
         }
         PemFile::Key => {
-            let text = format!("names {}, which {fault}", key.display());
-            Fault::with("tls.key_file", &["tls.mode", "tls.cert_file"], text)
+            let text = format!("names {}, which {error}", key.display());
+            Violation::with("tls.key_file", &["tls.mode", "tls.cert_file"], text)
         }
     }
 }
 
 /// What is unwise: a certificate that clients refuse, or an address where nobody listens.
-pub fn unwise(config: &Config) -> Vec<Fault> {
+pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {
         let refused = [
-            out_of_time(identity, file),
-            foreign(config, identity, file),
-            incomplete(identity, file),
+            outside_validity(identity, file),
+            wrong_host(config, identity, file),
+            incomplete_chain(identity, file),
         ];
         return refused.into_iter().flatten().collect();
     }
     let text = "is set, but tls.mode is off, so that nobody listens there";
-    let idle = [
+    let unused = [
         ("http.plain_listen", &config.http.plain_listen),
         ("turn.tls_listen", &config.turn.tls_listen),
     ];
-    let idle = idle.into_iter();
-    let idle = idle.filter(|(_, listen)| tls.mode == TlsMode::Off && !listen.is_empty());
-    let told = idle.map(|(key, _)| Fault::with(key, &["tls.mode"], text));
-    told.collect()
+    let unused = unused.into_iter();
+    let unused = unused.filter(|(_, listen)| tls.mode == TlsMode::Off && !listen.is_empty());
+    let messages = unused.map(|(key, _)| Violation::with(key, &["tls.mode"], text));
+    messages.collect()
 }
 
-fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
+fn outside_validity(identity: &Identity, file: &Path) -> Option<Violation> {
     let validity = identity.validity();
     let now = clock::now().unix;
     let (what, when) = if validity.is_expired(now) {
@@ -205,30 +212,30 @@ fn out_of_time(identity: &Identity, file: &Path) -> Option<Fault> {
         "names {}, whose certificate {what} {when}: clients refuse it",
         file.display()
     );
-    Some(Fault::new("tls.cert_file", text))
+    Some(Violation::new("tls.cert_file", text))
 }
 
 /// Browsers look for the host of an ICE URL in the certificate.
-fn foreign(config: &Config, identity: &Identity, file: &Path) -> Option<Fault> {
-    let host = turn_host(config).filter(|host| !identity.is_valid_for(host))?;
+fn wrong_host(config: &Config, identity: &Identity, file: &Path) -> Option<Violation> {
+    let host = ice_host(config).filter(|host| !identity.is_valid_for(host))?;
     let text = format!(
         "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers refuse it \
          there; get one that is, or set turn.public_host to what it is for",
         file.display()
     );
     let with = &["turn.public_host", "server.public_url"];
-    Some(Fault::with("tls.cert_file", with, text))
+    Some(Violation::with("tls.cert_file", with, text))
 }
 
 /// Warns of a chain that lacks an intermediate certificate. Some browsers fetch it; TURN clients do not.
-fn incomplete(identity: &Identity, file: &Path) -> Option<Fault> {
+fn incomplete_chain(identity: &Identity, file: &Path) -> Option<Violation> {
     let issuer = identity.missing_issuer()?;
     let text = format!(
         "names {}, which lacks the certificate of its issuer, {issuer}: clients that don't have \
          that one as a root refuse it; name the file with the whole chain (fullchain.pem)",
         file.display()
     );
-    Some(Fault::new("tls.cert_file", text))
+    Some(Violation::new("tls.cert_file", text))
 }
 
 #[cfg(test)]
@@ -250,17 +257,17 @@ mod tests {
         config.tls.mode = TlsMode::Files;
         config.tls.cert_file = Some(cert);
         config.tls.key_file = Some(key);
-        assert_eq!(read(&mut config.tls), []);
+        assert_eq!(load_identity(&mut config.tls), []);
         config
     }
 
-    fn texts(faults: Vec<Fault>) -> Vec<String> {
-        let texts = faults.into_iter();
+    fn texts(violations: Vec<Violation>) -> Vec<String> {
+        let texts = violations.into_iter();
         texts.map(|f| format!("{} {}", f.key, f.text)).collect()
     }
 
     #[test]
-    fn without_tls_nobody_listens_for_it_or_sends_on_to_it() {
+    fn without_tls_there_are_no_tls_and_redirect_listeners() {
         let mut config = Config::default();
         config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
         config.http.plain_listen = vec!["[::1]:2".parse().unwrap()];
@@ -274,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn turn_over_tls_is_at_its_port_beside_turn_unless_it_is_told_where() {
+    fn turn_over_tls_listens_on_port_5349_by_default() {
         let mut config = Config::default();
         assert!(turn_tls_listen(&config).is_empty());
         config.tls.mode = TlsMode::Files;
@@ -287,19 +294,21 @@ mod tests {
     }
 
     #[test]
-    fn files_are_asked_for_where_the_mode_needs_them() {
+    fn mode_files_needs_a_certificate_and_a_key() {
         let mut tls = Tls {
             mode: TlsMode::Files,
             ..Tls::default()
         };
-        let told = texts(read(&mut tls));
-        assert!(told[0].starts_with("tls.cert_file must name the file of the certificate"));
-        assert!(told[1].starts_with("tls.key_file must name the file of the certificate's key"));
+        let messages = texts(load_identity(&mut tls));
+        assert!(messages[0].starts_with("tls.cert_file must name the file of the certificate"));
+        assert!(
+            messages[1].starts_with("tls.key_file must name the file of the certificate's key")
+        );
         tls.cert_file = Some("nowhere.pem".into());
-        assert_eq!(texts(read(&mut tls)).len(), 1);
+        assert_eq!(texts(load_identity(&mut tls)).len(), 1);
         tls.key_file = Some("nowhere.key".into());
         assert_eq!(
-            texts(read(&mut tls)),
+            texts(load_identity(&mut tls)),
             [
                 "tls.cert_file names nowhere.pem, which does not exist",
                 "tls.key_file names nowhere.key, which does not exist"
@@ -308,27 +317,33 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_clients_refuse_is_warned_of() {
+    fn a_certificate_that_clients_reject_gets_a_warning() {
         let place = tempfile::tempdir().unwrap();
         let good = config(place.path(), (2020, 2999));
-        assert_eq!(unwise(&good), []);
-        let told = texts(unwise(&config(place.path(), (2020, 2021))));
-        assert!(told[0].contains("expired on 2021-01-01"), "{told:?}");
-        let told = texts(unwise(&config(place.path(), (2998, 2999))));
+        assert_eq!(warnings(&good), []);
+        let messages = texts(warnings(&config(place.path(), (2020, 2021))));
         assert!(
-            told[0].contains("is not valid before 2998-01-01"),
-            "{told:?}"
+            messages[0].contains("expired on 2021-01-01"),
+            "{messages:?}"
+        );
+        let messages = texts(warnings(&config(place.path(), (2998, 2999))));
+        assert!(
+            messages[0].contains("is not valid before 2998-01-01"),
+            "{messages:?}"
         );
         let mut other = good.clone();
         other.turn.public_host = Some("turn.example.org".to_owned());
-        let told = texts(unwise(&other));
-        assert!(told[0].contains("is not for turn.example.org"), "{told:?}");
+        let messages = texts(warnings(&other));
+        assert!(
+            messages[0].contains("is not for turn.example.org"),
+            "{messages:?}"
+        );
         other.turn.public_host = Some("talk.example.org".to_owned());
-        assert_eq!(unwise(&other), []);
+        assert_eq!(warnings(&other), []);
     }
 
     #[test]
-    fn a_chain_that_lacks_the_issuer_is_warned_of() {
+    fn a_chain_without_the_issuer_gets_a_warning() {
         let place = tempfile::tempdir().unwrap();
         let mut config = config(place.path(), (2020, 2999));
         let [root_key, key] = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
@@ -343,25 +358,29 @@ mod tests {
         fs::write(place.path().join("key.pem"), key.serialize_pem()).unwrap();
         for (certificates, warned) in [(leaf, true), (chain, false)] {
             fs::write(place.path().join("cert.pem"), certificates).unwrap();
-            assert_eq!(read(&mut config.tls), []);
-            let told = texts(unwise(&config)).concat();
-            assert_eq!(told.contains("of its issuer, Middle R3:"), warned, "{told}");
+            assert_eq!(load_identity(&mut config.tls), []);
+            let messages = texts(warnings(&config)).concat();
+            assert_eq!(
+                messages.contains("of its issuer, Middle R3:"),
+                warned,
+                "{messages}"
+            );
         }
     }
 
     #[test]
-    fn what_nothing_comes_of_without_tls_is_told() {
+    fn tls_settings_without_tls_are_reported() {
         let mut config = Config::default();
-        assert_eq!(unwise(&config), []);
+        assert_eq!(warnings(&config), []);
         config.turn.tls_listen = vec!["[::1]:1".parse().unwrap()];
         config.http.plain_listen = vec!["[::1]:2".parse().unwrap()];
-        let told = texts(unwise(&config));
-        assert!(told[0].starts_with("http.plain_listen is set, but tls.mode is off"));
-        assert!(told[1].starts_with("turn.tls_listen is set, but tls.mode is off"));
+        let messages = texts(warnings(&config));
+        assert!(messages[0].starts_with("http.plain_listen is set, but tls.mode is off"));
+        assert!(messages[1].starts_with("turn.tls_listen is set, but tls.mode is off"));
         config.tls.cert_file = Some("cert.pem".into());
-        let told = texts(read(&mut config.tls));
+        let messages = texts(load_identity(&mut config.tls));
         assert_eq!(
-            told,
+            messages,
             ["tls.cert_file names cert.pem, but tls.mode is off: set that to files"]
         );
     }

@@ -24,7 +24,7 @@ pub fn base_url(config: &Config, http: SocketAddr) -> String {
                 TlsMode::Off => "http",
                 _ => "https",
             };
-            format!("{scheme}://{}", reachable(http))
+            format!("{scheme}://{}", connectable(http))
         }
     }
 }
@@ -32,8 +32,12 @@ pub fn base_url(config: &Config, http: SocketAddr) -> String {
 /// Where TURN over TLS is offered, of whoever listens for it: `https` with HTTP, `alone` without. Where
 /// ICE URLs have the host of `server.public_url`, and that is https, HTTP is reached at its port,
 /// whatever port is listened on behind a NAT or a balancer.
-pub fn offered_tls(config: &Config, https: &[SocketAddr], alone: &[SocketAddr]) -> Vec<SocketAddr> {
-    let url = public_url(config).filter(|url| turn_host(config).as_deref() == Some(url.host()));
+pub fn advertised_tls(
+    config: &Config,
+    https: &[SocketAddr],
+    alone: &[SocketAddr],
+) -> Vec<SocketAddr> {
+    let url = public_url(config).filter(|url| ice_host(config).as_deref() == Some(url.host()));
     let outside = url.filter(PublicUrl::is_https).map(|url| url.port());
     let at = |one: &SocketAddr| SocketAddr::new(one.ip(), outside.unwrap_or(one.port()));
     https.iter().map(at).chain(alone.iter().copied()).collect()
@@ -47,7 +51,7 @@ pub const HTTPS_PORT: u16 = 443;
 
 /// The listening port that ICE URLs use: the usual one, else the first. Each additional URL delays every
 /// browser, and Firefox warns at five or more.
-pub fn offered_port(ports: impl IntoIterator<Item = u16>, usual: u16) -> Option<u16> {
+pub fn advertised_port(ports: impl IntoIterator<Item = u16>, usual: u16) -> Option<u16> {
     let mut first = None;
     for port in ports {
         if port == usual {
@@ -66,7 +70,7 @@ pub fn invite_link(config: &Config, http: SocketAddr, room_id: &str, invite: &st
 
 /// The host of ICE URLs: `turn.public_host`, else that of `server.public_url`; `None` where only
 /// a request could tell. An IPv6 address stands in brackets.
-pub fn turn_host(config: &Config) -> Option<String> {
+pub fn ice_host(config: &Config) -> Option<String> {
     if let Some(host) = config.turn.public_host.as_deref() {
         return Some(match host.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]"),
@@ -77,7 +81,7 @@ pub fn turn_host(config: &Config) -> Option<String> {
 }
 
 /// An address that a program on this host can connect to.
-pub fn reachable(listening: SocketAddr) -> SocketAddr {
+pub fn connectable(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -122,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn turn_over_tls_is_offered_at_the_port_that_the_page_has_outside() {
+    fn turn_over_tls_uses_the_port_of_the_public_url() {
         let [https, alone]: [[SocketAddr; 1]; 2] =
             ["[::]:8443", "[::]:5349"].map(|text| [text.parse().unwrap()]);
         let ports = |url, host| {
-            let offered = offered_tls(&config(url, host), &https, &alone);
+            let offered = advertised_tls(&config(url, host), &https, &alone);
             offered.iter().map(SocketAddr::port).collect::<Vec<_>>()
         };
         assert_eq!(ports(None, None), [8443, 5349]);
@@ -138,16 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn one_port_is_offered_of_each_kind_and_the_usual_one_where_it_is_there() {
-        assert_eq!(offered_port([8443, 443, 5349], HTTPS_PORT), Some(443));
-        assert_eq!(offered_port([5349, 8443], HTTPS_PORT), Some(5349));
-        assert_eq!(offered_port([], STUN_PORT), None);
+    fn the_standard_port_is_advertised_if_parlor_listens_on_it() {
+        assert_eq!(advertised_port([8443, 443, 5349], HTTPS_PORT), Some(443));
+        assert_eq!(advertised_port([5349, 8443], HTTPS_PORT), Some(5349));
+        assert_eq!(advertised_port([], STUN_PORT), None);
     }
 
     #[test]
-    fn the_host_of_ice_urls_is_that_of_turn_before_that_of_the_page() {
+    fn turn_public_host_outranks_server_public_url_in_ice_urls() {
         let url = Some("https://talk.example.org:8443");
-        let host = |url, host| turn_host(&config(url, host));
+        let host = |url, host| ice_host(&config(url, host));
         assert_eq!(
             host(url, Some("turn.example.org")).unwrap(),
             "turn.example.org"

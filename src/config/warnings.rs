@@ -5,34 +5,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::origin::{Fault, Origin};
+use super::origin::{Origin, Violation};
 use super::{Config, Origins, RelayMode, TlsMode, acme, file, public_url, secrets, tls};
 use crate::secret::Secret;
 
 /// Bytes below which a secret of the relay can be guessed.
-const TURN_SECRET_BYTES: usize = 16;
+const MIN_TURN_SECRET_BYTES: usize = 16;
 
 /// Where clouds tell a machine about itself, its keys included.
-const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const CLOUD_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// 6to4 (RFC 3056) and Teredo (RFC 4380).
-const TUNNELS: [&str; 2] = ["2002::/16", "2001::/32"];
+const TUNNEL_PREFIXES: [&str; 2] = ["2002::/16", "2001::/32"];
 
 /// Everything about `config` that an admin should think about again.
-pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let checks: [fn(&Config) -> Vec<Fault>; 13] = [
+pub fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
+    let checks: [fn(&Config) -> Vec<Violation>; 13] = [
         short_secrets,
-        shared_secret,
+        reused_secret,
         relative_data_dir,
-        insecure_page,
-        unspoken_https,
-        foreign_audience,
-        any_proxy,
-        public_metrics,
+        page_without_https,
+        https_without_tls,
+        missing_audience,
+        trust_of_every_proxy,
+        exposed_metrics,
         relay_ports,
-        open_relay,
-        tls::unwise,
-        acme::unwise,
+        dangerous_peers,
+        tls::warnings,
+        acme::warnings,
         many_ice_urls,
     ];
     let found = checks.iter().flat_map(|check| check(config));
@@ -40,16 +40,16 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Fault> {
 }
 
 /// coturn takes them, and whoever shares one with it may have no say in its length.
-fn short_secrets(config: &Config) -> Vec<Fault> {
+fn short_secrets(config: &Config) -> Vec<Violation> {
     turn_secrets(config)
-        .filter(|(_, secret)| secret.expose().len() < TURN_SECRET_BYTES)
+        .filter(|(_, secret)| secret.expose().len() < MIN_TURN_SECRET_BYTES)
         .map(|(key, secret)| {
             let bytes = secret.expose().len();
             let text = format!(
                 "has {bytes} bytes, so few that anybody with a credential can guess them: \
                  `openssl rand -hex 32` makes a good one"
             );
-            Fault::new(key, text)
+            Violation::new(key, text)
         })
         .collect()
 }
@@ -61,17 +61,17 @@ fn turn_secrets(config: &Config) -> impl Iterator<Item = (&'static str, &Secret)
     newest.chain(older.map(|secret| ("turn.previous_secrets", secret)))
 }
 
-fn shared_secret(config: &Config) -> Vec<Fault> {
+fn reused_secret(config: &Config) -> Vec<Violation> {
     let same =
         turn_secrets(config).filter(|(_, secret)| config.auth.secret.as_ref() == Some(secret));
     let text = "is auth.secret too: whoever may mint credentials for the relay can also sign \
                 tokens, for any user";
-    same.map(|(key, _)| Fault::with(key, &["auth.secret"], text))
+    same.map(|(key, _)| Violation::with(key, &["auth.secret"], text))
         .collect()
 }
 
 /// <https://w3c.github.io/mediacapture-main/#dom-navigator-mediadevices> is `[SecureContext]`.
-fn insecure_page(config: &Config) -> Vec<Fault> {
+fn page_without_https(config: &Config) -> Vec<Violation> {
     let insecure = public_url(config).filter(|url| {
         let host = url.host().trim_matches(['[', ']']);
         let local = host == "localhost" || host.ends_with(".localhost");
@@ -80,12 +80,12 @@ fn insecure_page(config: &Config) -> Vec<Fault> {
     });
     let text = "is not https: browsers give a page the microphone over https alone, \
                 but for pages of the same computer";
-    let fault = insecure.map(|_| Fault::new("server.public_url", text));
-    fault.into_iter().collect()
+    let violation = insecure.map(|_| Violation::new("server.public_url", text));
+    violation.into_iter().collect()
 }
 
 /// Warns of a data directory that depends on the working directory.
-fn relative_data_dir(config: &Config) -> Vec<Fault> {
+fn relative_data_dir(config: &Config) -> Vec<Violation> {
     let dir = config.server.data_dir.iter();
     let relative = dir.filter(|dir| dir.is_relative() && !dir.as_os_str().is_empty());
     relative
@@ -95,13 +95,13 @@ fn relative_data_dir(config: &Config) -> Vec<Fault> {
                  begins with /",
                 dir.display()
             );
-            Fault::new("server.data_dir", text)
+            Violation::new("server.data_dir", text)
         })
         .collect()
 }
 
 /// Warns of an https URL without TLS and without a trusted proxy.
-fn unspoken_https(config: &Config) -> Vec<Fault> {
+fn https_without_tls(config: &Config) -> Vec<Violation> {
     let is_https = public_url(config).is_some_and(|url| url.is_https());
     let is_spoken = config.tls.mode != TlsMode::Off;
     if !is_https || is_spoken || !config.http.trusted_proxies.is_empty() {
@@ -110,19 +110,23 @@ fn unspoken_https(config: &Config) -> Vec<Fault> {
     let text = "is https, but tls.mode is off and http.trusted_proxies is empty: set tls.mode, or \
                 name the proxy that speaks TLS, or every client counts as that one address";
     let with = &["tls.mode", "http.trusted_proxies"];
-    vec![Fault::with("server.public_url", with, text)]
+    vec![Violation::with("server.public_url", with, text)]
 }
 
-fn foreign_audience(config: &Config) -> Vec<Fault> {
+fn missing_audience(config: &Config) -> Vec<Violation> {
     let auth = &config.auth;
-    let Some(_) = auth.algorithm.kind().filter(|_| auth.audience.is_none()) else {
+    let Some(_) = auth
+        .algorithm
+        .key_kind()
+        .filter(|_| auth.audience.is_none())
+    else {
         return Vec::new();
     };
     let text = "is unset: a token that the same issuer made for another service opens this one too";
-    vec![Fault::with("auth.audience", &["auth.algorithm"], text)]
+    vec![Violation::with("auth.audience", &["auth.algorithm"], text)]
 }
 
-fn any_proxy(config: &Config) -> Vec<Fault> {
+fn trust_of_every_proxy(config: &Config) -> Vec<Violation> {
     let proxies = config.http.trusted_proxies.iter();
     let anybody = proxies.filter(|net| net.prefix_len() == 0);
     anybody
@@ -131,12 +135,12 @@ fn any_proxy(config: &Config) -> Vec<Fault> {
                 "has {net}: anybody may say that they call from anywhere, so that no limit by \
                  address holds them, and no log tells who it was"
             );
-            Fault::new("http.trusted_proxies", text)
+            Violation::new("http.trusted_proxies", text)
         })
         .collect()
 }
 
-fn public_metrics(config: &Config) -> Vec<Fault> {
+fn exposed_metrics(config: &Config) -> Vec<Violation> {
     let listeners = config.admin.metrics_listen.iter();
     let public = listeners.filter(|address| !is_private(address.ip()));
     public
@@ -145,7 +149,7 @@ fn public_metrics(config: &Config) -> Vec<Fault> {
                 "names {address}, which others may reach, and nothing protects /metrics: name \
                  a loopback or private address, or let a firewall keep them out"
             );
-            Fault::new("admin.metrics_listen", text)
+            Violation::new("admin.metrics_listen", text)
         })
         .collect()
 }
@@ -159,20 +163,20 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 /// Relayed addresses that are somebody else's, or fewer than one user may hold.
-fn relay_ports(config: &Config) -> Vec<Fault> {
+fn relay_ports(config: &Config) -> Vec<Violation> {
     let (turn, range) = (&config.turn, config.turn.relay_ports);
     let within = |address: &&SocketAddr| (range.first..=range.last).contains(&address.port());
     if turn.mode == RelayMode::Internal {
         // They are numbers, which no listener is in the way of and no firewall knows.
-        return few_allocations(config).into_iter().collect();
+        return small_capacity(config).into_iter().collect();
     }
-    let mut faults = Vec::new();
+    let mut violations = Vec::new();
     for address in turn.listen.iter().filter(within) {
         let text = format!(
             "names {address}, whose port is one of turn.relay_ports ({range}): no relayed address \
              can have it then"
         );
-        faults.push(Fault::with("turn.listen", &["turn.relay_ports"], text));
+        violations.push(Violation::with("turn.listen", &["turn.relay_ports"], text));
     }
     let http = config
         .http
@@ -188,20 +192,20 @@ fn relay_ports(config: &Config) -> Vec<Fault> {
             "names {address}, whose port is one of turn.relay_ports ({range}): a firewall that is \
              open for these is open for it, unless they are opened for UDP alone"
         );
-        faults.push(Fault::with(key, &["turn.relay_ports"], text));
+        violations.push(Violation::with(key, &["turn.relay_ports"], text));
     }
-    faults.extend(few_allocations(config));
-    faults
+    violations.extend(small_capacity(config));
+    violations
 }
 
-fn few_allocations(config: &Config) -> Option<Fault> {
+fn small_capacity(config: &Config) -> Option<Violation> {
     const QUOTA: &[&str] = &["turn.max_allocations_per_user"];
     let turn = &config.turn;
     let ports = usize::from(turn.relay_ports.last - turn.relay_ports.first) + 1;
     let (most, quota) = (turn.max_allocations, turn.max_allocations_per_user as usize);
     if most > ports {
         let text = format!("is {most}, but turn.relay_ports has {ports} ports alone");
-        return Some(Fault::with(
+        return Some(Violation::with(
             "turn.max_allocations",
             &["turn.relay_ports"],
             text,
@@ -216,11 +220,11 @@ fn few_allocations(config: &Config) -> Option<Fault> {
             "{has}, and one user may hold {quota} allocations (turn.max_allocations_per_user): \
              nothing would be left for anybody else"
         );
-        Fault::with(key, QUOTA, text)
+        Violation::with(key, QUOTA, text)
     })
 }
 
-fn open_relay(config: &Config) -> Vec<Fault> {
+fn dangerous_peers(config: &Config) -> Vec<Violation> {
     let turn = &config.turn;
     // What is denied outranks what is allowed.
     let closed = |net: &IpNet| turn.denied_peers.iter().any(|denied| denied.contains(net));
@@ -228,21 +232,21 @@ fn open_relay(config: &Config) -> Vec<Fault> {
     let opened = turn.allowed_peers.iter();
     let opened = opened.filter(|net| !inside && !closed(net));
     let opened = opened.filter_map(|net| {
-        let text = format!("has {net}, which {}", opens(net)?);
+        let text = format!("has {net}, which {}", exposure(net)?);
         let with = &["turn.denied_peers"];
-        Some(Fault::with("turn.allowed_peers", with, text))
+        Some(Violation::with("turn.allowed_peers", with, text))
     });
-    let mut faults: Vec<_> = opened.collect();
+    let mut violations: Vec<_> = opened.collect();
     if turn.unauthenticated_rate == 0 {
         let text = "is 0: anybody can make this host send answers, without end, to an address that \
                     never asked for them";
-        faults.push(Fault::new("turn.unauthenticated_rate", text));
+        violations.push(Violation::new("turn.unauthenticated_rate", text));
     }
-    faults
+    violations
 }
 
 /// What is bad about letting clients reach `net`.
-fn opens(net: &IpNet) -> Option<&'static str> {
+fn exposure(net: &IpNet) -> Option<&'static str> {
     let loopback: IpAddr = match net {
         IpNet::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpNet::V6(_) => Ipv6Addr::LOCALHOST.into(),
@@ -251,9 +255,12 @@ fn opens(net: &IpNet) -> Option<&'static str> {
         Some("lets clients reach everything that this host does, itself and its network included")
     } else if net.contains(&loopback) || loopback.is_ipv4() && net.addr().is_loopback() {
         Some("lets clients reach services that this host means for itself alone")
-    } else if net.contains(&METADATA) {
+    } else if net.contains(&CLOUD_METADATA) {
         Some("lets clients reach what a cloud tells this host about itself, keys included")
-    } else if TUNNELS.iter().any(|tunnel| is_within(net, tunnel)) {
+    } else if TUNNEL_PREFIXES
+        .iter()
+        .any(|tunnel| is_subnet_of(net, tunnel))
+    {
         Some(
             "is of 6to4 or Teredo: RFC 8656 section 21.4 forbids to relay there, and parlor never does",
         )
@@ -262,16 +269,16 @@ fn opens(net: &IpNet) -> Option<&'static str> {
     }
 }
 
-fn is_within(net: &IpNet, outer: &str) -> bool {
+fn is_subnet_of(net: &IpNet, outer: &str) -> bool {
     outer
         .parse::<IpNet>()
         .is_ok_and(|outer| outer.contains(net))
 }
 
 /// Browsers query every URL before they know all their candidates.
-fn many_ice_urls(config: &Config) -> Vec<Fault> {
+fn many_ice_urls(config: &Config) -> Vec<Violation> {
     /// The number from which Firefox warns.
-    const TOO_MANY: usize = 5;
+    const SLOW_FROM: usize = 5;
     let ice = &config.ice;
     let own = match config.turn.listen.is_empty() {
         true => 0,
@@ -287,26 +294,28 @@ fn many_ice_urls(config: &Config) -> Vec<Fault> {
         true => ("ice.stun_urls", &[]),
         false => ("ice.turn_urls", &["ice.stun_urls"]),
     };
-    if all < TOO_MANY {
+    if all < SLOW_FROM {
         return Vec::new();
     }
     let text = format!(
         "makes {all} ICE URLs with the {own} of this server: five and more slow every call's start down, \
          and Firefox warns of them; this server's own are enough for most networks"
     );
-    vec![Fault::with(key, with, text)]
+    vec![Violation::with(key, with, text)]
 }
 
-fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Fault> {
-    let set = secrets::KEYS.into_iter().filter(|key| is_set(config, key));
+fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Violation> {
+    let set = secrets::SECRET_KEYS
+        .into_iter()
+        .filter(|key| is_set(config, key));
     let exposed = set.filter_map(|key| match origins.get(key) {
-        Some(Origin::File { path, .. }) if file::is_exposed(path) => {
+        Some(Origin::File { path, .. }) if file::is_world_readable(path) => {
             let text = format!(
                 "stands in a file that every user of this host may read: \
                  mend that by `chmod o-r {}`",
                 path.display()
             );
-            Some(Fault::new(key, text))
+            Some(Violation::new(key, text))
         }
         _ => None,
     });
@@ -324,29 +333,29 @@ fn is_set(config: &Config, key: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(change: impl FnOnce(&mut Config)) -> Vec<String> {
+    fn report(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        let faults = check(&config, &Origins::new()).into_iter();
-        faults
-            .map(|fault| format!("{} {}", fault.key, fault.text))
+        let violations = check(&config, &Origins::new()).into_iter();
+        violations
+            .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect()
     }
 
     #[test]
-    fn https_that_nobody_speaks_is_told() {
+    fn an_https_url_without_tls_gets_a_warning() {
         let url = |config: &mut Config| {
             config.server.public_url = Some("https://talk.example.org".to_owned());
         };
-        let alone = told(url);
+        let alone = report(url);
         assert_eq!(alone.len(), 1, "{alone:?}");
         assert!(alone[0].starts_with("server.public_url is https, but tls.mode is off"));
-        let behind = told(|config| {
+        let behind = report(|config| {
             url(config);
             config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
         });
         assert_eq!(behind, [""; 0]);
-        let spoken = told(|config| {
+        let spoken = report(|config| {
             url(config);
             config.tls.mode = TlsMode::SelfSigned;
         });
@@ -354,8 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn a_data_directory_that_depends_on_where_one_stands_is_told() {
-        let dir = |dir: &str| told(|config| config.server.data_dir = Some(dir.into()));
+    fn a_relative_data_directory_gets_a_warning() {
+        let dir = |dir: &str| report(|config| config.server.data_dir = Some(dir.into()));
         assert!(dir("data")[0].starts_with("server.data_dir is data, which is another directory"));
         assert_eq!(dir("/var/lib/parlor"), [""; 0]);
         assert_eq!(dir(""), [""; 0]);

@@ -280,7 +280,7 @@ impl Server {
         let relay = Relay::start(listeners.turn, &mut inherited.sockets, options, &stop)?;
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
-        metrics.time_store(prepared.store.times());
+        metrics.register_storage_timings(prepared.store.times());
         metrics.count_dropped_log_lines(start.lines.dropped());
         let hub = service::Hub::new(&config.signaling, &metrics);
         let rooms = mem::take(&mut inherited.rooms).into_iter();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::{self, Config, Loaded, Report, Sources};
+use crate::config::{self, Config, Loaded, ReloadReport, Sources};
 use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
 use crate::secret::Secret;
@@ -166,7 +166,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Every problem of the new configuration, a sentence each; then the old one stays in force.
-    pub fn reload(&self) -> Result<Report, Vec<String>> {
+    pub fn reload(&self) -> Result<ReloadReport, Vec<String>> {
         let outcome = self.replace();
         match &outcome {
             Ok(report) => {
@@ -186,7 +186,7 @@ impl Reloader {
         outcome
     }
 
-    fn replace(&self) -> Result<Report, Vec<String>> {
+    fn replace(&self) -> Result<ReloadReport, Vec<String>> {
         // One at a time, so that the last one read is the one in force.
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.load()?;
@@ -198,9 +198,9 @@ impl Reloader {
             wanted.tls = running.config.tls.clone();
             wanted.tls.mode = mode;
         }
-        let report = Report::new(&running.config, &wanted, &loaded.warnings);
+        let report = ReloadReport::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
-            config::keep(&running.config, &mut wanted);
+            config::keep_restart_values(&running.config, &mut wanted);
             let tokens_and_credentials = secrets.tokens_and_credentials(&wanted);
             let (tokens, credentials) =
                 tokens_and_credentials.map_err(|error| vec![error.to_string()])?;
@@ -211,9 +211,9 @@ impl Reloader {
     }
 
     fn load(&self) -> Result<Loaded, Vec<String>> {
-        let loaded = config::load(&self.sources).map_err(|refused| {
-            let problems = refused.problems.iter().map(ToString::to_string);
-            refused
+        let loaded = config::load(&self.sources).map_err(|errors| {
+            let problems = errors.errors.iter().map(ToString::to_string);
+            errors
                 .remarks
                 .iter()
                 .cloned()

@@ -24,7 +24,7 @@ impl Request {
                 Ok(access)
             }
             Err(error) => {
-                self.app.metrics.entrance.refused("http", error.code());
+                self.app.metrics.auth.rejected("http", error.code());
                 Err(error.into())
             }
         }

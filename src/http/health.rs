@@ -76,23 +76,23 @@ async fn version(_: Request) -> Result<Response, Error> {
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A store that does not answer keeps the other figures from nobody.
 async fn metrics(request: Request) -> Result<Response, Error> {
     if let Some((rooms, participants)) = request.app.census().await {
-        let census = &request.app.metrics.census;
-        census.rooms.set(rooms);
-        census.participants.set(participants);
+        let totals = &request.app.metrics.totals;
+        totals.rooms.set(rooms);
+        totals.participants.set(participants);
     }
     let status = request.app.certificate.as_ref().map(|one| one.status());
     let validity = status.and_then(|status| status.validity);
     let end = validity.map_or(0, |validity| validity.until);
-    request.app.metrics.certificate_end.set(end);
+    request.app.metrics.certificate_expiry.set(end);
     let metrics = &request.app.metrics;
     let (text, kind) = match accept_header::prefers_openmetrics(request.headers()) {
         true => (metrics.openmetrics(), OPENMETRICS),
-        false => (metrics.classic(), CLASSIC_METRICS),
+        false => (metrics.prometheus_text(), PROMETHEUS_TEXT),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let headers = response.headers_mut();

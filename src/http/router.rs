@@ -155,9 +155,9 @@ impl Router {
             (Err(error), _) => error.into_response(),
         };
         let (route, status) = (found.pattern, response.status().as_u16());
-        app.metrics.http.answered(route, status);
+        app.metrics.http.observe_response(route, status);
         if let Some(code) = code {
-            app.metrics.http.refused(code);
+            app.metrics.http.rejected(code);
         }
         let user = user_cell.get().map(|id| &**id);
         tracing::debug!(%method, route, status, code, user, %client, rival, "answered");

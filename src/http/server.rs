@@ -201,12 +201,12 @@ impl Server {
             AcquireError::AddressLimit => "address",
             AcquireError::LargestShare | AcquireError::Full => "all",
         };
-        self.app.metrics.http.turned_away(reason);
+        self.app.metrics.http.closed_at_limit(reason);
         tracing::debug!(%client, reason, "connection over the limit closed");
     }
 
     fn log_evicted(&self, client: SocketAddr) {
-        self.app.metrics.http.turned_away("gave way");
+        self.app.metrics.http.closed_at_limit("gave way");
         tracing::debug!(%client, reason = "gave way", "connection over the limit closed");
     }
 
@@ -226,7 +226,7 @@ impl Server {
             Some(Err(Stray::Unannounced(error))) => return self.unannounced(peer, &error),
             Some(Err(error)) => {
                 if matches!(error, Stray::Handshake(_)) {
-                    self.app.metrics.http.handshakes_failed.inc();
+                    self.app.metrics.http.tls_handshake_errors.inc();
                 }
                 tracing::debug!(%peer, %error, "a connection led nowhere");
                 return;
@@ -263,7 +263,7 @@ impl Server {
 
     /// Told seldom: a check that only connects does so every second.
     fn unannounced(&self, proxy: SocketAddr, error: &HeaderError) {
-        self.app.metrics.http.unannounced.inc();
+        self.app.metrics.http.missing_proxy_headers.inc();
         let proxy = proxy.ip();
         match self
             .proxy_log_limit
@@ -323,7 +323,7 @@ impl Service {
                 let derived = self.server.state.derived.get(&settings);
                 derived.cors.layer(self.clone()).call(request)
             });
-            let answering = answering.inspect_err(|error| app.metrics.http.refused(error.code));
+            let answering = answering.inspect_err(|error| app.metrics.http.rejected(error.code));
             async move {
                 let mut answer = match answering {
                     Ok(answering) => answering.await,

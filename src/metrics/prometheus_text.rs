@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_declaration_has_the_name_of_its_samples_and_samples_stay_as_they_are() {
+    fn a_declaration_gets_the_name_of_its_samples() {
         let openmetrics = "\
             # HELP parlor_build What is running.\n\
             # TYPE parlor_build info\n\

@@ -39,7 +39,7 @@ pub use messages::MAX_MESSAGE_CHARS;
 pub use model::*;
 pub use preview::Preview;
 
-use crate::metrics::StoreTimes;
+use crate::metrics::StorageTimings;
 use threads::Threads;
 
 /// A handle on the database; clones share it, and the last one to go closes the file.
@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// How long its work takes, for whoever keeps figures.
-    pub fn times(&self) -> &StoreTimes {
+    pub fn times(&self) -> &StorageTimings {
         self.threads.times()
     }
 

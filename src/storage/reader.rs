@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use crate::clock::{self, Mono};
-use crate::metrics::Times;
+use crate::metrics::Timings;
 
 pub struct Read {
     pub asked: Mono,
@@ -14,11 +14,11 @@ pub struct Read {
 }
 
 /// Runs until every sender is gone.
-pub fn run(connection: Connection, mut reads: mpsc::Receiver<Read>, times: &Times) {
+pub fn run(connection: Connection, mut reads: mpsc::Receiver<Read>, times: &Timings) {
     while let Some(Read { asked, work }) = reads.blocking_recv() {
         let begun = clock::now().mono;
-        times.waited(begun.since(asked));
+        times.observe_wait(begun.since(asked));
         work(&connection);
-        times.worked(clock::now().mono.since(begun));
+        times.observe_work(clock::now().mono.since(begun));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::writer::{Command, Write, Writer};
 use super::{StoreError, connection, reader, writer};
 use crate::clock;
-use crate::metrics::StoreTimes;
+use crate::metrics::StorageTimings;
 
 const READER_THREADS: usize = 2;
 /// Orders that may wait for one thread; whoever asks beyond that waits to ask.
@@ -30,7 +30,7 @@ pub struct Threads {
     readers: Vec<mpsc::Sender<reader::Read>>,
     next_reader: AtomicUsize,
     changes: watch::Receiver<u64>,
-    times: StoreTimes,
+    times: StorageTimings,
     /// In the order in which they end: who looks, who reads, who writes. The last connection to
     /// close writes the journal back into the file.
     running: Vec<JoinHandle<()>>,
@@ -45,7 +45,7 @@ impl Threads {
         let (changed, changes) = watch::channel(0);
         let (writer, commands) = mpsc::channel(QUEUE_CAPACITY);
         let (stop_polling, stopped) = blocking::channel();
-        let times = StoreTimes::default();
+        let times = StorageTimings::default();
         let mut threads = Threads {
             path: path.to_owned(),
             stop_polling: Some(stop_polling),
@@ -89,7 +89,7 @@ impl Threads {
         self.changes.clone()
     }
 
-    pub fn times(&self) -> &StoreTimes {
+    pub fn times(&self) -> &StorageTimings {
         &self.times
     }
 

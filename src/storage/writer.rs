@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::StoreError;
 use super::open_files::OpenFiles;
 use crate::clock::{self, Mono};
-use crate::metrics::Times;
+use crate::metrics::Timings;
 
 /// Writes that one transaction takes at most, so that the first does not wait for ever.
 const MAX_WRITES_PER_TRANSACTION: usize = 256;
@@ -96,7 +96,7 @@ pub fn run(
     mut writer: Writer,
     mut commands: mpsc::Receiver<Command>,
     changes: watch::Sender<u64>,
-    times: &Times,
+    times: &Timings,
 ) {
     let mut group: Vec<Box<dyn Work>> = Vec::new();
     while let Some(first) = commands.blocking_recv() {
@@ -106,7 +106,7 @@ pub fn run(
         while let Some(command) = next {
             match command {
                 Command::Write(work, asked) => {
-                    times.waited(begun.since(asked));
+                    times.observe_wait(begun.since(asked));
                     if !work.is_abandoned() {
                         group.push(work);
                     }
@@ -119,7 +119,7 @@ pub fn run(
         }
         if !group.is_empty() {
             writer.commit(&mut group);
-            times.worked(clock::now().mono.since(begun));
+            times.observe_work(clock::now().mono.since(begun));
         }
         if look {
             writer.check_files();

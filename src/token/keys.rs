@@ -75,7 +75,7 @@ impl Keyring {
         Keyring {
             algorithm: jwt_algorithm(algorithm),
             name: algorithm.name(),
-            is_own: algorithm.kind().is_none(),
+            is_own: algorithm.key_kind().is_none(),
             keys: keys.collect(),
         }
     }

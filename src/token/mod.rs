@@ -132,7 +132,7 @@ impl Tokens {
     pub fn new(auth: &config::Auth, secret: &Secret) -> Tokens {
         provider::install();
         let secrets = std::iter::once(secret).chain(&auth.previous_secrets);
-        let (pinned, own) = match auth.algorithm.kind() {
+        let (pinned, own) = match auth.algorithm.key_kind() {
             None => (Keyring::shared(auth.algorithm, secrets), None),
             Some(_) => (
                 Keyring::public(auth.algorithm, &auth.public_keys),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::certificate::Authority;
 use crate::support::command::Cli;
-use parlor::config::{Keys, variable};
+use parlor::config::{Schema, variable};
 use serde_json::Value;
 
 /// At least 32 bytes, and 64 of something that must never be shown.
@@ -50,8 +50,8 @@ fn unfit(key: &str, default: &Value) -> Option<&'static str> {
 }
 
 #[test]
-fn every_key_that_is_wrong_in_the_file_is_named_with_its_line() {
-    for (key, _) in Keys::known().iter() {
+fn every_wrong_key_in_the_file_is_reported_with_its_line() {
+    for (key, _) in Schema::known().iter() {
         let (section, name) = key.split_once('.').expect("a section");
         // No value is a table.
         let cli = desk_with_file(&format!("# one\n[{section}]\n{name} = {{ a = 1 }}\n"));
@@ -68,8 +68,8 @@ fn every_key_that_is_wrong_in_the_file_is_named_with_its_line() {
 }
 
 #[test]
-fn every_key_that_is_wrong_in_the_environment_is_named_by_its_variable() {
-    for (key, default) in Keys::known().iter() {
+fn every_wrong_key_in_the_environment_is_reported_with_its_variable() {
+    for (key, default) in Schema::known().iter() {
         let name = variable(key);
         let value = match unfit(key, default) {
             Some(text) => OsString::from(text),
@@ -98,7 +98,7 @@ fn keys(list: &Value) -> Vec<String> {
 }
 
 #[test]
-fn what_can_be_read_is_judged_although_other_values_cannot() {
+fn readable_values_are_checked_although_others_are_unreadable() {
     let cli = desk_with_file(
         "[turn]\nrelm = 1\ncredential_ttl = \"0s\"\nsecret = \"short\"\n\
          [signaling]\nrate = \"many\"\nburst = 0\n",
@@ -127,7 +127,7 @@ fn what_can_be_read_is_judged_although_other_values_cannot() {
 }
 
 #[test]
-fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
+fn errors_that_follow_from_an_unreadable_value_are_not_reported() {
     for (text, only) in [
         // 10 bytes would be too few for the built-in max_message.
         (
@@ -183,7 +183,7 @@ fn what_only_follows_from_a_value_that_cannot_be_read_is_not_told() {
 }
 
 #[test]
-fn a_sound_configuration_is_said_to_be_so_with_0() {
+fn a_valid_configuration_exits_0() {
     let cli = desk_with_file("[signaling]\nburst = 5\n");
     assert_eq!(cli.text(&["check"]), "./config.toml is valid\n");
     let answer = cli.json(&["check"]);
@@ -196,7 +196,7 @@ fn a_sound_configuration_is_said_to_be_so_with_0() {
 }
 
 #[test]
-fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
+fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
     let flags = ["check", "--turn-listen", "127.0.0.1:3478", "--json"];
     for (text, key, why) in [
         ("turn.secret = \"short\"", "turn.secret", "has 5 bytes"),
@@ -322,7 +322,7 @@ fn what_is_unwise_is_told_with_its_place_and_is_no_problem() {
 }
 
 #[test]
-fn tokens_of_an_issuer_for_other_services_are_warned_of() {
+fn tokens_without_an_audience_get_a_warning() {
     let key = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
     let cli = desk_with_file("[auth]\nalgorithm = \"EdDSA\"\npublic_key_file = \"key.pem\"");
@@ -333,7 +333,7 @@ fn tokens_of_an_issuer_for_other_services_are_warned_of() {
 }
 
 #[test]
-fn what_is_usual_is_not_warned_of() {
+fn common_settings_get_no_warning() {
     for text in [
         "turn.allowed_peers = [\"10.1.0.0/16\", \"fd00::/8\"]",
         "turn.allowed_peers = \"0.0.0.0/0\"\nturn.denied_peers = \"0.0.0.0/0\"",
@@ -357,7 +357,7 @@ fn what_is_usual_is_not_warned_of() {
 }
 
 #[test]
-fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without_a_secret() {
+fn the_effective_configuration_is_shown_with_the_origin_of_each_value_and_without_secrets() {
     let cli = desk_with_file(&format!(
         "[auth]\nsecret = \"{SECRET}\"\nprevious_secrets = [\"{SECRET}1\", \"{SECRET}2\"]\n\
          [signaling]\nburst = 5\n[turn]\nprevious_secrets_file = \"old\"\n"
@@ -371,7 +371,7 @@ fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without
     let args = ["config", "--listen", "127.0.0.1:1"];
     let answer = cli.json(&args);
     let of = |key: &str| &answer["settings"][key];
-    for (key, _) in Keys::known().iter() {
+    for (key, _) in Schema::known().iter() {
         assert!(of(key).is_object(), "{key} is shown");
     }
     for (key, value, from) in [
@@ -431,7 +431,7 @@ fn the_effective_configuration_is_shown_with_the_place_of_each_value_and_without
 }
 
 #[test]
-fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
+fn previous_secrets_can_be_read_from_a_file_with_one_on_each_line() {
     let cli = desk_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
     let old = cli.place().join("old");
     fs::write(&old, format!("{SECRET}\n\nshort\n")).unwrap();
@@ -453,7 +453,7 @@ fn previous_secrets_may_stand_in_a_file_with_one_on_each_line() {
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
+fn a_certificate_error_is_reported_with_key_and_file() {
     let cli = Cli::new();
     let (cert, key) = Authority::new().issue(cli.place(), &["talk.example.org"]);
     let other = cli.place().join("other");
@@ -514,7 +514,7 @@ fn what_is_wrong_with_a_certificate_is_told_by_its_key_and_file() {
 }
 
 #[test]
-fn a_key_that_the_user_may_not_read_is_told_with_the_user() {
+fn a_key_file_that_the_user_cannot_read_is_reported_with_the_user() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("left out: only root can be somebody else");
         return;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::support::certificate::Authority;
 use crate::support::command::Cli;
-use parlor::config::{self, Config, Keys, Sources};
+use parlor::config::{self, Config, Schema, Sources};
 
 /// RFC 8410 section 10.1, and the same as a JWKS.
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
@@ -31,11 +31,11 @@ fn load(file: &str) -> config::Loaded {
         environment: Vec::new(),
         flags: Vec::new(),
     };
-    config::load(&sources).unwrap_or_else(|refused| panic!("{:?}", refused.problems))
+    config::load(&sources).unwrap_or_else(|rejected| panic!("{:?}", rejected.errors))
 }
 
 #[test]
-fn the_shipped_file_equals_what_is_built_in() {
+fn the_shipped_file_equals_the_defaults() {
     let shipped = load(SHIPPED);
     assert_eq!(
         serde_json::to_value(&shipped.config).unwrap(),
@@ -47,8 +47,8 @@ fn the_shipped_file_equals_what_is_built_in() {
 fn the_shipped_file_sets_every_key_that_has_a_value() {
     let shipped = load(SHIPPED);
     let set: Vec<_> = shipped.origins.keys().map(String::as_str).collect();
-    let keys = Keys::known();
-    let valued: Vec<_> = keys
+    let schema = Schema::known();
+    let valued: Vec<_> = schema
         .iter()
         .filter(|(_, value)| !value.is_null())
         .map(|(key, _)| key)
@@ -66,7 +66,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
-    // Keys of somebody else are for an algorithm that takes them, and their files must exist.
+    // Schema of somebody else are for an algorithm that takes them, and their files must exist.
     let dir = tempfile::tempdir().unwrap();
     let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
     let (cert, key) = Authority::new().issue(dir.path(), &["talk.example.org"]);
@@ -109,7 +109,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
     let in_it = without(|line| line.contains("secret_file =") || line.contains("password_file ="));
     let beside =
         without(|line| line.starts_with("secret =") || line.starts_with("turn_password ="));
-    for (key, _) in Keys::known().iter() {
+    for (key, _) in Schema::known().iter() {
         assert!(
             in_it.iter().chain(&beside).any(|shown| shown == key),
             "{key} is not in config.toml"
@@ -135,7 +135,7 @@ fn issued(cli: &Cli) -> String {
 }
 
 #[test]
-fn a_secret_may_stand_in_a_file_of_its_own() {
+fn a_secret_can_be_read_from_its_own_file() {
     let cli = Cli::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
     fs::write(cli.place().join("kept"), format!("{FILED}\n")).unwrap();
     assert!(is_signed_by(&issued(&cli), FILED));
@@ -143,7 +143,7 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
 }
 
 #[test]
-fn a_credential_of_systemd_is_found_by_its_name_and_what_is_set_outranks_it() {
+fn a_systemd_credential_is_found_by_its_name_and_a_set_value_outranks_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let empty = Cli::new().env("CREDENTIALS_DIRECTORY", path);
@@ -159,7 +159,7 @@ fn a_credential_of_systemd_is_found_by_its_name_and_what_is_set_outranks_it() {
 }
 
 #[test]
-fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
+fn an_unusable_secret_file_is_reported_with_key_and_path() {
     for (key, variable) in [
         ("auth.secret", "PARLOR_AUTH__SECRET_FILE"),
         ("turn.secret", "PARLOR_TURN__SECRET_FILE"),
@@ -180,7 +180,7 @@ fn a_file_of_a_secret_that_cannot_be_used_is_told_by_key_and_path() {
 }
 
 #[test]
-fn a_short_secret_in_a_file_is_told_by_the_file_and_one_that_all_may_read_is_warned_of() {
+fn a_secret_file_with_a_short_secret_is_rejected_and_a_world_readable_one_gets_a_warning() {
     let cli = Cli::new().env("PARLOR_AUTH__SECRET_FILE", "kept");
     let kept = cli.place().join("kept");
     fs::write(&kept, "short").unwrap();
@@ -248,7 +248,7 @@ fn a_flag_outranks_the_environment() {
 }
 
 #[test]
-fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
+fn a_local_file_that_others_can_write_is_skipped_with_a_remark() {
     let cli = desk_with_file(&with_ports("50001-50002"));
     let path = cli.place().join("config.toml");
     for mode in [0o664, 0o646, 0o666] {
@@ -274,7 +274,7 @@ fn a_local_file_that_others_may_write_is_skipped_with_a_remark() {
 
 /// Only root can give a file away; everybody else can make sure that theirs is read.
 #[test]
-fn a_local_file_of_somebody_else_is_skipped_with_a_remark() {
+fn a_local_file_of_another_user_is_skipped_with_a_remark() {
     let cli = desk_with_file(&with_ports("50001-50002"));
     let path = cli.place().join("config.toml");
     let me = fs::metadata(&path).unwrap().uid();
@@ -293,7 +293,7 @@ fn a_local_file_of_somebody_else_is_skipped_with_a_remark() {
 }
 
 #[test]
-fn a_missing_or_wrong_file_exits_2_and_is_named() {
+fn a_missing_or_invalid_file_exits_2_and_is_named() {
     let cli = Cli::new();
     cli.misused(
         &["--config", "absent.toml", "ports"],
@@ -313,7 +313,7 @@ fn a_missing_or_wrong_file_exits_2_and_is_named() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_the_nearest_one_in_the_file_and_in_the_environment() {
+fn an_unknown_key_is_rejected_with_the_nearest_one_in_the_file_and_in_the_environment() {
     let cli = desk_with_file("[http]\nlissten = []\n");
     let told = "./config.toml:2: http.lissten is not a known key; did you mean http.listen?";
     cli.misused(&["ports"], told);
@@ -325,7 +325,7 @@ fn an_unknown_key_is_refused_with_the_nearest_one_in_the_file_and_in_the_environ
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn all_problems_are_reported_together() {
     let cli = desk_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
     let cli = cli.env("PARLOR_SIGNALING__RATE", "many");
     let outcome = cli.run(&["ports"]);
@@ -349,7 +349,7 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
-fn a_short_secret_is_refused_by_the_name_that_brought_it_and_never_shown() {
+fn a_short_secret_is_rejected_with_its_variable_or_line_and_not_shown() {
     let short = "thirty-one bytes are too few ..";
     assert_eq!(short.len(), 31);
     for name in ["SECRET_KEY", "PARLOR_AUTH__SECRET"] {
@@ -368,7 +368,7 @@ fn a_short_secret_is_refused_by_the_name_that_brought_it_and_never_shown() {
 }
 
 #[test]
-fn an_empty_old_name_is_unset_and_a_new_name_outranks_it() {
+fn an_empty_legacy_variable_is_unset_and_a_parlor_variable_outranks_it() {
     let cli = Cli::new().env("SECRET_KEY", "").env("ALGORITHM", "");
     cli.json(&["user", "add", "alice"]);
     cli.json(&["token", "issue", "alice"]);
@@ -385,7 +385,7 @@ fn an_empty_old_name_is_unset_and_a_new_name_outranks_it() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_by_its_name() {
+fn an_unusable_value_is_rejected_with_its_variable() {
     let long = "x".repeat(128);
     for (name, value) in [
         ("ALGORITHM", "none"),
@@ -431,7 +431,7 @@ fn what_cannot_work_is_refused_by_its_name() {
 }
 
 #[test]
-fn what_is_0_for_unlimited_is_allowed() {
+fn zero_means_unlimited_where_documented() {
     for name in [
         "PARLOR_TURN__BANDWIDTH_PER_ALLOCATION",
         "PARLOR_TURN__BANDWIDTH_PER_USER",
@@ -462,14 +462,14 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
             .filter(move |line| line.starts_with(begin));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let keys = Keys::known();
-    for (key, default) in keys.iter() {
+    let schema = Schema::known();
+    for (key, default) in schema.iter() {
         let begin = format!("| `{key}` | {} | ", written(default));
         assert_eq!(rows(&begin).len(), 1, "one row that begins {begin:?}");
         let section = key.split('.').next().unwrap();
         assert_eq!(rows(&format!("### `[{section}]`")).len(), 1);
     }
-    for (variable, key) in config::LEGACY {
+    for (variable, key) in config::LEGACY_VARIABLES {
         let row = rows(&format!("| `{variable}`")).pop().expect(variable);
         assert!(row.ends_with(&format!("| `{key}` |")), "{row}");
     }
@@ -477,7 +477,7 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
         .into_iter()
         .filter(|row| row.matches(" | ").count() == 2);
     let listed = listed.filter(|row| row[3..].split('`').next().unwrap().contains('.'));
-    assert_eq!(listed.count(), keys.iter().count());
+    assert_eq!(listed.count(), schema.iter().count());
 }
 
 #[test]
@@ -486,9 +486,9 @@ fn the_reference_says_which_keys_need_a_restart() {
     let begin = "needs a restart: ";
     let line = reference.lines().find_map(|line| line.strip_prefix(begin));
     let listed: Vec<_> = line.expect(begin).split(", ").collect();
-    let restart = config::EFFECTS
+    let restart = config::RELOAD_SCOPES
         .iter()
-        .filter(|(_, effect)| *effect == config::Effect::Restart);
+        .filter(|(_, scope)| *scope == config::ReloadScope::Restart);
     let restart: Vec<_> = restart.map(|(key, _)| format!("`{key}`")).collect();
     assert_eq!(listed, restart);
 }

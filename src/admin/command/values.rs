@@ -43,7 +43,7 @@ impl Lifetime {
         if duration < Duration::from_secs(1) {
             return Err("it must be one second or longer, such as 1h or 7d");
         }
-        if duration > duration::LONGEST {
+        if duration > duration::MAX_DURATION {
             return Err("it must not be longer than 3,660 days");
         }
         Ok(Lifetime(Duration::from_secs(duration.as_secs())))
@@ -128,7 +128,7 @@ mod tests {
         let ten_years = duration::parse("10y").unwrap();
         assert!(Lifetime::new(ten_years).is_ok());
         let error = Lifetime::new(Duration::from_secs(3661 * 86_400)).unwrap_err();
-        assert!(error.contains(duration::LONGEST_IN_WORDS), "{error}");
+        assert!(error.contains(duration::MAX_DURATION_TEXT), "{error}");
         assert_eq!(Lifetime::try_from(90).unwrap().as_secs(), 90);
     }
 }

@@ -122,7 +122,7 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
 /// request was sent to. IPv6 addresses are in brackets.
 pub fn host(request: &Request) -> Result<String, Error> {
-    config::turn_host(&request.app.settings().config)
+    config::ice_host(&request.app.settings().config)
         .or_else(|| request.host().and_then(bare_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
 }
@@ -153,10 +153,10 @@ fn bracketed(ip: IpAddr) -> String {
 /// The ports of `host` for STUN and TURN, and for TURN over TLS: one of each, so that parlor has four ICE
 /// URLs of its own.
 fn offered_ports(config: &config::Config, host: &str, app: &App) -> (Option<u16>, Option<u16>) {
-    let tls = config::offered_tls(config, &app.https, &app.turn_tls);
+    let tls = config::advertised_tls(config, &app.https, &app.turn_tls);
     (
-        config::offered_port(ports(host, &app.turn), config::STUN_PORT),
-        config::offered_port(ports(host, &tls), config::HTTPS_PORT),
+        config::advertised_port(ports(host, &app.turn), config::STUN_PORT),
+        config::advertised_port(ports(host, &tls), config::HTTPS_PORT),
     )
 }
 

@@ -44,8 +44,8 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let base = base_url(&request);
     let body: Body = request.json(BODY_FORMAT).await?;
-    if !(MIN_TTL..=config::duration::LONGEST).contains(&body.ttl) {
-        let days = config::duration::LONGEST.as_secs() / (24 * 3600);
+    if !(MIN_TTL..=config::duration::MAX_DURATION).contains(&body.ttl) {
+        let days = config::duration::MAX_DURATION.as_secs() / (24 * 3600);
         let detail = format!("`ttl` must be from one second to {days} days");
         return Err(Error::bad_request(detail));
     }

@@ -100,7 +100,7 @@ pub fn counted(
     let word = outcome
         .as_ref()
         .map_or_else(|error| error.code, |_| "success");
-    app.metrics.entrance.attempted(by, word);
+    app.metrics.auth.login_attempt(by, word);
     outcome
 }
 

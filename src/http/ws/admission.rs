@@ -11,7 +11,7 @@ pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode>
     let (app, token) = (&request.app, handshake::token(request));
     let access = room_access(app, token.as_deref(), room).await;
     let access = access.map_err(|error| {
-        app.metrics.entrance.refused("websocket", error.code());
+        app.metrics.auth.rejected("websocket", error.code());
         service::close_code(error)
     })?;
     request.set_user(&access.caller.user.id);
