@@ -1,19 +1,17 @@
 //! Why the database did not do as asked, each in one sentence that names the file and a way out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::statvfs::statvfs;
-use rusqlite::ErrorCode;
-
-use super::{MAX_REASON_CHARS, utc};
+use super::limits::MAX_REASON_CHARS;
+use super::utc;
 use crate::display_name;
 
 /// A fault of the database itself, not of what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot open the database {}: {why}; check that its directory exists and is writable", path.display())]
-    CannotOpen { path: PathBuf, why: String },
+    #[error("cannot open the database {}: {reason}; check that its directory exists and is writable", path.display())]
+    CannotOpen { path: PathBuf, reason: String },
     #[error("{} is not a database of parlor; move it away, or name another `server.data_dir`", .0.display())]
     NotOurs(PathBuf),
     #[error("the database {} is damaged; restore it from a backup", .0.display())]
@@ -34,12 +32,12 @@ pub enum StoreError {
     #[error("no space is left for the database {}; make room on its file system", .0.display())]
     Full(PathBuf),
     #[error(
-        "the disk below the database {} failed ({why}); the system's log says what is wrong with it",
+        "the disk below the database {} failed ({reason}); the system's log says what is wrong with it",
         path.display()
     )]
-    Disk { path: PathBuf, why: String },
-    #[error("the database {} failed: {why}", path.display())]
-    Failed { path: PathBuf, why: String },
+    Disk { path: PathBuf, reason: String },
+    #[error("the database {} failed: {reason}", path.display())]
+    Failed { path: PathBuf, reason: String },
     #[error(
         "the database {} was removed or replaced while parlor has it open, and nothing more is written; \
          put the file back, or restart parlor to use what is there now", .0.display()
@@ -52,45 +50,6 @@ pub enum StoreError {
     TimedOut { path: PathBuf, timeout: Duration },
     #[error("the database {} is closed", .0.display())]
     Closed(PathBuf),
-}
-
-impl StoreError {
-    pub(super) fn new(path: &Path, error: &rusqlite::Error) -> StoreError {
-        let path = path.to_owned();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => StoreError::NotOurs(path),
-            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path),
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly(path),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(path),
-            Some(ErrorCode::DiskFull) => StoreError::Full(path),
-            Some(ErrorCode::SystemIoFailure) if is_full(&path) => StoreError::Full(path),
-            Some(ErrorCode::SystemIoFailure) => StoreError::Disk {
-                path,
-                why: error.to_string(),
-            },
-            Some(ErrorCode::CannotOpen) => StoreError::CannotOpen {
-                path,
-                why: error.to_string(),
-            },
-            _ => StoreError::Failed {
-                path,
-                why: error.to_string(),
-            },
-        }
-    }
-}
-
-/// Whether the file system has no room for what SQLite asks for at once: where its shared memory
-/// does not fit, it says no more than "disk I/O error".
-fn is_full(path: &Path) -> bool {
-    const SHM_BYTES: u64 = 32 * 1024;
-    let directory = path.parent().unwrap_or(path);
-    statvfs(directory).is_ok_and(|found| {
-        found
-            .blocks_available()
-            .saturating_mul(found.fragment_size())
-            < SHM_BYTES
-    })
 }
 
 /// Why a user or a room was not made.
@@ -179,7 +138,7 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
-/// The reason why a user was not banned.
+/// The reason reason a user was not banned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BanError {
     #[error("there is no such room")]

@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// Fills the table beyond the limit, as an old version could.
-fn fill(world: &World, count: u32) {
-    world.sql(&format!(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
-         INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
-         SELECT printf('i%06d', i), 'r', CAST(printf('h%d', i) AS BLOB),
-                '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z' FROM n"
-    ));
-}
-
 fn new(created_by: Option<&str>, room: &str) -> NewInvite {
     NewInvite {
         room_id: room.to_owned(),
@@ -22,38 +12,12 @@ fn new(created_by: Option<&str>, room: &str) -> NewInvite {
 }
 
 #[tokio::test]
-async fn a_list_is_as_long_as_was_asked_for_and_needs_no_sorting() {
-    let world = World::new();
-    world.room("r", false, None).await;
-    fill(&world, 5000);
-    for room in [Some("r"), None] {
-        let listed = world.store.invites(room, NOW, 10).await.unwrap();
-        let ids: Vec<_> = listed.iter().map(|invite| invite.id.as_str()).collect();
-        assert_eq!((ids[0], ids.len()), ("i000001", 10));
-        let plan = format!(
-            "EXPLAIN QUERY PLAN {}",
-            super::super::invites::list_sql(room.is_some())
-        );
-        let other = world.other();
-        let mut statement = other.prepare(&plan).unwrap();
-        let steps: Vec<String> = statement
-            .query_map((room, "", 10), |row| row.get(3))
-            .unwrap()
-            .collect::<rusqlite::Result<_>>()
-            .unwrap();
-        let plan = steps.join("\n");
-        assert!(plan.contains("USING INDEX invites_open"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
-    }
-}
-
-#[tokio::test]
 async fn a_room_and_a_user_have_no_more_good_invites_than_a_list_can_show() {
     let world = World::new();
     world.room("r", false, None).await;
     world.room("other", false, None).await;
     let alice = world.user("alice").await;
-    fill(&world, MAX_INVITES);
+    world.fill_invites(MAX_INVITES);
     let full = Err(InviteError::TooMany(MAX_INVITES));
     assert_eq!(world.store.create_invite(new(None, "r")).await, full);
     world

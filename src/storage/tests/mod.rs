@@ -1,45 +1,55 @@
-//! What the store promises, on files in a temporary directory.
+//! Tests of the port, on databases in a temporary directory.
 
-mod file;
 mod invites;
 mod members;
-mod migration;
 mod model;
 mod names;
 mod tokens;
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use super::*;
 use crate::clock;
 
-const NOW: u64 = 1_700_000_000;
-const FILE_NAME: &str = "parlor.db";
+pub(in crate::storage) const NOW: u64 = 1_700_000_000;
+pub(in crate::storage) const FILE_NAME: &str = "parlor.db";
 
-struct World {
-    store: Store,
-    dir: tempfile::TempDir,
+pub(in crate::storage) struct World {
+    pub(in crate::storage) store: Store,
+    pub(in crate::storage) dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> World {
+    pub(in crate::storage) fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
         World { store, dir }
     }
 
     /// A second process's view, as far as SQLite can tell.
-    fn other(&self) -> Connection {
+    pub(in crate::storage) fn other(&self) -> Connection {
         let other = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
         other.busy_timeout(Duration::from_secs(30)).unwrap();
         other
     }
 
-    fn sql(&self, sql: &str) {
+    /// Fills the table beyond the limit, as an old version could.
+    pub(in crate::storage) fn fill_invites(&self, count: u32) {
+        self.sql(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+             INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
+             SELECT printf('i%06d', i), 'r', CAST(printf('h%d', i) AS BLOB),
+                    '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z' FROM n"
+        ));
+    }
+
+    pub(in crate::storage) fn sql(&self, sql: &str) {
         self.other().execute_batch(sql).unwrap();
     }
 
-    async fn user(&self, name: &str) -> String {
+    pub(in crate::storage) async fn user(&self, name: &str) -> String {
         let new = NewUser {
             name: name.to_owned(),
             ..NewUser::default()
@@ -47,12 +57,17 @@ impl World {
         self.store.add_user(new).await.unwrap().id
     }
 
-    async fn found(&self, id_or_name: &str) -> Option<User> {
+    pub(in crate::storage) async fn found(&self, id_or_name: &str) -> Option<User> {
         let called = self.store.find_users(id_or_name).await.unwrap();
         called.into_iter().next()
     }
 
-    async fn room(&self, id: &str, private: bool, max_participants: Option<u32>) {
+    pub(in crate::storage) async fn room(
+        &self,
+        id: &str,
+        private: bool,
+        max_participants: Option<u32>,
+    ) {
         let new = NewRoom {
             id: Some(id.to_owned()),
             name: id.to_owned(),
@@ -63,7 +78,7 @@ impl World {
         self.store.create_room(new).await.unwrap();
     }
 
-    async fn invite(&self, room: &str, uses: Option<u32>) -> Invite {
+    pub(in crate::storage) async fn invite(&self, room: &str, uses: Option<u32>) -> Invite {
         let new = NewInvite {
             room_id: room.to_owned(),
             created_by: None,
@@ -73,7 +88,7 @@ impl World {
         self.store.create_invite(new).await.unwrap()
     }
 
-    async fn guest(&self, room: &str, until: u64) -> String {
+    pub(in crate::storage) async fn guest(&self, room: &str, until: u64) -> String {
         let invite = self.invite(room, None).await;
         let text = invite.text.expose();
         let guest = self
@@ -82,11 +97,11 @@ impl World {
         guest.await.unwrap().id
     }
 
-    async fn join(&self, room: &str, user: &str) -> Result<Room, JoinError> {
+    pub(in crate::storage) async fn join(&self, room: &str, user: &str) -> Result<Room, JoinError> {
         self.store.join(room, user, JoinGrant::None, NOW).await
     }
 
-    async fn members(&self, room: &str) -> Vec<String> {
+    pub(in crate::storage) async fn members(&self, room: &str) -> Vec<String> {
         let members = self.store.participants(room, NOW).await.unwrap();
         members.into_iter().map(|member| member.user_id).collect()
     }

@@ -1,4 +1,5 @@
-//! The threads behind a [`super::Store`]: how they start, how orders reach them, how they end.
+//! The threads behind a [`super::database::Database`]: one writes, a few read, and one reminds the writer to
+//! check for changes of other processes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,31 +10,33 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::error::store_error;
 use super::writer::{Command, Write, Writer};
-use super::{StoreError, connection, reader, writer};
+use super::{connection, reader, writer};
 use crate::clock;
 use crate::metrics::StorageTimings;
+use crate::storage::StoreError;
 
 const READER_THREADS: usize = 2;
-/// Orders that may wait for one thread; whoever asks beyond that waits to ask.
+/// Capacity of the queue of one thread. A caller waits while the queue is full.
 const QUEUE_CAPACITY: usize = 1024;
-/// How often to look whether another process has written.
+/// Interval of the checks whether another process has written.
 const CHANGE_POLL_INTERVAL: Duration = Duration::from_millis(400);
-/// How long a caller waits for the disk. A write that has started by then may still complete.
+/// Timeout of a caller for the disk. A write that has started by then may still complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Threads {
     path: PathBuf,
-    /// Emptied first when all is to end.
+    /// Dropped first at the end: its thread ends, and with it a sender of the writer.
     stop_polling: Option<blocking::Sender<()>>,
     writer: Option<mpsc::Sender<Command>>,
     readers: Vec<mpsc::Sender<reader::Read>>,
     next_reader: AtomicUsize,
     changes: watch::Receiver<u64>,
     times: StorageTimings,
-    /// In the order in which they end: who looks, who reads, who writes. The last connection to
-    /// close writes the journal back into the file.
-    running: Vec<JoinHandle<()>>,
+    /// In the order in which they end: the poller, the readers, the writer. The last connection to close
+    /// writes the journal back into the file.
+    handles: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
@@ -54,7 +57,7 @@ impl Threads {
             next_reader: AtomicUsize::new(0),
             changes,
             times: times.clone(),
-            running: Vec::new(),
+            handles: Vec::new(),
         };
         threads.spawn("store-poll", move || poll_for_changes(&writer, &stopped))?;
         for connection in reading {
@@ -77,11 +80,11 @@ impl Threads {
         body: impl FnOnce() + Send + 'static,
     ) -> Result<(), StoreError> {
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-        let running = spawned.map_err(|error| StoreError::Failed {
+        let handle = spawned.map_err(|error| StoreError::Failed {
             path: self.path.clone(),
-            why: format!("no thread can be started for it: {error}"),
+            reason: format!("its thread cannot be started: {error}"),
         })?;
-        self.running.push(running);
+        self.handles.push(handle);
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl Threads {
         self.with_timeout(self.write_without_timeout(work)).await
     }
 
-    /// Writes without a timeout.
+    /// Runs a write without a timeout.
     pub async fn write_without_timeout<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
@@ -110,19 +113,19 @@ impl Threads {
         E: From<StoreError> + Send + 'static,
     {
         let closed = || E::from(StoreError::Closed(self.path.clone()));
-        let (write, answer) = Write::new(work);
+        let (write, result) = Write::new(work);
         let writer = self.writer.as_ref().ok_or_else(closed)?;
         let command = Command::Write(Box::new(write), clock::now().mono);
         writer.send(command).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        result.await.map_err(|_| closed())?
     }
 
     /// Waits for a result, with a timeout.
     async fn with_timeout<T, E: From<StoreError>>(
         &self,
-        asked: impl Future<Output = Result<T, E>>,
+        work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
         answer.unwrap_or_else(|_| {
             Err(E::from(StoreError::TimedOut {
                 path: self.path.clone(),
@@ -137,41 +140,41 @@ impl Threads {
         T: Send + 'static,
     {
         let closed = || StoreError::Closed(self.path.clone());
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let read = reader::Read {
-            asked: clock::now().mono,
+            queued_at: clock::now().mono,
             work: Box::new(move |connection| {
-                // Whoever asked may be gone.
+                // The caller may have stopped waiting.
                 let _ = reply.send(work(connection));
             }),
         };
-        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        let index = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
         self.with_timeout(async {
-            self.readers[turn].send(read).await.map_err(|_| closed())?;
-            let answer = answer.await.map_err(|_| closed())?;
-            answer.map_err(|error| StoreError::new(&self.path, &error))
+            self.readers[index].send(read).await.map_err(|_| closed())?;
+            let answer = result.await.map_err(|_| closed())?;
+            answer.map_err(|error| store_error(&self.path, &error))
         })
         .await
     }
 }
 
 impl Drop for Threads {
-    /// Lets what was asked finish, then closes the file.
+    /// Finishes the queued reads and writes, then closes the file.
     fn drop(&mut self) {
         self.stop_polling = None;
         self.readers.clear();
         self.writer = None;
-        for running in self.running.drain(..) {
-            // A thread that panicked has said so itself.
-            let _ = running.join();
+        for handle in self.handles.drain(..) {
+            // A thread that panicked has printed its message already.
+            let _ = handle.join();
         }
     }
 }
 
-/// Reminds the writer to look for other processes' writes, until the other end of `stopped` goes.
+/// Reminds the writer to check for other processes' writes, until the sender of `stopped` is dropped.
 fn poll_for_changes(writer: &mpsc::Sender<Command>, stopped: &blocking::Receiver<()>) {
     while stopped.recv_timeout(CHANGE_POLL_INTERVAL) == Err(blocking::RecvTimeoutError::Timeout) {
-        // A full queue: the writer is busy, and is reminded again soon.
+        // On a full queue the writer is busy; the next reminder comes soon.
         let _ = writer.try_send(Command::CheckForChanges);
     }
 }

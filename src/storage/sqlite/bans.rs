@@ -1,19 +1,18 @@
-//! Kicks and bans: a room rejects users, for the kick pause, for a time or permanently.
+//! Kicks and bans: a room rejects users for the kick pause, for a time or permanently.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use super::participants::{end_membership, is_member};
-use super::users::{optional_time_at, time_at};
-use super::{
-    Ban, BanError, BanOutcome, LeaveOutcome, NewBan, Removal, Store, StoreError, invites, rooms,
+use super::database::Database;
+use super::invites;
+use super::lookup::{is_member, room_by_id, user_by_id};
+use super::memberships::end_membership;
+use super::rows::{optional_time_at, time_at};
+use crate::storage::utc;
+use crate::storage::{
+    Ban, BanError, BanOutcome, LeaveOutcome, MAX_REASON_CHARS, NewBan, StoreError,
 };
-use super::{users, utc};
 
-/// Maximum length of a ban's reason in characters.
-pub const MAX_REASON_CHARS: usize = 500;
-
-impl Store {
-    /// Ends a membership and rejects the user until `until`; `None` if there is no membership.
+impl Database {
     pub async fn kick(
         &self,
         room_id: &str,
@@ -38,8 +37,6 @@ impl Store {
         .await
     }
 
-    /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
-    /// used is revoked, unless it shall be kept. A second ban replaces the first.
     pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
         self.write_without_timeout(move |connection| {
             if let Some(refusal) = check_ban(connection, &new, unix)? {
@@ -60,7 +57,7 @@ impl Store {
                     new.until.map(utc::format),
                 ))?;
             let left = end_membership(connection, &new.room_id, &new.user_id, unix)?;
-            let guest = users::by_id(connection, &new.user_id)?.and_then(|user| user.guest);
+            let guest = user_by_id(connection, &new.user_id)?.and_then(|user| user.guest);
             let invite = guest.and_then(|guest| guest.invite);
             let revoked = match &invite {
                 Some(invite) if !new.keep_invite => invites::revoke(connection, invite, unix)?,
@@ -75,7 +72,6 @@ impl Store {
         .await
     }
 
-    /// Ends a ban; false if there is none.
     pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
         let parameters = (room_id.to_owned(), user_id.to_owned());
         self.write_without_timeout(move |connection| {
@@ -87,7 +83,6 @@ impl Store {
         .await
     }
 
-    /// The bans of a room that are in force at `unix`, newest first, at most `limit`.
     pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
         let parameters = (room_id.to_owned(), utc::format(unix), limit);
         self.read(move |connection| {
@@ -134,10 +129,10 @@ fn check_ban(
     if !new.reason.iter().all(is_sound) {
         return Ok(Some(BanError::BadReason));
     }
-    let Some(room) = rooms::by_id(connection, &new.room_id)? else {
+    let Some(room) = room_by_id(connection, &new.room_id)? else {
         return Ok(Some(BanError::NoSuchRoom));
     };
-    Ok(match users::by_id(connection, &new.user_id)? {
+    Ok(match user_by_id(connection, &new.user_id)? {
         None => Some(BanError::NoSuchUser),
         Some(user) if user.deleted => Some(BanError::NoSuchUser),
         Some(user)
@@ -152,34 +147,4 @@ fn check_ban(
         Some(user) if room.owner_id.as_ref() == Some(&user.id) => Some(BanError::Owner),
         Some(_) => None,
     })
-}
-
-/// Returns the kick or ban that is in force for a user at `unix`, if any.
-pub(super) fn removal(
-    connection: &Connection,
-    room_id: &str,
-    user_id: &str,
-    unix: u64,
-) -> rusqlite::Result<Option<Removal>> {
-    let parameters = (room_id, user_id, utc::format(unix));
-    let ban = connection
-        .prepare_cached(
-            "SELECT expires_at FROM room_bans
-             WHERE room_id = ?1 AND user_id = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
-        )?
-        .query_row(parameters.clone(), |row| optional_time_at(row, 0))
-        .optional()?;
-    if let Some(until) = ban {
-        return Ok(Some(Removal::Banned { until }));
-    }
-    connection
-        .prepare_cached(
-            "SELECT kicked_until FROM room_participants
-             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NOT NULL AND kicked_until > ?3",
-        )?
-        .query_row(parameters, |row| {
-            let until = time_at(row, 0)?;
-            Ok(Removal::Kicked { until })
-        })
-        .optional()
 }

@@ -1,13 +1,13 @@
-//! Lookup of guests for an admin: by name, by room, or all.
+//! Lookup of users and guests for an admin: by name, by room or by id.
 
 use rusqlite::{Row, named_params};
 
-use super::users::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
-use super::{ActiveGuest, Person, Store, StoreError, utc};
+use super::database::Database;
+use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
+use crate::storage::utc;
+use crate::storage::{ActiveGuest, Person, StoreError};
 
-impl Store {
-    /// Guests whose access has not expired at `unix`, newest first, at most `limit`: all of them, those
-    /// with this display name, or those of this room.
+impl Database {
     pub async fn guests(
         &self,
         display_name: Option<&str>,
@@ -47,7 +47,6 @@ impl Store {
         .await
     }
 
-    /// The number of guests whose access has not expired at `unix`.
     pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
         let now = utc::format(unix);
         self.read(move |connection| {
@@ -58,8 +57,6 @@ impl Store {
         .await
     }
 
-    /// Users and guests whose name contains this text, ignoring the case of ASCII letters; at most
-    /// `limit`.
     pub async fn search_people(
         &self,
         text: &str,
@@ -83,7 +80,6 @@ impl Store {
         .await
     }
 
-    /// The people with these ids; unknown ids are skipped.
     pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
         let ids = serde_json::Value::from(ids).to_string();
         let sql = format!(

@@ -1,21 +1,17 @@
-//! What participants write to each other. A message is read by whoever is in the room, and stays
-//! until newer ones take its place or the room is deleted.
+//! Writes and lists the chat messages of a room.
 
 use rusqlite::{Connection, Row};
 
-use super::participants::{active_user, is_member};
-use super::users::time_at;
-use super::{JoinError, Message, MessageError, NewMessage, Store, StoreError, rooms, utc};
-
-/// Characters of one message.
-pub const MAX_MESSAGE_CHARS: usize = 4000;
+use super::database::Database;
+use super::lookup::{active_user, is_member, room_by_id};
+use super::rows::time_at;
+use crate::storage::utc;
+use crate::storage::{JoinError, MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, StoreError};
 
 /// The columns that [`message_at`] reads, in its order.
 const MESSAGE_COLUMNS: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
 
-impl Store {
-    /// Writes a message of a participant; it is on the disk when this returns. The room keeps the
-    /// newest `keep` (0: all).
+impl Database {
     pub async fn post_message(
         &self,
         new: NewMessage,
@@ -46,8 +42,6 @@ impl Store {
         .await
     }
 
-    /// The last `limit` messages of a room, or the last ones before the message `before`; oldest
-    /// first.
     pub async fn messages(
         &self,
         room_id: &str,
@@ -85,7 +79,7 @@ fn author(
         Ok(user) => user,
         Err(refusal) => return Ok(Err(MessageError::Author(refusal))),
     };
-    Ok(match rooms::by_id(connection, room_id)? {
+    Ok(match room_by_id(connection, room_id)? {
         None => Err(MessageError::Author(JoinError::NoSuchRoom)),
         Some(room) if room.closed_at.is_some() => Err(MessageError::Author(JoinError::RoomClosed)),
         Some(_) if is_member(connection, room_id, user_id)? => Ok(user.display_name),

@@ -9,7 +9,7 @@ async fn a_failing_write_rolls_back_alone() {
     let world = World::new();
     world.room("r", false, None).await;
     let insert = |id: &'static str, fails: bool| {
-        world.store.write(move |connection| {
+        world.store.database().write(move |connection| {
             connection.execute(
                 "INSERT INTO users (id, name, display_name, created_at) VALUES (?1, ?1, '', '')",
                 [id],
@@ -39,6 +39,7 @@ async fn readers_cannot_write() {
     let world = World::new();
     let written = world
         .store
+        .database()
         .read(|connection| connection.execute("DELETE FROM users", ()));
     assert!(matches!(written.await, Err(StoreError::ReadOnly(_))));
 }
@@ -73,7 +74,7 @@ async fn a_write_waits_for_another_process_instead_of_failing() {
 async fn whoever_waits_for_a_stuck_disk_is_told_within_5_s_and_what_has_not_begun_is_left_undone() {
     let world = World::new();
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    let writing = world.store.write::<_, StoreError, _>(move |_| {
+    let writing = world.store.database().write::<_, StoreError, _>(move |_| {
         stuck.recv().expect("the disk answers");
         Ok(Ok(()))
     });

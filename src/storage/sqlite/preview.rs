@@ -2,22 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{JoinError, Removal, Room, Store, bans, invites, participants, rooms, utc};
+use super::database::Database;
+use super::invite_text::hash;
+use super::lookup::{is_full, is_member, removal, room_by_id};
+use crate::storage::utc;
+use crate::storage::{JoinError, Preview, Removal};
 
-/// A room, and whether it is full.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Preview {
-    pub room: Room,
-    /// Whether a join would fail with `RoomFull`; never for a participant.
-    pub full: bool,
-}
-
-impl Store {
-    /// Returns the open room, for a user, an invite, or both. The invite is checked and not used up.
-    ///
-    /// # Errors
-    /// `BadInvite` and `Withdrawn` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
-    /// `BanOutcome`, `Kicked`.
+impl Database {
     pub async fn preview(
         &self,
         room_id: &str,
@@ -47,14 +38,14 @@ fn preview(
     {
         return Ok(Err(refusal));
     }
-    let room = match rooms::by_id(connection, room_id)? {
+    let room = match room_by_id(connection, room_id)? {
         None => return Ok(Err(JoinError::NoSuchRoom)),
         Some(room) if room.closed_at.is_some() => return Ok(Err(JoinError::RoomClosed)),
         Some(room) => room,
     };
-    let mut full = participants::is_full(connection, &room, unix)?;
+    let mut full = is_full(connection, &room, unix)?;
     if let Some(user_id) = user_id {
-        match bans::removal(connection, room_id, user_id, unix)? {
+        match removal(connection, room_id, user_id, unix)? {
             Some(Removal::Banned { until }) => return Ok(Err(JoinError::Banned { until })),
             Some(Removal::Kicked { until }) => {
                 let wait = until.saturating_sub(unix);
@@ -62,7 +53,7 @@ fn preview(
             }
             None => {}
         }
-        full &= !participants::is_member(connection, room_id, user_id)?;
+        full &= !is_member(connection, room_id, user_id)?;
     }
     Ok(Ok(Preview { room, full }))
 }
@@ -79,7 +70,7 @@ fn check_invite(
             "SELECT revoked_at IS NOT NULL, uses_left IS NULL OR uses_left > 0 FROM room_invites
              WHERE hash = ?1 AND room_id = ?2 AND expires_at > ?3",
         )?
-        .query_row((invites::hash(invite), room_id, utc::format(unix)), |row| {
+        .query_row((hash(invite), room_id, utc::format(unix)), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;

@@ -1,4 +1,4 @@
-//! Opens the file, for writing and for reading.
+//! Opens connections to the database file, one kind for writing and one for reading.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -8,24 +8,30 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, schema};
+use super::error::store_error;
+use super::schema;
+use crate::storage::StoreError;
 
-/// Timeouts for another process's lock: at the start, when a migration may take long, and later, shorter
-/// than the timeout of a request.
+/// Timeout for another process's lock at the start, when a migration may take long.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout for another process's lock later: shorter than the timeout of a request.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Statements kept prepared on each connection; the store has fewer.
+/// Number of prepared statements that each connection caches: more than the store has.
 const STATEMENT_CACHE_CAPACITY: usize = 128;
 
-/// The connection that writes; no part of the path may be a link. Makes the file (mode 0600) where there is none, and migrates it.
+/// Opens the connection that writes. Creates a missing file (mode 0600) and migrates an older schema.
+///
+/// # Errors
+/// The file cannot be opened or written, belongs to another program or a newer parlor, or a part of the
+/// path is a link.
 pub fn writer(path: &Path) -> Result<Connection, StoreError> {
     create_file(path)?;
     let mut connection = connect(path)?;
-    let failed = |error: rusqlite::Error| StoreError::new(path, &error);
+    let failed = |error: rusqlite::Error| store_error(path, &error);
     if connection.is_readonly("main").map_err(failed)? {
         return Err(StoreError::ReadOnly(path.to_owned()));
     }
-    // Another program's file is left as it is, its journal mode too.
+    // Before the journal mode is changed: another program's file must stay unchanged.
     schema::version(&connection, path)?;
     use_wal(&connection).map_err(failed)?;
     connection
@@ -37,17 +43,18 @@ pub fn writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A connection that can only read.
+/// Opens a connection that can only read.
 pub fn reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
     connection
         .pragma_update(None, "query_only", true)
         .and_then(|()| connection.busy_timeout(BUSY_TIMEOUT))
-        .map_err(|error| StoreError::new(path, &error))?;
+        .map_err(|error| store_error(path, &error))?;
     Ok(connection)
 }
 
-/// SQLite would make the file with the umask's mode; its journal files take over this one's.
+/// Creates a missing file with mode 0600. SQLite would use the umask; its journal files inherit the
+/// mode of this file.
 fn create_file(path: &Path) -> Result<(), StoreError> {
     let created = OpenOptions::new()
         .write(true)
@@ -57,7 +64,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     match created {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(StoreError::CannotOpen {
             path: path.to_owned(),
-            why: error.to_string(),
+            reason: error.to_string(),
         }),
         _ => Ok(()),
     }
@@ -73,11 +80,11 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_CAPACITY);
         Ok(connection)
     };
-    open().map_err(|error| StoreError::new(path, &error))
+    open().map_err(|error| store_error(path, &error))
 }
 
-/// Turning a new file to WAL needs it alone for a moment, and SQLite does not always wait for that
-/// by itself when two processes start together.
+/// Switches the file to WAL. That needs an exclusive lock on a new file, and SQLite does not always wait
+/// for it when two processes start together: this function retries.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     const PAUSE: Duration = Duration::from_millis(20);
     let mut attempts = OPEN_TIMEOUT.as_millis() / PAUSE.as_millis();

@@ -1,34 +1,29 @@
-//! Invites: text that opens one room, for a while and perhaps a number of times. The store keeps
-//! the SHA-256 of it; 192 random bits need no slower hash.
+//! Creates, lists, revokes and uses invites.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest;
-use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::users::{insert, time_at};
-use super::{
-    ActiveInvite, Guest, Invite, InviteError, NewInvite, Room, Store, StoreError, TokenCutoff,
-    User, participants, rooms, utc,
-};
+use super::database::Database;
+use super::invite_text::{hash, random_text};
+use super::lookup::{is_full, room_by_id};
+use super::rows::time_at;
+use super::users::insert;
 use crate::clock;
 use crate::display_name::is_valid_name;
 use crate::secret::Secret;
+use crate::storage::utc;
+use crate::storage::{
+    ActiveInvite, Guest, Invite, InviteError, MAX_INVITES, NewInvite, Room, StoreError,
+    TokenCutoff, User,
+};
 
-const RANDOM_BYTES: usize = 24;
-
-/// Maximum number of valid invites of one room, and of one user: lists must stay readable.
-pub const MAX_INVITES: u32 = 1000;
 /// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
 /// withdrawn.
 const MAX_REVOKED_INVITES: u32 = 1000;
-const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 
 /// An invite that is neither revoked nor used up; the condition of the indices on them.
 const OPEN_INVITE: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
 
-impl Store {
+impl Database {
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
         let unix = clock::now().unix;
         let invite = Invite {
@@ -69,7 +64,6 @@ impl Store {
         .await
     }
 
-    /// The valid invites, of all rooms or of this room; oldest first, at most `limit`.
     pub async fn invites(
         &self,
         room_id: Option<&str>,
@@ -97,7 +91,6 @@ impl Store {
         .await
     }
 
-    /// Changes when an invite ends.
     pub async fn end_invite_at(&self, id: &str, unix: u64) -> Result<(), StoreError> {
         let parameters = (id.to_owned(), utc::format(unix));
         self.write(move |connection| {
@@ -109,7 +102,6 @@ impl Store {
         .await
     }
 
-    /// Revokes an invite; false if there is none with this id, or none of this room.
     pub async fn revoke_invite(
         &self,
         room_id: Option<&str>,
@@ -129,8 +121,6 @@ impl Store {
         .await
     }
 
-    /// Makes a guest of whoever brings the invite. The guest belongs to the room until
-    /// `guest_until`, but is no member before joining.
     pub async fn redeem_invite(
         &self,
         room_id: Option<&str>,
@@ -156,7 +146,7 @@ impl Store {
                 Ok(room) => room,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            if participants::is_full(connection, &room, unix)? {
+            if is_full(connection, &room, unix)? {
                 return Ok(Err(InviteError::RoomFull));
             }
             let place = Guest {
@@ -170,34 +160,7 @@ impl Store {
         })
         .await
     }
-
-    /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
-    /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
-    pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
-        let before = utc::format(unix);
-        let revoked_before = utc::format(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
-        self.write_without_timeout(move |connection| {
-            for forget in DELETE_EXPIRED {
-                connection.prepare_cached(forget)?.execute([&before])?;
-            }
-            connection
-                .prepare_cached("DELETE FROM room_invites WHERE revoked_at < ?1")?
-                .execute([&revoked_before])?;
-            Ok(Ok(()))
-        })
-        .await
-    }
 }
-
-const DELETE_EXPIRED: [&str; 5] = [
-    "DELETE FROM room_invites WHERE expires_at < ?1",
-    "DELETE FROM room_bans WHERE expires_at < ?1",
-    "DELETE FROM room_bans WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
-    "DELETE FROM room_participants
-     WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
-    "DELETE FROM users WHERE guest_until < ?1
-       AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)",
-];
 
 fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
     let id = uuid::Uuid::new_v4().to_string();
@@ -329,24 +292,9 @@ pub(super) fn use_invite(
 }
 
 fn open_room(connection: &Connection, id: &str) -> rusqlite::Result<Result<Room, InviteError>> {
-    Ok(match rooms::by_id(connection, id)? {
+    Ok(match room_by_id(connection, id)? {
         None => Err(InviteError::NoSuchRoom),
         Some(room) if room.closed_at.is_some() => Err(InviteError::RoomClosed),
         Some(room) => Ok(room),
     })
-}
-
-pub(super) fn hash(text: &str) -> Vec<u8> {
-    digest::digest(&digest::SHA256, text.as_bytes())
-        .as_ref()
-        .to_vec()
-}
-
-fn random_text() -> String {
-    let mut bytes = [0; RANDOM_BYTES];
-    // Linux has no way to fail here once it is up; a predictable invite would be worse than none.
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the system gives out random bytes");
-    URL_SAFE_NO_PAD.encode(bytes)
 }

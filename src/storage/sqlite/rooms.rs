@@ -1,48 +1,48 @@
-//! Rooms: found, made, changed and closed.
+//! Finds, creates, changes, closes and deletes rooms.
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::participants::is_member_anywhere;
-use super::users::{optional_time_at, time_at};
-use super::{
-    ChangeError, ClosedRoom, CreateError, EndedMembership, NewRoom, Room, RoomChange, RoomQuery,
-    Store, StoreError, users, utc,
-};
+use super::database::Database;
+use super::lookup::{room_by_id, user_by_id};
+use super::memberships::end_room_memberships;
+use super::rows::{ROOM_COLUMNS, room_at};
 use crate::clock;
 use crate::display_name::is_valid_name;
+use crate::storage::utc;
+use crate::storage::{
+    ChangeError, ClosedRoom, CreateError, MAX_OWNED_ROOMS, MAX_ROOM_CAPACITY, NewRoom, Room,
+    RoomChange, RoomQuery, StoreError,
+};
 use crate::token::{ROOM_ID_RULE, valid_room_id};
 
-/// The columns that [`room_at`] reads, in its order; the table goes by `r`.
-pub(super) const ROOM_COLUMNS: &str =
-    "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
+/// All that people wrote in a room or were given for it, and what the room was called.
+const DELETE_ROOM_CONTENT: [&str; 4] = [
+    "DELETE FROM room_messages WHERE room_id = ?1",
+    "DELETE FROM room_invites WHERE room_id = ?1",
+    "DELETE FROM room_bans WHERE room_id = ?1",
+    "UPDATE coworking_rooms SET name = id WHERE id = ?1",
+];
 
-const MAX_ROOM_CAPACITY: u32 = 1_000_000;
-/// Open rooms of one user, admins excepted: a list of rooms must stay one.
-const MAX_OWNED_ROOMS: u32 = 100;
-
-impl Store {
-    /// The room whose id this is (closed ones too), else the open one whose name it is.
+impl Database {
     pub async fn room(&self, id_or_name: &str) -> Result<Option<Room>, StoreError> {
         let key = id_or_name.to_owned();
-        self.read(move |connection| match by_id(connection, &key)? {
+        self.read(move |connection| match room_by_id(connection, &key)? {
             Some(room) => Ok(Some(room)),
             None => by_name(connection, &key),
         })
         .await
     }
 
-    /// The room whose id this is (closed ones too), then the open one whose name it is: two at most.
     pub async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| {
-            let with_id = by_id(connection, &key)?;
+            let with_id = room_by_id(connection, &key)?;
             let other = by_name(connection, &key)?.filter(|room| room.id != key);
             Ok(with_id.into_iter().chain(other).collect())
         })
         .await
     }
 
-    /// All open rooms, by name.
     pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
         let sql = format!(
             "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE closed_at IS NULL ORDER BY name"
@@ -54,7 +54,6 @@ impl Store {
         .await
     }
 
-    /// How many rooms are open, and how many memberships there are in them.
     pub async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
@@ -66,7 +65,6 @@ impl Store {
         .await
     }
 
-    /// The open rooms that somebody gets to see, by name.
     pub async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
         let only = query
             .only
@@ -121,7 +119,7 @@ impl Store {
     pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
-            let mut room = match by_id(connection, &id)? {
+            let mut room = match room_by_id(connection, &id)? {
                 None => return Ok(Err(ChangeError::NoSuchRoom)),
                 Some(room) if room.closed_at.is_some() => return Ok(Err(ChangeError::RoomClosed)),
                 Some(room) => room,
@@ -144,21 +142,27 @@ impl Store {
         .await
     }
 
-    /// Closes a room for good and ends the memberships in it; `None` where there is no such room.
-    /// Closing it again changes nothing.
     pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| Ok(Ok(close(connection, &id, unix)?)))
             .await
     }
+
+    pub async fn delete_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
+        let id = id.to_owned();
+        self.write_without_timeout(move |connection| {
+            let closed = close(connection, &id, unix)?;
+            for erase in DELETE_ROOM_CONTENT {
+                connection.prepare_cached(erase)?.execute([&id])?;
+            }
+            Ok(Ok(closed))
+        })
+        .await
+    }
 }
 
 /// Closes the room and ends the memberships in it, if it is open.
-pub(super) fn close(
-    connection: &Connection,
-    id: &str,
-    unix: u64,
-) -> rusqlite::Result<Option<ClosedRoom>> {
+fn close(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Option<ClosedRoom>> {
     let closed_now = connection
         .prepare_cached(
             "UPDATE coworking_rooms SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL",
@@ -166,38 +170,13 @@ pub(super) fn close(
         .execute((id, utc::format(unix)))?;
     let ended_memberships = match closed_now {
         0 => Vec::new(),
-        _ => end_memberships(connection, id, unix)?,
+        _ => end_room_memberships(connection, id, unix)?,
     };
-    let room = by_id(connection, id)?;
+    let room = room_by_id(connection, id)?;
     Ok(room.map(|room| ClosedRoom {
         room,
         ended_memberships,
     }))
-}
-
-/// Ends the memberships of a room, and says whose they were.
-fn end_memberships(
-    connection: &Connection,
-    room_id: &str,
-    unix: u64,
-) -> rusqlite::Result<Vec<EndedMembership>> {
-    let users: Vec<String> = connection
-        .prepare_cached(
-            "UPDATE room_participants SET left_at = ?2
-             WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
-        )?
-        .query_map((room_id, utc::format(unix)), |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    users
-        .into_iter()
-        .map(|user| {
-            Ok(EndedMembership {
-                elsewhere: is_member_anywhere(connection, &user)?,
-                room: room_id.to_owned(),
-                user,
-            })
-        })
-        .collect()
 }
 
 /// Why this room cannot be made, if so.
@@ -206,7 +185,7 @@ fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Op
         if !valid_room_id(id) {
             return Ok(Some(CreateError::BadId(id.clone(), ROOM_ID_RULE)));
         }
-        if by_id(connection, id)?.is_some() {
+        if room_by_id(connection, id)?.is_some() {
             return Ok(Some(CreateError::IdTaken(id.clone())));
         }
     }
@@ -216,7 +195,7 @@ fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Op
     let Some(id) = &new.owner_id else {
         return Ok(None);
     };
-    Ok(match users::by_id(connection, id)? {
+    Ok(match user_by_id(connection, id)? {
         None => Some(CreateError::NoSuchOwner(id.clone())),
         Some(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED_ROOMS => {
             Some(CreateError::TooManyRooms(MAX_OWNED_ROOMS))
@@ -280,15 +259,6 @@ fn insert(connection: &Connection, room: &Room) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-pub(super) fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<Room>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE id = ?1"
-        ))?
-        .query_row([id], |row| room_at(row, 0))
-        .optional()
-}
-
 fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<Room>> {
     connection
         .prepare_cached(&format!(
@@ -296,17 +266,4 @@ fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<Room>
         ))?
         .query_row([name], |row| room_at(row, 0))
         .optional()
-}
-
-/// Reads [`ROOM_COLUMNS`] from the column `first` on.
-pub(super) fn room_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Room> {
-    Ok(Room {
-        id: row.get(first)?,
-        name: row.get(first + 1)?,
-        private: row.get(first + 2)?,
-        max_participants: row.get(first + 3)?,
-        owner_id: row.get(first + 4)?,
-        created_at: time_at(row, first + 5)?,
-        closed_at: optional_time_at(row, first + 6)?,
-    })
 }

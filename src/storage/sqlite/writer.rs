@@ -1,41 +1,42 @@
-//! The one thread that writes. It takes all that waits into one IMMEDIATE transaction, a savepoint
-//! each, and answers only after COMMIT: every acknowledged write is on the disk, without one fsync
-//! each. A write that fails rolls back alone.
+//! The thread that writes. It groups all queued writes into one IMMEDIATE transaction, with a savepoint
+//! for each, and reports results only after COMMIT: every acknowledged write is on the disk, without an
+//! fsync for each. A write that fails rolls back alone.
 
 use std::path::PathBuf;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::StoreError;
+use super::error::store_error;
 use super::open_files::OpenFiles;
 use crate::clock::{self, Mono};
 use crate::metrics::Timings;
+use crate::storage::StoreError;
 
-/// Writes that one transaction takes at most, so that the first does not wait for ever.
+/// Maximum number of writes in one transaction: bounds the wait of the first.
 const MAX_WRITES_PER_TRANSACTION: usize = 256;
 
-/// What the thread is asked to do.
+/// A command to the thread.
 pub enum Command {
-    /// With the moment at which it was asked for.
+    /// Run a write; the time is when it was queued.
     Write(Box<dyn Work>, Mono),
     /// Check whether another process has written, and notify the watch; check whether the files are still
     /// in place.
     CheckForChanges,
 }
 
-/// A write on its way: first it runs, and when all is on the disk or lost, it answers.
+/// A queued write. It runs first, and reports its result when the transaction is on the disk or has failed.
 pub trait Work: Send {
     /// Whether the caller stopped waiting for the result. A write that has not started by then is skipped:
-    /// the caller received an error, or was dropped.
+    /// the caller has received an error, or was dropped.
     fn is_abandoned(&self) -> bool;
-    /// Runs inside a savepoint, which is kept only where this returns true.
+    /// Runs inside a savepoint, which is kept only if this returns true.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
-    /// Tells the asker. `fault` is what kept the transaction, or this write, from the disk.
-    fn answer(self: Box<Self>, fault: Option<StoreError>);
+    /// Sends the result to the caller. `error` is the error of the transaction, or of this write.
+    fn report(self: Box<Self>, error: Option<StoreError>);
 }
 
-/// A closure and the one who waits for its result.
+/// A closure and the sender of its result.
 pub struct Write<T, E, F> {
     work: Option<F>,
     outcome: Option<Result<T, E>>,
@@ -49,13 +50,13 @@ where
     E: From<StoreError> + Send,
 {
     pub fn new(work: F) -> (Write<T, E, F>, oneshot::Receiver<Result<T, E>>) {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let write = Write {
             work: Some(work),
             outcome: None,
             reply,
         };
-        (write, answer)
+        (write, result)
     }
 }
 
@@ -79,19 +80,19 @@ where
         Ok(keep)
     }
 
-    fn answer(self: Box<Self>, fault: Option<StoreError>) {
-        let answer = match (fault, self.outcome) {
-            (Some(fault), _) => Err(E::from(fault)),
+    fn report(self: Box<Self>, error: Option<StoreError>) {
+        let result = match (error, self.outcome) {
+            (Some(error), _) => Err(E::from(error)),
             (None, Some(outcome)) => outcome,
-            // Dropping the sender tells the asker that the store is closed.
+            // Dropping the sender reports to the caller that the store is closed.
             (None, None) => return,
         };
-        // Whoever asked may be gone; what was written stays.
-        let _ = self.reply.send(answer);
+        // The caller may have stopped waiting; the write stays.
+        let _ = self.reply.send(result);
     }
 }
 
-/// Runs until every sender is gone.
+/// Runs commands until every sender is dropped.
 pub fn run(
     mut writer: Writer,
     mut commands: mpsc::Receiver<Command>,
@@ -100,18 +101,18 @@ pub fn run(
 ) {
     let mut group: Vec<Box<dyn Work>> = Vec::new();
     while let Some(first) = commands.blocking_recv() {
-        let begun = clock::now().mono;
-        let mut look = false;
+        let started_at = clock::now().mono;
+        let mut check = false;
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Write(work, asked) => {
-                    times.observe_wait(begun.since(asked));
+                Command::Write(work, queued_at) => {
+                    times.observe_wait(started_at.since(queued_at));
                     if !work.is_abandoned() {
                         group.push(work);
                     }
                 }
-                Command::CheckForChanges => look = true,
+                Command::CheckForChanges => check = true,
             }
             next = (group.len() < MAX_WRITES_PER_TRANSACTION)
                 .then(|| commands.try_recv().ok())
@@ -119,9 +120,9 @@ pub fn run(
         }
         if !group.is_empty() {
             writer.commit(&mut group);
-            times.observe_work(clock::now().mono.since(begun));
+            times.observe_work(clock::now().mono.since(started_at));
         }
-        if look {
+        if check {
             writer.check_files();
             let now = writer.data_version();
             if now != writer.version {
@@ -132,19 +133,19 @@ pub fn run(
     }
 }
 
-/// The connection that writes, and what it knows of other processes.
+/// The connection that writes, and its knowledge of other processes.
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
     files: OpenFiles,
     /// Whether the files were in place at the last check.
     in_place: bool,
-    /// As last seen, by [`Writer::data_version`].
+    /// The last result of [`Writer::data_version`].
     version: Option<i64>,
 }
 
 impl Writer {
-    /// Whatever another process commits from now on is a change.
+    /// Every later commit of another process is reported as a change.
     pub fn new(connection: Connection, path: PathBuf) -> Writer {
         let mut writer = Writer {
             connection,
@@ -186,17 +187,17 @@ impl Writer {
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
         let mut errors = Vec::with_capacity(group.len());
         let replaced = Err(StoreError::Replaced(self.path.clone()));
-        let lost = match self.files.are_in_place() {
+        let outcome = match self.files.are_in_place() {
             true => self.write_or_roll_back(group, &mut errors),
             false => replaced.clone(),
         };
-        let lost = match lost {
+        let outcome = match outcome {
             Ok(()) if !self.files.are_in_place() => replaced,
-            lost => lost,
+            outcome => outcome,
         };
         errors.resize(group.len(), None);
-        for (work, fault) in group.drain(..).zip(errors) {
-            work.answer(lost.clone().err().or(fault));
+        for (work, error) in group.drain(..).zip(errors) {
+            work.report(outcome.clone().err().or(error));
         }
         self.check_files();
     }
@@ -208,13 +209,13 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let written = self.write(group, errors);
         if written.is_err() && !self.connection.is_autocommit() {
-            // If even this fails, the next BEGIN does too, and says so to its askers.
+            // If this fails too, the next BEGIN fails and reports it to its callers.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        written.map_err(|error| StoreError::new(&self.path, &error))
+        written.map_err(|error| store_error(&self.path, &error))
     }
 
-    /// One transaction, from BEGIN to COMMIT. `faults` gets what went wrong with each write alone.
+    /// Runs one transaction, from BEGIN to COMMIT. `errors` receives the error of each write alone.
     fn write(
         &self,
         group: &mut [Box<dyn Work>],
@@ -228,7 +229,7 @@ impl Writer {
             }
             self.execute("SAVEPOINT one")?;
             let ran = work.run(&self.connection);
-            // A full disk, say, makes SQLite roll back the whole transaction by itself.
+            // SQLite rolls back the whole transaction by itself on some errors, such as a full disk.
             if ran.is_err() && self.connection.is_autocommit() {
                 return ran.map(drop);
             }
@@ -236,8 +237,8 @@ impl Writer {
                 self.execute("ROLLBACK TO one")?;
             }
             self.execute("RELEASE one")?;
-            let fault = ran.err().map(|error| StoreError::new(&self.path, &error));
-            errors.push(fault);
+            let error = ran.err().map(|error| store_error(&self.path, &error));
+            errors.push(error);
         }
         self.execute("COMMIT")
     }

@@ -1,27 +1,28 @@
-//! The tables, and how an older file becomes the current one.
+//! The schema and its migrations.
 
 use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
+use super::error::store_error;
+use crate::storage::StoreError;
 
-/// Marks a file as parlor's (`PRAGMA application_id`): "prlr".
+/// The mark of parlor's files (`PRAGMA application_id`): "prlr".
 const APPLICATION_ID: i64 = 0x7072_6c72;
 
-/// Step `n` takes a file from schema `n` to `n + 1`. A step that has shipped is never edited.
+/// Migrations: step `n` changes a file from schema `n` to `n + 1`. A released step is never edited.
 const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
-/// Brings the file to the current schema: all steps in one transaction, or none.
+/// Migrates the file to the current schema: all steps in one transaction, or none.
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| StoreError::new(path, &error);
+    let failed = |error: rusqlite::Error| store_error(path, &error);
     if version(connection, path)? == STEPS.len() {
         return Ok(());
     }
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
-    // Asked again: another process may have migrated while this one waited for the lock.
+    // Read again: another process may have migrated while this one waited for the lock.
     let found = version(&transaction, path)?;
     for step in &STEPS[found..] {
         transaction.execute_batch(step).map_err(failed)?;
@@ -33,19 +34,17 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
         .map_err(failed)
 }
 
-/// The file's schema, from 0 (a new file) to the current one; asking changes nothing.
+/// Returns the schema of the file, from 0 (a new file) to the current one, without changing it.
 ///
 /// # Errors
-/// Where the file is another program's, or a newer parlor's.
+/// The file belongs to another program or to a newer parlor.
 pub fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     // One statement, so that another process can't turn the file into a database in between.
-    let question = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+    let sql = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
                     FROM pragma_application_id, pragma_user_version";
     let (application, found, tables): (i64, i64, i64) = connection
-        .query_row(question, (), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .map_err(|error| StoreError::new(path, &error))?;
+        .query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .map_err(|error| store_error(path, &error))?;
     let new = application == 0 && found == 0 && tables == 0;
     if !new && application != APPLICATION_ID {
         return Err(StoreError::NotOurs(path.to_owned()));

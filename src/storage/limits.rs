@@ -1,0 +1,16 @@
+//! Limits of stored values. They hold whatever database stores them.
+
+/// Maximum length of a ban's reason in characters.
+pub const MAX_REASON_CHARS: usize = 500;
+
+/// Maximum length of a chat message in characters.
+pub const MAX_MESSAGE_CHARS: usize = 4000;
+
+/// Maximum number of valid invites of one room, and of one user: lists must stay readable.
+pub const MAX_INVITES: u32 = 1000;
+
+/// Maximum number of participants that a room can be created for.
+pub const MAX_ROOM_CAPACITY: u32 = 1_000_000;
+
+/// Maximum number of open rooms of one user, admins excepted: the list of rooms must stay readable.
+pub const MAX_OWNED_ROOMS: u32 = 100;

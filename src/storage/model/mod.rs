@@ -1,0 +1,17 @@
+//! The values that the store returns and accepts. Times are Unix seconds, ids are text.
+
+mod admission;
+mod bans;
+mod invites;
+mod memberships;
+mod messages;
+mod rooms;
+mod users;
+
+pub use admission::*;
+pub use bans::*;
+pub use invites::*;
+pub use memberships::*;
+pub use messages::*;
+pub use rooms::*;
+pub use users::*;

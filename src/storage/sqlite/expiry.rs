@@ -1,0 +1,64 @@
+//! Ends and deletes expired guests, invites and bans.
+
+use super::database::Database;
+use crate::storage::StoreError;
+use crate::storage::utc;
+
+/// How long a revoked invite stays, so that the server can report it as withdrawn.
+const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
+
+const DELETE_EXPIRED: [&str; 5] = [
+    "DELETE FROM room_invites WHERE expires_at < ?1",
+    "DELETE FROM room_bans WHERE expires_at < ?1",
+    "DELETE FROM room_bans WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
+    "DELETE FROM room_participants
+     WHERE user_id IN (SELECT id FROM users WHERE guest_until < ?1)",
+    "DELETE FROM users WHERE guest_until < ?1
+       AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)",
+];
+
+impl Database {
+    pub async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT p.user_id, p.room_id FROM room_participants p
+                     JOIN users u ON u.id = p.user_id
+                     WHERE p.left_at IS NULL AND u.guest_until IS NOT NULL",
+                )?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+
+    pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
+        let now = utc::format(unix);
+        self.write_without_timeout(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "UPDATE room_participants SET left_at = ?1
+                 WHERE left_at IS NULL
+                   AND user_id IN (SELECT id FROM users WHERE guest_until <= ?1)
+                 RETURNING user_id, room_id",
+            )?;
+            let ended = statement.query_map([&now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(Ok(ended.collect::<rusqlite::Result<_>>()?))
+        })
+        .await
+    }
+
+    pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
+        let before = utc::format(unix);
+        let revoked_before = utc::format(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
+        self.write_without_timeout(move |connection| {
+            for forget in DELETE_EXPIRED {
+                connection.prepare_cached(forget)?.execute([&before])?;
+            }
+            connection
+                .prepare_cached("DELETE FROM room_invites WHERE revoked_at < ?1")?
+                .execute([&revoked_before])?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+}

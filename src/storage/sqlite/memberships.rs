@@ -1,0 +1,116 @@
+//! Lists and ends memberships. A row whose `left_at` is NULL is a member.
+
+use rusqlite::Connection;
+
+use super::database::Database;
+use super::lookup::{ACTIVE_MEMBERS, is_member_anywhere, was_member};
+use super::rows::time_at;
+use crate::storage::utc;
+use crate::storage::{EndedMembership, LeaveOutcome, Membership, Participant, StoreError};
+
+impl Database {
+    pub async fn leave(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        unix: u64,
+    ) -> Result<LeaveOutcome, StoreError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        self.write_without_timeout(move |connection| {
+            Ok(Ok(end_membership(connection, &room_id, &user_id, unix)?))
+        })
+        .await
+    }
+
+    pub async fn participants(
+        &self,
+        room_id: &str,
+        unix: u64,
+    ) -> Result<Vec<Participant>, StoreError> {
+        let parameters = (room_id.to_owned(), utc::format(unix));
+        let sql = format!(
+            "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
+             FROM {ACTIVE_MEMBERS} ORDER BY p.joined_at, u.id"
+        );
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let participants = statement.query_map(parameters, |row| {
+                Ok(Participant {
+                    user_id: row.get(0)?,
+                    display_name: row.get(1)?,
+                    joined_at: time_at(row, 2)?,
+                    guest: row.get(3)?,
+                })
+            })?;
+            participants.collect()
+        })
+        .await
+    }
+
+    pub async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
+        let user_id = user_id.to_owned();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT r.id, r.name, p.joined_at
+                     FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
+                     WHERE p.user_id = ?1 AND p.left_at IS NULL AND r.closed_at IS NULL
+                     ORDER BY r.name",
+                )?
+                .query_map([user_id], |row| {
+                    Ok(Membership {
+                        room_id: row.get(0)?,
+                        room_name: row.get(1)?,
+                        joined_at: time_at(row, 2)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+}
+
+/// Ends the membership, if there is one.
+pub(super) fn end_membership(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+    unix: u64,
+) -> rusqlite::Result<LeaveOutcome> {
+    let ended = connection
+        .prepare_cached(
+            "UPDATE room_participants SET left_at = ?3
+             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
+        )?
+        .execute((room_id, user_id, utc::format(unix)))?;
+    Ok(LeaveOutcome {
+        was_member: ended > 0,
+        ever_member: was_member(connection, room_id, user_id)?,
+        elsewhere: is_member_anywhere(connection, user_id)?,
+    })
+}
+
+/// Ends the memberships of a room, and says whose they were.
+pub(super) fn end_room_memberships(
+    connection: &Connection,
+    room_id: &str,
+    unix: u64,
+) -> rusqlite::Result<Vec<EndedMembership>> {
+    let users: Vec<String> = connection
+        .prepare_cached(
+            "UPDATE room_participants SET left_at = ?2
+             WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
+        )?
+        .query_map((room_id, utc::format(unix)), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    users
+        .into_iter()
+        .map(|user| {
+            Ok(EndedMembership {
+                elsewhere: is_member_anywhere(connection, &user)?,
+                room: room_id.to_owned(),
+                user,
+            })
+        })
+        .collect()
+}

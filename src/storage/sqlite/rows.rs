@@ -1,0 +1,66 @@
+//! Reads users, rooms and times from the columns of a row.
+
+use rusqlite::Row;
+
+use crate::storage::utc;
+use crate::storage::{Guest, Room, TokenCutoff, User};
+
+/// The columns that [`user_at`] reads, in its order; the table goes by `u`.
+pub(super) const USER_COLUMNS: &str = "u.id, u.name, u.display_name, u.is_admin, \
+    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, \
+    u.created_at, u.invite_id, u.token_generation, u.tokens_from";
+
+pub(super) const USER_COLUMN_COUNT: usize = 12;
+
+/// Reads [`USER_COLUMNS`] from the column `first` on.
+pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    let guest_room: Option<String> = row.get(first + 6)?;
+    let guest_until = optional_time_at(row, first + 7)?;
+    let invite: Option<String> = row.get(first + 9)?;
+    let generation: i64 = row.get(first + 10)?;
+    Ok(User {
+        id: row.get(first)?,
+        name: row.get(first + 1)?,
+        display_name: row.get(first + 2)?,
+        admin: row.get(first + 3)?,
+        disabled: row.get(first + 4)?,
+        deleted: row.get(first + 5)?,
+        guest: guest_room.zip(guest_until).map(|(room_id, until)| Guest {
+            room_id,
+            until,
+            invite,
+        }),
+        token_cutoff: TokenCutoff {
+            generation: generation.unsigned_abs(),
+            from: optional_time_at(row, first + 11)?,
+        },
+        created_at: time_at(row, first + 8)?,
+    })
+}
+
+/// The columns that [`room_at`] reads, in its order; the table goes by `r`.
+pub(super) const ROOM_COLUMNS: &str =
+    "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
+
+/// Reads [`ROOM_COLUMNS`] from the column `first` on.
+pub(super) fn room_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Room> {
+    Ok(Room {
+        id: row.get(first)?,
+        name: row.get(first + 1)?,
+        private: row.get(first + 2)?,
+        max_participants: row.get(first + 3)?,
+        owner_id: row.get(first + 4)?,
+        created_at: time_at(row, first + 5)?,
+        closed_at: optional_time_at(row, first + 6)?,
+    })
+}
+
+pub(super) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(optional_time_at(row, column)?.unwrap_or(0))
+}
+
+/// A time that cannot be read (somebody edited the file) counts as 1970.
+pub(super) fn optional_time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.map(|text| utc::parse(&text).unwrap_or(0)))
+}

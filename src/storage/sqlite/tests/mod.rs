@@ -1,0 +1,13 @@
+//! Tests of the database file: transactions, other processes, foreign files, migrations, query plans.
+
+mod file;
+mod migration;
+mod plan;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::storage::tests::{FILE_NAME, NOW, World};
+use crate::storage::{JoinError, JoinGrant, Store, StoreError};
