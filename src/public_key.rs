@@ -10,6 +10,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::text_file;
 
@@ -135,7 +136,7 @@ pub fn is_public(text: &str) -> bool {
         || jwk().is_some_and(|value| value.get("kty").or(value.get("keys")).is_some())
 }
 
-fn read_text(path: &Path) -> Result<String, KeyError> {
+fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     text_file::read(path, MAX_FILE_BYTES).map_err(|why| error(why.to_string()))
 }
 

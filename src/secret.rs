@@ -1,27 +1,41 @@
-//! Text that must never be printed.
+//! Text that is never printed, and that is erased from memory when it is dropped.
 
 use std::fmt;
 
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny};
 use serde::ser::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
-/// What stands in the place of a secret.
+/// The text that output shows in place of a secret.
 pub const REDACTED: &str = "***";
 
-/// A secret. `Debug`, `Display` and serialisation show `***`; only [`Secret::expose`] gives it out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A secret. `Debug`, `Display` and serialisation show `***`; only [`Secret::expose`] returns the text.
+/// Dropping it zeroizes its memory.
+#[derive(Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
+    /// Copies the text into memory of its own, and zeroizes an owned argument with its whole capacity.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        let text = Zeroizing::new(text.into());
+        Secret(SecretString::from(text.as_str()))
     }
 
-    /// The secret itself: for keys, never for output.
+    /// Returns the text itself: for keys and comparisons, never for output.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
+
+/// Compares configured secrets, for a reload. Not in constant time: no client supplies either side.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,25 +55,28 @@ impl Serialize for Secret {
     }
 }
 
-/// Serde's own complaint about a wrong type would tell the value.
+/// Rejects values that are not text without repeating them, which serde's own message would do.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(untagged)]
-        enum Written {
+        enum Value {
             Text(String),
             Other(IgnoredAny),
         }
-        match Written::deserialize(deserializer)? {
-            Written::Text(text) => Ok(Secret(text)),
-            Written::Other(_) => Err(D::Error::custom("a secret must be text in quotes")),
+        match Value::deserialize(deserializer)? {
+            Value::Text(text) => Ok(Secret::new(text)),
+            Value::Other(_) => Err(D::Error::custom("a secret must be text in quotes")),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use secrecy::SecretBox;
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
 
     #[test]
     fn a_secret_prints_as_three_stars() {
@@ -67,5 +84,23 @@ mod tests {
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_is_zeroized_when_it_is_dropped() {
+        /// Compiles only for a type that zeroizes its memory when it is dropped.
+        fn assert_zeroizes<T: ZeroizeOnDrop + ?Sized>(_: &T) {}
+        let Secret(text): Secret = Secret::new("hunter2");
+        let text: SecretBox<str> = text;
+        assert_zeroizes(&text);
+    }
+
+    #[test]
+    fn an_owned_argument_is_copied_so_that_it_can_be_zeroized() {
+        let mut text = String::with_capacity(100);
+        text.push_str("hunter2");
+        let address = text.as_ptr();
+        let secret = Secret::new(text);
+        assert_ne!(secret.expose().as_ptr(), address);
     }
 }

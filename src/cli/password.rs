@@ -5,8 +5,10 @@ use std::env::VarError;
 use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use crate::password::{self, MAX_BYTES, MIN_CHARS};
+use crate::secret::Secret;
 use crate::text_file;
 
 use crate::admin::Failure;
@@ -32,8 +34,8 @@ pub fn hash(stdin: bool) -> Result<String, Failure> {
 }
 
 /// Reads all input, without its final line ending.
-fn from_input(input: impl Read) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
+fn from_input(input: impl Read) -> Result<Secret, Failure> {
+    let mut bytes = Vec::with_capacity(MAX_INPUT_BYTES as usize);
     let mut bounded = input.take(MAX_INPUT_BYTES);
     bounded.read_to_end(&mut bytes).map_err(unreadable)?;
     validated(
@@ -42,7 +44,7 @@ fn from_input(input: impl Read) -> Result<String, Failure> {
     )
 }
 
-fn from_terminal() -> Result<String, Failure> {
+fn from_terminal() -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::usage(
@@ -51,7 +53,7 @@ fn from_terminal() -> Result<String, Failure> {
     }
     let mut no_echo = NoEcho::new(stdin.lock())?;
     let typed = validated(no_echo.prompt("Password: ")?, "the password is empty")?;
-    match no_echo.prompt("Repeat the password: ")? == typed {
+    match Secret::new(no_echo.prompt("Repeat the password: ")?) == typed {
         true => Ok(typed),
         false => Err(Failure::usage("the two passwords differ")),
     }
@@ -75,7 +77,7 @@ impl NoEcho<'_> {
     fn prompt(&mut self, prompt: &str) -> Result<String, Failure> {
         let mut stderr = io::stderr();
         write!(stderr, "{prompt}").and_then(|()| stderr.flush())?;
-        let mut line = Vec::new();
+        let mut line = Vec::with_capacity(MAX_INPUT_BYTES as usize);
         let mut bounded = (&mut self.input).take(MAX_INPUT_BYTES);
         bounded.read_until(b'\n', &mut line).map_err(unreadable)?;
         // The terminal does not echo the line feed either.
@@ -99,12 +101,14 @@ fn decode_line(bytes: Vec<u8>) -> Result<String, Failure> {
     }
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Failure::usage("a password must be UTF-8 text"))?;
+    let text = Zeroizing::new(text);
     let line = text_file::strip_bom(&text);
     let line = line.strip_suffix('\n').unwrap_or(line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-fn validated(password: String, requirement: &str) -> Result<String, Failure> {
+fn validated(password: String, requirement: &str) -> Result<Secret, Failure> {
+    let password = Zeroizing::new(password);
     if password.is_empty() || password.contains(['\n', '\r', '\0']) {
         return Err(Failure::usage(requirement));
     }
@@ -115,7 +119,7 @@ fn validated(password: String, requirement: &str) -> Result<String, Failure> {
     }
     match password.len() > MAX_BYTES {
         true => Err(too_long()),
-        false => Ok(password),
+        false => Ok(Secret::new(password.as_str())),
     }
 }
 
@@ -134,12 +138,18 @@ mod tests {
     #[test]
     fn a_password_is_one_line_without_its_line_ending() {
         for input in ["correct horse", "correct horse\n", "correct horse\r\n"] {
-            assert_eq!(from_input(input.as_bytes()).unwrap(), "correct horse");
+            assert_eq!(
+                from_input(input.as_bytes()).unwrap(),
+                Secret::new("correct horse")
+            );
         }
         for input in ["", "\n", "good\nenough", "good\0enough", "7 signs", "ä"] {
             assert!(from_input(input.as_bytes()).is_err(), "{input:?}");
         }
-        assert_eq!(from_input("8 zeichñ\n".as_bytes()).unwrap(), "8 zeichñ");
+        assert_eq!(
+            from_input("8 zeichñ\n".as_bytes()).unwrap(),
+            Secret::new("8 zeichñ")
+        );
         let long = "x".repeat(1025);
         assert!(from_input(long.as_bytes()).is_err());
         assert!(from_input(&long.as_bytes()[1..]).is_ok());

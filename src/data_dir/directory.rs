@@ -2,10 +2,10 @@
 //! the service's user, who can create links and FIFOs there. So each file is opened relative to the
 //! directory's descriptor, without following a link and without blocking, and is checked before use.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -13,7 +13,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, linkat, unlinkat};
 
-use super::DataDirError;
+use super::error::DataDirError;
 
 /// Read and write for the owner alone.
 const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -195,202 +195,5 @@ fn special_file_kind(found: &FileStat) -> Option<&'static str> {
         SFlag::S_IFSOCK => Some("a socket"),
         SFlag::S_IFDIR => Some("a directory"),
         _ => Some("a device"),
-    }
-}
-
-/// Creates a directory and its parents, mode 0700. Each belongs to the owner of its parent.
-pub fn create_private(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let above = match path.parent() {
-        Some(above) if above != Path::new("") => above,
-        _ => Path::new("."),
-    };
-    create_private(above)?;
-    let made = as_owner_of(above, || DirBuilder::new().mode(0o700).create(path))?;
-    match made {
-        // Another process has created it meanwhile.
-        Err(_) if path.is_dir() => Ok(()),
-        made => made,
-    }
-}
-
-/// Runs a function with the identity of a directory's owner if this process is root and the owner is not.
-/// New files belong to the owner, and the function has only the owner's permissions.
-///
-/// # Errors
-/// The directory does not exist.
-pub fn as_owner_of<T>(directory: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
-    let found = directory.metadata()?;
-    let _identity = (geteuid().is_root() && found.uid() != 0).then(|| FsIdentityGuard::new(&found));
-    Ok(work())
-}
-
-/// This thread's identity for file systems (setfsuid(2)), until it is dropped.
-struct FsIdentityGuard {
-    #[cfg(target_os = "linux")]
-    before: (Uid, Gid),
-}
-
-#[cfg(target_os = "linux")]
-impl FsIdentityGuard {
-    fn new(wanted: &fs::Metadata) -> FsIdentityGuard {
-        use nix::unistd::{setfsgid, setfsuid};
-        let group = setfsgid(Gid::from_raw(wanted.gid()));
-        let user = setfsuid(Uid::from_raw(wanted.uid()));
-        FsIdentityGuard {
-            before: (user, group),
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for FsIdentityGuard {
-    fn drop(&mut self) {
-        nix::unistd::setfsuid(self.before.0);
-        nix::unistd::setfsgid(self.before.1);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl FsIdentityGuard {
-    fn new(_: &fs::Metadata) -> FsIdentityGuard {
-        FsIdentityGuard {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use nix::unistd::mkfifo;
-
-    use super::*;
-    use crate::data_dir::{DataDir, SecretFile};
-    use crate::secret::Secret;
-
-    const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-    /// A directory, and a file outside it that must stay unchanged.
-    struct Fixture {
-        place: tempfile::TempDir,
-        outside: PathBuf,
-    }
-
-    impl Fixture {
-        fn new() -> Fixture {
-            let place = tempfile::tempdir().unwrap();
-            let outside = place.path().join("outside");
-            fs::create_dir(place.path().join("data")).unwrap();
-            fs::write(&outside, SECRET).unwrap();
-            fs::set_permissions(&outside, fs::Permissions::from_mode(0o4755)).unwrap();
-            Fixture { place, outside }
-        }
-
-        fn data(&self) -> PathBuf {
-            self.place.path().join("data")
-        }
-
-        /// Asserts that an entry planted under a name is rejected, and that the file outside is unchanged.
-        fn refuses(&self, name: &str, used: impl Fn(&DataDir) -> Result<(), DataDirError>) {
-            let path = self.data().join(name);
-            let planted: [(&str, &dyn Fn()); 4] = [
-                ("a symbolic link", &|| {
-                    symlink(&self.outside, &path).unwrap()
-                }),
-                ("a symbolic link", &|| symlink("/nowhere", &path).unwrap()),
-                ("a FIFO", &|| mkfifo(&path, PRIVATE).unwrap()),
-                ("a directory", &|| fs::create_dir(&path).unwrap()),
-            ];
-            for (kind, plant) in planted {
-                plant();
-                let data_dir = DataDir::open(&self.data()).unwrap();
-                let told = used(&data_dir).unwrap_err().to_string();
-                assert!(told.contains(name) && told.contains(kind), "{told}");
-                let (file, directory) = (fs::remove_file(&path), fs::remove_dir(&path));
-                file.or(directory).unwrap();
-            }
-            assert_eq!(fs::read_to_string(&self.outside).unwrap(), SECRET);
-            assert_eq!(self.outside.metadata().unwrap().mode() & 0o7777, 0o4755);
-        }
-    }
-
-    #[test]
-    fn nothing_that_is_planted_in_the_directory_is_followed_or_waited_for() {
-        let fixture = Fixture::new();
-        let secret = |kept| move |dir: &DataDir| dir.secret(kept).map(drop);
-        fixture.refuses("auth.secret", secret(SecretFile::Auth));
-        fixture.refuses("turn.secret", secret(SecretFile::Turn));
-        fixture.refuses("nonce.previous", |dir| dir.nonce_keys(0).map(drop));
-        fixture.refuses("self-signed.pem", |dir| {
-            dir.read_file("self-signed.pem").map(drop)
-        });
-        fixture.refuses("parlor.lock", |dir| DataDir::acquire(dir.path()).map(drop));
-        for name in [
-            "parlor.db",
-            "parlor.db-wal",
-            "parlor.db-shm",
-            "parlor.db-journal",
-        ] {
-            fixture.refuses(name, |dir| dir.database_path().map(drop));
-        }
-    }
-
-    #[test]
-    fn a_link_is_replaced_by_what_is_kept_and_not_written_through() {
-        let fixture = Fixture::new();
-        symlink(&fixture.outside, fixture.data().join("made.pem")).unwrap();
-        let dir = DataDir::open(&fixture.data()).unwrap();
-        dir.write_file("made.pem", &Secret::new("text")).unwrap();
-        assert_eq!(
-            dir.read_file("made.pem").unwrap(),
-            Some(Secret::new("text"))
-        );
-        assert_eq!(fs::read_to_string(&fixture.outside).unwrap(), SECRET);
-    }
-
-    #[test]
-    fn root_gives_away_what_it_makes_and_nothing_that_was_there() {
-        if !geteuid().is_root() {
-            eprintln!("left out: only root can make files for somebody else");
-            return;
-        }
-        const OWNER: u32 = 65_534;
-        let fixture = Fixture::new();
-        let data = fixture.data();
-        std::os::unix::fs::chown(&data, Some(OWNER), Some(OWNER)).unwrap();
-        fs::hard_link(&fixture.outside, data.join("turn.secret")).unwrap();
-        let dir = DataDir::acquire(&data.join("made/here")).unwrap();
-        dir.secret(SecretFile::Auth).unwrap();
-        dir.write_file("made.pem", &Secret::new("text")).unwrap();
-        dir.database_path().unwrap();
-        let made = fs::read_dir(dir.path()).unwrap();
-        let made: Vec<_> = made.map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(made.len(), 4, "{made:?}");
-        for path in made
-            .iter()
-            .chain([&data.join("made"), &data.join("made/here")])
-        {
-            let found = path.metadata().unwrap();
-            assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{path:?}");
-        }
-        let dir = DataDir::open(&data).unwrap();
-        let told = dir.secret(SecretFile::Turn).unwrap_err().to_string();
-        assert!(told.contains("a hard link"), "{told}");
-        let found = fixture.outside.metadata().unwrap();
-        assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o4755));
-        // Root's own files are accepted.
-        fs::write(data.join("auth.secret"), SECRET).unwrap();
-        dir.secret(SecretFile::Auth).unwrap();
-        let found = data.join("auth.secret").metadata().unwrap();
-        assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o644));
-        // A file that belongs neither to root nor to the directory's owner.
-        std::os::unix::fs::chown(data.join("auth.secret"), Some(1), None).unwrap();
-        let told = dir.secret(SecretFile::Auth).unwrap_err().to_string();
-        assert!(
-            told.contains("belongs to user 1") && told.contains("chown 65534"),
-            "{told}"
-        );
     }
 }

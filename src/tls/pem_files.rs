@@ -10,6 +10,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
+use zeroize::Zeroizing;
 
 use crate::der::{self, INTEGER, OCTET_STRING, SEQUENCE};
 use crate::text_file::{self, TextFileError};
@@ -169,7 +170,7 @@ fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
     Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
-fn contents(path: &Path) -> Result<String, String> {
+fn contents(path: &Path) -> Result<Zeroizing<String>, String> {
     text_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
         TextFileError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(

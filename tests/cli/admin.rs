@@ -36,7 +36,7 @@ fn stored(cli: &Cli, sql: &str) -> Option<String> {
 /// Whether this is alice's password now.
 fn opens(cli: &Cli, password: &str) -> bool {
     let kept = stored(cli, "SELECT password_hash FROM users WHERE name = 'alice'");
-    verify(password, kept.as_deref())
+    verify(&parlor::secret::Secret::new(password), kept.as_deref())
 }
 
 #[test]

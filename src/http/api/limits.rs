@@ -13,6 +13,7 @@ use crate::clock::Mono;
 use crate::http::forwarded::ClientInfo;
 use crate::password;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter, SharedGcra};
+use crate::secret::Secret;
 
 /// Approximate number of addresses, names or users that have a limit of their own.
 const TABLE_SIZE: usize = 4096;
@@ -120,7 +121,7 @@ impl LoginLimits {
     /// permit to its end, even if the client has gone.
     pub async fn verify(
         &self,
-        password: String,
+        password: Secret,
         hash: Option<String>,
         is_known: bool,
     ) -> Result<bool, JoinError> {
@@ -172,10 +173,10 @@ mod tests {
             hashing: [1, 1].map(|permits| Arc::new(Semaphore::new(permits))),
             ..LoginLimits::default()
         };
-        let hash = password::hash("right").unwrap();
+        let hash = password::hash(&Secret::new("right")).unwrap();
         let [strangers, devices] = &logins.hashing;
         let permit = strangers.clone().acquire_owned().await.unwrap();
-        let verify = |is_known| logins.verify("right".to_owned(), Some(hash.clone()), is_known);
+        let verify = |is_known| logins.verify(Secret::new("right"), Some(hash.clone()), is_known);
         let mut waiting = Box::pin(verify(false));
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(strangers.available_permits(), 0);

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::http::draining::reject_newcomers;
 use crate::http::request::form_value;
 use crate::http::{Error, Request, Response, json};
+use crate::secret::Secret;
 use crate::service::{App, AuthError};
 use crate::storage::User;
 use crate::token::Claims;
@@ -25,7 +26,7 @@ use crate::token::Claims;
 #[derive(Deserialize)]
 struct Body {
     username: String,
-    password: String,
+    password: Secret,
     /// The device token of an earlier login of the same user.
     device_token: Option<String>,
 }
@@ -174,7 +175,7 @@ fn form(body: &Bytes) -> Option<Body> {
     let text = std::str::from_utf8(body).ok()?;
     Some(Body {
         username: form_value(text, "username")?,
-        password: form_value(text, "password")?,
+        password: Secret::new(form_value(text, "password")?),
         device_token: form_value(text, "device_token"),
     })
 }

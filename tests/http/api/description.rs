@@ -172,7 +172,7 @@ fn real_answers_are_what_the_description_says() {
 fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
     let login = "POST /api/auth/login";
     let id = api.fixture.user("carol");
-    let hash = parlor::password::hash("a good password").unwrap();
+    let hash = parlor::password::hash(&parlor::secret::Secret::new("a good password")).unwrap();
     api.fixture.sql(&format!(
         "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'"
     ));

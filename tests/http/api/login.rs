@@ -11,7 +11,7 @@ impl Fixture {
     /// A user who has a password; gives their id.
     pub fn member(&self, name: &str) -> String {
         let id = self.user(name);
-        let hash = parlor::password::hash(PASSWORD).unwrap();
+        let hash = parlor::password::hash(&parlor::secret::Secret::new(PASSWORD)).unwrap();
         self.sql(&format!(
             "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'"
         ));
