@@ -8,9 +8,9 @@
 //! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
 //! | 3 · application | [`service`] |
-//! | 2 · adapters | [`relay`], [`storage`], [`data_dir`], [`bus`] |
+//! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`proxy_protocol`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
 
 pub mod acme;
 pub mod admin;
@@ -25,10 +25,10 @@ pub mod data_dir;
 pub mod der;
 pub mod display_name;
 pub mod http;
+pub mod ingress;
 pub mod metrics;
 pub mod net;
 pub mod password;
-pub mod proxy_protocol;
 pub mod public_key;
 pub mod rate;
 pub mod relay;

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::data_dir::{self, DataDir, SecretFile};
+use crate::ingress::limits::MAX_STREAMS;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
 use crate::storage::Store;
@@ -211,7 +212,7 @@ fn descriptors_without_allocations(config: &Config) -> u64 {
     let listen = config.turn.listen.len() + 2 * config::discovery_pairs(&config.turn).len();
     let shards = relay::shard_count(&config.turn) * (listen + 2);
     let connections = config.http.max_connections as u64;
-    connections.saturating_add((relay::MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
+    connections.saturating_add((MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
 }
 
 /// `turn.max_allocations`, or as many as ports and descriptors allow.

@@ -1,4 +1,4 @@
-//! A connection's requests, over HTTP/1.1 or HTTP/2: how large, how many, and how long there may be none.
+//! Serves a connection over HTTP/1.1 or HTTP/2, within limits of size, number and time.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 #[cfg(test)]
@@ -17,39 +17,61 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame_budget::FrameBudget;
+use super::head;
+use super::request_service::RequestService;
 use super::response::Response;
-use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
 use crate::config;
+use crate::ingress::{Accepted, Protocol, Stream};
 
-/// Bytes of a request's head; browsers' tokens stay far below.
-pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Bytes of a request's head. Tokens of browsers stay far below.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Requests of one connection at once (HTTP/2).
+/// Concurrent requests of a connection (HTTP/2).
 const MAX_CONCURRENT_STREAMS: u32 = 64;
 
-/// Requests that a client may have taken back before they were looked at (HTTP/2): a stream that is
-/// reset counts among those at once no more, and would else be the way around that bound
-/// (CVE-2023-44487, "rapid reset").
+/// Requests that a client may have reset before the server looked at them (HTTP/2). A reset stream no
+/// longer counts as concurrent, so this bounds a "rapid reset" (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Requests that a client may bring us to take back (HTTP/2; CVE-2025-8671, "made you reset").
+/// Requests that a client may make the server reset (HTTP/2; "made you reset", CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 64;
 
-/// Bytes of answers that wait for one client (HTTP/2).
+/// Unsent bytes of responses to a client (HTTP/2).
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Bytes of bodies that a client may send unasked (HTTP/2): of one request, and of all.
-const WINDOWS: [u32; 2] = [64 * 1024, 256 * 1024];
+/// Bytes of a request's body that a client may send in advance (HTTP/2).
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// How many requests are being answered on a connection.
-pub type ActiveRequests = watch::Sender<usize>;
+/// Bytes of all bodies that a client may send in advance (HTTP/2).
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// One of them, until it is dropped.
-pub struct ActiveRequest(ActiveRequests);
+/// The timeouts of a connection, as of its start.
+#[derive(Clone, Copy)]
+pub struct Timeouts {
+    /// For a request's head, and between requests.
+    header: Duration,
+    /// For the client to read a response.
+    request: Duration,
+}
+
+impl Timeouts {
+    pub fn new(http: &config::Http) -> Timeouts {
+        Timeouts {
+            header: http.header_timeout,
+            request: http.request_timeout,
+        }
+    }
+}
+
+/// The number of requests in progress on a connection.
+type ActiveRequests = watch::Sender<usize>;
+
+/// A request in progress.
+struct ActiveRequest(ActiveRequests);
 
 impl ActiveRequest {
-    pub fn begin(active: &ActiveRequests) -> ActiveRequest {
+    fn begin(active: &ActiveRequests) -> ActiveRequest {
         active.send_modify(|count| *count += 1);
         ActiveRequest(active.clone())
     }
@@ -61,11 +83,60 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// HTTP/1.1, until the client or `shutdown` ends it.
-pub async fn http1<S>(
+/// Serves a connection until the client or `shutdown` ends it. Requests over HTTP/2 run on `tasks`.
+pub async fn serve(
+    accepted: Accepted,
+    service: RequestService,
+    timeouts: Timeouts,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let Accepted {
+        client,
+        protocol,
+        mut stream,
+        ..
+    } = accepted;
+    let is_http2 = protocol == Protocol::Http2;
+    let mut early = Vec::new();
+    if !is_http2 {
+        let head = head::read(&mut stream, MAX_HEAD_BYTES, timeouts.header);
+        match shutdown.run_until_cancelled(head).await {
+            None => return,
+            Some(Ok(head)) => early = head,
+            Some(Err(error)) => {
+                tracing::debug!(%client, %error, "HTTP connection ended");
+                return;
+            }
+        }
+    }
+    let stream = WriteTimeout::new(stream, early, timeouts.request);
+    let active = ActiveRequests::new(0);
+    let counted = active.clone();
+    let service = service_fn(move |request| {
+        let active = ActiveRequest::begin(&counted);
+        let responding = service.respond(request);
+        async move {
+            let response = responding.await;
+            drop(active);
+            response
+        }
+    });
+    // Boxed: a connection without a request does not allocate memory for later states.
+    let ended = match is_http2 {
+        false => Box::pin(http1(stream, service, timeouts, shutdown)).await,
+        true => Box::pin(http2(stream, service, &active, timeouts, tasks, shutdown)).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%client, %error, "HTTP connection ended");
+    }
+}
+
+/// Serves HTTP/1.1 until the client or `shutdown` ends it.
+async fn http1<S>(
     stream: WriteTimeout<Stream>,
     service: S,
-    limits: &config::Http,
+    timeouts: Timeouts,
     shutdown: &CancellationToken,
 ) -> hyper::Result<()>
 where
@@ -73,7 +144,7 @@ where
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(timeouts.header)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -87,13 +158,13 @@ where
     }
 }
 
-/// HTTP/2, until the client or `shutdown` ends it, or nothing has been asked for as long as HTTP/1.1
-/// waits for a request, too. Its answers are given as long then as any client has to take them.
-pub async fn http2<S>(
+/// Serves HTTP/2 until the client or `shutdown` ends it, or the connection was idle for as long as
+/// HTTP/1.1 waits for a request. Then the client has `timeouts.request` to read its responses.
+async fn http2<S>(
     stream: WriteTimeout<Stream>,
     service: S,
     active: &ActiveRequests,
-    limits: &config::Http,
+    timeouts: Timeouts,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> hyper::Result<()>
@@ -108,34 +179,34 @@ where
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
-        .initial_stream_window_size(WINDOWS[0])
-        .initial_connection_window_size(WINDOWS[1])
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(FrameBudget::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = shutdown.cancelled() => {}
-        () = wait_until_idle(active.subscribe(), limits.header_timeout) => {}
+        () = wait_until_idle(active.subscribe(), timeouts.header) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let ended = timeout(limits.request_timeout, connection).await;
+    let ended = timeout(timeouts.request, connection).await;
     ended.unwrap_or(Ok(()))
 }
 
-/// Waits until nothing has been asked for so long.
+/// Waits until the connection has been idle for `limit`.
 async fn wait_until_idle(mut active: watch::Receiver<usize>, limit: Duration) {
     loop {
         if active.wait_for(|count| *count == 0).await.is_err() {
             return;
         }
-        // A request that begins and ends meanwhile has the wait begin anew, too.
+        // A request that begins and ends meanwhile restarts the wait.
         if timeout(limit, active.changed()).await.is_err() {
             return;
         }
     }
 }
 
-/// Runs the requests of HTTP/2 where they are waited for at the end.
+/// Runs the requests of HTTP/2 on tasks that the shutdown waits for.
 #[derive(Clone)]
 struct TrackedExecutor(TaskTracker);
 
@@ -150,7 +221,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_when_nothing_has_been_asked_for_a_while() {
+    async fn a_connection_is_idle_when_it_has_had_no_request_for_the_timeout() {
         const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
         let (start, active) = (Instant::now(), ActiveRequests::new(0));
         let waiting = tokio::spawn(wait_until_idle(active.subscribe(), IDLE_TIMEOUT));

@@ -12,10 +12,10 @@ use hyper::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::connection_limit::ConnectionPermit;
 use super::error::Error;
 use super::forwarded::ClientInfo;
 use super::state::State;
+use crate::ingress::ConnectionPermit;
 use crate::service::App;
 
 /// A request that found its route.

@@ -11,9 +11,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::ingress::{RejectCounters, RejectReason};
 use crate::turn::{DropReason, ErrorReason, Transport};
 
-use super::entrance::TurnedAway;
 use super::udp::receive_drops;
 
 /// The way that a relayed packet took.
@@ -126,7 +126,7 @@ pub struct RelayCollector {
     pub shards: Vec<Arc<Counters>>,
     /// The listening UDP sockets of all shards.
     pub listeners: Arc<[(SocketAddr, UdpSocket)]>,
-    pub turned_away: Arc<TurnedAway>,
+    pub rejected: Arc<RejectCounters>,
 }
 
 impl RelayCollector {
@@ -161,6 +161,18 @@ impl RelayCollector {
         let rows = TRANSPORTS.iter();
         rows.flat_map(|transport| PATHS.iter().map(|path| row(transport, path)))
             .collect()
+    }
+
+    /// Streams that were rejected before their first message, by the reason's label.
+    fn rejected(&self) -> [(&'static str, u64); 4] {
+        let count = |reason| self.rejected.get(reason);
+        let too_many = count(RejectReason::TotalLimit) + count(RejectReason::SourceLimit);
+        [
+            ("too many", too_many),
+            ("no proxy header", count(RejectReason::ProxyHeader)),
+            ("no handshake", count(RejectReason::Handshake)),
+            ("crowded out", count(RejectReason::Evicted)),
+        ]
     }
 
     fn by_reason<const N: usize>(
@@ -203,10 +215,10 @@ impl Collector for RelayCollector {
         let dropped = self.by_reason(&DropReason::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams that led to nothing", dropped)?;
 
-        let turned_away = self.turned_away.counts();
-        let turned_away = turned_away.map(|(why, count)| (vec![("reason", why.to_owned())], count));
-        let help = "Streams turned away before their first message";
-        family("turn_streams_refused", help, turned_away.collect())?;
+        let rejected = self.rejected();
+        let rejected = rejected.map(|(why, count)| (vec![("reason", why.to_owned())], count));
+        let help = "Streams rejected before their first message";
+        family("turn_streams_refused", help, rejected.to_vec())?;
 
         let help = "Datagrams that the kernel dropped because a listener's buffer was full";
         family("turn_receive_drops", help, self.receive_drops())?;

@@ -1,22 +1,20 @@
 //! What the rest of the house may tell the relay, and ask of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::IpNet;
-use rustls::ServerConnection;
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Mono;
 use crate::config;
 use crate::credential::{Credentials, Revocations};
+use crate::ingress::{Accepted, AdmissionLimits, Limits};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
-use super::acceptor::{Acceptor, Doors};
+use super::acceptor::Acceptor;
 use super::address_watch::{ExternalIpSettings, HostState, relayed_address_texts};
 use super::mailbox::{Command, Mailbox};
 use super::settings;
@@ -29,8 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Handle {
     revocations: Arc<Revocations>,
     quotas: Arc<Quotas>,
-    doors: Doors,
-    acceptor: Option<Acceptor>,
+    admission: Arc<AdmissionLimits>,
+    acceptor: Option<Arc<Acceptor>>,
     shards: Arc<[Mailbox]>,
     host_updates: HostUpdates,
 }
@@ -80,15 +78,15 @@ impl Handle {
     pub(super) fn new(
         revocations: Arc<Revocations>,
         quotas: Arc<Quotas>,
-        doors: Doors,
-        acceptor: Acceptor,
+        admission: Arc<AdmissionLimits>,
+        acceptor: Arc<Acceptor>,
         shards: Arc<[Mailbox]>,
         host_updates: HostUpdates,
     ) -> Handle {
         Handle {
             revocations,
             quotas,
-            doors,
+            admission,
             acceptor: Some(acceptor),
             shards,
             host_updates,
@@ -156,17 +154,10 @@ impl Handle {
         }))
     }
 
-    /// Serves a TURN stream that came in at a port of HTTP, as one of `turn.listen` or
-    /// `turn.tls_listen`. `session` is that of TLS, past its handshake; what it has of the client's
-    /// bytes is still in it. `client` is who is held to the limits of an address.
-    pub fn serve_stream(
-        &self,
-        socket: TcpStream,
-        session: Option<Box<ServerConnection>>,
-        client: SocketAddr,
-    ) {
+    /// Serves a TURN stream from an HTTP listener like one from `turn.listen` or `turn.tls_listen`.
+    pub fn serve_stream(&self, accepted: Accepted) {
         if let Some(acceptor) = &self.acceptor {
-            acceptor.take(socket, session, client);
+            acceptor.receive(accepted);
         }
     }
 
@@ -205,8 +196,7 @@ impl Handle {
             turn.max_allocations_per_user,
             turn.max_allocations_per_address,
         );
-        self.doors.sources.limit(turn.max_streams_per_address);
-        self.doors.proxies.set(turn, trusted_proxies);
+        self.admission.live.set(Limits::turn(turn, trusted_proxies));
         let settings = settings::settings(turn, credentials);
         for shard in self.shards.iter() {
             shard.send(Command::Reconfigure(Box::new(settings.clone())));

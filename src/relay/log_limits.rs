@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Mono, Now};
+use crate::ingress::LiveLimits;
 use crate::rate::{Gcra, Limit, PerIpLimiter};
 use crate::turn::{DropReason, ErrorReason, Session};
 
 use super::counters::transport_name;
-use super::entrance::Proxies;
 
 /// What an admin may raise.
 const QUOTA_ERRORS: [ErrorReason; 4] = [
@@ -40,7 +40,7 @@ const MAX_GUESS_SOURCES: usize = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct LogLimiter {
-    proxies: Arc<Proxies>,
+    limits: Arc<LiveLimits>,
     binds: Gcra,
     quotas: [Gcra; QUOTA_ERRORS.len()],
     guesses: Gcra,
@@ -80,10 +80,10 @@ impl SuppressedCount {
 }
 
 impl LogLimiter {
-    pub fn new(proxies: Arc<Proxies>) -> LogLimiter {
+    pub fn new(limits: Arc<LiveLimits>) -> LogLimiter {
         let of_source = Limit::every(GUESS_INTERVAL_PER_SOURCE, GUESS_BURST_PER_SOURCE);
         LogLimiter {
-            proxies,
+            limits,
             binds: Gcra::default(),
             quotas: Default::default(),
             guesses: Gcra::default(),
@@ -110,7 +110,7 @@ impl LogLimiter {
         if CREDENTIAL_ERRORS.contains(&refusal) {
             let client = client.ip().to_canonical();
             // A ban of a proxy would ban all clients behind it.
-            if !self.proxies.trusts(client) && self.may_log(now.mono, client) {
+            if !self.limits.is_proxy(client) && self.may_log(now.mono, client) {
                 // docs/run/fail2ban/filter.d/parlor.conf reads this line.
                 tracing::info!(%client, reason = %refusal, "relay credential refused");
             } else {

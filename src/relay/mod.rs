@@ -9,7 +9,6 @@ mod address_watch;
 mod addresses;
 mod coalesce;
 mod counters;
-mod entrance;
 mod external_ip;
 pub mod framer;
 mod handle;
@@ -45,14 +44,15 @@ use rand::{RngExt, SeedableRng};
 use rustls::ServerConfig;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::{self, RelayMode};
 use crate::credential::{Credentials, Revocations};
+use crate::ingress::{self, AdmissionLimits, Limits, ListenerMode, LiveLimits, RejectCounters};
 use crate::turn::{Config, Directory, Host, Nonces, Policy, Server, ShardId};
 
 pub use crate::turn::Session;
-pub use acceptor::MAX_STREAMS;
 pub use address_watch::HostState;
 pub use counters::RelayCollector;
 pub use external_ip::{ExternalError, ExternalIps, Resolve};
@@ -67,10 +67,9 @@ use addresses::{Watch, list};
 #[cfg(target_os = "linux")]
 use netlink::{Watch, list};
 
-use acceptor::{Acceptor, Doors, Sources};
+use acceptor::Acceptor;
 use address_watch::{AddressWatcher, ListenAddresses, SystemAddresses};
 use counters::Counters;
-use entrance::{Proxies, TurnedAway};
 use handover::ShardHandover;
 use inter_shard::ShardQueues;
 use mailbox::{Command, Mailbox};
@@ -130,7 +129,7 @@ pub struct Relay {
     counters: Vec<Arc<Counters>>,
     /// Duplicates of the sockets, for their drop counters.
     listeners: Arc<[(SocketAddr, UdpSocket)]>,
-    turned_away: Arc<TurnedAway>,
+    rejected: Arc<RejectCounters>,
     shards: Arc<[Mailbox]>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -234,11 +233,8 @@ impl Relay {
         }
         address_watch::log_relayed_addresses(None, &host);
         let revocations = options.revocations.clone();
-        let doors = Doors {
-            sources: Arc::new(Sources::new(options.turn.max_streams_per_address)),
-            proxies: Arc::new(Proxies::new(options.turn, options.trusted_proxies)),
-            turned_away: Arc::default(),
-        };
+        let limits = Limits::turn(options.turn, options.trusted_proxies);
+        let admission = Arc::new(AdmissionLimits::new(limits));
         let tls = options.tls.clone();
         let seeds = ChaCha12Rng::from_seed(options.seed);
         let turn = options.turn;
@@ -252,21 +248,16 @@ impl Relay {
         let quotas = config.quotas.clone();
 
         let listeners = bound.listeners()?;
-        let (mut shards, counters) = make_shards(&config, turn, seeds, bound.udp, &doors.proxies)?;
+        let (mut shards, counters) = make_shards(&config, turn, seeds, bound.udp, &admission.live)?;
         if let Some(state) = inherited.state.take() {
             restore(&mut shards, &config, state, inherited);
         }
         let mailboxes: Arc<[_]> = shards.iter().map(|(_, mailbox)| mailbox.clone()).collect();
         let (threads, ended) = spawn_threads(shards, &mailboxes)?;
-        let acceptor = Acceptor::new(mailboxes.clone(), doors.clone());
-        let plain = bound.tcp.into_iter().map(|listener| (listener, None));
-        let secured = bound
-            .tls
-            .into_iter()
-            .map(|listener| (listener, tls.clone()));
-        for (listener, tls) in plain.chain(secured) {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(acceptor.clone().accept(listener, tls, stop.clone()));
+        let acceptor = Arc::new(Acceptor::new(mailboxes.clone(), admission.clone()));
+        accept_streams(bound.tcp, &ListenerMode::Turn, &acceptor, stop)?;
+        if let Some(tls) = tls {
+            accept_streams(bound.tls, &ListenerMode::TurnTls(tls), &acceptor, stop)?;
         }
         let (current, in_force) = watch::channel(HostState { host, names });
         let (wanted, asked_for) = watch::channel(wanted);
@@ -284,14 +275,14 @@ impl Relay {
             handle: Handle::new(
                 revocations,
                 quotas,
-                doors.clone(),
+                admission.clone(),
                 acceptor,
                 shards,
                 host_updates,
             ),
             counters,
             listeners,
-            turned_away: doors.turned_away,
+            rejected: admission.rejected.clone(),
             ended,
             shards: mailboxes,
             threads,
@@ -303,7 +294,7 @@ impl Relay {
         RelayCollector {
             shards: self.counters.clone(),
             listeners: self.listeners.clone(),
-            turned_away: self.turned_away.clone(),
+            rejected: self.rejected.clone(),
         }
     }
 
@@ -346,6 +337,21 @@ impl Relay {
     }
 }
 
+/// Starts the accept loops of these listeners.
+fn accept_streams(
+    listeners: Vec<TcpListener>,
+    mode: &ListenerMode,
+    acceptor: &Arc<Acceptor>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (mode, acceptor, tasks) = (mode.clone(), acceptor.clone(), TaskTracker::new());
+        tokio::spawn(ingress::run(listener, mode, acceptor, tasks, stop.clone()));
+    }
+    Ok(())
+}
+
 /// Shards that have no thread yet, and how to reach them.
 type Shards = Vec<(Shard, Mailbox)>;
 
@@ -355,7 +361,7 @@ fn make_shards(
     turn: &config::Turn,
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
-    proxies: &Arc<Proxies>,
+    limits: &Arc<LiveLimits>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
     let counters: Vec<Arc<Counters>> = sockets.iter().map(|_| Arc::default()).collect();
     let queues = ShardQueues::new(sockets.len());
@@ -363,7 +369,7 @@ fn make_shards(
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(config.clone(), id, seeds.random());
         let (counters, queues) = (counters.clone(), queues.clone());
-        Shard::new(server, sockets, counters, queues, turn, proxies.clone())
+        Shard::new(server, sockets, counters, queues, turn, limits.clone())
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }

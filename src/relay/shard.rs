@@ -21,12 +21,12 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::{self, Now};
 use crate::config;
+use crate::ingress::LiveLimits;
 use crate::stun::Method;
 use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, Route, Server, ShardId, Verdict};
 
 use super::coalesce::Coalescer;
 use super::counters::{Counters, Path};
-use super::entrance::Proxies;
 use super::inter_shard::{Handoff, ShardLinks, ShardPacket, ShardQueues};
 use super::log_limits::{self, LogLimiter};
 use super::mailbox::{Command, Inbox, Mailbox, mailbox};
@@ -93,7 +93,7 @@ impl Shard {
         counters: Arc<Counters>,
         queues: Arc<ShardQueues>,
         turn: &config::Turn,
-        proxies: Arc<Proxies>,
+        limits: Arc<LiveLimits>,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -123,7 +123,7 @@ impl Shard {
             used: 0,
             error_queue: ErrorQueue::new(),
             links,
-            log_limiter: LogLimiter::new(proxies),
+            log_limiter: LogLimiter::new(limits),
             coalescer: Coalescer::new(turn.gather),
             relayed: 0,
             tos: 0,

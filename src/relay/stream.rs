@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Mono;
+use crate::ingress::StreamPermit;
 
-use super::acceptor::Place;
 use super::framer::{MAX_FRAME, NotTurn, missing};
 
 /// Bytes that may wait for a slow reader; packets past that are lost, its own alone.
@@ -40,14 +40,14 @@ pub trait StreamIo: Read + Write + AsFd + Send {}
 
 impl<T: Read + Write + AsFd + Send> StreamIo for T {}
 
-/// What all shards know of a stream. Its place is given back when the last has forgotten it.
+/// What all shards know of a stream. Its permit is returned when the last shard forgets it.
 #[derive(Debug)]
 pub struct StreamInfo {
     /// The shard that serves it.
     pub shard: usize,
     /// Whether the stream's client has been given an allocation.
     allocated: AtomicBool,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 pub struct Stream {
@@ -65,11 +65,11 @@ pub struct Stream {
 }
 
 impl StreamInfo {
-    pub fn new(shard: usize, place: Place) -> StreamInfo {
+    pub fn new(shard: usize, permit: StreamPermit) -> StreamInfo {
         StreamInfo {
             shard,
             allocated: AtomicBool::new(false),
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -180,5 +180,5 @@ fn one_address_has_no_more_streams_than_the_limit() {
     let mut third = TcpStream::connect(daemon.turn()).unwrap();
     third.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
-    daemon.wait_for_log("too many TURN streams from one address");
+    daemon.wait_for_log("too many connections from one address");
 }

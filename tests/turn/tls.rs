@@ -379,7 +379,7 @@ fn tls_counts_among_the_streams_of_an_address() {
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
     fixture
         .daemon
-        .wait_for_log("too many TURN streams from one address");
+        .wait_for_log("too many connections from one address");
     assert_eq!(fixture.turned_away("too many"), 1);
 }
 

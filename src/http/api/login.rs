@@ -71,12 +71,13 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let fits = verified.map_err(|_| Error::internal())?;
     let refused = |reason| {
         // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
-        // is not logged: users sometimes type their password there.
+        // is not logged: users sometimes type their password there. No parent: at DEBUG the text format
+        // would put the fields of the connection's span before the message.
         let (client, hint) = (
             client_info.bannable_address().map(display),
             client_info.ambiguous_address(),
         );
-        tracing::info!(client, from = hint, user = id, reason, "login refused");
+        tracing::info!(parent: None, client, from = hint, user = id, reason, "login refused");
     };
     let Some(user) = user.filter(|_| fits) else {
         refused("wrong name or password");

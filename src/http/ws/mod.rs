@@ -22,13 +22,13 @@ use self::admission::admit;
 use self::close::close_gracefully;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
-use super::connection_limit::ConnectionPermit;
 use super::error::Error;
 use super::request::{Request, UserCell};
 use super::response::Response;
 use super::route::Route;
-use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
+use crate::ingress::ConnectionPermit;
+use crate::ingress::Stream;
 use crate::room::CloseCode;
 use crate::service::{Admitted, App, Outbox, RoomHandle, check_access};
 

@@ -236,7 +236,7 @@ fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
     let metrics = String::from_utf8(metrics).unwrap();
     let counted = "parlor_http_unannounced_total 3\n";
     assert!(metrics.contains(counted), "{metrics}");
-    let told = "a trusted proxy names no client";
+    let told = "trusted proxy sent no valid PROXY header";
     fixture.daemon.wait_for_logs(&[told], 3);
     let log = fixture.daemon.log();
     let warned = log

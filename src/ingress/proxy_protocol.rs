@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
@@ -44,12 +43,6 @@ enum Progress {
     More(usize),
     /// The client, where the header names one.
     Whole(Option<SocketAddr>),
-}
-
-/// Whether `ip` is one of those who must send a header where headers are `on`.
-pub fn is_due(on: bool, trusted: &[IpNet], ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    on && trusted.iter().any(|net| net.contains(&ip))
 }
 
 /// Reads the header and nothing else. `None` where it names no client: then the balancer speaks for
@@ -285,14 +278,6 @@ mod tests {
         client.write_all(b"PROXY TCP4 ").await.unwrap();
         let error = read(&mut server, PATIENCE).await.unwrap_err();
         assert!(error.to_string().contains("timed out"), "{error}");
-    }
-
-    #[test]
-    fn a_header_is_due_from_trusted_proxies_alone() {
-        let trusted = ["192.0.2.0/24".parse().unwrap()];
-        let due = |on, ip: &str| is_due(on, &trusted, ip.parse().unwrap());
-        assert!(due(true, "192.0.2.7") && due(true, "::ffff:192.0.2.7"));
-        assert!(!due(false, "192.0.2.7") && !due(true, "198.51.100.7"));
     }
 
     /// The oracle is somebody else's writer of headers.

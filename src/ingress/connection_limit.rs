@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
+use super::admission::Admission;
+use super::limits::Limits;
+use super::reject::RejectReason;
 use crate::rate;
 
 /// Every open connection of a server.
@@ -55,7 +58,7 @@ enum Priority {
 
 /// The reason why a connection gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcquireError {
+enum AcquireError {
     /// The address has reached the limit per address.
     AddressLimit,
     /// All permits are taken, and no address has more than this one.
@@ -77,7 +80,7 @@ struct Open {
 }
 
 /// A request in progress.
-pub struct ActiveRequest(ConnectionPermit);
+pub struct RequestGuard(ConnectionPermit);
 
 impl ConnectionLimit {
     pub fn new(max: usize, connections: Gauge) -> Arc<ConnectionLimit> {
@@ -91,7 +94,7 @@ impl ConnectionLimit {
 
     /// Takes a permit for a connection of `client`, which may have `max_per_address`. With `None` the
     /// connection counts for no address, and is never evicted.
-    pub fn take(
+    fn take(
         self: &Arc<Self>,
         client: Option<IpAddr>,
         max_per_address: usize,
@@ -122,13 +125,50 @@ impl ConnectionLimit {
         Ok(ConnectionPermit(Arc::new(open)))
     }
 
-    /// Waits until a permit may be free.
-    pub async fn released(&self) {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission for Arc<ConnectionLimit> {
+    type Permit = ConnectionPermit;
+
+    fn admit(
+        &self,
+        peer: IpAddr,
+        limits: &Limits,
+    ) -> Result<Option<ConnectionPermit>, RejectReason> {
+        // A proxy has connections of many clients.
+        let client = (!limits.is_proxy(peer)).then_some(peer);
+        match self.take(client, limits.max_per_source) {
+            Ok(permit) => Ok(Some(permit)),
+            Err(AcquireError::Full) => Ok(None),
+            Err(AcquireError::LargestShare) => Err(RejectReason::TotalLimit),
+            Err(AcquireError::AddressLimit) => Err(RejectReason::SourceLimit),
+        }
+    }
+
+    async fn released(&self) {
         self.released.notified().await;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn evicted(&self, permit: &mut ConnectionPermit) -> impl Future<Output = ()> + Send + 'static {
+        let permit = permit.clone();
+        async move { permit.evicted().await }
+    }
+
+    fn assign(
+        &self,
+        permit: &mut ConnectionPermit,
+        peer: IpAddr,
+        client: IpAddr,
+        limits: &Limits,
+    ) -> Result<(), RejectReason> {
+        if client == peer {
+            return Ok(());
+        }
+        let assigned = permit.assign_address(client, limits.max_per_source);
+        assigned.map_err(|_| RejectReason::SourceLimit)
     }
 }
 
@@ -226,11 +266,7 @@ impl Activity {
 
 impl ConnectionPermit {
     /// A proxy has named the client of this connection: the connection counts for that address now.
-    pub fn assign_address(
-        &self,
-        client: IpAddr,
-        max_per_address: usize,
-    ) -> Result<(), AcquireError> {
+    fn assign_address(&self, client: IpAddr, max_per_address: usize) -> Result<(), AcquireError> {
         let (open, address) = (&self.0, rate::source_prefix(client));
         let mut state = open.limit.state();
         state.admit(address, max_per_address)?;
@@ -246,11 +282,11 @@ impl ConnectionPermit {
     }
 
     /// Records the start of a request.
-    pub fn begin_request(&self) -> ActiveRequest {
+    pub fn begin_request(&self) -> RequestGuard {
         let activity = &self.0.activity;
         activity.had_request.store(true, Ordering::Relaxed);
         activity.requests.fetch_add(1, Ordering::Relaxed);
-        ActiveRequest(self.clone())
+        RequestGuard(self.clone())
     }
 
     /// Whether half of all permits are taken: idle connections are closed then. Proxies keep theirs.
@@ -271,7 +307,7 @@ impl ConnectionPermit {
     }
 }
 
-impl Drop for ActiveRequest {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let activity = &self.0.0.activity;
         activity.requests.fetch_sub(1, Ordering::Relaxed);
