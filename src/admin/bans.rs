@@ -19,7 +19,7 @@ const MAX_LISTED: u32 = 1000;
 pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
     let room = lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
-    let pause = context.config().rooms.kick_pause;
+    let pause = context.config().rooms.kick_cooldown;
     let kicked = match context.server() {
         Some(server) => {
             let kicked = server.app.kick(&room.id, &user.id).await?;

@@ -85,8 +85,8 @@ impl Violations {
             format!("must not be longer than {MAX_DURATION_TEXT}"),
         );
         self.require(
-            turn.gather <= Duration::from_millis(1),
-            "turn.gather",
+            turn.coalesce_delay <= Duration::from_millis(1),
+            "turn.coalesce_delay",
             "must not be longer than 1ms: voices would be late",
         );
         // Tokens and credentials expire on a whole second.

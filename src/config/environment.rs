@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::origin::{Diagnostic, Layer, Origin};
+use super::aliases;
+use super::origin::{Diagnostic, Layer, Origin, variable};
 use super::schema::Schema;
 
 /// Names that deployments had before parlor, and the keys they set. Seconds are plain numbers there.
@@ -18,11 +19,6 @@ pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
     ("TURN_PASSWORD", "ice.turn_password"),
 ];
 
-/// The variable that sets `key`.
-pub fn variable(key: &str) -> String {
-    format!("PARLOR_{}", key.to_ascii_uppercase().replace('.', "__"))
-}
-
 /// Reads the settings among `variables`; those that `PARLOR_…` sets come last, so that they win.
 ///
 /// Problems are an unknown `PARLOR_X__Y` and values that do not fit.
@@ -36,9 +32,17 @@ pub fn read(variables: &[(OsString, OsString)], schema: &Schema) -> Layer {
         layer.extend(setting(name, key, value, schema));
     }
     for (name, key, value) in parlor_variables(variables) {
-        match schema.default_of(&key) {
+        let alias = aliases::find(&key);
+        let current = alias.map_or(key.as_str(), |(_, new)| new);
+        match schema.default_of(current) {
             Some(default) if value.is_empty() && !default.is_array() => {}
-            Some(_) => layer.extend(setting(name, &key, value, schema)),
+            Some(_) => {
+                let entries = setting(name, current, value, schema);
+                layer.extend(match alias {
+                    Some((old, _)) => aliases::mark(entries, old),
+                    None => entries,
+                });
+            }
             None => layer.push(Err(unknown(name, &key, schema))),
         }
     }

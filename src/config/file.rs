@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::aliases;
 use super::origin::{Diagnostic, Layer, Origin};
 use super::schema::Schema;
 use crate::text_file;
@@ -131,6 +132,10 @@ impl TableReader<'_> {
     }
 
     fn setting(&mut self, key: String, origin: Origin, value: &Spanned<DeValue>) {
+        if let Some((old, new)) = aliases::find(&key) {
+            let layer = self.schema.setting(new, json(value.get_ref()), origin);
+            return self.layer.extend(aliases::mark(layer, old));
+        }
         let violation = if let Some(default) = self.schema.default_of(&key) {
             let value = match (default, json(value.get_ref())) {
                 (Value::Array(_), item @ Value::String(_)) => Value::Array(vec![item]),

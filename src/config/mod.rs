@@ -4,6 +4,7 @@
 //! command line behind the caller's back: both come in as [`Sources`].
 
 mod acme;
+mod aliases;
 mod alternate_server;
 mod check;
 mod cidr;
@@ -34,9 +35,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use acme::{acme_directory, acme_domains};
+pub use aliases::ALIASES;
 pub use discovery::discovery_pairs;
-pub use environment::{LEGACY_VARIABLES, variable};
-pub use origin::{Diagnostic, Origin};
+pub use environment::LEGACY_VARIABLES;
+pub use origin::{Diagnostic, Origin, variable};
 pub use public_url::PublicUrl;
 pub use reload_scope::{RELOAD_SCOPES, ReloadReport, ReloadScope, keep_restart_values};
 pub use schema::Schema;
@@ -166,6 +168,8 @@ struct MergedLayers {
     unreadable: BTreeSet<String>,
     /// Keys that may have been meant by what can't be read.
     suspected: BTreeSet<String>,
+    /// Old and new names of renamed keys.
+    aliases: aliases::Uses,
     errors: Vec<Diagnostic>,
 }
 
@@ -185,6 +189,7 @@ impl MergedLayers {
             origins: Origins::new(),
             unreadable: BTreeSet::new(),
             suspected: BTreeSet::new(),
+            aliases: aliases::Uses::default(),
             errors: Vec::new(),
         };
         for layer in [
@@ -203,6 +208,7 @@ impl MergedLayers {
     }
 
     fn set(&mut self, entry: Entry) {
+        self.aliases.record(&entry);
         schema::insert(&mut self.tree, &entry.key, entry.value);
         self.unreadable.remove(&entry.key);
         self.origins.insert(entry.key, entry.origin);
@@ -230,8 +236,11 @@ impl MergedLayers {
             mut origins,
             unreadable: mut unreliable,
             suspected,
+            aliases,
             mut errors,
         } = self;
+        let (twice, mut warnings) = aliases.report();
+        errors.extend(twice);
         let unset = |key: &String| !origins.contains_key(key);
         unreliable.extend(suspected.into_iter().filter(unset));
         let mut config = serde_json::from_value(tree).unwrap_or_else(|error| {
@@ -255,9 +264,10 @@ impl MergedLayers {
         ] {
             errors.extend(report(violations, &unreliable, &origins));
         }
-        let warnings = warnings::check(&config, &origins);
+        let risky = warnings::check(&config, &origins);
+        warnings.extend(report(risky, &unreliable, &origins));
         Validated {
-            warnings: report(warnings, &unreliable, &origins),
+            warnings,
             config,
             origins,
             errors,

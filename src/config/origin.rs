@@ -28,6 +28,8 @@ pub struct Entry {
     pub key: String,
     pub value: Value,
     pub origin: Origin,
+    /// The old name of the key, if that set it.
+    pub old_key: Option<&'static str>,
 }
 
 /// One thing to mend, printed as one sentence that names where.
@@ -81,6 +83,11 @@ impl Violation {
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.key).chain(self.with.iter().copied())
     }
+}
+
+/// The variable that sets `key`: `PARLOR_TURN__REALM` for `turn.realm`.
+pub fn variable(key: &str) -> String {
+    format!("PARLOR_{}", key.to_ascii_uppercase().replace('.', "__"))
 }
 
 impl Origin {

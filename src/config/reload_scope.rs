@@ -134,8 +134,8 @@ effects! {
     rooms: Rooms {
         create: Live,
         max_messages: Live,
-        guest_absence: Live,
-        kick_pause: Live,
+        guest_grace_period: Live,
+        kick_cooldown: Live,
     }
     ice: Ice {
         stun_urls: Live,
@@ -150,7 +150,7 @@ effects! {
         proxy_protocol: Live,
         alternate_port: Restart,
         mode: Restart,
-        gather: Restart,
+        coalesce_delay: Restart,
         segmentation: Restart,
         shards: Restart,
         realm: Restart,
@@ -174,7 +174,7 @@ effects! {
         bandwidth_per_allocation: Live,
         bandwidth_per_user: Live,
         bandwidth_total: Live,
-        unnamed: Live,
+        allow_anonymous: Live,
         unauthenticated_rate: Live,
         max_streams_per_address: Live,
     }

@@ -119,6 +119,7 @@ impl Schema {
                 key: key.to_owned(),
                 value,
                 origin,
+                old_key: None,
             })],
             Err(wrong) => {
                 let messages = wrong.into_iter();

@@ -245,10 +245,10 @@ pub struct Rooms {
     pub max_messages: u32,
     /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
     #[serde(with = "super::duration")]
-    pub guest_absence: Duration,
+    pub guest_grace_period: Duration,
     /// How long a room rejects a user after a kick.
     #[serde(with = "super::duration")]
-    pub kick_pause: Duration,
+    pub kick_cooldown: Duration,
 }
 
 /// Who makes rooms over HTTP. The command line always does.
@@ -286,7 +286,7 @@ pub struct Turn {
     pub mode: RelayMode,
     /// How long a thread may wait, under load, for packets to share a wake-up; 0 = never.
     #[serde(with = "super::duration")]
-    pub gather: Duration,
+    pub coalesce_delay: Duration,
     /// Whether runs of equally long datagrams are sent as one message that the kernel segments.
     pub segmentation: Segmentation,
     /// Threads that relay. 0 = one for each core that the process may run on.
@@ -333,7 +333,7 @@ pub struct Turn {
     /// Bits a second in each direction, 0 = unlimited.
     pub bandwidth_total: u64,
     /// Whether credentials that name no user may allocate.
-    pub unnamed: bool,
+    pub allow_anonymous: bool,
     /// Answers a second to an address that has proved nothing, 0 = unlimited.
     pub unauthenticated_rate: u32,
     /// TURN streams (TCP and TLS) from one address.
@@ -478,8 +478,8 @@ impl Default for Rooms {
         Rooms {
             create: RoomCreators::Users,
             max_messages: 10_000,
-            guest_absence: Duration::from_secs(5 * 60),
-            kick_pause: Duration::from_secs(30),
+            guest_grace_period: Duration::from_secs(5 * 60),
+            kick_cooldown: Duration::from_secs(30),
         }
     }
 }
@@ -492,7 +492,7 @@ impl Default for Turn {
             proxy_protocol: false,
             alternate_port: 0,
             mode: RelayMode::Ports,
-            gather: Duration::from_micros(200),
+            coalesce_delay: Duration::from_micros(200),
             segmentation: Segmentation::Auto,
             shards: 0,
             realm: "parlor".to_owned(),
@@ -519,7 +519,7 @@ impl Default for Turn {
             bandwidth_per_allocation: 8_000_000,
             bandwidth_per_user: 100_000_000,
             bandwidth_total: 0,
-            unnamed: true,
+            allow_anonymous: true,
             unauthenticated_rate: 50,
             max_streams_per_address: 64,
         }

@@ -124,7 +124,7 @@ impl Shard {
             error_queue: ErrorQueue::new(),
             links,
             log_limiter: LogLimiter::new(limits),
-            coalescer: Coalescer::new(turn.gather),
+            coalescer: Coalescer::new(turn.coalesce_delay),
             relayed: 0,
             tos: 0,
             stopping: false,

@@ -13,7 +13,7 @@ use crate::bus::Event;
 use crate::clock::{self, Mono, Now};
 use crate::storage::StoreError;
 
-/// The interval of the cleanup; shorter if `rooms.guest_absence` is short.
+/// The interval of the cleanup; shorter if `rooms.guest_grace_period` is short.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Expired guests are kept for this long, so that an admin can still look at them.
@@ -30,7 +30,7 @@ pub(super) async fn run(app: Arc<App>, shutdown: CancellationToken) {
         if let Err(error) = run_once(&app, now, &mut absent).await {
             tracing::error!(%error, "periodic cleanup failed");
         }
-        let pause = tokio::time::sleep(interval(app.settings().config.rooms.guest_absence));
+        let pause = tokio::time::sleep(interval(app.settings().config.rooms.guest_grace_period));
         if shutdown.run_until_cancelled(pause).await.is_none() {
             return;
         }
@@ -47,7 +47,7 @@ fn interval(absence: Duration) -> Duration {
 async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), StoreError> {
     end_expired(app, now.unix).await?;
     let config = &app.settings().config;
-    let absence = config.rooms.guest_absence;
+    let absence = config.rooms.guest_grace_period;
     // During a drain, disconnected users are still in their calls.
     if !absence.is_zero() && !app.is_draining() {
         remove_absent_guests(app, now, absence, absent).await?;

@@ -8,13 +8,13 @@ use crate::storage::{BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
 
 impl App {
     /// Removes a user from a room. `None` if there is no membership. The user may join again after
-    /// `rooms.kick_pause`.
+    /// `rooms.kick_cooldown`.
     pub async fn kick(
         &self,
         room: &str,
         user: &str,
     ) -> Result<Option<(LeaveOutcome, Ended)>, StoreError> {
-        let pause = self.settings().config.rooms.kick_pause.as_secs();
+        let pause = self.settings().config.rooms.kick_cooldown.as_secs();
         let unix = clock::now().unix;
         let change = self
             .store

@@ -75,7 +75,7 @@ pub enum ErrorReason {
     NoReservation,
     #[error("draining")]
     Draining,
-    /// The credential names no user, and `turn.unnamed` is off.
+    /// The credential names no user, and `turn.allow_anonymous` is off.
     #[error("no user named")]
     Unnamed,
 }

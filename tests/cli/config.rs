@@ -469,6 +469,10 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
         let section = key.split('.').next().unwrap();
         assert_eq!(rows(&format!("### `[{section}]`")).len(), 1);
     }
+    for (old, new) in config::ALIASES {
+        let row = rows(&format!("| `{old}` | ")).pop().expect(old);
+        assert_eq!(row, format!("| `{old}` | `{new}` |"));
+    }
     for (variable, key) in config::LEGACY_VARIABLES {
         let row = rows(&format!("| `{variable}`")).pop().expect(variable);
         assert!(row.ends_with(&format!("| `{key}` |")), "{row}");
@@ -491,4 +495,49 @@ fn the_reference_says_which_keys_need_a_restart() {
         .filter(|(_, scope)| *scope == config::ReloadScope::Restart);
     let restart: Vec<_> = restart.map(|(key, _)| format!("`{key}`")).collect();
     assert_eq!(listed, restart);
+}
+
+#[test]
+fn an_old_key_works_with_one_warning_that_names_the_new_key() {
+    let check = |cli: &Cli| cli.json(&["check"])["warnings"].clone();
+    for (old, new) in config::ALIASES {
+        let text = match new {
+            "turn.allow_anonymous" => "false",
+            "turn.coalesce_delay" => "\"0s\"",
+            _ => "\"7s\"",
+        };
+        let value = |cli: &Cli| cli.json(&["config"])["settings"][new]["value"].to_string();
+        let in_file = desk_with_file(&format!("{old} = {text}\n"));
+        assert_eq!(value(&in_file), text, "{old}");
+        let warnings = check(&in_file);
+        assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+        let told = format!("is the old name of {new} and stops working in 0.3.0");
+        assert_eq!(warnings[0]["key"], old);
+        assert_eq!(warnings[0]["problem"], told);
+        assert_eq!(warnings[0]["line"], 1);
+
+        let variable = config::variable(old);
+        let in_environment = Cli::new().env(&variable, text.trim_matches('"'));
+        assert_eq!(value(&in_environment), text, "{old}");
+        let warnings = check(&in_environment);
+        assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+        assert_eq!(warnings[0]["variable"], variable);
+        let problem = warnings[0]["problem"].as_str().unwrap();
+        assert!(problem.contains(&config::variable(new)), "{problem}");
+    }
+}
+
+#[test]
+fn an_old_key_beside_its_new_key_is_an_error() {
+    for (old, new) in config::ALIASES {
+        let text = match new {
+            "turn.allow_anonymous" => "true",
+            _ => "0",
+        };
+        let cli = desk_with_file(&format!("{old} = {text}\n{new} = {text}\n"));
+        let message = format!("config.toml:1: {old} is the old name of {new}, which is also set");
+        cli.misused(&["ports"], &message);
+        let cli = desk_with_file(&format!("{old} = {text}\n")).env(&config::variable(new), text);
+        cli.misused(&["ports"], &message);
+    }
 }

@@ -56,7 +56,7 @@ pub enum RoomCommand {
         /// User id or name; `id:…` is always an id
         user: String,
     },
-    /// Remove a user or guest from a room; they may rejoin after rooms.kick_pause
+    /// Remove a user or guest from a room; they may rejoin after rooms.kick_cooldown
     #[serde(rename = "room-kick")]
     Kick {
         /// Room id or name; `id:…` is always an id

@@ -1,0 +1,83 @@
+//! Old names of renamed settings. A file or a variable may use them until 0.3.0.
+
+use std::collections::BTreeMap;
+
+use super::origin::{Diagnostic, Entry, Layer, Origin, variable};
+
+/// Old keys and the keys that replace them.
+pub const ALIASES: [(&str, &str); 4] = [
+    ("rooms.guest_absence", "rooms.guest_grace_period"),
+    ("rooms.kick_pause", "rooms.kick_cooldown"),
+    ("turn.gather", "turn.coalesce_delay"),
+    ("turn.unnamed", "turn.allow_anonymous"),
+];
+
+/// The alias whose old key is `key`, with its new key.
+pub fn find(key: &str) -> Option<(&'static str, &'static str)> {
+    ALIASES.into_iter().find(|(old, _)| *old == key)
+}
+
+/// Notes in the entries of `layer` that an old key set them.
+pub fn mark(mut layer: Layer, old: &'static str) -> Layer {
+    for entry in layer.iter_mut().flatten() {
+        entry.old_key = Some(old);
+    }
+    layer
+}
+
+/// The uses of old and new keys in all layers.
+#[derive(Default)]
+pub struct Uses {
+    /// Old keys with the origin that has the highest rank.
+    old: BTreeMap<&'static str, Origin>,
+    /// New keys with the origin that has the highest rank.
+    new: BTreeMap<&'static str, Origin>,
+}
+
+impl Uses {
+    /// Records an entry, in the order of the layers.
+    pub fn record(&mut self, entry: &Entry) {
+        if let Some(old) = entry.old_key {
+            self.old.insert(old, entry.origin.clone());
+        } else if let Some((_, new)) = ALIASES.iter().find(|(_, new)| *new == entry.key) {
+            self.new.insert(new, entry.origin.clone());
+        }
+    }
+
+    /// An error for each key that is set by both names, and a warning for each other old name.
+    pub fn report(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (old, new) in ALIASES {
+            let Some(origin) = self.old.get(old) else {
+                continue;
+            };
+            let name = match origin {
+                Origin::Variable(_) => variable(new),
+                _ => new.to_owned(),
+            };
+            if self.new.contains_key(new) {
+                let text = format!("is the old name of {name}, which is also set: remove one");
+                errors.push(Diagnostic::new(origin.clone(), old, text));
+            } else {
+                let text = format!("is the old name of {name} and stops working in 0.3.0");
+                warnings.push(Diagnostic::new(origin.clone(), old, text));
+            }
+        }
+        (errors, warnings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Schema;
+
+    #[test]
+    fn every_alias_leads_to_a_known_key() {
+        let schema = Schema::known();
+        for (old, new) in ALIASES {
+            assert!(schema.default_of(old).is_none(), "{old}");
+            assert!(schema.default_of(new).is_some(), "{new}");
+        }
+    }
+}
