@@ -16,7 +16,7 @@ use crate::server::{Person, Server};
 const IN_FLIGHT: usize = 8;
 const WARM_UP: Duration = Duration::from_secs(1);
 const SPAN: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections that are being opened at a time, where it is not a storm.
 const ORDERLY: usize = 64;
@@ -86,7 +86,7 @@ async fn open_all(server: &Server, people: usize, at_a_time: usize) -> Vec<TcpSt
         .collect();
     let mut connections = Vec::with_capacity(people);
     for connection in opening {
-        let connection = timeout(PATIENCE, connection).await;
+        let connection = timeout(CONNECT_TIMEOUT, connection).await;
         connections.push(connection.expect("in time").expect("a connection"));
     }
     connections

@@ -26,7 +26,7 @@ struct Scenario {
     /// People, eight to a room.
     people: usize,
     measure: fn(&Server, usize) -> f64,
-    /// What parlor should reach, for reading beside the figures.
+    /// The goal, printed beside the results.
     target: &'static str,
 }
 
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Makes a data directory full of people, for whoever measures with other tools.
+/// Makes a data directory full of people, for measurements with other tools.
 fn world(arguments: &[String]) {
     let [folder, people, ..] = arguments else {
         panic!("--world FOLDER PEOPLE");
@@ -86,9 +86,9 @@ fn pinned(arguments: &[String]) -> ExitCode {
 }
 
 fn measure(arguments: &[String]) {
-    let asked: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let selected: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
     for scenario in SCENARIOS {
-        if !asked.is_empty() && !asked.iter().any(|asked| *asked == scenario.name) {
+        if !selected.is_empty() && !selected.iter().any(|selected| *selected == scenario.name) {
             continue;
         }
         let [floor, parlor] = [Contender::Floor, Contender::Parlor].map(|contender| {

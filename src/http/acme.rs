@@ -1,4 +1,4 @@
-//! The answer to an authority that would know whose domain this is (HTTP-01, RFC 8555 §8.3).
+//! Answers ACME challenges (HTTP-01, RFC 8555 section 8.3).
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,7 +10,7 @@ use super::request::Request;
 use super::response::Response;
 use super::route::Route;
 
-/// No part of the API: authorities know where to look.
+/// Not part of the described API.
 pub fn routes() -> Vec<Route> {
     const PATH: &str = "/.well-known/acme-challenge/{token}";
     vec![Route::new(Method::GET, PATH, |r| Box::pin(answer(r)))]

@@ -10,7 +10,7 @@ use crate::storage::StoreError;
 use crate::token::TokenError;
 
 impl Request {
-    /// Who the `Authorization` header says one is.
+    /// Authenticates the request by its `Authorization` header.
     pub async fn caller(&self) -> Result<Caller, Error> {
         // No room has an empty id.
         Ok(self.access("").await?.caller)
@@ -32,7 +32,7 @@ impl Request {
 }
 
 impl From<AuthError> for Error {
-    /// The cause goes to the log; the caller learns what to do about it.
+    /// The cause is logged; the response says what the client can do.
     fn from(error: AuthError) -> Error {
         if !matches!(error, AuthError::Store(_)) {
             tracing::debug!(reason = %error, "not authenticated");
@@ -68,7 +68,7 @@ fn invalid_token(code: &'static str, detail: &'static str) -> Error {
 
 impl From<StoreError> for Error {
     fn from(fault: StoreError) -> Error {
-        tracing::error!(error = %fault, "the database failed");
+        tracing::error!(error = %fault, "database request failed");
         match fault {
             StoreError::Locked(_)
             | StoreError::Full(_)

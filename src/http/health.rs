@@ -1,4 +1,4 @@
-//! Alive, fit for traffic, which build, and the figures.
+//! Liveness, readiness, version and metrics.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,7 +22,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// Of the admin listener, whose address nobody else should reach.
+/// The routes of the metrics listener.
 pub fn metrics_routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/healthz", |r| Box::pin(alive(r))),
@@ -35,8 +35,8 @@ async fn alive(_: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &value!({"status": "ok"})))
 }
 
-/// How the certificate is doing, where TLS is spoken. Whatever it is, traffic is welcome: without it the
-/// authority's challenges would not come through either, and nothing would ever change.
+/// The status of the certificate. It does not affect readiness: without traffic, the challenges of the
+/// authority would not arrive.
 fn certificate(app: &App) -> Option<&'static str> {
     let status = app.certificate.as_ref()?.status();
     let now = clock::now().unix;
@@ -47,23 +47,23 @@ fn certificate(app: &App) -> Option<&'static str> {
     })
 }
 
-/// Fit for traffic, or what is not. The causes stand in the log: anybody may ask.
+/// Reports readiness, and the failed checks. The causes are only logged, because the route is public.
 async fn ready(request: Request) -> Result<Response, Error> {
     let checks = request.app.check_health().await;
     let failed = checks.reasons(&request.app);
     let checks = checks.named();
-    let told =
+    let checks_json =
         checks.map(|(name, outcome)| (name.to_owned(), outcome.err().unwrap_or("ok").into()));
-    let mut told: Map<String, Value> = told.into_iter().collect();
+    let mut checks_json: Map<String, Value> = checks_json.into_iter().collect();
     let certificate = certificate(&request.app);
-    told.extend(certificate.map(|word| ("certificate".to_owned(), word.into())));
+    checks_json.extend(certificate.map(|word| ("certificate".to_owned(), word.into())));
     if failed.is_empty() {
-        let answer = value!({ "status": "ready", "checks": told });
+        let answer = value!({ "status": "ready", "checks": checks_json });
         return Ok(json(StatusCode::OK, &answer));
     }
     let answer = value!({
         "status": "not-ready",
-        "checks": told,
+        "checks": checks_json,
         "detail": format!("Not ready: {}", failed.join(", and ")),
         "code": "not-ready",
     });
@@ -78,7 +78,7 @@ async fn version(_: Request) -> Result<Response, Error> {
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A store that does not answer keeps the other figures from nobody.
+/// Returns the metrics, without current room counts if the store does not answer.
 async fn metrics(request: Request) -> Result<Response, Error> {
     if let Some((rooms, participants)) = request.app.census().await {
         let totals = &request.app.metrics.totals;

@@ -1,4 +1,4 @@
-//! The pages that come with the binary: a room to talk in at `/r/{room}`, and a word about it at `/`.
+//! The embedded pages: a room at `/r/{room}`, and an introduction at `/`.
 //!
 //! Everything is embedded and named in one table. A page asks no other host for anything, which
 //! the content security policy enforces, and runs no inline script. Nothing here knows a room or

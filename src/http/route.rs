@@ -8,10 +8,10 @@ use super::error::Error;
 use super::request::Request;
 use super::response::Response;
 
-/// A handler's work.
+/// The future of a handler.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
-/// Starts the work on one request.
+/// Starts handling one request.
 pub type Handler = fn(Request) -> ResponseFuture;
 pub type Params = Vec<(String, String)>;
 

@@ -1,4 +1,4 @@
-//! Which handler answers which path.
+//! Finds the handler of a request, and runs it.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ struct Methods {
     handlers: Vec<(Method, Handler)>,
 }
 
-/// What a request found.
+/// The route of a request.
 pub struct RouteMatch {
     pub pattern: &'static str,
     pub outcome: Result<(Handler, Params), Error>,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_method_is_told_which_ones_are_right() {
+    fn a_wrong_method_gets_the_allowed_methods() {
         let error = router()
             .find(&Method::DELETE, "/api/rooms/a")
             .outcome

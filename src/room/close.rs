@@ -1,4 +1,4 @@
-//! Why a connection ends.
+//! Close codes of WebSockets.
 
 /// A WebSocket close code (RFC 6455 section 7.4) that a client may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ impl CloseCode {
         CloseCode::NoPong,
     ];
 
-    /// The number on the wire.
+    /// The number in the close frame.
     pub fn code(self) -> u16 {
         match self {
             CloseCode::ConnectionError => 4000,
@@ -71,7 +71,7 @@ impl CloseCode {
         }
     }
 
-    /// The reason beside it; at most 123 bytes fit.
+    /// The reason in the close frame, of at most 123 bytes.
     pub fn reason(self) -> &'static str {
         match self {
             CloseCode::ConnectionError => "Connection error",

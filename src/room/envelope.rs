@@ -1,4 +1,4 @@
-//! One message: what it says about itself, and the same bytes with that made true.
+//! One message: its claims about itself, and the same bytes with the claims corrected.
 //!
 //! A message is parsed just far enough to know where its claims stand. [`Envelope::stamp`] then
 //! copies it with `from`, `roomId` and, in an announcement, `data.userId` replaced in place, each
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::DropReason;
 
-/// What a client may send.
+/// The kinds of messages that a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Offer,
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn every_defect_has_its_reason() {
         for (text, reason) in [
             ("", DropReason::NotJson),
             ("{", DropReason::NotJson),

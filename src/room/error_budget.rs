@@ -1,8 +1,8 @@
-//! How many bad messages one connection is borne with.
+//! The number of bad messages that one connection may send.
 
-/// Bad messages in a row that are borne.
+/// Tolerated bad messages in a row.
 const MAX_CONSECUTIVE_ERRORS: u32 = 100;
-/// Bad messages in all that are borne.
+/// Tolerated bad messages in total.
 const MAX_TOTAL_ERRORS: u32 = 1_000;
 
 /// The bad messages of one connection.
@@ -30,14 +30,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_bad_messages_in_a_row_are_borne() {
+    fn a_hundred_bad_messages_in_a_row_are_tolerated() {
         let mut budget = ErrorBudget::default();
         assert!((0..100).all(|_| !budget.record_error()));
         assert!(budget.record_error());
     }
 
     #[test]
-    fn a_thousand_bad_messages_in_all_are_borne() {
+    fn a_thousand_bad_messages_in_total_are_tolerated() {
         let mut budget = ErrorBudget::default();
         for _ in 0..1000 {
             assert!(!budget.record_error());

@@ -1,4 +1,4 @@
-//! One room: its connections, and what follows from what they send.
+//! One room: its connections, and the effects of their messages.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
@@ -13,7 +13,7 @@ use super::{CloseCode, DropReason, Kind};
 use crate::clock::Mono;
 use crate::rate::{Gcra, Limit};
 
-/// Replacements of one user's connection that are borne within [`REPLACEMENT_WINDOW`]. Two tabs that
+/// Tolerated replacements of one user's connection within [`REPLACEMENT_WINDOW`]. Two tabs that
 /// reconnect after any close would else replace each other for ever.
 const MAX_REPLACEMENTS: usize = 3;
 const REPLACEMENT_WINDOW: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ impl Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(NonZeroU64);
 
-/// What a connection sent.
+/// An input of a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     Text(&'a str),
@@ -50,7 +50,7 @@ pub enum Input<'a> {
     Control,
 }
 
-/// What is to be done, in this order.
+/// An effect for the caller to carry out, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Send this text to that connection.
@@ -67,7 +67,7 @@ pub enum Effect {
     },
 }
 
-/// How a message was judged.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It went to `copies` connections.
@@ -84,7 +84,7 @@ pub enum Outcome {
     Gone,
 }
 
-/// How a newcomer was received.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
     Accepted(ConnectionId),
@@ -114,7 +114,7 @@ pub struct Room {
     unreachable: HashSet<Arc<str>>,
 }
 
-/// Who was here before a restart: they know of each other.
+/// The users who were connected before a restart. They know of each other.
 #[derive(Debug)]
 struct PreviousConnections {
     users: HashSet<Arc<str>>,
@@ -149,7 +149,7 @@ struct Member {
     quoted: String,
     spent: Spent,
     errors: ErrorBudget,
-    /// Whether it goes on where it was before the restart, and so knows who was here then.
+    /// Whether the connection resumes one from before the restart, and so knows the users of that time.
     resumed: bool,
     /// When connections of this user replaced each other, oldest first.
     replacements: Vec<Mono>,
@@ -170,8 +170,8 @@ impl Room {
         }
     }
 
-    /// These users were connected before a restart. Until `until` they count as if they still were;
-    /// whoever comes back by then may go on as if nothing had been.
+    /// Expects users who were connected before a restart. Until `until` they count as connected, and
+    /// a user who reconnects in that time may resume.
     pub fn expect_return(&mut self, users: impl IntoIterator<Item = Arc<str>>, until: Mono) {
         let users: HashSet<_> = users.into_iter().collect();
         self.before = Some(PreviousConnections {
@@ -181,7 +181,7 @@ impl Room {
         });
     }
 
-    /// Whoever was expected and has not come has left.
+    /// Announces that expected users who did not reconnect in time have left.
     pub fn expire(&mut self, now: Mono, effects: &mut Vec<Effect>) {
         if let Some(before) = self.before.take_if(|before| before.until <= now) {
             for user in before.awaited {
@@ -195,7 +195,7 @@ impl Room {
         }
     }
 
-    /// From now on each connection may send as much as this.
+    /// Replaces the send limits of each connection.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -211,10 +211,10 @@ impl Room {
         self.by_user.keys().chain(awaited).chain(&self.unreachable)
     }
 
-    /// A connection of `user` arrives. Where there is one already, the newer one wins.
+    /// Adds a connection of `user`. It replaces an existing one.
     ///
-    /// With `resume` it goes on where it was before a restart: those who went on likewise are not
-    /// told, and it is told who has left since. Without, they are told of an end and a beginning.
+    /// With `resume` it continues a connection from before a restart: other resumed connections are not
+    /// notified, and it receives the departures since. Without, they receive `user-left` and `user-joined`.
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
         self.latest = now;
@@ -248,7 +248,7 @@ impl Room {
         Join::Accepted(connection)
     }
 
-    /// Tells a connection that goes on who has come back and left before it came.
+    /// Sends a resumed connection the users who have left since the restart.
     fn replay_departures(&self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         let Some(before) = &self.before else { return };
         let gone = |user: &&Arc<str>| {
@@ -261,7 +261,7 @@ impl Room {
         }
     }
 
-    /// Ends the connection that `user` has, and gives the times of such replacements; `None` where
+    /// Closes the existing connection of `user`, and returns the times of such replacements; `None` if
     /// there were too many and it stays.
     fn replace(&mut self, user: &str, now: Mono, effects: &mut Vec<Effect>) -> Option<Vec<Mono>> {
         let Some(&established) = self.by_user.get(user) else {
@@ -279,7 +279,7 @@ impl Room {
         Some(replacements)
     }
 
-    /// A connection is gone; one that is no part of the room any more makes nobody leave.
+    /// Removes a connection. Does nothing if it is not part of the room.
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
@@ -322,7 +322,7 @@ impl Room {
         true
     }
 
-    /// Closes every connection, without telling any of them about the others.
+    /// Closes every connection, without `user-left` messages.
     pub fn close_all(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
         let close = |(connection, _)| Effect::Close { connection, code };
         effects.extend(self.members.drain().map(close));
@@ -331,7 +331,7 @@ impl Room {
         self.unreachable.clear();
     }
 
-    /// A connection sent something.
+    /// Handles an input of a connection.
     pub fn receive(
         &mut self,
         connection: ConnectionId,
@@ -415,7 +415,7 @@ impl Room {
         self.notify(|_| true, what, user, effects);
     }
 
-    /// Announces something to those members whom it concerns.
+    /// Sends an announcement to the members that match `concerns`.
     fn notify(
         &self,
         concerns: impl Fn(&Member) -> bool,

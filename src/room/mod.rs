@@ -1,4 +1,4 @@
-//! Rooms: who is connected, and which message goes to whom.
+//! Rooms: their connections, and the routing of messages.
 //!
 //! A state machine without sockets and clocks: a [`Room`] takes what a connection sent and says
 //! what is to be done ([`Effect`]), how it judged the message ([`Outcome`]) and nothing else. Time
@@ -18,7 +18,7 @@ pub use close::CloseCode;
 pub use envelope::Kind;
 pub use machine::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 
-/// Why a message went nowhere. Counted by the edge; a plain client is told nothing.
+/// The reason why a message is dropped. It is counted; the client gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// A binary frame.
@@ -46,7 +46,7 @@ impl DropReason {
         DropReason::NoSuchTarget,
     ];
 
-    /// The word for logs and metrics.
+    /// The name in logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
             DropReason::Binary => "binary",

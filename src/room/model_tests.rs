@@ -1,4 +1,4 @@
-//! The machine against a model that is too simple to be wrong.
+//! Compares the state machine with a simple model.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ impl Rooms {
                     .iter()
                     .position(|c| *c == (room, connection));
                 let message = serde_json::from_slice(&frame).expect("JSON");
-                let nth = nth.expect("only known connections are told anything");
+                let nth = nth.expect("only known connections receive frames");
                 self.inbox.entry(nth).or_default().push(message);
             }
         }
@@ -213,7 +213,7 @@ proptest! {
     /// No message crosses rooms, none bears a false sender, each sender's arrive in order, and
     /// every coming and going is announced once: all of that is equality with the model.
     #[test]
-    fn what_each_connection_reads_is_what_the_model_says(steps in steps()) {
+    fn each_connection_receives_the_frames_of_the_model(steps in steps()) {
         let (machine, model) = run(steps);
         prop_assert_eq!(&machine.inbox, &model.inbox);
         for (index, room) in machine.rooms.iter().enumerate() {
@@ -226,7 +226,7 @@ proptest! {
         }
     }
 
-    /// Whatever else a message carries arrives as it was sent, and no text makes the machine panic.
+    /// Other content of a message arrives unchanged, and no text makes the machine panic.
     #[test]
     fn only_the_claims_of_a_message_change(
         fields in proptest::collection::vec(("[a-z]{1,6}", any_json()), 0..6),
@@ -268,7 +268,7 @@ proptest! {
     }
 }
 
-/// What bob reads when alice sends this.
+/// The frame that bob receives when alice sends this.
 fn relayed(text: &str) -> Option<String> {
     let mut room = Room::new("lobby", Limits::UNLIMITED);
     let mut effects = Vec::new();

@@ -1,5 +1,5 @@
-//! A room after a restart: whoever goes on is not announced to those who go on, and what each of
-//! them has been told adds up to who is there.
+//! A room after a restart: resumed connections are not announced to each other, and the messages to
+//! each connection add up to the users in the room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::clock::Mono;
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const UNTIL: u64 = 10;
 
-/// A room, and what each connection believes of who is there besides itself.
+/// A room, and the other users that each connection knows of.
 struct World {
     room: Room,
     now: u64,
     connections: BTreeMap<usize, ConnectionId>,
     beliefs: BTreeMap<ConnectionId, (usize, BTreeSet<String>)>,
-    /// Those who go on, and so have a belief from the beginning.
+    /// Resumed connections, which know of users from the beginning.
     resumed: BTreeSet<ConnectionId>,
-    told: usize,
+    notified: usize,
 }
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
             connections: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             resumed: BTreeSet::new(),
-            told: 0,
+            notified: 0,
         }
     }
 
@@ -49,7 +49,7 @@ impl World {
             else {
                 continue;
             };
-            self.told += 1;
+            self.notified += 1;
             let frame: Value = serde_json::from_slice(&frame).unwrap();
             let user = frame["data"]["userId"].as_str().unwrap().to_owned();
             let (_, belief) = self.beliefs.get_mut(&connection).expect("a connection");
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Comes in; `before` is what it believes where it goes on.
+    /// Joins; a resumed connection begins with `before`.
     fn join(&mut self, user: usize, resume: bool, awaited: bool, before: &BTreeSet<usize>) {
         let mut effects = Vec::new();
         let joined = self
@@ -74,7 +74,7 @@ impl World {
             self.resumed.insert(connection);
             let others = before.iter().filter(|other| **other != user);
             belief.extend(others.map(|other| USERS[*other].to_owned()));
-            // Whoever came in meanwhile is told of it, and calls.
+            // Connections that joined meanwhile are notified, and call.
             belief.extend(
                 self.connections
                     .keys()
@@ -106,7 +106,7 @@ impl World {
             .filter(|one| self.resumed.contains(one))
         {
             let (user, belief) = &self.beliefs[connection];
-            assert_eq!(*belief, users(USERS[*user]), "{} goes on", USERS[*user]);
+            assert_eq!(*belief, users(USERS[*user]), "{} resumes", USERS[*user]);
         }
     }
 }
@@ -133,7 +133,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whoever_goes_on_always_knows_who_is_there(
+    fn a_resumed_connection_always_knows_the_users_in_the_room(
         before in prop::collection::btree_set(0..USERS.len(), 0..=USERS.len()),
         steps in prop::collection::vec(step(), 1..40),
     ) {
@@ -179,7 +179,7 @@ fn of_three() -> (World, BTreeSet<usize>) {
 }
 
 #[test]
-fn when_everybody_goes_on_nobody_is_told_anything() {
+fn resumed_connections_receive_nothing_if_all_resume() {
     let (mut world, before) = of_three();
     for user in [2, 0, 1] {
         world.join(user, true, true, &before);
@@ -187,11 +187,11 @@ fn when_everybody_goes_on_nobody_is_told_anything() {
     }
     let mut effects = Vec::new();
     world.room.expire(Mono(UNTIL), &mut effects);
-    assert_eq!((world.told, effects.len()), (0, 0));
+    assert_eq!((world.notified, effects.len()), (0, 0));
 }
 
 #[test]
-fn who_begins_anew_is_announced_to_those_who_go_on_as_gone_and_come() {
+fn a_new_connection_is_announced_to_resumed_ones_as_left_and_joined() {
     let (mut world, before) = of_three();
     world.join(0, true, true, &before);
     let mut effects = Vec::new();
@@ -209,16 +209,16 @@ fn who_begins_anew_is_announced_to_those_who_go_on_as_gone_and_come() {
 }
 
 #[test]
-fn who_goes_on_is_announced_to_those_who_began_anew() {
+fn a_resumed_connection_is_announced_to_new_ones() {
     let (mut world, before) = of_three();
     world.join(0, false, true, &before);
-    assert_eq!(world.told, 0);
+    assert_eq!(world.notified, 0);
     world.join(1, true, true, &before);
-    assert_eq!(world.told, 1);
+    assert_eq!(world.notified, 1);
 }
 
 #[test]
-fn who_does_not_come_back_in_time_has_left() {
+fn a_user_who_does_not_return_in_time_has_left() {
     let (mut world, before) = of_three();
     world.join(0, true, true, &before);
     world.join(1, true, true, &before);
@@ -227,6 +227,6 @@ fn who_does_not_come_back_in_time_has_left() {
     world.room.expire(Mono(UNTIL - 1), &mut effects);
     assert_eq!(effects.len(), 0);
     world.room.expire(Mono(UNTIL), &mut effects);
-    assert_eq!(effects.len(), 2, "both are told of the third");
+    assert_eq!(effects.len(), 2, "both are notified of the third");
     assert_eq!(world.room.users().count(), 2);
 }

@@ -7,7 +7,7 @@ use super::app::App;
 use crate::bus::{Departure, Event};
 use crate::room::CloseCode;
 
-/// What a change ended.
+/// The connections and allocations that a change ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ended {
     /// WebSockets that were closed.

@@ -1,24 +1,24 @@
-//! From a token to a user that the store knows, or the reason why not.
+//! Authenticates a token, and reads the user's relation to a room.
 
 use super::app::App;
 use crate::clock;
 use crate::storage::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};
 
-/// Somebody whose token is good and whom the store lets in.
+/// A user with a valid token and an active account.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub claims: Claims,
     pub user: User,
 }
 
-/// A caller at the door of a room.
+/// A caller's relation to a room.
 #[derive(Debug, Clone)]
 pub struct RoomAccess {
     pub caller: Caller,
-    /// `None` where there is no such room. It may be closed.
+    /// `None` if the room does not exist. It may be closed.
     pub room: Option<Room>,
-    /// Has joined the room and not left it.
+    /// The user has joined the room and not left it.
     pub participant: bool,
     /// The user is or was a member of the room.
     pub ever_member: bool,
@@ -26,18 +26,18 @@ pub struct RoomAccess {
     pub removal: Option<Removal>,
 }
 
-/// Why somebody is not believed to be anybody.
+/// The reason why a token is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     #[error("there is no token")]
     NoToken,
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("the token's user is not known here, and `auth.provision_users` is off")]
+    #[error("the token's user does not exist, and `auth.provision_users` is off")]
     Unknown,
     #[error("the token's user was deleted")]
     Deleted,
-    #[error("the token is from before the user's tokens were ended")]
+    #[error("the token was issued before the user signed out")]
     SignedOut,
     #[error("the guest's time has run out")]
     GuestExpired,
@@ -48,7 +48,7 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// One word for each, for figures.
+    /// The value of the label `reason` in the metrics.
     pub fn code(&self) -> &'static str {
         match self {
             AuthError::NoToken => "no-token",
@@ -63,14 +63,14 @@ impl AuthError {
     }
 }
 
-/// Who the token says one is, and how things stand with `room`: one read of the store.
+/// Authenticates `token`, and reads the user's relation to `room` in the same store request.
 pub async fn room_access(
     app: &App,
     token: Option<&str>,
     room: &str,
 ) -> Result<RoomAccess, AuthError> {
     let unix = clock::now().unix;
-    // Once: what a key vouches for is what the same settings say of it.
+    // Taken once, so that the keys and the rules for their claims are of the same settings.
     let settings = app.settings();
     let auth = &settings.config.auth;
     let claims = settings
@@ -104,7 +104,7 @@ pub async fn room_access(
     })
 }
 
-/// What parlor's own tokens say of roles is only a copy of what the store said then.
+/// Whether another issuer grants the role. In parlor's own tokens, the role is a copy from the store.
 fn is_foreign_admin(claims: &Claims) -> bool {
     !claims.own && claims.role.as_deref() == Some("admin")
 }

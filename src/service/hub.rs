@@ -1,4 +1,4 @@
-//! The rooms that somebody is connected to, and the connections' queues.
+//! The rooms with connections, and the queues of the connections.
 //!
 //! Each room has a lock of its own. Locks are taken in one order, shard before room before outbox,
 //! and never held while anything waits.
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::room::{CloseCode, ConnectionId, Input, Limits, Outcome, Room};
 use crate::token::Issue;
 
-/// How long whoever was connected before a restart is expected back.
+/// Users who were connected before a restart are expected back for this long.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rooms are spread over this many locks.
@@ -28,23 +28,23 @@ const SHARD_COUNT: usize = 16;
 
 type Rooms = HashMap<Arc<str>, Arc<Mutex<RoomEntry>>>;
 
-/// Who is connected where.
+/// All connections, by room.
 pub struct Hub {
-    /// Of each connection; taken after a shard's lock.
+    /// The send limits of each connection. Lock order: after a shard.
     limits: Mutex<Limits>,
     shards: [Mutex<Rooms>; SHARD_COUNT],
     hasher: RandomState,
     stopped: AtomicBool,
     draining: AtomicBool,
-    /// Grows with each [`Hub::close`] and [`Hub::invalidate`], so that whoever was checked before can be
-    /// checked again.
+    /// Changes with each [`Hub::close`] and [`Hub::invalidate`], so that a connection that was admitted
+    /// before can be checked again.
     epoch: AtomicU64,
     pub(super) metrics: SignalingMetrics,
     /// The tasks of all connections.
     tasks: TaskTracker,
 }
 
-/// A connection's place in a room. Whoever drops it has left.
+/// A connection's place in a room. Dropping it leaves the room.
 pub struct RoomHandle {
     hub: Arc<Hub>,
     room: Arc<str>,
@@ -84,7 +84,7 @@ impl Hub {
         self.metrics.closed(code);
     }
 
-    /// Puts the limits of these settings into force, for whoever is connected too.
+    /// Applies the limits of these settings, also to existing connections.
     pub fn reconfigure(&self, settings: &Signaling) {
         let limits = limits(settings);
         // First: rooms that are created from now on use the new limits.
@@ -117,7 +117,7 @@ impl Hub {
         Some(known.issue)
     }
 
-    /// Everybody who is connected, as (room, users).
+    /// All connected users, as (room, users).
     pub fn occupied_rooms(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.shards.iter().flat_map(|shard| {
             let rooms: Vec<_> = lock(shard).keys().cloned().collect();
@@ -128,7 +128,7 @@ impl Hub {
             .collect()
     }
 
-    /// Every connection.
+    /// All connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let rooms = self.shards.iter().flat_map(|shard| {
             let rooms = lock(shard);
@@ -147,7 +147,7 @@ impl Hub {
         connections
     }
 
-    /// Closes the connection of a user to a room; whether there was one.
+    /// Closes the connection of a user to a room; returns whether there was one.
     pub fn close(&self, room: &str, user: &str, code: CloseCode) -> bool {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.with_room(room, |entry| {
@@ -156,9 +156,9 @@ impl Hub {
         .unwrap_or(false)
     }
 
-    /// Closes every connection of a user, whatever the room; how many there were.
+    /// Closes every connection of a user, in all rooms; returns their number.
     pub fn close_user(&self, user: &str, code: CloseCode) -> usize {
-        // Before the list is made: who is on the way to a room is on no list.
+        // Before the list is made: it does not contain users who are connecting just now.
         self.invalidate();
         let rooms = self.occupied_rooms().into_iter();
         let rooms = rooms.filter(|(_, users)| users.iter().any(|known| **known == *user));
@@ -167,7 +167,7 @@ impl Hub {
             .count()
     }
 
-    /// Closes every connection to a room; how many there were.
+    /// Closes every connection to a room; returns their number.
     pub fn close_room(&self, room: &str, code: CloseCode) -> usize {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.with_room(room, |entry| {
@@ -192,8 +192,8 @@ impl Hub {
         self.stop(CloseCode::Stopped);
     }
 
-    /// Closes every connection with 1012, and every later one with 1001. Gives who was connected:
-    /// the next process expects them back.
+    /// Closes every connection with 1012, and every later one with 1001. Returns the connected users, whom
+    /// the next process expects back.
     pub fn restart(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.occupied_rooms();
         self.stop(CloseCode::Restarting);
@@ -207,8 +207,8 @@ impl Hub {
         }
     }
 
-    /// Expects these users back in these rooms, and takes those who have not come within ten
-    /// seconds for gone. To be called inside a tokio runtime, before anybody connects.
+    /// Expects these users back in these rooms. Users who do not return within ten seconds have left. Call
+    /// it in a tokio runtime, before any connection.
     pub fn expect_return(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
         if rooms.is_empty() {
             return;
@@ -224,7 +224,7 @@ impl Hub {
         let hub = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RETURN_TIMEOUT).await;
-            // Not before: the timer's clock is not ours.
+            // At least `until`, because the timer has another clock.
             let now = clock::now().mono.max(until);
             rooms.iter().for_each(|(room, _)| hub.expire(room, now));
         });
@@ -258,18 +258,19 @@ impl Hub {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Who may be here has changed: whoever was checked before and is in no room yet is checked again.
+    /// Changes the epoch, so that connections that were admitted before, and have not joined yet, are
+    /// checked again.
     pub(super) fn invalidate(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A number that changes whenever somebody is closed, or might have to be.
+    /// A number that changes with every close, and with [`Hub::invalidate`].
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Seats a connection of `user`, whose frames go to `outbox`; with `resume` it goes on where it
-    /// was before a restart.
+    /// Adds a connection of `user`, whose frames go to `outbox`. With `resume` it continues a connection
+    /// from before a restart.
     pub fn join(
         self: &Arc<Self>,
         room: &str,
@@ -306,7 +307,7 @@ impl Hub {
         })
     }
 
-    /// Runs `work` on a room that somebody is connected to, and carries out what follows.
+    /// Runs `work` on a room with connections, and carries out its effects.
     fn with_room<T>(&self, room: &str, work: impl FnOnce(&mut RoomEntry) -> T) -> Option<T> {
         let entry = lock(self.shard(room)).get(room).cloned()?;
         let mut entry = lock(&entry);
@@ -344,12 +345,12 @@ impl Hub {
 }
 
 impl RoomHandle {
-    /// The client sent a close frame: the user left and did not just lose the connection.
+    /// Records that the client sent a close frame: the user left, and did not lose the connection.
     pub fn mark_closed_by_client(&mut self) {
         self.closed_by_client = true;
     }
 
-    /// The connection sent something.
+    /// Passes an input of the connection to the room.
     pub fn receive(&self, input: Input<'_>) -> Outcome {
         let now = clock::now().mono;
         let mut entry = lock(&self.entry);

@@ -15,7 +15,7 @@ impl App {
         Ok(room)
     }
 
-    /// Makes `user` a member of `room`, whatever the room's visibility.
+    /// Makes `user` a member of `room`, also of a private room.
     pub async fn add_member(&self, room: &str, user: &str) -> Result<(), JoinError> {
         let change = self
             .store

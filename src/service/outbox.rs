@@ -1,4 +1,4 @@
-//! What waits for one reader: bounded in bytes, filled by anyone, emptied by its own task.
+//! The frame queue of one connection: bounded in bytes, filled by any task, emptied by its own task.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use crate::room::{CloseCode, ConnectionId};
 
-/// What a queued frame costs beside its bytes.
+/// Bytes that a queued frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
-/// Frames that an idle queue keeps room for.
+/// Capacity that an idle queue keeps, in frames.
 const IDLE_CAPACITY_FRAMES: usize = 16;
 /// A sender whose frames use less than this fraction of a queue does not count as a flooder.
 const FLOODER_DIVISOR: usize = 8;
@@ -21,7 +21,7 @@ pub fn frame_cost(frame: &Bytes) -> usize {
     frame.len() + FRAME_OVERHEAD_BYTES
 }
 
-/// The queue between a room and one connection. Whoever fills it never waits.
+/// The queue between a room and one connection. Pushing never waits.
 #[derive(Debug)]
 pub struct Outbox {
     capacity: usize,
@@ -122,7 +122,7 @@ impl Outbox {
         before - state.frames.len()
     }
 
-    /// Asks for the connection to be closed, after what waits; the first code stays.
+    /// Closes the connection after the queued frames. The first code is kept.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.locked();
         state.close.get_or_insert(code);
@@ -159,7 +159,7 @@ impl Outbox {
         }
     }
 
-    /// These bytes, as counted by [`frame_cost`], are with the kernel.
+    /// Releases bytes that the kernel has taken, as counted by [`frame_cost`].
     pub fn sent(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_is_taken_in_order_and_then_the_close() {
+    fn frames_are_taken_in_order_before_the_close() {
         let outbox = Outbox::new(1000);
         outbox.push(Bytes::from_static(b"one"), None);
         outbox.push(Bytes::from_static(b"two"), None);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_outbox_closes_its_reader_and_forgets() {
+    fn a_full_outbox_closes_its_reader_and_discards_its_frames() {
         let outbox = Outbox::new(2 * (FRAME_OVERHEAD_BYTES + 3));
         for _ in 0..3 {
             outbox.push(Bytes::from_static(b"abc"), None);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_two_fill_loses_the_newest_frames_of_the_one_who_fills_it_most() {
+    fn a_queue_filled_by_two_senders_drops_the_newest_frames_of_the_larger_one() {
         let [alice, bob] = senders();
         let outbox = Outbox::new(1000);
         let frame = |first: u8| Bytes::from(vec![first; 100 - FRAME_OVERHEAD_BYTES]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_many_fill_with_little_each_closes_its_reader() {
+    fn a_queue_filled_by_many_small_senders_closes_its_reader() {
         let outbox = Outbox::new(1000);
         for sender in senders::<11>() {
             assert_eq!(
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_waits_is_taken_and_before_a_close_all_of_it() {
+    fn a_part_of_the_queue_is_taken_and_before_a_close_all_of_it() {
         let outbox = Outbox::new(10_000);
         let context = Context::from_waker(Waker::noop());
         let frame = Bytes::from_static(b"abc");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_counts_until_it_is_sent() {
+    fn taken_frames_count_until_they_are_sent() {
         let frame = Bytes::from_static(b"abc");
         let outbox = Outbox::new(frame_cost(&frame));
         outbox.push(frame.clone(), None);

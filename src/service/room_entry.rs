@@ -12,7 +12,7 @@ use crate::rate::Limit;
 use crate::room::{CloseCode, ConnectionId, Effect, Join, Limits, Room};
 use crate::token::Issue;
 
-/// A room, and where the frames for its connections go.
+/// A room, and the queues of its connections.
 pub(super) struct RoomEntry {
     pub room: Room,
     pub connections: HashMap<ConnectionId, ConnectionEntry>,
@@ -21,7 +21,7 @@ pub(super) struct RoomEntry {
     dropped: Counter,
 }
 
-/// A connection that has a place.
+/// A connection of a room.
 pub(super) struct ConnectionEntry {
     pub user: Arc<str>,
     /// The issue time of the connection's token.
@@ -30,7 +30,7 @@ pub(super) struct ConnectionEntry {
     outbox: Arc<Outbox>,
 }
 
-/// A connection, for an admin who asks.
+/// A connection, as shown to admins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionInfo {
     pub user: Arc<str>,

@@ -1,4 +1,4 @@
-//! What signaling counts.
+//! The metrics of signaling.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, DropReason, Kind, Outcome};
 
-/// Counters that are found by position, so that a message costs no look-up by name.
+/// Counters are indexed by position, so that a message needs no lookup by name.
 pub struct SignalingMetrics {
     pub connections: Gauge,
     pub rooms: Gauge,
@@ -50,7 +50,7 @@ impl SignalingMetrics {
         }
     }
 
-    /// A client's message was judged.
+    /// Counts the outcome of a client's message.
     pub fn received(&self, outcome: Outcome) {
         match outcome {
             Outcome::Relayed { kind, copies } => {
@@ -62,7 +62,7 @@ impl SignalingMetrics {
         }
     }
 
-    /// A close frame is on its way.
+    /// Counts a close frame of the server.
     pub fn closed(&self, code: CloseCode) {
         count(&self.closed, &CloseCode::ALL, code);
     }

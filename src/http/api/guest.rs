@@ -1,4 +1,4 @@
-//! `POST /api/auth/guest`: an invite and a name for a token that is good for one room.
+//! `POST /api/auth/guest`: exchanges an invite and a name for a token for one room.
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::storage::InviteError;
 
 #[derive(Deserialize)]
 struct Body {
-    /// The invite knows; where this is given too, the two must agree.
+    /// Optional, because the invite belongs to a room; must be that room.
     room: Option<String>,
     invite: String,
     #[serde(alias = "display_name", alias = "displayName")]
@@ -57,7 +57,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     })?;
     let _ = user_cell.set(user.id.as_str().into());
     let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
-    tracing::debug!(user = user.id, room, "a guest was let in");
+    tracing::debug!(user = user.id, room, "guest admitted");
     let answer = login::admit(&app, &user, Some(room.into_iter().collect()));
     Ok(json(StatusCode::OK, &answer))
 }

@@ -1,5 +1,5 @@
-//! `GET /api/ice-servers`: STUN and TURN with a credential just minted, in the shape that
-//! `RTCPeerConnection` takes. Guests, and tokens for certain rooms, get it for a room they are in.
+//! `GET /api/ice-servers`: STUN and TURN servers with a fresh credential, in the format of
+//! `RTCPeerConnection`. Guests, and tokens for certain rooms, get it for a room that they are in.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ use crate::{clock, config};
 pub async fn servers(request: Request) -> Result<Response, Error> {
     let host = host(&request)?;
     let (user, room) = match request.query("room") {
-        Some(asked) => bound_to(request.access(&asked).await?, &asked)?,
+        Some(room_id) => bound_to(request.access(&room_id).await?, &room_id)?,
         None => {
             let caller = request.caller().await?;
             match only_room(&caller)? {
@@ -35,17 +35,17 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// A participant, and the room that their credential is for.
-fn bound_to(access: RoomAccess, asked: &str) -> Result<(User, Option<String>), Error> {
-    let room = visible_room(&access, asked)?;
+/// The participant, and the room of the credential.
+fn bound_to(access: RoomAccess, room_id: &str) -> Result<(User, Option<String>), Error> {
+    let room = visible_room(&access, room_id)?;
     match access.participant {
         true => Ok((access.caller.user, Some(room.id))),
         false => Err(not_a_participant()),
     }
 }
 
-/// The room that somebody who names none is asking for, where they have no business in others: a
-/// credential that is bound to none would outlive their leave.
+/// The room of a guest, or of a token for one room, if the request names none: a credential without a
+/// room would stay valid after they leave.
 fn only_room(caller: &Caller) -> Result<Option<String>, Error> {
     match (&caller.user.guest, caller.claims.rooms.as_deref()) {
         (Some(guest), _) => Ok(Some(guest.room_id.clone())),

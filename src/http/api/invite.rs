@@ -1,4 +1,4 @@
-//! `…/invites`: links that let guests in, made, listed and revoked by the room's owner or an admin.
+//! `…/invites`: invite links for guests; the room's owner and admins create, list and revoke them.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
         user = author,
         room = room.id,
         invite = invite.id,
-        "an invite was made"
+        "invite created"
     );
     let answer = value!({
         "id": invite.id,
@@ -74,7 +74,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::CREATED, &answer))
 }
 
-/// Those that still open the room, oldest first. Their text is known to whoever made them alone.
+/// The valid invites, oldest first, without their text: only the creator got it.
 pub async fn list(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     let (store, unix) = (&request.app.store, clock::now().unix);
@@ -94,7 +94,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &value!({ "invites": invites })))
 }
 
-/// Guests who are in already stay.
+/// Revokes an invite. Guests who used it stay.
 pub async fn revoke(request: Request) -> Result<Response, Error> {
     let (caller, room) = managed(&request).await?;
     let (id, store) = (request.param("invite"), &request.app.store);
@@ -103,12 +103,12 @@ pub async fn revoke(request: Request) -> Result<Response, Error> {
         return Err(Error::not_found("The room has no such invite"));
     }
     let user = caller.user.id;
-    tracing::info!(user, room = room.id, invite = id, "an invite was revoked");
+    tracing::info!(user, room = room.id, invite = id, "invite revoked");
     let answer = value!({ "success": true, "message": "The invite opens nothing any more" });
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// Where the page is: as configured, else where the request came to.
+/// The base URL of the page: as configured, else derived from the request.
 fn base_url(request: &Request) -> String {
     let settings = request.app.settings();
     match config::public_url(&settings.config) {

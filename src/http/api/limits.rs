@@ -174,17 +174,17 @@ mod tests {
             ..LoginLimits::default()
         };
         let hash = password::hash(&Secret::new("right")).unwrap();
-        let [strangers, devices] = &logins.hashing;
-        let permit = strangers.clone().acquire_owned().await.unwrap();
+        let [unknown_devices, devices] = &logins.hashing;
+        let permit = unknown_devices.clone().acquire_owned().await.unwrap();
         let verify = |is_known| logins.verify(Secret::new("right"), Some(hash.clone()), is_known);
         let mut waiting = Box::pin(verify(false));
         assert!((&mut waiting).now_or_never().is_none());
-        assert_eq!(strangers.available_permits(), 0);
+        assert_eq!(unknown_devices.available_permits(), 0);
         // A known device does not wait for unknown ones.
         assert!(verify(true).await.unwrap());
         drop(permit);
         assert!(waiting.await.unwrap());
-        assert_eq!(strangers.available_permits(), 1);
+        assert_eq!(unknown_devices.available_permits(), 1);
         assert_eq!(devices.available_permits(), 1);
     }
 }

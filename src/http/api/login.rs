@@ -1,8 +1,8 @@
-//! `POST /api/auth/login` and `POST /api/auth/refresh`: a password, or a token of parlor's own, for a
-//! fresh token.
+//! `POST /api/auth/login` and `POST /api/auth/refresh`: exchange a password, or a token of parlor, for
+//! a fresh token.
 //!
-//! A stranger learns nothing here: a name that nobody has, a user without a password and a wrong
-//! password get the same answer after the same work. Only the right password is told more.
+//! Responses do not reveal accounts: an unknown name, a user without a password and a wrong
+//! password get the same response after the same work. Only the right password gets another one.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -119,7 +119,7 @@ pub async fn refresh(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// A fresh token for `user`, who may be let in; a guest's ends when their time does.
+/// Issues a token for `user`. The token of a guest ends with the guest's time.
 pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
     let now = clock::now().unix;
     let settings = app.settings();

@@ -1,4 +1,4 @@
-//! `POST …/join` and `POST …/leave`: the store first, then whoever has to know.
+//! `POST …/join` and `POST …/leave`: join and leave a room.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::http::{Error, Request, Response, json};
 use crate::service::{AuthError, Caller};
 use crate::storage::{JoinError, JoinGrant};
 
-/// How long a client waits for work that runs to its end: as long as for the disk.
+/// The time for the response; the work itself runs to its end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nothing has to be sent; an invite opens a private room.
+/// The optional body: an invite for a private room.
 #[derive(Default, Deserialize)]
 struct JoinBody {
     invite: Option<String>,
@@ -48,7 +48,7 @@ pub async fn join(request: Request) -> Result<Response, Error> {
         "message": format!("Successfully joined {}", room.name),
         "ice_servers": offer.servers,
     });
-    // Where it is the browser's default, the answer has nothing that existing frontends don't know.
+    // Absent if it is the browser's default: existing frontends do not know the key.
     if offer.policy != "all" {
         answer["ice_transport_policy"] = value!(offer.policy);
     }
@@ -102,10 +102,10 @@ pub async fn leave(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// Runs `work` to its end, even where the client goes away or is answered before.
+/// Runs `work` to its end, even if the client disconnects or the response is sent before.
 ///
 /// # Errors
-/// 503 where the work takes longer than [`ANSWER_TIMEOUT`]. It continues, and may still take effect.
+/// 503 if the work takes longer than [`ANSWER_TIMEOUT`]. It continues, and may still take effect.
 pub async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,4 +1,4 @@
-//! `GET` and `POST …/messages`: what participants, and nobody else, write to each other.
+//! `GET` and `POST …/messages`: the text chat of a room's participants.
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -31,7 +31,7 @@ pub async fn read(request: Request) -> Result<Response, Error> {
         .transpose()
         .map_err(|_| Error::bad_request("`before` must be the id of a message"))?;
     let app = &request.app;
-    // One more, which says whether there is another page.
+    // One more than the page, to detect another page.
     let mut found = app.store.messages(&room.id, before, limit + 1).await?;
     let more = found.len() > limit as usize;
     if more {
@@ -64,7 +64,7 @@ pub async fn write(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::CREATED, &message_json(&written)))
 }
 
-/// A participant in their room. The store asks again when something is written.
+/// The caller as a participant of an open room. The store checks again for each write.
 async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error> {
     let id = request.param("room");
     let access = request.access(id).await?;

@@ -1,7 +1,7 @@
-//! The JSON routes: who one is, rooms, in and out of them, what is written there, servers for ICE.
+//! The JSON API: accounts, rooms, memberships, messages and ICE servers.
 //!
-//! Every answer that carries a token or a credential is `no-store`. What is to happen after a write
-//! (a connection closed, a relay told) happens even where the client has gone meanwhile.
+//! Responses with a token or a credential are `no-store`. A change takes effect completely, even if the
+//! client disconnects meanwhile.
 
 mod access;
 mod errors;

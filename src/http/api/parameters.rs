@@ -5,7 +5,7 @@ use hyper::header;
 
 use crate::http::{Error, Request};
 
-/// `?limit=`, or `usual`.
+/// The page size: `?limit=`, or `usual`.
 pub fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Error> {
     let Some(text) = request.query("limit") else {
         return Ok(usual);
@@ -15,8 +15,8 @@ pub fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Err
         .ok_or_else(|| Error::bad_request(format!("`limit` must be 1 to {largest}")))
 }
 
-/// 415 where the body does not say that it is JSON. A page of another origin cannot say so without
-/// asking first.
+/// Rejects a body without the content type of JSON with 415. A page of another origin cannot send that
+/// type without a CORS preflight.
 pub fn require_json(request: &Request) -> Result<(), Error> {
     match is_json(request) {
         true => Ok(()),
@@ -38,7 +38,7 @@ pub fn is_json(request: &Request) -> bool {
     media_type(request).eq_ignore_ascii_case("application/json")
 }
 
-/// What the body says it is, without parameters.
+/// The media type of the body, without parameters.
 pub fn media_type(request: &Request) -> &str {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or("");
     kind.split(';').next().unwrap_or("").trim()

@@ -1,4 +1,4 @@
-//! `GET /api/auth/me` and `GET …/participants`: who one is, and who else is in a room.
+//! `GET /api/auth/me` and `GET …/participants`: the caller, and the participants of a room.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! `GET` and `POST /api/rooms`, `GET`, `PATCH` and `DELETE /api/rooms/{id}`: rooms listed, made,
-//! read, changed and closed.
+//! `GET` and `POST /api/rooms`, `GET`, `PATCH` and `DELETE /api/rooms/{id}`: list, create, read, change
+//! and close rooms.
 
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
@@ -25,7 +25,7 @@ const BODY_FORMAT: &str = "with `name` (text) and, if any, `private` (true or fa
 const CHANGE_FORMAT: &str = "with what to change: `name` (text), `private` (true or false), \
                        `max_participants` (1 to 1000000, or null for no limit), and nothing else";
 
-/// Unknown keys are refused: a slip in `private` must not make an open room.
+/// Unknown keys are rejected: a typo in `private` must not create an open room.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewBody {
@@ -62,7 +62,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
         admin: caller.user.admin,
         user_id: caller.user.id,
         after: request.query("after"),
-        // One more, which says whether there is another page.
+        // One more than the page, to detect another page.
         limit: limit + 1,
     };
     let mut rooms = app.store.visible_rooms(query).await?;
@@ -76,7 +76,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
     ))
 }
 
-/// The rooms that a token, or being a guest, limits somebody to.
+/// The rooms that a token or a guest account is limited to.
 fn only(caller: &Caller) -> Option<Vec<String>> {
     match &caller.user.guest {
         None => caller.claims.rooms.clone(),
@@ -142,7 +142,7 @@ pub async fn change(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &with_presence(&app, &room)))
 }
 
-/// Closing a closed room is fine, too: afterwards it is closed.
+/// Closes a room. Idempotent.
 pub async fn close(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     let app = request.app.clone();
@@ -164,7 +164,7 @@ pub async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
     Ok((access.caller, room))
 }
 
-/// A room, and how many users are connected to it now.
+/// A room, with the number of connected users.
 fn with_presence(app: &App, room: &Room) -> Value {
     let mut answer = room_json(room);
     answer["connected"] = Value::from(app.hub.connected(&room.id).len());
@@ -198,7 +198,7 @@ impl From<ChangeError> for Error {
     }
 }
 
-/// With a capital letter.
+/// The error as a sentence, with a capital letter.
 fn sentence(error: &CreateError) -> String {
     let text = error.to_string();
     let mut letters = text.chars();

@@ -1,8 +1,8 @@
-//! The end of a WebSocket that the client can still read.
+//! Closes a WebSocket so that the client can read the close frame.
 //!
 //! A socket that is closed with unread bytes sends a reset, and the browser shows 1006 instead of
-//! the code. So after the close frame the server only shuts down its side, and throws away what
-//! still comes, in bounds.
+//! the code. So after the close frame the server only shuts down its side, and discards received bytes
+//! up to a limit.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::FramedStream;
 
-/// Bytes that are thrown away before the client is given up.
+/// Bytes that are discarded before the socket is dropped.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
-/// Sends what waits, shuts down writing and discards what comes, until the client is done or the
-/// time is over.
+/// Sends the queued frames, shuts down writing and discards received bytes, until the client closes or
+/// the time is over.
 pub async fn close_gracefully<S: AsyncRead + AsyncWrite + Unpin>(
     mut framed: FramedStream<S>,
     time: Duration,

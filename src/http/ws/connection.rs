@@ -1,8 +1,7 @@
-//! One WebSocket: a single task that reads, writes, pings and ends.
+//! One WebSocket: a single task that reads, writes, pings and closes.
 //!
-//! Everything that may happen is looked at in one poll, without splitting the socket: what others
-//! queued, the clock, what the client sent, what the kernel takes. A poll never waits for another
-//! connection.
+//! One poll handles every event without splitting the socket: the outbox, the timers, received frames,
+//! and writes. A poll never waits for another connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,14 +21,14 @@ use crate::config::Signaling;
 use crate::room::{CloseCode, Input, Outcome};
 use crate::service::{Outbox, RoomHandle};
 
-/// Read at a time and kept per connection: what decides the memory of an idle one.
+/// Kept for each connection: it determines the memory of an idle one.
 const READ_BUFFER_BYTES: usize = 4096;
 /// Bytes that are taken out of the outbox at a time. Frames in the outbox can still be dropped because
 /// of a flood, and a ping overtakes them.
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
-/// Messages of one connection before the others get their turn.
+/// Messages of one connection before other tasks run.
 const MAX_MESSAGES_PER_POLL: usize = 64;
-/// A timer is no longer than this; nobody's token lives on for a year.
+/// The longest timer; no token is valid for longer.
 const MAX_TIMER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How a connection ended.
@@ -108,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.clone()
     }
 
-    /// Serves the connection to its end, leaves the room, and gives the socket for the farewell.
+    /// Serves the connection to its end, leaves the room, and returns the socket for the close.
     pub async fn run(mut self) -> (FramedStream<S>, CloseCause) {
         let cause = std::future::poll_fn(|context| self.poll(context)).await;
         if matches!(cause, CloseCause::Client) {
@@ -147,8 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Reads until there is nothing more or others should have their turn. `None`: the room has
-    /// no place for us any more.
+    /// Reads until there is nothing more, or until other tasks should run. `None`: the room has removed
+    /// the connection.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<CloseCause>> {
         for _ in 0..MAX_MESSAGES_PER_POLL {
             let message = match Pin::new(&mut self.socket).poll_next(context) {
@@ -182,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Pending
     }
 
-    /// Pings, and ready when the connection's time has run out.
+    /// Sends pings. Ready when a pong or the token is overdue.
     fn poll_timers(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
@@ -214,7 +213,7 @@ fn next_deadline(heartbeat: &Heartbeat, expires: Option<u64>) -> Instant {
 }
 
 impl Heartbeat {
-    /// What is due: a ping with this payload, or `None` where its pong is.
+    /// Sends the next ping, with the returned payload; `None` if the pong is overdue.
     fn tick(&mut self, now: Instant) -> Option<[u8; 4]> {
         if self.waiting {
             return None;
@@ -225,7 +224,7 @@ impl Heartbeat {
         Some(self.number.to_be_bytes())
     }
 
-    /// Whether a pong is the one that is waited for.
+    /// Whether the payload belongs to the outstanding ping.
     fn on_pong(&mut self, payload: &[u8]) -> bool {
         let matches = self.waiting && payload == self.number.to_be_bytes();
         if matches {

@@ -1,4 +1,4 @@
-//! The socket under a WebSocket: reads go through, writes are frames that wait here.
+//! The stream under a WebSocket: reads pass through, and outgoing frames are queued here.
 //!
 //! tungstenite keeps the largest buffer it ever needed and writes one frame at a time. So it is
 //! only let read, and answer pings and closes; the text frames of a room go past it, straight
@@ -47,7 +47,7 @@ struct QueuedFrame {
     payload: Bytes,
 }
 
-/// Whose bytes a frame counts among.
+/// The source of a frame, for the accounting of its bytes.
 #[derive(Clone, Copy)]
 enum FrameSource {
     Outbox,
@@ -126,8 +126,7 @@ impl<S> FramedStream<S> {
         self.replies
     }
 
-    /// Counts `written` bytes off the frames that wait; gives what those that are done cost the
-    /// outbox.
+    /// Removes `written` bytes from the queue. Returns the outbox bytes of the frames that are complete.
     fn on_written(&mut self, written: usize) -> usize {
         let (mut written, mut freed) = (self.written_of_first + written, 0);
         while let Some(first) = self.waiting.front() {
@@ -148,8 +147,8 @@ impl<S> FramedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> FramedStream<S> {
-    /// Writes what waits, until nothing does or the kernel takes no more; `sent` is told what each
-    /// write frees of the outbox.
+    /// Writes the queued frames until the queue is empty or the kernel takes no more. Calls `sent` with
+    /// the outbox bytes that each write releases.
     pub fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -261,7 +260,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramedStream<S> {
     }
 }
 
-/// What tungstenite writes are whole frames, because it is never told to wait.
+/// tungstenite writes whole frames, because a write is never pending.
 impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -362,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_told_so_after_the_frame_it_is_in() {
+    fn a_slow_reader_gets_the_close_after_the_current_frame() {
         let mut framed = FramedStream::new(Narrow::default());
         framed.text(Bytes::from_static(b"first and longer than seven"));
         framed.text(Bytes::from_static(b"second"));
@@ -381,7 +380,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sound_is_read_before_a_violation() {
+    async fn valid_bytes_are_read_before_a_violation() {
         let (valid, wrong) = (
             [0x81, 0x80, 0, 0, 0, 0],
             [0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'x'],

@@ -12,9 +12,9 @@ use crate::http::error::Error;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
-/// What a key is answered with (RFC 6455 section 1.3).
+/// Appended to the key of the handshake (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The subprotocol that says: the next one is a token.
+/// The subprotocol before a token.
 const BEARER: &str = "bearer";
 
 /// Answers an upgrade to WebSocket. permessage-deflate is not taken up: it doubles the cost of an
@@ -73,7 +73,7 @@ fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
     listed(request, header::SEC_WEBSOCKET_PROTOCOL)
 }
 
-/// Whether a header's list has a word in it, in whatever case.
+/// Whether the list of a header contains a word, regardless of case.
 fn names(request: &Request, header: HeaderName, word: &str) -> bool {
     listed(request, header).any(|listed| listed.eq_ignore_ascii_case(word))
 }

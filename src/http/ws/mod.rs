@@ -1,7 +1,7 @@
-//! The WebSocket edge: who may come in, and the life of a connection.
+//! The WebSocket edge: opens, serves and closes connections.
 //!
-//! The upgrade is always completed, and a refusal is a close frame after it: a browser shows its
-//! page no other answer.
+//! The upgrade is always completed, and a rejection is a close frame after it, because a browser shows
+//! its page no other response.
 
 mod admission;
 mod close;
@@ -38,7 +38,7 @@ pub fn routes() -> Vec<Route> {
     })]
 }
 
-/// Answers the handshake; the connection goes on in a task of its own.
+/// Answers the handshake, and serves the connection in a task of its own.
 async fn open(mut request: Request) -> Result<Response, Error> {
     let response = handshake::accept(&request)?;
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
@@ -69,10 +69,10 @@ struct Session {
     app: Arc<App>,
     user_cell: UserCell,
     room: String,
-    /// Whether it goes on where an earlier connection ended, should a restart have ended it.
+    /// Whether it resumes a connection from before a restart.
     resume: bool,
     verdict: Result<Admitted, CloseCode>,
-    /// Of the hub, from before the verdict.
+    /// The epoch of the hub before the verdict.
     epoch: u64,
     permit: ConnectionPermit,
 }
@@ -89,7 +89,7 @@ impl Session {
                 let signaling = &settings.config.signaling;
                 let open = Connection::open(stream, early, outbox, handle, expires, signaling);
                 let connection = open.await;
-                // They may be replaced long before this ends.
+                // Not kept for the life of the connection.
                 drop(settings);
                 let (room, user) = (&self.room, self.user_id());
                 tracing::debug!(user, room, "WebSocket entered");
@@ -137,12 +137,12 @@ impl Session {
         running.await
     }
 
-    /// The user's id, where the token named one.
+    /// The id of the authenticated user.
     fn user_id(&self) -> Option<&str> {
         self.user_cell.get().map(|id| &**id)
     }
 
-    /// Takes a place in the room.
+    /// Joins the room.
     async fn handle(&self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
@@ -155,7 +155,7 @@ impl Session {
             &outbox,
         )?;
         if hub.epoch() != self.epoch {
-            // Somebody was closed since the verdict: it might have been us.
+            // Access has changed since the verdict, possibly for this user.
             let (user, issue) = (&admitted.user, Some(admitted.issue));
             check_access(&self.app, user, &self.room, issue).await?;
         }

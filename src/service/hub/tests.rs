@@ -13,7 +13,7 @@ fn join(hub: &Arc<Hub>, user: &str) -> RoomHandle {
 }
 
 #[test]
-fn a_room_is_forgotten_with_its_last_connection() {
+fn a_room_is_removed_with_its_last_connection() {
     let hub = hub();
     let connections = [join(&hub, "alice"), join(&hub, "bob")];
     assert_eq!(hub.connected("lobby").len(), 2);
@@ -24,7 +24,7 @@ fn a_room_is_forgotten_with_its_last_connection() {
 }
 
 #[test]
-fn late_leavers_of_a_closed_room_take_no_newcomer_along() {
+fn late_leavers_of_a_closed_room_do_not_remove_a_newcomer() {
     let hub = hub();
     let [alice, bob] = [join(&hub, "alice"), join(&hub, "bob")];
     assert_eq!(hub.close_room("lobby", CloseCode::RoomClosed), 2);
@@ -36,7 +36,7 @@ fn late_leavers_of_a_closed_room_take_no_newcomer_along() {
 }
 
 #[test]
-fn a_verdict_from_before_a_doubt_or_a_closing_is_told_by_its_number() {
+fn invalidating_or_closing_changes_the_epoch() {
     let hub = hub();
     let verdicts = [
         Hub::invalidate as fn(&Hub),
@@ -51,7 +51,7 @@ fn a_verdict_from_before_a_doubt_or_a_closing_is_told_by_its_number() {
 }
 
 #[test]
-fn nobody_comes_in_after_the_shutdown() {
+fn a_connection_after_the_shutdown_is_rejected() {
     let hub = hub();
     let _alice = join(&hub, "alice");
     hub.shutdown();

@@ -34,7 +34,7 @@ fn app(place: &tempfile::TempDir, relay: Handle) -> Arc<App> {
 }
 
 #[tokio::test]
-async fn nobody_waits_to_join_until_the_relay_has_counted() {
+async fn the_change_order_is_free_while_the_relay_counts() {
     let place = tempfile::tempdir().unwrap();
     let (relay, mut shard) = Handle::with_fake_shard();
     let app = app(&place, relay);

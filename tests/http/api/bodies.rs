@@ -60,7 +60,7 @@ fn a_join_takes_no_body_an_empty_one_and_what_existing_frontends_send() {
 }
 
 #[test]
-fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
+fn the_error_for_a_bad_body_repeats_nothing_of_it() {
     let fixture = Fixture::new();
     let admin = fixture.daemon.cli_json(&["user", "add", "root", "--admin"]);
     let admin = fixture.bearer(&text(&admin["id"]));
@@ -87,7 +87,7 @@ fn a_refused_body_is_told_by_a_sentence_that_repeats_nothing_of_it() {
 }
 
 #[test]
-fn unknown_rooms_paths_and_methods_are_told_apart() {
+fn unknown_rooms_paths_and_methods_get_different_errors() {
     let fixture = Fixture::new();
     let alice = fixture.caller("alice");
     for path in [

@@ -33,8 +33,8 @@ impl<'a> Api<'a> {
             body => (&kind[..], body.to_string()),
         };
         let answer = caller.send(method, call, headers, body.as_bytes());
-        let told = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status, status, "{method} {call}: {told}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{method} {call}: {text}");
         let method = method.to_ascii_lowercase();
         let described = &self.document["paths"][&template][&method]["responses"];
         let described = self.resolve(&described[status.to_string()]);
@@ -201,7 +201,7 @@ fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
     api.try_it(&visitor, "POST /api/rooms", json!({"name": "x"}), 403);
 }
 
-/// What participants do, and what others may not.
+/// Requests of participants, and requests that others may not make.
 fn in_a_room(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     let none = || Value::Null;
     api.try_it(owner, "GET /api/rooms?limit=1", none(), 200);

@@ -46,7 +46,7 @@ fn ice_servers_are_what_a_peer_connection_takes() {
 }
 
 #[test]
-fn there_is_one_url_of_each_kind_whatever_is_listened_on_and_others_come_on_top() {
+fn there_is_one_url_of_each_kind_for_any_listeners_besides_the_configured_ones() {
     let others = "stun:a.example,stun:b.example,stun:c.example";
     let fixture = Fixture::with(|builder| {
         builder
@@ -68,7 +68,7 @@ fn there_is_one_url_of_each_kind_whatever_is_listened_on_and_others_come_on_top(
 }
 
 #[test]
-fn where_clients_reach_each_other_alone_they_are_told_to_use_the_relay_alone() {
+fn relay_mode_sets_the_transport_policy_to_relay() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__MODE", "internal"));
     fixture.room("r1", &[]);
     let alice = fixture.caller("alice");

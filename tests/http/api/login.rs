@@ -75,11 +75,11 @@ fn a_password_given_to_the_command_is_the_one_that_opens() {
 }
 
 #[test]
-fn what_is_wrong_with_a_login_is_not_told() {
+fn a_failed_login_does_not_say_why() {
     let fixture = Fixture::new();
     let id = fixture.member("alice");
     fixture.user("no-password");
-    let told: Vec<_> = [
+    let bodies: Vec<_> = [
         fixture.log_in("alice", "wrong"),
         fixture.log_in("alice", ""),
         fixture.log_in("nobody", PASSWORD),
@@ -96,7 +96,7 @@ fn what_is_wrong_with_a_login_is_not_told() {
         answer.body
     })
     .collect();
-    assert!(told.iter().all(|body| *body == told[0]));
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_body_that_is_no_login_is_refused_without_repeating_it() {
 }
 
 #[test]
-fn guessing_at_one_name_is_slowed_down_whoever_guesses() {
+fn attempts_at_one_name_are_limited_across_addresses() {
     let fixture = Fixture::new();
     fixture.member("alice");
     fixture.member("bob");
@@ -145,7 +145,7 @@ fn guessing_at_one_name_is_slowed_down_whoever_guesses() {
 }
 
 #[test]
-fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
+fn other_clients_cannot_lock_out_a_known_device() {
     let fixture = Fixture::new();
     fixture.member("alice");
     fixture.member("bob");
@@ -184,7 +184,7 @@ fn strangers_keep_nobody_out_who_logged_in_on_this_device_before() {
 }
 
 #[test]
-fn guessing_from_one_address_is_slowed_down_whatever_the_names() {
+fn attempts_from_one_address_are_limited_across_names() {
     let fixture = Fixture::new();
     let guesses = (0..200).map(|n| fixture.form(&format!("username=u{n}")));
     let limited = guesses.filter(|answer| answer.status == 429).count();
@@ -269,7 +269,7 @@ fn a_guests_fresh_token_ends_when_their_time_does() {
 }
 
 #[test]
-fn who_may_not_come_in_gets_no_fresh_token() {
+fn a_user_without_access_gets_no_fresh_token() {
     let fixture = Fixture::new();
     let alice = fixture.user("alice");
     let refresh = "/api/auth/refresh";

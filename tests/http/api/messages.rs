@@ -1,4 +1,4 @@
-//! What participants write to each other.
+//! The text chat of participants.
 
 use super::*;
 

@@ -136,7 +136,7 @@ fn a_guests_ban_withdraws_the_link_and_spares_the_others_who_came_by_it() {
 }
 
 #[test]
-fn a_kept_invite_goes_on_letting_others_in() {
+fn a_kept_invite_still_admits_others() {
     let fixture = Fixture::new();
     fixture.room("r1", &[]);
     let invite = fixture.invite("r1", &[]);
@@ -149,7 +149,7 @@ fn a_kept_invite_goes_on_letting_others_in() {
 }
 
 #[test]
-fn a_private_room_answers_strangers_as_one_that_does_not_exist() {
+fn a_private_room_looks_nonexistent_to_other_users() {
     let fixture = Fixture::new();
     fixture.room("den", &["--private", "--max-participants", "1"]);
     fixture.user("bob");
@@ -157,7 +157,7 @@ fn a_private_room_answers_strangers_as_one_that_does_not_exist() {
         .daemon
         .cli_json(&["room", "add-member", "den", "bob"]);
     let alice = fixture.caller("alice");
-    let asked = |room: &str| {
+    let read_room = |room: &str| {
         let path = format!("/api/rooms/{room}");
         let to = |method: &str, rest: &str, body: &str| {
             let kind = [("Content-Type", "application/json")];
@@ -183,15 +183,15 @@ fn a_private_room_answers_strangers_as_one_that_does_not_exist() {
             },
         ]
     };
-    let nowhere = asked("nowhere");
+    let nowhere = read_room("nowhere");
     for (status, body) in &nowhere {
         let body = String::from_utf8_lossy(body);
         assert!(matches!(status, 404 | 403), "{status} {body}");
         assert!(*status == 404 || body.contains("bad-invite"), "{body}");
     }
-    assert_eq!(asked("den"), nowhere);
+    assert_eq!(read_room("den"), nowhere);
     fixture.daemon.cli_json(&["room", "close", "den"]);
-    assert_eq!(asked("den"), nowhere);
+    assert_eq!(read_room("den"), nowhere);
     let token = sign(&claims(&fixture.user("carol")));
     for room in ["den", "nowhere"] {
         assert_eq!(

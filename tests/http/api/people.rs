@@ -1,4 +1,4 @@
-//! Who one is: tokens, guests, invites.
+//! Accounts: tokens, guests, invites.
 
 use super::*;
 

@@ -139,6 +139,6 @@ fn previews_are_limited_for_each_address() {
     let answers = (0..200).map(|_| with_invite(&fixture.client, "r1", "wrong"));
     let limited = answers
         .map(|answer| refused(&answer))
-        .find(|told| *told != is(403, "bad-invite"));
+        .find(|answer| *answer != is(403, "bad-invite"));
     assert_eq!(limited, Some(is(429, "too-many-attempts")));
 }

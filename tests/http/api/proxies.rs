@@ -46,7 +46,7 @@ fn behind_a_trusted_proxy_each_client_has_attempts_of_its_own() {
 }
 
 #[test]
-fn what_a_client_puts_before_its_own_address_does_not_make_it_another() {
+fn an_address_that_the_client_adds_does_not_count() {
     let fixture = Fixture::behind_a_proxy();
     let refused =
         fixture.refused_of_100(|n| ("X-Forwarded-For", format!("198.51.100.{n}, 203.0.113.7")));
@@ -54,7 +54,7 @@ fn what_a_client_puts_before_its_own_address_does_not_make_it_another() {
 }
 
 #[test]
-fn who_sends_the_other_header_too_has_attempts_of_their_own_and_uses_up_nobody_elses() {
+fn a_client_with_both_headers_uses_up_only_its_own_attempts() {
     let fixture = Fixture::behind_a_proxy();
     let kind = ("Content-Type", "application/x-www-form-urlencoded");
     let guess = |n: usize, client: &str, forwarded: &str| {
@@ -153,7 +153,7 @@ impl Fixture {
         })
     }
 
-    /// What is answered to a request that begins with a header; nothing where it is hung up on.
+    /// The response to a request after a PROXY header; empty if the connection is closed.
     fn announced(&self, header: &[u8], request: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.daemon.http()).expect("the server listens");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -223,7 +223,7 @@ fn a_balancer_that_asks_for_itself_is_answered() {
 }
 
 #[test]
-fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
+fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
     let fixture = Fixture::behind_a_balancer("127.0.0.0/8");
     for header in [
         &b""[..],
@@ -236,17 +236,17 @@ fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
     let metrics = String::from_utf8(metrics).unwrap();
     let counted = "parlor_http_unannounced_total 3\n";
     assert!(metrics.contains(counted), "{metrics}");
-    let told = "trusted proxy sent no valid PROXY header";
-    fixture.daemon.wait_for_logs(&[told], 3);
+    let message = "trusted proxy sent no valid PROXY header";
+    fixture.daemon.wait_for_logs(&[message], 3);
     let log = fixture.daemon.log();
     let warned = log
         .iter()
-        .filter(|line| line.contains("WARN") && line.contains(told));
+        .filter(|line| line.contains("WARN") && line.contains(message));
     assert_eq!(warned.count(), 1, "{log:#?}");
 }
 
 #[test]
-fn nobody_else_is_believed_or_has_to_send_a_header() {
+fn other_addresses_need_no_header_and_theirs_is_rejected() {
     let fixture = Fixture::behind_a_balancer("10.0.0.0/8");
     let answer = fixture.announced(b"", HEALTH).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

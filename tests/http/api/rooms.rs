@@ -44,7 +44,7 @@ fn a_full_room_answers_409_except_to_those_who_are_in() {
 }
 
 #[test]
-fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
+fn a_user_who_leaves_is_no_participant_and_may_leave_twice() {
     let fixture = Fixture::new();
     fixture.room("r1", &[]);
     let (alice, bob) = (fixture.user("alice"), fixture.user("bob"));
@@ -59,7 +59,7 @@ fn whoever_leaves_is_no_participant_any_more_and_may_leave_twice() {
 }
 
 #[test]
-fn leaving_a_private_room_tells_strangers_no_more_than_leaving_one_that_is_not_there() {
+fn leaving_a_private_room_reveals_nothing_to_other_users() {
     let fixture = Fixture::new();
     fixture.room("den", &["--private"]);
     let door = "/api/rooms/den/leave";
@@ -102,7 +102,7 @@ fn a_connection_shows_among_the_participants_and_a_leave_closes_it_with_4003() {
     let alice = fixture.client.with_token(&token);
     alice.post("/api/rooms/r1/join").ok();
     let mut socket = fixture.connect("r1", &token);
-    // The server seats a connection just after it has answered the upgrade.
+    // The server adds a connection to the room just after it has answered the upgrade.
     let connected = || {
         let shown = alice.get("/api/rooms/r1/participants").ok();
         shown["participants"][0]["connected"] == json!(true)
@@ -136,7 +136,7 @@ fn a_closed_room_answers_410() {
 }
 
 #[test]
-fn a_guest_who_is_away_for_long_gives_their_seat_back_and_one_who_is_here_does_not() {
+fn an_absent_guest_is_removed_and_a_connected_one_stays() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_ROOMS__GUEST_ABSENCE", "1s"));
     fixture.room("r1", &["--max-participants", "2"]);
     let entered = fixture.enter("r1", &fixture.invite("r1", &[])).ok();

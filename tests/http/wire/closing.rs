@@ -77,7 +77,7 @@ fn invalid_utf8_closes_with_1007() {
 }
 
 #[test]
-fn what_is_not_websocket_closes_with_1002() {
+fn invalid_frames_close_with_1002() {
     let world = World::start();
     let unmasked = vec![0x81, 0x02, b'{', b'}'];
     let cases = [
@@ -122,7 +122,7 @@ fn a_close_is_answered_and_the_others_see_the_leave_once() {
 }
 
 #[test]
-fn who_vanishes_has_left() {
+fn a_client_that_vanishes_has_left() {
     let world = World::start();
     let [alice, mut bob] = world.lobby(["alice", "bob"]);
     alice.vanish();

@@ -19,7 +19,7 @@ fn examples() -> Vec<&'static str> {
     blocks.flat_map(str::lines).collect()
 }
 
-/// Who is connected. A replaced connection is kept for its close code.
+/// The connected users. A replaced connection is kept for its close code.
 struct Cast {
     world: World,
     clients: BTreeMap<&'static str, Vec<Client>>,

@@ -24,11 +24,11 @@ fn a_server_that_drains_takes_nobody_new_lets_calls_finish_and_ends_with_0() {
     there.allocated();
     let mut people = world.lobby(["alice", "carol"]);
     world.join(LOBBY, "bob");
-    let told = world
+    let progress = world
         .daemon
         .cli_json(&["drain", "--timeout", "2s", "--detach"]);
-    assert_eq!(told["connections"], 2);
-    assert_eq!(told["relays"], 1);
+    assert_eq!(progress["connections"], 2);
+    assert_eq!(progress["relays"], 1);
     world.daemon.wait_for_log("\"draining\"");
     let ready = Client::new(world.daemon.http()).get("/readyz");
     assert_eq!(ready.status, 503);

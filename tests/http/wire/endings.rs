@@ -25,7 +25,7 @@ fn the_newer_connection_of_a_user_wins() {
 }
 
 #[test]
-fn tabs_that_replace_each_other_come_to_rest() {
+fn tabs_that_replace_each_other_stop_after_three_replacements() {
     let world = World::start();
     let [mut tab, mut bob] = world.lobby(["alice", "bob"]);
     for _ in 0..3 {

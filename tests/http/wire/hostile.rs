@@ -61,7 +61,7 @@ fn neither_messages_nor_other_pongs_stand_in_for_the_pong() {
 }
 
 #[test]
-fn who_answers_pings_stays() {
+fn a_client_that_answers_pings_stays_connected() {
     let world = World::with(&[
         ("PARLOR_SIGNALING__PING_INTERVAL", "50ms"),
         ("PARLOR_SIGNALING__PING_TIMEOUT", "20s"),
@@ -74,7 +74,7 @@ fn who_answers_pings_stays() {
 }
 
 #[test]
-fn who_says_nothing_is_hung_up_on() {
+fn a_silent_connection_is_closed() {
     let world = World::with(&[("PARLOR_HTTP__HEADER_TIMEOUT", "300ms")]);
     let ended = |sent: &[u8]| {
         let mut stream = world.dial();
@@ -83,7 +83,7 @@ fn who_says_nothing_is_hung_up_on() {
         match stream.read_to_end(&mut answer) {
             Ok(_) => {}
             Err(e) if e.kind() == ErrorKind::ConnectionReset => {}
-            Err(e) => panic!("not hung up on: {e}"),
+            Err(e) => panic!("not closed: {e}"),
         }
         answer
     };
@@ -95,7 +95,7 @@ fn who_says_nothing_is_hung_up_on() {
 }
 
 #[test]
-fn who_asks_and_never_reads_is_hung_up_on() {
+fn a_client_that_never_reads_is_disconnected() {
     let world = World::with(&[("PARLOR_HTTP__REQUEST_TIMEOUT", "1s")]);
     let mut stream = world.dial();
     // Answers pile up until the kernel takes no more of them; then the requests do, too.
@@ -135,7 +135,7 @@ fn dial_from(world: &World, last: u8) -> TcpStream {
 }
 
 /// The first bytes of the response; empty if the connection was closed.
-fn asked(stream: &mut TcpStream) -> String {
+fn request_status(stream: &mut TcpStream) -> String {
     let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut answer = [0; 12];
     match sent.and_then(|()| stream.read_exact(&mut answer)) {
@@ -151,21 +151,21 @@ fn one_connection_too_many_takes_the_place_of_one_that_asks_for_nothing() {
     let mut silent = world.dial();
     silent.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
     let mut asks = world.dial();
-    assert_eq!(asked(&mut asks), "HTTP/1.1 200");
+    assert_eq!(request_status(&mut asks), "HTTP/1.1 200");
     assert!(!matches!(silent.read(&mut [0]), Ok(1..)));
     // Next that one, which has its response.
     let _carol = world.enter(LOBBY, "carol");
     assert_eq!(alice.read()["type"], "user-joined");
-    assert_eq!(asked(&mut world.dial()), "");
+    assert_eq!(request_status(&mut world.dial()), "");
     alice.vanish();
-    while asked(&mut world.dial()) != "HTTP/1.1 200" {}
+    while request_status(&mut world.dial()) != "HTTP/1.1 200" {}
 }
 
 #[test]
-fn the_address_with_most_connections_gives_way_to_another() {
+fn the_address_with_most_connections_loses_one_to_another() {
     let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS", "3")]);
     let mut people = ["alice", "bob", "carol"].map(|user| world.enter(LOBBY, user));
-    assert_eq!(asked(&mut dial_from(&world, 2)), "HTTP/1.1 200");
+    assert_eq!(request_status(&mut dial_from(&world, 2)), "HTTP/1.1 200");
     // The oldest connection.
     assert_eq!(people[0].close_code(), 4000);
     assert_eq!(people[2].read(), presence("user-left", "alice", LOBBY));
@@ -175,8 +175,8 @@ fn the_address_with_most_connections_gives_way_to_another() {
 fn an_address_has_a_limit_of_connections() {
     let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "2")]);
     let _people = world.lobby(["alice", "bob"]);
-    assert_eq!(asked(&mut world.dial()), "");
-    assert_eq!(asked(&mut dial_from(&world, 2)), "HTTP/1.1 200");
+    assert_eq!(request_status(&mut world.dial()), "");
+    assert_eq!(request_status(&mut dial_from(&world, 2)), "HTTP/1.1 200");
     let refused = "parlor_http_connections_refused_total{reason=\"address\"}";
     assert_eq!(world.metric(refused), 1);
 }

@@ -1,4 +1,4 @@
-//! What happens to a message: the rows of the plain protocol's table.
+//! The handling of messages: the rows of the plain protocol's table.
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -77,7 +77,7 @@ fn nobody_can_speak_for_somebody_else() {
 }
 
 #[test]
-fn what_travels_untouched_is_untouched_to_the_byte() {
+fn other_content_is_unchanged_to_the_byte() {
     let world = World::start();
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     let text = concat!(
@@ -103,7 +103,7 @@ fn messages_of_one_sender_arrive_in_order() {
 }
 
 #[test]
-fn an_announcement_names_its_sender_whatever_it_claims() {
+fn an_announcement_names_its_sender_despite_its_claims() {
     let world = World::start();
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     alice.send(
@@ -118,7 +118,7 @@ fn an_announcement_names_its_sender_whatever_it_claims() {
 }
 
 #[test]
-fn what_makes_no_sense_is_dropped_in_silence() {
+fn invalid_messages_are_dropped_without_an_answer() {
     let world = World::start();
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     for (bad, reason) in [
@@ -168,7 +168,7 @@ fn what_makes_no_sense_is_dropped_in_silence() {
     alice.socket.send(Message::binary(binary)).unwrap();
     alice.send(&offer("alice", None, "text"));
     assert_eq!(bob.read(), offer("alice", None, "text"));
-    // The sender was told nothing either.
+    // The sender received nothing either.
     bob.send(&offer("bob", None, "last"));
     assert_eq!(alice.read(), offer("bob", None, "last"));
 }

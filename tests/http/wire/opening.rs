@@ -65,7 +65,7 @@ fn compression_is_not_taken_up() {
 }
 
 #[test]
-fn a_bad_token_closes_with_4001_whatever_the_room() {
+fn a_bad_token_closes_with_4001_for_any_room() {
     let world = World::start();
     let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6OTk5OTk5OTk5OX0.";
     let expired = world.token_for("alice", -1);
@@ -107,7 +107,7 @@ fn an_id_that_cannot_be_one_closes_with_4000() {
 }
 
 #[test]
-fn who_is_no_participant_is_closed_with_4003() {
+fn a_user_who_is_no_participant_is_closed_with_4003() {
     let world = World::start();
     let mut alice = world.connect("no-such-room", &world.token("alice"));
     assert_eq!(alice.close_code(), 4003);
@@ -161,7 +161,7 @@ fn a_disabled_user_is_closed_with_4005_and_a_deleted_one_with_4001() {
 }
 
 #[test]
-fn a_stranger_is_closed_with_4001_unless_users_are_provisioned() {
+fn an_unknown_user_is_closed_with_4001_unless_users_are_provisioned() {
     let world = World::with(&[("PARLOR_AUTH__PROVISION_USERS", "false")]);
     let mut alice = world.connect(LOBBY, &world.token("alice"));
     assert_eq!(alice.close_code(), 4001);
@@ -188,7 +188,7 @@ fn a_page_of_another_origin_is_refused_where_origins_are_listed() {
 }
 
 #[test]
-fn a_request_that_is_no_upgrade_is_told_so() {
+fn a_request_without_an_upgrade_gets_426() {
     let world = World::start();
     let answer = world.http("").get("/api/ws/rooms/lobby");
     assert_eq!(answer.refusal(), (426, "upgrade-required".to_owned()));

@@ -205,12 +205,12 @@ fn a_bad_configuration_is_refused_whole_and_every_problem_told() {
     let log = settled.change(&usual(
         "rooms.create = \"admins\"\nsignaling.rate = \"x\"\nturn.relm = 5\nsignaling.burst = 0",
     ));
-    for told in [
+    for line in [
         "parlor.toml:5: signaling.rate must be a whole number",
         "parlor.toml:6: turn.relm is not a known key; did you mean turn.realm?",
         "parlor.toml:7: signaling.burst must be at least 1",
     ] {
-        assert!(log.contains(told), "{told} is not in {log}");
+        assert!(log.contains(line), "{line} is not in {log}");
     }
     assert!(log.contains(REFUSED), "{log}");
     assert_eq!(
@@ -237,7 +237,7 @@ fn policy_origins_limits_and_the_log_change_at_once() {
         Http::new(settled.daemon().http()),
         "https://elsewhere.example",
     );
-    let asked = || {
+    let status = || {
         http.send("GET", "/api/auth/me", &[("Origin", page)], b"")
             .status
     };
@@ -245,7 +245,7 @@ fn policy_origins_limits_and_the_log_change_at_once() {
     alice.allocated();
     let peer = "10.9.9.9:9".parse().unwrap();
     assert_eq!(alice.permit(peer).code(), Some(403));
-    assert_eq!(asked(), 401);
+    assert_eq!(status(), 401);
     let [mut bob, mut carol] = settled.world.lobby(["bob", "carol"]);
     assert!(!settled.daemon().log().concat().contains("\"answered\""));
     let log = settled.change(&usual(
@@ -271,7 +271,7 @@ fn policy_origins_limits_and_the_log_change_at_once() {
         "a warning in {log}"
     );
     assert_eq!(alice.permit(peer).code(), None);
-    assert_eq!(asked(), 403);
+    assert_eq!(status(), 403);
     assert_eq!(settled.status("no token"), 401);
     settled.daemon().wait_for_log("\"answered\"");
     // Those who are connected are held to the new rate too.
@@ -290,7 +290,7 @@ fn policy_origins_limits_and_the_log_change_at_once() {
 }
 
 #[test]
-fn what_needs_a_restart_is_listed_and_stays_as_it_was() {
+fn settings_that_need_a_restart_are_listed_and_unchanged() {
     let mut settled = Settled::with(&usual(""));
     let elsewhere = "turn.realm = \"elsewhere\"\nhttp.max_connections = 7\n\
                      turn.relay_ports = \"50000-60000\"\nlog.format = \"text\"";

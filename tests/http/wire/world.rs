@@ -78,7 +78,7 @@ impl World {
         self.connect(room, &self.token(user))
     }
 
-    /// Several people in the lobby; each has seen all later ones come.
+    /// Several users in the room `lobby`; each has seen all later ones come.
     pub fn lobby<const N: usize>(&self, users: [&str; N]) -> [Client; N] {
         let mut seated: Vec<Client> = Vec::new();
         for user in users {
@@ -157,7 +157,7 @@ pub fn now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// What the server says of somebody who comes or goes.
+/// The frame of the server for a user who joins or leaves.
 pub fn presence(kind: &str, user: &str, room: &str) -> Value {
     json!({"type": kind, "data": {"userId": user}, "from": user, "roomId": room})
 }
