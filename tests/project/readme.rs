@@ -248,6 +248,27 @@ fn anchors(document: &Path) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
+/// The distinct files in the numbered steps of each walk.
+#[test]
+fn each_walk_of_the_architecture_enters_few_files() {
+    let path = root().join("docs/architecture.md");
+    let text = fs::read_to_string(path).expect("docs/architecture.md");
+    for (heading, most) in [
+        ("### A media packet", 12),
+        ("### An offer", 8),
+        ("### `parlor user disable", 9),
+    ] {
+        let (_, walk) = text.split_once(heading).expect(heading);
+        let walk = walk.split("\n#").next().unwrap_or("");
+        let steps = walk
+            .lines()
+            .filter(|l| l.starts_with(|c: char| c.is_ascii_digit()));
+        let quoted = steps.flat_map(|step| step.split('`').skip(1).step_by(2));
+        let files: BTreeSet<_> = quoted.filter(|path| path.starts_with("src/")).collect();
+        assert!((5..=most).contains(&files.len()), "{heading}: {files:?}");
+    }
+}
+
 /// Every command that `--help` lists is in the guides.
 #[test]
 fn every_command_is_in_the_guides() {
