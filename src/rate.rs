@@ -1,5 +1,5 @@
-//! Rate limiters: the generic cell rate algorithm (GCRA) with one word of state. Time is an argument,
-//! and remote parties cannot grow the state.
+//! Rate limiters: the generic cell rate algorithm (GCRA) with one word of state. Time is an
+//! argument, and remote parties cannot grow the state.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -25,7 +25,8 @@ pub struct Limit {
 impl Limit {
     pub const UNLIMITED: Limit = Limit { cost: 0, burst: 0 };
 
-    /// Returns a limit of `rate` units per second with a burst of `burst` units. A rate of 0 is unlimited.
+    /// Returns a limit of `rate` units per second with a burst of `burst` units. A rate of 0 is
+    /// unlimited.
     pub fn per_second(rate: u64, burst: u64) -> Limit {
         if rate == 0 {
             return Limit::UNLIMITED;
@@ -55,8 +56,8 @@ impl Limit {
         }
     }
 
-    /// Returns the new theoretical arrival time after taking `units` at `now`; `None` if they exceed
-    /// the limit. `arrival` is the current one.
+    /// Returns the new theoretical arrival time after taking `units` at `now`; `None` if they
+    /// exceed the limit. `arrival` is the current one.
     fn after(self, arrival: u64, now: Mono, units: u64) -> Option<u64> {
         let cost = units.saturating_mul(self.cost) >> FRACTION_BITS;
         let next = arrival.max(now.0).saturating_add(cost);
@@ -118,8 +119,8 @@ impl SharedGcra {
     }
 }
 
-/// A limit for each of many keys: a fixed array of limiters, indexed by a hash with a random key. Keys
-/// that collide share a limiter.
+/// A limit for each of many keys: a fixed array of limiters, indexed by a hash with a random key.
+/// Keys that collide share a limiter.
 #[derive(Debug)]
 pub struct KeyedLimiter {
     limit: Limit,

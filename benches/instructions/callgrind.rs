@@ -1,5 +1,5 @@
-//! Runs this program again under callgrind, which counts the instructions of one function and writes
-//! a dump each time it returns.
+//! Runs this program again under callgrind, which counts the instructions of one function and
+//! writes a dump each time it returns.
 
 use std::env;
 use std::fs;

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use super::callgrind::Count;
 
-/// Tolerated increase in percent, with the same compiler. The keys of the hash tables are random: two
-/// runs differ by 0.2 %.
+/// Tolerated increase in percent, with the same compiler. The keys of the hash tables are random:
+/// two runs differ by 0.2 %.
 const TOLERANCE_PERCENT: u64 = 5;
 
 /// Tolerated increase in percent, with another compiler.

@@ -1,15 +1,15 @@
-//! Instruction counts of the state machines. callgrind counts them, so they do not depend on the load
-//! of the machine.
+//! Instruction counts of the state machines. callgrind counts them, so they do not depend on the
+//! load of the machine.
 //!
 //! ```sh
 //! cargo bench --bench instructions             # count, and compare with expected.txt
 //! cargo bench --bench instructions -- --renew  # count, and write expected.txt
 //! ```
 //!
-//! The benchmark fails if an operation costs more than `expected.txt` allows, or if a packet costs more
-//! with more allocations. Time, seed and bytes are arguments of the state machines, so counts differ
-//! only by the random keys of the hash tables. They depend on the compiler, which `expected.txt`
-//! names.
+//! The benchmark fails if an operation costs more than `expected.txt` allows, or if a packet costs
+//! more with more allocations. Time, seed and bytes are arguments of the state machines, so counts
+//! differ only by the random keys of the hash tables. They depend on the compiler, which
+//! `expected.txt` names.
 
 mod callgrind;
 mod expected;

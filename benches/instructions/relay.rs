@@ -203,7 +203,8 @@ impl Fixture {
         }
     }
 
-    /// Creates clients in pairs: each has a channel to an external peer, and one to the other client.
+    /// Creates clients in pairs: each has a channel to an external peer, and one to the other
+    /// client.
     fn populate(&mut self, count: usize) {
         for index in 0..count {
             let mut client = Client::new(index);
@@ -253,7 +254,8 @@ impl Fixture {
             .handle_client_datagram(self.now, &datagram.route, &mut datagram.buffer, range)
     }
 
-    /// Executes the server's commands: binds sockets. Returns the queued response and its allocation.
+    /// Executes the server's commands: binds sockets. Returns the queued response and its
+    /// allocation.
     fn run_orders(&mut self) -> Option<(AllocationId, Vec<u8>)> {
         let (mut allocated, mut response) = (None, None);
         while let Some(output) = self.server.poll_output() {

@@ -45,8 +45,8 @@ impl Credentials {
         }
     }
 
-    /// Returns the valid passwords of `username`, one for each secret. The caller checks the message's
-    /// integrity with each.
+    /// Returns the valid passwords of `username`, one for each secret. The caller checks the
+    /// message's integrity with each.
     pub fn passwords<'a>(&'a self, username: &'a str) -> impl Iterator<Item = String> + 'a {
         let secrets = self.secrets.iter();
         secrets.map(move |secret| password(secret, username))

@@ -1,8 +1,8 @@
 //! Time-limited TURN credentials: minting, checking and revoking them.
 //!
-//! `username = "{expiry}:{user id}"`, or `"{expiry}:{user id}/{room id}"` if the credential is bound to
-//! a room, with the expiry in Unix seconds; `password = base64(HMAC-SHA1(secret, username))`. coturn's
-//! `use-auth-secret` and every WebRTC client support this format
+//! `username = "{expiry}:{user id}"`, or `"{expiry}:{user id}/{room id}"` if the credential is
+//! bound to a room, with the expiry in Unix seconds; `password = base64(HMAC-SHA1(secret,
+//! username))`. coturn's `use-auth-secret` and every WebRTC client support this format
 //! (draft-uberti-behave-turn-rest-00). The newest secret mints, all secrets check. Other services
 //! mint further forms of usernames with the same secret: [`Username::parse`] lists them.
 

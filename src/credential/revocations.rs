@@ -20,8 +20,8 @@ pub struct RevokedSet {
     pub generations: HashMap<Box<str>, u64>,
 }
 
-/// The current [`RevokedSet`] and the known rooms. All shards share it, and read it for Allocate and
-/// Refresh only.
+/// The current [`RevokedSet`] and the known rooms. All shards share it, and read it for Allocate
+/// and Refresh only.
 #[derive(Debug, Default)]
 pub struct Revocations {
     inner: RwLock<RevokedSet>,

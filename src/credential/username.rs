@@ -33,15 +33,15 @@ pub struct Identity<'a> {
 }
 
 impl<'a> Username<'a> {
-    /// Parses a username of one of these forms. Returns `None` for other text, and for an expiry after
-    /// the year 2100.
+    /// Parses a username of one of these forms. Returns `None` for other text, and for an expiry
+    /// after the year 2100.
     ///
     /// - `{expiry}:{subject}`, if the text before the first `:` is a number
     /// - `{expiry}` and `{expiry}:`, which name no user
     /// - `{subject}:{expiry}` otherwise
     ///
-    /// A subject is a user, a user and a room (`{user}/{room}`) or a user, a room and the generation
-    /// of the membership (`{user}/{room}/{generation}`).
+    /// A subject is a user, a user and a room (`{user}/{room}`) or a user, a room and the
+    /// generation of the membership (`{user}/{room}/{generation}`).
     pub fn parse(username: &'a str) -> Option<Username<'a>> {
         if username.len() > MAX_USERNAME_BYTES {
             return None;
@@ -61,8 +61,8 @@ impl<'a> Username<'a> {
         (expires <= MAX_EXPIRY).then_some(Username { expires, subject })
     }
 
-    /// Splits the subject. Text after a `/` is a room only if `is_room` returns true. Otherwise it is
-    /// part of the user name of another service (XMPP resources, Matrix ids).
+    /// Splits the subject. Text after a `/` is a room only if `is_room` returns true. Otherwise it
+    /// is part of the user name of another service (XMPP resources, Matrix ids).
     pub(super) fn resolve_with(self, is_room: impl Fn(&str) -> bool) -> Identity<'a> {
         let (user, room, generation) = match self.subject.rsplit_once('/') {
             Some((front, last)) => match front.rsplit_once('/') {
@@ -85,8 +85,8 @@ impl<'a> Username<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// Returns the account for quotas, bandwidth and reservations: the user or, without a user, a `/`
-    /// and the client's address (IPv6: the /64). No user's name begins with `/`.
+    /// Returns the account for quotas, bandwidth and reservations: the user or, without a user, a
+    /// `/` and the client's address (IPv6: the /64). No user's name begins with `/`.
     pub fn account(&self, client: IpAddr) -> Cow<'a, str> {
         match (self.user, client.to_canonical()) {
             (Some(user), _) => Cow::Borrowed(user),
@@ -104,8 +104,8 @@ pub fn unnamed_address(account: &str) -> Option<&str> {
     account.strip_prefix('/')
 }
 
-/// Returns whether `account` is `user`, or begins with the user and a `/`: the devices of an XMPP user
-/// are disabled with the user.
+/// Returns whether `account` is `user`, or begins with the user and a `/`: the devices of an XMPP
+/// user are disabled with the user.
 pub fn belongs_to(account: &str, user: &str) -> bool {
     let rest = account.strip_prefix(user);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

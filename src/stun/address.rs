@@ -40,8 +40,8 @@ pub fn encode_xor_address(
     len
 }
 
-/// Encodes a plain address (MAPPED-ADDRESS, RFC 8489 section 14.1) into `out`. Returns its length: 8
-/// or 20.
+/// Encodes a plain address (MAPPED-ADDRESS, RFC 8489 section 14.1) into `out`. Returns its length:
+/// 8 or 20.
 pub fn encode_address(address: SocketAddr, out: &mut [u8; MAX_XOR_ADDRESS]) -> usize {
     let [high, low] = address.port().to_be_bytes();
     let (family, len) = match address.ip() {

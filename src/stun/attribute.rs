@@ -36,8 +36,8 @@ impl Attribute {
     pub const RESPONSE_ORIGIN: Attribute = Attribute(0x802b);
     pub const OTHER_ADDRESS: Attribute = Attribute(0x802c);
 
-    /// Returns whether a receiver that does not know this attribute must reject the request (RFC 8489
-    /// section 14).
+    /// Returns whether a receiver that does not know this attribute must reject the request (RFC
+    /// 8489 section 14).
     pub fn comprehension_required(self) -> bool {
         self.0 < 0x8000
     }

@@ -33,8 +33,8 @@ pub struct Message<'a> {
     bytes: &'a [u8],
     class: Class,
     method: Method,
-    /// The end of the attributes that count: at the first integrity attribute, at FINGERPRINT, or at
-    /// the end of the message (RFC 8489 section 14.5).
+    /// The end of the attributes that count: at the first integrity attribute, at FINGERPRINT, or
+    /// at the end of the message (RFC 8489 section 14.5).
     attributes_end: usize,
     /// The offset of MESSAGE-INTEGRITY.
     sha1: Option<usize>,
@@ -117,8 +117,8 @@ impl<'a> Message<'a> {
         self.sha256.map(|_| Integrity::Sha256).or(sha1)
     }
 
-    /// Returns whether the integrity attribute of the key is valid (RFC 8489 sections 14.5 and 14.6).
-    /// The comparison takes constant time. A truncated attribute is invalid.
+    /// Returns whether the integrity attribute of the key is valid (RFC 8489 sections 14.5 and
+    /// 14.6). The comparison takes constant time. A truncated attribute is invalid.
     pub fn verify(&self, key: &IntegrityKey) -> bool {
         let offset = match key.integrity() {
             Integrity::Sha1 => self.sha1,

@@ -1,5 +1,5 @@
-//! STUN messages (RFC 8489): a borrowed decoder that does not allocate, and a writer into the caller's
-//! buffer. This module handles the format only; [`crate::turn`] handles the meaning.
+//! STUN messages (RFC 8489): a borrowed decoder that does not allocate, and a writer into the
+//! caller's buffer. This module handles the format only; [`crate::turn`] handles the meaning.
 
 mod address;
 mod attribute;

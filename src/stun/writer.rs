@@ -1,4 +1,5 @@
-//! The encoder: appends a message to a buffer. Padding is zero, and the length field is always correct.
+//! The encoder: appends a message to a buffer. Padding is zero, and the length field is always
+//! correct.
 
 use std::net::SocketAddr;
 

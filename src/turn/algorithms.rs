@@ -1,4 +1,5 @@
-//! The algorithms of the long-term credential mechanism, in requests and responses (RFC 8489 sections
+//! The algorithms of the long-term credential mechanism, in requests and responses (RFC 8489
+//! sections
 //! 9.2.4 and 18.5).
 
 use std::fmt;

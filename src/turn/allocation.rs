@@ -21,8 +21,8 @@ pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// The lifetime of a channel (RFC 8656 section 12).
 pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
-/// An allocation. The fields are laid out in this order: those that every packet needs come first, so
-/// that a packet touches few cache lines even with many allocations.
+/// An allocation. The fields are laid out in this order: those that every packet needs come first,
+/// so that a packet touches few cache lines even with many allocations.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Allocation {

@@ -9,8 +9,8 @@ use super::allocation::PortParity;
 use super::family::Family;
 use super::reservation::Token;
 
-/// The comprehension-required attributes that requests may carry. Others get 420. CHANGE-REQUEST and
-/// DONT-FRAGMENT depend on the configuration: see
+/// The comprehension-required attributes that requests may carry. Others get 420. CHANGE-REQUEST
+/// and DONT-FRAGMENT depend on the configuration: see
 /// [`Server::unknown_attributes`](super::Server).
 const KNOWN: [Attribute; 12] = [
     Attribute::MAPPED_ADDRESS,

@@ -177,8 +177,8 @@ impl Server {
         self.request_bind(id, address, pending);
     }
 
-    /// No port can be bound for this family. The allocation succeeds if it has or gets an address of
-    /// the other family.
+    /// No port can be bound for this family. The allocation succeeds if it has or gets an address
+    /// of the other family.
     fn skip_family(&mut self, now: Now, id: AllocationId, pending: PendingBind) {
         let Candidate {
             address, parity, ..

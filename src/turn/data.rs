@@ -1,5 +1,5 @@
-//! The packet path: application data from clients to peers and back. Nothing here allocates, copies a
-//! payload or takes a lock.
+//! The packet path: application data from clients to peers and back. Nothing here allocates, copies
+//! a payload or takes a lock.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -121,8 +121,8 @@ impl Server {
         self.relay_to_peer(now, id, send, buffer, payload)
     }
 
-    /// Redirects data of a client without an allocation in this shard: the kernel may have delivered
-    /// it to the wrong shard.
+    /// Redirects data of a client without an allocation in this shard: the kernel may have
+    /// delivered it to the wrong shard.
     fn redirect_or_drop(&self, route: &Route) -> Verdict {
         match self.config.directory.shard_of_client(route) {
             Some(shard) if shard != self.shard => Verdict::Redirect { shard },
@@ -196,7 +196,8 @@ impl Server {
         verdict
     }
 
-    /// Stores the allocation that has the peer's address as a hint for the next packet of the channel.
+    /// Stores the allocation that has the peer's address as a hint for the next packet of the
+    /// channel.
     fn remember_target(&mut self, id: AllocationId, send: SendTarget, target: AllocationId) {
         let Some((number, known)) = send.channel else {
             return;

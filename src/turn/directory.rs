@@ -11,8 +11,8 @@ use crate::net::PortRange;
 use super::client_key::ClientKey;
 use super::{Route, ShardId};
 
-/// Relay ports are grouped into this many slots, and slots are distributed among the shards. A port's
-/// shard depends only on the number of shards.
+/// Relay ports are grouped into this many slots, and slots are distributed among the shards. A
+/// port's shard depends only on the number of shards.
 const SLOTS: usize = 256;
 
 /// The directory of a relay's shards.

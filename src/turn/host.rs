@@ -14,8 +14,8 @@ pub enum AddressState {
     Preferred,
     /// Its allocations continue; new ones use another address (RFC 4862 section 5.5.4).
     Deprecated,
-    /// It is listed but receives no packets: its interface is down, or duplicate address detection has
-    /// not succeeded.
+    /// It is listed but receives no packets: its interface is down, or duplicate address detection
+    /// has not succeeded.
     Unusable,
 }
 
@@ -55,8 +55,8 @@ enum AddressScope {
 }
 
 impl Host {
-    /// Creates the addresses of a host. `sources` are the source addresses of packets to the internet:
-    /// they are preferred among addresses of the same scope.
+    /// Creates the addresses of a host. `sources` are the source addresses of packets to the
+    /// internet: they are preferred among addresses of the same scope.
     pub fn new(
         mut addresses: Vec<HostAddress>,
         sources: &[IpAddr],
@@ -81,12 +81,12 @@ impl Host {
         }
     }
 
-    /// Returns the local address for a relayed address of `family`, for a client that sent its request
-    /// to `requested`: with the scope id of a link-local address and without a port. Returns `None` if
-    /// the client can reach no address of this family.
+    /// Returns the local address for a relayed address of `family`, for a client that sent its
+    /// request to `requested`: with the scope id of a link-local address and without a port.
+    /// Returns `None` if the client can reach no address of this family.
     ///
-    /// It is `requested` if that is suitable (and `may_be_requested`), else the best address; for the
-    /// other family, one with a listener for clients.
+    /// It is `requested` if that is suitable (and `may_be_requested`), else the best address; for
+    /// the other family, one with a listener for clients.
     pub(super) fn relay_address(
         &self,
         client: SocketAddr,
@@ -108,8 +108,8 @@ impl Host {
         Some(self.with_scope(usable.next()?.ip))
     }
 
-    /// Returns the local and the public address of relayed addresses for a client on another host, for
-    /// each family that has one, IPv4 first.
+    /// Returns the local and the public address of relayed addresses for a client on another host,
+    /// for each family that has one, IPv4 first.
     pub fn offered(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         Family::BOTH.into_iter().filter_map(|family| {
             let mut usable = self.addresses.iter().filter(|address| {
@@ -138,8 +138,8 @@ impl Host {
             && !is_tunnelled(address.ip)
     }
 
-    /// Returns whether a relayed address may use `ip`, for a client on the given link. An unlisted address
-    /// may belong to this host as well, through a local route: a request to it proves that.
+    /// Returns whether a relayed address may use `ip`, for a client on the given link. An unlisted
+    /// address may belong to this host as well, through a local route: a request to it proves that.
     fn is_usable_for(&self, ip: IpAddr, client: SocketAddr, link: Option<u32>) -> bool {
         let listed = self.addresses.iter().find(|address| address.ip == ip);
         if is_tunnelled(ip) || listed.is_some_and(|one| one.state != AddressState::Preferred) {
@@ -182,8 +182,8 @@ impl Host {
         }
     }
 
-    /// Returns whether the address has a listener for clients. Without listeners of its own, TURN uses
-    /// those of HTTP.
+    /// Returns whether the address has a listener for clients. Without listeners of its own, TURN
+    /// uses those of HTTP.
     fn is_served(&self, ip: IpAddr) -> bool {
         let listeners = if self.listeners.is_empty() {
             &self.other_listeners

@@ -10,8 +10,8 @@ use crate::stun::{Attribute, Class, Method, Writer};
 
 use super::{AllocationId, DropReason, Route, Server};
 
-/// The rate and the burst of errors that are reported for an allocation. Anybody who knows a relayed
-/// address can cause any number of errors, and a client needs only one to give up a peer.
+/// The rate and the burst of errors that are reported for an allocation. Anybody who knows a
+/// relayed address can cause any number of errors, and a client needs only one to give up a peer.
 const ERRORS_PER_SECOND: u64 = 10;
 const ERROR_BURST: u64 = 20;
 

@@ -1,4 +1,5 @@
-//! A sans-IO TURN server (RFC 8656): datagrams and timestamps in, transmits and socket commands out.
+//! A sans-IO TURN server (RFC 8656): datagrams and timestamps in, transmits and socket commands
+//! out.
 //!
 //! [`Server`] holds the protocol of one shard. It touches no socket, no clock and no global
 //! randomness: time and the seed are arguments, so a test runs hours in milliseconds and replays.

@@ -12,8 +12,8 @@ pub struct NatMapping {
 }
 
 impl NatMapping {
-    /// Returns the public address of a socket that is bound to `bound`: the mapping of this address,
-    /// else the mapping of its family, else `bound` itself.
+    /// Returns the public address of a socket that is bound to `bound`: the mapping of this
+    /// address, else the mapping of its family, else `bound` itself.
     pub fn public_address(mappings: &[NatMapping], bound: SocketAddr) -> SocketAddr {
         let exact = mappings.iter().find(|m| m.private == Some(bound.ip()));
         let any = |m: &&NatMapping| m.private.is_none() && m.public.is_ipv4() == bound.is_ipv4();

@@ -1,9 +1,9 @@
 //! Nonces without a table: `cookie ‖ timestamp ‖ HMAC(key, cookie ‖ timestamp ‖ client address)`.
 //!
 //! A nonce is valid for the client address that it was made for, for an hour, and across restarts,
-//! because the key is stored. The server stores nothing for a nonce. The *nonce cookie* at its start
-//! contains the security features of this server (RFC 8489 section 9.2.1). An attacker who changes it
-//! to downgrade a client makes the nonce invalid.
+//! because the key is stored. The server stores nothing for a nonce. The *nonce cookie* at its
+//! start contains the security features of this server (RFC 8489 section 9.2.1). An attacker who
+//! changes it to downgrade a client makes the nonce invalid.
 
 use std::net::SocketAddr;
 
@@ -21,8 +21,8 @@ pub const NONCE_BYTES: usize = COOKIE.len() + TEXT_CHARS;
 /// The start of every nonce cookie (RFC 8489 section 9.2.1), before the security features.
 const RFC_8489: &[u8] = b"obMatJos2";
 
-/// The length of the security features: 24 bits in base64 (section 18.1; by erratum 6290 bit 0 is the
-/// lowest).
+/// The length of the security features: 24 bits in base64 (section 18.1; by erratum 6290 bit 0 is
+/// the lowest).
 const FEATURE_CHARS: usize = 4;
 
 /// The feature bit of PASSWORD-ALGORITHMS.

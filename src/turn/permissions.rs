@@ -99,7 +99,8 @@ impl Server {
     }
 
     /// Returns whether a channel to `peer` can use the hairpin. In internal mode `peer` must be a
-    /// relayed address. Otherwise its IP address is sufficient, because the peer may allocate later.
+    /// relayed address. Otherwise its IP address is sufficient, because the peer may allocate
+    /// later.
     fn can_hairpin(&self, peer: SocketAddr) -> bool {
         let directory = &self.config.directory;
         if self.policy.internal {

@@ -1,4 +1,5 @@
-//! The peer policy: which peers clients may reach. Every path checks it, with the canonical address.
+//! The peer policy: which peers clients may reach. Every path checks it, with the canonical
+//! address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::net::PortRange;
 
 /// The peers that the relay may reach, besides its own relayed addresses. Order of evaluation:
-/// `internal`, 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose ranges,
-/// this host's own addresses.
+/// `internal`, 6to4 and Teredo, `denied`, this process's listeners, `allowed`, special-purpose
+/// ranges, this host's own addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Networks that are allowed although they are denied by default.
@@ -76,8 +77,8 @@ fn within(nets: &[IpNet], ip: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&ip))
 }
 
-/// Returns whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section 21.4
-/// forbids both as peers and as clients: a packet could loop between the relay and the tunnel.
+/// Returns whether `ip` is behind a 6to4 (RFC 3056) or Teredo (RFC 4380) tunnel. RFC 8656 section
+/// 21.4 forbids both as peers and as clients: a packet could loop between the relay and the tunnel.
 pub(super) fn is_tunnelled(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
@@ -107,8 +108,8 @@ fn canonical(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns whether `ip` has a special purpose (RFC 6890 and its registries). No peer of a call has such
-/// an address.
+/// Returns whether `ip` has a special purpose (RFC 6890 and its registries). No peer of a call has
+/// such an address.
 fn is_special(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_special_v4(ip),

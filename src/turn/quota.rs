@@ -1,5 +1,5 @@
-//! Quotas for allocations of one user, of one client address and in total. All shards share them; an
-//! Allocate takes a permit.
+//! Quotas for allocations of one user, of one client address and in total. All shards share them;
+//! an Allocate takes a permit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use crate::rate::{self, Gcra, SharedGcra};
 
 use super::ErrorReason;
 
-/// The quotas and their counts. The entry of a user exists while the user has allocations, and until
-/// the used bandwidth has recovered: a new allocation must not get a new burst.
+/// The quotas and their counts. The entry of a user exists while the user has allocations, and
+/// until the used bandwidth has recovered: a new allocation must not get a new burst.
 #[derive(Debug, Default)]
 pub struct Quotas {
     is_closed: AtomicBool,
@@ -146,10 +146,11 @@ impl Quotas {
         Ok(self.hold(&mut users, user, Some(address)))
     }
 
-    /// Returns whether an address with `held` allocations may have one more: it must have fewer than are
-    /// free. So one address alone reaches half of the total, two reach a third each. The addresses with
-    /// the most are refused first, and a new address still gets one. A limit above half of the total
-    /// raises this bound accordingly, so that one address alone reaches the limit.
+    /// Returns whether an address with `held` allocations may have one more: it must have fewer
+    /// than are free. So one address alone reaches half of the total, two reach a third each. The
+    /// addresses with the most are refused first, and a new address still gets one. A limit above
+    /// half of the total raises this bound accordingly, so that one address alone reaches the
+    /// limit.
     fn is_within_share(&self, held: usize) -> bool {
         let max = self.max_per_address.load(Ordering::Relaxed);
         let total = self.max_total.load(Ordering::Relaxed);

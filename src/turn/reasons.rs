@@ -89,7 +89,7 @@ pub enum DropReason {
     Malformed,
     #[error("not for a server")]
     NotForServer,
-    #[error("stranger over the rate")]
+    #[error("unauthenticated request over the rate")]
     UnauthenticatedRate,
     #[error("retransmitted while being served")]
     Pending,

@@ -15,8 +15,8 @@ const LIFETIME: Duration = Duration::from_secs(30);
 /// A random token. Knowing it proves that the client received it.
 pub(super) type Token = [u8; 8];
 
-/// Makes a token of random bytes. It contains the shard, because the Allocate that claims it has another
-/// five-tuple, which the kernel may deliver to another shard.
+/// Makes a token of random bytes. It contains the shard, because the Allocate that claims it has
+/// another five-tuple, which the kernel may deliver to another shard.
 pub(super) fn token_of(shard: ShardId, random: [u8; 8], directory: &Directory) -> Token {
     let mut token = random;
     let shards = u16::from(directory.shards());

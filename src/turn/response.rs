@@ -8,8 +8,8 @@ use super::ErrorReason;
 use super::algorithms::{Key, OFFERED};
 use super::allocation::Allocation;
 
-/// Maximum number of listed unknown attributes: more than a datagram has in practice, and few enough
-/// for the response to fit into one.
+/// Maximum number of listed unknown attributes: more than a datagram has in practice, and few
+/// enough for the response to fit into one.
 const MAX_UNKNOWN_LISTED: usize = 512;
 
 /// Writes a response to one request.
@@ -66,7 +66,8 @@ impl ResponseBuilder {
         sign(writer, key);
     }
 
-    /// Writes a 401 or 438 response, with REALM, NONCE and PASSWORD-ALGORITHMS and without integrity.
+    /// Writes a 401 or 438 response, with REALM, NONCE and PASSWORD-ALGORITHMS and without
+    /// integrity.
     pub fn challenge(self, out: &mut Vec<u8>, reason: ErrorReason, realm: &str, nonce: &[u8]) {
         let (code, phrase) = reason.error_code();
         self.writer(out)

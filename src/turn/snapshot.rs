@@ -2,8 +2,8 @@
 //! during calls.
 //!
 //! Times are those of the system's monotonic clock, valid until the next boot. A snapshot omits
-//! allocations whose socket is still being bound, and allocations over a stream, which ends with its
-//! process. The serialized names are part of the hand-over format: renamed fields keep them.
+//! allocations whose socket is still being bound, and allocations over a stream, which ends with
+//! its process. The serialized names are part of the hand-over format: renamed fields keep them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -83,8 +83,8 @@ impl Snapshot {
         self.allocations.len()
     }
 
-    /// Returns the numbers of the relay sockets, each with its relayed address; for a reserved port,
-    /// with its local address.
+    /// Returns the numbers of the relay sockets, each with its relayed address; for a reserved
+    /// port, with its local address.
     pub fn sockets(&self) -> impl Iterator<Item = (u32, SocketAddr)> {
         let relays = self.allocations.iter().flat_map(|state| &state.relays);
         let relays = relays.map(|address| (address.socket, address.relayed));
@@ -115,8 +115,8 @@ impl Server {
     }
 
     /// Restores the state of another server, as far as `id_map` has its sockets. Returns the number
-    /// of restored allocations. Queues commands to adopt the sockets, and to close those of `id_map`
-    /// that are not needed any more.
+    /// of restored allocations. Queues commands to adopt the sockets, and to close those of
+    /// `id_map` that are not needed any more.
     pub fn restore(&mut self, snapshot: Snapshot, id_map: &IdMap) -> usize {
         let mut unused: HashSet<u32> = id_map.sockets.values().copied().collect();
         let mut restored = 0;
@@ -193,8 +193,8 @@ impl AllocationState {
         })
     }
 
-    /// Returns the allocation. Returns `None` if its owner is revoked, or the first relay socket does
-    /// not exist any more. An allocation can lose the second of two relay sockets.
+    /// Returns the allocation. Returns `None` if its owner is revoked, or the first relay socket
+    /// does not exist any more. An allocation can lose the second of two relay sockets.
     fn restore(self, config: &Config, id_map: &IdMap) -> Option<Allocation> {
         let route = renumbered(self.route, &id_map.via)?;
         let identity = config.revocations.resolve(Username::parse(&self.username)?);

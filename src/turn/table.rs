@@ -3,12 +3,12 @@
 //!
 //! # Deadlines
 //!
-//! The heap has one valid entry for each allocation: its [`Slot::next_deadline`], which is not later
-//! than the next expiry of the allocation, its permissions and its channels. When an entry comes up,
-//! what has expired is removed and an entry for the next expiry is pushed. So a refresh, which moves
-//! an expiry to a later time, does not touch the heap. An earlier expiry pushes a new entry, and the
-//! old one becomes stale: it is ignored when it comes up, because its time differs from
-//! `next_deadline`.
+//! The heap has one valid entry for each allocation: its [`Slot::next_deadline`], which is not
+//! later than the next expiry of the allocation, its permissions and its channels. When an entry
+//! comes up, what has expired is removed and an entry for the next expiry is pushed. So a refresh,
+//! which moves an expiry to a later time, does not touch the heap. An earlier expiry pushes a new
+//! entry, and the old one becomes stale: it is ignored when it comes up, because its time differs
+//! from `next_deadline`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -30,11 +30,11 @@ use super::{AllocationId, Directory, Route, ShardId};
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Slab<Slot>,
-    /// KeyedLimiter by SipHash with a random key: remote parties choose what is in here.
+    /// Hashed by SipHash with a random key, because remote parties choose the keys.
     by_client: HashMap<ClientKey, u32>,
     by_relayed: HashMap<SocketAddr, u32>,
-    /// The IP addresses with relayed addresses of any shard, as of `epoch`. Scanning this list spares
-    /// most packets a hash.
+    /// The IP addresses with relayed addresses of any shard, as of `epoch`. Scanning this list
+    /// spares most packets a hash.
     relay_ips: Vec<(IpAddr, Arc<PortSet>)>,
     epoch: u64,
     deadlines: BinaryHeap<Reverse<(Mono, AllocationId)>>,
@@ -131,8 +131,8 @@ impl Table {
         id
     }
 
-    /// Adds a restored allocation with its relayed addresses. Returns `None` if another allocation has
-    /// its client or one of its addresses.
+    /// Adds a restored allocation with its relayed addresses. Returns `None` if another allocation
+    /// has its client or one of its addresses.
     pub fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
         let is_known = self.find_by_client(&allocation.route).is_some();
         let relayed: Vec<_> = allocation
@@ -165,8 +165,8 @@ impl Table {
         self.slots.iter().map(|(_, slot)| &slot.allocation)
     }
 
-    /// Returns the allocations at `count` indexes from `from` on, and the index after them if there are
-    /// more.
+    /// Returns the allocations at `count` indexes from `from` on, and the index after them if there
+    /// are more.
     pub fn page(
         &self,
         from: usize,
@@ -216,13 +216,13 @@ impl Table {
         bound.is_some_and(|bound| bound.relayed == address)
     }
 
-    /// The allocation of this shard whose relayed address this is.
+    /// Returns the allocation of this shard with this relayed address.
     pub fn find_by_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
         self.id(*self.by_relayed.get(&address)?)
     }
 
-    /// Assigns a relayed address to an allocation, with `local` as its local address. Returns false if
-    /// another allocation has it already.
+    /// Assigns a relayed address to an allocation, with `local` as its local address. Returns false
+    /// if another allocation has it already.
     pub fn set_relayed(
         &mut self,
         id: AllocationId,
@@ -269,7 +269,8 @@ impl Table {
         self.directory.remove_relayed(relayed);
     }
 
-    /// Sets the expiry of an allocation's relayed address of `family`, or of all its relayed addresses.
+    /// Sets the expiry of an allocation's relayed address of `family`, or of all its relayed
+    /// addresses.
     pub fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
         let Some(slot) = self.slot(id) else {
             return;
@@ -331,8 +332,8 @@ impl Table {
         }
     }
 
-    /// Rebuilds the heap if it has many stale entries, which stay until their time. A client that moves
-    /// an expiry back and forth must not grow the heap.
+    /// Rebuilds the heap if it has many stale entries, which stay until their time. A client that
+    /// moves an expiry back and forth must not grow the heap.
     fn remove_stale_deadlines(&mut self) {
         if self.deadlines.len() > 4 * self.slots.len() + 64 {
             let slots = self.slots.iter();

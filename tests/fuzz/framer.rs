@@ -44,8 +44,8 @@ pub fn run(bytes: &[u8]) {
     assert_eq!((cut, refused), whole);
 }
 
-/// Returns the frames of a whole stream, read by a simple reader, and whether it ends in bytes that are
-/// no frame.
+/// Returns the frames of a whole stream, read by a simple reader, and whether it ends in bytes that
+/// are no frame.
 fn frames(stream: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut frames = Vec::new();
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! Generated seeds: packets from the real encoders, and lists of steps for the state machines. The other
-//! seeds were captured from real clients.
+//! Generated seeds: packets from the real encoders, and lists of steps for the state machines. The
+//! other seeds were captured from real clients.
 
 use std::net::SocketAddr;
 

@@ -424,7 +424,7 @@ fn strangers_over_the_rate_get_no_answer_and_are_counted() {
     for _ in 0..200 {
         stranger.send(&binding);
     }
-    let name = "parlor_turn_dropped_total{reason=\"stranger over the rate\"}";
+    let name = "parlor_turn_dropped_total{reason=\"unauthenticated request over the rate\"}";
     let patience = Patience::new();
     while metric(&daemon, name) == 0 {
         patience.check("some to be dropped");

@@ -29,7 +29,7 @@ fn serving(addresses: Vec<HostAddress>, sources: &[&str], external: &[&str]) -> 
     Host::new(addresses, &sources, external, listeners.into(), Vec::new())
 }
 
-fn of(host: Host) -> World {
+fn world_with(host: Host) -> World {
     World::with(Config {
         host: Arc::new(host),
         ..config()
@@ -37,18 +37,23 @@ fn of(host: Host) -> World {
 }
 
 impl World {
-    fn hosts(&mut self, host: Host) {
+    fn set_addresses(&mut self, host: Host) {
         self.server.set_host(self.now, Arc::new(host));
         self.run_orders();
     }
 
-    fn gone(&mut self, ips: &[&str]) {
-        self.hosts(host(ips));
+    fn lose_addresses(&mut self, ips: &[&str]) {
+        self.set_addresses(host(ips));
     }
 }
 
 /// Returns the relayed address of a client that sends to `server`, or the error code.
-fn given(world: &mut World, client: &str, server: &str, family: Option<u8>) -> Result<String, u16> {
+fn allocate_at(
+    world: &mut World,
+    client: &str,
+    server: &str,
+    family: Option<u8>,
+) -> Result<String, u16> {
     let mut client = Client::new(client, "alice");
     client.route.server = SocketAddr::new(server.parse().unwrap(), 3478);
     let more: Vec<_> = family.map(requested).into_iter().collect();
@@ -69,34 +74,43 @@ fn a_relayed_address_uses_the_address_that_received_the_request() {
     for server in ["198.41.0.5", "10.0.0.1", "198.41.0.4", "198.41.0.99"] {
         let port = server.len() + usize::from(server.as_bytes()[9 % server.len()]);
         let client = format!("192.88.1.1:{port}");
-        assert_eq!(given(&mut world, &client, server, None), Ok(server.into()));
+        assert_eq!(
+            allocate_at(&mut world, &client, server, None),
+            Ok(server.into())
+        );
     }
 }
 
 #[test]
 fn an_ipv6_only_host_offers_no_loopback_to_clients_elsewhere() {
-    let mut world = of(host(&["127.0.0.1", "::1", "2a00::4"]));
+    let mut world = world_with(host(&["127.0.0.1", "::1", "2a00::4"]));
     assert_eq!(
-        given(&mut world, FAR_V6, "2a00::4", None),
+        allocate_at(&mut world, FAR_V6, "2a00::4", None),
         Ok("2a00::4".into())
     );
     let named = "[2001:500::2]:1000";
-    assert_eq!(given(&mut world, named, "2a00::4", Some(V4)), Err(440));
     assert_eq!(
-        given(&mut world, "[::1]:1000", "::1", None),
+        allocate_at(&mut world, named, "2a00::4", Some(V4)),
+        Err(440)
+    );
+    assert_eq!(
+        allocate_at(&mut world, "[::1]:1000", "::1", None),
         Ok("127.0.0.1".into()),
         "who is on loopback reaches loopback"
     );
     assert_eq!(
-        given(&mut world, "[::1]:1001", "::1", Some(V6)),
+        allocate_at(&mut world, "[::1]:1001", "::1", Some(V6)),
         Ok("::1".into())
     );
 }
 
 #[test]
 fn an_ipv4_only_host_offers_no_loopback_to_clients_elsewhere() {
-    let mut world = of(host(&["127.0.0.1", "::1", "198.41.0.4"]));
-    assert_eq!(given(&mut world, FAR, "198.41.0.4", Some(V6)), Err(440));
+    let mut world = world_with(host(&["127.0.0.1", "::1", "198.41.0.4"]));
+    assert_eq!(
+        allocate_at(&mut world, FAR, "198.41.0.4", Some(V6)),
+        Err(440)
+    );
     let mut both = Client::new("192.88.1.2:1000", "alice");
     let additional = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![V6, 0, 0, 0]);
     let response = both.allocate(&mut world, &[additional]);
@@ -111,17 +125,17 @@ fn an_ipv4_only_host_offers_no_loopback_to_clients_elsewhere() {
 
 #[test]
 fn a_client_forwarded_through_loopback_gets_a_reachable_address() {
-    let mut world = of(host(&["127.0.0.1", "198.41.0.4"]));
+    let mut world = world_with(host(&["127.0.0.1", "198.41.0.4"]));
     assert_eq!(
-        given(&mut world, FAR, "127.0.0.1", None),
+        allocate_at(&mut world, FAR, "127.0.0.1", None),
         Ok("198.41.0.4".into())
     );
-    let mut world = of(host(&["127.0.0.1"]));
-    assert_eq!(given(&mut world, FAR, "127.0.0.1", None), Err(440));
-    let mut inside = of(host(&["127.0.0.1"]));
+    let mut world = world_with(host(&["127.0.0.1"]));
+    assert_eq!(allocate_at(&mut world, FAR, "127.0.0.1", None), Err(440));
+    let mut inside = world_with(host(&["127.0.0.1"]));
     inside.server.policy.internal = true;
     assert_eq!(
-        given(&mut inside, FAR, "127.0.0.1", None),
+        allocate_at(&mut inside, FAR, "127.0.0.1", None),
         Ok("127.0.0.1".into()),
         "a number is as good as any other"
     );
@@ -139,7 +153,7 @@ fn link_local_addresses_are_for_clients_on_that_link() {
         here("169.254.0.1", 2),
         here("2a00::4", 2),
     ];
-    let mut world = of(serving(addresses, &[], &[]));
+    let mut world = world_with(serving(addresses, &[], &[]));
     let on_link = |scope, port| SocketAddrV6::new("fe80::9".parse().unwrap(), port, 0, scope);
     for (scope, server) in [(1, "fe80::1"), (2, "fe80::2")] {
         let mut client = Client::new(FAR_V6, "alice");
@@ -163,11 +177,11 @@ fn link_local_addresses_are_for_clients_on_that_link() {
         Some(440)
     );
     assert_eq!(
-        given(&mut world, FAR_V6, "fe80::2", Some(V6)),
+        allocate_at(&mut world, FAR_V6, "fe80::2", Some(V6)),
         Ok("2a00::4".into())
     );
     assert_eq!(
-        given(&mut world, "[2001:500::2]:1", "2a00::4", Some(V4)),
+        allocate_at(&mut world, "[2001:500::2]:1", "2a00::4", Some(V4)),
         Err(440)
     );
 }
@@ -226,10 +240,10 @@ fn the_best_address_of_the_other_family_is_offered() {
         ),
     ] {
         let addresses = [addresses, vec![address("2a00::4")]].concat();
-        let mut world = of(serving(addresses, &sources, &external));
+        let mut world = world_with(serving(addresses, &sources, &external));
         let best = best.map(str::to_owned);
         assert_eq!(
-            given(&mut world, FAR_V6, "2a00::4", Some(V4)),
+            allocate_at(&mut world, FAR_V6, "2a00::4", Some(V4)),
             best,
             "{sources:?} {external:?}"
         );
@@ -248,9 +262,9 @@ fn the_best_address_of_the_other_family_is_offered() {
         ),
     ] {
         let addresses = [addresses, vec![address("198.41.0.4")]].concat();
-        let mut world = of(serving(addresses, &[], &[]));
+        let mut world = world_with(serving(addresses, &[], &[]));
         let best = best.map(str::to_owned);
-        assert_eq!(given(&mut world, FAR, "198.41.0.4", Some(V6)), best);
+        assert_eq!(allocate_at(&mut world, FAR, "198.41.0.4", Some(V6)), best);
     }
 }
 
@@ -258,8 +272,11 @@ fn the_best_address_of_the_other_family_is_offered() {
 fn a_family_that_no_listener_serves_is_not_offered() {
     let addresses = vec![address("198.41.0.4"), address("2a00::4")];
     let listeners = vec!["198.41.0.4:3478".parse().unwrap()];
-    let mut world = of(Host::new(addresses, &[], Vec::new(), listeners, Vec::new()));
-    assert_eq!(given(&mut world, FAR, "198.41.0.4", Some(V6)), Err(440));
+    let mut world = world_with(Host::new(addresses, &[], Vec::new(), listeners, Vec::new()));
+    assert_eq!(
+        allocate_at(&mut world, FAR, "198.41.0.4", Some(V6)),
+        Err(440)
+    );
 }
 
 #[test]
@@ -269,18 +286,18 @@ fn without_turn_listeners_the_addresses_of_http_listeners_are_used() {
     let host = Host::new(addresses, &[], Vec::new(), Vec::new(), http);
     let offered: Vec<_> = host.offered().map(|(ip, _)| ip.to_string()).collect();
     assert_eq!(offered, ["2a00::4"]);
-    let mut world = of(host);
+    let mut world = world_with(host);
     assert_eq!(
-        given(&mut world, FAR, "198.41.0.4", None),
+        allocate_at(&mut world, FAR, "198.41.0.4", None),
         Ok("198.41.0.4".into())
     );
-    let six = given(&mut world, "192.88.1.2:1", "198.41.0.4", Some(V6));
+    let six = allocate_at(&mut world, "192.88.1.2:1", "198.41.0.4", Some(V6));
     assert_eq!(six, Ok("2a00::4".into()));
 }
 
 #[test]
 fn a_deprecated_address_keeps_its_allocations_and_gets_no_new_ones() {
-    let mut world = of(host(&["2a00::4", "2a00::5"]));
+    let mut world = world_with(host(&["2a00::4", "2a00::5"]));
     let mut client = Client::new(FAR_V6, "alice");
     client.route.server = "[2a00::4]:3478".parse().unwrap();
     assert_eq!(client.allocate(&mut world, &[]).code(), None);
@@ -288,27 +305,27 @@ fn a_deprecated_address_keeps_its_allocations_and_gets_no_new_ones() {
         state: AddressState::Deprecated,
         ..address("2a00::4")
     };
-    world.hosts(serving(vec![deprecated, address("2a00::5")], &[], &[]));
+    world.set_addresses(serving(vec![deprecated, address("2a00::5")], &[], &[]));
     world.advance(Duration::from_secs(60));
     assert_eq!(client.refresh(&mut world, 600).code(), None);
     let other = "[2001:500::2]:1000";
     assert_eq!(
-        given(&mut world, other, "2a00::4", None),
+        allocate_at(&mut world, other, "2a00::4", None),
         Ok("2a00::5".into())
     );
-    world.hosts(serving(vec![deprecated], &[], &[]));
+    world.set_addresses(serving(vec![deprecated], &[], &[]));
     let third = "[2001:500::3]:1000";
-    assert_eq!(given(&mut world, third, "2a00::4", None), Err(440));
+    assert_eq!(allocate_at(&mut world, third, "2a00::4", None), Err(440));
 }
 
 #[test]
 fn allocations_end_10_seconds_after_their_address_is_lost() {
-    let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
+    let mut world = world_with(host(&["198.41.0.4", "198.41.0.5"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let mut other = Client::new("192.88.1.2:1000", "bob");
     other.route.server = "198.41.0.5:3478".parse().unwrap();
     assert_eq!(other.allocate(&mut world, &[]).code(), None);
-    world.gone(&["198.41.0.5"]);
+    world.lose_addresses(&["198.41.0.5"]);
     world.advance(Duration::from_millis(9_999));
     assert_eq!(client.refresh(&mut world, 600).code(), None);
     assert_eq!(
@@ -328,12 +345,12 @@ fn allocations_end_10_seconds_after_their_address_is_lost() {
 
 #[test]
 fn an_address_that_comes_back_in_time_keeps_its_allocations() {
-    let mut world = of(host(&["198.41.0.4"]));
+    let mut world = world_with(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     for _ in 0..3 {
-        world.gone(&[]);
+        world.lose_addresses(&[]);
         world.advance(Duration::from_secs(9));
-        world.gone(&["198.41.0.4"]);
+        world.lose_addresses(&["198.41.0.4"]);
         world.advance(Duration::from_secs(9));
     }
     assert_eq!(client.refresh(&mut world, 600).code(), None);
@@ -341,25 +358,25 @@ fn an_address_that_comes_back_in_time_keeps_its_allocations() {
 
 #[test]
 fn no_new_allocation_uses_a_lost_address() {
-    let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
-    world.gone(&["198.41.0.5"]);
+    let mut world = world_with(host(&["198.41.0.4", "198.41.0.5"]));
+    world.lose_addresses(&["198.41.0.5"]);
     // A stream may have arrived at this address earlier.
     assert_eq!(
-        given(&mut world, FAR, "198.41.0.4", None),
+        allocate_at(&mut world, FAR, "198.41.0.4", None),
         Ok("198.41.0.5".into())
     );
 }
 
 #[test]
 fn only_the_relayed_address_on_a_lost_address_ends() {
-    let mut world = of(host(&["198.41.0.4", "2a00::4"]));
+    let mut world = world_with(host(&["198.41.0.4", "2a00::4"]));
     let mut client = Client::new(FAR, "alice");
     let additional = (Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![V6, 0, 0, 0]);
     assert_eq!(
         client.allocate(&mut world, &[additional]).relayed().len(),
         2
     );
-    world.gone(&["198.41.0.4"]);
+    world.lose_addresses(&["198.41.0.4"]);
     world.advance(Duration::from_secs(10));
     let v6 = client.request(&mut world, Method::REFRESH, &[requested(V6)]);
     assert_eq!(v6.code(), Some(443));
@@ -369,7 +386,7 @@ fn only_the_relayed_address_on_a_lost_address_ends() {
 
 #[test]
 fn a_port_reserved_on_a_lost_address_is_freed() {
-    let mut world = of(host(&["198.41.0.4", "198.41.0.5"]));
+    let mut world = world_with(host(&["198.41.0.4", "198.41.0.5"]));
     let mut client = Client::new(FAR, "alice");
     let pair = (Attribute::EVEN_PORT, vec![0x80]);
     let response = client.allocate(&mut world, &[pair]);
@@ -378,7 +395,7 @@ fn a_port_reserved_on_a_lost_address_is_freed() {
         .get(Attribute::RESERVATION_TOKEN)
         .unwrap()
         .to_vec();
-    world.gone(&["198.41.0.5"]);
+    world.lose_addresses(&["198.41.0.5"]);
     world.advance(Duration::from_secs(10));
     assert_eq!(world.open_sockets(), 0);
     let mut second = Client::new("192.88.1.1:1001", "alice");
@@ -389,7 +406,7 @@ fn a_port_reserved_on_a_lost_address_is_freed() {
 #[test]
 fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
     const NEW: &str = "198.41.0.5";
-    let mut world = of(host(&["198.41.0.4"]));
+    let mut world = world_with(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let peer = format!("{NEW}:9000");
     assert_eq!(client.bind(&mut world, 0x4001, &peer).code(), None);
@@ -401,11 +418,14 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
         "what was granted is withdrawn"
     );
     assert_eq!(client.permit(&mut world, &[&peer]).code(), Some(403));
-    world.gone(&["198.41.0.4", NEW]);
+    world.lose_addresses(&["198.41.0.4", NEW]);
     assert_eq!(client.permit(&mut world, &[&peer]).code(), Some(403));
-    assert_eq!(given(&mut world, "192.88.1.2:1", NEW, None), Ok(NEW.into()));
+    assert_eq!(
+        allocate_at(&mut world, "192.88.1.2:1", NEW, None),
+        Ok(NEW.into())
+    );
     // The address stays denied while allocations may exist on it.
-    world.gone(&["198.41.0.4"]);
+    world.lose_addresses(&["198.41.0.4"]);
     let listener = format!("{NEW}:3478");
     assert_eq!(client.bind(&mut world, 0x4002, &listener).code(), Some(403));
     world.advance(Duration::from_secs(10));
@@ -418,11 +438,11 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
 
 #[test]
 fn an_unlisted_address_is_denied_as_a_peer_once_it_has_a_relayed_address() {
-    let mut world = of(host(&["198.41.0.4"]));
+    let mut world = world_with(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     assert_eq!(client.bind(&mut world, 0x4001, "198.41.7.7:9").code(), None);
     assert_eq!(
-        given(&mut world, "192.88.1.2:1", "198.41.7.7", None),
+        allocate_at(&mut world, "192.88.1.2:1", "198.41.7.7", None),
         Ok("198.41.7.7".into())
     );
     assert!(!world.server.policy().permits("198.41.7.7".parse().unwrap()));
@@ -430,25 +450,25 @@ fn an_unlisted_address_is_denied_as_a_peer_once_it_has_a_relayed_address() {
     for last in 0..100u16 {
         let server = format!("198.41.8.{last}");
         let client = format!("192.88.1.3:{}", 1 + last);
-        given(&mut world, &client, &server, None).unwrap();
+        allocate_at(&mut world, &client, &server, None).unwrap();
     }
     assert!(world.server.policy().own.len() < 70);
-    let beyond = given(&mut world, "192.88.1.4:1", "198.41.9.9", None);
+    let beyond = allocate_at(&mut world, "192.88.1.4:1", "198.41.9.9", None);
     assert_eq!(beyond, Ok("198.41.0.4".into()));
 }
 
 #[test]
 fn a_new_nat_mapping_applies_to_new_allocations_only() {
     let inside = vec![address("10.0.0.5")];
-    let mut world = of(serving(inside.clone(), &[], &["198.41.0.4"]));
+    let mut world = world_with(serving(inside.clone(), &[], &["198.41.0.4"]));
     let mut client = Client::new(FAR, "alice");
     client.route.server = "10.0.0.5:3478".parse().unwrap();
     let relayed = client.allocate(&mut world, &[]).relayed()[0];
     assert_eq!(relayed.ip().to_string(), "198.41.0.4");
-    world.hosts(serving(inside, &[], &["198.41.0.5"]));
+    world.set_addresses(serving(inside, &[], &["198.41.0.5"]));
     world.advance(Duration::from_secs(60));
     assert_eq!(client.refresh(&mut world, 600).code(), None);
-    let new = given(&mut world, "192.88.1.2:1", "10.0.0.5", None);
+    let new = allocate_at(&mut world, "192.88.1.2:1", "10.0.0.5", None);
     assert_eq!(new, Ok("198.41.0.5".into()));
     // Both clients can relay to each other, and neither address reaches this host's services.
     assert_eq!(
@@ -462,7 +482,7 @@ fn a_new_nat_mapping_applies_to_new_allocations_only() {
 
 #[test]
 fn restored_allocations_on_a_lost_address_end_after_10_seconds() {
-    let mut world = of(host(&["198.41.0.4"]));
+    let mut world = world_with(host(&["198.41.0.4"]));
     let (mut client, _) = world.allocated(FAR, "alice");
     let earlier = world.server.policy().clone();
     let mut config = world.server.config.clone();

@@ -164,8 +164,8 @@ fn a_peer_with_the_port_of_another_shards_relayed_address_is_reached() {
     );
 }
 
-/// The kernel redistributes its flows between a request and its retransmission, so that each reaches
-/// another shard at the same time.
+/// The kernel redistributes its flows between a request and its retransmission, so that each
+/// reaches another shard at the same time.
 #[test]
 fn simultaneous_allocates_on_two_shards_make_one_allocation() {
     let [mut one, mut two] = shards();

@@ -25,7 +25,7 @@ enum Step {
         peer: usize,
         family: usize,
     },
-    Talk {
+    SendData {
         client: usize,
         peer: usize,
         family: usize,
@@ -66,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (client, seconds, family())
             .prop_map(|(client, seconds, family)| Step::Refresh { client, seconds, family }),
         10 => whom().prop_map(|(client, peer, family)| Step::Bind { client, peer, family }),
-        14 => whom().prop_map(|(client, peer, family)| Step::Talk { client, peer, family }),
+        14 => whom().prop_map(|(client, peer, family)| Step::SendData { client, peer, family }),
         1 => (0..USERS).prop_map(|user| Step::Revoke { user }),
         2 => (1u64..400).prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Restart),
@@ -77,16 +77,16 @@ fn step() -> impl Strategy<Value = Step> {
 struct Fixture {
     shards: Vec<World>,
     /// Bits that say whom the kernel asks next.
-    whim: u64,
+    random: u64,
 }
 
 impl Fixture {
-    fn new(shards: ShardId, ports: u16, whim: u64) -> Fixture {
+    fn new(shards: ShardId, ports: u16, random: u64) -> Fixture {
         let config = Fixture::config_for(shards, ports);
         let shards = (0..shards).map(|shard| World::of_shard(config.clone(), shard));
         Fixture {
             shards: shards.collect(),
-            whim,
+            random,
         }
     }
 
@@ -130,8 +130,8 @@ impl Fixture {
 
     /// Passes a datagram to any shard, and to the shard that it is redirected to.
     fn receive(&mut self, route: &Route, datagram: &[u8]) -> (usize, Verdict, Vec<u8>) {
-        self.whim = self.whim.rotate_right(1);
-        let receiver = self.whim as usize % self.shards.len();
+        self.random = self.random.rotate_right(1);
+        let receiver = self.random as usize % self.shards.len();
         match self.shards[receiver].receive(route, datagram) {
             (Verdict::Redirect { shard }, _) => {
                 let shard = usize::from(shard);
@@ -199,12 +199,12 @@ impl Responder for Fixture {
 
 /// The model's state of one client, for each family.
 #[derive(Clone, Default)]
-struct Known([Has; FAMILIES]);
+struct ModelClient([ModelAddress; FAMILIES]);
 
-/// A relayed address with its permission and channels. All relayed addresses of a family have the same
-/// IP address, so any channel is a permission for all.
+/// A relayed address with its permission and channels. All relayed addresses of a family have the
+/// same IP address, so any channel is a permission for all.
 #[derive(Clone, Default)]
-struct Has {
+struct ModelAddress {
     relayed: Option<SocketAddr>,
     expires: u64,
     permitted_until: u64,
@@ -212,7 +212,7 @@ struct Has {
     channels: BTreeMap<u16, (SocketAddr, u64)>,
 }
 
-impl Known {
+impl ModelClient {
     fn addresses(&self) -> usize {
         self.0.iter().filter(|has| has.relayed.is_some()).count()
     }
@@ -222,25 +222,25 @@ impl Known {
     }
 
     /// Returns the relayed addresses that a Refresh for `family`, or for all, refers to.
-    fn named(&mut self, family: Option<usize>) -> impl Iterator<Item = &mut Has> {
+    fn in_family(&mut self, family: Option<usize>) -> impl Iterator<Item = &mut ModelAddress> {
         let all = self.0.iter_mut().enumerate();
-        let named = all.filter(move |(index, _)| family.is_none_or(|family| family == *index));
-        named.map(|(_, has)| has)
+        let matching = all.filter(move |(index, _)| family.is_none_or(|family| family == *index));
+        matching.map(|(_, has)| has)
     }
 
-    fn forget_at(&mut self, now: u64) {
+    fn remove_expired(&mut self, now: u64) {
         for has in &mut self.0 {
             has.channels.retain(|_, (_, until)| *until > now);
             if has.expires <= now {
-                *has = Has::default();
+                *has = ModelAddress::default();
             }
         }
     }
 }
 
-impl Has {
+impl ModelAddress {
     /// Returns whether a ChannelBind would bind a number to two peers, or a peer to two numbers.
-    fn clashes(&self, number: u16, peer: SocketAddr) -> bool {
+    fn conflicts_with(&self, number: u16, peer: SocketAddr) -> bool {
         let mut bound = self.channels.iter();
         bound.any(|(known, (to, _))| (*known == number) != (*to == peer))
     }
@@ -252,7 +252,7 @@ impl Has {
 }
 
 /// Returns the number of free relay ports of a family, by shard.
-fn ports_left(fixture: &Fixture, known: &[Known], ports: u16, family: usize) -> Vec<usize> {
+fn ports_left(fixture: &Fixture, known: &[ModelClient], ports: u16, family: usize) -> Vec<usize> {
     let mut left = vec![0; fixture.shards.len()];
     let held = |address: &SocketAddr| {
         let mut all = known.iter();
@@ -282,7 +282,7 @@ fn number_for(peer: usize, family: usize) -> u16 {
 
 /// Returns the client that must receive the data of `client` on channel `number`.
 fn listener(
-    known: &[Known],
+    known: &[ModelClient],
     client: usize,
     (number, family): (u16, usize),
     now: u64,
@@ -300,8 +300,8 @@ fn listener(
 
 /// Returns whether the listener received the data: on its own channel if it has one, otherwise in a
 /// Data indication.
-fn heard(speaker: &Has, listener: &Has, data: &[u8], got: &[u8]) -> bool {
-    let from = speaker.relayed;
+fn was_received(sender: &ModelAddress, listener: &ModelAddress, data: &[u8], got: &[u8]) -> bool {
+    let from = sender.relayed;
     let mut channels = listener.channels.iter();
     match channels.find(|(_, (to, _))| Some(*to) == from) {
         Some((number, _)) => got == channel_data(*number, data),
@@ -319,15 +319,15 @@ proptest! {
         shards in 1..=2u8,
         // Too few for all, or more than enough.
         ports in prop_oneof![1..=4u16, Just(10_000)],
-        whim in any::<u64>(),
+        random in any::<u64>(),
         steps in prop::collection::vec(step(), 1..160),
     ) {
-        let mut fixture = Fixture::new(shards, ports, whim);
+        let mut fixture = Fixture::new(shards, ports, random);
         let mut clients: Vec<Client> = (0..CLIENTS).map(|i| Client::with(
             &format!("192.88.1.{i}:1000"),
             Credentials::new(&Secret::new("north"), &[]).mint(&format!("user-{}", i % USERS), None, 4_000_000_000),
         )).collect();
-        let mut known = vec![Known::default(); CLIENTS];
+        let mut known = vec![ModelClient::default(); CLIENTS];
 
         for step in steps {
             let now = fixture.now();
@@ -381,17 +381,17 @@ proptest! {
                     let known = &mut known[client];
                     let expected = if !known.is_allocated() {
                         Some(437)
-                    } else if known.named(family).all(|has| has.relayed.is_none()) {
+                    } else if known.in_family(family).all(|has| has.relayed.is_none()) {
                         Some(443)
                     } else {
                         None
                     };
                     prop_assert_eq!(response.code(), expected);
                     if expected.is_none() {
-                        for has in known.named(family) {
+                        for has in known.in_family(family) {
                             has.expires = now + u64::from(response.lifetime());
                         }
-                        known.forget_at(now);
+                        known.remove_expired(now);
                     }
                 }
                 Step::Bind { client, peer, family } => {
@@ -400,11 +400,11 @@ proptest! {
                     clients[client].greet(&mut fixture);
                     let code = clients[client].bind(&mut fixture, number, &to.to_string()).code();
                     let has = &mut known[client].0[family];
-                    let clashes = has.clashes(number, to);
+                    let has_conflict = has.conflicts_with(number, to);
                     let has_none = has.relayed.is_none();
                     let expected = if !known[client].is_allocated() {
                         Some(437)
-                    } else if clashes {
+                    } else if has_conflict {
                         Some(400)
                     } else if has_none {
                         Some(443)
@@ -414,7 +414,7 @@ proptest! {
                     prop_assert_eq!(code, expected);
                     if code.is_none() { known[client].0[family].bind(number, to, now); }
                 }
-                Step::Talk { client, peer, family } => {
+                Step::SendData { client, peer, family } => {
                     let number = number_for(peer, family);
                     let data = format!("from {client}");
                     let route = clients[client].route;
@@ -423,24 +423,24 @@ proptest! {
                     prop_assert_eq!(arrived.as_ref().map(|(to, _)| *to), expected.map(|i| clients[i].route));
                     if let (Some((_, got)), Some(listener)) = (arrived, expected) {
                         let [from, to] = [client, listener].map(|i| &known[i].0[family]);
-                        prop_assert!(heard(from, to, data.as_bytes(), &got));
+                        prop_assert!(was_received(from, to, data.as_bytes(), &got));
                     }
                 }
                 Step::Revoke { user } => {
                     let freed = fixture.revoke(&format!("user-{user}"));
                     let theirs = (0..CLIENTS).filter(|i| i % USERS == user && known[*i].is_allocated());
                     prop_assert_eq!(freed, theirs.clone().count());
-                    theirs.collect::<Vec<_>>().iter().for_each(|i| known[*i] = Known::default());
+                    theirs.collect::<Vec<_>>().iter().for_each(|i| known[*i] = ModelClient::default());
                 }
                 Step::Restart => fixture.restart(),
                 Step::Wait { seconds } => {
                     fixture.advance(seconds);
-                    known.iter_mut().for_each(|client| client.forget_at(fixture.now()));
+                    known.iter_mut().for_each(|client| client.remove_expired(fixture.now()));
                 }
             }
             let living = known.iter().filter(|client| client.is_allocated()).count();
             prop_assert_eq!(fixture.allocations(), living);
-            let addresses: usize = known.iter().map(Known::addresses).sum();
+            let addresses: usize = known.iter().map(ModelClient::addresses).sum();
             prop_assert_eq!(fixture.open_sockets(), addresses, "no orphan port");
             prop_assert_eq!(fixture.config().quotas.held(), addresses);
         }

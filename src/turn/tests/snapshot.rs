@@ -118,8 +118,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Two servers with the same inputs: one keeps running, the other is restarted.
-struct Twins {
-    kept: World,
+struct Pair {
+    running: World,
     restarted: World,
     last: Option<(Route, Vec<u8>)>,
     restarts: u8,
@@ -141,10 +141,10 @@ fn tight() -> Config {
     }
 }
 
-impl Twins {
-    fn new() -> Twins {
-        Twins {
-            kept: World::with(tight()),
+impl Pair {
+    fn new() -> Pair {
+        Pair {
+            running: World::with(tight()),
             restarted: World::with(tight()),
             last: None,
             restarts: 0,
@@ -153,7 +153,7 @@ impl Twins {
 
     /// Passes a datagram to both, and compares the results without socket numbers.
     fn both<T: PartialEq + std::fmt::Debug>(&mut self, act: impl Fn(&mut World) -> T) -> T {
-        let (one, other) = (act(&mut self.kept), act(&mut self.restarted));
+        let (one, other) = (act(&mut self.running), act(&mut self.restarted));
         assert_eq!(one, other);
         one
     }
@@ -170,7 +170,7 @@ impl Twins {
     fn restart(&mut self) {
         self.restarts += 1;
         self.restarted = self.restarted.restarted(&tight());
-        for world in [&mut self.kept, &mut self.restarted] {
+        for world in [&mut self.running, &mut self.restarted] {
             world.server.random = ChaCha12Rng::from_seed([self.restarts; 32]);
         }
     }
@@ -208,7 +208,7 @@ impl World {
     }
 }
 
-impl Responder for Twins {
+impl Responder for Pair {
     fn response(&mut self, route: &Route, request: &[u8]) -> Vec<u8> {
         let (verdict, bytes) = self.receive(route, request);
         match verdict {
@@ -220,14 +220,14 @@ impl Responder for Twins {
 }
 
 /// A client and its relayed addresses.
-struct Known {
+struct ModelClient {
     client: Client,
     relayed: Vec<SocketAddr>,
     token: Option<Vec<u8>>,
 }
 
-fn clients() -> Vec<Known> {
-    let client = |number: usize| Known {
+fn clients() -> Vec<ModelClient> {
+    let client = |number: usize| ModelClient {
         client: Client::new(
             &format!("192.88.1.{number}:1000"),
             ["alice", "bob"][number % 2],
@@ -238,14 +238,14 @@ fn clients() -> Vec<Known> {
     (0..CLIENTS).map(client).collect()
 }
 
-fn peer_of(known: &[Known], peer: usize) -> Option<String> {
+fn peer_of(known: &[ModelClient], peer: usize) -> Option<String> {
     match PEERS.get(peer) {
         Some(peer) => Some((*peer).to_owned()),
         None => Some(known[peer - PEERS.len()].relayed.first()?.to_string()),
     }
 }
 
-fn allocate(twins: &mut Twins, known: &mut [Known], client: usize, kind: usize) {
+fn allocate(pair: &mut Pair, known: &mut [ModelClient], client: usize, kind: usize) {
     let token = known.iter().find_map(|one| one.token.clone());
     let attributes = match (kind, token) {
         (1, _) => vec![(Attribute::ADDITIONAL_ADDRESS_FAMILY, vec![2, 0, 0, 0])],
@@ -255,7 +255,7 @@ fn allocate(twins: &mut Twins, known: &mut [Known], client: usize, kind: usize) 
         _ => Vec::new(),
     };
     let known = &mut known[client];
-    let response = known.client.allocate(twins, &attributes);
+    let response = known.client.allocate(pair, &attributes);
     if response.code().is_none() {
         known.relayed = response.relayed();
         let token = response.message().get(Attribute::RESERVATION_TOKEN);
@@ -263,13 +263,13 @@ fn allocate(twins: &mut Twins, known: &mut [Known], client: usize, kind: usize) 
     }
 }
 
-fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
+fn apply(pair: &mut Pair, known: &mut [ModelClient], step: Step) {
     match step {
-        Step::Allocate { client, kind } => allocate(twins, known, client, kind),
+        Step::Allocate { client, kind } => allocate(pair, known, client, kind),
         Step::Retransmit => {
-            if let Some((route, datagram)) = twins.last.clone() {
-                twins.receive(&route, &datagram);
-                twins.both(|world| world.responses.pop());
+            if let Some((route, datagram)) = pair.last.clone() {
+                pair.receive(&route, &datagram);
+                pair.both(|world| world.responses.pop());
             }
         }
         Step::Refresh {
@@ -283,15 +283,15 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
                 attributes.push((Attribute::REQUESTED_ADDRESS_FAMILY, family));
             }
             let client = &mut known[client].client;
-            client.greet(twins);
-            client.request(twins, Method::REFRESH, &attributes);
+            client.greet(pair);
+            client.request(pair, Method::REFRESH, &attributes);
         }
         Step::Permit { client, peer } => {
             let Some(peer) = peer_of(known, peer) else {
                 return;
             };
-            known[client].client.greet(twins);
-            known[client].client.permit(twins, &[&peer]);
+            known[client].client.greet(pair);
+            known[client].client.permit(pair, &[&peer]);
         }
         Step::Bind {
             client,
@@ -301,8 +301,8 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
             let Some(peer) = peer_of(known, peer) else {
                 return;
             };
-            known[client].client.greet(twins);
-            known[client].client.bind(twins, number, &peer);
+            known[client].client.greet(pair);
+            known[client].client.bind(pair, number, &peer);
         }
         Step::Channel {
             client,
@@ -310,7 +310,7 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
             len,
         } => {
             let route = known[client].client.route;
-            twins.receive(&route, &channel_data(number, &vec![7; len]));
+            pair.receive(&route, &channel_data(number, &vec![7; len]));
         }
         Step::Send { client, peer } => {
             let Some(peer) = peer_of(known, peer) else {
@@ -318,7 +318,7 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
             };
             let client = &mut known[client].client;
             let indication = client.send_indication(&peer, b"hello");
-            twins.receive(&client.route, &indication);
+            pair.receive(&client.route, &indication);
         }
         Step::Peer { client, peer } => {
             let peer = PEERS[peer];
@@ -327,23 +327,23 @@ fn apply(twins: &mut Twins, known: &mut [Known], step: Step) {
             let Some(&relayed) = relayed.find(|one| one.is_ipv6() == family) else {
                 return;
             };
-            twins.both(|world| {
+            pair.both(|world| {
                 let lives = world.server.table.find_by_relayed(relayed).is_some();
                 lives.then(|| world.on_peer(relayed, peer, b"hello"))
             });
         }
         Step::Revoke { client } => {
             let user = ["alice", "bob"][client % 2];
-            twins.both(|world| {
+            pair.both(|world| {
                 let freed = world.server.revoke(user, &Scope::All);
                 world.run_orders();
                 freed
             });
         }
         Step::Wait { millis } => {
-            twins.both(|world| world.advance(Duration::from_millis(millis)));
+            pair.both(|world| world.advance(Duration::from_millis(millis)));
         }
-        Step::Restart => twins.restart(),
+        Step::Restart => pair.restart(),
     }
 }
 
@@ -354,10 +354,10 @@ proptest! {
     fn a_restored_server_behaves_like_one_that_never_stopped(
         steps in prop::collection::vec(step(), 1..120),
     ) {
-        let (mut twins, mut known) = (Twins::new(), clients());
+        let (mut pair, mut known) = (Pair::new(), clients());
         for step in steps {
-            apply(&mut twins, &mut known, step);
-            twins.check();
+            apply(&mut pair, &mut known, step);
+            pair.check();
         }
     }
 
@@ -368,11 +368,11 @@ proptest! {
         left in prop::collection::vec(any::<bool>(), 40),
         listener in any::<bool>(),
     ) {
-        let (mut twins, mut known) = (Twins::new(), clients());
+        let (mut pair, mut known) = (Pair::new(), clients());
         for step in steps {
-            apply(&mut twins, &mut known, step);
+            apply(&mut pair, &mut known, step);
         }
-        let snapshot = twins.kept.server.snapshot();
+        let snapshot = pair.running.server.snapshot();
         let left = RefCell::new(left.into_iter());
         let sockets = snapshot.sockets().map(|(number, _)| number);
         let sockets = sockets.filter(|_| left.borrow_mut().next() == Some(true));
@@ -381,7 +381,7 @@ proptest! {
             sockets: sockets.map(|number| (number, number)).collect(),
         };
         let mut next = World::with(tight());
-        next.sockets = twins.kept.sockets.clone();
+        next.sockets = pair.running.sockets.clone();
         for (number, socket) in (0..).zip(&mut next.sockets) {
             if !numbers.sockets.contains_key(&number) {
                 *socket = None;
@@ -390,7 +390,7 @@ proptest! {
         next.server.restore(snapshot, &numbers);
         next.run_orders();
         prop_assert_eq!(next.open_sockets(), next.server.config.quotas.held());
-        next.now = twins.kept.now;
+        next.now = pair.running.now;
         next.advance(Duration::from_secs(4000));
         prop_assert_eq!((next.server.allocations(), next.open_sockets()), (0, 0));
         prop_assert!(next.server.config.directory.is_empty());

@@ -255,8 +255,8 @@ impl Fixture {
         outside.chain(sockets.map(|s| s.address)).collect()
     }
 
-    /// Lets time pass. With the highest bit only the wall clock jumps: forwards, or with the next bit
-    /// backwards.
+    /// Lets time pass. With the highest bit only the wall clock jumps: forwards, or with the next
+    /// bit backwards.
     fn wait(&mut self, byte: u8) {
         let span = SPANS[usize::from(byte) % SPANS.len()];
         match byte & 0xc0 {

@@ -1,5 +1,5 @@
-//! `turn::Server` with one or two shards in virtual time: datagrams of clients and peers, bind results
-//! and administrator's commands in any order. An input is a list of steps.
+//! `turn::Server` with one or two shards in virtual time: datagrams of clients and peers, bind
+//! results and administrator's commands in any order. An input is a list of steps.
 
 mod edge;
 mod fixture;
