@@ -91,16 +91,17 @@ fn canonical(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else {
         return ip;
     };
-    let [.., high, low] = v6.segments();
-    let embedded = match v6.segments() {
-        // Mapped (RFC 4291 section 2.5.5.2), and translated (RFC 2765).
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
-        // Compatible (RFC 4291 section 2.5.5.1), but `::` and `::1` are themselves.
-        [0, 0, 0, 0, 0, 0, high, low] => high != 0 || low > 1,
-        // NAT64's well-known prefix (RFC 6052).
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
-        _ => false,
-    };
+    let segments = v6.segments();
+    let [.., high, low] = segments;
+    // Mapped (RFC 4291 section 2.5.5.2), and translated (RFC 2765).
+    let embedded = matches!(
+        segments,
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..]
+    )
+    // Compatible (RFC 4291 section 2.5.5.1), but `::` and `::1` are themselves.
+    || matches!(segments, [0, 0, 0, 0, 0, 0, ..]) && (high != 0 || low > 1)
+    // NAT64's well-known prefix (RFC 6052).
+    || matches!(segments, [0x64, 0xff9b, 0, 0, 0, 0, ..]);
     if embedded {
         Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into()
     } else {
@@ -118,33 +119,26 @@ fn is_special(ip: IpAddr) -> bool {
 }
 
 fn is_special_v4(ip: Ipv4Addr) -> bool {
-    match ip.octets() {
-        // This network, loopback, multicast, reserved, broadcast.
-        [0 | 127 | 224..=255, ..] => true,
+    let octets = ip.octets();
+    // This network, loopback, multicast, reserved, broadcast.
+    matches!(octets, [0 | 127 | 224..=255, ..])
         // Private, shared, link-local.
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [169, 254, ..] => {
-            true
-        }
+        || matches!(octets, [10, ..] | [172, 16..=31, ..] | [192, 168, ..])
+        || matches!(octets, [100, 64..=127, ..] | [169, 254, ..])
         // Protocol assignments, documentation, 6to4 relays, AS112, benchmarking.
-        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => true,
-        [192, 31, 196, _] | [192, 52, 193, _] | [192, 175, 48, _] | [198, 18 | 19, ..] => true,
-        _ => false,
-    }
+        || matches!(octets, [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _])
+        || matches!(octets, [192, 88, 99, _] | [192, 31, 196, _] | [192, 52, 193, _])
+        || matches!(octets, [192, 175, 48, _] | [198, 18 | 19, ..])
 }
 
 fn is_special_v6(ip: Ipv6Addr) -> bool {
-    match ip.segments() {
-        // Unspecified and loopback.
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
-        // Unique-local, link-local, site-local, multicast.
-        [0xfc00..=0xfdff | 0xfe80..=0xfeff | 0xff00..=0xffff, ..] => true,
-        // NAT64 for local use, discard-only, protocol assignments (benchmarking and ORCHID among
-        // them), documentation, SRv6.
-        [0x64, 0xff9b, ..] | [0x100, ..] | [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] => true,
-        [0x3fff, 0..=0xfff, ..] | [0x5f00, ..] => true,
-        // Everything outside 2000::/3 is reserved.
-        [first, ..] => first >> 13 != 1,
-    }
+    let segments = ip.segments();
+    // Everything outside 2000::/3 is reserved: unspecified, loopback, unique-local, link-local,
+    // site-local and multicast addresses, NAT64, discard-only and SRv6.
+    segments[0] >> 13 != 1
+        // Protocol assignments (benchmarking and ORCHID among them), documentation.
+        || matches!(segments, [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..])
+        || matches!(segments, [0x3fff, 0..=0xfff, ..])
 }
 
 #[cfg(test)]
