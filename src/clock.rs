@@ -1,6 +1,6 @@
-//! Where time is read, and the only place.
+//! The clocks: the only place that reads the time.
 //!
-//! The state machines take a [`Now`] as an argument, so a test can live through a day in a
+//! The state machines take a [`Now`] as an argument, so a test can run through a day in a
 //! millisecond. `clippy.toml` bans `Instant::now` and `SystemTime::now` everywhere else.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// On a clock that never goes back: what deadlines and rates are measured on.
+    /// On the monotonic clock: for deadlines and rates.
     pub mono: Mono,
-    /// Seconds since the Unix epoch: what credentials and tokens expire by.
+    /// Seconds since the Unix epoch: for the expiry of credentials and tokens.
     pub unix: u64,
 }
 
@@ -25,7 +25,7 @@ pub struct Now {
 pub struct Mono(pub u64);
 
 impl Mono {
-    /// The time from `earlier` to `self`; zero where `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Mono) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -42,7 +42,7 @@ impl std::ops::Add<Duration> for Mono {
 /// Reads both clocks.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Now {
-    // Every system has this clock: a failure would be one of the arguments.
+    // Every system has this clock; only an invalid argument could fail.
     let mono = ClockId::CLOCK_MONOTONIC.now().map(Duration::from);
     Now {
         mono: Mono(mono.map_or(0, |since| since.as_nanos() as u64)),

@@ -213,7 +213,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_of_people_everywhere_stay_as_they_are() {
+    fn names_in_all_scripts_are_valid_and_unchanged() {
         for name in GOOD {
             assert!(is_valid_name(name), "{name:?}");
             assert_eq!(sanitize(name).as_deref(), Some(name));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_turns_around_or_looks_empty_is_refused() {
+    fn names_with_invisible_or_direction_characters_are_rejected() {
         for name in BAD {
             assert!(!is_valid_name(name), "{name:?}");
             assert_ne!(sanitize(name).as_deref(), Some(name));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_name_loses_what_is_refused_and_keeps_the_rest() {
+    fn a_foreign_name_loses_only_its_invalid_characters() {
         for (name, left) in [
             ("  alice\u{202e}nimda ", Some("alicenimda")),
             ("ali\u{200d}ce", Some("alice")),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_shown_what_would_do_something_to_it() {
+    fn control_and_direction_characters_are_escaped_for_a_terminal() {
         assert_eq!(escape("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\\n");
         assert_eq!(escape("x\u{202e}y ❤\u{fe0f}"), "x\\u{202e}y ❤\u{fe0f}");
         assert_eq!(escape("\u{9b}31m\u{e0041}"), "\\u{9b}31m\\u{e0041}");
@@ -255,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_of_any_name_is_fit_and_shown_as_it_is(
+        fn any_sanitized_name_is_valid_and_needs_no_escape(
             pieces in proptest::collection::vec(
                 prop_oneof![
                     proptest::sample::select([&GOOD[..], &BAD].concat()).prop_map(str::to_owned),

@@ -1,7 +1,7 @@
-//! Public keys of somebody who signs tokens: read from PEM (RFC 7468, RFC 5280) or a JWKS (RFC 7517).
+//! Public keys of token issuers, from PEM (RFC 7468, RFC 5280) or a JWKS (RFC 7517).
 //!
-//! What is not a public key that signatures are checked with is refused or passed over here, so that
-//! it never meets a token: private keys, shared secrets (`oct`), keys for encryption, short RSA keys.
+//! The readers reject private keys, shared secrets (`oct`) and short RSA keys, and skip keys for
+//! encryption: no token is verified with one.
 
 mod der;
 mod jwks;
@@ -14,16 +14,16 @@ use zeroize::Zeroizing;
 
 use crate::text_file;
 
-/// No file of keys is larger.
+/// Maximum size of a file of keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// A token may have to be tried with each.
+/// Maximum number of keys: a token may be tried with each.
 const MAX_KEYS: usize = 64;
 
 /// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"; ring takes none over 8192.
 const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// What a key is good for.
+/// The kind of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Rsa,
@@ -32,10 +32,10 @@ pub enum Kind {
     Ed25519,
 }
 
-/// A key that signatures are checked with.
+/// A key that verifies signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    /// What a JWKS calls it (`kid`).
+    /// The `kid` in a JWKS.
     pub id: Option<String>,
     pub material: Material,
 }
@@ -53,7 +53,7 @@ pub enum Material {
     Ed25519(Vec<u8>),
 }
 
-/// What is wrong with a file, as the end of a sentence that named it: `does not exist`.
+/// The fault of a file, worded as the end of a sentence that names it: `does not exist`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(String);
@@ -96,10 +96,10 @@ impl Material {
     }
 }
 
-/// The keys of a PEM file, in order, all of this kind.
+/// Reads the keys of a PEM file, in order; all must be of this kind.
 ///
 /// # Errors
-/// The file can't be read, is no PEM, or holds something else than such keys.
+/// The file can't be read, is not PEM, or contains anything but such keys.
 pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
     let keys = parse_pem(&read_text(path)?)?;
     match keys.iter().find(|key| key.kind() != kind) {
@@ -112,10 +112,10 @@ pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
     }
 }
 
-/// The keys of a JWKS file that are of this kind and not meant for another algorithm, in order.
+/// Reads the keys of a JWKS file that are of this kind and not for another algorithm, in order.
 ///
 /// # Errors
-/// The file can't be read, is no JWKS, holds a secret, or no such key.
+/// The file can't be read, is not a JWKS, contains a secret, or contains no such key.
 pub fn read_jwks(path: &Path, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
     let keys = jwks::parse(&read_text(path)?, kind, algorithm)?;
     match keys.len() {
@@ -128,7 +128,7 @@ pub fn read_jwks(path: &Path, kind: Kind, algorithm: &str) -> Result<Vec<PublicK
     }
 }
 
-/// Whether `text` is a public key or holds one: everybody may know it, so it is no secret.
+/// Whether `text` is or contains a public key, which is not a secret.
 pub fn is_public(text: &str) -> bool {
     let pem = ["PUBLIC KEY-----", "CERTIFICATE-----"];
     let jwk = || serde_json::from_str::<serde_json::Value>(text).ok();
@@ -140,7 +140,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     text_file::read(path, MAX_FILE_BYTES).map_err(|why| error(why.to_string()))
 }
 
-/// RFC 7468: blocks between `-----BEGIN X-----` and `-----END X-----`; what is around them is remarks.
+/// RFC 7468: blocks between `-----BEGIN X-----` and `-----END X-----`; text around them is a comment.
 fn parse_pem(text: &str) -> Result<Vec<PublicKey>, KeyError> {
     let mut keys = Vec::new();
     let mut rest = text;
@@ -178,7 +178,7 @@ fn not_pem() -> KeyError {
 fn wrong_label(label: &str) -> KeyError {
     if label.ends_with("PRIVATE KEY") {
         return error(
-            "holds a private key, which belongs to whoever signs: \
+            "holds a private key, which belongs to the issuer: \
              `openssl pkey -pubout` makes the public one of it",
         );
     }

@@ -68,7 +68,7 @@ async fn extend_invite(
     seconds: i64,
 ) -> Result<(), StoreError> {
     invite.expires_at = invite.expires_at.saturating_add_signed(seconds);
-    store.end_invite_at(&invite.id, invite.expires_at).await
+    store.set_invite_expiry(&invite.id, invite.expires_at).await
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a public key is made of (RFC 5280 §4.1.2.7).
+//! SubjectPublicKeyInfo in DER (RFC 5280 §4.1.2.7).
 
 use super::{KeyError, Material, error};
 use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, element};
@@ -12,7 +12,7 @@ const P384: &[u8] = &[0x06, 5, 0x2b, 0x81, 0x04, 0x00, 0x22];
 /// id-Ed25519, RFC 8410 §3.
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// SubjectPublicKeyInfo: which kind of key, and the key.
+/// Parses a SubjectPublicKeyInfo.
 pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
     let (algorithm, parameters, key) = subject(der).ok_or_else(malformed)?;
     match (algorithm, parameters) {
@@ -27,7 +27,7 @@ pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
     }
 }
 
-/// RSAPublicKey, RFC 8017 appendix A.1.1.
+/// Parses an RSAPublicKey, RFC 8017 appendix A.1.1.
 pub fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
     let numbers = || {
         let (sequence, _) = element(der, SEQUENCE)?;
@@ -39,7 +39,7 @@ pub fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
     Material::rsa(modulus, exponent)
 }
 
-/// The algorithm's identifier, its parameters, the bits of the key.
+/// Returns the algorithm identifier, its parameters and the bits of the key.
 fn subject(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (info, _) = element(der, SEQUENCE)?;
     let (algorithm, rest) = element(info, SEQUENCE)?;
@@ -49,7 +49,7 @@ fn subject(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (*unused == 0).then_some((identifier, parameters, key))
 }
 
-/// An uncompressed point, whose coordinates have `size` bytes each.
+/// Checks an uncompressed point with coordinates of `size` bytes.
 fn point(key: &[u8], size: usize) -> Result<Vec<u8>, KeyError> {
     match key.len() == 1 + 2 * size && key[0] == 4 {
         true => Ok(key.to_vec()),

@@ -1,4 +1,4 @@
-//! A JSON Web Key Set (RFC 7517, RFC 7518 §6, RFC 8037): keys of other kinds stand in it too.
+//! A JSON Web Key Set (RFC 7517, RFC 7518 §6, RFC 8037): it may also contain keys of other kinds.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,11 +24,11 @@ struct Key {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// Only a private key has it.
+    /// Present in private keys only.
     d: Option<Value>,
 }
 
-/// The keys that may check signatures of `algorithm`.
+/// Parses the keys that may verify signatures of `algorithm`.
 pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
     let set: Set = serde_json::from_str(text).map_err(|_| {
         error("is not a JWKS: a JSON object with `keys`, a list of objects with `kty`")
@@ -51,7 +51,7 @@ pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, 
 }
 
 impl Key {
-    /// What to call it in a complaint.
+    /// Returns the name of the key for error messages.
     fn label(&self, index: usize) -> String {
         match &self.kid {
             Some(kid) => format!("the key {kid:?}"),
@@ -68,7 +68,7 @@ impl Key {
         }
         match self.d {
             Some(_) => Err(error(format!(
-                "holds {label}, which is private (`d`): it belongs to whoever signs"
+                "holds {label}, which is private (`d`): it belongs to the issuer"
             ))),
             None => Ok(()),
         }
@@ -90,7 +90,7 @@ impl Key {
         signatures && self.alg.as_deref().is_none_or(|alg| alg == algorithm)
     }
 
-    /// `None` where a number is missing or not what the kind has.
+    /// Returns `None` if a number is missing or does not fit the kind.
     fn material(&self, kind: Kind) -> Option<Result<Material, KeyError>> {
         let number = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?).ok();
         // RFC 7518 §6.2.1.2: coordinates have their full size.

@@ -1,4 +1,4 @@
-//! What counts as a public key, and that nothing panics.
+//! Accepted public keys; no input panics.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 ";
 
 #[test]
-fn a_file_may_hold_several_keys_and_remarks() {
+fn a_file_may_contain_several_keys_and_remarks() {
     let keys = parse_pem(&format!("the first\n{ED25519}the second\n{ED25519}")).unwrap();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0].kind(), Kind::Ed25519);
@@ -20,7 +20,7 @@ fn a_file_may_hold_several_keys_and_remarks() {
 }
 
 #[test]
-fn a_key_with_a_byte_missing_is_refused() {
+fn a_truncated_key_is_rejected() {
     let body = |pem: &str| -> String { pem.lines().filter(|l| !l.starts_with('-')).collect() };
     let der = STANDARD.decode(body(ED25519)).unwrap();
     assert!(der::subject_public_key(&der).is_ok());
@@ -38,7 +38,7 @@ fn an_rsa_key_has_2048_bits_at_least() {
 }
 
 #[test]
-fn a_secret_that_everybody_knows_is_recognised() {
+fn a_public_key_in_place_of_a_secret_is_recognised() {
     for public in [ED25519, "{\"keys\": []}", "{\"kty\": \"RSA\"}"] {
         assert!(is_public(public), "{public}");
     }

@@ -1,4 +1,4 @@
-//! Why the database did not do as asked, each in one sentence that names the file and a way out.
+//! Errors of the store. A fault of the database names the file and what to do.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::limits::MAX_REASON_CHARS;
 use super::utc;
 use crate::display_name;
 
-/// A fault of the database itself, not of what was asked of it.
+/// A fault of the database itself, independent of the operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot open the database {}: {reason}; check that its directory exists and is writable", path.display())]
@@ -18,7 +18,7 @@ pub enum StoreError {
     Damaged(PathBuf),
     #[error(
         "the database {} has schema {found}, and this parlor knows schemas up to {known}; \
-         run the version that made it, or a newer one", path.display()
+         run the version that created it, or a newer one", path.display()
     )]
     NewerSchema {
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum StoreError {
     Closed(PathBuf),
 }
 
-/// Why a user or a room was not made.
+/// The reason why a user or a room was not created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CreateError {
     #[error("the name `{0}` is taken")]
@@ -76,35 +76,35 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-/// Why a room was not changed.
+/// The reason why a room was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     #[error("there is no such room")]
     NoSuchRoom,
     #[error("the room is closed")]
     RoomClosed,
-    /// No room could be made like this either.
+    /// The new values are not valid for a room.
     #[error(transparent)]
     Refused(#[from] CreateError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why a message was not written.
+/// The reason why a message was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     #[error("a message has 1 to 4000 characters, not all of them blank")]
     BadContent,
     #[error("only participants write in a room")]
     NotAMember,
-    /// The author could not join the room either.
+    /// The author has no access to the room.
     #[error(transparent)]
     Author(JoinError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why somebody did not get into a room.
+/// The reason why a user did not join a room.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     #[error("there is no such room")]
@@ -165,7 +165,7 @@ pub enum BanError {
     Store(#[from] StoreError),
 }
 
-/// Why an invite was not made or did not open its room.
+/// The reason why an invite was not created or not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
     #[error("there is no such room")]

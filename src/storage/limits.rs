@@ -1,4 +1,4 @@
-//! Limits of stored values. They hold whatever database stores them.
+//! Limits of stored values. They are the same for every database.
 
 /// Maximum length of a ban's reason in characters.
 pub const MAX_REASON_CHARS: usize = 500;

@@ -1,4 +1,4 @@
-//! The port of the store: every operation on users, rooms and memberships, whatever database is behind it.
+//! The port of the store: every operation on users, rooms and memberships.
 
 use std::path::Path;
 
@@ -40,24 +40,24 @@ impl Store {
         self.database.check_writable().await
     }
 
-    /// The user whose id this is, then the one whose name it is: two at most, since nothing keeps
-    /// the name of one from being the id of another. Ids find disabled users and tombstones too,
-    /// names neither tombstones nor guests.
+    /// Returns the user with this id, then the one with this name: two at most, since the name of one user
+    /// may be the id of another. Ids also find disabled and deleted users; names find neither deleted
+    /// users nor guests.
     pub async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
         self.database.find_users(id_or_name).await
     }
 
-    /// The user whose name this is, and what their password is kept as; for whoever logs in.
+    /// Returns the user with this name and their password hash, for a login.
     pub async fn login(&self, name: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
         self.database.login(name).await
     }
 
-    /// All users but guests and the deleted, by name.
+    /// Returns all users except guests and deleted ones, sorted by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
         self.database.users().await
     }
 
-    /// Makes a user with a fresh id.
+    /// Creates a user with a new id.
     pub async fn add_user(&self, new: NewUser) -> Result<User, CreateError> {
         self.database.add_user(new).await
     }
@@ -83,8 +83,8 @@ impl Store {
         self.database.sign_out(id, unix).await
     }
 
-    /// The user with this id, made if there is none: for tokens of an issuer who knows users that
-    /// the store does not. `display_name` is what the token calls them.
+    /// Returns the user with this id, and creates a missing one: for tokens of an issuer with its own
+    /// accounts. `display_name` comes from the token.
     pub async fn provision(
         &self,
         id: &str,
@@ -93,15 +93,15 @@ impl Store {
         self.database.provision(id, display_name).await
     }
 
-    /// Whom the relay must turn away, the banned included. How long ago does not matter: nobody knows until when a
-    /// credential was minted, or by whom.
+    /// Returns everything that the relay must reject. It has no limit of age: the lifetime of a foreign
+    /// credential is unknown.
     pub async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
         self.database.revocations(unix).await
     }
 
-    /// Keeps a user out, ends their tokens and takes back the invites that they made, which would let
-    /// them in again as a guest. Their memberships stay for the day on which they are enabled. `None` where there is
-    /// no such user, or no more.
+    /// Disables a user, ends their tokens and revokes the invites that they created, which would admit them
+    /// again as a guest. Their memberships stay until they are enabled. `None` if the user does not exist
+    /// or was deleted.
     pub async fn disable_user(
         &self,
         id: &str,
@@ -110,14 +110,13 @@ impl Store {
         self.database.disable_user(id, unix).await
     }
 
-    /// Lets a disabled user in again. `None` where there is no such user, or no more.
+    /// Enables a disabled user. `None` if the user does not exist or was deleted.
     pub async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
         self.database.enable_user(id).await
     }
 
-    /// Deletes a user: what they are called, their password, memberships and invites. The id stays
-    /// refused, and what they wrote stays in its rooms. `None` where there is no such user, or no
-    /// more.
+    /// Deletes the names, the password, the memberships and the invites of a user. The id stays rejected, and
+    /// their messages stay in the rooms. `None` if the user does not exist or was deleted.
     pub async fn delete_user(
         &self,
         id: &str,
@@ -126,8 +125,8 @@ impl Store {
         self.database.delete_user(id, unix).await
     }
 
-    /// Closes a room, and erases what it was called and everything in it. The id stays closed.
-    /// `None` where there is no such room.
+    /// Closes a room, and deletes its name, messages, invites and bans. The id stays closed. `None` if
+    /// there is no such room.
     pub async fn delete_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
         self.database.delete_room(id, unix).await
     }
@@ -167,41 +166,43 @@ impl Store {
         self.database.people(ids).await
     }
 
-    /// The room whose id this is (closed ones too), else the open one whose name it is.
+    /// Returns the room with this id (also a closed one), or else the open room with this name.
     pub async fn room(&self, id_or_name: &str) -> Result<Option<Room>, StoreError> {
         self.database.room(id_or_name).await
     }
 
-    /// The room whose id this is (closed ones too), then the open one whose name it is: two at most.
+    /// Returns the room with this id (also a closed one), then the open room with this name: two at most.
     pub async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
         self.database.find_rooms(id_or_name).await
     }
 
-    /// All open rooms, by name.
+    /// Returns all open rooms, sorted by name.
     pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
         self.database.rooms().await
     }
 
-    /// How many rooms are open, and how many memberships there are in them.
+    /// Returns the numbers of open rooms and of memberships.
     pub async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
         self.database.room_counts().await
     }
 
-    /// The open rooms that somebody gets to see, by name.
+    /// Returns the open rooms that are visible to a user, sorted by name.
     pub async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
         self.database.visible_rooms(query).await
     }
 
+    /// Creates a room.
     pub async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
         self.database.create_room(new).await
     }
 
+    /// Changes an open room.
     pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
         self.database.change_room(id, change).await
     }
 
-    /// Closes a room for good and ends the memberships in it; `None` where there is no such room.
-    /// Closing it again changes nothing.
+    /// Closes a room permanently and ends the memberships in it; `None` if there is no such room.
+    /// Idempotent.
     pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
         self.database.close_room(id, unix).await
     }
@@ -221,8 +222,7 @@ impl Store {
         self.database.preview(room_id, user_id, invite, unix).await
     }
 
-    /// Makes the user a member, if the room lets them in. A member who joins again is answered the
-    /// same, even in a full room.
+    /// Adds a member if the room admits the user. Idempotent: a member can join again, even a full room.
     pub async fn join(
         &self,
         room_id: &str,
@@ -233,7 +233,7 @@ impl Store {
         self.database.join(room_id, user_id, grant, unix).await
     }
 
-    /// Ends the membership, if there is one.
+    /// Ends the membership, if there is one. Idempotent.
     pub async fn leave(
         &self,
         room_id: &str,
@@ -243,7 +243,7 @@ impl Store {
         self.database.leave(room_id, user_id, unix).await
     }
 
-    /// The members of a room, in the order in which they came.
+    /// Returns the members of a room, sorted by the time of joining.
     pub async fn participants(
         &self,
         room_id: &str,
@@ -252,12 +252,12 @@ impl Store {
         self.database.participants(room_id, unix).await
     }
 
-    /// The open rooms that somebody is a member of, by name.
+    /// Returns the open rooms of which the user is a member, sorted by name.
     pub async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
         self.database.memberships(user_id).await
     }
 
-    /// Everything that decides whether this user may connect to this room, in one read.
+    /// Returns all data that decides whether the user may connect to the room, in one read.
     pub async fn admission(
         &self,
         room_id: &str,
@@ -267,13 +267,12 @@ impl Store {
         self.database.admission(room_id, user_id, unix).await
     }
 
-    /// The seats that guests hold, as `(user id, room id)`.
+    /// Returns the memberships of guests, as `(user id, room id)`.
     pub async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.database.guest_memberships().await
     }
 
-    /// Ends the memberships of guests whose time has run out, and names them as
-    /// `(user id, room id)`.
+    /// Ends the memberships of guests whose access has expired; returns them as `(user id, room id)`.
     pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
         self.database.end_expired_guests(unix).await
     }
@@ -290,7 +289,7 @@ impl Store {
     }
 
     /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
-    /// used is revoked, unless it shall be kept. A second ban replaces the first.
+    /// used is revoked, unless [`NewBan::keep_invite`] is set. A second ban replaces the first.
     pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
         self.database.ban(new, unix).await
     }
@@ -300,16 +299,17 @@ impl Store {
         self.database.unban(room_id, user_id).await
     }
 
-    /// The bans of a room that are in force at `unix`, newest first, at most `limit`.
+    /// Returns the bans of a room that are in force at `unix`, newest first, at most `limit`.
     pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
         self.database.bans(room_id, unix, limit).await
     }
 
+    /// Creates an invite to an open room.
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
         self.database.create_invite(new).await
     }
 
-    /// The valid invites, of all rooms or of this room; oldest first, at most `limit`.
+    /// Returns the valid invites of all rooms or of one room; oldest first, at most `limit`.
     pub async fn invites(
         &self,
         room_id: Option<&str>,
@@ -319,12 +319,12 @@ impl Store {
         self.database.invites(room_id, unix, limit).await
     }
 
-    /// Changes when an invite ends.
-    pub async fn end_invite_at(&self, id: &str, unix: u64) -> Result<(), StoreError> {
-        self.database.end_invite_at(id, unix).await
+    /// Changes the expiry of an invite.
+    pub async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
+        self.database.set_invite_expiry(id, unix).await
     }
 
-    /// Revokes an invite; false if there is none with this id, or none of this room.
+    /// Revokes an invite; false if there is none with this id, or it is for another room.
     pub async fn revoke_invite(
         &self,
         room_id: Option<&str>,
@@ -334,8 +334,8 @@ impl Store {
         self.database.revoke_invite(room_id, id, unix).await
     }
 
-    /// Makes a guest of whoever brings the invite. The guest belongs to the room until
-    /// `guest_until`, but is no member before joining.
+    /// Uses an invite to create a guest. The guest has access to the room until `guest_until`, and is not
+    /// a member before joining.
     pub async fn redeem_invite(
         &self,
         room_id: Option<&str>,
@@ -355,8 +355,7 @@ impl Store {
         self.database.delete_expired(unix).await
     }
 
-    /// Writes a message of a participant; it is on the disk when this returns. The room keeps the
-    /// newest `keep` (0: all).
+    /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all).
     pub async fn post_message(
         &self,
         new: NewMessage,
@@ -366,7 +365,7 @@ impl Store {
         self.database.post_message(new, keep, unix).await
     }
 
-    /// The last `limit` messages of a room, or the last ones before the message `before`; oldest
+    /// Returns the last `limit` messages of a room, or the last ones before the message `before`; oldest
     /// first.
     pub async fn messages(
         &self,

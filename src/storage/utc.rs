@@ -1,4 +1,4 @@
-//! Times as the tables write them: UTC text of fixed width, which sorts as time does.
+//! Times as text: UTC of fixed width, which sorts by time.
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -6,7 +6,7 @@ use time::{OffsetDateTime, UtcDateTime};
 
 use crate::token::MAX_UNIX_SECONDS;
 
-/// Unix seconds as `2026-01-31T23:59:59Z`; later than the year 9999 counts as its last second.
+/// Formats Unix seconds as `2026-01-31T23:59:59Z`; times after the year 9999 become its last second.
 pub fn format(unix: u64) -> String {
     let seconds = unix.min(MAX_UNIX_SECONDS) as i64;
     UtcDateTime::from_unix_timestamp(seconds)
@@ -20,7 +20,7 @@ pub fn format(unix: u64) -> String {
         .unwrap_or_default()
 }
 
-/// The reverse of [`format`]; `None` for what is no such text.
+/// Parses a text of [`format`] to Unix seconds; `None` for other text.
 pub fn parse(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp()).ok()
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn text_that_is_not_a_time_is_none() {
         for text in [
             "",
             "yesterday",

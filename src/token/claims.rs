@@ -1,4 +1,4 @@
-//! What a token says, read leniently where nothing depends on it and strictly where it does.
+//! The claims of a token: parsed strictly where access depends on them, leniently elsewhere.
 
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,10 @@ pub struct Claims {
     /// Display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The only rooms the bearer may enter; `None` leaves the choice to the rooms.
+    /// The only rooms that the bearer may enter; `None`: no restriction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Vec<String>>,
-    /// For frontends to read; parlor itself asks the store.
+    /// Informs frontends; parlor itself reads the role from the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// The user's token generation at the time of issue; only in parlor's own tokens.
@@ -75,7 +75,7 @@ impl Claims {
     }
 }
 
-/// Claims as they arrive.
+/// Claims before they are checked.
 #[derive(Deserialize)]
 pub(super) struct RawClaims {
     #[serde(default)]

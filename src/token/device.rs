@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_known_for_its_user_until_a_year_after_the_last_login() {
+    fn a_device_token_is_valid_for_its_user_for_a_year_after_the_last_login() {
         let devices = devices(&["north"]);
         let token = devices.issue(None, "alice", NOW);
         let id = devices.check(&token, "alice", NOW).expect("its device");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_secret_still_knows_a_device_and_another_one_does_not() {
+    fn a_previous_secret_still_verifies_a_device_token_and_an_unknown_one_does_not() {
         let token = devices(&["old"]).issue(None, "alice", NOW);
         assert!(
             devices(&["new", "old"])

@@ -1,4 +1,4 @@
-//! The keys that tokens are checked with, and which of them a token may be tried with.
+//! The keys that verify tokens, and the choice of keys for a token.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,12 +9,12 @@ use crate::config;
 use crate::public_key::{Material, PublicKey};
 use crate::secret::Secret;
 
-/// Keys of one algorithm, the one to try first at the front.
+/// Keys of one algorithm, in the order in which they are tried.
 pub struct Keyring {
     pub algorithm: Algorithm,
-    /// As RFC 7518 spells it, and no other way.
+    /// The exact name in RFC 7518.
     pub name: &'static str,
-    /// Whether parlor has them to sign with, so that a token that names one is its own.
+    /// Whether parlor signs with these keys, so that a token that names one is its own.
     pub is_own: bool,
     keys: Vec<Key>,
 }
@@ -22,13 +22,13 @@ pub struct Keyring {
 struct Key {
     id: Option<String>,
     key: DecodingKey,
-    /// Whether a token that names a key which nobody knows may be tried with this one.
+    /// Whether this key is tried for a token with an unknown `kid`.
     accepts_unknown_kid: bool,
 }
 
 impl Keyring {
-    /// Secrets that others share, each with a fingerprint for an id: it needs no setting and
-    /// survives a restart. Others name them as they like.
+    /// Creates a keyring of secrets that other issuers share. Each has a fingerprint as its id, which needs no
+    /// setting and survives a restart. Other issuers may use any `kid`.
     pub fn shared<'a>(
         algorithm: config::Algorithm,
         secrets: impl Iterator<Item = &'a Secret>,
@@ -43,7 +43,7 @@ impl Keyring {
         )
     }
 
-    /// Secrets that parlor alone has, all under one id.
+    /// Creates a keyring of parlor's own secrets, all with one id.
     pub fn own<'a>(
         algorithm: config::Algorithm,
         id: &str,
@@ -59,7 +59,7 @@ impl Keyring {
         )
     }
 
-    /// Somebody else's keys. One without an id may be meant by any name.
+    /// Creates a keyring of public keys of another issuer. A key without an id matches any `kid`.
     pub fn public(algorithm: config::Algorithm, keys: &[PublicKey]) -> Keyring {
         Keyring::new(
             algorithm,
@@ -80,17 +80,17 @@ impl Keyring {
         }
     }
 
-    /// The id of the first key.
+    /// Returns the id of the first key.
     pub fn first_id(&self) -> Option<String> {
         self.keys.first()?.id.clone()
     }
 
-    /// Whether `kid` names a key here.
+    /// Whether `kid` is the id of one of the keys.
     pub fn contains(&self, kid: Option<&str>) -> bool {
         kid.is_some() && self.keys.iter().any(|key| key.id.as_deref() == kid)
     }
 
-    /// Whether one of the keys that `kid` may mean made the signature.
+    /// Whether one of the keys that match `kid` verifies the signature.
     pub fn verifies(&self, kid: Option<&str>, signed: &str, signature: &str) -> bool {
         let known = self.contains(kid);
         let meant = |key: &&Key| match kid {
@@ -106,7 +106,7 @@ impl Keyring {
     }
 }
 
-/// Six bytes of an HMAC under the secret tell it from others, and nothing about it.
+/// Returns six bytes of an HMAC under the secret: they identify it and reveal nothing about it.
 fn fingerprint(secret: &Secret) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     let tag = hmac::sign(&key, b"parlor key id");

@@ -1,7 +1,7 @@
-//! JSON Web Tokens: who may come in (RFC 7519, RFC 7515).
+//! JSON Web Tokens (RFC 7519, RFC 7515).
 //!
 //! The algorithm comes from the configuration, never from the token; the time is an argument, and
-//! there is no leeway. What a token says is believed only after its signature has been checked.
+//! there is no leeway. Claims are read only after the signature has been verified.
 
 mod claims;
 mod device;
@@ -20,13 +20,13 @@ use crate::config;
 use crate::secret::Secret;
 use keys::Keyring;
 
-/// What parlor calls its own key where others sign with keys that it does not have.
+/// The id of parlor's own key if `auth.algorithm` is one of public keys.
 const OWN_KEY_ID: &str = "parlor";
 
-/// Longer tokens are refused unread.
+/// Maximum length; longer tokens are rejected unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Why a token is refused: one sentence for the admin who reads the log.
+/// The reason why a token is rejected, as a sentence for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("the token is longer than 8 KiB, and was not read")]
@@ -61,7 +61,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// One word for each, for figures and for logs.
+    /// Returns the code for metrics and logs.
     pub fn code(self) -> &'static str {
         match self {
             TokenError::TooLong => "too-long",
@@ -85,7 +85,7 @@ impl TokenError {
 pub struct Tokens {
     /// The keys of `auth.algorithm`.
     pinned: Keyring,
-    /// parlor's own, where it has only the public half of those.
+    /// parlor's own key, if it has only the public half of those.
     own: Option<Keyring>,
     signing: EncodingKey,
     devices: Devices,
@@ -149,7 +149,7 @@ impl Tokens {
         }
     }
 
-    /// The claims of `token`, if it may be believed at `unix`.
+    /// Verifies a token at `unix` and returns its claims.
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
         let (payload, own) = self.verified_payload(token)?;
         let claims: claims::RawClaims =
@@ -177,7 +177,7 @@ impl Tokens {
         claims.into_claims(own)
     }
 
-    /// The devices of earlier logins.
+    /// Returns the issuer of device tokens.
     pub fn devices(&self) -> &Devices {
         &self.devices
     }
@@ -194,8 +194,7 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &self.signing).unwrap_or_default()
     }
 
-    /// The middle part of `token`, once its signature has been found good, and whether it names the
-    /// key that signed it as only parlor does.
+    /// Verifies the signature; returns the payload, and whether the token names a key of parlor.
     fn verified_payload<'a>(&self, token: &'a str) -> Result<(&'a str, bool), TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -220,8 +219,8 @@ impl Tokens {
         }
     }
 
-    /// parlor's own keys for a token that names them, the pinned ones for all others. The algorithm
-    /// is never the token's choice: each has one.
+    /// Returns parlor's own keys for a token that names them, or else the configured ones. The token never
+    /// chooses the algorithm: each keyring has one.
     fn keys_for(&self, algorithm: &str, kid: Option<&str>) -> Option<&Keyring> {
         let own = self.own.as_ref().filter(|own| own.contains(kid));
         [own, Some(&self.pinned)]

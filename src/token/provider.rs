@@ -1,7 +1,7 @@
-//! The cryptography under `jsonwebtoken`, by ring: the crate compiles in no other.
+//! The cryptography of `jsonwebtoken`, on ring.
 //!
-//! An algorithm and a key of different families never meet: a public key handed in as an HMAC
-//! secret is refused here, whatever a token's header says.
+//! An algorithm and a key of different families are rejected here: no header of a token makes a public
+//! key an HMAC secret.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -15,8 +15,8 @@ static RING: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes ring the process's provider. Without one, `jsonwebtoken` panics at first use, so whoever
-/// checks or signs tokens calls this first; from the second time on it changes nothing.
+/// Makes ring the process's provider. Without one, `jsonwebtoken` panics at its first use: call this
+/// before verifying or signing. Idempotent.
 pub fn install() {
     let _ = RING.install_default();
 }
@@ -26,7 +26,7 @@ struct Hmac {
     key: hmac::Key,
 }
 
-/// A public key and what checks with it.
+/// A public key and its verification algorithm.
 struct Public {
     algorithm: Algorithm,
     key: DecodingKey,
@@ -93,7 +93,7 @@ fn rsa(parameters: &'static signature::RsaParameters) -> (AlgorithmFamily, Check
     (AlgorithmFamily::Rsa, Check::Rsa(parameters))
 }
 
-/// parlor signs with secrets alone.
+/// parlor signs with HMAC secrets only.
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     let hmac = Hmac::new(*algorithm, key.family(), key.as_bytes())?;
     Ok(Box::new(hmac))

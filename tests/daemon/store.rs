@@ -1,4 +1,4 @@
-//! What the database promises, seen from outside the process that holds it.
+//! Guarantees of the database, observed from other processes.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -12,9 +12,8 @@ fn database(daemon: &Daemon) -> Connection {
     Connection::open(daemon.data_dir().join("parlor.db")).expect("the database opens")
 }
 
-/// The environment of commands beside `daemon`.
-/// What a command needs to work on the daemon's database without asking the daemon.
-fn beside(daemon: &Daemon) -> HashMap<String, String> {
+/// The environment of a command that works on the database without the admin socket.
+fn environment_without_socket(daemon: &Daemon) -> HashMap<String, String> {
     let dir = daemon.data_dir().to_str().unwrap();
     let variables = [
         ("PARLOR_SERVER__DATA_DIR", dir),
@@ -26,7 +25,7 @@ fn beside(daemon: &Daemon) -> HashMap<String, String> {
 }
 
 #[test]
-fn a_join_that_was_answered_survives_a_kill() {
+fn an_acknowledged_join_survives_a_kill() {
     let daemon = Daemon::start();
     let mut users = BTreeSet::new();
     for number in 0..5 {
@@ -50,9 +49,9 @@ fn a_join_that_was_answered_survives_a_kill() {
 }
 
 #[test]
-fn commands_in_many_processes_write_beside_the_daemon() {
+fn commands_in_many_processes_write_beside_the_server() {
     let daemon = Daemon::start();
-    let environment = beside(&daemon);
+    let environment = environment_without_socket(&daemon);
     let running: Vec<_> = (0..8)
         .map(|number| {
             let mut command = parlor(&environment);
@@ -71,7 +70,7 @@ fn commands_in_many_processes_write_beside_the_daemon() {
 }
 
 #[test]
-fn a_restart_finds_everything_as_it_was() {
+fn a_restart_finds_all_data_unchanged() {
     let daemon = Daemon::start();
     daemon.cli_json(&["user", "add", "alice"]);
     let daemon = daemon.restart();
@@ -83,12 +82,12 @@ fn a_restart_finds_everything_as_it_was() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_in_one_sentence_with_exit_code_1() {
+fn a_newer_schema_is_rejected_with_one_sentence_and_exit_code_1() {
     let daemon = Daemon::start();
     database(&daemon)
         .pragma_update(None, "user_version", 99)
         .unwrap();
-    let environment = beside(&daemon);
+    let environment = environment_without_socket(&daemon);
     let output = parlor(&environment)
         .args(["user", "list"])
         .output()
@@ -102,7 +101,7 @@ fn a_newer_schema_is_refused_in_one_sentence_with_exit_code_1() {
 }
 
 #[test]
-fn the_tables_have_the_names_that_an_existing_schema_has() {
+fn the_tables_have_the_names_of_the_existing_schema() {
     let daemon = Builder::new().start();
     let database = database(&daemon);
     let mut names = database

@@ -4,14 +4,14 @@ use super::bans::Removal;
 use super::rooms::Room;
 use super::users::User;
 
-/// All that decides whether a connection is let in.
+/// All data that decides whether a connection is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// Disabled users and tombstones included.
+    /// Also a disabled or deleted user.
     pub user: Option<User>,
     /// ClosedRoom rooms included.
     pub room: Option<Room>,
-    /// Has joined and not left.
+    /// The user is a member.
     pub participant: bool,
     /// The user is or was a member.
     pub ever_member: bool,

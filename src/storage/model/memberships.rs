@@ -1,9 +1,9 @@
 //! Memberships: joins and leaves.
 
-/// What, beside a membership, opens a private room.
+/// The permission to join a private room, besides a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinGrant {
-    /// Nothing: open rooms, and private ones one is a member of.
+    /// Public rooms, and private ones of which the user is a member.
     None,
     /// A token that lists the room, or an admin's token.
     Granted,
@@ -13,17 +13,17 @@ pub enum JoinGrant {
     Invite(String),
 }
 
-/// What became of a leave.
+/// The result of a leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaveOutcome {
     pub was_member: bool,
-    /// Was a member then or at any time before.
+    /// The user is or was a member.
     pub ever_member: bool,
-    /// Still a member of another room.
+    /// The user is a member of another room.
     pub elsewhere: bool,
 }
 
-/// A room that somebody is a member of.
+/// A membership of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     pub room_id: String,
@@ -42,10 +42,10 @@ pub struct Participant {
     pub guest: bool,
 }
 
-/// Who the relay must turn away although their credential may still be good.
+/// Everything that the relay must reject although a credential may still be valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevocationList {
-    /// Ids of the disabled and the deleted.
+    /// Ids of disabled and deleted users.
     pub users: Vec<String>,
     /// Ids of closed rooms.
     pub rooms: Vec<String>,
@@ -57,7 +57,7 @@ pub struct RevocationList {
     pub generations: Vec<(String, u64)>,
 }
 
-/// A membership that has ended. All are ids.
+/// A membership that has ended, as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedMembership {
     pub user: String,

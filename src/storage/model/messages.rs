@@ -1,6 +1,6 @@
 //! Chat messages.
 
-/// A message to be written. The ids are those of a room and of a participant of it.
+/// A message to store, with the ids of a room and of its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
     pub room_id: String,
@@ -8,7 +8,7 @@ pub struct NewMessage {
     pub content: String,
 }
 
-/// What somebody wrote in a room.
+/// A message in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Grows with each message.

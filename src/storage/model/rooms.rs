@@ -2,12 +2,12 @@
 
 use super::memberships::EndedMembership;
 
-/// A place to talk.
+/// A room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub id: String,
     pub name: String,
-    /// Entered by members and invited people only.
+    /// Only members and invited users can enter.
     pub private: bool,
     /// `None`: no limit.
     pub max_participants: Option<u32>,
@@ -18,10 +18,10 @@ pub struct Room {
     pub closed_at: Option<u64>,
 }
 
-/// A room to be made.
+/// A room to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewRoom {
-    /// Unset: a UUID.
+    /// `None`: a new UUID.
     pub id: Option<String>,
     pub name: String,
     pub private: bool,
@@ -31,16 +31,16 @@ pub struct NewRoom {
     pub owner_id: Option<String>,
 }
 
-/// What to change about a room; `None` leaves it as it is.
+/// A change of a room; `None` leaves a value unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomChange {
     pub name: Option<String>,
     pub private: Option<bool>,
-    /// `Some(None)` lifts the limit. Members stay, however few there may be.
+    /// `Some(None)` removes the limit. A lower limit ends no membership.
     pub max_participants: Option<Option<u32>>,
 }
 
-/// What became of closing a room.
+/// The result of closing a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedRoom {
     pub room: Room,
@@ -48,16 +48,16 @@ pub struct ClosedRoom {
     pub ended_memberships: Vec<EndedMembership>,
 }
 
-/// Which rooms somebody gets to see, a page at a time.
+/// A query for a page of the rooms that are visible to a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomQuery {
-    /// Sees open rooms, and private ones that are theirs or that they are a member of.
+    /// The user sees public rooms, and private ones of which they are the owner or a member.
     pub user_id: String,
-    /// Sees the other private rooms, too.
+    /// The user also sees all other private rooms.
     pub admin: bool,
-    /// The ids of the only rooms to see, private or not; `None`: no such limit.
+    /// The ids of the only visible rooms, private or not; `None`: no restriction.
     pub only: Option<Vec<String>>,
-    /// Rooms whose names come after this one.
+    /// The page has rooms whose names sort after this one.
     pub after: Option<String>,
     pub limit: u32,
 }

@@ -2,19 +2,19 @@
 
 use crate::token::Issue;
 
-/// Somebody who may be let in, or, disabled or deleted, may not.
+/// A user: active, disabled or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub id: String,
-    /// What the CLI calls them by. A guest's is their id.
+    /// The name for logins and commands. A guest's name is the id.
     pub name: String,
-    /// What people see.
+    /// The name that participants see.
     pub display_name: String,
     pub admin: bool,
     pub disabled: bool,
-    /// A tombstone: the row stays so that the id stays refused.
+    /// The row of a deleted user stays, so that the id stays rejected.
     pub deleted: bool,
-    /// Where a guest belongs and until when; `None` for everybody else.
+    /// The room and the expiry of a guest; `None` for other users.
     pub guest: Option<Guest>,
     /// The condition for valid tokens.
     pub token_cutoff: TokenCutoff,
@@ -23,7 +23,7 @@ pub struct User {
 }
 
 impl User {
-    /// What frontends call them by: `guest`, `admin` or `user`.
+    /// Returns the role for frontends: `guest`, `admin` or `user`.
     pub fn role(&self) -> &'static str {
         match self {
             User { guest: Some(_), .. } => "guest",
@@ -32,15 +32,15 @@ impl User {
         }
     }
 
-    /// Whether the store knows of no reason to turn this user away at `unix`.
+    /// Whether the user is neither disabled nor deleted nor an expired guest at `unix`.
     pub fn is_active(&self, unix: u64) -> bool {
         !self.disabled
             && !self.deleted
             && self.guest.as_ref().is_none_or(|guest| unix < guest.until)
     }
 
-    /// `unix`, or the end of a guest's time where that comes first: nothing that they are given
-    /// outlives it.
+    /// Returns `unix`, or the expiry of a guest's access if it is earlier: no token or credential of a guest
+    /// outlives the access.
     pub fn limit_expiry(&self, unix: u64) -> u64 {
         self.guest
             .as_ref()
@@ -48,11 +48,11 @@ impl User {
     }
 }
 
-/// What is particular to a guest.
+/// The access of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
     pub room_id: String,
-    /// Unix seconds; at this second their time has run out.
+    /// Unix seconds; at this second the access is expired.
     pub until: u64,
     /// The id of the invite that the guest used, if known.
     pub invite: Option<String>,
@@ -112,22 +112,22 @@ impl From<ActiveGuest> for Person {
     }
 }
 
-/// A user to be made.
+/// A user to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewUser {
     pub name: String,
-    /// Unset: the name.
+    /// `None`: the name.
     pub display_name: Option<String>,
     pub admin: bool,
     /// PHC text.
     pub password_hash: Option<String>,
 }
 
-/// Somebody who was disabled or deleted.
+/// The result of disabling or deleting a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedUser {
-    /// A deleted user as they were before.
+    /// A deleted user, before the deletion.
     pub user: User,
-    /// Invites that they had made, and that open nothing any more.
+    /// The number of valid invites of the user that were revoked.
     pub invites: usize,
 }

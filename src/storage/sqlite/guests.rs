@@ -83,7 +83,7 @@ impl Database {
     pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
         let ids = serde_json::Value::from(ids).to_string();
         let sql = format!(
-            "SELECT {USER_COLUMNS}, r.name FROM json_each(?1) asked JOIN users u ON u.id = asked.value
+            "SELECT {USER_COLUMNS}, r.name FROM json_each(?1) requested JOIN users u ON u.id = requested.value
              LEFT JOIN coworking_rooms r ON r.id = u.guest_room_id"
         );
         self.read(move |connection| {

@@ -91,7 +91,7 @@ impl Database {
         .await
     }
 
-    pub async fn end_invite_at(&self, id: &str, unix: u64) -> Result<(), StoreError> {
+    pub async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
         let parameters = (id.to_owned(), utc::format(unix));
         self.write(move |connection| {
             connection
@@ -135,7 +135,7 @@ impl Database {
             if !is_valid_name(&display_name) {
                 return Ok(Err(InviteError::BadName));
             }
-            // Before anything else is told about the room.
+            // First, so that an invalid invite reveals nothing about the room.
             let (invite_id, room_id) =
                 match use_invite(connection, room_id.as_deref(), &invite, unix)? {
                     InviteUse::Accepted { id, room_id } => (id, room_id),

@@ -38,9 +38,9 @@ impl Database {
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     iif(p.kicked_until > ?3, p.kicked_until, NULL),
                     b.user_id IS NOT NULL, b.expires_at, {USER_COLUMNS}, {ROOM_COLUMNS}
-             FROM (SELECT ?1 AS room_id, ?2 AS user_id) asked
-             LEFT JOIN users u ON u.id = asked.user_id
-             LEFT JOIN coworking_rooms r ON r.id = asked.room_id
+             FROM (SELECT ?1 AS room_id, ?2 AS user_id) requested
+             LEFT JOIN users u ON u.id = requested.user_id
+             LEFT JOIN coworking_rooms r ON r.id = requested.room_id
              LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id
              LEFT JOIN room_bans b ON b.room_id = r.id AND b.user_id = u.id
                   AND (b.expires_at IS NULL OR b.expires_at > ?3)"
@@ -146,8 +146,7 @@ fn check_removal(
     })
 }
 
-/// What keeps this user out of a private room, if anything does. An invite is taken only where it
-/// is needed. Users who never were in the room get the error of a room that does not exist.
+/// Checks whether the user may enter a private room. An invite is used up only if it is needed. Users who never were in the room get the error of a room that does not exist.
 fn check_private_room(
     connection: &Connection,
     room: &Room,

@@ -90,7 +90,7 @@ pub(super) fn end_membership(
     })
 }
 
-/// Ends the memberships of a room, and says whose they were.
+/// Ends the memberships of a room and returns them.
 pub(super) fn end_room_memberships(
     connection: &Connection,
     room_id: &str,

@@ -68,7 +68,7 @@ fn valid_content(content: &str) -> bool {
     !content.trim().is_empty() && content.chars().count() <= MAX_MESSAGE_CHARS
 }
 
-/// What the user is called, if they may write here now.
+/// Returns the display name of the author if they may write in the room.
 fn author(
     connection: &Connection,
     room_id: &str,

@@ -15,7 +15,7 @@ use crate::storage::{
 };
 use crate::token::{ROOM_ID_RULE, valid_room_id};
 
-/// All that people wrote in a room or were given for it, and what the room was called.
+/// Deletes the messages, invites, bans and the name of a room.
 const DELETE_ROOM_CONTENT: [&str; 4] = [
     "DELETE FROM room_messages WHERE room_id = ?1",
     "DELETE FROM room_invites WHERE room_id = ?1",
@@ -179,7 +179,7 @@ fn close(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Optio
     }))
 }
 
-/// Why this room cannot be made, if so.
+/// Returns the reason why this room cannot be created, if any.
 fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<CreateError>> {
     if let Some(id) = &new.id {
         if !valid_room_id(id) {
@@ -204,7 +204,7 @@ fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Op
     })
 }
 
-/// Why no room can be called this, or hold so many.
+/// Checks a name and a capacity for a room.
 fn check_name_and_capacity(
     connection: &Connection,
     name: &str,
@@ -220,7 +220,7 @@ fn check_name_and_capacity(
     })
 }
 
-/// The same for a room that exists; it may keep its own name.
+/// Checks changed values of an existing room. It may keep its own name, even if that is no longer valid.
 fn check_changed_room(
     connection: &Connection,
     room: &Room,
@@ -232,7 +232,7 @@ fn check_changed_room(
     Ok(refusal.filter(|refusal| name != room.name || !about_name(refusal)))
 }
 
-/// How many open rooms are this user's.
+/// Returns the number of open rooms of this user.
 fn owned(connection: &Connection, user_id: &str) -> rusqlite::Result<u32> {
     connection
         .prepare_cached(

@@ -59,7 +59,7 @@ pub(super) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(optional_time_at(row, column)?.unwrap_or(0))
 }
 
-/// A time that cannot be read (somebody edited the file) counts as 1970.
+/// A time that cannot be parsed (after a manual edit of the file) counts as 1970.
 pub(super) fn optional_time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let text: Option<String> = row.get(column)?;
     Ok(text.map(|text| utc::parse(&text).unwrap_or(0)))

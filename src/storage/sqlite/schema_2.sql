@@ -6,7 +6,7 @@ ALTER TABLE users ADD COLUMN tokens_from TEXT;
 -- The invite that a guest came by. It may be gone from room_invites.
 ALTER TABLE users ADD COLUMN invite_id TEXT;
 
--- Whoever was disabled under schema 1 gets no old token back by being enabled.
+-- A user who was disabled under schema 1 gets no old token back by being enabled.
 UPDATE users SET token_generation = 1, tokens_from = disabled_at
     WHERE disabled_at IS NOT NULL AND deleted_at IS NULL;
 

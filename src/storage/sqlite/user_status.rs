@@ -10,7 +10,7 @@ use super::users::end_tokens;
 use crate::storage::utc;
 use crate::storage::{RemovedUser, StoreError, User};
 
-/// What a deleted user is called by those who read their messages.
+/// The display name of a deleted user beside their messages.
 const DELETED_USER_NAME: &str = "Deleted user";
 
 impl Database {
@@ -82,7 +82,7 @@ fn living(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
     Ok(user_by_id(connection, id)?.filter(|user| !user.deleted))
 }
 
-/// The user as they are now, without the invites that they made.
+/// Revokes the invites of a user and returns the user.
 fn removed(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Option<RemovedUser>> {
     let Some(user) = living(connection, id)? else {
         return Ok(None);

@@ -180,7 +180,7 @@ fn by_name(connection: &Connection, name: &str) -> rusqlite::Result<Option<User>
         .optional()
 }
 
-/// `wanted`, or `wanted~2`, `wanted~3`, … where somebody else has that name already.
+/// Returns `wanted`, or `wanted~2`, `wanted~3`, … if another user has that name.
 fn free_name(connection: &Connection, wanted: &str) -> rusqlite::Result<String> {
     let mut name = wanted.to_owned();
     let mut number = 1;

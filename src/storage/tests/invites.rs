@@ -12,100 +12,110 @@ fn new(created_by: Option<&str>, room: &str) -> NewInvite {
 }
 
 #[tokio::test]
-async fn a_room_and_a_user_have_no_more_good_invites_than_a_list_can_show() {
-    let world = World::new();
-    world.room("r", false, None).await;
-    world.room("other", false, None).await;
-    let alice = world.user("alice").await;
-    world.fill_invites(MAX_INVITES);
+async fn a_room_and_a_user_have_a_limit_of_valid_invites() {
+    let fixture = Fixture::new();
+    fixture.room("r", false, None).await;
+    fixture.room("other", false, None).await;
+    let alice = fixture.user("alice").await;
+    fixture.fill_invites(MAX_INVITES);
     let full = Err(InviteError::TooMany(MAX_INVITES));
-    assert_eq!(world.store.create_invite(new(None, "r")).await, full);
-    world
+    assert_eq!(fixture.store.create_invite(new(None, "r")).await, full);
+    fixture
         .store
         .create_invite(new(Some(&alice), "other"))
         .await
         .unwrap();
-    world.sql(&format!("UPDATE room_invites SET created_by = '{alice}'"));
+    fixture.sql(&format!("UPDATE room_invites SET created_by = '{alice}'"));
     assert_eq!(
-        world.store.create_invite(new(Some(&alice), "other")).await,
+        fixture
+            .store
+            .create_invite(new(Some(&alice), "other"))
+            .await,
         full
     );
     let now = clock::now().unix;
     assert!(
-        world
+        fixture
             .store
             .revoke_invite(Some("r"), "i000001", now)
             .await
             .unwrap()
     );
-    world.sql("UPDATE room_invites SET uses_left = 0 WHERE id = 'i000002'");
-    world.sql("UPDATE room_invites SET expires_at = '2023-01-01T00:00:00Z' WHERE id = 'i000003'");
+    fixture.sql("UPDATE room_invites SET uses_left = 0 WHERE id = 'i000002'");
+    fixture.sql("UPDATE room_invites SET expires_at = '2023-01-01T00:00:00Z' WHERE id = 'i000003'");
     for _ in 0..2 {
-        world
+        fixture
             .store
             .create_invite(new(Some(&alice), "r"))
             .await
             .unwrap();
     }
     assert_eq!(
-        world.store.create_invite(new(Some(&alice), "r")).await,
+        fixture.store.create_invite(new(Some(&alice), "r")).await,
         full
     );
 }
 
 #[tokio::test]
-async fn a_revoked_invite_is_known_as_withdrawn_and_forgotten_a_month_later() {
-    let world = World::new();
-    world.room("r", true, None).await;
-    world.room("other", true, None).await;
-    let alice = world.user("alice").await;
-    let invite = world.invite("r", None).await;
+async fn a_revoked_invite_is_reported_as_withdrawn_and_deleted_after_a_month() {
+    let fixture = Fixture::new();
+    fixture.room("r", true, None).await;
+    fixture.room("other", true, None).await;
+    let alice = fixture.user("alice").await;
+    let invite = fixture.invite("r", None).await;
     let unix = clock::now().unix;
-    let revoke = |room: &'static str| world.store.revoke_invite(Some(room), &invite.id, unix);
+    let revoke = |room: &'static str| fixture.store.revoke_invite(Some(room), &invite.id, unix);
     assert_eq!(revoke("other").await, Ok(false));
     assert_eq!(revoke("r").await, Ok(true));
     assert_eq!(revoke("r").await, Ok(false));
     let text = invite.text.expose();
     let redeem = |room| {
-        world
+        fixture
             .store
             .redeem_invite(Some(room), text, "Gast", unix, unix + 60)
     };
     assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
     assert_eq!(redeem("other").await, Err(InviteError::BadInvite));
     let grant = JoinGrant::Invite(text.to_owned());
-    let joined = world.store.join("r", &alice, grant, unix).await;
+    let joined = fixture.store.join("r", &alice, grant, unix).await;
     assert_eq!(joined, Err(JoinError::Withdrawn));
-    assert_eq!(world.store.invites(Some("r"), unix, 10).await.unwrap(), []);
-    world.sql("UPDATE room_invites SET expires_at = '2999-01-01T00:00:00Z'");
+    assert_eq!(
+        fixture.store.invites(Some("r"), unix, 10).await.unwrap(),
+        []
+    );
+    fixture.sql("UPDATE room_invites SET expires_at = '2999-01-01T00:00:00Z'");
     let month = 30 * 24 * 3600;
-    world.store.delete_expired(unix + month).await.unwrap();
+    fixture.store.delete_expired(unix + month).await.unwrap();
     assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
-    world.store.delete_expired(unix + month + 1).await.unwrap();
+    fixture
+        .store
+        .delete_expired(unix + month + 1)
+        .await
+        .unwrap();
     assert_eq!(redeem("r").await, Err(InviteError::BadInvite));
 }
 
 #[tokio::test]
-async fn a_guest_is_kept_with_the_invite_that_they_came_by() {
-    let world = World::new();
-    world.room("r", false, None).await;
-    let invite = world.invite("r", None).await;
+async fn a_guest_is_stored_with_the_invite_that_they_used() {
+    let fixture = Fixture::new();
+    fixture.room("r", false, None).await;
+    let invite = fixture.invite("r", None).await;
     let text = invite.text.expose();
-    let guest = world
+    let guest = fixture
         .store
         .redeem_invite(Some("r"), text, "Gast", NOW, NOW + 60);
     let guest = guest.await.unwrap();
     let place = guest.guest.clone().expect("a guest");
     assert_eq!(place.invite, Some(invite.id));
-    assert_eq!(world.found(&guest.id).await, Some(guest));
+    assert_eq!(fixture.found(&guest.id).await, Some(guest));
 }
 
 #[tokio::test]
-async fn bans_that_are_over_and_those_of_guests_long_gone_are_forgotten() {
-    let world = World::new();
-    world.room("r", false, None).await;
-    let alice = world.user("alice").await;
-    let guest = world.guest("r", NOW + 60).await;
+async fn expired_bans_and_bans_of_expired_guests_are_deleted() {
+    let fixture = Fixture::new();
+    fixture.room("r", false, None).await;
+    let alice = fixture.user("alice").await;
+    let guest = fixture.guest("r", NOW + 60).await;
     for (user, until) in [(&alice, Some(NOW + 60)), (&guest, None)] {
         let ban = NewBan {
             room_id: "r".to_owned(),
@@ -114,14 +124,14 @@ async fn bans_that_are_over_and_those_of_guests_long_gone_are_forgotten() {
             reason: None,
             keep_invite: true,
         };
-        world.store.ban(ban, NOW).await.unwrap();
+        fixture.store.ban(ban, NOW).await.unwrap();
     }
-    assert_eq!(world.store.bans("r", NOW, 10).await.unwrap().len(), 2);
-    assert_eq!(world.store.bans("r", NOW, 1).await.unwrap().len(), 1);
-    world.store.delete_expired(NOW + 61).await.unwrap();
-    assert_eq!(world.found(&guest).await, None);
+    assert_eq!(fixture.store.bans("r", NOW, 10).await.unwrap().len(), 2);
+    assert_eq!(fixture.store.bans("r", NOW, 1).await.unwrap().len(), 1);
+    fixture.store.delete_expired(NOW + 61).await.unwrap();
+    assert_eq!(fixture.found(&guest).await, None);
     let count = "SELECT count(*) FROM room_bans";
-    let count: u32 = world
+    let count: u32 = fixture
         .other()
         .query_row(count, (), |row| row.get(0))
         .unwrap();

@@ -16,16 +16,16 @@ use crate::clock;
 pub(in crate::storage) const NOW: u64 = 1_700_000_000;
 pub(in crate::storage) const FILE_NAME: &str = "parlor.db";
 
-pub(in crate::storage) struct World {
+pub(in crate::storage) struct Fixture {
     pub(in crate::storage) store: Store,
     pub(in crate::storage) dir: tempfile::TempDir,
 }
 
-impl World {
-    pub(in crate::storage) fn new() -> World {
+impl Fixture {
+    pub(in crate::storage) fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
-        World { store, dir }
+        Fixture { store, dir }
     }
 
     /// A second process's view, as far as SQLite can tell.

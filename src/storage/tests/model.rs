@@ -66,33 +66,33 @@ impl Model {
 }
 
 async fn play(steps: Vec<Step>) {
-    let world = World::new();
+    let fixture = Fixture::new();
     for user in USERS {
-        world.store.provision(user, None).await.unwrap();
+        fixture.store.provision(user, None).await.unwrap();
     }
     for (room, capacity) in ROOMS {
-        world.room(room, false, capacity).await;
+        fixture.room(room, false, capacity).await;
     }
     let mut model = Model::default();
     for step in &steps {
         match *step {
             Step::Join { room, user } => {
-                let joined = world.join(ROOMS[room].0, USERS[user]).await;
+                let joined = fixture.join(ROOMS[room].0, USERS[user]).await;
                 let expected = model.join(room, user);
                 assert_eq!(joined.is_ok(), expected, "{step:?}");
                 assert!(expected || joined == Err(JoinError::RoomFull), "{step:?}");
             }
             Step::Leave { room, user } => {
-                let left = world.store.leave(ROOMS[room].0, USERS[user], NOW).await;
+                let left = fixture.store.leave(ROOMS[room].0, USERS[user], NOW).await;
                 assert_eq!(left, Ok(model.leave(room, user)), "{step:?}");
             }
         }
     }
     for (room, (id, _)) in ROOMS.iter().enumerate() {
-        let members: BTreeSet<_> = world.members(id).await.into_iter().collect();
+        let members: BTreeSet<_> = fixture.members(id).await.into_iter().collect();
         assert_eq!(members, model.names(room), "{id}");
         for user in USERS {
-            let admission = world.store.admission(id, user, NOW).await.unwrap();
+            let admission = fixture.store.admission(id, user, NOW).await.unwrap();
             assert_eq!(admission.participant, members.contains(user), "{id} {user}");
         }
     }

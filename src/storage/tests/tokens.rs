@@ -4,7 +4,7 @@ use super::*;
 use crate::token::Issue;
 
 #[test]
-fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
+fn tokens_issued_before_a_sign_out_are_rejected_and_later_ones_accepted() {
     let never = TokenCutoff::default();
     let own = |generation| Issue::Own { generation };
     let at = |at| Issue::Foreign { at };
@@ -30,17 +30,17 @@ fn tokens_from_before_an_end_are_refused_and_those_after_it_accepted() {
 
 #[tokio::test]
 async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not() {
-    let world = World::new();
-    let alice = world.user("alice").await;
+    let fixture = Fixture::new();
+    let alice = fixture.user("alice").await;
     let generation = async || {
-        world
+        fixture
             .found(&alice)
             .await
             .expect("alice")
             .token_cutoff
             .generation
     };
-    let store = &world.store;
+    let store = &fixture.store;
     assert_eq!(generation().await, 0);
     let signed_out = store.sign_out(&alice, NOW).await.unwrap().expect("alice");
     assert_eq!(signed_out.token_cutoff.from, Some(NOW));

@@ -1,4 +1,4 @@
-//! Faults of the store: one clear sentence each, nothing made worse, and the relay goes on.
+//! Faults of the database: each gives one sentence, changes nothing, and leaves the relay running.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -47,16 +47,16 @@ impl Used {
         Connection::open(self.path()).expect("the database opens")
     }
 
-    /// As [`Used::cannot_serve`], and the database is to the byte what it was.
-    fn refuses_to_serve(&self, path: &Path, told: &str) {
+    /// As [`Used::assert_start_fails`], and asserts that no byte of the database has changed.
+    fn assert_rejects_unchanged(&self, path: &Path, expected: &str) {
         let before = fs::read(self.path()).expect("a database");
-        self.cannot_serve(path, told);
+        self.assert_start_fails(path, expected);
         let after = fs::read(self.path()).expect("a database");
         assert!(before == after, "the database was changed");
     }
 
-    /// `serve` ends with one sentence that names `path` and contains `told`.
-    fn cannot_serve(&self, path: &Path, told: &str) {
+    /// `serve` ends with one sentence that names `path` and contains `expected`.
+    fn assert_start_fails(&self, path: &Path, expected: &str) {
         let mut serve = self.cli.command(&["serve"]);
         let mut serve = serve.stderr(Stdio::piped()).spawn().expect("a start");
         let lines = BufReader::new(serve.stderr.take().expect("a pipe")).lines();
@@ -64,7 +64,7 @@ impl Used {
         for line in lines.map_while(Result::ok) {
             if line.ends_with(" ready") {
                 serve.kill().expect("a kill");
-                panic!("it serves, although {told:?} was expected");
+                panic!("it serves, although {expected:?} was expected");
             }
             errors.extend(line.strip_prefix("error: ").map(str::to_owned));
         }
@@ -73,7 +73,7 @@ impl Used {
         let [error] = &errors[..] else {
             panic!("one sentence, not {errors:?}");
         };
-        assert!(error.contains(path) && error.contains(told), "{error}");
+        assert!(error.contains(path) && error.contains(expected), "{error}");
     }
 }
 
@@ -100,7 +100,7 @@ fn caller(daemon: &Daemon, name: &str) -> Client {
     Client::new(daemon.http()).with_token(token)
 }
 
-/// Two people whose call was going on when the fault came.
+/// A call of two clients that began before the fault.
 struct Call {
     alice: turn::Client,
     bob: turn::Client,
@@ -111,25 +111,25 @@ impl Call {
         let client = |user| turn::Client::udp(daemon.turn(), user, None);
         let (alice, bob) = turn::connected(client("alice"), client("bob"));
         let mut call = Call { alice, bob };
-        call.goes_on();
+        call.assert_works();
         call
     }
 
-    /// Data passes both ways on the allocations that there are.
-    fn goes_on(&mut self) {
+    /// Asserts that data passes both ways on the existing allocations.
+    fn assert_works(&mut self) {
         turn::both_hear_each_other(&mut self.alice, &mut self.bob, false);
     }
 }
 
 #[test]
-fn a_damaged_database_is_told_at_the_start_and_left_as_it_is() {
+fn a_damaged_database_is_reported_at_the_start_and_not_changed() {
     let used = Used::new();
     damage(&used.path());
-    used.refuses_to_serve(&used.path(), "is damaged; restore it from a backup");
+    used.assert_rejects_unchanged(&used.path(), "is damaged; restore it from a backup");
 }
 
 #[test]
-fn damage_below_a_running_daemon_fails_what_it_touches_and_nothing_else() {
+fn damage_under_a_running_server_fails_only_the_reads_it_affects() {
     let used = Used::new();
     used.database()
         .execute_batch(
@@ -148,24 +148,24 @@ fn damage_below_a_running_daemon_fails_what_it_touches_and_nothing_else() {
     let logged = daemon.wait_for_log("is damaged; restore it from a backup");
     assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
     alice.get("/api/rooms/lobby/participants").ok();
-    call.goes_on();
+    call.assert_works();
     Call::begins(&daemon);
 }
 
 #[test]
-fn a_newer_schema_is_told_at_the_start_and_left_as_it_is() {
+fn a_newer_schema_is_reported_at_the_start_and_not_changed() {
     let used = Used::new();
     let database = used.database();
     database.pragma_update(None, "user_version", 99).unwrap();
     drop(database);
-    used.refuses_to_serve(
+    used.assert_rejects_unchanged(
         &used.path(),
         "has schema 99, and this parlor knows schemas up",
     );
 }
 
 #[test]
-fn a_database_that_stays_locked_is_told_at_the_start_and_left_as_it_is() {
+fn a_database_that_stays_locked_is_reported_at_the_start_and_not_changed() {
     let used = Used::new();
     let before = fs::read(used.path()).expect("a database");
     let other = used.database();
@@ -173,7 +173,7 @@ fn a_database_that_stays_locked_is_told_at_the_start_and_left_as_it_is() {
         .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
         .expect("a lock");
     // Reading the file in this process would give its locks up: POSIX ends them with any close.
-    used.cannot_serve(&used.path(), "locked; try again when it has finished");
+    used.assert_start_fails(&used.path(), "locked; try again when it has finished");
     drop(other);
     let after = fs::read(used.path()).expect("a database");
     assert!(before == after, "the database was changed");
@@ -181,23 +181,23 @@ fn a_database_that_stays_locked_is_told_at_the_start_and_left_as_it_is() {
 }
 
 #[test]
-fn a_read_only_folder_is_told_at_the_start_and_left_as_it_is() {
-    if !in_a_namespace("faults::a_read_only_folder_is_told_at_the_start_and_left_as_it_is") {
+fn a_read_only_directory_is_reported_at_the_start_and_not_changed() {
+    if !in_a_namespace("faults::a_read_only_directory_is_reported_at_the_start_and_not_changed") {
         return;
     }
     let used = Used::new();
     let folder = used.cli.data_dir().to_str().expect("a plain path");
     mount(&["--bind", folder, folder]);
     mount(&["-o", "remount,bind,ro", folder]);
-    used.refuses_to_serve(used.cli.data_dir(), "Read-only file system");
-    let told = "cannot be written; check the owner and mode";
-    used.cli.refused(&["user", "add", "bob"], told);
+    used.assert_rejects_unchanged(used.cli.data_dir(), "Read-only file system");
+    let expected = "cannot be written; check the owner and mode";
+    used.cli.refused(&["user", "add", "bob"], expected);
     used.cli.refused(&["user", "add", "bob"], "parlor.db");
 }
 
 #[test]
-fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
-    if !in_a_namespace("faults::a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged") {
+fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
+    if !in_a_namespace("faults::a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones") {
         return;
     }
     let disk = TempDir::new().expect("a folder");
@@ -241,7 +241,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
     assert_eq!(checks["store"], "the store takes no writes");
     assert_eq!(checks["relay"], "ok");
     assert_eq!(count(&daemon), kept);
-    call.goes_on();
+    call.assert_works();
     Call::begins(&daemon);
 
     fs::remove_file(&ballast).expect("room again");
@@ -253,7 +253,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
 }
 
 #[test]
-fn a_lock_that_another_process_holds_refuses_what_is_new_and_the_call_goes_on() {
+fn a_lock_of_another_process_rejects_writes_and_the_call_continues() {
     let used = Used::new();
     let daemon = used.serve();
     let alice = caller(&daemon, "alice");
@@ -268,12 +268,12 @@ fn a_lock_that_another_process_holds_refuses_what_is_new_and_the_call_goes_on() 
         let writing = scope.spawn(write);
         // While the store waits for the lock, and when it has given up.
         while !writing.is_finished() {
-            call.goes_on();
+            call.assert_works();
         }
         writing.join().expect("an answer")
     });
     assert_eq!(refused.refusal(), (503, "unavailable".to_owned()));
-    call.goes_on();
+    call.assert_works();
     Call::begins(&daemon);
     alice.get(messages).ok();
 
@@ -282,9 +282,9 @@ fn a_lock_that_another_process_holds_refuses_what_is_new_and_the_call_goes_on() 
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on() {
+fn a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues() {
     if !in_a_namespace(
-        "faults::a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on",
+        "faults::a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues",
     ) {
         return;
     }
@@ -307,15 +307,14 @@ fn a_disk_that_becomes_read_only_refuses_what_is_new_and_the_call_goes_on() {
     assert!(write().status >= 500, "a message was acknowledged");
     let logged = daemon.wait_for_log("\"level\":\"ERROR\"");
     assert!(logged.contains("parlor.db"), "{logged}");
-    call.goes_on();
+    call.assert_works();
     Call::begins(&daemon);
     let page = alice.get(messages).ok();
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
-fn a_database_that_was_removed_or_replaced_is_told_and_nothing_is_acknowledged_that_would_be_lost()
-{
+fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
     let used = Used::new();
     let daemon = used.serve();
     let alice = caller(&daemon, "alice");
@@ -335,10 +334,10 @@ fn a_database_that_was_removed_or_replaced_is_told_and_nothing_is_acknowledged_t
     assert_eq!(write().refusal(), (503, "unavailable".to_owned()));
     let ready = Client::new(daemon.http()).get("/readyz");
     assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
-    let told = "the database file was removed or replaced";
-    assert_eq!(ready.json()["checks"]["store"], told);
+    let expected = "the database file was removed or replaced";
+    assert_eq!(ready.json()["checks"]["store"], expected);
     daemon.wait_for_log("not ready: the store takes no writes");
-    call.goes_on();
+    call.assert_works();
     Call::begins(&daemon);
 
     fs::rename(&aside, used.path()).expect("the file is back");
@@ -351,8 +350,8 @@ fn a_database_that_was_removed_or_replaced_is_told_and_nothing_is_acknowledged_t
 }
 
 #[test]
-fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
-    if !in_a_namespace("faults::a_full_disk_is_told_at_the_start_and_nothing_is_made_worse") {
+fn a_full_disk_is_reported_at_the_start_and_nothing_is_changed() {
+    if !in_a_namespace("faults::a_full_disk_is_reported_at_the_start_and_nothing_is_changed") {
         return;
     }
     let used = Used::new();
@@ -375,9 +374,9 @@ fn a_full_disk_is_told_at_the_start_and_nothing_is_made_worse() {
     ]);
     copy(aside.path(), disk);
     let ballast = fill(disk);
-    let told = "no space is left for the database";
-    used.refuses_to_serve(&used.path(), told);
-    used.cli.refused(&["user", "list"], told);
+    let expected = "no space is left for the database";
+    used.assert_rejects_unchanged(&used.path(), expected);
+    used.cli.refused(&["user", "list"], expected);
     fs::remove_file(&ballast).expect("room again");
     let daemon = used.serve();
     assert_eq!(daemon.cli_json(&["user", "list"])[0]["name"], "alice");

@@ -32,7 +32,7 @@ struct Person {
     attempted: Option<bool>,
 }
 
-/// What one thread asks for, and what it was promised.
+/// The requests of one thread, and their acknowledged results.
 struct Load {
     movers: Vec<Person>,
     writers: Vec<Person>,
@@ -132,7 +132,7 @@ impl Load {
 }
 
 #[test]
-fn what_was_acknowledged_survives_every_kill() {
+fn acknowledged_changes_survive_every_kill() {
     let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
     let mut daemon = Builder::new()
         .env("PARLOR_ROOMS__MAX_MESSAGES", "0")
@@ -167,8 +167,8 @@ fn load_and_kill(daemon: &Daemon, loads: &mut [Load], kill: usize) {
         }
         drop(sender);
         for _ in 0..1 + kill * 7 % 40 {
-            let told = acknowledged.recv_timeout(DEADLINE);
-            told.expect("an acknowledgement in time");
+            let received = acknowledged.recv_timeout(DEADLINE);
+            received.expect("an acknowledgement in time");
         }
         // One answer is often sent together with others: this spreads the kills over what follows.
         thread::sleep(Duration::from_micros(kill as u64 * 7919 % 10_000));
@@ -234,13 +234,13 @@ fn check_all(daemon: &Daemon, loads: &[Load]) {
     }
     let path = format!("/api/rooms/{ROOM}/participants");
     let answer = loads[0].writers[0].client.get(&path).ok();
-    let told = answer["participants"].as_array().expect("a list").iter();
-    let told: HashSet<_> = told
+    let members_reported = answer["participants"].as_array().expect("a list").iter();
+    let reported: HashSet<_> = members_reported
         .map(|member| member["user_id"].as_str().expect("an id").to_owned())
         .collect();
     let people = loads.iter().flat_map(|l| l.movers.iter().chain(&l.writers));
     let members = people.filter(|person| person.member);
-    assert_eq!(told, members.map(|person| person.id.clone()).collect());
+    assert_eq!(reported, members.map(|person| person.id.clone()).collect());
 }
 
 fn open(daemon: &Daemon) -> Connection {

@@ -1,4 +1,4 @@
-//! What was acknowledged is kept, whatever happens to the process or to the disk below it.
+//! Acknowledged changes survive faults of the process and of the disk.
 
 #[allow(dead_code, unused_imports, unused_macros)]
 mod faults;

@@ -1,4 +1,4 @@
-//! Somebody who signs tokens: keys made by openssl, signatures by ring, headers as a test likes them.
+//! A token issuer: keys from openssl, signatures from ring, arbitrary headers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +26,7 @@ enum Private {
 }
 
 impl Issuer {
-    /// Whoever signs with this algorithm.
+    /// Creates an issuer with a new key for this algorithm.
     pub fn of(algorithm: &str) -> Issuer {
         let dir = TempDir::new().expect("a temporary directory");
         let der = generate(algorithm, dir.path());
@@ -45,7 +45,7 @@ impl Issuer {
         Issuer { dir, key }
     }
 
-    /// The public key as openssl writes it.
+    /// The file of the public key, as openssl writes it.
     pub fn pem(&self) -> PathBuf {
         self.dir.path().join("public.pem")
     }
@@ -79,7 +79,7 @@ impl Issuer {
         jwk
     }
 
-    /// Signs with `algorithm`, whatever the header says.
+    /// Signs with `algorithm`, independently of the header.
     pub fn sign(&self, algorithm: &str, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let message = signed.as_bytes();
@@ -97,13 +97,13 @@ impl Issuer {
         format!("{signed}.{}", encode(&signature))
     }
 
-    /// A good token of `alice`.
+    /// A valid token of `alice`.
     pub fn token(&self, algorithm: &str) -> String {
         self.sign(algorithm, &json!({ "alg": algorithm }), &claims())
     }
 }
 
-/// Signs by a shared secret, whatever the header says.
+/// Signs with a shared secret, independently of the header.
 pub fn sign_by_secret(secret: &[u8], algorithm: &str, header: &Value, claims: &Value) -> String {
     let digest = match algorithm {
         "HS384" => hmac::HMAC_SHA384,

@@ -6,15 +6,15 @@ use std::path::Path;
 use super::*;
 use crate::support::command::Cli;
 
-/// What is told of a file with this text under this key.
-fn told(algorithm: &str, key: &str, text: &str) -> String {
+/// Returns the error of a start with this file under this key.
+fn start_error(algorithm: &str, key: &str, text: &str) -> String {
     let cli = Cli::new();
     let path = cli.place().join("keys");
     fs::write(&path, text).unwrap();
-    told_of(cli, algorithm, key, &path)
+    start_error_of(cli, algorithm, key, &path)
 }
 
-fn told_of(cli: Cli, algorithm: &str, key: &str, path: &Path) -> String {
+fn start_error_of(cli: Cli, algorithm: &str, key: &str, path: &Path) -> String {
     let path = path.to_str().unwrap();
     let variable = format!("PARLOR_AUTH__{}", key.to_uppercase());
     let cli = cli
@@ -34,17 +34,17 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn a_missing_file_is_told_by_its_name() {
+fn a_missing_file_is_reported_with_its_path() {
     for key in ["public_key_file", "jwks_file"] {
         let cli = Cli::new();
         let path = cli.place().join("absent");
-        let told = told_of(cli, "RS256", key, &path);
-        assert!(told.contains("does not exist"), "{told}");
+        let message = start_error_of(cli, "RS256", key, &path);
+        assert!(message.contains("does not exist"), "{message}");
     }
 }
 
 #[test]
-fn what_is_no_public_key_in_pem_is_refused_and_says_how_to_get_one() {
+fn a_file_without_a_public_key_in_pem_is_rejected_with_the_command_to_extract_one() {
     let issuer = Issuer::of("RS256");
     let private = read(&issuer.private_pem());
     let pem = read(&issuer.pem());
@@ -56,14 +56,14 @@ fn what_is_no_public_key_in_pem_is_refused_and_says_how_to_get_one() {
         (&private, "openssl pkey -pubout"),
         (certificate, "openssl x509 -pubkey -noout"),
     ] {
-        let told = told("RS256", "public_key_file", text);
-        assert!(told.contains(expected), "{told}");
-        assert!(!told.contains("MII"), "{told}");
+        let message = start_error("RS256", "public_key_file", text);
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains("MII"), "{message}");
     }
 }
 
 #[test]
-fn a_key_of_another_kind_than_the_algorithm_takes_is_refused() {
+fn a_key_of_another_kind_than_the_algorithm_needs_is_rejected() {
     let rsa = read(&Issuer::of("RS256").pem());
     let p256 = read(&Issuer::of("ES256").pem());
     for (algorithm, pem, expected) in [
@@ -76,59 +76,59 @@ fn a_key_of_another_kind_than_the_algorithm_takes_is_refused() {
         ("PS512", &p256, "holds an EC key on P-256, not an RSA key"),
         ("EdDSA", &rsa, "holds an RSA key, not an Ed25519 key"),
     ] {
-        let told = told(algorithm, "public_key_file", pem);
-        assert!(told.contains(expected), "{told}");
+        let message = start_error(algorithm, "public_key_file", pem);
+        assert!(message.contains(expected), "{message}");
     }
 }
 
 #[test]
-fn secrets_in_a_jwks_are_refused_and_never_told() {
+fn secrets_in_a_jwks_are_rejected_and_never_printed() {
     let issuer = Issuer::of("ES256");
     let secret = json!({"kty": "oct", "kid": "shared", "k": encode(SECRET.as_bytes())});
     let mut private = issuer.jwk("mine");
     private["d"] = json!(encode(SECRET.as_bytes()));
     for (key, expected) in [(secret, "shared secret"), (private, "is private")] {
         let set = json!({"keys": [issuer.jwk("a"), key]}).to_string();
-        let told = told("ES256", "jwks_file", &set);
-        assert!(told.contains(expected), "{told}");
-        assert!(!told.contains(&encode(SECRET.as_bytes())), "{told}");
+        let message = start_error("ES256", "jwks_file", &set);
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains(&encode(SECRET.as_bytes())), "{message}");
     }
 }
 
 #[test]
-fn a_jwks_without_a_key_for_the_algorithm_is_refused() {
+fn a_jwks_without_a_key_for_the_algorithm_is_rejected() {
     let issuer = Issuer::of("ES256");
     let mut encrypting = issuer.jwk("a");
     encrypting["use"] = json!("enc");
     let mut other = issuer.jwk("a");
     other["alg"] = json!("ES384");
     for keys in [json!([]), json!([encrypting]), json!([other])] {
-        let told = told("ES256", "jwks_file", &json!({ "keys": keys }).to_string());
-        assert!(told.contains("holds no key for ES256"), "{told}");
+        let message = start_error("ES256", "jwks_file", &json!({ "keys": keys }).to_string());
+        assert!(message.contains("holds no key for ES256"), "{message}");
     }
     for text in ["", "[]", "{}", "{\"keys\": [1]}"] {
-        let told = told("ES256", "jwks_file", text);
-        assert!(told.contains("is not a JWKS"), "{told}");
+        let message = start_error("ES256", "jwks_file", text);
+        assert!(message.contains("is not a JWKS"), "{message}");
     }
     let mut broken = issuer.jwk("a");
     broken["x"] = json!("AA");
-    let told = told("ES256", "jwks_file", &json!({"keys": [broken]}).to_string());
-    assert!(told.contains("the key \"a\""), "{told}");
+    let message = start_error("ES256", "jwks_file", &json!({"keys": [broken]}).to_string());
+    assert!(message.contains("the key \"a\""), "{message}");
 }
 
 #[test]
-fn an_algorithm_and_its_keys_are_set_together() {
+fn an_algorithm_and_its_keys_must_be_set_together() {
     let alone = Cli::new().env("ALGORITHM", "RS256");
     alone.misused(
         &["serve"],
         "ALGORITHM is RS256, which takes an RSA key: name its file in auth.public_key_file",
     );
-    let told = told("HS256", "public_key_file", "whatever");
-    assert!(told.contains("auth.algorithm is HS256"), "{told}");
+    let message = start_error("HS256", "public_key_file", "any text");
+    assert!(message.contains("auth.algorithm is HS256"), "{message}");
 }
 
 #[test]
-fn a_public_key_as_a_shared_secret_is_refused() {
+fn a_public_key_as_a_shared_secret_is_rejected() {
     let issuer = Issuer::of("RS256");
     let jwks = json!({"keys": [issuer.jwk("a")]}).to_string();
     for secret in [read(&issuer.pem()), jwks] {

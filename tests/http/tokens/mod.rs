@@ -1,4 +1,4 @@
-//! The token matrix: which signatures the real binary believes, under which configuration.
+//! The token matrix: the signatures that the server accepts under each configuration.
 
 mod issuer;
 mod load;
@@ -17,7 +17,7 @@ const BY_SECRET: [&str; 3] = ["HS256", "HS384", "HS512"];
 const BY_RSA: [&str; 6] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
 const BY_CURVE: [&str; 3] = ["ES256", "ES384", "EdDSA"];
 
-/// A daemon that believes tokens of one algorithm and makes their users.
+/// A server that accepts tokens of one algorithm and creates their users.
 struct Fixture {
     daemon: Daemon,
     client: Client,
@@ -44,7 +44,7 @@ impl Fixture {
         self.client.with_token(token).get("/api/auth/me")
     }
 
-    fn believes(&self, token: &str) -> bool {
+    fn accepts(&self, token: &str) -> bool {
         let answer = self.me(token);
         if answer.status != 200 {
             assert_eq!(answer.refusal(), (401, "unauthorized".to_owned()));
@@ -76,7 +76,7 @@ fn header(token: &str) -> Value {
 }
 
 #[test]
-fn each_algorithm_of_a_secret_believes_its_own_tokens_and_no_other() {
+fn each_hmac_algorithm_accepts_its_own_tokens_and_no_other() {
     for pinned in BY_SECRET {
         let fixture = Fixture::pinned(pinned, |builder| builder.env("SECRET_KEY", SECRET));
         for other in BY_SECRET {
@@ -86,78 +86,54 @@ fn each_algorithm_of_a_secret_believes_its_own_tokens_and_no_other() {
                 &json!({ "alg": other }),
                 &claims(),
             );
-            assert_eq!(
-                fixture.believes(&token),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&token), pinned == other, "{pinned} {other}");
             let lying = sign_by_secret(
                 SECRET.as_bytes(),
                 other,
                 &json!({ "alg": pinned }),
                 &claims(),
             );
-            assert_eq!(
-                fixture.believes(&lying),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&lying), pinned == other, "{pinned} {other}");
         }
     }
 }
 
 #[test]
-fn each_algorithm_of_rsa_believes_its_own_tokens_and_no_other() {
+fn each_rsa_algorithm_accepts_its_own_tokens_and_no_other() {
     let issuer = Issuer::of("RS256");
     let stranger = Issuer::of("RS256");
     for pinned in BY_RSA {
         let fixture = Fixture::of(pinned, &issuer);
         for other in BY_RSA {
             let token = issuer.token(other);
-            assert_eq!(
-                fixture.believes(&token),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&token), pinned == other, "{pinned} {other}");
             let lying = issuer.sign(other, &json!({ "alg": pinned }), &claims());
-            assert_eq!(
-                fixture.believes(&lying),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&lying), pinned == other, "{pinned} {other}");
         }
-        assert!(!fixture.believes(&stranger.token(pinned)), "{pinned}");
+        assert!(!fixture.accepts(&stranger.token(pinned)), "{pinned}");
     }
 }
 
 #[test]
-fn each_algorithm_of_a_curve_believes_its_own_tokens_and_no_other() {
+fn each_curve_algorithm_accepts_its_own_tokens_and_no_other() {
     let issuers = BY_CURVE.map(|algorithm| (algorithm, Issuer::of(algorithm)));
     for (pinned, issuer) in &issuers {
         let fixture = Fixture::of(pinned, issuer);
         for (other, somebody) in &issuers {
             let token = somebody.token(other);
-            assert_eq!(
-                fixture.believes(&token),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&token), pinned == other, "{pinned} {other}");
             let lying = somebody.sign(other, &json!({ "alg": pinned }), &claims());
-            assert_eq!(
-                fixture.believes(&lying),
-                pinned == other,
-                "{pinned} {other}"
-            );
+            assert_eq!(fixture.accepts(&lying), pinned == other, "{pinned} {other}");
         }
         assert!(
-            !fixture.believes(&Issuer::of(pinned).token(pinned)),
+            !fixture.accepts(&Issuer::of(pinned).token(pinned)),
             "{pinned}"
         );
     }
 }
 
 #[test]
-fn a_token_without_a_signature_is_refused_under_every_kind_of_key() {
+fn a_token_without_a_signature_is_rejected_under_every_kind_of_key() {
     let issuer = Issuer::of("ES256");
     let houses = [
         Fixture::of("ES256", &issuer),
@@ -167,9 +143,9 @@ fn a_token_without_a_signature_is_refused_under_every_kind_of_key() {
         for alg in ["none", "None", "NONE", "nOnE", "", "ES256", "HS256"] {
             for kid in [json!(null), json!("parlor")] {
                 let bare = unsigned(&json!({"alg": alg, "kid": kid}), &claims());
-                assert!(!fixture.believes(&format!("{bare}.")), "{alg}");
+                assert!(!fixture.accepts(&format!("{bare}.")), "{alg}");
                 assert!(
-                    !fixture.believes(&format!("{bare}.{}", encode(b"x"))),
+                    !fixture.accepts(&format!("{bare}.{}", encode(b"x"))),
                     "{alg}"
                 );
             }
@@ -189,16 +165,16 @@ fn a_public_key_is_never_a_secret() {
                 for kid in [json!(null), json!("parlor")] {
                     let header = json!({"alg": alg, "kid": kid});
                     let token = sign_by_secret(secret, alg, &header, &claims());
-                    assert!(!fixture.believes(&token), "{algorithm} {header}");
+                    assert!(!fixture.accepts(&token), "{algorithm} {header}");
                 }
             }
         }
-        assert!(fixture.believes(&issuer.token(algorithm)));
+        assert!(fixture.accepts(&issuer.token(algorithm)));
     }
 }
 
 #[test]
-fn times_issuer_and_audience_count_under_a_public_key_too() {
+fn times_issuer_and_audience_are_checked_under_a_public_key_too() {
     let issuer = Issuer::of("ES256");
     let pem = issuer.pem();
     let fixture = Fixture::pinned("ES256", |builder| {
@@ -232,7 +208,7 @@ fn times_issuer_and_audience_count_under_a_public_key_too() {
         assert_eq!(refused, (401, "unauthorized".to_owned()), "{key} {value}");
     }
     // parlor's own tokens say what the configuration asks for.
-    assert!(fixture.believes(&fixture.own_token()));
+    assert!(fixture.accepts(&fixture.own_token()));
 }
 
 #[test]
@@ -257,18 +233,18 @@ fn a_key_of_a_jwks_is_found_by_its_kid_and_an_unknown_kid_finds_none() {
             (&second, "parlor", false),
         ] {
             let token = signed(issuer, json!({"alg": algorithm, "kid": kid}));
-            assert_eq!(fixture.believes(&token), believed, "{algorithm} {kid}");
+            assert_eq!(fixture.accepts(&token), believed, "{algorithm} {kid}");
         }
         for issuer in [&first, &second] {
-            assert!(fixture.believes(&signed(issuer, json!({ "alg": algorithm }))));
+            assert!(fixture.accepts(&signed(issuer, json!({ "alg": algorithm }))));
         }
         let token = signed(&Issuer::of(algorithm), json!({ "alg": algorithm }));
-        assert!(!fixture.believes(&token));
+        assert!(!fixture.accepts(&token));
     }
 }
 
 #[test]
-fn keys_of_both_files_are_believed_and_one_without_an_id_under_any_name() {
+fn keys_of_both_files_are_accepted_and_one_without_an_id_under_any_kid() {
     let (named, nameless) = (Issuer::of("ES256"), Issuer::of("ES256"));
     let jwks = named.jwks(&[named.jwk("a")]);
     let pem = nameless.pem();
@@ -277,14 +253,14 @@ fn keys_of_both_files_are_believed_and_one_without_an_id_under_any_name() {
             .env("PARLOR_AUTH__JWKS_FILE", jwks.to_str().unwrap())
             .env("PARLOR_AUTH__PUBLIC_KEY_FILE", pem.to_str().unwrap())
     });
-    assert!(fixture.believes(&named.token("ES256")));
+    assert!(fixture.accepts(&named.token("ES256")));
     let header = json!({"alg": "ES256", "kid": "2026-11"});
-    assert!(fixture.believes(&nameless.sign("ES256", &header, &claims())));
-    assert!(!fixture.believes(&named.sign("ES256", &header, &claims())));
+    assert!(fixture.accepts(&nameless.sign("ES256", &header, &claims())));
+    assert!(!fixture.accepts(&named.sign("ES256", &header, &claims())));
 }
 
 #[test]
-fn beside_a_public_key_parlor_signs_with_a_key_of_its_own() {
+fn parlor_signs_with_a_key_of_its_own_beside_a_public_key() {
     let issuer = Issuer::of("RS256");
     let fixture = Fixture::of("RS256", &issuer);
     let own = fixture.own_token();
@@ -292,24 +268,24 @@ fn beside_a_public_key_parlor_signs_with_a_key_of_its_own() {
         header(&own),
         json!({"typ": "JWT", "alg": "HS256", "kid": "parlor"})
     );
-    assert!(fixture.believes(&own));
+    assert!(fixture.accepts(&own));
     let fresh = fixture
         .client
         .with_token(&own)
         .post("/api/auth/refresh")
         .ok();
-    assert!(fixture.believes(fresh["access_token"].as_str().unwrap()));
+    assert!(fixture.accepts(fresh["access_token"].as_str().unwrap()));
     fixture.daemon.cli_json(&["user", "add", "bob"]);
     let issued = fixture.daemon.cli_json(&["token", "issue", "bob"]);
-    assert!(fixture.believes(issued["token"].as_str().unwrap()));
+    assert!(fixture.accepts(issued["token"].as_str().unwrap()));
     // The key is good for the tokens that name it, and for those alone.
     let secret = std::fs::read_to_string(fixture.daemon.data_dir().join("auth.secret")).unwrap();
     let by_secret =
         |header: Value| sign_by_secret(secret.trim().as_bytes(), "HS256", &header, &claims());
-    assert!(fixture.believes(&by_secret(json!({"alg": "HS256", "kid": "parlor"}))));
-    assert!(!fixture.believes(&by_secret(json!({"alg": "HS256"}))));
-    assert!(!fixture.believes(&by_secret(json!({"alg": "RS256", "kid": "parlor"}))));
-    // Somebody else's session is somebody else's to renew, whatever it calls its key.
+    assert!(fixture.accepts(&by_secret(json!({"alg": "HS256", "kid": "parlor"}))));
+    assert!(!fixture.accepts(&by_secret(json!({"alg": "HS256"}))));
+    assert!(!fixture.accepts(&by_secret(json!({"alg": "RS256", "kid": "parlor"}))));
+    // The session of a foreign token is renewed by its issuer, also if its key has parlor's id.
     let header = json!({"alg": "RS256", "kid": "parlor"});
     let foreign = issuer.sign("RS256", &header, &claims());
     let refused = fixture
@@ -320,7 +296,7 @@ fn beside_a_public_key_parlor_signs_with_a_key_of_its_own() {
 }
 
 #[test]
-fn a_rotated_secret_still_checks_and_a_forgotten_one_does_not() {
+fn a_rotated_secret_still_verifies_and_a_removed_one_does_not() {
     let token = |secret: &str| {
         let header = json!({"alg": "HS256", "kid": "of another program"});
         sign_by_secret(secret.as_bytes(), "HS256", &header, &claims())
@@ -330,9 +306,9 @@ fn a_rotated_secret_still_checks_and_a_forgotten_one_does_not() {
             .env("SECRET_KEY", SECRET)
             .env("PARLOR_AUTH__PREVIOUS_SECRETS", OLD)
     });
-    assert!(fixture.believes(&token(SECRET)));
-    assert!(fixture.believes(&token(OLD)));
-    assert!(!fixture.believes(&token("one that was taken out of the list")));
+    assert!(fixture.accepts(&token(SECRET)));
+    assert!(fixture.accepts(&token(OLD)));
+    assert!(!fixture.accepts(&token("one that was taken out of the list")));
 
     let issuer = Issuer::of("EdDSA");
     let pem = issuer.pem();
@@ -350,12 +326,12 @@ fn a_rotated_secret_still_checks_and_a_forgotten_one_does_not() {
         ("PARLOR_AUTH__SECRET", SECRET),
         ("PARLOR_AUTH__PREVIOUS_SECRETS", OLD),
     ];
-    assert!(own(&rotated).believes(&before));
-    assert!(!own(&rotated[..1]).believes(&before));
+    assert!(own(&rotated).accepts(&before));
+    assert!(!own(&rotated[..1]).accepts(&before));
 }
 
 #[test]
-fn a_role_in_somebody_elses_token_counts_only_where_roles_are_trusted() {
+fn a_role_in_a_foreign_token_counts_only_if_roles_are_trusted() {
     let issuer = Issuer::of("ES256");
     let pem = issuer.pem();
     let mut claims = claims();

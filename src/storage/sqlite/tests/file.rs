@@ -1,4 +1,4 @@
-//! The file: writes together, other processes beside, what is not ours.
+//! The file: grouped writes, other processes, foreign files.
 
 use tokio::time::Instant;
 
@@ -6,10 +6,10 @@ use super::*;
 
 #[tokio::test]
 async fn a_failing_write_rolls_back_alone() {
-    let world = World::new();
-    world.room("r", false, None).await;
+    let fixture = Fixture::new();
+    fixture.room("r", false, None).await;
     let insert = |id: &'static str, fails: bool| {
-        world.store.database().write(move |connection| {
+        fixture.store.database().write(move |connection| {
             connection.execute(
                 "INSERT INTO users (id, name, display_name, created_at) VALUES (?1, ?1, '', '')",
                 [id],
@@ -29,15 +29,15 @@ async fn a_failing_write_rolls_back_alone() {
     );
     assert_eq!((one, two.is_err(), three), (Ok(()), true, Ok(())));
     assert!(matches!(again, Err(StoreError::Failed { .. })));
-    let users = world.store.users().await.unwrap();
+    let users = fixture.store.users().await.unwrap();
     let ids: Vec<_> = users.iter().map(|user| user.id.as_str()).collect();
     assert_eq!(ids, ["one", "three"]);
 }
 
 #[tokio::test]
 async fn readers_cannot_write() {
-    let world = World::new();
-    let written = world
+    let fixture = Fixture::new();
+    let written = fixture
         .store
         .database()
         .read(|connection| connection.execute("DELETE FROM users", ()));
@@ -45,10 +45,10 @@ async fn readers_cannot_write() {
 }
 
 #[tokio::test]
-async fn another_processes_write_is_noticed() {
-    let world = World::new();
-    let mut changes = world.store.changes();
-    world.sql("INSERT INTO users (id, name, display_name, created_at) VALUES ('a', 'a', '', '')");
+async fn a_write_of_another_process_is_noticed() {
+    let fixture = Fixture::new();
+    let mut changes = fixture.store.changes();
+    fixture.sql("INSERT INTO users (id, name, display_name, created_at) VALUES ('a', 'a', '', '')");
     let noticed = tokio::time::timeout(Duration::from_secs(30), changes.changed());
     noticed.await.expect("noticed in time").unwrap();
     assert_eq!(*changes.borrow_and_update(), 1);
@@ -56,14 +56,14 @@ async fn another_processes_write_is_noticed() {
 
 #[tokio::test]
 async fn a_write_waits_for_another_process_instead_of_failing() {
-    let world = World::new();
-    let other = world.other();
+    let fixture = Fixture::new();
+    let other = fixture.other();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let store = world.store.clone();
+    let store = fixture.store.clone();
     let writing = tokio::spawn(async move { store.provision("alice", None).await });
     // Reads go on meanwhile, and the lock still holds when they have.
     for _ in 0..100 {
-        assert_eq!(world.store.users().await.unwrap(), []);
+        assert_eq!(fixture.store.users().await.unwrap(), []);
     }
     assert!(!writing.is_finished());
     other.execute_batch("COMMIT").unwrap();
@@ -71,57 +71,60 @@ async fn a_write_waits_for_another_process_instead_of_failing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_a_stuck_disk_is_told_within_5_s_and_what_has_not_begun_is_left_undone() {
-    let world = World::new();
-    let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    let writing = world.store.database().write::<_, StoreError, _>(move |_| {
-        stuck.recv().expect("the disk answers");
-        Ok(Ok(()))
-    });
+async fn a_caller_gets_an_error_after_5_s_of_a_stuck_disk_and_a_queued_write_is_skipped() {
+    let fixture = Fixture::new();
+    let (resume, stuck) = std::sync::mpsc::channel::<()>();
+    let writing = fixture
+        .store
+        .database()
+        .write::<_, StoreError, _>(move |_| {
+            stuck.recv().expect("the disk answers");
+            Ok(Ok(()))
+        });
     // The paused clock advances only while the test waits.
     let clock = Instant::now();
-    let (first, second) = tokio::join!(writing, world.store.provision("alice", None));
+    let (first, second) = tokio::join!(writing, fixture.store.provision("alice", None));
     assert!(matches!(first, Err(StoreError::TimedOut { .. })));
-    let told = second.unwrap_err().to_string();
-    assert!(told.contains("did not answer within 5 s"), "{told}");
+    let message = second.unwrap_err().to_string();
+    assert!(message.contains("did not answer within 5 s"), "{message}");
     assert_eq!(clock.elapsed().as_secs(), 5);
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
     tokio::time::resume();
-    assert_eq!(world.store.users().await.unwrap(), []);
-    world.store.provision("bob", None).await.unwrap();
-    let names = world.store.users().await.unwrap();
+    assert_eq!(fixture.store.users().await.unwrap(), []);
+    fixture.store.provision("bob", None).await.unwrap();
+    let names = fixture.store.users().await.unwrap();
     let names: Vec<_> = names.iter().map(|user| user.name.as_str()).collect();
     assert_eq!(names, ["bob"]);
 }
 
 #[tokio::test]
-async fn a_file_that_was_removed_or_replaced_takes_no_write_until_it_is_back() {
-    let world = World::new();
-    world.store.provision("alice", None).await.unwrap();
-    let path = |name: &str| world.dir.path().join(name);
+async fn a_removed_or_replaced_file_gets_no_write_until_it_is_back() {
+    let fixture = Fixture::new();
+    fixture.store.provision("alice", None).await.unwrap();
+    let path = |name: &str| fixture.dir.path().join(name);
     let aside = path("aside");
     for name in [FILE_NAME, "parlor.db-wal", "parlor.db-shm"] {
         let file = path(name);
         std::fs::rename(&file, &aside).unwrap();
         let replaced = |outcome| matches!(outcome, Err(StoreError::Replaced(_)));
         assert!(
-            replaced(world.store.check_writable().await),
+            replaced(fixture.store.check_writable().await),
             "{name} is gone"
         );
         std::fs::write(&file, "another").unwrap();
         assert!(
-            replaced(world.store.check_writable().await),
+            replaced(fixture.store.check_writable().await),
             "{name} is another"
         );
         std::fs::rename(&aside, &file).unwrap();
-        world.store.check_writable().await.unwrap();
+        fixture.store.check_writable().await.unwrap();
     }
-    assert_eq!(world.store.users().await.unwrap().len(), 1);
+    assert_eq!(fixture.store.users().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
-    let World { store, dir } = World::new();
+    let Fixture { store, dir } = Fixture::new();
     store.provision("alice", None).await.unwrap();
     drop(store);
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
@@ -131,10 +134,10 @@ async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
 }
 
 #[test]
-fn the_file_is_the_owners_alone() {
+fn the_file_is_readable_by_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let world = World::new();
-    for entry in std::fs::read_dir(world.dir.path()).unwrap() {
+    let fixture = Fixture::new();
+    for entry in std::fs::read_dir(fixture.dir.path()).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
@@ -142,7 +145,7 @@ fn the_file_is_the_owners_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_database_of_parlor_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_of_parlor_is_rejected_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("text");
     std::fs::write(
@@ -165,10 +168,10 @@ fn a_file_that_is_no_database_of_parlor_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_in_words() {
-    let world = World::new();
-    world.sql("PRAGMA user_version = 99");
-    let path = world.dir.path().join(FILE_NAME);
+fn a_newer_schema_is_rejected_with_a_message() {
+    let fixture = Fixture::new();
+    fixture.sql("PRAGMA user_version = 99");
+    let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err().unwrap().to_string();
     assert!(
         refused.contains("schema 99") && refused.contains(path.to_str().unwrap()),

@@ -36,23 +36,23 @@ fn first_schema() -> tempfile::TempDir {
 async fn a_file_of_schema_1_is_migrated_with_every_row() {
     let dir = first_schema();
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
-    let world = World { store, dir };
-    let version: u32 = world
+    let fixture = Fixture { store, dir };
+    let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
     assert_eq!(version, 2);
-    let alice = world.found("alice").await.expect("alice");
+    let alice = fixture.found("alice").await.expect("alice");
     assert!(alice.admin && !alice.disabled);
-    assert!(world.store.has_password("alice").await.unwrap());
-    assert!(world.found("bob").await.expect("bob").disabled);
-    assert_eq!(world.members("r").await, ["alice", "gast"]);
-    let invites = world.store.invites(Some("r"), NOW, 10).await.unwrap();
+    assert!(fixture.store.has_password("alice").await.unwrap());
+    assert!(fixture.found("bob").await.expect("bob").disabled);
+    assert_eq!(fixture.members("r").await, ["alice", "gast"]);
+    let invites = fixture.store.invites(Some("r"), NOW, 10).await.unwrap();
     assert_eq!(invites[0].uses_left, Some(3));
-    let messages = world.store.messages("r", None, 10).await.unwrap();
+    let messages = fixture.store.messages("r", None, 10).await.unwrap();
     assert_eq!(messages[0].content, "hello");
-    world.store.enable_user("bob").await.unwrap();
-    let banned = world.store.join("r", "bob", JoinGrant::Granted, NOW);
+    fixture.store.enable_user("bob").await.unwrap();
+    let banned = fixture.store.join("r", "bob", JoinGrant::Granted, NOW);
     assert_eq!(banned.await, Err(JoinError::Banned { until: None }));
 }
 
@@ -62,8 +62,8 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
     let ended = "SELECT group_concat(id) FROM users
                  WHERE token_generation > 0 AND tokens_from = disabled_at";
-    let world = World { store, dir };
-    let ended: String = world
+    let fixture = Fixture { store, dir };
+    let ended: String = fixture
         .other()
         .query_row(ended, (), |row| row.get(0))
         .unwrap();
@@ -72,9 +72,9 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
 
 #[test]
 fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
-    let world = World::new();
-    world.sql("PRAGMA user_version = 3");
-    let path = world.dir.path().join(FILE_NAME);
+    let fixture = Fixture::new();
+    fixture.sql("PRAGMA user_version = 3");
+    let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err();
     let newer = StoreError::NewerSchema {
         path,
@@ -82,7 +82,7 @@ fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
         known: 2,
     };
     assert_eq!(refused, Some(newer));
-    let version: u32 = world
+    let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();

@@ -9,5 +9,5 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::storage::tests::{FILE_NAME, NOW, World};
+use crate::storage::tests::{FILE_NAME, Fixture, NOW};
 use crate::storage::{JoinError, JoinGrant, Store, StoreError};

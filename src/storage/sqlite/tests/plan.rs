@@ -3,19 +3,19 @@
 use super::*;
 
 #[tokio::test]
-async fn a_list_is_as_long_as_was_asked_for_and_needs_no_sorting() {
-    let world = World::new();
-    world.room("r", false, None).await;
-    world.fill_invites(5000);
+async fn a_list_of_invites_is_limited_and_needs_no_sorting() {
+    let fixture = Fixture::new();
+    fixture.room("r", false, None).await;
+    fixture.fill_invites(5000);
     for room in [Some("r"), None] {
-        let listed = world.store.invites(room, NOW, 10).await.unwrap();
+        let listed = fixture.store.invites(room, NOW, 10).await.unwrap();
         let ids: Vec<_> = listed.iter().map(|invite| invite.id.as_str()).collect();
         assert_eq!((ids[0], ids.len()), ("i000001", 10));
         let plan = format!(
             "EXPLAIN QUERY PLAN {}",
             crate::storage::sqlite::invites::list_sql(room.is_some())
         );
-        let other = world.other();
+        let other = fixture.other();
         let mut statement = other.prepare(&plan).unwrap();
         let steps: Vec<String> = statement
             .query_map((room, "", 10), |row| row.get(3))
