@@ -162,7 +162,7 @@ mod tests {
         CommandLine::try_parse_from(words).expect(arguments).command
     }
 
-    /// What released versions send and understand.
+    /// Command lines, and the JSON that released versions send and understand.
     const WIRE_FORMAT: [(&str, &str); 28] = [
         (
             "user add alice --display-name A --admin",

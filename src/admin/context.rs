@@ -1,4 +1,4 @@
-//! What a command works on: a running server, or the data directory without one.
+//! The context of a command: a running server, or the data directory without one.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

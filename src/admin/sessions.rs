@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_told_in_the_unit_that_people_read() {
+    fn byte_counts_have_a_readable_unit() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),

@@ -1,5 +1,5 @@
-//! One TURN client: asks for an allocation and a channel to its partner, again where no answer
-//! comes, and knows media when it hears it.
+//! One TURN client: requests an allocation and a channel to the other client of its pair, retransmits, and
+//! recognizes media.
 
 use std::fmt;
 use std::io;
@@ -19,14 +19,14 @@ use crate::stun::{
 use super::connection::Connection;
 use super::target::Target;
 
-/// Every client binds the same number: it is its own.
+/// All clients bind the same channel number: channel numbers are per allocation.
 pub const CHANNEL: u16 = 0x4000;
 
-/// Waits for an answer, one after the other (RFC 8489 section 6.2.1, but no longer than four
-/// seconds each: a server may limit how many strangers it answers).
+/// Delays before each retransmission (RFC 8489 section 6.2.1, but at most four seconds: a server may limit
+/// the rate of responses to unauthenticated clients).
 const RETRANSMIT_DELAYS_MS: [u64; 7] = [500, 1000, 2000, 4000, 4000, 4000, 4000];
 
-/// How often a client begins anew with a fresh nonce or from another port.
+/// Maximum number of restarts with a new nonce or from another port.
 const MAX_RESTARTS: u8 = 3;
 
 pub struct Client {
@@ -39,14 +39,14 @@ pub struct Client {
     abandoned: bool,
 }
 
-/// What the server's challenge said.
+/// The authentication parameters of the server's challenge.
 struct Session {
     key: IntegrityKey,
     realm: String,
     nonce: Vec<u8>,
 }
 
-/// A request without an answer yet.
+/// A request without a response yet.
 struct PendingRequest {
     step: Step,
     transaction: TransactionId,
@@ -62,7 +62,7 @@ enum Step {
     Release,
 }
 
-/// What came of a message.
+/// The result of a received message.
 #[derive(Debug)]
 pub enum ClientEvent {
     Nothing,
@@ -70,12 +70,12 @@ pub enum ClientEvent {
     /// The channel is bound.
     Ready,
     Released,
-    /// The server still has an allocation for this port: to be reopened from another.
+    /// The server still has an allocation for this port: reopen from another.
     Stale,
     Failed(ClientError),
 }
 
-/// Why a client, or a packet, did not get through.
+/// Why a client or a packet failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientError {
     /// An error response.
@@ -91,7 +91,7 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Opens a socket and asks for an allocation.
+    /// Opens a socket and requests an allocation.
     pub fn open(
         target: Target,
         minted: Minted,
@@ -112,7 +112,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The same from another port.
+    /// Starts again from another port.
     pub fn reopen(
         &mut self,
         target: Target,
@@ -129,7 +129,7 @@ impl Client {
         self.send_request(Step::Bind(peer), peer, now)
     }
 
-    /// Gives the allocation back. Over a stream, hanging up is enough.
+    /// Frees the allocation. Over a stream, closing the connection is enough.
     pub fn release(&mut self, now: Mono) -> bool {
         let Some(relayed) = self.relayed.filter(|_| self.connection.is_udp()) else {
             return false;
@@ -137,7 +137,7 @@ impl Client {
         self.send_request(Step::Release, relayed, now).is_ok()
     }
 
-    /// Takes no part any more. A socket stays where an allocation has to be given back by it.
+    /// Stops this client. Its socket stays open if it is needed to free an allocation.
     pub fn abandon(&mut self) {
         self.abandoned = true;
         self.pending = None;
@@ -150,7 +150,7 @@ impl Client {
         self.abandoned
     }
 
-    /// Sends media as it is.
+    /// Sends a media packet.
     pub fn send(&mut self, packet: &[u8]) -> Result<(), ClientError> {
         Ok(self.connection.send(packet)?)
     }
@@ -159,7 +159,7 @@ impl Client {
         Ok(self.connection.flush()?)
     }
 
-    /// Hands over every message that waits.
+    /// Passes every received message to `each`.
     pub fn receive(
         &mut self,
         buffer: &mut [u8],
@@ -168,7 +168,7 @@ impl Client {
         Ok(self.connection.receive(buffer, each)?)
     }
 
-    /// Asks again where no answer came in time.
+    /// Retransmits a request whose timeout has passed.
     pub fn retransmit(&mut self, now: Mono) -> Result<(), ClientError> {
         let Some(pending) = self
             .pending
@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Reads an answer.
+    /// Handles a response.
     pub fn handle_response(&mut self, bytes: &[u8], server: SocketAddr, now: Mono) -> ClientEvent {
         let Ok(message) = Message::parse(bytes) else {
             return ClientEvent::Nothing;
@@ -255,7 +255,7 @@ impl Client {
         }
     }
 
-    /// Sends a request, signed where a challenge was heard. `about` gives the family to ask for.
+    /// Sends a request, signed after a challenge. `about` selects the address family.
     fn send_request(
         &mut self,
         step: Step,
@@ -304,13 +304,13 @@ impl Client {
     }
 }
 
-/// The application data of ChannelData on the one channel that is bound.
+/// Returns the application data of ChannelData on the bound channel.
 pub fn media(bytes: &[u8]) -> Option<&[u8]> {
     let header = ChannelData::parse(bytes).filter(|header| header.number == CHANNEL)?;
     Some(&bytes[CHANNEL_HEADER..][..header.len])
 }
 
-/// A full buffer loses a request as a network does: it is sent again.
+/// A full buffer loses a request, as a network would: it is retransmitted.
 fn ignore_would_block(sent: io::Result<()>) -> Result<(), ClientError> {
     match sent {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -353,7 +353,7 @@ impl fmt::Display for ClientError {
             ClientError::Timeout => "timeout",
             ClientError::Descriptors => "out of descriptors",
             ClientError::Refused => "connection refused",
-            ClientError::Disconnected => "hung up",
+            ClientError::Disconnected => "connection closed",
             ClientError::BufferFull => "send buffer full",
             ClientError::Unreachable => "unreachable",
             ClientError::NotTurn => "not TURN",

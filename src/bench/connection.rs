@@ -1,4 +1,4 @@
-//! A client's way to the server: a UDP socket or a TCP stream of frames, never waited for.
+//! The connection of a client to the server: a non-blocking UDP socket, or a TCP stream of frames.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,28 +10,28 @@ use crate::relay::framer::{MAX_FRAME, next_frame};
 
 use super::target::{Target, Transport};
 
-/// Bytes that may wait to be written to a stream; past that, packets are lost here.
+/// Maximum number of bytes queued for a stream; further packets are dropped.
 const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
 
-/// The longest datagram or frame that is read.
+/// Maximum size of a received datagram or frame.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
 
 pub enum Connection {
     Udp(UdpSocket),
     Tcp(Stream),
-    /// Nothing is there any more.
+    /// Closed.
     Closed,
 }
 
 pub struct Stream {
     socket: TcpStream,
-    /// The beginning of a frame.
+    /// The start of an incomplete frame.
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
 }
 
 impl Connection {
-    /// Begins to connect.
+    /// Opens a socket, or starts to connect a stream.
     pub fn open(target: Target, registry: &Registry, token: Token) -> io::Result<Connection> {
         match target.transport {
             Transport::Udp => {
@@ -46,7 +46,7 @@ impl Connection {
             }
             Transport::Tcp => {
                 let mut socket = TcpStream::connect(target.address)?;
-                // Refused by systems where the connection is not there yet; it is only faster.
+                // Only an optimization; some systems reject it before the connection is established.
                 let _ = socket.set_nodelay(true);
                 let both = Interest::READABLE | Interest::WRITABLE;
                 registry.register(&mut socket, token, both)?;
@@ -59,7 +59,7 @@ impl Connection {
         }
     }
 
-    /// Sends one message: whole, or `WouldBlock`. On a stream the caller has padded it.
+    /// Sends one complete message, or returns `WouldBlock`. On a stream, the caller must have padded it.
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Connection::Udp(socket) => socket.send(message).map(drop),
@@ -68,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// Writes what waits, once the socket takes more.
+    /// Writes queued bytes.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Connection::Tcp(stream) => stream.flush(),
@@ -76,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Hands over every message that waits. `buffer` has [`MAX_MESSAGE_BYTES`] bytes.
+    /// Passes every received message to `each`. `buffer` has [`MAX_MESSAGE_BYTES`] bytes.
     pub fn receive(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let read = match self {
@@ -120,7 +120,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads once.
+    /// Reads once from the socket.
     fn receive(&mut self, buffer: &mut [u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
         let read = self.socket.read(buffer)?;
         if read == 0 {
@@ -146,7 +146,7 @@ impl Stream {
     }
 }
 
-/// Whether there is nothing wrong, only nothing to do yet.
+/// Returns whether the operation may be retried later.
 fn would_block(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, NotConnected, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | NotConnected)

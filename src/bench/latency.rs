@@ -1,11 +1,11 @@
-//! How long packets took: counts in buckets that grow with the value, so that a minute at any rate
-//! takes a few kilobytes and a percentile is at most 1.6 % off.
+//! Latency histogram with logarithmic buckets: it takes a few kilobytes at any packet rate, and a percentile
+//! is at most 1.6 % off.
 
 use std::time::Duration;
 
-/// Buckets for each doubling, as a power of two.
+/// Buckets per doubling, as a power of two.
 const PRECISION_BITS: u32 = 6;
-/// Nothing counts as longer than 2 to the power of this many nanoseconds: 18 minutes.
+/// Maximum value, as a power of two in nanoseconds: 18 minutes.
 const MAX_NANOS_BITS: u32 = 40;
 
 const BUCKETS: usize = ((MAX_NANOS_BITS - PRECISION_BITS + 1) << PRECISION_BITS) as usize;
@@ -38,7 +38,7 @@ impl Latency {
         self.total += other.total;
     }
 
-    /// What `share` (0.99 for p99) of the packets did not exceed; `None` where there was none.
+    /// Returns the latency that `share` of the packets (0.99 for p99) did not exceed; `None` without packets.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn percentiles_are_those_of_what_was_recorded() {
+    fn percentiles_match_the_recorded_values() {
         let mut latency = Latency::new();
         assert_eq!(latency.percentile(0.5), None);
         for millis in 1..=1000 {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_time_there_is_has_a_place() {
+    fn the_longest_possible_time_is_recorded() {
         let mut latency = Latency::new();
         latency.record(Duration::MAX);
         assert!(latency.percentile(0.5) > Some(Duration::from_secs(1000)));
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_value_is_at_most_a_little_below_the_end_of_its_bucket(nanos in 0u64..1 << MAX_NANOS_BITS) {
+        fn a_value_is_at_most_1_6_percent_below_the_end_of_its_bucket(nanos in 0u64..1 << MAX_NANOS_BITS) {
             let end = end_of(bucket(nanos));
             prop_assert!(nanos <= end && (end - nanos) as f64 <= nanos as f64 / 64.0);
         }

@@ -1,7 +1,7 @@
-//! `parlor bench local`: how many calls this machine carries, and what stops it.
+//! `parlor bench local`: measures how many calls this machine can carry, and names the bottleneck.
 //!
-//! Server and generator share the machine, so the answer is below what the server alone would do;
-//! the CPU time of each is told beside it.
+//! Server and generator share the machine, so the server alone could carry more; the result shows the CPU
+//! time of each.
 
 use std::time::Duration;
 
@@ -23,49 +23,49 @@ use super::sysinfo::{self, Sample};
 use super::target::{Target, Transport};
 use super::worker_pool::WorkerPool;
 
-/// Opus: a packet every 20 ms, with SRTP's header and tag about this long at 48 kbit/s.
+/// Opus: one packet every 20 ms; at 48 kbit/s, with SRTP header and tag, about this size.
 const INTERVAL: Duration = Duration::from_millis(20);
 const SIZE: usize = 160;
 
-/// Descriptors that each of both keeps for other things; the server wants some for HTTP and streams.
+/// Descriptors reserved in both processes; the server needs some for HTTP and streams.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// Ports that the server relays from, as built in.
+/// Number of relay ports in the default configuration.
 const RELAY_PORTS: usize = 16_384;
 
-/// How long to listen after the last packet of a try.
+/// Time to receive late packets after the last one of an attempt.
 const RECEIVE_GRACE: Duration = Duration::from_millis(250);
 
-/// How long the server may take to let the next ones in.
+/// Timeout for the next allocations.
 const ALLOCATE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Of the time for one size of call: a try, all tries together, and the last, longer one.
+/// Shares of the time for one size of call: one attempt, all attempts, and the final, longer one.
 const ATTEMPT_SHARE: f64 = 0.05;
 const SEARCH_SHARE: f64 = 0.5;
 const CONFIRM_SHARE: f64 = 0.12;
-/// And what it may take where the last try fails.
+/// Maximum share of the time if the final attempt fails.
 const MAX_TIME_SHARE: f64 = 1.25;
 
 pub struct LocalOptions {
-    /// Sizes of calls to try.
+    /// Sizes of calls.
     pub people: Vec<usize>,
-    /// For each of them.
+    /// Time per size.
     pub time: Duration,
     pub max_lost_percent: f64,
     pub max_p99: Duration,
 }
 
-/// The answer for one size of call.
+/// The result for one size of call.
 struct CallResult {
     people: usize,
     calls: usize,
     attempted: Attempt,
-    /// Whether the longer, last try was carried, too.
+    /// Whether the final, longer attempt was carried as well.
     held: bool,
     bottleneck: Bottleneck,
 }
 
-/// What is measured with.
+/// The parts of a measurement.
 struct Bench<'a> {
     options: &'a LocalOptions,
     server: Server,
@@ -73,12 +73,12 @@ struct Bench<'a> {
     progress: Progress,
     began: Mono,
     tag: u32,
-    /// Pairs of clients at once.
+    /// Maximum number of pairs of clients.
     ceiling: usize,
 }
 
 /// # Errors
-/// One sentence, where the server could not be started, or not even one call was carried.
+/// The server could not be started, or not even one call got its allocations.
 pub fn run(options: &LocalOptions) -> Result<Response, Failure> {
     let stop = stop_at_signals()?;
     let descriptors = raise_descriptor_limit();
@@ -88,7 +88,7 @@ pub fn run(options: &LocalOptions) -> Result<Response, Failure> {
         transport: Transport::Udp,
     };
     let login = Login::minted_by(&server.secret()?);
-    // The server has the other half of the cores.
+    // The server gets the other half of the cores.
     let threads = (sysinfo::cores() / 2).max(1);
     let pairs = descriptors.saturating_sub(OTHER_DESCRIPTORS) as usize / 2;
     let mut bench = Bench {
@@ -112,7 +112,7 @@ pub fn run(options: &LocalOptions) -> Result<Response, Failure> {
 }
 
 impl Bench<'_> {
-    /// Finds how many calls of so many people are carried; `known` pairs were, in other calls.
+    /// Finds the number of calls of this size that are carried. `known` pairs were carried in other calls.
     fn find(&mut self, people: usize, known: Option<usize>) -> Result<CallResult, Failure> {
         let began = clock::now().mono;
         let passed = || clock::now().mono.since(began);
@@ -134,7 +134,7 @@ impl Bench<'_> {
             }
             let mut attempted = self.run_attempt(calls, people, ATTEMPT_SHARE)?;
             if !self.carried(&attempted) {
-                // Once is no proof: somebody else may have wanted the cores just then.
+                // One failure is no proof: another program may have used the cores at that moment.
                 let retransmit_at = self.run_attempt(calls, people, ATTEMPT_SHARE)?;
                 if self.carried(&retransmit_at) {
                     attempted = retransmit_at;
@@ -152,7 +152,7 @@ impl Bench<'_> {
         self.confirm(people, search.carried(), bottleneck, passed)
     }
 
-    /// Tries what was found for longer, and less where that is too much.
+    /// Repeats the result for longer, with fewer calls if it is not carried.
     fn confirm(
         &mut self,
         people: usize,
@@ -164,7 +164,7 @@ impl Bench<'_> {
         let mut tenths = 0;
         if self.allocate(calls, people)? < calls {
             return Err(Failure::new(format!(
-                "not even one call of {people} got its allocations"
+                "not even one call of {people} people got its allocations"
             )));
         }
         loop {
@@ -184,7 +184,7 @@ impl Bench<'_> {
                     bottleneck,
                 });
             }
-            // Each step down is larger than the one before: an answer that holds is better than none.
+            // Each step down is larger than the last, so that a result is found in time.
             tenths += 1;
             calls -= (calls * tenths / 10).clamp(1, calls - 1);
         }
@@ -221,7 +221,7 @@ impl Bench<'_> {
         Ok(Attempt { stats, usage, time })
     }
 
-    /// Whether to go on.
+    /// Fails if a signal has stopped the run or the server has ended.
     fn check_running(&mut self) -> Result<(), Failure> {
         check_stopped(&self.pool.shared.stop)?;
         self.server.check_alive()
@@ -245,7 +245,7 @@ impl CallResult {
         self.attempted.stats.received as f64 / self.attempted.time.as_secs_f64()
     }
 
-    /// CPU time of the server for each packet that it relayed.
+    /// CPU time of the server per relayed packet.
     fn server_micros(&self) -> f64 {
         self.attempted.usage.server.as_secs_f64() * 1e6
             / self.attempted.stats.received.max(1) as f64
@@ -321,10 +321,10 @@ fn response(options: &LocalOptions, results: &[CallResult]) -> Response {
     for one in results {
         let CallResult { people, calls, .. } = one;
         response = response.remark(match one.held {
-            true => format!("Calls of {people}, past {calls}: {}.", one.bottleneck),
+            true => format!("Calls of {people}, more than {calls}: {}.", one.bottleneck),
             false => format!(
-                "Calls of {people}: the machine was too unsteady, {calls} were not carried to the \
-                 end either; {}.",
+                "Calls of {people}: the load of the machine varied too much; {calls} were not carried \
+                 to the end either; {}.",
                 one.bottleneck
             ),
         });
@@ -333,7 +333,7 @@ fn response(options: &LocalOptions, results: &[CallResult]) -> Response {
         response = response.remark("This is a debug build: a release build carries far more.");
     }
     response.remark(format!(
-        "Server and load generator shared this machine's {cores} cores over its loopback: a \
-         network card costs more, and a machine without the generator has more to give."
+        "Server and load generator shared this machine's {cores} cores and used its loopback \
+         interface: a network card costs more, a machine without the generator carries more."
     ))
 }

@@ -1,15 +1,15 @@
-//! Who the clients are: each a user of its own where a secret mints them, or all the same one.
+//! The credentials of the clients: a user per client if the secret is known, else the same user for all.
 
 use crate::clock;
 use crate::credential::{Credentials, Minted};
 use crate::secret::Secret;
 
-/// How long a minted credential is good for: longer than any run, in seconds.
+/// Validity of a credential: longer than any run.
 const CREDENTIAL_TTL_SECONDS: u64 = 3600;
 
 #[derive(Clone)]
 pub enum Login {
-    /// The server's `turn.secret` (coturn's `static-auth-secret`).
+    /// Credentials from the server's `turn.secret` (coturn's `static-auth-secret`).
     Secret {
         credentials: Credentials,
         until: u64,
@@ -26,7 +26,7 @@ impl Login {
         }
     }
 
-    /// Of the client with this number. With a secret nobody shares a quota with another client.
+    /// Returns the credential of a client. With a secret, no two clients share a quota.
     pub fn of(&self, client: usize) -> Minted {
         match self {
             Login::Secret { credentials, until } => {

@@ -1,4 +1,5 @@
-//! Media: clients that are ready send to their partners at a rate, and count what arrives.
+//! Media: ready clients send packets to the other client of their pair at a fixed rate, and count the packets
+//! received.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -16,32 +17,32 @@ use super::sysinfo;
 use super::target::Transport;
 use super::worker::{ErrorCounts, Worker, merge};
 
-/// At the beginning of each packet: which run it is of, and when it was sent.
+/// Size of the stamp at the start of each packet: the run's tag and the send time.
 const STAMP_BYTES: usize = 12;
 
-/// Bytes of the smallest packet.
+/// Minimum size of a packet.
 pub const MIN_PACKET_BYTES: usize = STAMP_BYTES;
 
-/// Media to exchange.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub people: usize,
-    /// Of this thread.
+    /// Number of calls of this thread.
     pub calls: usize,
-    /// From packet to packet of a person.
+    /// Interval between two packets of a person.
     pub interval: Duration,
     pub size: usize,
     pub time: Duration,
-    /// What may still come after the last packet was sent; later is never.
+    /// Time to receive late packets after the last one was sent.
     pub grace: Duration,
-    /// Tells packets of this run from those of others.
+    /// Identifies the packets of this run.
     pub tag: u32,
 }
 
-/// What came of a run.
+/// The counters of a run.
 #[derive(Clone)]
 pub struct RunStats {
-    /// What the rate asked for; less was sent where the generator could not keep up.
+    /// Packets due at the configured rate; fewer were sent if the generator was too slow.
     pub planned: u64,
     pub sent: u64,
     pub received: u64,
@@ -49,7 +50,7 @@ pub struct RunStats {
     pub errors: ErrorCounts,
     /// CPU time of the busiest thread.
     pub busiest: Duration,
-    /// CPU time of all.
+    /// CPU time of all threads.
     pub busy: Duration,
 }
 
@@ -76,7 +77,7 @@ impl Worker {
             if now >= end && all_sent && stats.received >= stats.sent {
                 break;
             }
-            // The last turns of all are those that were due at the end.
+            // The last packets are those that are due at the end.
             all_sent = now >= end;
             let (late, due) = pace.due(now.min(end));
             stats.planned += late * at_once as u64;
@@ -123,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// Takes in what came for a client.
+    /// Receives the packets of a client.
     fn listen(&mut self, index: usize, tag: u32, stats: &mut RunStats) {
         let client = &mut self.clients[index];
         let flushed = client.flush();
@@ -142,7 +143,7 @@ impl Worker {
         });
         if let Err(error) = flushed.and(received) {
             *stats.errors.entry(error).or_default() += 1;
-            // A stream that broke is gone; a socket only tells what became of an earlier packet.
+            // A broken stream is closed; an error of a UDP socket belongs to an earlier packet.
             if self.shared.target.transport == Transport::Tcp {
                 self.clients[index].abandon();
             }
@@ -174,7 +175,7 @@ impl RunStats {
         self.busy += other.busy;
     }
 
-    /// Of what was sent, in per cent.
+    /// Returns the lost packets as a percentage of the sent ones.
     pub fn lost_percent(&self) -> f64 {
         let lost = self.sent.saturating_sub(self.received);
         100.0 * lost as f64 / self.sent.max(1) as f64

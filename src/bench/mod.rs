@@ -1,7 +1,7 @@
-//! The load generator: what a TURN server carries, and how many calls this machine does.
+//! The load generator: measures a TURN server, or how many calls this machine can carry.
 //!
-//! It speaks to its server over sockets alone, also where that is a parlor of its own. Everything it
-//! does is bounded in time and number, and what it allocates is given back.
+//! It reaches the server over sockets only, even a server that it started itself. Time and number of all
+//! operations are limited, and all allocations are freed at the end.
 
 mod client;
 mod connection;
@@ -14,6 +14,7 @@ mod relay;
 mod report;
 mod schedule;
 mod search;
+mod shared;
 mod subprocess;
 mod sysinfo;
 mod target;

@@ -1,5 +1,4 @@
-//! What is told while it runs: one line on a terminal, nothing elsewhere. And the signals that end
-//! it before its time.
+//! The progress line on a terminal, and the signals that stop a run early.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -10,10 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Failure;
 
-/// Characters of the bar.
+/// Width of the bar in characters.
 const BAR_WIDTH: usize = 24;
 
-/// A line on standard error that is written over; taken away when dropped.
+/// A line on standard error that is overwritten, and cleared when dropped.
 pub struct Progress {
     terminal: bool,
 }
@@ -36,7 +35,7 @@ impl Progress {
 
     fn write(&self, line: &str) {
         let mut stderr = io::stderr().lock();
-        // Nobody may be there to see it.
+        // Standard error may be closed.
         let _ = write!(stderr, "\r{line}\x1b[K").and_then(|()| stderr.flush());
     }
 }
@@ -49,7 +48,7 @@ impl Drop for Progress {
     }
 }
 
-/// Catches SIGINT and SIGTERM from now on: the first one sets what is given back.
+/// Handles SIGINT and SIGTERM: the first one sets the returned flag.
 pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,10 +73,12 @@ pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// What a run ends with that a signal has stopped.
+/// Fails if a signal has stopped the run.
 pub fn check_stopped(stop: &AtomicBool) -> Result<(), Failure> {
     match stop.load(Ordering::Relaxed) {
-        true => Err(Failure::new("stopped by a signal before it was done")),
+        true => Err(Failure::new(
+            "stopped by a signal before the measurement was complete",
+        )),
         false => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `parlor bench relay`: loads any TURN server with pairs of clients, and tells what came through.
+//! `parlor bench relay`: loads any TURN server with pairs of clients, and measures loss and latency.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -19,25 +19,25 @@ use super::target::Uri;
 use super::worker::{ErrorCounts, merge};
 use super::worker_pool::WorkerPool;
 
-/// How long the server may take to let everybody in. With a run it stays below the five minutes
-/// that a permission lasts (RFC 8656 section 9).
+/// Timeout for all allocations. Together with a run, it stays below the five minutes that a permission
+/// lasts (RFC 8656 section 9).
 const ALLOCATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long to listen after the last packet.
+/// Time to receive late packets after the last one.
 const RECEIVE_GRACE: Duration = Duration::from_secs(1);
 
-/// Threads are of no use past this.
+/// More threads increase the load no further.
 const MAX_THREADS: usize = 8;
 
-/// Descriptors beside the clients' sockets.
+/// Descriptors besides the sockets of the clients.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 pub struct RelayOptions {
     pub server: Uri,
     pub login: Login,
-    /// Even.
+    /// Number of clients; even.
     pub clients: usize,
-    /// Packets a second of each.
+    /// Packets per second and client.
     pub rate: u32,
     /// Bytes of application data.
     pub size: usize,
@@ -45,7 +45,7 @@ pub struct RelayOptions {
 }
 
 /// # Errors
-/// One sentence, where no pair of clients got through.
+/// No pair of clients could exchange media.
 pub fn run(options: &RelayOptions) -> Result<Response, Failure> {
     let stop = stop_at_signals()?;
     enough_descriptors(options.clients)?;
@@ -70,7 +70,7 @@ pub fn run(options: &RelayOptions) -> Result<Response, Failure> {
     if pairs == 0 {
         return Err(no_pair_error(
             &options.server,
-            allocated.heard,
+            allocated.server_responded,
             &allocated.errors,
         ));
     }
@@ -104,29 +104,29 @@ fn enough_descriptors(clients: usize) -> Result<(), Failure> {
     let (needed, allowed) = (clients as u64 + OTHER_DESCRIPTORS, raise_descriptor_limit());
     match needed > allowed {
         true => Err(Failure::new(format!(
-            "{clients} clients need {needed} descriptors, and the system allows {allowed}: raise \
-             the limit (`ulimit -n`), or take fewer clients"
+            "{clients} clients need {needed} descriptors, and the limit is {allowed}: raise it \
+             (`ulimit -n`), or use fewer clients"
         ))),
         false => Ok(()),
     }
 }
 
-/// Why nobody got through, by what happened most.
-fn no_pair_error(server: &Uri, heard: bool, errors: &ErrorCounts) -> Failure {
+/// Returns the most frequent reason why no pair could exchange media.
+fn no_pair_error(server: &Uri, server_responded: bool, errors: &ErrorCounts) -> Failure {
     let most = errors.iter().max_by_key(|(_, count)| **count);
     let sentence = match most.map(|(error, _)| error) {
-        Some(ClientError::Refused) => format!("nothing listens at {server}: connection refused"),
-        Some(ClientError::Timeout) if !heard => format!("{server} does not answer"),
+        Some(ClientError::Refused) => format!("no server listens at {server}: connection refused"),
+        Some(ClientError::Timeout) if !server_responded => format!("{server} does not respond"),
         Some(ClientError::Code(401)) => format!(
-            "{server} refuses the credential (401): is it the server's own secret, or a name and \
-             password that it knows?"
+            "{server} rejects the credential (401): use the server's secret, or a user name and \
+             password of the server"
         ),
         Some(ClientError::Code(403)) => format!(
-            "{server} lets no client reach another through it (403): its own relayed addresses \
-             must be allowed as peers"
+            "{server} forbids its own relayed addresses as peers (403): allow them in its \
+             configuration"
         ),
         _ => format!(
-            "no two clients got through to {server}: {}",
+            "no two clients could exchange media through {server}: {}",
             format_errors(errors)
         ),
     };
@@ -188,7 +188,7 @@ fn response(
     with_remarks(response, stats)
 }
 
-/// What the figures do not tell by themselves.
+/// Adds remarks about the limits of the measurement.
 fn with_remarks(response: Response, stats: &RunStats) -> Response {
     let mut response = match cfg!(debug_assertions) {
         true => response.remark("This is a debug build: it generates load slowly."),
@@ -197,15 +197,15 @@ fn with_remarks(response: Response, stats: &RunStats) -> Response {
     if fell_behind(stats) {
         let missing = stats.planned.saturating_sub(stats.sent);
         response = response.remark(format!(
-            "The generator fell behind: {missing} packets of {} were never sent. The figures are \
-             those of what was.",
+            "The generator was too slow: {missing} of {} packets were not sent. The numbers cover \
+             the packets that were sent.",
             stats.planned
         ));
     }
     response
 }
 
-/// Whether the generator did not do what was asked of it.
+/// Returns whether the generator sent fewer packets than planned.
 pub fn fell_behind(stats: &RunStats) -> bool {
     stats.sent * 100 < stats.planned * 99
 }
@@ -222,7 +222,7 @@ pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// For scripts: no more digits than mean something.
+/// Rounds a value for scripts to its significant digits.
 pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale

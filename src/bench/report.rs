@@ -1,4 +1,4 @@
-//! What a try used, and what was scarce where it was too much.
+//! The resource usage of an attempt, and its bottleneck.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::media::RunStats;
 use super::sysinfo::Usage;
 
-/// A thread that has so much of a core has no more to give.
+/// A thread that uses this share of a core is saturated.
 const BUSY_SHARE: f64 = 0.85;
-/// Less than this of all cores is as good as nothing.
+/// A smaller idle share of all cores counts as none.
 const IDLE_SHARE: f64 = 0.08;
-/// Cores that other programs take before they count as in the way.
+/// Other programs that use more cores than this count as the bottleneck.
 const OTHER_CORES: f64 = 0.3;
 
-/// What stopped it.
+/// The resource that limits the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bottleneck {
     ServerCpu,
@@ -24,18 +24,18 @@ pub enum Bottleneck {
     GeneratorBuffers,
     Allocations,
     Latency,
-    /// It was not found.
+    /// No bottleneck was found.
     Nothing,
 }
 
-/// One try.
+/// One attempt.
 pub struct Attempt {
     pub stats: RunStats,
     pub usage: Usage,
     pub time: Duration,
 }
 
-/// What was scarce in a try that was too much.
+/// Returns the bottleneck of an attempt that was not carried.
 pub fn diagnose(attempted: &Attempt) -> Bottleneck {
     let Attempt { stats, usage, time } = attempted;
     let server = usage.server_busiest > BUSY_SHARE;
@@ -53,7 +53,7 @@ pub fn diagnose(attempted: &Attempt) -> Bottleneck {
 }
 
 impl Attempt {
-    /// Cores that somebody else had.
+    /// Returns the number of cores that other programs used.
     pub fn others(&self) -> f64 {
         let ours = (self.usage.server + self.stats.busy).as_secs_f64() / self.time.as_secs_f64();
         (self.usage.busy_cores - ours).max(0.0)
@@ -61,7 +61,7 @@ impl Attempt {
 }
 
 impl Bottleneck {
-    /// For scripts.
+    /// Returns the name for scripts.
     pub fn name(self) -> &'static str {
         match self {
             Bottleneck::ServerCpu => "server_cpu",
@@ -81,31 +81,31 @@ impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Bottleneck::ServerCpu => {
-                "the server's busiest thread has a core to itself and uses all of it"
+                "the server's busiest thread uses a whole core"
             }
             Bottleneck::GeneratorCpu => {
-                "the load generator has no CPU time left: driven from another machine, the server \
-                 carries more"
+                "the load generator has no CPU time left: with the load from another machine, the \
+                 server carries more"
             }
-            Bottleneck::AllCores => "server and load generator use every core there is",
+            Bottleneck::AllCores => "server and load generator use all cores",
             Bottleneck::Others => {
-                "other programs took the cores meanwhile: measure again when this machine is idle"
+                "other programs used the cores: measure again when this machine is idle"
             }
             Bottleneck::ServerBuffers => {
-                "datagrams found the server's socket full: it had to wait for a core"
+                "datagrams were dropped at the server's full socket: it had to wait for a core"
             }
             Bottleneck::GeneratorBuffers => {
-                "datagrams found sockets of the load generator full, not of the server"
+                "datagrams were dropped at full sockets of the load generator, not of the server"
             }
             Bottleneck::Allocations => {
-                "no more allocations: descriptors (`ulimit -n`) or ports of turn.relay_ports are \
-                 used up"
+                "no more allocations: all descriptors (`ulimit -n`) or ports of turn.relay_ports are \
+                 in use"
             }
             Bottleneck::Latency => {
-                "packets came too late or not at all, although neither CPU time nor buffers ran out"
+                "packets were late or lost, although CPU time and buffers were sufficient"
             }
             Bottleneck::Nothing => {
-                "the time was over before anything stopped it: take more --seconds"
+                "no bottleneck was found in time: use more --seconds"
             }
         })
     }

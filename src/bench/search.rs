@@ -1,29 +1,29 @@
-//! Finds the most calls that a machine carries: doubled until it is too much, then halfway between.
+//! Binary search for the maximum number of calls that a machine carries: doubles until a number fails, then
+//! bisects.
 
-/// The first try, in pairs of clients.
+/// Pairs of clients in the first attempt.
 const FIRST_PAIRS: usize = 16;
 
-/// How often to try again what was too much: somebody else may have wanted the cores just then.
+/// Number of retries of a failed number: another program may have used the cores at that moment.
 const MAX_RETRIES: usize = 3;
 
-/// Good enough: one part in so many.
+/// Precision: the result is within one part in this many.
 const PRECISION: usize = 32;
 
 pub struct Search {
-    /// Carried.
+    /// The largest number that was carried.
     low: usize,
-    /// Not carried.
+    /// The smallest number that was not carried.
     high: Option<usize>,
     first: usize,
     ceiling: usize,
-    /// Was not carried, and is tried once more.
+    /// A failed number that is tried once more.
     retransmit_at: Option<usize>,
     retries: usize,
 }
 
 impl Search {
-    /// In calls of so many `pairs`, from `hint` calls on where there is one; never more than
-    /// `ceiling`.
+    /// Searches in calls of `pairs` pairs, beginning with `hint` calls if given, up to `ceiling`.
     pub fn new(pairs: usize, hint: Option<usize>, ceiling: usize) -> Search {
         let first = hint.unwrap_or(FIRST_PAIRS / pairs);
         Search {
@@ -36,7 +36,7 @@ impl Search {
         }
     }
 
-    /// How many calls to try; `None` when the answer is good enough.
+    /// Returns the next number of calls to try; `None` when the result is precise enough.
     pub fn next(&self) -> Option<usize> {
         let next = match self.high {
             _ if self.retransmit_at.is_some() => return self.retransmit_at,
@@ -56,12 +56,11 @@ impl Search {
             true => self.low = self.low.max(calls),
             false => self.high = Some(calls),
         }
-        // What was carried once may not be the second time.
+        // A number that was carried once may fail later.
         self.low = self.low.min(self.high.map_or(self.low, |high| high - 1));
     }
 
-    /// Goes on from an answer that is good enough, where there is time: whether what was too much
-    /// still is.
+    /// Schedules a retry of the failed number, if retries are left.
     pub fn retry_failed(&mut self) -> bool {
         let possible = self
             .high
@@ -71,7 +70,7 @@ impl Search {
         possible.is_some()
     }
 
-    /// More than this there can't be.
+    /// Lowers the ceiling.
     pub fn limit(&mut self, ceiling: usize) {
         self.ceiling = self.ceiling.min(ceiling);
         self.retransmit_at = self
@@ -83,7 +82,7 @@ impl Search {
         self.low == self.ceiling
     }
 
-    /// The most calls that were carried.
+    /// Returns the largest number of calls that was carried.
     pub fn carried(&self) -> usize {
         self.low
     }
@@ -112,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_too_much_for_a_moment_is_found_to_be_carried_later() {
+    fn a_number_that_failed_by_chance_is_found_later() {
         let mut search = Search::new(1, None, 20_000);
         let mut attempts = 0;
         loop {
             while let Some(calls) = search.next() {
                 attempts += 1;
-                // At the third try somebody else had the cores.
+                // The third attempt fails by chance.
                 search.learn(calls, calls <= 3000 && attempts != 3);
             }
             if !search.retry_failed() {
@@ -130,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_above_the_ceiling_is_tried() {
+    fn no_number_above_the_ceiling_is_tried() {
         assert_eq!(found(Search::new(1, None, 100), 10_000).0, 100);
         assert_eq!(found(Search::new(10, None, 0), 10_000).0, 0);
     }
 
     proptest! {
         #[test]
-        fn the_answer_is_at_most_one_in_32_below_the_truth(capacity in 0usize..20_000, pairs in 1usize..50) {
+        fn the_result_is_at_most_one_in_32_below_the_capacity(capacity in 0usize..20_000, pairs in 1usize..50) {
             let (calls, _) = found(Search::new(pairs, None, 40_000), capacity);
             prop_assert!(calls <= capacity && capacity - calls <= capacity / 31 + 1);
         }

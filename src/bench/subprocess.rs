@@ -1,5 +1,4 @@
-//! A parlor of the generator's own: the same binary, on ports that the kernel picks, in a directory
-//! that is gone afterwards.
+//! The server under test: the same binary, on ports that the kernel selects, in a temporary directory.
 
 use std::fs::{self, DirBuilder};
 use std::io::{BufRead, BufReader};
@@ -17,10 +16,10 @@ use uuid::Uuid;
 use crate::admin::Failure;
 use crate::secret::Secret;
 
-/// How long it may take to start.
+/// Timeout for the start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Limits are for guests, and the load is no guest. What is not named here is built in.
+/// Settings without limits that the load would reach; all others have their defaults.
 const SETTINGS: &str = r#"
 [http]
 listen = ["127.0.0.1:0"]
@@ -41,7 +40,7 @@ format = "json"
 level = "info"
 "#;
 
-/// A running server; ended when dropped, its directory with it.
+/// A running server; dropping it ends the process and removes its directory.
 pub struct Server {
     child: Child,
     address: SocketAddr,
@@ -53,7 +52,7 @@ struct PrivateDir(PathBuf);
 
 impl Server {
     /// # Errors
-    /// A sentence, where it could not be started.
+    /// The server could not be started.
     pub fn start() -> Result<Server, Failure> {
         let directory = PrivateDir::make()?;
         let config = directory.0.join("config.toml");
@@ -64,14 +63,14 @@ impl Server {
             .arg(config)
             .arg("--data-dir")
             .arg(directory.data())
-            // Settings and secrets of this machine's own parlor are none of its business.
+            // The environment may hold settings and secrets of another server.
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
         let stderr = child.stderr.take();
-        // From here on whatever fails ends the child.
+        // From here on, an error drops the server and ends the child.
         let mut server = Server {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -96,19 +95,19 @@ impl Server {
         self.child.id()
     }
 
-    /// What it mints credentials with.
+    /// Returns the secret for TURN credentials.
     pub fn secret(&self) -> Result<Secret, Failure> {
         let text = fs::read_to_string(self.directory.data().join("turn.secret"))?;
         Ok(Secret::new(text.trim()))
     }
 
     /// # Errors
-    /// Where it has ended by itself.
+    /// The server has ended.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => Err(Failure::new(format!(
-                "the server that was measured has ended by itself ({status})"
+                "the server under test has ended unexpectedly ({status})"
             ))),
         }
     }
@@ -116,7 +115,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing of it is kept, so there is nothing to end in order.
+        // All of its data is removed, so that it need not shut down cleanly.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -124,7 +123,7 @@ impl Drop for Server {
 
 impl PrivateDir {
     fn make() -> Result<PrivateDir, Failure> {
-        // Short: the path of a Unix socket has a hundred characters at most.
+        // Short, because the path of a Unix socket is limited to about 100 bytes.
         let unique = Uuid::new_v4().simple().to_string();
         let path = std::env::temp_dir().join(format!("parlor-bench-{}", &unique[..12]));
         let made = DirBuilder::new().mode(0o700).create(&path);
@@ -145,16 +144,16 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Reads the log to its end, so that the server never waits for its reader. Who listens is told
-/// until they have heard enough.
+/// Reads the log to its end, so that the server never waits for its reader. Passes lines to `forward` until
+/// it returns false.
 fn read(stderr: ChildStderr, mut forward: impl FnMut(String) -> bool) {
-    let mut listening = true;
+    let mut forwarding = true;
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        listening = listening && forward(line);
+        forwarding = forwarding && forward(line);
     }
 }
 
-/// Where TURN listens, once everything does.
+/// Waits until the server is ready. Returns the address of its TURN listener.
 fn wait_until_ready(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
     let mut address = None;
     let mut last = String::new();
@@ -162,7 +161,7 @@ fn wait_until_ready(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
         let line: Value = match serde_json::from_str(&line) {
             Ok(value) => value,
             Err(_) => {
-                // Not yet, or not at all, a log.
+                // An error that was printed before the log started.
                 last = line;
                 continue;
             }
@@ -178,6 +177,6 @@ fn wait_until_ready(log: &Receiver<String>) -> Result<SocketAddr, Failure> {
         }
     }
     Err(Failure::new(format!(
-        "the server to be measured did not start: {last}"
+        "the server under test did not start: {last}"
     )))
 }

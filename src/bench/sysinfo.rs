@@ -1,5 +1,5 @@
-//! What the kernel tells of threads, cores and sockets. Where it tells nothing (other systems than
-//! Linux), a figure is 0 and nothing is concluded from it.
+//! Usage of threads, cores and sockets, as reported by the kernel. Without `/proc` (systems other than Linux),
+//! the numbers are 0 and are not interpreted.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,37 +10,37 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::clock::{self, Mono};
 
-/// How things stood at one moment.
+/// The counters at one moment.
 pub struct Sample {
     at: Mono,
     /// CPU time of each thread of the server.
     threads: HashMap<String, Duration>,
-    /// Of all cores: ticks with nothing to do, and all ticks.
+    /// Idle ticks and total ticks of all cores.
     idle: (u64, u64),
     cores: usize,
-    /// Datagrams that found the server's listening socket full.
+    /// Datagrams dropped because the server's listening socket was full.
     dropped_at_server: u64,
-    /// Datagrams that found any socket full.
+    /// Datagrams dropped because any socket was full.
     dropped_anywhere: u64,
 }
 
-/// What happened between two moments.
+/// The difference between two samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// CPU time of the server.
     pub server: Duration,
-    /// How much of one core the server's busiest thread had, from 0 to 1.
+    /// Share of one core that the server's busiest thread used, from 0 to 1.
     pub server_busiest: f64,
-    /// How much of all cores had nothing to do, from 0 to 1.
+    /// Idle share of all cores, from 0 to 1.
     pub idle: f64,
-    /// Cores that were at work, for whomever.
+    /// Number of busy cores, by any process.
     pub busy_cores: f64,
     pub lost_at_server: u64,
     pub lost_elsewhere: u64,
 }
 
 impl Sample {
-    /// Of the server with this process id and UDP port.
+    /// Reads the counters of the server with this process id and UDP port.
     pub fn take(pid: u32, port: u16) -> Sample {
         Sample {
             at: clock::now().mono,
@@ -79,7 +79,7 @@ impl Sample {
     }
 }
 
-/// CPU time of the calling thread so far.
+/// Returns the CPU time of the calling thread.
 pub fn thread_cpu() -> Duration {
     #[cfg(target_os = "linux")]
     let minted = UsageWho::RUSAGE_THREAD;
@@ -97,12 +97,12 @@ pub fn thread_cpu() -> Duration {
         .sum()
 }
 
-/// Cores that this process may use.
+/// Returns the number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
-/// The scheduler counts nanoseconds (`schedstat`).
+/// Returns the CPU time per thread, in the scheduler's nanoseconds (`schedstat`).
 fn threads(pid: u32) -> HashMap<String, Duration> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return HashMap::new();
@@ -124,18 +124,18 @@ fn idle() -> (u64, u64) {
     let first = text.lines().next().unwrap_or_default();
     let ticks = first.split_whitespace().skip(1).take(8);
     let ticks: Vec<u64> = ticks.map(|ticks| ticks.parse().unwrap_or(0)).collect();
-    // Idle, and waiting for disks.
+    // The fields `idle` and `iowait`.
     (ticks.iter().skip(3).take(2).sum(), ticks.iter().sum())
 }
 
-/// All there are: [`cores`] may be fewer.
+/// Returns the number of cores of the host; [`cores`] may be lower.
 fn host_cores() -> usize {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let rows = text.lines().filter(|row| row.starts_with("cpu"));
     rows.count().saturating_sub(1)
 }
 
-/// The last column of the socket's row. Several sockets may share the port.
+/// Sums the last column of the rows with this port: several sockets may share it.
 fn dropped_at_server(port: u16) -> u64 {
     let ending = format!(":{port:04X}");
     let dropped = |row: &str| {
@@ -165,7 +165,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_datagram_that_finds_a_socket_full_is_seen_there() {
+    fn a_datagram_that_is_dropped_at_a_full_socket_is_counted() {
         let full = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket2::SockRef::from(&full)
             .set_recv_buffer_size(4096)
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_works_has_used_time() {
+    fn a_busy_thread_uses_cpu_time() {
         let before = thread_cpu();
         let mut work = 0u64;
         while thread_cpu() - before < Duration::from_millis(5) {

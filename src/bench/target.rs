@@ -1,9 +1,9 @@
-//! Which server is driven: `turn:host:port?transport=udp`, as in `iceServers` (RFC 7065).
+//! The server under load: `turn:host:port?transport=udp`, as in `iceServers` (RFC 7065).
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// What RFC 7065 says where the URI names no port.
+/// The default port of RFC 7065.
 const DEFAULT_PORT: u16 = 3478;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// A TURN URI, not yet looked up.
+/// A TURN URI, not yet resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uri {
     host: String,
@@ -20,7 +20,7 @@ pub struct Uri {
     transport: Transport,
 }
 
-/// Where the server is.
+/// The address of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub address: SocketAddr,
@@ -29,12 +29,12 @@ pub struct Target {
 
 impl Uri {
     /// # Errors
-    /// A sentence that says what a URI looks like, or what is not spoken here.
+    /// The URI is malformed, or its scheme is not supported.
     pub fn parse(text: &str) -> Result<Uri, String> {
         if text.starts_with("turns:") {
-            return Err("TURN over TLS is not spoken here: measure turn: instead".to_owned());
+            return Err("TURN over TLS is not supported: use turn: instead".to_owned());
         }
-        let invalid = || format!("`{text}` is not like turn:host:3478?transport=udp");
+        let invalid = || format!("`{text}` is not a TURN URI such as turn:host:3478?transport=udp");
         let rest = text.strip_prefix("turn:").ok_or_else(invalid)?;
         let (authority, transport) = match rest.split_once("?transport=") {
             None => (rest, Transport::Udp),
@@ -54,16 +54,16 @@ impl Uri {
         }
     }
 
-    /// Asks the resolver; the first address counts.
+    /// Resolves the host; uses its first address.
     ///
     /// # Errors
-    /// A sentence, where the name has no address.
+    /// The host has no address.
     pub fn resolve(&self) -> Result<Target, String> {
         let found = (self.host.as_str(), self.port).to_socket_addrs();
         let address = match found.map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => address,
             Ok(None) => return Err(format!("{} has no address", self.host)),
-            Err(error) => return Err(format!("{} can't be looked up: {error}", self.host)),
+            Err(error) => return Err(format!("{} can't be resolved: {error}", self.host)),
         };
         Ok(Target {
             address,
@@ -72,7 +72,7 @@ impl Uri {
     }
 }
 
-/// The host without brackets, and the port.
+/// Returns the host without brackets, and the port.
 fn split_port(authority: &str) -> Option<(&str, u16)> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(inner) => inner.split_once(']')?,
@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn port_and_transport_may_be_left_out() {
+    fn port_and_transport_are_optional() {
         for (text, whole) in [
             (
                 "turn:talk.example.org",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_turn_uri_is_named() {
+    fn a_text_that_is_not_a_turn_uri_is_quoted_in_the_error() {
         for text in [
             "",
             "talk.example.org",
@@ -148,13 +148,13 @@ mod tests {
             "turn:[::1",
             "turn:2001:db8::1",
         ] {
-            let told = Uri::parse(text).expect_err(text);
-            assert!(told.contains(&format!("`{text}`")), "{told}");
+            let error = Uri::parse(text).expect_err(text);
+            assert!(error.contains(&format!("`{text}`")), "{error}");
         }
         assert!(
             Uri::parse("turns:a")
                 .unwrap_err()
-                .contains("TLS is not spoken")
+                .contains("TLS is not supported")
         );
     }
 

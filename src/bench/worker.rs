@@ -1,5 +1,5 @@
-//! One thread of the generator: lets its clients in, and gives back what they were given. What they
-//! do in between is in [`super::media`].
+//! One thread of the generator: allocates for its clients and frees the allocations. [`super::media`]
+//! exchanges media in between.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,41 +13,41 @@ use crate::clock::{self, Mono};
 
 use super::client::{Client, ClientError, ClientEvent};
 use super::connection::MAX_MESSAGE_BYTES;
-use super::worker_pool::Shared;
+use super::shared::Shared;
 
-/// Clients that wait for an answer at the same time.
+/// Maximum number of clients with a pending request.
 const MAX_PENDING: usize = 64;
 
-/// A server that has said nothing at all for so long is not there.
+/// Timeout for the first response of the server.
 const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long giving allocations back may take.
+/// Timeout for freeing all allocations.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub type ErrorCounts = BTreeMap<ClientError, u64>;
 
-/// What came of allocating.
+/// The result of allocating.
 #[derive(Clone, Default)]
 pub struct AllocationResult {
-    /// Pairs whose channels are bound, those from before included; no more than were asked for.
+    /// Pairs with bound channels, earlier ones included; at most the requested number.
     pub pairs: usize,
     pub errors: ErrorCounts,
-    /// Whether the server said anything.
-    pub heard: bool,
+    /// Whether the server sent any response.
+    pub server_responded: bool,
 }
 
 pub struct Worker {
     pub(super) shared: Arc<Shared>,
-    /// Of how many threads, and which of them: clients are numbered through.
+    /// Number of threads, and the index of this one: clients are numbered across threads.
     index: (usize, usize),
     poll: Poll,
     pub(super) buffer: Vec<u8>,
     pub(super) clients: Vec<Client>,
-    /// Those that wait for an answer.
+    /// Clients with a pending request.
     pending: Vec<usize>,
-    /// Pairs that are ready.
+    /// Ready pairs.
     pub(super) pairs: Vec<usize>,
-    heard: bool,
+    server_responded: bool,
 }
 
 impl Worker {
@@ -60,11 +60,11 @@ impl Worker {
             clients: Vec::new(),
             pending: Vec::new(),
             pairs: Vec::new(),
-            heard: false,
+            server_responded: false,
         })
     }
 
-    /// Allocates until there are so many pairs, or as many as there can be.
+    /// Allocates until there are this many pairs, or until no more are possible.
     pub fn allocate(&mut self, pairs: usize, timeout: Duration) -> io::Result<AllocationResult> {
         let mut allocated = AllocationResult::default();
         let start = clock::now().mono;
@@ -74,12 +74,12 @@ impl Worker {
         while (self.clients.len() < wanted || !self.pending.is_empty()) && !self.shared.stopped() {
             let now = clock::now().mono;
             let waited = now.since(start);
-            if waited > timeout || !self.heard && waited > FIRST_RESPONSE_TIMEOUT {
+            if waited > timeout || !self.server_responded && waited > FIRST_RESPONSE_TIMEOUT {
                 break;
             }
             while self.clients.len() < wanted && self.pending.len() < MAX_PENDING {
                 if !self.open(&mut allocated, now) {
-                    // Whoever can't even open a socket will not open the next one either.
+                    // If one socket cannot be opened, neither can the next.
                     self.fail_pending(&mut allocated);
                     return Ok(self.counted(allocated, pairs));
                 }
@@ -96,7 +96,7 @@ impl Worker {
 
     fn counted(&self, mut allocated: AllocationResult, wanted: usize) -> AllocationResult {
         allocated.pairs = self.pairs.len().min(wanted);
-        allocated.heard = self.heard;
+        allocated.server_responded = self.server_responded;
         allocated
     }
 
@@ -113,7 +113,7 @@ impl Worker {
             }
             Err(error) => {
                 *allocated.errors.entry(error).or_default() += 1;
-                // Pairs stay pairs.
+                // Drops the other client of an incomplete pair.
                 if !index.is_multiple_of(2) {
                     self.drop_client(index - 1);
                     self.clients.pop();
@@ -123,21 +123,21 @@ impl Worker {
         }
     }
 
-    /// Reads what a client was answered, and goes on with it.
+    /// Reads the responses of a client and starts its next step.
     fn read_client(&mut self, index: usize, allocated: &mut AllocationResult) {
         let server = self.shared.target.address;
         let now = clock::now().mono;
-        let mut heard = Vec::new();
+        let mut events_of_client = Vec::new();
         let client = &mut self.clients[index];
         let flushed = client.flush();
         let mut messages = Vec::new();
         let received = client.receive(&mut self.buffer, |bytes| messages.push(bytes.to_vec()));
         for bytes in &messages {
-            heard.push(client.handle_response(bytes, server, now));
+            events_of_client.push(client.handle_response(bytes, server, now));
         }
-        self.heard |= !messages.is_empty();
-        for one in heard {
-            self.handle_event(index, one, allocated, now);
+        self.server_responded |= !messages.is_empty();
+        for event in events_of_client {
+            self.handle_event(index, event, allocated, now);
         }
         if let Err(error) = flushed.and(received) {
             self.fail(index, error, allocated);
@@ -147,11 +147,11 @@ impl Worker {
     fn handle_event(
         &mut self,
         index: usize,
-        heard: ClientEvent,
+        event: ClientEvent,
         allocated: &mut AllocationResult,
         now: Mono,
     ) {
-        match heard {
+        match event {
             ClientEvent::Nothing => {}
             ClientEvent::Stale => {
                 let (target, token) = (self.shared.target, Token(index));
@@ -184,7 +184,7 @@ impl Worker {
         }
     }
 
-    /// Binds the channels of two who both have an allocation.
+    /// Binds the channels of a pair when both clients have an allocation.
     fn bind_pair(&mut self, index: usize, allocated: &mut AllocationResult, now: Mono) {
         let relayed = |one: usize| {
             let client = self.clients.get(one);
@@ -210,7 +210,7 @@ impl Worker {
         }
     }
 
-    /// Takes a client out, and its partner, who has nobody to talk to.
+    /// Drops a client and the other client of its pair.
     fn fail(&mut self, index: usize, error: ClientError, allocated: &mut AllocationResult) {
         if self.clients[index].is_abandoned() {
             self.drop_client(index);
@@ -229,7 +229,7 @@ impl Worker {
         }
     }
 
-    /// Whoever has no answer yet gets none any more.
+    /// Fails all clients with a pending request.
     fn fail_pending(&mut self, allocated: &mut AllocationResult) {
         for index in std::mem::take(&mut self.pending) {
             self.fail(index, ClientError::Timeout, allocated);
@@ -239,7 +239,7 @@ impl Worker {
         }
     }
 
-    /// Gives every allocation back.
+    /// Frees all allocations.
     pub fn release(&mut self) -> io::Result<()> {
         let start = clock::now().mono;
         let mut discarded = AllocationResult::default();
@@ -266,7 +266,7 @@ impl Worker {
 
     pub(super) fn wait(&mut self, events: &mut Events, time: Duration) -> io::Result<()> {
         match self.poll.poll(events, Some(time)) {
-            // Events may be those of the turn before.
+            // The buffer may still hold the events of the previous poll.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
                 Ok(())
@@ -276,7 +276,7 @@ impl Worker {
     }
 }
 
-/// Adds counts to counts.
+/// Adds `more` to the counts.
 pub fn merge(all: &mut ErrorCounts, more: &ErrorCounts) {
     for (error, count) in more {
         *all.entry(*error).or_default() += count;

@@ -1,4 +1,4 @@
-//! The threads of the generator, told what to do all at once.
+//! The threads of the generator, which all execute the same command at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -11,28 +11,12 @@ use crate::admin::Failure;
 
 use super::login::Login;
 use super::media::{Run, RunStats};
+use super::shared::Shared;
 use super::target::Target;
 use super::worker::{AllocationResult, Worker, merge};
 
-/// How often whoever waits for the threads looks up.
+/// Interval for showing progress while the threads work.
 const TICK: Duration = Duration::from_millis(100);
-
-/// What all threads know.
-pub struct Shared {
-    pub target: Target,
-    pub login: Login,
-    /// Set by a signal: everything ends soon.
-    pub stop: Arc<AtomicBool>,
-    /// For whoever watches: clients that are ready, and packets sent.
-    pub ready: AtomicU64,
-    pub sent: AtomicU64,
-}
-
-impl Shared {
-    pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 #[derive(Clone, Copy)]
 enum Command {
@@ -56,7 +40,7 @@ pub struct WorkerPool {
 
 impl WorkerPool {
     /// # Errors
-    /// Where the system gives no threads or pollers.
+    /// The system provides no threads or pollers.
     pub fn start(
         threads: usize,
         target: Target,
@@ -80,7 +64,7 @@ impl WorkerPool {
                 .name(format!("bench-{index}"))
                 .spawn(move || {
                     for command in inbox {
-                        // Nobody reads it where the run was given up.
+                        // The receiver is gone if the run was aborted.
                         let _ = reporter.send(execute(&mut worker, command));
                     }
                 })?;
@@ -93,8 +77,8 @@ impl WorkerPool {
         })
     }
 
-    /// Allocates until there are `calls` calls of so many pairs each, or as many as there can be.
-    /// Gives how many whole calls there are.
+    /// Allocates until there are `calls` calls of `pairs` pairs each, or until no more are possible.
+    /// Returns the number of complete calls.
     pub fn allocate(
         &self,
         calls: usize,
@@ -112,14 +96,14 @@ impl WorkerPool {
             if let Report::AllocationResult(allocated) = report {
                 whole += allocated.pairs / pairs;
                 all.pairs += allocated.pairs;
-                all.heard |= allocated.heard;
+                all.server_responded |= allocated.server_responded;
                 merge(&mut all.errors, &allocated.errors);
             }
         }
         Ok((whole, all))
     }
 
-    /// Has `calls` calls exchange media; what they need has been allocated.
+    /// Exchanges media in `calls` calls, whose allocations exist.
     pub fn run(&self, calls: usize, run: Run, on_tick: impl FnMut()) -> Result<RunStats, Failure> {
         self.shared.sent.store(0, Ordering::Relaxed);
         let mut all = RunStats::empty();
@@ -131,12 +115,12 @@ impl WorkerPool {
         Ok(all)
     }
 
-    /// Gives every allocation back.
+    /// Frees all allocations.
     pub fn release(&self) -> Result<(), Failure> {
         self.run_all(0, |_| Command::Release, || {}).map(drop)
     }
 
-    /// Gives each thread its share of the calls, and waits for all of them.
+    /// Gives each thread its share of the calls, and waits for all threads.
     fn run_all(
         &self,
         calls: usize,

@@ -1,4 +1,4 @@
-//! Where the certificate comes from, and who sees to it that it stays good.
+//! Loads the certificate, and keeps it valid while the server runs.
 
 mod self_signed;
 mod watch;
@@ -21,16 +21,16 @@ use crate::tls::{self, CertResolver};
 use super::reload::Reloader;
 use super::startup;
 
-/// How often the files of the certificate are looked at.
+/// Interval for checking the files of the certificate.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a certificate of one's own is asked for its age.
+/// Interval for checking the validity of a self-signed certificate.
 const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// What the first handshakes are answered with; `None` where TLS is not spoken.
+/// Returns the certificate for the first handshakes; `None` if TLS is off.
 ///
 /// # Errors
-/// A certificate has to be made or kept, and can't be.
+/// A certificate could not be created, read or stored.
 pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<CertResolver>>> {
     let identity = match config.tls.mode {
         TlsMode::Off => return Ok(None),
@@ -38,16 +38,16 @@ pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Ce
         TlsMode::SelfSigned => {
             let identity = self_signed::load_or_create(config, data_dir, clock::now().unix);
             let identity = identity.context("tls.mode is self-signed")?;
-            log_certificate(&identity, "a certificate that nobody vouches for is served");
+            log_certificate(&identity, "self-signed certificate in use");
             Some(identity)
         }
         TlsMode::Acme => {
             let settings = AcmeSettings::from_config(config);
-            // To whom an account is made, and that its terms are agreed to, is nothing to do silently.
+            // An account at an authority, and consent to its terms, must not be created silently.
             let directory = &settings.directory;
             tracing::info!(
                 directory,
-                "certificates are asked for under the authority's terms"
+                "ACME enabled: the terms of service of the authority are accepted"
             );
             acme::stored_certificate(data_dir, &settings)?
         }
@@ -59,7 +59,7 @@ pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Ce
     ))
 }
 
-/// Takes what is new for as long as the daemon runs.
+/// Reloads or renews the certificate for as long as the server runs.
 pub async fn maintain(reloader: Arc<Reloader>) {
     let Some(resolver) = reloader.certificate() else {
         return;
@@ -78,7 +78,7 @@ pub async fn maintain(reloader: Arc<Reloader>) {
                     )
                     .await;
             }
-            Err(error) => tracing::error!("no certificate can be asked for: {error:#}"),
+            Err(error) => tracing::error!("ACME client failed to start: {error:#}"),
         },
     }
 }
@@ -121,14 +121,11 @@ async fn renew_self_signed(reloader: &Arc<Reloader>, resolver: &CertResolver) {
         match renewing.await {
             Ok(Ok(identity)) if resolver.identity().as_ref() != Some(&identity) => {
                 resolver.swap(&identity);
-                log_certificate(
-                    &identity,
-                    "another certificate that nobody vouches for is served",
-                );
+                log_certificate(&identity, "self-signed certificate renewed");
             }
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!("the certificate can't be renewed: {error:#}"),
-            Err(error) => tracing::error!(%error, "the certificate can't be renewed"),
+            Ok(Err(error)) => tracing::error!("certificate renewal failed: {error:#}"),
+            Err(error) => tracing::error!(%error, "certificate renewal failed"),
         }
     }
 }

@@ -50,13 +50,13 @@ pub async fn follow(
         let Some(seconds) = steps.check(now) else {
             continue;
         };
-        tracing::info!(seconds, "the system's clock was set");
+        tracing::info!(seconds, "system clock was set");
         reloader.recheck_certificate();
         if let Some(invite) = &mut invite
             && now.mono.since(started.mono) < SETTLING_TIME
             && let Err(error) = extend_invite(&store, invite, seconds).await
         {
-            tracing::error!(%error, "the first invite ends by the clock that was wrong");
+            tracing::error!(%error, "expiry of the first invite could not be corrected");
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_told_from_one_that_goes() {
+    fn a_step_of_the_clock_is_detected_and_normal_progress_is_not() {
         let mut steps = Steps {
             last: at(100, 1000),
         };
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_invite_lives_as_long_as_it_was_meant_to_when_the_clock_is_set() {
+    async fn the_first_invite_keeps_its_lifetime_after_a_clock_step() {
         let place = tempfile::tempdir().unwrap();
         let store = Store::open(&place.path().join("parlor.db")).unwrap();
         let room = NewRoom {

@@ -1,4 +1,4 @@
-//! The first room, and its invite link.
+//! The default room (`lobby`), and its invite link.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use crate::config::invite_link;
 use crate::service::App;
 use crate::storage::{CreateError, NewInvite, NewRoom, Room};
 
-const ROOM_ID_RULE: &str = "lobby";
+const ROOM_ID: &str = "lobby";
 const ROOM_NAME: &str = "Lobby";
 
-/// The first link is for whoever sets this up: long enough for an evening and the day after.
+/// Validity of the first link.
 const INVITE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How a user enters the room.
@@ -38,8 +38,8 @@ impl JoinHint {
     }
 }
 
-/// Creates the Lobby on the `first` start, or if there is no open room. Returns the line to print: a fresh
-/// link on such a start or if `invite` is set, else the command that makes a link.
+/// Creates the default room on the `first` start, or if there is no open room. Returns the line to print: a
+/// new link on such a start or if `invite` is set, else the command that creates a link.
 ///
 /// # Errors
 /// The store rejects the room or the invite.
@@ -51,24 +51,24 @@ pub async fn open(
 ) -> anyhow::Result<JoinHint> {
     let rooms = app.store.rooms().await?;
     let known = [
-        app.store.room(ROOM_ID_RULE).await?,
+        app.store.room(ROOM_ID).await?,
         app.store.room(ROOM_NAME).await?,
     ];
     let is_known = known.iter().any(Option::is_some);
     let is_due = !is_known && (first || rooms.is_empty());
-    let lobby = known
+    let default = known
         .into_iter()
         .flatten()
         .find(|room| room.closed_at.is_none());
     let other = rooms.into_iter().next().filter(|_| !is_due);
-    let room = match lobby.or(other) {
+    let room = match default.or(other) {
         Some(room) => room,
         None if is_due => create_room(app)
             .await
-            .context("the Lobby could not be made")?,
+            .context("the default room could not be created")?,
         None => {
             return Ok(JoinHint::command(format!(
-                "There is no open room: {} room create NAME makes one",
+                "There is no open room: {} room create NAME creates one",
                 program()
             )));
         }
@@ -117,7 +117,7 @@ fn program() -> String {
 
 async fn create_room(app: &App) -> Result<Room, CreateError> {
     let room = NewRoom {
-        id: Some(ROOM_ID_RULE.to_owned()),
+        id: Some(ROOM_ID.to_owned()),
         name: ROOM_NAME.to_owned(),
         ..NewRoom::default()
     };

@@ -1,5 +1,5 @@
-//! Emptying a daemon: nobody new comes in, who is connected is sent away one after the other, so that
-//! the next server is not asked by all at once, and calls finish.
+//! Draining the server: it rejects new users, lets calls finish, and closes the connections of each room at
+//! a random time, so that clients do not all reconnect at once.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::time::Instant;
 use crate::admin::DrainProgress;
 use crate::service::App;
 
-/// How often it is looked whether anything is left.
+/// Interval for checking whether connections or relays are left.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A room whose connections are to be closed: all at once, and without a word to each other, so
-/// that nobody takes anybody for gone and ends their call.
+/// A room whose connections are closed at the same time and without `user-left` messages, so that no client
+/// ends its call with another.
 struct ScheduledClose {
     at: Instant,
     room: Arc<str>,
 }
 
-/// Ends when nobody is connected and nothing is relayed, at the latest after `timeout`.
+/// Returns when no connection and no relay is left, at the latest after `timeout`.
 pub async fn run(
     app: &App,
     started: Instant,
@@ -68,7 +68,7 @@ pub fn publish(
     progress.send_if_modified(|known| known.replace(now) != Some(now));
 }
 
-/// Every room in use, the last to go first.
+/// Returns all rooms in use, the last to close first.
 fn schedule(app: &App, started: Instant, timeout: Duration) -> anyhow::Result<Vec<ScheduledClose>> {
     let random = SystemRandom::new();
     let scheduled = |(room, _)| {
@@ -84,7 +84,7 @@ fn schedule(app: &App, started: Instant, timeout: Duration) -> anyhow::Result<Ve
         .into_iter()
         .map(scheduled)
         .collect();
-    let mut schedule = schedule.context("the system gives no random bytes")?;
+    let mut schedule = schedule.context("the system provides no random bytes")?;
     schedule.sort_by_key(|one| Reverse(one.at));
     Ok(schedule)
 }

@@ -25,7 +25,7 @@ pub use queue::Queue;
 /// How long the process waits at its end for the log's reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sets what is logged from now on.
+/// Changes the log level.
 pub struct Level(Box<dyn Fn(Targets) + Send + Sync>);
 
 impl Level {
@@ -67,13 +67,13 @@ pub fn start(log: &Log) -> io::Result<(Logging, Level)> {
             .fmt_fields(format::debug_fn(field).delimited(" "))
             .boxed(),
     };
-    // Only a test that runs two daemons in one process could have set one before.
+    // A test that runs two servers in one process may have set one before.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
     panic::set_hook(Box::new(log_panic));
     let level = Level(Box::new(move |filter| {
-        // It fails where the subscriber is gone: then nobody logs.
+        // Fails only after the subscriber was dropped, when nothing is logged.
         let _ = handle.reload(filter);
     }));
     Ok((Logging { lines }, level))
@@ -92,7 +92,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         place,
         problem = text,
         trace,
-        "a thread panicked"
+        "thread panicked"
     );
 }
 
@@ -116,7 +116,7 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Libraries speak of their insides: theirs is only what went wrong.
+    // Libraries log their internals: only warnings and errors are kept.
     let libraries = level.min(LevelFilter::WARN);
     Targets::new()
         .with_default(libraries)

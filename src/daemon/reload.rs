@@ -1,4 +1,4 @@
-//! Reads the configuration anew while serving: what can change does at once, or nothing does.
+//! Reloads the configuration of a running server: applies all changes that need no restart, or none.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, ReloadReport, Sources};
-use crate::credential::Credentials;
-use crate::data_dir::{DataDir, DataDirError, SecretFile};
-use crate::secret::Secret;
+use crate::data_dir::DataDir;
 use crate::service::{App, Settings};
 use crate::tls;
-use crate::token::Tokens;
 
+use super::secrets::Secrets;
 use super::signals::SignalStream;
 use super::{logging, startup};
 
@@ -23,76 +21,25 @@ pub async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>
         let reloader = reloader.clone();
         let reload_on_sighup = tokio::task::spawn_blocking(move || reloader.reload());
         if let Err(error) = reload_on_sighup.await {
-            tracing::error!(%error, "the configuration could not be read anew");
+            tracing::error!(%error, "configuration reload failed");
         }
     }
 }
 
-/// Everything that a reload reads from and acts on.
+/// The inputs of a reload and the parts that it changes.
 pub struct Reloader {
-    /// As at the start, but for what stands in files.
+    /// The sources of the start; files are read again.
     sources: Sources,
-    /// That the start read.
+    /// The configuration file that the start read.
     file: Option<PathBuf>,
     app: Arc<App>,
     secrets: Mutex<Secrets>,
-    /// What handshakes are answered with, where TLS is spoken.
+    /// The certificate for TLS handshakes; `None` if TLS is off.
     certificate: Option<Arc<tls::CertResolver>>,
     /// Notified after each reload and each clock step.
     reloaded: Arc<Notify>,
     level: logging::Level,
     descriptors: u64,
-}
-
-/// The secrets that sign and mint: the configured ones, else those that the data directory keeps. These
-/// are read once, so that they stay as they are.
-pub struct Secrets {
-    data_dir: DataDir,
-    auth: Option<Secret>,
-    turn: Option<Secret>,
-}
-
-impl Secrets {
-    pub fn new(data_dir: DataDir) -> Secrets {
-        Secrets {
-            data_dir,
-            auth: None,
-            turn: None,
-        }
-    }
-
-    pub fn data_dir(&self) -> &DataDir {
-        &self.data_dir
-    }
-
-    /// What checks and makes tokens and credentials by `config`.
-    ///
-    /// # Errors
-    /// A secret has to be kept and can't be.
-    pub fn tokens_and_credentials(
-        &mut self,
-        config: &Config,
-    ) -> Result<(Tokens, Credentials), DataDirError> {
-        let (auth, turn) = (&config.auth, &config.turn);
-        let dir = &self.data_dir;
-        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, SecretFile::Auth)?;
-        let tokens = Tokens::new(auth, &secret);
-        let secret = configured_or_stored(&turn.secret, &mut self.turn, dir, SecretFile::Turn)?;
-        Ok((tokens, Credentials::new(&secret, &turn.previous_secrets)))
-    }
-}
-
-fn configured_or_stored(
-    configured: &Option<Secret>,
-    known: &mut Option<Secret>,
-    dir: &DataDir,
-    file: SecretFile,
-) -> Result<Secret, DataDirError> {
-    match (configured, &known) {
-        (Some(secret), _) => Ok(secret.clone()),
-        (None, Some(secret)) => Ok(secret.clone()),
-        (None, None) => Ok(known.insert(dir.secret(file)?).clone()),
-    }
 }
 
 impl Reloader {
@@ -121,7 +68,7 @@ impl Reloader {
         self.certificate.clone()
     }
 
-    /// What is in force.
+    /// Returns the configuration in force.
     pub fn config(&self) -> Config {
         self.app.settings().config.clone()
     }
@@ -136,17 +83,17 @@ impl Reloader {
         self.reloaded.notify_one();
     }
 
-    /// Does something in the data directory, while nobody reloads.
+    /// Calls `work` with the data directory, while no reload runs.
     pub fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         work(secrets.data_dir())
     }
 
-    /// Reads the files of the certificate anew, and nothing else. Says whether it is another one, and
-    /// what is unwise about it. Waits for disks.
+    /// Reloads only the files of the certificate; blocks on disks. Returns the warnings about a new
+    /// certificate, or `None` if it has not changed.
     ///
     /// # Errors
-    /// What is wrong with them, a sentence each; then the old certificate stays in force.
+    /// One sentence per problem; the old certificate stays in force.
     pub fn reload_certificate(&self) -> Result<Option<Vec<String>>, Vec<String>> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let running = self.app.settings();
@@ -162,10 +109,10 @@ impl Reloader {
         Ok(Some(warnings))
     }
 
-    /// Reads everything anew and puts into force what can be, and tells the log. Waits for disks.
+    /// Reloads everything, applies what needs no restart, and logs the result; blocks on disks.
     ///
     /// # Errors
-    /// Every problem of the new configuration, a sentence each; then the old one stays in force.
+    /// One sentence per problem of the new configuration; the old one stays in force.
     pub fn reload(&self) -> Result<ReloadReport, Vec<String>> {
         let outcome = self.replace();
         match &outcome {
@@ -173,27 +120,27 @@ impl Reloader {
                 let (changed, restart) = (report.changed.join(" "), report.needs_restart.join(" "));
                 let warnings = report.warnings.iter();
                 warnings.for_each(|message| tracing::warn!("{message}"));
-                tracing::info!(changed, needs_restart = restart, "configuration read anew");
+                tracing::info!(changed, needs_restart = restart, "configuration reloaded");
                 self.recheck_certificate();
             }
             Err(problems) => {
                 problems
                     .iter()
                     .for_each(|message| tracing::error!("{message}"));
-                tracing::error!("the configuration was refused: the old one stays in force");
+                tracing::error!("configuration rejected: the old one stays in force");
             }
         }
         outcome
     }
 
     fn replace(&self) -> Result<ReloadReport, Vec<String>> {
-        // One at a time, so that the last one read is the one in force.
+        // The lock serializes reloads, so that the last configuration read is the one in force.
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.load()?;
         let running = self.app.settings();
         let mut wanted = loaded.config;
         if wanted.tls.mode != running.config.tls.mode {
-            // Without the restart that the mode needs, a certificate is of no use, or still needed.
+            // A change of the mode needs a restart; until then the old mode needs its certificate.
             let mode = wanted.tls.mode;
             wanted.tls = running.config.tls.clone();
             wanted.tls.mode = mode;
@@ -221,11 +168,11 @@ impl Reloader {
                 .collect::<Vec<_>>()
         })?;
         match &self.file {
-            // Going on with what is built in is nothing that anybody asked for.
+            // A missing file must not silently restore the defaults.
             Some(file) if loaded.file.as_ref() != Some(file) => {
                 let mut message = loaded.remarks;
                 message.push(format!(
-                    "{}, which parlor was started with, is not the file that it would read now",
+                    "{}, the configuration file of the start, is no longer the one that would be read",
                     file.display()
                 ));
                 Err(message)
@@ -234,7 +181,7 @@ impl Reloader {
         }
     }
 
-    /// The relay first: a credential that is handed out is good there.
+    /// Changes the relay first: it must accept a credential before the API issues it.
     fn apply(&self, changed: &[&str], new: Settings) {
         let config = &new.config;
         if let (Some(current), Some(identity)) = (&self.certificate, &config.tls.identity) {

@@ -4,13 +4,13 @@
 
 use std::io;
 
-/// What ends the daemon by Ctrl-C, and by whatever manages services.
+/// Names of the signals that stop the server: Ctrl-C, and the stop of a service manager.
 pub const SIGINT_NAME: &str = "SIGINT";
 pub const SIGTERM_NAME: &str = "SIGTERM";
 
 pub use system::{SignalStream, block};
 
-/// The signals that ask for the end.
+/// The signals that stop the server.
 pub struct Signals {
     sigint: SignalStream,
     sigterm: SignalStream,
@@ -25,7 +25,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next one. Nothing is lost where this is not waited for to the end.
+    /// Returns the name of the next signal. Cancel-safe: dropping the future loses no signal.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             () = self.sigint.next() => SIGINT_NAME,
@@ -95,7 +95,7 @@ mod system {
                 match ready.and_then(|()| self.0.try_read(&mut [0; SIGNAL_BYTES])) {
                     Ok(_) => return,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    // The runtime ends.
+                    // The runtime is shutting down.
                     Err(_) => return future::pending().await,
                 }
             }

@@ -1,4 +1,4 @@
-//! What must be there before anything is served: data directory, keys, sockets.
+//! Resources that a start needs before it serves: data directory, keys, sockets.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -17,22 +17,22 @@ use crate::storage::Store;
 use crate::token::Tokens;
 use crate::turn::Nonces;
 
-use super::reload::Secrets;
+use super::secrets::Secrets;
 
-/// Descriptors kept for everything that is neither a connection nor a relay socket.
+/// Descriptors reserved for files and sockets that are neither connections nor relay sockets.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Whatever the system allows: a relay that can hold nothing is no relay.
+/// Minimum number of allocations, even if the descriptor limit is lower.
 const MIN_ALLOCATIONS: u64 = 64;
 
-/// The data directory and what is made of its contents.
+/// The data directory and the values read from it.
 pub struct Prepared {
     pub secrets: Secrets,
     pub store: Store,
     pub tokens: Tokens,
     pub credentials: Credentials,
     pub nonces: Nonces,
-    /// Whether no `serve` has used this directory before.
+    /// Whether `serve` uses this directory for the first time.
     pub first_start: bool,
 }
 
@@ -42,7 +42,7 @@ impl Prepared {
         let mut secrets = Secrets::new(data_dir);
         let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
         let data_dir = secrets.data_dir();
-        // Nothing but `serve` makes this one.
+        // Only `serve` creates this file.
         let first_start = !data_dir.has_secret(SecretFile::NonceKey);
         let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
@@ -60,14 +60,14 @@ impl Prepared {
 /// Every listening socket.
 pub struct Listeners {
     pub http: Vec<TcpListener>,
-    /// Those that send requests on to TLS.
+    /// Listeners that redirect to HTTPS.
     pub plain: Vec<TcpListener>,
     pub metrics: Vec<TcpListener>,
     pub turn: relay::Bound,
 }
 
 impl Listeners {
-    /// Binds what is not inherited.
+    /// Binds all listeners that were not inherited.
     pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
         inherited.close_stale_listeners(&config::tcp_listeners(config));
@@ -87,25 +87,24 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Says which listeners that were handed over nobody serves.
+    /// Logs inherited listeners that are in no setting.
     fn warn_unclaimed(&self, inherited: &relay::Inherited) -> io::Result<()> {
         let taken = self.tcp()?.into_iter();
         let taken = taken.map(|(_, listener)| listener.local_addr());
         let taken: Vec<_> = taken.collect::<io::Result<_>>()?;
-        // The same one comes twice where a socket unit and the descriptor store have it.
+        // A socket unit and the descriptor store may both hold the same listener.
         let left = inherited.unclaimed_tcp().into_iter();
         for address in left.filter(|address| !taken.contains(address)) {
             tracing::warn!(
                 %address,
-                "a listener was handed over that no setting has: where a socket unit holds it, \
-                 whoever connects waits in vain"
+                "inherited listener is in no setting: if a socket unit holds it, connections to it \
+                 are never accepted"
             );
         }
         Ok(())
     }
 
-    /// Every TCP listener once more, with the setting that it was bound for: for the next process,
-    /// should it go on where this one ends.
+    /// Returns a duplicate of every TCP listener with its setting, for a hand-over to the next process.
     pub fn tcp(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
         let all = [
             ("http.listen", &self.http),
@@ -121,7 +120,7 @@ impl Listeners {
         all.collect()
     }
 
-    /// Where this process listens besides TURN.
+    /// Returns the addresses of all listeners except TURN's.
     pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let all = [&self.http, &self.plain, &self.metrics];
         let all = all.into_iter().map(|listeners| addresses(listeners));
@@ -129,7 +128,7 @@ impl Listeners {
     }
 }
 
-/// Where they listen.
+/// Returns the addresses of the listeners.
 pub fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
 }
@@ -147,7 +146,7 @@ pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpLi
     listeners.map(tokio::net::TcpListener::from_std).collect()
 }
 
-/// Says where everything listens, one line each.
+/// Logs one line per listener.
 pub fn log_listeners(
     tls: TlsMode,
     http: &[TcpListener],
@@ -187,9 +186,9 @@ pub async fn resolve_external_ip(
     names.context("turn.external_ip")
 }
 
-/// Says how many descriptors the system allows, and warns where the configuration promises more.
+/// Logs the descriptor limit, and warns if the configuration needs more.
 pub fn log_descriptor_limit(config: &Config, descriptors: u64) {
-    tracing::info!(descriptors, "descriptors at once, at most");
+    tracing::info!(descriptors, "descriptor limit");
     let allocations = match config.turn.mode {
         RelayMode::Ports => (config.turn.max_allocations as u64).max(MIN_ALLOCATIONS),
         RelayMode::Internal => 0,
@@ -198,46 +197,46 @@ pub fn log_descriptor_limit(config: &Config, descriptors: u64) {
     if descriptors < required {
         tracing::warn!(
             descriptors,
-            promised = required,
-            "the system allows fewer descriptors than the configuration promises connections and \
-             allocations: raise the limit (`ulimit -n`, LimitNOFILE= in the unit), or lower \
-             http.max_connections or turn.max_allocations"
+            required,
+            "descriptor limit is too low for the configured connections and allocations: raise it \
+             (`ulimit -n`, LimitNOFILE= in the unit), or lower http.max_connections or \
+             turn.max_allocations"
         );
     }
 }
 
-/// Descriptors of everything but allocations, when all of it is there at once.
+/// Returns the maximum number of descriptors in use, without those of allocations.
 fn descriptors_without_allocations(config: &Config) -> u64 {
-    // A shard has a socket on every address, and two for its poller and whoever wakes it.
+    // A shard has a socket on every address, a poller, and a waker.
     let listen = config.turn.listen.len() + 2 * config::discovery_pairs(&config.turn).len();
     let shards = relay::shard_count(&config.turn) * (listen + 2);
     let connections = config.http.max_connections as u64;
     connections.saturating_add((MAX_STREAMS + shards) as u64 + OTHER_DESCRIPTORS)
 }
 
-/// `turn.max_allocations`, or as many as ports and descriptors allow.
+/// Returns `turn.max_allocations`, or the number that ports and descriptors allow.
 pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
     if config.turn.max_allocations > 0 {
         return config.turn.max_allocations;
     }
     let ports = config.turn.relay_ports;
     let ports = u64::from(ports.last - ports.first) + 1;
-    // Not all connections are there at once: half of the descriptors is the relay's in any case.
+    // The limits of connections are rarely reached, so the relay always gets half of the descriptors.
     let left = descriptors.saturating_sub(descriptors_without_allocations(config));
     let left = left.max(descriptors / 2).max(MIN_ALLOCATIONS);
     let allocations = match config.turn.mode {
         RelayMode::Ports => left.min(ports),
         RelayMode::Internal => ports,
     };
-    tracing::info!(allocations, "allocations at once, at most");
+    tracing::info!(allocations, "allocation limit");
     allocations as usize
 }
 
-/// Randomness for a shard, drawn once.
+/// Returns a seed for the random generator of a shard.
 pub fn seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];
     let filled = SystemRandom::new().fill(&mut seed);
-    filled.ok().context("the system gives no random bytes")?;
+    filled.ok().context("the system provides no random bytes")?;
     Ok(seed)
 }
 
@@ -246,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_promise_of_a_configuration_is_too_large_to_be_compared() {
+    fn the_largest_limits_of_a_configuration_do_not_overflow() {
         let mut config = Config::default();
         config.http.max_connections = usize::MAX;
         config.turn.max_allocations = usize::MAX;

@@ -1,5 +1,5 @@
-//! What the service manager (systemd, `Type=notify`) is told: that everything listens, how much goes
-//! on, that nothing is stuck, that it ends. Without `$NOTIFY_SOCKET` nobody is told anything.
+//! Notifications to the service manager (systemd, `Type=notify`): ready, usage, watchdog, stopping. Without
+//! `$NOTIFY_SOCKET`, nothing is sent.
 
 use std::env;
 use std::io;
@@ -13,21 +13,21 @@ use crate::service::App;
 
 use super::notify::NotifySocket;
 
-/// How often it is looked how much goes on.
+/// Interval between two status updates.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Everything listens.
+/// Reports that all listeners are open.
 pub fn ready() {
     notify("READY=1");
 }
 
-/// Nothing new is taken any more.
+/// Reports that the server is stopping.
 pub fn stopping() {
     notify("STOPPING=1");
 }
 
-/// Tells how much goes on when it has changed, and feeds the watchdog (`WatchdogSec=`) while nothing
-/// is stuck: three times in the span that it waits.
+/// Reports changes of the usage, and feeds the watchdog (`WatchdogSec=`) three times per interval while the
+/// database and the relay respond.
 pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
     // An unreachable service manager was logged at the start.
     let Ok(Some(socket)) = NotifySocket::of_process() else {
@@ -62,11 +62,10 @@ pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
 
 fn log_watchdog(healthy: bool) {
     match healthy {
-        true => tracing::info!("the store and the relay answer again"),
-        false => tracing::error!(
-            "the store or a shard of the relay does not answer: the service manager's watchdog is \
-             no longer fed"
-        ),
+        true => tracing::info!("watchdog fed again: the database and the relay respond"),
+        false => {
+            tracing::error!("watchdog not fed: the database or a relay shard does not respond")
+        }
     }
 }
 
@@ -91,9 +90,9 @@ fn notify(state: &str) {
     }
 }
 
-/// A manager that does not listen is no reason to serve nobody.
+/// Logs a failed notification; the server continues without the service manager.
 fn log_failure(last_status: io::Result<()>) {
     if let Err(error) = last_status {
-        tracing::warn!(%error, "the service manager can't be told");
+        tracing::warn!(%error, "service manager notification failed");
     }
 }

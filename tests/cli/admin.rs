@@ -1,5 +1,4 @@
-//! Commands that look at users, rooms and invites, and that take them away: with the database alone,
-//! and beside a running daemon.
+//! Commands that show, change and delete users, rooms and invites: on the database, and beside a server.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,7 +17,7 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 
-fn desk_with(users: &[&str]) -> Cli {
+fn cli_with_users(users: &[&str]) -> Cli {
     let cli = Cli::new();
     for user in users {
         cli.json(&["user", "add", user]);
@@ -26,14 +25,14 @@ fn desk_with(users: &[&str]) -> Cli {
     cli
 }
 
-/// One value of the database.
+/// Reads one value from the database.
 fn stored(cli: &Cli, sql: &str) -> Option<String> {
     let database = rusqlite::Connection::open(cli.data_dir().join("parlor.db")).unwrap();
     database.busy_timeout(DEADLINE).unwrap();
     database.query_row(sql, (), |row| row.get(0)).expect(sql)
 }
 
-/// Whether this is alice's password now.
+/// Returns whether this is alice's password now.
 fn opens(cli: &Cli, password: &str) -> bool {
     let kept = stored(cli, "SELECT password_hash FROM users WHERE name = 'alice'");
     verify(&parlor::secret::Secret::new(password), kept.as_deref())
@@ -41,7 +40,7 @@ fn opens(cli: &Cli, password: &str) -> bool {
 
 #[test]
 fn a_user_is_shown_with_their_rooms() {
-    let cli = desk_with(&["alice"]);
+    let cli = cli_with_users(&["alice"]);
     let shown = cli.json(&["user", "show", "alice"]);
     assert_eq!(
         (&shown["role"], &shown["password"], &shown["rooms"]),
@@ -65,7 +64,7 @@ fn a_user_is_shown_with_their_rooms() {
 
 #[test]
 fn a_disabled_user_gets_nothing_until_they_are_enabled() {
-    let cli = desk_with(&["alice"]);
+    let cli = cli_with_users(&["alice"]);
     let disabled = cli.json(&["user", "disable", "alice"]);
     assert_eq!(
         (&disabled["disabled"], &disabled["revoked_invites"]),
@@ -85,7 +84,7 @@ fn a_disabled_user_gets_nothing_until_they_are_enabled() {
 }
 
 #[test]
-fn a_deleted_user_leaves_an_id_that_stays_refused_and_nothing_else() {
+fn a_deleted_user_leaves_only_an_id_that_stays_blocked() {
     let cli = Cli::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
     let add = [
         "--json",
@@ -127,7 +126,7 @@ fn a_deleted_user_leaves_an_id_that_stays_refused_and_nothing_else() {
 
 #[test]
 fn a_password_is_changed_by_standard_input_or_the_environment() {
-    let cli = desk_with(&["alice"]);
+    let cli = cli_with_users(&["alice"]);
     let passwd = ["user", "passwd", "alice"];
     cli.misused(&passwd, "use --password-stdin or PARLOR_PASSWORD");
     let by_stdin = [&passwd[..], &["--password-stdin"]].concat();
@@ -160,8 +159,7 @@ fn a_password_is_changed_by_standard_input_or_the_environment() {
     cli.refused(&["user", "passwd", "nobody"], "there is no user `nobody`");
 }
 
-/// Types lines at a terminal, each when it is asked for. Gives the outcome, and what the terminal
-/// showed of it all.
+/// Types a line at each prompt of a terminal. Returns the outcome and everything that the terminal showed.
 fn typed(cli: &Cli, args: &[&str], lines: &[&str]) -> (Outcome, String) {
     let terminal = openpty(None, None).expect("a terminal");
     let mut child = cli
@@ -172,16 +170,16 @@ fn typed(cli: &Cli, args: &[&str], lines: &[&str]) -> (Outcome, String) {
         .spawn()
         .expect("parlor starts");
     let mut keyboard = fs::File::from(terminal.master);
-    let mut asked = child.stderr.take().expect("a pipe");
+    let mut prompted = child.stderr.take().expect("a pipe");
     let mut stderr = String::new();
     for line in lines {
-        stderr += &prompt(&mut asked);
+        stderr += &prompt(&mut prompted);
         writeln!(keyboard, "{line}").expect("typed");
     }
-    asked.read_to_string(&mut stderr).expect("text");
+    prompted.read_to_string(&mut stderr).expect("text");
     let output = child.wait_with_output().expect("parlor ends");
     let mut shown = Vec::new();
-    // Where nobody has the terminal open any more, reading it is an error behind the last byte.
+    // After the last byte, reading a terminal that no process has open is an error.
     let _ = keyboard.read_to_end(&mut shown);
     let outcome = Outcome {
         code: output.status.code().expect("an exit code"),
@@ -191,7 +189,7 @@ fn typed(cli: &Cli, args: &[&str], lines: &[&str]) -> (Outcome, String) {
     (outcome, String::from_utf8_lossy(&shown).into_owned())
 }
 
-/// Reads up to the end of a prompt.
+/// Reads to the end of a prompt.
 fn prompt(stderr: &mut ChildStderr) -> String {
     let mut read = Vec::new();
     while !read.ends_with(b": ") {
@@ -203,8 +201,8 @@ fn prompt(stderr: &mut ChildStderr) -> String {
 }
 
 #[test]
-fn a_password_is_typed_twice_and_not_shown() {
-    let cli = desk_with(&["alice"]);
+fn a_password_is_prompted_for_twice_without_echo() {
+    let cli = cli_with_users(&["alice"]);
     let passwd = ["user", "passwd", "alice"];
     let (changed, shown) = typed(&cli, &passwd, &["correct horse", "correct horse"]);
     assert_eq!(changed.code, 0, "{}", changed.stderr);
@@ -225,8 +223,8 @@ fn a_password_is_typed_twice_and_not_shown() {
 }
 
 #[test]
-fn a_room_is_shown_with_its_members_and_closed_for_good() {
-    let cli = desk_with(&["alice"]);
+fn a_room_is_shown_with_its_members_and_closed_permanently() {
+    let cli = cli_with_users(&["alice"]);
     cli.json(&["room", "create", "Daily", "--id", "daily", "--private"]);
     cli.json(&["room", "add-member", "Daily", "alice"]);
     let shown = cli.json(&["room", "show", "Daily"]);
@@ -253,7 +251,7 @@ fn a_room_is_shown_with_its_members_and_closed_for_good() {
 
 #[test]
 fn a_deleted_room_keeps_nothing_but_its_id() {
-    let cli = desk_with(&["alice"]);
+    let cli = cli_with_users(&["alice"]);
     cli.json(&["room", "create", "Daily", "--id", "daily"]);
     cli.json(&["room", "add-member", "daily", "alice"]);
     cli.json(&["invite", "create", "daily"]);
@@ -282,14 +280,14 @@ fn a_deleted_room_keeps_nothing_but_its_id() {
     cli.refused(&["room", "delete", "Daily"], "there is no room `Daily`");
 }
 
-/// What an invite's link answers a guest.
+/// Signs a guest in with an invite; returns the response.
 fn enter(daemon: &Daemon, invite: &Value) -> Answer {
     let body = json!({"room": invite["room"]["id"], "invite": invite["invite"], "name": "Gast"});
     Client::new(daemon.http()).post_json("/api/auth/guest", &body)
 }
 
 #[test]
-fn invites_are_listed_and_a_revoked_one_opens_nothing() {
+fn invites_are_listed_and_a_revoked_one_admits_no_guest() {
     let daemon = Daemon::start();
     let kept = daemon.cli_json(&["invite", "create", "lobby", "--uses", "1"]);
     let revoked = daemon.cli_json(&["invite", "create", "lobby"]);
@@ -327,7 +325,7 @@ fn invites_are_listed_and_a_revoked_one_opens_nothing() {
 }
 
 #[test]
-fn a_disabled_user_does_not_come_back_by_an_invite_of_their_own() {
+fn a_disabled_user_cannot_return_by_their_own_invite() {
     let daemon = Builder::new().start();
     let user = daemon.cli_json(&["user", "add", "alice", "--admin"]);
     let token = daemon.cli_json(&["token", "issue", "alice"]);
@@ -348,8 +346,8 @@ fn a_disabled_user_does_not_come_back_by_an_invite_of_their_own() {
 }
 
 #[test]
-fn bans_are_made_listed_and_ended_on_the_database_alone() {
-    let cli = desk_with(&["alice", "root"]);
+fn bans_are_created_listed_and_ended_without_a_server() {
+    let cli = cli_with_users(&["alice", "root"]);
     cli.json(&["room", "create", "Daily", "--id", "daily"]);
     cli.json(&["room", "add-member", "daily", "alice"]);
     let said = cli.text(&["room", "kick", "daily", "alice"]);
@@ -393,7 +391,7 @@ fn bans_are_made_listed_and_ended_on_the_database_alone() {
 }
 
 #[test]
-fn a_ban_that_could_not_hold_is_refused() {
+fn a_ban_without_effect_is_rejected() {
     let cli = Cli::new();
     let root = cli.json(&["user", "add", "root", "--admin"]);
     cli.json(&["user", "add", "alice"]);
@@ -404,12 +402,12 @@ fn a_ban_that_could_not_hold_is_refused() {
     database.execute_batch(own).unwrap();
     cli.refused(&["room", "ban", "daily", "alice"], "the user owns the room");
     let id = text(&root["id"]);
-    for (until, told) in [
+    for (until, reason) in [
         ("2020-01-01", "would have ended already"),
         ("soon", "neither a duration such as 2h"),
         ("0", "one second or longer"),
     ] {
-        cli.misused(&["room", "ban", "daily", id, "--until", until], told);
+        cli.misused(&["room", "ban", "daily", id, "--until", until], reason);
     }
     let long = "x".repeat(501);
     for reason in ["", " ", "two\nlines", &long] {

@@ -1,4 +1,4 @@
-//! Every command, as people and scripts use it: the real binary, an environment of its own.
+//! Every command with the real binary and an environment of its own: text and JSON output, exit codes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use parlor::secret::Secret;
 use parlor::token::Tokens;
 use serde_json::{Value, json};
 
-/// Unix seconds of the text that commands print.
+/// Parses a timestamp in the output into Unix seconds.
 fn unix(text: &Value) -> i64 {
     let text = text.as_str().expect("a time as text");
     let format = &time::format_description::well_known::Rfc3339;
@@ -66,7 +66,7 @@ fn an_empty_list_is_an_empty_array() {
 }
 
 #[test]
-fn a_name_is_taken_once() {
+fn a_name_that_is_taken_is_rejected() {
     let cli = Cli::new();
     cli.json(&["user", "add", "alice"]);
     cli.json(&["room", "create", "Daily", "--id", "daily"]);
@@ -80,7 +80,7 @@ fn a_name_is_taken_once() {
 }
 
 #[test]
-fn a_password_comes_from_standard_input_and_nothing_shows_it() {
+fn a_password_from_standard_input_is_never_printed() {
     let cli = Cli::new();
     let add = ["--json", "user", "add", "alice", "--password-stdin"];
     let added = cli.run_with_input(&add, "correct horse\n");
@@ -130,7 +130,7 @@ fn rooms_are_created_and_listed() {
 }
 
 #[test]
-fn a_room_holds_one_to_a_million_and_its_id_is_made_of_plain_characters() {
+fn a_room_has_a_limited_capacity_and_a_plain_id() {
     let cli = Cli::new();
     for bad in ["0", "1000001", "-1", "many"] {
         let max = format!("--max-participants={bad}");
@@ -148,7 +148,7 @@ fn a_room_holds_one_to_a_million_and_its_id_is_made_of_plain_characters() {
 }
 
 #[test]
-fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
+fn adding_a_member_twice_succeeds() {
     let cli = Cli::new();
     let alice = cli.json(&["user", "add", "alice"]);
     let room = cli.json(&[
@@ -172,7 +172,7 @@ fn a_member_is_added_by_name_or_id_and_twice_is_no_fault() {
 }
 
 #[test]
-fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids() {
+fn an_ambiguous_argument_is_rejected_with_both_ids() {
     let cli = Cli::new().env("PARLOR_AUTH__PROVISION_USERS", "true");
     let named = cli.json(&["user", "add", "alice"])["id"].clone();
     let named = named.as_str().unwrap();
@@ -203,7 +203,7 @@ fn a_word_that_is_the_id_of_one_and_the_name_of_another_is_refused_with_both_ids
 }
 
 #[test]
-fn the_unknown_is_named_with_the_way_to_make_it() {
+fn an_unknown_name_is_reported_with_the_command_that_creates_it() {
     let cli = Cli::new();
     cli.json(&["user", "add", "alice"]);
     cli.json(&["room", "create", "Daily"]);
@@ -256,7 +256,7 @@ fn an_invite_is_a_link_with_its_secret_in_the_fragment() {
 }
 
 #[test]
-fn a_link_without_a_public_url_names_this_host_and_says_so() {
+fn a_link_without_a_public_url_has_this_host_and_a_remark() {
     let cli = Cli::new().env("PARLOR_HTTP__LISTEN", "0.0.0.0:8123");
     cli.json(&["room", "create", "Daily", "--id", "daily"]);
     let printed = cli.run(&["invite", "create", "daily"]);
@@ -273,7 +273,7 @@ fn a_link_without_a_public_url_names_this_host_and_says_so() {
 }
 
 #[test]
-fn a_token_says_who_until_when_and_where() {
+fn a_token_has_user_expiry_and_room() {
     let secret = "0123456789abcdef0123456789abcdef";
     let cli = Cli::new().env("SECRET_KEY", secret);
     let alice = cli.json(&["user", "add", "alice", "--display-name", "Alice A."]);
@@ -311,7 +311,7 @@ fn a_token_says_who_until_when_and_where() {
 }
 
 #[test]
-fn a_token_provisions_a_user_only_where_that_is_switched_on() {
+fn a_token_creates_a_user_only_with_provision_users() {
     let cli = Cli::new();
     cli.refused(&["token", "issue", "u-17"], "there is no database");
     cli.json(&["room", "create", "Daily"]);
@@ -326,7 +326,7 @@ fn a_token_provisions_a_user_only_where_that_is_switched_on() {
 }
 
 #[test]
-fn a_credential_is_what_coturn_understands() {
+fn a_credential_has_the_format_of_coturn() {
     let cli = Cli::new()
         .env("PARLOR_TURN__SECRET", "north")
         .env("PARLOR_TURN__PUBLIC_HOST", "turn.example.org");
@@ -370,7 +370,7 @@ fn a_credential_is_what_coturn_understands() {
 }
 
 #[test]
-fn a_lifetime_is_neither_zero_nor_absurd_nor_nonsense() {
+fn an_invalid_lifetime_is_rejected() {
     let cli = Cli::new();
     cli.json(&["user", "add", "alice"]);
     cli.json(&["room", "create", "Daily"]);
@@ -422,7 +422,7 @@ fn the_version_needs_no_configuration() {
 }
 
 #[test]
-fn misuse_exits_2_and_is_json_where_json_was_asked_for() {
+fn a_usage_error_exits_2_and_is_json_with_the_flag() {
     let cli = Cli::new();
     cli.misused(&["dance"], "dance");
     let missing = cli.run(&["--json", "user"]);
@@ -441,7 +441,7 @@ fn misuse_exits_2_and_is_json_where_json_was_asked_for() {
 }
 
 #[test]
-fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
+fn commands_create_no_directory_and_only_some_create_a_database() {
     let cli = Cli::new();
     let missing = cli.data_dir().join("missing");
     let text = missing.to_str().unwrap();
@@ -470,7 +470,7 @@ fn commands_make_no_directory_and_only_what_adds_something_makes_a_database() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_directory_is_named() {
+fn a_file_instead_of_the_directory_is_reported() {
     let cli = Cli::new();
     let file = cli.data_dir().join("file");
     fs::write(&file, "").unwrap();
@@ -479,7 +479,7 @@ fn a_file_in_the_place_of_the_directory_is_named() {
 }
 
 #[test]
-fn a_database_that_is_none_is_refused_by_its_path() {
+fn a_file_that_is_not_a_database_is_rejected_by_its_path() {
     let cli = Cli::new();
     fs::write(
         cli.data_dir().join("parlor.db"),
@@ -511,7 +511,7 @@ fn generated_secrets_are_private_and_stay() {
 }
 
 #[test]
-fn a_reader_who_has_gone_away_is_no_fault() {
+fn a_closed_standard_output_is_not_an_error() {
     let cli = Cli::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -530,7 +530,7 @@ fn a_reader_who_has_gone_away_is_no_fault() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_a_fault() {
+fn a_response_that_cannot_be_written_is_an_error() {
     let cli = Cli::new();
     let full = fs::OpenOptions::new()
         .write(true)

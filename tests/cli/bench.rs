@@ -1,4 +1,4 @@
-//! `parlor bench` as people and scripts use it: the real binary loads parlor, coturn and nobody.
+//! `parlor bench` with the real binary: it loads parlor and coturn, and reports missing servers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -40,7 +40,7 @@ fn cli() -> Cli {
     Cli::new().env("PARLOR_BENCH_SECRET", SECRET)
 }
 
-/// What two seconds are like for ten clients.
+/// Runs a small load with ten clients; returns the result.
 fn load(cli: &Cli, server: &str) -> Value {
     let args = [
         "bench",
@@ -57,44 +57,47 @@ fn load(cli: &Cli, server: &str) -> Value {
     cli.json(&args)
 }
 
-/// Everybody was let in, and what was sent arrived.
-fn assert_carried(told: &Value) {
-    assert_eq!((&told["clients"], &told["ready"]), (&10.into(), &10.into()));
-    assert_eq!(told["planned"], 1000, "{told}");
-    let number = |name: &str| told[name].as_f64().expect(name);
-    // A busy machine keeps the generator from sending, and never for long.
-    assert!(number("sent") > 500.0, "{told}");
-    assert_eq!(told["received"], told["sent"], "{told}");
-    assert_eq!(number("lost_percent"), 0.0, "{told}");
-    assert!(number("allocations_per_second") > 0.0, "{told}");
+/// Asserts that all clients got an allocation and all packets arrived.
+fn assert_carried(result: &Value) {
+    assert_eq!(
+        (&result["clients"], &result["ready"]),
+        (&10.into(), &10.into())
+    );
+    assert_eq!(result["planned"], 1000, "{result}");
+    let number = |name: &str| result[name].as_f64().expect(name);
+    // A busy machine delays the generator, but only briefly.
+    assert!(number("sent") > 500.0, "{result}");
+    assert_eq!(result["received"], result["sent"], "{result}");
+    assert_eq!(number("lost_percent"), 0.0, "{result}");
+    assert!(number("allocations_per_second") > 0.0, "{result}");
     assert_eq!(number("packets_per_second"), number("received") / 2.0);
     let mbit = number("received") / 2.0 * 160.0 * 8.0 / 1e6;
-    assert!((number("mbit_per_second") - mbit).abs() < 0.001, "{told}");
-    let latency = |name: &str| told["latency_ms"][name].as_f64().expect(name);
+    assert!((number("mbit_per_second") - mbit).abs() < 0.001, "{result}");
+    let latency = |name: &str| result["latency_ms"][name].as_f64().expect(name);
     assert!(
         latency("p50") > 0.0 && latency("p50") <= latency("p99"),
-        "{told}"
+        "{result}"
     );
-    assert!(latency("p99") <= latency("p99_9"), "{told}");
-    assert_eq!(told["errors"], serde_json::json!({}), "{told}");
+    assert!(latency("p99") <= latency("p99_9"), "{result}");
+    assert_eq!(result["errors"], serde_json::json!({}), "{result}");
 }
 
 #[test]
-fn parlor_carries_a_small_load_over_udp_and_tcp_and_has_everything_back() {
+fn parlor_carries_a_small_load_over_udp_and_tcp_and_all_allocations_are_freed() {
     let daemon = parlor();
     let cli = cli();
     for transport in ["udp", "tcp"] {
         let server = format!("turn:{}?transport={transport}", daemon.turn());
-        let told = load(&cli, &server);
-        assert_eq!(told["server"], server);
-        assert_carried(&told);
-        let mut names: Vec<_> = told.as_object().expect("an object").keys().collect();
+        let result = load(&cli, &server);
+        assert_eq!(result["server"], server);
+        assert_carried(&result);
+        let mut names: Vec<_> = result.as_object().expect("an object").keys().collect();
         let mut figures = FIGURES;
         names.sort();
         figures.sort();
         assert_eq!(names, figures);
     }
-    // A stream that was hung up is noticed a moment later.
+    // The server notices a closed stream a moment later.
     eventually(|| {
         let metrics = crate::support::http::Client::new(daemon.metrics());
         let text = String::from_utf8(metrics.get("/metrics").body).expect("text");
@@ -103,7 +106,7 @@ fn parlor_carries_a_small_load_over_udp_and_tcp_and_has_everything_back() {
 }
 
 #[test]
-fn people_get_a_table_and_a_secret_from_a_file_or_standard_input() {
+fn the_text_output_is_a_table_and_the_secret_is_read_from_a_file_or_standard_input() {
     let daemon = parlor();
     let cli = Cli::new();
     let file = cli.place().join("secret");
@@ -137,13 +140,13 @@ fn people_get_a_table_and_a_secret_from_a_file_or_standard_input() {
             assert!(outcome.stdout.contains(row), "{}", outcome.stdout);
         }
         assert!(!outcome.stdout.contains("errors"), "{}", outcome.stdout);
-        // No terminal is there, so nothing is painted.
+        // Without a terminal, there is no progress line.
         assert!(!outcome.stderr.contains('\r'), "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn one_name_and_its_credential_do_as_well() {
+fn a_single_username_and_credential_are_accepted() {
     let daemon = parlor();
     daemon.cli_json(&["user", "add", "alice"]);
     let minted = daemon.cli_json(&["turn", "credential", "alice"]);
@@ -163,10 +166,10 @@ fn one_name_and_its_credential_do_as_well() {
         "--username",
         &text("username"),
     ];
-    let told = cli.json(&args);
+    let result = cli.json(&args);
     assert_eq!(
-        (&told["ready"], &told["sent"]),
-        (&4.into(), &told["received"])
+        (&result["ready"], &result["sent"]),
+        (&4.into(), &result["received"])
     );
 }
 
@@ -180,25 +183,25 @@ fn coturn_carries_a_small_load_over_udp_and_tcp() {
 }
 
 #[test]
-fn whom_the_server_has_no_room_for_is_told_by_code() {
+fn rejected_clients_are_counted_by_error_code() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
         .env("PARLOR_TURN__MAX_ALLOCATIONS", "4")
         .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "4")
         .start();
-    let told = load(&cli(), &format!("turn:{}", daemon.turn()));
-    let refused = told["errors"]["486"].as_u64().expect("refusals");
-    assert!((3..=6).contains(&refused), "{told}");
-    let ready = told["ready"].as_u64().expect("some");
-    assert!((2..=4).contains(&ready), "{told}");
-    assert_eq!(told["received"], told["sent"], "{told}");
+    let result = load(&cli(), &format!("turn:{}", daemon.turn()));
+    let refused = result["errors"]["486"].as_u64().expect("refusals");
+    assert!((3..=6).contains(&refused), "{result}");
+    let ready = result["ready"].as_u64().expect("some");
+    assert!((2..=4).contains(&ready), "{result}");
+    assert_eq!(result["received"], result["sent"], "{result}");
 }
 
 #[test]
-fn what_stops_it_is_one_sentence() {
+fn a_failed_load_test_reports_one_sentence() {
     let daemon = parlor();
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket that says nothing");
-    // Ports that are taken, so that nobody else listens there, and refuse whoever comes.
+    // Bound ports without a listener: no other process can use them, and they reject connections.
     let elsewhere = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     elsewhere
         .connect(silent.local_addr().expect("an address"))
@@ -223,32 +226,32 @@ fn what_stops_it_is_one_sentence() {
         ];
         args.map(str::to_owned)
     };
-    let refused = |cli: &Cli, server: &str, told: &str| {
+    let refused = |cli: &Cli, server: &str, result: &str| {
         let args = run(server);
-        cli.refused(&args.each_ref().map(String::as_str), told);
+        cli.refused(&args.each_ref().map(String::as_str), result);
     };
     refused(
         &cli,
         &format!("turn:{over_udp}"),
-        "nothing listens at turn:127.0.0.1:",
+        "no server listens at turn:127.0.0.1:",
     );
     refused(
         &cli,
         &format!("turn:{over_tcp}?transport=tcp"),
-        "nothing listens at",
+        "no server listens at",
     );
     let at_silent = format!("turn:{}", silent.local_addr().expect("an address"));
-    refused(&cli, &at_silent, "does not answer");
+    refused(&cli, &at_silent, "does not respond");
     let wrong = Cli::new().env("PARLOR_BENCH_SECRET", "not the secret of this server");
     refused(
         &wrong,
         &format!("turn:{}", daemon.turn()),
-        "refuses the credential (401)",
+        "rejects the credential (401)",
     );
 }
 
 #[test]
-fn what_is_typed_wrongly_is_a_fault_of_usage() {
+fn invalid_arguments_are_usage_errors() {
     let cli = Cli::new();
     let relay = |more: &[&'static str]| [&["bench", "relay"], more].concat();
     let whole = ["--server", "turn:a", "--clients", "2", "--rate", "1"];
@@ -257,7 +260,7 @@ fn what_is_typed_wrongly_is_a_fault_of_usage() {
         &relay(&[&whole[..], &["--username", "alice"]].concat()),
         "PARLOR_BENCH_CREDENTIAL",
     );
-    for (args, told) in [
+    for (args, result) in [
         (
             &["--server", "stun:a", "--clients", "2", "--rate", "1"][..],
             "turn:host:3478",
@@ -275,7 +278,7 @@ fn what_is_typed_wrongly_is_a_fault_of_usage() {
             "from 1 to 10000",
         ),
     ] {
-        cli.misused(&relay(args), told);
+        cli.misused(&relay(args), result);
     }
     cli.misused(&["bench", "local", "--people", "1"], "from 2 to 20");
     cli.misused(&["bench", "local", "--seconds", "0"], "from 1 to 60");
@@ -284,16 +287,16 @@ fn what_is_typed_wrongly_is_a_fault_of_usage() {
 }
 
 #[test]
-fn this_machine_carries_a_call() {
+fn the_local_benchmark_reports_a_result_per_call_size() {
     let place = tempfile::TempDir::new().expect("a directory");
     let cli = Cli::new().env("TMPDIR", place.path().to_str().expect("a path"));
     let args = ["bench", "local", "--people", "2,3", "--seconds", "1"];
-    // A machine that does other things is not to be measured, only asked.
+    // The limits are wide, because other tests load the machine at the same time.
     let args = [&args[..], &["--max-loss", "50", "--max-p99", "1s"]].concat();
-    let told = cli.json(&args);
-    assert!(told["cores"].as_u64() > Some(0), "{told}");
-    assert_eq!(told["limits"]["p99_ms"], 1000.0);
-    let results = told["results"].as_array().expect("results");
+    let result = cli.json(&args);
+    assert!(result["cores"].as_u64() > Some(0), "{result}");
+    assert_eq!(result["limits"]["p99_ms"], 1000.0);
+    let results = result["results"].as_array().expect("results");
     assert_eq!(results.len(), 2);
     for (result, people) in results.iter().zip([2, 3]) {
         assert_eq!(result["people"], people);
@@ -318,7 +321,7 @@ fn this_machine_carries_a_call() {
 }
 
 #[test]
-fn a_signal_ends_it_and_the_server_it_has_started() {
+fn a_signal_stops_the_benchmark_and_its_server() {
     let place = tempfile::TempDir::new().expect("a directory");
     let cli = Cli::new().env("TMPDIR", place.path().to_str().expect("a path"));
     let mut bench = cli
@@ -327,7 +330,7 @@ fn a_signal_ends_it_and_the_server_it_has_started() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("parlor starts");
-    // It has a server once the server has its data directory.
+    // The server is running once its data directory exists.
     let server = eventually(|| child_of(bench.id()));
     eventually(|| {
         let place = fs::read_dir(place.path()).expect("a directory").next()?;
@@ -341,7 +344,7 @@ fn a_signal_ends_it_and_the_server_it_has_started() {
     assert_empty(place.path());
 }
 
-/// What there will be; asked again and again, since nobody tells.
+/// Polls until `there` returns a value.
 fn eventually<T>(mut there: impl FnMut() -> Option<T>) -> T {
     for _ in 0..DEADLINE.as_millis() / 10 {
         if let Some(found) = there() {
@@ -359,7 +362,7 @@ fn interrupt(pid: u32) {
     assert!(status.expect("kill runs").success());
 }
 
-/// The first child of a process.
+/// Returns the first child of a process.
 fn child_of(pid: u32) -> Option<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     list.split_whitespace().next()?.parse().ok()
@@ -370,7 +373,7 @@ fn assert_empty(place: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// coturn itself, which may relay on loopback; killed when dropped.
+/// A coturn server that may relay on loopback; killed when dropped.
 struct Coturn {
     child: Child,
     port: u16,
@@ -380,7 +383,7 @@ struct Coturn {
 impl Coturn {
     fn start() -> Coturn {
         let place = tempfile::TempDir::new().expect("a directory");
-        // It can't be told to pick a port: take one that was free just now.
+        // coturn cannot select a free port itself: use one that was free a moment ago.
         let free = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let port = free.local_addr().expect("an address").port();
         drop(free);
@@ -417,13 +420,13 @@ impl Coturn {
             .expect("turnserver starts: apt-get install coturn, or use tests/run");
         let mut log = BufReader::new(child.stdout.take().expect("its log"));
         let mut line = String::new();
-        // Its listeners are there before its database is.
+        // coturn listens before its database is open.
         while !line.contains("DB connection success") {
             line.clear();
             let read = log.read_line(&mut line).expect("text");
             assert!(read > 0, "turnserver ended");
         }
-        // Its log is small, and is never read any further.
+        // The rest of the log is small, and is not read.
         std::mem::forget(log);
         Coturn {
             child,

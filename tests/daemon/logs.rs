@@ -1,4 +1,4 @@
-//! No secret in any log: a search over what all daemons of a run of the whole suite logged.
+//! Searches the logs of all servers of a test run for secrets.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -9,18 +9,18 @@ use crate::support::leaks::{DIRECTORY, LOG, MIN_SECRET_LENGTH, SECRETS};
 use crate::support::{Builder, Daemon, turn};
 use serde_json::json;
 
-/// What a search has seen.
+/// The result of a search.
 #[derive(Debug, Default)]
 struct Search {
     daemons: usize,
     lines: usize,
     secrets: usize,
-    /// Where a secret is, and what kind; not the secret.
+    /// Location and kind of each secret, without the secret.
     found: Vec<String>,
 }
 
-/// Searches every log in a directory for every secret that is noted there, and for what looks like
-/// one.
+/// Searches every log in a directory for the secrets that are noted there, and for text that looks like a
+/// secret.
 fn search(directory: &Path) -> Search {
     let read = |path: &PathBuf| {
         let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -58,9 +58,9 @@ fn search(directory: &Path) -> Search {
     search
 }
 
-/// A run has too many lines to look for each secret in each.
+/// An index by the first two bytes: a run has too many lines to search each for every secret.
 struct Noted<'a> {
-    /// Whether any begins with these two bytes.
+    /// Whether a secret begins with these two bytes.
     pairs: Vec<bool>,
     by_start: HashMap<&'a [u8], Vec<&'a str>>,
 }
@@ -96,7 +96,7 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// What looks like a secret, whether a test noted it or not.
+/// Returns the kind of secret that a line seems to contain, noted or not.
 fn suspect(line: &str) -> Option<&'static str> {
     let url_safe = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let is_jwt = |word: &str| {
@@ -119,10 +119,10 @@ fn suspect(line: &str) -> Option<&'static str> {
     named.then_some("a word before a secret")
 }
 
-/// The directory of the run, unless `tests/run` named none.
+/// The directory of the run, if `tests/run` set one.
 #[test]
 #[ignore = "searches the logs of a whole run: tests/run runs it at its end"]
-fn no_log_of_this_run_has_a_secret_in_it() {
+fn no_log_of_this_run_contains_a_secret() {
     let directory = std::env::var_os(DIRECTORY).expect("the directory of a run's logs");
     let search = search(Path::new(&directory));
     println!(
@@ -135,7 +135,7 @@ fn no_log_of_this_run_has_a_secret_in_it() {
 }
 
 #[test]
-fn a_secret_that_is_planted_is_found_where_it_is() {
+fn a_planted_secret_is_found() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     write(
@@ -178,16 +178,16 @@ fn a_secret_that_is_planted_is_found_where_it_is() {
     );
 }
 
-/// Everything that is secret passes through one daemon here, in this very run of the search.
+/// Passes every kind of secret through one server in the same run as the search.
 #[test]
-fn what_a_daemon_is_given_and_gives_is_noted_and_not_logged() {
-    const KEPT: &str = "PARLOR_TEST_LOGS_OF_ITS_OWN";
-    let Some(directory) = std::env::var_os(KEPT) else {
+fn secrets_of_a_server_are_noted_and_not_logged() {
+    const RETAINED: &str = "PARLOR_TEST_LOGS_OF_ITS_OWN";
+    let Some(directory) = std::env::var_os(RETAINED) else {
         let directory = tempfile::TempDir::new().expect("a directory");
-        let name = "what_a_daemon_is_given_and_gives_is_noted_and_not_logged";
+        let name = "secrets_of_a_server_are_noted_and_not_logged";
         let again = std::process::Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", name])
-            .env(KEPT, directory.path())
+            .env(RETAINED, directory.path())
             .env(DIRECTORY, directory.path())
             .output();
         let again = again.expect("this test runs again");
@@ -216,12 +216,12 @@ fn what_a_daemon_is_given_and_gives_is_noted_and_not_logged() {
     assert_eq!(searched.daemons, 1);
     assert!(searched.lines > 5, "{searched:?}");
     assert!(searched.found.is_empty(), "{searched:?}");
-    // And had one been logged, it would have been found.
+    // A logged secret would be found.
     fs::write(directory.join("planted.log"), &given[0]).unwrap();
     assert_eq!(search(directory).found.len(), 1);
 }
 
-/// A token, an invite, a password and a credential, each used; gives them.
+/// Uses a token, an invite, a password and a credential, and returns them.
 fn pass_secrets_through(daemon: &Daemon) -> Vec<String> {
     daemon.cli_json(&["user", "add", "alice"]);
     let token = daemon.cli_json(&["token", "issue", "alice"])["token"].take();

@@ -1,4 +1,4 @@
-//! What an admin watches: whether it is ready, figures, log lines.
+//! Monitoring: readiness, metrics, log lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Name → kind and labels.
 type Figures = BTreeMap<String, (String, BTreeSet<String>)>;
 
-/// A caller who was added just now.
+/// Adds a user and returns their client.
 fn caller(daemon: &Daemon, name: &str) -> Client {
     daemon.cli_json(&["user", "add", name]);
     let issued = daemon.cli_json(&["token", "issue", name]);
@@ -29,7 +29,7 @@ fn scrape(daemon: &Daemon) -> String {
     String::from_utf8(answer.body).expect("text")
 }
 
-/// What is in an answer, by the names that its samples have.
+/// Returns the metrics of a response by the names of their samples.
 fn figures(text: &str) -> Figures {
     let suffix = |kind: &str| match kind {
         "counter" => "_total",
@@ -59,7 +59,7 @@ fn figures(text: &str) -> Figures {
     figures
 }
 
-/// The table of the documentation.
+/// Returns the metrics in the documentation.
 fn documented() -> Figures {
     let text = include_str!("../../docs/reference/metrics.md");
     let rows = text.lines().filter(|line| line.starts_with("| `parlor_"));
@@ -73,7 +73,7 @@ fn documented() -> Figures {
     .collect()
 }
 
-/// The value of one sample; 0 where there is none yet.
+/// Returns the value of one sample; 0 if there is none yet.
 fn value(text: &str, sample: &str) -> f64 {
     let found = text.lines().find_map(|line| {
         let rest = line.strip_prefix(sample)?;
@@ -83,10 +83,10 @@ fn value(text: &str, sample: &str) -> f64 {
 }
 
 #[test]
-fn the_documentation_has_every_figure_with_its_kind_and_labels_and_no_other() {
+fn the_documentation_has_every_metric_with_its_kind_and_labels_and_no_other() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
-    // What has never happened has no labels yet.
+    // A metric has no labels before its first event.
     client.get("/api/auth/me");
     let nobody = json!({"username": "nobody", "password": "x"});
     client.post_json("/api/auth/login", &nobody);
@@ -102,7 +102,7 @@ fn every_reason_of_the_relay_is_explained() {
 }
 
 #[test]
-fn figures_follow_what_happens() {
+fn metrics_follow_events() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     let alice = caller(&daemon, "alice");
@@ -152,7 +152,7 @@ fn figures_follow_what_happens() {
 }
 
 #[test]
-fn ready_says_which_part_is_not() {
+fn readiness_names_the_part_that_is_not_ready() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     let ready = client.get("/readyz").ok();
@@ -164,13 +164,13 @@ fn ready_says_which_part_is_not() {
     other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
     let answer = client.get("/readyz");
     assert_eq!(answer.refusal(), (503, "not-ready".to_owned()));
-    let told = answer.json();
-    assert_eq!(told["checks"]["relay"], "ok");
-    assert_ne!(told["checks"]["store"], "ok");
-    let detail = told["detail"].as_str().expect("a sentence");
+    let response = answer.json();
+    assert_eq!(response["checks"]["relay"], "ok");
+    assert_ne!(response["checks"]["store"], "ok");
+    let detail = response["detail"].as_str().expect("a sentence");
     assert!(detail.starts_with("Not ready: the store "), "{detail}");
     assert_eq!(client.get("/readyz").status, 503);
-    // Figures that are not the store's are still there, and so is the process.
+    // Metrics that need no database are still there.
     assert!(scrape(&daemon).contains("parlor_turn_allocations"));
     client.get("/healthz").ok();
 
@@ -179,10 +179,14 @@ fn ready_says_which_part_is_not() {
     daemon.wait_for_logs(&["\"route\":\"/readyz\""], 4);
     let log = daemon.log();
     let causes = log.iter().filter(|line| line.contains("not ready: "));
-    assert_eq!(causes.count(), 1, "whoever asks again fills no disk");
+    assert_eq!(
+        causes.count(),
+        1,
+        "repeated requests do not repeat the log line"
+    );
 }
 
-/// The fields of a logged event of one user, once it is there.
+/// Waits for a logged event of a user and returns its fields.
 fn event(daemon: &Daemon, user: &str, message: &str) -> Value {
     let field = format!("\"user\":\"{user}\"");
     let message = format!("\"message\":\"{message}\"");
@@ -193,7 +197,7 @@ fn event(daemon: &Daemon, user: &str, message: &str) -> Value {
 }
 
 #[test]
-fn one_id_leads_from_the_login_over_the_websocket_to_the_allocation() {
+fn one_user_id_connects_login_websocket_and_allocation() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .start();
@@ -238,7 +242,7 @@ fn one_id_leads_from_the_login_over_the_websocket_to_the_allocation() {
 }
 
 #[test]
-fn who_is_refused_is_told_with_the_cause() {
+fn rejections_are_logged_with_their_reason() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
     let guess = json!({"username": "nobody", "password": "a-guess"});
@@ -256,10 +260,10 @@ fn who_is_refused_is_told_with_the_cause() {
 }
 
 #[test]
-fn each_limit_that_an_attack_reaches_is_told_once() {
+fn each_limit_that_an_attack_reaches_is_logged_once() {
     let daemon = Daemon::start();
     let client = Client::new(daemon.http());
-    // What is no login counts as an attempt, too, and costs no time.
+    // An invalid login counts as an attempt, and takes no time.
     for _ in 0..200 {
         client.post_json("/api/auth/login", &json!({}));
         client.post_json("/api/auth/guest", &json!({}));
@@ -267,11 +271,11 @@ fn each_limit_that_an_attack_reaches_is_told_once() {
     daemon.wait_for_log("too many attempts from one address");
     daemon.wait_for_log("too many attempts at invites from one address");
     let log = daemon.log();
-    let told = log.iter().filter(|line| line.contains("logins limited"));
-    assert_eq!(told.count(), 2, "one for each limit");
+    let response = log.iter().filter(|line| line.contains("logins limited"));
+    assert_eq!(response.count(), 2, "one for each limit");
 }
 
-/// The database as a process beside the daemon has it.
+/// Opens the database as another process does.
 fn another_process(daemon: &Daemon) -> rusqlite::Connection {
     let path = daemon.data_dir().join("parlor.db");
     let other = rusqlite::Connection::open(path).expect("the database opens");
@@ -280,7 +284,7 @@ fn another_process(daemon: &Daemon) -> rusqlite::Connection {
 }
 
 #[test]
-fn what_another_process_does_to_users_and_rooms_is_told() {
+fn changes_by_another_process_are_logged() {
     let daemon = Daemon::start();
     let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
     let id = id.as_str().expect("an id");
@@ -292,12 +296,12 @@ fn what_another_process_does_to_users_and_rooms_is_told() {
     write("UPDATE users SET disabled_at = NULL");
     event(&daemon, id, "user enabled by another process");
     write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
-    let told = daemon.wait_for_log("room closed by another process");
-    assert!(told.contains("\"room\":\"lobby\""), "{told}");
+    let line = daemon.wait_for_log("room closed by another process");
+    assert!(line.contains("\"room\":\"lobby\""), "{line}");
 }
 
 #[test]
-fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
+fn a_forgotten_guest_is_not_logged_as_enabled() {
     let daemon = Daemon::start();
     let id = daemon.cli_json(&["user", "add", "alice"])["id"].take();
     let id = id.as_str().expect("an id");
@@ -311,13 +315,13 @@ fn who_is_forgotten_by_the_store_was_enabled_by_nobody() {
     let bob = daemon.cli_json(&["user", "add", "bob"])["id"].take();
     write(&format!("UPDATE users SET disabled_at = '{time}'"));
     event(&daemon, bob.as_str().expect("an id"), disabled);
-    // With the next change, all that is said of the one before has been said.
+    // When the next change is logged, all lines about the previous one have been written.
     write(&format!("UPDATE coworking_rooms SET closed_at = '{time}'"));
     daemon.wait_for_log("room closed by another process");
     assert!(!daemon.log().concat().contains("user enabled"));
 }
 
-/// Makes the daemon log one line for each of this many requests.
+/// Makes the server log one line for each of this many requests.
 fn fill_the_log(daemon: &Daemon, lines: usize) {
     let mut socket = TcpStream::connect(daemon.metrics()).expect("the server listens");
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -336,16 +340,16 @@ fn fill_the_log(daemon: &Daemon, lines: usize) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_neither_relay_nor_http_nor_the_end() {
+fn an_unread_log_blocks_neither_relay_nor_http_nor_shutdown() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .start();
     daemon.pause_reading(true);
-    // More than the pipe and the queue can hold together.
+    // More than pipe and queue can hold together.
     fill_the_log(&daemon, 8_000);
     let dropped = value(&scrape(&daemon), "parlor_log_lines_dropped_total");
     assert!(dropped > 100.0, "{dropped}");
-    // The daemon tries to log each of these.
+    // The server tries to log each of these.
     let mut guess = turn::Client::udp(daemon.turn(), "alice", None);
     guess.minted.credential = "a guess".to_owned();
     assert_eq!(guess.allocate().code(), Some(401));
@@ -375,7 +379,7 @@ fn a_log_that_nobody_reads_stops_neither_relay_nor_http_nor_the_end() {
 }
 
 #[test]
-fn what_was_logged_is_written_before_the_end() {
+fn queued_log_lines_are_written_before_exit() {
     let daemon = Daemon::start();
     fill_the_log(&daemon, 100);
     daemon.signal("TERM");
@@ -395,7 +399,7 @@ fn every_line_of_the_documentation_is_one_that_the_source_logs() {
     let mut lines = BTreeSet::new();
     for row in text.lines() {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        // What is not in backticks describes a line that is another each time.
+        // A line without backticks is a description of variable text.
         if cells.len() != 6 || !levels.contains(&cells[1]) || !cells[2].starts_with('`') {
             continue;
         }
@@ -408,7 +412,7 @@ fn every_line_of_the_documentation_is_one_that_the_source_logs() {
     assert!(lines.len() > 25, "{lines:?}");
 }
 
-/// All Rust files below a directory, one after the other.
+/// Returns the text of all Rust files below a directory.
 fn source(directory: &Path) -> String {
     let entries = fs::read_dir(directory).expect("a directory");
     let texts = entries.map(|entry| {

@@ -1,4 +1,4 @@
-//! `parlor serve` as it is started: flags, and what keeps it from starting.
+//! The start of `parlor serve`: flags, and reasons for failure.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use std::process::Stdio;
 use crate::support::command::Cli;
 use crate::support::{Builder, Daemon};
 
-/// A cli where `serve` would start, on ports that the kernel picks.
+/// A command line whose `serve` uses ports that the kernel selects.
 fn cli() -> Cli {
     Cli::new()
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
@@ -19,7 +19,7 @@ fn cli() -> Cli {
 }
 
 #[test]
-fn flags_outrank_the_environment() {
+fn flags_override_the_environment() {
     let data = tempfile::tempdir().unwrap();
     let path = data.path().join("made/here");
     let daemon = Builder::new()
@@ -41,7 +41,7 @@ fn flags_outrank_the_environment() {
 }
 
 #[test]
-fn each_start_says_how_to_get_in_and_invite_prints_a_fresh_link() {
+fn each_start_prints_how_to_join_and_invite_prints_a_new_link() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path().join("data");
     let start = |args: &[&str]| {
@@ -54,9 +54,9 @@ fn each_start_says_how_to_get_in_and_invite_prints_a_fresh_link() {
     let link = first.invite_link();
     first.stop();
     let second = start(&[]);
-    let told = second.printed("invite create");
-    assert!(told.starts_with("For a link into Lobby: "), "{told}");
-    assert!(told.ends_with("parlor invite create lobby"), "{told}");
+    let hint = second.printed("invite create");
+    assert!(hint.starts_with("For a link into Lobby: "), "{hint}");
+    assert!(hint.ends_with("parlor invite create lobby"), "{hint}");
     second.stop();
     let third = start(&["--invite"]);
     let fresh = third.invite_link();
@@ -69,12 +69,12 @@ fn each_start_says_how_to_get_in_and_invite_prints_a_fresh_link() {
     fourth.printed("There is no open room: ");
     fourth.cli_json(&["room", "create", "Other", "--id", "other"]);
     fourth.stop();
-    let told = start(&[]).printed("invite create");
-    assert!(told.ends_with("parlor invite create other"), "{told}");
+    let hint = start(&[]).printed("invite create");
+    assert!(hint.ends_with("parlor invite create other"), "{hint}");
 }
 
 #[test]
-fn a_taken_port_is_named_with_its_address_and_its_key() {
+fn a_port_in_use_is_reported_with_address_and_setting() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let over_tcp = tcp.local_addr().unwrap();
@@ -85,7 +85,7 @@ fn a_taken_port_is_named_with_its_address_and_its_key() {
         ("turn.listen", over_udp),
         ("admin.metrics_listen", over_tcp),
     ] {
-        // The kernel may give a port of the relay's range, which is worth a warning of its own.
+        // The kernel may select a port in the relay's range, which causes a warning.
         let cli = cli().env("PARLOR_LOG__LEVEL", "error");
         let cli = cli.env(&parlor::config::variable(key), &address.to_string());
         cli.refused(&["serve"], &address.to_string());
@@ -94,7 +94,7 @@ fn a_taken_port_is_named_with_its_address_and_its_key() {
 }
 
 #[test]
-fn a_second_serve_on_a_data_directory_is_refused_by_the_first_ones_process() {
+fn a_second_server_on_a_data_directory_is_rejected() {
     let daemon = Daemon::start();
     let path = daemon.data_dir().to_str().unwrap();
     let args = ["serve", "--data-dir", path];
@@ -103,7 +103,7 @@ fn a_second_serve_on_a_data_directory_is_refused_by_the_first_ones_process() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn a_directory_that_cannot_be_created_is_reported() {
     let cli = cli();
     let file = cli.place().join("file");
     fs::write(&file, "").unwrap();
@@ -114,7 +114,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_bad_setting_is_told_before_anything_is_made() {
+fn an_invalid_setting_is_reported_before_any_file_is_created() {
     let cli = cli().env("SECRET_KEY", "short");
     let path = cli.data_dir().join("new");
     let args = ["serve", "--data-dir", path.to_str().unwrap()];
@@ -131,7 +131,7 @@ fn a_bad_setting_is_told_before_anything_is_made() {
 }
 
 #[test]
-fn commands_beside_a_daemon_work_on_the_same_database() {
+fn commands_beside_a_server_use_the_same_database() {
     let daemon = Daemon::start();
     let rooms = daemon.cli_json(&["room", "list"]);
     assert_eq!(rooms[0]["id"], "lobby");
@@ -145,7 +145,7 @@ fn commands_beside_a_daemon_work_on_the_same_database() {
 }
 
 #[test]
-fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
+fn files_that_root_creates_do_not_lock_out_the_owner() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("left out: only root can make files in another user's directory");
         return;
@@ -184,7 +184,7 @@ fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
         let found = fs::symlink_metadata(data.join(&name)).unwrap();
         assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{name}");
     }
-    // It crashes, and its socket stays.
+    // The server crashes, and its socket remains.
     drop(daemon);
     let cli = cli();
     let mut serve = cli.command(&["serve", "--data-dir", path]);
@@ -202,7 +202,7 @@ fn what_root_makes_in_another_users_directory_does_not_lock_them_out() {
 }
 
 #[test]
-fn a_planted_link_or_fifo_stops_a_command_with_a_sentence_and_is_not_followed() {
+fn a_planted_link_or_fifo_is_reported_and_not_followed() {
     let cli = cli();
     cli.json(&["user", "add", "alice"]);
     let outside = cli.place().join("outside");

@@ -1,5 +1,5 @@
-//! The unit that is shipped: systemd understands it, it shuts the service in, and what it starts
-//! is the real binary.
+//! The shipped units: systemd accepts them, the sandbox is strict, and the unit's commands work with the real
+//! binary.
 
 use std::fs;
 use std::path::Path;
@@ -19,13 +19,13 @@ fn socket_unit() -> String {
     fs::read_to_string(path).expect("systemd/parlor.socket")
 }
 
-/// The values of a key, in order.
+/// Returns the values of a key, in order.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned());
     unit.lines().filter_map(value).collect()
 }
 
-/// Runs `systemd-analyze` on the unit, with the binary under test in the place of the installed one.
+/// Runs `systemd-analyze` on the unit with the binary under test.
 fn analyze(args: &[&str]) -> (bool, String) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let path = place.path().join("parlor.service");
@@ -46,9 +46,9 @@ fn analyze(args: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn systemd_finds_nothing_to_complain_about() {
+fn systemd_verifies_the_units_without_warnings() {
     let (success, said) = analyze(&["verify", "--man=no"]);
-    // Units of the machine that runs the test are not ours.
+    // Ignores problems of units of this machine.
     let about_us: Vec<_> = said
         .lines()
         .filter(|line| line.contains("parlor"))
@@ -57,7 +57,7 @@ fn systemd_finds_nothing_to_complain_about() {
 }
 
 #[test]
-fn systemd_listens_where_parlor_does_by_itself() {
+fn the_socket_unit_has_the_default_listeners() {
     let built_in = parlor::config::Config::default();
     let wanted = built_in.http.listen.iter().chain(&built_in.turn.listen);
     let wanted: Vec<_> = wanted.map(ToString::to_string).collect();
@@ -67,18 +67,18 @@ fn systemd_listens_where_parlor_does_by_itself() {
 }
 
 #[test]
-fn the_service_is_shut_in() {
+fn the_service_is_sandboxed() {
     let (success, said) = analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"]);
     assert!(success, "more exposed than 1.5 of 10:\n{said}");
 }
 
 #[test]
-fn what_the_unit_starts_keeps_its_state_in_the_state_directory_and_ends_with_0() {
+fn the_units_command_uses_the_state_directory_and_exits_0() {
     let unit = unit();
     assert_eq!(values(&unit, "ExecStart"), ["/usr/local/bin/parlor serve"]);
     assert_eq!(values(&unit, "KillSignal"), ["SIGTERM"]);
     assert_eq!(values(&unit, "StateDirectory"), ["parlor"]);
-    // As systemd starts it: `serve`, and $STATE_DIRECTORY. An empty variable is an unset one.
+    // As systemd starts it: `serve`, with $STATE_DIRECTORY. An empty variable counts as unset.
     let state = tempfile::tempdir().expect("a temporary directory");
     let daemon = Builder::new()
         .env("PARLOR_SERVER__DATA_DIR", "")
@@ -92,28 +92,28 @@ fn what_the_unit_starts_keeps_its_state_in_the_state_directory_and_ends_with_0()
 }
 
 #[test]
-fn what_the_unit_reloads_by_has_the_configuration_read_anew() {
+fn the_units_reload_command_reloads_the_configuration() {
     let command = values(&unit(), "ExecReload");
     assert_eq!(command, ["/usr/local/bin/parlor reload"]);
     let daemon = Builder::new().start();
     assert!(daemon.cli(&["reload"]).status.success());
-    daemon.wait_for_log("configuration read anew");
+    daemon.wait_for_log("configuration reloaded");
     daemon.signal("HUP");
-    daemon.wait_for_logs(&["configuration read anew"], 2);
+    daemon.wait_for_logs(&["configuration reloaded"], 2);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn told_to(manager: &Manager) -> Builder {
+fn notifying(manager: &Manager) -> Builder {
     let socket = manager.path();
     Builder::new().env("NOTIFY_SOCKET", socket.to_str().expect("a plain path"))
 }
 
 #[test]
-fn the_manager_is_told_of_the_start_of_what_goes_on_and_of_the_end() {
+fn the_service_manager_gets_start_status_and_stop() {
     assert_eq!(values(&unit(), "Type"), ["notify"]);
     assert_eq!(values(&unit(), "NotifyAccess"), ["main"]);
     let manager = Manager::new();
-    let daemon = told_to(&manager)
+    let daemon = notifying(&manager)
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .start();
     assert_eq!(manager.next_message(DEADLINE).as_deref(), Some("READY=1\n"));
@@ -128,10 +128,10 @@ fn the_manager_is_told_of_the_start_of_what_goes_on_and_of_the_end() {
 }
 
 #[test]
-fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
+fn a_blocked_database_stops_the_watchdog_notifications() {
     assert_eq!(values(&unit(), "WatchdogSec"), ["30"]);
     let manager = Manager::new();
-    let daemon = told_to(&manager).env("WATCHDOG_USEC", "600000").start();
+    let daemon = notifying(&manager).env("WATCHDOG_USEC", "600000").start();
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
     let other = rusqlite::Connection::open(daemon.data_dir().join("parlor.db"));
@@ -139,7 +139,7 @@ fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
     other.busy_timeout(DEADLINE).expect("a timeout");
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     daemon.wait_for_log("watchdog is no longer fed");
-    // What was said before that.
+    // Skips earlier messages.
     while manager.next_message(Duration::ZERO).is_some() {}
     let starving = manager.next_message(Duration::from_secs(1));
     assert_eq!(starving, None);
@@ -149,22 +149,25 @@ fn a_store_that_is_stuck_starves_the_watchdog_until_it_answers_again() {
 }
 
 #[test]
-fn a_mistake_in_the_configuration_lets_go_of_no_call() {
+fn a_configuration_error_keeps_the_calls_in_the_descriptor_store() {
     let unit = unit();
     let cli = crate::support::command::Cli::new().env("PARLOR_HTTP__LISTEN", "nowhere");
     assert_eq!(cli.run(&["serve"]).code, 2);
-    // The store lives while a start is due, and so for as long as it takes to mend it.
+    // systemd keeps the store while a restart is pending, that is, until the configuration is corrected.
     assert_eq!(values(&unit, "Restart"), ["on-failure"]);
     assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"]);
     assert!(values(&unit, "RestartPreventExitStatus").is_empty());
     let room = values(&unit, "FileDescriptorStoreMax");
-    let told = format!("FDSTORE={}", room.concat());
-    assert!(values(&unit, "Environment").contains(&told), "{told}");
+    let environment = format!("FDSTORE={}", room.concat());
+    assert!(
+        values(&unit, "Environment").contains(&environment),
+        "{environment}"
+    );
 }
 
 #[test]
-fn the_own_addresses_of_the_host_can_be_asked_for() {
-    // getifaddrs(3) is netlink, and without it the relay does not start.
+fn the_sandbox_allows_listing_the_hosts_addresses() {
+    // getifaddrs(3) uses netlink, which the relay needs to start.
     let families = values(&unit(), "RestrictAddressFamilies").join(" ");
     for family in ["AF_INET", "AF_INET6", "AF_NETLINK"] {
         assert!(families.split(' ').any(|one| one == family), "{families}");
@@ -172,7 +175,7 @@ fn the_own_addresses_of_the_host_can_be_asked_for() {
 }
 
 #[test]
-fn a_manager_with_an_abstract_name_is_told_and_one_of_another_kind_is_warned_of_once() {
+fn an_abstract_notify_socket_works_and_an_unsupported_one_is_logged_once() {
     let name = format!("parlor-test-{}", std::process::id());
     let manager = Manager::abstract_named(&name);
     let daemon = Builder::new()
@@ -188,12 +191,12 @@ fn a_manager_with_an_abstract_name_is_told_and_one_of_another_kind_is_warned_of_
         .env("NOTIFY_SOCKET", "vsock:2:1234")
         .env("FDSTORE", "100")
         .start();
-    let line = daemon.wait_for_log("the service manager can't be told");
+    let line = daemon.wait_for_log("service manager notification failed");
     assert!(line.contains("vsock:2:1234"), "{line}");
     let warnings = daemon.log();
     let warnings = warnings
         .iter()
-        .filter(|line| line.contains("can't be told"));
+        .filter(|line| line.contains("notification failed"));
     assert_eq!(warnings.count(), 1);
     assert!(daemon.stop().success());
 }

@@ -65,7 +65,7 @@ async fn many_are_connected_at_once_and_every_one_is_reached() {
         people / ROOM
     );
     everybody_hears_a_neighbour(sockets).await;
-    let told = daemon.wait_for_log("descriptors at once, at most");
+    let told = daemon.wait_for_log("descriptor limit");
     assert!(told.contains(&descriptors.to_string()), "{told}");
 }
 

@@ -265,7 +265,7 @@ fn what_is_refused_is_told_and_a_reload_asks_at_once() {
     assert!(told.contains("(rejectedIdentifier)"), "{told}");
     fs::write(&file, format!("tls.domains = [\"{DOMAIN}\"]")).unwrap();
     daemon.signal("HUP");
-    let told = daemon.wait_for_log("configuration read anew");
+    let told = daemon.wait_for_log("configuration reloaded");
     assert!(told.contains("\"changed\":\"tls.domains\""), "{told}");
     daemon.wait_for_log(ISSUED);
     client(&acme, DOMAIN, "alice");

@@ -47,7 +47,7 @@ fn a_certificate_of_its_own_is_private_told_by_its_fingerprint_and_kept() {
     let daemon = start().start();
     let file = daemon.data_dir().join("self-signed.pem");
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
-    let told = daemon.wait_for_log("a certificate that nobody vouches for is served");
+    let told = daemon.wait_for_log("self-signed certificate in use");
     let believing = believing(&file);
     let mut client = Client::tls(daemon.all("turn-tls")[0], "alice", &believing);
     assert_eq!(client.allocate().code(), None);
@@ -74,7 +74,7 @@ fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
         .start();
     fs::write(&file, "server.public_url = \"https://talk.example.org\"").unwrap();
     daemon.cli_json(&["reload"]);
-    daemon.wait_for_log("another certificate that nobody vouches for is served");
+    daemon.wait_for_log("self-signed certificate renewed");
     let kept = fs::read_to_string(daemon.data_dir().join("self-signed.pem")).unwrap();
     assert!(
         parlor::tls::parse(&kept)
@@ -128,7 +128,7 @@ fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
     both_hear_each_other(&mut alice, &mut bob, true);
     fixture
         .daemon
-        .wait_for_log("the certificate's files have changed");
+        .wait_for_log("certificate reloaded from its files");
 }
 
 #[test]

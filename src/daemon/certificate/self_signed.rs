@@ -1,5 +1,5 @@
-//! The certificate that nobody vouches for (`tls.mode = "self-signed"`): made once, kept in the data
-//! directory, and made anew before it ends.
+//! The self-signed certificate (`tls.mode = "self-signed"`), stored in the data directory and renewed before
+//! it expires.
 
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
@@ -7,17 +7,17 @@ use crate::relay::host;
 use crate::secret::Secret;
 use crate::tls::{self, Identity};
 
-/// Certificate and key.
+/// File with certificate and key.
 const FILE_NAME: &str = "self-signed.pem";
 
-/// Apple's systems take no certificate that is valid for longer than 398 days.
+/// Apple's systems reject certificates that are valid for longer than 398 days.
 const VALIDITY_DAYS: u16 = 397;
 
-/// It is made anew when it ends within these seconds.
+/// Remaining validity at which it is renewed.
 const RENEW_BEFORE_SECONDS: i64 = 30 * 24 * 3600;
 
-/// The one that is kept, where it is for every host and does not end soon; else another, for this
-/// host's addresses as well.
+/// Returns the stored certificate if it covers all hosts and does not expire soon. Otherwise creates one,
+/// for this host's addresses as well.
 pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
     let mut hosts = config::own_hosts(config);
     if let Some(kept) = data_dir.read_file(FILE_NAME)? {
@@ -25,7 +25,7 @@ pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::
             Ok(identity) if is_usable(&identity, &hosts, now) => return Ok(identity),
             Ok(_) => {}
             Err(why) => {
-                tracing::warn!("{FILE_NAME} in the data directory {why}: another is made");
+                tracing::warn!("{FILE_NAME} in the data directory {why}: creating a new one");
             }
         }
     }
@@ -54,7 +54,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     #[test]
-    fn the_certificate_is_kept_until_a_month_before_its_end() {
+    fn the_certificate_is_renewed_a_month_before_it_expires() {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::acquire(place.path()).unwrap();
         let config = Config::default();
@@ -65,12 +65,12 @@ mod tests {
         let second = load_or_create(NOW + 368 * DAY);
         assert_ne!(second, first);
         assert_eq!(load_or_create(NOW + 369 * DAY), second);
-        // A clock that was wrong and was put right.
+        // The clock was wrong and has been corrected.
         assert_ne!(load_or_create(NOW), second);
     }
 
     #[test]
-    fn another_name_needs_another_certificate_and_so_does_a_damaged_file() {
+    fn a_new_host_name_or_a_damaged_file_causes_a_new_certificate() {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::acquire(place.path()).unwrap();
         let mut config = Config::default();

@@ -1,6 +1,5 @@
-//! Looks whether the files of the certificate are others than before. Looking every few seconds finds
-//! what notices of the kernel miss: a link that points elsewhere, a directory above it that was
-//! swapped, a disk of another host.
+//! Detects changes of the certificate files by polling. Polling finds changes that inotify misses: a changed
+//! symbolic link, a replaced parent directory, a network file system.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Tls;
 use crate::daemon::reload::Reloader;
 
-/// What tells the two files from those before, wherever links lead.
+/// Identifies the state of both files, behind all links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FileStamps {
     paths: [PathBuf; 2],
@@ -24,26 +23,26 @@ struct Stamp {
     size: u64,
 }
 
-/// What was seen, and what came of it.
+/// The states that were seen, and their result.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// In force, or told to be of no use.
+    /// In force, or reported as invalid.
     handled: Option<FileStamps>,
-    /// Of no use when they were looked at last: somebody may be in the middle of writing them.
+    /// Invalid at the last check: the files may be incomplete while they are being written.
     suspect: Option<FileStamps>,
 }
 
-/// What to do about what was seen.
+/// The next step after invalid files.
 #[derive(Debug, PartialEq, Eq)]
 enum NextStep {
-    /// Wait for the next look.
+    /// Wait for the next check.
     Wait,
-    /// Tell what is wrong.
+    /// Log the problems.
     Report,
 }
 
 impl Watch {
-    /// Takes other files where there are some. Waits for disks.
+    /// Reloads changed files. Blocks on disks.
     pub fn check(&mut self, reloader: &Reloader) {
         let Some(stamps_now) = FileStamps::of(&reloader.config().tls) else {
             return;
@@ -56,9 +55,7 @@ impl Watch {
                 self.handled = Some(stamps_now);
                 self.suspect = None;
                 let Some(warnings) = taken else { return };
-                tracing::info!(
-                    "the certificate's files have changed: new connections get the new one"
-                );
+                tracing::info!("certificate reloaded from its files");
                 warnings
                     .iter()
                     .for_each(|message| tracing::warn!("{message}"));
@@ -67,13 +64,13 @@ impl Watch {
                 problems
                     .iter()
                     .for_each(|message| tracing::error!("{message}"));
-                tracing::error!("the certificate's files were refused: the old one stays in force");
+                tracing::error!("certificate files rejected: the old certificate stays in force");
             }
             Err(_) => {}
         }
     }
 
-    /// Files that are of no use are told when they are still the same at the next look, and once.
+    /// Invalid files are reported once, and only if they are unchanged at the next check.
     fn recheck(&mut self, stamps_now: FileStamps) -> NextStep {
         if self.suspect.as_ref() != Some(&stamps_now) {
             self.suspect = Some(stamps_now);
@@ -118,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_elsewhere_is_another_file() {
+    fn a_changed_link_is_detected_as_a_change_of_the_file() {
         let place = tempfile::tempdir().unwrap();
         let place = place.path();
         let (live, archive) = (place.join("live"), place.join("archive"));
@@ -140,7 +137,7 @@ mod tests {
         symlink(archive.join("2privkey.pem"), live.join("privkey.pem")).unwrap();
         let second = FileStamps::of(&tls).unwrap();
         assert!(second != first && second != without);
-        // The whole directory is swapped for another with equal names.
+        // The whole directory is replaced by one with the same names.
         fs::rename(&live, place.join("old")).unwrap();
         fs::create_dir(&live).unwrap();
         for name in ["fullchain.pem", "privkey.pem"] {
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_being_written_are_not_told_and_those_that_stay_bad_are_told_once() {
+    fn incomplete_files_are_not_reported_and_invalid_files_are_reported_once() {
         let stamps_now = |size| FileStamps {
             paths: ["cert".into(), "key".into()],
             stamps: [

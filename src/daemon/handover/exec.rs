@@ -1,4 +1,4 @@
-//! Another binary in this process's place: the process stays the same for whoever watches it.
+//! Replaces this process by another binary with execve(2): the process id stays the same.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,13 +17,13 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::Handover;
 use crate::clock;
 
-/// Descriptors that are handed over, at most: one for each listener, and three.
+/// Free descriptors needed for a hand-over: one per listener, and three more.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// How long another binary may take to judge the configuration.
+/// Timeout for the new binary's check of the configuration.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How this process was started, and so how the next one is.
+/// The binary and the arguments of this process, which the next one is started with.
 #[derive(Debug, Clone)]
 pub struct Upgrade {
     executable: PathBuf,
@@ -31,13 +31,12 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// To be called at the start: later, what lies at this path may be another binary, which is
-    /// what an upgrade is about.
+    /// Reads both at the start: later, the path of an upgraded binary can no longer be resolved.
     pub fn of_process() -> io::Result<Upgrade> {
         let resolved = env::current_exe()?;
         let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == resolved);
         Ok(Upgrade {
-            // A link that was followed once may lead to another binary by then.
+            // Keeps a symbolic link unresolved: an upgrade may change its target.
             executable: invoked_path().filter(same).unwrap_or(resolved),
             arguments: env::args_os().skip(1).collect(),
         })
@@ -47,8 +46,10 @@ impl Upgrade {
         &self.executable
     }
 
-    /// Asks the binary whether it can be started with this process's configuration: a sentence for
-    /// each thing that is wrong.
+    /// Runs `parlor check` of the binary on disk with the arguments of this process.
+    ///
+    /// # Errors
+    /// One sentence per problem.
     pub fn check(&self) -> Result<(), Vec<String>> {
         let check = |argument: &OsString| match argument == "serve" {
             true => "check".into(),
@@ -58,7 +59,7 @@ impl Upgrade {
         command.args(self.arguments.iter().map(check));
         let output = run_with_timeout(command).map_err(|error| {
             let path = self.executable.display();
-            vec![format!("{path} can't be asked: {error}")]
+            vec![format!("{path} can't be executed: {error}")]
         })?;
         if output.status.success() {
             return check_descriptor_limit();
@@ -66,15 +67,18 @@ impl Upgrade {
         let output_text = [output.stdout, output.stderr].concat();
         let output_text = error_lines(&String::from_utf8_lossy(&output_text));
         match output_text.is_empty() {
-            true => Err(vec![format!("its check ends with {}", output.status)]),
+            true => Err(vec![format!(
+                "`check` of the new binary failed with {}",
+                output.status
+            )]),
             false => Err(output_text),
         }
     }
 
-    /// Executes the binary with everything that is handed over; comes back where that fails.
+    /// Executes the binary with the handed-over descriptors; returns only if that fails.
     ///
-    /// The descriptors are duplicated above all that are open, side by side: while other threads
-    /// run, no number that is in use may be overwritten.
+    /// The descriptors are duplicated to consecutive numbers above all open ones: other threads still run,
+    /// so no number in use may be overwritten.
     pub fn execute(&self, handover: &Handover) -> io::Error {
         let first = match duplicate_descriptors(handover) {
             Ok(first) => first,
@@ -91,20 +95,19 @@ impl Upgrade {
     }
 }
 
-/// The path by which this process was started.
+/// Returns the path by which this process was started.
 fn invoked_path() -> Option<PathBuf> {
     let typed = PathBuf::from(env::args_os().next()?);
     if typed.components().count() > 1 {
         return path::absolute(typed).ok();
     }
-    let places = env::var_os("PATH")?;
-    let places = env::split_paths(&places);
-    places
-        .map(|place| place.join(&typed))
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(&typed))
         .find(|path| path.is_file())
 }
 
-/// Runs a command that may not take long.
+/// Runs a command with [`CHECK_TIMEOUT`].
 fn run_with_timeout(mut command: Command) -> io::Result<Output> {
     let (stdout, stderr) = (Stdio::piped(), Stdio::piped());
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -122,7 +125,7 @@ fn run_with_timeout(mut command: Command) -> io::Result<Output> {
     child.wait_with_output()
 }
 
-/// Whether listeners, a state and a bundle can be there twice for a moment.
+/// Checks whether the handed-over descriptors can be duplicated.
 fn check_descriptor_limit() -> Result<(), Vec<String>> {
     let fits = || -> io::Result<bool> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -131,22 +134,22 @@ fn check_descriptor_limit() -> Result<(), Vec<String>> {
     match fits() {
         Ok(true) => Ok(()),
         Ok(false) => Err(vec![
-            "too few descriptors are left to hand over what is open: raise the limit \
-             (`ulimit -n`, LimitNOFILE=)"
+            "too few free descriptors for the hand-over: raise the limit (`ulimit -n`, \
+             LimitNOFILE=)"
                 .to_owned(),
         ]),
-        Err(error) => Err(vec![format!("what is open can't be counted: {error}")]),
+        Err(error) => Err(vec![format!("open descriptors can't be counted: {error}")]),
     }
 }
 
-/// A number above all that are open. Threads that still run open few more.
+/// Returns a number above all open descriptors, with a margin for those that other threads open meanwhile.
 fn first_free_descriptor() -> io::Result<RawFd> {
     let open = fs::read_dir("/proc/self/fd")?;
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     Ok(numbers.max().unwrap_or(2) + 64)
 }
 
-/// The problems among what a check has said, or all of it where it names none.
+/// Returns the errors in the output of a check, or all lines if none is marked as an error.
 fn error_lines(output_text: &str) -> Vec<String> {
     let lines = output_text.lines().filter(|line| !line.is_empty());
     let named = lines
@@ -159,13 +162,14 @@ fn error_lines(output_text: &str) -> Vec<String> {
     }
 }
 
-/// Duplicates the descriptors for a binary that is executed, and gives the first one's number; the
-/// others follow it.
+/// Duplicates the descriptors without close-on-exec. Returns the first number; the others follow it.
 fn duplicate_descriptors(handover: &Handover) -> io::Result<RawFd> {
     let first = first_free_descriptor()?;
     for (wanted, descriptor) in (first..).zip(handover.descriptors()) {
         if fcntl(descriptor, FcntlArg::F_DUPFD(wanted))? != wanted {
-            return Err(io::Error::other("descriptors are being opened meanwhile"));
+            return Err(io::Error::other(
+                "another thread opened a descriptor at the same time",
+            ));
         }
     }
     Ok(first)

@@ -1,5 +1,5 @@
-//! The descriptor store of systemd (`FileDescriptorStoreMax=`): what is in there outlives this
-//! process, and the next one is started with it.
+//! The descriptor store of systemd (`FileDescriptorStoreMax=`): it keeps descriptors open after this process
+//! has ended, and passes them to the next one.
 
 use std::env;
 use std::io::{self, Read};
@@ -17,10 +17,10 @@ use crate::relay::MAX_DESCRIPTORS_PER_MESSAGE;
 const STORE_MESSAGE: &str = "FDSTORE=1\nFDNAME=parlor\nFDPOLL=0";
 const REMOVE_MESSAGE: &str = "FDSTOREREMOVE=1\nFDNAME=parlor";
 
-/// How long the service manager may take to read what it was sent.
+/// Timeout for the service manager to read all messages.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A store that takes so many descriptors.
+/// The descriptor store of a service manager.
 #[derive(Debug, Clone, Copy)]
 pub struct FdStore {
     socket: NotifySocket,
@@ -28,15 +28,15 @@ pub struct FdStore {
 }
 
 impl FdStore {
-    /// The one of this process, where the service manager gives it one.
+    /// Returns the store of this process, if the service manager provides one.
     pub fn of_process() -> Option<FdStore> {
         let socket = NotifySocket::of_process().ok().flatten()?;
         let capacity = env::var("FDSTORE").ok()?.parse().ok()?;
         (capacity > 0).then_some(FdStore { socket, capacity })
     }
 
-    /// Puts everything into the store and waits until it is there. What it has no room for is
-    /// counted in the answer, and closed with this process.
+    /// Stores the descriptors and waits until the service manager has them. Returns the number of
+    /// descriptors that did not fit; they are closed with this process.
     pub fn store(self, handover: &Handover) -> io::Result<usize> {
         let descriptors = handover.descriptors();
         let (kept, left) = descriptors.split_at(descriptors.len().min(self.capacity));

@@ -1,5 +1,5 @@
-//! What this process was started with: descriptors that a service manager, or this very process
-//! under another binary, has kept open.
+//! Descriptors that this process inherited: from a service manager, or from the previous binary in this
+//! process.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use super::state::{State, boot_id};
 use crate::clock;
 use crate::relay;
 
-/// Bytes of a state that are read at most: 20,000 allocations take about 20 MB.
+/// Maximum size of a state: 20,000 allocations take about 20 MB.
 const MAX_STATE_BYTES: u64 = 1 << 30;
 
-/// What was handed over.
+/// The handed-over sockets and state.
 #[derive(Default)]
 pub struct Inherited {
     pub sockets: relay::Inherited,
@@ -25,18 +25,17 @@ pub struct Inherited {
     pub external: Vec<(String, IpAddr)>,
     /// Whether a previous process handed over its calls.
     pub has_state: bool,
-    /// Who was connected to which room.
+    /// Rooms with their connected users.
     pub rooms: Vec<(String, Vec<String>)>,
 }
 
-/// Takes up what this process was started with. To be called before there are threads: it reads the
-/// environment and takes it away.
+/// Takes the inherited descriptors. Call it before any thread exists: it changes the environment.
 pub fn take() -> Inherited {
     let mut descriptors = ListenFd::from_env();
     let (mut tcp, mut udp, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..descriptors.len() {
-        // What is handed over in place has high numbers, and is to have low ones again: they would
-        // grow from process to process.
+        // An upgrade passes high descriptor numbers. Duplicates get low ones, or the numbers would grow
+        // with each upgrade.
         if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
             tcp.push(listener.try_clone().unwrap_or(listener));
         } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
@@ -47,13 +46,13 @@ pub fn take() -> Inherited {
                 Kind::Socket => udp.extend(relay::receive_descriptors(number)),
                 Kind::Other => {}
             }
-            // It may be any: what is closed already needs no closing.
+            // An invalid number is already closed.
             let _ = nix::unistd::close(number);
         }
     }
     if descriptors.len() > 0 {
         let descriptors = descriptors.len();
-        tracing::info!(descriptors, "taken over from an earlier process");
+        tracing::info!(descriptors, "descriptors inherited");
     }
     let mut usable = Vec::new();
     for bytes in states {
@@ -64,15 +63,15 @@ pub fn take() -> Inherited {
             Ok(state) => usable.push(state),
             Err(error) => tracing::warn!(
                 %error,
-                "what an earlier parlor handed over is discarded and its sockets are closed"
+                "handed-over state discarded"
             ),
         }
     }
-    // There is one; of several, an earlier one was left over.
+    // There is normally one; of several, older ones are left over.
     let state = usable.into_iter().max_by_key(|state| state.at);
     let Some(state) = state else {
         return Inherited {
-            // UDP sockets, too, which nobody takes: whoever binds has to know of them.
+            // Includes unclaimed UDP sockets: binding must take their ports into account.
             sockets: relay::Inherited::new(tcp, udp, &HashMap::new(), None),
             ..Inherited::default()
         };
@@ -86,13 +85,13 @@ pub fn take() -> Inherited {
     }
 }
 
-/// What a descriptor may be.
+/// The kind of an inherited descriptor.
 enum Kind {
-    /// A state.
+    /// A memory file with a state.
     Memfd,
-    /// An end of a bundle.
+    /// A socket that queues UDP sockets.
     Socket,
-    /// Nothing that parlor hands over.
+    /// Not from parlor.
     Other,
 }
 
@@ -101,17 +100,17 @@ fn path(number: RawFd) -> PathBuf {
 }
 
 fn kind(number: RawFd) -> Kind {
-    let leads_to = fs::read_link(path(number)).unwrap_or_default();
-    match leads_to.to_string_lossy() {
-        place if place.starts_with("/memfd:") => Kind::Memfd,
-        place if place.starts_with("socket:") => Kind::Socket,
+    let target = fs::read_link(path(number)).unwrap_or_default();
+    match target.to_string_lossy() {
+        target if target.starts_with("/memfd:") => Kind::Memfd,
+        target if target.starts_with("socket:") => Kind::Socket,
         _ => Kind::Other,
     }
 }
 
 fn read(number: RawFd) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Opened anew, so that it is read from its beginning whoever has read it before.
+    // Opened again, so that reading starts at the beginning.
     File::open(path(number))?
         .take(MAX_STATE_BYTES)
         .read_to_end(&mut bytes)?;

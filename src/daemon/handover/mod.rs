@@ -1,5 +1,5 @@
-//! Handing over to the next process in the middle of calls: by the service manager's descriptor
-//! store, or by executing a binary in this one's place.
+//! Hands over listeners, relay sockets and state to the next process during calls: by the descriptor store of
+//! the service manager, or by executing another binary in this process.
 
 mod exec;
 mod fd_store;
@@ -18,15 +18,15 @@ pub use state::{State, boot_id};
 
 use crate::relay;
 
-/// Everything that goes to the next process.
+/// Everything that is handed over to the next process.
 pub struct Handover {
-    /// The state, sealed.
+    /// The state, in a sealed memory file.
     memory: File,
     tcp: Vec<TcpListener>,
     /// Every UDP socket.
     bundle: relay::DescriptorQueue,
     pub allocations: usize,
-    /// UDP sockets that the kernel had no room for on the way.
+    /// Number of UDP sockets that did not fit into the kernel's buffer.
     pub dropped_sockets: usize,
 }
 
@@ -52,7 +52,7 @@ impl Handover {
         })
     }
 
-    /// The descriptors, the most needed first.
+    /// Returns the descriptors, the most important first.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let memory = [self.memory.as_fd()].into_iter();
         let bundle = self.bundle.iter().map(AsFd::as_fd);
@@ -61,7 +61,7 @@ impl Handover {
     }
 }
 
-/// Memory with these bytes, which nobody can change any more.
+/// Returns a memory file with these bytes, sealed against changes.
 #[cfg(target_os = "linux")]
 fn sealed(bytes: &[u8]) -> io::Result<File> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -77,6 +77,6 @@ fn sealed(bytes: &[u8]) -> io::Result<File> {
 fn sealed(_: &[u8]) -> io::Result<File> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "a state can be handed over on Linux alone",
+        "a hand-over needs Linux",
     ))
 }

@@ -1,8 +1,7 @@
-//! What one process tells the next, as bytes: discarded whole where they are not exactly what this
-//! version writes.
+//! The serialized state for the next process. A state that this version did not write is discarded.
 //!
-//! `parlor handover` and a line feed, the version (4 bytes), the length (8 bytes) and the SHA-256 of
-//! what follows: JSON. Numbers are little-endian.
+//! Format: `parlor handover` and a line feed, the version (4 bytes), the length (8 bytes) and the SHA-256 of
+//! the JSON that follows. Numbers are little-endian.
 
 use std::fs;
 use std::net::IpAddr;
@@ -15,35 +14,35 @@ use crate::relay;
 
 const MAGIC: &[u8] = b"parlor handover\n";
 
-/// Grows with each change of what is written: nothing is ever read by another version's rules.
+/// Incremented with each change of the format: a state is never read by the rules of another version.
 const VERSION: u32 = 2;
 
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
 
-/// What goes on in another process, but for the sockets.
+/// The state of a process, without its sockets.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Times are good within one boot.
+    /// Timestamps are valid within one boot only.
     pub boot: String,
     pub at: Mono,
     pub relay: relay::State,
     /// The addresses of `auto` and DNS names in `turn.external_ip`: the start need not query them again.
     pub external: Vec<(String, IpAddr)>,
-    /// TCP listeners by their inodes, and the settings that they were bound for.
+    /// Inodes of TCP listeners, with the settings that they were bound for.
     pub listeners: Vec<(u64, String)>,
-    /// Who is connected to which room.
+    /// Rooms with their connected users.
     pub rooms: Vec<(String, Vec<String>)>,
 }
 
-/// Why a state is of no use.
+/// A state cannot be restored.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    #[error("it is not parlor's")]
+    #[error("it is not a state of parlor")]
     BadMagic,
-    #[error("it is of version {0}, and this parlor reads version {VERSION}")]
+    #[error("it has version {0}, and this binary reads version {VERSION}")]
     Version(u32),
-    #[error("it is not whole")]
+    #[error("it is truncated")]
     Truncated,
     #[error("it is damaged")]
     Damaged,
@@ -63,7 +62,7 @@ impl State {
         Ok(bytes)
     }
 
-    /// Reads what [`State::write`] has written, during the same `boot` and not after `now`.
+    /// Reads the output of [`State::write`] from the same `boot` and from before `now`.
     pub fn read(bytes: &[u8], boot: &str, now: Mono) -> Result<State, StateError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(StateError::BadMagic)?;
         let (version, rest) = rest.split_first_chunk().ok_or(StateError::Truncated)?;
@@ -89,7 +88,7 @@ impl State {
     }
 }
 
-/// What the system calls this boot; empty where it does not say.
+/// Returns the id of this boot; empty if the system has none.
 pub fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map_or_else(|_| String::new(), |id| id.trim().to_owned())
@@ -113,26 +112,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_state_is_read_back() {
         let bytes = state().write().unwrap();
         let read = State::read(&bytes, "this", NOW).unwrap();
         assert_eq!(read.listeners, state().listeners);
     }
 
     #[test]
-    fn another_version_is_told_by_its_number() {
+    fn a_state_of_another_version_is_rejected_with_its_number() {
         let mut bytes = state().write().unwrap();
         bytes[MAGIC.len()] = 9;
-        let refused = State::read(&bytes, "this", NOW).unwrap_err();
-        assert_eq!(refused, StateError::Version(9));
+        let error = State::read(&bytes, "this", NOW).unwrap_err();
+        assert_eq!(error, StateError::Version(9));
         assert_eq!(
-            refused.to_string(),
-            "it is of version 9, and this parlor reads version 2"
+            error.to_string(),
+            "it has version 9, and this binary reads version 2"
         );
     }
 
     #[test]
-    fn times_of_another_boot_mean_nothing() {
+    fn a_state_of_another_boot_is_rejected() {
         let bytes = state().write().unwrap();
         for (boot, now) in [("that", NOW), ("this", Mono(999))] {
             assert_eq!(
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_not_known_is_damage() {
+    fn a_state_with_an_unknown_field_is_rejected() {
         let text = serde_json::to_string(&state()).unwrap();
         let text = text.replacen('{', r#"{"more":1,"#, 1);
         let mut bytes = state().write().unwrap();
@@ -151,13 +150,13 @@ mod tests {
         bytes.extend((text.len() as u64).to_le_bytes());
         bytes.extend(digest(&SHA256, text.as_bytes()).as_ref());
         bytes.extend(text.as_bytes());
-        let refused = State::read(&bytes, "this", NOW).unwrap_err();
-        assert_eq!(refused, StateError::Damaged);
+        let error = State::read(&bytes, "this", NOW).unwrap_err();
+        assert_eq!(error, StateError::Damaged);
     }
 
     proptest! {
         #[test]
-        fn no_part_of_it_is_ever_taken_for_the_whole(end in 0..200usize) {
+        fn a_truncated_state_is_rejected(end in 0..200usize) {
             let bytes = state().write().unwrap();
             if end < bytes.len() {
                 prop_assert!(State::read(&bytes[..end], "this", NOW).is_err());
@@ -165,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn no_changed_byte_goes_unnoticed(at in 0..1000usize, bits in 1..=255u8) {
+        fn a_state_with_a_changed_byte_is_rejected(at in 0..1000usize, bits in 1..=255u8) {
             let mut bytes = state().write().unwrap();
             let at = at % bytes.len();
             bytes[at] ^= bits;

@@ -46,7 +46,7 @@ struct State {
     broken: bool,
 }
 
-/// What the writer does next.
+/// The next step of the writer.
 enum Step {
     Write { text: Vec<u8>, lines: u64 },
     Announce(u64),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_whole_and_in_order_in_writes_that_a_pipe_takes_at_once() {
+    fn lines_stay_whole_and_ordered_in_atomic_writes() {
         let (queue, allow, text, _announced) = start();
         let lines: Vec<_> = (0..300)
             .map(|n| format!("line {n} {}\n", "y".repeat(n)))
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_is_no_reason_to_wait_and_its_lines_count_as_dropped() {
+    fn without_a_reader_flushing_does_not_block_and_lines_count_as_dropped() {
         let (queue, allow, text, announced) = start();
         allow.send(false).unwrap();
         queue.push(b"lost\n");

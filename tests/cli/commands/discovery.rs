@@ -1,4 +1,4 @@
-//! Which daemon or database a command means.
+//! How a command finds its server or database.
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn stderr(command: &mut Command) -> (i32, String) {
 }
 
 #[test]
-fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
+fn without_a_server_a_command_uses_the_database_and_says_so() {
     let cli = Cli::new();
     let added = cli.run(&["user", "add", "alice"]);
     let remark = format!(
@@ -43,7 +43,7 @@ fn without_a_daemon_a_command_works_on_the_database_and_says_so() {
 }
 
 #[test]
-fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
+fn without_the_socket_the_server_applies_changes_of_the_database() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let mut command = daemon.command(&["user", "disable", "alice"]);
@@ -58,7 +58,7 @@ fn where_the_socket_does_not_answer_the_daemon_takes_notice_of_the_database() {
 }
 
 #[test]
-fn nobody_is_told_that_no_parlor_runs_where_one_does() {
+fn a_server_that_does_not_answer_is_not_reported_as_stopped() {
     let daemon = start();
     fs::remove_file(daemon.data_dir().join("parlor.sock")).unwrap();
     for command in ["status", "sessions", "reload", "drain", "upgrade"] {
@@ -72,7 +72,7 @@ fn nobody_is_told_that_no_parlor_runs_where_one_does() {
 }
 
 #[test]
-fn who_fails_is_told_on_what_too() {
+fn a_failure_names_the_database_that_was_used() {
     let cli = Cli::new();
     cli.run(&["user", "add", "alice"]);
     let outcome = cli.run(&["user", "disable", "mallory"]);
@@ -83,7 +83,7 @@ fn who_fails_is_told_on_what_too() {
 }
 
 #[test]
-fn a_command_never_reaches_the_daemon_of_another_directory() {
+fn a_command_never_reaches_the_server_of_another_directory() {
     let [here, there] = [start(), start()];
     there.cli_json(&["user", "add", "alice"]);
     let mut command = here.command(&["user", "list", "--json"]);
@@ -99,7 +99,7 @@ fn a_command_never_reaches_the_daemon_of_another_directory() {
 }
 
 #[test]
-fn a_socket_that_a_killed_daemon_left_is_replaced_and_one_that_ends_takes_its_own_along() {
+fn a_stale_socket_is_replaced_and_a_clean_stop_removes_it() {
     let daemon = start();
     let socket = daemon.data_dir().join("parlor.sock");
     daemon.signal("KILL");
@@ -109,7 +109,7 @@ fn a_socket_that_a_killed_daemon_left_is_replaced_and_one_that_ends_takes_its_ow
 }
 
 #[test]
-fn a_configured_socket_is_where_commands_are_taken() {
+fn a_configured_socket_accepts_commands() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("own.sock");
     let path = socket.to_str().expect("a plain path");
@@ -125,9 +125,9 @@ fn a_configured_socket_is_where_commands_are_taken() {
     daemon.cli_json(&["status"]);
 }
 
-/// Under sudo nothing says where systemd keeps things.
+/// Under sudo, no variable names the directories of the unit.
 #[test]
-fn without_an_environment_the_systems_daemon_and_database_are_found() {
+fn without_an_environment_the_systems_server_and_database_are_found() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("left out: only root can have directories of its own in their places");
         return;
@@ -186,7 +186,7 @@ fn without_an_environment_the_systems_daemon_and_database_are_found() {
 }
 
 #[test]
-fn a_path_that_is_too_long_for_a_socket_is_refused_in_one_sentence() {
+fn a_socket_path_that_is_too_long_is_rejected() {
     let long = format!("/tmp/{}", "s".repeat(200));
     let place = tempfile::tempdir().unwrap();
     let mut command = Daemon::start().command(&["serve"]);

@@ -8,7 +8,7 @@ use crate::commands::{Guest, start};
 use crate::support::Daemon;
 
 #[test]
-fn a_drain_shows_progress_and_returns_0_when_the_server_has_ended_and_nobody_was_cut_off() {
+fn a_drain_shows_progress_and_exits_0_when_no_relay_was_interrupted() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let drain = spawn(&daemon, &["drain", "--timeout", "1000h"]);
@@ -32,7 +32,7 @@ fn a_drain_shows_progress_and_returns_0_when_the_server_has_ended_and_nobody_was
 }
 
 #[test]
-fn a_drain_whose_time_runs_out_on_somebody_returns_1_with_one_json_object() {
+fn a_drain_that_times_out_exits_1_with_one_json_object() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let drain = spawn(&daemon, &["drain", "--timeout", "1s", "--json"]);
@@ -40,15 +40,15 @@ fn a_drain_whose_time_runs_out_on_somebody_returns_1_with_one_json_object() {
     drop(alice.socket); // the relay stays
     let output = drain.wait_with_output().expect("parlor ends");
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    let response: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
     let expected = json!({"connections": 1, "relays": 1, "timeout": 1, "seconds": 1, "cut_off": 1});
-    assert_eq!(told, expected);
+    assert_eq!(response, expected);
     assert_eq!(text(output.stderr), "");
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
 #[test]
-fn a_drain_that_a_signal_ends_tells_who_was_cut_off() {
+fn a_drain_that_a_signal_ends_reports_interrupted_relays() {
     let daemon = start();
     let _alice = Guest::enters(&daemon, "lobby", "alice");
     let drain = spawn(&daemon, &["drain", "--timeout", "1000h"]);
@@ -64,12 +64,12 @@ fn a_drain_that_a_signal_ends_tells_who_was_cut_off() {
 }
 
 #[test]
-fn a_detached_drain_returns_at_once_and_goes_on() {
+fn a_detached_drain_returns_at_once_and_continues() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
-    let told = daemon.cli(&["drain", "--timeout", "1000h", "--detach"]);
-    assert!(told.status.success());
-    let said = text(told.stdout);
+    let response = daemon.cli(&["drain", "--timeout", "1000h", "--detach"]);
+    assert!(response.status.success());
+    let said = text(response.stdout);
     assert!(
         said.starts_with("Draining: 1 connections and 1 relays left, "),
         "{said}"

@@ -55,14 +55,14 @@ fn a_guest_is_found_by_name_and_by_name_and_room() {
     let shown = daemon.cli_json(&["user", "show", "Mallory"]);
     assert_eq!(shown["id"], json!(id));
     let other = guest(&daemon, "attic", "Mallory");
-    let told = refusal(&daemon, &["user", "disable", "Mallory"]);
+    let error = refusal(&daemon, &["user", "disable", "Mallory"]);
     for part in [
         &format!("id:{id}"),
         &format!("id:{other}"),
         "guest of Lobby",
         "guest of Attic",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(error.contains(part), "{part}: {error}");
     }
     for word in ["Mallory@attic", "Mallory@Attic", &format!("id:{other}")] {
         let shown = daemon.cli_json(&["user", "show", word]);
@@ -70,49 +70,52 @@ fn a_guest_is_found_by_name_and_by_name_and_room() {
     }
     let banned = daemon.cli_json(&["room", "ban", "attic", "Mallory"]);
     assert_eq!(banned["user"]["id"], json!(other));
-    let told = refusal(&daemon, &["room", "ban", "lobby", &format!("id:{other}")]);
-    assert!(told.contains("a guest of another room"), "{told}");
+    let error = refusal(&daemon, &["room", "ban", "lobby", &format!("id:{other}")]);
+    assert!(error.contains("a guest of another room"), "{error}");
     let bans = daemon.cli_json(&["room", "bans", "attic"]);
     assert_eq!(bans[0]["user"]["display_name"], json!("Mallory"));
     daemon.cli_json(&["room", "unban", "attic", "Mallory"]);
 }
 
 #[test]
-fn a_name_that_is_almost_right_is_answered_with_those_that_are_meant_perhaps() {
+fn an_unknown_name_is_reported_with_similar_names() {
     let daemon = start();
     let id = guest(&daemon, "lobby", "Mallory");
-    let told = refusal(&daemon, &["user", "disable", "mallory"]);
-    assert!(told.contains("there is no user `mallory`"), "{told}");
-    assert!(told.contains("Mallory (guest of Lobby since"), "{told}");
-    assert!(told.contains(&format!("id:{id}")), "{told}");
+    let error = refusal(&daemon, &["user", "disable", "mallory"]);
+    assert!(error.contains("there is no user `mallory`"), "{error}");
+    assert!(error.contains("Mallory (guest of Lobby since"), "{error}");
+    assert!(error.contains(&format!("id:{id}")), "{error}");
 }
 
 #[test]
-fn a_guests_name_gets_in_the_way_of_no_user() {
+fn a_users_name_takes_precedence_over_a_guests() {
     let daemon = start();
     let alice = text(&daemon.cli_json(&["user", "add", "alice"])["id"]);
     let imposter = guest(&daemon, "lobby", "alice");
     let shown = daemon.cli_json(&["user", "show", "alice"]);
     assert_eq!(shown["id"], json!(alice));
     // The name is ambiguous in that room.
-    let told = refusal(&daemon, &["room", "ban", "lobby", "alice"]);
-    assert!(told.contains(&alice) && told.contains(&imposter), "{told}");
+    let error = refusal(&daemon, &["room", "ban", "lobby", "alice"]);
+    assert!(
+        error.contains(&alice) && error.contains(&imposter),
+        "{error}"
+    );
 }
 
 #[test]
-fn of_guests_with_one_name_the_one_who_is_in_the_room_is_meant() {
+fn of_guests_with_the_same_name_the_one_in_the_room_is_selected() {
     let daemon = start();
     guest(&daemon, "lobby", "Mallory");
     let here = guest(&daemon, "lobby", "Mallory");
     daemon.cli_json(&["room", "add-member", "lobby", &here]);
     let kicked = daemon.cli_json(&["room", "kick", "lobby", "Mallory"]);
     assert_eq!(kicked["user"]["id"], json!(here));
-    let told = refusal(&daemon, &["room", "ban", "lobby", "Mallory"]);
-    assert!(told.contains("matches several people"), "{told}");
+    let error = refusal(&daemon, &["room", "ban", "lobby", "Mallory"]);
+    assert!(error.contains("matches several people"), "{error}");
 }
 
 #[test]
-fn who_disables_a_guest_is_told_how_to_keep_them_out() {
+fn disabling_a_guest_suggests_a_ban() {
     let daemon = start();
     let id = guest(&daemon, "lobby", "Mallory");
     let output = daemon.cli(&["user", "disable", "Mallory"]);

@@ -1,4 +1,4 @@
-//! Whoever comes to the socket with something else than a command.
+//! Clients of the admin socket that send no valid command.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -46,7 +46,7 @@ fn refusal(stream: &mut UnixStream) -> String {
 }
 
 #[test]
-fn nonsense_is_refused_in_a_sentence_and_hurts_nobody() {
+fn an_invalid_request_is_rejected_without_harm() {
     let daemon = start();
     for nonsense in [&b"nonsense"[..], b"{}", b"\"user-forget\"", b"", &[0xff; 3]] {
         let mut stream = connect(&daemon);
@@ -64,12 +64,12 @@ fn nonsense_is_refused_in_a_sentence_and_hurts_nobody() {
 }
 
 #[test]
-fn those_who_say_nothing_keep_nobody_out() {
+fn idle_connections_do_not_block_commands() {
     let daemon = start();
-    // Far more than are served at once: the connection that is silent for longest is evicted.
+    // Far more than the limit: the server evicts the oldest idle connection.
     let mut idle: Vec<_> = (0..80).map(|_| connect(&daemon)).collect();
-    let told = daemon.command(&["status", "--json"]).output();
-    assert!(told.expect("parlor runs").status.success());
+    let result = daemon.command(&["status", "--json"]).output();
+    assert!(result.expect("parlor runs").status.success());
     for stream in &mut idle[..60] {
         let mut rest = Vec::new();
         // Closing a connection with an unread greeting may cause a reset.
@@ -85,7 +85,7 @@ fn those_who_say_nothing_keep_nobody_out() {
 }
 
 #[test]
-fn only_root_and_the_daemons_own_user_are_listened_to() {
+fn only_root_and_the_servers_own_user_may_send_commands() {
     let daemon = start();
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(socket(&daemon)), 0o600);
@@ -93,7 +93,7 @@ fn only_root_and_the_daemons_own_user_are_listened_to() {
         eprintln!("left out: only root can be somebody else");
         return;
     }
-    // As if somebody had opened the way: the credentials of the peer still say who it is.
+    // With open permissions, the server still rejects the user by the peer credentials.
     for (path, open) in [
         (daemon.data_dir().to_owned(), 0o755),
         (socket(&daemon), 0o666),

@@ -6,7 +6,7 @@ use crate::commands::{Guest, row, start};
 use crate::support::Daemon;
 use crate::support::turn::{Client, channel_data, minted};
 
-/// The id of the only matching row.
+/// Returns the id of the only matching row.
 fn id(sessions: &Value, fits: impl Fn(&Value) -> bool) -> String {
     let rows = sessions.as_array().expect("a list").iter();
     let rows: Vec<_> = rows.filter(|row| fits(row)).collect();
@@ -14,7 +14,7 @@ fn id(sessions: &Value, fits: impl Fn(&Value) -> bool) -> String {
     rows[0]["id"].as_str().expect("an id").to_owned()
 }
 
-/// The exit code, standard output and standard error.
+/// Returns exit code, standard output and standard error.
 fn kill(daemon: &Daemon, id: &str) -> (Option<i32>, String, String) {
     let output = daemon.cli(&["session", "kill", id]);
     let [said, errors] =
@@ -27,7 +27,7 @@ fn ended(said: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_session_that_is_killed_ends_alone() {
+fn killing_a_session_ends_no_other() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let mut other = Client::udp(daemon.turn(), &alice.id, None);
@@ -117,7 +117,7 @@ fn a_websocket_that_is_killed_is_closed_with_4005_and_its_user_keeps_the_relay()
 }
 
 #[test]
-fn an_id_that_no_session_has_ends_nothing_and_the_answer_says_where_ids_are() {
+fn an_unknown_session_id_ends_nothing() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     for wrong in ["", "a", "zzzz", "0123456789ab", "%\u{1b}[2J"] {

@@ -1,5 +1,4 @@
-//! Commands that act on the running parlor, through its socket: what they do at once, what they
-//! tell, and who may not ask.
+//! Commands that a running server executes: their effects, their output, and permissions.
 
 mod discovery;
 mod drain;
@@ -16,12 +15,12 @@ use crate::support::{Builder, DEADLINE, Daemon, http};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
-/// A daemon whose credentials the tests can mint themselves.
+/// A server whose TURN secret the tests know.
 fn start() -> Daemon {
     Builder::new().env("PARLOR_TURN__SECRET", SECRET).start()
 }
 
-/// Somebody in a room, with a WebSocket and a relay that is bound to the room.
+/// A user in a room, with a WebSocket and a relay that is bound to the room.
 struct Guest {
     id: String,
     socket: WebSocket<TcpStream>,
@@ -42,7 +41,7 @@ impl Guest {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", daemon.http());
         let (mut socket, _) = client(url, stream).expect("an upgrade");
-        // Whoever has no seat yet is not answered.
+        // The answer shows that the server has added the connection to the room.
         socket
             .send(Message::Ping(Default::default()))
             .expect("sent");
@@ -57,7 +56,7 @@ impl Guest {
         }
     }
 
-    /// The code that the WebSocket is closed with.
+    /// Returns the close code of the WebSocket.
     fn close_code(&mut self) -> u16 {
         loop {
             match self.socket.read().expect("a message") {
@@ -68,7 +67,7 @@ impl Guest {
         }
     }
 
-    /// Whether the allocation answers; 437 says that there is none.
+    /// Returns whether the allocation exists; the server answers 437 if it does not.
     fn has_relay(&mut self) -> bool {
         let refresh = self.relay.request(parlor::stun::Method::REFRESH, &[]);
         match refresh.code() {
@@ -79,7 +78,7 @@ impl Guest {
     }
 }
 
-/// The only row of `sessions` that fits.
+/// Returns the only matching row of `sessions`.
 fn row<'a>(sessions: &'a Value, user: &str, over: &str) -> &'a Value {
     let rows = sessions.as_array().expect("a list").iter();
     let mut rows = rows.filter(|row| row["user"]["id"] == user && row["over"] == over);

@@ -1,11 +1,11 @@
-//! Kicks and bans: the connections and relays that they end, through the daemon or the database.
+//! Kicks and bans end connections and relays, by the server or by the database.
 
 use parlor::stun::Method;
 use serde_json::json;
 
 use crate::commands::{Guest, start};
 
-/// The error code of a Refresh.
+/// Returns the error code of a Refresh.
 fn refreshed(guest: &mut Guest) -> Option<u16> {
     guest.relay.request(Method::REFRESH, &[]).code()
 }
@@ -32,7 +32,7 @@ fn a_kick_ends_the_connection_and_the_relay_of_the_room() {
 }
 
 #[test]
-fn a_ban_does_too_and_the_relay_remembers_it_over_a_restart() {
+fn a_ban_ends_connection_and_relay_and_survives_a_restart() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let banned = daemon.cli_json(&["room", "ban", "lobby", "alice"]);
@@ -56,7 +56,7 @@ fn a_ban_does_too_and_the_relay_remembers_it_over_a_restart() {
 }
 
 #[test]
-fn a_kick_and_a_ban_on_the_database_reach_the_daemon_that_serves_it() {
+fn a_kick_and_a_ban_on_the_database_reach_the_server() {
     for command in ["kick", "ban"] {
         let daemon = start();
         let mut alice = Guest::enters(&daemon, "lobby", "alice");
@@ -67,7 +67,7 @@ fn a_kick_and_a_ban_on_the_database_reach_the_daemon_that_serves_it() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(alice.close_code(), 4005);
         let started = parlor::clock::now().mono;
-        // 401 until the shard has freed the allocation: the credential is refused first.
+        // 401 until the shard has freed the allocation: the credential is revoked first.
         while refreshed(&mut alice) != Some(437) {
             let waited = parlor::clock::now().mono.since(started);
             assert!(

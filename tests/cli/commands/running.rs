@@ -1,11 +1,11 @@
-//! What commands do to those who are connected, and what they tell of it.
+//! Effects of commands on connected users, and their output.
 
 use serde_json::{Value, json};
 
 use crate::commands::{Guest, row, start};
 
 #[test]
-fn a_disabled_user_is_out_when_the_command_has_ended_and_it_says_what_ended_with_them() {
+fn disabling_a_user_ends_connections_and_relays_and_counts_them() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let mut bob = Guest::enters(&daemon, "lobby", "bob");
@@ -26,7 +26,7 @@ fn a_disabled_user_is_out_when_the_command_has_ended_and_it_says_what_ended_with
 }
 
 #[test]
-fn an_enabled_user_comes_in_again_at_once() {
+fn an_enabled_user_can_join_at_once() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     daemon.cli_json(&["user", "disable", "alice"]);
@@ -37,7 +37,7 @@ fn an_enabled_user_comes_in_again_at_once() {
 }
 
 #[test]
-fn a_closed_room_takes_its_connections_and_relays_along() {
+fn closing_a_room_ends_its_connections_and_relays() {
     for command in ["close", "delete"] {
         let daemon = start();
         let mut guests = ["alice", "bob"].map(|name| Guest::enters(&daemon, "lobby", name));
@@ -54,7 +54,7 @@ fn a_closed_room_takes_its_connections_and_relays_along() {
 }
 
 #[test]
-fn a_deleted_user_loses_everything_too() {
+fn deleting_a_user_ends_connections_and_relays() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let done = daemon.cli_json(&["user", "delete", "alice"]);
@@ -67,7 +67,7 @@ fn a_deleted_user_loses_everything_too() {
 }
 
 #[test]
-fn sessions_tell_who_is_where_over_what_since_when_and_how_many_bytes() {
+fn sessions_show_user_room_transport_start_and_bytes() {
     let daemon = start();
     assert_eq!(daemon.cli_json(&["sessions"]), json!([]));
     let before = parlor::storage::utc::format(parlor::clock::now().unix);
@@ -106,7 +106,7 @@ fn sessions_tell_who_is_where_over_what_since_when_and_how_many_bytes() {
 }
 
 #[test]
-fn who_is_connected_is_told_although_the_store_fails() {
+fn sessions_are_listed_although_the_database_fails() {
     let daemon = start();
     let alice = Guest::enters(&daemon, "lobby", "alice");
     let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db"));
@@ -129,7 +129,7 @@ fn who_is_connected_is_told_although_the_store_fails() {
 }
 
 #[test]
-fn status_tells_what_runs_and_how_much_of_it_is_used() {
+fn status_shows_the_server_and_its_usage() {
     let daemon = start();
     let _alice = Guest::enters(&daemon, "lobby", "alice");
     let status = daemon.cli_json(&["status"]);
@@ -159,7 +159,7 @@ fn status_tells_what_runs_and_how_much_of_it_is_used() {
 }
 
 #[test]
-fn reload_changes_what_can_change_and_refuses_what_is_wrong_whole() {
+fn a_reload_applies_changes_and_rejects_an_invalid_configuration_as_a_whole() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().expect("a plain path").to_owned();
     let write = |text: &str| std::fs::write(&path, text).unwrap();
@@ -189,7 +189,7 @@ fn reload_changes_what_can_change_and_refuses_what_is_wrong_whole() {
 }
 
 #[test]
-fn a_signed_out_user_loses_connections_and_relays_and_may_come_back() {
+fn a_signed_out_user_loses_connections_and_relays_and_may_return() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
     let output = daemon.cli(&["user", "sign-out", "alice"]);

@@ -50,9 +50,11 @@ fn a_listener_that_no_setting_has_is_named() {
     let fd_store = FdStore::with_sockets(0, &[http, other]);
     let builder = Builder::new().env("PARLOR_HTTP__LISTEN", &addresses[0]);
     let daemon = fd_store.hands_out(builder).start();
-    let line = daemon.wait_for_log("no setting has");
+    let line = daemon.wait_for_log("inherited listener is in no setting");
     assert!(line.contains(&addresses[1]), "{line}");
     let log = daemon.log();
-    let named = log.iter().filter(|line| line.contains("no setting has"));
+    let named = log
+        .iter()
+        .filter(|line| line.contains("inherited listener is in no setting"));
     assert_eq!(named.count(), 1);
 }

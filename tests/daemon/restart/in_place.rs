@@ -36,7 +36,7 @@ fn a_binary_that_finds_a_fault_in_the_configuration_leaves_the_old_one_running()
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
     std::fs::write(&file, "[turn]\nrelay_ports = \"nonsense\"\n").unwrap();
     daemon.signal("USR2");
-    daemon.wait_for_log("no upgrade: this one goes on");
+    daemon.wait_for_log("upgrade rejected");
     both_hear_each_other(&mut alice, &mut bob, false);
 
     let output = daemon.cli(&["upgrade"]);

@@ -22,9 +22,9 @@ fn hangups_and_more_upgrades_at_any_moment_of_an_upgrade_kill_nothing_and_are_no
     }
     // The last signal is handled; each earlier one was sent before a start that reads the configuration.
     daemon.signal("HUP");
-    let counts = |line: &String| line.contains("configuration read anew");
+    let counts = |line: &String| line.contains("configuration reloaded");
     let before = daemon.log().iter().filter(|line| counts(line)).count();
-    daemon.wait_for_logs(&["configuration read anew"], before.max(1));
+    daemon.wait_for_logs(&["configuration reloaded"], before.max(1));
     for delay in delays(40) {
         daemon.signal("USR2");
         thread::sleep(delay / 4);

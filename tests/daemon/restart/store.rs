@@ -170,9 +170,9 @@ fn is_discarded(builder: Builder) {
         fd_store.replace_state(&other);
         fd_store.hand_out(env);
     });
-    let line = daemon.wait_for_log("is discarded");
+    let line = daemon.wait_for_log("handed-over state discarded");
     assert!(
-        line.contains("it is of version 9, and this parlor reads version"),
+        line.contains("it has version 9, and this binary reads version"),
         "{line}"
     );
     assert!(!still_allocated(&mut alice));

@@ -1,4 +1,4 @@
-//! The configuration read anew on SIGHUP: what changes at once, what does not, and that nobody who is
+//! The configuration reloaded on SIGHUP: what changes at once, what does not, and that nobody who is
 //! connected notices.
 
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::turn::{self, Client as Relayed};
 use crate::support::{Builder, Daemon, token};
 use crate::wire::world::{Client, LOBBY, SECRET, World, offer};
 
-const READ: &str = "configuration read anew";
+const READ: &str = "configuration reloaded";
 const REFUSED: &str = "the configuration was refused";
 
 /// A world whose settings stand in a file.

@@ -1,0 +1,58 @@
+//! The secrets of the server.
+
+use crate::config::Config;
+use crate::credential::Credentials;
+use crate::data_dir::{DataDir, DataDirError, SecretFile};
+use crate::secret::Secret;
+use crate::token::Tokens;
+
+/// The secrets for tokens and TURN credentials: configured, or else from the data directory. The latter are
+/// read once and stay the same until the process ends.
+pub struct Secrets {
+    data_dir: DataDir,
+    auth: Option<Secret>,
+    turn: Option<Secret>,
+}
+
+impl Secrets {
+    pub fn new(data_dir: DataDir) -> Secrets {
+        Secrets {
+            data_dir,
+            auth: None,
+            turn: None,
+        }
+    }
+
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data_dir
+    }
+
+    /// Returns the issuers of tokens and credentials for a configuration.
+    ///
+    /// # Errors
+    /// A secret could not be generated or read.
+    pub fn tokens_and_credentials(
+        &mut self,
+        config: &Config,
+    ) -> Result<(Tokens, Credentials), DataDirError> {
+        let (auth, turn) = (&config.auth, &config.turn);
+        let dir = &self.data_dir;
+        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, SecretFile::Auth)?;
+        let tokens = Tokens::new(auth, &secret);
+        let secret = configured_or_stored(&turn.secret, &mut self.turn, dir, SecretFile::Turn)?;
+        Ok((tokens, Credentials::new(&secret, &turn.previous_secrets)))
+    }
+}
+
+fn configured_or_stored(
+    configured: &Option<Secret>,
+    known: &mut Option<Secret>,
+    dir: &DataDir,
+    file: SecretFile,
+) -> Result<Secret, DataDirError> {
+    match (configured, &known) {
+        (Some(secret), _) => Ok(secret.clone()),
+        (None, Some(secret)) => Ok(secret.clone()),
+        (None, None) => Ok(known.insert(dir.secret(file)?).clone()),
+    }
+}
