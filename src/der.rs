@@ -1,4 +1,4 @@
-//! As much of DER (X.690) as is needed to find one's way in keys and certificates.
+//! Finds elements in DER (X.690), for keys and certificates.
 
 pub const INTEGER: u8 = 0x02;
 pub const BIT_STRING: u8 = 0x03;
@@ -9,13 +9,13 @@ pub const GENERALIZED_TIME: u8 = 0x18;
 pub const SEQUENCE: u8 = 0x30;
 pub const SET: u8 = 0x31;
 
-/// The contents of the first element, which must have this tag, and what follows it.
+/// Returns the contents of the first element and the rest; `None` if the tag differs.
 pub fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, contents, rest) = first(der)?;
     (found == tag).then_some((contents, rest))
 }
 
-/// Tag and contents of the first element, and what follows it.
+/// Returns the tag and contents of the first element, and the rest.
 pub fn first(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&size, rest) = rest.split_first()?;
@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_element_is_found_by_its_tag_and_its_length() {
+    fn an_element_is_found_by_its_tag_and_length() {
         assert_eq!(element(&[2, 1, 7, 9], INTEGER), Some((&[7][..], &[9][..])));
         assert_eq!(element(&[2, 1, 7], SEQUENCE), None);
         assert_eq!(element(&[2, 2, 7], INTEGER), None);
@@ -51,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_read_that_are_not_there(der: Vec<u8>) {
+        fn no_element_exceeds_its_input(der: Vec<u8>) {
             if let Some((_, contents, rest)) = first(&der) {
                 prop_assert!(contents.len() + rest.len() + 2 <= der.len());
             }

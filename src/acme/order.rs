@@ -1,6 +1,5 @@
 //! One order (RFC 8555 §7.4): account, challenges, certificate.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use instant_acme::{
@@ -12,90 +11,15 @@ use tokio::task::block_in_place;
 use crate::secret::Secret;
 use crate::tls::{self, CertResolver};
 
-use super::AcmeSettings;
-use super::error_text;
+use super::error::OrderError;
 use super::schedule::Failure;
+use super::settings::AcmeSettings;
 use super::storage::AcmeStorage;
 
-/// For the authority to look at challenges, and again to issue.
+/// Polls for the validation of challenges, and again for the certificate.
 const POLL_POLICY: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(60));
 
-/// Characters of a reason: an authority may quote a whole page.
-const MAX_REASON_CHARS: usize = 500;
-
-/// Why there is no certificate.
-#[derive(Debug)]
-pub struct OrderError {
-    pub failure: Failure,
-    /// A sentence without its full stop, in which nothing breaks a line.
-    pub reason: String,
-    /// Whether the account is not known there.
-    pub account_unknown: bool,
-}
-
-impl OrderError {
-    pub fn new(failure: Failure, reason: &str) -> OrderError {
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
-        let reason = reason
-            .chars()
-            .take(MAX_REASON_CHARS)
-            .map(printable)
-            .collect();
-        OrderError {
-            failure,
-            reason,
-            account_unknown: false,
-        }
-    }
-
-    /// Something on this side went wrong, which may pass.
-    pub fn local(error: impl Display) -> OrderError {
-        OrderError::new(Failure::Unreachable, &error.to_string())
-    }
-
-    fn from_problem(problem: &Problem) -> OrderError {
-        let kind = problem.r#type.as_deref().unwrap_or("no type");
-        let kind = kind.trim_start_matches("urn:ietf:params:acme:error:");
-        let told = [problem.detail.clone()].into_iter().flatten();
-        let told = told.chain(problem.subproblems.iter().map(ToString::to_string));
-        let told: Vec<_> = told.collect();
-        let reason = format!("the authority says: {} ({kind})", told.join("; "));
-        OrderError {
-            account_unknown: kind == "accountDoesNotExist",
-            ..OrderError::new(failure(kind), &reason)
-        }
-    }
-}
-
-/// Classifies a problem document by its type. A nonce that was rejected three times in a row and an
-/// internal error of the authority are independent of the order (RFC 8555 §6.5 and §6.7).
-fn failure(kind: &str) -> Failure {
-    match kind {
-        "badNonce" | "serverInternal" => Failure::Unreachable,
-        "rateLimited" => Failure::RateLimited,
-        _ => Failure::Rejected,
-    }
-}
-
-impl From<Error> for OrderError {
-    fn from(error: Error) -> OrderError {
-        match &error {
-            Error::Api(problem) => OrderError::from_problem(problem),
-            Error::Timeout(_) => {
-                OrderError::new(Failure::Rejected, "the authority does not decide in time")
-            }
-            error => {
-                let reason = format!(
-                    "the authority can't be asked: {}",
-                    error_text::describe(error)
-                );
-                OrderError::new(Failure::Unreachable, &reason)
-            }
-        }
-    }
-}
-
-/// The account that is kept, or a new one. Making one agrees to the authority's terms, as the
+/// Returns the stored account, or creates one. A new account agrees to the authority's terms, as the
 /// documentation of the setting says.
 pub async fn account(
     settings: &AcmeSettings,
@@ -123,7 +47,7 @@ pub async fn account(
     Ok(account)
 }
 
-/// A chain of certificates and its key, in PEM. `kinds` of challenges are tried in this order.
+/// Returns a certificate chain and its key, in PEM. `kinds` are the preferred challenges in order.
 pub async fn certificate(
     settings: &AcmeSettings,
     account: &Account,
@@ -151,7 +75,7 @@ pub async fn certificate(
     Ok(Secret::new(format!("{chain}\n{key}")))
 }
 
-/// Answers a challenge, and has the authority look.
+/// Prepares the response to a challenge, and asks the authority to validate it.
 async fn answer_challenge(
     mut authorization: AuthorizationHandle<'_>,
     resolver: &CertResolver,
@@ -178,10 +102,10 @@ async fn answer_challenge(
     Ok(challenge.set_ready().await?)
 }
 
-/// What the authority says of the challenges that it did not like: more than it says of the order.
+/// Collects the errors of the failed challenges: they are more specific than the error of the order.
 async fn rejection(order: &mut Order, of_order: Option<Problem>) -> OrderError {
     let mut authorizations = order.authorizations();
-    let mut told = Vec::new();
+    let mut errors = Vec::new();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         if authorization.refresh().await.is_err() {
             continue;
@@ -189,12 +113,12 @@ async fn rejection(order: &mut Order, of_order: Option<Problem>) -> OrderError {
         let challenges = authorization.challenges.iter();
         let faults = challenges.filter_map(|challenge| challenge.error.as_ref());
         let domain = authorization.identifier().to_string();
-        told.extend(
+        errors.extend(
             faults.map(|fault| format!("{domain}: {}", OrderError::from_problem(fault).reason)),
         );
     }
-    match (told.is_empty(), of_order) {
-        (false, _) => OrderError::new(Failure::Rejected, &told.join("; ")),
+    match (errors.is_empty(), of_order) {
+        (false, _) => OrderError::new(Failure::Rejected, &errors.join("; ")),
         (true, Some(problem)) => OrderError::from_problem(&problem),
         (true, None) => {
             OrderError::new(Failure::Rejected, "the authority refuses and says no more")
@@ -207,43 +131,9 @@ mod tests {
     use super::*;
     use crate::data_dir::DataDir;
 
-    fn problem(kind: &str, detail: &str) -> Problem {
-        let text = serde_json::json!({ "type": kind, "detail": detail });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn what_an_authority_says_is_one_short_line() {
-        let detail = "no\n\x1b[31m such domain ".to_owned() + &"x".repeat(10_000);
-        let error: OrderError =
-            Error::Api(problem("urn:ietf:params:acme:error:dns", &detail)).into();
-        assert_eq!(error.failure, Failure::Rejected);
-        assert!(!error.reason.contains(|c: char| c.is_control()));
-        assert_eq!(error.reason.chars().count(), MAX_REASON_CHARS);
-        assert!(
-            error
-                .reason
-                .starts_with("the authority says: no  [31m such domain")
-        );
-    }
-
-    #[test]
-    fn a_nonce_that_is_not_taken_is_no_refusal() {
-        for (kind, failure) in [
-            ("badNonce", Failure::Unreachable),
-            ("serverInternal", Failure::Unreachable),
-            ("rejectedIdentifier", Failure::Rejected),
-            ("rateLimited", Failure::RateLimited),
-        ] {
-            let kind = format!("urn:ietf:params:acme:error:{kind}");
-            let error = OrderError::from(Error::Api(problem(&kind, "")));
-            assert_eq!(error.failure, failure, "{kind}");
-        }
-    }
-
     /// An authority whose server certificate is its root certificate.
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_authority_that_serves_its_root_as_its_own_certificate_is_told_of_in_words() {
+    async fn an_authority_whose_server_uses_its_root_certificate_is_reported_in_words() {
         let signing = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -268,24 +158,18 @@ mod tests {
             ca_file: Some(root),
         };
         let data_dir = DataDir::open(place.path()).unwrap();
-        let asked = account(&settings, &AcmeStorage::new(&data_dir, &settings.directory)).await;
-        let error = asked.err().expect("a fault of TLS");
+        let result = account(&settings, &AcmeStorage::new(&data_dir, &settings.directory)).await;
+        let error = result.err().expect("a fault of TLS");
         assert_eq!(error.failure, Failure::Unreachable);
-        let told = error.reason;
-        assert!(told.contains("is that of an authority itself"), "{told}");
+        let reason = error.reason;
         assert!(
-            told.contains("tls.acme_ca_file") && !told.contains("CaUsed"),
-            "{told}"
+            reason.contains("is that of an authority itself"),
+            "{reason}"
+        );
+        assert!(
+            reason.contains("tls.acme_ca_file") && !reason.contains("CaUsed"),
+            "{reason}"
         );
         serving.abort();
-    }
-
-    #[test]
-    fn an_account_that_is_not_known_there_is_forgotten() {
-        let kind = "urn:ietf:params:acme:error:accountDoesNotExist";
-        assert!(OrderError::from(Error::Api(problem(kind, ""))).account_unknown);
-        let kind = "urn:ietf:params:acme:error:rateLimited";
-        assert!(!OrderError::from(Error::Api(problem(kind, ""))).account_unknown);
-        assert!(!OrderError::from(Error::Timeout(None)).account_unknown);
     }
 }

@@ -1,5 +1,5 @@
-//! What is kept of an authority: the account there, and the certificate with its key. Each authority
-//! has files of its own, so that trying another loses nothing.
+//! Stores the account, and the certificate with its key, in the data directory. Each authority has files
+//! of its own, so that a change of the authority loses nothing.
 
 use instant_acme::AccountCredentials;
 use ring::digest::{SHA256, digest};
@@ -8,12 +8,13 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::secret::Secret;
 use crate::tls::{self, Identity};
 
-use super::order::OrderError;
+use super::error::OrderError;
 use super::schedule::Failure;
 
+/// The files of one authority.
 pub struct AcmeStorage<'a> {
     data_dir: &'a DataDir,
-    /// Tells the authority from others.
+    /// Identifies the authority in file names.
     tag: String,
 }
 
@@ -35,44 +36,46 @@ impl AcmeStorage<'_> {
         format!("acme-{}.pem", self.tag)
     }
 
-    /// The account, where there is one that can be used.
+    /// Returns the stored account; `None` if there is no valid one.
     pub fn account(&self) -> Result<Option<AccountCredentials>, DataDirError> {
-        let kept = self.data_dir.read_file(&self.account_file())?;
-        Ok(kept.and_then(|kept| serde_json::from_str(kept.expose()).ok()))
+        let stored = self.data_dir.read_file(&self.account_file())?;
+        Ok(stored.and_then(|stored| serde_json::from_str(stored.expose()).ok()))
     }
 
     pub fn store_account(&self, account: &AccountCredentials) -> Result<(), OrderError> {
         let text = serde_json::to_string(account).map_err(OrderError::local)?;
-        let kept = self
+        let stored = self
             .data_dir
             .write_file(&self.account_file(), &Secret::new(text));
-        kept.map_err(OrderError::local)
+        stored.map_err(OrderError::local)
     }
 
-    /// The authority does not know it any more.
+    /// Deletes an account that the authority no longer knows.
     pub fn delete_account(&self) {
         if let Err(error) = self.data_dir.remove_file(&self.account_file()) {
-            tracing::debug!(%error, "an account that is of no use stays");
+            tracing::debug!(%error, "an unknown ACME account cannot be deleted");
         }
     }
 
-    /// The certificate, where there is one that can be used.
+    /// Returns the stored certificate; `None` if there is no valid one.
     pub fn certificate(&self) -> Result<Option<Identity>, DataDirError> {
-        let kept = self.data_dir.read_file(&self.certificate_file())?;
-        Ok(kept.and_then(|kept| tls::parse(kept.expose()).ok()))
+        let stored = self.data_dir.read_file(&self.certificate_file())?;
+        Ok(stored.and_then(|stored| tls::parse(stored.expose()).ok()))
     }
 
-    /// Keeps a chain of certificates and its key, where they are sound.
+    /// Stores a certificate chain and its key.
+    ///
+    /// # Errors
+    /// They are invalid. If the disk fails, the certificate is used until the next start.
     pub fn store_certificate(&self, pem: Secret) -> Result<Identity, OrderError> {
         let identity = tls::parse(pem.expose()).map_err(|why| {
             let reason = format!("what the authority has issued {why}");
             OrderError::new(Failure::Rejected, &reason)
         })?;
-        let kept = tokio::task::block_in_place(|| {
+        let stored = tokio::task::block_in_place(|| {
             self.data_dir.write_file(&self.certificate_file(), &pem)
         });
-        // Without a disk it is good until the next start.
-        if let Err(error) = kept {
+        if let Err(error) = stored {
             tracing::error!(%error, "the certificate can't be kept");
         }
         Ok(identity)

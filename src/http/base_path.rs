@@ -1,18 +1,16 @@
-//! The path of `server.public_url`, behind which a proxy has this server. Whether it takes that off or
-//! passes it on makes no difference: what is asked below it is asked here.
+//! The path of `server.public_url`, under which a proxy serves parlor. The proxy may remove or forward it.
 
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 
 use crate::config::{self, Config};
 
-/// The path that a proxy has this server at; empty where that is all of its host.
+/// Returns the base path; empty if parlor is at the root of its host.
 pub fn from_config(config: &Config) -> String {
     config::public_url(config).map_or(String::new(), |url| url.path().to_owned())
 }
 
-/// What is asked without the base_path; `None` where it is not below that. The base_path alone is the page at
-/// its root.
+/// Removes the base path from a URI; `None` if the URI is not below it. The base path itself becomes `/`.
 pub fn strip(uri: &Uri, base_path: &str) -> Option<Uri> {
     let rest = uri.path().strip_prefix(base_path)?;
     if base_path.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
@@ -36,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_below_the_prefix_is_asked_without_it() {
+    fn the_base_path_is_removed_from_paths_below_it() {
         let rest = |uri: &str, base_path| {
             let rest = strip(&uri.parse().unwrap(), base_path)?;
             Some(rest.to_string())

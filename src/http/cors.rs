@@ -1,8 +1,7 @@
-//! Which web pages may call.
+//! The origins of web pages that may call the API (CORS).
 //!
-//! There are no cookies, so nothing rides on an origin by itself: unless `http.allowed_origins`
-//! is set, any page may call, without credentials. Where it is set, pages of this very host
-//! (the embedded one) stay welcome.
+//! There are no cookies, so an origin has no rights by itself: unless `http.allowed_origins` is set, any
+//! page may call without credentials. If it is set, pages of this host, such as the embedded one, may too.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-/// The layer that answers preflights and names who may read an answer.
+/// Returns the layer that answers preflights and names the origins that may read a response.
 pub fn layer(allowed: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([
@@ -34,8 +33,8 @@ pub fn layer(allowed: &[String]) -> CorsLayer {
         .allow_credentials(true)
 }
 
-/// Whether a request with these headers may be answered. `forwarded` is the host that it was sent
-/// to, where a trusted proxy says so.
+/// Whether the origin of a request is allowed. `forwarded` is the requested host as a trusted proxy named
+/// it.
 pub fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
@@ -71,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn unset_allows_every_origin() {
+    fn an_empty_list_allows_every_origin() {
         assert!(is_allowed(&[], &headers("https://elsewhere.example"), None));
     }
 
     #[test]
-    fn a_list_allows_its_own_and_this_host_alone() {
+    fn a_list_allows_its_origins_and_this_host_alone() {
         let list = ["https://app.example".to_owned()];
         assert!(is_allowed(&list, &headers("https://app.example"), None));
         assert!(is_allowed(
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
+    fn this_host_is_the_one_that_a_trusted_proxy_names() {
         let list = ["https://app.example".to_owned()];
         let own = headers("https://voice.example");
         assert!(is_allowed(&list, &own, Some("voice.example")));

@@ -1,8 +1,8 @@
-//! Who asks, where a proxy stands between: `Forwarded` (RFC 7239) and the `X-Forwarded-*` headers.
+//! The client behind proxies: `Forwarded` (RFC 7239) and the `X-Forwarded-*` headers.
 //!
-//! Anybody can send such headers, so they count only where the TCP peer is a trusted proxy, and
-//! only as far as trusted proxies wrote them: they are read from the right, where the nearest one
-//! wrote, and whatever cannot be understood ends the reading.
+//! Any client can send such headers. So they count only if the TCP peer is a trusted proxy, and only as
+//! far as trusted proxies wrote them: parsing starts at the right, where the nearest proxy wrote, and ends
+//! at the first invalid element.
 
 use std::net::IpAddr;
 
@@ -17,12 +17,12 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Proxies in a row that are followed, at most.
+/// The longest evaluated chain of proxies.
 const MAX_HOPS: usize = 16;
-/// The longest that a host with a port can be: a name (RFC 1035 section 2.3.4), a colon, a port.
+/// The longest host with a port: a name (RFC 1035 section 2.3.4), a colon, a port.
 const MAX_HOST_BYTES: usize = 255 + 6;
 
-/// Who asks, and what they call this server.
+/// The client of a request, and the host that it requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo {
     pub address: IpAddr,
@@ -30,18 +30,17 @@ pub struct ClientInfo {
     pub alternative: Option<IpAddr>,
     /// Whether `address` belongs to a trusted proxy that names no client.
     pub is_proxy: bool,
-    /// Whether the client spoke HTTPS to the proxy; `None` where no trusted proxy says.
+    /// Whether the client used HTTPS; `None` if no trusted proxy says so.
     pub https: Option<bool>,
-    /// The host, with its port where it has one, that the client asked a trusted proxy for.
+    /// The host that the client requested from a trusted proxy, with its port if there is one.
     pub host: Option<String>,
 }
 
 impl ClientInfo {
-    /// What a request says that came over TCP from `peer`.
+    /// Determines the client of a request from TCP peer `peer`.
     ///
-    /// A proxy that writes one of the two kinds of headers may well pass the other on as the client
-    /// made it up, and nothing tells which is which. So where both name a client and do not agree,
-    /// the client may be either.
+    /// A proxy that writes one of the two kinds of headers may forward a forged header of the other kind.
+    /// So if both name a client and disagree, the client may be either.
     pub fn new(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
         let peer = peer.to_canonical();
         if !is_trusted(trusted, peer) {
@@ -126,7 +125,7 @@ fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
     }
 }
 
-/// By `Forwarded`. Protocol and host are what the same proxy says that named the client.
+/// Evaluates `Forwarded`. Protocol and host come from the proxy that named the client.
 fn from_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
     let mut client_info = ClientInfo::direct(peer);
     for element in items_from_right(headers, FORWARDED).take(MAX_HOPS) {
@@ -148,7 +147,7 @@ fn from_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Clien
     client_info
 }
 
-/// By `X-Forwarded-For`, with the other two as the nearest proxy wrote them.
+/// Evaluates `X-Forwarded-For`, and the other two headers as the nearest proxy wrote them.
 fn from_x_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientInfo {
     let mut address = peer;
     for node in items_from_right(headers, FOR).take(MAX_HOPS) {
@@ -170,17 +169,17 @@ fn from_x_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Cli
     }
 }
 
-/// What one proxy says of the one before it, in `Forwarded`.
+/// An element of `Forwarded`, written by one proxy.
 #[derive(Default)]
 struct Element<'a> {
-    /// `None` for "unknown", and for names that only the proxy knows.
+    /// `None` for `unknown` and for obfuscated identifiers.
     client: Option<IpAddr>,
     proto: Option<&'a str>,
     host: Option<String>,
 }
 
 impl Element<'_> {
-    /// `for=192.0.2.60;proto=http;by=203.0.113.43` (RFC 7239 section 4); `None` where it is broken.
+    /// Parses `for=192.0.2.60;proto=http;by=203.0.113.43` (RFC 7239 section 4); `None` if it is malformed.
     fn parse(text: &str) -> Option<Element<'_>> {
         let mut element = Element::default();
         let mut seen = [false; 3];
@@ -193,7 +192,7 @@ impl Element<'_> {
             let Some(position) = position else {
                 continue;
             };
-            // Each parameter once at most (section 4).
+            // At most once per element (section 4).
             if std::mem::replace(&mut seen[position], true) {
                 return None;
             }
@@ -207,7 +206,7 @@ impl Element<'_> {
     }
 }
 
-/// The items of a header over all its lines, the last one first; `None` for one that is no text.
+/// The items of all lines of a header, the last one first; `None` for an item that is not text.
 fn items_from_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     let items = lines.into_iter().rev();
@@ -216,8 +215,8 @@ fn items_from_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item
         .map(|item| Some(std::str::from_utf8(item).ok()?.trim()))
 }
 
-/// Splits at `separator`, but not inside of quotes, the last piece first: what somebody far to the
-/// left left open does not reach what the nearest proxy wrote.
+/// Splits at `separator` outside quotes, the last piece first. So an open quote of a client, at the left,
+/// does not affect the element of the nearest proxy.
 fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -236,7 +235,7 @@ fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A token, or what stands in quotes. Nothing that is of use needs an escape in them.
+/// Returns a token, or the text of a quoted string without escapes.
 fn unquote(value: &str) -> Option<&str> {
     let value = value.trim();
     let inner = match value.strip_prefix('"') {
@@ -246,8 +245,8 @@ fn unquote(value: &str) -> Option<&str> {
     (!inner.contains(['"', '\\'])).then_some(inner)
 }
 
-/// An address as proxies write it (RFC 7239 section 6): alone or with a port, that of IPv6 in
-/// brackets. `X-Forwarded-For` has it without brackets, too.
+/// Parses the address of a node (RFC 7239 section 6), with or without a port, IPv6 in brackets. Also
+/// accepts IPv6 without brackets, as in `X-Forwarded-For`.
 fn parse_node(node: &str) -> Option<IpAddr> {
     let ip = |text: &str| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
     if let Some(rest) = node.strip_prefix('[') {
@@ -261,7 +260,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     })
 }
 
-/// A number, or a name that stands for one (RFC 7239 section 6.3).
+/// Whether a text is a port or an obfuscated port (RFC 7239 section 6.3).
 fn is_port(port: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     match port.strip_prefix('_') {
@@ -278,7 +277,7 @@ fn is_https(proto: &str) -> Option<bool> {
     }
 }
 
-/// Whether a text can be a host, with a port or without: nothing else gets into a URL.
+/// Whether a text is a host with or without a port. parlor writes no other text into a URL.
 pub fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),

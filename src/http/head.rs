@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_is_read_to_its_empty_line_wherever_it_is_cut() {
+    async fn a_head_in_any_pieces_is_read_to_its_empty_line() {
         let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         for cut in 1..head.len() {
             let pieces: Vec<&[u8]> = head.chunks(cut).collect();
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_head_is_not_waited_for() {
+    async fn bytes_that_begin_no_request_are_returned_at_once() {
         assert_eq!(read_pieces(&[&[0xff; 10]]).await.unwrap(), [0xff; 10]);
         let long = read_pieces(&[&[b'x'; 2 * MOST]]).await.unwrap();
         assert_eq!(long.len(), MOST);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn half_a_head_is_given_up_in_time_and_takes_little() {
+    async fn an_incomplete_head_times_out() {
         let half = read_pieces(&[b"\r\n\r\n", b"GET / HTTP/1.1\r\n"]).await;
         assert_eq!(half.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let mut ended: &[u8] = b"GET / HT";

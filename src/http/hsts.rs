@@ -1,25 +1,25 @@
-//! HSTS (RFC 6797): that this host is to be asked over TLS alone, for whoever has asked it so.
+//! HSTS (RFC 6797): browsers that used HTTPS once do not use HTTP later.
 
 use hyper::header::{self, HeaderValue};
 
 use super::response::Response;
 use crate::config::TlsMode;
 
-/// Half a year: whoever gives TLS up can wait for it.
+/// Half a year, in seconds.
 const POLICY: HeaderValue = HeaderValue::from_static("max-age=15552000");
 
-/// Adds it to an answer within TLS, where the certificate is one that browsers believe. Where `host`
-/// has a port, the host has another server at the usual one, which has its own say.
+/// Adds the policy to a response over TLS if browsers trust the certificate, and `host` has the default
+/// port: at another port, the policy would also apply to the server at the default port.
 pub fn add(response: &mut Response, mode: TlsMode, host: Option<&str>) {
-    let believed = match mode {
+    let is_trusted = match mode {
         TlsMode::Off | TlsMode::SelfSigned => false,
         TlsMode::Files | TlsMode::Acme => true,
     };
-    let usual = host.is_some_and(|host| match host.rsplit_once(':') {
+    let is_default_port = host.is_some_and(|host| match host.rsplit_once(':') {
         Some((_, port)) => port.ends_with(']') || port == "443",
         None => true,
     });
-    if believed && usual {
+    if is_trusted && is_default_port {
         let headers = response.headers_mut();
         headers.insert(header::STRICT_TRANSPORT_SECURITY, POLICY);
     }
@@ -30,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_for_believed_certificates_at_the_usual_port() {
-        let told = |mode, host| {
+    fn the_policy_is_sent_for_trusted_certificates_at_the_default_port_alone() {
+        let is_sent = |mode, host| {
             let mut response = Response::default();
             add(&mut response, mode, host);
             response
@@ -39,12 +39,12 @@ mod tests {
                 .contains_key(header::STRICT_TRANSPORT_SECURITY)
         };
         for host in ["a.example", "a.example:443", "[2001:db8::1]"] {
-            assert!(told(TlsMode::Files, Some(host)), "{host}");
-            assert!(told(TlsMode::Acme, Some(host)), "{host}");
-            assert!(!told(TlsMode::SelfSigned, Some(host)), "{host}");
+            assert!(is_sent(TlsMode::Files, Some(host)), "{host}");
+            assert!(is_sent(TlsMode::Acme, Some(host)), "{host}");
+            assert!(!is_sent(TlsMode::SelfSigned, Some(host)), "{host}");
         }
         for host in [None, Some("a.example:8443"), Some("[2001:db8::1]:80")] {
-            assert!(!told(TlsMode::Files, host), "{host:?}");
+            assert!(!is_sent(TlsMode::Files, host), "{host:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where requests are sent on to that came without TLS although it is spoken.
+//! Redirects requests without TLS to HTTPS.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,27 +10,26 @@ use super::forwarded::{ClientInfo, is_authority};
 use super::response::Response;
 use crate::config::{self, Config, PublicUrl};
 
-/// What authorities of certificates ask for is asked without TLS (RFC 8555 section 8.3).
+/// Authorities validate HTTP-01 challenges without TLS (RFC 8555 section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// Whether a request is answered although it came without TLS: a challenge, or what a trusted proxy
-/// was asked by HTTPS.
+/// Whether a request without TLS is served: an ACME validation, or HTTPS that ended at a trusted proxy.
 pub fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
     client_info.https == Some(true) || uri.path().starts_with(CHALLENGES)
 }
 
-/// The same, by HTTPS: at `server.public_url`, else at the host that was asked, which is `host`, and
-/// the port that speaks TLS.
+/// Redirects to the same path over HTTPS: on `server.public_url`, else on the requested `host` at the
+/// port of `http.listen`.
 ///
 /// # Errors
-/// 400 where nobody says which host that is.
+/// 400 if no host is known.
 pub fn by_https(
     config: &Config,
     uri: &Uri,
     host: Option<&str>,
     port: u16,
 ) -> Result<Response, Error> {
-    let base = public(config).or_else(|| asked(host?, port));
+    let base = public(config).or_else(|| requested(host?, port));
     let base = base.ok_or_else(|| Error::bad_request("This is spoken over HTTPS alone"))?;
     let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
     let place = HeaderValue::try_from(format!("{base}{rest}"));
@@ -39,7 +38,7 @@ pub fn by_https(
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, place);
-    // Who turns TLS off again is not locked out by what browsers remember.
+    // A cached redirect would lock users out after an admin turns TLS off.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -49,7 +48,7 @@ fn public(config: &Config) -> Option<String> {
     url.map(|url| url.to_string())
 }
 
-fn asked(authority: &str, port: u16) -> Option<String> {
+fn requested(authority: &str, port: u16) -> Option<String> {
     if !is_authority(authority) {
         return None;
     }
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_sent_on_to_the_public_url_or_to_the_host_that_it_asked() {
+    fn a_request_is_redirected_to_the_public_url_or_the_requested_host() {
         let talk = "https://talk.example.org";
         for (public, uri, host, port, expected) in [
             (
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_answered_and_what_came_to_a_proxy_by_https() {
+    fn acme_validations_and_https_requests_to_a_proxy_are_served() {
         let client_info = |https| ClientInfo {
             https,
             ..ClientInfo::direct(IpAddr::from([192, 0, 2, 1]))

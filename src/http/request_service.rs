@@ -21,7 +21,7 @@ use super::state::State;
 use super::{base_path, cors, hsts, redirect};
 use crate::ingress::{Accepted, ConnectionPermit, Protocol};
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 pub struct Shared {
     pub state: Arc<State>,
     pub router: Router,

@@ -1,14 +1,16 @@
 //! Finds the handler of a request, and runs it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use tracing::field::display;
 
 use super::error::Error;
-use super::request::{Request, RequestContext, decode};
+use super::request::{Request, RequestContext};
 use super::response::Response;
 use super::route::{Handler, Params, Route};
 use super::state::State;
@@ -105,8 +107,11 @@ impl Router {
         };
         let handlers = &matched.value.handlers;
         let handler = handlers.iter().find(|(known, _)| known == wanted);
-        // What can't be decoded stays as it is: no room's id has a `%`, so it is nobody's.
-        let decoded = |value: &str| decode(value, false).unwrap_or_else(|| value.to_owned());
+        // A value that is not UTF-8 stays encoded: no id contains a `%`.
+        let decoded = |value: &str| {
+            let text = percent_decode_str(value).decode_utf8();
+            text.map_or_else(|_| value.to_owned(), Cow::into_owned)
+        };
         let params = matched.params.iter();
         let outcome = match handler {
             None => Err(not_allowed(handlers)),

@@ -1,7 +1,7 @@
-//! A socket whose client must take its answers.
+//! A write timeout for clients that do not read their responses.
 //!
-//! hyper bounds the time for a request's head, and the router that of the work. A client that sends
-//! requests and never reads an answer would still hold its connection for ever.
+//! hyper limits the time for a request's head, and the router that of a handler. Without this timeout, a
+//! client that never reads a response would keep its connection forever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails when nothing can be written for too long.
+/// A stream that fails if nothing can be written for too long.
 pub struct WriteTimeout<S> {
     stream: S,
     /// Bytes that were read ahead; they are returned first.
     early: Bytes,
     limit: Duration,
-    /// Runs while the kernel takes nothing.
+    /// Runs while the kernel accepts no bytes.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

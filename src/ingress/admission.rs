@@ -7,7 +7,7 @@ use super::reject::RejectReason;
 
 /// Limits the connections of a service.
 pub trait Admission: Send + Sync + 'static {
-    /// What a connection holds for as long as it counts.
+    /// A connection holds it for as long as it counts.
     type Permit: Send + 'static;
 
     /// Admits a connection from `peer`. `None` at a limit that [`Admission::released`] waits for: the

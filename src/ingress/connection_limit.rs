@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_with_most_connections_gives_way_to_any_other() {
+    fn a_connection_of_the_address_with_most_is_evicted_for_another_address() {
         let limit = limit(10);
         let heavy: Vec<ConnectionPermit> = (0..9).map(|_| from(&limit, 1).ok().unwrap()).collect();
         let light = from(&limit, 2).ok().unwrap();
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_most_gets_one_more_only_for_one_of_its_own() {
+    fn an_address_with_most_connections_replaces_one_of_its_own() {
         let limit = limit(4);
         let first: Vec<ConnectionPermit> = (0..2).map(|_| from(&limit, 1).ok().unwrap()).collect();
         let second: Vec<ConnectionPermit> = (0..2).map(|_| from(&limit, 2).ok().unwrap()).collect();
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_limit_within_which_the_silent_give_way() {
+    fn at_the_limit_per_address_a_connection_without_a_request_is_evicted() {
         let limit = limit(100);
         let take = || limit.take(Some(IpAddr::from([192, 0, 2, 1])), 2);
         let held = [take().ok().unwrap(), take().ok().unwrap()];
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_scarce_when_more_than_half_are_taken_and_never_for_a_proxy() {
+    fn connections_are_scarce_above_half_of_the_limit_but_never_for_a_proxy() {
         let limit = limit(4);
         let (first, proxy) = (
             from(&limit, 1).ok().unwrap(),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_site_is_one_address() {
+    fn the_connections_of_an_ipv6_site_count_for_one_address() {
         let limit = limit(100);
         let take = |ip: &str| limit.take(Some(ip.parse().unwrap()), 1);
         let held = take("2001:db8::1").ok().unwrap();
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_has_no_limit_and_whom_it_names_has_one() {
+    fn a_proxy_has_no_limit_but_its_clients_have_one() {
         let limit = limit(4);
         let proxied: Vec<ConnectionPermit> =
             (0..4).map(|_| limit.take(None, 1).ok().unwrap()).collect();

@@ -16,7 +16,7 @@ use super::tls;
 /// The content type of the TLS record that begins a handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
-/// What a listener accepts.
+/// The protocols that a listener accepts.
 #[derive(Clone)]
 pub enum ListenerMode {
     /// HTTP alone: the metrics.

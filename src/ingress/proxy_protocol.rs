@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): what a TCP load balancer says
-//! of a connection before the client's first byte.
+//! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): a TCP load balancer names the
+//! client before the client's first byte.
 //!
-//! Not one byte is read that may belong to the client, and nothing is guessed: where a header is
-//! expected there is one, or the connection ends.
+//! The reader consumes no byte of the client, and guesses nothing: without the expected header the
+//! connection ends.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,15 +15,15 @@ const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// `PROXY UNKNOWN` and the end of its line.
-const SHORTEST_V1: usize = 15;
-/// With the end of the line (section 2.1).
-const LONGEST_V1: usize = 107;
-/// Up to the addresses (section 2.2).
-const FIXED_V2: usize = 16;
-/// With everything that balancers add, such as the client's certificate.
-const LONGEST_V2: usize = 4096;
+const MIN_V1_BYTES: usize = 15;
+/// Including the end of the line (section 2.1).
+const MAX_V1_BYTES: usize = 107;
+/// Before the addresses (section 2.2).
+const FIXED_V2_BYTES: usize = 16;
+/// Including additions of balancers such as the client's certificate.
+const MAX_V2_BYTES: usize = 4096;
 
-/// Why a connection has no header.
+/// Why a header is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     #[error("it does not begin with a PROXY header")]
@@ -36,31 +36,31 @@ pub enum HeaderError {
     Unread(#[from] io::Error),
 }
 
-/// What the beginning of a connection says.
+/// The state of a partly read header.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
-    /// So many more bytes belong to the header, at least.
-    More(usize),
-    /// The client, where the header names one.
-    Whole(Option<SocketAddr>),
+    /// At least this many bytes are missing.
+    Incomplete(usize),
+    /// The client, if the header names one.
+    Complete(Option<SocketAddr>),
 }
 
-/// Reads the header and nothing else. `None` where it names no client: then the balancer speaks for
-/// itself, or can't tell.
+/// Reads the header and nothing else within `limit`. `None` if it names no client: a health check of the
+/// balancer, or an unknown client.
 pub async fn read(
     stream: &mut (impl AsyncRead + Unpin),
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Option<SocketAddr>, HeaderError> {
-    let header = timeout(patience, header(stream)).await;
+    let header = timeout(limit, header(stream)).await;
     header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
 async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
-    let mut header = Vec::with_capacity(LONGEST_V1);
+    let mut header = Vec::with_capacity(MAX_V1_BYTES);
     loop {
         let missing = match progress(&header)? {
-            Progress::Whole(client) => return Ok(client),
-            Progress::More(missing) => missing as u64,
+            Progress::Complete(client) => return Ok(client),
+            Progress::Incomplete(missing) => missing as u64,
         };
         if (&mut *stream).take(missing).read_buf(&mut header).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -74,19 +74,21 @@ fn progress(header: &[u8]) -> Result<Progress, HeaderError> {
         header[..common] == magic[..common]
     };
     match (may_be(V1), may_be(V2)) {
-        (true, true) => Ok(Progress::More(SHORTEST_V1)),
+        (true, true) => Ok(Progress::Incomplete(MIN_V1_BYTES)),
         (true, false) => text(header),
         (false, true) => binary(header),
         (false, false) => Err(HeaderError::Missing),
     }
 }
 
-/// `PROXY TCP4 192.0.2.1 192.0.2.2 4711 443` and the end of the line.
+/// Parses version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 4711 443` and the end of the line.
 fn text(header: &[u8]) -> Result<Progress, HeaderError> {
     let Some(end) = header.iter().position(|byte| *byte == b'\n') else {
         return match header.len() {
-            LONGEST_V1.. => Err(HeaderError::TooLong),
-            length => Ok(Progress::More(SHORTEST_V1.saturating_sub(length).max(1))),
+            MAX_V1_BYTES.. => Err(HeaderError::TooLong),
+            length => Ok(Progress::Incomplete(
+                MIN_V1_BYTES.saturating_sub(length).max(1),
+            )),
         };
     };
     let line = header[..end].strip_suffix(b"\r");
@@ -94,17 +96,17 @@ fn text(header: &[u8]) -> Result<Progress, HeaderError> {
     let line = line.and_then(|line| std::str::from_utf8(line).ok());
     let mut words = line.ok_or(HeaderError::Malformed)?.split(' ').skip(1);
     let client = match words.next() {
-        // What follows is nobody's business.
-        Some("UNKNOWN") => return Ok(Progress::Whole(None)),
+        // The rest of the line is undefined (section 2.1).
+        Some("UNKNOWN") => return Ok(Progress::Complete(None)),
         Some("TCP4") => pair::<Ipv4Addr>(words),
         Some("TCP6") => pair::<Ipv6Addr>(words),
         _ => None,
     };
     let client = client.ok_or(HeaderError::Malformed)?;
-    Ok(Progress::Whole(Some(client)))
+    Ok(Progress::Complete(Some(client)))
 }
 
-/// Two addresses, two ports, no more: the first of each.
+/// Parses two addresses and two ports, and returns the first of each.
 fn pair<'a, A: Into<IpAddr> + std::str::FromStr>(
     mut words: impl Iterator<Item = &'a str>,
 ) -> Option<SocketAddr> {
@@ -120,31 +122,31 @@ fn pair<'a, A: Into<IpAddr> + std::str::FromStr>(
 }
 
 fn binary(header: &[u8]) -> Result<Progress, HeaderError> {
-    let Some((fixed, rest)) = header.split_first_chunk::<FIXED_V2>() else {
-        return Ok(Progress::More(FIXED_V2 - header.len()));
+    let Some((fixed, rest)) = header.split_first_chunk::<FIXED_V2_BYTES>() else {
+        return Ok(Progress::Incomplete(FIXED_V2_BYTES - header.len()));
     };
     let [.., command, family, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
-    if FIXED_V2 + length > LONGEST_V2 {
+    if FIXED_V2_BYTES + length > MAX_V2_BYTES {
         return Err(HeaderError::TooLong);
     }
     if rest.len() < length {
-        return Ok(Progress::More(length - rest.len()));
+        return Ok(Progress::Incomplete(length - rest.len()));
     }
     match (command, family) {
-        // Of itself: whether parlor is well.
-        (0x20, _) => Ok(Progress::Whole(None)),
+        // LOCAL: a health check of the balancer.
+        (0x20, _) => Ok(Progress::Complete(None)),
         (0x21, 0x11) => addresses::<4>(rest),
         (0x21, 0x21) => addresses::<16>(rest),
-        // Unspecified, datagrams, Unix sockets: no client of TCP.
+        // Unspecified, datagrams, Unix sockets: no TCP client.
         (0x21, 0x00 | 0x01 | 0x02 | 0x10 | 0x12 | 0x20 | 0x22 | 0x30..=0x32) => {
-            Ok(Progress::Whole(None))
+            Ok(Progress::Complete(None))
         }
         _ => Err(HeaderError::Malformed),
     }
 }
 
-/// Two addresses, two ports, and then whatever else the balancer has to tell.
+/// Parses two addresses and two ports; additions of the balancer may follow.
 fn addresses<const N: usize>(rest: &[u8]) -> Result<Progress, HeaderError>
 where
     IpAddr: From<[u8; N]>,
@@ -155,7 +157,7 @@ where
     match (from, port) {
         (Some(from), Some(&[high, low])) if whole => {
             let port = u16::from_be_bytes([high, low]);
-            Ok(Progress::Whole(Some(client(*from, port))))
+            Ok(Progress::Complete(Some(client(*from, port))))
         }
         _ => Err(HeaderError::Malformed),
     }
@@ -172,17 +174,17 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(10);
 
-    /// What a header of these bytes says, and what of them is left to read.
-    async fn heard(bytes: &[u8]) -> (Result<Option<SocketAddr>, HeaderError>, Vec<u8>) {
+    /// Reads a header from these bytes. Also returns the unread bytes.
+    async fn read_from(bytes: &[u8]) -> (Result<Option<SocketAddr>, HeaderError>, Vec<u8>) {
         let mut rest = bytes;
-        let heard = read(&mut rest, PATIENCE).await;
-        (heard, rest.to_vec())
+        let named = read(&mut rest, LIMIT).await;
+        (named, rest.to_vec())
     }
 
-    async fn told(bytes: &[u8]) -> String {
-        heard(bytes).await.0.unwrap_err().to_string()
+    async fn error_of(bytes: &[u8]) -> String {
+        read_from(bytes).await.0.unwrap_err().to_string()
     }
 
     fn address(text: &str) -> SocketAddr {
@@ -196,22 +198,22 @@ mod tests {
             ("TCP6 2001:db8::1 2001:db8::2 1 2", "[2001:db8::1]:1"),
             ("TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2", "192.0.2.1:1"),
         ] {
-            let (heard, rest) = heard(format!("PROXY {line}\r\nGET /").as_bytes()).await;
-            assert_eq!(heard.unwrap(), Some(address(client)));
+            let (named, rest) = read_from(format!("PROXY {line}\r\nGET /").as_bytes()).await;
+            assert_eq!(named.unwrap(), Some(address(client)));
             assert_eq!(rest, b"GET /");
         }
         for line in [
             "UNKNOWN",
             "UNKNOWN ffff::1 ffff::2 65535 65535",
-            "UNKNOWN whatever",
+            "UNKNOWN something",
         ] {
-            let (heard, rest) = heard(format!("PROXY {line}\r\n\0\x01").as_bytes()).await;
-            assert_eq!((heard.unwrap(), rest), (None, b"\0\x01".to_vec()));
+            let (named, rest) = read_from(format!("PROXY {line}\r\n\0\x01").as_bytes()).await;
+            assert_eq!((named.unwrap(), rest), (None, b"\0\x01".to_vec()));
         }
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused() {
+    async fn a_malformed_header_is_rejected() {
         for (bytes, why) in [
             (&b"GET / HTTP/1.1\r\n"[..], "does not begin with"),
             (b"\0\x01\0\0\x21\x12\xa4\x42", "does not begin with"),
@@ -238,13 +240,13 @@ mod tests {
             (&[V2, b"\x21\x21\0\x23", &[0; 35]].concat(), "malformed"),
             (&[V2, b"\x21\x11\xff\xff", &[0; 100]].concat(), "too long"),
         ] {
-            let told = told(bytes).await;
-            assert!(told.contains(why), "{told}: {bytes:?}");
+            let error = error_of(bytes).await;
+            assert!(error.contains(why), "{error}: {bytes:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_balancer_that_speaks_for_itself_names_nobody() {
+    async fn a_health_check_of_a_balancer_names_no_client() {
         for kind in [
             &b"\x20\x00\0\x00"[..],
             b"\x20\x11\0\x04",
@@ -254,18 +256,18 @@ mod tests {
         ] {
             let length = usize::from(kind[3]);
             let header = [V2, kind, &vec![7; length], b"then"].concat();
-            let (heard, rest) = heard(&header).await;
-            assert_eq!((heard.unwrap(), rest), (None, b"then".to_vec()), "{kind:?}");
+            let (named, rest) = read_from(&header).await;
+            assert_eq!((named.unwrap(), rest), (None, b"then".to_vec()), "{kind:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_header_in_crumbs_is_read_to_its_end_and_no_further() {
+    async fn a_header_in_small_pieces_is_read_to_its_end_and_no_further() {
         let (mut server, mut client) = tokio::io::duplex(1);
         let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\nrest";
         let writing = tokio::spawn(async move { client.write_all(line).await });
-        let heard = read(&mut server, PATIENCE).await.unwrap();
-        assert_eq!(heard, Some(address("192.0.2.1:4711")));
+        let named = read(&mut server, LIMIT).await.unwrap();
+        assert_eq!(named, Some(address("192.0.2.1:4711")));
         let mut rest = [0; 4];
         server.read_exact(&mut rest).await.unwrap();
         assert_eq!(&rest, b"rest");
@@ -273,14 +275,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_balancer_that_says_nothing_is_not_waited_for() {
+    async fn an_incomplete_header_times_out() {
         let (mut server, mut client) = tokio::io::duplex(100);
         client.write_all(b"PROXY TCP4 ").await.unwrap();
-        let error = read(&mut server, PATIENCE).await.unwrap_err();
+        let error = read(&mut server, LIMIT).await.unwrap_err();
         assert!(error.to_string().contains("timed out"), "{error}");
     }
 
-    /// The oracle is somebody else's writer of headers.
+    /// Writes a header with the `ppp` crate.
     fn written(from: SocketAddr, to: SocketAddr, binary: bool, extra: &[u8]) -> Vec<u8> {
         if !binary {
             return v1::Addresses::from((from, to)).to_string().into_bytes();
@@ -293,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_another_writes_is_read(
+        fn a_header_of_another_implementation_is_read(
             from: [u8; 16], to: [u8; 16], port: u16, is_v4: bool, binary: bool,
             extra in prop::collection::vec(any::<u8>(), 0..300),
             rest in prop::collection::vec(any::<u8>(), 0..300),
@@ -305,19 +307,19 @@ mod tests {
             let bytes = [written(address(from), address(to), binary, &extra), rest.clone()].concat();
             let mut left = bytes.as_slice();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let heard = runtime.block_on(header(&mut left)).unwrap();
+            let named = runtime.block_on(header(&mut left)).unwrap();
             let expected = client(address(from).ip(), port);
-            prop_assert_eq!(heard, Some(expected));
+            prop_assert_eq!(named, Some(expected));
             prop_assert_eq!(left, rest);
         }
 
         #[test]
-        fn no_bytes_are_a_surprise_and_none_are_asked_for_without_end(
+        fn no_bytes_panic_and_the_length_of_a_header_is_bounded(
             version in 0usize..3, tail: Vec<u8>,
         ) {
             let header = [[V1, V2, b""][version], &tail].concat();
-            if let Ok(Progress::More(missing)) = progress(&header) {
-                prop_assert!(missing > 0 && header.len() + missing <= LONGEST_V2);
+            if let Ok(Progress::Incomplete(missing)) = progress(&header) {
+                prop_assert!(missing > 0 && header.len() + missing <= MAX_V2_BYTES);
             }
         }
     }

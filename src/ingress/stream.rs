@@ -1,4 +1,4 @@
-//! A client's connection: TCP, or TLS on top of it.
+//! A client's byte stream: TCP, or TLS over TCP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// What HTTP and WebSockets are spoken over.
+/// A TCP connection, with or without TLS.
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -41,7 +41,7 @@ impl Stream {
     pub fn limit_unsent(&self) {}
 }
 
-/// Does the same with whichever it is.
+/// Applies an expression to the inner stream.
 macro_rules! either {
     ($stream:expr, $inner:ident => $what:expr) => {
         match $stream.get_mut() {

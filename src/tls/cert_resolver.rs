@@ -1,4 +1,4 @@
-//! What handshakes are answered with at the moment, and how the certificate is doing.
+//! The certificate for new handshakes, and its status.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,8 +9,8 @@ use rustls::sign::CertifiedKey;
 
 use super::{ACME_TLS, Identity, Validity};
 
-/// The identity that handshakes are answered with, and the answers to the challenges of an authority
-/// while it looks for them (RFC 8555 §8).
+/// Selects the certificate of a handshake: the current identity, or that of an ACME challenge while an
+/// authority validates it (RFC 8555 §8).
 #[derive(Default)]
 pub struct CertResolver(RwLock<State>);
 
@@ -18,13 +18,13 @@ pub struct CertResolver(RwLock<State>);
 struct State {
     identity: Option<Identity>,
     renewal_failure: Option<RenewalFailure>,
-    /// TLS-ALPN-01: certificates by the domain in question.
+    /// TLS-ALPN-01: certificates by domain.
     certificates: HashMap<String, Arc<CertifiedKey>>,
-    /// HTTP-01: key authorizations by their token.
+    /// HTTP-01: key authorizations by token.
     tokens: HashMap<String, String>,
 }
 
-/// Why there is no new certificate, and when it is tried again.
+/// Why the last attempt to get a certificate failed, and when the next one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenewalFailure {
     /// A sentence without its full stop.
@@ -33,10 +33,10 @@ pub struct RenewalFailure {
     pub next: u64,
 }
 
-/// How the certificate is doing.
+/// The status of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateStatus {
-    /// `None` where there is none yet.
+    /// `None` without a certificate.
     pub validity: Option<Validity>,
     pub fingerprint: Option<String>,
     pub renewal_failure: Option<RenewalFailure>,
@@ -49,19 +49,19 @@ impl CertResolver {
         Arc::new(resolver)
     }
 
-    /// From now on handshakes are answered with this one; what was negotiated before stays.
+    /// Uses this identity for new handshakes. Existing connections stay.
     pub fn swap(&self, identity: &Identity) {
         let mut held = self.write();
         held.identity = Some(identity.clone());
         held.renewal_failure = None;
     }
 
-    /// What handshakes are answered with; nothing where there is no certificate yet.
+    /// The current identity; `None` without a certificate.
     pub fn identity(&self) -> Option<Identity> {
         self.read().identity.clone()
     }
 
-    /// Tells of an attempt at another certificate that failed.
+    /// Records a failed attempt to get a certificate.
     pub fn set_renewal_failure(&self, failure: RenewalFailure) {
         self.write().renewal_failure = Some(failure);
     }
@@ -76,25 +76,25 @@ impl CertResolver {
         }
     }
 
-    /// From now on an authority that asks for `domain` (TLS-ALPN-01) gets this.
+    /// Serves this certificate to an authority that validates `domain` (TLS-ALPN-01).
     pub fn add_tls_alpn_challenge(&self, domain: &str, certificate: Arc<CertifiedKey>) {
         let mut held = self.write();
         held.certificates.insert(domain.to_owned(), certificate);
     }
 
-    /// From now on an authority that asks for `token` (HTTP-01) gets this.
+    /// Serves this key authorization to an authority that requests `token` (HTTP-01).
     pub fn add_http_challenge(&self, token: &str, key_authorization: &str) {
         let mut held = self.write();
         held.tokens
             .insert(token.to_owned(), key_authorization.to_owned());
     }
 
-    /// What an authority is told that asks for `token`.
+    /// The key authorization for `token`.
     pub fn key_authorization(&self, token: &str) -> Option<String> {
         self.read().tokens.get(token).cloned()
     }
 
-    /// From now on no challenge is answered any more.
+    /// Ends all challenges.
     pub fn clear_challenges(&self) {
         let mut held = self.write();
         held.certificates.clear();
@@ -117,7 +117,7 @@ impl fmt::Debug for CertResolver {
 }
 
 impl ResolvesServerCert for CertResolver {
-    /// Whoever would speak [`ACME_TLS`] gets the certificate of a challenge or nothing.
+    /// A client that negotiates [`ACME_TLS`] gets the certificate of a challenge or none.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut offered = hello.alpn().into_iter().flatten();
         let held = self.read();

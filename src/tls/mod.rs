@@ -1,6 +1,6 @@
-//! What TLS is spoken with: a certificate and its key, from files, signed by itself or by an authority
-//! (ACME), and the settings of rustls around them. A new certificate takes the place of the old one
-//! while connections go on: each handshake takes what is there at that moment.
+//! TLS: the certificate with its key (from files, self-signed, or by ACME) and the configuration of rustls.
+//!
+//! Each handshake uses the current certificate, so that a new one replaces it without ending connections.
 
 mod cert_resolver;
 mod issuer;
@@ -24,34 +24,34 @@ pub use pem_files::{PemFile, PemFileError, parse, read};
 pub use self_signed::{GenerateError, challenge, self_signed};
 pub use validity::Validity;
 
-/// What is negotiated for TURN over TLS (RFC 7443). Clients may also say nothing.
+/// The ALPN name of TURN over TLS (RFC 7443). Clients may omit ALPN.
 pub const STUN_TURN: &[u8] = b"stun.turn";
 
-/// HTTP/2 (RFC 9113 section 3.2).
+/// The ALPN name of HTTP/2 (RFC 9113 section 3.2).
 pub const HTTP_2: &[u8] = b"h2";
 
-/// HTTP/1.1 (RFC 7301 section 6).
+/// The ALPN name of HTTP/1.1 (RFC 7301 section 6).
 pub const HTTP_1: &[u8] = b"http/1.1";
 
-/// What an authority negotiates that looks for the certificate of a challenge (RFC 8737).
+/// The ALPN name of an authority that validates a TLS-ALPN-01 challenge (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
-/// A certificate with those that lead to it, and its key.
+/// A certificate chain and its key.
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
-    /// Of everything that it was made of: what tells it from another.
+    /// Of the chain and the key, for comparison.
     digest: Digest,
     validity: Validity,
 }
 
 impl Identity {
-    /// From when until when clients take it.
+    /// The validity of the first certificate.
     pub fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// Whether clients take it for this host: a name, or an address (of IPv6, in brackets or not).
+    /// Whether the certificate is valid for `host`: a name or an address, IPv6 with or without brackets.
     pub fn is_valid_for(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']);
         let Ok(name) = ServerName::try_from(host) else {
@@ -92,12 +92,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// A server's side of TLS 1.2 and 1.3, with tickets to resume by. A client that names protocols
-/// (ALPN) must name one of these; one that names none is taken as well. An authority that looks for
-/// the certificate of a challenge names [`ACME_TLS`]; nothing is to be said to it after the handshake.
+/// Returns a server configuration for TLS 1.2 and 1.3 with session tickets. A client with ALPN must offer
+/// one of `protocols`; a client without ALPN is accepted. An authority that validates a challenge offers
+/// [`ACME_TLS`], and expects nothing after the handshake.
 ///
 /// # Errors
-/// The system gives no random bytes for the keys of the tickets.
+/// The system returns no random bytes for the ticket keys.
 pub fn server_config(
     resolver: Arc<CertResolver>,
     protocols: &[&[u8]],
@@ -112,7 +112,7 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Named each time, so that nothing depends on which one the process has by default.
+/// Passed explicitly: nothing depends on the default provider of the process.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

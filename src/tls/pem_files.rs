@@ -1,5 +1,4 @@
-//! An identity from two files of PEM (RFC 7468), or from one text of both, and everything that can be
-//! wrong with them.
+//! Reads an identity from PEM files (RFC 7468), and reports everything that is wrong with them.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +16,16 @@ use crate::text_file::{self, TextFileError};
 
 use super::{Identity, Validity, provider, validity};
 
-/// No file of certificates or keys is larger.
+/// The largest accepted file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// No chain is longer: each handshake sends it.
+/// The longest accepted chain: each handshake sends it.
 const MAX_CHAIN_LENGTH: usize = 16;
 
-/// Certificates, and when the first is valid.
+/// Certificates, and the validity of the first.
 type Chain = (Vec<CertificateDer<'static>>, Validity);
 
-/// A key as it signs, and as it was read.
+/// A signing key, and its DER form.
 type Key = (Arc<dyn SigningKey>, PrivateKeyDer<'static>);
 
 /// One of the two files.
@@ -42,7 +41,7 @@ impl PemFile {
     }
 }
 
-/// What is wrong with a file, as the end of a sentence that named it: `does not exist`.
+/// An error of a file, as the end of a sentence that begins with its name: `does not exist`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct PemFileError {
@@ -50,12 +49,10 @@ pub struct PemFileError {
     text: String,
 }
 
-/// The certificate of one file (its own first, then those that lead to it) with the key of the other,
-/// which may be the same.
+/// Reads a certificate chain (the server's certificate first) and its key. Both may be in one file.
 ///
 /// # Errors
-/// Everything that is wrong: what can't be read or is something else, or that they don't belong
-/// together.
+/// All errors of both files, or that certificate and key do not match.
 pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<PemFileError>> {
     let chain = contents(certificate).and_then(|text| chain(&text));
     let signing = contents(key).and_then(|text| private_key(&text, key));
@@ -75,17 +72,17 @@ pub fn read(certificate: &Path, key: &Path) -> Result<Identity, Vec<PemFileError
     })
 }
 
-/// The same of one text, which parlor has written itself.
+/// Parses a certificate chain and its key from one PEM text.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence that named it.
+/// The error, as the end of a sentence that begins with the file's name.
 pub fn parse(pem: &str) -> Result<Identity, String> {
     let chain = chain(pem)?;
     let identity = pair(chain, private_key(pem, Path::new("FILE"))?);
     identity.ok_or_else(|| "holds a key of another certificate".to_owned())
 }
 
-/// `None` where the key is that of another certificate.
+/// Combines a chain with its key; `None` if they do not match.
 fn pair((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> {
     let mut digest = Context::new(&SHA256);
     chain.iter().for_each(|one| digest.update(one));
@@ -141,7 +138,7 @@ fn private_key(text: &str, path: &Path) -> Result<Key, String> {
     Ok((signing, key))
 }
 
-/// The reason why a key can't sign: ring supports no other types, and no other sizes of RSA keys.
+/// The error for a key that ring does not support.
 fn unsupported_key(key: &PrivateKeyDer<'_>) -> String {
     let held = match rsa_bits(key) {
         Some(bits) => format!("an RSA key of {bits} bits"),
@@ -184,7 +181,7 @@ fn contents(path: &Path) -> Result<Zeroizing<String>, String> {
     })
 }
 
-/// Whom this process runs as.
+/// Describes the user of this process.
 fn user() -> String {
     let id = nix::unistd::geteuid();
     match nix::unistd::User::from_uid(id) {
@@ -218,7 +215,7 @@ mod tests {
         generate_simple_self_signed(["talk.example.org".to_owned()]).unwrap()
     }
 
-    fn told(cert: &Path, key: &Path) -> Vec<(PemFile, String)> {
+    fn errors(cert: &Path, key: &Path) -> Vec<(PemFile, String)> {
         let faults = read(cert, key).unwrap_err().into_iter();
         faults
             .map(|fault| (fault.file, fault.to_string()))
@@ -226,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_are_the_same_identity_and_others_another() {
+    fn identities_are_equal_if_their_files_are() {
         let (_place, cert, key) = place();
         let first = read(&cert, &key).unwrap();
         assert_eq!(first, read(&cert, &key).unwrap());
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_may_hold_both() {
+    fn certificate_and_key_may_be_in_one_file() {
         let (_place, cert, key) = place();
         let both = fs::read_to_string(&key).unwrap() + &fs::read_to_string(&cert).unwrap();
         fs::write(&cert, both).unwrap();
@@ -243,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_knows_its_names() {
+    fn an_identity_is_valid_for_its_names_and_addresses_alone() {
         let (_place, cert, key) = place();
         let identity = read(&cert, &key).unwrap();
         assert!(identity.is_valid_for("talk.example.org"));
@@ -269,12 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn the_errors_of_both_files_are_reported_together() {
         let place = tempfile::tempdir().unwrap();
         let nowhere = place.path().join("nowhere.pem");
         let missing = "does not exist".to_owned();
         assert_eq!(
-            told(&nowhere, &nowhere),
+            errors(&nowhere, &nowhere),
             [
                 (PemFile::Certificate, missing.clone()),
                 (PemFile::Key, missing)
@@ -283,10 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_or_no_key_is_told() {
+    fn a_file_without_a_certificate_or_key_is_reported() {
         let (_place, cert, key) = place();
         // Taken for each other.
-        let swapped = told(&key, &cert);
+        let swapped = errors(&key, &cert);
         assert!(
             swapped[0].1.starts_with("holds no certificate"),
             "{swapped:?}"
@@ -310,7 +307,7 @@ mod tests {
             ),
         ] {
             fs::write(&key, content).unwrap();
-            let told = told(&cert, &key);
+            let told = errors(&cert, &key);
             assert!(told[0].1.starts_with(expected), "{told:?}");
         }
         let (_place, cert, key) = self::place();
@@ -320,21 +317,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            told(&cert, &key)[0].1,
+            errors(&cert, &key)[0].1,
             "begins with a certificate that can't be read"
         );
         fs::write(&cert, [0x30, 0x82, 0xff]).unwrap();
-        assert!(told(&cert, &key)[0].1.starts_with("is not text"));
+        assert!(errors(&cert, &key)[0].1.starts_with("is not text"));
         fs::write(&cert, made().cert.pem().repeat(MAX_CHAIN_LENGTH + 1)).unwrap();
         assert!(
-            told(&cert, &key)[0]
+            errors(&cert, &key)[0]
                 .1
                 .starts_with("holds more than 16 certificates")
         );
     }
 
     #[test]
-    fn a_key_of_a_size_that_cannot_sign_is_named_with_its_size() {
+    fn an_rsa_key_of_an_unsupported_size_is_reported_with_its_size() {
         let (_place, cert, key) = place();
         // In an RSA private key the modulus follows the version; the other numbers don't matter here.
         let number = |size: usize, first: u8| {
@@ -350,7 +347,7 @@ mod tests {
             let pem =
                 format!("-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n");
             fs::write(&key, pem).unwrap();
-            let told = told(&cert, &key);
+            let told = errors(&cert, &key);
             let expected = format!("holds an RSA key of {bits} bits that TLS can't be spoken with");
             assert!(told[0].1.starts_with(&expected), "{told:?}");
             assert!(told[0].1.contains("RSA with 2048 to 4096 bits"), "{told:?}");
@@ -358,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_of_version_1_is_named_as_one() {
+    fn a_certificate_of_version_1_is_reported_as_such() {
         let (_place, cert, key) = place();
         let made = made();
         // The version is the first field: without it, a certificate has version 1.
@@ -375,15 +372,15 @@ mod tests {
         let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         fs::write(&cert, pem).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let told = told(&cert, &key);
+        let told = errors(&cert, &key);
         assert!(told[0].1.contains("X.509 version 1"), "{told:?}");
     }
 
     #[test]
-    fn a_key_of_another_certificate_is_told() {
+    fn a_key_of_another_certificate_is_rejected() {
         let (_place, cert, key) = place();
         fs::write(&key, made().signing_key.serialize_pem()).unwrap();
-        let told = told(&cert, &key);
+        let told = errors(&cert, &key);
         assert_eq!(told[0].0, PemFile::Key);
         assert!(
             told[0]

@@ -1,5 +1,4 @@
-//! Certificates that parlor makes itself: its own where no authority signs one, and those that answer
-//! an authority's challenge (TLS-ALPN-01, RFC 8737).
+//! Generates certificates: self-signed ones, and those of TLS-ALPN-01 challenges (RFC 8737).
 
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ use time::{Duration, OffsetDateTime};
 
 use super::provider;
 
-/// Clocks differ.
+/// Certificates are valid this much earlier, since clocks differ.
 const CLOCK_TOLERANCE: Duration = Duration::hours(1);
 
-/// A certificate could not be made: a name that none can be for, or no random bytes.
+/// A certificate could not be generated: an invalid name, or no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("a certificate can't be made: {0}")]
 pub struct GenerateError(String);
@@ -28,8 +27,8 @@ impl From<rcgen::Error> for GenerateError {
     }
 }
 
-/// A certificate for these names and addresses, valid from `now` (Unix seconds) for so many days, and
-/// its key: PEM.
+/// Returns a self-signed certificate for these names and addresses, and its key, in PEM. It is valid for
+/// `days` from `now` in Unix seconds.
 pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, GenerateError> {
     let mut params = CertificateParams::new(hosts)?;
     let from = i64::try_from(now).unwrap_or(i64::MAX);
@@ -42,7 +41,7 @@ pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, Gene
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.distinguished_name = DistinguishedName::new();
     let name = hosts.first().map_or("parlor", String::as_str);
-    // The upper bound of RFC 5280; who verifies looks at the alternative names.
+    // The upper bound of RFC 5280. Clients check the alternative names instead.
     let name: String = name.chars().take(64).collect();
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate()?;
@@ -50,7 +49,7 @@ pub fn self_signed(hosts: &[String], now: u64, days: u16) -> Result<String, Gene
     Ok(certificate.pem() + &key.serialize_pem())
 }
 
-/// What an authority that asks for `domain` is answered with.
+/// Returns the certificate for the TLS-ALPN-01 validation of `domain`.
 pub fn challenge(
     domain: &str,
     key_authorization: &str,
@@ -60,8 +59,7 @@ pub fn challenge(
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
     let key = KeyPair::generate()?;
     let chain = vec![params.self_signed(&key)?.der().clone()];
-    // Its extension is critical and known to authorities alone: to be read as any other certificate is
-    // nothing that it can.
+    // Not parsed as other certificates are: only authorities know its critical extension.
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let signing = provider().key_provider.load_private_key(key);
     let signing = signing.map_err(|error| GenerateError(error.to_string()))?;
@@ -74,7 +72,7 @@ mod tests {
     use crate::tls;
 
     #[test]
-    fn a_certificate_of_ones_own_is_for_every_host_and_for_as_long_as_it_was_asked_for() {
+    fn a_self_signed_certificate_is_valid_for_every_host_and_for_the_given_days() {
         let hosts = ["talk.example.org", "localhost", "127.0.0.1", "2001:db8::1"];
         let hosts = hosts.map(str::to_owned);
         let now = 1_800_000_000;
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_answered_by_a_certificate_with_the_digest_in_it() {
+    fn the_certificate_of_a_challenge_contains_the_digest() {
         let made = challenge("talk.example.org", "token.thumbprint").unwrap();
         let wanted = digest(&SHA256, b"token.thumbprint");
         // id-pe-acmeIdentifier, critical (RFC 8737 section 3).
@@ -106,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_certificate_can_be_for_is_told() {
+    fn an_invalid_name_or_time_is_an_error() {
         for (hosts, now) in [("tälk.example.org", 0), ("localhost", u64::MAX)] {
             assert!(self_signed(&[hosts.to_owned()], now, 1).is_err(), "{hosts}");
         }

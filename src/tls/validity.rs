@@ -4,10 +4,10 @@ use time::{Date, Month, PrimitiveDateTime, Time};
 
 use crate::der::{self, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME};
 
-/// The version, which stands before everything else where it is not the first.
+/// The tag of the version, which version 1 omits.
 const VERSION: u8 = 0xa0;
 
-/// Unix seconds, both included.
+/// A period in Unix seconds, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     pub from: i64,
@@ -15,12 +15,12 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Whether it has ended at `now`, in Unix seconds.
+    /// Whether the period has ended at `now` in Unix seconds.
     pub fn is_expired(&self, now: u64) -> bool {
         self.until < signed(now)
     }
 
-    /// Whether it has yet to begin at `now`, in Unix seconds.
+    /// Whether the period begins after `now` in Unix seconds.
     pub fn is_not_yet_valid(&self, now: u64) -> bool {
         self.from > signed(now)
     }
@@ -79,7 +79,7 @@ fn behind_issuer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     der::element(rest, SEQUENCE)
 }
 
-/// The first element as Unix seconds, and what follows it. Both forms are in UTC and to the second.
+/// Parses a time as Unix seconds; also returns the rest. Both forms are in UTC with seconds.
 fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     let (tag, text, rest) = der::first(der)?;
     let digits = text.strip_suffix(b"Z")?;
@@ -104,7 +104,7 @@ fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     digits.is_empty().then_some((moment.unix_timestamp(), rest))
 }
 
-/// A number of so many digits, and what follows it.
+/// Parses a number of this many digits; also returns the rest.
 fn number(text: &[u8], digits: usize) -> Option<(u16, &[u8])> {
     let (number, rest) = text.split_at_checked(digits)?;
     let all_digits = number.iter().all(u8::is_ascii_digit);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_time_are_read() {
+    fn both_time_formats_are_parsed() {
         assert_eq!(seconds(UTC_TIME, b"700101000000Z"), Some(0));
         assert_eq!(seconds(UTC_TIME, b"490101000000Z"), Some(2_493_072_000));
         assert_eq!(
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_says_when_it_is_valid() {
+    fn the_validity_of_a_certificate_is_read() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(["talk.example.org".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 2);
@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_a_surprise(der: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(der: Vec<u8>) {
             of(&der);
             names(&der);
             version(&der);

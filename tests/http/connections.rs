@@ -40,10 +40,11 @@ const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
 type Socket = WebSocketStream<TcpStream>;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_are_connected_at_once_and_every_one_is_reached() {
-    let asked = std::env::var("CONNECTIONS").map_or(CONNECTIONS, |n| n.parse().expect("a number"));
+async fn a_thousand_connections_all_receive_their_messages() {
+    let requested =
+        std::env::var("CONNECTIONS").map_or(CONNECTIONS, |n| n.parse().expect("a number"));
     let descriptors = raise_descriptor_limit() as usize;
-    let people = asked.min(descriptors.saturating_sub(OTHERS)) / ROOM * ROOM;
+    let people = requested.min(descriptors.saturating_sub(OTHERS)) / ROOM * ROOM;
     let place = TempDir::new().expect("a temporary directory");
     populate(&place.path().join("parlor.db"), people).await;
     let daemon = Builder::new()
@@ -60,17 +61,17 @@ async fn many_are_connected_at_once_and_every_one_is_reached() {
     let sockets = open_all(daemon.http(), people).await;
     let each = (memory(&daemon) - before) / people as u64;
     println!(
-        "{people} connections, {asked} asked for, {} rooms, {descriptors} descriptors allowed, \
+        "{people} connections, {requested} requested for, {} rooms, {descriptors} descriptors allowed, \
          {each} bytes of the daemon's memory each",
         people / ROOM
     );
-    everybody_hears_a_neighbour(sockets).await;
-    let told = daemon.wait_for_log("descriptor limit");
-    assert!(told.contains(&descriptors.to_string()), "{told}");
+    each_receives_a_message_of_a_neighbour(sockets).await;
+    let text = daemon.wait_for_log("descriptor limit");
+    assert!(text.contains(&descriptors.to_string()), "{text}");
 }
 
 #[test]
-fn half_a_head_takes_a_few_kilobytes() {
+fn an_incomplete_head_takes_a_few_kilobytes() {
     const CLIENTS: u64 = 1000;
     let daemon = Builder::new().env("PARLOR_LOG__LEVEL", "info").start();
     let before = memory(&daemon);
@@ -92,7 +93,7 @@ fn half_a_head_takes_a_few_kilobytes() {
 }
 
 #[test]
-fn a_limit_of_descriptors_below_what_is_promised_is_told_at_the_start() {
+fn a_descriptor_limit_below_the_configured_connections_is_logged_at_the_start() {
     for (limit, warned) in [(6000, true), (7000, false)] {
         let cli = crate::support::command::Cli::new();
         let serve = "ulimit -n $0 && exec \"$1\" serve";
@@ -115,12 +116,12 @@ fn a_limit_of_descriptors_below_what_is_promised_is_told_at_the_start() {
         let events = lines.map_while(|line| serde_json::from_str::<Value>(&line.ok()?).ok());
         let until_ready = events.take_while(|event| event["fields"]["message"] != "ready");
         let of_descriptors = |event: &Value| event["fields"]["descriptors"] == limit;
-        let told: Vec<Value> = until_ready.filter(of_descriptors).collect();
+        let text: Vec<Value> = until_ready.filter(of_descriptors).collect();
         daemon.kill().expect("a kill");
         daemon.wait().expect("an end");
-        assert!(!told.is_empty(), "the limit is not told");
-        let warnings = told.iter().filter(|event| event["level"] == "WARN").count();
-        assert_eq!(warnings > 0, warned, "{limit}: {told:?}");
+        assert!(!text.is_empty(), "the limit is not logged");
+        let warnings = text.iter().filter(|event| event["level"] == "WARN").count();
+        assert_eq!(warnings > 0, warned, "{limit}: {text:?}");
     }
 }
 
@@ -192,7 +193,7 @@ async fn open(server: SocketAddr, number: usize) -> Socket {
     let stream = TcpStream::connect(server).await.expect("a connection");
     let upgraded = client_async_with_config(url, stream, Some(small)).await;
     let mut socket = upgraded.expect("an upgrade").0;
-    // Whoever has no seat yet is not answered, and can't be reached by others.
+    // A client that has no seat yet is not answered, and can't be reached by others.
     let ping = Message::Ping(Default::default());
     socket.send(ping).await.expect("sent");
     while !socket
@@ -206,7 +207,7 @@ async fn open(server: SocketAddr, number: usize) -> Socket {
 }
 
 /// Each sends a message to the next in their room, and each gets the one that was sent to them.
-async fn everybody_hears_a_neighbour(sockets: Vec<Socket>) {
+async fn each_receives_a_message_of_a_neighbour(sockets: Vec<Socket>) {
     let mut hearing = JoinSet::new();
     for (number, mut socket) in sockets.into_iter().enumerate() {
         hearing.spawn(async move {
@@ -225,7 +226,7 @@ async fn everybody_hears_a_neighbour(sockets: Vec<Socket>) {
     drop(heard); // not before everybody has been reached
 }
 
-/// The next offer; who else has come in is told before it.
+/// Returns the next offer, and skips the announcements before it.
 async fn offer(socket: &mut Socket) -> Value {
     loop {
         let message = socket.next().await.expect("open").expect("a message");

@@ -76,7 +76,7 @@ fn shake_hands(stream: &mut Secured) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What is kept of the authority: account, and certificate.
+/// The stored files of the authority: account and certificate.
 fn kept(daemon: &Daemon) -> [PathBuf; 2] {
     let find = |ending: &str| {
         let entries = fs::read_dir(daemon.data_dir()).unwrap();
@@ -103,13 +103,13 @@ fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
     let _pebble = acme.open(&[("httpPort", json!(AcmeNetwork::unused_port()))]);
     let domains = format!("{DOMAIN},turn.example.org");
     let daemon = builder(&acme).env("PARLOR_TLS__DOMAINS", &domains).start();
-    let told = daemon.wait_for_log(ISSUED);
+    let text = daemon.wait_for_log(ISSUED);
     for domain in [DOMAIN, "turn.example.org"] {
         assert_eq!(client(&acme, domain, "alice").allocate().code(), None);
     }
     let status = daemon.cli_json(&["status"]);
     let fingerprint = status["certificate"]["sha256"].as_str().unwrap();
-    assert!(told.contains(fingerprint), "{told}");
+    assert!(text.contains(fingerprint), "{text}");
     for path in kept(&daemon) {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
@@ -160,16 +160,16 @@ fn the_server_of_the_readme_gets_its_certificate_and_lets_people_in_over_https()
 }
 
 #[test]
-fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() {
+fn after_a_failed_tls_alpn_validation_http_01_is_used_and_the_failure_is_reported() {
     let acme = AcmeNetwork::new();
     let _pebble = acme.open(&[("tlsPort", json!(AcmeNetwork::unused_port()))]);
     let daemon = for_the_domain(&acme).start();
-    let told = daemon.wait_for_log("there is no certificate yet");
+    let text = daemon.wait_for_log("there is no certificate yet");
     assert!(
-        told.contains("talk.example.org: the authority says:"),
-        "{told}"
+        text.contains("talk.example.org: the authority says:"),
+        "{text}"
     );
-    assert!(told.contains("\"next\":\"20"), "{told}");
+    assert!(text.contains("\"next\":\"20"), "{text}");
     let ready = Http::new(daemon.metrics()).get("/readyz").ok();
     assert_eq!(ready["checks"]["certificate"], "there is none yet");
     let status = daemon.cli_json(&["status"]);
@@ -192,18 +192,18 @@ fn what_tls_cannot_prove_is_proven_over_http_and_until_then_everybody_is_told() 
 }
 
 #[test]
-fn an_authority_that_is_away_is_asked_until_it_is_back() {
+fn an_unreachable_authority_is_retried_until_it_responds() {
     let acme = AcmeNetwork::new();
     let daemon = for_the_domain(&acme).start();
-    let told = daemon.wait_for_log("there is no certificate yet");
-    assert!(told.contains("the authority can't be asked"), "{told}");
+    let text = daemon.wait_for_log("there is no certificate yet");
+    assert!(text.contains("the authority can't be asked"), "{text}");
     let _pebble = acme.open(&[]);
     daemon.wait_for_log(ISSUED);
     client(&acme, DOMAIN, "alice");
 }
 
 #[test]
-fn a_restart_uses_the_account_and_the_certificate_that_are_kept() {
+fn a_restart_uses_the_stored_account_and_certificate() {
     let acme = AcmeNetwork::new();
     let pebble = acme.open(&[]);
     let daemon = for_the_domain(&acme).start();
@@ -250,7 +250,7 @@ fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_nobody_is_disconnected
 }
 
 #[test]
-fn what_is_refused_is_told_and_a_reload_asks_at_once() {
+fn a_rejected_order_is_reported_and_a_reload_retries_at_once() {
     let acme = AcmeNetwork::new();
     let _pebble = acme.open(&[("domainBlocklist", json!(["blocked.example.org"]))]);
     let file = acme.place().join("config.toml");
@@ -261,12 +261,12 @@ fn what_is_refused_is_told_and_a_reload_asks_at_once() {
         .start();
     // By the one challenge, and by the other; then it is minutes until the next time.
     daemon.wait_for_logs(&["there is no certificate yet"], 2);
-    let told = daemon.wait_for_log("there is no certificate yet");
-    assert!(told.contains("(rejectedIdentifier)"), "{told}");
+    let text = daemon.wait_for_log("there is no certificate yet");
+    assert!(text.contains("(rejectedIdentifier)"), "{text}");
     fs::write(&file, format!("tls.domains = [\"{DOMAIN}\"]")).unwrap();
     daemon.signal("HUP");
-    let told = daemon.wait_for_log("configuration reloaded");
-    assert!(told.contains("\"changed\":\"tls.domains\""), "{told}");
+    let text = daemon.wait_for_log("configuration reloaded");
+    assert!(text.contains("\"changed\":\"tls.domains\""), "{text}");
     daemon.wait_for_log(ISSUED);
     client(&acme, DOMAIN, "alice");
 }

@@ -23,7 +23,7 @@ use crate::support::{Builder, DEADLINE, Daemon};
 const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
 const TALK: &str = "talk.example.org";
 
-/// Whom the proxies see: not themselves.
+/// A client address that is none of the proxies' own.
 const CLIENT: &str = "127.0.0.2";
 
 /// parlor as a section of the document has it, behind a proxy.
@@ -31,7 +31,7 @@ struct Fixture {
     daemon: Daemon,
     authority: Authority,
     place: TempDir,
-    /// What is in front of the host in addresses of clients.
+    /// The prefix of the host in clients' addresses.
     name: &'static str,
     path: &'static str,
 }
@@ -150,7 +150,7 @@ impl Fixture {
         self.proxy(Command::new("haproxy").arg("-db").arg("-f").arg(file))
     }
 
-    /// What curl gets from a path, as a client elsewhere.
+    /// Returns the response to curl from another host.
     fn curl(&self, args: &[&str], path: &str) -> String {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "60"])
@@ -182,7 +182,7 @@ impl Fixture {
     }
 
     /// The page, the API over both versions of HTTP, an invite's link, a WebSocket; and parlor knows
-    /// who the client is, whatever that says of itself.
+    /// who the client is, regardless of the headers that it sends.
     fn is_served(&self) {
         let lie = [
             "-H",

@@ -114,9 +114,9 @@ fn sessions_are_resumed_at_the_one_port_and_its_tickets_outlive_a_reload() {
     }
 }
 
-/// What sslscan writes in red or yellow, but for what is its own affair, and what is right as it is.
+/// The findings that sslscan prints in red or yellow, without its own limitations and false alarms.
 #[test]
-fn sslscan_finds_nothing_to_complain_about() {
+fn sslscan_finds_no_weakness() {
     const FINE: [&str; 3] = [
         // sslscan's own OpenSSL has no compression to try.
         "OpenSSL version does not support compression",
@@ -132,14 +132,14 @@ fn sslscan_finds_nothing_to_complain_about() {
         .output();
     let text = String::from_utf8(scan.expect("sslscan runs").stdout).expect("text");
     assert!(text.contains("TLSv1.3   \u{1b}[32menabled"), "{text}");
-    let told = |line: &&str| {
+    let is_finding = |line: &&str| {
         ["[31m", "[33m", "[35m", "[41m"]
             .iter()
             .any(|hue| line.contains(hue))
     };
     let complaints: Vec<_> = text
         .lines()
-        .filter(told)
+        .filter(is_finding)
         .filter(|line| !FINE.iter().any(|fine| line.contains(fine)))
         .collect();
     assert_eq!(complaints, [""; 0], "{text}");

@@ -78,7 +78,7 @@ impl Fixture {
         Client::tls(self.address(), user, &self.client(protocols))
     }
 
-    /// What curl prints, called with these arguments and a path.
+    /// Returns the output of curl with these arguments and a path.
     pub fn curl(&self, args: &[&str], path: &str) -> String {
         let authority: PathBuf = self.place.path().join("ca.pem");
         let output = Command::new("curl")
@@ -96,7 +96,7 @@ impl Fixture {
         crate::support::token(SECRET, user)
     }
 
-    /// Makes the user a participant of the lobby, and gives the answer.
+    /// Makes the user a participant of the Lobby, and returns the response.
     pub fn join(&self, user: &str) -> Value {
         let bearer = format!("Authorization: Bearer {}", self.token(user));
         let path = format!("/api/rooms/{LOBBY}/join");

@@ -1,4 +1,4 @@
-//! Who comes to the one port and means no good: each ends at its deadline, nothing is left of them,
+//! Hostile clients of the shared port: each connection ends at its deadline, nothing of it remains,
 //! and calls go on.
 
 use std::io::{Read, Write};
@@ -50,7 +50,7 @@ fn has_ended(stream: &mut impl Read) -> bool {
 }
 
 #[test]
-fn whoever_stops_at_any_step_is_hung_up_on() {
+fn a_client_that_stops_at_any_step_is_disconnected() {
     let fixture = Fixture::with(|builder| {
         builder
             .env("PARLOR_HTTP__HEADER_TIMEOUT", "1s")
@@ -69,7 +69,7 @@ fn whoever_stops_at_any_step_is_hung_up_on() {
         stream.flush().expect("a handshake");
         stream
     });
-    // A request in crumbs is no excuse, nor are empty settings of HTTP/2.
+    // A request in small pieces is no excuse, nor are empty settings of HTTP/2.
     let mut begun = fixture.secured(&[b"http/1.1"]);
     begun.write_all(b"GET /healthz HTTP/1.1\r\nHo").unwrap();
     begun.flush().unwrap();
@@ -91,7 +91,7 @@ fn whoever_stops_at_any_step_is_hung_up_on() {
 }
 
 #[test]
-fn a_handshake_in_crumbs_has_no_more_time_than_any_other() {
+fn a_handshake_in_small_pieces_has_the_usual_time() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
     let mut stream = dial(fixture.address());
     let start = clock::now().mono;
@@ -138,7 +138,7 @@ fn h2_frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
+fn http2_frames_without_a_request_end_their_connection_alone() {
     // Far longer than a test may take.
     let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "10m"));
     let open = || {
@@ -177,7 +177,7 @@ fn frames_of_http2_that_ask_for_nothing_end_their_connection_alone() {
 }
 
 #[test]
-fn nobody_shakes_hands_twice() {
+fn a_renegotiation_is_rejected() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
     let mut client = Command::new("openssl")
         .args(["s_client", "-tls1_2", "-connect"])
@@ -187,18 +187,18 @@ fn nobody_shakes_hands_twice() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("openssl runs");
-    // What its manual calls the command to renegotiate. Its input stays open, so that it is the
+    // The renegotiation command of its manual. Its input stays open, so that it is the
     // server that ends this.
     let mut input = client.stdin.take().expect("a pipe");
     input.write_all(b"R\n").expect("a command");
     let output = client.wait_with_output().expect("an end");
     drop(input);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("RENEGOTIATING"), "{told}");
-    assert_ne!(output.status.code(), Some(0), "{told}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("RENEGOTIATING"), "{text}");
+    assert_ne!(output.status.code(), Some(0), "{text}");
     // Refused, or not answered until the deadline.
     let ended = ["no renegotiation", "unexpected eof"];
-    assert!(ended.iter().any(|end| told.contains(end)), "{told}");
+    assert!(ended.iter().any(|end| text.contains(end)), "{text}");
 }
 
 /// Two people in a call over UDP: what each says arrives, or the test fails.
@@ -209,7 +209,7 @@ struct Call {
 
 impl Call {
     /// So many are on their way at once.
-    const AT_ONCE: u32 = 20;
+    const CONCURRENT_FLOODS: u32 = 20;
 
     fn run(&self, fixture: &Fixture) {
         let server = fixture.daemon.turn();
@@ -219,7 +219,7 @@ impl Call {
         );
         let mut number = 0u32;
         while !self.done.load(Ordering::Relaxed) {
-            let numbers = number..number + Call::AT_ONCE;
+            let numbers = number..number + Call::CONCURRENT_FLOODS;
             for one in numbers.clone() {
                 alice.send(&channel_data(0x4001, &one.to_be_bytes(), false));
             }
@@ -229,7 +229,7 @@ impl Call {
                     channel_data(0x4002, &one.to_be_bytes(), false)
                 );
             }
-            number += Call::AT_ONCE;
+            number += Call::CONCURRENT_FLOODS;
             self.packets.store(u64::from(number), Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -277,7 +277,7 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
         assert_eq!(fixture.curl(&["--http2"], "/healthz"), r#"{"status":"ok"}"#);
         let all_at_once = fixture.metric("parlor_http_connections ") as usize;
         assert!(all_at_once > idle / 2, "{all_at_once} of {idle} at once");
-        until("all of them to be hung up on", || {
+        until("all of them to be disconnected", || {
             fixture.metric("parlor_http_connections ") == 1
         });
         drop(streams);

@@ -7,7 +7,7 @@ use crate::support::http::Client as Http;
 use crate::support::turn::{Client, both_hear_each_other, connected};
 
 #[test]
-fn requests_without_tls_are_sent_on_to_where_it_is_spoken() {
+fn requests_without_tls_are_redirected_to_https() {
     let fixture = Fixture::new();
     let port = fixture.address().port();
     // At the port beside it, and at the one itself.
@@ -41,7 +41,7 @@ fn requests_without_tls_are_sent_on_to_where_it_is_spoken() {
 }
 
 #[test]
-fn they_are_sent_on_to_the_public_url_where_there_is_one() {
+fn requests_are_redirected_to_the_public_url_if_there_is_one() {
     let url = "https://voice.example.org";
     let fixture = Fixture::with(|builder| builder.env("PARLOR_SERVER__PUBLIC_URL", url));
     let answer = Http::new(fixture.plain()).get("/r/lobby");
@@ -50,7 +50,7 @@ fn they_are_sent_on_to_the_public_url_where_there_is_one() {
 }
 
 #[test]
-fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() {
+fn acme_validations_and_https_requests_to_a_proxy_are_served_without_tls() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__TRUSTED_PROXIES", "127.0.0.1"));
     let http = Http::new(fixture.plain());
     let challenge = http.get("/.well-known/acme-challenge/unknown");
@@ -63,7 +63,7 @@ fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() 
         http.send("GET", "/healthz", &said, b"").status
     };
     assert_eq!((by("https"), by("http")), (200, 308));
-    // Nobody else is believed.
+    // Other peers are not trusted.
     let strict = Fixture::new();
     let said = [("X-Forwarded-Proto", "https")];
     let answer = Http::new(strict.plain()).send("GET", "/healthz", &said, b"");
@@ -71,7 +71,7 @@ fn a_challenge_is_answered_without_tls_and_so_is_who_came_to_a_proxy_by_https() 
 }
 
 #[test]
-fn turn_over_tcp_is_served_there_and_where_tls_is_spoken() {
+fn turn_over_tcp_is_served_on_plain_and_tls_listeners() {
     let fixture = Fixture::new();
     for address in [fixture.plain(), fixture.address()] {
         let (mut alice, mut bob) = connected(

@@ -1,4 +1,4 @@
-//! What shares the port that speaks TLS, and how it is told apart.
+//! HTTP, WebSockets and TURN share the TLS port.
 
 use std::io::{Read, Write};
 
@@ -42,7 +42,7 @@ fn https_websockets_and_turn_share_one_port_with_and_without_alpn() {
         (&status["connections"], &status["relays_over_tls"]),
         (&json!(2), &json!(2))
     );
-    // What is TURN's is no connection of HTTP any more; the one that asks is the third.
+    // TURN streams no longer count as HTTP connections; the scrape is the third connection.
     until("the connections of HTTP to be three", || {
         fixture.metric("parlor_http_connections ") == 3
     });
@@ -65,14 +65,14 @@ fn the_list_of_ice_servers_offers_turn_over_tls_at_that_port() {
 }
 
 #[test]
-fn pages_come_with_every_policy_and_are_asked_for_over_tls_from_then_on() {
+fn pages_have_every_security_header_and_hsts() {
     let fixture = Fixture::new();
     let port = fixture.address().port();
     let connect = format!("talk.example.org:443:127.0.0.1:{port}");
     let url = "https://talk.example.org/r/lobby";
-    let told = fixture.curl(&["--connect-to", &connect, "--head", url], "/healthz");
-    let told = told.to_ascii_lowercase();
-    let told = told.as_str();
+    let text = fixture.curl(&["--connect-to", &connect, "--head", url], "/healthz");
+    let text = text.to_ascii_lowercase();
+    let text = text.as_str();
     for policy in [
         "strict-transport-security: max-age=15552000",
         "content-security-policy: default-src 'none'",
@@ -80,7 +80,7 @@ fn pages_come_with_every_policy_and_are_asked_for_over_tls_from_then_on() {
         "permissions-policy: microphone=(self)",
         "referrer-policy: no-referrer",
     ] {
-        assert!(told.contains(policy), "{policy} in {told}");
+        assert!(text.contains(policy), "{policy} in {text}");
     }
     // At a port of its own nothing is said of the host's other servers, nor without TLS.
     let unusual = fixture.curl(&["--head"], "/r/lobby").to_ascii_lowercase();
@@ -90,7 +90,7 @@ fn pages_come_with_every_policy_and_are_asked_for_over_tls_from_then_on() {
 }
 
 #[test]
-fn a_request_of_turn_may_come_with_the_end_of_the_handshake_and_in_crumbs() {
+fn a_turn_request_may_arrive_with_the_end_of_the_handshake_and_in_small_pieces() {
     let fixture = Fixture::new();
     for protocols in [&[][..], &[&b"stun.turn"[..]]] {
         let mut stream = fixture.secured(protocols);
@@ -101,7 +101,7 @@ fn a_request_of_turn_may_come_with_the_end_of_the_handshake_and_in_crumbs() {
 }
 
 #[test]
-fn what_alpn_has_agreed_upon_is_spoken_and_nothing_else() {
+fn the_protocol_that_alpn_negotiated_is_the_only_one() {
     let fixture = Fixture::new();
     let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
     let get = b"GET /healthz HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\r\n";
@@ -131,7 +131,7 @@ fn what_alpn_has_agreed_upon_is_spoken_and_nothing_else() {
 }
 
 #[test]
-fn turn_at_a_port_of_http_counts_among_the_streams_of_an_address() {
+fn turn_on_an_http_port_counts_for_the_stream_limit_of_an_address() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2"));
     let mut first = fixture.turn("alice", &[]);
     let mut second = Client::tcp(fixture.daemon.turn(), "alice");
@@ -145,7 +145,7 @@ fn turn_at_a_port_of_http_counts_among_the_streams_of_an_address() {
 }
 
 #[test]
-fn without_tls_http_and_turn_share_a_port_as_well() {
+fn http_and_turn_share_a_port_without_tls() {
     let builder = crate::support::Builder::new();
     let builder = builder.env("PARLOR_TURN__SECRET", crate::support::turn::SECRET);
     let daemon = builder.start();
