@@ -1,4 +1,4 @@
-//! What is counted, and under which name. Edges count; the state machines only report outcomes.
+//! Metrics and their names. Edges count; the state machines only report outcomes.
 
 mod prometheus_text;
 
@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     pub http: Http,
     pub auth: Auth,
-    /// What the store holds, as of the last scrape.
+    /// Totals from the database, as of the last scrape.
     pub totals: Totals,
     /// Unix seconds, as of the last scrape; 0 without a certificate.
     pub certificate_expiry: Gauge,
@@ -41,7 +41,7 @@ pub struct Http {
     closed_at_limit: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
-/// Who was let in, and who was not.
+/// Authentication results.
 #[derive(Clone, Default)]
 pub struct Auth {
     rejected: Family<[(&'static str, &'static str); 2], Counter>,
@@ -61,7 +61,7 @@ pub struct StorageTimings {
     pub writes: Timings,
 }
 
-/// From a look into a cache to a disk that hardly turns.
+/// Buckets from a cache hit to a slow disk.
 const SECONDS_BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// For one kind of work: its wait for a thread, and the work itself.
@@ -122,7 +122,7 @@ impl Metrics {
         values.into_iter().map(counter).collect()
     }
 
-    /// A figure that goes up and down.
+    /// Registers a gauge; `name` is without prefix.
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         let gauge = Gauge::default();
         self.locked().register(name, help, gauge.clone());
@@ -154,7 +154,7 @@ impl Metrics {
         );
     }
 
-    /// Adds figures that somebody else keeps, and that are read at each scrape.
+    /// Adds a collector that is read at each scrape.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.locked().register_collector(collector);
     }
@@ -252,13 +252,13 @@ impl Auth {
         );
     }
 
-    /// Somebody was not let in at an `edge` (`http` or `websocket`).
+    /// Counts a rejected caller at an `edge` (`http` or `websocket`).
     pub fn rejected(&self, edge: &'static str, reason: &'static str) {
         let labels = [("edge", edge), ("reason", reason)];
         self.rejected.get_or_create(&labels).inc();
     }
 
-    /// Somebody tried to get a token `by` a password or an invite.
+    /// Counts an attempt to get a token `by` a password or an invite.
     pub fn login_attempt(&self, by: &'static str, outcome: &'static str) {
         let labels = [("by", by), ("outcome", outcome)];
         self.login_attempts.get_or_create(&labels).inc();

@@ -27,7 +27,7 @@ const KNOWN_DIRECTORIES: [(&str, &str); 2] = [
 /// Names in a certificate: Let's Encrypt takes no more.
 const MAX_DOMAINS: usize = 100;
 
-/// No file of roots is larger.
+/// The maximum size of a CA file.
 const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 
 const DOMAIN_KEYS: &[&str] = &["tls.mode", "server.public_url", "turn.public_host"];
@@ -56,7 +56,7 @@ pub fn acme_domains(config: &Config) -> Vec<String> {
     domains
 }
 
-/// Every fault of the settings: the key, and what must change.
+/// Returns every violation of the settings: the key, and what must change.
 pub fn check(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     let mut violations = Vec::new();
@@ -148,7 +148,7 @@ fn ca_file_error(path: &Path) -> Option<String> {
     }
 }
 
-/// What is unwise: settings that nothing comes of, and a certificate that browsers refuse.
+/// Warnings: settings that nothing comes of, and a certificate that browsers refuse.
 pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     let mut violations = Vec::new();

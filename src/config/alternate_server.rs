@@ -3,7 +3,7 @@
 use super::Turn;
 use super::origin::Violation;
 
-/// Every fault of what clients are told of other places.
+/// Returns every violation of what clients are told of other places.
 pub fn violations(turn: &Turn) -> Vec<Violation> {
     let servers = &turn.alternate_server;
     let violations = servers.iter().enumerate().filter_map(|(index, server)| {

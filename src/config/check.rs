@@ -1,10 +1,10 @@
 //! What each value must be beyond its type, and what values must be together.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::duration::{MAX_DURATION, MAX_DURATION_TEXT};
+use super::names::is_host;
 use super::origin::Violation;
 use super::tls::{TCP_LISTENERS, tcp_listeners};
 use super::{Config, PublicUrl, alternate_server, discovery, external_ip};
@@ -14,7 +14,7 @@ use crate::public_key::is_public;
 /// Bytes below which a shared secret can be guessed.
 const MIN_AUTH_SECRET_BYTES: usize = 32;
 
-/// Every fault of `config`: the key, and what must change.
+/// Returns every violation of `config`: the key, and what must change.
 pub fn check(config: &Config) -> Vec<Violation> {
     let mut violations = Violations(Vec::new());
     violations.durations(config);
@@ -349,23 +349,6 @@ fn is_web_origin(text: &str) -> bool {
     }
 }
 
-/// A DNS name or an address, as it may stand in a URL.
-pub(super) fn is_host(text: &str) -> bool {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    if bare.unwrap_or(text).parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -550,22 +533,6 @@ mod tests {
             "a b://x",
         ] {
             assert!(!is_web_origin(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_host_has_no_port_and_no_scheme() {
-        for good in [
-            "turn.example.org",
-            "192.0.2.1",
-            "2001:db8::1",
-            "[2001:db8::1]",
-            "localhost",
-        ] {
-            assert!(is_host(good), "{good}");
-        }
-        for bad in ["", "a..b", "turn:x", "x:3478", "http://x", "a b"] {
-            assert!(!is_host(bad), "{bad}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn discovery_pairs(turn: &Turn) -> Vec<[SocketAddr; 2]> {
     [true, false].into_iter().filter_map(pair).collect()
 }
 
-/// Every fault of `turn.alternate_port`.
+/// Returns every violation of `turn.alternate_port`.
 pub fn violations(turn: &Turn) -> Vec<Violation> {
     const KEY: &str = "turn.alternate_port";
     const LISTEN: &[&str] = &["turn.listen"];

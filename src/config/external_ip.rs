@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::check::is_host;
+use super::names::is_host;
 
 /// What an entry stands for. Of two for the same, one would be without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ use super::origin::{Diagnostic, Layer, Origin};
 use super::schema::Schema;
 use crate::text_file;
 
-/// No configuration is larger.
+/// The maximum size of a configuration file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The file that applies, and remarks on one that was passed over.
@@ -46,7 +46,7 @@ pub fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
     LocatedFile { path, remarks }
 }
 
-/// Why a file in the current directory, which may be anybody's, is not to be believed.
+/// Returns why a file in the current directory cannot be trusted.
 fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String> {
     let foreign = |owner: u32| owner != 0 && owner != caller;
     if foreign(link.uid()) {
@@ -68,7 +68,7 @@ fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String>
     }
 }
 
-/// Whether every user of this host may read it.
+/// Returns whether every user of this host may read the file.
 pub fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }

@@ -1,5 +1,5 @@
-//! Who may sign tokens beside parlor: the files that the configuration names, read while it is loaded,
-//! so that what is wrong with one is told with everything else.
+//! Public keys of other token issuers. Their files are read while the configuration is loaded,
+//! so that their errors are reported with all others.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::public_key::{self, KeyError, Kind, PublicKey};
 /// The keys that name them.
 const FILE_KEYS: [&str; 2] = ["auth.public_key_file", "auth.jwks_file"];
 
-/// Fills in `auth.public_keys`. Gives every fault: the key, and what must change.
+/// Fills in `auth.public_keys`. Returns every violation: the key, and what must change.
 pub fn load_public_keys(auth: &mut Auth) -> Vec<Violation> {
     match auth.algorithm.key_kind() {
         None => unused_files(auth),

@@ -1,6 +1,7 @@
 //! Internationalised names, as DNS and browsers have them (RFC 5890: `xn--…`).
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// A host in ASCII. Returns ASCII text, and text that is not a name, unchanged.
 pub fn to_ascii(host: &str) -> Cow<'_, str> {
@@ -35,6 +36,23 @@ pub fn ice_url_to_ascii(url: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}:{}{query}", authority_to_ascii(authority)))
 }
 
+/// Returns whether `text` is a DNS name or an address, as it may stand in a URL.
+pub fn is_host(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if bare.unwrap_or(text).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +79,22 @@ mod tests {
         );
         // Not a name: the validation reports it.
         assert_eq!(to_ascii("bü cher"), "bü cher");
+    }
+
+    #[test]
+    fn a_host_has_no_port_and_no_scheme() {
+        for good in [
+            "turn.example.org",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+            "localhost",
+        ] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a..b", "turn:x", "x:3478", "http://x", "a b"] {
+            assert!(!is_host(bad), "{bad}");
+        }
     }
 
     proptest! {

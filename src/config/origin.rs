@@ -1,5 +1,6 @@
-//! Where a value came from, so that every complaint can name the place to mend.
+//! Origins of values, so that every diagnostic can name the place to change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub enum Origin {
     Flag(String),
 }
 
+/// The origin of each key that is not at its default.
+pub type Origins = BTreeMap<String, Origin>;
+
 /// What a layer says of its settings, in order: a later entry outranks an earlier one.
 pub type Layer = Vec<Result<Entry, Diagnostic>>;
 
@@ -32,7 +36,7 @@ pub struct Entry {
     pub old_key: Option<&'static str>,
 }
 
-/// One thing to mend, printed as one sentence that names where.
+/// An error or a warning, printed as one sentence that names the origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub origin: Origin,
@@ -52,7 +56,7 @@ impl Diagnostic {
     }
 }
 
-/// What is wrong with a value, whichever place set it.
+/// A value that breaks a rule, regardless of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub key: &'static str,

@@ -1,4 +1,4 @@
-//! What a change of each key needs: nothing but reading the configuration anew, or a restart.
+//! The reload scope of each key: live, or after a restart.
 //!
 //! The table names every field of every section, and the compiler holds it to that: no key can be
 //! forgotten.
@@ -16,7 +16,7 @@ pub enum ReloadScope {
     Restart,
 }
 
-/// What came of reading the configuration anew.
+/// The result of a reload.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Keys with a new value, which is in force.

@@ -10,7 +10,7 @@ use super::origin::{Origin, Violation};
 use crate::secret::Secret;
 use crate::text_file;
 
-/// No secret is longer.
+/// The maximum size of a secret file.
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// Every key that holds secrets.

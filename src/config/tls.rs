@@ -1,5 +1,5 @@
 //! What TLS is spoken with and where: the files are read while the configuration is loaded, so that
-//! what is wrong with one is told with everything else.
+//! their errors are reported with all others.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn if_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// Fills in `tls.identity`. Gives every fault: the key, and what must change.
+/// Fills in `tls.identity`. Returns every violation: the key, and what must change.
 pub fn load_identity(tls: &mut Tls) -> Vec<Violation> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
@@ -175,7 +175,7 @@ fn identity_violation(error: &PemFileError, certificate: &Path, key: &Path) -> V
     }
 }
 
-/// What is unwise: a certificate that clients refuse, or an address where nobody listens.
+/// Warnings: a certificate that clients refuse, or an address where nobody listens.
 pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {

@@ -1,4 +1,4 @@
-//! How others get here: the base of links, and the host of ICE URLs where nobody asked by one.
+//! Public URLs: the base of links and the host of ICE URLs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! What reads well and is unwise. Little, and each with its reason: a warning that is wrong once is
+//! Warnings: valid but risky settings. Few, and each with its reason: a warning that is wrong once is
 //! not read again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,7 +18,7 @@ const CLOUD_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 /// 6to4 (RFC 3056) and Teredo (RFC 4380).
 const TUNNEL_PREFIXES: [&str; 2] = ["2002::/16", "2001::/32"];
 
-/// Everything about `config` that an admin should think about again.
+/// Returns a warning for every risky value of `config`.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
     let checks: [fn(&Config) -> Vec<Violation>; 13] = [
         short_secrets,
