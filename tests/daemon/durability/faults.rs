@@ -182,7 +182,9 @@ fn a_database_that_stays_locked_is_reported_at_the_start_and_not_changed() {
 
 #[test]
 fn a_read_only_directory_is_reported_at_the_start_and_not_changed() {
-    if !in_a_namespace("faults::a_read_only_directory_is_reported_at_the_start_and_not_changed") {
+    if !in_a_namespace(
+        "durability::faults::a_read_only_directory_is_reported_at_the_start_and_not_changed",
+    ) {
         return;
     }
     let used = Used::new();
@@ -197,7 +199,9 @@ fn a_read_only_directory_is_reported_at_the_start_and_not_changed() {
 
 #[test]
 fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
-    if !in_a_namespace("faults::a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones") {
+    if !in_a_namespace(
+        "durability::faults::a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones",
+    ) {
         return;
     }
     let disk = TempDir::new().expect("a folder");
@@ -284,7 +288,7 @@ fn a_lock_of_another_process_rejects_writes_and_the_call_continues() {
 #[test]
 fn a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues() {
     if !in_a_namespace(
-        "faults::a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues",
+        "durability::faults::a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues",
     ) {
         return;
     }
@@ -351,7 +355,9 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
 
 #[test]
 fn a_full_disk_is_reported_at_the_start_and_nothing_is_changed() {
-    if !in_a_namespace("faults::a_full_disk_is_reported_at_the_start_and_nothing_is_changed") {
+    if !in_a_namespace(
+        "durability::faults::a_full_disk_is_reported_at_the_start_and_nothing_is_changed",
+    ) {
         return;
     }
     let used = Used::new();
