@@ -224,8 +224,8 @@ fn one_user_id_connects_login_websocket_and_allocation() {
 
     let issued = event(&daemon, id, "ICE credentials issued");
     assert_eq!(issued["room"], "lobby");
-    assert_eq!(event(&daemon, id, "joined")["room"], "lobby");
-    assert_eq!(event(&daemon, id, "left")["room"], "lobby");
+    assert_eq!(event(&daemon, id, "user joined")["room"], "lobby");
+    assert_eq!(event(&daemon, id, "user left")["room"], "lobby");
     let answered = event(&daemon, id, "answered");
     assert_eq!(answered["client"], "127.0.0.1");
     let granted = event(&daemon, id, "allocation granted");

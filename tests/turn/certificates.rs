@@ -133,7 +133,7 @@ fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
 
 #[test]
 fn a_bad_pair_of_files_keeps_the_old_certificate_and_is_told_once() {
-    const REFUSED: &str = "the certificate's files were refused";
+    const REFUSED: &str = "certificate files rejected";
     let fixture = Fixture::new();
     let old = certificate(&fixture);
     let (key, other) = (
