@@ -93,8 +93,8 @@ impl Opening {
     /// Returns who must reach the port, by its addresses.
     fn from(&self) -> &'static str {
         match self.is_local() {
-            true => "nobody: used on this host only",
-            false => "everybody",
+            true => "this host only",
+            false => "everyone",
         }
     }
 

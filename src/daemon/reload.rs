@@ -14,7 +14,7 @@ use super::secrets::Secrets;
 use super::signals::SignalStream;
 use super::{logging, startup};
 
-/// Reloads at each of `reload_signals`, and tells the log.
+/// Reloads at each SIGHUP.
 pub async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
     loop {
         reload_signals.next().await;
