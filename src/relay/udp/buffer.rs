@@ -1,21 +1,24 @@
-//! Where datagrams stand, each with room around it.
+//! The memory for received datagrams, with free bytes around each.
 
 use std::ops::Range;
 
-use super::{BATCH, MAX_DATAGRAM_BYTES};
+use super::types::{BATCH, MAX_DATAGRAM_BYTES};
 use crate::turn::{HEADROOM, TAILROOM};
 
-/// From slot to slot. One cache line more than a power of two, or all slots would compete for the
-/// same sets of the cache.
-pub const SLOT_STRIDE_BYTES: usize =
+/// Distance between two slots in bytes. One cache line more than a power of two: otherwise all slots
+/// would compete for the same cache sets.
+const SLOT_STRIDE_BYTES: usize =
     (HEADROOM + MAX_DATAGRAM_BYTES + TAILROOM).next_multiple_of(64) + 64;
 
-/// Segments at once, and their bytes: at least what the largest slot is cut into.
+/// Maximum number of segments at a time, and the bytes for them: enough for the largest slot.
 const MAX_SEGMENTS: usize = 2 * BATCH;
 const SEGMENT_AREA_BYTES: usize = 2 * SLOT_STRIDE_BYTES;
 
-/// The bytes of all slots; behind them *segments*, which are datagrams that came several in one slot.
-/// Slots are numbered from 0, segments from [`BATCH`].
+/// The bytes of all slots, followed by those of segments.
+///
+/// A segment is a copy of one datagram from a slot that received several (GRO): headers are written
+/// around a datagram, and in the slot its neighbours would be overwritten. Slots are numbered from 0,
+/// segments from [`BATCH`].
 pub struct Buffer {
     bytes: Box<[u8]>,
     segments: [Range<usize>; MAX_SEGMENTS],
@@ -31,7 +34,7 @@ impl Buffer {
         }
     }
 
-    /// The bytes of a slot or a segment. Its datagram's place in them is at [`HEADROOM`].
+    /// The bytes of a slot or a segment. Its datagram starts at [`HEADROOM`].
     pub fn slot(&self, index: usize) -> &[u8] {
         &self.bytes[self.range(index)]
     }
@@ -41,19 +44,20 @@ impl Buffer {
         &mut self.bytes[range]
     }
 
-    /// The start of the first slot; the others follow, [`SLOT_STRIDE_BYTES`] bytes from one to the next.
+    /// The bytes that each of these slots receives datagrams into.
     #[cfg(target_os = "linux")]
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.bytes.as_mut_ptr()
+    pub fn receive_areas(&mut self, slots: Range<usize>) -> impl Iterator<Item = &mut [u8]> {
+        let bytes = &mut self.bytes[slots.start * SLOT_STRIDE_BYTES..slots.end * SLOT_STRIDE_BYTES];
+        let slots = bytes.chunks_exact_mut(SLOT_STRIDE_BYTES);
+        slots.map(|slot| &mut slot[HEADROOM..HEADROOM + MAX_DATAGRAM_BYTES])
     }
 
-    /// Whether there is room for a segment of `len` bytes. Without any segments there is.
+    /// Whether a segment of `len` bytes fits. It always does if there are no segments.
     pub fn has_segment_capacity(&self, len: usize) -> bool {
         self.count < MAX_SEGMENTS && self.next_segment(len).end <= self.bytes.len()
     }
 
-    /// Copies the bytes in `range` of a slot into a segment, for which there is room, and gives its
-    /// number.
+    /// Copies the bytes in `range` of a slot into a segment, which must fit, and returns its number.
     pub fn copy_segment(&mut self, slot: usize, range: Range<usize>) -> usize {
         let segment = self.next_segment(range.len());
         let start = slot * SLOT_STRIDE_BYTES;

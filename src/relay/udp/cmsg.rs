@@ -1,14 +1,14 @@
-//! Control messages: what travels beside a datagram, in both directions. Several fit.
+//! Control messages (`cmsg`): ancillary data of a sent or received datagram.
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 use std::slice;
 
-use super::Tos;
+use super::types::Tos;
+use super::zeroed::Zeroed;
 
-/// Bytes for all that one datagram has. The largest is an `in6_pktinfo` with 40 bytes; a number
-/// takes 24.
+/// Size of the control buffer of one datagram. An `in6_pktinfo` takes 40 bytes, an integer 24.
 pub const CMSG_BUFFER_BYTES: usize = 128;
 
 /// The control messages of one datagram.
@@ -23,30 +23,28 @@ impl CmsgBuffer {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Adds the source address behind the first `used` bytes, and gives how many are used then.
+    /// Adds the source address after the first `used` bytes, and returns how many are used then.
     pub fn add_source(&mut self, used: usize, source: IpAddr) -> usize {
         match source {
             IpAddr::V4(ip) => {
-                // SAFETY: all zeroes is a valid in_pktinfo.
-                let mut info: libc::in_pktinfo = unsafe { mem::zeroed() };
+                let mut info = libc::in_pktinfo::zeroed();
                 info.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
                 self.add(used, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
             }
             IpAddr::V6(ip) => {
-                // SAFETY: all zeroes is a valid in6_pktinfo.
-                let mut info: libc::in6_pktinfo = unsafe { mem::zeroed() };
+                let mut info = libc::in6_pktinfo::zeroed();
                 info.ipi6_addr.s6_addr = ip.octets();
                 self.add(used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
             }
         }
     }
 
-    /// Adds that the bytes are to be cut into datagrams of `size`.
+    /// Adds the segment size: the kernel splits the message into datagrams of `size` bytes (GSO).
     pub fn add_segment_size(&mut self, used: usize, size: u16) -> usize {
         self.add(used, libc::SOL_UDP, libc::UDP_SEGMENT, size)
     }
 
-    /// Adds DSCP and ECN of a datagram for a destination of IPv4 or IPv6.
+    /// Adds the DSCP and ECN bits of a datagram.
     pub fn add_tos(&mut self, used: usize, ipv4: bool, tos: Tos) -> usize {
         let (level, kind) = match ipv4 {
             true => (libc::IPPROTO_IP, libc::IP_TOS),
@@ -57,11 +55,11 @@ impl CmsgBuffer {
 
     fn add<T>(&mut self, used: usize, level: i32, kind: i32, data: T) -> usize {
         let size = mem::size_of::<T>() as libc::c_uint;
-        // SAFETY: CMSG_* compute sizes and nothing else here.
+        // SAFETY: both macros only compute sizes.
         let (len, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
         assert!(used.is_multiple_of(8) && used + space <= CMSG_BUFFER_BYTES);
-        // SAFETY: what is written stays inside `space` bytes from `used` on, which are inside of
-        // `self` and aligned as a cmsghdr.
+        // SAFETY: all writes stay within `space` bytes from `used` on. These are inside `self`, as
+        // asserted, and aligned like a `cmsghdr`: `self` and `used` are multiples of 8.
         unsafe {
             let header: *mut libc::cmsghdr = self.0.as_mut_ptr().add(used).cast();
             (*header).cmsg_level = level;
@@ -73,7 +71,7 @@ impl CmsgBuffer {
     }
 }
 
-/// The local address in the control message of `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
+/// The local address, from the control message of `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
 pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
@@ -89,7 +87,7 @@ pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// How long each datagram in a slot is, in the control message of `UDP_GRO`.
+/// The length of each datagram in a slot, from the control message of `UDP_GRO`.
 pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
     if (level, kind) != (libc::SOL_UDP, libc::UDP_GRO) {
         return None;
@@ -98,7 +96,7 @@ pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
     usize::try_from(size).ok().filter(|size| *size > 0)
 }
 
-/// The error in the control message of `IP_RECVERR` or `IPV6_RECVERR`.
+/// The error, from the control message of `IP_RECVERR` or `IPV6_RECVERR`.
 pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
     let (v4, v6) = (
         (libc::IPPROTO_IP, libc::IP_RECVERR),
@@ -108,11 +106,12 @@ pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_e
     if !whole || ![v4, v6].contains(&(level, kind)) {
         return None;
     }
-    // SAFETY: there are enough bytes for the struct, in which every bit pattern is valid.
+    // SAFETY: there are enough bytes for the struct, whose bit patterns are all valid.
     Some(unsafe { ptr::read_unaligned(data.as_ptr().cast()) })
 }
 
-/// DSCP and ECN, in the control message of `IP_RECVTOS` (a byte) or `IPV6_RECVTCLASS` (a number).
+/// The DSCP and ECN bits, from the control message of `IP_RECVTOS` (a byte) or `IPV6_RECVTCLASS` (an
+/// integer).
 pub fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_TOS) => data.first().copied(),
@@ -124,22 +123,23 @@ pub fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
     }
 }
 
-/// Level, kind and data of each control message that the kernel left for a datagram.
+/// The level, type and data of each control message of a datagram.
 ///
 /// # Safety
 ///
-/// The control pointer and length of `header` describe bytes that live for `'a`, are aligned as a
-/// `cmsghdr`, and were filled by the kernel.
+/// The control pointer and length of `header` describe initialised control messages that live for
+/// `'a` and are aligned like a `cmsghdr`. A length of 0 is valid with any pointer.
 pub unsafe fn messages<'a>(
     header: &'a libc::msghdr,
 ) -> impl Iterator<Item = (i32, i32, &'a [u8])> + use<'a> {
-    // SAFETY: by what this function asks for; CMSG_* stay inside the length that `header` gives.
+    // SAFETY: the caller guarantees a valid pointer and length; the macro reads within that length.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     std::iter::from_fn(move || {
         if next.is_null() {
             return None;
         }
-        // SAFETY: as above; the data of a message is what is left of its length behind its head.
+        // SAFETY: `next` is a message inside the buffer of the caller's guarantee. Its data is what is
+        // left of `cmsg_len` after the message header.
         unsafe {
             let message = &*next;
             let head = libc::CMSG_LEN(0) as usize;
@@ -162,11 +162,10 @@ mod tests {
         let used = control.add_source(0, IpAddr::V6(v6));
         let used = control.add_segment_size(used, 1200);
         let used = control.add_tos(used, false, 46);
-        // SAFETY: all zeroes is a valid msghdr.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        let mut header = libc::msghdr::zeroed();
         header.msg_control = control.as_mut_ptr();
         header.msg_controllen = used as _;
-        // SAFETY: `control` was written above and lives until the end.
+        // SAFETY: `control` holds `used` bytes of messages, and lives until the end of the test.
         let messages: Vec<_> = unsafe { messages(&header) }.collect();
         assert_eq!(messages.len(), 3);
         let (level, kind, data) = messages[0];

@@ -1,14 +1,14 @@
-//! Whether what a socket sends may be cut into fragments, by this host or on the way.
+//! Controls fragmentation of the datagrams that a socket sends.
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-/// Has a socket send without the bit that forbids fragments (RFC 8656 section 14, alternate
-/// behaviour); over IPv6, where nobody but the sender makes any, up to the MTU of the path.
+/// Clears the DF bit of sent datagrams (RFC 8656 section 14, alternate behaviour). For IPv6, where only
+/// the sender fragments, datagrams are fragmented to the path MTU.
 ///
-/// Not `IP_PMTUDISC_DONT`: that keeps it from hearing that a datagram was too big.
+/// This is not `IP_PMTUDISC_DONT`, which would suppress "fragmentation needed" errors.
 pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     match ipv4 {
         true => set(
@@ -26,8 +26,8 @@ pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     }
 }
 
-/// The contrary. What is too large for the first link is refused; what the kernel has been told of
-/// the path's MTU, by anybody, is not asked.
+/// Sets the DF bit. The kernel refuses datagrams that exceed the MTU of the first link. It ignores the
+/// cached path MTU, which anybody can lower with a forged ICMP message.
 pub fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     match ipv4 {
         true => set(
@@ -46,7 +46,7 @@ pub fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
 }
 
 fn set(socket: &impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the option is an int, `value` is one, and the call only reads it.
+    // SAFETY: the call reads an int of the given size from `value`.
     let status = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),

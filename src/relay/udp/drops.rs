@@ -14,7 +14,7 @@ const MEMINFO_DROPS: usize = 8;
 pub fn receive_drops(socket: &impl AsFd) -> u64 {
     let mut numbers = [0_u32; MEMINFO_VARS];
     let mut len = mem::size_of_val(&numbers) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes of `numbers`, in which every bit pattern is valid.
+    // SAFETY: the kernel writes at most `len` bytes into `numbers`, whose bit patterns are all valid.
     let status = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),

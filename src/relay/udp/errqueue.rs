@@ -1,52 +1,52 @@
-//! What the network says of datagrams that were sent: the error queue of a socket.
+//! The error queue of a socket: ICMP errors about datagrams that it sent.
 
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use super::address;
 use super::cmsg::{self, CMSG_BUFFER_BYTES, CmsgBuffer};
-use super::{MAX_ERRORS_PER_READ, address};
+use super::types::MAX_ERRORS_PER_READ;
+use super::zeroed::Zeroed;
 use crate::turn::IcmpError;
 
-/// Receives from error queues.
+/// Reads the error queues of sockets.
 pub struct ErrorQueue {
     addresses: [libc::sockaddr_storage; MAX_ERRORS_PER_READ],
     controls: [CmsgBuffer; MAX_ERRORS_PER_READ],
     headers: [libc::mmsghdr; MAX_ERRORS_PER_READ],
 }
 
-// SAFETY: the raw pointers inside the headers are written anew from `self`'s own buffers before
-// each system call, and nothing is read through them outside of it but by the call that wrote them.
+// SAFETY: the pointers in the headers are used in `receive` only, which first sets all of them to the
+// other fields of the same value.
 unsafe impl Send for ErrorQueue {}
 
 impl ErrorQueue {
     pub fn new() -> ErrorQueue {
-        // SAFETY: plain C structs of the socket API, for which all zeroes is valid.
-        let (address, header) = unsafe { (mem::zeroed(), mem::zeroed()) };
         ErrorQueue {
-            addresses: [address; MAX_ERRORS_PER_READ],
+            addresses: [libc::sockaddr_storage::zeroed(); MAX_ERRORS_PER_READ],
             controls: [CmsgBuffer::EMPTY; MAX_ERRORS_PER_READ],
-            headers: [header; MAX_ERRORS_PER_READ],
+            headers: [libc::mmsghdr::zeroed(); MAX_ERRORS_PER_READ],
         }
     }
 
-    /// Takes up to [`MAX_ERRORS_PER_READ`] from the queue of `socket`. Gives how many there were, and each that
-    /// is ICMP's, or that the kernel has where it would be ICMP's, to `tell`.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, mut tell: impl FnMut(IcmpError)) -> usize {
-        let places = self.addresses.iter_mut().zip(&mut self.controls);
-        for ((address, control), header) in places.zip(&mut self.headers) {
+    /// Reads up to [`MAX_ERRORS_PER_READ`] errors of `socket`, and returns how many there were. Calls `report`
+    /// for each ICMP error.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, mut report: impl FnMut(IcmpError)) -> usize {
+        let buffers = self.addresses.iter_mut().zip(&mut self.controls);
+        for ((address, control), header) in buffers.zip(&mut self.headers) {
             let header = &mut header.msg_hdr;
             header.msg_name = ptr::from_mut(address).cast();
             header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            // What was sent is of no interest.
+            // The contents of the sent datagram are not needed.
             header.msg_iov = ptr::null_mut();
             header.msg_iovlen = 0;
             header.msg_control = control.as_mut_ptr();
             header.msg_controllen = CMSG_BUFFER_BYTES as _;
             header.msg_flags = 0;
         }
-        // SAFETY: each header points at buffers of `self` that live and stay in place until the
-        // call returns, with their true lengths.
+        // SAFETY: each header points to fields of `self` with their lengths, and `self` is borrowed
+        // until the call returns.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -60,16 +60,16 @@ impl ErrorQueue {
         let filled = self.headers.iter().zip(&self.addresses).take(received);
         filled
             .filter_map(|(header, to)| read(&header.msg_hdr, to))
-            .for_each(&mut tell);
+            .for_each(&mut report);
         received
     }
 }
 
-/// What the kernel left in a header: one whose pointers still point where it wrote.
+/// The ICMP error in a filled header, or the equivalent error of the kernel.
 fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<IcmpError> {
     let peer = address::read(to)?;
-    // SAFETY: `header` was filled by the kernel just now, and its control pointer points at bytes
-    // that live in the same `ErrorQueue`, with the length that was written.
+    // SAFETY: the kernel has just filled `header`. Its control pointer and length describe the control
+    // buffer in the same `ErrorQueue`, which is still borrowed.
     let mut messages = unsafe { cmsg::messages(header) };
     messages.find_map(|(level, kind, data)| {
         let error = cmsg::error(level, kind, data)?;
@@ -80,7 +80,7 @@ fn read(header: &libc::msghdr, to: &libc::sockaddr_storage) -> Option<IcmpError>
                 code: error.ee_code,
                 mtu: error.ee_info,
             }),
-            // Too large for the first link already.
+            // The datagram exceeds the MTU of the first link: no router sent an ICMP error.
             libc::SO_EE_ORIGIN_LOCAL if error.ee_errno == libc::EMSGSIZE as u32 => {
                 Some(IcmpError::too_big(peer, error.ee_info))
             }

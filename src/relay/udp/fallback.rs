@@ -1,8 +1,8 @@
-//! One datagram at a time, for systems other than Linux.
+//! UDP I/O with one datagram per system call, for systems other than Linux.
 //!
-//! It knows no control messages. So DSCP and ECN are not carried along, and a socket on a wildcard
-//! address cannot tell which address was asked, nor answer from it:
-//! [`listen_on`](crate::relay::sockets::listen_on) has none bound there.
+//! There are no control messages. Therefore DSCP and ECN are not preserved, and a socket on a wildcard
+//! address does not know which local address received a datagram:
+//! [`listen_on`](crate::relay::sockets::listen_on) binds no socket there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
 
 use super::buffer::Buffer;
-use super::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, Transmit};
+use super::types::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, Transmit};
 use crate::turn::HEADROOM;
 
-/// Slots that datagrams are received into.
+/// Receives datagrams into slots.
 pub struct Receiver {
     pub buffer: Buffer,
     metas: [Option<RecvMeta>; BATCH],
@@ -30,13 +30,13 @@ impl Receiver {
         }
     }
 
-    /// Receives what waits on `socket`, which does not block, into `slots`. Gives the number of
-    /// those that are filled; their metadata is read by [`Receiver::meta`].
+    /// Receives pending datagrams of the nonblocking `socket` into `slots`. Returns the number of
+    /// filled slots; [`Receiver::meta`] returns their metadata.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
         let first = slots.start;
         for index in slots.clone() {
-            let place = &mut self.buffer.slot_mut(index)[HEADROOM..][..MAX_DATAGRAM_BYTES];
-            match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), place) {
+            let area = &mut self.buffer.slot_mut(index)[HEADROOM..][..MAX_DATAGRAM_BYTES];
+            match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), area) {
                 Ok((len, from)) => {
                     let from = from.as_ref().and_then(address);
                     self.metas[index] = from.map(|from| RecvMeta {
@@ -48,20 +48,20 @@ impl Receiver {
                     });
                 }
                 Err(error) if index == first => return Err(error.into()),
-                // It is told the next time, unless it has passed.
+                // The next call reports the error if it persists.
                 Err(_) => return Ok(index - first),
             }
         }
         Ok(slots.len())
     }
 
-    /// Where the datagram in a slot came from; `None` where the kernel's answer makes no sense.
+    /// The metadata of a slot; `None` if the kernel returned no valid address.
     pub fn meta(&self, index: usize) -> Option<RecvMeta> {
         self.metas[index]
     }
 }
 
-/// Without control messages, there is no queue of errors.
+/// There is no error queue on this system.
 #[cfg(not(target_os = "linux"))]
 pub struct ErrorQueue;
 
@@ -71,19 +71,19 @@ impl ErrorQueue {
         ErrorQueue
     }
 
-    /// Gives how many there were: none.
+    /// Returns the number of errors, which is always 0.
     pub fn receive(&mut self, _: BorrowedFd<'_>, _: impl FnMut(crate::turn::IcmpError)) -> usize {
         0
     }
 }
 
-/// This system does not report drops.
+/// Always 0: this system does not report drops.
 #[cfg(not(target_os = "linux"))]
 pub fn receive_drops(_: &impl std::os::fd::AsFd) -> u64 {
     0
 }
 
-/// Sends batches.
+/// Sends batches of datagrams.
 pub struct Sender;
 
 impl Sender {
@@ -91,10 +91,10 @@ impl Sender {
         Sender
     }
 
-    /// Sends up to [`BATCH`] datagrams on `socket` and gives the number that the kernel took.
+    /// Sends up to [`BATCH`] datagrams on `socket`, and returns how many the kernel took.
     ///
-    /// What goes to one destination leaves in order. A datagram that the kernel refuses costs only
-    /// itself; when the socket's buffer is full, what is left is lost.
+    /// Datagrams for one destination are sent in order. A datagram that the kernel refuses does not affect
+    /// the others. After the send buffer of the socket is full, the rest of the batch is dropped.
     pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -127,8 +127,8 @@ impl Sender {
 
 #[cfg(not(target_os = "linux"))]
 impl Sender {
-    /// For datagrams that may not be cut into fragments: nobody is promised that
-    /// ([`super::SUPPORTS_DONT_FRAGMENT`]), and none leaves.
+    /// Sends nothing: this system does not support it, and no client is told that it does
+    /// ([`super::SUPPORTS_DONT_FRAGMENT`]).
     pub fn send_dont_fragment<'a>(
         &mut self,
         _: BorrowedFd<'_>,

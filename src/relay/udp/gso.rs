@@ -1,33 +1,33 @@
-//! Which datagrams of a batch leave as one message.
+//! Groups the datagrams of a batch into messages for GSO.
 //!
-//! Those with the same destination, source and size do, in the order in which they came; a shorter
-//! one ends its group. So what goes to one destination stays in order, and what goes to several may
-//! change places.
+//! A group has one destination, source address and size, in the order of its datagrams; a shorter datagram
+//! ends its group. So datagrams for one destination stay in order, and those for several may be
+//! reordered.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::BATCH;
+use super::types::BATCH;
 
-/// What the kernel cuts up at most.
+/// The kernel splits a message into at most 64 datagrams (`UDP_MAX_SEGMENTS` of older kernels).
 const _: () = assert!(BATCH <= 64);
 
-/// Places in the index. A group that lost its place gets no more datagrams: no harm.
+/// Size of the hash index. A group that another one displaces gets no more datagrams, which is harmless.
 const INDEX_SLOTS: usize = 2 * BATCH;
 
 const NO_GROUP: u8 = u8::MAX;
 
-/// The groups of one batch. It is small: between two batches the kernel takes the cache.
+/// The groups of one batch. Kept small: the system call between two batches evicts the cache.
 pub struct GsoGroups {
     used: usize,
-    /// Bytes of each datagram of a group but the last, which may have fewer.
+    /// Bytes of each datagram of a group; the last may be shorter.
     sizes: [u16; BATCH],
     counts: [u8; BATCH],
-    /// Groups whose last datagram is a shorter one, a bit for each.
+    /// A bit for each group whose last datagram is shorter.
     ended: u64,
     /// The group of each datagram.
     group_of: [u8; BATCH],
     datagrams: usize,
-    /// By a hash of the destination, the newest group that goes there.
+    /// The newest group for each hash of a destination.
     index: [u8; INDEX_SLOTS],
 }
 
@@ -51,8 +51,8 @@ impl GsoGroups {
         self.index = [NO_GROUP; INDEX_SLOTS];
     }
 
-    /// Takes the next datagram. Gives the number of its group where it is the first one there.
-    /// `is_same` says whether a group has the same destination and source.
+    /// Adds the next datagram. Returns the number of its group if the group is new. `is_same` returns
+    /// whether a group has the same destination, source address and TOS.
     pub fn add(
         &mut self,
         to: SocketAddr,
@@ -74,7 +74,7 @@ impl GsoGroups {
         Some(self.add_single(len))
     }
 
-    /// Takes the next datagram for a group of its own.
+    /// Adds the next datagram as a group of its own.
     pub fn add_single(&mut self, len: usize) -> usize {
         let group = self.used;
         self.sizes[group] = len as u16;
@@ -86,7 +86,7 @@ impl GsoGroups {
     }
 
     fn accepts(&self, group: usize, to: SocketAddr, len: usize) -> bool {
-        // What one message may have, in the largest packet there is.
+        // The largest payload of an IP packet.
         let most = if to.is_ipv4() { 65_507 } else { 65_487 };
         let size = usize::from(self.sizes[group]);
         let open = self.ended & (1 << group) == 0;
@@ -97,7 +97,7 @@ impl GsoGroups {
         self.used
     }
 
-    /// Whether every datagram leaves by itself.
+    /// Whether every group has one datagram.
     pub fn all_single(&self) -> bool {
         self.used == self.datagrams
     }
@@ -110,7 +110,7 @@ impl GsoGroups {
         self.sizes[group]
     }
 
-    /// The group of each datagram, in the order in which they were added.
+    /// The group of each datagram, in the order of the batch.
     pub fn group_of_each(&self) -> &[u8] {
         &self.group_of[..self.datagrams]
     }
@@ -125,7 +125,7 @@ fn index_slot(to: SocketAddr) -> usize {
         }
     };
     let mixed = (ip ^ u64::from(to.port()) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The highest bits depend on all of them.
+    // The highest bits of a product depend on all bits of the factors.
     ((mixed >> 48) as usize * INDEX_SLOTS) >> 16
 }
 

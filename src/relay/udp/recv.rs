@@ -1,4 +1,4 @@
-//! Receiving by `recvmmsg`.
+//! Receives batches of datagrams with `recvmmsg`.
 
 use std::io;
 use std::mem;
@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::buffer::{Buffer, SLOT_STRIDE_BYTES};
+use super::address;
+use super::buffer::Buffer;
 use super::cmsg::{self, CMSG_BUFFER_BYTES, CmsgBuffer};
-use super::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, address, zeroed_slice};
-use crate::turn::HEADROOM;
+use super::types::{BATCH, RecvMeta};
+use super::zeroed::zeroed_batch;
 
-/// Slots that datagrams are received into.
+/// Receives datagrams into slots.
 pub struct Receiver {
     pub buffer: Buffer,
     addresses: Box<[libc::sockaddr_storage]>,
@@ -20,31 +21,29 @@ pub struct Receiver {
     headers: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: the raw pointers inside the headers are written anew from `self`'s own buffers before
-// each system call; what is read through them afterwards is in boxes that `self` keeps in place.
+// SAFETY: the pointers in the headers are zero or point into the boxes of the same value, which never
+// move. `receive` writes them before the kernel reads them.
 unsafe impl Send for Receiver {}
 
 impl Receiver {
     pub fn new() -> Receiver {
         Receiver {
             buffer: Buffer::new(),
-            addresses: zeroed_slice(),
+            addresses: zeroed_batch(),
             controls: vec![CmsgBuffer::EMPTY; BATCH].into_boxed_slice(),
-            vectors: zeroed_slice(),
-            headers: zeroed_slice(),
+            vectors: zeroed_batch(),
+            headers: zeroed_batch(),
         }
     }
 
-    /// Receives what waits on `socket` into `slots`, without blocking. Gives the number of those
-    /// that are filled; their metadata is read by [`Receiver::meta`].
+    /// Receives pending datagrams of `socket` into `slots`, without blocking. Returns the number of filled
+    /// slots; [`Receiver::meta`] returns their metadata.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
-        assert!(slots.end <= BATCH);
-        let bytes = self.buffer.as_mut_ptr();
-        for index in slots.clone() {
+        let areas = self.buffer.receive_areas(slots.clone());
+        for (index, area) in slots.clone().zip(areas) {
             self.vectors[index] = libc::iovec {
-                // SAFETY: `bytes` has BATCH slots of SLOT_STRIDE_BYTES, each with room for HEADROOM + MAX_DATAGRAM_BYTES.
-                iov_base: unsafe { bytes.add(index * SLOT_STRIDE_BYTES + HEADROOM) }.cast(),
-                iov_len: MAX_DATAGRAM_BYTES,
+                iov_base: area.as_mut_ptr().cast(),
+                iov_len: area.len(),
             };
             let header = &mut self.headers[index].msg_hdr;
             header.msg_name = ptr::from_mut(&mut self.addresses[index]).cast();
@@ -56,8 +55,8 @@ impl Receiver {
             header.msg_flags = 0;
         }
         let headers = &mut self.headers[slots];
-        // SAFETY: each of `headers` points at buffers of `self` that live and stay in place until
-        // the call returns, with their true lengths.
+        // SAFETY: each of `headers` points to a receive area, an address and a control buffer of `self`
+        // with their lengths, and `self` is borrowed until the call returns. Slots do not overlap.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -73,7 +72,7 @@ impl Receiver {
         Ok(received as usize)
     }
 
-    /// Where what is in a slot came from; `None` where the kernel's answer makes no sense.
+    /// The metadata of a slot; `None` if the kernel returned no valid address.
     pub fn meta(&self, index: usize) -> Option<RecvMeta> {
         let header = &self.headers[index];
         let mut meta = RecvMeta {
@@ -83,8 +82,9 @@ impl Receiver {
             stride: header.msg_len as usize,
             tos: 0,
         };
-        // SAFETY: `header` was filled by the kernel, and its control pointer still points at
-        // `controls[index]`, which `self` keeps in place, with the length that was written.
+        // SAFETY: `header` is zeroed, or its control pointer points to `controls[index]`, which does not
+        // move and is borrowed here, with the length that the kernel or `receive` wrote. The buffer is
+        // initialised in any case.
         for (level, kind, data) in unsafe { cmsg::messages(&header.msg_hdr) } {
             meta.dst_ip = meta.dst_ip.or(cmsg::destination(level, kind, data));
             meta.tos = cmsg::tos(level, kind, data).unwrap_or(meta.tos);

@@ -1,6 +1,8 @@
-//! Sockets on their way to another process, in the queue of a socket. Whoever keeps both ends keeps
-//! all of them, and holds no more than two descriptors: systemd compares each that it is to keep
-//! with all that it has, which for thousands takes seconds.
+//! Hands sockets over to another process in the queue of a Unix socket (`SCM_RIGHTS`).
+//!
+//! The process that keeps both ends keeps all sockets in the queue, with two descriptors. This matters
+//! for systemd's descriptor store: it compares each new descriptor with all stored ones, which takes
+//! seconds for thousands of sockets.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::UdpSocket;
@@ -11,10 +13,10 @@ use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::SockRef;
 
-/// Descriptors in one message, at most: SCM_MAX_FD of the kernel.
+/// Maximum number of descriptors in a message (`SCM_MAX_FD` of the kernel).
 pub const MAX_DESCRIPTORS_PER_MESSAGE: usize = 253;
 
-/// Bytes for the queue: a kilobyte, about, for each message.
+/// Size of the queue. A message takes about a kilobyte.
 const QUEUE_BYTES: usize = 1 << 20;
 
 #[cfg(target_os = "linux")]
@@ -22,17 +24,17 @@ const RECEIVE_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_CMSG_
 #[cfg(not(target_os = "linux"))]
 const RECEIVE_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
-/// The two ends.
+/// The two ends of a queue with sockets.
 pub type DescriptorQueue = [UnixStream; 2];
 
-/// Puts sockets into a bundle; gives how many the kernel did not take.
+/// Puts sockets into a new queue. Returns how many of the last sockets the kernel did not take.
 pub fn send_descriptors(sockets: &[UdpSocket]) -> io::Result<(DescriptorQueue, usize)> {
     let (from, to) = UnixStream::pair()?;
-    // As it is by itself, there is room for some 50,000.
+    // If this fails, the default size still holds about 50,000 sockets.
     let _ = SockRef::from(&from).set_send_buffer_size(QUEUE_BYTES);
     let mut left = sockets.len();
-    for some in sockets.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
-        let numbers: Vec<RawFd> = some.iter().map(AsRawFd::as_raw_fd).collect();
+    for chunk in sockets.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
+        let numbers: Vec<RawFd> = chunk.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let byte = [IoSlice::new(b"s")];
         if sendmsg::<()>(
@@ -46,12 +48,12 @@ pub fn send_descriptors(sockets: &[UdpSocket]) -> io::Result<(DescriptorQueue, u
         {
             break;
         }
-        left -= some.len();
+        left -= chunk.len();
     }
     Ok(([from, to], left))
 }
 
-/// Takes out what is in the queue of an end, which stays open.
+/// Takes all sockets out of the queue of one end, which stays open.
 pub fn receive_descriptors(end: RawFd) -> Vec<UdpSocket> {
     let mut sockets = Vec::new();
     loop {
@@ -61,12 +63,13 @@ pub fn receive_descriptors(end: RawFd) -> Vec<UdpSocket> {
             Ok(message) if message.bytes > 0 => message,
             _ => return sockets,
         };
-        for one in message.cmsgs().into_iter().flatten() {
-            let ControlMessageOwned::ScmRights(numbers) = one else {
+        for control in message.cmsgs().into_iter().flatten() {
+            let ControlMessageOwned::ScmRights(numbers) = control else {
                 continue;
             };
             for number in numbers {
-                // SAFETY: it has just been received, so that nobody else has it.
+                // SAFETY: the kernel has just created this descriptor for this process, and nothing else
+                // owns it.
                 sockets.push(unsafe { UdpSocket::from_raw_fd(number) });
             }
         }
@@ -87,7 +90,7 @@ mod tests {
             sockets.map(|one| one.local_addr().ok()).collect()
         };
         let before = addresses(&sockets);
-        let ([from, to], left) = send_descriptors(&sockets).expect("a bundle");
+        let ([from, to], left) = send_descriptors(&sockets).expect("a queue");
         assert_eq!(left, 0);
         drop(sockets);
         assert!(receive_descriptors(from.as_raw_fd()).is_empty());

@@ -1,4 +1,4 @@
-//! What both ways must do.
+//! Tests of both backends: system calls for batches, and the fallback.
 
 use std::io;
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::{BATCH, RecvMeta, Transmit, fallback};
 use crate::turn::HEADROOM;
 
-/// One of the two.
+/// One of the two backends.
 trait Backend {
     fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[Transmit<'_>]) -> usize;
     fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize>;
@@ -42,7 +42,7 @@ backend!(fallback::Sender, fallback::Receiver);
 #[cfg(target_os = "linux")]
 backend!(super::Sender, super::Receiver);
 
-/// Has both go through the same.
+/// Runs a test with both backends.
 fn for_each_backend(test: impl Fn(&mut dyn Backend)) {
     test(&mut (fallback::Sender::new(true), fallback::Receiver::new()));
     #[cfg(target_os = "linux")]
@@ -96,7 +96,7 @@ fn a_datagram_that_the_kernel_refuses_does_not_affect_the_others() {
     });
 }
 
-/// Sizes that make runs, end them, and are no part of any; from IPv4 and, where there is one, IPv6.
+/// The sizes start GSO groups, end them, and belong to none; over IPv4 and, if available, IPv6.
 #[test]
 fn datagrams_of_all_sizes_for_several_destinations_arrive_whole_and_in_order() {
     let sizes = [1200, 1200, 1200, 700, 1200, 0, 0, 5, 5, 5, 6, 1200, 1200];
@@ -152,8 +152,7 @@ fn a_header_written_in_front_of_a_datagram_is_sent_with_it() {
     });
 }
 
-/// Datagrams that a sender has its kernel cut come in as few slots as the kernel likes, and are told
-/// apart.
+/// The kernel may combine datagrams of one sender; the stride separates them again.
 #[cfg(target_os = "linux")]
 #[test]
 fn equal_datagrams_of_one_sender_arrive_in_one_slot_with_their_stride() {
@@ -165,7 +164,7 @@ fn equal_datagrams_of_one_sender_arrive_in_one_slot_with_their_stride() {
             .and(setsockopt(&b, sockopt::UdpGroSegment, &true))
             .is_err()
         {
-            eprintln!("skipped: this kernel does not cut datagrams");
+            eprintln!("skipped: this kernel does not support GSO and GRO");
             return;
         }
         let len = size * (count - 1) + last;
@@ -189,7 +188,7 @@ fn equal_datagrams_of_one_sender_arrive_in_one_slot_with_their_stride() {
     }
 }
 
-/// A socket that is told of errors, and where one is due.
+/// A socket with an error queue, and an address at which nothing listens.
 #[cfg(target_os = "linux")]
 fn socket_with_error_queue(ip: &str) -> (UdpSocket, std::net::SocketAddr) {
     let address = std::net::SocketAddr::new(ip.parse().unwrap(), 0);
@@ -248,7 +247,7 @@ fn queued_errors_name_the_destination_of_their_datagram() {
         let (a, nobody) = socket_with_error_queue(ip);
         let mut sent = 0;
         while sent < super::MAX_ERRORS_PER_READ + 3 {
-            // The error of the last one is told here, and what is refused for it is not sent.
+            // A call that reports the error of an earlier datagram sends nothing.
             sent += usize::from(a.send_to(b"anybody?", nobody).is_ok());
         }
         let mut errors = super::ErrorQueue::new();
@@ -278,7 +277,7 @@ fn gso_is_used_only_if_it_is_allowed() {
         let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
         let joins = setsockopt(&b, sockopt::UdpGroSegment, &true).is_ok();
         if !joins || getsockopt(&a, sockopt::UdpGsoSegment).is_err() {
-            eprintln!("this kernel cuts and joins no messages");
+            eprintln!("skipped: this kernel does not support GSO and GRO");
             return;
         }
         let batch = (0..8).map(|_| transmit(&[7; 100], &b));
