@@ -118,7 +118,7 @@ impl Server {
         let https = tls_config(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {
             turn: &config.turn,
-            names,
+            external_ips: names,
             credentials: prepared.credentials.clone(),
             nonces: prepared.nonces,
             revocations: revocations.clone(),

@@ -116,7 +116,7 @@ impl Server {
         // The relay still forwards media while connections close.
         let closed = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, closed).await;
-        let external = self.relay.handle.host_state().names.known().to_vec();
+        let external = self.relay.handle.host_state().external_ips.known().to_vec();
         let stopped = self.relay.hand_over();
         let state = State {
             boot: handover::boot_id(),

@@ -63,7 +63,7 @@ pub struct Listeners {
     /// Listeners that redirect to HTTPS.
     pub plain: Vec<TcpListener>,
     pub metrics: Vec<TcpListener>,
-    pub turn: relay::Bound,
+    pub turn: relay::BoundListeners,
 }
 
 impl Listeners {

@@ -1,46 +1,48 @@
-//! Waiting for more packets before the first is read. At moderate rates waking up is most of what a
-//! packet costs; a fraction of a millisecond lets several share one.
+//! Delays a tick for a fraction of a millisecond, so that several packets share a wake-up. At moderate
+//! rates, a wake-up is most of the cost of a packet.
 //!
-//! It waits only while that pays: where packets come so close together that several fall into one
-//! wait, and where the last waits did bring some. Packets are those that are relayed. Requests
-//! count for nothing, so that neither who allocates nor a flood of strangers makes anybody wait.
+//! A tick is delayed only while that saves wake-ups: if packets are so frequent that several arrive during
+//! the delay, and if recent delays did bring several. Only relayed packets count. So neither allocations nor a
+//! flood of unauthenticated requests delay anything.
 
 use std::time::Duration;
 
 use crate::clock::Mono;
 
-/// Packets that a wait must promise.
+/// Minimum number of packets expected during a delay.
 const MIN_PACKETS_PER_DELAY: u64 = 3;
 
-/// Packets that are enough for one turn: nobody waits longer for more.
+/// Number of packets that is sufficient for a tick: a delay is not longer than these take.
 const MAX_PACKETS_PER_DELAY: u64 = 32;
 
-/// What the last packets count in the average: an eighth.
+/// The inverse weight of the last tick in the moving average.
 const AVERAGE_WEIGHT: u64 = 8;
 
-/// Waits that are as long as a silence, after which what was before says nothing: more than a turn
-/// takes that reads all slots.
+/// Idle time, in maximum delays, after which the average is not valid any more. It is longer than a tick that
+/// reads all slots.
 const IDLE_DELAYS: u32 = 2;
 
-/// Turns without a wait, at most, after waits that brought nothing.
+/// Maximum number of ticks without a delay after useless delays.
 const MAX_SKIPPED_TICKS: u32 = 1024;
 
+/// Decides whether, and for how long, a tick is delayed.
 #[derive(Debug)]
 pub struct Coalescer {
     max_delay: Duration,
-    /// Nanoseconds from packet to packet, on average of late.
+    /// Moving average of the time between two packets, in nanoseconds.
     interval: u64,
-    /// When the last packets were taken.
+    /// The time of the last tick that relayed packets.
     last: Mono,
-    /// Whether this turn has waited.
+    /// Whether the current tick was delayed.
     delayed: bool,
-    /// Turns that go by without a wait, and how many the next fruitless one costs.
+    /// Remaining ticks without a delay.
     skipped_ticks: u32,
+    /// Ticks to skip after the next useless delay.
     penalty: u32,
 }
 
 impl Coalescer {
-    /// Waits for `max_delay` at most; zero never waits.
+    /// Limits a delay to `max_delay`; zero disables delays.
     pub fn new(max_delay: Duration) -> Coalescer {
         Coalescer {
             max_delay,
@@ -52,8 +54,8 @@ impl Coalescer {
         }
     }
 
-    /// How long to wait before the datagrams that have come at `now` are read. Not to be asked
-    /// where the poller woke for anything else: that would wait in vain.
+    /// Returns how long to wait before the datagrams that have arrived at `now` are read. Call this only if
+    /// datagrams have arrived: otherwise the delay would be useless.
     pub fn delay(&mut self, now: Mono) -> Option<Duration> {
         let max_delay = self.max_delay.as_nanos() as u64;
         let idle = now.since(self.last) > IDLE_DELAYS * self.max_delay;
@@ -64,11 +66,11 @@ impl Coalescer {
             return None;
         }
         self.delayed = true;
-        let enough = self.interval.saturating_mul(MAX_PACKETS_PER_DELAY);
-        Some(Duration::from_nanos(enough.min(max_delay)))
+        let sufficient = self.interval.saturating_mul(MAX_PACKETS_PER_DELAY);
+        Some(Duration::from_nanos(sufficient.min(max_delay)))
     }
 
-    /// A turn that began at `now` relayed so many packets.
+    /// Records that a tick, which began at `now`, has relayed `packets`.
     pub fn on_tick(&mut self, packets: usize, now: Mono) {
         self.rate_delay(packets);
         if packets == 0 || self.max_delay.is_zero() {
@@ -78,7 +80,7 @@ impl Coalescer {
         let sample = (since / packets as u64).min(u64::MAX / AVERAGE_WEIGHT);
         self.interval =
             (self.interval / AVERAGE_WEIGHT) * (AVERAGE_WEIGHT - 1) + sample / AVERAGE_WEIGHT;
-        // After a silence, and when there is much more at once, what was before says nothing.
+        // After an idle time, and after a burst, the earlier average is not valid any more.
         self.interval = match sample > self.max_delay.as_nanos() as u64 {
             true => sample,
             false => self.interval.min(2 * sample.max(1)),
@@ -86,7 +88,7 @@ impl Coalescer {
         self.last = now;
     }
 
-    /// Whether the wait of this turn was worth it, where it had one.
+    /// Adapts the number of skipped ticks to whether a delay was useful: whether more than one packet came.
     fn rate_delay(&mut self, packets: usize) {
         if !std::mem::take(&mut self.delayed) {
             self.skipped_ticks = self.skipped_ticks.saturating_sub(packets.min(1) as u32);
@@ -105,13 +107,13 @@ mod tests {
 
     const MAX_DELAY: Duration = Duration::from_micros(300);
 
-    /// Packets at a steady rate for a second: ticks, packets that were taken, and the max_delay wait.
+    /// Simulates packets at a steady rate for a second. Returns the ticks, the packets, and the longest delay.
     fn simulate(max_delay: Duration, interval: Duration) -> (u64, u64, Duration) {
         let mut coalescer = Coalescer::new(max_delay);
         let (mut ticks, mut taken, mut most) = (0, 0, Duration::ZERO);
         let mut now = Mono(0);
         while now.0 < 1_000_000_000 {
-            // Woken by the next packet.
+            // The next packet wakes the shard.
             now = Mono((taken + 1) * interval.as_nanos() as u64);
             let delay = coalescer.delay(now).unwrap_or_default();
             most = most.max(delay);
@@ -165,7 +167,7 @@ mod tests {
         );
     }
 
-    /// A client that sends its next packet when the last has arrived: waiting brings it nothing.
+    /// The client sends its next packet only after the last has arrived, so a delay is useless.
     #[test]
     fn a_client_in_lockstep_is_soon_not_delayed() {
         let mut coalescer = Coalescer::new(MAX_DELAY);
@@ -182,7 +184,7 @@ mod tests {
         assert!(waits < 100, "{waits}");
     }
 
-    /// Requests are answered in ticks that relay nothing.
+    /// Ticks with requests only relay nothing.
     #[test]
     fn requests_alone_cause_no_delay() {
         let mut coalescer = Coalescer::new(MAX_DELAY);
@@ -190,7 +192,7 @@ mod tests {
         for number in 0..50_000 {
             now = now + Duration::from_micros(20);
             assert_eq!(coalescer.delay(now), None);
-            // Among them a call: a packet a millisecond.
+            // One call: a packet each millisecond.
             coalescer.on_tick(usize::from(number % 50 == 0), now);
         }
     }
@@ -208,13 +210,13 @@ mod tests {
     fn a_delay_is_rated_by_the_packets_of_its_own_tick() {
         let (mut coalescer, now) = loaded();
         assert!(coalescer.delay(now).is_some());
-        // Nothing but requests came: it is this wait that was in vain, and one turn pays for it.
+        // Only requests came: this delay was useless, so one tick is skipped.
         coalescer.on_tick(0, now);
         assert_eq!(coalescer.delay(now), None);
         coalescer.on_tick(1, now);
         assert!(
             coalescer.delay(now).is_some(),
-            "a turn that did not wait was judged"
+            "a tick without a delay was rated"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What a shard has done: written by its thread alone, read at each scrape.
+//! The metrics of a shard: its thread writes them, and each scrape reads them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,12 @@ use crate::turn::{DropReason, ErrorReason, Transport};
 
 use super::udp::receive_drops;
 
-/// The way that a relayed packet took.
+/// The path of a relayed packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// From one of our clients to another, without a relay socket.
+    /// From one client of this relay to another, without a relay socket.
     Hairpin,
-    /// The same between clients of two shards.
+    /// From one client to another that belongs to another shard.
     CrossShard,
     ToPeer,
     FromPeer,
@@ -40,12 +40,12 @@ const TRANSPORTS: [(Transport, &str); 3] = [
     (Transport::Tls, "tls"),
 ];
 
-/// As figures and log lines spell it.
+/// The name of a transport in metrics and log lines.
 pub fn transport_name(transport: Transport) -> &'static str {
     TRANSPORTS[transport as usize].1
 }
 
-/// A figure for each transport and path.
+/// A counter for each transport and path.
 type PathCounters = [[AtomicU64; PATHS.len()]; TRANSPORTS.len()];
 
 #[derive(Debug, Default)]
@@ -55,27 +55,27 @@ pub struct Counters {
     granted: AtomicU64,
     refused: [AtomicU64; ErrorReason::ALL.len()],
     dropped: [AtomicU64; DropReason::ALL.len()],
-    /// Datagrams that the kernel did not take: full buffers, unreachable peers.
+    /// Datagrams that the kernel did not take, because of full buffers or unreachable peers.
     unsent: AtomicU64,
-    /// Packets that a stream's reader was too slow for.
+    /// Packets that were lost because a stream client read too slowly.
     stream_overflow: AtomicU64,
     /// Messages of clients that belong to another shard.
     redirected: AtomicU64,
-    /// Packets that another shard was too busy for.
+    /// Packets that were lost because the queue of another shard was full.
     shard_overflow: AtomicU64,
-    /// ICMP errors that a client was told of.
+    /// ICMP errors that were reported to a client.
     icmp: AtomicU64,
     allocations: AtomicU64,
     streams: AtomicU64,
 }
 
-/// One writer: no need for a locked instruction.
+/// Adds to a counter. There is one writer, so no atomic read-modify-write is needed.
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 impl Counters {
-    /// `transport` is the client's; of the hairpin's two, the sender's.
+    /// `transport` is that of the client; for a packet between two clients, that of the sender.
     pub fn relayed(&self, transport: Transport, path: Path, bytes: usize) {
         add(&self.packets[transport as usize][path as usize], 1);
         add(&self.bytes[transport as usize][path as usize], bytes as u64);
@@ -120,7 +120,7 @@ impl Counters {
     }
 }
 
-/// Writes a relay's figures, summed over its shards, at each scrape.
+/// Encodes the metrics of a relay, summed over its shards.
 #[derive(Debug)]
 pub struct RelayCollector {
     pub shards: Vec<Arc<Counters>>,
@@ -130,12 +130,12 @@ pub struct RelayCollector {
 }
 
 impl RelayCollector {
-    /// Those that live now.
+    /// The number of existing allocations.
     pub fn allocations(&self) -> u64 {
         self.sum(|counters| &counters.allocations)
     }
 
-    /// Datagrams that the kernel dropped because a socket's buffer was full, by listener address.
+    /// Datagrams that the kernel dropped because the buffer of a listener was full, by its address.
     fn receive_drops(&self) -> Vec<(Labels, u64)> {
         let mut drops: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for (address, socket) in self.listeners.iter() {
@@ -188,10 +188,10 @@ impl RelayCollector {
     }
 }
 
-/// The labels of a figure.
+/// The labels of a metric.
 type Labels = Vec<(&'static str, String)>;
 
-/// Where a figure is found.
+/// Selects a counter of a shard.
 type Figure = fn(&Counters) -> &AtomicU64;
 
 impl Collector for RelayCollector {
@@ -213,14 +213,14 @@ impl Collector for RelayCollector {
         let refused = self.by_reason(&ErrorReason::ALL, |counters| &counters.refused);
         family("turn_refused", "Requests refused", refused)?;
         let dropped = self.by_reason(&DropReason::ALL, |counters| &counters.dropped);
-        family("turn_dropped", "Datagrams that led to nothing", dropped)?;
+        family("turn_dropped", "Datagrams dropped", dropped)?;
 
         let rejected = self.rejected();
         let rejected = rejected.map(|(why, count)| (vec![("reason", why.to_owned())], count));
         let help = "Streams rejected before their first message";
         family("turn_streams_refused", help, rejected.to_vec())?;
 
-        let help = "Datagrams that the kernel dropped because a listener's buffer was full";
+        let help = "Datagrams that the kernel dropped because the buffer of a listener was full";
         family("turn_receive_drops", help, self.receive_drops())?;
 
         let figures: [(_, _, Figure); 6] = [
@@ -232,35 +232,33 @@ impl Collector for RelayCollector {
             ),
             (
                 "turn_stream_overflow",
-                "Packets that a stream was too slow for",
+                "Packets lost because a stream client read too slowly",
                 |c| &c.stream_overflow,
             ),
             (
                 "turn_passed_on",
-                "Messages that the kernel handed to the wrong shard",
+                "Messages received by a shard that does not serve the client",
                 |c| &c.redirected,
             ),
             (
                 "turn_shard_overflow",
-                "Packets that another shard was too busy for",
+                "Packets lost because the queue of another shard was full",
                 |c| &c.shard_overflow,
             ),
-            ("turn_icmp", "ICMP errors that a client was told of", |c| {
-                &c.icmp
-            }),
+            ("turn_icmp", "ICMP errors reported to a client", |c| &c.icmp),
         ];
         for (name, help, counter) in figures {
             let metric = ConstCounter::new(self.sum(counter));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
         let allocations = self.allocations();
-        // Every shard is told of every stream: the first speaks for all.
+        // Every shard counts all streams.
         let streams = self
             .shards
             .first()
             .map(|c| c.streams.load(Ordering::Relaxed));
         for (name, help, count) in [
-            ("turn_allocations", "Living allocations", allocations),
+            ("turn_allocations", "Existing allocations", allocations),
             ("turn_streams", "Open TURN streams", streams.unwrap_or(0)),
         ] {
             let metric = ConstGauge::new(count as i64);

@@ -22,7 +22,14 @@ pub enum ExternalError {
     Lookup { name: String, why: io::Error },
 }
 
-/// The entries to query again.
+/// The values of `turn.external_ip` and `ice.stun_urls`.
+#[derive(Debug, Clone, Default)]
+pub struct ExternalIpSettings {
+    pub entries: Vec<String>,
+    pub stun_urls: Vec<String>,
+}
+
+/// The entries to resolve again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolve {
     /// Entries whose address is not known yet.
@@ -67,7 +74,7 @@ impl ExternalIps {
             .retain(|(name, _)| unresolved_names.contains(&name.as_str()));
     }
 
-    /// What entries without an address of their own stand for.
+    /// The known addresses of DNS names and `auto`.
     pub fn known(&self) -> &[(String, IpAddr)] {
         &self.known
     }
@@ -78,7 +85,7 @@ impl ExternalIps {
     }
 
     /// The address of each entry; `None` while one is not known.
-    pub fn external(&self) -> Option<Vec<NatMapping>> {
+    pub fn nat_mappings(&self) -> Option<Vec<NatMapping>> {
         let external = self.entries.iter().map(|entry| {
             let Some(name) = unresolved(entry) else {
                 return entry.parse().ok();
@@ -94,10 +101,11 @@ impl ExternalIps {
         external.collect()
     }
 
-    /// Queries the addresses again, and keeps known ones if there is no answer. Blocks on the network.
+    /// Resolves entries again, and keeps a known address if there is no answer. Blocks on the network.
     ///
     /// # Errors
-    /// The first entry without an address, and the reason.
+    ///
+    /// The error of the first entry that could not be resolved.
     pub fn resolve(&mut self, what: Resolve) -> Result<(), ExternalError> {
         self.resolve_by(what, look_up, discover)
     }
@@ -199,7 +207,7 @@ mod tests {
     }
 
     fn public(names: &ExternalIps) -> Option<Vec<String>> {
-        let external = names.external()?;
+        let external = names.nat_mappings()?;
         Some(external.iter().map(|one| one.public.to_string()).collect())
     }
 
@@ -220,7 +228,7 @@ mod tests {
         let before = Some(texts(&["203.0.113.3", "2001:db8::1"]));
         assert_eq!(public(&names), before);
         assert_eq!(
-            names.external().unwrap()[0].private,
+            names.nat_mappings().unwrap()[0].private,
             Some(ips(&["10.0.0.5"])[0])
         );
         // In another order it is the same.

@@ -1,5 +1,5 @@
-//! Messages of a TURN stream (RFC 8656 section 2.1 and 12.5): STUN messages and padded
-//! ChannelData, one after the other, split and joined by the network as it likes.
+//! Finds the messages in a TURN stream (RFC 8656 sections 2.1 and 12.5): STUN messages and padded
+//! ChannelData, in segments of any size.
 
 use crate::stun::{CHANNEL_HEADER, HEADER};
 
@@ -11,22 +11,22 @@ pub const MAX_FRAME: usize = CHANNEL_HEADER + 65_536;
 pub struct Frame {
     /// Bytes of the message.
     pub len: usize,
-    /// Bytes that it takes up in the stream, padding included.
+    /// Bytes in the stream, including padding.
     pub padded: usize,
 }
 
-/// The stream is neither STUN nor ChannelData; nothing after this can be understood.
+/// The stream is neither STUN nor ChannelData. The start of the next message is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither STUN nor ChannelData")]
 pub struct NotTurn;
 
-/// The frame that `bytes` begin with; `None` while it is not complete.
+/// The frame at the start of `bytes`; `None` while it is incomplete.
 pub fn next_frame(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
     let frame = frame_of_header(bytes)?;
     Ok(frame.filter(|frame| bytes.len() >= frame.padded))
 }
 
-/// The frame that `bytes` begin, complete or not; `None` while its header is not.
+/// The frame at the start of `bytes`, even if it is incomplete; `None` while its header is incomplete.
 fn frame_of_header(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
     let Some(&[first, _, high, low]) = bytes.first_chunk::<4>() else {
         return match bytes.first() {
@@ -46,7 +46,7 @@ fn frame_of_header(bytes: &[u8]) -> Result<Option<Frame>, NotTurn> {
     Ok(Some(Frame { len, padded }))
 }
 
-/// How many bytes must follow a piece of a frame, at least, before there is more to say of it.
+/// The minimum number of bytes that must follow an incomplete frame before it can be parsed further.
 pub fn missing(piece: &[u8]) -> Result<usize, NotTurn> {
     Ok(match frame_of_header(piece)? {
         Some(frame) => frame.padded.saturating_sub(piece.len()),
@@ -58,7 +58,7 @@ pub fn missing(piece: &[u8]) -> Result<usize, NotTurn> {
 mod tests {
     use super::*;
 
-    /// How many of `bytes` are complete frames.
+    /// The number of bytes in complete frames.
     fn complete(bytes: &[u8]) -> Result<usize, NotTurn> {
         let mut end = 0;
         while let Some(frame) = next_frame(&bytes[end..])? {

@@ -1,4 +1,8 @@
-//! What the rest of the house may tell the relay, and ask of it.
+//! The interface of the relay for the rest of the process.
+//!
+//! A notification first updates the shared revocations, which every new allocation is checked against,
+//! and then sends a command to every shard, which ends existing allocations. So no allocation slips through
+//! between the two.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +19,16 @@ use crate::ingress::{Accepted, AdmissionLimits, Limits};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::Acceptor;
-use super::address_watch::{ExternalIpSettings, HostState, relayed_address_texts};
+use super::external_ip::ExternalIpSettings;
+use super::host_state::{HostState, relayed_address_texts};
 use super::mailbox::{Command, Mailbox};
 use super::settings;
 
-/// For an answer of a shard: it looks at its orders thousands of times in this.
+/// Timeout for the reply of a shard. Under full load, a shard still handles commands thousands of times a
+/// second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tells every shard who came, left or was removed. Cheap to clone; the default one relays nothing.
+/// Controls a relay. Cheap to clone. The default handle has no shards.
 #[derive(Clone, Default)]
 pub struct Handle {
     revocations: Arc<Revocations>,
@@ -33,7 +39,7 @@ pub struct Handle {
     host_updates: HostUpdates,
 }
 
-/// The known addresses of this host, and a channel for new names to query.
+/// This host's addresses in force, and a channel for new settings of them.
 #[derive(Clone)]
 pub struct HostUpdates {
     current: watch::Receiver<HostState>,
@@ -59,13 +65,13 @@ impl Default for HostUpdates {
     }
 }
 
-/// What an order frees. The order stands, whether anybody waits for the count or drops this.
+/// The pending number of allocations that a command ends. Dropping it does not cancel the command.
 #[derive(Debug, Default)]
 pub struct FreedCount(Vec<oneshot::Receiver<usize>>);
 
 impl FreedCount {
-    /// How many allocations were freed, once every shard has done so. A shard that does not answer
-    /// within a second is not waited for: what it has yet to free is not counted.
+    /// Waits until every shard has executed the command, for at most a second, and returns the number of
+    /// ended allocations. A shard that does not reply in time is not counted.
     pub async fn count(self) -> usize {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers = self.0.into_iter().map(|freed| timeout_at(deadline, freed));
@@ -93,19 +99,19 @@ impl Handle {
         }
     }
 
-    /// Adds a room id: names with this id after a `/` are bound to the room.
+    /// Adds a room. Credentials whose name has this id after a `/` are bound to the room.
     pub fn opened(&self, room: &str) {
         self.revocations.add_rooms([room]);
     }
 
-    /// `user` is a member of `room` (again): credentials bound to it may allocate.
+    /// Allows allocations with credentials that are bound to `room`, after `user` has joined it.
     pub fn joined(&self, user: &str, room: &str) {
         self.opened(room);
         self.revocations.restore_membership(user, room);
     }
 
-    /// `user` left `room`: allocations bound to it end, and unbound ones too where the user is a
-    /// member of no room any more (`elsewhere` is false).
+    /// Ends the allocations of `user` that are bound to `room`, after the user has left it. If the user is in
+    /// no other room (`elsewhere` is false), unbound allocations end as well.
     pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> FreedCount {
         self.opened(room);
         self.revocations.revoke_membership(user, room);
@@ -117,7 +123,7 @@ impl Handle {
         self.revoke(user, scope(room.into()))
     }
 
-    /// `room` was closed: allocations bound to it end, whoever has them.
+    /// Ends all allocations that are bound to `room`, after it was closed.
     pub fn closed(&self, room: &str) -> FreedCount {
         self.opened(room);
         self.revocations.revoke_room(room);
@@ -141,7 +147,7 @@ impl Handle {
         self.revoke(user, Scope::All)
     }
 
-    /// `user` was disabled and is no more: credentials of theirs may allocate.
+    /// Allows allocations of `user` again, after the user was enabled.
     pub fn enabled(&self, user: &str) {
         self.revocations.restore_user(user);
     }
@@ -161,12 +167,11 @@ impl Handle {
         }
     }
 
-    /// Who is using the relay, shard by shard. A shard that does not answer within a second is
-    /// left out.
+    /// The sessions of all shards. A shard that does not reply within a second is left out.
     pub async fn sessions(&self) -> Vec<Session> {
         let mut sessions = Vec::new();
         for shard in self.shards.iter() {
-            // SessionPage by page: media passes between two of them.
+            // The shard relays media between two pages.
             let mut next = Some(0);
             while let Some(from) = next {
                 let (answer, page) = oneshot::channel();
@@ -181,9 +186,9 @@ impl Handle {
         sessions
     }
 
-    /// Puts new settings into force: credentials, peers, limits. Living allocations stay, but what
-    /// the new policy denies is taken from them with their very next packet: its permissions and
-    /// channels are withdrawn. `max_allocations` is that of [`super::Options`].
+    /// Applies new settings: credentials, peers, limits. Existing allocations stay, but lose permissions and
+    /// channels that the new policy denies, before their next packet. `max_allocations` is that of
+    /// [`Options`](super::Options).
     pub fn reconfigure(
         &self,
         turn: &config::Turn,
@@ -206,7 +211,10 @@ impl Handle {
     /// Sets new values of `turn.external_ip` and `ice.stun_urls`. The addresses take effect after their
     /// query is answered; existing allocations keep theirs.
     pub fn set_external_ip(&self, external_ip: &[String], stun_urls: &[String]) {
-        let wanted = (external_ip.to_vec(), stun_urls.to_vec());
+        let wanted = ExternalIpSettings {
+            entries: external_ip.to_vec(),
+            stun_urls: stun_urls.to_vec(),
+        };
         self.host_updates.wanted.send_replace(wanted);
     }
 
@@ -220,22 +228,22 @@ impl Handle {
         self.host_updates.current.borrow().clone()
     }
 
-    /// What users owe for bandwidth.
+    /// The bandwidth that users have used recently.
     pub(super) fn bandwidth_use(&self, now: Mono) -> Vec<BandwidthUse> {
         self.quotas.bandwidth_use(now)
     }
 
-    /// Grants no allocation any more; those that live are refreshed and go on.
+    /// Rejects new allocations. Existing ones can still be refreshed.
     pub fn drain(&self) {
         self.quotas.close();
     }
 
-    /// Those that live.
+    /// The number of existing allocations.
     pub fn allocations(&self) -> usize {
         self.quotas.held()
     }
 
-    /// Whether every shard answers within a second.
+    /// Whether every shard replies within a second.
     pub async fn is_alive(&self) -> bool {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers = self.ask(Command::Ping).into_iter();
@@ -251,155 +259,25 @@ impl Handle {
         }))
     }
 
-    /// Orders the same of every shard, and gives what will be their answers.
+    /// Sends a command to every shard, and returns the channels of their replies.
     fn ask<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<oneshot::Receiver<T>> {
-        let ask = |shard: &Mailbox| {
-            let (answer, receiver) = oneshot::channel();
-            shard.send(command(answer));
-            receiver
-        };
-        self.shards.iter().map(ask).collect()
-    }
-}
-
-/// A shard that a test plays.
-#[cfg(test)]
-pub struct FakeShard {
-    inbox: super::mailbox::Inbox,
-    /// Keeps the waker alive.
-    _poll: mio::Poll,
-}
-
-#[cfg(test)]
-impl FakeShard {
-    pub fn shard() -> (Mailbox, FakeShard) {
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (mailbox, inbox) = super::mailbox::mailbox(waker);
-        (mailbox, FakeShard { inbox, _poll: poll })
-    }
-
-    /// The next command, if there is one.
-    pub fn next_command(&mut self) -> Option<Command> {
-        self.inbox.try_recv()
-    }
-
-    /// Where the next order wants to know how much it freed; `None` where none has come.
-    pub fn next_revocation(&mut self) -> Option<oneshot::Sender<usize>> {
-        match self.inbox.try_recv()? {
-            Command::Revoke { freed, .. } | Command::CloseRoom { freed, .. } => Some(freed),
-            _ => panic!("nothing to free"),
+        let mut replies = Vec::new();
+        for shard in self.shards.iter() {
+            let (reply, receiver) = oneshot::channel();
+            shard.send(command(reply));
+            replies.push(receiver);
         }
+        replies
     }
-}
 
-#[cfg(test)]
-impl Handle {
-    /// A handle for one shard that a test plays.
-    pub fn with_fake_shard() -> (Handle, FakeShard) {
-        let (mailbox, shard) = FakeShard::shard();
-        let handle = Handle {
-            shards: Arc::new([mailbox]),
+    #[cfg(test)]
+    pub(super) fn with_shards(shards: Arc<[Mailbox]>) -> Handle {
+        Handle {
+            shards,
             ..Handle::default()
-        };
-        (handle, shard)
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::turn::SessionPage;
-
-    /// A handle for two shards.
-    fn handle() -> (Handle, [FakeShard; 2]) {
-        let ((one, first), (other, second)) = (FakeShard::shard(), FakeShard::shard());
-        let handle = Handle {
-            shards: Arc::new([one, other]),
-            ..Handle::default()
-        };
-        (handle, [first, second])
-    }
-
-    fn free(shard: &mut FakeShard, count: usize) {
-        let freed = shard.next_revocation().expect("a command");
-        freed.send(count).unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_count_is_the_sum_over_the_shards() {
-        let (handle, [mut first, mut second]) = handle();
-        for freed in [
-            handle.removed("alice", 1),
-            handle.left("alice", "lobby", true),
-            handle.closed("lobby"),
-        ] {
-            free(&mut first, 2);
-            free(&mut second, 3);
-            assert_eq!(freed.count().await, 5);
-        }
-        assert_eq!(Handle::default().removed("alice", 1).count().await, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shard_that_does_not_answer_is_awaited_for_one_second() {
-        let (handle, [mut first, _second]) = handle();
-        let start = Instant::now();
-        let freed = handle.removed("alice", 1);
-        free(&mut first, 2);
-        assert_eq!(freed.count().await, 2);
-        assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
-        assert!(!handle.is_alive().await);
-        assert_eq!(start.elapsed(), 2 * ANSWER_TIMEOUT);
-        assert!(handle.sessions().await.is_empty());
-        assert_eq!(start.elapsed(), 4 * ANSWER_TIMEOUT);
-    }
-
-    #[test]
-    fn new_settings_reach_every_shard() {
-        let (handle, shards) = handle();
-        let credentials = Credentials::new(&crate::secret::Secret::new("north"), &[]);
-        let turn = config::Turn {
-            max_channels: 7,
-            ..config::Turn::default()
-        };
-        handle.reconfigure(&turn, &[], credentials, 1000);
-        for FakeShard { mut inbox, .. } in shards {
-            let command = inbox.try_recv();
-            assert!(matches!(command, Some(Command::Reconfigure(new)) if new.max_channels == 7));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_command_is_executed_although_nobody_waits_for_its_count() {
-        let (handle, [mut first, _second]) = handle();
-        drop(handle.removed("alice", 1));
-        assert!(matches!(
-            first.inbox.try_recv(),
-            Some(Command::Revoke { .. })
-        ));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn sessions_are_requested_page_by_page() {
-        let (handle, shards) = handle();
-        let asking = tokio::spawn(async move { handle.sessions().await });
-        let mut asked = Vec::new();
-        for mut shard in shards {
-            for (expected, next) in [(0, Some(512)), (512, None)] {
-                let (from, answer) = loop {
-                    match shard.inbox.try_recv() {
-                        Some(Command::Sessions { from, answer }) => break (from, answer),
-                        _ => tokio::task::yield_now().await,
-                    }
-                };
-                assert_eq!(from, expected);
-                asked.push(from);
-                let sessions = Vec::new();
-                answer.send(SessionPage { sessions, next }).unwrap();
-            }
-        }
-        assert!(asking.await.unwrap().is_empty());
-        assert_eq!(asked, [0, 512, 0, 512]);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! This host: its addresses and its descriptors.
+//! The addresses of this host, and its limit of descriptors.
 
 use std::fs;
 use std::io;
@@ -6,10 +6,10 @@ use std::net::{IpAddr, UdpSocket};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::list;
+use super::address_list::list;
 use crate::turn::Policy;
 
-/// Every address of this host, for a certificate.
+/// Every address of this host.
 pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
     let mut addresses: Vec<_> = list()?.iter().map(|address| address.ip).collect();
     addresses.sort_unstable();
@@ -23,9 +23,9 @@ pub fn default_source_addresses() -> Vec<IpAddr> {
     addresses.collect()
 }
 
-/// The source address that the kernel would choose for a packet to the world. Nothing is sent.
+/// The source address that the kernel would select for a packet to the internet. Nothing is sent.
 fn default_source_address(v4: bool) -> Option<IpAddr> {
-    // Addresses for documentation (RFC 5737, RFC 3849): they take the default route.
+    // Documentation addresses (RFC 5737, RFC 3849) use the default route.
     let (any, world) = match v4 {
         true => ("0.0.0.0:0", "192.0.2.1:9"),
         false => ("[::]:0", "[2001:db8::1]:9"),
@@ -35,15 +35,15 @@ fn default_source_address(v4: bool) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Whether an address can be reached from anywhere.
+/// Whether an address is reachable from the internet.
 pub fn is_public(ip: IpAddr) -> bool {
     Policy::default().permits(ip)
 }
 
-/// Raises the soft limit of descriptors to the hard one, and says what it is now.
+/// Raises the soft limit of descriptors to the hard limit, and returns the limit in force.
 pub fn raise_descriptor_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        // Where the service manager forbids the call (`SystemCallFilter=~@resources`).
+        // The service manager may forbid the call (`SystemCallFilter=~@resources`).
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         return open_files(&limits).unwrap_or(1024);
     };

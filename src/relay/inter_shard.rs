@@ -1,4 +1,4 @@
-//! Packets from one shard to another: a bounded queue for each shard, and pool that all share.
+//! Packets between shards: a bounded queue for each shard, and a shared pool of empty packets.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use crate::turn::{Route, ShardId, Transport};
 use super::mailbox::{Command, Mailbox};
 use super::udp::Tos;
 
-/// Packets that may wait for one shard; past that they are lost, as in a socket's full buffer.
+/// Maximum number of packets queued for a shard. Further ones are lost, as with a full socket buffer.
 const QUEUE_CAPACITY: usize = 1024;
 
-/// Bytes that an empty packet keeps for the next packet: larger ones are rare.
+/// Maximum size of the buffer of a pooled packet. Larger packets are rare.
 const POOLED_BUFFER_BYTES: usize = 2048;
 
-/// A packet on its way to the shard that can do something with it.
+/// A packet for another shard.
 pub struct ShardPacket {
     pub handoff: Handoff,
     /// DSCP and ECN that the packet came with.
@@ -25,22 +25,22 @@ pub struct ShardPacket {
     bytes: Vec<u8>,
 }
 
-/// What the other shard is to do.
+/// The task of the other shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handoff {
-    /// Take this message of a client as if it had come to you.
+    /// Handle this message of a client like a received one.
     ClientMessage(Route),
-    /// Deliver this data, sent between relayed addresses.
+    /// Deliver this data, which was sent from one relayed address to another.
     Relayed {
         sender: Transport,
         from: SocketAddr,
         to: SocketAddr,
     },
-    /// Give this message to a stream that you serve.
+    /// Send this message to a stream of yours.
     StreamMessage(u32),
 }
 
-/// The queues of a relay's shards.
+/// The queues of all shards of a relay.
 pub struct ShardQueues {
     queues: Box<[ArrayQueue<ShardPacket>]>,
     pool: ArrayQueue<ShardPacket>,
@@ -56,7 +56,7 @@ impl ShardQueues {
         })
     }
 
-    /// Hands a packet to a shard. False where too many wait there already.
+    /// Queues a packet for a shard. Returns false if the queue is full.
     pub fn send(&self, shard: usize, handoff: Handoff, tos: Tos, bytes: &[u8]) -> bool {
         let mut packet = self.pool.pop().unwrap_or_else(|| ShardPacket {
             handoff,
@@ -74,26 +74,26 @@ impl ShardQueues {
         }
     }
 
-    /// The next packet for a shard.
+    /// Takes the next packet for a shard.
     pub fn next(&self, shard: usize) -> Option<ShardPacket> {
         self.queues[shard].pop()
     }
 
-    /// An empty packet for whoever sends next.
+    /// Returns a packet to the pool.
     pub fn recycle(&self, mut packet: ShardPacket) {
         packet.bytes.clear();
         packet.bytes.shrink_to(POOLED_BUFFER_BYTES);
-        // There are no more of them than fit, unless every queue was full at once.
+        // The pool is large enough, unless every queue was full at the same time.
         let _ = self.pool.push(packet);
     }
 }
 
-/// The other shards, as one of them sees them.
+/// The access of one shard to the others.
 pub struct ShardLinks {
     id: ShardId,
     queues: Arc<ShardQueues>,
     mailboxes: Arc<[Mailbox]>,
-    /// Who was sent something in this turn.
+    /// Whether a packet was sent to a shard in this tick.
     to_wake: Vec<bool>,
 }
 
@@ -107,21 +107,20 @@ impl ShardLinks {
         }
     }
 
-    /// Learns how to wake the others. To be called before anything is sent.
+    /// Sets the mailboxes of all shards, before anything is sent.
     pub fn connect(&mut self, mailboxes: Arc<[Mailbox]>) {
         self.to_wake = vec![false; mailboxes.len()];
         self.mailboxes = mailboxes;
     }
 
-    /// Hands a packet over; its shard is woken by [`ShardLinks::wake`]. False where too many wait
-    /// there already.
+    /// Queues a packet; [`ShardLinks::wake`] wakes its shard. Returns false if the queue is full.
     pub fn send(&mut self, shard: ShardId, handoff: Handoff, tos: Tos, bytes: &[u8]) -> bool {
         let shard = usize::from(shard);
         self.to_wake[shard] = true;
         self.queues.send(shard, handoff, tos, bytes)
     }
 
-    /// Gives every other shard an order.
+    /// Sends a command to every other shard.
     pub fn broadcast(&self, command: impl Fn() -> Command) {
         for (shard, mailbox) in self.mailboxes.iter().enumerate() {
             if shard != usize::from(self.id) {
@@ -130,12 +129,12 @@ impl ShardLinks {
         }
     }
 
-    /// The next packet that another shard has for this one.
+    /// Takes the next packet for this shard.
     pub fn next(&self) -> Option<ShardPacket> {
         self.queues.next(self.id.into())
     }
 
-    /// Whether any is there.
+    /// Whether there are packets for this shard.
     pub fn has_packets(&self) -> bool {
         !self.queues.queues[usize::from(self.id)].is_empty()
     }
@@ -144,7 +143,7 @@ impl ShardLinks {
         self.queues.recycle(packet);
     }
 
-    /// Wakes everybody who was sent something: once a turn.
+    /// Wakes the shards that packets were sent to, once a tick.
     pub fn wake(&mut self) {
         for (mailbox, to_wake) in self.mailboxes.iter().zip(&mut self.to_wake) {
             if mem::take(to_wake) {

@@ -1,5 +1,5 @@
-//! What a shard says to whoever reads the log. What clients can bring about as often as they like is
-//! said so many times a minute at most, or as a count, or at DEBUG.
+//! Limits the log lines of a shard. Events that clients can cause as often as they like are logged at a
+//! limited rate, as a count, or at DEBUG.
 
 use std::io;
 use std::mem;
@@ -14,7 +14,7 @@ use crate::turn::{DropReason, ErrorReason, Session};
 
 use super::counters::transport_name;
 
-/// What an admin may raise.
+/// Errors because of a limit that an admin can raise.
 const QUOTA_ERRORS: [ErrorReason; 4] = [
     ErrorReason::UserQuota,
     ErrorReason::AddressQuota,
@@ -22,15 +22,15 @@ const QUOTA_ERRORS: [ErrorReason; 4] = [
     ErrorReason::NoPort,
 ];
 
-/// What an admin may ban an address for, which has returned a nonce and so is the asker's own. Not
-/// a credential that was good once: whoever stays for long has such.
+/// Errors that an admin may ban an address for. The client has returned a nonce, so its address is not
+/// forged. An expired credential is none of these: clients in long calls have one.
 const CREDENTIAL_ERRORS: [ErrorReason; 3] = [
     ErrorReason::BadCredential,
     ErrorReason::UnknownUser,
     ErrorReason::UnknownRealm,
 ];
 
-/// Lines about guesses: of all sources, and of one, in cells that are made at the start.
+/// Limits of log lines about guessed credentials: in total and per source. Memory is allocated at the start.
 const GUESS_INTERVAL: Duration = Duration::from_secs(1);
 const GUESS_BURST: u64 = 60;
 const GUESS_INTERVAL_PER_SOURCE: Duration = Duration::from_secs(6);
@@ -49,11 +49,11 @@ pub struct LogLimiter {
     rate_limited: SuppressedCount,
 }
 
-/// What is told as a count: at once, and then of each minute in which there was more of it.
+/// Counts events that are logged in total: the first at once, further ones once a minute.
 #[derive(Debug)]
 struct SuppressedCount {
     count: u64,
-    /// When it may be told again.
+    /// The time at which the count may be logged again.
     next: Mono,
 }
 
@@ -71,7 +71,7 @@ impl SuppressedCount {
         (self.count > 0).then_some(self.next)
     }
 
-    /// The count, when it is time to tell it.
+    /// Takes the count if it may be logged.
     fn take(&mut self, now: Mono) -> Option<u64> {
         self.due().filter(|due| *due <= now)?;
         self.next = now + MINUTE;
@@ -93,19 +93,19 @@ impl LogLimiter {
         }
     }
 
-    /// Out of descriptors, most likely.
+    /// A relay socket could not be bound. The most common reason is the limit of descriptors.
     pub fn bind_failed(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
         if self.binds.take(Limit::per_minute(), now.mono, 1) {
             tracing::warn!(%address, %error, "a relay socket could not be bound");
         }
     }
 
-    /// A request was refused. Quotas are told of, each by itself; whose credential is wrong, too.
+    /// A request was refused. Reached quotas and wrong credentials are logged.
     pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
         if let Some(index) = QUOTA_ERRORS.iter().position(|quota| *quota == refusal)
             && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
         {
-            tracing::info!(reason = %refusal, "a quota of the relay is reached");
+            tracing::info!(reason = %refusal, "relay quota reached");
         }
         if CREDENTIAL_ERRORS.contains(&refusal) {
             let client = client.ip().to_canonical();
@@ -124,33 +124,34 @@ impl LogLimiter {
         self.guesses_by_source.take(client, now) && self.guesses.take(of_all, now, 1)
     }
 
-    /// A datagram led to nothing.
+    /// A datagram was dropped.
     pub fn dropped(&mut self, dropped: DropReason) {
         if dropped == DropReason::UnauthenticatedRate {
             self.rate_limited.count += 1;
         }
     }
 
-    /// When [`LogLimiter::log_suppressed`] wants to be called.
+    /// The time at which [`LogLimiter::log_suppressed`] must be called.
     pub fn due(&self) -> Option<Mono> {
         let (suppressed, rate_limited) = (self.suppressed.due(), self.rate_limited.due());
         suppressed.into_iter().chain(rate_limited).min()
     }
 
-    /// Tells what was counted.
+    /// Logs the counts that are due.
     pub fn log_suppressed(&mut self, now: Now) {
         if let Some(count) = self.rate_limited.take(now.mono) {
-            tracing::info!(count, "strangers over the rate got no answer");
-        }
-        if let Some(count) = self.suppressed.take(now.mono) {
             tracing::info!(
                 count,
-                "more relay credentials were refused than are told of"
+                "unauthenticated datagrams over the rate limit dropped"
             );
+        }
+        if let Some(count) = self.suppressed.take(now.mono) {
+            tracing::info!(count, "further relay credential errors suppressed");
         }
     }
 }
 
+/// Logs a new allocation.
 pub fn granted(session: &Session) {
     let Session {
         user, room, client, ..
@@ -160,7 +161,7 @@ pub fn granted(session: &Session) {
     tracing::debug!(user, room, transport, %client, "allocation granted");
 }
 
-/// `bytes` are those of application data, both ways.
+/// Logs the end of an allocation, with the bytes of application data in both directions.
 pub fn ended(session: &Session) {
     let (user, room) = (&*session.user, session.room.as_deref());
     let transport = transport_name(session.transport);

@@ -1,6 +1,5 @@
-//! How other threads reach a shard: commands from the house, and the streams that it is given.
+//! The commands that other threads send to a shard.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +8,16 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Host, Policy, Route, Scope, Session, SessionPage, Settings};
+use crate::turn::{Host, Route, Scope, Session, SessionPage, Settings};
 
-use super::handover::ShardHandover;
+use super::handover::HandoverReply;
 use super::stream::{StreamInfo, StreamIo};
 
-/// Rare, and never dropped. Whoever asked may have gone when the answer is there.
+/// A command to a shard.
+///
+/// The queue of commands is unbounded. That is safe: a revocation must never be dropped, and it follows a
+/// committed database change, so the disk limits their rate. Other callers wait for a reply before
+/// their next command. The receiver of a reply may be gone when it is sent.
 pub enum Command {
     Revoke {
         user: Box<str>,
@@ -35,7 +38,7 @@ pub enum Command {
         answer: oneshot::Sender<SessionPage>,
     },
     Reconfigure(Box<Settings>),
-    /// Deny these peers: new addresses of this host that will be offered next.
+    /// Deny these peers: addresses of this host that will be offered next.
     Deny {
         addresses: Vec<IpAddr>,
         done: oneshot::Sender<()>,
@@ -43,8 +46,8 @@ pub enum Command {
     /// Use these addresses of this host.
     SetHost(Arc<Host>),
     Ping(oneshot::Sender<()>),
-    /// A stream has come; who finds a `io` serves it. A stream has its place until every shard has
-    /// read both this and its end, so there are never more of these than twice the places.
+    /// A stream was accepted. The shard that gets the `io` serves it. A stream holds its permit until every shard
+    /// has handled both this command and `StreamClosed`, so their number is limited by the permits.
     StreamOpened {
         route: Route,
         info: Arc<StreamInfo>,
@@ -54,26 +57,27 @@ pub enum Command {
         stream: u32,
     },
     Stop,
-    /// Stop, and give what another relay needs to go on.
-    HandOver(oneshot::Sender<io::Result<(ShardHandover, Policy)>>),
+    /// Stop, and reply with the state and the sockets for the next process.
+    HandOver(HandoverReply),
 }
 
-/// The sending side; cheap to clone.
+/// The sending side. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailbox {
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
-    /// Whether the shard has been woken and has not looked yet.
+    /// Whether the shard has been woken and has not called `clear_wakeup` yet.
     awake: Arc<AtomicBool>,
 }
 
-/// The shard's side.
+/// The receiving side of the shard.
 pub struct Inbox {
     commands: mpsc::Receiver<Command>,
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
+/// Creates a mailbox whose commands wake `waker`.
 pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
     let (commands, commands_receiver) = mpsc::channel();
     let awake = Arc::new(AtomicBool::new(false));
@@ -93,12 +97,12 @@ pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
 
 impl Mailbox {
     pub fn send(&self, command: Command) {
-        // A shard that is gone has nothing left to revoke.
+        // A stopped shard has no allocations left to revoke.
         let _ = self.commands.send(command);
         self.wake();
     }
 
-    /// Makes the shard look.
+    /// Wakes the shard, unless it has been woken already: a wake-up is a system call.
     pub fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel) {
             wake(&self.waker);
@@ -113,13 +117,13 @@ fn wake(waker: &Waker) {
 }
 
 impl Inbox {
-    /// Call before looking: whoever sends after this wakes the shard again.
+    /// Lets the next command wake the shard again. Call this before reading commands and packets.
     pub fn clear_wakeup(&mut self) {
-        // A swap, not a store: what is looked at next must not be read before this is seen.
+        // A swap, not a store: with acquire ordering, the queues are not read before the flag is cleared.
         self.awake.swap(false, Ordering::AcqRel);
     }
 
-    /// Looks again in the next turn, although nobody sends.
+    /// Wakes the shard for another tick, without a command.
     pub fn rearm(&mut self) {
         self.awake.store(true, Ordering::Release);
         wake(&self.waker);

@@ -1,5 +1,4 @@
-//! The sockets that NAT behaviour discovery needs besides those of `turn.listen` (RFC 5780
-//! section 6).
+//! The additional sockets for NAT behaviour discovery (RFC 5780 section 6).
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,19 +6,22 @@ use std::net::SocketAddr;
 use crate::config;
 use crate::turn::{Discovery, Endpoint, NatMapping};
 
-use super::handover::Inherited;
-use super::{Bound, RelayError, sockets};
+use super::error::RelayError;
+use super::inherited::Inherited;
+use super::listeners::BoundListeners;
+use super::sockets;
 
-impl Bound {
-    /// Binds `turn.alternate_port` on the addresses that are two of a family, where it is set.
+impl BoundListeners {
+    /// Binds `turn.alternate_port`, if set, on each family with two addresses in `turn.listen`.
     ///
     /// # Errors
-    /// A sentence that says what to do.
+    ///
+    /// [`RelayError::Listen`] if the port cannot be bound.
     pub fn with_alternate_port(
         mut self,
         turn: &config::Turn,
         inherited: &mut Inherited,
-    ) -> Result<Bound, RelayError> {
+    ) -> Result<BoundListeners, RelayError> {
         for address in config::discovery_pairs(turn).into_iter().flatten() {
             let address = SocketAddr::new(address.ip(), turn.alternate_port);
             let bound = sockets::udp_sockets(address, self.udp.len(), inherited);
@@ -27,15 +29,17 @@ impl Bound {
                 let key = "turn.alternate_port";
                 RelayError::Listen(sockets::cannot_listen(address, key, &error))
             })?;
-            for (shard, socket) in self.udp.iter_mut().zip(bound) {
-                shard.push(socket);
-            }
+            self.add_udp(bound);
             self.alternate.push(address);
         }
         Ok(self)
     }
 
-    /// Which socket is where, for the servers of all shards.
+    /// The endpoints for NAT behaviour discovery, for the servers of all shards.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Listen`] if two addresses of a family have the same public address.
     pub(super) fn discovery(
         &self,
         turn: &config::Turn,
@@ -47,8 +51,8 @@ impl Bound {
                 [one, other].map(|address| NatMapping::public_address(external, address).ip());
             if public[0] == public[1] {
                 return Err(RelayError::Listen(format!(
-                    "turn.alternate_port needs two addresses public as well, and {} and {} are \
-                     both {} there: name each in turn.external_ip, as public/private",
+                    "turn.alternate_port needs two public addresses, but both {} and {} have \
+                     the public address {}: set turn.external_ip to a public/private pair for each",
                     one.ip(),
                     other.ip(),
                     public[0]

@@ -1,4 +1,4 @@
-//! `turn.external_ip = "auto"`: the address that a STUN server sees.
+//! Queries the public address of this host from a STUN server, for `turn.external_ip = "auto"`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -9,22 +9,22 @@ use ::stun::message::{BINDING_REQUEST, Message as Request};
 
 use crate::stun::{Attribute, Class, Message, decode_xor_address};
 
-/// The port of a STUN server whose URL names none (RFC 7064 section 3.2).
+/// The default port of a STUN URL (RFC 7064 section 3.2).
 const STUN_PORT: u16 = 3478;
 
 const TRIES: usize = 3;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why `auto` gave no address.
+/// The reason why `auto` has no address.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    #[error("`auto` needs a STUN server to ask: set ice.stun_urls (or STUN_SERVER_URL)")]
+    #[error("`auto` needs a STUN server: set ice.stun_urls (or STUN_SERVER_URL)")]
     NoStunServer,
     #[error("`{0}` is not a STUN URL such as stun:stun.example.org:3478")]
     InvalidUrl(String),
-    #[error("{url} could not be asked")]
+    #[error("{url} could not be queried")]
     Io { url: String, source: io::Error },
-    #[error("{0} did not answer; name the address itself instead of `auto`")]
+    #[error("{0} did not answer: set an address instead of `auto`")]
     NoAnswer(String),
 }
 
@@ -37,7 +37,7 @@ pub fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
         source,
     };
     let mut addresses = server.to_socket_addrs().map_err(fault)?;
-    // An IPv4 address is what 1:1 NAT is about.
+    // 1:1 NAT is used for IPv4: prefer an IPv4 address of the server.
     let first = addresses.next();
     let server = first
         .filter(SocketAddr::is_ipv4)
@@ -49,7 +49,7 @@ pub fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
     public.ok_or_else(|| DiscoverError::NoAnswer(url.clone()))
 }
 
-/// `stun:host`, `stun:host:port`, `stun:[v6]:port`.
+/// Parses `stun:host`, `stun:host:port` and `stun:[v6]:port`.
 fn host_and_port(url: &str) -> Option<(String, u16)> {
     let rest = url.strip_prefix("stun:")?;
     let rest = rest.split('?').next()?;
@@ -61,7 +61,7 @@ fn host_and_port(url: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
-/// The address that `server` sees us at.
+/// Sends a Binding request, and returns the mapped address of the response.
 fn query(server: SocketAddr) -> io::Result<Option<IpAddr>> {
     let any = match server {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

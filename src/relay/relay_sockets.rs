@@ -1,5 +1,4 @@
-//! What stands behind relayed addresses: a socket each, or, where nobody outside is to be reached,
-//! nothing but the number.
+//! The relayed addresses of a shard: a socket each, or virtual ones with `turn.mode = "internal"`.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,14 +14,14 @@ use crate::turn::AllocationId;
 
 use super::sockets;
 
-/// The tokens of relay sockets count from here.
+/// The first token of relay sockets.
 pub const FIRST_RELAY_TOKEN: usize = 1 << 16;
 
-/// The relayed addresses of a shard, by the virtual_addresses that its server knows them by.
+/// The relayed addresses of a shard, by the ids that its server uses.
 pub struct RelaySockets {
     mode: RelayMode,
     endpoints: Slab<RelayEndpoint>,
-    /// The addresses that no socket holds. No other shard has any of these ports.
+    /// The addresses without a socket. Every port belongs to one shard, so this set detects all conflicts.
     virtual_addresses: HashSet<SocketAddr>,
 }
 
@@ -33,10 +32,10 @@ enum RelayEndpoint {
 
 pub struct RelaySocket {
     pub socket: UdpSocket,
-    /// `None` while the port is only reserved.
+    /// The allocation that receives packets of this socket; `None` while the port is only reserved.
     pub owner: Option<AllocationId>,
     pub queued: bool,
-    /// Whether the network may have something to say of what was sent.
+    /// Whether the error queue may have entries.
     pub errors: bool,
 }
 
@@ -49,11 +48,11 @@ impl RelaySockets {
         }
     }
 
-    /// Takes an address, and gives its number. What arrives there belongs to `owner`.
+    /// Binds an address for `owner`, and returns its id.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AddrInUse`] where it is taken, and whatever the system says.
+    /// [`io::ErrorKind::AddrInUse`] if the address is in use, and errors of the system.
     pub fn bind(
         &mut self,
         registry: &Registry,
@@ -84,8 +83,7 @@ impl RelaySockets {
         Ok(index as u32)
     }
 
-    /// Takes an address that an earlier process had, with its socket where one stands behind it, and
-    /// gives its number.
+    /// Adopts an address of an earlier process, with its socket unless it is virtual, and returns its id.
     pub fn adopt(
         &mut self,
         registry: &Registry,
@@ -113,7 +111,7 @@ impl RelaySockets {
         Ok(index as u32)
     }
 
-    /// Gives up everything: each address by its number, with the socket behind it.
+    /// Returns each address with its id and socket.
     pub fn into_endpoints(
         self,
     ) -> impl Iterator<Item = (u32, io::Result<SocketAddr>, Option<UdpSocket>)> {
@@ -133,7 +131,7 @@ impl RelaySockets {
         }
     }
 
-    /// Gives an address up. A socket that is closed leaves the poller by itself.
+    /// Releases an address. Closing its socket also removes it from the poller.
     pub fn unbind(&mut self, index: usize) {
         if let Some(RelayEndpoint::Virtual(address)) = self.endpoints.try_remove(index) {
             self.virtual_addresses.remove(&address);
@@ -159,7 +157,7 @@ impl RelaySockets {
     }
 }
 
-/// Has the poller speak up when something arrives.
+/// Registers a socket for read events.
 pub fn register(registry: &Registry, socket: &UdpSocket, token: Token) -> io::Result<()> {
     let fd = socket.as_raw_fd();
     registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
@@ -174,7 +172,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let registry = poll.registry();
         let mut relay_sockets = RelaySockets::new(RelayMode::Internal);
-        // This host has no such address: a socket could not be bound there.
+        // This host does not have this address, so binding a socket would fail.
         let address = "192.0.2.1:50000".parse().unwrap();
         let index = relay_sockets.bind(registry, None, address).unwrap();
         let taken = relay_sockets.bind(registry, None, address).unwrap_err();

@@ -1,5 +1,4 @@
-//! What leaves at the end of a shard's turn: datagrams that wait, where their bytes are, and the
-//! batches that they leave in.
+//! The datagrams that a shard sends at the end of a tick, in batches.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -7,31 +6,34 @@ use std::os::fd::BorrowedFd;
 
 use super::udp::{BATCH, Buffer, Sender, Tos, Transmit};
 
+/// Queued datagrams, by the socket that sends them.
 pub struct SendQueue {
-    /// Answers of this turn, one after the other.
+    /// The responses of this tick, one after the other.
     responses: Vec<u8>,
-    /// By the listener that they leave through.
+    /// Datagrams to clients, by listener.
     to_clients: Vec<Vec<QueuedTransmit>>,
-    /// With the relay socket that they leave through.
+    /// Datagrams to peers, each with its relay socket.
     to_peers: Vec<(usize, QueuedTransmit)>,
     sender: Sender,
 }
 
-/// A datagram that leaves at the end of the turn.
+/// A queued datagram.
 pub struct QueuedTransmit {
     pub location: PayloadLocation,
     pub range: Range<usize>,
-    pub to: SocketAddr,
-    pub from: Option<IpAddr>,
-    /// Whether it may not be cut into fragments.
+    pub destination: SocketAddr,
+    pub src_ip: Option<IpAddr>,
+    /// Whether it must not be fragmented.
     pub dont_fragment: bool,
     pub tos: Tos,
 }
 
+/// The buffer that holds the payload of a queued datagram.
 #[derive(Clone, Copy)]
 pub enum PayloadLocation {
-    /// A slot or a piece of one.
+    /// A slot or a segment of the receive buffer.
     Slot(usize),
+    /// The responses in the send queue.
     Responses,
 }
 
@@ -46,7 +48,7 @@ impl SendQueue {
         }
     }
 
-    /// Puts an response behind those that already wait.
+    /// Adds a response, and returns its range.
     pub fn push_response(&mut self, response: &[u8]) -> Range<usize> {
         let start = self.responses.len();
         self.responses.extend_from_slice(response);
@@ -70,7 +72,7 @@ impl SendQueue {
         bytes(&self.responses, buffer, location, range)
     }
 
-    /// Sends everything that waits, and says how many datagrams were not taken.
+    /// Sends all queued datagrams, and returns how many the kernel did not take.
     pub fn send<'a>(
         &mut self,
         buffer: &Buffer,
@@ -80,8 +82,8 @@ impl SendQueue {
         let responses = &self.responses;
         let transmit = |queued: &QueuedTransmit| Transmit {
             contents: bytes(responses, buffer, queued.location, queued.range.clone()),
-            destination: queued.to,
-            src_ip: queued.from,
+            destination: queued.destination,
+            src_ip: queued.src_ip,
             tos: queued.tos,
         };
         let mut unsent = 0;
@@ -92,7 +94,7 @@ impl SendQueue {
             }
             waiting.clear();
         }
-        // Whether fragments are made is the socket's affair.
+        // Fragmentation is an option of the socket: a batch has one socket and one value.
         let same = |(a, x): &(usize, QueuedTransmit), (b, y): &(usize, QueuedTransmit)| {
             a == b && x.dont_fragment == y.dont_fragment
         };
@@ -102,7 +104,7 @@ impl SendQueue {
                 let (socket, first) = (relay(batch[0].0), &batch[0].1);
                 let taken = socket.map_or(0, |socket| match first.dont_fragment {
                     true => {
-                        let ipv4 = first.to.is_ipv4();
+                        let ipv4 = first.destination.is_ipv4();
                         self.sender.send_dont_fragment(socket, ipv4, datagrams)
                     }
                     false => self.sender.send(socket, datagrams),

@@ -7,7 +7,8 @@ use crate::credential::Credentials;
 use crate::rate::{Limit, PerIpLimiter};
 use crate::turn::{Alternates, Config, Directory, Discovery, Host, Quotas, Settings, ShardId};
 
-use super::{Options, udp};
+use super::options::Options;
+use super::udp;
 
 /// Limiters for unauthenticated requests: 64 KiB of them.
 const UNAUTHENTICATED_LIMITERS: usize = 8192;

@@ -1,26 +1,26 @@
-//! Sockets, bound as the relay needs them.
+//! Binds sockets with the options that the relay needs.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::handover::Inherited;
+use super::inherited::Inherited;
 
 #[cfg(target_os = "linux")]
 use super::udp::allow_fragmentation;
 
-/// Connections that may wait to be accepted: a storm of reconnects must not wait on SYN retries.
+/// Length of the accept queue: clients that reconnect all at once must not wait for SYN retries.
 const BACKLOG: i32 = 4096;
 
-/// Bytes that the kernel is asked to keep for a listening socket, each way.
+/// Requested buffer size of a listening socket, for each direction.
 const LISTENER_BUFFER_BYTES: usize = 4 << 20;
 
-/// Tries to find a port that is free for UDP and TCP, where any will do.
+/// Maximum number of attempts to find a port that is free for both UDP and TCP.
 const PORT_PAIR_TRIES: usize = 32;
 
-/// Where to listen for what `turn.listen` says. Only Linux tells a socket on a wildcard address
-/// which address was asked; elsewhere each of this host's `own` gets a socket.
+/// Returns the addresses to bind for `turn.listen`. Only Linux reports the local address of a datagram on
+/// a wildcard socket; on other systems a wildcard is expanded to this host's `own` addresses.
 pub fn listen_on(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
     if cfg!(target_os = "linux") {
         return listen.to_vec();
@@ -31,7 +31,7 @@ pub fn listen_on(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// An address, or those that a wildcard stands for.
+/// Expands a wildcard to the own addresses of its family. Returns other addresses unchanged.
 fn expand_wildcard(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
     if !address.ip().is_unspecified() {
         return vec![address];
@@ -41,14 +41,14 @@ fn expand_wildcard(address: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// UDP sockets, one for each shard, and a TCP socket on one address; port 0 means any that is free
-/// for both. What is inherited is taken.
+/// Binds a UDP socket for each shard and a TCP listener to one address; port 0 selects a port that is
+/// free for both. Takes inherited sockets instead where they match.
 pub fn turn_sockets(
     address: SocketAddr,
     shards: usize,
     inherited: &mut Inherited,
 ) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
-    let group = inherited.take_udp(address, shards)?;
+    let group = inherited_group(address, shards, inherited)?;
     if let Some(first) = group.first() {
         let address = first.local_addr()?;
         let listener = inherited_or_new("turn.listen", address, inherited)?;
@@ -60,8 +60,8 @@ pub fn turn_sockets(
         1
     };
     loop {
-        // The stream's socket first: it is nobody else's. A group of UDP sockets takes in any that
-        // asks, and would share the datagrams of a parlor that runs here already.
+        // The TCP listener comes first, since its bind is exclusive. A group of UDP sockets accepts every
+        // socket of this user, and would take datagrams from a parlor that already runs here.
         let tcp = inherited_or_new("turn.listen", address, inherited)?;
         let address = tcp.local_addr()?;
         tries -= 1;
@@ -76,17 +76,18 @@ pub fn turn_sockets(
     }
 }
 
-/// UDP sockets, one for each shard, on an address that nobody else has. What is inherited is taken.
+/// Binds a UDP socket for each shard to an address that no other process uses. Takes inherited sockets
+/// instead where they match.
 pub fn udp_sockets(
     address: SocketAddr,
     shards: usize,
     inherited: &mut Inherited,
 ) -> io::Result<Vec<UdpSocket>> {
-    let group = inherited.take_udp(address, shards)?;
+    let group = inherited_group(address, shards, inherited)?;
     if !group.is_empty() {
         return Ok(group);
     }
-    // A group takes in any socket that asks; one that would be alone finds out who is there.
+    // A group accepts every socket of this user. An exclusive bind detects another process.
     if !inherited.shares_ports {
         drop(listener(address, false)?);
     }
@@ -94,25 +95,34 @@ pub fn udp_sockets(
     (0..shards).map(|_| listener(address, shared)).collect()
 }
 
-/// Adds what is missing to the sockets of one address, so that there is one for each shard.
-pub fn fill_group(group: &mut Vec<UdpSocket>, shards: usize) -> io::Result<()> {
-    let address = group[0].local_addr()?;
+/// The inherited UDP sockets of an address, completed to one for each shard; empty if there are none.
+fn inherited_group(
+    address: SocketAddr,
+    shards: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<UdpSocket>> {
+    let mut group = inherited.take_udp(address, shards);
+    let Some(first) = group.first() else {
+        return Ok(group);
+    };
+    let address = first.local_addr()?;
     if shards > 1 {
-        for socket in group.iter() {
+        for socket in &group {
             SockRef::from(socket).set_reuse_port(true)?;
         }
     }
     while group.len() < shards {
         group.push(listener(address, true)?);
     }
-    Ok(())
+    Ok(group)
 }
 
-/// A TCP listener on each of these addresses, as `key` of the configuration has them; a family that
-/// this host has not got is passed over, and what is inherited taken.
+/// Binds a TCP listener to each address of the setting `key`, except for a family that this host does
+/// not have. Takes inherited listeners instead where they match.
 ///
 /// # Errors
-/// The whole sentence.
+///
+/// A sentence for the log that names address and setting.
 pub fn tcp_listeners(
     listen: &[SocketAddr],
     key: &str,
@@ -134,7 +144,7 @@ pub fn tcp_listeners(
     }
 }
 
-/// The TCP listener that an earlier process had for this address of the setting `key`, or another.
+/// The inherited TCP listener for this address of the setting `key`, or a new one.
 fn inherited_or_new(
     key: &str,
     address: SocketAddr,
@@ -144,7 +154,7 @@ fn inherited_or_new(
     taken.map_or_else(|| tcp(address), Ok)
 }
 
-/// A TCP listener.
+/// Binds a TCP listener.
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
@@ -153,8 +163,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A UDP socket that clients send to, alone or `shared` with others on the same address. On a
-/// wildcard address it learns which address was asked.
+/// Binds a UDP socket that clients send to. With `shared`, the address can have further sockets.
 fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
@@ -165,13 +174,13 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// As much as the system allows; less is no error. A flood of strangers must not fill the buffer
-/// in which media waits, while the shard is kept from running for a moment.
+/// Requests large buffers; the system may grant less. While a shard is not scheduled for a moment, a
+/// flood of unauthenticated datagrams must not fill the buffer of the media packets.
 fn set_buffers(socket: &Socket) {
     #[cfg(target_os = "linux")]
     {
         use nix::sys::socket::{setsockopt, sockopt};
-        // Past net.core.rmem_max and wmem_max: with CAP_NET_ADMIN alone.
+        // Ignores net.core.rmem_max and wmem_max; requires CAP_NET_ADMIN.
         let received = setsockopt(socket, sockopt::RcvBufForce, &LISTENER_BUFFER_BYTES);
         let sent = setsockopt(socket, sockopt::SndBufForce, &LISTENER_BUFFER_BYTES);
         if received.is_ok() && sent.is_ok() {
@@ -182,8 +191,8 @@ fn set_buffers(socket: &Socket) {
     let _ = socket.set_send_buffer_size(LISTENER_BUFFER_BYTES);
 }
 
-/// Has a listener told which address was asked, where it has several, and be given equal datagrams
-/// of one client in one piece. What it sends over IPv4 may be cut on the way.
+/// Enables the control messages of a listener: the local address on a wildcard socket, DSCP and ECN, and
+/// GRO. Also allows fragmentation of the IPv4 datagrams that it sends.
 #[cfg(target_os = "linux")]
 fn enable_ancillary_data(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -198,12 +207,12 @@ fn enable_ancillary_data(socket: &Socket, address: SocketAddr) -> io::Result<()>
         allow_fragmentation(socket, true)?;
     }
     enable_recv_tos(socket, address)?;
-    // Where the kernel can't, they come one by one.
+    // Without kernel support, each datagram is received separately.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
     Ok(())
 }
 
-/// Has the kernel tell DSCP and ECN of what comes.
+/// Enables the control message with DSCP and ECN of received datagrams.
 #[cfg(target_os = "linux")]
 fn enable_recv_tos(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -214,7 +223,7 @@ fn enable_recv_tos(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel keep what the network says of datagrams that have left.
+/// Enables the error queue for ICMP errors about sent datagrams.
 #[cfg(target_os = "linux")]
 fn enable_recv_err(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -225,7 +234,7 @@ fn enable_recv_err(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// A UDP socket for a relayed transport address.
+/// Binds a UDP socket for a relayed transport address.
 pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     #[cfg(target_os = "linux")]
@@ -240,7 +249,7 @@ pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
-    // In one call where the system can: there is one of these for each allocation.
+    // On Linux one system call suffices: every allocation needs such a socket.
     #[cfg(target_os = "linux")]
     let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
     #[cfg(not(target_os = "linux"))]
@@ -255,8 +264,8 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
     Ok(socket)
 }
 
-/// Whether listening failed because this host has no such address family: no fault for a wildcard
-/// that only meant "everywhere".
+/// Whether binding a wildcard failed because this host does not have IPv6. That is no error: the wildcard
+/// means all existing addresses.
 pub fn is_family_missing(address: SocketAddr, error: &io::Error) -> bool {
     let missing = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
     let missing = error
@@ -265,12 +274,14 @@ pub fn is_family_missing(address: SocketAddr, error: &io::Error) -> bool {
     address.ip().is_unspecified() && address.is_ipv6() && missing
 }
 
-/// Why an address can't be listened on, in one sentence that says what to do.
+/// An error message for an address that cannot be bound, with the setting and a remedy.
 pub fn cannot_listen(address: SocketAddr, key: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "it is taken: stop what listens there, or set another address",
+        io::ErrorKind::AddrInUse => {
+            "it is in use: stop the process that listens there, or set another address"
+        }
         io::ErrorKind::PermissionDenied => {
-            "this user may not: use a port above 1023, or grant CAP_NET_BIND_SERVICE"
+            "permission denied: use a port above 1023, or grant CAP_NET_BIND_SERVICE"
         }
         io::ErrorKind::AddrNotAvailable => "this host has no such address: set one of its own",
         _ => return format!("cannot listen on {address} ({key}): {error}"),

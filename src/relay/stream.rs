@@ -1,5 +1,5 @@
-//! One TURN stream, as the shard that serves it sees it: whole frames in, one write for everything
-//! that came of a turn. Nothing here waits, and a stream at rest has no buffer.
+//! A TURN stream over TCP or TLS: complete frames in, and one write for all results of a tick. Nothing
+//! blocks, and an idle stream has no buffers.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,54 +11,54 @@ use crate::ingress::StreamPermit;
 
 use super::framer::{MAX_FRAME, NotTurn, missing};
 
-/// Bytes that may wait for a slow reader; packets past that are lost, its own alone.
+/// Maximum number of bytes queued for a slow client. Further packets for this client are lost.
 pub const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
-/// Bytes that are written before the turn is over, so that much at once is no reason to lose any.
+/// Queued bytes that are written before the end of the tick, so that a burst does not overflow the queue.
 const EARLY_WRITE_BYTES: usize = 64 * 1024;
 
-/// Bytes read at once.
+/// Maximum number of bytes of one read.
 pub const READ_BYTES: usize = 32 * 1024;
 
-/// What a stream reads into: the beginning of the longest frame may stand before what is new.
+/// Size of the read buffer: the start of the longest frame may precede the new bytes.
 pub const READ_BUFFER_BYTES: usize = MAX_FRAME + READ_BYTES;
 
-/// Bytes that a buffer keeps when it has nothing to hold.
+/// Maximum size of an empty buffer that is kept for other streams.
 const MAX_SPARE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// For a stream without an allocation: whoever connects over TCP wants one at once.
+/// Timeout for a stream without an allocation. A TURN client allocates at once.
 const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client refreshes its allocation within an hour; one that is silent for longer has lost it.
+/// Timeout for an idle stream with an allocation. An allocation lasts at most an hour without a refresh.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
 
-/// For a reader that takes nothing at all.
+/// Timeout for a client that reads nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a stream's bytes go through. It never blocks: it says [`io::ErrorKind::WouldBlock`].
+/// A nonblocking byte stream: instead of blocking, it returns [`io::ErrorKind::WouldBlock`].
 pub trait StreamIo: Read + Write + AsFd + Send {}
 
 impl<T: Read + Write + AsFd + Send> StreamIo for T {}
 
-/// What all shards know of a stream. Its permit is returned when the last shard forgets it.
+/// The part of a stream that all shards share. The permit is released when the last shard has removed the stream.
 #[derive(Debug)]
 pub struct StreamInfo {
     /// The shard that serves it.
     pub shard: usize,
-    /// Whether the stream's client has been given an allocation.
+    /// Whether the client has an allocation.
     allocated: AtomicBool,
     _permit: StreamPermit,
 }
 
 pub struct Stream {
     io: Box<dyn StreamIo>,
-    /// The beginning of a frame, and how many bytes it wants at least before it is looked at again.
+    /// The start of an incomplete frame, and the minimum length at which it is parsed again.
     partial: Vec<u8>,
     wanted: usize,
-    /// What waits to be written, from `written` on.
+    /// Queued bytes. Those before `written` have been written.
     outbound: Vec<u8>,
     written: usize,
-    /// Since when the reader has taken nothing, though there is something.
+    /// The time since which the client reads nothing although bytes are queued.
     blocked_since: Option<Mono>,
     opened: Mono,
     last_read: Mono,
@@ -73,7 +73,7 @@ impl StreamInfo {
         }
     }
 
-    /// The client has an allocation: it may be silent for longer from now on.
+    /// Records that the client has an allocation, which extends its idle timeout.
     pub fn has_allocation(&self) {
         self.allocated.store(true, Ordering::Relaxed);
     }
@@ -101,13 +101,13 @@ impl Stream {
         self.io.as_fd()
     }
 
-    /// Reads once into `buffer`, which has [`READ_BUFFER_BYTES`] bytes, and gives how many stand at its
-    /// beginning then: frames, and maybe a piece of one, to be handed back by [`Stream::keep_partial`].
-    /// With it, whether there may be more to read. `None` where nothing had come.
+    /// Reads once into `buffer`, which has [`READ_BUFFER_BYTES`] bytes. Returns the number of bytes at the start
+    /// of the buffer, and whether more may be pending; `None` if nothing was pending. The bytes are frames; an
+    /// incomplete frame at the end must be returned with [`Stream::keep_partial`].
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::UnexpectedEof`] where the client has closed, and whatever the system says.
+    /// [`io::ErrorKind::UnexpectedEof`] if the client has closed the stream, and errors of the system.
     pub fn read(&mut self, buffer: &mut [u8], now: Mono) -> io::Result<Option<(usize, bool)>> {
         let start = self.partial.len();
         let space = &mut buffer[start..][..READ_BYTES];
@@ -121,7 +121,7 @@ impl Stream {
         self.last_read = now;
         let more = count == READ_BYTES;
         if start + count < self.wanted {
-            // A large frame that comes in crumbs is not moved for each of them.
+            // The frame is still incomplete: it is not copied for each small piece.
             self.partial.extend_from_slice(&space[..count]);
             return Ok(Some((0, more)));
         }
@@ -133,24 +133,23 @@ impl Stream {
         Ok(Some((start + count, more)))
     }
 
-    /// Keeps the piece of a frame that was read.
+    /// Keeps an incomplete frame until more bytes arrive.
     ///
     /// # Errors
     ///
-    /// Where it can't become one.
+    /// [`NotTurn`] if it is not the start of a frame.
     pub fn keep_partial(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
         self.wanted = piece.len() + missing(piece)?;
         match piece.is_empty() {
-            // At rest it holds nothing.
+            // An idle stream has no buffers.
             true => self.partial = Vec::new(),
             false => self.partial.extend_from_slice(piece),
         }
         Ok(())
     }
 
-    /// Adds a message, padded to a multiple of four as streams want it (RFC 8656 section 12.5), to
-    /// what is written at the end of the turn. `spare` gives an empty buffer to a stream that has
-    /// none. False where the reader is too slow for it.
+    /// Queues a message, padded to a multiple of four (RFC 8656 section 12.5), for the write at the end of the
+    /// tick. `spare` returns an empty buffer for a stream without one. Returns false if the queue is full.
     pub fn queue(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
         let padded = message.len().next_multiple_of(4);
         if self.outbound.len() - self.written + padded > MAX_QUEUED_BYTES {
@@ -166,8 +165,8 @@ impl Stream {
         true
     }
 
-    /// What is written already is moved out of the way before the buffer grows, and it never grows
-    /// past what may wait.
+    /// Makes space for `more` bytes. Written bytes are removed before the buffer grows, and it never exceeds
+    /// [`MAX_QUEUED_BYTES`].
     fn reserve(&mut self, more: usize) {
         let (len, capacity) = (self.outbound.len(), self.outbound.capacity());
         if len + more <= capacity {
@@ -182,22 +181,22 @@ impl Stream {
         }
     }
 
-    /// Whether so much waits that it should not wait for the end of the turn.
+    /// Whether the queue is long enough to be written before the end of the tick.
     pub fn should_write_early(&self) -> bool {
         self.blocked_since.is_none() && self.outbound.len() - self.written >= EARLY_WRITE_BYTES
     }
 
-    /// Whether the reader has to take something before more can be written.
+    /// Whether the client must read before more can be written.
     pub fn is_blocked(&self) -> bool {
         self.blocked_since.is_some()
     }
 
-    /// Writes what waits, as much as is taken. Gives the buffer back once it is empty.
+    /// Writes queued bytes until the socket blocks. Returns the buffer once it is empty.
     pub fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
         loop {
             let rest = &self.outbound[self.written..];
             let written = match rest.is_empty() {
-                // Of TLS, something may still be on its way.
+                // TLS may still have records to send.
                 true => self.io.flush().map(|()| None),
                 false => self.io.write(rest).map(Some),
             };
@@ -223,7 +222,7 @@ impl Stream {
         Ok((empty.capacity() > 0 && empty.capacity() <= MAX_SPARE_BUFFER_BYTES).then_some(empty))
     }
 
-    /// When nobody waits for this stream any longer.
+    /// The time at which this stream times out.
     pub fn deadline(&self, allocated: bool) -> Mono {
         let silent = match allocated {
             true => self.last_read + IDLE_TIMEOUT,
@@ -247,7 +246,7 @@ mod tests {
         (Stream::new(Box::new(server), Mono(0)), client)
     }
 
-    /// ChannelData with a payload of so many bytes.
+    /// ChannelData with a payload of this length.
     fn frame(payload: usize) -> Vec<u8> {
         let mut bytes = vec![0x40, 0];
         bytes.extend((payload as u16).to_be_bytes());
@@ -258,7 +257,7 @@ mod tests {
     #[test]
     fn a_stream_without_an_allocation_times_out() {
         let (mut stream, mut client) = stream();
-        // Trickled bytes and whole frames alike buy no time.
+        // Neither single bytes nor complete frames extend the timeout.
         client.write_all(&[0x40, 0, 0, 0, 0x40]).unwrap();
         let later = Mono(0) + ALLOCATION_TIMEOUT / 2;
         stream.read(&mut [0; READ_BUFFER_BYTES], later).unwrap();
@@ -287,7 +286,7 @@ mod tests {
         assert!(stream.is_blocked());
         assert_eq!(stream.deadline(true), Mono(7) + WRITE_TIMEOUT);
         assert!(stream.outbound.capacity() <= MAX_QUEUED_BYTES);
-        // What waits arrives whole once it is read, and the stream holds nothing then.
+        // The queued bytes arrive once the client reads, and then the stream has no buffer.
         let mut heard = Vec::new();
         let mut buffer = vec![0; 100_000];
         while heard.len() < kept {

@@ -1,5 +1,5 @@
-//! The TURN streams of a relay, as one of its shards sees them: those that it serves, and that there
-//! are others.
+//! The TURN streams of a relay from the view of a shard: its own with their sockets, those of other shards
+//! by their number.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,54 +17,54 @@ use crate::turn::Route;
 
 use super::stream::{READ_BUFFER_BYTES, Stream, StreamInfo, StreamIo};
 
-/// The tokens of streams count from here.
+/// The first token of streams.
 pub const FIRST_STREAM_TOKEN: usize = usize::MAX / 2 + 1;
 
-/// Empty buffers that wait for the next stream that has something to write.
+/// Maximum number of empty buffers that are kept for streams with something to write.
 const MAX_SPARE_BUFFERS: usize = 64;
 
-/// Between two looks at who is overdue.
+/// Minimum time between two checks for timeouts.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The streams that a shard knows.
+/// All streams of the relay.
 pub struct Streams {
     entries: HashMap<u32, Entry>,
-    /// Those that may have more to read.
+    /// Own streams that may have more to read.
     ready: VecDeque<u32>,
-    /// Those that have something to write.
+    /// Own streams that have something to write.
     dirty: Vec<u32>,
     spares: Vec<Vec<u8>>,
-    /// What all of them read into, one after the other.
+    /// The read buffer that all streams share.
     buffer: Vec<u8>,
-    /// When the next of them may be overdue.
+    /// The time of the next check for timeouts.
     next_check: Option<Mono>,
 }
 
 struct Entry {
     route: Route,
     info: Arc<StreamInfo>,
-    /// Where this shard serves it.
+    /// The stream itself if this shard serves it.
     local: Option<LocalStream>,
 }
 
 struct LocalStream {
     stream: Stream,
-    /// Whether it is in `ready` and in `dirty`.
+    /// Whether it is in `ready`, and whether it is in `dirty`.
     ready: bool,
     dirty: bool,
-    /// Whether the client has closed: it is to be read to the end.
+    /// Whether the client has closed the stream, which is then read to the end.
     closing: bool,
 }
 
-/// What became of a message for a stream.
+/// The outcome of sending a message to a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SendOutcome {
     Queued,
-    /// The reader is too slow for it.
+    /// The message is lost: the client reads too slowly.
     Overflow,
-    /// This shard has it to give.
+    /// This other shard serves the stream.
     Remote(usize),
-    /// There is no such stream any more.
+    /// The stream has ended.
     Closed,
 }
 
@@ -88,17 +88,17 @@ impl Streams {
         self.entries.contains_key(&stream)
     }
 
-    /// Whether some may have more to read, without anybody saying so.
+    /// Whether streams may have more to read that the poller does not report again.
     pub fn is_busy(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// When [`Streams::timed_out`] is to be asked next.
+    /// The time at which [`Streams::timed_out`] must be called.
     pub fn deadline(&self) -> Option<Mono> {
         self.next_check
     }
 
-    /// Learns of a stream; this shard serves it where there is a `io`.
+    /// Adds a stream. This shard serves it if there is an `io`.
     pub fn open(
         &mut self,
         registry: &Registry,
@@ -117,7 +117,7 @@ impl Streams {
             self.schedule_check(stream.deadline(info.is_allocated()));
             local = Some(LocalStream {
                 stream,
-                // A handshake may have read more than its own.
+                // The handshake may have read the first messages already.
                 ready: true,
                 dirty: false,
                 closing: false,
@@ -128,18 +128,18 @@ impl Streams {
         Ok(())
     }
 
-    /// Forgets a stream. Gives its route, where it was known.
+    /// Removes a stream and returns its route.
     pub fn close(&mut self, registry: &Registry, stream: u32) -> Option<Route> {
         let entry = self.entries.remove(&stream)?;
         if let Some(local) = entry.local {
             let fd = local.stream.fd().as_raw_fd();
-            // It is closed in a moment, and that ends it in any case.
+            // Closing the socket, which follows, deregisters it as well.
             let _ = registry.deregister(&mut SourceFd(&fd));
         }
         Some(entry.route)
     }
 
-    /// The poller has something to say.
+    /// Handles an event of the poller.
     pub fn on_event(&mut self, event: &Event) {
         let stream = (event.token().0 - FIRST_STREAM_TOKEN) as u32;
         let Some(local) = self.local(stream) else {
@@ -157,7 +157,7 @@ impl Streams {
         }
     }
 
-    /// The next stream that may have something to read, with where it is from.
+    /// The next stream that may have something to read, and its route.
     pub fn next_ready(&mut self) -> Option<(u32, Route)> {
         loop {
             let stream = self.ready.pop_front()?;
@@ -170,7 +170,7 @@ impl Streams {
         }
     }
 
-    /// The buffer that streams read into, to be given back by [`Streams::return_buffer`].
+    /// Takes the read buffer, which must be returned with [`Streams::return_buffer`].
     pub fn take_buffer(&mut self) -> Vec<u8> {
         mem::take(&mut self.buffer)
     }
@@ -194,7 +194,7 @@ impl Streams {
         Ok(count)
     }
 
-    /// Keeps the piece of a frame that was left over; see [`Stream::keep_partial`].
+    /// Keeps an incomplete frame; see [`Stream::keep_partial`].
     pub fn keep_partial(&mut self, stream: u32, piece: &[u8]) -> io::Result<()> {
         match self.local(stream) {
             Some(local) => local.stream.keep_partial(piece).map_err(io::Error::other),
@@ -202,7 +202,7 @@ impl Streams {
         }
     }
 
-    /// Has a message written at the end of the turn.
+    /// Queues a message, which is written at the end of the tick.
     pub fn send(&mut self, stream: u32, message: &[u8], now: Mono) -> SendOutcome {
         let Some(entry) = self.entries.get_mut(&stream) else {
             return SendOutcome::Closed;
@@ -211,7 +211,7 @@ impl Streams {
             return SendOutcome::Remote(entry.info.shard);
         };
         if local.stream.should_write_early() {
-            // An error is found again at the end of the turn.
+            // An error occurs again in the write at the end of the tick.
             let _ = local.stream.write(now);
         }
         let spares = &mut self.spares;
@@ -227,14 +227,14 @@ impl Streams {
         SendOutcome::Queued
     }
 
-    /// A stream's client has been given an allocation.
+    /// Records that the client of a stream has an allocation.
     pub fn has_allocation(&self, stream: u32) {
         if let Some(entry) = self.entries.get(&stream) {
             entry.info.has_allocation();
         }
     }
 
-    /// Writes everything that waits; tells which streams could not be written to.
+    /// Writes the queued messages, and calls `failed` for each broken stream.
     pub fn write(&mut self, now: Mono, mut failed: impl FnMut(u32, io::Error)) {
         let mut dirty = mem::take(&mut self.dirty);
         for stream in dirty.drain(..) {
@@ -258,7 +258,7 @@ impl Streams {
         self.dirty = dirty;
     }
 
-    /// Which streams nobody waits for any longer.
+    /// Returns the streams that have timed out.
     pub fn timed_out(&mut self, now: Mono) -> Vec<u32> {
         if self.next_check.is_none_or(|look| look > now) {
             return Vec::new();

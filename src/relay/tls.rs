@@ -1,4 +1,4 @@
-//! A TURN stream over TLS, past its handshake: what a shard reads and writes without waiting.
+//! A TURN stream over TLS after the handshake, for nonblocking reads and writes by a shard.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -8,19 +8,19 @@ use rustls::ServerConnection;
 
 use super::framer::next_frame;
 
-/// From so many messages on they share records.
+/// Minimum number of messages that share TLS records.
 const SHARED_RECORD_MESSAGES: usize = 8;
 
-/// Bytes made into records at once, as long as they are several messages.
+/// Maximum number of bytes encrypted in one call, unless a single message is longer.
 const MAX_RECORD_BATCH_BYTES: usize = 64 * 1024;
 
-/// Records on a socket that never blocks. Dropping it tells the client that nothing was cut off.
+/// TLS on a nonblocking socket. Dropping it sends `close_notify`, so the client knows that nothing was truncated.
 pub struct TlsIo {
     socket: TcpStream,
     session: ServerConnection,
 }
 
-/// A socket, and whether the last read left nothing in it.
+/// A socket, and whether the last read has drained it.
 struct DrainCheck<'a> {
     socket: &'a TcpStream,
     drained: bool,
@@ -28,15 +28,15 @@ struct DrainCheck<'a> {
 
 impl TlsIo {
     pub fn new(socket: TcpStream, mut session: ServerConnection) -> TlsIo {
-        // What is written is bounded here, so that it is whole messages.
+        // `write` limits the buffered bytes itself, to complete messages.
         session.set_buffer_limit(None);
         TlsIo { socket, session }
     }
 
-    /// Makes records of messages, and gives how many bytes it took.
+    /// Encrypts messages into records, and returns how many bytes were taken.
     ///
-    /// Many that are ready together share records. A few have a record each: some clients (coturn's
-    /// `turnutils_uclient`) take a record for a message, and lose what follows in it.
+    /// Many messages share records. Few messages get a record each: some clients (coturn's
+    /// `turnutils_uclient`) expect one message in a record, and lose the others.
     fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (taken, messages) = whole_messages(bytes);
         let mut rest = &bytes[..taken];
@@ -52,7 +52,7 @@ impl TlsIo {
         Ok(taken)
     }
 
-    /// Sends the records that wait.
+    /// Sends pending records.
     fn send(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.socket) {
@@ -64,7 +64,7 @@ impl TlsIo {
         Ok(())
     }
 
-    /// Takes in records that have come. Whether there is nothing more for now.
+    /// Reads pending records. Returns whether the socket is drained.
     fn receive(&mut self) -> io::Result<bool> {
         let mut check = DrainCheck {
             socket: &self.socket,
@@ -73,7 +73,7 @@ impl TlsIo {
         let count = self.session.read_tls(&mut check)?;
         let drained = check.drained && count > 0;
         if let Err(error) = self.session.process_new_packets() {
-            // Why, for the client: where it is not taken at once, nobody waits for that.
+            // Sends the TLS alert. If the socket is full, it is not sent.
             let _ = self.send();
             return Err(io::Error::other(error));
         }
@@ -81,8 +81,7 @@ impl TlsIo {
     }
 }
 
-/// How many bytes and messages are made into records at once: at least one message, where there is a
-/// whole one.
+/// The number of bytes and messages to encrypt in one call: at least one message if one is complete.
 fn whole_messages(bytes: &[u8]) -> (usize, usize) {
     let (mut taken, mut messages) = (0, 0);
     while let Ok(Some(frame)) = next_frame(&bytes[taken..]) {
@@ -104,7 +103,7 @@ impl Read for DrainCheck<'_> {
 }
 
 impl Read for TlsIo {
-    /// Fills the buffer, or empties the socket: its poller does not say twice that there is something.
+    /// Fills the buffer or drains the socket: the edge-triggered poller does not report pending bytes again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (mut filled, mut drained) = (0, false);
         while filled < buffer.len() {
@@ -130,8 +129,8 @@ impl Read for TlsIo {
 }
 
 impl Write for TlsIo {
-    /// Takes whole messages, in one call of the system. What the socket does not take waits for the
-    /// next call, or for [`Write::flush`].
+    /// Takes complete messages, and sends them with one system call. Records that the socket does not take are sent
+    /// by the next call, or by [`Write::flush`].
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.send()?;
         let taken = self.seal(bytes)?;
@@ -155,7 +154,7 @@ impl AsFd for TlsIo {
 impl Drop for TlsIo {
     fn drop(&mut self) {
         self.session.send_close_notify();
-        // A client that takes nothing sees the end of the connection all the same.
+        // A client that does not read still sees the end of the connection.
         let _ = self.send();
     }
 }

@@ -241,7 +241,7 @@ in_a_namespace! {
         // A name that does not resolve keeps the address in force.
         set("nowhere.parlor.test");
         daemon.cli_json(&["reload"]);
-        daemon.wait_for_log("turn.external_ip can't be asked for");
+        daemon.wait_for_log("turn.external_ip could not be resolved");
         assert_eq!(allocated(V4), "203.0.114.8");
     }
 }

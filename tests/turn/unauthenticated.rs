@@ -111,7 +111,7 @@ fn strangers_over_the_rate_are_told_of_with_their_count() {
     let mut stranger = Client::udp(daemon.turn(), "nobody", None);
     let binding = stranger.signed(Method::BINDING, &[]);
     (0..100).for_each(|_| stranger.send(&binding));
-    let line = daemon.wait_for_log("strangers over the rate got no answer");
+    let line = daemon.wait_for_log("unauthenticated datagrams over the rate limit dropped");
     assert!(
         line.contains(r#""level":"INFO""#) && line.contains(r#""count":"#),
         "{line}"

@@ -1,4 +1,4 @@
-//! A shard's turn, as far as its UDP sockets go.
+//! Handles the UDP sockets of a shard: datagrams and ICMP errors.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -12,14 +12,14 @@ use crate::relay::send_queue::PayloadLocation;
 use crate::relay::udp::{BATCH, MAX_ERRORS_PER_READ, RecvMeta};
 
 impl Shard {
-    /// Takes one batch from a socket. Only a batch that filled all slots that it might can have left
-    /// more behind: the poller is edge-triggered and speaks up for whatever arrives later.
+    /// Reads one batch from a socket. The poller is edge-triggered: it reports only later arrivals. Therefore
+    /// a socket stays queued if the batch filled all its slots, and more may be pending.
     pub(super) fn read_socket(&mut self, now: Now, source: Source) {
-        if self.used == BATCH {
+        if self.used_slots == BATCH {
             self.flush();
         }
         let errors_left = self.read_errors(now, source);
-        let first = self.used;
+        let first = self.used_slots;
         let (socket, most) = match source {
             Source::Listener(index) => {
                 let listener = &self.listeners[index];
@@ -33,24 +33,24 @@ impl Shard {
         let slots = first..BATCH.min(first + most);
         let received = match self.receiver.receive(socket.as_fd(), slots.clone()) {
             Ok(received) => received,
-            // An error of an earlier send, reported here: there may be datagrams behind it.
+            // An error of an earlier send. Datagrams may be pending after it.
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
                 self.ready.push_back(source);
                 return;
             }
             Err(_) => 0,
         };
-        self.used = first + received;
-        let taken = (first..self.used).map(|slot| self.handle_slot(now, source, slot));
-        let datagrams = taken.sum();
+        self.used_slots = first + received;
+        let handled = (first..self.used_slots).map(|slot| self.handle_slot(now, source, slot));
+        let datagrams = handled.sum();
         self.process_outputs(now);
         let more = errors_left || received == slots.len();
         self.requeue(source, more, received, datagrams);
     }
 
-    /// Tells the client what the network says of its datagrams, and gives whether more may wait
-    /// there. To be asked before a socket is read or written, which errors of earlier datagrams
-    /// interrupt.
+    /// Reads ICMP errors from the error queue of a relay socket, and reports them to the client. Returns
+    /// whether more may be pending. This comes before reading and sending, since a pending error makes
+    /// these calls fail.
     fn read_errors(&mut self, now: Now, source: Source) -> bool {
         let Source::Relay(index) = source else {
             return false;
@@ -62,21 +62,21 @@ impl Shard {
         else {
             return false;
         };
-        let mut heard = [None; MAX_ERRORS_PER_READ];
-        let mut places = heard.iter_mut();
+        let mut errors = [None; MAX_ERRORS_PER_READ];
+        let mut free = errors.iter_mut();
         let count = self.error_queue.receive(relay.socket.as_fd(), |error| {
-            if let Some(place) = places.next() {
-                *place = Some(error);
+            if let Some(entry) = free.next() {
+                *entry = Some(error);
             }
         });
         relay.errors = count == MAX_ERRORS_PER_READ;
         let (owner, more) = (relay.owner, relay.errors);
-        for error in heard.into_iter().flatten() {
-            let told = match owner {
+        for error in errors.into_iter().flatten() {
+            let reported = match owner {
                 Some(id) => self.server.handle_icmp_error(now, id, &error),
                 None => Err(DropReason::NoAllocation),
             };
-            match told {
+            match reported {
                 Ok(route) => {
                     self.counters.icmp();
                     let range = self.send_queue.push_response(self.server.response());
@@ -88,8 +88,9 @@ impl Shard {
         more
     }
 
-    /// Puts a socket back in the queue where `more` may wait, and settles how many slots it may fill
-    /// the next time: those that would have held a batch of datagrams this time.
+    /// Queues a socket again if `more` may be pending, and sets how many slots it may fill the next time: as many as
+    /// would have held a batch of datagrams this time. So with GRO, a socket cannot occupy a tick with
+    /// thousands of datagrams.
     fn requeue(&mut self, source: Source, more: bool, slots: usize, datagrams: usize) {
         let queued = match source {
             Source::Listener(index) => {
@@ -111,10 +112,10 @@ impl Shard {
         }
     }
 
-    /// Handles what is in a slot, and gives how many datagrams that were.
+    /// Handles the datagrams in a slot, and returns how many there were.
     ///
-    /// Where there are several, each becomes a piece: headers are written around a datagram, and its
-    /// links may not have been read, or may not have left.
+    /// Each of several datagrams is copied to a segment. Headers are written around a datagram, and in the slot
+    /// its neighbours are there, which may not have been handled or sent yet.
     fn handle_slot(&mut self, now: Now, source: Source, slot: usize) -> usize {
         let Some(meta) = self.receiver.meta(slot) else {
             return 0;
@@ -130,8 +131,8 @@ impl Shard {
             if !self.receiver.buffer.has_segment_capacity(len) {
                 self.send_queued();
             }
-            let piece = self.receiver.buffer.copy_segment(slot, start..start + len);
-            self.handle_datagram(now, source, &meta, piece, len);
+            let segment = self.receiver.buffer.copy_segment(slot, start..start + len);
+            self.handle_datagram(now, source, &meta, segment, len);
             datagrams += 1;
         }
         datagrams

@@ -1,33 +1,28 @@
-//! A shard's end in one process, and its beginning in another.
+//! The handover of a shard to the next process.
 
 use std::collections::HashSet;
 use std::io;
-
-use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::turn::{IdMap, Policy};
 
 use super::Shard;
-use crate::relay::handover::{
-    Inherited, RelaySocketState, ShardHandover, ShardState, SocketId, inode,
-};
-
-/// Who goes on.
-pub type HandoverReply = oneshot::Sender<io::Result<(ShardHandover, Policy)>>;
+use crate::relay::handover::{RelaySocketState, ShardHandover, ShardState, SocketId, inode};
+use crate::relay::inherited::Inherited;
 
 impl Shard {
-    /// What is left of a shard that has stopped.
+    /// Returns the state and the sockets of a stopped shard. Sockets that no allocation of the snapshot needs
+    /// are closed: a snapshot has no allocations of TCP clients, whose connections end with the process.
     pub(super) fn into_handover(self) -> io::Result<(ShardHandover, Policy)> {
         let snapshot = self.server.snapshot();
         let listeners = self.listeners.into_iter().map(|listener| listener.socket);
         let listeners: Vec<_> = listeners.collect();
         let sockets: io::Result<Vec<_>> = listeners.iter().map(SocketId::of).collect();
         let needed: HashSet<u32> = snapshot.sockets().map(|(number, _)| number).collect();
-        let (mut known, mut relays) = (Vec::new(), Vec::new());
+        let (mut states, mut relays) = (Vec::new(), Vec::new());
         for (number, address, socket) in self.relay_sockets.into_endpoints() {
             if needed.contains(&number) {
-                known.push(RelaySocketState {
+                states.push(RelaySocketState {
                     number,
                     address: address?,
                     inode: socket.as_ref().map(inode).transpose()?,
@@ -37,7 +32,7 @@ impl Shard {
         }
         let state = ShardState {
             listeners: sockets?,
-            relays: known,
+            relays: states,
             snapshot,
         };
         let handed = ShardHandover {
@@ -48,11 +43,13 @@ impl Shard {
         Ok((handed, self.server.policy().clone()))
     }
 
-    /// Takes up what is this shard's of what one of an earlier process did, and gives how many
-    /// allocations that are.
-    pub fn restore(&mut self, known: &ShardState, inherited: &mut Inherited) -> usize {
+    /// Restores the allocations of an earlier shard whose ports belong to this shard, and returns their number.
+    ///
+    /// The order matters: the server restores only allocations whose sockets have an id in `numbers`, so all
+    /// sockets are adopted first.
+    pub fn restore(&mut self, earlier: &ShardState, inherited: &mut Inherited) -> usize {
         let mut numbers = IdMap::default();
-        for relay in &known.relays {
+        for relay in &earlier.relays {
             if self.server.has_port(relay.address.port()) {
                 let socket = inherited.take_relay_socket(relay);
                 let registry = self.poll.registry();
@@ -64,13 +61,13 @@ impl Shard {
         if numbers.sockets.is_empty() {
             return 0;
         }
-        for (old, socket) in (0..).zip(&known.listeners) {
-            let mut ours = self.listeners.iter();
-            if let Some(via) = ours.position(|ours| ours.address == socket.address) {
+        for (old, socket) in (0..).zip(&earlier.listeners) {
+            let mut listeners = self.listeners.iter();
+            if let Some(via) = listeners.position(|listener| listener.address == socket.address) {
                 numbers.via.insert(old, via as u32);
             }
         }
-        let restored = self.server.restore(known.snapshot.clone(), &numbers);
+        let restored = self.server.restore(earlier.snapshot.clone(), &numbers);
         self.process_outputs(clock::now());
         restored
     }

@@ -1,4 +1,4 @@
-//! A shard's turn, as far as its streams go.
+//! Handles the TURN streams of a shard: over TCP and TLS.
 
 use std::io;
 
@@ -9,13 +9,13 @@ use super::Shard;
 use crate::relay::framer::next_frame;
 use crate::relay::mailbox::Command;
 
-/// Bytes read from streams in one turn, and what a stream counts besides its bytes: streams must not
-/// keep datagrams waiting.
+/// Maximum number of bytes read from streams in a tick, so that streams do not delay datagrams. Each read of a
+/// stream adds a base cost.
 const STREAM_BYTES_PER_TICK: usize = 128 * 1024;
 const STREAM_BASE_COST_BYTES: usize = 2 * 1024;
 
 impl Shard {
-    /// Reads every stream that has something once, as far as a turn goes.
+    /// Reads every ready stream once, until the limit of a tick.
     pub(super) fn read_streams(&mut self, now: Now) {
         if !self.streams.is_busy() {
             return;
@@ -55,7 +55,7 @@ impl Shard {
         Ok(count)
     }
 
-    /// Writes to each stream what this turn has for it, and ends those that are broken or overdue.
+    /// Writes the queued data of all streams, and ends streams that are broken or timed out.
     pub(super) fn write_streams(&mut self, now: Now) {
         let mut broken = Vec::new();
         self.streams
@@ -72,10 +72,10 @@ impl Shard {
         self.process_outputs(now);
     }
 
-    /// Ends a stream that this shard serves.
+    /// Ends a stream that this shard serves, and notifies the other shards.
     pub(super) fn end_stream(&mut self, stream: u32, error: &io::Error) {
         if error.kind() != io::ErrorKind::UnexpectedEof {
-            tracing::debug!(stream, %error, "a TURN stream ended");
+            tracing::debug!(stream, %error, "TURN stream ended");
         }
         self.forget_stream(stream);
         self.links.broadcast(|| Command::StreamClosed { stream });

@@ -33,8 +33,6 @@ mod recv;
 mod scm_rights;
 #[cfg(target_os = "linux")]
 mod send;
-#[cfg(target_os = "linux")]
-mod submit;
 #[cfg(test)]
 mod tests;
 mod types;

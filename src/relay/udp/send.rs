@@ -1,11 +1,11 @@
 //! Sends batches of datagrams with `sendmmsg`.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::batch::BatchBuffers;
+use super::batch::{Batch, BatchBuffers, Messages};
 use super::dont_fragment::{allow_fragmentation, forbid_fragmentation};
 use super::gso_support::GsoSupport;
-use super::submit::submit;
 use super::types::Transmit;
 
 /// Sends batches of datagrams.
@@ -60,3 +60,104 @@ impl Sender {
         taken
     }
 }
+
+/// `sendmmsg`: returns how many messages it took, or why it refused the first.
+trait Kernel: FnMut(&mut Messages<'_>) -> io::Result<usize> {}
+
+impl<F: FnMut(&mut Messages<'_>) -> io::Result<usize>> Kernel for F {}
+
+/// Why the kernel took no more messages.
+enum Stop {
+    /// It took all.
+    Done,
+    /// The send buffer of the socket is full.
+    Full,
+    /// It refused the next message.
+    Refused,
+}
+
+/// The outcome for a list of messages.
+struct Progress {
+    /// Datagrams that the kernel took.
+    taken: usize,
+    /// Whether the send buffer of the socket is full.
+    full: bool,
+}
+
+/// Submits a batch, and returns the number of datagrams that the kernel took.
+///
+/// A refused datagram is skipped. A refused GSO message is sent again as single datagrams: some devices
+/// and routes support no GSO. After the send buffer is full, the rest of the batch is dropped.
+fn submit(batch: &mut Batch<'_>, kernel: &mut impl Kernel, gso: &mut GsoSupport) -> usize {
+    let count = batch.groups().len();
+    let (mut done, mut taken) = (0, 0);
+    loop {
+        let (sent, stop) = submit_messages(&mut batch.messages(done..count), kernel);
+        taken += sent;
+        if !batch.groups().all_single() {
+            let groups = batch.groups();
+            let datagrams = (done..done + sent).map(|group| groups.datagrams_in(group));
+            let combined = datagrams.sum::<usize>() - sent;
+            taken += combined;
+            gso.on_sent(combined);
+        }
+        done += sent;
+        match stop {
+            Stop::Done | Stop::Full => return taken,
+            Stop::Refused if batch.groups().datagrams_in(done) > 1 => {
+                gso.on_refused();
+                let singles = submit_singles(batch, done, kernel);
+                taken += singles.taken;
+                if singles.full {
+                    return taken;
+                }
+            }
+            Stop::Refused => {}
+        }
+        done += 1;
+    }
+}
+
+/// Sends each datagram of a group as a message of its own.
+fn submit_singles(batch: &mut Batch<'_>, group: usize, kernel: &mut impl Kernel) -> Progress {
+    let mut messages = batch.single_messages(group);
+    let (mut done, mut taken) = (0, 0);
+    loop {
+        let (sent, stop) = submit_messages(&mut messages.after(done), kernel);
+        done += sent;
+        taken += sent;
+        match stop {
+            Stop::Done => return Progress { taken, full: false },
+            Stop::Full => return Progress { taken, full: true },
+            Stop::Refused => done += 1,
+        }
+    }
+}
+
+/// Returns how many messages the kernel took, and why it stopped.
+///
+/// An error is not necessarily about the first message: with `IP_RECVERR`, `sendmmsg` also reports a
+/// pending ICMP error of an earlier datagram to another destination, once. Therefore a message counts
+/// as refused only after a second error in a row.
+fn submit_messages(messages: &mut Messages<'_>, kernel: &mut impl Kernel) -> (usize, Stop) {
+    let (mut sent, mut suspected) = (0, false);
+    loop {
+        let mut rest = messages.after(sent);
+        if rest.is_empty() {
+            return (sent, Stop::Done);
+        }
+        match kernel(&mut rest) {
+            Ok(taken) => {
+                sent += taken;
+                suspected = false;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (sent, Stop::Full),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if !suspected => suspected = true,
+            Err(_) => return (sent, Stop::Refused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ fn two_thousand_allocations_go_on() {
     // What a debug build needs for that says nothing: `tests/long/restart` builds as for use.
     assert!(cfg!(debug_assertions) || gap < Duration::from_millis(300));
     let daemon = next.expect("a daemon");
-    let line = daemon.wait_for_log("going on where an earlier parlor ended");
+    let line = daemon.wait_for_log("restored relay state from the previous process");
     assert!(line.contains("\"allocations\":2000"), "{line}");
     for (alice, bob) in &mut pairs {
         both_hear_each_other(alice, bob, false);

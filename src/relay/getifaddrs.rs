@@ -34,7 +34,7 @@ pub struct Watch;
 
 impl Watch {
     pub fn open() -> io::Result<Watch> {
-        let why = "this system does not tell of changes";
+        let why = "this system has no address change notifications";
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
