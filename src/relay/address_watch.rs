@@ -228,9 +228,10 @@ impl DueTimes {
 
 /// How often the list is read.
 fn interval(following: bool) -> Duration {
-    match following {
-        true => LIST_INTERVAL,
-        false => BLIND_LIST_INTERVAL,
+    if following {
+        LIST_INTERVAL
+    } else {
+        BLIND_LIST_INTERVAL
     }
 }
 

@@ -81,9 +81,10 @@ impl Coalescer {
         self.interval =
             (self.interval / AVERAGE_WEIGHT) * (AVERAGE_WEIGHT - 1) + sample / AVERAGE_WEIGHT;
         // After an idle time, and after a burst, the earlier average is not valid any more.
-        self.interval = match sample > self.max_delay.as_nanos() as u64 {
-            true => sample,
-            false => self.interval.min(2 * sample.max(1)),
+        self.interval = if sample > self.max_delay.as_nanos() as u64 {
+            sample
+        } else {
+            self.interval.min(2 * sample.max(1))
         };
         self.last = now;
     }

@@ -26,9 +26,10 @@ pub fn default_source_addresses() -> Vec<IpAddr> {
 /// The source address that the kernel would select for a packet to the internet. Nothing is sent.
 fn default_source_address(v4: bool) -> Option<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849) use the default route.
-    let (any, world) = match v4 {
-        true => ("0.0.0.0:0", "192.0.2.1:9"),
-        false => ("[::]:0", "[2001:db8::1]:9"),
+    let (any, world) = if v4 {
+        ("0.0.0.0:0", "192.0.2.1:9")
+    } else {
+        ("[::]:0", "[2001:db8::1]:9")
     };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(world).ok()?;

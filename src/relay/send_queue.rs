@@ -102,12 +102,13 @@ impl SendQueue {
             for batch in run.chunks(BATCH) {
                 let datagrams = batch.iter().map(|(_, queued)| transmit(queued));
                 let (socket, first) = (relay(batch[0].0), &batch[0].1);
-                let taken = socket.map_or(0, |socket| match first.dont_fragment {
-                    true => {
+                let taken = socket.map_or(0, |socket| {
+                    if first.dont_fragment {
                         let ipv4 = first.destination.is_ipv4();
                         self.sender.send_dont_fragment(socket, ipv4, datagrams)
+                    } else {
+                        self.sender.send(socket, datagrams)
                     }
-                    false => self.sender.send(socket, datagrams),
                 });
                 unsent += batch.len() - taken;
             }

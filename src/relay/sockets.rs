@@ -138,9 +138,10 @@ pub fn tcp_listeners(
             Err(error) => return Err(cannot_listen(address, key, &error)),
         }
     }
-    match listeners.is_empty() && !listen.is_empty() {
-        true => Err(format!("no address of {key} can be listened on")),
-        false => Ok(listeners),
+    if listeners.is_empty() && !listen.is_empty() {
+        Err(format!("no address of {key} can be listened on"))
+    } else {
+        Ok(listeners)
     }
 }
 
@@ -216,9 +217,10 @@ fn enable_ancillary_data(socket: &Socket, address: SocketAddr) -> io::Result<()>
 #[cfg(target_os = "linux")]
 fn enable_recv_tos(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
-    match address.is_ipv4() {
-        true => setsockopt(socket, sockopt::IpRecvTos, &true)?,
-        false => setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?,
+    if address.is_ipv4() {
+        setsockopt(socket, sockopt::IpRecvTos, &true)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?;
     }
     Ok(())
 }
@@ -227,9 +229,10 @@ fn enable_recv_tos(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn enable_recv_err(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
-    match address.is_ipv4() {
-        true => setsockopt(socket, sockopt::Ipv4RecvErr, &true)?,
-        false => setsockopt(socket, sockopt::Ipv6RecvErr, &true)?,
+    if address.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
     }
     Ok(())
 }

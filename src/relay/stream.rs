@@ -140,10 +140,11 @@ impl Stream {
     /// [`NotTurn`] if it is not the start of a frame.
     pub fn keep_partial(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
         self.wanted = piece.len() + missing(piece)?;
-        match piece.is_empty() {
+        if piece.is_empty() {
             // An idle stream has no buffers.
-            true => self.partial = Vec::new(),
-            false => self.partial.extend_from_slice(piece),
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(piece);
         }
         Ok(())
     }
@@ -195,10 +196,11 @@ impl Stream {
     pub fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
         loop {
             let rest = &self.outbound[self.written..];
-            let written = match rest.is_empty() {
+            let written = if rest.is_empty() {
                 // TLS may still have records to send.
-                true => self.io.flush().map(|()| None),
-                false => self.io.write(rest).map(Some),
+                self.io.flush().map(|()| None)
+            } else {
+                self.io.write(rest).map(Some)
             };
             match written {
                 Ok(None) => break,
@@ -224,9 +226,10 @@ impl Stream {
 
     /// The time at which this stream times out.
     pub fn deadline(&self, allocated: bool) -> Mono {
-        let silent = match allocated {
-            true => self.last_read + IDLE_TIMEOUT,
-            false => self.opened + ALLOCATION_TIMEOUT,
+        let silent = if allocated {
+            self.last_read + IDLE_TIMEOUT
+        } else {
+            self.opened + ALLOCATION_TIMEOUT
         };
         let blocked_since = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
         blocked_since.map_or(silent, |blocked_since| blocked_since.min(silent))

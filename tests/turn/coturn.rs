@@ -52,9 +52,10 @@ pub fn tool(name: &str) -> Command {
 
 /// The figures that the tool ends with. Its exit code is 0 even when everything was lost.
 fn nothing_is_lost(daemon: &Daemon, arguments: &[&str]) {
-    let port = match arguments.contains(&"-S") {
-        true => daemon.all("turn-tls")[0].port().to_string(),
-        false => daemon.turn().port().to_string(),
+    let port = if arguments.contains(&"-S") {
+        daemon.all("turn-tls")[0].port().to_string()
+    } else {
+        daemon.turn().port().to_string()
     };
     let output = tool("turnutils_uclient")
         .args([

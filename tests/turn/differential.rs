@@ -442,9 +442,10 @@ impl Side {
             self.clients[index].socket.send(&bytes).unwrap();
         }
         let answered = matches!(step, Step::Request { flaw, .. } if *flaw != Flaw::Length);
-        let answer = match answered {
-            true => self.clients[index].answer(),
-            false => None,
+        let answer = if answered {
+            self.clients[index].answer()
+        } else {
+            None
         };
         if let Step::FromPeer { .. } = step {
             self.clients[index].wait_for_data();

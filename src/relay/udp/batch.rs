@@ -134,9 +134,10 @@ impl<'a> Batch<'a> {
                 && src_ips[group] == src_ip
                 && tos_values[group] == tos
         };
-        let group = match use_gso {
-            true => buffers.groups.add(to, len, is_same),
-            false => Some(buffers.groups.add_single(len)),
+        let group = if use_gso {
+            buffers.groups.add(to, len, is_same)
+        } else {
+            Some(buffers.groups.add_single(len))
         };
         if let Some(group) = group {
             buffers.write_header(group, index, datagram);

@@ -46,9 +46,10 @@ impl CmsgBuffer {
 
     /// Adds the DSCP and ECN bits of a datagram.
     pub fn add_tos(&mut self, used: usize, ipv4: bool, tos: Tos) -> usize {
-        let (level, kind) = match ipv4 {
-            true => (libc::IPPROTO_IP, libc::IP_TOS),
-            false => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        let (level, kind) = if ipv4 {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
         };
         self.add(used, level, kind, i32::from(tos))
     }

@@ -10,38 +10,40 @@ use std::ptr;
 ///
 /// This is not `IP_PMTUDISC_DONT`, which would suppress "fragmentation needed" errors.
 pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
-    match ipv4 {
-        true => set(
+    if ipv4 {
+        set(
             socket,
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
             libc::IP_PMTUDISC_OMIT,
-        ),
-        false => set(
+        )
+    } else {
+        set(
             socket,
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,
             libc::IPV6_PMTUDISC_WANT,
-        ),
+        )
     }
 }
 
 /// Sets the DF bit. The kernel refuses datagrams that exceed the MTU of the first link. It ignores the
 /// cached path MTU, which anybody can lower with a forged ICMP message.
 pub fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
-    match ipv4 {
-        true => set(
+    if ipv4 {
+        set(
             socket,
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
             libc::IP_PMTUDISC_PROBE,
-        ),
-        false => set(
+        )
+    } else {
+        set(
             socket,
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,
             libc::IPV6_PMTUDISC_PROBE,
-        ),
+        )
     }
 }
 
