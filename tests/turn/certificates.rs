@@ -1,5 +1,4 @@
-//! Where the certificate comes from: files that somebody renews while calls go on, and one that
-//! nobody vouches for.
+//! The sources of the certificate: files that are renewed during calls, and a self-signed one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -15,9 +14,9 @@ use tempfile::TempDir;
 use crate::support::Daemon;
 use crate::support::turn::{Client, both_hear_each_other, connected};
 use crate::tls::{Fixture, NAMES, certificate};
-use crate::{Patience, open_relay};
+use crate::{Deadline, open_relay};
 
-/// A client that believes the certificates in a file, and no other.
+/// A client that trusts only the certificates in a file.
 fn believing(file: &Path) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_file_iter(file).unwrap() {
@@ -38,7 +37,7 @@ fn lines(daemon: &Daemon, text: &str) -> usize {
 }
 
 #[test]
-fn a_certificate_of_its_own_is_private_told_by_its_fingerprint_and_kept() {
+fn a_self_signed_certificate_is_private_logged_with_its_fingerprint_and_reused() {
     let start = || {
         open_relay()
             .env("PARLOR_TURN__TLS_LISTEN", "127.0.0.1:0")
@@ -53,7 +52,7 @@ fn a_certificate_of_its_own_is_private_told_by_its_fingerprint_and_kept() {
     assert_eq!(client.allocate().code(), None);
     let status = daemon.cli_json(&["status"]);
     let fingerprint = status["certificate"]["sha256"].as_str().unwrap();
-    assert!(told.contains(fingerprint), "{told}");
+    assert!(line.contains(fingerprint), "{line}");
     let made = fs::read(&file).unwrap();
     let daemon = daemon.restart();
     assert_eq!(fs::read(&file).unwrap(), made);
@@ -62,7 +61,7 @@ fn a_certificate_of_its_own_is_private_told_by_its_fingerprint_and_kept() {
 }
 
 #[test]
-fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
+fn another_public_url_gets_its_own_certificate_without_a_restart() {
     let place = TempDir::new().unwrap();
     let file = place.path().join("config.toml");
     fs::write(&file, "").unwrap();
@@ -83,7 +82,7 @@ fn another_public_url_gets_a_certificate_of_its_own_without_a_restart() {
     );
 }
 
-/// `live/*.pem`, which lead into `archive`, as certbot lays them out.
+/// `live/*.pem` as symbolic links into `archive`, like certbot creates them.
 fn lay_out(fixture: &Fixture) -> (std::path::PathBuf, std::path::PathBuf) {
     let place = fixture.place.path();
     let (live, archive) = (place.join("live"), place.join("archive"));
@@ -105,25 +104,25 @@ fn point(live: &Path, to: &Path, names: &[&str]) {
 }
 
 #[test]
-fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
+fn renewed_files_are_loaded_and_connections_stay_open() {
     let fixture = Fixture::new();
     let (live, archive) = lay_out(&fixture);
     let both = ["cert.pem", "key.pem"];
     point(&live, &archive.join("1"), &both);
     // The files that the daemon was started with become links.
     point(fixture.place.path(), &live, &both);
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     let of = |number: &str| {
         let file = archive.join(number).join("cert.pem");
         CertificateDer::from_pem_file(file).unwrap().to_vec()
     };
     while certificate(&fixture) != of("1") {
-        patience.check("the first certificate");
+        deadline.check("the first certificate");
     }
     let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     point(&live, &archive.join("2"), &both);
     while certificate(&fixture) != of("2") {
-        patience.check("the second certificate");
+        deadline.check("the second certificate");
     }
     both_hear_each_other(&mut alice, &mut bob, true);
     fixture
@@ -132,7 +131,7 @@ fn renewed_files_are_taken_by_themselves_and_nobody_is_disconnected() {
 }
 
 #[test]
-fn a_bad_pair_of_files_keeps_the_old_certificate_and_is_told_once() {
+fn an_invalid_pair_of_files_keeps_the_old_certificate_and_is_logged_once() {
     const REFUSED: &str = "certificate files rejected";
     let fixture = Fixture::new();
     let old = certificate(&fixture);
@@ -142,19 +141,19 @@ fn a_bad_pair_of_files_keeps_the_old_certificate_and_is_told_once() {
     );
     let (_, foreign) = fixture.authority.issue(other.path(), &NAMES);
     fs::copy(foreign, &key).unwrap();
-    let told = fixture.daemon.wait_for_log("holds another key than that");
-    assert!(told.contains("tls.key_file names"), "{told}");
+    let line = fixture.daemon.wait_for_log("holds another key than that");
+    assert!(line.contains("tls.key_file names"), "{line}");
     fixture.daemon.wait_for_log(REFUSED);
     assert_eq!(certificate(&fixture), old);
-    // Another fault is told as well, and each of them once: nobody is told every few seconds.
+    // Another error is logged as well, and each error once.
     fs::remove_file(&key).unwrap();
     fixture.daemon.wait_for_log("which does not exist");
     fixture.daemon.wait_for_logs(&[REFUSED], 2);
     assert_eq!(certificate(&fixture), old);
     fixture.authority.issue(fixture.place.path(), &NAMES);
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while certificate(&fixture) == old {
-        patience.check("the next certificate");
+        deadline.check("the next certificate");
     }
     assert_eq!(lines(&fixture.daemon, "holds another key than that"), 1);
     assert_eq!(lines(&fixture.daemon, REFUSED), 2);

@@ -1,6 +1,7 @@
 //! coturn's own client (Debian package `coturn`), with `-W` secret credentials.
 //!
-//! In Send mode: Debian 12's draws channel numbers above 0x4FFF, which RFC 8656 forbids.
+//! It uses Send indications: the version of Debian 12 selects channel numbers above 0x4FFF, which RFC 8656
+//! forbids.
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use crate::support::turn::{Client, SECRET};
 use crate::tls::Fixture;
 use crate::{metric, open_relay};
 
-/// `turnutils_peer`, which sends back what it gets; killed when dropped.
+/// `turnutils_peer`, which echoes datagrams. Dropping it kills the process.
 struct Peer {
     child: Child,
     port: u16,
@@ -18,7 +19,7 @@ struct Peer {
 
 impl Peer {
     fn start() -> Peer {
-        // The tool can't be told to pick a port: take one that was free just now.
+        // The tool cannot select a port itself: use one that was free a moment ago.
         let port = UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -50,8 +51,8 @@ pub fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
-/// The figures that the tool ends with. Its exit code is 0 even when everything was lost.
-fn nothing_is_lost(daemon: &Daemon, arguments: &[&str]) {
+/// Checks the final statistics of the tool. Its exit code is 0 even if all packets were lost.
+fn no_packet_is_lost(daemon: &Daemon, arguments: &[&str]) {
     let port = if arguments.contains(&"-S") {
         daemon.all("turn-tls")[0].port().to_string()
     } else {
@@ -87,8 +88,8 @@ fn turnutils_uclient_loses_nothing_over_udp_and_tcp() {
     let peer = Peer::start();
     let port = peer.port.to_string();
     let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
-    nothing_is_lost(&daemon, &to_peer);
-    nothing_is_lost(&daemon, &[&["-t"], &to_peer[..]].concat());
+    no_packet_is_lost(&daemon, &to_peer);
+    no_packet_is_lost(&daemon, &[&["-t"], &to_peer[..]].concat());
 }
 
 #[test]
@@ -96,26 +97,26 @@ fn turnutils_uclient_loses_nothing_over_tls() {
     let daemon = Fixture::new().daemon;
     let peer = Peer::start();
     let port = peer.port.to_string();
-    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-e", "127.0.0.1", "-r", &port]);
-    nothing_is_lost(&daemon, &["-t", "-S", "-c", "-y"]);
+    no_packet_is_lost(&daemon, &["-t", "-S", "-c", "-e", "127.0.0.1", "-r", &port]);
+    no_packet_is_lost(&daemon, &["-t", "-S", "-c", "-y"]);
 }
 
 #[test]
 fn turnutils_uclient_loses_nothing_on_a_pair_of_ports() {
     let daemon = open_relay().start();
     let peer = Peer::start();
-    nothing_is_lost(&daemon, &["-e", "127.0.0.1", "-r", &peer.port.to_string()]);
+    no_packet_is_lost(&daemon, &["-e", "127.0.0.1", "-r", &peer.port.to_string()]);
 }
 
 #[test]
 fn turnutils_uclient_loses_nothing_from_client_to_client() {
     let daemon = open_relay().start();
-    nothing_is_lost(&daemon, &["-c", "-y"]);
-    nothing_is_lost(&daemon, &["-c", "-y", "-t"]);
+    no_packet_is_lost(&daemon, &["-c", "-y"]);
+    no_packet_is_lost(&daemon, &["-c", "-y", "-t"]);
 }
 
 #[test]
-fn turnutils_uclient_goes_where_a_full_server_sends_it_and_loses_nothing() {
+fn turnutils_uclient_follows_the_redirect_of_a_full_server_and_loses_nothing() {
     let other = open_relay().start();
     let full = open_relay()
         .env("PARLOR_TURN__MAX_ALLOCATIONS", "1")
@@ -127,7 +128,7 @@ fn turnutils_uclient_goes_where_a_full_server_sends_it_and_loses_nothing() {
     let port = peer.port.to_string();
     let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
     for (count, transport) in (1..).zip([&[][..], &["-t"]]) {
-        nothing_is_lost(&full, &[transport, &to_peer].concat());
+        no_packet_is_lost(&full, &[transport, &to_peer].concat());
         let refused = "parlor_turn_refused_total{reason=\"total quota\"}";
         assert_eq!(metric(&full, refused), count);
     }

@@ -1,4 +1,4 @@
-//! Every form of a credential's name, minted as other services mint it, over real sockets.
+//! Every form of a credential's user name, as minted by other services, over real sockets.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use parlor::credential::Minted;
 use crate::coturn::tool;
 use crate::support::turn::{Client, SECRET, minted};
 use crate::support::{Builder, Daemon};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
 const EXPIRY: &str = "4000000000";
 const ROOM: &str = "daily";
@@ -28,7 +28,7 @@ fn relay() -> Daemon {
     daemon
 }
 
-/// The forms that name a user.
+/// The forms with a user.
 fn names(user: &str) -> Vec<String> {
     let mut names = vec![
         format!("{EXPIRY}:{user}"),
@@ -36,7 +36,7 @@ fn names(user: &str) -> Vec<String> {
         format!("{EXPIRY}:{user}/{ROOM}/0"),
         format!("{EXPIRY}:{user}/{ROOM}/17"),
     ];
-    // Leading digits are the expiry: with digits in front, this would be another user.
+    // Leading digits are the expiry: digits before this name would change the user.
     if !user.starts_with(char::is_numeric) {
         names.push(format!("{user}:{EXPIRY}"));
         names.push(format!("{user}/{ROOM}:{EXPIRY}"));
@@ -58,7 +58,7 @@ fn sessions(daemon: &Daemon) -> Vec<(Value, Value)> {
 }
 
 #[test]
-fn every_form_that_names_a_user_is_shown_and_ends_with_the_user() {
+fn every_form_of_a_user_name_is_listed_and_ends_with_the_user() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "0")
@@ -67,7 +67,7 @@ fn every_form_that_names_a_user_is_shown_and_ends_with_the_user() {
         .start();
     daemon.cli_json(&["room", "create", "Daily", "--id", ROOM]);
     for user in USERS {
-        // So that the store knows them.
+        // Adds the users to the database.
         let http = crate::support::http::Client::new(daemon.http());
         let caller = http.with_token(&crate::support::token(TOKENS, user));
         assert_eq!(caller.get("/api/auth/me").ok()["id"], json!(user));
@@ -95,7 +95,7 @@ fn every_form_that_names_a_user_is_shown_and_ends_with_the_user() {
 const TOKENS: &str = "a shared secret of at least 32 bytes";
 
 #[test]
-fn closing_a_room_ends_what_is_bound_to_it_in_every_form() {
+fn closing_a_room_ends_its_allocations_for_every_form_of_a_name() {
     let daemon = relay();
     let names = names("alice@example.org");
     let mut clients: Vec<_> = names.iter().map(|name| client(&daemon, name)).collect();
@@ -112,7 +112,7 @@ fn closing_a_room_ends_what_is_bound_to_it_in_every_form() {
 }
 
 #[test]
-fn coturns_client_relays_by_every_form_of_a_name() {
+fn coturns_client_relays_with_every_form_of_a_name() {
     let daemon = relay();
     let port = daemon.turn().port().to_string();
     let unnamed = [EXPIRY.to_owned(), format!("{EXPIRY}:")];
@@ -139,7 +139,7 @@ fn coturns_client_relays_by_every_form_of_a_name() {
 }
 
 #[test]
-fn what_parlor_mints_for_any_id_is_bound_to_user_and_room() {
+fn a_minted_credential_for_any_id_is_bound_to_user_and_room() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
         .env("SECRET_KEY", TOKENS)
@@ -167,16 +167,16 @@ fn what_parlor_mints_for_any_id_is_bound_to_user_and_room() {
         };
         assert_eq!(relays(sessions(&daemon)), 1, "{user}");
         caller.post(&format!("/api/rooms/{ROOM}/leave")).ok();
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         while relays(sessions(&daemon)) > 0 {
-            patience.check("the relay is freed");
+            deadline.check("the relay is freed");
         }
         assert_eq!(client.allocate().code(), Some(401), "{user}");
     }
 }
 
 #[test]
-fn no_name_begins_a_line_of_the_log_or_does_anything_to_a_terminal() {
+fn a_name_cannot_start_a_log_line_or_control_a_terminal() {
     let daemon = open_relay()
         .env("PARLOR_LOG__FORMAT", "text")
         .env("PARLOR_LOG__LEVEL", "debug")
@@ -197,7 +197,7 @@ fn no_name_begins_a_line_of_the_log_or_does_anything_to_a_terminal() {
 }
 
 #[test]
-fn names_without_a_user_are_refused_when_that_is_switched_off() {
+fn names_without_a_user_are_refused_if_configured() {
     let daemon = open_relay().env("PARLOR_TURN__UNNAMED", "false").start();
     for name in [EXPIRY.to_owned(), format!("{EXPIRY}:")] {
         assert_eq!(

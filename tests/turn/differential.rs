@@ -1,7 +1,7 @@
-//! The same random requests, valid and not, to parlor and to coturn's server: where the two differ,
-//! the difference is listed with the clause that says who is right, or the test fails.
+//! Sends random valid and invalid requests to parlor and to coturn's server, and compares the responses.
+//! The test fails on each difference that is not listed with the RFC clause that decides it.
 //!
-//! `DIFFERENTIAL_SEED` replays a run or makes another, `DIFFERENTIAL_STEPS` makes it longer;
+//! `DIFFERENTIAL_SEED` selects a run, and `DIFFERENTIAL_STEPS` its length;
 //! `tests/long/differential` does both.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -18,13 +18,13 @@ use rand::{RngExt, SeedableRng};
 
 use crate::coturn::tool;
 use crate::support::{DEADLINE, turn::SECRET};
-use crate::{Patience, open_relay};
+use crate::{Deadline, open_relay};
 
 const CLIENTS: usize = 3;
 const UNKNOWN: Attribute = Attribute(0x7f01);
 const DONT_FRAGMENT: Attribute = Attribute(0x001a);
 
-/// A step, and what the two made of it.
+/// A step, and the outcomes of both servers.
 struct Case<'a> {
     step: &'a Step,
     held: bool,
@@ -36,7 +36,7 @@ struct Case<'a> {
 
 type Listed = fn(&Case<'_>) -> bool;
 
-/// Where coturn 4.6 answers otherwise, the clause that says what parlor answers.
+/// The differences of coturn 4.6, each with the clause that requires the response of parlor.
 const LISTED: [(&str, Listed); 11] = [
     (
         "RFC 8656 section 5: without an allocation, any request but Allocate is 437",
@@ -148,7 +148,7 @@ impl Case<'_> {
     }
 }
 
-/// coturn's server, killed when dropped.
+/// coturn's server. Dropping it kills the process.
 struct Coturn {
     child: Child,
     address: SocketAddr,
@@ -157,7 +157,7 @@ struct Coturn {
 
 impl Coturn {
     fn start() -> Coturn {
-        // It can't be told to pick a port: take one that was free just now.
+        // It cannot select a port itself: use one that was free a moment ago.
         let free = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -205,10 +205,10 @@ impl Coturn {
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         let mut buffer = [0; 2048];
         loop {
-            patience.check("coturn");
+            deadline.check("coturn");
             let _ = socket.send_to(&binding([9; 12]), self.address);
             if socket.recv(&mut buffer).is_ok() {
                 return;
@@ -230,11 +230,11 @@ fn binding(transaction: [u8; 12]) -> Vec<u8> {
     out
 }
 
-/// One server, as its clients and their peers see it.
+/// One server with its clients and peers.
 struct Side {
     server: SocketAddr,
     clients: Vec<Client>,
-    /// Clients whose five-tuples nobody else may have.
+    /// Clients whose sockets stay open, so that no other client gets their five-tuple.
     before: Vec<Client>,
     peers: [UdpSocket; 2],
 }
@@ -244,11 +244,11 @@ struct Client {
     nonce: Vec<u8>,
     relayed: Option<SocketAddr>,
     ended: bool,
-    /// Of the last request; one that is repeated bears it again.
+    /// The transaction of the last request, for retransmissions.
     transaction: u64,
 }
 
-/// Who is named as a peer.
+/// The peer of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Peer {
     First,
@@ -323,8 +323,8 @@ impl Client {
         id
     }
 
-    /// The answer to a request; `None` where it does not come. coturn asks another thread about
-    /// credentials, so other answers may come before.
+    /// The response to a request; `None` if there is none. coturn checks credentials in another thread, so other
+    /// responses may arrive first.
     fn answer(&mut self) -> Option<Vec<u8>> {
         let patient = self.socket.read_timeout().unwrap();
         self.socket
@@ -335,7 +335,7 @@ impl Client {
         answer
     }
 
-    /// Data of a peer goes by a socket of its own, whose turn may come late.
+    /// Waits for data of a peer, which arrives at another socket of the server and may be late.
     fn wait_for_data(&self) {
         let patient = self.socket.read_timeout().unwrap();
         let some = Some(Duration::from_millis(20));
@@ -344,8 +344,8 @@ impl Client {
         self.socket.set_read_timeout(patient).unwrap();
     }
 
-    /// What came before the answer to a Binding request that was sent last: nobody has to wait
-    /// for what does not come. Several times, because data comes by other sockets.
+    /// The messages before the response to a final Binding request, so that no timeout is needed. Repeated, because
+    /// data arrives at other sockets.
     fn heard(&mut self) -> Vec<Vec<u8>> {
         let mut heard = Vec::new();
         for round in 0..3 {
@@ -401,7 +401,7 @@ impl Side {
         }
     }
 
-    /// Does one step, and says in words what came of it.
+    /// Executes one step, and describes its outcome.
     fn take(&mut self, index: usize, step: &Step) -> String {
         let bytes = match step {
             Step::Request { .. } => self.request(index, step),
@@ -542,7 +542,7 @@ impl Side {
         out
     }
 
-    /// What a client heard, without what every server is free to choose.
+    /// The received message, without the parts that a server may choose.
     fn words(&mut self, index: usize, bytes: &[u8]) -> String {
         let Ok(message) = Message::parse(bytes) else {
             return format!("channel data {bytes:?}");
@@ -565,8 +565,8 @@ impl Side {
         if let Some(value) = message.get(Attribute::ERROR_CODE) {
             words = format!("{}", u16::from(value[2]) * 100 + u16::from(value[3]));
         }
-        let asked = message.transaction() == client.transaction();
-        assert!(asked, "an answer to something else: {words}");
+        let matches = message.transaction() == client.transaction();
+        assert!(matches, "a response to another request: {words}");
         if let Some(relayed) = address(Attribute::XOR_RELAYED_ADDRESS) {
             client.relayed = Some(relayed);
             words += &format!(" relayed {}", relayed.ip());
@@ -589,7 +589,7 @@ impl Side {
         words
     }
 
-    /// A client that has done nothing yet, whose place somebody else had.
+    /// Replaces a client with a new one.
     fn begin_anew(&mut self, index: usize) {
         let before = std::mem::replace(&mut self.clients[index], Client::new(self.server));
         self.before.push(before);
@@ -617,7 +617,7 @@ fn minted(index: usize, flaw: Flaw) -> Minted {
     }
 }
 
-/// A step of somebody who mostly does what is right.
+/// A random step, mostly of a correct client.
 fn step(random: &mut ChaCha12Rng) -> Step {
     let mut pick = |weights: &[u32]| {
         let mut at = random.random_range(0..weights.iter().sum::<u32>());
@@ -782,7 +782,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn parlor_and_coturn_answer_the_same_but_where_the_rfc_says_who_is_right() {
+fn parlor_and_coturn_answer_the_same_except_where_the_rfc_decides() {
     let daemon = open_relay().start();
     let coturn = Coturn::start();
     let seed = number("DIFFERENTIAL_SEED", 1);
@@ -798,7 +798,7 @@ fn parlor_and_coturn_answer_the_same_but_where_the_rfc_says_who_is_right() {
     for count in 0..steps {
         let index = random.random_range(0..CLIENTS);
         let step = step(&mut random);
-        // Most steps mean nothing without a nonce.
+        // Most steps need a nonce.
         for side in [&mut ours, &mut theirs] {
             if side.clients[index].nonce.is_empty() {
                 let first = Step::Request {
@@ -832,7 +832,7 @@ fn parlor_and_coturn_answer_the_same_but_where_the_rfc_says_who_is_right() {
                 before[index].join("\n")
             )),
         }
-        // The two may be in different states now.
+        // The states of the two servers may differ now.
         before[index].clear();
         ours.begin_anew(index);
         theirs.begin_anew(index);

@@ -1,4 +1,4 @@
-//! DSCP and ECN go with what is relayed between datagrams, wherever it goes (RFC 8656 section 13).
+//! DSCP and ECN are preserved from datagram to datagram on all paths (RFC 8656 section 13).
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -12,18 +12,18 @@ use crate::open_relay;
 use crate::support::DEADLINE;
 use crate::support::turn::{Client, Wire, channel_data};
 
-/// None; expedited forwarding, as browsers mark audio; and with each of the bits of ECN.
+/// TOS values: none, expedited forwarding as browsers use for audio, and with each ECN bit.
 const MARKS: [u8; 4] = [0, 0xb8, 0xb9, 0x02];
 
 #[test]
-fn dscp_and_ecn_pass_between_clients_whichever_shards_they_have() {
+fn dscp_and_ecn_are_preserved_between_clients_of_any_shards() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         let daemon = open_relay()
             .env("PARLOR_TURN__LISTEN", listen)
             .env("PARLOR_TURN__SHARDS", "2")
             .start();
         let shard = |relayed: SocketAddr| (relayed.port() >> 1) % 256 % 2;
-        // Of three, two have the same shard; and more of them until two have not.
+        // Of three clients on two shards, two have the same shard. Add clients until two have different ones.
         let mut clients = Vec::new();
         while clients.len() < 3 || has_one_shard(&clients, shard) {
             let mut client = Client::udp(daemon.turn(), "alice", None);
@@ -52,7 +52,7 @@ fn dscp_and_ecn_pass_between_clients_whichever_shards_they_have() {
 }
 
 #[test]
-fn dscp_and_ecn_reach_a_peer_and_come_back() {
+fn dscp_and_ecn_are_preserved_to_a_peer_and_back() {
     for ip in ["127.0.0.1", "::1"] {
         let daemon = open_relay()
             .env(
@@ -104,7 +104,7 @@ fn set_mark(socket: &UdpSocket, mark: u8) {
     }
 }
 
-/// The next datagram, and its mark.
+/// The next datagram and its TOS.
 fn receive(socket: &UdpSocket) -> (Vec<u8>, u8) {
     match socket.local_addr().unwrap().ip() {
         IpAddr::V4(_) => setsockopt(socket, sockopt::IpRecvTos, &true).unwrap(),

@@ -1,5 +1,5 @@
-//! The filter in `docs/run/fail2ban` finds whoever guesses in a real log, and nobody else. By
-//! `fail2ban-regex` (Debian package `fail2ban`).
+//! The filter in `docs/run/fail2ban` matches exactly the guesses in a real log. Uses `fail2ban-regex` (Debian
+//! package `fail2ban`).
 
 use std::fs;
 use std::process::Command;
@@ -9,8 +9,8 @@ use parlor::stun::Method;
 use crate::support::turn::{Client, SECRET};
 use crate::support::{Builder, Daemon, http};
 
-/// A daemon that knows another secret than the clients of these tests, and what it has logged after
-/// guesses, a wrong login, and people who do nothing wrong.
+/// The log of a daemon, whose secret the clients do not know, after guessed credentials, a wrong login, and
+/// correct requests.
 fn log_of_guesses(format: &str) -> Vec<String> {
     let daemon = Builder::new()
         .env("PARLOR_LOG__FORMAT", format)
@@ -21,7 +21,7 @@ fn log_of_guesses(format: &str) -> Vec<String> {
     for server in daemon.all("turn-udp") {
         let mut guesser = Client::udp(*server, "alice", None);
         assert_eq!(guesser.allocate().code(), Some(401));
-        // Nothing is held against an address that has not returned a nonce.
+        // An address that has not returned a nonce may be forged.
         guesser.nonce = b"nobody gave me one".to_vec();
         let answer = guesser.request(Method::REFRESH, &[]);
         assert_eq!(answer.code(), Some(401));
@@ -38,7 +38,7 @@ fn login(daemon: &Daemon) {
     assert_eq!(answer.status, 401);
 }
 
-/// The lines of a log that the filter finds.
+/// The lines of a log that the filter matches.
 fn found(log: &[String], prefix: &str, more: &[&str]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("log");
@@ -88,7 +88,7 @@ fn the_filter_finds_guesses_in_json() {
 }
 
 #[test]
-fn no_line_that_the_filter_finds_names_a_trusted_proxy() {
+fn the_filter_never_matches_a_trusted_proxy() {
     for format in ["text", "json"] {
         let daemon = Builder::new()
             .env("PARLOR_LOG__FORMAT", format)
@@ -115,7 +115,7 @@ fn no_line_that_the_filter_finds_names_a_trusted_proxy() {
         ] {
             guess(more);
         }
-        // The filter finds a line that it parses.
+        // The filter matches this line.
         guess(&[
             ("X-Forwarded-For", "192.0.2.7"),
             ("Forwarded", "for=unknown"),
@@ -132,7 +132,7 @@ fn no_line_that_the_filter_finds_names_a_trusted_proxy() {
 }
 
 #[test]
-fn a_guess_is_told_with_its_address_and_reason_and_what_is_normal_is_not() {
+fn a_guess_is_logged_with_address_and_reason_and_normal_requests_are_not() {
     let daemon = Builder::new()
         .env("PARLOR_LOG__LEVEL", "info")
         .env("PARLOR_TURN__SECRET", SECRET)

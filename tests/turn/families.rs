@@ -1,4 +1,4 @@
-//! Relayed addresses of both families, on loopback's two.
+//! Relayed addresses of both families, on loopback.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -21,7 +21,7 @@ fn both(client: &mut Client) -> [SocketAddr; 2] {
     relayed.try_into().expect("two relayed addresses")
 }
 
-/// A client over each transport and family.
+/// A client for each transport and family.
 fn clients(daemon: &Daemon) -> Vec<Client> {
     let listeners = daemon.all("turn-udp");
     let clients = listeners.iter().flat_map(|&server| {
@@ -60,7 +60,7 @@ fn peers_of_both_families_are_reached_from_one_allocation() {
 }
 
 #[test]
-fn clients_with_two_addresses_hear_each_other_on_both() {
+fn clients_with_two_addresses_reach_each_other_on_both() {
     for shards in ["1", "4"] {
         let daemon = on_both_families()
             .env("PARLOR_TURN__SHARDS", shards)
@@ -82,7 +82,7 @@ fn clients_with_two_addresses_hear_each_other_on_both() {
 }
 
 #[test]
-fn one_of_two_addresses_is_given_back_and_its_port_is_free_again() {
+fn one_of_two_addresses_is_released_and_its_port_is_free_again() {
     let daemon = on_both_families().start();
     let mut client = Client::udp(daemon.turn(), "alice", None);
     let [v4, v6] = both(&mut client);
@@ -92,16 +92,16 @@ fn one_of_two_addresses_is_given_back_and_its_port_is_free_again() {
         (Attribute::REQUESTED_ADDRESS_FAMILY, vec![1, 0, 0, 0]),
     ];
     assert_eq!(client.request(Method::REFRESH, &four).code(), None);
-    // The answer leaves before the socket is closed, those to later requests afterwards.
+    // The response is sent before the socket is closed, later responses afterwards.
     for (peer, code) in [("127.0.0.1:9", Some(443)), ("[::1]:9", None)] {
         assert_eq!(client.permit(peer.parse().unwrap()).code(), code);
     }
     assert!(UdpSocket::bind(v4).is_ok(), "its socket is closed");
-    assert!(UdpSocket::bind(v6).is_err(), "that of the other is not");
+    assert!(UdpSocket::bind(v6).is_err(), "the other socket is open");
 }
 
 #[test]
-fn on_one_family_alone_the_other_is_told_to_be_missing() {
+fn a_single_family_server_reports_the_other_family_as_missing() {
     let daemon = open_relay().start();
     let mut client = Client::udp(daemon.turn(), "alice", None);
     let answer = client.allocate_with(&[(BOTH.0, BOTH.1.to_vec())]);

@@ -1,5 +1,5 @@
-//! Many packets of one client that arrive in one piece: senders that have their kernel cut one
-//! message into equal datagrams, as every QUIC and many a media stack does.
+//! Clients that send many packets as one GSO message, like QUIC and media stacks do, so that several packets
+//! arrive in one slot.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -10,14 +10,14 @@ use crate::support::DEADLINE;
 use crate::support::turn::{Client, Wire, channel_data};
 use crate::{metric, open_relay};
 
-/// Bytes of the packets in one message, and how many there are; the last has fewer in `SHORTER`.
+/// The size and number of packets in a message; the last one is shorter in `SHORTER`.
 const SIZES: [(usize, usize); 4] = [(1000, 16), (100, 64), (700, 33), (24, 2)];
 const SHORTER: usize = 3;
 
-/// Messages that wait at once.
+/// Messages sent before any is received.
 const MESSAGES: usize = 3;
 
-/// How a client writes, or hears, data.
+/// The format of sent or received data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum By {
     Channel,
@@ -26,14 +26,14 @@ enum By {
 
 const WAYS: [(By, By); 4] = [
     (By::Channel, By::Channel),
-    // What is answered is longer than what came: it needs the room before each datagram.
+    // A Data indication is longer than ChannelData: it needs the free bytes before each datagram.
     (By::Channel, By::Indication),
     (By::Indication, By::Channel),
     (By::Indication, By::Indication),
 ];
 
 #[test]
-fn packets_that_arrive_in_one_piece_pass_between_two_clients_one_by_one_and_in_order() {
+fn packets_received_in_one_slot_are_relayed_to_a_client_one_by_one_in_order() {
     for listen in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
         let daemon = open_relay()
             .env("PARLOR_TURN__LISTEN", listen)
@@ -68,7 +68,7 @@ fn packets_that_arrive_in_one_piece_pass_between_two_clients_one_by_one_and_in_o
 }
 
 #[test]
-fn packets_that_arrive_in_one_piece_reach_a_peer_and_come_back_one_by_one_and_in_order() {
+fn packets_received_in_one_slot_are_relayed_to_a_peer_and_back_one_by_one_in_order() {
     let daemon = open_relay()
         .env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0")
         .env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
@@ -99,11 +99,11 @@ fn packets_that_arrive_in_one_piece_reach_a_peer_and_come_back_one_by_one_and_in
 }
 
 #[test]
-fn segmentation_that_is_switched_off_is_told_by_status_and_check() {
+fn status_and_check_report_disabled_segmentation() {
     let daemon = open_relay().env("PARLOR_TURN__SEGMENTATION", "off").start();
-    let told = &daemon.cli_json(&["status"])["segmentation"];
-    assert_eq!(told["used"], false);
-    assert_eq!(told["reason"], "turn.segmentation is off");
+    let reported = &daemon.cli_json(&["status"])["segmentation"];
+    assert_eq!(reported["used"], false);
+    assert_eq!(reported["reason"], "turn.segmentation is off");
 }
 
 fn opened(client: &mut Client, by: By, number: u16, peer: SocketAddr) {
@@ -114,7 +114,7 @@ fn opened(client: &mut Client, by: By, number: u16, peer: SocketAddr) {
     assert_eq!(answer.code(), None);
 }
 
-/// All different; of each message's worth the last one is shorter.
+/// Different payloads; the last one of each message is shorter.
 fn payloads(size: usize, count: usize) -> Vec<Vec<u8>> {
     let numbers = 0..MESSAGES * count;
     let payloads = numbers.map(|number| {
@@ -143,7 +143,7 @@ fn send_in_pieces(client: &mut Client, by: By, number: u16, peer: SocketAddr, al
     }
 }
 
-/// Sends datagrams as one message that the kernel is to cut. One that can't is sent them singly.
+/// Sends datagrams as one GSO message, or one by one if the kernel does not support it.
 fn send_cut(socket: &UdpSocket, to: Option<SocketAddr>, size: usize, datagrams: &[Vec<u8>]) {
     let send = |bytes: &[u8]| match to {
         Some(to) => socket.send_to(bytes, to),
@@ -172,7 +172,7 @@ fn send_indication(peer: SocketAddr, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The data of a message, which must be what a receiver expects.
+/// The data of a message in the expected format.
 fn heard_by(bytes: &[u8], by: By, number: u16, from: SocketAddr) -> Vec<u8> {
     match by {
         By::Channel => {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::namespace::{INSIDE, in_a_namespace};
 use crate::support::turn::{Client, Wire, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon};
-use crate::{Patience, open_relay, turn_crate};
+use crate::{Deadline, open_relay, turn_crate};
 
 const V4: &str = "198.41.0.9";
 const V6: &str = "2a00:1450::9";
@@ -117,7 +117,7 @@ in_a_namespace! {
         );
     }
 
-    fn an_address_that_comes_after_the_start_is_denied_as_a_peer_and_offered() {
+    fn an_address_added_after_the_start_is_denied_as_a_peer_and_offered() {
         if !has_addresses_of_its_own() {
             return;
         }
@@ -140,7 +140,7 @@ in_a_namespace! {
         assert_eq!(client.bind(0x4001, listeners[1]).code(), None);
         add("198.41.0.10");
         // It is not better than the current one, so there is no log line.
-        let waiting = Patience::new();
+        let waiting = Deadline::new();
         while client.permit(listeners[1]).code() != Some(403) {
             waiting.check("a new address to be denied");
             thread::sleep(Duration::from_millis(50));
@@ -149,7 +149,7 @@ in_a_namespace! {
         assert_eq!(before.request(Method::REFRESH, &[]).code(), None);
     }
 
-    fn an_address_that_goes_ends_its_allocations_and_the_others_go_on() {
+    fn a_removed_address_ends_its_allocations_and_no_others() {
         if !has_addresses_of_its_own() {
             return;
         }
@@ -167,7 +167,7 @@ in_a_namespace! {
             V6,
             "what is there is given to those who come"
         );
-        let waiting = Patience::new();
+        let waiting = Deadline::new();
         while on_v4.request(Method::REFRESH, &[]).code() != Some(437) {
             waiting.check("an allocation to end");
             thread::sleep(Duration::from_millis(100));
@@ -179,7 +179,7 @@ in_a_namespace! {
         both_hear_each_other(&mut carol, &mut dave, false);
     }
 
-    fn a_deprecated_address_keeps_its_allocations_and_others_get_another() {
+    fn a_deprecated_address_keeps_its_allocations_and_gets_no_new_ones() {
         if !has_addresses_of_its_own() {
             return;
         }
@@ -197,7 +197,7 @@ in_a_namespace! {
     }
 
     /// `/etc/hosts` replaces a name server here.
-    fn a_new_external_ip_is_advertised_to_those_who_come_and_may_be_a_name() {
+    fn a_new_external_ip_is_advertised_to_new_clients_and_may_be_a_name() {
         if !has_addresses_of_its_own() {
             return;
         }

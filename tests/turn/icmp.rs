@@ -1,4 +1,4 @@
-//! What the network says of datagrams that went to a peer, and whom it does not concern.
+//! ICMP errors about datagrams to a peer, and that they do not affect others.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -7,15 +7,15 @@ use parlor::stun::{Attribute, Class, Message, Method, Writer, decode_xor_address
 
 use crate::support::DEADLINE;
 use crate::support::turn::{Client, channel_data};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
-/// Where nobody is: the port was somebody's a moment ago.
+/// An address at which nothing listens: its socket was closed a moment ago.
 fn nobody(ip: &str) -> SocketAddr {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     socket.local_addr().unwrap()
 }
 
-/// What a Data indication says: the peer, and the value of its ICMP attribute.
+/// The peer and the ICMP attribute of a Data indication.
 pub fn icmp_indication(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
     let message = Message::parse(bytes).expect("a message");
     assert_eq!(
@@ -30,7 +30,7 @@ pub fn icmp_indication(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
 }
 
 #[test]
-fn a_client_is_told_of_a_peer_that_is_not_there() {
+fn a_client_gets_the_icmp_error_of_an_unreachable_peer() {
     // Port unreachable: type 3, code 3, or type 1, code 4 (RFC 792, RFC 4443).
     for (ip, value) in [("127.0.0.1", [0, 0, 6, 3]), ("::1", [0, 0, 2, 4])] {
         let daemon = open_relay()
@@ -56,9 +56,9 @@ fn a_client_is_told_of_a_peer_that_is_not_there() {
     }
 }
 
-/// The error of a datagram fails whatever its socket does next: here, sends to somebody else.
+/// A pending ICMP error makes the next call on its socket fail: here, a send to another peer.
 #[test]
-fn a_peer_that_is_not_there_costs_the_others_nothing() {
+fn an_unreachable_peer_does_not_affect_others() {
     const ROUNDS: usize = 500;
     let daemon = open_relay()
         .env("PARLOR_TURN__SHARDS", "1")
@@ -77,7 +77,7 @@ fn a_peer_that_is_not_there_costs_the_others_nothing() {
     let mut buffer = [0; 100];
     for round in 0..ROUNDS {
         let text = round.to_string();
-        // Several wait together, so that a batch has both.
+        // Several datagrams are pending, so that a batch has both peers.
         for channel in [0x4002, 0x4001, 0x4002, 0x4001] {
             client.send(&channel_data(channel, text.as_bytes(), false));
         }
@@ -96,19 +96,19 @@ fn a_peer_that_is_not_there_costs_the_others_nothing() {
         }
     }
     assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 0);
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     let over = "parlor_turn_dropped_total{reason=\"ICMP errors over the rate\"}";
     while metric(&daemon, over) == 0 {
-        patience.check("more errors than a client is told of");
+        deadline.check("more errors than a client gets");
     }
 }
 
-/// DONT-FRAGMENT: where the way is too narrow the datagram is dropped, and the client is told of it.
+/// With DONT-FRAGMENT, a datagram over the path MTU is dropped, and the client gets an ICMP error.
 #[test]
-fn a_datagram_that_may_not_be_cut_is_dropped_where_the_way_is_narrow_and_told() {
+fn a_dont_fragment_datagram_over_the_path_mtu_is_dropped_and_reported() {
     const MTU: u32 = 1_400;
     let inside = std::thread::spawn(|| {
-        // A network of this thread's own, and of what it starts.
+        // A network namespace of this thread and its child processes.
         if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
             eprintln!("skipped: no network of its own: {error}");
             return;
@@ -138,7 +138,7 @@ fn narrow_way(ip: &str, kind: [u8; 4], mtu: u32) {
         let answer = client.allocate_with(&[(Attribute::DONT_FRAGMENT, Vec::new())]);
         assert_eq!(answer.code(), None);
         assert_eq!(client.permit(at).code(), None);
-        // In one batch or in several: each is cut or not as it asks itself.
+        // In one batch or in several: each datagram is fragmented or not as requested.
         for (len, whole) in [(1_500, false), (1_500, true), (1_496, false), (1_200, true)] {
             client.send(&indication(at, &vec![7; len], whole));
         }

@@ -8,12 +8,12 @@ use parlor::stun::{Attribute, Method};
 use crate::relay::udp_sockets;
 use crate::support::Daemon;
 use crate::support::turn::{Client, both_hear_each_other, channel_data, connected};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
-/// Clients of one user, all with an allocation.
+/// Number of clients of one user, all with an allocation.
 const CLIENTS: usize = 600;
 
-/// Descriptors besides those that the daemon has at its start: for `/metrics` and the database.
+/// Descriptors in addition to those at the start: for `/metrics` and the database.
 const SPARE: usize = 8;
 
 fn start() -> Daemon {
@@ -28,7 +28,7 @@ fn descriptors(daemon: &Daemon) -> usize {
     open.expect("a process").count()
 }
 
-/// Takes from a running daemon the right to open more than so many.
+/// Sets the descriptor limit of a running daemon.
 fn limit_descriptors(daemon: &Daemon, most: usize) {
     let limited = Command::new("prlimit")
         .arg(format!("--pid={}", daemon.pid()))
@@ -38,7 +38,7 @@ fn limit_descriptors(daemon: &Daemon, most: usize) {
 }
 
 #[test]
-fn clients_over_udp_and_tcp_hear_each_other_and_no_socket_is_bound_for_them() {
+fn clients_over_udp_and_tcp_reach_each_other_without_relay_sockets() {
     let daemon = start();
     let server = daemon.turn();
     let mut alice = Client::udp(server, "alice", None);
@@ -61,18 +61,18 @@ fn clients_over_udp_and_tcp_hear_each_other_and_no_socket_is_bound_for_them() {
 }
 
 #[test]
-fn nobody_outside_is_reached_nor_heard() {
+fn internal_mode_reaches_no_external_peers() {
     let daemon = start();
     let mut alice = Client::udp(daemon.turn(), "alice", None);
     let relayed = alice.allocated();
     let outsider = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = outsider.local_addr().unwrap();
     let elsewhere = SocketAddr::from(([127, 0, 0, 2], at.port()));
-    // `open_relay` allows all of loopback; this mode knows no such thing.
+    // `open_relay` allows loopback peers, which this mode ignores.
     assert_eq!(alice.permit(elsewhere).code(), Some(403));
     assert_eq!(alice.bind(0x4001, elsewhere).code(), Some(403));
     assert_eq!(alice.bind(0x4001, at).code(), Some(403));
-    // Nothing of this host listens at the relayed address.
+    // No socket of this host is bound to the relayed address.
     drop(UdpSocket::bind(relayed).expect("the port is free"));
 }
 
@@ -98,8 +98,8 @@ fn allocations_need_no_descriptors() {
         let answer = client.request(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
         assert_eq!(answer.code(), None);
     }
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, "parlor_turn_allocations ") > 0 {
-        patience.check("every allocation to end");
+        deadline.check("every allocation to end");
     }
 }

@@ -50,11 +50,11 @@ fn metric(daemon: &Daemon, name: &str) -> u64 {
 }
 
 /// Gives up on waiting for something after the deadline of all tests.
-struct Patience(parlor::clock::Mono);
+struct Deadline(parlor::clock::Mono);
 
-impl Patience {
-    fn new() -> Patience {
-        Patience(parlor::clock::now().mono + support::DEADLINE)
+impl Deadline {
+    fn new() -> Deadline {
+        Deadline(parlor::clock::now().mono + support::DEADLINE)
     }
 
     /// Fails with what was waited for, when it has taken too long.

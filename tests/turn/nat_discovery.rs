@@ -11,15 +11,15 @@ use crate::support::command::Cli;
 use crate::support::turn::Client;
 use crate::support::{Builder, DEADLINE};
 
-/// The ports of a daemon that tells clients how their NAT behaves.
+/// The ports of a daemon with NAT behaviour discovery.
 struct Ports {
     first: u16,
     second: u16,
 }
 
 impl Ports {
-    /// Two that were free just now: both addresses must have the same, which the kernel can't be
-    /// asked for.
+    /// Two ports that were free a moment ago. Both addresses must have the same ports, which the kernel cannot
+    /// select.
     fn free() -> Ports {
         let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let [first, second] = sockets.map(|socket| socket.local_addr().unwrap().port());
@@ -41,15 +41,15 @@ impl Ports {
         })
     }
 
-    /// By the address (1 or 2), and whether it is the second port.
+    /// The endpoint with this address (1 or 2) and the alternate port or not.
     fn place(&self, host: u8, second: bool) -> SocketAddr {
         let port = if second { self.second } else { self.first };
         SocketAddr::from(([127, 0, 0, host], port))
     }
 }
 
-/// Asks `to` to answer with CHANGE-REQUEST, and gives who answered what.
-fn asked(socket: &UdpSocket, to: SocketAddr, flags: u8) -> (SocketAddr, Vec<u8>) {
+/// Sends a Binding request with CHANGE-REQUEST, and returns the response and its source.
+fn request(socket: &UdpSocket, to: SocketAddr, flags: u8) -> (SocketAddr, Vec<u8>) {
     let mut out = Vec::new();
     Writer::new(&mut out, Method::BINDING, Class::Request, [7; 12])
         .attribute(Attribute::CHANGE_REQUEST, &[0, 0, 0, flags])
@@ -77,11 +77,11 @@ fn address(answer: &[u8], attribute: Attribute) -> SocketAddr {
 }
 
 #[test]
-fn an_answer_leaves_from_the_other_address_and_the_other_port_whichever_shard_is_asked() {
+fn a_response_is_sent_from_the_requested_address_and_port_by_any_shard() {
     let ports = Ports::free();
     let _daemon = ports.configured().env("PARLOR_TURN__SHARDS", "3").start();
     for _ in 0..8 {
-        // Each client falls to a shard by its port.
+        // The port of a client determines its shard.
         let socket = socket();
         for (host, second) in [(1, false), (1, true), (2, false), (2, true)] {
             let to = ports.place(host, second);
@@ -91,7 +91,7 @@ fn an_answer_leaves_from_the_other_address_and_the_other_port_whichever_shard_is
                 (4, ports.place(3 - host, second)),
                 (6, ports.place(3 - host, !second)),
             ] {
-                let (answered, answer) = asked(&socket, to, flags);
+                let (answered, answer) = request(&socket, to, flags);
                 assert_eq!(answered, from);
                 assert_eq!(address(&answer, Attribute::RESPONSE_ORIGIN), from);
                 let other = ports.place(3 - host, !second);
@@ -104,7 +104,7 @@ fn an_answer_leaves_from_the_other_address_and_the_other_port_whichever_shard_is
 }
 
 #[test]
-fn nobody_is_told_to_use_the_second_port_and_no_client_reaches_it_through_the_relay() {
+fn the_alternate_port_is_not_advertised_and_denied_as_a_peer() {
     let ports = Ports::free();
     let daemon = ports.configured().start();
     daemon.cli_json(&["user", "add", "alice"]);
@@ -121,12 +121,12 @@ fn nobody_is_told_to_use_the_second_port_and_no_client_reaches_it_through_the_re
 }
 
 #[test]
-fn a_second_port_that_is_taken_is_told_in_one_sentence() {
+fn an_alternate_port_in_use_is_reported_in_one_sentence() {
     let ports = Ports::free();
     let taken = ports.place(2, true);
     let holder = UdpSocket::bind(taken).unwrap();
-    let told = format!("cannot listen on {taken} (turn.alternate_port): it is taken");
-    // Sockets that share an address would take in one more.
+    let error = format!("cannot listen on {taken} (turn.alternate_port): it is in use");
+    // A group of sockets with SO_REUSEPORT would accept another one.
     for shards in ["1", "2"] {
         let cli = Cli::new()
             .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
@@ -135,7 +135,7 @@ fn a_second_port_that_is_taken_is_told_in_one_sentence() {
             .env("PARLOR_TURN__SHARDS", shards);
         let settings = ports.settings().into_iter();
         let cli = settings.fold(cli, |cli, (key, value)| cli.env(key, &value));
-        cli.refused(&["serve"], &told);
+        cli.refused(&["serve"], &error);
     }
     drop(holder);
 }
@@ -148,7 +148,7 @@ fn turnutils_natdiscovery_finds_no_nat_on_loopback() {
     for finding in [
         "No ALG: Mapped == XOR-Mapped",
         "No NAT! (Endpoint Independent Mapping)",
-        // Answers come from the other address and port, which nothing was sent to.
+        // Responses come from an address and port that the client has sent nothing to.
         "NAT with Endpoint Independent Filtering!",
     ] {
         assert!(found.contains(finding), "{found}");

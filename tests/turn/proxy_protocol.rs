@@ -10,7 +10,7 @@ use crate::support::DEADLINE;
 use crate::support::turn::{Client, Secured, Wire, secured};
 use crate::tls::Fixture;
 
-/// A relay that takes headers from `trusted`.
+/// A relay that accepts PROXY headers from `trusted`.
 fn behind(trusted: &str) -> Fixture {
     Fixture::with(|builder| {
         builder
@@ -25,7 +25,7 @@ fn text(client: &str) -> Vec<u8> {
     format!("PROXY TCP4 {client} 192.0.2.1 4711 443\r\n").into_bytes()
 }
 
-/// Version 2, with something that nobody asked for.
+/// A version 2 header with an unknown TLV.
 fn binary(client: [u8; 4]) -> Vec<u8> {
     let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14";
     let addresses = [&client[..], &[192, 0, 2, 1, 0x12, 0x67, 1, 0xbb]].concat();
@@ -50,7 +50,7 @@ fn over_tls(fixture: &Fixture, header: &[u8]) -> Client {
     Client::over(Wire::Tls(Box::new(stream)), "alice", None)
 }
 
-/// The address that the relay takes a client for.
+/// The client address from the view of the relay.
 fn reflexive(client: &mut Client) -> String {
     let answer = client.request(Method::BINDING, &[]);
     let address = answer.address(Attribute::XOR_MAPPED_ADDRESS);
@@ -58,7 +58,7 @@ fn reflexive(client: &mut Client) -> String {
 }
 
 #[test]
-fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
+fn a_proxy_header_precedes_messages_and_the_tls_handshake() {
     let fixture = behind("127.0.0.0/8");
     for over in [over_tcp, over_tls] {
         let mut client = over(&fixture, &text("203.0.113.7"));
@@ -75,7 +75,7 @@ fn a_balancer_names_the_client_before_messages_and_before_the_handshake() {
 }
 
 #[test]
-fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
+fn allocations_are_counted_for_the_client_and_not_for_the_proxy() {
     let fixture = behind("127.0.0.0/8");
     let mut held = ["127.0.113.7", "127.0.113.8"].map(|address| over_tcp(&fixture, &text(address)));
     for client in &mut held {
@@ -90,7 +90,7 @@ fn allocations_are_counted_by_the_client_and_not_by_the_balancer() {
 }
 
 #[test]
-fn streams_are_counted_by_the_client_and_not_by_the_balancer() {
+fn streams_are_counted_for_the_client_and_not_for_the_proxy() {
     let fixture = behind("127.0.0.0/8");
     let mut clients: Vec<_> = (1..=4u8)
         .map(|n| over_tcp(&fixture, &binary([203, 0, 113, n])))
@@ -105,7 +105,7 @@ fn streams_are_counted_by_the_client_and_not_by_the_balancer() {
 }
 
 #[test]
-fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
+fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
     let fixture = behind("127.0.0.0/8");
     let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
     for bytes in [
@@ -120,16 +120,16 @@ fn a_balancer_that_names_nobody_is_hung_up_on_counted_and_told_of() {
     }
     let refused = "parlor_turn_streams_refused_total{reason=\"no proxy header\"}";
     assert_eq!(metric(&fixture.daemon, refused), 6);
-    let told = "trusted proxy sent no valid PROXY header";
+    let message = "trusted proxy sent no valid PROXY header";
     let log = fixture.daemon.log();
     let warned = log
         .iter()
-        .filter(|line| line.contains("WARN") && line.contains(told));
+        .filter(|line| line.contains("WARN") && line.contains(message));
     assert_eq!(warned.count(), 1, "{log:#?}");
 }
 
 #[test]
-fn nobody_else_is_believed_or_has_to_send_a_header() {
+fn a_proxy_header_of_other_clients_is_neither_trusted_nor_required() {
     let fixture = behind("10.0.0.0/8");
     let mut client = Client::tcp(fixture.daemon.turn(), "alice");
     assert!(reflexive(&mut client).starts_with("127.0.0.1:"));
@@ -138,7 +138,7 @@ fn nobody_else_is_believed_or_has_to_send_a_header() {
 }
 
 #[test]
-fn whether_headers_are_due_can_change_while_parlor_runs() {
+fn proxy_protocol_can_be_switched_by_a_reload() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("config.toml");
     let write = |on: bool| {

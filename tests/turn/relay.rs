@@ -1,4 +1,4 @@
-//! What a client may rely on, whatever carries it.
+//! The relay over UDP and TCP: reachability, policy, revocation and clean-up.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -7,10 +7,10 @@ use parlor::stun::{Attribute, Class, Integrity, Message, Method, Writer};
 
 use crate::support::turn::{Client, SECRET, both_hear_each_other, channel_data, connected};
 use crate::support::{Builder, DEADLINE, Daemon, http};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
 #[test]
-fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {
+fn two_clients_on_loopback_reach_each_other_with_the_default_policy() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
         .env("PARLOR_TURN__SHARDS", "1")
@@ -31,7 +31,7 @@ fn two_clients_on_loopback_hear_each_other_under_the_default_policy() {
 }
 
 #[test]
-fn udp_and_tcp_clients_hear_each_other() {
+fn udp_and_tcp_clients_reach_each_other() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     let (mut alice, mut bob) = connected(Client::tcp(server, "alice"), Client::tcp(server, "bob"));
@@ -44,7 +44,7 @@ fn udp_and_tcp_clients_hear_each_other() {
 }
 
 #[test]
-fn a_client_of_rfc_8489_and_one_like_a_browser_hear_each_other() {
+fn a_client_of_rfc_8489_and_a_browser_like_client_reach_each_other() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     for mut alice in [
@@ -64,7 +64,7 @@ fn a_client_of_rfc_8489_and_one_like_a_browser_hear_each_other() {
 }
 
 #[test]
-fn ipv6_clients_hear_each_other() {
+fn ipv6_clients_reach_each_other() {
     let daemon = open_relay().env("PARLOR_TURN__LISTEN", "[::1]:0").start();
     let server = daemon.turn();
     let (mut alice, mut bob) = connected(
@@ -75,13 +75,13 @@ fn ipv6_clients_hear_each_other() {
 }
 
 #[test]
-fn on_a_wildcard_the_answer_comes_from_the_address_that_was_asked() {
+fn a_wildcard_listener_responds_from_the_requested_address() {
     let daemon = open_relay()
         .env("PARLOR_TURN__LISTEN", "0.0.0.0:0,[::]:0")
         .start();
     let listeners = daemon.all("turn-udp");
     let v4 = SocketAddr::from(([127, 0, 0, 9], listeners[0].port()));
-    // The client's socket is connected: an answer from elsewhere would not reach it.
+    // The client's socket is connected: it receives no response from another address.
     let relayed = Client::udp(v4, "alice", None).allocated();
     assert_eq!(relayed.ip(), v4.ip());
     let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], listeners[1].port()));
@@ -93,7 +93,7 @@ fn on_a_wildcard_the_answer_comes_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn a_peer_outside_is_reached_through_the_relay_socket_and_answers() {
+fn an_external_peer_is_reached_through_the_relay_socket_and_answers() {
     let daemon = open_relay().start();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     peer.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -109,7 +109,7 @@ fn a_peer_outside_is_reached_through_the_relay_socket_and_answers() {
 }
 
 #[test]
-fn loopback_peers_and_own_listeners_are_out_of_reach_by_default() {
+fn loopback_peers_and_own_listeners_are_denied_by_default() {
     let daemon = Builder::new().env("PARLOR_TURN__SECRET", SECRET).start();
     let mut client = Client::udp(daemon.turn(), "alice", None);
     client.allocated();
@@ -131,7 +131,7 @@ fn loopback_peers_and_own_listeners_are_out_of_reach_by_default() {
 }
 
 #[test]
-fn own_listeners_stay_closed_to_clients_even_where_loopback_is_allowed() {
+fn own_listeners_are_denied_even_if_loopback_is_allowed() {
     let daemon = open_relay().start();
     let mut client = Client::udp(daemon.turn(), "alice", None);
     client.allocated();
@@ -142,8 +142,7 @@ fn own_listeners_stay_closed_to_clients_even_where_loopback_is_allowed() {
             "{listener}"
         );
     }
-    // A permission knows no port, so each packet is judged: this host has nothing but relayed
-    // addresses for it.
+    // A permission has no port, so each packet is checked: on this host, only relayed addresses are allowed.
     assert_eq!(client.permit("127.0.0.1:9".parse().unwrap()).code(), None);
     let dropped = "parlor_turn_dropped_total{reason=\"no such relayed address\"}";
     let before = metric(&daemon, dropped);
@@ -154,14 +153,14 @@ fn own_listeners_stay_closed_to_clients_even_where_loopback_is_allowed() {
             .attribute(Attribute::DATA, b"hello");
         client.send(&out);
     }
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, dropped) < before + 3 {
-        patience.check("three packets to be dropped");
+        deadline.check("three packets to be dropped");
     }
 }
 
 #[test]
-fn what_is_advertised_behind_nat_is_the_external_address() {
+fn the_external_address_is_advertised_behind_nat() {
     let daemon = open_relay()
         .env("PARLOR_TURN__EXTERNAL_IP", "203.0.114.7")
         .start();
@@ -181,7 +180,7 @@ fn what_is_advertised_behind_nat_is_the_external_address() {
 }
 
 #[test]
-fn a_start_warns_when_nobody_outside_can_reach_what_is_advertised() {
+fn a_start_with_private_relayed_addresses_only_logs_a_warning() {
     let wildcard = || open_relay().env("PARLOR_TURN__LISTEN", "0.0.0.0:0");
     let warning = "set turn.external_ip";
     let private = wildcard()
@@ -196,7 +195,7 @@ fn a_start_warns_when_nobody_outside_can_reach_what_is_advertised() {
 }
 
 #[test]
-fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
+fn leaving_a_room_ends_the_allocation_bound_to_it() {
     let daemon = open_relay().start();
     let api = http::Client::new(daemon.http());
     daemon.cli_json(&["user", "add", "alice"]);
@@ -225,7 +224,7 @@ fn leaving_a_room_frees_the_relay_that_was_bound_to_it() {
 }
 
 #[test]
-fn closing_a_room_frees_what_is_bound_to_it_and_the_rest_of_who_is_in_no_other() {
+fn closing_a_room_ends_bound_allocations_and_unbound_ones_of_users_without_another_room() {
     let daemon = open_relay().start();
     let api = http::Client::new(daemon.http());
     let bearer = |name: &str, options: &[&str]| {
@@ -252,9 +251,9 @@ fn closing_a_room_frees_what_is_bound_to_it_and_the_rest_of_who_is_in_no_other()
 
     as_root.send("DELETE", "/api/rooms/den", &[], b"").ok();
     for mut ended in den.into_iter().chain([alone]) {
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         while ended.request(Method::REFRESH, &[]).code() != Some(437) {
-            patience.check("the allocation to end");
+            deadline.check("the allocation to end");
         }
     }
     for living in [&mut elsewhere, &mut lobby] {
@@ -265,7 +264,7 @@ fn closing_a_room_frees_what_is_bound_to_it_and_the_rest_of_who_is_in_no_other()
 }
 
 #[test]
-fn what_another_process_ends_in_the_database_ends_on_the_relay() {
+fn a_database_change_by_another_process_ends_allocations() {
     let daemon = open_relay().start();
     let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
     database.busy_timeout(DEADLINE).unwrap();
@@ -285,16 +284,16 @@ fn what_another_process_ends_in_the_database_ends_on_the_relay() {
         let mut client = Client::udp(daemon.turn(), id, room);
         client.allocated();
         database.execute_batch(sql).unwrap();
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         while client.request(Method::REFRESH, &[]).code() != Some(437) {
-            patience.check(sql);
+            deadline.check(sql);
         }
         assert_eq!(client.allocate().code(), Some(401), "{sql}");
     }
 }
 
 #[test]
-fn commands_end_the_relays_of_whom_and_what_they_take_away() {
+fn commands_end_the_allocations_of_removed_users_and_rooms() {
     let daemon = open_relay().start();
     for (number, command) in [
         ["user", "disable"],
@@ -317,9 +316,9 @@ fn commands_end_the_relays_of_whom_and_what_they_take_away() {
         let what = if command[0] == "user" { &name } else { &room };
         daemon.cli_json(&[command[0], command[1], what]);
         for client in [&mut bound, &mut unbound] {
-            let patience = Patience::new();
+            let deadline = Deadline::new();
             while client.request(Method::REFRESH, &[]).code() != Some(437) {
-                patience.check(&format!("{command:?}"));
+                deadline.check(&format!("{command:?}"));
             }
         }
         assert_eq!(bound.allocate().code(), Some(401), "{command:?}");
@@ -327,7 +326,7 @@ fn commands_end_the_relays_of_whom_and_what_they_take_away() {
 }
 
 #[test]
-fn a_refusal_outlives_a_restart_and_so_do_nonces() {
+fn revocations_and_nonces_survive_a_restart() {
     let daemon = open_relay().start();
     daemon.cli_json(&["user", "add", "alice"]);
     let alice = daemon.cli_json(&["token", "issue", "alice"]);
@@ -343,7 +342,7 @@ fn a_refusal_outlives_a_restart_and_so_do_nonces() {
 }
 
 #[test]
-fn noise_does_not_disturb_a_call() {
+fn arbitrary_datagrams_do_not_disturb_a_call() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     let (mut alice, mut bob) = connected(
@@ -360,7 +359,7 @@ fn noise_does_not_disturb_a_call() {
 }
 
 #[test]
-fn large_datagrams_pass_whole() {
+fn large_datagrams_are_relayed_completely() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     let (mut alice, mut bob) = connected(
@@ -372,8 +371,8 @@ fn large_datagrams_pass_whole() {
     assert_eq!(bob.receive(), channel_data(0x4002, &large, false));
 }
 
-/// How many UDP sockets a process has. The kernel gives its table in pieces, and leaves out some
-/// that stand between two of them when others come and go meanwhile: hence more than one look.
+/// The number of UDP sockets of a process. The kernel returns its table in parts, and misses some entries if
+/// others change meanwhile: therefore several reads.
 pub fn udp_sockets(process: u32) -> usize {
     let mut udp = BTreeSet::new();
     for _look in 0..5 {
@@ -390,7 +389,7 @@ pub fn udp_sockets(process: u32) -> usize {
 }
 
 #[test]
-fn eight_hundred_allocations_come_and_go_and_leave_nothing() {
+fn eight_hundred_allocations_leave_no_resources_behind() {
     let daemon = open_relay()
         .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_USER", "1000")
         .start();
@@ -407,15 +406,15 @@ fn eight_hundred_allocations_come_and_go_and_leave_nothing() {
         let answer = client.request(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
         assert_eq!(answer.code(), None);
     }
-    // The last answers leave a moment before their sockets are closed.
-    let patience = Patience::new();
+    // The last responses are sent a moment before their sockets are closed.
+    let deadline = Deadline::new();
     while sockets() != before {
-        patience.check("every socket to be closed");
+        deadline.check("every socket to be closed");
     }
 }
 
 #[test]
-fn strangers_over_the_rate_get_no_answer_and_are_counted() {
+fn unauthenticated_requests_over_the_rate_get_no_response_and_are_counted() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "10")
         .start();
@@ -425,9 +424,9 @@ fn strangers_over_the_rate_get_no_answer_and_are_counted() {
         stranger.send(&binding);
     }
     let name = "parlor_turn_dropped_total{reason=\"unauthenticated request over the rate\"}";
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, name) == 0 {
-        patience.check("some to be dropped");
+        deadline.check("some to be dropped");
     }
     assert!(
         Message::parse(&stranger.receive()).is_ok(),
@@ -436,7 +435,7 @@ fn strangers_over_the_rate_get_no_answer_and_are_counted() {
 }
 
 #[test]
-fn the_daemon_ends_cleanly_in_the_middle_of_a_call() {
+fn the_daemon_ends_cleanly_during_a_call() {
     let daemon = Daemon::start();
     assert!(daemon.stop().success());
     let daemon = open_relay().start();

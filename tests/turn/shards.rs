@@ -1,4 +1,4 @@
-//! Several shards behind one address: whichever the kernel asks, the call goes on.
+//! Several shards behind one address: a call works whichever shard the kernel selects.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,7 +12,7 @@ use crate::{metric, open_relay};
 
 const SHARDS: u16 = 4;
 
-/// Enough that four shards have some each, whatever ports the kernel gives the clients.
+/// Number of clients: enough for each of four shards to have some.
 const CLIENTS: usize = 32;
 
 fn start(listen: &str) -> Daemon {
@@ -22,7 +22,7 @@ fn start(listen: &str) -> Daemon {
         .start()
 }
 
-/// The shard of a relayed address, by the rule that `docs/architecture.md` gives.
+/// The shard of a relayed address, by the rule in `docs/architecture.md`.
 fn shard_of(relayed: SocketAddr) -> u16 {
     (relayed.port() >> 1) % 256 % SHARDS
 }
@@ -39,7 +39,7 @@ fn ring(mut clients: Vec<Client>) -> (Vec<Client>, Vec<SocketAddr>) {
     (clients, relayed)
 }
 
-fn everybody_hears_the_one_before(clients: &mut [Client]) {
+fn each_client_hears_its_predecessor(clients: &mut [Client]) {
     for index in 0..clients.len() {
         let text = format!("from {index}");
         clients[index].send(&channel_data(0x4001, text.as_bytes(), true));
@@ -49,7 +49,7 @@ fn everybody_hears_the_one_before(clients: &mut [Client]) {
     }
 }
 
-/// How many neighbours of the ring live in one shard, and how many in two.
+/// The number of adjacent clients in the same shard, and in different ones.
 fn neighbours(relayed: &[SocketAddr]) -> (u64, u64) {
     let next = relayed.iter().cycle().skip(1);
     let same = relayed
@@ -61,14 +61,14 @@ fn neighbours(relayed: &[SocketAddr]) -> (u64, u64) {
 }
 
 #[test]
-fn clients_of_all_shards_hear_each_other_within_a_shard_and_across() {
+fn clients_of_all_shards_reach_each_other() {
     let daemon = start("127.0.0.1:0");
     let server = daemon.turn();
     let clients = (0..CLIENTS).map(|_| Client::udp(server, "alice", None));
     let (mut clients, relayed) = ring(clients.collect());
     let shards: BTreeSet<_> = relayed.iter().map(|r| shard_of(*r)).collect();
-    assert!(shards.len() > 1, "the kernel asked one shard alone");
-    everybody_hears_the_one_before(&mut clients);
+    assert!(shards.len() > 1, "all clients have the same shard");
+    each_client_hears_its_predecessor(&mut clients);
     let (same, different) = neighbours(&relayed);
     let passed = |path: &str| {
         let labels = format!("{{transport=\"udp\",path=\"{path}\"}}");
@@ -81,7 +81,7 @@ fn clients_of_all_shards_hear_each_other_within_a_shard_and_across() {
 }
 
 #[test]
-fn streams_are_spread_over_shards_and_reach_datagram_clients() {
+fn streams_are_distributed_over_shards_and_reach_udp_clients() {
     let daemon = start("127.0.0.1:0");
     let server = daemon.turn();
     let clients = (0..8).map(|index| match index % 2 {
@@ -91,10 +91,10 @@ fn streams_are_spread_over_shards_and_reach_datagram_clients() {
     let (mut clients, relayed) = ring(clients.collect());
     let streams: BTreeSet<_> = relayed.iter().step_by(2).map(|r| shard_of(*r)).collect();
     assert_eq!(streams.len(), usize::from(SHARDS));
-    everybody_hears_the_one_before(&mut clients);
+    each_client_hears_its_predecessor(&mut clients);
 }
 
-/// A socket that joins the kernel's group for an address: what it gets, no shard does.
+/// A socket that joins the `SO_REUSEPORT` group of an address, and takes datagrams from the shards.
 fn intruder(address: SocketAddr) -> UdpSocket {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).unwrap();
     socket.set_reuse_port(true).unwrap();
@@ -104,7 +104,7 @@ fn intruder(address: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Whether the intruder got what a client has just sent; on loopback it is there already.
+/// Whether the intruder received the last datagram. On loopback it arrives at once.
 fn stolen(intruder: &UdpSocket, client: &Client) -> bool {
     let Wire::Udp(socket) = &client.wire else {
         return false;
@@ -115,13 +115,13 @@ fn stolen(intruder: &UdpSocket, client: &Client) -> bool {
 }
 
 #[test]
-fn a_client_whom_the_kernel_moves_to_another_shard_goes_on() {
+fn a_client_that_the_kernel_moves_to_another_shard_keeps_its_allocation() {
     for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
         let daemon = start(listen);
         let server = SocketAddr::from(([127, 0, 0, 1], daemon.turn().port()));
         let clients = (0..CLIENTS).map(|_| Client::udp(server, "alice", None));
         let (mut clients, _) = ring(clients.collect());
-        // One more in the group, and the kernel deals all flows anew.
+        // After a socket joins the group, the kernel distributes all flows again.
         let intruder = intruder(daemon.turn());
         let mut served = 0;
         for index in 0..clients.len() {

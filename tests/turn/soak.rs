@@ -1,6 +1,5 @@
-//! Allocations that come and go by the thousand, over UDP and TCP, with data through each; when
-//! they have gone, the daemon is what it was. `SOAK_SECONDS` says for how long (`tests/long/soak`:
-//! an hour).
+//! Thousands of short allocations over UDP and TCP, each with data. Afterwards the daemon has the same
+//! resources as before. `SOAK_SECONDS` sets the duration (`tests/long/soak`: an hour).
 
 use std::time::Duration;
 
@@ -9,15 +8,15 @@ use parlor::stun::{Attribute, Method};
 
 use crate::support::Daemon;
 use crate::support::turn::{Client, Wire, both_hear_each_other, connected};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
-/// Pairs of clients at once.
+/// Pairs of clients at a time.
 const PAIRS: usize = 60;
 
-/// What may be left over of memory, in KiB: the allocator gives back what it likes.
+/// Allowed growth of memory in KiB: the allocator does not return all free memory.
 const SLACK: u64 = 3 * 1024;
 
-/// What a daemon holds.
+/// The resources of a daemon.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     descriptors: usize,
@@ -38,7 +37,7 @@ impl Held {
     }
 }
 
-/// A round: pairs of new users allocate, hear each other and leave, each in their way.
+/// A round: pairs of new users allocate, exchange data and leave in different ways.
 fn round(daemon: &Daemon, number: u64) -> u64 {
     let server = daemon.turn();
     let client = |index: usize, side: &str| {
@@ -57,7 +56,7 @@ fn round(daemon: &Daemon, number: u64) -> u64 {
     }
     for (alice, bob) in pairs {
         for mut client in [alice, bob] {
-            // A stream that ends takes its allocation along; half of them say so before.
+            // The end of a stream ends its allocation; half of them end it explicitly before.
             let is_stream = matches!(client.wire, Wire::Tcp(_));
             if !is_stream || number.is_multiple_of(2) {
                 let zero = [(Attribute::LIFETIME, vec![0; 4])];
@@ -68,9 +67,9 @@ fn round(daemon: &Daemon, number: u64) -> u64 {
     2 * PAIRS as u64
 }
 
-/// Waits until nothing is allocated and what is open is `descriptors`.
-fn come_to_rest(daemon: &Daemon, descriptors: Option<usize>) -> Held {
-    let patience = Patience::new();
+/// Waits until there are no allocations and `descriptors` open descriptors.
+fn wait_until_idle(daemon: &Daemon, descriptors: Option<usize>) -> Held {
+    let deadline = Deadline::new();
     loop {
         let allocations = metric(daemon, "parlor_turn_allocations");
         let held = Held::by(daemon);
@@ -78,7 +77,7 @@ fn come_to_rest(daemon: &Daemon, descriptors: Option<usize>) -> Held {
         if allocations == 0 && closed {
             return held;
         }
-        patience.check(&format!(
+        deadline.check(&format!(
             "{allocations} allocations and {} descriptors to go",
             held.descriptors
         ));
@@ -87,27 +86,27 @@ fn come_to_rest(daemon: &Daemon, descriptors: Option<usize>) -> Held {
 }
 
 #[test]
-fn after_a_soak_memory_descriptors_and_ports_are_what_they_were() {
+fn after_a_soak_memory_descriptors_and_ports_are_as_before() {
     let daemon = open_relay()
         .env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "1000")
         .start();
     let seconds = std::env::var("SOAK_SECONDS").map_or(60, |s| s.parse().expect("SOAK_SECONDS"));
-    let before = come_to_rest(&daemon, None);
-    // What is allocated once, is.
+    let before = wait_until_idle(&daemon, None);
+    // The first round allocates memory that stays.
     let mut number = 0;
     let warm_until = now().mono + Duration::from_secs(seconds / 6);
     while now().mono < warm_until {
         round(&daemon, number);
         number += 1;
     }
-    let warm = come_to_rest(&daemon, Some(before.descriptors));
+    let warm = wait_until_idle(&daemon, Some(before.descriptors));
     let until = now().mono + Duration::from_secs(seconds);
     let mut made = 0;
     while now().mono < until {
         made += round(&daemon, number);
         number += 1;
     }
-    let after = come_to_rest(&daemon, Some(before.descriptors));
+    let after = wait_until_idle(&daemon, Some(before.descriptors));
     eprintln!("{made} allocations in {seconds} s: {before:?}, warm {warm:?}, then {after:?}");
     assert!(made >= 1000, "only {made} allocations in {seconds} s");
     assert!(

@@ -1,4 +1,4 @@
-//! TURN over TCP: any split, any joining, and readers that do not read.
+//! TURN over TCP: segments of any size, and clients that do not read.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,10 +8,10 @@ use parlor::stun::Method;
 
 use crate::support::turn::{Client, Wire, channel_data};
 use crate::support::{DEADLINE, Daemon};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
 #[test]
-fn messages_may_be_split_and_joined_as_the_network_likes() {
+fn messages_may_be_split_and_joined_at_any_byte() {
     let daemon = open_relay().start();
     let mut alice = Client::tcp(daemon.turn(), "alice");
     let mut bob = Client::udp(daemon.turn(), "bob", None);
@@ -32,7 +32,7 @@ fn messages_may_be_split_and_joined_as_the_network_likes() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_costs_its_own_packets_only() {
+fn a_client_that_does_not_read_loses_only_its_own_packets() {
     let daemon = open_relay()
         .env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0")
         .env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
@@ -49,9 +49,9 @@ fn a_reader_that_does_not_read_costs_its_own_packets_only() {
     frozen.bind(0x4003, at_sender);
     healthy.bind(0x4003, at_sender);
     let large = channel_data(0x4001, &[7; 30_000], false);
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, "parlor_turn_stream_overflow_total") == 0 {
-        patience.check("the frozen reader's buffer to fill");
+        deadline.check("the frozen reader's buffer to fill");
         for _ in 0..20 {
             sender.send(&large);
         }
@@ -63,9 +63,9 @@ fn a_reader_that_does_not_read_costs_its_own_packets_only() {
     }
 }
 
-/// What `docs/architecture.md` says of the queues, in the memory of the real binary.
+/// Checks the limits of the queues in `docs/architecture.md` in the memory of the real binary.
 #[test]
-fn streams_at_rest_and_readers_that_do_not_read_take_no_more_memory_than_is_said() {
+fn idle_and_blocked_streams_stay_within_the_documented_memory() {
     const IDLE: usize = 1000;
     const STUCK: usize = 64;
     const WAITING: u64 = 256 * 1024;
@@ -97,16 +97,16 @@ fn streams_at_rest_and_readers_that_do_not_read_take_no_more_memory_than_is_said
     let large: Vec<Vec<u8>> = (0x4001..0x4001 + STUCK as u16)
         .map(|number| channel_data(number, &[7; 30_000], false))
         .collect();
-    // A round that costs every one of them a packet: all of their buffers are full.
+    // In this round each of them loses a packet: all buffers are full.
     let overflow = || metric(&daemon, "parlor_turn_stream_overflow_total");
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     let mut full = 0;
     while full < 3 {
-        patience.check("every frozen reader's buffer to fill");
+        deadline.check("every frozen reader's buffer to fill");
         let lost = overflow();
         for message in &large {
             sender.send(message);
-            // The answer shows that the shard has taken all before it.
+            // The response shows that the shard has handled everything before it.
             sender.request(Method::BINDING, &[]);
         }
         full = if overflow() >= lost + STUCK as u64 {
@@ -124,14 +124,14 @@ fn streams_at_rest_and_readers_that_do_not_read_take_no_more_memory_than_is_said
     drop(idle);
 }
 
-/// Gives a client an allocation, and the two channels: 0x4003 to the sender, and `number` to it.
+/// Creates an allocation for a client, and two channels: 0x4003 to the sender, and `number` to the client.
 fn bind_both(client: &mut Client, sender: &mut Client, at_sender: SocketAddr, number: u16) {
     let relayed = client.allocated();
     assert_eq!(client.bind(0x4003, at_sender).code(), None);
     assert_eq!(sender.bind(number, relayed).code(), None);
 }
 
-/// Bytes of the daemon's memory.
+/// The resident memory of the daemon in bytes.
 fn memory(daemon: &Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -140,21 +140,21 @@ fn memory(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn an_allocation_dies_with_its_stream() {
+fn an_allocation_ends_with_its_stream() {
     let daemon = open_relay().start();
     let mut client = Client::tcp(daemon.turn(), "alice");
     client.allocated();
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, "parlor_turn_allocations") == 0 {
-        patience.check("the allocation to be counted");
+        deadline.check("the allocation to be counted");
     }
     let Wire::Tcp(stream) = &client.wire else {
         unreachable!("a TCP client");
     };
     stream.shutdown(Shutdown::Both).unwrap();
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&daemon, "parlor_turn_allocations") > 0 {
-        patience.check("the allocation to end");
+        deadline.check("the allocation to end");
     }
 }
 
@@ -164,12 +164,12 @@ fn a_stream_that_is_not_turn_is_closed() {
     let mut stream = TcpStream::connect(daemon.turn()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(b"\x80 this is not TURN").unwrap();
-    // Closed with what was not read still in the buffer, so a reset is as good as an end.
+    // The server closes with unread bytes in its buffer, so the client may get a reset.
     assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
 }
 
 #[test]
-fn one_address_has_no_more_streams_than_the_limit() {
+fn the_stream_limit_of_an_address_is_enforced() {
     let daemon = open_relay()
         .env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "2")
         .start();

@@ -1,5 +1,4 @@
-//! TURN over TLS: whatever the network makes of the records, whatever a client says instead, and
-//! certificates that change while calls go on.
+//! TURN over TLS: records of any size, other protocols, and certificates that change during calls.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,16 +13,16 @@ use crate::support::turn::{
     Client, Secured, Wire, both_hear_each_other, channel_data, connected, secured,
 };
 use crate::support::{Builder, DEADLINE, Daemon};
-use crate::{Patience, metric, open_relay};
+use crate::{Deadline, metric, open_relay};
 
 pub const NAMES: [&str; 2] = ["127.0.0.1", "::1"];
 
-/// A relay that speaks TLS, and who signed its certificate.
+/// A relay with TLS, and the issuer of its certificate.
 pub struct Fixture {
     pub daemon: Daemon,
     pub authority: Authority,
     pub client: Arc<ClientConfig>,
-    /// Where its certificate and key are.
+    /// The directory of its certificate and key.
     pub place: TempDir,
 }
 
@@ -59,7 +58,7 @@ impl Fixture {
         Client::tls(self.address(true), user, &self.client)
     }
 
-    fn turned_away(&self, why: &str) -> u64 {
+    fn rejected(&self, why: &str) -> u64 {
         let name = format!("parlor_turn_streams_refused_total{{reason=\"{why}\"}}");
         metric(&self.daemon, &name)
     }
@@ -72,7 +71,7 @@ fn stream(client: &mut Client) -> &mut Secured {
     }
 }
 
-/// The certificate that a handshake is answered with. Whoever resumes a session gets none.
+/// The certificate of a handshake. A resumed session has none.
 pub fn certificate(fixture: &Fixture) -> Vec<u8> {
     let config = Arc::new(fixture.authority.client());
     let mut client = Client::tls(fixture.address(true), "anybody", &config);
@@ -82,7 +81,7 @@ pub fn certificate(fixture: &Fixture) -> Vec<u8> {
 }
 
 #[test]
-fn clients_over_tls_udp_and_tcp_hear_each_other() {
+fn clients_over_tls_udp_and_tcp_reach_each_other() {
     let fixture = Fixture::new();
     let daemon = &fixture.daemon;
     for other in [
@@ -106,7 +105,7 @@ fn ipv6_is_served_as_well() {
 }
 
 #[test]
-fn records_may_be_split_and_joined_as_the_network_likes() {
+fn records_may_be_split_and_joined_at_any_byte() {
     let fixture = Fixture::new();
     let (mut alice, mut bob) = connected(
         fixture.tls("alice"),
@@ -117,7 +116,7 @@ fn records_may_be_split_and_joined_as_the_network_likes() {
         .iter()
         .flat_map(|m| channel_data(0x4001, m, true))
         .collect();
-    // Pieces in records of their own, and records in packets.
+    // Parts of messages in separate records.
     for (piece, crumb) in [(1, usize::MAX), (7, 1), (sent.len(), 1), (sent.len(), 5)] {
         stream(&mut alice).sock.size = crumb;
         sent.chunks(piece).for_each(|bytes| alice.send(bytes));
@@ -140,13 +139,13 @@ fn records_may_be_split_and_joined_as_the_network_likes() {
     }
 }
 
-/// Takes in records until they hold so many bytes, and gives how many records those were.
+/// Reads records until they hold this many bytes, and returns the number of records.
 fn records_of(stream: &mut Secured, bytes: usize) -> usize {
     let (mut raw, mut plain) = (Vec::new(), 0);
     let mut buffer = [0; 16 * 1024];
     while plain < bytes {
         let count = stream.sock.stream.read(&mut buffer).expect("records");
-        assert!(count > 0, "the server hangs up");
+        assert!(count > 0, "the server closed the connection");
         raw.extend(&buffer[..count]);
         let mut rest = &buffer[..count];
         while !rest.is_empty() {
@@ -166,7 +165,7 @@ fn records_of(stream: &mut Secured, bytes: usize) -> usize {
 }
 
 #[test]
-fn many_messages_that_are_ready_together_share_records_and_a_few_do_not() {
+fn many_pending_messages_share_records_and_few_do_not() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__SHARDS", "1"));
     let alice = Client::tcp(fixture.daemon.turn(), "alice");
     let (mut alice, mut bob) = connected(alice, fixture.tls("bob"));
@@ -181,13 +180,13 @@ fn many_messages_that_are_ready_together_share_records_and_a_few_do_not() {
 }
 
 #[test]
-fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
+fn a_fragmented_handshake_succeeds_and_its_last_packet_may_carry_a_request() {
     let fixture = Fixture::new();
     let mut whole = secured(fixture.address(true), &fixture.client);
     whole.sock.size = 1;
     let mut client = Client::over(Wire::Tls(Box::new(whole)), "alice", None);
     assert_eq!(client.allocate().code(), None);
-    // The Finished message, and a Binding request behind it, at once.
+    // The Finished message and a Binding request in one packet.
     let mut joined = secured(fixture.address(true), &fixture.client);
     while joined.conn.is_handshaking() || joined.conn.wants_write() {
         if joined.conn.wants_read() && !joined.conn.wants_write() {
@@ -213,7 +212,7 @@ fn a_handshake_in_crumbs_succeeds_and_its_last_packet_may_carry_a_request() {
 }
 
 #[test]
-fn both_protocol_names_are_good_and_others_are_refused() {
+fn both_alpn_protocols_are_accepted_and_others_are_refused() {
     let fixture = Fixture::new();
     let named = |names: &[&[u8]]| {
         let mut config = fixture.authority.client();
@@ -247,39 +246,39 @@ fn a_session_is_resumed() {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_handshakes_and_ends_nobody() {
+fn a_new_certificate_is_used_for_new_handshakes_and_ends_no_stream() {
     let fixture = Fixture::new();
     let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     let old = certificate(&fixture);
     fixture.authority.issue(fixture.place.path(), &NAMES);
     let report = fixture.daemon.cli_json(&["reload"]);
-    // Whoever looks at the files every few seconds may have been faster.
+    // The periodic check of the files may have been faster.
     let changed = report["changed"].as_array().unwrap();
     assert!(changed.iter().all(|key| key == "tls.cert_file"), "{report}");
     let new = certificate(&fixture);
     assert_ne!(new, old);
     both_hear_each_other(&mut alice, &mut bob, true);
-    // One that can't be used changes nothing.
+    // An invalid certificate changes nothing.
     let key = fixture.place.path().join("key.pem");
     let other = TempDir::new().unwrap();
     let (_, foreign) = fixture.authority.issue(other.path(), &NAMES);
     std::fs::copy(foreign, key).unwrap();
     let refused = fixture.daemon.cli(&["reload"]);
     assert!(!refused.status.success());
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains("holds another key than that"), "{told}");
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("holds another key than that"), "{error}");
     assert_eq!(certificate(&fixture), new);
     both_hear_each_other(&mut alice, &mut bob, true);
     fixture.authority.issue(fixture.place.path(), &NAMES);
     fixture.daemon.signal("HUP");
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while certificate(&fixture) == new {
-        patience.check("the next certificate");
+        deadline.check("the next certificate");
     }
 }
 
 #[test]
-fn what_is_not_tls_is_turned_away() {
+fn bytes_that_are_not_tls_are_rejected() {
     let fixture = Fixture::new();
     let hung_up_on = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(fixture.address(true)).unwrap();
@@ -299,35 +298,35 @@ fn what_is_not_tls_is_turned_away() {
         &[0x16, 3, 1, 0, 4, 1, 0, 0, 0],
     ] {
         let answer = hung_up_on(bytes);
-        // An alert or nothing: no STUN.
+        // An alert or nothing, but no STUN.
         assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
     }
     // The server counts a connection after it has closed it.
-    let patience = Patience::new();
-    while fixture.turned_away("no handshake") < 4 {
-        patience.check("four handshakes that failed to be counted");
+    let deadline = Deadline::new();
+    while fixture.rejected("no handshake") < 4 {
+        deadline.check("four handshakes that failed to be counted");
     }
-    assert_eq!(fixture.turned_away("no handshake"), 4);
+    assert_eq!(fixture.rejected("no handshake"), 4);
 }
 
 #[test]
-fn what_is_not_turn_within_tls_is_ended_properly() {
+fn bytes_that_are_not_turn_within_tls_end_the_session_cleanly() {
     let fixture = Fixture::new();
     let mut client = fixture.tls("alice");
     client.send(b"POST / HTTP/1.1\r\n\r\n");
-    // Not cut off: TLS itself says that it is over.
+    // The server sends close_notify: the stream is not truncated.
     assert_eq!(stream(&mut client).read(&mut [0; 10]).unwrap(), 0);
 }
 
 #[test]
-fn an_allocation_dies_with_its_client() {
+fn an_allocation_ends_with_its_client() {
     let fixture = Fixture::new();
     for politely in [true, false] {
         let mut client = fixture.tls("alice");
         client.allocated();
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         while metric(&fixture.daemon, "parlor_turn_allocations") == 0 {
-            patience.check("the allocation to be counted");
+            deadline.check("the allocation to be counted");
         }
         if politely {
             let stream = stream(&mut client);
@@ -335,35 +334,35 @@ fn an_allocation_dies_with_its_client() {
             stream.flush().unwrap();
         }
         drop(client);
-        let patience = Patience::new();
+        let deadline = Deadline::new();
         while metric(&fixture.daemon, "parlor_turn_allocations") > 0 {
-            patience.check("the allocation to end");
+            deadline.check("the allocation to end");
         }
     }
 }
 
 #[test]
-fn who_never_shakes_hands_keeps_nobody_out() {
+fn unfinished_handshakes_do_not_block_other_clients() {
     const SILENT: usize = 600;
     let fixture =
         Fixture::with(|builder| builder.env("PARLOR_TURN__MAX_STREAMS_PER_ADDRESS", "1000"));
     let connect = |_| {
         let mut stream = TcpStream::connect(fixture.address(true)).unwrap();
-        // The beginning of a handshake.
+        // The start of a handshake.
         stream.write_all(&[0x16, 3, 1, 2, 0]).unwrap();
         stream
     };
     let silent: Vec<_> = (0..SILENT).map(connect).collect();
     let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     both_hear_each_other(&mut alice, &mut bob, true);
-    let patience = Patience::new();
-    while fixture.turned_away("crowded out") < SILENT as u64 - 512 {
-        patience.check("those who came first to give way");
+    let deadline = Deadline::new();
+    while fixture.rejected("crowded out") < SILENT as u64 - 512 {
+        deadline.check("those who came first to give way");
     }
     drop(silent);
-    let patience = Patience::new();
-    while fixture.turned_away("no handshake") < 510 {
-        patience.check("the others to be gone");
+    let deadline = Deadline::new();
+    while fixture.rejected("no handshake") < 510 {
+        deadline.check("the others to be gone");
     }
 }
 
@@ -380,11 +379,11 @@ fn tls_counts_among_the_streams_of_an_address() {
     fixture
         .daemon
         .wait_for_log("too many connections from one address");
-    assert_eq!(fixture.turned_away("too many"), 1);
+    assert_eq!(fixture.rejected("too many"), 1);
 }
 
 #[test]
-fn a_reader_that_pauses_gets_everything_that_was_kept() {
+fn a_client_that_pauses_gets_all_queued_messages() {
     let fixture = Fixture::with(|builder| {
         let builder = builder.env("PARLOR_TURN__BANDWIDTH_PER_ALLOCATION", "0");
         builder.env("PARLOR_TURN__BANDWIDTH_PER_USER", "0")
@@ -393,15 +392,15 @@ fn a_reader_that_pauses_gets_everything_that_was_kept() {
     let (mut sender, mut reader) = connected(sender, fixture.tls("reader"));
     let message = |number: u32| [&number.to_be_bytes()[..], &[7; 1_196]].concat();
     let mut sent = 0;
-    let patience = Patience::new();
+    let deadline = Deadline::new();
     while metric(&fixture.daemon, "parlor_turn_stream_overflow_total") == 0 {
-        patience.check("the reader's buffer to fill");
+        deadline.check("the reader's buffer to fill");
         for _ in 0..100 {
             sender.send(&channel_data(0x4001, &message(sent), false));
             sent += 1;
         }
     }
-    // In order, whole, and to the last that had room.
+    // In order, complete, and up to the last one that fitted.
     let mut last = None;
     let lost = metric(&fixture.daemon, "parlor_turn_stream_overflow_total");
     for _ in 0..u64::from(sent) - lost - 50 {
@@ -411,13 +410,13 @@ fn a_reader_that_pauses_gets_everything_that_was_kept() {
         assert!(last.is_none_or(|last| last < number));
         last = Some(number);
     }
-    // And it goes on.
+    // The stream still works.
     sender.send(&channel_data(0x4001, b"the end", false));
     while reader.receive() != channel_data(0x4002, b"the end", false) {}
 }
 
 #[test]
-fn what_runs_over_tls_is_told_as_such() {
+fn the_transport_tls_is_reported() {
     let fixture = Fixture::new();
     let mut client = fixture.tls("alice");
     client.allocated();
@@ -436,7 +435,7 @@ fn what_runs_over_tls_is_told_as_such() {
 }
 
 #[test]
-fn an_expired_certificate_is_served_and_warned_of() {
+fn an_expired_certificate_is_served_with_a_warning() {
     let fixture = Fixture::new();
     fixture
         .authority

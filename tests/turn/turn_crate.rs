@@ -168,13 +168,13 @@ pub async fn exchange(
 }
 
 #[tokio::test]
-async fn the_turn_crates_clients_hear_each_other_over_udp() {
+async fn the_turn_crates_clients_reach_each_other_over_udp() {
     let daemon = open_relay().start();
     exchange(daemon.turn(), over_udp().await, over_udp().await).await;
 }
 
 #[tokio::test]
-async fn the_turn_crates_clients_hear_each_other_over_tcp() {
+async fn the_turn_crates_clients_reach_each_other_over_tcp() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     let first = Arc::new(Framed::connect(server).await);

@@ -1,4 +1,4 @@
-//! Who has proved nothing gets little, and leaves nothing behind.
+//! Unauthenticated clients get small responses, and leave no state behind.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,14 +9,14 @@ use crate::support::turn::Client;
 use crate::support::{Builder, DEADLINE, Daemon};
 use crate::{metric, open_relay};
 
-/// Strangers, each with an address of its own, and how many of them are there at once.
-const STRANGERS: usize = 100_000;
-const AT_ONCE: usize = 200;
+/// Number of unauthenticated clients, each with its own address, and how many are active at a time.
+const CLIENTS: usize = 100_000;
+const CONCURRENT_CLIENTS: usize = 200;
 
-/// What the process may have grown by: ten bytes a stranger.
+/// Allowed growth of the process: ten bytes for each client.
 const TOLERATED: usize = 1 << 20;
 
-/// Bytes of memory that a daemon occupies.
+/// The resident memory of a daemon in bytes.
 fn resident(daemon: &Daemon) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status
@@ -27,7 +27,7 @@ fn resident(daemon: &Daemon) -> usize {
     kib.parse::<usize>().unwrap() * 1024
 }
 
-/// What a stranger asks: an address, a challenge, or to be believed.
+/// A request of an unauthenticated client: for its address, for a challenge, or with a forged credential.
 fn question(number: usize) -> Vec<u8> {
     let mut id = [0; 12];
     id[..8].copy_from_slice(&number.to_be_bytes());
@@ -58,15 +58,15 @@ fn question(number: usize) -> Vec<u8> {
     out
 }
 
-/// Each stranger asks from an address that no other has, and waits for an answer.
-fn ask(server: SocketAddr, strangers: std::ops::Range<usize>) {
-    let mut left = strangers.clone();
-    let mut addresses = (strangers.start..).map(|number| {
+/// Sends a request from each client's own address, and waits for the responses.
+fn ask(server: SocketAddr, clients: std::ops::Range<usize>) {
+    let mut left = clients.clone();
+    let mut addresses = (clients.start..).map(|number| {
         let host = Ipv4Addr::from(0x7f01_0000 + (number / 20_000) as u32);
         SocketAddr::from((host, 10_000 + (number % 20_000) as u16))
     });
     while !left.is_empty() {
-        let some: Vec<_> = left.by_ref().take(AT_ONCE).collect();
+        let some: Vec<_> = left.by_ref().take(CONCURRENT_CLIENTS).collect();
         let sockets: Vec<_> = some
             .iter()
             .map(|number| {
@@ -80,19 +80,19 @@ fn ask(server: SocketAddr, strangers: std::ops::Range<usize>) {
             let mut answer = [0; 512];
             let len = socket.recv(&mut answer).expect("an answer in time");
             let answer = Message::parse(&answer[..len]).unwrap();
-            let asked = question(number);
-            assert_eq!(answer.transaction(), asked[8..20]);
+            let request = question(number);
+            assert_eq!(answer.transaction(), request[8..20]);
         }
     }
 }
 
 #[test]
-fn a_hundred_thousand_strangers_leave_nothing_behind() {
+fn a_hundred_thousand_unauthenticated_sources_leave_no_resources_behind() {
     let daemon = open_relay().start();
     let server = daemon.turn();
     ask(server, 0..2_000);
     let before = resident(&daemon);
-    ask(server, 2_000..2_000 + STRANGERS);
+    ask(server, 2_000..2_000 + CLIENTS);
     let after = resident(&daemon);
     assert!(
         after < before + TOLERATED,
@@ -100,11 +100,11 @@ fn a_hundred_thousand_strangers_leave_nothing_behind() {
     );
     assert_eq!(metric(&daemon, "parlor_turn_allocations"), 0);
     let guesses = "parlor_turn_refused_total{reason=\"bad credential and nonce\"}";
-    assert!(metric(&daemon, guesses) >= STRANGERS as u64 / 3);
+    assert!(metric(&daemon, guesses) >= CLIENTS as u64 / 3);
 }
 
 #[test]
-fn strangers_over_the_rate_are_told_of_with_their_count() {
+fn unauthenticated_datagrams_over_the_rate_are_logged_with_their_count() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "1")
         .start();

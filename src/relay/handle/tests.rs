@@ -71,7 +71,7 @@ async fn a_command_is_executed_although_nobody_waits_for_its_count() {
 async fn sessions_are_requested_page_by_page() {
     let (handle, shards) = handle();
     let asking = tokio::spawn(async move { handle.sessions().await });
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for mut shard in shards {
         for (expected, next) in [(0, Some(512)), (512, None)] {
             let (from, answer) = loop {
@@ -81,11 +81,11 @@ async fn sessions_are_requested_page_by_page() {
                 }
             };
             assert_eq!(from, expected);
-            asked.push(from);
+            requested.push(from);
             let sessions = Vec::new();
             answer.send(SessionPage { sessions, next }).unwrap();
         }
     }
     assert!(asking.await.unwrap().is_empty());
-    assert_eq!(asked, [0, 512, 0, 512]);
+    assert_eq!(requested, [0, 512, 0, 512]);
 }

@@ -162,11 +162,11 @@ impl Shard {
         len: usize,
     ) {
         let listener = &self.listeners[index];
-        let asked = meta.dst_ip.unwrap_or(listener.address.ip());
+        let local_ip = meta.dst_ip.unwrap_or(listener.address.ip());
         let route = Route {
             transport: Transport::Udp,
             client: meta.addr,
-            server: SocketAddr::new(asked, listener.address.port()),
+            server: SocketAddr::new(local_ip, listener.address.port()),
             via: index as u32,
         };
         self.handle_client_message(now, &route, location, len);

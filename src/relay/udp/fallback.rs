@@ -127,7 +127,7 @@ impl Sender {
 
 #[cfg(not(target_os = "linux"))]
 impl Sender {
-    /// Sends nothing: this system does not support it, and no client is told that it does
+    /// Sends nothing: this system does not support it, and clients get an error for it
     /// ([`super::SUPPORTS_DONT_FRAGMENT`]).
     pub fn send_dont_fragment<'a>(
         &mut self,

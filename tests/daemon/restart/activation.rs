@@ -1,4 +1,4 @@
-//! Listeners that a socket unit of the service manager holds.
+//! Listeners of a socket unit of the service manager.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,10 +15,10 @@ fn address(listener: &TcpListener) -> String {
 }
 
 #[test]
-fn who_connects_while_no_parlor_runs_is_served_by_the_next() {
+fn a_connection_made_while_no_parlor_runs_is_served_by_the_next() {
     let _alone = alone();
     let http = listener();
-    // Once only the unit has the listener, and once the descriptor store has it, too.
+    // First only the unit holds the listener, then the descriptor store as well.
     for room in [0, 100] {
         let fd_store = FdStore::with_sockets(room, std::slice::from_ref(&http));
         let builder = Builder::new().env("PARLOR_HTTP__LISTEN", &address(&http));
@@ -43,7 +43,7 @@ fn who_connects_while_no_parlor_runs_is_served_by_the_next() {
 }
 
 #[test]
-fn a_listener_that_no_setting_has_is_named() {
+fn a_passed_listener_without_a_setting_is_reported() {
     let _alone = alone();
     let (http, other) = (listener(), listener());
     let addresses = [address(&http), address(&other)];

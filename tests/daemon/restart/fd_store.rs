@@ -1,5 +1,5 @@
-//! What systemd does for a service with `FileDescriptorStoreMax=`: reads its notifications, keeps
-//! the descriptors in them, and starts it with them again.
+//! Plays systemd for a service with `FileDescriptorStoreMax=`: reads its notifications, stores their
+//! descriptors, and passes them to the next process.
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::{Builder, DEADLINE};
 
-/// Descriptors are kept from this number on, side by side and inheritable.
+/// The first number of stored descriptors, which are consecutive and inheritable.
 const FIRST: RawFd = 3000;
 
-/// What one test keeps, whatever is started meanwhile would inherit.
+/// Serialises tests: a process that is started by another test would inherit the descriptors.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -27,26 +27,26 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 pub struct FdStore {
     folder: TempDir,
-    room: usize,
+    capacity: usize,
     kept: Arc<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// First those of the socket unit, which are never forgotten.
+    /// The descriptors of the socket unit, which are never removed, come first.
     descriptors: Mutex<Vec<RawFd>>,
     of_unit: usize,
     changed: Condvar,
 }
 
 impl FdStore {
-    /// With so much room in its store.
-    pub fn new(room: usize) -> FdStore {
-        FdStore::with_sockets(room, &[])
+    /// A store with this capacity.
+    pub fn new(capacity: usize) -> FdStore {
+        FdStore::with_sockets(capacity, &[])
     }
 
-    /// The same, and with a socket unit that holds these.
-    pub fn with_sockets(room: usize, sockets: &[TcpListener]) -> FdStore {
+    /// A store with this capacity, and a socket unit with these listeners.
+    pub fn with_sockets(capacity: usize, sockets: &[TcpListener]) -> FdStore {
         parlor::relay::host::raise_descriptor_limit();
         let folder = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
@@ -60,17 +60,21 @@ impl FdStore {
         }
         let keeping = kept.clone();
         thread::spawn(move || while keep(&socket, &keeping).is_some() {});
-        FdStore { folder, room, kept }
+        FdStore {
+            folder,
+            capacity,
+            kept,
+        }
     }
 
     pub fn manages(&self, builder: Builder) -> Builder {
         let socket = self.folder.path().join("notify");
         builder
             .env("NOTIFY_SOCKET", socket.to_str().expect("a path"))
-            .env("FDSTORE", &self.room.to_string())
+            .env("FDSTORE", &self.capacity.to_string())
     }
 
-    /// Has a process started with what is kept.
+    /// Lets a process start with the stored descriptors.
     pub fn hands_out(&self, builder: Builder) -> Builder {
         let mut env = HashMap::new();
         self.hand_out(&mut env);
@@ -78,29 +82,32 @@ impl FdStore {
         pairs.fold(builder, |builder, (key, value)| builder.env(key, value))
     }
 
-    /// The same for the environment of the next.
+    /// Adds the stored descriptors to the environment of the next process.
     pub fn hand_out(&self, env: &mut HashMap<String, String>) {
         let count = self.kept.descriptors.lock().unwrap().len();
         env.insert("LISTEN_FDS".into(), count.to_string());
         env.insert("LISTEN_FDS_FIRST_FD".into(), FIRST.to_string());
     }
 
-    /// How many descriptors it keeps.
+    /// The number of stored descriptors.
     pub fn keeps(&self) -> usize {
         self.kept.descriptors.lock().unwrap().len()
     }
 
-    /// Waits until it keeps nothing any more.
-    pub fn is_told_to_forget(&self) {
+    /// Waits until the store is empty.
+    pub fn wait_until_empty(&self) {
         let kept = self.kept.descriptors.lock().unwrap();
         let waited = self
             .kept
             .changed
             .wait_timeout_while(kept, DEADLINE, |kept| kept.len() > self.kept.of_unit);
-        assert!(!waited.unwrap().1.timed_out(), "nobody said FDSTOREREMOVE");
+        assert!(
+            !waited.unwrap().1.timed_out(),
+            "no FDSTOREREMOVE notification"
+        );
     }
 
-    /// Puts another descriptor into the place of the first, which is the state.
+    /// Replaces the first descriptor, which holds the state.
     pub fn replace_state(&self, state: &impl std::os::fd::AsFd) {
         nix::unistd::close(FIRST).expect("it was open");
         assert_eq!(fcntl(state, FcntlArg::F_DUPFD(FIRST)), Ok(FIRST));
@@ -113,7 +120,7 @@ impl Drop for FdStore {
     }
 }
 
-/// Takes one notification; nothing where the socket is gone.
+/// Reads one notification; nothing if the socket is closed.
 fn keep(socket: &UnixDatagram, kept: &Kept) -> Option<()> {
     let mut text = [0; 4096];
     let mut control = cmsg_space!([RawFd; 253]);
@@ -164,7 +171,7 @@ fn store(kept: &Kept, arrived: &[RawFd]) {
 /// Duplicates a descriptor to this number.
 #[allow(unsafe_code)]
 fn duplicate(descriptor: RawFd, wanted: RawFd) -> RawFd {
-    // SAFETY: it has arrived in a message, and is closed only after this.
+    // SAFETY: the descriptor was received in a message, and is closed only after this call.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
     fcntl(borrowed, FcntlArg::F_DUPFD(wanted)).expect("a descriptor is left")
 }

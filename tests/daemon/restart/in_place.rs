@@ -1,15 +1,15 @@
-//! `SIGUSR2`: the same process, another binary.
+//! In-place upgrades with `SIGUSR2`: the same process executes another binary.
 
 use super::*;
 use crate::support::turn::{both_hear_each_other, connected};
 
-/// Waits until a daemon has been ready so many times.
+/// Waits until a daemon has become ready this many times.
 pub fn ready(daemon: &Daemon, times: usize) {
     daemon.wait_for_logs(&["\"message\":\"ready\""], times);
 }
 
 #[test]
-fn a_call_over_udp_goes_on_in_another_binary() {
+fn a_udp_call_continues_in_another_binary() {
     let daemon = open_relay().env("PARLOR_TURN__SHARDS", "2").start();
     let client = |user| Client::udp(daemon.turn(), user, None);
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
@@ -26,7 +26,7 @@ fn a_call_over_udp_goes_on_in_another_binary() {
 }
 
 #[test]
-fn a_binary_that_finds_a_fault_in_the_configuration_leaves_the_old_one_running() {
+fn a_binary_that_rejects_the_configuration_leaves_the_old_one_running() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("config.toml");
     std::fs::write(&file, "").unwrap();
@@ -47,14 +47,14 @@ fn a_binary_that_finds_a_fault_in_the_configuration_leaves_the_old_one_running()
     both_hear_each_other(&mut alice, &mut bob, false);
 
     std::fs::write(&file, "").unwrap();
-    let told = daemon.cli_json(&["upgrade"]);
-    assert_eq!(told["executable"], env!("CARGO_BIN_EXE_parlor"));
+    let response = daemon.cli_json(&["upgrade"]);
+    assert_eq!(response["executable"], env!("CARGO_BIN_EXE_parlor"));
     ready(&daemon, 2);
     both_hear_each_other(&mut alice, &mut bob, false);
 }
 
 #[test]
-fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
+fn fifty_upgrades_under_load_lose_no_committed_row_and_leak_no_descriptor() {
     let daemon = open_relay().env("PARLOR_TURN__SHARDS", "2").start();
     let client = |user| Client::udp(daemon.turn(), user, None);
     let (mut alice, mut bob) = connected(client("alice"), client("bob"));
@@ -74,7 +74,7 @@ fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
                     return;
                 }
                 let id = format!("room-{number}");
-                // One that is asked of a process that is just ending may fail.
+                // A request to a process that is just ending may fail.
                 if daemon
                     .cli(&["room", "create", &id, "--id", &id])
                     .status
@@ -89,7 +89,7 @@ fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
             ready(&daemon, 1 + restart);
             both_hear_each_other(&mut alice, &mut bob, false);
             counts.push(open());
-            // Each hands over above what is open: the next has low numbers again.
+            // Each process duplicates its sockets above the open descriptors; the next one has low numbers again.
             assert!(highest() < Some(500), "{:?}", highest());
         }
         over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -100,7 +100,7 @@ fn fifty_in_a_row_under_load_lose_no_acknowledged_row_and_leak_no_descriptor() {
     for id in rows {
         assert!(kept.contains(&format!("\"{id}\"")), "{id} is lost");
     }
-    // A command may be under way at any of these moments.
+    // A command may be running at any of these moments.
     let (first, last) = (counts[..5].iter().max(), counts[45..].iter().min());
     assert!(last <= first, "{counts:?}");
     assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);

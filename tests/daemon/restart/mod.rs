@@ -1,5 +1,5 @@
-//! A restart in the middle of calls: in place, and by the descriptor store of a service manager that
-//! these tests play.
+//! Restarts during calls: in place, and with the descriptor store of a service manager, which these tests
+//! play.
 #![cfg(target_os = "linux")]
 
 mod activation;
@@ -35,8 +35,8 @@ fn metric(metrics: SocketAddr, name: &str) -> u64 {
     value.expect(name).parse().expect("a number")
 }
 
-/// Sends a packet every 5 ms from one client to the other while `meanwhile` runs, and gives the
-/// longest time that none arrived, and how many were lost.
+/// Sends a packet every 5 ms from one client to the other while `meanwhile` runs. Returns the longest time
+/// without a packet, and the number of lost packets.
 fn longest_gap(alice: &Client, bob: &Client, meanwhile: impl FnOnce()) -> (Duration, usize) {
     let (Wire::Udp(from), Wire::Udp(to)) = (&alice.wire, &bob.wire) else {
         panic!("over UDP");
@@ -55,7 +55,7 @@ fn longest_gap(alice: &Client, bob: &Client, meanwhile: impl FnOnce()) -> (Durat
     let receiver = thread::spawn(move || {
         let (mut last, mut longest, mut received) = (None, Duration::ZERO, 0);
         let mut buffer = [0; 100];
-        // Two seconds of silence are the end.
+        // Two seconds without a packet mark the end.
         while to.recv(&mut buffer).is_ok() {
             let now = clock::now().mono;
             longest = longest.max(now.since(last.unwrap_or(now)));

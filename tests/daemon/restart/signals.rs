@@ -10,7 +10,7 @@ fn delays(count: u64) -> impl Iterator<Item = Duration> {
 }
 
 #[test]
-fn hangups_and_more_upgrades_at_any_moment_of_an_upgrade_kill_nothing_and_are_not_lost() {
+fn signals_at_any_moment_of_an_upgrade_are_handled() {
     let daemon = open_relay().start();
     let mut upgrades = 1;
     for delay in delays(12) {

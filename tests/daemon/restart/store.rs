@@ -1,4 +1,4 @@
-//! `SIGTERM` under a service manager that keeps descriptors.
+//! Restarts with `SIGTERM` under a service manager with a descriptor store.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +21,7 @@ fn still_allocated(client: &mut Client) -> bool {
 }
 
 #[test]
-fn a_call_over_udp_goes_on_in_the_next_process() {
+fn a_udp_call_continues_in_the_next_process() {
     let _alone = alone();
     let fd_store = FdStore::new(1000);
     let daemon = fd_store
@@ -37,12 +37,12 @@ fn a_call_over_udp_goes_on_in_the_next_process() {
     let daemon = next.expect("a daemon");
     both_hear_each_other(&mut alice, &mut bob, false);
     assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
-    fd_store.is_told_to_forget();
+    fd_store.wait_until_empty();
     assert!(daemon.stop().success());
 }
 
 #[test]
-fn calls_go_on_with_more_shards_and_with_fewer() {
+fn calls_continue_with_more_shards_and_with_fewer() {
     let _alone = alone();
     let fd_store = FdStore::new(1000);
     let mut daemon = fd_store
@@ -62,12 +62,12 @@ fn calls_go_on_with_more_shards_and_with_fewer() {
             assert!(still_allocated(alice));
         }
         assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 40);
-        fd_store.is_told_to_forget();
+        fd_store.wait_until_empty();
     }
 }
 
 #[test]
-fn two_thousand_allocations_go_on() {
+fn two_thousand_allocations_continue() {
     let _alone = alone();
     let fd_store = FdStore::new(4000);
     let daemon = fd_store
@@ -86,7 +86,7 @@ fn two_thousand_allocations_go_on() {
         next = Some(daemon.restart_with(|env| fd_store.hand_out(env)));
     });
     println!("nothing arrived for {gap:?}");
-    // What a debug build needs for that says nothing: `tests/long/restart` builds as for use.
+    // A debug build is not representative: `tests/long/restart` measures a release build.
     assert!(cfg!(debug_assertions) || gap < Duration::from_millis(300));
     let daemon = next.expect("a daemon");
     let line = daemon.wait_for_log("restored relay state from the previous process");
@@ -98,7 +98,7 @@ fn two_thousand_allocations_go_on() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_sockets_for_the_next() {
+fn a_failed_start_leaves_the_sockets_for_the_next() {
     let _alone = alone();
     let fd_store = FdStore::new(1000);
     let daemon = fd_store.manages(open_relay()).start();
@@ -124,7 +124,7 @@ fn a_start_that_fails_leaves_the_sockets_for_the_next() {
 }
 
 #[test]
-fn an_address_that_has_changed_is_bound_whatever_was_handed_over() {
+fn a_changed_address_is_bound_despite_inherited_sockets() {
     let _alone = alone();
     let fd_store = FdStore::new(1000);
     let builder = open_relay()
@@ -141,7 +141,7 @@ fn an_address_that_has_changed_is_bound_whatever_was_handed_over() {
     });
     assert_eq!(daemon.http().to_string(), http);
     assert_eq!(daemon.turn().to_string(), relay);
-    fd_store.is_told_to_forget();
+    fd_store.wait_until_empty();
     Client::udp(daemon.turn(), "alice", None).allocated();
     Client::tcp(daemon.turn(), "alice").allocated();
     let client = crate::support::http::Client::new(daemon.http());
@@ -149,7 +149,7 @@ fn an_address_that_has_changed_is_bound_whatever_was_handed_over() {
 }
 
 #[test]
-fn a_state_of_another_version_is_discarded_and_what_came_with_it_closed() {
+fn a_state_of_another_version_is_discarded_and_its_sockets_are_closed() {
     let _alone = alone();
     for shards in ["1", "2"] {
         is_discarded(open_relay().env("PARLOR_TURN__SHARDS", shards));
@@ -176,6 +176,6 @@ fn is_discarded(builder: Builder) {
         "{line}"
     );
     assert!(!still_allocated(&mut alice));
-    fd_store.is_told_to_forget();
-    UdpSocket::bind(relayed).expect("nobody holds the port any more");
+    fd_store.wait_until_empty();
+    UdpSocket::bind(relayed).expect("the port is free");
 }
