@@ -1,4 +1,4 @@
-//! Allocations as fast as one thread of clients gets them: Allocate, 401, Allocate, ChannelBind.
+//! Creates allocations as fast as one thread of clients can: Allocate, 401, Allocate, ChannelBind.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::Options;
 use super::floor::{self, CHANNEL};
-use super::load::{Process, raise_limits, register, since, stranger};
+use super::load::{Process, direct_socket, raise_limits, register, since};
 use super::turn::Client;
 
-/// Nothing is ever sent there.
+/// A peer that nothing is sent to.
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
 
-/// Makes as many as the options say, one after the other, and tells what they took.
+/// Creates the number of allocations in the options, one after the other, and returns the figures.
 pub fn run(options: &Options) -> Value {
     raise_limits();
     let count = options.number("allocations").max(1);
@@ -25,8 +25,8 @@ pub fn run(options: &Options) -> Value {
     let (began, mut kept, mut sockets) = (clock::now().mono, Vec::new(), Vec::new());
     for _ in 0..count {
         if options.word("of", "turn") == "floor" {
-            // As many round trips, and as many sockets.
-            let (socket, _) = stranger();
+            // The same number of round trips and sockets.
+            let (socket, _) = direct_socket();
             for kind in [floor::TO_CLIENT, floor::TO_PEER, floor::TO_CLIENT] {
                 register(&socket, options.server(), kind, PEER);
             }
@@ -46,6 +46,6 @@ pub fn run(options: &Options) -> Value {
         "server_us": each(server.spent() - before[0]),
         "load_us": each(load.spent() - before[1]),
     });
-    kept.iter_mut().for_each(Client::give_back);
+    kept.iter_mut().for_each(Client::deallocate);
     figures
 }

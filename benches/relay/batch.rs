@@ -1,5 +1,5 @@
-//! `recvmmsg` and `sendmmsg` over IPv4, with as little around them as there can be, and the one
-//! other call that std does not have. No part of the binary: it is what the binary is held against.
+//! `recvmmsg` and `sendmmsg` over IPv4 with minimal overhead, and the priority call that std does not have.
+//! The binary is compared with this code, which is not part of it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,40 +8,40 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-/// Datagrams at once.
+/// Maximum number of datagrams in a batch.
 pub const BATCH: usize = 64;
 
-/// Bytes free before each datagram: a channel's header.
+/// Free bytes before each datagram: a channel header.
 pub const HEADROOM: usize = 4;
 
 const STRIDE: usize = 2048 + 64;
 
-/// What the kernel takes in one message.
+/// Maximum number of bytes in a GSO message.
 const MESSAGE: usize = 65_507;
 
-/// Slots to receive into, and a list of what is to be sent out of them.
+/// Slots to receive into, and the queue of datagrams to send from them.
 pub struct Batch {
     bytes: Box<[u8]>,
     received: Headers,
     sent: Headers,
-    /// Where the kernel says how each datagram was marked, if it is asked to.
+    /// Control buffers for the TOS of each datagram, if enabled.
     marks: Box<[[u64; 8]]>,
-    /// How each message is to be cut.
-    cuts: Box<[Cut]>,
-    /// Messages, and the datagrams in them.
+    /// The GSO control message of each message.
+    segment_sizes: Box<[SegmentSize]>,
+    /// The number of messages, and of datagrams in them.
     queued: usize,
     datagrams: usize,
 }
 
-/// A control message that says how long each datagram of a message is.
+/// A control message with the segment size (GSO).
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Cut {
+struct SegmentSize {
     header: libc::cmsghdr,
     size: u16,
 }
 
-/// What the kernel is told of each datagram.
+/// The headers of a batch of system calls.
 struct Headers {
     names: Box<[libc::sockaddr_in]>,
     vectors: Box<[libc::iovec]>,
@@ -50,7 +50,7 @@ struct Headers {
 
 impl Headers {
     fn new() -> Headers {
-        // SAFETY: all three are plain data, for which zeroes are a value.
+        // SAFETY: all three are plain C structs, for which all zero bytes are valid.
         let (name, vector, message) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         Headers {
             names: vec![name; BATCH].into(),
@@ -59,7 +59,7 @@ impl Headers {
         }
     }
 
-    /// Points the kernel at `len` bytes, and at the place of the address.
+    /// Sets the contents and the address buffer of a header.
     fn set(&mut self, index: usize, bytes: *mut u8, len: usize) {
         self.vectors[index] = libc::iovec {
             iov_base: bytes.cast(),
@@ -80,14 +80,14 @@ impl Batch {
             received: Headers::new(),
             sent: Headers::new(),
             marks: vec![[0; 8]; BATCH].into(),
-            // SAFETY: plain data, for which zeroes are a value.
-            cuts: vec![unsafe { mem::zeroed() }; BATCH].into(),
+            // SAFETY: a plain C struct, for which all zero bytes are valid.
+            segment_sizes: vec![unsafe { mem::zeroed() }; BATCH].into(),
             queued: 0,
             datagrams: 0,
         }
     }
 
-    /// Receives what waits into the slots from `first` on, without blocking; gives how many.
+    /// Receives pending datagrams into the slots from `first` on, without blocking, and returns their number.
     pub fn receive(&mut self, socket: &UdpSocket, first: usize) -> usize {
         for slot in first..BATCH {
             let room = &mut self.bytes[slot * STRIDE + HEADROOM..(slot + 1) * STRIDE];
@@ -98,8 +98,8 @@ impl Batch {
             header.msg_controllen = mem::size_of_val(&self.marks[slot]) as _;
         }
         let messages = &mut self.received.messages[first..];
-        // SAFETY: each of `messages` points at a slot and an address of `self`, with their true
-        // lengths, and `self` is borrowed until the call returns.
+        // SAFETY: each of `messages` points to a slot and an address of `self` with their lengths, and
+        // `self` is borrowed until the call returns.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -118,14 +118,14 @@ impl Batch {
         &self.bytes[slot * STRIDE + HEADROOM..][..len]
     }
 
-    /// Where it came from.
+    /// The source of the datagram in a slot.
     pub fn from(&self, slot: usize) -> SocketAddrV4 {
         let name = &self.received.names[slot];
         let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
         SocketAddrV4::new(ip, u16::from_be(name.sin_port))
     }
 
-    /// Puts a channel's header before the datagram in a slot.
+    /// Writes a channel header before the datagram in a slot.
     pub fn put_channel(&mut self, slot: usize, number: u16) {
         let len = self.received.messages[slot].msg_len as u16;
         let header = &mut self.bytes[slot * STRIDE..][..HEADROOM];
@@ -133,9 +133,8 @@ impl Batch {
         header[2..].copy_from_slice(&len.to_be_bytes());
     }
 
-    /// Lists the datagram in a slot to be sent, with the bytes before it where `header` says so.
-    /// The slot must not be received into before [`Batch::send`]. One like the last, to the same
-    /// place, goes into the same message.
+    /// Queues the datagram in a slot, with the channel header if `header`. The slot must not receive another
+    /// datagram before [`Batch::send`]. An equally long datagram to the same destination joins the last message.
     pub fn queue(&mut self, slot: usize, to: SocketAddrV4, header: bool) {
         let more = if header { HEADROOM } else { 0 };
         let len = self.received.messages[slot].msg_len as usize + more;
@@ -149,13 +148,13 @@ impl Batch {
             sin_zero: [0; 8],
         };
         let start = bytes.as_mut_ptr();
-        if self.queued > 0 && self.is_like_the_last(name, len) {
+        if self.queued > 0 && self.joins_last_message(name, len) {
             self.sent.vectors[self.datagrams] = libc::iovec {
                 iov_base: start.cast(),
                 iov_len: len,
             };
             self.sent.messages[self.queued - 1].msg_hdr.msg_iovlen += 1;
-            self.cut_the_last(len);
+            self.set_last_segment_size(len);
         } else {
             self.sent.names[self.queued] = name;
             self.sent.set(self.queued, start, len);
@@ -169,7 +168,7 @@ impl Batch {
         self.datagrams += 1;
     }
 
-    fn is_like_the_last(&self, to: libc::sockaddr_in, len: usize) -> bool {
+    fn joins_last_message(&self, to: libc::sockaddr_in, len: usize) -> bool {
         let last = self.queued - 1;
         let (name, message) = (&self.sent.names[last], &self.sent.messages[last].msg_hdr);
         name.sin_port == to.sin_port
@@ -178,28 +177,28 @@ impl Batch {
             && (message.msg_iovlen + 1) * len <= MESSAGE
     }
 
-    fn cut_the_last(&mut self, size: usize) {
+    fn set_last_segment_size(&mut self, size: usize) {
         let last = self.queued - 1;
-        let cut = &mut self.cuts[last];
+        let cut = &mut self.segment_sizes[last];
         cut.header.cmsg_level = libc::SOL_UDP;
         cut.header.cmsg_type = libc::UDP_SEGMENT;
-        // SAFETY: it computes a length.
+        // SAFETY: the macro only computes a length.
         cut.header.cmsg_len = unsafe { libc::CMSG_LEN(2) } as _;
         cut.size = size as u16;
         let message = &mut self.sent.messages[last].msg_hdr;
         message.msg_control = ptr::from_mut(cut).cast();
-        message.msg_controllen = mem::size_of::<Cut>() as _;
+        message.msg_controllen = mem::size_of::<SegmentSize>() as _;
     }
 
-    /// Sends what is listed.
+    /// Sends all queued datagrams.
     pub fn send(&mut self, socket: &UdpSocket) {
         let count = mem::take(&mut self.queued);
         self.datagrams = 0;
         if count == 0 {
             return;
         }
-        // SAFETY: the first `count` messages were set by `queue`, each pointing at bytes and an
-        // address of `self`, which is borrowed until the call returns.
+        // SAFETY: `queue` has set the first `count` messages. Each points to bytes and an address of
+        // `self`, which is borrowed until the call returns.
         unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -211,10 +210,10 @@ impl Batch {
     }
 }
 
-/// From now on nobody who is scheduled as usual runs on this core while this process wants to.
-pub fn come_first() {
+/// Sets real-time priority: on this core, this process runs before all normal ones.
+pub fn set_realtime_priority() {
     let priority = libc::sched_param { sched_priority: 10 };
-    // SAFETY: `priority` is what the call expects, and lives until it returns.
+    // SAFETY: `priority` is the struct that the call expects, and lives until it returns.
     let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) };
     assert_eq!(
         status,

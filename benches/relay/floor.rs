@@ -1,5 +1,5 @@
-//! The least that a relay can do: look up where a datagram goes, and move it. It knows nothing of
-//! STUN, of permissions, of time, and believes everybody.
+//! The minimum that a relay can do: look up the destination of a datagram, and forward it. There is no STUN,
+//! no permission, no time, and no authentication.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,23 +12,23 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::batch::{BATCH, Batch};
 
-/// What a client asks for: to send to another client, or to a peer from a socket of its own.
-/// Behind it comes the address.
+/// The kind of a request: send to another client, or to a peer from a socket of its own. The address
+/// follows.
 pub const TO_CLIENT: u8 = b'C';
 pub const TO_PEER: u8 = b'P';
 
-/// Bytes of such a request, and of its answer, which has the relayed address.
+/// The length of a request, and of its response with the relayed address.
 pub const REQUEST: usize = 7;
 
-/// The number that what came from a peer has before it.
+/// The channel number before data from a peer.
 pub const CHANNEL: u16 = 0x4001;
 
 const MAIN: Token = Token(usize::MAX);
 
-/// Where what a client sends goes.
+/// The destination of the data of a client.
 enum Route {
     Client(SocketAddrV4),
-    /// By this socket.
+    /// To the peer of this socket.
     Peer(usize, SocketAddrV4),
 }
 
@@ -36,15 +36,15 @@ struct Floor {
     main: UdpSocket,
     poll: Poll,
     routes: HashMap<SocketAddrV4, Route>,
-    /// The sockets towards peers, and whose they are.
+    /// The sockets for peers, each with its client.
     relays: Vec<(UdpSocket, SocketAddrV4)>,
-    marks: bool,
+    tos: bool,
 }
 
-/// Forwards until it is killed. With `marks` the kernel tells DSCP and ECN of each datagram, as it
-/// does a relay that carries them along.
-pub fn serve(address: SocketAddrV4, marks: bool) {
-    let main = socket(address, marks);
+/// Forwards until it is killed. With `tos`, the kernel reports DSCP and ECN of each datagram, like for a relay
+/// that preserves them.
+pub fn serve(address: SocketAddrV4, tos: bool) {
+    let main = socket(address, tos);
     socket2::SockRef::from(&main)
         .set_recv_buffer_size(4 << 20)
         .expect("a larger buffer");
@@ -53,7 +53,7 @@ pub fn serve(address: SocketAddrV4, marks: bool) {
         poll: Poll::new().expect("a poller"),
         routes: HashMap::new(),
         relays: Vec::new(),
-        marks,
+        tos,
     };
     floor
         .watch(floor.main.as_raw_fd(), MAIN)
@@ -91,21 +91,21 @@ impl Floor {
                     Some(Route::Client(to)) => batch.queue(slot, *to, false),
                     Some(Route::Peer(relay, to)) => {
                         let payload = &batch.datagram(slot)[4..];
-                        // As any relay does: what cannot be sent is lost.
+                        // As in any relay, data that cannot be sent is lost.
                         let _ = self.relays[*relay].0.send_to(payload, *to);
                     }
                     None => {}
                 }
             }
             batch.send(&self.main);
-            // Events come with changes alone: this was all.
+            // The poller is edge-triggered: everything has been read.
             if count < BATCH {
                 return;
             }
         }
     }
 
-    /// Receives into the slots from `used` on, and gives how many are used then.
+    /// Receives into the slots from `used` on, and returns how many are used then.
     fn serve_peer(&mut self, batch: &mut Batch, relay: usize, mut used: usize) -> usize {
         loop {
             if used == BATCH {
@@ -131,7 +131,7 @@ impl Floor {
         let route = if kind == TO_CLIENT {
             Route::Client(to)
         } else {
-            let socket = socket(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), self.marks);
+            let socket = socket(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), self.tos);
             if let Ok(SocketAddr::V4(address)) = socket.local_addr() {
                 relayed = address;
             }
@@ -152,21 +152,20 @@ impl Floor {
     }
 }
 
-fn socket(address: SocketAddrV4, marks: bool) -> UdpSocket {
+fn socket(address: SocketAddrV4, tos: bool) -> UdpSocket {
     let socket = UdpSocket::bind(address).expect("a free port");
-    let asked = setsockopt(&socket, sockopt::IpRecvTos, &marks);
-    asked.expect("to be told of marks, or not");
+    setsockopt(&socket, sockopt::IpRecvTos, &tos).expect("a socket with TOS");
     socket
 }
 
-/// A request or an answer.
+/// Encodes a request or a response.
 pub fn write(kind: u8, address: SocketAddrV4) -> [u8; REQUEST] {
     let [a, b, c, d] = address.ip().octets();
     let [high, low] = address.port().to_be_bytes();
     [kind, a, b, c, d, high, low]
 }
 
-/// The kind and the address in it.
+/// Decodes the kind and the address.
 pub fn read(bytes: &[u8]) -> (u8, SocketAddrV4) {
     let [kind, a, b, c, d, high, low] = bytes.try_into().expect("seven bytes");
     let port = u16::from_be_bytes([high, low]);

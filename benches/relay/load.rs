@@ -1,4 +1,4 @@
-//! Packets through a server, and what they cost it or how long they take.
+//! Sends packets through a server, and measures their cost or latency.
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
@@ -19,53 +19,53 @@ use super::floor::{self, CHANNEL};
 use super::turn::Client;
 use super::unauthenticated::Flood;
 
-/// 20 ms of Opus, encrypted: what a packet has where nothing else is said.
+/// The default size of a packet: 20 ms of encrypted Opus.
 const PAYLOAD: usize = 160;
-/// The largest.
+/// The maximum size of a packet.
 const MOST: usize = 1400;
 const CHANNEL_HEADER: usize = 4;
 
-/// What has not come back by then is lost.
-const PATIENCE: Duration = Duration::from_millis(60);
+/// Packets that have not arrived by then are lost.
+const LOSS_TIMEOUT: Duration = Duration::from_millis(60);
 
-/// Packets sent before looking at what came back.
-const AT_ONCE: u64 = 64;
+/// Maximum number of packets sent before the next poll.
+const MAX_SENT_PER_POLL: u64 = 64;
 
-/// One who sends and receives.
+/// A sender and receiver.
 struct End {
     socket: Rc<UdpSocket>,
-    /// Where to; on connected sockets that is known.
+    /// The destination; `None` for connected sockets.
     to: Option<SocketAddrV4>,
-    /// Whether its packets have a channel's header.
+    /// Whether its packets have a channel header.
     channel: bool,
 }
 
 struct Load {
     ends: Vec<End>,
-    /// Kept, and given back at the end.
+    /// Clients whose allocations end at the end.
     clients: Vec<Client>,
-    /// Those among them that found nobody to pair with.
+    /// Clients without a partner yet.
     single: Vec<Client>,
     flood: Option<Flood>,
     poll: Poll,
     events: Events,
     batch: Batch,
     next: usize,
-    /// Packets that one end sends in a row, and how many it has still to send.
+    /// Packets that one end sends in a row, and how many of these are left.
     burst: usize,
     left: usize,
-    /// Bytes of each.
+    /// The size of each packet.
     size: usize,
     sent: u64,
     received: u64,
-    /// Nanoseconds that each packet took.
+    /// The latency of each packet in nanoseconds.
     took: Vec<u64>,
-    /// The same of those that arrived while the flood was on.
+    /// The latency of packets that arrived during the flood.
     took_beside: Vec<u64>,
     flooded: bool,
 }
 
-/// Makes the ends, sends as the options say, and tells the figures.
+/// Creates the ends, sends as configured, and returns the figures.
 pub fn run(options: &Options) -> Value {
     raise_limits();
     let server = Process(options.number("pid"));
@@ -107,7 +107,7 @@ pub fn run(options: &Options) -> Value {
         "kb_per_allocation": memory,
     });
     let clients = load.clients.iter_mut().chain(&mut load.single);
-    clients.for_each(Client::give_back);
+    clients.for_each(Client::deallocate);
     figures
 }
 
@@ -143,7 +143,7 @@ impl Load {
                 ("turn", false) => load.client_and_peer(options),
                 ("floor", true) => load.two_clients_of_the_floor(options.server()),
                 ("floor", false) => load.client_and_peer_of_the_floor(options.server()),
-                _ => load.two_strangers(),
+                _ => load.two_direct_sockets(),
             }
         }
         for (index, end) in load.ends.iter().enumerate() {
@@ -171,17 +171,17 @@ impl Load {
             .for_each(|client| self.add_client(client));
     }
 
-    /// One whose port belongs to the same shard, or to another, if that is asked for.
+    /// A client whose port belongs to the same shard as that of `one`, or to another, if requested.
     fn partner(&mut self, one: &Client, options: &Options) -> Client {
-        let across = match options.word("across", "either") {
+        let cross_shard = match options.word("cross-shard", "either") {
             "yes" => true,
             "no" => false,
             _ => return self.allocate(options),
         };
         let shards = options.number("shards");
-        // How parlor deals ports to its shards.
+        // The rule by which parlor assigns ports to shards.
         let shard = |client: &Client| usize::from(client.relayed.port() >> 1) % 256 % shards;
-        let fits = |client: &Client| (shard(client) != shard(one)) == across;
+        let fits = |client: &Client| (shard(client) != shard(one)) == cross_shard;
         if let Some(index) = self.single.iter().position(fits) {
             return self.single.swap_remove(index);
         }
@@ -195,7 +195,7 @@ impl Load {
     }
 
     fn client_and_peer(&mut self, options: &Options) {
-        let (peer, address) = stranger();
+        let (peer, address) = direct_socket();
         let mut client = self.allocate(options);
         client.bind(CHANNEL, address);
         let to = Some(client.relayed);
@@ -208,7 +208,7 @@ impl Load {
     }
 
     fn two_clients_of_the_floor(&mut self, server: SocketAddrV4) {
-        let ((one, one_at), (other, other_at)) = (stranger(), stranger());
+        let ((one, one_at), (other, other_at)) = (direct_socket(), direct_socket());
         for (socket, to) in [(one, other_at), (other, one_at)] {
             register(&socket, server, floor::TO_CLIENT, to);
             self.add(socket, None, true);
@@ -216,15 +216,15 @@ impl Load {
     }
 
     fn client_and_peer_of_the_floor(&mut self, server: SocketAddrV4) {
-        let ((client, _), (peer, address)) = (stranger(), stranger());
+        let ((client, _), (peer, address)) = (direct_socket(), direct_socket());
         let relayed = register(&client, server, floor::TO_PEER, address);
         self.add(client, None, true);
         self.add(peer, Some(relayed), false);
     }
 
-    /// Nobody is between them: what the kernel and this load take by themselves.
-    fn two_strangers(&mut self) {
-        let ((one, one_at), (other, other_at)) = (stranger(), stranger());
+    /// Two sockets without a server: the cost of the kernel and of this load.
+    fn two_direct_sockets(&mut self) {
+        let ((one, one_at), (other, other_at)) = (direct_socket(), direct_socket());
         self.add(one, Some(other_at), true);
         self.add(other, Some(one_at), true);
     }
@@ -242,16 +242,16 @@ impl Load {
         });
     }
 
-    /// Gives how often something was lost.
+    /// Returns how many rounds lost a packet.
     fn lockstep(&mut self, packets: usize, span: Duration) -> u64 {
-        batch::come_first();
+        batch::set_realtime_priority();
         let (began, mut losses) = (clock::now().mono, 0);
-        // Long enough for the server to have done it all, mostly.
+        // Usually long enough for the server to handle all packets.
         let pause = Duration::from_micros(150 + 8 * packets as u64);
         while clock::now().mono < began + span {
             (0..packets).for_each(|_| self.send());
             let sent = clock::now().mono;
-            while self.received < self.sent && clock::now().mono < sent + PATIENCE {
+            while self.received < self.sent && clock::now().mono < sent + LOSS_TIMEOUT {
                 thread::sleep(pause);
                 self.receive(Some(Duration::ZERO));
             }
@@ -263,7 +263,7 @@ impl Load {
         losses
     }
 
-    /// At `rate` packets a second, or with no more than `window` under way.
+    /// Sends `rate` packets a second, or as many as keep at most `window` packets in flight.
     fn flow(&mut self, rate: u64, window: u64, span: Duration) -> u64 {
         let began = clock::now().mono;
         let (mut progress, mut lost) = (began, 0);
@@ -277,7 +277,7 @@ impl Load {
                 0 => (past.as_nanos() as u64).saturating_mul(rate) / 1_000_000_000,
                 window => self.received + lost + window,
             };
-            for _ in self.sent..due.min(self.sent + AT_ONCE) {
+            for _ in self.sent..due.min(self.sent + MAX_SENT_PER_POLL) {
                 self.send();
             }
             if let Some(flood) = &mut self.flood {
@@ -288,18 +288,18 @@ impl Load {
             self.receive(Some(Duration::ZERO));
             if self.received > before {
                 progress = now;
-            } else if window > 0 && now > progress + PATIENCE {
+            } else if window > 0 && now > progress + LOSS_TIMEOUT {
                 (lost, progress) = (self.sent - self.received, now);
             }
         }
         let ended = clock::now().mono;
-        while self.received < self.sent && clock::now().mono < ended + PATIENCE {
-            self.receive(Some(PATIENCE));
+        while self.received < self.sent && clock::now().mono < ended + LOSS_TIMEOUT {
+            self.receive(Some(LOSS_TIMEOUT));
         }
         0
     }
 
-    /// The next of the ends sends a packet that says when.
+    /// The next end sends a packet with a timestamp.
     fn send(&mut self) {
         let end = &self.ends[self.next];
         self.left -= 1;
@@ -317,7 +317,7 @@ impl Load {
         } else {
             &packet[CHANNEL_HEADER..]
         };
-        // What cannot be sent is lost, and counted so.
+        // A packet that cannot be sent counts as lost.
         let _ = match end.to {
             Some(to) => end.socket.send_to(bytes, to),
             None => end.socket.send(bytes),
@@ -325,7 +325,7 @@ impl Load {
         self.sent += 1;
     }
 
-    /// Takes what has come back.
+    /// Receives all pending packets.
     fn receive(&mut self, wait: Option<Duration>) {
         self.poll.poll(&mut self.events, wait).expect("events");
         for event in &self.events {
@@ -355,7 +355,7 @@ impl Load {
     }
 }
 
-pub fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
+pub fn direct_socket() -> (Rc<UdpSocket>, SocketAddrV4) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     match socket.local_addr() {
         Ok(SocketAddr::V4(address)) => (Rc::new(socket), address),
@@ -363,14 +363,14 @@ pub fn stranger() -> (Rc<UdpSocket>, SocketAddrV4) {
     }
 }
 
-/// Tells the floor where to send what this socket sends; gives the relayed address.
+/// Registers a socket at the floor with its destination, and returns the relayed address.
 pub fn register(
     socket: &UdpSocket,
     server: SocketAddrV4,
     kind: u8,
     to: SocketAddrV4,
 ) -> SocketAddrV4 {
-    socket.connect(server).expect("a way to the floor");
+    socket.connect(server).expect("a connected socket");
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
         .expect("a socket with a timeout");
@@ -383,13 +383,13 @@ pub fn register(
     floor::read(&answer).1
 }
 
-/// Microseconds that so many of the sorted have not passed.
+/// The latency, in microseconds, that this share of the sorted ones does not exceed.
 pub fn quantile(took: &[u64], share: f64) -> Option<f64> {
     let index = (took.len() as f64 * share) as usize;
     took.get(index).map(|nanos| *nanos as f64 / 1000.0)
 }
 
-/// As many descriptors as there may be.
+/// Raises the descriptor limit to the maximum.
 pub fn raise_limits() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of descriptors");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more descriptors");
@@ -399,11 +399,11 @@ pub fn since(began: Mono) -> f64 {
     clock::now().mono.since(began).as_secs_f64()
 }
 
-/// The server, by its id; 0 for none.
+/// The process of the server, by its id; 0 for none.
 pub struct Process(pub usize);
 
 impl Process {
-    /// Nanoseconds of CPU time, of all its threads.
+    /// The CPU time of all threads in nanoseconds.
     pub fn spent(&self) -> u64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0))
             .into_iter()
@@ -416,7 +416,7 @@ impl Process {
         spent.sum()
     }
 
-    /// KB of memory.
+    /// The resident memory in KB.
     fn memory(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

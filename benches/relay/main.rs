@@ -1,24 +1,25 @@
-//! The relay's floor, and a load for it and for any TURN server. `tests/long/relay` runs them side
-//! by side and prints the ratios.
+//! A minimal relay (the *floor*), and load generators for it and for any TURN server. `tests/long/relay` runs
+//! them in the same run, and prints the ratios.
 //!
 //! ```text
-//! relay floor 127.0.0.1:3478 [marks]
+//! relay floor 127.0.0.1:3478 [tos]
 //! relay load --server 127.0.0.1:3478 --pid PID --of floor|turn|nothing --path hairpin|peer
 //!            --allocations N  --lockstep N | --rate R | --window W  [--secs S] [--secret TEXT]
-//!            [--size BYTES] [--burst N] [--flood R --sources N]  [--shards N --across yes|no]
+//!            [--size BYTES] [--burst N] [--flood R --sources N]  [--shards N --cross-shard yes|no]
 //! relay streams --server 127.0.0.1:3478 --pid PID --path up|down|hairpin --clients N --size N
 //!               --rate R | --window W  [--secs S] [--secret TEXT] [--tls yes]
 //! relay allocate --server 127.0.0.1:3478 --pid PID --of floor|turn --allocations N [--secret TEXT]
 //! ```
 //!
-//! `load` has clients over UDP; the clients of `streams` come over TCP or TLS and send up to peers on UDP,
-//! are sent down to by them, or send to each other. A load prints one line of JSON. In *lockstep*, N packets of as many senders are queued, then the
-//! server alone has the core, then all are read: with both on one core, a busy machine matters
-//! little (root: the load must come before everybody else). At a *rate* packets leave whatever comes
-//! back, and with a *window* as long as no more than so many are under way; both tell latencies.
-//! In *bursts* each sender sends N packets in a row before it is the next one's turn.
-//! A *flood* goes on beside them: requests a second that prove nothing, from so many addresses of
-//! 127.0.0.0/8. *Across* pairs clients whose ports belong to different shards of parlor, or to one.
+//! The clients of `load` use UDP. Those of `streams` use TCP or TLS: they send to UDP peers (up), receive
+//! from them (down), or send to each other. A load prints one line of JSON.
+//!
+//! - *lockstep*: N senders queue a packet each, then the server alone uses the core, then all packets are read.
+//!   With both on one core, a busy machine matters little. Needs root: the load runs with real-time priority.
+//! - *rate*: packets are sent at a fixed rate. *window*: at most W packets are in flight. Both measure latency.
+//! - *burst*: each sender sends N packets in a row.
+//! - *flood*: unauthenticated requests a second, from N addresses of 127.0.0.0/8, in addition.
+//! - *cross-shard*: pairs clients whose ports belong to different shards of parlor, or to the same one.
 
 mod allocate;
 mod batch;
@@ -37,9 +38,9 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["floor", address, ref marks @ ..] => {
+        ["floor", address, ref tos @ ..] => {
             let address = address.parse().expect("an IPv4 address and a port");
-            floor::serve(address, marks == ["marks"]);
+            floor::serve(address, tos == ["tos"]);
         }
         ["streams", ref options @ ..] => println!("{}", streams::run(&Options::read(options))),
         ["allocate", ref options @ ..] => println!("{}", allocate::run(&Options::read(options))),
@@ -64,7 +65,7 @@ impl<'a> Options<'a> {
         self.0.get(name).copied().unwrap_or(default)
     }
 
-    /// Zero where it is not given.
+    /// The value of a numeric option; zero if it is not given.
     pub fn number(&self, name: &str) -> usize {
         let given = self.word(name, "0");
         given

@@ -1,4 +1,4 @@
-//! The way of a client that comes over TCP, with TLS and without.
+//! The transport of a client over TCP, with and without TLS.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -10,20 +10,20 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::turn::Way;
+use super::turn::ClientTransport;
 
-/// Bytes in both directions.
-pub trait Wire: Way {
+/// A byte stream to the server.
+pub trait StreamTransport: ClientTransport {
     fn socket(&self) -> &TcpStream;
 
-    /// What has come; never waits.
+    /// Reads pending bytes without blocking.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends everything. What there is to wait for is short: no more than a window is under way.
+    /// Writes all bytes. A short busy wait is sufficient: at most a window of packets is in flight.
     fn write_all(&self, bytes: &[u8]);
 }
 
-impl Wire for TcpStream {
+impl StreamTransport for TcpStream {
     fn socket(&self) -> &TcpStream {
         self
     }
@@ -39,26 +39,26 @@ impl Wire for TcpStream {
             match stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => panic!("the server hangs up: {error}"),
+                Err(error) => panic!("the server closed the connection: {error}"),
             }
         }
     }
 }
 
-/// TLS that believes whatever the server says it is.
+/// TLS that accepts any server certificate.
 pub struct Tls {
     socket: TcpStream,
     session: RefCell<ClientConnection>,
 }
 
 impl Tls {
-    /// Sends the records that wait.
+    /// Sends pending records.
     fn send(&self, session: &mut ClientConnection) {
         let mut socket = &self.socket;
         while session.wants_write() {
             match session.write_tls(&mut socket) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    panic!("the server hangs up: {error}")
+                    panic!("the server closed the connection: {error}")
                 }
                 _ => {}
             }
@@ -66,16 +66,16 @@ impl Tls {
     }
 }
 
-impl Way for Tls {
+impl ClientTransport for Tls {
     fn to(server: SocketAddrV4) -> Tls {
-        let socket = <TcpStream as Way>::to(server);
+        let socket = <TcpStream as ClientTransport>::to(server);
         let provider = Arc::new(ring::default_provider());
-        let believing = Believing(provider.signature_verification_algorithms);
+        let verifier = AcceptAnyCertificate(provider.signature_verification_algorithms);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(believing))
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a session");
@@ -95,12 +95,12 @@ impl Way for Tls {
         )
     }
 
-    fn wait(&self) {
-        self.socket.wait();
+    fn set_blocking(&self) {
+        self.socket.set_blocking();
     }
 }
 
-impl Wire for Tls {
+impl StreamTransport for Tls {
     fn socket(&self) -> &TcpStream {
         &self.socket
     }
@@ -131,16 +131,16 @@ impl Wire for Tls {
         let mut session = self.session.borrow_mut();
         session.set_buffer_limit(None);
         let written = session.writer().write_all(bytes);
-        written.expect("records are made");
+        written.expect("encrypted bytes");
         self.send(&mut session);
     }
 }
 
-/// No attacker is on loopback.
+/// Accepts any certificate: the connection is on loopback.
 #[derive(Debug)]
-struct Believing(WebPkiSupportedAlgorithms);
+struct AcceptAnyCertificate(WebPkiSupportedAlgorithms);
 
-impl ServerCertVerifier for Believing {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

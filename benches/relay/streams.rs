@@ -1,4 +1,4 @@
-//! Packets of clients that reach a TURN server over TCP or TLS, and what they cost it.
+//! Sends packets of clients over TCP or TLS through a TURN server, and measures their cost.
 
 use std::io;
 use std::net::{SocketAddrV4, TcpStream, UdpSocket};
@@ -15,23 +15,23 @@ use serde_json::{Value, json};
 use super::Options;
 use super::batch::{BATCH, Batch};
 use super::floor::CHANNEL;
-use super::load::{Process, quantile, since, stranger};
-use super::stream_io::{Tls, Wire};
+use super::load::{Process, direct_socket, quantile, since};
+use super::stream_io::{StreamTransport, Tls};
 use super::turn::Client;
 
 const CHANNEL_HEADER: usize = 4;
 
-/// What has not come back by then is lost.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Packets that have not arrived by then are lost.
+const LOSS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Packets that one sender writes at once, where the rate is not given.
+/// Number of packets in a write, if no rate is set.
 const BURST: u64 = 16;
 
-/// One who sends, receives, or both.
+/// A sender, a receiver, or both.
 enum End<W> {
     Client {
         stream: Rc<W>,
-        /// The beginning of a frame.
+        /// The start of an incomplete frame.
         partial: Vec<u8>,
     },
     Peer {
@@ -42,9 +42,9 @@ enum End<W> {
 
 struct Streams<W> {
     ends: Vec<End<W>>,
-    /// Who sends, one after the other.
+    /// The senders, which take turns.
     senders: Vec<usize>,
-    /// Kept, and given back at the end.
+    /// Clients whose allocations end at the end.
     clients: Vec<Client<W>>,
     poll: Poll,
     events: Events,
@@ -55,11 +55,11 @@ struct Streams<W> {
     next: usize,
     sent: u64,
     received: u64,
-    /// Nanoseconds that each packet took.
+    /// The latency of each packet in nanoseconds.
     took: Vec<u64>,
 }
 
-/// Makes the ends, sends as the options say, and tells the figures.
+/// Creates the ends, sends as configured, and returns the figures.
 pub fn run(options: &Options) -> Value {
     match options.word("tls", "no") {
         "yes" => run_over::<Tls>(options),
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Value {
     }
 }
 
-fn run_over<W: Wire>(options: &Options) -> Value {
+fn run_over<W: StreamTransport>(options: &Options) -> Value {
     let server = Process(options.number("pid"));
     let mut streams = Streams::<W>::new(options);
     let span = Duration::from_secs(options.number("secs").max(1) as u64);
@@ -85,11 +85,11 @@ fn run_over<W: Wire>(options: &Options) -> Value {
         "p50": quantile(&streams.took, 0.5),
         "p99": quantile(&streams.took, 0.99),
     });
-    streams.clients.iter_mut().for_each(Client::give_back);
+    streams.clients.iter_mut().for_each(Client::deallocate);
     figures
 }
 
-impl<W: Wire> Streams<W> {
+impl<W: StreamTransport> Streams<W> {
     fn new(options: &Options) -> Streams<W> {
         let mut streams = Streams {
             ends: Vec::new(),
@@ -133,7 +133,7 @@ impl<W: Wire> Streams<W> {
     }
 
     fn client_and_peer(&mut self, options: &Options) {
-        let (socket, address) = stranger();
+        let (socket, address) = direct_socket();
         let mut client = allocate(options);
         client.bind(CHANNEL, address);
         let to = client.relayed;
@@ -171,7 +171,7 @@ impl<W: Wire> Streams<W> {
         }
     }
 
-    /// One at a time at `rate` packets a second, or many with no more than `window` under way.
+    /// Sends `rate` packets a second one by one, or many as long as at most `window` packets are in flight.
     fn flow(&mut self, rate: u64, window: u64, span: Duration) {
         let began = clock::now().mono;
         let (mut progress, mut lost) = (began, 0);
@@ -193,17 +193,17 @@ impl<W: Wire> Streams<W> {
             self.receive(Duration::ZERO);
             if self.received > before {
                 progress = now;
-            } else if window > 0 && now > progress + PATIENCE {
+            } else if window > 0 && now > progress + LOSS_TIMEOUT {
                 (lost, progress) = (self.sent - self.received, now);
             }
         }
         let ended = clock::now().mono;
-        while self.received < self.sent && clock::now().mono < ended + PATIENCE {
-            self.receive(PATIENCE);
+        while self.received < self.sent && clock::now().mono < ended + LOSS_TIMEOUT {
+            self.receive(LOSS_TIMEOUT);
         }
     }
 
-    /// The next sender sends so many packets that say when: over TCP in one write.
+    /// The next sender sends this many packets with timestamps; over TCP in one write.
     fn send(&mut self, packets: u64) {
         let end = &self.ends[self.senders[self.next]];
         self.next = (self.next + 1) % self.senders.len();
@@ -220,7 +220,7 @@ impl<W: Wire> Streams<W> {
             End::Peer { socket, to } => {
                 let frames = self.outbound.chunks(self.outbound.len() / packets as usize);
                 for frame in frames {
-                    // What cannot be sent is lost, and counted so.
+                    // A packet that cannot be sent counts as lost.
                     let _ = socket.send_to(&frame[CHANNEL_HEADER..][..self.size], to);
                 }
             }
@@ -228,7 +228,7 @@ impl<W: Wire> Streams<W> {
         self.sent += packets;
     }
 
-    /// Takes what has come back.
+    /// Receives all pending packets.
     fn receive(&mut self, wait: Duration) {
         self.poll
             .poll(&mut self.events, Some(wait))
@@ -245,13 +245,13 @@ impl<W: Wire> Streams<W> {
     }
 }
 
-fn allocate<W: Wire>(options: &Options) -> Client<W> {
+fn allocate<W: StreamTransport>(options: &Options) -> Client<W> {
     Client::allocate(options.server(), options.word("secret", ""))
 }
 
-/// Gives how many packets have come.
+/// Reads all pending packets, and returns their number.
 fn read_all(
-    stream: &impl Wire,
+    stream: &impl StreamTransport,
     partial: &mut Vec<u8>,
     buffer: &mut [u8],
     took: &mut Vec<u64>,
@@ -261,15 +261,15 @@ fn read_all(
         let start = partial.len();
         buffer[..start].copy_from_slice(partial);
         let end = match stream.read(&mut buffer[start..]) {
-            Ok(0) => panic!("the server hangs up"),
+            Ok(0) => panic!("the server closed the connection"),
             Ok(count) => start + count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return packets,
-            Err(error) => panic!("the server hangs up: {error}"),
+            Err(error) => panic!("the server closed the connection: {error}"),
         };
         let now = clock::now().mono;
         let mut rest = &buffer[..end];
         while let Some(frame) = next_frame(rest).expect("frames of TURN") {
-            note(&rest[CHANNEL_HEADER..frame.len], now, took);
+            record_latency(&rest[CHANNEL_HEADER..frame.len], now, took);
             rest = &rest[frame.padded..];
             packets += 1;
         }
@@ -286,7 +286,7 @@ fn receive_all(socket: &UdpSocket, batch: &mut Batch, took: &mut Vec<u64>) -> u6
     loop {
         let count = batch.receive(socket, 0);
         let now = clock::now().mono;
-        (0..count).for_each(|slot| note(batch.datagram(slot), now, took));
+        (0..count).for_each(|slot| record_latency(batch.datagram(slot), now, took));
         packets += count as u64;
         if count < BATCH {
             return packets;
@@ -294,8 +294,8 @@ fn receive_all(socket: &UdpSocket, batch: &mut Batch, took: &mut Vec<u64>) -> u6
     }
 }
 
-/// Reads when a packet was sent.
-fn note(payload: &[u8], now: Mono, took: &mut Vec<u64>) {
+/// Records the latency of a packet by its timestamp.
+fn record_latency(payload: &[u8], now: Mono, took: &mut Vec<u64>) {
     if let Some(stamp) = payload.first_chunk::<8>() {
         took.push(now.0.saturating_sub(u64::from_be_bytes(*stamp)));
     }

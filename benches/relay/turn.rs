@@ -1,4 +1,4 @@
-//! As much of a TURN client as a load needs: allocate, bind a channel, give it back.
+//! A minimal TURN client for load tests: allocates, binds a channel, and ends the allocation.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
@@ -10,26 +10,26 @@ use parlor::credential::{Credentials, Minted, long_term_key};
 use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const TRIES: usize = 5;
 
-/// The way of a client to its server.
-pub trait Way: Sized {
+/// The transport of a client to its server.
+pub trait ClientTransport: Sized {
     fn to(server: SocketAddrV4) -> Self;
 
-    /// Sends a request and gives the answer with this transaction.
+    /// Sends a request, and returns the response with this transaction id.
     fn ask(&self, request: &[u8], transaction: [u8; 12]) -> Vec<u8>;
 
-    /// From now on it waits for what it asks.
-    fn wait(&self);
+    /// Makes the socket blocking again.
+    fn set_blocking(&self);
 }
 
-impl Way for UdpSocket {
+impl ClientTransport for UdpSocket {
     fn to(server: SocketAddrV4) -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.connect(server).expect("a way to the server");
+        socket.connect(server).expect("a connection to the server");
         socket
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(RESPONSE_TIMEOUT))
             .expect("a socket with a timeout");
         socket
     }
@@ -47,17 +47,17 @@ impl Way for UdpSocket {
         panic!("the server does not answer");
     }
 
-    fn wait(&self) {
+    fn set_blocking(&self) {
         self.set_nonblocking(false).expect("a socket");
     }
 }
 
-impl Way for TcpStream {
+impl ClientTransport for TcpStream {
     fn to(server: SocketAddrV4) -> TcpStream {
-        let stream = TcpStream::connect(server).expect("a way to the server");
+        let stream = TcpStream::connect(server).expect("a connection to the server");
         stream.set_nodelay(true).expect("a stream");
         stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(RESPONSE_TIMEOUT))
             .expect("a stream with a timeout");
         stream
     }
@@ -67,17 +67,17 @@ impl Way for TcpStream {
         ask(&mut stream, request, transaction)
     }
 
-    fn wait(&self) {
+    fn set_blocking(&self) {
         self.set_nonblocking(false).expect("a stream");
     }
 }
 
-/// Sends a request on a stream and gives the answer with this transaction.
+/// Sends a request on a stream, and returns the response with this transaction id.
 pub fn ask(stream: &mut (impl Read + Write), request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
     stream.write_all(request).expect("a request sent");
     stream.flush().expect("a request sent");
     loop {
-        // Data that came late may stand before the answer.
+        // Late data may precede the response.
         let mut message = vec![0; 4];
         stream.read_exact(&mut message).expect("an answer");
         let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
@@ -101,7 +101,7 @@ pub struct Client<W = UdpSocket> {
     transactions: u32,
 }
 
-impl<W: Way> Client<W> {
+impl<W: ClientTransport> Client<W> {
     pub fn allocate(server: SocketAddrV4, secret: &str) -> Client<W> {
         let credentials = Credentials::new(&Secret::new(secret), &[]);
         let minted = credentials.mint("load", None, clock::now().unix + 86_400);
@@ -130,7 +130,7 @@ impl<W: Way> Client<W> {
             .expect("a relayed address");
         match decode_xor_address(relayed, &answer.transaction()) {
             Some(SocketAddr::V4(relayed)) => client.relayed = relayed,
-            other => panic!("a relayed address of IPv4 was asked for: {other:?}"),
+            other => panic!("expected an IPv4 relayed address: {other:?}"),
         }
         client
     }
@@ -150,12 +150,12 @@ impl<W: Way> Client<W> {
     }
 
     /// Ends the allocation.
-    pub fn give_back(&mut self) {
-        self.socket.wait();
+    pub fn deallocate(&mut self) {
+        self.socket.set_blocking();
         self.granted(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
     }
 
-    /// Asks until it is granted; a stale nonce is renewed once.
+    /// Sends a request, again with a new nonce if it was stale, and returns the success response.
     fn granted(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
         for _ in 0..2 {
             let answer = self.request(method, attributes);
@@ -166,10 +166,10 @@ impl<W: Way> Client<W> {
             let code = message
                 .get(Attribute::ERROR_CODE)
                 .map(|code| code[2..4].to_vec());
-            assert_eq!(code, Some(vec![4, 38]), "the server refuses");
+            assert_eq!(code, Some(vec![4, 38]), "the server refused the request");
             self.take_nonce(&answer);
         }
-        panic!("the server finds every nonce stale");
+        panic!("the server rejects every nonce as stale");
     }
 
     fn take_nonce(&mut self, answer: &[u8]) {
@@ -179,7 +179,7 @@ impl<W: Way> Client<W> {
         self.nonce = take(Attribute::NONCE);
     }
 
-    /// Sends a request, signed as soon as there is a nonce, and gives the answer.
+    /// Sends a request, authenticated if there is a nonce, and returns the response.
     fn request(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
         let transaction = self.next_transaction();
         self.transactions += 1;

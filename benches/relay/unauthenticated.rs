@@ -1,6 +1,5 @@
-//! A flood of requests that prove nothing: every other one is a Binding, every other one an Allocate
-//! without credentials. It comes and goes, half a second each, so that whatever else the machine does
-//! falls on both halves alike.
+//! A flood of unauthenticated requests: Binding and Allocate in alternation. It is on and off for half a second
+//! each, so that other load of the machine affects both halves equally.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -9,16 +8,16 @@ use parlor::stun::{Attribute, Class, Method, Writer};
 
 use super::Options;
 
-/// Sockets where all requests come from one address: the least that a limit of each source sees.
+/// Number of sockets if all requests come from one address.
 const PORTS_OF_ONE: usize = 64;
 
-/// Bytes of answers that the kernel keeps for a socket: nobody reads them.
+/// Receive buffer size of a socket, whose responses are not read.
 const LITTLE: usize = 1;
 
-/// Where the transaction id stands in a request.
+/// The position of the transaction id in a request.
 const TRANSACTION: std::ops::Range<usize> = 8..20;
 
-/// How long it stays away, and how long it goes on then.
+/// The duration of each half, off and on.
 const HALF: Duration = Duration::from_millis(500);
 
 pub struct Flood {
@@ -30,8 +29,8 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// `--flood` requests a second from `--sources` addresses of 127.0.0.0/8; `None` where there is
-    /// to be none.
+    /// A flood of `--flood` requests a second from `--sources` addresses of 127.0.0.0/8; `None` without these
+    /// options.
     pub fn new(options: &Options) -> Option<Flood> {
         let rate = options.number("flood") as u64;
         let sources = options.number("sources").max(1);
@@ -42,7 +41,7 @@ impl Flood {
         };
         (rate > 0).then(|| Flood {
             sockets: (0..count)
-                .map(|index| stranger(address(index), options))
+                .map(|index| source_socket(address(index), options))
                 .collect(),
             requests: [
                 request(Method::BINDING, &[]),
@@ -53,8 +52,8 @@ impl Flood {
         })
     }
 
-    /// Sends one if one is due, `past` its beginning: no more, or what is measured beside it would
-    /// wait for this.
+    /// Sends one request if it is due, `past` the start. It sends only one, so that the measured packets do not
+    /// wait.
     pub fn keep_up(&mut self, past: Duration) {
         let (rounds, rest) = halves(past);
         let flooded = rounds * HALF.as_nanos() as u64 + rest.saturating_sub(HALF).as_nanos() as u64;
@@ -65,12 +64,12 @@ impl Flood {
         let request = &mut self.requests[self.sent as usize % 2];
         request[TRANSACTION][..8].copy_from_slice(&self.sent.to_be_bytes());
         let socket = &self.sockets[self.sent as usize / 2 % self.sockets.len()];
-        // What cannot be sent is lost, as it would be on a full line.
+        // A request that cannot be sent is lost, as on a congested link.
         let _ = socket.send(request);
         self.sent += 1;
     }
 
-    /// Whether this is its half of the time.
+    /// Whether the flood is on.
     pub fn is_on(past: Duration) -> bool {
         halves(past).1 >= HALF
     }
@@ -80,17 +79,17 @@ impl Flood {
     }
 }
 
-/// How often it has come and gone, and how long ago the last time was.
+/// The number of complete periods, and the time since the last one.
 fn halves(past: Duration) -> (u64, Duration) {
     let rounds = past.as_nanos() / (2 * HALF).as_nanos();
     (rounds as u64, past - 2 * HALF * rounds as u32)
 }
 
-fn stranger(address: Ipv4Addr, options: &Options) -> UdpSocket {
+fn source_socket(address: Ipv4Addr, options: &Options) -> UdpSocket {
     let socket = UdpSocket::bind((address, 0)).expect("a free port of 127.0.0.0/8");
     socket
         .connect(options.server())
-        .expect("a way to the server");
+        .expect("a connected socket");
     socket.set_nonblocking(true).expect("a socket");
     let buffer = socket2::SockRef::from(&socket).set_recv_buffer_size(LITTLE);
     buffer.expect("a smaller buffer");
