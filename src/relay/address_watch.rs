@@ -108,12 +108,7 @@ impl<S: AddressSource> AddressWatcher<S> {
                     due.list = Instant::now();
                 }
                 () = sleep_until(due.list) => {
-                    if watch.is_none()
-                        && let Ok(opened) = self.source.watch()
-                    {
-                        tracing::info!("address change notifications restored");
-                        watch = Some(opened);
-                    }
+                    self.reopen(&mut watch);
                     if self.refresh().await {
                         due.auto = Instant::now();
                     }
@@ -150,6 +145,16 @@ impl<S: AddressSource> AddressWatcher<S> {
                     self.refresh().await;
                 }
             }
+        }
+    }
+
+    /// Subscribes to change notifications again if they have failed.
+    fn reopen(&mut self, watch: &mut Option<Watch>) {
+        if watch.is_none()
+            && let Ok(opened) = self.source.watch()
+        {
+            tracing::info!("address change notifications restored");
+            *watch = Some(opened);
         }
     }
 

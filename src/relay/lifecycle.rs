@@ -89,16 +89,8 @@ impl Relay {
             accept_streams(bound.tls, &ListenerMode::TurnTls(tls), &acceptor, stop)?;
         }
 
-        let (current, host_state) = watch::channel(HostState { host, external_ips });
-        let (wanted, wanted_by_watcher) = watch::channel(wanted);
-        let watcher = AddressWatcher {
-            source: SystemAddresses,
-            listening,
-            shards: mailboxes.clone(),
-            current,
-            wanted: wanted_by_watcher,
-        };
-        tokio::spawn(watcher.run(stop.clone()));
+        let current = HostState { host, external_ips };
+        let host_updates = watch_addresses(listening, &mailboxes, current, wanted, stop);
         Ok(Relay {
             handle: Handle::new(
                 revocations,
@@ -106,7 +98,7 @@ impl Relay {
                 admission.clone(),
                 acceptor,
                 mailboxes.clone(),
-                HostUpdates::new(host_state, wanted),
+                host_updates,
             ),
             counters,
             listeners,
@@ -178,6 +170,27 @@ fn listen_addresses(
         turn: [&bound.addresses()?[..], &bound.alternate].concat(),
         other: mem::take(&mut options.other_listeners),
     })
+}
+
+/// Follows the addresses of this host until `stop`, from the `current` ones on.
+fn watch_addresses(
+    listening: ListenAddresses,
+    shards: &Arc<[Mailbox]>,
+    current: HostState,
+    wanted: ExternalIpSettings,
+    stop: &CancellationToken,
+) -> HostUpdates {
+    let (current, host_state) = watch::channel(current);
+    let (wanted, wanted_by_watcher) = watch::channel(wanted);
+    let watcher = AddressWatcher {
+        source: SystemAddresses,
+        listening,
+        shards: shards.clone(),
+        current,
+        wanted: wanted_by_watcher,
+    };
+    tokio::spawn(watcher.run(stop.clone()));
+    HostUpdates::new(host_state, wanted)
 }
 
 /// Starts the accept loops of these listeners, which run until `stop`.

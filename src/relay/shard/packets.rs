@@ -65,10 +65,9 @@ impl Shard {
                 to,
                 range,
             } => {
-                let sender = route.transport;
-                let handoff = Handoff::Relayed { sender, from, to };
                 self.relayed += 1;
-                self.send_to_shard(shard, handoff, slot, range);
+                let sender = route.transport;
+                self.send_to_shard(shard, Handoff::Relayed { sender, from, to }, slot, range);
             }
             Verdict::Redirect { shard } => {
                 self.counters.redirected();
