@@ -46,7 +46,7 @@ fn a_self_signed_certificate_is_private_logged_with_its_fingerprint_and_reused()
     let daemon = start().start();
     let file = daemon.data_dir().join("self-signed.pem");
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
-    let told = daemon.wait_for_log("self-signed certificate in use");
+    let line = daemon.wait_for_log("self-signed certificate in use");
     let believing = believing(&file);
     let mut client = Client::tls(daemon.all("turn-tls")[0], "alice", &believing);
     assert_eq!(client.allocate().code(), None);
