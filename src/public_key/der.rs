@@ -1,6 +1,6 @@
 //! SubjectPublicKeyInfo in DER (RFC 5280 §4.1.2.7).
 
-use super::{KeyError, Material, error};
+use super::key::{KeyError, Material, error};
 use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, element};
 
 /// rsaEncryption, RFC 8017 appendix C.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{KeyError, Kind, Material, PublicKey, error};
+use super::key::{KeyError, Kind, Material, PublicKey, error};
 
 #[derive(Deserialize)]
 struct Set {

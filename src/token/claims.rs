@@ -4,7 +4,8 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::TokenError;
+use super::error::TokenError;
+use super::ids::valid_user_id;
 
 /// 9999-12-31T23:59:59Z. A later `exp` counts as this, so that no arithmetic on it can overflow.
 pub const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
@@ -128,7 +129,7 @@ impl RawClaims {
 
     pub(super) fn into_claims(self, own: bool) -> Result<Claims, TokenError> {
         let sub = text(self.sub).ok_or(TokenError::BadSubject)?;
-        if !super::valid_user_id(&sub) {
+        if !valid_user_id(&sub) {
             return Err(TokenError::BadSubject);
         }
         Ok(Claims {

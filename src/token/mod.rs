@@ -5,6 +5,8 @@
 
 mod claims;
 mod device;
+mod error;
+mod ids;
 mod keys;
 mod provider;
 
@@ -15,6 +17,8 @@ use serde::Deserialize;
 
 pub use claims::{Claims, Issue, MAX_UNIX_SECONDS};
 pub use device::{DeviceId, Devices};
+pub use error::TokenError;
+pub use ids::{ROOM_ID_RULE, USER_ID_RULE, valid_room_id, valid_user_id};
 
 use crate::config;
 use crate::secret::Secret;
@@ -25,61 +29,6 @@ const OWN_KEY_ID: &str = "parlor";
 
 /// Maximum length; longer tokens are rejected unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-
-/// The reason why a token is rejected, as a sentence for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    #[error("the token is longer than 8 KiB, and was not read")]
-    TooLong,
-    #[error("the token is not a JWT")]
-    Malformed,
-    #[error("the token is encrypted (JWE): parlor takes signed ones (JWS) alone")]
-    Encrypted,
-    #[error(
-        "the token's claims are not what they must be: `exp` and `nbf` are numbers, `rooms` is a \
-         list of texts, and each claim stands there once"
-    )]
-    BadClaims,
-    #[error("the token is signed with another algorithm than `auth.algorithm`")]
-    WrongAlgorithm,
-    #[error("the token's signature fits none of the configured keys")]
-    BadSignature,
-    #[error("the token demands extensions (`crit`) that parlor does not know")]
-    UnknownExtension,
-    #[error("the token has no expiry (`exp`)")]
-    NoExpiry,
-    #[error("the token has expired")]
-    Expired,
-    #[error("the token is not valid yet (`nbf`)")]
-    NotYetValid,
-    #[error("the token's issuer (`iss`) is not `auth.issuer`")]
-    WrongIssuer,
-    #[error("the token's audience (`aud`) does not include `auth.audience`")]
-    WrongAudience,
-    #[error("the token's subject (`sub`) is not a user id: {USER_ID_RULE}")]
-    BadSubject,
-}
-
-impl TokenError {
-    /// Returns the code for metrics and logs.
-    pub fn code(self) -> &'static str {
-        match self {
-            TokenError::TooLong => "too-long",
-            TokenError::Malformed => "malformed",
-            TokenError::Encrypted => "encrypted",
-            TokenError::BadClaims => "bad-claims",
-            TokenError::WrongAlgorithm => "wrong-algorithm",
-            TokenError::BadSignature => "bad-signature",
-            TokenError::UnknownExtension => "unknown-extension",
-            TokenError::NoExpiry => "no-expiry",
-            TokenError::Expired => "expired",
-            TokenError::NotYetValid => "not-yet-valid",
-            TokenError::WrongIssuer => "wrong-issuer",
-            TokenError::WrongAudience => "wrong-audience",
-            TokenError::BadSubject => "bad-subject",
-        }
-    }
-}
 
 /// Checks tokens, and signs those that parlor issues itself.
 pub struct Tokens {
@@ -98,32 +47,6 @@ struct TokenHeader {
     alg: String,
     kid: Option<String>,
     crit: Option<serde_json::Value>,
-}
-
-/// The rule for a room's id, worded as the end of a sentence.
-pub const ROOM_ID_RULE: &str = "1 to 128 of A-Z a-z 0-9 . _ ~ -, other than . and ..";
-
-/// The rule for a user's id, worded as the end of a sentence.
-pub const USER_ID_RULE: &str = "1 to 255 of A-Z a-z 0-9 . _ ~ - @ | : + =, other than . and ..";
-
-/// Whether `id` is a valid room id: [`ROOM_ID_RULE`].
-pub fn valid_room_id(id: &str) -> bool {
-    is_id(id, 128, b"._~-")
-}
-
-/// Whether `id` is a valid user id: [`USER_ID_RULE`]. E-mail addresses and `auth0|…` are valid. No id
-/// contains a `/`, which separates the user from the room in a TURN credential.
-pub fn valid_user_id(id: &str) -> bool {
-    is_id(id, 255, b"._~-@|:+=")
-}
-
-/// `.` and `..` are not ids: clients remove them from paths.
-fn is_id(id: &str, longest: usize, signs: &[u8]) -> bool {
-    (1..=longest).contains(&id.len())
-        && ![".", ".."].contains(&id)
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
 }
 
 impl Tokens {
