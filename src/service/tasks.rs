@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::{expiry, external_changes};
 use crate::credential::Revocations;
 
-/// Removes expired guests, and acts on what other processes write to the database, until `shutdown`.
+/// Removes expired guests, and acts on what other processes write to the database, until `shutdown`
+/// or until the caller drops the future. Each task runs by itself: a panic ends no other.
 pub async fn run_background_tasks(
     app: Arc<App>,
     revocations: Arc<Revocations>,
     shutdown: CancellationToken,
 ) {
-    tokio::join!(
-        expiry::run(app.clone(), shutdown.clone()),
-        external_changes::recheck_connections(app.clone(), shutdown),
-        external_changes::follow(app, revocations),
-    );
+    let mut tasks = JoinSet::new();
+    tasks.spawn(expiry::run(app.clone(), shutdown.clone()));
+    tasks.spawn(external_changes::recheck_connections(app.clone(), shutdown));
+    tasks.spawn(external_changes::follow(app, revocations));
+    while tasks.join_next().await.is_some() {}
 }
