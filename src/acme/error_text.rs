@@ -45,7 +45,7 @@ fn tls_error_text(error: &TlsError) -> String {
 fn certificate(fault: &CertificateError) -> String {
     match fault {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "nobody whom this host trusts vouches for its certificate: name the root that does in \
+            "this host does not trust the issuer of its certificate: name its root certificate in \
              tls.acme_ca_file"
                 .to_owned()
         }
@@ -93,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_tls_is_told_in_words_and_alone() {
+    fn a_tls_error_is_described_in_words_and_alone() {
         let other = |text: &str| CertificateError::Other(OtherError(Arc::from(Box::from(text))));
         for (fault, expected) in [
-            (CertificateError::UnknownIssuer, "name the root that does"),
+            (CertificateError::UnknownIssuer, "name its root certificate"),
             (CertificateError::Expired, "has expired"),
             (CertificateError::NotValidForName, "for another name"),
             (other("CaUsedAsEndEntity"), "that of an authority itself"),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn other_causes_are_told_in_order_and_once() {
+    fn other_causes_are_described_in_order_and_once() {
         let refused = Connect(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(
             describe(&refused),

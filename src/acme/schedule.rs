@@ -1,15 +1,15 @@
-//! When a certificate is asked for: pure, with time and chance as arguments.
+//! The times of certificate orders and retries: pure, with time and randomness as arguments.
 
 use std::time::Duration;
 
 use crate::tls::Validity;
 
-/// Why there is no certificate.
+/// The reason why an order failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The authority could not be asked.
+    /// The authority could not be reached.
     Unreachable,
-    /// It was asked, and said no.
+    /// The authority rejected the order.
     Rejected,
     /// The authority issued an unusable certificate: authorities count issued certificates by the week.
     Unusable,
@@ -17,7 +17,7 @@ pub enum Failure {
     RateLimited,
 }
 
-/// How often each has happened in a row.
+/// The number of consecutive failures of each kind.
 #[derive(Debug, Default)]
 pub struct Backoff {
     unreachable: u32,
@@ -48,7 +48,7 @@ const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl Backoff {
-    /// How long to wait after a failure; `jitter` is from 0 to below 1.
+    /// Returns the wait after a failure; `jitter` is from 0 to below 1.
     ///
     /// Waits grow with each refusal. An unreachable authority counts no attempts, so retries are more
     /// frequent.
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_five_refusals_fall_into_any_hour() {
+    fn at_most_five_rejected_orders_fall_into_any_hour() {
         for jitter in [0.0, 0.5, 0.99] {
             let mut backoff = Backoff::default();
             let mut at = vec![0.0];
@@ -135,19 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_is_away_is_asked_for_ever_and_soon_when_it_is_back() {
+    fn an_unreachable_authority_is_retried_for_ever_and_soon_after_it_returns() {
         let mut backoff = Backoff::default();
         let waits = (0..200).map(|_| backoff.failed(Failure::Unreachable, 0.0).as_secs());
         let waits: Vec<_> = waits.collect();
         assert_eq!(waits[..4], [5, 10, 20, 40]);
         assert_eq!(*waits.last().unwrap(), 15 * 60);
         assert!(waits.is_sorted());
-        // It has counted no refusal.
+        // Unreachability does not count as a rejection.
         assert_eq!(backoff.failed(Failure::Rejected, 0.0), REJECTED_WAITS[0]);
     }
 
     #[test]
-    fn an_authority_that_was_asked_too_often_is_left_alone_for_a_while() {
+    fn a_rate_limited_order_is_retried_after_a_longer_wait() {
         let mut backoff = Backoff::default();
         let waits = (0..8).map(|_| backoff.failed(Failure::RateLimited, 0.0).as_secs() / 60);
         assert_eq!(
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_at_first_is_tried_again_within_the_first_minutes() {
+    fn an_order_that_is_rejected_at_first_is_retried_within_minutes() {
         for jitter in [0.0, 0.99] {
             let mut backoff = Backoff::default();
             let waits = (0..10).map(|_| backoff.failed(Failure::Rejected, jitter).as_secs());

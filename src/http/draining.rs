@@ -22,7 +22,7 @@ pub(super) fn reject_newcomers(app: &App) -> Result<(), Error> {
     let error = Error::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "draining",
-        "The server is about to stop and lets nobody in; try again in a moment",
+        "The server is about to stop and admits no new users; try again in a moment",
     );
     Err(error.with(
         header::RETRY_AFTER,

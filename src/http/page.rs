@@ -168,8 +168,8 @@ mod tests {
         assert_eq!(changed.status(), StatusCode::OK);
     }
 
-    /// A file that a page or a module names but the table lacks would be found by nobody until
-    /// that line runs in a browser.
+    /// A file that a page or a module names but the table lacks would fail only in a browser, when
+    /// that line runs.
     #[test]
     fn every_asset_that_is_named_exists() {
         for file in FILES.iter().chain([&*ROOM]) {

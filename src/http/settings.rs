@@ -1,4 +1,4 @@
-//! What the HTTP edge derives from the settings: CORS and the base path.
+//! Values that the HTTP edge derives from the settings: CORS and the base path.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the HTTP edge shares between its requests, besides the application.
+//! The state that requests of the HTTP edge share: application, limits and derived settings.
 
 use std::sync::Arc;
 

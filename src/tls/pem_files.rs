@@ -99,7 +99,7 @@ fn pair((chain, validity): Chain, (signing, secret): Key) -> Option<Identity> {
 fn chain(text: &str) -> Result<Chain, String> {
     let found = CertificateDer::pem_slice_iter(text.as_bytes());
     let chain: Result<Vec<_>, pem::Error> = found.take(MAX_CHAIN_LENGTH + 1).collect();
-    let chain = chain.map_err(|error| format!("is no sound PEM: {error}"))?;
+    let chain = chain.map_err(|error| format!("is no valid PEM: {error}"))?;
     let Some(first) = chain.first() else {
         return Err("holds no certificate: one begins with -----BEGIN CERTIFICATE-----".to_owned());
     };
@@ -124,14 +124,14 @@ fn chain(text: &str) -> Result<Chain, String> {
 fn private_key(text: &str, path: &Path) -> Result<Key, String> {
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
         pem::Error::NoItemsFound if text.contains("BEGIN ENCRYPTED PRIVATE KEY") => format!(
-            "holds a key behind a passphrase, which nobody could type: \
+            "holds a key behind a passphrase, which the server cannot ask for: \
              `openssl pkey -in {} -out FILE` writes it without",
             path.display()
         ),
         pem::Error::NoItemsFound => {
             "holds no private key: it must have -----BEGIN PRIVATE KEY----- in it".to_owned()
         }
-        error => format!("is no sound PEM: {error}"),
+        error => format!("is no valid PEM: {error}"),
     })?;
     let signing = provider().key_provider.load_private_key(key.clone_key());
     let signing = signing.map_err(|_| unsupported_key(&key))?;
@@ -172,7 +172,7 @@ fn contents(path: &Path) -> Result<Zeroizing<String>, String> {
         TextFileError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(
                 "{} may not read: let it read the file and pass the directories above it, or \
-                 have whoever renews the certificate copy it to where it may",
+                 have the renewal tool copy it to a readable directory",
                 user()
             )
         }
@@ -299,7 +299,7 @@ mod tests {
             ),
             (
                 "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n",
-                "is no sound PEM",
+                "is no valid PEM",
             ),
             (
                 "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
@@ -307,8 +307,8 @@ mod tests {
             ),
         ] {
             fs::write(&key, content).unwrap();
-            let told = errors(&cert, &key);
-            assert!(told[0].1.starts_with(expected), "{told:?}");
+            let reported = errors(&cert, &key);
+            assert!(reported[0].1.starts_with(expected), "{reported:?}");
         }
         let (_place, cert, key) = self::place();
         fs::write(
@@ -347,10 +347,13 @@ mod tests {
             let pem =
                 format!("-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n");
             fs::write(&key, pem).unwrap();
-            let told = errors(&cert, &key);
+            let reported = errors(&cert, &key);
             let expected = format!("holds an RSA key of {bits} bits that TLS can't be spoken with");
-            assert!(told[0].1.starts_with(&expected), "{told:?}");
-            assert!(told[0].1.contains("RSA with 2048 to 4096 bits"), "{told:?}");
+            assert!(reported[0].1.starts_with(&expected), "{reported:?}");
+            assert!(
+                reported[0].1.contains("RSA with 2048 to 4096 bits"),
+                "{reported:?}"
+            );
         }
     }
 
@@ -372,21 +375,24 @@ mod tests {
         let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         fs::write(&cert, pem).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let told = errors(&cert, &key);
-        assert!(told[0].1.contains("X.509 version 1"), "{told:?}");
+        let reported = errors(&cert, &key);
+        assert!(reported[0].1.contains("X.509 version 1"), "{reported:?}");
     }
 
     #[test]
     fn a_key_of_another_certificate_is_rejected() {
         let (_place, cert, key) = place();
         fs::write(&key, made().signing_key.serialize_pem()).unwrap();
-        let told = errors(&cert, &key);
-        assert_eq!(told[0].0, PemFile::Key);
+        let reported = errors(&cert, &key);
+        assert_eq!(reported[0].0, PemFile::Key);
         assert!(
-            told[0]
+            reported[0]
                 .1
                 .contains("holds another key than that of the first certificate")
         );
-        assert!(told[0].1.contains(&cert.display().to_string()), "{told:?}");
+        assert!(
+            reported[0].1.contains(&cert.display().to_string()),
+            "{reported:?}"
+        );
     }
 }

@@ -349,12 +349,12 @@ fn arbitrary_datagrams_do_not_disturb_a_call() {
         Client::udp(server, "alice", None),
         Client::udp(server, "bob", None),
     );
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let noise_socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for len in 0..600usize {
         let noise: Vec<u8> = (0..len).map(|i| (i * 31 + len * 17) as u8).collect();
-        stranger.send_to(&noise, server).unwrap();
+        noise_socket.send_to(&noise, server).unwrap();
     }
-    stranger.send_to(&[0x40; 65_000], server).unwrap();
+    noise_socket.send_to(&[0x40; 65_000], server).unwrap();
     both_hear_each_other(&mut alice, &mut bob, false);
 }
 
@@ -418,10 +418,10 @@ fn unauthenticated_requests_over_the_rate_get_no_response_and_are_counted() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "10")
         .start();
-    let mut stranger = Client::udp(daemon.turn(), "nobody", None);
-    let binding = stranger.signed(Method::BINDING, &[]);
+    let mut anonymous = Client::udp(daemon.turn(), "nobody", None);
+    let binding = anonymous.signed(Method::BINDING, &[]);
     for _ in 0..200 {
-        stranger.send(&binding);
+        anonymous.send(&binding);
     }
     let name = "parlor_turn_dropped_total{reason=\"unauthenticated request over the rate\"}";
     let deadline = Deadline::new();
@@ -429,7 +429,7 @@ fn unauthenticated_requests_over_the_rate_get_no_response_and_are_counted() {
         deadline.check("some to be dropped");
     }
     assert!(
-        Message::parse(&stranger.receive()).is_ok(),
+        Message::parse(&anonymous.receive()).is_ok(),
         "those within it get theirs"
     );
 }

@@ -280,7 +280,7 @@ fn a_new_certificate_is_used_for_new_handshakes_and_ends_no_stream() {
 #[test]
 fn bytes_that_are_not_tls_are_rejected() {
     let fixture = Fixture::new();
-    let hung_up_on = |bytes: &[u8]| {
+    let answer_to = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(fixture.address(true)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(bytes).unwrap();
@@ -297,7 +297,7 @@ fn bytes_that_are_not_tls_are_rejected() {
         &[0x16; 100],
         &[0x16, 3, 1, 0, 4, 1, 0, 0, 0],
     ] {
-        let answer = hung_up_on(bytes);
+        let answer = answer_to(bytes);
         // An alert or nothing, but no STUN.
         assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
     }

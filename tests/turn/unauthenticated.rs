@@ -108,9 +108,9 @@ fn unauthenticated_datagrams_over_the_rate_are_logged_with_their_count() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "1")
         .start();
-    let mut stranger = Client::udp(daemon.turn(), "nobody", None);
-    let binding = stranger.signed(Method::BINDING, &[]);
-    (0..100).for_each(|_| stranger.send(&binding));
+    let mut anonymous = Client::udp(daemon.turn(), "nobody", None);
+    let binding = anonymous.signed(Method::BINDING, &[]);
+    (0..100).for_each(|_| anonymous.send(&binding));
     let line = daemon.wait_for_log("unauthenticated datagrams over the rate limit dropped");
     assert!(
         line.contains(r#""level":"INFO""#) && line.contains(r#""count":"#),

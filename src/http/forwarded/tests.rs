@@ -1,4 +1,4 @@
-//! Who is believed to ask, by examples and by arbitrary headers.
+//! The client of a request, determined from example headers and from arbitrary ones.
 
 use hyper::header::HeaderValue;
 use proptest::prelude::*;
@@ -24,16 +24,16 @@ fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
     headers
 }
 
-fn asked(peer: &str, lines: &[(HeaderName, &str)]) -> ClientInfo {
+fn client_of(peer: &str, lines: &[(HeaderName, &str)]) -> ClientInfo {
     ClientInfo::new(ip(peer), &headers(lines), &trusted())
 }
 
 fn address(lines: &[(HeaderName, &str)]) -> IpAddr {
-    asked(PROXY, lines).address
+    client_of(PROXY, lines).address
 }
 
 #[test]
-fn what_an_untrusted_peer_says_changes_nothing() {
+fn headers_of_an_untrusted_peer_are_ignored() {
     let lines = [
         (FORWARDED, "for=198.51.100.1;proto=https;host=evil.example"),
         (FOR, "198.51.100.1"),
@@ -41,9 +41,9 @@ fn what_an_untrusted_peer_says_changes_nothing() {
         (HOST, "evil.example"),
     ];
     let direct = ClientInfo::direct(ip(CLIENT));
-    assert_eq!(asked(CLIENT, &lines), direct);
-    let nobody = ClientInfo::new(ip(CLIENT), &headers(&lines), &[]);
-    assert_eq!(nobody, direct);
+    assert_eq!(client_of(CLIENT, &lines), direct);
+    let without_proxies = ClientInfo::new(ip(CLIENT), &headers(&lines), &[]);
+    assert_eq!(without_proxies, direct);
 }
 
 #[test]
@@ -62,33 +62,33 @@ fn the_first_untrusted_address_from_the_right_is_the_client() {
 }
 
 #[test]
-fn the_standard_header_says_it_all_at_once() {
+fn the_standard_header_names_client_protocol_and_host() {
     let line = "For=\"[2001:db8::7]:4711\";proto=https;host=\"talk.example:8443\";by=10.0.0.1";
-    let told = ClientInfo {
+    let expected = ClientInfo {
         https: Some(true),
         host: Some("talk.example:8443".to_owned()),
         ..ClientInfo::direct(ip("2001:db8::7"))
     };
-    assert_eq!(asked(PROXY, &[(FORWARDED, line)]), told);
+    assert_eq!(client_of(PROXY, &[(FORWARDED, line)]), expected);
     let chain = format!("for=198.51.100.1;host=evil.example, {line}, for=10.3.3.3;proto=http");
-    assert_eq!(asked(PROXY, &[(FORWARDED, &chain)]), told);
+    assert_eq!(client_of(PROXY, &[(FORWARDED, &chain)]), expected);
 }
 
 #[test]
-fn the_usual_headers_say_protocol_and_host_too() {
+fn the_x_forwarded_headers_name_client_protocol_and_host() {
     let lines = [
         (FOR, CLIENT),
         (PROTO, "https"),
         (HOST, "evil.example, talk.example"),
     ];
-    let told = asked(PROXY, &lines);
-    assert_eq!(told.address, ip(CLIENT));
-    assert_eq!(told.https, Some(true));
-    assert_eq!(told.host.as_deref(), Some("talk.example"));
+    let client = client_of(PROXY, &lines);
+    assert_eq!(client.address, ip(CLIENT));
+    assert_eq!(client.https, Some(true));
+    assert_eq!(client.host.as_deref(), Some("talk.example"));
 }
 
 #[test]
-fn what_cannot_be_understood_ends_with_the_proxy_that_said_it() {
+fn an_invalid_element_makes_the_proxy_that_wrote_it_the_client() {
     for node in [
         "",
         "unknown",
@@ -122,15 +122,15 @@ fn what_cannot_be_understood_ends_with_the_proxy_that_said_it() {
     ] {
         let chain = format!("for=203.0.113.9, {element}, for=10.7.7.7");
         let found = address(&[(FORWARDED, &chain)]);
-        // A quote left open swallows what is to the left of it, and nothing to the right.
+        // An open quote invalidates the elements to its left and none to its right.
         assert_eq!(found, ip("10.7.7.7"), "{element}");
     }
 }
 
 #[test]
-fn two_kinds_of_headers_count_where_they_agree() {
+fn headers_of_both_kinds_that_agree_are_combined() {
     let standard = (FORWARDED, "for=203.0.113.7;proto=https");
-    let agreed = asked(
+    let agreed = client_of(
         PROXY,
         &[standard.clone(), (FOR, CLIENT), (HOST, "talk.example")],
     );
@@ -142,10 +142,10 @@ fn two_kinds_of_headers_count_where_they_agree() {
 }
 
 #[test]
-fn where_two_kinds_of_headers_disagree_the_client_may_be_either_and_nobody_is_to_blame() {
+fn headers_of_both_kinds_that_disagree_give_no_bannable_address() {
     let standard = (FORWARDED, "for=203.0.113.7;proto=https;host=a.example");
     let custom = (FOR, "198.51.100.1");
-    let odd = asked(
+    let odd = client_of(
         PROXY,
         &[standard, custom, (PROTO, "http"), (HOST, "a.example")],
     );
@@ -160,24 +160,24 @@ fn where_two_kinds_of_headers_disagree_the_client_may_be_either_and_nobody_is_to
 }
 
 #[test]
-fn a_header_that_names_nobody_leaves_it_to_the_other() {
-    for nobody in ["for=unknown", "for=_hidden", "for=10.2.2.2", "garbage", ""] {
-        let told = asked(PROXY, &[(FORWARDED, nobody), (FOR, CLIENT)]);
-        assert_eq!(told.bannable_address(), Some(ip(CLIENT)), "{nobody}");
+fn a_header_without_a_client_leaves_the_decision_to_the_other() {
+    for no_client in ["for=unknown", "for=_hidden", "for=10.2.2.2", "garbage", ""] {
+        let client = client_of(PROXY, &[(FORWARDED, no_client), (FOR, CLIENT)]);
+        assert_eq!(client.bannable_address(), Some(ip(CLIENT)), "{no_client}");
     }
-    for nobody in ["unknown", "10.2.2.2", ""] {
-        let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (FOR, nobody)]);
-        assert_eq!(told.bannable_address(), Some(ip(CLIENT)), "{nobody}");
+    for no_client in ["unknown", "10.2.2.2", ""] {
+        let client = client_of(PROXY, &[(FORWARDED, "for=203.0.113.7"), (FOR, no_client)]);
+        assert_eq!(client.bannable_address(), Some(ip(CLIENT)), "{no_client}");
     }
-    let told = asked(PROXY, &[(FORWARDED, "for=203.0.113.7"), (PROTO, "https")]);
+    let client = client_of(PROXY, &[(FORWARDED, "for=203.0.113.7"), (PROTO, "https")]);
     assert_eq!(
-        (told.bannable_address(), told.https),
+        (client.bannable_address(), client.https),
         (Some(ip(CLIENT)), Some(true))
     );
 }
 
 #[test]
-fn a_proxy_is_never_to_blame() {
+fn a_proxy_is_never_a_bannable_address() {
     let lines: [&[(HeaderName, &str)]; 5] = [
         &[],
         &[(FOR, "unknown")],
@@ -186,30 +186,30 @@ fn a_proxy_is_never_to_blame() {
         &[(FORWARDED, "for=10.2.3.4"), (FOR, "10.2.3.5")],
     ];
     for lines in lines {
-        let told = asked(PROXY, lines);
+        let client = client_of(PROXY, lines);
         assert!(
-            told.is_proxy && told.bannable_address().is_none(),
+            client.is_proxy && client.bannable_address().is_none(),
             "{lines:?}"
         );
-        assert_eq!(told.ambiguous_address(), Some(told.address.to_string()));
+        assert_eq!(client.ambiguous_address(), Some(client.address.to_string()));
     }
 }
 
 #[test]
 fn ipv4_within_ipv6_is_ipv4() {
-    let told = asked("::ffff:10.0.0.1", &[(FOR, "::ffff:203.0.113.7")]);
-    assert_eq!(told.address, ip(CLIENT));
+    let client = client_of("::ffff:10.0.0.1", &[(FOR, "::ffff:203.0.113.7")]);
+    assert_eq!(client.address, ip(CLIENT));
 }
 
 #[test]
-fn a_chain_without_an_end_is_not_followed() {
+fn a_chain_of_proxies_that_is_too_long_is_not_followed() {
     let chain = vec!["10.0.0.9"; 5000].join(",");
     let chain = format!("203.0.113.7,{chain}");
     assert_eq!(address(&[(FOR, &chain)]), ip("10.0.0.9"));
 }
 
 #[test]
-fn nothing_but_a_host_gets_into_a_url() {
+fn only_a_valid_host_counts_as_an_authority() {
     for host in ["talk.example", "a:1", "[::1]", "[::1]:8000", "192.0.2.1:80"] {
         assert!(is_authority(host), "{host}");
     }
@@ -221,8 +221,8 @@ fn nothing_but_a_host_gets_into_a_url() {
     }
 }
 
-/// Pieces that headers are made of, so that arbitrary ones come near to real ones.
-fn soup() -> impl Strategy<Value = String> {
+/// Headers of random pieces of real headers.
+fn header_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec![
             "for=", "For=\"", "proto=https", "host=", "by=", ";", ",", ", ", "\"", "\\", "[", "]",
@@ -247,20 +247,20 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_header_panics_or_speaks_for_an_untrusted_peer(
-        lines in prop::collection::vec((0..4usize, soup()), 0..6),
+    fn no_header_panics_or_changes_the_address_of_an_untrusted_peer(
+        lines in prop::collection::vec((0..4usize, header_text()), 0..6),
         peer: [u8; 4],
     ) {
         let names = [FORWARDED, FOR, PROTO, HOST];
         let lines: Vec<_> =
             lines.iter().map(|(n, text)| (names[*n].clone(), text.as_str())).collect();
         let peer = IpAddr::from(peer);
-        let told = ClientInfo::new(peer, &headers(&lines), &trusted());
+        let client = ClientInfo::new(peer, &headers(&lines), &trusted());
         if !is_trusted(&trusted(), peer) {
-            prop_assert_eq!(told.address, peer);
-            prop_assert_eq!((&told.https, &told.host), (&None, &None));
+            prop_assert_eq!(client.address, peer);
+            prop_assert_eq!((&client.https, &client.host), (&None, &None));
         }
-        if let Some(host) = told.host {
+        if let Some(host) = client.host {
             prop_assert!(is_authority(&host));
         }
     }
@@ -275,10 +275,10 @@ proptest! {
         ClientInfo::new(ip(PROXY), &headers, &trusted());
     }
 
-    /// Whatever the client sent itself stands to the left of what its proxy appended.
+    /// The proxy appends its entry to the right of a header that the client forged.
     #[test]
-    fn what_the_proxy_appended_outranks_whatever_the_client_made_up(
-        forged in soup(),
+    fn the_entry_of_the_proxy_outranks_headers_that_the_client_forged(
+        forged in header_text(),
         client: [u8; 16],
         port: Option<u16>,
         one_line: bool,
@@ -288,9 +288,10 @@ proptest! {
         let node = written(client, port);
         for (name, entry) in [(FOR, node.clone()), (FORWARDED, format!("for=\"{node}\""))] {
             let joined = format!("{forged}, {entry}");
-            let lines = match one_line {
-                true => vec![(name, joined.as_str())],
-                false => vec![(name.clone(), forged.as_str()), (name, entry.as_str())],
+            let lines = if one_line {
+                vec![(name, joined.as_str())]
+            } else {
+                vec![(name.clone(), forged.as_str()), (name, entry.as_str())]
             };
             prop_assert_eq!(address(&lines), client);
         }

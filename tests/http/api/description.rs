@@ -143,7 +143,7 @@ fn real_answers_are_what_the_description_says() {
     let fixture = Fixture::new();
     fixture.room("r1", &[]);
     let mut api = Api::of(&fixture);
-    let stranger = fixture.client.clone();
+    let anonymous = fixture.client.clone();
     let owner = fixture.caller("alice");
     let other = fixture.caller("bob");
     let none = || Value::Null;
@@ -157,9 +157,9 @@ fn real_answers_are_what_the_description_says() {
         ("/api/version", 200),
         ("/api/openapi.json", 200),
     ] {
-        api.try_it(&stranger, &format!("GET {path}"), none(), status);
+        api.try_it(&anonymous, &format!("GET {path}"), none(), status);
     }
-    get_in(&mut api, &stranger, &owner);
+    get_in(&mut api, &anonymous, &owner);
     let room = api.try_it(&owner, "POST /api/rooms", json!({"name": "Den"}), 201);
     let room = format!("/api/rooms/{}", text(&room["id"]));
     in_a_room(&mut api, &room, &owner, &other);
@@ -169,7 +169,7 @@ fn real_answers_are_what_the_description_says() {
 }
 
 /// Tokens, and who has none.
-fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
+fn get_in(api: &mut Api<'_>, anonymous: &Client, owner: &Client) {
     let login = "POST /api/auth/login";
     let id = api.fixture.user("carol");
     let hash = parlor::password::hash(&parlor::secret::Secret::new("a good password")).unwrap();
@@ -177,26 +177,26 @@ fn get_in(api: &mut Api<'_>, stranger: &Client, owner: &Client) {
         "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'"
     ));
     let right = json!({"username": "carol", "password": "a good password"});
-    let session = api.try_it(stranger, login, right, 200);
-    let carol = stranger.with_token(&text(&session["access_token"]));
+    let session = api.try_it(anonymous, login, right, 200);
+    let carol = anonymous.with_token(&text(&session["access_token"]));
     let wrong = json!({"username": "carol", "password": "x"});
-    api.try_it(stranger, login, wrong, 401);
-    api.try_it(stranger, login, json!({}), 400);
-    api.try_it(stranger, login, Value::Null, 415);
+    api.try_it(anonymous, login, wrong, 401);
+    api.try_it(anonymous, login, json!({}), 400);
+    api.try_it(anonymous, login, Value::Null, 415);
     api.try_it(&carol, "POST /api/auth/refresh", Value::Null, 200);
-    api.try_it(stranger, "POST /api/auth/refresh", Value::Null, 401);
+    api.try_it(anonymous, "POST /api/auth/refresh", Value::Null, 401);
     api.try_it(&carol, "GET /api/auth/me", Value::Null, 200);
-    api.try_it(stranger, "GET /api/auth/me", Value::Null, 401);
+    api.try_it(anonymous, "GET /api/auth/me", Value::Null, 401);
     let guest = "POST /api/auth/guest";
     let invite = api.fixture.invite("r1", &[]);
     let entering = json!({"invite": invite, "name": "Gast"});
-    let session = api.try_it(stranger, guest, entering, 200);
-    let visitor = stranger.with_token(&text(&session["access_token"]));
+    let session = api.try_it(anonymous, guest, entering, 200);
+    let visitor = anonymous.with_token(&text(&session["access_token"]));
     api.try_it(&visitor, "GET /api/auth/me", Value::Null, 200);
-    api.try_it(stranger, guest, json!({"invite": "x", "name": "G"}), 403);
-    api.try_it(stranger, guest, json!({}), 400);
+    api.try_it(anonymous, guest, json!({"invite": "x", "name": "G"}), 403);
+    api.try_it(anonymous, guest, json!({}), 400);
     api.try_it(owner, "GET /api/ice-servers", Value::Null, 200);
-    api.try_it(stranger, "GET /api/ice-servers", Value::Null, 401);
+    api.try_it(anonymous, "GET /api/ice-servers", Value::Null, 401);
     api.try_it(owner, "GET /api/ice-servers?room=none", Value::Null, 404);
     api.try_it(&visitor, "POST /api/rooms", json!({"name": "x"}), 403);
 }

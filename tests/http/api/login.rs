@@ -154,7 +154,7 @@ fn other_clients_cannot_lock_out_a_known_device() {
         fixture.client.post_json("/api/auth/login", &body)
     };
     let device = fixture.log_in("alice", PASSWORD).ok()["device_token"].clone();
-    let stranger = fixture.log_in("bob", PASSWORD).ok()["device_token"].clone();
+    let device_of_bob = fixture.log_in("bob", PASSWORD).ok()["device_token"].clone();
     // Time passes meanwhile, and the limiter may grant one more attempt.
     let is_limited = |attempt: &dyn Fn() -> Answer| (0..3).any(|_| attempt().status == 429);
     // Unknown devices use up the attempts of the name and of the address.
@@ -169,7 +169,7 @@ fn other_clients_cannot_lock_out_a_known_device() {
     );
     fixture.form(&form).ok();
     // Another user's token, or none: an unknown device.
-    for other in [&stranger, &json!("nonsense"), &json!(""), &Value::Null] {
+    for other in [&device_of_bob, &json!("nonsense"), &json!(""), &Value::Null] {
         assert!(
             is_limited(&|| with_device("alice", PASSWORD, other)),
             "{other}"

@@ -7,25 +7,27 @@ fn a_private_room_opens_to_members_named_tokens_and_invites() {
     let fixture = Fixture::new();
     fixture.room("den", &["--private"]);
     let (alice, bob) = (fixture.user("alice"), fixture.user("bob"));
-    let door = "/api/rooms/den/join";
-    let stranger = fixture.bearer(&alice);
-    assert_eq!(refused(&stranger.post(door)), is(404, "not-found"));
-    let looked = stranger.get("/api/rooms/den/participants");
+    let join_path = "/api/rooms/den/join";
+    let outsider = fixture.bearer(&alice);
+    assert_eq!(refused(&outsider.post(join_path)), is(404, "not-found"));
+    let looked = outsider.get("/api/rooms/den/participants");
     assert_eq!(refused(&looked), is(404, "not-found"));
-    let wrong = stranger.post_json(door, &json!({"invite": "wrong"}));
+    let wrong = outsider.post_json(join_path, &json!({"invite": "wrong"}));
     assert_eq!(refused(&wrong), is(403, "bad-invite"));
     let invite = fixture.invite("den", &["--uses", "1"]);
-    stranger.post_json(door, &json!({"invite": invite})).ok();
+    outsider
+        .post_json(join_path, &json!({"invite": invite}))
+        .ok();
 
     fixture
         .daemon
         .cli_json(&["room", "add-member", "den", "bob"]);
-    fixture.bearer(&bob).post(door).ok();
+    fixture.bearer(&bob).post(join_path).ok();
     let named = Claims {
         rooms: Some(vec!["den".into()]),
         ..claims(&fixture.user("carol"))
     };
-    fixture.claiming(named).post(door).ok();
+    fixture.claiming(named).post(join_path).ok();
 }
 
 #[test]

@@ -62,17 +62,20 @@ fn a_user_who_leaves_is_no_participant_and_may_leave_twice() {
 fn leaving_a_private_room_reveals_nothing_to_other_users() {
     let fixture = Fixture::new();
     fixture.room("den", &["--private"]);
-    let door = "/api/rooms/den/leave";
-    let stranger = fixture.caller("alice");
-    let (there, not_there) = (stranger.post(door), stranger.post("/api/rooms/none/leave"));
+    let leave_path = "/api/rooms/den/leave";
+    let outsider = fixture.caller("alice");
+    let (there, not_there) = (
+        outsider.post(leave_path),
+        outsider.post("/api/rooms/none/leave"),
+    );
     assert_eq!(refused(&there), is(404, "not-found"));
     assert_eq!(there.body, not_there.body);
     let member = fixture.caller("bob");
     fixture
         .daemon
         .cli_json(&["room", "add-member", "den", "bob"]);
-    member.post(door).ok();
-    member.post(door).ok();
+    member.post(leave_path).ok();
+    member.post(leave_path).ok();
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn each_hmac_algorithm_accepts_its_own_tokens_and_no_other() {
 #[test]
 fn each_rsa_algorithm_accepts_its_own_tokens_and_no_other() {
     let issuer = Issuer::of("RS256");
-    let stranger = Issuer::of("RS256");
+    let other_issuer = Issuer::of("RS256");
     for pinned in BY_RSA {
         let fixture = Fixture::of(pinned, &issuer);
         for other in BY_RSA {
@@ -110,7 +110,7 @@ fn each_rsa_algorithm_accepts_its_own_tokens_and_no_other() {
             let lying = issuer.sign(other, &json!({ "alg": pinned }), &claims());
             assert_eq!(fixture.accepts(&lying), pinned == other, "{pinned} {other}");
         }
-        assert!(!fixture.accepts(&stranger.token(pinned)), "{pinned}");
+        assert!(!fixture.accepts(&other_issuer.token(pinned)), "{pinned}");
     }
 }
 

@@ -68,17 +68,17 @@ fn a_draining_server_answers_joins_guests_and_logins_with_503() {
     let mut relay = turn::Client::udp(world.daemon.turn(), "alice", None);
     relay.allocated();
     drain(&world);
-    let stranger = Client::new(world.daemon.http());
+    let anonymous = Client::new(world.daemon.http());
     let alice = world.http(&world.token("alice"));
     for (caller, path, body) in [
         (&alice, "/api/rooms/lobby/join", json!({})),
         (
-            &stranger,
+            &anonymous,
             "/api/auth/guest",
             json!({"invite": "x", "name": "Guest"}),
         ),
         (
-            &stranger,
+            &anonymous,
             "/api/auth/login",
             json!({"username": "a", "password": "x"}),
         ),

@@ -1,5 +1,4 @@
-//! Certificates at the one port: renewed under load, resumed by, and looked at by somebody who
-//! complains for a living.
+//! Certificates at the shared port: renewal under load, session resumption, and a check by a TLS linter.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -15,7 +14,7 @@ use crate::support::turn::{both_hear_each_other, connected, secured};
 
 const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: talk\r\nConnection: close\r\n\r\n";
 
-/// Asks anew, by a handshake of its own, and gives the certificate that was shown.
+/// Returns the certificate that the server presents in a new handshake.
 fn certificate(fixture: &Fixture) -> Vec<u8> {
     let mut stream = fixture.secured(&[b"http/1.1"]);
     stream.write_all(GET).expect("sent");
@@ -33,7 +32,7 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
         AtomicBool::new(false),
         [(); 3].map(|()| AtomicUsize::new(0)),
     );
-    let goes_on = |at: usize| {
+    let continue_round = |at: usize| {
         rounds[at].fetch_add(1, Ordering::Relaxed);
         !done.load(Ordering::Relaxed)
     };
@@ -43,7 +42,7 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
             let mut alice = fixture.enter("alice", &[b"http/1.1"]);
             let mut bob = fixture.enter("bob", &[]);
             heard(&mut alice);
-            while goes_on(0) {
+            while continue_round(0) {
                 let number = rounds[0].load(Ordering::Relaxed);
                 let said = json!({"type": "offer", "from": "alice", "roomId": LOBBY, "to": "bob",
                     "data": {"sdp": number}});
@@ -59,13 +58,13 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
                 fixture.turn("dave", &[b"stun.turn"]),
             );
             let (mut carol, mut dave) = connected(carol, dave);
-            while goes_on(1) {
+            while continue_round(1) {
                 both_hear_each_other(&mut carol, &mut dave, true);
             }
         });
         let seen = scope.spawn(|| {
             let mut seen = vec![certificate(&fixture)];
-            while goes_on(2) {
+            while continue_round(2) {
                 let next = certificate(&fixture);
                 if seen.last() != Some(&next) {
                     seen.push(next);
@@ -78,7 +77,7 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
             fixture.authority.issue(fixture.place.path(), &names);
             fixture.daemon.cli_json(&["reload"]);
             let before = rounds[2].load(Ordering::Relaxed);
-            // Two whole visits: the second began with the new one.
+            // Two whole requests: the second began with the new certificate.
             crate::port::fixture::until("visits", || {
                 rounds[2].load(Ordering::Relaxed) > before + 2
             });
@@ -95,7 +94,7 @@ fn certificates_are_renewed_under_load_and_no_connection_is_lost() {
 }
 
 #[test]
-fn sessions_are_resumed_at_the_one_port_and_its_tickets_outlive_a_reload() {
+fn sessions_are_resumed_at_the_shared_port_and_tickets_outlive_a_reload() {
     let fixture = Fixture::new();
     for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
         let config = Arc::new(fixture.authority.client_for(versions));
@@ -118,12 +117,11 @@ fn sessions_are_resumed_at_the_one_port_and_its_tickets_outlive_a_reload() {
 #[test]
 fn sslscan_finds_no_weakness() {
     const FINE: [&str; 3] = [
-        // sslscan's own OpenSSL has no compression to try.
+        // The OpenSSL that sslscan contains has no compression.
         "OpenSSL version does not support compression",
         "Rebuild with zlib1g-dev package",
-        // The signal keeps clients from being brought down to what is not spoken here: TLS 1.1 and
-        // older (RFC 7507). From 1.3 to 1.2 the random of a ServerHello tells (RFC 8446 section
-        // 4.1.3).
+        // SCSV prevents a downgrade to TLS 1.1 and older (RFC 7507), which the server does not offer.
+        // The random of the ServerHello prevents one from 1.3 to 1.2 (RFC 8446 section 4.1.3).
         "support TLS Fallback SCSV",
     ];
     let fixture = Fixture::new();

@@ -96,7 +96,7 @@ impl Fixture {
         crate::support::token(SECRET, user)
     }
 
-    /// Makes the user a participant of the Lobby, and returns the response.
+    /// Makes the user a participant of the room [`LOBBY`], and returns the response.
     pub fn join(&self, user: &str) -> Value {
         let bearer = format!("Authorization: Bearer {}", self.token(user));
         let path = format!("/api/rooms/{LOBBY}/join");

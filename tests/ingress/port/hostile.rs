@@ -91,14 +91,14 @@ fn a_client_that_stops_at_any_step_is_disconnected() {
 }
 
 #[test]
-fn a_handshake_in_small_pieces_has_the_usual_time() {
+fn a_handshake_in_small_pieces_has_the_usual_deadline() {
     let fixture = Fixture::with(|builder| builder.env("PARLOR_HTTP__HEADER_TIMEOUT", "1s"));
     let mut stream = dial(fixture.address());
     let start = clock::now().mono;
-    // Longer than all of it may take, and far from whole.
-    let crumbs = HALF.iter().chain(std::iter::repeat_n(&0, 500));
-    for crumb in crumbs {
-        if stream.write_all(&[*crumb]).is_err() {
+    // Takes longer than the deadline, and completes no handshake.
+    let bytes = HALF.iter().chain(std::iter::repeat_n(&0, 500));
+    for byte in bytes {
+        if stream.write_all(&[*byte]).is_err() {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -115,12 +115,12 @@ fn a_handshake_in_small_pieces_has_the_usual_time() {
 fn garbage_after_the_handshake_ends_the_connection() {
     let fixture = Fixture::new();
     for protocols in [&[][..], &[&b"http/1.1"[..]], &[b"h2"], &[b"stun.turn"]] {
-        // Within TLS, as what it is.
+        // Within TLS, as application data.
         let mut stream = fixture.secured(protocols);
         stream.write_all(&[0xff; 4000]).unwrap();
         stream.flush().unwrap();
         assert!(has_ended(&mut stream), "{protocols:?}");
-        // Past it, as records that nobody has sealed.
+        // Outside TLS, as records without encryption.
         let mut stream = fixture.secured(protocols);
         stream.flush().unwrap();
         stream.sock.stream.write_all(&[0x17; 4000]).unwrap();
