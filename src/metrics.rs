@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Every figure of the process.
+/// All metrics of the process.
 pub struct Metrics {
     pub http: Http,
     pub auth: Auth,
@@ -26,15 +26,15 @@ pub struct Metrics {
 }
 
 /// The reasons for closing connections at a connection limit: each has a sample, even if it is 0.
-const CLOSE_REASONS: [&str; 3] = ["address", "all", "gave way"];
+const CLOSE_REASONS: [&str; 3] = ["address", "all", "evicted"];
 
 /// Requests, by route (never by path: paths carry ids) and status.
 #[derive(Clone, Default)]
 pub struct Http {
     pub connections: Gauge,
-    /// Connections that were hung up on, because a trusted proxy said nothing of them.
+    /// Connections of trusted proxies that were closed without a valid PROXY header.
     pub missing_proxy_headers: Counter,
-    /// Handshakes of TLS that failed, or did not end in time.
+    /// TLS handshakes that failed or timed out.
     pub tls_handshake_errors: Counter,
     requests: Family<HttpLabels, Counter>,
     rejected: Family<[(&'static str, &'static str); 1], Counter>,
@@ -54,17 +54,17 @@ pub struct Totals {
     pub participants: Gauge,
 }
 
-/// How long the store takes.
+/// Wait and work times of the store.
 #[derive(Clone)]
 pub struct StorageTimings {
     pub reads: Timings,
     pub writes: Timings,
 }
 
-/// Buckets from a cache hit to a slow disk.
+/// Bucket bounds in seconds, from a cache hit to a slow disk.
 const SECONDS_BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
-/// For one kind of work: its wait for a thread, and the work itself.
+/// Histograms for one kind of work: the wait for a thread, and the work itself.
 #[derive(Clone)]
 pub struct Timings {
     wait: Histogram,
@@ -81,7 +81,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("parlor");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "What is running", build);
+        registry.register("build", "The running version", build);
         let (http, auth, totals) = Default::default();
         Http::register(&http, &mut registry);
         Auth::register(&auth, &mut registry);
@@ -89,7 +89,7 @@ impl Metrics {
         let certificate_expiry = Gauge::default();
         registry.register(
             "tls_certificate_end_seconds",
-            "When the certificate expires, in Unix seconds; 0 without one",
+            "Expiry of the certificate in Unix seconds; 0 without one",
             certificate_expiry.clone(),
         );
         Metrics {
@@ -101,14 +101,14 @@ impl Metrics {
         }
     }
 
-    /// A counter; `name` is without prefix and without `_total`.
+    /// Registers a counter; `name` is without prefix and without `_total`.
     pub fn counter(&self, name: &str, help: &str) -> Counter {
         let counter = Counter::default();
         self.locked().register(name, help, counter.clone());
         counter
     }
 
-    /// One counter for each value of a label, in the order of `values`.
+    /// Registers one counter for each value of a label, in the order of `values`.
     pub fn counters<'a>(
         &self,
         name: &str,
@@ -138,10 +138,10 @@ impl Metrics {
             let registry = registry.sub_registry_with_prefix(kind);
             registry.register(
                 "wait_seconds",
-                "From being asked for to the start of the work",
+                "Time from the request to the start of the work",
                 times.wait.clone(),
             );
-            registry.register("seconds", "The work itself", times.work.clone());
+            registry.register("seconds", "Time of the work itself", times.work.clone());
         }
     }
 
@@ -194,12 +194,12 @@ impl Http {
         );
         registry.register(
             "http_unannounced",
-            "Connections of trusted proxies without a sound PROXY header, hung up on",
+            "Connections of trusted proxies that were closed without a valid PROXY header",
             self.missing_proxy_headers.clone(),
         );
         registry.register(
             "http_handshakes_failed",
-            "Handshakes of TLS that failed or did not end in time",
+            "TLS handshakes that failed or timed out",
             self.tls_handshake_errors.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
@@ -210,7 +210,7 @@ impl Http {
         );
         registry.register(
             "http_connections_refused",
-            "Connections closed for limits of connections",
+            "Connections closed because of a connection limit",
             self.closed_at_limit.clone(),
         );
         for reason in CLOSE_REASONS {
@@ -225,14 +225,14 @@ impl Http {
             .inc();
     }
 
-    /// `route` is the pattern of the route, empty where none matched.
+    /// Counts an answered request. `route` is the pattern of the route, empty if none matched.
     pub fn observe_response(&self, route: &'static str, status: u16) {
         self.requests
             .get_or_create(&HttpLabels { route, status })
             .inc();
     }
 
-    /// `code` is the word for programs in the answer.
+    /// Counts a request answered with an error. `code` is the error code in the response.
     pub fn rejected(&self, code: &'static str) {
         self.rejected.get_or_create(&[("reason", code)]).inc();
     }
@@ -242,7 +242,7 @@ impl Auth {
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "auth_refused",
-            "Requests and WebSockets whose bearer was not let in",
+            "Requests and WebSockets with a rejected token",
             self.rejected.clone(),
         );
         registry.register(
@@ -269,7 +269,7 @@ impl Totals {
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "rooms",
-            "Open rooms, whether anybody is there or not",
+            "Open rooms, empty ones included",
             self.rooms.clone(),
         );
         registry.register(

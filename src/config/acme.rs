@@ -1,4 +1,4 @@
-//! What is asked of an authority that signs certificates by ACME (RFC 8555), and of which.
+//! Settings of ACME (RFC 8555): the certificate authority and the names in the certificate.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -24,7 +24,7 @@ const KNOWN_DIRECTORIES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Names in a certificate: Let's Encrypt takes no more.
+/// The maximum number of names in a certificate. Let's Encrypt rejects more.
 const MAX_DOMAINS: usize = 100;
 
 /// The maximum size of a CA file.
@@ -40,7 +40,7 @@ pub fn acme_directory(tls: &Tls) -> &str {
     known.map_or(&tls.acme_directory, |(_, url)| url)
 }
 
-/// The names that a certificate is asked for, in lower case: `tls.domains`, else the hosts of
+/// The names in the certificate request, in lower case: `tls.domains`, else the hosts of
 /// `server.public_url` and `turn.public_host` as far as they are names.
 pub fn acme_domains(config: &Config) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
@@ -69,7 +69,7 @@ pub fn check(config: &Config) -> Vec<Violation> {
         }
     }
     if tls.domains.len() > MAX_DOMAINS {
-        let text = format!("has more than {MAX_DOMAINS} names, which no authority takes");
+        let text = format!("has more than {MAX_DOMAINS} names: Let's Encrypt rejects more");
         violations.push(Violation::new("tls.domains", text));
     }
     if tls.mode == TlsMode::Acme && tls.domains.is_empty() && acme_domains(config).is_empty() {
@@ -97,29 +97,29 @@ pub fn check(config: &Config) -> Vec<Violation> {
     violations
 }
 
-/// Why there is nothing to ask for.
+/// Returns the error text for a configuration without a name for the certificate.
 fn no_domains_text(config: &Config) -> String {
     let host = page_host(config);
     let why = host.and_then(|host| Some(format!(" has {host}, which {}", domain_error(&host)?)));
     let why = why.unwrap_or_else(|| " is unset".to_owned());
     format!(
-        "must name what the certificate is for, because tls.mode is acme and server.public_url{why}"
+        "must name the hosts of the certificate, because tls.mode is acme and server.public_url{why}"
     )
 }
 
-/// What an authority would not take about a name: the end of a sentence that named it.
+/// Returns why a certificate authority rejects `name`, as the end of a sentence that named it.
 fn domain_error(name: &str) -> Option<&'static str> {
     let bare = name.trim_matches(['[', ']']);
     if bare.parse::<IpAddr>().is_ok() {
-        return Some("is an address: authorities sign for names");
+        return Some("is an address: certificates are issued for names only");
     }
     if name.starts_with("*.") {
         return Some(
-            "stands for many names, and is proven by DNS alone, which parlor can't: name each host",
+            "is a wildcard, which needs the DNS challenge (parlor has none): name each host",
         );
     }
     let sound = matches!(ServerName::try_from(name), Ok(ServerName::DnsName(_)));
-    (!sound || name.ends_with('.')).then_some("is no domain name, such as talk.example.org")
+    (!sound || name.ends_with('.')).then_some("is not a domain name such as talk.example.org")
 }
 
 fn is_directory(text: &str) -> bool {
@@ -135,7 +135,7 @@ fn is_email(text: &str) -> bool {
             .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
-/// What is wrong with a file of a root.
+/// Returns the error in the file with the root certificate, if it has one.
 fn ca_file_error(path: &Path) -> Option<String> {
     let wrong = |what: &str| Some(format!("names {}, which {what}", path.display()));
     let text = match text_file::read(path, MAX_CA_FILE_BYTES) {
@@ -144,11 +144,11 @@ fn ca_file_error(path: &Path) -> Option<String> {
     };
     match CertificateDer::from_pem_slice(text.as_bytes()) {
         Ok(root) if RootCertStore::empty().add(root.clone()).is_ok() => None,
-        _ => wrong("holds no certificate of an authority in PEM"),
+        _ => wrong("has no CA certificate in PEM"),
     }
 }
 
-/// Warnings: settings that nothing comes of, and a certificate that browsers refuse.
+/// Warnings: settings without effect, and a certificate that browsers reject.
 pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     let mut violations = Vec::new();
@@ -164,7 +164,7 @@ pub fn warnings(config: &Config) -> Vec<Violation> {
         ];
         for (key, _) in set.into_iter().filter(|(_, set)| *set) {
             let mode = tls.mode.name();
-            let text = format!("is set, but tls.mode is {mode}, so that no authority is asked");
+            let text = format!("is set, but tls.mode is {mode}, so it has no effect");
             violations.push(Violation::with(key, &["tls.mode"], text));
         }
         return violations;
@@ -173,7 +173,7 @@ pub fn warnings(config: &Config) -> Vec<Violation> {
     let host = ice_host(config).map(|host| host.to_ascii_lowercase());
     if let Some(host) = host.filter(|host| !domains.contains(host)) {
         let text = format!(
-            "does not have {host}, the host of ICE URLs: browsers refuse the certificate there"
+            "does not have {host}, the host of ICE URLs: browsers reject the certificate there"
         );
         violations.push(Violation::with("tls.domains", DOMAIN_KEYS, text));
     }
@@ -181,7 +181,8 @@ pub fn warnings(config: &Config) -> Vec<Violation> {
     violations
 }
 
-/// An authority connects only to port 443 (RFC 8737 §3) or 80 (RFC 8555 §8.3). Port 0 matches any port.
+/// Warns if no listener has a port for validation: 443 (RFC 8737 §3) or 80 (RFC 8555 §8.3). Port 0
+/// matches any port.
 fn unreachable_by_authority(config: &Config) -> Option<Violation> {
     let has = |listen: &[SocketAddr], wanted: u16| {
         let mut ports = listen.iter().map(SocketAddr::port);
@@ -252,11 +253,11 @@ mod tests {
                 "has \"192.0.2.1\", which is an address",
             ),
             (None, &["[2001:db8::1]"], "which is an address"),
-            (None, &["*.example.org"], "stands for many names"),
-            (None, &["tälk example.org"], "is no domain name"),
-            (None, &["https://talk.example.org"], "is no domain name"),
-            (None, &["talk.example.org."], "is no domain name"),
-            (None, &[""], "is no domain name"),
+            (None, &["*.example.org"], "is a wildcard"),
+            (None, &["tälk example.org"], "is not a domain name"),
+            (None, &["https://talk.example.org"], "is not a domain name"),
+            (None, &["talk.example.org."], "is not a domain name"),
+            (None, &[""], "is not a domain name"),
             (None, &["talk.example.org"; 101], "more than 100 names"),
         ] {
             let messages = report(&config(url, domains));
@@ -327,7 +328,7 @@ mod tests {
         config.tls.acme_ca_file = Some(file.clone());
         assert!(report(&config).contains("root.pem, which does not exist"));
         std::fs::write(&file, "nonsense").unwrap();
-        assert!(report(&config).contains("holds no certificate of an authority"));
+        assert!(report(&config).contains("has no CA certificate"));
     }
 
     #[test]

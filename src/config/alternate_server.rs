@@ -1,9 +1,9 @@
-//! What `turn.alternate_server` must be.
+//! Validation of `turn.alternate_server`.
 
 use super::Turn;
 use super::origin::Violation;
 
-/// Returns every violation of what clients are told of other places.
+/// Returns every violation of `turn.alternate_server`.
 pub fn violations(turn: &Turn) -> Vec<Violation> {
     let servers = &turn.alternate_server;
     let violations = servers.iter().enumerate().filter_map(|(index, server)| {

@@ -1,4 +1,4 @@
-//! What each value must be beyond its type, and what values must be together.
+//! Validation of values beyond their types, alone and in combination.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Config, PublicUrl, alternate_server, discovery, external_ip};
 
 use crate::public_key::is_public;
 
-/// Bytes below which a shared secret can be guessed.
+/// The minimum length of `auth.secret`. A shorter secret can be guessed.
 const MIN_AUTH_SECRET_BYTES: usize = 32;
 
 /// Returns every violation of `config`: the key, and what must change.
@@ -36,7 +36,7 @@ impl Violations {
         }
     }
 
-    /// What follows from other keys as well is no fault of its own where one of those is wrong.
+    /// Adds a violation that depends on the keys in `with` too. It is omitted if one of those is invalid.
     fn require_with(
         &mut self,
         sound: bool,
@@ -78,7 +78,7 @@ impl Violations {
                 format!("must not be longer than {MAX_DURATION_TEXT}"),
             );
         }
-        // None at all ends at once.
+        // Zero ends at once.
         self.require(
             config.server.drain_timeout <= MAX_DURATION,
             "server.drain_timeout",
@@ -87,7 +87,7 @@ impl Violations {
         self.require(
             turn.coalesce_delay <= Duration::from_millis(1),
             "turn.coalesce_delay",
-            "must not be longer than 1ms: voices would be late",
+            "must not be longer than 1ms: calls would be delayed",
         );
         // Tokens and credentials expire on a whole second.
         for (key, span) in [
@@ -124,11 +124,7 @@ impl Violations {
             ("turn.max_channels", turn.max_channels),
             ("turn.max_streams_per_address", turn.max_streams_per_address),
         ] {
-            self.require(
-                amount > 0,
-                key,
-                "must be at least 1: with 0 nothing would work",
-            );
+            self.require(amount > 0, key, "must be at least 1");
         }
         let (queue, message) = (signaling.max_queue, signaling.max_message);
         self.require_with(
@@ -136,7 +132,7 @@ impl Violations {
             "signaling.max_queue",
             &["signaling.max_message"],
             format!(
-                "must be at least signaling.max_message ({message}), or that message fits nowhere"
+                "must be at least signaling.max_message ({message}), or that message does not fit"
             ),
         );
         let burst = signaling.byte_burst;
@@ -196,7 +192,7 @@ impl Violations {
             self.require(
                 !is_public(secret.expose()),
                 key,
-                "is a public key, which everybody may know: \
+                "is a public key, which is not secret: \
                  name its file in auth.public_key_file or auth.jwks_file",
             );
             let bytes = secret.expose().len();
@@ -221,7 +217,7 @@ impl Violations {
         }
     }
 
-    /// Nobody may want the same TCP address twice (port 0 is as many ports as asked for).
+    /// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
     fn listeners(&mut self, config: &Config) {
         let mut taken = BTreeMap::new();
         for (key, list) in tcp_listeners(config) {
@@ -254,7 +250,7 @@ impl Violations {
                 !is_on || !config.http.trusted_proxies.is_empty(),
                 key,
                 &["http.trusted_proxies"],
-                "is on, but nobody is believed: name the proxy in http.trusted_proxies",
+                "is on, but http.trusted_proxies is empty: name the proxy there",
             );
         }
         for origin in &config.http.allowed_origins {
@@ -300,7 +296,7 @@ impl Violations {
                     rest.is_some_and(|rest| is_ice_authority(rest, scheme == "turn:")),
                     key,
                     match url.contains('@') {
-                        // What stands before it is most likely a password.
+                        // The text before the `@` is most likely a password: the error omits it.
                         true => format!(
                             "must look like {scheme}example.org:3478: name and password have \
                              keys of their own"
@@ -321,8 +317,8 @@ impl Violations {
     }
 }
 
-/// What follows the scheme in RFC 7064 and, for TURN, RFC 7065. Where one URL is anything else,
-/// browsers make no peer connection at all.
+/// Returns whether a URL has the form of RFC 7064 or, for TURN, RFC 7065. Browsers reject the whole
+/// peer connection for one malformed URL.
 fn is_ice_authority(rest: &str, turn: bool) -> bool {
     let (place, query) = rest
         .split_once('?')
@@ -335,7 +331,8 @@ fn is_ice_authority(rest: &str, turn: bool) -> bool {
         && PublicUrl::parse(&format!("http://{place}")).is_ok()
 }
 
-/// A scheme and a host, with nothing behind: web pages, and the schemes of packaged ones.
+/// Returns whether `text` is an origin: a scheme and a host, without a path. Packaged apps have
+/// schemes of their own.
 fn is_web_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else {
         return false;
@@ -421,7 +418,7 @@ mod tests {
             violations(|config| config.turn.listen = config.http.listen.clone()),
             ["turn.listen", "turn.listen"]
         );
-        // Without TLS it listens nowhere.
+        // Without TLS it has no listener.
         let same = |config: &mut Config| config.turn.tls_listen = config.turn.listen.clone();
         assert_eq!(violations(same), [""; 0]);
         assert_eq!(

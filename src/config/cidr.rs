@@ -19,7 +19,7 @@ fn parse(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("`{text}` is not a network such as 192.0.2.0/24 or 2001:db8::/32"))
 }
 
-/// IPv4 written as IPv6 is IPv4: addresses are compared in that spelling.
+/// Converts an IPv4-mapped IPv6 network to IPv4, because peer addresses are compared in that form.
 fn canonical(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else {
         return net;

@@ -1,12 +1,12 @@
-//! What `turn.alternate_port` must be, and what it makes of `turn.listen`.
+//! Validation of `turn.alternate_port`, and the address pairs for NAT behaviour discovery.
 
 use std::net::SocketAddr;
 
 use super::Turn;
 use super::origin::Violation;
 
-/// The addresses that RFC 5780 takes two of: of each family the first two of `turn.listen` that
-/// have a port in common. None where `turn.alternate_port` is off.
+/// The address pairs for RFC 5780: of each family the first two of `turn.listen` with the same
+/// port. Empty if `turn.alternate_port` is 0.
 pub fn discovery_pairs(turn: &Turn) -> Vec<[SocketAddr; 2]> {
     if turn.alternate_port == 0 {
         return Vec::new();
@@ -47,7 +47,7 @@ pub fn violations(turn: &Turn) -> Vec<Violation> {
         };
         Some(Violation::with(KEY, LISTEN, text))
     });
-    // One sentence is enough.
+    // One error is enough.
     violations.take(1).collect()
 }
 

@@ -15,7 +15,7 @@ pub const MAX_DURATION_TEXT: &str = "3,660 days";
 /// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).
 ///
 /// # Errors
-/// A sentence that names the text, where it is no duration.
+/// A sentence that names the text, if it is not a duration.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let trimmed = text.trim();
     if let Ok(seconds) = trimmed.parse() {
@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("`{text}` is not a duration such as 20s, 15m or 12h"))
 }
 
-/// Writes what [`parse`] reads: `20s`, `1h 30m`.
+/// Formats a duration for [`parse`]: `20s`, `1h 30m`.
 pub fn format(span: Duration) -> String {
     humantime::format_duration(span).to_string()
 }
@@ -57,11 +57,12 @@ impl Visitor<'_> for DurationVisitor {
     fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
         u64::try_from(seconds)
             .map(Duration::from_secs)
-            .map_err(|_| E::custom(format!("`{seconds}` is less than no time")))
+            .map_err(|_| E::custom(format!("`{seconds}` is negative")))
     }
 
     fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
-        fraction(seconds).ok_or_else(|| E::custom(format!("`{seconds}` is no number of seconds")))
+        fraction(seconds)
+            .ok_or_else(|| E::custom(format!("`{seconds}` is not a number of seconds")))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {

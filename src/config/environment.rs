@@ -1,4 +1,4 @@
-//! The environment's layer: `PARLOR_SECTION__KEY`, and the names an existing deployment has.
+//! The layer of environment variables: `PARLOR_SECTION__KEY`, and names of existing deployments.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,7 +6,7 @@ use super::aliases;
 use super::origin::{Diagnostic, Layer, Origin, variable};
 use super::schema::Schema;
 
-/// Names that deployments had before parlor, and the keys they set. Seconds are plain numbers there.
+/// Variables of deployments before parlor, and the keys they set. Their durations are plain seconds.
 pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
     ("SECRET_KEY", "auth.secret"),
     ("ALGORITHM", "auth.algorithm"),
@@ -19,9 +19,9 @@ pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
     ("TURN_PASSWORD", "ice.turn_password"),
 ];
 
-/// Reads the settings among `variables`; those that `PARLOR_…` sets come last, so that they win.
+/// Reads the settings in `variables`. Those of `PARLOR_…` variables come last, so they outrank others.
 ///
-/// Problems are an unknown `PARLOR_X__Y` and values that do not fit.
+/// Errors are an unknown `PARLOR_X__Y` and values of the wrong type.
 pub fn read(variables: &[(OsString, OsString)], schema: &Schema) -> Layer {
     let mut layer = Layer::new();
     let legacy = LEGACY_VARIABLES
@@ -56,7 +56,7 @@ fn value_of<'a>(variables: &'a [(OsString, OsString)], name: &str) -> Option<&'a
         .map(|(_, value)| value.as_os_str())
 }
 
-/// `PARLOR_` variables with a double underscore; the others are none of our business.
+/// Returns the `PARLOR_` variables with a double underscore. Others are not settings.
 fn parlor_variables(
     variables: &[(OsString, OsString)],
 ) -> impl Iterator<Item = (&str, String, &OsStr)> {

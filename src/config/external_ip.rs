@@ -1,11 +1,11 @@
-//! `turn.external_ip`, entry by entry and together: each must be usable, and each must count.
+//! Validation of `turn.external_ip`: each entry must be usable, and none may override another.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::names::is_host;
 
-/// What an entry stands for. Of two for the same, one would be without effect.
+/// The subject of an entry. Of two entries with the same subject, one would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Ipv4,
@@ -13,7 +13,7 @@ enum Subject {
     Private(IpAddr),
 }
 
-/// What is wrong with the entries, as ends of sentences that began with the key.
+/// Returns the errors of the entries, as ends of sentences that began with the key.
 pub fn errors(entries: &[String]) -> Vec<String> {
     let mut errors = Vec::new();
     let mut taken = BTreeMap::new();
@@ -71,7 +71,7 @@ fn is_name(text: &str) -> bool {
     !number && is_host(text) && text.parse::<IpAddr>().is_err()
 }
 
-/// The IPv4 address that an IPv6 one only spells.
+/// Returns the IPv4 address of an IPv4-mapped IPv6 address.
 fn as_ipv4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
     match address {
         IpAddr::V4(_) => None,

@@ -1,4 +1,4 @@
-//! The file's layer: which file, whether it may be trusted, and what stands on which line.
+//! The layer of the configuration file: its location, its permissions, and its settings by line.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -17,13 +17,13 @@ use crate::text_file;
 /// The maximum size of a configuration file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The file that applies, and remarks on one that was passed over.
+/// The file to read, and remarks on a skipped one.
 pub struct LocatedFile {
     pub path: Option<PathBuf>,
     pub remarks: Vec<String>,
 }
 
-/// `local` where root or `caller` owns it and nobody else may write it, else `system`.
+/// Returns `local` if root or `caller` owns it and no other user may write it, else `system`.
 pub fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
     let mut remarks = Vec::new();
     match fs::symlink_metadata(local) {
@@ -35,7 +35,7 @@ pub fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
                 };
             }
             Some(reason) => remarks.push(format!(
-                "{} was skipped, because {reason}; name it by --config to use it all the same",
+                "{} was skipped, because {reason}; use --config to read it anyway",
                 local.display()
             )),
         },
@@ -54,7 +54,7 @@ fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String>
     }
     let target = match fs::metadata(path) {
         Ok(target) => target,
-        Err(error) => return Some(format!("it can't be looked at ({error})")),
+        Err(error) => return Some(format!("it can't be accessed ({error})")),
     };
     if foreign(target.uid()) {
         return Some(format!("user {} owns it", target.uid()));
@@ -64,7 +64,7 @@ fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String>
     }
     match target.mode() & 0o022 {
         0 => None,
-        _ => Some("others may write it (mend it by `chmod go-w`)".to_owned()),
+        _ => Some("others may write it (fix it with `chmod go-w`)".to_owned()),
     }
 }
 
@@ -73,8 +73,8 @@ pub fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }
 
-/// Reads the settings of `path`, by their lines. Problems are that it can't be read, is no TOML, has
-/// keys that don't exist, and values that don't fit.
+/// Reads the settings of `path`, with their lines. Errors are an unreadable file, invalid TOML, unknown
+/// keys, and values of the wrong type.
 pub fn read(path: &Path, schema: &Schema) -> Layer {
     match text_file::read(path, MAX_FILE_BYTES) {
         Ok(text) => parse(path, &text, schema),
@@ -89,7 +89,7 @@ fn parse(path: &Path, text: &str, schema: &Schema) -> Layer {
     let lines = Lines::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What was recovered around a syntax error may be anything: judge only the syntax.
+        // The parser's recovery after a syntax error is a guess: report only the syntax.
         let messages = errors.iter().map(|error| {
             let start = error.span().map_or(0, |span| span.start);
             Err(Diagnostic::new(lines.origin(start), "", error.message()))
@@ -163,7 +163,7 @@ impl TableReader<'_> {
     }
 }
 
-/// Dates become text: no setting is one.
+/// Converts a TOML value to JSON. Dates become text, because no setting is a date.
 fn json(value: &DeValue) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
@@ -299,7 +299,7 @@ mod tests {
         let found = locate(&local, &system, me);
         assert!(found.path.is_none() && found.remarks.is_empty());
         symlink("nowhere", &local).unwrap();
-        assert!(locate(&local, &system, me).remarks[0].contains("can't be looked at"));
+        assert!(locate(&local, &system, me).remarks[0].contains("can't be accessed"));
         fs::remove_file(&local).unwrap();
         fs::create_dir(&local).unwrap();
         assert!(locate(&local, &system, me).remarks[0].contains("not a file"));

@@ -7,7 +7,7 @@ use super::origin::Violation;
 use super::{Algorithm, Auth};
 use crate::public_key::{self, KeyError, Kind, PublicKey};
 
-/// The keys that name them.
+/// The settings that name files of public keys.
 const FILE_KEYS: [&str; 2] = ["auth.public_key_file", "auth.jwks_file"];
 
 /// Fills in `auth.public_keys`. Returns every violation: the key, and what must change.
@@ -62,7 +62,7 @@ fn key_error_text(path: &Path, violation: &KeyError, algorithm: Algorithm) -> St
     format!("names {path} for {}, which {violation}", algorithm.name())
 }
 
-/// A file that nothing would be checked with is a mistake, not a reserve.
+/// Rejects a key file that `auth.algorithm` does not use: it is a mistake.
 fn unused_files(auth: &Auth) -> Vec<Violation> {
     let name = auth.algorithm.name();
     FILE_KEYS

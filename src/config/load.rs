@@ -12,7 +12,7 @@ use super::schema::{self, Schema};
 use super::settings::Config;
 use super::{acme, aliases, check, environment, file, jwt_keys, names, secrets, tls, warnings};
 
-/// Where `serve` looks last for a file.
+/// The configuration file of the system, with the lowest priority.
 pub const SYSTEM_FILE: &str = "/etc/parlor/config.toml";
 
 /// The maximum number of errors that are reported.
@@ -20,11 +20,11 @@ const MAX_DIAGNOSTICS: usize = 200;
 
 /// The inputs of a configuration.
 pub struct Sources {
-    /// `--config`: exactly this file, whoever owns it.
+    /// `--config`: exactly this file, regardless of its owner.
     pub file: Option<PathBuf>,
-    /// Otherwise this one, where root or `caller` owns it and nobody else may write it …
+    /// The file to read without `file`, if root or `caller` owns it and no other user may write it.
     pub local_file: PathBuf,
-    /// … or else this one, where it exists.
+    /// The file to read otherwise, if it exists.
     pub system_file: PathBuf,
     /// The effective user id.
     pub caller: u32,
@@ -34,42 +34,42 @@ pub struct Sources {
 
 /// A setting from the command line.
 pub struct Flag {
-    /// As it is typed: `--data-dir`.
+    /// The flag as typed: `--data-dir`.
     pub name: &'static str,
     /// The key it sets: `server.data_dir`.
     pub key: &'static str,
-    /// Lists are separated by commas.
+    /// The value; lists are separated by commas.
     pub text: String,
 }
 
-/// An effective configuration and how it came about.
+/// An effective configuration and its origins.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// The file that was read.
+    /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// Where each key that is not built in came from.
+    /// The origin of each key that is not at its default.
     pub origins: Origins,
     /// Valid but risky settings.
     pub warnings: Vec<Diagnostic>,
-    /// What the caller should be told on standard error: why a file was passed over.
+    /// Remarks for standard error: the reason why a file was skipped.
     pub remarks: Vec<String>,
 }
 
-/// A configuration that can't be used.
+/// The errors of an unusable configuration.
 #[derive(Debug)]
 pub struct ConfigErrors {
-    /// The file that was read.
+    /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// At least one.
+    /// The errors, at least one.
     pub errors: Vec<Diagnostic>,
-    /// Of what can be read.
+    /// The warnings of the values that can be read.
     pub warnings: Vec<Diagnostic>,
     pub remarks: Vec<String>,
 }
 
 impl Sources {
-    /// Those of this process.
+    /// The sources of this process.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Sources {
         Sources {
             file,
@@ -82,11 +82,11 @@ impl Sources {
     }
 }
 
-/// Puts the layers together and checks the whole.
+/// Merges the layers and checks the result.
 ///
 /// # Errors
-/// Every problem of every layer at once, in their order; then what is wrong with values that can be
-/// read. What only follows from a value that can't be read is not told.
+/// Every error of every layer, in their order, then every violation by values that can be read.
+/// A violation that may follow from an unreadable value is omitted.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let located = match &sources.file {
         Some(path) => file::LocatedFile {
@@ -115,13 +115,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     })
 }
 
-/// Layers put together, as far as they can be read.
+/// The merged layers, as far as they can be read.
 struct MergedLayers {
     tree: Value,
     origins: Origins,
     /// Keys whose value can't be read.
     unreadable: BTreeSet<String>,
-    /// Keys that may have been meant by what can't be read.
+    /// Keys that an unreadable entry may have been meant for.
     suspected: BTreeSet<String>,
     /// Old and new names of renamed keys.
     aliases: aliases::Uses,
@@ -169,7 +169,7 @@ impl MergedLayers {
         self.origins.insert(entry.key, entry.origin);
     }
 
-    /// A value that can't be read outranks what was there, too: the key is built in then.
+    /// Records an unreadable value. It outranks earlier values too: its key returns to the default.
     fn reject(&mut self, diagnostic: Diagnostic, schema: &Schema) {
         match schema.default_of(&diagnostic.key) {
             Some(default) => {
@@ -209,7 +209,7 @@ impl MergedLayers {
             .flat_map(|violation| violation.with.iter().copied());
         let behind: Vec<_> = behind.map(str::to_owned).collect();
         errors.extend(report(unreadable, &unreliable, &origins));
-        // What stands in a file that can't be read is unknown, not unset.
+        // A secret in an unreadable file is unknown, not unset.
         unreliable.extend(behind);
         for violations in [
             check::check(&config),
@@ -247,7 +247,7 @@ fn report(
     messages.collect()
 }
 
-/// A file of something else altogether has thousands.
+/// Limits the number of errors. A file of another kind has thousands.
 fn truncate(errors: &mut Vec<Diagnostic>) {
     if let Some(more) = errors.len().checked_sub(MAX_DIAGNOSTICS).filter(|n| *n > 0) {
         errors.truncate(MAX_DIAGNOSTICS);

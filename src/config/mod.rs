@@ -1,4 +1,4 @@
-//! Settings: built-in < file < environment < flags, with every problem named by its place.
+//! Settings: default < file < environment < flags. Every diagnostic names the origin of its value.
 //!
 //! The struct in `settings` is the only list of keys. Nothing here reads the environment or the
 //! command line behind the caller's back: both come in as [`Sources`].

@@ -1,4 +1,4 @@
-//! Internationalised names, as DNS and browsers have them (RFC 5890: `xn--…`).
+//! Internationalised names in the form of DNS and browsers (RFC 5890: `xn--…`).
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -10,7 +10,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     BuiltIn,
-    /// `line` counts from 1.
+    /// A line of a file, counted from 1.
     File {
         path: PathBuf,
         line: usize,
@@ -22,17 +22,17 @@ pub enum Origin {
 /// The origin of each key that is not at its default.
 pub type Origins = BTreeMap<String, Origin>;
 
-/// What a layer says of its settings, in order: a later entry outranks an earlier one.
+/// The entries of a layer, in order: a later entry outranks an earlier one.
 pub type Layer = Vec<Result<Entry, Diagnostic>>;
 
 /// One setting of one layer.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Dotted: `turn.realm`.
+    /// The dotted key: `turn.realm`.
     pub key: String,
     pub value: Value,
     pub origin: Origin,
-    /// The old name of the key, if that set it.
+    /// The old name of the key, if the layer used it.
     pub old_key: Option<&'static str>,
 }
 
@@ -40,9 +40,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub origin: Origin,
-    /// Dotted; empty where the place itself is wrong (a file that can't be read).
+    /// The dotted key; empty for an error of the origin itself, such as an unreadable file.
     pub key: String,
-    /// What is wrong with it, and what to do: `must be …`.
+    /// The error and its remedy, as the end of a sentence: `must be …`.
     pub text: String,
 }
 
@@ -60,9 +60,9 @@ impl Diagnostic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub key: &'static str,
-    /// Other keys whose values it follows from.
+    /// Other keys that the violation depends on.
     pub with: &'static [&'static str],
-    /// The end of a sentence that began with the key.
+    /// The error, as the end of a sentence that began with the key.
     pub text: String,
 }
 
@@ -83,7 +83,7 @@ impl Violation {
         }
     }
 
-    /// Every key whose value it follows from.
+    /// Returns every key that the violation depends on.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.key).chain(self.with.iter().copied())
     }
@@ -95,7 +95,7 @@ pub fn variable(key: &str) -> String {
 }
 
 impl Origin {
-    /// From 1, in a file.
+    /// The line, counted from 1, if the origin is a file.
     pub fn line(&self) -> Option<usize> {
         match self {
             Origin::File { line, .. } => Some(*line),
@@ -120,7 +120,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What a layer sets, or every problem of it as it is told.
+/// Returns the entries of a layer, or its errors as text.
 #[cfg(test)]
 pub fn report(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
     let messages = layer

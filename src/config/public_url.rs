@@ -1,13 +1,13 @@
-//! The address that users type: `https://talk.example.org`, maybe with a path that a proxy has parlor
-//! at.
+//! The public URL: `https://talk.example.org`, optionally with a path below which a proxy serves
+//! parlor.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::names;
 
-/// What parlor has below its root: where a proxy has it at one of these, nobody could tell whether that
-/// was taken off.
+/// The top-level paths of parlor. A base path must not begin with one, or it would be ambiguous
+/// whether a proxy stripped the base path.
 const RESERVED_SEGMENTS: [&str; 6] = ["api", "assets", "healthz", "r", "readyz", ".well-known"];
 
 /// Scheme, host and port of an HTTP origin, and a path.
@@ -23,7 +23,7 @@ impl PublicUrl {
     /// Reads `http(s)://host[:port][/path]`; a slash at the end is allowed.
     ///
     /// # Errors
-    /// What it must be, as the end of a sentence that began with the key.
+    /// The required form, as the end of a sentence that began with the key.
     pub fn parse(text: &str) -> Result<PublicUrl, String> {
         parse(text).ok_or_else(|| {
             format!(
@@ -33,7 +33,7 @@ impl PublicUrl {
         })
     }
 
-    /// Reads what browsers call an origin: no path.
+    /// Returns whether `text` is an origin: a URL without a path.
     pub fn is_origin(text: &str) -> bool {
         parse(text).is_some_and(|url| url.path.is_empty())
     }
@@ -42,12 +42,12 @@ impl PublicUrl {
         self.https
     }
 
-    /// Lower case; an IPv6 address stands in brackets.
+    /// The host in lower case; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// What a proxy has parlor at: empty, or with a slash in front and none at the end.
+    /// The base path: empty, or with a leading slash and no trailing one.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -57,7 +57,7 @@ impl PublicUrl {
     }
 }
 
-/// Without a slash at the end, as a browser writes an origin.
+/// Formats the URL without a trailing slash, as a browser writes an origin.
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
@@ -92,7 +92,7 @@ fn parse(text: &str) -> Option<PublicUrl> {
     })
 }
 
-/// Segments that no client and no proxy writes in another way.
+/// Returns the normalized base path, if it has only segments that no client or proxy rewrites.
 fn base_path(path: &str) -> Option<String> {
     if path.is_empty() {
         return Some(String::new());

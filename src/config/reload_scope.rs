@@ -1,29 +1,28 @@
 //! The reload scope of each key: live, or after a restart.
 //!
-//! The table names every field of every section, and the compiler holds it to that: no key can be
-//! forgotten.
+//! The table names every field of every section. The compiler rejects a missing one.
 
 use serde::Serialize;
 
 use super::{Admin, Auth, Config, Diagnostic, Http, Ice, Log, Rooms, Server, Signaling, Tls, Turn};
 
-/// When a new value of a key is in force.
+/// The time from which a new value of a key is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadScope {
-    /// As soon as it is read.
+    /// In force as soon as it is read.
     Live,
-    /// Once parlor is started again.
+    /// In force after a restart.
     Restart,
 }
 
 /// The result of a reload.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
-    /// Keys with a new value, which is in force.
+    /// Keys with a new value that is in force.
     pub changed: Vec<&'static str>,
-    /// Keys with a new value, which is in force after a restart.
+    /// Keys with a new value that is in force after a restart.
     pub needs_restart: Vec<&'static str>,
-    /// What is unwise about the new values, and the old ones.
+    /// Warnings about the new values and the old ones.
     pub warnings: Vec<String>,
 }
 
@@ -45,7 +44,7 @@ impl ReloadReport {
 
 macro_rules! effects {
     ($($section:ident: $type:ident { $($key:ident: $effect:ident,)* })*) => {
-        /// Every key, and when a new value of it is in force.
+        /// Every key with its reload scope.
         pub const RELOAD_SCOPES: &[(&str, ReloadScope)] = &[
             $($((concat!(stringify!($section), ".", stringify!($key)), ReloadScope::$effect),)*)*
         ];
@@ -67,7 +66,7 @@ macro_rules! effects {
             found
         }
 
-        /// Gives `wanted` the values of `running` where others need a restart.
+        /// Copies from `running` to `wanted` the values that need a restart.
         pub fn keep_restart_values(running: &Config, wanted: &mut Config) {
             $($(if ReloadScope::$effect == ReloadScope::Restart {
                 wanted.$section.$key.clone_from(&running.$section.$key);
@@ -188,7 +187,8 @@ effects! {
     }
 }
 
-/// Public keys and certificates are no keys of their own: they stand in a file that one names.
+/// Returns the setting to report for a field. Public keys and certificates are reported by the
+/// setting that names their file.
 fn reported_key(name: &'static str, wanted: &Config) -> &'static str {
     match name {
         "auth.public_keys" if wanted.auth.jwks_file.is_some() => "auth.jwks_file",

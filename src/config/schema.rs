@@ -1,7 +1,7 @@
-//! The known keys: those of the serialised default, so that the type is the only list.
+//! The known keys: those of the serialized default, so the type is the only list.
 //!
-//! Serialised to JSON, an unset `Option` is `null`, which keeps its key; the shape of each default
-//! decides how text from the environment is read. An unset key is text (a test holds the type to it).
+//! Serialized to JSON, an unset `Option` is `null`, which keeps its key; the shape of each default
+//! decides how text from the environment is read. An unset key is text (a test verifies this).
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl Schema {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The built-in value of `key`; `None` where there is no such key.
+    /// The default of `key`; `None` for an unknown key.
     pub fn default_of(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
@@ -36,19 +36,19 @@ impl Schema {
         self.0.keys().any(|key| key.starts_with(&prefix))
     }
 
-    /// The known key that looks most like `key`, where any does.
+    /// The known key most similar to `key`, if one is similar.
     pub fn nearest(&self, key: &str) -> Option<&str> {
         most_similar(self.0.keys().map(String::as_str), key, similarity)
     }
 
-    /// The known section that looks most like `path`, where any does.
+    /// The known section most similar to `path`, if one is similar.
     pub fn nearest_section(&self, path: &str) -> Option<&str> {
         let sections = self.0.keys().filter_map(|key| key.rsplit_once('.'));
         let sections = sections.map(|(section, _)| section);
         most_similar(sections, path, strsim::normalized_damerau_levenshtein)
     }
 
-    /// Turns text (of a variable or a flag) into the shape of the key's default.
+    /// Converts the text of a variable or a flag to the type of the key's default.
     pub fn from_text(&self, key: &str, text: &str) -> Value {
         match self.default_of(key) {
             Some(Value::Array(_)) => text
@@ -69,10 +69,10 @@ impl Schema {
         }
     }
 
-    /// Judges one value alone against the type.
+    /// Checks one value against its type.
     ///
     /// # Errors
-    /// All that is wrong, as ends of a sentence that began with the key. Never tells a secret.
+    /// Every error, as the end of a sentence that began with the key. An error never contains a secret.
     pub fn check_value(&self, key: &str, value: &Value) -> Result<(), Vec<String>> {
         let wrong = match self.default_of(key) {
             Some(default) => shape_error(default, value),
@@ -88,12 +88,12 @@ impl Schema {
             let (alone, messages) = match (is_list, item.as_str()) {
                 (false, _) => (item.clone(), String::new()),
                 (true, Some(text)) => (Value::from(vec![text]), format!(" at {text:?}")),
-                // Only text is told: what is refused for being no text may be a secret.
+                // Only text is repeated: a value of the wrong type may be a secret.
                 (true, None) => (Value::from(vec![item.clone()]), String::new()),
             };
             let reason = self.deserialize_alone(key, &alone).err()?;
             Some(match self.default_of(key) {
-                // What the parser says of these names types of this program.
+                // The parser's error for these names internal types.
                 Some(Value::Number(_)) if item.as_i64().is_some_and(i64::is_negative) => {
                     format!("must not be negative{}", self.example(key))
                 }
@@ -112,7 +112,7 @@ impl Schema {
         }
     }
 
-    /// One setting of a layer, or all that is wrong with it.
+    /// Returns one setting of a layer, or its errors.
     pub fn setting(&self, key: &str, value: Value, origin: Origin) -> Layer {
         match self.check_value(key, &value) {
             Ok(()) => vec![Ok(Entry {
@@ -130,8 +130,8 @@ impl Schema {
         }
     }
 
-    /// The keys that a problem with something else may be about: those of a section, or the one that
-    /// looks most like it; all where a whole file can't be read.
+    /// The keys that an unknown key may have been meant for: those of a section, or the most similar
+    /// one; all keys if a whole file can't be read.
     pub fn likely_keys(&self, path: &str) -> Vec<&str> {
         let within = |section: &str| {
             let prefix = format!("{section}.");
@@ -170,7 +170,7 @@ pub fn built_in() -> Value {
     serde_json::to_value(Config::default()).unwrap_or_default()
 }
 
-/// Puts `value` at the dotted `key`, making sections as needed.
+/// Sets the dotted `key` to `value`, and creates sections as needed.
 pub fn insert(tree: &mut Value, key: &str, value: Value) {
     let mut place = tree;
     for part in key.split('.') {
@@ -199,8 +199,8 @@ fn flatten(path: String, value: Value, into: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// What was wanted, where the shape is not that of the default. Durations, which are text by
-/// default, may be numbers; an unset key is text.
+/// Returns the expected type, if the value does not have the type of the default. Durations are text by
+/// default and may be numbers; an unset key is text.
 fn shape_error(default: &Value, value: &Value) -> Option<&'static str> {
     let duration = |text: &str| super::duration::parse(text).is_ok();
     match (default, value) {
@@ -231,8 +231,8 @@ fn most_similar<'a>(
     (score > 0.5).then_some(found)
 }
 
-/// How alike two keys are in their last part; how alike their sections are decides between equals.
-/// A right section alone says nothing of what was meant in it.
+/// The similarity of the last parts of two keys; the similarity of their sections breaks ties. An
+/// equal section alone does not make two keys similar.
 fn similarity(known: &str, key: &str) -> f64 {
     let alike = strsim::normalized_damerau_levenshtein;
     let (section, last) = known.rsplit_once('.').unwrap_or(("", known));

@@ -1,5 +1,5 @@
-//! Secrets that stand in files of their own: those that a `*_file` key names, or systemd's credentials
-//! (`LoadCredential=`, systemd.exec(5)), so that neither a file of settings nor an environment holds them.
+//! Secrets in files of their own: named by a `*_file` key, or credentials of systemd
+//! (`LoadCredential=`, systemd.exec(5)). They keep secrets out of the configuration and the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,10 +22,10 @@ pub const SECRET_KEYS: [&str; 5] = [
     "ice.turn_password",
 ];
 
-/// Secrets of one key, and the key that may name their file. systemd's credential is called as the
-/// first is.
+/// Secrets of one key, and the key that may name their file. The credential of systemd has the name
+/// of the first key.
 struct SecretSetting<'a> {
-    /// One, in the form that a fault wants.
+    /// The key, as a slice for [`Violation::with`].
     key: &'static [&'static str; 1],
     file_key: &'static str,
     secrets: SecretField<'a>,
@@ -34,12 +34,11 @@ struct SecretSetting<'a> {
 
 enum SecretField<'a> {
     Single(&'a mut Option<Secret>),
-    /// In a file, one on each line.
+    /// A list of secrets; a file has one on each line.
     List(&'a mut Vec<Secret>),
 }
 
-/// Fills in the secrets that stand in files, and where each was found. Gives every fault; what it is
-/// about besides its key stays unset.
+/// Fills in the secrets from files, and their origins. Returns every violation; its secret stays unset.
 pub fn read(
     config: &mut Config,
     environment: &[(OsString, OsString)],
@@ -114,7 +113,7 @@ impl SecretSetting<'_> {
             (true, None) => return Ok(None),
             (false, Some(path)) => path.clone(),
             (false, None) => match credentials.map(|dir| dir.join(self.key[0])) {
-                // One that can't even be looked at is told of, not passed over.
+                // A credential that can't be accessed is an error, not an absent one.
                 Some(path) if !matches!(path.try_exists(), Ok(false)) => path,
                 _ => return Ok(None),
             },
@@ -145,7 +144,7 @@ impl SecretField<'_> {
     }
 }
 
-/// All of the file but the end of its last line.
+/// Returns the content of the file without its last line ending.
 fn read_secret(path: &Path) -> Result<String, String> {
     let text = text_file::read(path, MAX_FILE_BYTES).map_err(|why| why.to_string())?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);

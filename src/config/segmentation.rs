@@ -15,7 +15,7 @@ const LAST_AFFECTED: [u32; 3] = [7, 1, 4];
 /// The file with the Linux release.
 const RELEASE_FILE: &str = "/proc/sys/kernel/osrelease";
 
-/// When the relay uses UDP_SEGMENT.
+/// The setting for UDP_SEGMENT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Segmentation {

@@ -1,5 +1,5 @@
-//! Every setting, its unit and its built-in value: the only list of keys. `config.toml` is this file
-//! in TOML; tests hold it, and `docs/reference/configuration.md`, to what is here.
+//! Every setting, its unit and its default: the only list of keys. Tests compare `config.toml` and
+//! `docs/reference/configuration.md` with this file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,12 +33,12 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Where the database and generated secrets live. Unset: `$STATE_DIRECTORY`, else
+    /// The directory of the database and the generated secrets. Unset: `$STATE_DIRECTORY`, else
     /// `$XDG_DATA_HOME/parlor`, else `~/.local/share/parlor`.
     pub data_dir: Option<PathBuf>,
-    /// What users type to get here (`https://talk.example.org`): invite links and the host of ICE URLs.
+    /// The public URL (`https://talk.example.org`): the base of invite links and the host of ICE URLs.
     pub public_url: Option<String>,
-    /// After SIGTERM or SIGINT. Zero: ends at once.
+    /// The maximum duration of a drain after SIGTERM or SIGINT. Zero: the process ends at once.
     #[serde(with = "super::duration")]
     pub drain_timeout: Duration,
 }
@@ -46,28 +46,28 @@ pub struct Server {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Over TLS, where `tls.mode` is not off. TURN over TCP, or TLS, is served there, too.
+    /// Listeners for HTTP, over TLS unless `tls.mode` is off. They also serve TURN over TCP or TLS.
     pub listen: Vec<SocketAddr>,
-    /// Without TLS beside it: sends requests on to it, and answers what authorities ask.
+    /// Plain HTTP listeners beside TLS: they redirect to HTTPS and answer ACME HTTP challenges.
     pub plain_listen: Vec<SocketAddr>,
-    /// Origins that may call. Empty: any, without credentials.
+    /// Origins of pages that may call the API. Empty: any, without credentials.
     pub allowed_origins: Vec<String>,
-    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are trusted.
     #[serde(deserialize_with = "super::cidr::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
-    /// A connection from one of them begins with a PROXY header, which names the client.
+    /// Whether connections from `trusted_proxies` begin with a PROXY header, which names the client.
     pub proxy_protocol: bool,
-    /// From accept to the first byte, and again to the end of a request's headers.
+    /// The timeout from accept to the first byte, and again to the end of a request's headers.
     #[serde(with = "super::duration")]
     pub header_timeout: Duration,
-    /// For the whole of a request, WebSockets excepted.
+    /// The timeout of a whole request, WebSockets excepted.
     #[serde(with = "super::duration")]
     pub request_timeout: Duration,
-    /// Bytes of a request's body.
+    /// The maximum number of bytes in a request's body.
     pub max_body: usize,
-    /// TCP connections at once, WebSockets included.
+    /// The maximum number of open TCP connections, WebSockets included.
     pub max_connections: usize,
-    /// Connections of one client address (IPv6: one /56), except trusted proxies.
+    /// The maximum number of connections of one client address (IPv6: one /56), except trusted proxies.
     pub max_connections_per_address: usize,
 }
 
@@ -75,41 +75,41 @@ pub struct Http {
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     pub mode: TlsMode,
-    /// PEM: the server's own certificate, then those that lead to it.
+    /// The certificate chain in PEM, the server's own certificate first.
     pub cert_file: Option<PathBuf>,
-    /// PEM: the key of the first of them.
+    /// The private key of the certificate in PEM.
     pub key_file: Option<PathBuf>,
-    /// Names that a certificate is asked for. Empty: the hosts of `server.public_url` and
+    /// Names in the certificate request. Empty: the hosts of `server.public_url` and
     /// `turn.public_host`.
     pub domains: Vec<String>,
-    /// Whom it is asked of: `letsencrypt`, `letsencrypt-staging`, or the URL of a directory.
+    /// The certificate authority: `letsencrypt`, `letsencrypt-staging`, or the URL of a directory.
     pub acme_directory: String,
-    /// Where the authority may write to.
+    /// The e-mail address of the ACME account.
     pub acme_contact: Option<String>,
-    /// PEM: the root of an authority that the system does not know.
+    /// The root certificate (PEM) of an authority that the system does not trust.
     pub acme_ca_file: Option<PathBuf>,
-    /// What stands in the two files.
+    /// The contents of `cert_file` and `key_file`.
     #[serde(skip)]
     pub identity: Option<Identity>,
 }
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// From nowhere: nothing speaks TLS.
+    /// No certificate: TLS is off.
     #[default]
     Off,
-    /// From files that somebody else renews.
+    /// Files that another program renews.
     Files,
-    /// Made here and vouched for by nobody.
+    /// A self-signed certificate that parlor generates.
     SelfSigned,
-    /// From an authority that is asked for it (RFC 8555).
+    /// A certificate authority by ACME (RFC 8555).
     Acme,
 }
 
 impl TlsMode {
-    /// As it is written.
+    /// The name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             TlsMode::Off => "off",
@@ -125,32 +125,32 @@ impl TlsMode {
 pub struct Auth {
     /// Shared secret of the tokens, at least 32 bytes. Unset: generated once into the data directory.
     pub secret: Option<Secret>,
-    /// A file that holds the secret.
+    /// A file with `secret` alone.
     pub secret_file: Option<PathBuf>,
-    /// Older secrets that still check, but no longer sign.
+    /// Older secrets. They verify tokens but do not sign.
     pub previous_secrets: Vec<Secret>,
-    /// A file that holds them, one on each line.
+    /// A file with `previous_secrets`, one on each line.
     pub previous_secrets_file: Option<PathBuf>,
     pub algorithm: Algorithm,
-    /// Public keys (PEM) of whoever signs tokens, for an algorithm that takes them.
+    /// Public keys (PEM) of the token issuer, for an asymmetric `algorithm`.
     pub public_key_file: Option<PathBuf>,
-    /// The same as a JWKS; both may be set.
+    /// Public keys of the token issuer as a JWKS, in addition to `public_key_file`.
     pub jwks_file: Option<PathBuf>,
-    /// What stands in the two files, in order.
+    /// The keys in `public_key_file` and `jwks_file`, in order.
     #[serde(skip)]
     pub public_keys: Vec<PublicKey>,
-    /// Checked in tokens when set.
+    /// The required `iss` of tokens, if set.
     pub issuer: Option<String>,
-    /// Checked in tokens when set.
+    /// The required `aud` of tokens, if set.
     pub audience: Option<String>,
-    /// Life of the tokens that the server issues; `parlor token issue` has `--ttl`.
+    /// The lifetime of tokens that the server issues; `parlor token issue` has `--ttl`.
     #[serde(with = "super::duration")]
     pub token_ttl: Duration,
-    /// A valid token whose `sub` is not known yet makes that user.
+    /// Whether a valid token with an unknown `sub` creates that user.
     pub provision_users: bool,
-    /// A `role` of `admin` in somebody else's token makes its bearer one.
+    /// Whether `role` `admin` in a token of another issuer makes its bearer an admin.
     pub trust_roles: bool,
-    /// Close plain WebSockets, too, when their token expires.
+    /// Whether the expiry of a token also closes plain WebSockets.
     pub enforce_expiry: bool,
 }
 
@@ -172,7 +172,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// As RFC 7518 and RFC 8037 spell it.
+    /// The name in RFC 7518 or RFC 8037.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::HS256 => "HS256",
@@ -190,7 +190,7 @@ impl Algorithm {
         }
     }
 
-    /// The public keys that it takes; `None` for those that take a shared secret.
+    /// The kind of public key of the algorithm; `None` for a shared secret.
     pub fn key_kind(self) -> Option<Kind> {
         match self {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
@@ -212,13 +212,13 @@ pub struct Signaling {
     /// How long a closed connection may take to read its close frame.
     #[serde(with = "super::duration")]
     pub close_timeout: Duration,
-    /// Bytes of one message.
+    /// The maximum number of bytes in one message.
     pub max_message: usize,
-    /// Bytes that may wait for one reader; past that it is closed with 4010.
+    /// The maximum number of queued bytes for one reader; above it the reader is closed with 4010.
     pub max_queue: usize,
     /// Messages a second, per connection.
     pub rate: u32,
-    /// Messages at once, per connection.
+    /// Burst of messages, per connection.
     pub burst: u32,
     /// Bytes of messages a second, per connection; 0 = unlimited.
     pub byte_rate: u32,
@@ -227,7 +227,7 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Bytes that one connection may send at once. One message always fits.
+    /// The effective burst of one connection in bytes. One message always fits.
     pub fn byte_burst(&self) -> usize {
         match self.byte_burst {
             0 => (self.max_queue / 4 * 3).max(self.max_message),
@@ -239,11 +239,11 @@ impl Signaling {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rooms {
-    /// Who makes rooms over HTTP.
+    /// The users who may create rooms over HTTP.
     pub create: RoomCreators,
-    /// Messages that a room keeps, the newest; 0 = all.
+    /// The number of newest messages that a room keeps; 0 = all.
     pub max_messages: u32,
-    /// How long a guest may be away before their seat is free again; 0 = until their time runs out.
+    /// How long an absent guest stays a member; 0 = until their token expires.
     #[serde(with = "super::duration")]
     pub guest_grace_period: Duration,
     /// How long a room rejects a user after a kick.
@@ -251,7 +251,7 @@ pub struct Rooms {
     pub kick_cooldown: Duration,
 }
 
-/// Who makes rooms over HTTP. The command line always does.
+/// The users who may create rooms over HTTP. The command line always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomCreators {
@@ -267,19 +267,19 @@ pub struct Ice {
     pub turn_urls: Vec<String>,
     pub turn_username: Option<String>,
     pub turn_password: Option<Secret>,
-    /// A file that holds the password.
+    /// A file with `turn_password` alone.
     pub turn_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
-    /// Each address serves UDP and TCP.
+    /// Listeners for STUN and TURN; each serves UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// TURN over TLS, and nothing else; empty: port 5349 on the addresses of `listen`. `http.listen`
-    /// serves it, too, where `tls.mode` is not off.
+    /// Listeners for TURN over TLS alone; empty: port 5349 on the addresses of `listen`. `http.listen`
+    /// serves it too unless `tls.mode` is off.
     pub tls_listen: Vec<SocketAddr>,
-    /// As `http.proxy_protocol`, for streams.
+    /// Whether TCP connections to TURN from `http.trusted_proxies` begin with a PROXY header.
     pub proxy_protocol: bool,
     /// A second port on two addresses of one family, for NAT behaviour discovery; 0 = off.
     pub alternate_port: u16,
@@ -289,40 +289,41 @@ pub struct Turn {
     pub coalesce_delay: Duration,
     /// Whether runs of equally long datagrams are sent as one message that the kernel segments.
     pub segmentation: Segmentation,
-    /// Threads that relay. 0 = one for each core that the process may run on.
+    /// The number of relay threads; 0 = one for each core that the process may run on.
     pub shards: u8,
     pub realm: String,
     /// Shared secret of the time-limited credentials. Unset: generated once into the data directory.
     pub secret: Option<Secret>,
-    /// A file that holds the secret.
+    /// A file with `secret` alone.
     pub secret_file: Option<PathBuf>,
-    /// Older secrets that still check, but no longer mint.
+    /// Older secrets. They verify credentials but create none.
     pub previous_secrets: Vec<Secret>,
-    /// A file that holds them, one on each line.
+    /// A file with `previous_secrets`, one on each line.
     pub previous_secrets_file: Option<PathBuf>,
     #[serde(with = "super::duration")]
     pub credential_ttl: Duration,
-    /// `address`, `public/private`, or `auto` (asked of the first of `ice.stun_urls`).
+    /// The public address: an address, `public/private`, a DNS name, or `auto` (from the first of
+    /// `ice.stun_urls`).
     pub external_ip: Vec<String>,
     /// The host in ICE URLs. Unset: that of `server.public_url`, else that of the request.
     pub public_host: Option<String>,
-    /// `first-last`.
+    /// UDP ports of relayed addresses: `first-last`.
     pub relay_ports: PortRange,
-    /// Peers that may be reached although they are denied by default.
+    /// Peers that are allowed although they are denied by default.
     #[serde(deserialize_with = "super::cidr::deserialize")]
     pub allowed_peers: Vec<IpNet>,
-    /// Peers that may never be reached; outranks `allowed_peers`.
+    /// Peers that are always denied; outranks `allowed_peers`.
     #[serde(deserialize_with = "super::cidr::deserialize")]
     pub denied_peers: Vec<IpNet>,
-    /// Denied peer ports; our own relayed addresses are exempt.
+    /// Denied peer ports. Relayed addresses of this server are exempt.
     #[serde(with = "super::port_list")]
     pub denied_peer_ports: Vec<PortRange>,
-    /// Servers that clients are sent to when this one is full, one of a family at most.
+    /// Servers for ALTERNATE-SERVER when this one is full, at most one of each family.
     pub alternate_server: Vec<SocketAddr>,
-    /// 0 = as many as descriptors allow.
+    /// The maximum number of allocations; 0 = as many as descriptors allow.
     pub max_allocations: usize,
     pub max_allocations_per_user: u32,
-    /// Allocations of one client address (IPv6: one /56). 0 = half of all.
+    /// The maximum number of allocations of one client address (IPv6: one /56). 0 = half of all.
     pub max_allocations_per_address: usize,
     pub max_permissions: usize,
     pub max_channels: usize,
@@ -334,24 +335,24 @@ pub struct Turn {
     pub bandwidth_total: u64,
     /// Whether credentials that name no user may allocate.
     pub allow_anonymous: bool,
-    /// Answers a second to an address that has proved nothing, 0 = unlimited.
+    /// Responses a second to an unauthenticated address; 0 = unlimited.
     pub unauthenticated_rate: u32,
-    /// TURN streams (TCP and TLS) from one address.
+    /// The maximum number of TURN streams (TCP and TLS) from one address.
     pub max_streams_per_address: usize,
 }
 
-/// What relayed addresses are.
+/// The kind of relayed addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RelayMode {
     /// UDP ports of this host.
     Ports,
-    /// Numbers that exist in this process alone: clients reach each other, and nobody else.
+    /// Virtual ports inside this process: clients reach other clients only.
     Internal,
 }
 
 impl RelayMode {
-    /// What clients set as `iceTransportPolicy`.
+    /// The `iceTransportPolicy` for clients.
     pub fn ice_transport_policy(self) -> &'static str {
         match self {
             RelayMode::Ports => "all",
@@ -363,10 +364,10 @@ impl RelayMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// The Unix socket at which commands reach the daemon. Unset: in `$RUNTIME_DIRECTORY`, else in
+    /// The Unix socket for admin commands. Unset: in `$RUNTIME_DIRECTORY`, else in
     /// the data directory.
     pub socket: Option<PathBuf>,
-    /// Where `/metrics` is served.
+    /// Listeners for `/metrics`.
     pub metrics_listen: Vec<SocketAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! What TLS is spoken with and where: the files are read while the configuration is loaded, so that
+//! Certificates and TLS listeners. The files are read while the configuration is loaded, so that
 //! their errors are reported with all others.
 
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use super::{Config, Tls, TlsMode, ice_host};
 use crate::clock;
 use crate::tls::{self, Identity, PemFile, PemFileError};
 
-/// Of TURN over TLS (RFC 8656, section 18.7).
+/// The default port of TURN over TLS (RFC 8656 section 18.7).
 const TURNS_PORT: u16 = 5349;
 
-/// Where TURN over TLS has listeners of its own: nowhere without TLS; what `turn.tls_listen` says, or
-/// its usual port on the addresses of `turn.listen`, unless HTTP has that.
+/// The listeners for TURN over TLS alone: none without TLS; else `turn.tls_listen`, or the default port
+/// on the addresses of `turn.listen`, unless HTTP uses it.
 pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
     let turn = &config.turn;
     if !turn.tls_listen.is_empty() {
@@ -33,17 +33,17 @@ pub fn turn_tls_listen(config: &Config) -> Vec<SocketAddr> {
     if_tls(config, &usual)
 }
 
-/// Where HTTP speaks TLS, and TURN with it: nowhere without TLS.
+/// The listeners for HTTPS, which also serve TURN over TLS; none without TLS.
 pub fn https_listen(config: &Config) -> Vec<SocketAddr> {
     if_tls(config, &config.http.listen)
 }
 
-/// Where HTTP is sent on to TLS: nowhere without TLS.
+/// The plain HTTP listeners that redirect to HTTPS; none without TLS.
 pub fn plain_listen(config: &Config) -> Vec<SocketAddr> {
     if_tls(config, &config.http.plain_listen)
 }
 
-/// The settings that say where TCP is listened on.
+/// The settings with TCP listeners.
 pub const TCP_LISTENERS: [&str; 5] = [
     "http.listen",
     "http.plain_listen",
@@ -52,7 +52,7 @@ pub const TCP_LISTENERS: [&str; 5] = [
     "admin.metrics_listen",
 ];
 
-/// Where TCP is listened on, by the settings that say so.
+/// The TCP listeners by setting.
 pub fn tcp_listeners(config: &Config) -> [(&'static str, Vec<SocketAddr>); 5] {
     let mut addresses = [
         config.http.listen.clone(),
@@ -106,11 +106,10 @@ pub fn load_identity(tls: &mut Tls) -> Vec<Violation> {
     }
 }
 
-/// Reads the files of the certificate again, which somebody may have renewed. Gives what is unwise about
-/// it.
+/// Reads the certificate files again after a renewal. Returns warnings about the certificate.
 ///
 /// # Errors
-/// What is wrong with them, a sentence each.
+/// The errors of the files, a sentence each.
 pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>> {
     let messages_of = |violations: Vec<Violation>| {
         let messages = violations.into_iter();
@@ -124,8 +123,8 @@ pub fn read_certificate(config: &mut Config) -> Result<Vec<String>, Vec<String>>
     }
 }
 
-/// The hosts that clients may look for in a certificate: configured names and addresses, and what this
-/// host calls itself.
+/// The hosts that clients may verify in a certificate: configured names and addresses, and the name of
+/// this host.
 pub fn own_hosts(config: &Config) -> Vec<String> {
     let turn_tls = turn_tls_listen(config);
     let listen = config.http.listen.iter().chain(&turn_tls);
@@ -144,7 +143,7 @@ pub fn own_hosts(config: &Config) -> Vec<String> {
     hosts
 }
 
-/// Whoever names a file believes that TLS is spoken.
+/// Rejects certificate files in a mode that does not read them: the author expects TLS with them.
 fn unused_files(
     mode: TlsMode,
     certificate: &Option<PathBuf>,
@@ -175,7 +174,7 @@ fn identity_violation(error: &PemFileError, certificate: &Path, key: &Path) -> V
     }
 }
 
-/// Warnings: a certificate that clients refuse, or an address where nobody listens.
+/// Warnings: a certificate that clients reject, or listeners without effect.
 pub fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {
@@ -186,7 +185,7 @@ pub fn warnings(config: &Config) -> Vec<Violation> {
         ];
         return refused.into_iter().flatten().collect();
     }
-    let text = "is set, but tls.mode is off, so that nobody listens there";
+    let text = "is set, but tls.mode is off, so it has no effect";
     let unused = [
         ("http.plain_listen", &config.http.plain_listen),
         ("turn.tls_listen", &config.turn.tls_listen),
@@ -209,17 +208,17 @@ fn outside_validity(identity: &Identity, file: &Path) -> Option<Violation> {
     };
     let when = OffsetDateTime::from_unix_timestamp(when).ok()?.date();
     let text = format!(
-        "names {}, whose certificate {what} {when}: clients refuse it",
+        "names {}, whose certificate {what} {when}: clients reject it",
         file.display()
     );
     Some(Violation::new("tls.cert_file", text))
 }
 
-/// Browsers look for the host of an ICE URL in the certificate.
+/// Warns of a certificate without the host of the ICE URLs, which browsers verify.
 fn wrong_host(config: &Config, identity: &Identity, file: &Path) -> Option<Violation> {
     let host = ice_host(config).filter(|host| !identity.is_valid_for(host))?;
     let text = format!(
-        "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers refuse it \
+        "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers reject it \
          there; get one that is, or set turn.public_host to what it is for",
         file.display()
     );

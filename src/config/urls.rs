@@ -4,18 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Config, PublicUrl, TlsMode};
 
-/// `server.public_url`, where it is set.
+/// `server.public_url`, if it is set.
 pub fn public_url(config: &Config) -> Option<PublicUrl> {
     PublicUrl::parse(config.server.public_url.as_deref()?).ok()
 }
 
-/// Its host.
+/// The host of `server.public_url`, if it is set.
 pub fn page_host(config: &Config) -> Option<String> {
     Some(public_url(config)?.host().to_owned())
 }
 
-/// What links begin with: `server.public_url`, else the address that HTTP listens on (`127.0.0.1`
-/// where that is every address). No slash at the end.
+/// The base of links: `server.public_url`, else the address of the HTTP listener (`127.0.0.1` for a
+/// wildcard). Without a trailing slash.
 pub fn base_url(config: &Config, http: SocketAddr) -> String {
     match public_url(config) {
         Some(url) => url.to_string(),
@@ -29,9 +29,9 @@ pub fn base_url(config: &Config, http: SocketAddr) -> String {
     }
 }
 
-/// Where TURN over TLS is offered, of whoever listens for it: `https` with HTTP, `alone` without. Where
-/// ICE URLs have the host of `server.public_url`, and that is https, HTTP is reached at its port,
-/// whatever port is listened on behind a NAT or a balancer.
+/// The ports of TURN over TLS in ICE URLs: those of the listeners shared with HTTP (`https`) and of the
+/// others (`alone`). If ICE URLs use the host of an https `server.public_url`, its port replaces that of
+/// the HTTP listener, which may differ behind a NAT or a load balancer.
 pub fn advertised_tls(
     config: &Config,
     https: &[SocketAddr],
@@ -46,7 +46,7 @@ pub fn advertised_tls(
 /// The usual port of STUN and TURN (RFC 8656 section 18.7), which ICE URLs prefer.
 pub const STUN_PORT: u16 = 3478;
 
-/// The port that restrictive networks leave open for TLS.
+/// The TLS port that restrictive networks leave open.
 pub const HTTPS_PORT: u16 = 443;
 
 /// The listening port that ICE URLs use: the usual one, else the first. Each additional URL delays every
@@ -62,14 +62,14 @@ pub fn advertised_port(ports: impl IntoIterator<Item = u16>, usual: u16) -> Opti
     first
 }
 
-/// The link that lets its reader into a room. The invite stands in the fragment, which browsers
-/// keep to themselves, so that no log sees it.
+/// The invite link of a room. The invite is in the fragment, which browsers do not send, so no
+/// log contains it.
 pub fn invite_link(config: &Config, http: SocketAddr, room_id: &str, invite: &str) -> String {
     format!("{}/r/{room_id}#{invite}", base_url(config, http))
 }
 
-/// The host of ICE URLs: `turn.public_host`, else that of `server.public_url`; `None` where only
-/// a request could tell. An IPv6 address stands in brackets.
+/// The host of ICE URLs: `turn.public_host`, else that of `server.public_url`; `None` if it
+/// depends on the request. An IPv6 address is in brackets.
 pub fn ice_host(config: &Config) -> Option<String> {
     if let Some(host) = config.turn.public_host.as_deref() {
         return Some(match host.parse::<Ipv6Addr>() {

@@ -1,5 +1,4 @@
-//! Warnings: valid but risky settings. Few, and each with its reason: a warning that is wrong once is
-//! not read again.
+//! Warnings: valid but risky settings. They are few, because users ignore warnings after a false one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,13 +8,13 @@ use super::origin::{Origin, Violation};
 use super::{Config, Origins, RelayMode, TlsMode, acme, file, public_url, secrets, tls};
 use crate::secret::Secret;
 
-/// Bytes below which a secret of the relay can be guessed.
+/// The length in bytes below which a TURN secret can be guessed.
 const MIN_TURN_SECRET_BYTES: usize = 16;
 
-/// Where clouds tell a machine about itself, its keys included.
+/// The metadata service of cloud providers, which returns keys of the machine.
 const CLOUD_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-/// 6to4 (RFC 3056) and Teredo (RFC 4380).
+/// The prefixes of 6to4 (RFC 3056) and Teredo (RFC 4380).
 const TUNNEL_PREFIXES: [&str; 2] = ["2002::/16", "2001::/32"];
 
 /// Returns a warning for every risky value of `config`.
@@ -39,14 +38,14 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
     found.chain(exposed_secrets(config, origins)).collect()
 }
 
-/// coturn takes them, and whoever shares one with it may have no say in its length.
+/// Warns of a short TURN secret. It is not an error, because a secret shared with coturn may be short.
 fn short_secrets(config: &Config) -> Vec<Violation> {
     turn_secrets(config)
         .filter(|(_, secret)| secret.expose().len() < MIN_TURN_SECRET_BYTES)
         .map(|(key, secret)| {
             let bytes = secret.expose().len();
             let text = format!(
-                "has {bytes} bytes, so few that anybody with a credential can guess them: \
+                "has {bytes} bytes, so a client with a credential can guess it: \
                  `openssl rand -hex 32` makes a good one"
             );
             Violation::new(key, text)
@@ -64,12 +63,13 @@ fn turn_secrets(config: &Config) -> impl Iterator<Item = (&'static str, &Secret)
 fn reused_secret(config: &Config) -> Vec<Violation> {
     let same =
         turn_secrets(config).filter(|(_, secret)| config.auth.secret.as_ref() == Some(secret));
-    let text = "is auth.secret too: whoever may mint credentials for the relay can also sign \
-                tokens, for any user";
+    let text = "equals auth.secret: a service that creates TURN credentials can then also sign \
+                tokens for any user";
     same.map(|(key, _)| Violation::with(key, &["auth.secret"], text))
         .collect()
 }
 
+/// Warns of a page without https:
 /// <https://w3c.github.io/mediacapture-main/#dom-navigator-mediadevices> is `[SecureContext]`.
 fn page_without_https(config: &Config) -> Vec<Violation> {
     let insecure = public_url(config).filter(|url| {
@@ -91,7 +91,7 @@ fn relative_data_dir(config: &Config) -> Vec<Violation> {
     relative
         .map(|dir| {
             let text = format!(
-                "is {}, which is another directory wherever parlor is started: write a path that \
+                "is {}, which depends on the working directory: write a path that \
                  begins with /",
                 dir.display()
             );
@@ -128,12 +128,12 @@ fn missing_audience(config: &Config) -> Vec<Violation> {
 
 fn trust_of_every_proxy(config: &Config) -> Vec<Violation> {
     let proxies = config.http.trusted_proxies.iter();
-    let anybody = proxies.filter(|net| net.prefix_len() == 0);
-    anybody
+    let all_addresses = proxies.filter(|net| net.prefix_len() == 0);
+    all_addresses
         .map(|net| {
             let text = format!(
-                "has {net}: anybody may say that they call from anywhere, so that no limit by \
-                 address holds them, and no log tells who it was"
+                "has {net}: any client can claim any address, so limits by address fail and logs \
+                 show wrong addresses"
             );
             Violation::new("http.trusted_proxies", text)
         })
@@ -154,7 +154,7 @@ fn exposed_metrics(config: &Config) -> Vec<Violation> {
         .collect()
 }
 
-/// Loopback, or of a network that is nobody else's.
+/// Returns whether an address is loopback or of a private network.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -162,12 +162,12 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// Relayed addresses that are somebody else's, or fewer than one user may hold.
+/// Warns of relay ports that listeners use, and of fewer ports than one user may hold.
 fn relay_ports(config: &Config) -> Vec<Violation> {
     let (turn, range) = (&config.turn, config.turn.relay_ports);
     let within = |address: &&SocketAddr| (range.first..=range.last).contains(&address.port());
     if turn.mode == RelayMode::Internal {
-        // They are numbers, which no listener is in the way of and no firewall knows.
+        // Virtual ports do not conflict with listeners or firewalls.
         return small_capacity(config).into_iter().collect();
     }
     let mut violations = Vec::new();
@@ -204,7 +204,7 @@ fn small_capacity(config: &Config) -> Option<Violation> {
     let ports = usize::from(turn.relay_ports.last - turn.relay_ports.first) + 1;
     let (most, quota) = (turn.max_allocations, turn.max_allocations_per_user as usize);
     if most > ports {
-        let text = format!("is {most}, but turn.relay_ports has {ports} ports alone");
+        let text = format!("is {most}, but turn.relay_ports has only {ports} ports");
         return Some(Violation::with(
             "turn.max_allocations",
             &["turn.relay_ports"],
@@ -226,7 +226,7 @@ fn small_capacity(config: &Config) -> Option<Violation> {
 
 fn dangerous_peers(config: &Config) -> Vec<Violation> {
     let turn = &config.turn;
-    // What is denied outranks what is allowed.
+    // `denied_peers` outranks `allowed_peers`.
     let closed = |net: &IpNet| turn.denied_peers.iter().any(|denied| denied.contains(net));
     let inside = turn.mode == RelayMode::Internal;
     let opened = turn.allowed_peers.iter();
@@ -238,31 +238,31 @@ fn dangerous_peers(config: &Config) -> Vec<Violation> {
     });
     let mut violations: Vec<_> = opened.collect();
     if turn.unauthenticated_rate == 0 {
-        let text = "is 0: anybody can make this host send answers, without end, to an address that \
-                    never asked for them";
+        let text = "is 0: with forged source addresses, an attacker can make this host flood another \
+                    address";
         violations.push(Violation::new("turn.unauthenticated_rate", text));
     }
     violations
 }
 
-/// What is bad about letting clients reach `net`.
+/// Returns the risk if clients can reach `net`, as the end of a sentence.
 fn exposure(net: &IpNet) -> Option<&'static str> {
     let loopback: IpAddr = match net {
         IpNet::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpNet::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     if net.prefix_len() == 0 {
-        Some("lets clients reach everything that this host does, itself and its network included")
+        Some("lets clients reach every address that this host can, its own network included")
     } else if net.contains(&loopback) || loopback.is_ipv4() && net.addr().is_loopback() {
-        Some("lets clients reach services that this host means for itself alone")
+        Some("lets clients reach loopback services of this host")
     } else if net.contains(&CLOUD_METADATA) {
-        Some("lets clients reach what a cloud tells this host about itself, keys included")
+        Some("lets clients reach the cloud's metadata service, which returns keys")
     } else if TUNNEL_PREFIXES
         .iter()
         .any(|tunnel| is_subnet_of(net, tunnel))
     {
         Some(
-            "is of 6to4 or Teredo: RFC 8656 section 21.4 forbids to relay there, and parlor never does",
+            "is of 6to4 or Teredo: RFC 8656 section 21.4 forbids relaying to it, and parlor never does",
         )
     } else {
         None
@@ -275,7 +275,7 @@ fn is_subnet_of(net: &IpNet, outer: &str) -> bool {
         .is_ok_and(|outer| outer.contains(net))
 }
 
-/// Browsers query every URL before they know all their candidates.
+/// Warns of many ICE URLs: browsers query every one before they have all candidates.
 fn many_ice_urls(config: &Config) -> Vec<Violation> {
     /// The number from which Firefox warns.
     const SLOW_FROM: usize = 5;
@@ -298,7 +298,7 @@ fn many_ice_urls(config: &Config) -> Vec<Violation> {
         return Vec::new();
     }
     let text = format!(
-        "makes {all} ICE URLs with the {own} of this server: five and more slow every call's start down, \
+        "makes {all} ICE URLs with the {own} of this server: five or more slow down the start of every call, \
          and Firefox warns of them; this server's own are enough for most networks"
     );
     vec![Violation::with(key, with, text)]
@@ -311,8 +311,8 @@ fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Violation> {
     let exposed = set.filter_map(|key| match origins.get(key) {
         Some(Origin::File { path, .. }) if file::is_world_readable(path) => {
             let text = format!(
-                "stands in a file that every user of this host may read: \
-                 mend that by `chmod o-r {}`",
+                "is in a file that every user of this host may read: \
+                 fix it with `chmod o-r {}`",
                 path.display()
             );
             Some(Violation::new(key, text))
@@ -322,7 +322,7 @@ fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Violation> {
     exposed.collect()
 }
 
-/// An empty list holds no secret.
+/// Returns whether `key` holds a secret. An empty list holds none.
 fn is_set(config: &Config, key: &str) -> bool {
     let tree = serde_json::to_value(config).unwrap_or_default();
     let value = key.split('.').fold(&tree, |place, part| &place[part]);
@@ -365,7 +365,10 @@ mod tests {
     #[test]
     fn a_relative_data_directory_gets_a_warning() {
         let dir = |dir: &str| report(|config| config.server.data_dir = Some(dir.into()));
-        assert!(dir("data")[0].starts_with("server.data_dir is data, which is another directory"));
+        assert!(
+            dir("data")[0]
+                .starts_with("server.data_dir is data, which depends on the working directory")
+        );
         assert_eq!(dir("/var/lib/parlor"), [""; 0]);
         assert_eq!(dir(""), [""; 0]);
     }

@@ -134,7 +134,7 @@ impl ingress::Service for Server {
         match reason {
             RejectReason::TotalLimit => metrics.closed_at_limit("all"),
             RejectReason::SourceLimit => metrics.closed_at_limit("address"),
-            RejectReason::Evicted => metrics.closed_at_limit("gave way"),
+            RejectReason::Evicted => metrics.closed_at_limit("evicted"),
             RejectReason::ProxyHeader => {
                 metrics.missing_proxy_headers.inc();
             }

@@ -51,7 +51,7 @@ mod tests {
             # UNIT parlor_wait_seconds seconds\n\
             parlor_wait_seconds_sum 0.5\n\
             parlor_wait_seconds_bucket{le=\"+Inf\"} 1\n\
-            # HELP parlor_other Whatever.\n\
+            # HELP parlor_other Other.\n\
             # TYPE parlor_other unknown\n\
             parlor_other 1\n\
             # EOF\n";
@@ -69,7 +69,7 @@ mod tests {
             # TYPE parlor_wait_seconds histogram\n\
             parlor_wait_seconds_sum 0.5\n\
             parlor_wait_seconds_bucket{le=\"+Inf\"} 1\n\
-            # HELP parlor_other Whatever.\n\
+            # HELP parlor_other Other.\n\
             # TYPE parlor_other untyped\n\
             parlor_other 1\n";
         assert_eq!(text(openmetrics), classic);

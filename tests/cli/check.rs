@@ -15,7 +15,7 @@ use serde_json::Value;
 /// At least 32 bytes, and 64 of something that must never be shown.
 const SECRET: &str = "never-to-be-shown-0123456789-0123456789-0123456789-0123456789-xx";
 
-fn desk_with_file(text: &str) -> Cli {
+fn cli_with_file(text: &str) -> Cli {
     let cli = Cli::new();
     let path = cli.place().join("config.toml");
     fs::write(&path, text).unwrap();
@@ -54,7 +54,7 @@ fn every_wrong_key_in_the_file_is_reported_with_its_line() {
     for (key, _) in Schema::known().iter() {
         let (section, name) = key.split_once('.').expect("a section");
         // No value is a table.
-        let cli = desk_with_file(&format!("# one\n[{section}]\n{name} = {{ a = 1 }}\n"));
+        let cli = cli_with_file(&format!("# one\n[{section}]\n{name} = {{ a = 1 }}\n"));
         let (code, answer) = checked(&cli);
         assert_eq!(code, 2, "{key}: {answer}");
         let problems = answer["problems"].as_array().unwrap();
@@ -99,7 +99,7 @@ fn keys(list: &Value) -> Vec<String> {
 
 #[test]
 fn readable_values_are_checked_although_others_are_unreadable() {
-    let cli = desk_with_file(
+    let cli = cli_with_file(
         "[turn]\nrelm = 1\ncredential_ttl = \"0s\"\nsecret = \"short\"\n\
          [signaling]\nrate = \"many\"\nburst = 0\n",
     );
@@ -161,12 +161,12 @@ fn errors_that_follow_from_an_unreadable_value_are_not_reported() {
             "auth.jwks_fil",
         ),
     ] {
-        let (code, answer) = checked(&desk_with_file(text));
+        let (code, answer) = checked(&cli_with_file(text));
         assert_eq!(code, 2, "{text}");
         assert_eq!(keys(&answer["problems"]), [only], "{text}: {answer}");
     }
     // Where the key that looks like it is set, it was not meant.
-    let cli = desk_with_file("[signaling]\nrate = 0\nratee = 5\n");
+    let cli = cli_with_file("[signaling]\nrate = 0\nratee = 5\n");
     let (_, answer) = checked(&cli);
     assert_eq!(
         keys(&answer["problems"]),
@@ -174,7 +174,7 @@ fn errors_that_follow_from_an_unreadable_value_are_not_reported() {
         "{answer}"
     );
     // All but the syntax of a file that is no TOML; what the environment says is judged.
-    let cli = desk_with_file("[turn\nsecret = \"x\"").env("PARLOR_SIGNALING__BURST", "0");
+    let cli = cli_with_file("[turn\nsecret = \"x\"").env("PARLOR_SIGNALING__BURST", "0");
     let (_, answer) = checked(&cli);
     assert!(
         keys(&answer["problems"]).contains(&"signaling.burst".to_owned()),
@@ -184,7 +184,7 @@ fn errors_that_follow_from_an_unreadable_value_are_not_reported() {
 
 #[test]
 fn a_valid_configuration_exits_0() {
-    let cli = desk_with_file("[signaling]\nburst = 5\n");
+    let cli = cli_with_file("[signaling]\nburst = 5\n");
     assert_eq!(cli.text(&["check"]), "./config.toml is valid\n");
     let answer = cli.json(&["check"]);
     let segmentation = answer["segmentation"]["reason"].as_str().unwrap();
@@ -204,7 +204,7 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
             "turn.secret = \"a secret of 32 bytes and more, or so\"\n\
              auth.secret = \"a secret of 32 bytes and more, or so\"",
             "turn.secret",
-            "is auth.secret too",
+            "equals auth.secret",
         ),
         (
             "admin.metrics_listen = \"0.0.0.0:9641\"",
@@ -236,7 +236,7 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
         (
             "turn.max_allocations = 500\nturn.relay_ports = \"50000-50299\"",
             "turn.max_allocations",
-            "has 300 ports",
+            "has only 300 ports",
         ),
         (
             "turn.allowed_peers = \"0.0.0.0/0\"",
@@ -251,17 +251,17 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
         (
             "turn.allowed_peers = \"127.0.0.1\"",
             "turn.allowed_peers",
-            "for itself alone",
+            "loopback services",
         ),
         (
             "turn.allowed_peers = \"::1\"",
             "turn.allowed_peers",
-            "for itself alone",
+            "loopback services",
         ),
         (
             "turn.allowed_peers = \"169.254.0.0/16\"",
             "turn.allowed_peers",
-            "a cloud tells",
+            "metadata service",
         ),
         (
             "turn.allowed_peers = \"2002:808::/32\"",
@@ -271,12 +271,12 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
         (
             "http.trusted_proxies = \"0.0.0.0/0\"",
             "http.trusted_proxies",
-            "from anywhere",
+            "claim any address",
         ),
         (
             "turn.unauthenticated_rate = 0",
             "turn.unauthenticated_rate",
-            "without end",
+            "flood another address",
         ),
         (
             "server.public_url = \"http://talk.example.org\"",
@@ -300,7 +300,7 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
             "makes 5 ICE URLs with the 3 of this server",
         ),
     ] {
-        let cli = desk_with_file(text);
+        let cli = cli_with_file(text);
         let outcome = cli.run(&flags);
         assert_eq!(
             outcome.code, 0,
@@ -325,7 +325,7 @@ fn a_risky_setting_gets_a_warning_with_its_origin_and_is_no_error() {
 fn tokens_without_an_audience_get_a_warning() {
     let key = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-    let cli = desk_with_file("[auth]\nalgorithm = \"EdDSA\"\npublic_key_file = \"key.pem\"");
+    let cli = cli_with_file("[auth]\nalgorithm = \"EdDSA\"\npublic_key_file = \"key.pem\"");
     fs::write(cli.place().join("key.pem"), key).unwrap();
     assert_eq!(keys(&checked(&cli).1["warnings"]), ["auth.audience"]);
     let cli = cli.env("PARLOR_AUTH__AUDIENCE", "parlor");
@@ -347,7 +347,7 @@ fn common_settings_get_no_warning() {
          turn.relay_ports = \"1024-65535\"",
         include_str!("../../config.toml"),
     ] {
-        let (code, answer) = checked(&desk_with_file(text));
+        let (code, answer) = checked(&cli_with_file(text));
         assert_eq!(
             (code, keys(&answer["warnings"])),
             (0, Vec::new()),
@@ -358,7 +358,7 @@ fn common_settings_get_no_warning() {
 
 #[test]
 fn the_effective_configuration_is_shown_with_the_origin_of_each_value_and_without_secrets() {
-    let cli = desk_with_file(&format!(
+    let cli = cli_with_file(&format!(
         "[auth]\nsecret = \"{SECRET}\"\nprevious_secrets = [\"{SECRET}1\", \"{SECRET}2\"]\n\
          [signaling]\nburst = 5\n[turn]\nprevious_secrets_file = \"old\"\n"
     ));
@@ -432,7 +432,7 @@ fn the_effective_configuration_is_shown_with_the_origin_of_each_value_and_withou
 
 #[test]
 fn previous_secrets_can_be_read_from_a_file_with_one_on_each_line() {
-    let cli = desk_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
+    let cli = cli_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
     let old = cli.place().join("old");
     fs::write(&old, format!("{SECRET}\n\nshort\n")).unwrap();
     fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();

@@ -66,7 +66,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
-    // Schema of somebody else are for an algorithm that takes them, and their files must exist.
+    // Public keys need an asymmetric algorithm, and their files must exist.
     let dir = tempfile::tempdir().unwrap();
     let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
     let (cert, key) = Authority::new().issue(dir.path(), &["talk.example.org"]);
@@ -102,7 +102,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
     ] {
         fs::write(
             dir.path().join(name),
-            "at least 32 bytes that nobody can guess",
+            "at least 32 bytes of random characters",
         )
         .unwrap();
     }
@@ -166,16 +166,16 @@ fn an_unusable_secret_file_is_reported_with_key_and_path() {
         ("ice.turn_password", "PARLOR_ICE__TURN_PASSWORD_FILE"),
     ] {
         let cli = Cli::new().env(variable, "kept");
-        let told = format!("{variable} names kept, which does not exist");
-        cli.misused(&["user", "list"], &told);
+        let expected = format!("{variable} names kept, which does not exist");
+        cli.misused(&["user", "list"], &expected);
         fs::write(cli.place().join("kept"), "\n").unwrap();
-        let told = format!("{variable} names kept, which is empty");
-        cli.misused(&["user", "list"], &told);
+        let expected = format!("{variable} names kept, which is empty");
+        cli.misused(&["user", "list"], &expected);
         fs::write(cli.place().join("kept"), FILED).unwrap();
         let set = format!("PARLOR_{}", key.to_uppercase().replace('.', "__"));
         let twice = cli.env(&set, "the same once more, 32 bytes and more");
-        let told = format!("{variable} is set, and so is {key}: keep one of the two");
-        twice.misused(&["user", "list"], &told);
+        let expected = format!("{variable} is set, and so is {key}: keep one of the two");
+        twice.misused(&["user", "list"], &expected);
     }
 }
 
@@ -190,9 +190,9 @@ fn a_secret_file_with_a_short_secret_is_rejected_and_a_world_readable_one_gets_a
     );
     fs::write(&kept, FILED).unwrap();
     fs::set_permissions(&kept, Permissions::from_mode(0o644)).unwrap();
-    let told = cli.text(&["check"]);
-    let warning = "warning: kept:1: auth.secret stands in a file that every user of this host";
-    assert!(told.contains(warning), "{told}");
+    let output = cli.text(&["check"]);
+    let warning = "warning: kept:1: auth.secret is in a file that every user of this host";
+    assert!(output.contains(warning), "{output}");
     fs::set_permissions(&kept, Permissions::from_mode(0o600)).unwrap();
     assert!(!cli.text(&["check"]).contains("kept"));
 }
@@ -215,7 +215,7 @@ fn with_ports(ports: &str) -> String {
 }
 
 /// A cli whose directory holds a `config.toml` that may be trusted.
-fn desk_with_file(text: &str) -> Cli {
+fn cli_with_file(text: &str) -> Cli {
     let cli = Cli::new();
     let path = cli.place().join("config.toml");
     fs::write(&path, text).unwrap();
@@ -227,7 +227,7 @@ fn desk_with_file(text: &str) -> Cli {
 fn each_layer_outranks_the_one_below() {
     let cli = Cli::new();
     assert_eq!(relay_ports(&cli, &[]), "49152-65535");
-    let cli = desk_with_file(&with_ports("50001-50002"));
+    let cli = cli_with_file(&with_ports("50001-50002"));
     assert_eq!(relay_ports(&cli, &[]), "50001-50002");
     let named = cli.place().join("named.toml");
     fs::write(&named, with_ports("50003-50004")).unwrap();
@@ -249,7 +249,7 @@ fn a_flag_outranks_the_environment() {
 
 #[test]
 fn a_local_file_that_others_can_write_is_skipped_with_a_remark() {
-    let cli = desk_with_file(&with_ports("50001-50002"));
+    let cli = cli_with_file(&with_ports("50001-50002"));
     let path = cli.place().join("config.toml");
     for mode in [0o664, 0o646, 0o666] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -275,7 +275,7 @@ fn a_local_file_that_others_can_write_is_skipped_with_a_remark() {
 /// Only root can give a file away; everybody else can make sure that theirs is read.
 #[test]
 fn a_local_file_of_another_user_is_skipped_with_a_remark() {
-    let cli = desk_with_file(&with_ports("50001-50002"));
+    let cli = cli_with_file(&with_ports("50001-50002"));
     let path = cli.place().join("config.toml");
     let me = fs::metadata(&path).unwrap().uid();
     if me != 0 {
@@ -314,19 +314,20 @@ fn a_missing_or_invalid_file_exits_2_and_is_named() {
 
 #[test]
 fn an_unknown_key_is_rejected_with_the_nearest_one_in_the_file_and_in_the_environment() {
-    let cli = desk_with_file("[http]\nlissten = []\n");
-    let told = "./config.toml:2: http.lissten is not a known key; did you mean http.listen?";
-    cli.misused(&["ports"], told);
+    let cli = cli_with_file("[http]\nlissten = []\n");
+    let expected = "./config.toml:2: http.lissten is not a known key; did you mean http.listen?";
+    cli.misused(&["ports"], expected);
     let cli = Cli::new()
         .env("PARLOR_HTTP__LISSTEN", "x")
         .env("PARLOR_HOME", "x");
-    let told = "PARLOR_HTTP__LISSTEN is not a known variable; did you mean PARLOR_HTTP__LISTEN?";
-    cli.misused(&["ports"], told);
+    let expected =
+        "PARLOR_HTTP__LISSTEN is not a known variable; did you mean PARLOR_HTTP__LISTEN?";
+    cli.misused(&["ports"], expected);
 }
 
 #[test]
 fn all_problems_are_reported_together() {
-    let cli = desk_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
+    let cli = cli_with_file("[turn]\nrelay_ports = \"2-1\"\n[log]\nlevel = \"loud\"\n");
     let cli = cli.env("PARLOR_SIGNALING__RATE", "many");
     let outcome = cli.run(&["ports"]);
     let lines: Vec<_> = outcome.stderr.lines().collect();
@@ -354,11 +355,11 @@ fn a_short_secret_is_rejected_with_its_variable_or_line_and_not_shown() {
     assert_eq!(short.len(), 31);
     for name in ["SECRET_KEY", "PARLOR_AUTH__SECRET"] {
         let cli = Cli::new().env(name, short);
-        let told = format!("{name} must have at least 32 bytes");
-        cli.misused(&["user", "list"], &told);
+        let expected = format!("{name} must have at least 32 bytes");
+        cli.misused(&["user", "list"], &expected);
         assert!(!cli.run(&["user", "list"]).stderr.contains("thirty"));
     }
-    let cli = desk_with_file(&format!("auth.secret = \"{short}\""));
+    let cli = cli_with_file(&format!("auth.secret = \"{short}\""));
     cli.misused(
         &["user", "list"],
         "config.toml:1: auth.secret must have at least 32 bytes",
@@ -507,13 +508,13 @@ fn an_old_key_works_with_one_warning_that_names_the_new_key() {
             _ => "\"7s\"",
         };
         let value = |cli: &Cli| cli.json(&["config"])["settings"][new]["value"].to_string();
-        let in_file = desk_with_file(&format!("{old} = {text}\n"));
+        let in_file = cli_with_file(&format!("{old} = {text}\n"));
         assert_eq!(value(&in_file), text, "{old}");
         let warnings = check(&in_file);
         assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
-        let told = format!("is the old name of {new} and stops working in 0.3.0");
+        let expected = format!("is the old name of {new} and stops working in 0.3.0");
         assert_eq!(warnings[0]["key"], old);
-        assert_eq!(warnings[0]["problem"], told);
+        assert_eq!(warnings[0]["problem"], expected);
         assert_eq!(warnings[0]["line"], 1);
 
         let variable = config::variable(old);
@@ -534,10 +535,10 @@ fn an_old_key_beside_its_new_key_is_an_error() {
             "turn.allow_anonymous" => "true",
             _ => "0",
         };
-        let cli = desk_with_file(&format!("{old} = {text}\n{new} = {text}\n"));
+        let cli = cli_with_file(&format!("{old} = {text}\n{new} = {text}\n"));
         let message = format!("config.toml:1: {old} is the old name of {new}, which is also set");
         cli.misused(&["ports"], &message);
-        let cli = desk_with_file(&format!("{old} = {text}\n")).env(&config::variable(new), text);
+        let cli = cli_with_file(&format!("{old} = {text}\n")).env(&config::variable(new), text);
         cli.misused(&["ports"], &message);
     }
 }
