@@ -23,7 +23,7 @@ fn cli_with_file(text: &str) -> Cli {
     cli
 }
 
-/// What `parlor check --json` answers, and its exit code.
+/// Exit code and answer of `parlor check --json`.
 fn checked(cli: &Cli) -> (i32, Value) {
     let outcome = cli.run(&["check", "--json"]);
     let value = serde_json::from_str(&outcome.stdout)
@@ -118,11 +118,11 @@ fn readable_values_are_checked_although_others_are_unreadable() {
     // `serve` refuses with the same list, and starts nothing.
     let refused = cli.run(&["serve"]);
     assert_eq!(refused.code, 2);
-    let told = refused
+    let report = refused
         .stderr
         .lines()
         .filter(|line| line.starts_with("error: "));
-    assert_eq!(told.count(), 4, "{}", refused.stderr);
+    assert_eq!(report.count(), 4, "{}", refused.stderr);
     assert!(!cli.data_dir().join("parlor.db").exists());
 }
 
@@ -459,7 +459,7 @@ fn a_certificate_error_is_reported_with_key_and_file() {
     let other = cli.place().join("other");
     fs::create_dir(&other).unwrap();
     let (_, other_key) = Authority::new().issue(&other, &["talk.example.org"]);
-    let told = |mode: &str, cert: Option<&Path>, key: Option<&Path>| {
+    let report = |mode: &str, cert: Option<&Path>, key: Option<&Path>| {
         let mut command = cli.command(&["check"]);
         command.env("PARLOR_TLS__MODE", mode);
         command.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org");
@@ -468,7 +468,7 @@ fn a_certificate_error_is_reported_with_key_and_file() {
         let output = command.output().expect("parlor ends");
         String::from_utf8(output.stdout).unwrap()
     };
-    let sound = told("files", Some(&cert), Some(&key));
+    let sound = report("files", Some(&cert), Some(&key));
     assert_eq!(sound, "the configuration (no file) is valid\n");
     let nowhere = cli.place().join("nowhere.pem");
     for (mode, cert_file, key_file, expected) in [
@@ -504,12 +504,12 @@ fn a_certificate_error_is_reported_with_key_and_file() {
             "key.pem, which holds no certificate",
         ),
     ] {
-        let told = told(
+        let printed = report(
             mode,
             cert_file.map(PathBuf::as_path),
             key_file.map(PathBuf::as_path),
         );
-        assert!(told.contains(expected), "{told}");
+        assert!(printed.contains(expected), "{printed}");
     }
 }
 
@@ -528,7 +528,7 @@ fn a_key_file_that_the_user_cannot_read_is_reported_with_the_user() {
     command.env("PARLOR_TLS__CERT_FILE", &cert);
     command.env("PARLOR_TLS__KEY_FILE", &key);
     let output = command.uid(65_534).gid(65_534).output();
-    let told = String::from_utf8(output.expect("parlor ends").stdout).unwrap();
+    let report = String::from_utf8(output.expect("parlor ends").stdout).unwrap();
     let expected = "key.pem, which the user nobody (uid 65534), whom parlor runs as, may not read";
-    assert!(told.contains(expected), "{told}");
+    assert!(report.contains(expected), "{report}");
 }

@@ -117,7 +117,7 @@ fn module_path(file: &str) -> Segments {
     inner.split('/').map(str::to_owned).collect()
 }
 
-/// What one file says.
+/// The contents of one file that matter for imports.
 #[derive(Default)]
 struct Module {
     file: String,
@@ -337,7 +337,7 @@ impl Graph {
         imports
     }
 
-    /// What a path means for the module that holds it; nothing where it leads to a module as such.
+    /// The import that a path means for the module that holds it; nothing where it leads to a module as such.
     fn import(&self, from: &Module, path: &[String]) -> Option<Import> {
         let (target, name) = self.resolve(path, 0)?;
         let outside = target.file != from.file && self.is_built(&target.path);

@@ -6,3 +6,4 @@ mod licences;
 mod readme;
 #[path = "../support/mod.rs"]
 mod support;
+mod words;
