@@ -60,9 +60,10 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     let characters: Vec<char> = text.chars().collect();
     let mut shown = String::with_capacity(text.len());
     for (at, &c) in characters.iter().enumerate() {
-        match is_allowed_at(&characters, at) {
-            true => shown.push(c),
-            false => shown.extend(c.escape_default()),
+        if is_allowed_at(&characters, at) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
         }
     }
     Cow::Owned(shown)

@@ -8,17 +8,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The argument of this program under callgrind.
-pub const COUNTED: &str = "--counted";
+pub(crate) const COUNTED: &str = "--counted";
 
 /// The cost of one operation.
-pub struct Count {
+pub(crate) struct Count {
     pub name: String,
     /// Instructions of one operation.
     pub instructions: u64,
 }
 
 /// Under callgrind: counts `act` for each of `inputs`, and prints the name of the dump.
-pub fn count<T>(name: &str, inputs: &mut [T], mut act: impl FnMut(&mut T)) {
+pub(crate) fn count<T>(name: &str, inputs: &mut [T], mut act: impl FnMut(&mut T)) {
     println!("{} {name}", inputs.len());
     count_instructions(&mut || {
         for input in inputs.iter_mut() {
@@ -38,7 +38,7 @@ fn count_instructions(act: &mut dyn FnMut()) {
 }
 
 /// Returns all counts, in the order of the cases.
-pub fn run() -> Result<Vec<Count>, String> {
+pub(crate) fn run() -> Result<Vec<Count>, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let out = folder.path().join("counts");
     let program = env::current_exe().map_err(|error| format!("no path of this: {error}"))?;

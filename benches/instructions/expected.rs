@@ -17,13 +17,13 @@ const TOLERANCE_OTHER_COMPILER_PERCENT: u64 = 25;
 const SLACK_INSTRUCTIONS: u64 = 5;
 
 /// The content of `expected.txt`.
-pub struct Expected {
+pub(crate) struct Expected {
     compiler: String,
     counts: Vec<Count>,
 }
 
 impl Expected {
-    pub fn read() -> Result<Expected, String> {
+    pub(crate) fn read() -> Result<Expected, String> {
         let path = path();
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut expected = Expected {
@@ -45,7 +45,7 @@ impl Expected {
     }
 
     /// Prints `counts` beside the expected ones, and returns a message for each that is too high.
-    pub fn faults(&self, counts: &[Count]) -> Vec<String> {
+    pub(crate) fn faults(&self, counts: &[Count]) -> Vec<String> {
         let mut tolerance = TOLERANCE_PERCENT;
         let here = compiler();
         if here != self.compiler {
@@ -82,7 +82,7 @@ impl Expected {
 }
 
 /// Writes `counts` as the expected ones.
-pub fn write(counts: &[Count]) -> Result<(), String> {
+pub(crate) fn write(counts: &[Count]) -> Result<(), String> {
     let mut text = format!(
         "# Instructions of each, counted by `cargo bench --bench instructions -- --renew`\n# by {}\n",
         compiler()

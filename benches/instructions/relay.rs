@@ -17,7 +17,7 @@ use parlor::turn::{
 use super::callgrind;
 
 /// Numbers of allocations. The cost of a packet must not depend on them.
-pub const SIZES: [usize; 3] = [4, 200, 8000];
+pub(crate) const SIZES: [usize; 3] = [4, 200, 8000];
 
 /// Packets or requests of a case, from as many clients if there are so many.
 const PACKETS: usize = 64;
@@ -30,11 +30,11 @@ const TO_PEER: u16 = 0x4000;
 const TO_NEIGHBOUR: u16 = 0x4001;
 
 /// The end of a case's name.
-pub fn among(allocations: usize) -> String {
+pub(crate) fn among(allocations: usize) -> String {
     format!(", among {allocations}")
 }
 
-pub fn cases() {
+pub(crate) fn cases() {
     for size in SIZES {
         let mut fixture = Fixture::new();
         fixture.populate(size);

@@ -10,7 +10,7 @@ use super::callgrind;
 
 const MESSAGES: usize = 64;
 
-pub fn cases() {
+pub(crate) fn cases() {
     let mut fixture = Fixture::new(11);
     let to_one = offer(Some("user-3"));
     fixture.count("room: an offer to one", &to_one, |outcome| {

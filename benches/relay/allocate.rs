@@ -14,7 +14,7 @@ use super::turn::Client;
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
 
 /// Creates the number of allocations in the options, one after the other, and returns the figures.
-pub fn run(options: &Options) -> Value {
+pub(crate) fn run(options: &Options) -> Value {
     raise_limits();
     let count = options.number("allocations").max(1);
     let (server, load) = (

@@ -9,10 +9,10 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 /// Maximum number of datagrams in a batch.
-pub const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// Free bytes before each datagram: a channel header.
-pub const HEADROOM: usize = 4;
+pub(crate) const HEADROOM: usize = 4;
 
 const STRIDE: usize = 2048 + 64;
 
@@ -20,7 +20,7 @@ const STRIDE: usize = 2048 + 64;
 const MESSAGE: usize = 65_507;
 
 /// Slots to receive into, and the queue of datagrams to send from them.
-pub struct Batch {
+pub(crate) struct Batch {
     bytes: Box<[u8]>,
     received: Headers,
     sent: Headers,
@@ -74,7 +74,7 @@ impl Headers {
 }
 
 impl Batch {
-    pub fn new() -> Batch {
+    pub(crate) fn new() -> Batch {
         Batch {
             bytes: vec![0; STRIDE * BATCH].into(),
             received: Headers::new(),
@@ -88,7 +88,7 @@ impl Batch {
     }
 
     /// Receives pending datagrams into the slots from `first` on, without blocking, and returns their number.
-    pub fn receive(&mut self, socket: &UdpSocket, first: usize) -> usize {
+    pub(crate) fn receive(&mut self, socket: &UdpSocket, first: usize) -> usize {
         for slot in first..BATCH {
             let room = &mut self.bytes[slot * STRIDE + HEADROOM..(slot + 1) * STRIDE];
             let (start, len) = (room.as_mut_ptr(), room.len());
@@ -113,20 +113,20 @@ impl Batch {
     }
 
     /// The datagram in a slot.
-    pub fn datagram(&self, slot: usize) -> &[u8] {
+    pub(crate) fn datagram(&self, slot: usize) -> &[u8] {
         let len = self.received.messages[slot].msg_len as usize;
         &self.bytes[slot * STRIDE + HEADROOM..][..len]
     }
 
     /// The source of the datagram in a slot.
-    pub fn from(&self, slot: usize) -> SocketAddrV4 {
+    pub(crate) fn from(&self, slot: usize) -> SocketAddrV4 {
         let name = &self.received.names[slot];
         let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
         SocketAddrV4::new(ip, u16::from_be(name.sin_port))
     }
 
     /// Writes a channel header before the datagram in a slot.
-    pub fn put_channel(&mut self, slot: usize, number: u16) {
+    pub(crate) fn put_channel(&mut self, slot: usize, number: u16) {
         let len = self.received.messages[slot].msg_len as u16;
         let header = &mut self.bytes[slot * STRIDE..][..HEADROOM];
         header[..2].copy_from_slice(&number.to_be_bytes());
@@ -135,7 +135,7 @@ impl Batch {
 
     /// Queues the datagram in a slot, with the channel header if `header`. The slot must not receive another
     /// datagram before [`Batch::send`]. An equally long datagram to the same destination joins the last message.
-    pub fn queue(&mut self, slot: usize, to: SocketAddrV4, header: bool) {
+    pub(crate) fn queue(&mut self, slot: usize, to: SocketAddrV4, header: bool) {
         let more = if header { HEADROOM } else { 0 };
         let len = self.received.messages[slot].msg_len as usize + more;
         let bytes = &mut self.bytes[slot * STRIDE + HEADROOM - more..][..len];
@@ -191,7 +191,7 @@ impl Batch {
     }
 
     /// Sends all queued datagrams.
-    pub fn send(&mut self, socket: &UdpSocket) {
+    pub(crate) fn send(&mut self, socket: &UdpSocket) {
         let count = mem::take(&mut self.queued);
         self.datagrams = 0;
         if count == 0 {
@@ -211,7 +211,7 @@ impl Batch {
 }
 
 /// Sets real-time priority: on this core, this process runs before all normal ones.
-pub fn set_realtime_priority() {
+pub(crate) fn set_realtime_priority() {
     let priority = libc::sched_param { sched_priority: 10 };
     // SAFETY: `priority` is the struct that the call expects, and lives until it returns.
     let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) };

@@ -14,14 +14,14 @@ use super::batch::{BATCH, Batch};
 
 /// The kind of a request: send to another client, or to a peer from a socket of its own. The address
 /// follows.
-pub const TO_CLIENT: u8 = b'C';
-pub const TO_PEER: u8 = b'P';
+pub(crate) const TO_CLIENT: u8 = b'C';
+pub(crate) const TO_PEER: u8 = b'P';
 
 /// The length of a request, and of its response with the relayed address.
-pub const REQUEST: usize = 7;
+pub(crate) const REQUEST: usize = 7;
 
 /// The channel number before data from a peer.
-pub const CHANNEL: u16 = 0x4001;
+pub(crate) const CHANNEL: u16 = 0x4001;
 
 const MAIN: Token = Token(usize::MAX);
 
@@ -43,7 +43,7 @@ struct Floor {
 
 /// Forwards until it is killed. With `tos`, the kernel reports DSCP and ECN of each datagram, like for a relay
 /// that preserves them.
-pub fn serve(address: SocketAddrV4, tos: bool) {
+pub(crate) fn serve(address: SocketAddrV4, tos: bool) {
     let main = socket(address, tos);
     socket2::SockRef::from(&main)
         .set_recv_buffer_size(4 << 20)
@@ -159,14 +159,14 @@ fn socket(address: SocketAddrV4, tos: bool) -> UdpSocket {
 }
 
 /// Encodes a request or a response.
-pub fn write(kind: u8, address: SocketAddrV4) -> [u8; REQUEST] {
+pub(crate) fn write(kind: u8, address: SocketAddrV4) -> [u8; REQUEST] {
     let [a, b, c, d] = address.ip().octets();
     let [high, low] = address.port().to_be_bytes();
     [kind, a, b, c, d, high, low]
 }
 
 /// Decodes the kind and the address.
-pub fn read(bytes: &[u8]) -> (u8, SocketAddrV4) {
+pub(crate) fn read(bytes: &[u8]) -> (u8, SocketAddrV4) {
     let [kind, a, b, c, d, high, low] = bytes.try_into().expect("seven bytes");
     let port = u16::from_be_bytes([high, low]);
     (kind, SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))

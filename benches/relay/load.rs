@@ -66,7 +66,7 @@ struct Load {
 }
 
 /// Creates the ends, sends as configured, and returns the figures.
-pub fn run(options: &Options) -> Value {
+pub(crate) fn run(options: &Options) -> Value {
     raise_limits();
     let server = Process(options.number("pid"));
     let (memory, began) = (server.memory(), clock::now().mono);
@@ -355,7 +355,7 @@ impl Load {
     }
 }
 
-pub fn direct_socket() -> (Rc<UdpSocket>, SocketAddrV4) {
+pub(crate) fn direct_socket() -> (Rc<UdpSocket>, SocketAddrV4) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     match socket.local_addr() {
         Ok(SocketAddr::V4(address)) => (Rc::new(socket), address),
@@ -364,7 +364,7 @@ pub fn direct_socket() -> (Rc<UdpSocket>, SocketAddrV4) {
 }
 
 /// Registers a socket at the floor with its destination, and returns the relayed address.
-pub fn register(
+pub(crate) fn register(
     socket: &UdpSocket,
     server: SocketAddrV4,
     kind: u8,
@@ -384,27 +384,27 @@ pub fn register(
 }
 
 /// The latency, in microseconds, that this share of the sorted ones does not exceed.
-pub fn quantile(took: &[u64], share: f64) -> Option<f64> {
+pub(crate) fn quantile(took: &[u64], share: f64) -> Option<f64> {
     let index = (took.len() as f64 * share) as usize;
     took.get(index).map(|nanos| *nanos as f64 / 1000.0)
 }
 
 /// Raises the descriptor limit to the maximum.
-pub fn raise_limits() {
+pub(crate) fn raise_limits() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of descriptors");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more descriptors");
 }
 
-pub fn since(began: Mono) -> f64 {
+pub(crate) fn since(began: Mono) -> f64 {
     clock::now().mono.since(began).as_secs_f64()
 }
 
 /// The process of the server, by its id; 0 for none.
-pub struct Process(pub usize);
+pub(crate) struct Process(pub usize);
 
 impl Process {
     /// The CPU time of all threads in nanoseconds.
-    pub fn spent(&self) -> u64 {
+    pub(crate) fn spent(&self) -> u64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0))
             .into_iter()
             .flatten()

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use super::turn::ClientTransport;
 
 /// A byte stream to the server.
-pub trait StreamTransport: ClientTransport {
+pub(crate) trait StreamTransport: ClientTransport {
     fn socket(&self) -> &TcpStream;
 
     /// Reads pending bytes without blocking.
@@ -46,7 +46,7 @@ impl StreamTransport for TcpStream {
 }
 
 /// TLS that accepts any server certificate.
-pub struct Tls {
+pub(crate) struct Tls {
     socket: TcpStream,
     session: RefCell<ClientConnection>,
 }

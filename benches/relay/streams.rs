@@ -60,7 +60,7 @@ struct Streams<W> {
 }
 
 /// Creates the ends, sends as configured, and returns the figures.
-pub fn run(options: &Options) -> Value {
+pub(crate) fn run(options: &Options) -> Value {
     match options.word("tls", "no") {
         "yes" => run_over::<Tls>(options),
         _ => run_over::<TcpStream>(options),

@@ -14,7 +14,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const TRIES: usize = 5;
 
 /// The transport of a client to its server.
-pub trait ClientTransport: Sized {
+pub(crate) trait ClientTransport: Sized {
     fn to(server: SocketAddrV4) -> Self;
 
     /// Sends a request, and returns the response with this transaction id.
@@ -73,7 +73,11 @@ impl ClientTransport for TcpStream {
 }
 
 /// Sends a request on a stream, and returns the response with this transaction id.
-pub fn ask(stream: &mut (impl Read + Write), request: &[u8], transaction: [u8; 12]) -> Vec<u8> {
+pub(crate) fn ask(
+    stream: &mut (impl Read + Write),
+    request: &[u8],
+    transaction: [u8; 12],
+) -> Vec<u8> {
     stream.write_all(request).expect("a request sent");
     stream.flush().expect("a request sent");
     loop {
@@ -91,7 +95,7 @@ pub fn ask(stream: &mut (impl Read + Write), request: &[u8], transaction: [u8; 1
 }
 
 /// A client with an allocation.
-pub struct Client<W = UdpSocket> {
+pub(crate) struct Client<W = UdpSocket> {
     pub socket: Rc<W>,
     pub relayed: SocketAddrV4,
     username: String,
@@ -102,7 +106,7 @@ pub struct Client<W = UdpSocket> {
 }
 
 impl<W: ClientTransport> Client<W> {
-    pub fn allocate(server: SocketAddrV4, secret: &str) -> Client<W> {
+    pub(crate) fn allocate(server: SocketAddrV4, secret: &str) -> Client<W> {
         let credentials = Credentials::new(&Secret::new(secret), &[]);
         let minted = credentials.mint("load", None, clock::now().unix + 86_400);
         let Minted {
@@ -135,7 +139,7 @@ impl<W: ClientTransport> Client<W> {
         client
     }
 
-    pub fn bind(&mut self, channel: u16, peer: SocketAddrV4) {
+    pub(crate) fn bind(&mut self, channel: u16, peer: SocketAddrV4) {
         let [high, low] = channel.to_be_bytes();
         let transaction = self.next_transaction();
         let mut value = [0; parlor::stun::MAX_XOR_ADDRESS];
@@ -150,7 +154,7 @@ impl<W: ClientTransport> Client<W> {
     }
 
     /// Ends the allocation.
-    pub fn deallocate(&mut self) {
+    pub(crate) fn deallocate(&mut self) {
         self.socket.set_blocking();
         self.granted(Method::REFRESH, &[(Attribute::LIFETIME, vec![0; 4])]);
     }

@@ -20,7 +20,7 @@ const TRANSACTION: std::ops::Range<usize> = 8..20;
 /// The duration of each half, off and on.
 const HALF: Duration = Duration::from_millis(500);
 
-pub struct Flood {
+pub(crate) struct Flood {
     sockets: Vec<UdpSocket>,
     requests: [Vec<u8>; 2],
     /// Requests a second.
@@ -31,7 +31,7 @@ pub struct Flood {
 impl Flood {
     /// A flood of `--flood` requests a second from `--sources` addresses of 127.0.0.0/8; `None` without these
     /// options.
-    pub fn new(options: &Options) -> Option<Flood> {
+    pub(crate) fn new(options: &Options) -> Option<Flood> {
         let rate = options.number("flood") as u64;
         let sources = options.number("sources").max(1);
         let count = if sources == 1 { PORTS_OF_ONE } else { sources };
@@ -54,7 +54,7 @@ impl Flood {
 
     /// Sends one request if it is due, `past` the start. It sends only one, so that the measured packets do not
     /// wait.
-    pub fn keep_up(&mut self, past: Duration) {
+    pub(crate) fn keep_up(&mut self, past: Duration) {
         let (rounds, rest) = halves(past);
         let flooded = rounds * HALF.as_nanos() as u64 + rest.saturating_sub(HALF).as_nanos() as u64;
         let due = flooded.saturating_mul(self.rate) / 1_000_000_000;
@@ -70,11 +70,11 @@ impl Flood {
     }
 
     /// Whether the flood is on.
-    pub fn is_on(past: Duration) -> bool {
+    pub(crate) fn is_on(past: Duration) -> bool {
         halves(past).1 >= HALF
     }
 
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 }

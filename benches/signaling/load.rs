@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 const ORDERLY: usize = 64;
 
 /// CPU time per message while each message that arrives sends the next.
-pub fn flood(server: &Server, people: usize) -> f64 {
+pub(crate) fn flood(server: &Server, people: usize) -> f64 {
     run(async {
         let connections = open_all(server, people, ORDERLY).await;
         let delivered = Rc::new(Cell::new(0u64));
@@ -38,7 +38,7 @@ pub fn flood(server: &Server, people: usize) -> f64 {
 }
 
 /// CPU time per connection while all are cut and all come back at once.
-pub fn storm(server: &Server, people: usize) -> f64 {
+pub(crate) fn storm(server: &Server, people: usize) -> f64 {
     run(async {
         let connections = open_all(server, people, ORDERLY).await;
         sleep(WARM_UP).await;
@@ -54,7 +54,7 @@ pub fn storm(server: &Server, people: usize) -> f64 {
 }
 
 /// Memory that a connection adds while nothing happens.
-pub fn idle(server: &Server, people: usize) -> f64 {
+pub(crate) fn idle(server: &Server, people: usize) -> f64 {
     run(async {
         let before = server.memory();
         let connections = open_all(server, people, ORDERLY).await;

@@ -16,17 +16,17 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 const SECRET: &str = "a secret of the benches, thirty-two bytes and more";
 /// People in a room.
-pub const ROOM: usize = 8;
+pub(crate) const ROOM: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Contender {
+pub(crate) enum Contender {
     /// Returns every message to its sender.
     Floor,
     Parlor,
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
     contender: Contender,
@@ -35,7 +35,7 @@ pub struct Server {
 }
 
 /// Somebody who connects.
-pub struct Person {
+pub(crate) struct Person {
     /// Of the request that opens their WebSocket.
     pub path: String,
     /// The message that they send again and again.
@@ -43,7 +43,7 @@ pub struct Person {
 }
 
 /// A command on one core, where that can be arranged.
-pub fn on_core(core: usize, program: &Path) -> Command {
+pub(crate) fn on_core(core: usize, program: &Path) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 || !crate::installed("taskset") {
         return Command::new(program);
@@ -54,7 +54,7 @@ pub fn on_core(core: usize, program: &Path) -> Command {
 }
 
 impl Server {
-    pub fn start(contender: Contender, people: usize) -> Server {
+    pub(crate) fn start(contender: Contender, people: usize) -> Server {
         let data_dir = TempDir::new().expect("a temporary directory");
         let mut command = match contender {
             Contender::Floor => floor(),
@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// Nanoseconds of all threads on a core so far.
-    pub fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let ran = tasks.expect("a process").filter_map(|task| {
             let figures = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Bytes of memory that the process has.
-    pub fn memory(&self) -> f64 {
+    pub(crate) fn memory(&self) -> f64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("a process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -96,7 +96,7 @@ impl Server {
                 .unwrap_or(f64::NAN)
     }
 
-    pub fn person(&self, number: usize) -> Person {
+    pub(crate) fn person(&self, number: usize) -> Person {
         let claims = Claims {
             sub: user(number),
             exp: parlor::clock::now().unix + 3600,
@@ -167,7 +167,7 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
 }
 
 /// Everybody is a participant already: what is measured is signaling.
-pub fn populate(database: &Path, people: usize) {
+pub(crate) fn populate(database: &Path, people: usize) {
     let store = Store::open(database).expect("a database");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -205,7 +205,7 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 }
 
 /// The floor: what a WebSocket server costs that does nothing else.
-pub fn echo() {
+pub(crate) fn echo() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,7 +12,7 @@ const MAX_REASON_CHARS: usize = 500;
 
 /// Why an order failed.
 #[derive(Debug)]
-pub struct OrderError {
+pub(super) struct OrderError {
     pub failure: Failure,
     /// A sentence without its full stop, on one line.
     pub reason: String,
@@ -21,7 +21,7 @@ pub struct OrderError {
 }
 
 impl OrderError {
-    pub fn new(failure: Failure, reason: &str) -> OrderError {
+    pub(super) fn new(failure: Failure, reason: &str) -> OrderError {
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let reason = reason
             .chars()
@@ -36,12 +36,12 @@ impl OrderError {
     }
 
     /// An error on this side, perhaps temporary.
-    pub fn local(error: impl Display) -> OrderError {
+    pub(super) fn local(error: impl Display) -> OrderError {
         OrderError::new(Failure::Unreachable, &error.to_string())
     }
 
     /// An error that the authority reported.
-    pub fn from_problem(problem: &Problem) -> OrderError {
+    pub(super) fn from_problem(problem: &Problem) -> OrderError {
         let kind = problem.r#type.as_deref().unwrap_or("no type");
         let kind = kind.trim_start_matches("urn:ietf:params:acme:error:");
         let details = [problem.detail.clone()].into_iter().flatten();

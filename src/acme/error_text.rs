@@ -7,7 +7,7 @@ use std::io;
 use rustls::{CertificateError, Error as TlsError};
 
 /// Returns the error and its causes on one line, or only the TLS error if there is one.
-pub fn describe(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

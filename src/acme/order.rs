@@ -21,7 +21,7 @@ const POLL_POLICY: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(
 
 /// Returns the stored account, or creates one. A new account agrees to the authority's terms, as the
 /// documentation of the setting says.
-pub async fn account(
+pub(super) async fn account(
     settings: &AcmeSettings,
     storage: &AcmeStorage<'_>,
 ) -> Result<Account, OrderError> {
@@ -48,7 +48,7 @@ pub async fn account(
 }
 
 /// Returns a certificate chain and its key, in PEM. `kinds` are the preferred challenges in order.
-pub async fn certificate(
+pub(super) async fn certificate(
     settings: &AcmeSettings,
     account: &Account,
     resolver: &CertResolver,

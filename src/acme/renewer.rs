@@ -138,9 +138,10 @@ impl<R: FnMut() -> f64> Renewer<R> {
 
     async fn ask(&self, settings: &AcmeSettings) -> Result<Identity, OrderError> {
         let storage = AcmeStorage::new(&self.data_dir, &settings.directory);
-        let kinds = match self.tls_alpn_first {
-            true => [ChallengeType::TlsAlpn01, ChallengeType::Http01],
-            false => [ChallengeType::Http01, ChallengeType::TlsAlpn01],
+        let kinds = if self.tls_alpn_first {
+            [ChallengeType::TlsAlpn01, ChallengeType::Http01]
+        } else {
+            [ChallengeType::Http01, ChallengeType::TlsAlpn01]
         };
         let account = order::account(settings, &storage).await?;
         let pem = order::certificate(settings, &account, &self.resolver, &kinds).await;

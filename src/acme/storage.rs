@@ -12,14 +12,14 @@ use super::error::OrderError;
 use super::schedule::Failure;
 
 /// The files of one authority.
-pub struct AcmeStorage<'a> {
+pub(super) struct AcmeStorage<'a> {
     data_dir: &'a DataDir,
     /// Identifies the authority in file names.
     tag: String,
 }
 
 impl AcmeStorage<'_> {
-    pub fn new<'a>(data_dir: &'a DataDir, directory: &str) -> AcmeStorage<'a> {
+    pub(super) fn new<'a>(data_dir: &'a DataDir, directory: &str) -> AcmeStorage<'a> {
         let digest = digest(&SHA256, directory.as_bytes());
         let tag = digest.as_ref().iter().take(4);
         AcmeStorage {
@@ -37,12 +37,12 @@ impl AcmeStorage<'_> {
     }
 
     /// Returns the stored account; `None` if there is no valid one.
-    pub fn account(&self) -> Result<Option<AccountCredentials>, DataDirError> {
+    pub(super) fn account(&self) -> Result<Option<AccountCredentials>, DataDirError> {
         let stored = self.data_dir.read_file(&self.account_file())?;
         Ok(stored.and_then(|stored| serde_json::from_str(stored.expose()).ok()))
     }
 
-    pub fn store_account(&self, account: &AccountCredentials) -> Result<(), OrderError> {
+    pub(super) fn store_account(&self, account: &AccountCredentials) -> Result<(), OrderError> {
         let text = serde_json::to_string(account).map_err(OrderError::local)?;
         let stored = self
             .data_dir
@@ -51,14 +51,14 @@ impl AcmeStorage<'_> {
     }
 
     /// Deletes an account that the authority no longer knows.
-    pub fn delete_account(&self) {
+    pub(super) fn delete_account(&self) {
         if let Err(error) = self.data_dir.remove_file(&self.account_file()) {
             tracing::debug!(%error, "an unknown ACME account cannot be deleted");
         }
     }
 
     /// Returns the stored certificate; `None` if there is no valid one.
-    pub fn certificate(&self) -> Result<Option<Identity>, DataDirError> {
+    pub(super) fn certificate(&self) -> Result<Option<Identity>, DataDirError> {
         let stored = self.data_dir.read_file(&self.certificate_file())?;
         Ok(stored.and_then(|stored| tls::parse(stored.expose()).ok()))
     }
@@ -67,7 +67,7 @@ impl AcmeStorage<'_> {
     ///
     /// # Errors
     /// They are invalid. If the disk fails, the certificate is used until the next start.
-    pub fn store_certificate(&self, pem: Secret) -> Result<Identity, OrderError> {
+    pub(super) fn store_certificate(&self, pem: Secret) -> Result<Identity, OrderError> {
         let identity = tls::parse(pem.expose()).map_err(|why| {
             let reason = format!("what the authority has issued {why}");
             OrderError::new(Failure::Rejected, &reason)

@@ -16,7 +16,11 @@ use super::user_lookup::{self, user_label};
 /// Maximum number of bans in one list.
 const MAX_LISTED: u32 = 1000;
 
-pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn kick(
+    context: &Context,
+    room: &str,
+    argument: &str,
+) -> Result<Response, Failure> {
     let room = lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
     let pause = context.config().rooms.kick_cooldown;
@@ -45,7 +49,7 @@ pub async fn kick(context: &Context, room: &str, argument: &str) -> Result<Respo
     )))
 }
 
-pub async fn ban(
+pub(super) async fn ban(
     context: &Context,
     room: &str,
     argument: &str,
@@ -115,7 +119,11 @@ fn invite_remark(
     })
 }
 
-pub async fn unban(context: &Context, room: &str, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn unban(
+    context: &Context,
+    room: &str,
+    argument: &str,
+) -> Result<Response, Failure> {
     let room = lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
     if !context.store().unban(&room.id, &banned.user_id).await? {
@@ -127,13 +135,14 @@ pub async fn unban(context: &Context, room: &str, argument: &str) -> Result<Resp
         "user": user_json(&banned),
     });
     let response = Response::new(json, format!("{name} may rejoin {}", room.name));
-    Ok(match banned.guest {
-        true => response.remark(format!(
+    Ok(if banned.guest {
+        response.remark(format!(
             "An invite that the ban revoked stays revoked: `parlor invite create {}` creates a \
-             new one.",
+         new one.",
             room.id
-        )),
-        false => response,
+        ))
+    } else {
+        response
     })
 }
 
@@ -168,7 +177,7 @@ fn not_banned(room: &Room, argument: &str) -> Failure {
     ))
 }
 
-pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
+pub(super) async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
     let room = lookup::any_room(context, room).await?;
     let unix = clock::now().unix;
     let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
@@ -177,22 +186,24 @@ pub async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
         vec![
             person(ban).to_owned(),
             ban.user_id.clone(),
-            match ban.guest {
-                true => "guest".to_owned(),
-                false => "user".to_owned(),
+            if ban.guest {
+                "guest".to_owned()
+            } else {
+                "user".to_owned()
             },
             utc::format(ban.created_at),
             ban.until.map_or("permanent".to_owned(), utc::format),
             ban.reason.clone().unwrap_or_default(),
         ]
     });
-    Ok(match bans.is_empty() {
-        true => Response::new(json, "").remark(format!("{} has no bans.", room.name)),
-        false => Response::table(
+    Ok(if bans.is_empty() {
+        Response::new(json, "").remark(format!("{} has no bans.", room.name))
+    } else {
+        Response::table(
             json,
             &["NAME", "ID", "KIND", "SINCE", "UNTIL", "REASON"],
             rows,
-        ),
+        )
     })
 }
 
@@ -216,9 +227,10 @@ fn user_json(ban: &Ban) -> Value {
 
 /// Returns the name; guests have a display name only.
 fn person(ban: &Ban) -> &str {
-    match ban.guest {
-        true => &ban.display_name,
-        false => &ban.name,
+    if ban.guest {
+        &ban.display_name
+    } else {
+        &ban.name
     }
 }
 

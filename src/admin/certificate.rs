@@ -6,7 +6,7 @@ use crate::clock;
 use crate::storage::utc;
 use crate::tls::CertificateStatus;
 
-pub fn json(status: &CertificateStatus) -> Value {
+pub(super) fn json(status: &CertificateStatus) -> Value {
     let failure = status.renewal_failure.as_ref();
     json!({
         "from": status.validity.map(|validity| utc_text(validity.from)),
@@ -17,7 +17,7 @@ pub fn json(status: &CertificateStatus) -> Value {
     })
 }
 
-pub fn text(status: &CertificateStatus) -> String {
+pub(super) fn text(status: &CertificateStatus) -> String {
     let now = clock::now().unix;
     let held = match status.validity {
         None => "none yet".to_owned(),
@@ -41,7 +41,7 @@ pub fn text(status: &CertificateStatus) -> String {
 }
 
 /// Returns why clients reject TLS: the certificate is missing or not valid now.
-pub fn unusable_reason(status: &CertificateStatus) -> Option<&'static str> {
+pub(super) fn unusable_reason(status: &CertificateStatus) -> Option<&'static str> {
     let now = clock::now().unix;
     match status.validity {
         None => Some("there is no certificate yet"),

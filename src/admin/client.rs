@@ -1,6 +1,6 @@
 //! The client side: sends commands to the running server, or executes them on the database.
 
-pub mod drain;
+pub(super) mod drain;
 mod find;
 
 use std::fmt;

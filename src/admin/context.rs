@@ -51,10 +51,10 @@ pub struct ServerContext {
 /// Returns the changes of the configuration, or every error in the new one.
 pub type Reload = Arc<dyn Fn() -> Result<ReloadReport, Vec<String>> + Send + Sync>;
 
-pub type Drain = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+pub(super) type Drain = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// Returns the path of the new binary, or every reason against it.
-pub type Upgrade = Arc<dyn Fn() -> Result<PathBuf, Vec<String>> + Send + Sync>;
+pub(super) type Upgrade = Arc<dyn Fn() -> Result<PathBuf, Vec<String>> + Send + Sync>;
 
 /// The data directory, opened by the client itself.
 pub struct OfflineContext {
@@ -80,9 +80,10 @@ impl OfflineContext {
 
     fn no_server(&self) -> Failure {
         let path = self.data_dir.path().display();
-        Failure::new(match self.served {
-            true => format!("the server that runs in {path} does not answer at its socket"),
-            false => format!("no server is running in {path}: `parlor serve` starts one"),
+        Failure::new(if self.served {
+            format!("the server that runs in {path} does not answer at its socket")
+        } else {
+            format!("no server is running in {path}: `parlor serve` starts one")
         })
     }
 

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::response::Response;
 use super::{lookup, user_lookup};
 
-pub async fn issue_token(context: &Context, grant: Grant) -> Result<Response, Failure> {
+pub(super) async fn issue_token(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
         Some(room) => Some(lookup::open_room(context, room).await?),
         None => None,
@@ -53,7 +53,10 @@ pub async fn issue_token(context: &Context, grant: Grant) -> Result<Response, Fa
     Ok(Response::new(json, token).remark(remark))
 }
 
-pub async fn issue_turn_credential(context: &Context, grant: Grant) -> Result<Response, Failure> {
+pub(super) async fn issue_turn_credential(
+    context: &Context,
+    grant: Grant,
+) -> Result<Response, Failure> {
     let room = match &grant.room {
         Some(room) => Some(lookup::open_room(context, room).await?),
         None => None,

@@ -23,7 +23,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Begins a drain.
-pub fn begin(context: &Context, limit: Duration) -> Result<Response, Failure> {
+pub(super) fn begin(context: &Context, limit: Duration) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let connections = server.app.hub.connections().len();
     let relays = server.app.relay.allocations();
@@ -43,7 +43,7 @@ pub fn begin(context: &Context, limit: Duration) -> Result<Response, Failure> {
 }
 
 /// Sends the progress of the drain to a waiting client until the drain has ended.
-pub async fn stream_progress(
+pub(super) async fn stream_progress(
     mut connection: UnixStream,
     mut progress: watch::Receiver<Option<DrainProgress>>,
 ) {

@@ -7,7 +7,7 @@ use crate::service::Ended;
 use super::response::Response;
 
 /// Returns a response with these counts; without a server there are none.
-pub fn with_counts(mut json: Value, text: String, ended: Option<Ended>) -> Response {
+pub(super) fn with_counts(mut json: Value, text: String, ended: Option<Ended>) -> Response {
     let Some(Ended {
         connections,
         relays,

@@ -15,7 +15,7 @@ use super::{bans, credentials, drain, invites, kill, rooms, sessions, status, us
 ///
 /// # Errors
 /// The reason of the failure; nothing was changed then.
-pub async fn execute(context: &Context, command: AdminCommand) -> Result<Response, Failure> {
+pub(super) async fn execute(context: &Context, command: AdminCommand) -> Result<Response, Failure> {
     match command {
         AdminCommand::User(command) => user(context, command).await,
         AdminCommand::Room(command) => room(context, command).await,

@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Maximum size of a command's JSON.
-pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// Maximum size of the JSON of a server's message.
-pub const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reading or writing a message failed.
 #[derive(Debug, thiserror::Error)]
-pub enum FrameError {
+pub(super) enum FrameError {
     #[error("it has {size} bytes, and {limit} are allowed")]
     TooLarge { size: usize, limit: usize },
     #[error("it is not a valid message: {0}")]
@@ -34,7 +34,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// The message is larger than `limit`, incomplete, or not a `T`.
-pub async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
     limit: usize,
 ) -> Result<T, FrameError> {
@@ -54,7 +54,7 @@ pub async fn read<T: DeserializeOwned>(
 ///
 /// # Errors
 /// The message is larger than `limit` (then nothing is sent), or the connection failed.
-pub async fn write(
+pub(super) async fn write(
     to: &mut (impl AsyncWrite + Unpin),
     message: &impl Serialize,
     limit: usize,

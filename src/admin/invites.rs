@@ -17,7 +17,7 @@ use super::response::Response;
 /// Maximum number of invites in one list, so that the list fits into a reply of the admin socket.
 const MAX_LISTED: u32 = 1000;
 
-pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Failure> {
+pub(super) async fn list(context: &Context, room: Option<&str>) -> Result<Response, Failure> {
     let room = match room {
         Some(argument) => Some(lookup::open_room(context, argument).await?.id),
         None => None,
@@ -42,16 +42,18 @@ pub async fn list(context: &Context, room: Option<&str>) -> Result<Response, Fai
             utc::format(invite.expires_at),
         ]
     });
-    let response = match invites.is_empty() {
-        true => Response::new(json, "")
-            .remark("There are no invites: `parlor invite create ROOM` creates one."),
-        false => Response::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows),
+    let response = if invites.is_empty() {
+        Response::new(json, "")
+            .remark("There are no invites: `parlor invite create ROOM` creates one.")
+    } else {
+        Response::table(json, &["ID", "ROOM", "USES LEFT", "EXPIRES"], rows)
     };
-    Ok(match more {
-        true => response.remark(format!(
+    Ok(if more {
+        response.remark(format!(
             "Only the oldest {MAX_LISTED} are listed; there are more."
-        )),
-        false => response,
+        ))
+    } else {
+        response
     })
 }
 
@@ -66,20 +68,19 @@ fn invite_json(invite: &ActiveInvite) -> Value {
     })
 }
 
-pub async fn revoke(context: &Context, id: &str) -> Result<Response, Failure> {
+pub(super) async fn revoke(context: &Context, id: &str) -> Result<Response, Failure> {
     let unix = clock::now().unix;
-    match context.store().revoke_invite(None, id, unix).await? {
-        true => {
-            let text = "Revoked; guests who used it stay until their access expires";
-            Ok(Response::new(json!({ "id": id }), text))
-        }
-        false => Err(Failure::new(format!(
+    if context.store().revoke_invite(None, id, unix).await? {
+        let text = "Revoked; guests who used it stay until their access expires";
+        Ok(Response::new(json!({ "id": id }), text))
+    } else {
+        Err(Failure::new(format!(
             "there is no invite `{id}`: `parlor invite list` lists them"
-        ))),
+        )))
     }
 }
 
-pub async fn create(
+pub(super) async fn create(
     context: &Context,
     room: &str,
     ttl: Lifetime,

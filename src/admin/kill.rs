@@ -13,7 +13,7 @@ use super::sessions::{Connections, Row};
 const MIN_DIGITS: usize = 4;
 
 /// Ends a session. Its client may reconnect: no later request is rejected.
-pub async fn kill(context: &Context, id: &str) -> Result<Response, Failure> {
+pub(super) async fn kill(context: &Context, id: &str) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let connections = Connections::of(server).await;
     let row = find_session(connections.rows(), id)?;

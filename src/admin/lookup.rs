@@ -7,10 +7,10 @@ use super::context::Context;
 use super::failure::Failure;
 
 /// Marks an argument as an id.
-pub const ID_PREFIX: &str = "id:";
+pub(super) const ID_PREFIX: &str = "id:";
 
 /// Returns the argument without [`ID_PREFIX`].
-pub fn strip_id_prefix(argument: &str) -> &str {
+pub(super) fn strip_id_prefix(argument: &str) -> &str {
     argument.strip_prefix(ID_PREFIX).unwrap_or(argument)
 }
 
@@ -18,7 +18,7 @@ pub fn strip_id_prefix(argument: &str) -> &str {
 ///
 /// # Errors
 /// The argument is the id of one and the name of another: the user may mean either.
-pub fn unique_match<T>(
+pub(super) fn unique_match<T>(
     kind: &str,
     argument: &str,
     mut matches: Vec<T>,
@@ -39,7 +39,7 @@ pub fn unique_match<T>(
 }
 
 /// Returns the open room that the argument names.
-pub async fn open_room(context: &Context, argument: &str) -> Result<Room, Failure> {
+pub(super) async fn open_room(context: &Context, argument: &str) -> Result<Room, Failure> {
     let room = any_room(context, argument).await?;
     match room.closed_at {
         Some(_) => Err(Failure::new(format!("the room `{argument}` is closed"))),
@@ -48,7 +48,7 @@ pub async fn open_room(context: &Context, argument: &str) -> Result<Room, Failur
 }
 
 /// Returns the room that the argument names, closed rooms included.
-pub async fn any_room(context: &Context, argument: &str) -> Result<Room, Failure> {
+pub(super) async fn any_room(context: &Context, argument: &str) -> Result<Room, Failure> {
     let matches = context
         .store()
         .find_rooms(strip_id_prefix(argument))

@@ -13,7 +13,7 @@ use super::response::Response;
 /// The first message of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Greeting {
+pub(super) enum Greeting {
     Welcome(ServerInfo),
     /// The client's user has no permission; the text is one sentence.
     Refused(String),
@@ -21,7 +21,7 @@ pub enum Greeting {
 
 /// Identifies a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerInfo {
+pub(super) struct ServerInfo {
     pub version: String,
     pub process: u32,
     /// For people: two paths may lead to the same directory.
@@ -32,7 +32,7 @@ pub struct ServerInfo {
 
 /// Identifies a directory, independently of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DirectoryId {
+pub(super) struct DirectoryId {
     pub device: u64,
     pub inode: u64,
 }
@@ -40,7 +40,7 @@ pub struct DirectoryId {
 impl DirectoryId {
     /// # Errors
     /// The path leads to nothing, or this process may not look there.
-    pub fn of(path: &Path) -> io::Result<DirectoryId> {
+    pub(super) fn of(path: &Path) -> io::Result<DirectoryId> {
         let metadata = fs::metadata(path)?;
         Ok(DirectoryId {
             device: metadata.dev(),
@@ -52,7 +52,7 @@ impl DirectoryId {
 /// The result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub(super) enum Outcome {
     Done(Response),
     Failed(Failure),
 }

@@ -16,7 +16,7 @@ const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The names of users and rooms; their ids where the store does not return a name.
 #[derive(Default)]
-pub struct Names {
+pub(super) struct Names {
     users: HashMap<String, Person>,
     rooms: HashMap<String, String>,
     /// Whether the store returned all names.
@@ -25,7 +25,11 @@ pub struct Names {
 
 impl Names {
     /// Reads the names. A database that does not answer must not prevent the list of connections.
-    pub async fn of(server: &ServerContext, users: BTreeSet<&str>, rooms: BTreeSet<&str>) -> Names {
+    pub(super) async fn of(
+        server: &ServerContext,
+        users: BTreeSet<&str>,
+        rooms: BTreeSet<&str>,
+    ) -> Names {
         let mut names = Names::default();
         let lookup = names.look_up(&server.app.store, users, rooms);
         let result = timeout(NAMES_TIMEOUT, lookup).await;
@@ -53,7 +57,7 @@ impl Names {
     }
 
     /// Returns the display name, as others in the room see it.
-    pub fn shown(&self, id: &str) -> String {
+    pub(super) fn shown(&self, id: &str) -> String {
         if unnamed_address(id).is_some() {
             return "(no user)".to_owned();
         }
@@ -67,7 +71,7 @@ impl Names {
     }
 
     /// Without a user, `address` is the key for quotas and bandwidth limits.
-    pub fn user_json(&self, id: &str) -> Value {
+    pub(super) fn user_json(&self, id: &str) -> Value {
         if let Some(address) = unnamed_address(id) {
             return json!({
                 "id": null,
@@ -86,11 +90,11 @@ impl Names {
         })
     }
 
-    pub fn room<'a>(&'a self, id: &'a str) -> &'a str {
+    pub(super) fn room<'a>(&'a self, id: &'a str) -> &'a str {
         self.rooms.get(id).map_or(id, String::as_str)
     }
 
-    pub fn room_json(&self, id: &str) -> Value {
+    pub(super) fn room_json(&self, id: &str) -> Value {
         json!({ "id": id, "name": self.room(id) })
     }
 }

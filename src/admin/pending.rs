@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 const MAX_PENDING: usize = 16;
 
 #[derive(Default)]
-pub struct PendingLimit(Mutex<Pending>);
+pub(super) struct PendingLimit(Mutex<Pending>);
 
 #[derive(Default)]
 struct Pending {
@@ -20,7 +20,7 @@ struct Pending {
 }
 
 /// A connection without a request; dropped when the client has sent a request or the connection has ended.
-pub struct PendingGuard<'a> {
+pub(super) struct PendingGuard<'a> {
     limit: &'a PendingLimit,
     number: u64,
     /// Cancelled when the connection is evicted.
@@ -29,7 +29,7 @@ pub struct PendingGuard<'a> {
 
 impl PendingLimit {
     /// Adds a connection, and evicts the oldest if the limit is reached.
-    pub fn enter(&self) -> PendingGuard<'_> {
+    pub(super) fn enter(&self) -> PendingGuard<'_> {
         let mut pending = self.locked();
         if pending.connections.len() >= MAX_PENDING
             && let Some((_, oldest)) = pending.connections.pop_front()

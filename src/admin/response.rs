@@ -83,9 +83,10 @@ impl fmt::Debug for Response {
 }
 
 /// The text of a flag in a table: `yes`, or nothing, so that the exception stands out.
-pub fn yes_or_empty(truth: bool) -> String {
-    match truth {
-        true => "yes".to_owned(),
-        false => String::new(),
+pub(super) fn yes_or_empty(truth: bool) -> String {
+    if truth {
+        "yes".to_owned()
+    } else {
+        String::new()
     }
 }

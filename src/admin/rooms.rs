@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
 use super::{lookup, user_lookup};
 
-pub async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
+pub(super) async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
     let created = match context.server() {
         Some(server) => server.app.create_room(new).await,
         None => context.store().create_room(new).await,
@@ -22,7 +22,7 @@ pub async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure
     Ok(Response::new(room_json(&room), text))
 }
 
-pub async fn list(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn list(context: &Context) -> Result<Response, Failure> {
     let rooms = context.store().rooms().await?;
     let rows = rooms.iter().map(|room| {
         vec![
@@ -35,14 +35,18 @@ pub async fn list(context: &Context) -> Result<Response, Failure> {
     });
     let header = ["ID", "NAME", "PRIVATE", "MAX PARTICIPANTS"];
     let json = rooms.iter().map(room_json).collect();
-    Ok(match rooms.is_empty() {
-        true => Response::new(json, "")
-            .remark("There are no rooms: `parlor room create NAME` creates one."),
-        false => Response::table(json, &header, rows),
+    Ok(if rooms.is_empty() {
+        Response::new(json, "").remark("There are no rooms: `parlor room create NAME` creates one.")
+    } else {
+        Response::table(json, &header, rows)
     })
 }
 
-pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Response, Failure> {
+pub(super) async fn add_member(
+    context: &Context,
+    room: &str,
+    user: &str,
+) -> Result<Response, Failure> {
     let room = lookup::open_room(context, room).await?;
     let user = user_lookup::active_user(context, user).await?;
     match context.server() {
@@ -63,7 +67,7 @@ pub async fn add_member(context: &Context, room: &str, user: &str) -> Result<Res
 }
 
 /// Shows a room; closed rooms included.
-pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
     let room = lookup::any_room(context, argument).await?;
     let unix = clock::now().unix;
     let members = context.store().participants(&room.id, unix).await?;
@@ -96,7 +100,7 @@ fn participant_json(member: &Participant) -> Value {
     })
 }
 
-pub async fn close(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn close(context: &Context, argument: &str) -> Result<Response, Failure> {
     let room = lookup::open_room(context, argument).await?;
     let closed = match context.server() {
         Some(server) => server.app.close_room(&room.id).await?.map(with_counts),
@@ -110,7 +114,7 @@ pub async fn close(context: &Context, argument: &str) -> Result<Response, Failur
 }
 
 /// Deletes a room; closed rooms included.
-pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
     let room = lookup::any_room(context, argument).await?;
     let closed = match context.server() {
         Some(server) => server.app.delete_room(&room.id).await?.map(with_counts),

@@ -203,15 +203,14 @@ impl SocketServer {
         let uid = connection.peer_cred().ok()?.uid();
         let own = nix::unistd::geteuid().as_raw();
         let permitted = uid == 0 || uid == own;
-        let greeting = match permitted {
-            true => Greeting::Welcome(self.info.clone()),
-            false => {
-                self.counters.refused.inc();
-                tracing::warn!(uid, "admin command rejected: user has no permission");
-                Greeting::Refused(format!(
-                    "the server accepts commands only from root and from its own user (id {own})"
-                ))
-            }
+        let greeting = if permitted {
+            Greeting::Welcome(self.info.clone())
+        } else {
+            self.counters.refused.inc();
+            tracing::warn!(uid, "admin command rejected: user has no permission");
+            Greeting::Refused(format!(
+                "the server accepts commands only from root and from its own user (id {own})"
+            ))
         };
         let sent = framing::write(connection, &greeting, MAX_RESPONSE_BYTES);
         let sent = timeout(IO_TIMEOUT, sent).await;

@@ -20,26 +20,26 @@ use super::response::Response;
 const SESSION_ID_BYTES: usize = 6;
 
 /// A snapshot of all connections and relays.
-pub struct Connections {
+pub(super) struct Connections {
     sockets: Vec<ConnectionInfo>,
     relays: Vec<Session>,
 }
 
 impl Connections {
-    pub async fn of(server: &ServerContext) -> Connections {
+    pub(super) async fn of(server: &ServerContext) -> Connections {
         Connections {
             relays: server.app.relay.sessions().await,
             sockets: server.app.hub.connections(),
         }
     }
 
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let sockets = self.sockets.iter().map(Row::signaling);
         sockets.chain(self.relays.iter().map(Row::relay))
     }
 }
 
-pub async fn sessions(context: &Context, all: bool) -> Result<Response, Failure> {
+pub(super) async fn sessions(context: &Context, all: bool) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let connections = Connections::of(server).await;
     let mut rows: Vec<Row> = connections.rows().collect();
@@ -55,12 +55,13 @@ pub async fn sessions(context: &Context, all: bool) -> Result<Response, Failure>
         (false, true) => every_row(&rows, &names),
         (false, false) => by_person(&rows, &names),
     };
-    Ok(match names.complete {
-        true => response,
-        false => response.remark(
+    Ok(if names.complete {
+        response
+    } else {
+        response.remark(
             "Some names could not be read from the database; their ids are shown: see `parlor \
-             status` and the log.",
-        ),
+         status` and the log.",
+        )
     })
 }
 
@@ -93,7 +94,7 @@ fn by_person(rows: &[Row], names: &Names) -> Response {
 }
 
 /// A WebSocket or an allocation.
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     /// The user, or [`crate::credential::unnamed_address`].
     pub user: &'a str,
     pub room: Option<&'a str>,
@@ -129,7 +130,7 @@ impl<'a> Row<'a> {
     }
 
     /// The id for `parlor session kill`: constant for the lifetime of the session.
-    pub fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         let five_tuple = self.relay.map(|relay| (relay.client, relay.server));
         let fixed = json!([self.over, self.user, self.room, self.since, five_tuple]);
         let hash = digest::digest(&digest::SHA256, fixed.to_string().as_bytes());
@@ -137,7 +138,7 @@ impl<'a> Row<'a> {
         bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub fn json(&self, names: &Names) -> Value {
+    pub(super) fn json(&self, names: &Names) -> Value {
         let mut json = json!({
             "id": self.id(),
             "user": names.user_json(self.user),
@@ -233,9 +234,12 @@ impl<'a> PersonRow<'a> {
             1 => (*over).to_owned(),
             _ => format!("{count} {over}"),
         });
-        let bytes = |count: u64| match self.has_relay {
-            true => size(count),
-            false => String::new(),
+        let bytes = |count: u64| {
+            if self.has_relay {
+                size(count)
+            } else {
+                String::new()
+            }
         };
         vec![
             names.shown(self.user),

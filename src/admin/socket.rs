@@ -43,19 +43,19 @@ pub enum SocketError {
 
 /// Returns the path of a server's socket: `admin.socket`, else in `$RUNTIME_DIRECTORY`, else in the data
 /// directory.
-pub fn server_path(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
+pub(super) fn server_path(configured: Option<&Path>, data_dir: &Path) -> PathBuf {
     let own = || runtime_dir_path().unwrap_or_else(|| path_in(data_dir));
     configured.map_or_else(own, Path::to_owned)
 }
 
 /// Returns the path of the socket in the first directory of `$RUNTIME_DIRECTORY`, which systemd sets.
-pub fn runtime_dir_path() -> Option<PathBuf> {
+pub(super) fn runtime_dir_path() -> Option<PathBuf> {
     let directories = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty())?;
     let first = env::split_paths(&directories).next()?;
     Some(path_in(&first))
 }
 
-pub fn path_in(directory: &Path) -> PathBuf {
+pub(super) fn path_in(directory: &Path) -> PathBuf {
     directory.join(FILE_NAME)
 }
 
@@ -64,7 +64,7 @@ pub fn path_in(directory: &Path) -> PathBuf {
 ///
 /// # Errors
 /// A process listens at the path, or the socket can't be created.
-pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub(super) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(SocketError::TooLong(path.to_owned()));
     }
@@ -96,7 +96,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 ///
 /// # Errors
 /// There is no socket at this path, no process listens on it, or this user lacks permission.
-pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     #[cfg(target_os = "linux")]
     if let Some(fd) = open_without_following(path)? {
         return UnixStream::connect(format!("/proc/self/fd/{}", fd.as_raw_fd())).await;

@@ -21,13 +21,14 @@ const MAX_ROUNDING_SECONDS: u64 = 2;
 fn start_time(started: Now, now: Now) -> u64 {
     let passed = now.mono.since(started.mono).as_secs();
     let by_this_clock = now.unix.saturating_sub(passed);
-    match by_this_clock.abs_diff(started.unix) > MAX_ROUNDING_SECONDS {
-        true => by_this_clock,
-        false => started.unix,
+    if by_this_clock.abs_diff(started.unix) > MAX_ROUNDING_SECONDS {
+        by_this_clock
+    } else {
+        started.unix
     }
 }
 
-pub async fn status(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let not_ready = server.app.not_ready().await;
     let connections = server.app.hub.connections();
@@ -86,9 +87,10 @@ pub async fn status(context: &Context) -> Result<Response, Failure> {
     let number = |name: &str| json[name].to_string();
     let count_text = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
-    let turn_tls = match turn_tls.is_empty() {
-        true => "no (tls.mode is off)".to_owned(),
-        false => join_addresses(&turn_tls),
+    let turn_tls = if turn_tls.is_empty() {
+        "no (tls.mode is off)".to_owned()
+    } else {
+        join_addresses(&turn_tls)
     };
     let certificate = certificate_status
         .map_or("none (tls.mode is off)".to_owned(), |certificate_status| {
@@ -138,7 +140,7 @@ fn join_addresses(addresses: &[std::net::SocketAddr]) -> String {
     texts.join(", ")
 }
 
-pub async fn reload(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn reload(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let reload = server.reload.clone();
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
@@ -152,7 +154,7 @@ pub async fn reload(context: &Context) -> Result<Response, Failure> {
 }
 
 /// Responds before the new binary takes over.
-pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn upgrade(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let upgrade = server.upgrade.clone();
     let outcome = tokio::task::spawn_blocking(move || upgrade()).await;
@@ -169,9 +171,10 @@ pub async fn upgrade(context: &Context) -> Result<Response, Failure> {
 }
 
 fn reload_response(report: ReloadReport) -> Response {
-    let text = match report.changed.is_empty() {
-        true => "No changes".to_owned(),
-        false => format!("Changed: {}", report.changed.join(", ")),
+    let text = if report.changed.is_empty() {
+        "No changes".to_owned()
+    } else {
+        format!("Changed: {}", report.changed.join(", "))
     };
     let mut response = Response::new(json!(report), text);
     if !report.needs_restart.is_empty() {

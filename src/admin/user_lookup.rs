@@ -14,7 +14,7 @@ const MAX_CANDIDATES: u32 = 10;
 /// Returns the user or guest that the argument names, deleted ones included. A user's id or name takes
 /// precedence over a guest's name, so that a guest cannot break a script. `NAME@ROOM` is a guest of
 /// that room.
-pub async fn any_user(context: &Context, argument: &str) -> Result<User, Failure> {
+pub(super) async fn any_user(context: &Context, argument: &str) -> Result<User, Failure> {
     if let Some(user) = user(context, argument).await? {
         return Ok(user);
     }
@@ -25,16 +25,17 @@ pub async fn any_user(context: &Context, argument: &str) -> Result<User, Failure
 }
 
 /// Returns the user or guest that the argument names, disabled ones included.
-pub async fn existing_user(context: &Context, argument: &str) -> Result<User, Failure> {
+pub(super) async fn existing_user(context: &Context, argument: &str) -> Result<User, Failure> {
     let user = any_user(context, argument).await?;
-    match user.deleted {
-        true => Err(Failure::new(format!("the user `{argument}` was deleted"))),
-        false => Ok(user),
+    if user.deleted {
+        Err(Failure::new(format!("the user `{argument}` was deleted")))
+    } else {
+        Ok(user)
     }
 }
 
 /// Returns the user or guest that the argument names, who must not be disabled or expired.
-pub async fn active_user(context: &Context, argument: &str) -> Result<User, Failure> {
+pub(super) async fn active_user(context: &Context, argument: &str) -> Result<User, Failure> {
     let user = any_user(context, argument).await?;
     let name = &user.name;
     if user.deleted {
@@ -43,16 +44,17 @@ pub async fn active_user(context: &Context, argument: &str) -> Result<User, Fail
     if user.disabled {
         return Err(Failure::new(format!("the user `{name}` is disabled")));
     }
-    match user.is_active(clock::now().unix) {
-        true => Ok(user),
-        false => Err(Failure::new(format!(
+    if user.is_active(clock::now().unix) {
+        Ok(user)
+    } else {
+        Err(Failure::new(format!(
             "the access of guest `{name}` has expired"
-        ))),
+        )))
     }
 }
 
 /// As [`active_user`]; with `auth.provision_users`, creates a user that does not exist.
-pub async fn provisioned_user(context: &Context, argument: &str) -> Result<User, Failure> {
+pub(super) async fn provisioned_user(context: &Context, argument: &str) -> Result<User, Failure> {
     if context.config().auth.provision_users && user(context, argument).await?.is_none() {
         let id = strip_id_prefix(argument);
         let created = context.store().provision(id, None).await;
@@ -64,7 +66,11 @@ pub async fn provisioned_user(context: &Context, argument: &str) -> Result<User,
 /// Returns the user that the argument names, or the guest of this room. Of several matches it selects
 /// the only one who is in the room now: a guest who reloads the page leaves an older entry with the
 /// same name.
-pub async fn person_in(context: &Context, room: &Room, argument: &str) -> Result<User, Failure> {
+pub(super) async fn person_in(
+    context: &Context,
+    room: &Room,
+    argument: &str,
+) -> Result<User, Failure> {
     let user = user(context, argument).await?;
     let mut people: Vec<Person> = user.into_iter().map(Person::from).collect();
     for guest in matching_guests(context, argument, Some(&room.id)).await? {
@@ -91,7 +97,7 @@ pub async fn person_in(context: &Context, room: &Room, argument: &str) -> Result
 }
 
 /// Returns how a response names a person. Guests choose their names, so several may share one.
-pub fn user_label(user: &User) -> String {
+pub(super) fn user_label(user: &User) -> String {
     match user.guest {
         Some(_) => format!("guest {} (id {})", user.display_name, user.id),
         None => format!("user {}", user.name),
@@ -136,22 +142,22 @@ async fn no_such_user(context: &Context, argument: &str) -> Result<Failure, Fail
     let wanted = strip_id_prefix(argument);
     let unix = clock::now().unix;
     let name = wanted.rsplit_once('@').map_or(wanted, |(name, _)| name);
-    let similar = match name.trim().is_empty() {
-        true => Vec::new(),
-        false => {
-            let people = context.store().search_people(name, unix, MAX_CANDIDATES);
-            people.await?
-        }
+    let similar = if name.trim().is_empty() {
+        Vec::new()
+    } else {
+        let people = context.store().search_people(name, unix, MAX_CANDIDATES);
+        people.await?
     };
-    Ok(Failure::new(match similar.is_empty() {
-        true => format!(
+    Ok(Failure::new(if similar.is_empty() {
+        format!(
             "there is no user `{argument}`: `parlor user list` lists users (guests with \
-             --guests), `parlor user add {wanted}` adds one"
-        ),
-        false => format!(
+         --guests), `parlor user add {wanted}` adds one"
+        )
+    } else {
+        format!(
             "there is no user `{argument}` and no guest with that name; similar: {}",
             describe(&similar)
-        ),
+        )
     }))
 }
 
@@ -163,9 +169,10 @@ fn single_person(argument: &str, mut people: Vec<Person>) -> Result<Option<User>
     if people.len() < 2 {
         return Ok(people.pop().map(|person| person.user));
     }
-    let and_more = match people.len() > MAX_CANDIDATES as usize {
-        true => ", and more",
-        false => "",
+    let and_more = if people.len() > MAX_CANDIDATES as usize {
+        ", and more"
+    } else {
+        ""
     };
     people.truncate(MAX_CANDIDATES as usize);
     Err(Failure::new(format!(

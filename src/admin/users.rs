@@ -16,7 +16,7 @@ use super::user_lookup::{self, user_label};
 /// Maximum number of guests in one list, so that the list fits into a reply of the admin socket.
 const MAX_GUESTS: u32 = 1000;
 
-pub async fn add(context: &Context, new: NewUser) -> Result<Response, Failure> {
+pub(super) async fn add(context: &Context, new: NewUser) -> Result<Response, Failure> {
     let user = context
         .store()
         .add_user(new)
@@ -26,7 +26,7 @@ pub async fn add(context: &Context, new: NewUser) -> Result<Response, Failure> {
     Ok(Response::new(user_json(&user), text))
 }
 
-pub async fn list(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn list(context: &Context) -> Result<Response, Failure> {
     let users = context.store().users().await?;
     let rows = users.iter().map(|user| {
         vec![
@@ -39,11 +39,10 @@ pub async fn list(context: &Context) -> Result<Response, Failure> {
     });
     let header = ["ID", "NAME", "DISPLAY NAME", "ADMIN", "DISABLED"];
     let json = users.iter().map(user_json).collect();
-    let response = match users.is_empty() {
-        true => {
-            Response::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
-        }
-        false => Response::table(json, &header, rows),
+    let response = if users.is_empty() {
+        Response::new(json, "").remark("There are no users: `parlor user add NAME` adds one.")
+    } else {
+        Response::table(json, &header, rows)
     };
     Ok(
         match context.store().guest_count(clock::now().unix).await? {
@@ -56,7 +55,7 @@ pub async fn list(context: &Context) -> Result<Response, Failure> {
 }
 
 /// Guests whose access has not expired, the newest first.
-pub async fn list_guests(context: &Context) -> Result<Response, Failure> {
+pub(super) async fn list_guests(context: &Context) -> Result<Response, Failure> {
     let unix = clock::now().unix;
     // One more than the limit, to detect a truncated list.
     let limit = MAX_GUESTS + 1;
@@ -83,15 +82,17 @@ pub async fn list_guests(context: &Context) -> Result<Response, Failure> {
         },
     );
     let header = ["NAME", "ID", "ROOM", "MEMBER", "SINCE", "UNTIL", "DISABLED"];
-    let response = match guests.is_empty() {
-        true => Response::new(json, "").remark("There are no guests."),
-        false => Response::table(json, &header, rows),
+    let response = if guests.is_empty() {
+        Response::new(json, "").remark("There are no guests.")
+    } else {
+        Response::table(json, &header, rows)
     };
-    Ok(match more {
-        true => response.remark(format!(
+    Ok(if more {
+        response.remark(format!(
             "Only the newest {MAX_GUESTS} are listed; there are more."
-        )),
-        false => response,
+        ))
+    } else {
+        response
     })
 }
 
@@ -109,7 +110,7 @@ fn guest_json(known: &ActiveGuest) -> Value {
 }
 
 /// Shows a user; a deleted user by id.
-pub async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = user_lookup::any_user(context, argument).await?;
     let rooms = context.store().memberships(&user.id).await?;
     let password = context.store().has_password(&user.id).await?;
@@ -159,7 +160,7 @@ fn membership_json(membership: &Membership) -> Value {
     })
 }
 
-pub async fn disable(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn disable(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = user_lookup::existing_user(context, argument).await?;
     let removed = match context.server() {
         Some(server) => server.app.disable_user(&user.id).await?.map(with_counts),
@@ -173,7 +174,7 @@ pub async fn disable(context: &Context, argument: &str) -> Result<Response, Fail
     Ok(revocation_response("Disabled", &removed, ended))
 }
 
-pub async fn enable(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn enable(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = user_lookup::existing_user(context, argument).await?;
     let enabled = match context.server() {
         Some(server) => server.app.enable_user(&user.id).await?,
@@ -187,12 +188,12 @@ pub async fn enable(context: &Context, argument: &str) -> Result<Response, Failu
 }
 
 /// Checks whether [`passwd`] is possible for the user.
-pub async fn check_password(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn check_password(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = password_user(context, argument).await?;
     Ok(Response::new(user_json(&user), ""))
 }
 
-pub async fn passwd(
+pub(super) async fn passwd(
     context: &Context,
     argument: &str,
     password: PasswordHash,
@@ -215,7 +216,7 @@ pub async fn passwd(
 }
 
 /// Revokes all tokens of a user or guest.
-pub async fn sign_out(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn sign_out(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = user_lookup::existing_user(context, argument).await?;
     let signed_out = match context.server() {
         Some(server) => {
@@ -247,7 +248,7 @@ async fn password_user(context: &Context, argument: &str) -> Result<User, Failur
     }
 }
 
-pub async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
+pub(super) async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
     let user = user_lookup::existing_user(context, argument).await?;
     let removed = match context.server() {
         Some(server) => server.app.delete_user(&user.id).await?.map(with_counts),

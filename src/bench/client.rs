@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::target::Target;
 
 /// All clients bind the same channel number: channel numbers are per allocation.
-pub const CHANNEL: u16 = 0x4000;
+pub(super) const CHANNEL: u16 = 0x4000;
 
 /// Delays before each retransmission (RFC 8489 section 6.2.1, but at most four seconds: a server may limit
 /// the rate of responses to unauthenticated clients).
@@ -29,7 +29,7 @@ const RETRANSMIT_DELAYS_MS: [u64; 7] = [500, 1000, 2000, 4000, 4000, 4000, 4000]
 /// Maximum number of restarts with a new nonce or from another port.
 const MAX_RESTARTS: u8 = 3;
 
-pub struct Client {
+pub(super) struct Client {
     connection: Connection,
     minted: Minted,
     session: Option<Session>,
@@ -64,7 +64,7 @@ enum Step {
 
 /// The result of a received message.
 #[derive(Debug)]
-pub enum ClientEvent {
+pub(super) enum ClientEvent {
     Nothing,
     Allocated,
     /// The channel is bound.
@@ -77,7 +77,7 @@ pub enum ClientEvent {
 
 /// Why a client or a packet failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ClientError {
+pub(super) enum ClientError {
     /// An error response.
     Code(u16),
     Timeout,
@@ -92,7 +92,7 @@ pub enum ClientError {
 
 impl Client {
     /// Opens a socket and requests an allocation.
-    pub fn open(
+    pub(super) fn open(
         target: Target,
         minted: Minted,
         registry: &Registry,
@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// Starts again from another port.
-    pub fn reopen(
+    pub(super) fn reopen(
         &mut self,
         target: Target,
         registry: &Registry,
@@ -125,12 +125,12 @@ impl Client {
         self.send_request(Step::Allocate, target.address, now)
     }
 
-    pub fn bind(&mut self, peer: SocketAddr, now: Mono) -> Result<(), ClientError> {
+    pub(super) fn bind(&mut self, peer: SocketAddr, now: Mono) -> Result<(), ClientError> {
         self.send_request(Step::Bind(peer), peer, now)
     }
 
     /// Frees the allocation. Over a stream, closing the connection is enough.
-    pub fn release(&mut self, now: Mono) -> bool {
+    pub(super) fn release(&mut self, now: Mono) -> bool {
         let Some(relayed) = self.relayed.filter(|_| self.connection.is_udp()) else {
             return false;
         };
@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// Stops this client. Its socket stays open if it is needed to free an allocation.
-    pub fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.abandoned = true;
         self.pending = None;
         if self.relayed.is_none() || !self.connection.is_udp() {
@@ -146,21 +146,21 @@ impl Client {
         }
     }
 
-    pub fn is_abandoned(&self) -> bool {
+    pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned
     }
 
     /// Sends a media packet.
-    pub fn send(&mut self, packet: &[u8]) -> Result<(), ClientError> {
+    pub(super) fn send(&mut self, packet: &[u8]) -> Result<(), ClientError> {
         Ok(self.connection.send(packet)?)
     }
 
-    pub fn flush(&mut self) -> Result<(), ClientError> {
+    pub(super) fn flush(&mut self) -> Result<(), ClientError> {
         Ok(self.connection.flush()?)
     }
 
     /// Passes every received message to `each`.
-    pub fn receive(
+    pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
         each: impl FnMut(&[u8]),
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Retransmits a request whose timeout has passed.
-    pub fn retransmit(&mut self, now: Mono) -> Result<(), ClientError> {
+    pub(super) fn retransmit(&mut self, now: Mono) -> Result<(), ClientError> {
         let Some(pending) = self
             .pending
             .as_mut()
@@ -182,14 +182,20 @@ impl Client {
             .get(pending.attempts)
             .ok_or(ClientError::Timeout)?;
         pending.retransmit_at = now + Duration::from_millis(*wait);
-        match self.connection.is_udp() {
-            true => ignore_would_block(self.connection.send(&pending.bytes)),
-            false => Ok(()),
+        if self.connection.is_udp() {
+            ignore_would_block(self.connection.send(&pending.bytes))
+        } else {
+            Ok(())
         }
     }
 
     /// Handles a response.
-    pub fn handle_response(&mut self, bytes: &[u8], server: SocketAddr, now: Mono) -> ClientEvent {
+    pub(super) fn handle_response(
+        &mut self,
+        bytes: &[u8],
+        server: SocketAddr,
+        now: Mono,
+    ) -> ClientEvent {
         let Ok(message) = Message::parse(bytes) else {
             return ClientEvent::Nothing;
         };
@@ -305,7 +311,7 @@ impl Client {
 }
 
 /// Returns the application data of ChannelData on the bound channel.
-pub fn media(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn media(bytes: &[u8]) -> Option<&[u8]> {
     let header = ChannelData::parse(bytes).filter(|header| header.number == CHANNEL)?;
     Some(&bytes[CHANNEL_HEADER..][..header.len])
 }

@@ -14,16 +14,16 @@ use super::target::{Target, Transport};
 const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// Maximum size of a received datagram or frame.
-pub const MAX_MESSAGE_BYTES: usize = 65_536;
+pub(super) const MAX_MESSAGE_BYTES: usize = 65_536;
 
-pub enum Connection {
+pub(super) enum Connection {
     Udp(UdpSocket),
     Tcp(Stream),
     /// Closed.
     Closed,
 }
 
-pub struct Stream {
+pub(super) struct Stream {
     socket: TcpStream,
     /// The start of an incomplete frame.
     incoming: Vec<u8>,
@@ -32,12 +32,17 @@ pub struct Stream {
 
 impl Connection {
     /// Opens a socket, or starts to connect a stream.
-    pub fn open(target: Target, registry: &Registry, token: Token) -> io::Result<Connection> {
+    pub(super) fn open(
+        target: Target,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Connection> {
         match target.transport {
             Transport::Udp => {
-                let any: IpAddr = match target.address.is_ipv4() {
-                    true => Ipv4Addr::UNSPECIFIED.into(),
-                    false => Ipv6Addr::UNSPECIFIED.into(),
+                let any: IpAddr = if target.address.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
                 };
                 let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
                 socket.connect(target.address)?;
@@ -60,7 +65,7 @@ impl Connection {
     }
 
     /// Sends one complete message, or returns `WouldBlock`. On a stream, the caller must have padded it.
-    pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Connection::Udp(socket) => socket.send(message).map(drop),
             Connection::Tcp(stream) => stream.send(message),
@@ -69,7 +74,7 @@ impl Connection {
     }
 
     /// Writes queued bytes.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
             Connection::Tcp(stream) => stream.flush(),
             Connection::Udp(_) | Connection::Closed => Ok(()),
@@ -77,7 +82,11 @@ impl Connection {
     }
 
     /// Passes every received message to `each`. `buffer` has [`MAX_MESSAGE_BYTES`] bytes.
-    pub fn receive(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         loop {
             let read = match self {
                 Connection::Udp(socket) => socket.recv(buffer).map(|len| each(&buffer[..len])),
@@ -92,7 +101,7 @@ impl Connection {
         }
     }
 
-    pub fn is_udp(&self) -> bool {
+    pub(super) fn is_udp(&self) -> bool {
         matches!(self, Connection::Udp(_))
     }
 }

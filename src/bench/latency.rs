@@ -11,27 +11,27 @@ const MAX_NANOS_BITS: u32 = 40;
 const BUCKETS: usize = ((MAX_NANOS_BITS - PRECISION_BITS + 1) << PRECISION_BITS) as usize;
 
 #[derive(Clone)]
-pub struct Latency {
+pub(super) struct Latency {
     counts: Box<[u64]>,
     total: u64,
 }
 
 impl Latency {
-    pub fn new() -> Latency {
+    pub(super) fn new() -> Latency {
         Latency {
             counts: vec![0; BUCKETS].into_boxed_slice(),
             total: 0,
         }
     }
 
-    pub fn record(&mut self, took: Duration) {
+    pub(super) fn record(&mut self, took: Duration) {
         let longest = (1 << MAX_NANOS_BITS) - 1;
         let nanos = took.as_nanos().min(longest) as u64;
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
     }
 
-    pub fn merge(&mut self, other: &Latency) {
+    pub(super) fn merge(&mut self, other: &Latency) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
@@ -39,7 +39,7 @@ impl Latency {
     }
 
     /// Returns the latency that `share` of the packets (0.99 for p99) did not exceed; `None` without packets.
-    pub fn percentile(&self, share: f64) -> Option<Duration> {
+    pub(super) fn percentile(&self, share: f64) -> Option<Duration> {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         let found = self.counts.iter().position(|count| {

@@ -122,9 +122,10 @@ impl Bench<'_> {
         let mut bottleneck = Bottleneck::Nothing;
         while passed() < self.options.time.mul_f64(SEARCH_SHARE) {
             let Some(calls) = search.next() else {
-                match search.retry_failed() {
-                    true => continue,
-                    false => break,
+                if search.retry_failed() {
+                    continue;
+                } else {
+                    break;
                 }
             };
             let there = self.allocate(calls, people)?;
@@ -320,14 +321,11 @@ fn response(options: &LocalOptions, results: &[CallResult]) -> Response {
     let mut response = Response::table(json, &header, results.iter().map(CallResult::row));
     for one in results {
         let CallResult { people, calls, .. } = one;
-        response = response.remark(match one.held {
-            true => format!("Calls of {people}, more than {calls}: {}.", one.bottleneck),
-            false => format!(
-                "Calls of {people}: the load of the machine varied too much; {calls} were not carried \
-                 to the end either; {}.",
-                one.bottleneck
-            ),
-        });
+        response = response.remark(if one.held { format!("Calls of {people}, more than {calls}: {}.", one.bottleneck) } else { format!(
+            "Calls of {people}: the load of the machine varied too much; {calls} were not carried \
+             to the end either; {}.",
+            one.bottleneck
+        ) });
     }
     if cfg!(debug_assertions) {
         response = response.remark("This is a debug build: a release build carries far more.");

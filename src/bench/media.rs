@@ -25,7 +25,7 @@ pub const MIN_PACKET_BYTES: usize = STAMP_BYTES;
 
 /// The parameters of a run.
 #[derive(Clone, Copy)]
-pub struct Run {
+pub(super) struct Run {
     pub people: usize,
     /// Number of calls of this thread.
     pub calls: usize,
@@ -41,7 +41,7 @@ pub struct Run {
 
 /// The counters of a run.
 #[derive(Clone)]
-pub struct RunStats {
+pub(super) struct RunStats {
     /// Packets due at the configured rate; fewer were sent if the generator was too slow.
     pub planned: u64,
     pub sent: u64,
@@ -56,7 +56,7 @@ pub struct RunStats {
 
 impl Worker {
     /// Exchanges media.
-    pub fn run(&mut self, run: Run) -> io::Result<RunStats> {
+    pub(super) fn run(&mut self, run: Run) -> io::Result<RunStats> {
         let whole = run.calls * pairs_of(run.people);
         let send_order = send_order(&self.pairs[..whole.min(self.pairs.len())], run.people);
         let at_once = run.people - 1;
@@ -152,7 +152,7 @@ impl Worker {
 }
 
 impl RunStats {
-    pub fn empty() -> RunStats {
+    pub(super) fn empty() -> RunStats {
         RunStats {
             planned: 0,
             sent: 0,
@@ -165,7 +165,7 @@ impl RunStats {
     }
 
     /// Adds what another thread did at the same time.
-    pub fn merge(&mut self, other: &RunStats) {
+    pub(super) fn merge(&mut self, other: &RunStats) {
         self.planned += other.planned;
         self.sent += other.sent;
         self.received += other.received;
@@ -176,7 +176,7 @@ impl RunStats {
     }
 
     /// Returns the lost packets as a percentage of the sent ones.
-    pub fn lost_percent(&self) -> f64 {
+    pub(super) fn lost_percent(&self) -> f64 {
         let lost = self.sent.saturating_sub(self.received);
         100.0 * lost as f64 / self.sent.max(1) as f64
     }

@@ -13,19 +13,19 @@ use crate::admin::Failure;
 const BAR_WIDTH: usize = 24;
 
 /// A line on standard error that is overwritten, and cleared when dropped.
-pub struct Progress {
+pub(super) struct Progress {
     terminal: bool,
 }
 
 impl Progress {
-    pub fn new() -> Progress {
+    pub(super) fn new() -> Progress {
         Progress {
             terminal: io::stderr().is_terminal(),
         }
     }
 
     /// Shows how much is `done`, from 0 to 1.
-    pub fn show(&self, done: f64, text: &str) {
+    pub(super) fn show(&self, done: f64, text: &str) {
         if self.terminal {
             let full = (done.clamp(0.0, 1.0) * BAR_WIDTH as f64) as usize;
             let bar = "=".repeat(full) + &" ".repeat(BAR_WIDTH - full);
@@ -49,7 +49,7 @@ impl Drop for Progress {
 }
 
 /// Handles SIGINT and SIGTERM: the first one sets the returned flag.
-pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,11 +74,12 @@ pub fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// Fails if a signal has stopped the run.
-pub fn check_stopped(stop: &AtomicBool) -> Result<(), Failure> {
-    match stop.load(Ordering::Relaxed) {
-        true => Err(Failure::new(
+pub(super) fn check_stopped(stop: &AtomicBool) -> Result<(), Failure> {
+    if stop.load(Ordering::Relaxed) {
+        Err(Failure::new(
             "stopped by a signal before the measurement was complete",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

@@ -102,12 +102,13 @@ pub fn run(options: &RelayOptions) -> Result<Response, Failure> {
 
 fn enough_descriptors(clients: usize) -> Result<(), Failure> {
     let (needed, allowed) = (clients as u64 + OTHER_DESCRIPTORS, raise_descriptor_limit());
-    match needed > allowed {
-        true => Err(Failure::new(format!(
+    if needed > allowed {
+        Err(Failure::new(format!(
             "{clients} clients need {needed} descriptors, and the limit is {allowed}: raise it \
-             (`ulimit -n`), or use fewer clients"
-        ))),
-        false => Ok(()),
+         (`ulimit -n`), or use fewer clients"
+        )))
+    } else {
+        Ok(())
     }
 }
 
@@ -190,9 +191,10 @@ fn response(
 
 /// Adds remarks about the limits of the measurement.
 fn with_remarks(response: Response, stats: &RunStats) -> Response {
-    let mut response = match cfg!(debug_assertions) {
-        true => response.remark("This is a debug build: it generates load slowly."),
-        false => response,
+    let mut response = if cfg!(debug_assertions) {
+        response.remark("This is a debug build: it generates load slowly.")
+    } else {
+        response
     };
     if fell_behind(stats) {
         let missing = stats.planned.saturating_sub(stats.sent);
@@ -206,11 +208,11 @@ fn with_remarks(response: Response, stats: &RunStats) -> Response {
 }
 
 /// Returns whether the generator sent fewer packets than planned.
-pub fn fell_behind(stats: &RunStats) -> bool {
+pub(super) fn fell_behind(stats: &RunStats) -> bool {
     stats.sent * 100 < stats.planned * 99
 }
 
-pub fn latency(stats: &RunStats) -> Value {
+pub(super) fn latency(stats: &RunStats) -> Value {
     let share = |share| {
         let time = stats.latency.percentile(share);
         time.map(|time| rounded(millis(time), 3))
@@ -218,12 +220,12 @@ pub fn latency(stats: &RunStats) -> Value {
     json!({ "p50": share(0.5), "p99": share(0.99), "p99_9": share(0.999) })
 }
 
-pub fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 /// Rounds a value for scripts to its significant digits.
-pub fn rounded(value: f64, digits: i32) -> f64 {
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }

@@ -15,7 +15,7 @@ const OTHER_CORES: f64 = 0.3;
 
 /// The resource that limits the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bottleneck {
+pub(super) enum Bottleneck {
     ServerCpu,
     GeneratorCpu,
     AllCores,
@@ -29,14 +29,14 @@ pub enum Bottleneck {
 }
 
 /// One attempt.
-pub struct Attempt {
+pub(super) struct Attempt {
     pub stats: RunStats,
     pub usage: Usage,
     pub time: Duration,
 }
 
 /// Returns the bottleneck of an attempt that was not carried.
-pub fn diagnose(attempted: &Attempt) -> Bottleneck {
+pub(super) fn diagnose(attempted: &Attempt) -> Bottleneck {
     let Attempt { stats, usage, time } = attempted;
     let server = usage.server_busiest > BUSY_SHARE;
     let generator = stats.busiest.as_secs_f64() / time.as_secs_f64() > BUSY_SHARE;
@@ -54,7 +54,7 @@ pub fn diagnose(attempted: &Attempt) -> Bottleneck {
 
 impl Attempt {
     /// Returns the number of cores that other programs used.
-    pub fn others(&self) -> f64 {
+    pub(super) fn others(&self) -> f64 {
         let ours = (self.usage.server + self.stats.busy).as_secs_f64() / self.time.as_secs_f64();
         (self.usage.busy_cores - ours).max(0.0)
     }
@@ -62,7 +62,7 @@ impl Attempt {
 
 impl Bottleneck {
     /// Returns the name for scripts.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Bottleneck::ServerCpu => "server_cpu",
             Bottleneck::GeneratorCpu => "generator_cpu",

@@ -12,13 +12,13 @@ use crate::clock::Mono;
 const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// Returns the number of pairs of clients in a call.
-pub fn pairs_of(people: usize) -> usize {
+pub(super) fn pairs_of(people: usize) -> usize {
     people * (people - 1) / 2
 }
 
 /// Returns the clients in the order in which they send, `people - 1` at once; people of the same call are far
 /// apart. `pairs` are indices of pairs: the clients of pair 7 are 14 and 15.
-pub fn send_order(pairs: &[usize], people: usize) -> Vec<usize> {
+pub(super) fn send_order(pairs: &[usize], people: usize) -> Vec<usize> {
     let calls = pairs.chunks_exact(pairs_of(people));
     let person = |person| {
         calls.clone().flat_map(move |call| {
@@ -34,7 +34,7 @@ pub fn send_order(pairs: &[usize], people: usize) -> Vec<usize> {
 }
 
 /// Send slots, spread evenly over time: each person has one slot per `interval`.
-pub struct Pace {
+pub(super) struct Pace {
     start: Mono,
     interval: Duration,
     people: u64,
@@ -42,7 +42,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub fn new(start: Mono, interval: Duration, people: usize) -> Pace {
+    pub(super) fn new(start: Mono, interval: Duration, people: usize) -> Pace {
         Pace {
             start,
             interval,
@@ -53,7 +53,7 @@ impl Pace {
 
     /// Returns the slots that are due now: the number of slots that are skipped because they are too late,
     /// and the slots to use.
-    pub fn due(&mut self, now: Mono) -> (u64, std::ops::Range<u64>) {
+    pub(super) fn due(&mut self, now: Mono) -> (u64, std::ops::Range<u64>) {
         let due = self.slots_in(now.since(self.start));
         let catch_up = self.slots_in(CATCH_UP).max(1);
         let late = (due - self.taken.min(due)).saturating_sub(catch_up);

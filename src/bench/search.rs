@@ -10,7 +10,7 @@ const MAX_RETRIES: usize = 3;
 /// Precision: the result is within one part in this many.
 const PRECISION: usize = 32;
 
-pub struct Search {
+pub(super) struct Search {
     /// The largest number that was carried.
     low: usize,
     /// The smallest number that was not carried.
@@ -24,7 +24,7 @@ pub struct Search {
 
 impl Search {
     /// Searches in calls of `pairs` pairs, beginning with `hint` calls if given, up to `ceiling`.
-    pub fn new(pairs: usize, hint: Option<usize>, ceiling: usize) -> Search {
+    pub(super) fn new(pairs: usize, hint: Option<usize>, ceiling: usize) -> Search {
         let first = hint.unwrap_or(FIRST_PAIRS / pairs);
         Search {
             low: 0,
@@ -37,7 +37,7 @@ impl Search {
     }
 
     /// Returns the next number of calls to try; `None` when the result is precise enough.
-    pub fn next(&self) -> Option<usize> {
+    pub(super) fn next(&self) -> Option<usize> {
         let next = match self.high {
             _ if self.retransmit_at.is_some() => return self.retransmit_at,
             None if self.low == 0 => self.first,
@@ -48,20 +48,21 @@ impl Search {
         (next > self.low && next <= self.ceiling).then_some(next)
     }
 
-    pub fn learn(&mut self, calls: usize, carried: bool) {
+    pub(super) fn learn(&mut self, calls: usize, carried: bool) {
         if self.retransmit_at.take().is_some() && carried {
             self.high = None;
         }
-        match carried {
-            true => self.low = self.low.max(calls),
-            false => self.high = Some(calls),
+        if carried {
+            self.low = self.low.max(calls);
+        } else {
+            self.high = Some(calls);
         }
         // A number that was carried once may fail later.
         self.low = self.low.min(self.high.map_or(self.low, |high| high - 1));
     }
 
     /// Schedules a retry of the failed number, if retries are left.
-    pub fn retry_failed(&mut self) -> bool {
+    pub(super) fn retry_failed(&mut self) -> bool {
         let possible = self
             .high
             .filter(|high| self.retries > 0 && *high <= self.ceiling);
@@ -71,19 +72,19 @@ impl Search {
     }
 
     /// Lowers the ceiling.
-    pub fn limit(&mut self, ceiling: usize) {
+    pub(super) fn limit(&mut self, ceiling: usize) {
         self.ceiling = self.ceiling.min(ceiling);
         self.retransmit_at = self
             .retransmit_at
             .filter(|retransmit_at| *retransmit_at <= self.ceiling);
     }
 
-    pub fn is_at_its_ceiling(&self) -> bool {
+    pub(super) fn is_at_its_ceiling(&self) -> bool {
         self.low == self.ceiling
     }
 
     /// Returns the largest number of calls that was carried.
-    pub fn carried(&self) -> usize {
+    pub(super) fn carried(&self) -> usize {
         self.low
     }
 }

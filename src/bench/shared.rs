@@ -7,7 +7,7 @@ use super::login::Login;
 use super::target::Target;
 
 /// State shared by all threads.
-pub struct Shared {
+pub(super) struct Shared {
     pub target: Target,
     pub login: Login,
     /// Set by a signal; all threads end soon after.
@@ -18,7 +18,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn stopped(&self) -> bool {
+    pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }

@@ -41,7 +41,7 @@ level = "info"
 "#;
 
 /// A running server; dropping it ends the process and removes its directory.
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     address: SocketAddr,
     directory: PrivateDir,
@@ -53,7 +53,7 @@ struct PrivateDir(PathBuf);
 impl Server {
     /// # Errors
     /// The server could not be started.
-    pub fn start() -> Result<Server, Failure> {
+    pub(super) fn start() -> Result<Server, Failure> {
         let directory = PrivateDir::make()?;
         let config = directory.0.join("config.toml");
         fs::write(&config, SETTINGS)?;
@@ -87,23 +87,23 @@ impl Server {
         Ok(server)
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns the secret for TURN credentials.
-    pub fn secret(&self) -> Result<Secret, Failure> {
+    pub(super) fn secret(&self) -> Result<Secret, Failure> {
         let text = fs::read_to_string(self.directory.data().join("turn.secret"))?;
         Ok(Secret::new(text.trim()))
     }
 
     /// # Errors
     /// The server has ended.
-    pub fn check_alive(&mut self) -> Result<(), Failure> {
+    pub(super) fn check_alive(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => Err(Failure::new(format!(

@@ -11,7 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::clock::{self, Mono};
 
 /// The counters at one moment.
-pub struct Sample {
+pub(super) struct Sample {
     at: Mono,
     /// CPU time of each thread of the server.
     threads: HashMap<String, Duration>,
@@ -26,7 +26,7 @@ pub struct Sample {
 
 /// The difference between two samples.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
+pub(super) struct Usage {
     /// CPU time of the server.
     pub server: Duration,
     /// Share of one core that the server's busiest thread used, from 0 to 1.
@@ -41,7 +41,7 @@ pub struct Usage {
 
 impl Sample {
     /// Reads the counters of the server with this process id and UDP port.
-    pub fn take(pid: u32, port: u16) -> Sample {
+    pub(super) fn take(pid: u32, port: u16) -> Sample {
         Sample {
             at: clock::now().mono,
             threads: threads(pid),
@@ -52,7 +52,7 @@ impl Sample {
         }
     }
 
-    pub fn since(&self, before: &Sample) -> Usage {
+    pub(super) fn since(&self, before: &Sample) -> Usage {
         let passed = self.at.since(before.at).as_secs_f64().max(1e-9);
         let used = self.threads.iter().map(|(thread, time)| {
             let earlier = before.threads.get(thread).copied().unwrap_or_default();
@@ -80,7 +80,7 @@ impl Sample {
 }
 
 /// Returns the CPU time of the calling thread.
-pub fn thread_cpu() -> Duration {
+pub(super) fn thread_cpu() -> Duration {
     #[cfg(target_os = "linux")]
     let minted = UsageWho::RUSAGE_THREAD;
     #[cfg(not(target_os = "linux"))]
@@ -98,7 +98,7 @@ pub fn thread_cpu() -> Duration {
 }
 
 /// Returns the number of cores that this process may use.
-pub fn cores() -> usize {
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 

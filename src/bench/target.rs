@@ -44,13 +44,14 @@ impl Uri {
         };
         let (host, port) = split_port(authority).ok_or_else(invalid)?;
         let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-        match !host.is_empty() && host.chars().all(fits) {
-            true => Ok(Uri {
+        if !host.is_empty() && host.chars().all(fits) {
+            Ok(Uri {
                 host: host.to_owned(),
                 port,
                 transport,
-            }),
-            false => Err(invalid()),
+            })
+        } else {
+            Err(invalid())
         }
     }
 
@@ -105,9 +106,10 @@ impl fmt::Display for Uri {
             port,
             transport,
         } = self;
-        match host.contains(':') {
-            true => write!(f, "turn:[{host}]:{port}?transport={transport}"),
-            false => write!(f, "turn:{host}:{port}?transport={transport}"),
+        if host.contains(':') {
+            write!(f, "turn:[{host}]:{port}?transport={transport}")
+        } else {
+            write!(f, "turn:{host}:{port}?transport={transport}")
         }
     }
 }

@@ -24,11 +24,11 @@ const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout for freeing all allocations.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub type ErrorCounts = BTreeMap<ClientError, u64>;
+pub(super) type ErrorCounts = BTreeMap<ClientError, u64>;
 
 /// The result of allocating.
 #[derive(Clone, Default)]
-pub struct AllocationResult {
+pub(super) struct AllocationResult {
     /// Pairs with bound channels, earlier ones included; at most the requested number.
     pub pairs: usize,
     pub errors: ErrorCounts,
@@ -36,7 +36,7 @@ pub struct AllocationResult {
     pub server_responded: bool,
 }
 
-pub struct Worker {
+pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     /// Number of threads, and the index of this one: clients are numbered across threads.
     index: (usize, usize),
@@ -51,7 +51,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, index: (usize, usize)) -> io::Result<Worker> {
+    pub(super) fn new(shared: Arc<Shared>, index: (usize, usize)) -> io::Result<Worker> {
         Ok(Worker {
             shared,
             index,
@@ -65,7 +65,11 @@ impl Worker {
     }
 
     /// Allocates until there are this many pairs, or until no more are possible.
-    pub fn allocate(&mut self, pairs: usize, timeout: Duration) -> io::Result<AllocationResult> {
+    pub(super) fn allocate(
+        &mut self,
+        pairs: usize,
+        timeout: Duration,
+    ) -> io::Result<AllocationResult> {
         let mut allocated = AllocationResult::default();
         let start = clock::now().mono;
         let missing = pairs.saturating_sub(self.pairs.len());
@@ -240,7 +244,7 @@ impl Worker {
     }
 
     /// Frees all allocations.
-    pub fn release(&mut self) -> io::Result<()> {
+    pub(super) fn release(&mut self) -> io::Result<()> {
         let start = clock::now().mono;
         let mut discarded = AllocationResult::default();
         let mut events = Events::with_capacity(256);
@@ -277,7 +281,7 @@ impl Worker {
 }
 
 /// Adds `more` to the counts.
-pub fn merge(all: &mut ErrorCounts, more: &ErrorCounts) {
+pub(super) fn merge(all: &mut ErrorCounts, more: &ErrorCounts) {
     for (error, count) in more {
         *all.entry(*error).or_default() += count;
     }

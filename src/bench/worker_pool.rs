@@ -32,7 +32,7 @@ enum Report {
     Failed(io::Error),
 }
 
-pub struct WorkerPool {
+pub(super) struct WorkerPool {
     pub shared: Arc<Shared>,
     commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
@@ -41,7 +41,7 @@ pub struct WorkerPool {
 impl WorkerPool {
     /// # Errors
     /// The system provides no threads or pollers.
-    pub fn start(
+    pub(super) fn start(
         threads: usize,
         target: Target,
         login: Login,
@@ -79,7 +79,7 @@ impl WorkerPool {
 
     /// Allocates until there are `calls` calls of `pairs` pairs each, or until no more are possible.
     /// Returns the number of complete calls.
-    pub fn allocate(
+    pub(super) fn allocate(
         &self,
         calls: usize,
         pairs: usize,
@@ -104,7 +104,12 @@ impl WorkerPool {
     }
 
     /// Exchanges media in `calls` calls, whose allocations exist.
-    pub fn run(&self, calls: usize, run: Run, on_tick: impl FnMut()) -> Result<RunStats, Failure> {
+    pub(super) fn run(
+        &self,
+        calls: usize,
+        run: Run,
+        on_tick: impl FnMut(),
+    ) -> Result<RunStats, Failure> {
         self.shared.sent.store(0, Ordering::Relaxed);
         let mut all = RunStats::empty();
         for report in self.run_all(calls, |calls| Command::Run(Run { calls, ..run }), on_tick)? {
@@ -116,7 +121,7 @@ impl WorkerPool {
     }
 
     /// Frees all allocations.
-    pub fn release(&self) -> Result<(), Failure> {
+    pub(super) fn release(&self) -> Result<(), Failure> {
         self.run_all(0, |_| Command::Release, || {}).map(drop)
     }
 

@@ -11,7 +11,7 @@ use super::password;
 
 /// Executes the command. A failure also says which server or database was used: the name may exist in
 /// another.
-pub fn run(config: Config, command: AdminCommand, json: bool) -> Result<Response, Failure> {
+pub(super) fn run(config: Config, command: AdminCommand, json: bool) -> Result<Response, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -57,9 +57,10 @@ async fn prepare(client: &AdminClient, command: UserCommand) -> Result<UserComma
             display_name,
             admin,
             source,
-            password: match source.ask || source.stdin {
-                true => Some(read_hash(source.stdin)?),
-                false => None,
+            password: if source.ask || source.stdin {
+                Some(read_hash(source.stdin)?)
+            } else {
+                None
             },
         },
         UserCommand::List { guests: false } => UserCommand::ListUsers,

@@ -17,7 +17,7 @@ use super::bench_args::BenchCommand;
     arg_required_else_help = true,
     max_term_width = 100
 )]
-pub struct Cli {
+pub(super) struct Cli {
     /// Configuration file [default: ./config.toml if it belongs to root or you and only its owner can
     /// write it, else /etc/parlor/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -36,7 +36,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Run the server: page, API, signaling and relay
     Serve {
         #[command(flatten)]
@@ -64,7 +64,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 #[group(id = "settings")]
-pub struct Serve {
+pub(super) struct Serve {
     /// Addresses for HTTP, separated by commas (http.listen)
     #[arg(long, value_name = "ADDRESSES")]
     pub listen: Option<String>,
@@ -82,7 +82,7 @@ pub struct Serve {
 
 impl Cli {
     /// Returns the flags that override settings.
-    pub fn settings(&self) -> Vec<Flag> {
+    pub(super) fn settings(&self) -> Vec<Flag> {
         let flag =
             |name, key, text: &Option<String>| text.clone().map(|text| Flag { name, key, text });
         let mut flags = vec![flag("--data-dir", "server.data_dir", &self.data_dir)];

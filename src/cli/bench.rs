@@ -24,7 +24,7 @@ const MAX_RUN_SECONDS: u64 = 200;
 /// Maximum size of a secret.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-pub fn run(command: BenchCommand) -> Result<Response, Failure> {
+pub(super) fn run(command: BenchCommand) -> Result<Response, Failure> {
     match command {
         BenchCommand::Local(options) => bench::local(&local_options(options)?),
         BenchCommand::Relay(options) => bench::relay(&RelayOptions {
@@ -102,12 +102,12 @@ fn read_secret(input: impl Read, what: &str) -> Result<Secret, Failure> {
     let read = input.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format!("{what} can't be read: {error}")))?;
     let secret = text_file::strip_bom(&text).trim();
-    match secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > MAX_SECRET_BYTES
-    {
-        true => Err(Failure::usage(format!(
+    if secret.is_empty() || secret.contains(['\n', '\0']) || text.len() as u64 > MAX_SECRET_BYTES {
+        Err(Failure::usage(format!(
             "{what} must hold exactly one line, the secret"
-        ))),
-        false => Ok(Secret::new(secret)),
+        )))
+    } else {
+        Ok(Secret::new(secret))
     }
 }
 

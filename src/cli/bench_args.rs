@@ -12,7 +12,7 @@ use crate::bench::{self, Uri};
 use crate::config::duration;
 
 #[derive(Debug, Subcommand)]
-pub enum BenchCommand {
+pub(super) enum BenchCommand {
     /// Measure how many calls this machine can carry, with a server of its own, in under a minute
     Local(Local),
     /// Load a TURN server with pairs of clients and measure loss and latency
@@ -20,7 +20,7 @@ pub enum BenchCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct Local {
+pub(super) struct Local {
     /// Sizes of calls, from 2 to 20 people; each pair of people has a connection of its own
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "2,5",
           num_args = 1, value_parser = people)]
@@ -40,7 +40,7 @@ pub struct Local {
 #[command(after_help = "\
 Authentication: with the server's secret (PARLOR_BENCH_SECRET, --secret-file or --secret-stdin), each \
 client is a user of its own; with --username and PARLOR_BENCH_CREDENTIAL, all clients are the same user.")]
-pub struct Relay {
+pub(super) struct Relay {
     /// TURN URI, such as turn:talk.example.org:3478?transport=udp
     #[arg(long, value_name = "URI", value_parser = Uri::parse)]
     pub server: Uri,
@@ -113,8 +113,9 @@ fn percent(text: &str) -> Result<f64, String> {
 fn latency(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text)?;
     let range = Duration::from_millis(1)..=Duration::from_secs(1);
-    match range.contains(&time) {
-        true => Ok(time),
-        false => Err("it must be from 1ms to 1s".to_owned()),
+    if range.contains(&time) {
+        Ok(time)
+    } else {
+        Err("it must be from 1ms to 1s".to_owned())
     }
 }

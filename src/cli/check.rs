@@ -12,7 +12,7 @@ use crate::admin::{EXIT_USAGE, Failure, Response};
 
 /// Prints the result on standard output: here, problems are the response. The exit code is 2 if there is
 /// an error.
-pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
     let mut segmentation = None;
     let (file, problems, warnings, remarks) = match config::load(sources) {
         Ok(loaded) => {
@@ -37,9 +37,10 @@ pub fn run(sources: &Sources, as_json: bool) -> Result<ExitCode, Failure> {
     let mut response = Response::new(value, lines.join("\n"));
     response.remarks = remarks;
     print(&response, as_json)?;
-    Ok(match problems.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_USAGE),
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_USAGE)
     })
 }
 
@@ -78,7 +79,7 @@ fn values(problems: &[Diagnostic]) -> Vec<Value> {
 }
 
 /// Returns the source of a value as JSON; the other kinds of source are null.
-pub fn origin_json(origin: &Origin) -> Value {
+pub(super) fn origin_json(origin: &Origin) -> Value {
     let mut source = json!({ "file": null, "line": null, "variable": null, "flag": null });
     match origin {
         Origin::BuiltIn => {}

@@ -12,7 +12,7 @@ use super::output::{print, write_stderr};
 const LINE_INTERVAL_SECONDS: u64 = 10;
 
 /// Drains the server. The exit code says whether a relay was interrupted.
-pub fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

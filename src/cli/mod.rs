@@ -130,9 +130,10 @@ fn report_usage_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !json {
         // A closed output must not change the exit code.
         let _ = error.print();
-        return match error.use_stderr() {
-            true => ExitCode::from(EXIT_USAGE),
-            false => ExitCode::SUCCESS,
+        return if error.use_stderr() {
+            ExitCode::from(EXIT_USAGE)
+        } else {
+            ExitCode::SUCCESS
         };
     }
     print_failure(&Failure::usage(first_paragraph(error)), true)

@@ -20,13 +20,14 @@ const STDERR_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Standard output can't be written for another reason.
-pub fn print(response: &Response, json: bool) -> Result<(), Failure> {
+pub(super) fn print(response: &Response, json: bool) -> Result<(), Failure> {
     for remark in &response.remarks {
         write_stderr(remark);
     }
-    let text = match json {
-        true => response.json.to_string(),
-        false => text(&response.body),
+    let text = if json {
+        response.json.to_string()
+    } else {
+        text(&response.body)
     };
     if text.is_empty() {
         return Ok(());
@@ -41,16 +42,13 @@ pub fn print(response: &Response, json: bool) -> Result<(), Failure> {
 }
 
 /// Prints a failure on standard error: as JSON for scripts, else one line per problem.
-pub fn print_failure(failure: &Failure, json: bool) -> ExitCode {
-    match json {
-        true => {
-            let text = failure.problems.join("; ");
-            write_stderr(&serde_json::json!({ "error": text }).to_string());
-        }
-        false => {
-            for problem in &failure.problems {
-                write_stderr(&format!("error: {problem}"));
-            }
+pub(super) fn print_failure(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        let text = failure.problems.join("; ");
+        write_stderr(&serde_json::json!({ "error": text }).to_string());
+    } else {
+        for problem in &failure.problems {
+            write_stderr(&format!("error: {problem}"));
         }
     }
     ExitCode::from(failure.code)
@@ -74,7 +72,7 @@ fn text(body: &Body) -> String {
 
 /// Prints a line on standard error. Gives up after [`STDERR_TIMEOUT`], so that a server can exit even if
 /// its log is not read.
-pub fn write_stderr(text: &str) {
+pub(super) fn write_stderr(text: &str) {
     let line = format!("{}\n", lines(text));
     let (done, format_value) = mpsc::channel();
     let writing = thread::Builder::new().spawn(move || {

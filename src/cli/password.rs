@@ -14,14 +14,14 @@ use crate::text_file;
 use crate::admin::Failure;
 
 /// Environment variable with the password, for use without a terminal.
-pub const PASSWORD_VARIABLE: &str = "PARLOR_PASSWORD";
+pub(super) const PASSWORD_VARIABLE: &str = "PARLOR_PASSWORD";
 
 /// Limit for reading: one byte more than the longest password with its line ending.
 const MAX_INPUT_BYTES: u64 = MAX_BYTES as u64 + 3;
 
 /// Returns the hash of the password: from standard input, else from the environment, else from a prompt
 /// that asks twice.
-pub fn hash(stdin: bool) -> Result<String, Failure> {
+pub(super) fn hash(stdin: bool) -> Result<String, Failure> {
     let typed = match std::env::var(PASSWORD_VARIABLE) {
         _ if stdin => from_input(io::stdin().lock())?,
         Ok(text) => validated(text, "PARLOR_PASSWORD needs one line, the password")?,
@@ -53,9 +53,10 @@ fn from_terminal() -> Result<Secret, Failure> {
     }
     let mut no_echo = NoEcho::new(stdin.lock())?;
     let typed = validated(no_echo.prompt("Password: ")?, "the password is empty")?;
-    match Secret::new(no_echo.prompt("Repeat the password: ")?) == typed {
-        true => Ok(typed),
-        false => Err(Failure::usage("the two passwords differ")),
+    if Secret::new(no_echo.prompt("Repeat the password: ")?) == typed {
+        Ok(typed)
+    } else {
+        Err(Failure::usage("the two passwords differ"))
     }
 }
 
@@ -117,9 +118,10 @@ fn validated(password: String, requirement: &str) -> Result<Secret, Failure> {
             "a password must have at least {MIN_CHARS} characters"
         )));
     }
-    match password.len() > MAX_BYTES {
-        true => Err(too_long()),
-        false => Ok(Secret::new(password.as_str())),
+    if password.len() > MAX_BYTES {
+        Err(too_long())
+    } else {
+        Ok(Secret::new(password.as_str()))
     }
 }
 

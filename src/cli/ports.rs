@@ -16,7 +16,7 @@ struct Opening {
     why: &'static str,
 }
 
-pub fn run(config: &Config) -> Response {
+pub(super) fn run(config: &Config) -> Response {
     let openings = openings(config);
     let rows = openings.iter().map(|opening| {
         vec![
@@ -28,11 +28,12 @@ pub fn run(config: &Config) -> Response {
     });
     let json = openings.iter().map(Opening::json).collect();
     let response = Response::table(json, &["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
-    match config.turn.external_ip.is_empty() {
-        true => response,
-        false => response.remark(
+    if config.turn.external_ip.is_empty() {
+        response
+    } else {
+        response.remark(
             "This host is behind NAT (turn.external_ip): forward the same ports to it, unchanged.",
-        ),
+        )
     }
 }
 
@@ -92,9 +93,10 @@ fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> 
 impl Opening {
     /// Returns who must reach the port, by its addresses.
     fn from(&self) -> &'static str {
-        match self.is_local() {
-            true => "this host only",
-            false => "everyone",
+        if self.is_local() {
+            "this host only"
+        } else {
+            "everyone"
         }
     }
 

@@ -24,7 +24,7 @@ struct Setting {
 }
 
 /// Returns every key.
-pub fn run(loaded: &Loaded) -> Response {
+pub(super) fn run(loaded: &Loaded) -> Response {
     let settings = settings(loaded);
     let mut tree = Map::new();
     let mut rows = Vec::new();

@@ -57,7 +57,7 @@ pub fn acme_domains(config: &Config) -> Vec<String> {
 }
 
 /// Returns every violation of the settings: the key, and what must change.
-pub fn check(config: &Config) -> Vec<Violation> {
+pub(super) fn check(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     let mut violations = Vec::new();
     for domain in &tls.domains {
@@ -149,7 +149,7 @@ fn ca_file_error(path: &Path) -> Option<String> {
 }
 
 /// Warnings: settings without effect, and a certificate that browsers reject.
-pub fn warnings(config: &Config) -> Vec<Violation> {
+pub(super) fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     let mut violations = Vec::new();
     if tls.mode != TlsMode::Acme {

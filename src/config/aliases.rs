@@ -13,12 +13,12 @@ pub const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// The alias whose old key is `key`, with its new key.
-pub fn find(key: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn find(key: &str) -> Option<(&'static str, &'static str)> {
     ALIASES.into_iter().find(|(old, _)| *old == key)
 }
 
 /// Notes in the entries of `layer` that an old key set them.
-pub fn mark(mut layer: Layer, old: &'static str) -> Layer {
+pub(super) fn mark(mut layer: Layer, old: &'static str) -> Layer {
     for entry in layer.iter_mut().flatten() {
         entry.old_key = Some(old);
     }
@@ -27,7 +27,7 @@ pub fn mark(mut layer: Layer, old: &'static str) -> Layer {
 
 /// The uses of old and new keys in all layers.
 #[derive(Default)]
-pub struct Uses {
+pub(super) struct Uses {
     /// Old keys with the origin that has the highest rank.
     old: BTreeMap<&'static str, Origin>,
     /// New keys with the origin that has the highest rank.
@@ -36,7 +36,7 @@ pub struct Uses {
 
 impl Uses {
     /// Records an entry, in the order of the layers.
-    pub fn record(&mut self, entry: &Entry) {
+    pub(super) fn record(&mut self, entry: &Entry) {
         if let Some(old) = entry.old_key {
             self.old.insert(old, entry.origin.clone());
         } else if let Some((_, new)) = ALIASES.iter().find(|(_, new)| *new == entry.key) {
@@ -45,7 +45,7 @@ impl Uses {
     }
 
     /// An error for each key that is set by both names, and a warning for each other old name.
-    pub fn report(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    pub(super) fn report(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for (old, new) in ALIASES {
             let Some(origin) = self.old.get(old) else {

@@ -4,7 +4,7 @@ use super::Turn;
 use super::origin::Violation;
 
 /// Returns every violation of `turn.alternate_server`.
-pub fn violations(turn: &Turn) -> Vec<Violation> {
+pub(super) fn violations(turn: &Turn) -> Vec<Violation> {
     let servers = &turn.alternate_server;
     let violations = servers.iter().enumerate().filter_map(|(index, server)| {
         const KEY: &str = "turn.alternate_server";

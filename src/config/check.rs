@@ -15,7 +15,7 @@ use crate::public_key::is_public;
 const MIN_AUTH_SECRET_BYTES: usize = 32;
 
 /// Returns every violation of `config`: the key, and what must change.
-pub fn check(config: &Config) -> Vec<Violation> {
+pub(super) fn check(config: &Config) -> Vec<Violation> {
     let mut violations = Violations(Vec::new());
     violations.durations(config);
     violations.amounts(config);
@@ -295,13 +295,13 @@ impl Violations {
                 self.require(
                     rest.is_some_and(|rest| is_ice_authority(rest, scheme == "turn:")),
                     key,
-                    match url.contains('@') {
-                        // The text before the `@` is most likely a password: the error omits it.
-                        true => format!(
+                    if url.contains('@') {
+                        format!(
                             "must look like {scheme}example.org:3478: name and password have \
-                             keys of their own"
-                        ),
-                        false => format!("must look like {scheme}example.org:3478, not `{url}`"),
+                         keys of their own"
+                        )
+                    } else {
+                        format!("must look like {scheme}example.org:3478, not `{url}`")
                     },
                 );
             }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use serde::de::{Deserialize, Deserializer, Error};
 
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<IpNet>, D::Error> {
     let list = Vec::<String>::deserialize(deserializer)?;
     list.iter()
         .map(|text| parse(text).map_err(D::Error::custom))

@@ -25,7 +25,7 @@ pub fn discovery_pairs(turn: &Turn) -> Vec<[SocketAddr; 2]> {
 }
 
 /// Returns every violation of `turn.alternate_port`.
-pub fn violations(turn: &Turn) -> Vec<Violation> {
+pub(super) fn violations(turn: &Turn) -> Vec<Violation> {
     const KEY: &str = "turn.alternate_port";
     const LISTEN: &[&str] = &["turn.listen"];
     let port = turn.alternate_port;

@@ -22,7 +22,7 @@ pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
 /// Reads the settings in `variables`. Those of `PARLOR_…` variables come last, so they outrank others.
 ///
 /// Errors are an unknown `PARLOR_X__Y` and values of the wrong type.
-pub fn read(variables: &[(OsString, OsString)], schema: &Schema) -> Layer {
+pub(super) fn read(variables: &[(OsString, OsString)], schema: &Schema) -> Layer {
     let mut layer = Layer::new();
     let legacy = LEGACY_VARIABLES
         .iter()

@@ -14,7 +14,7 @@ enum Subject {
 }
 
 /// Returns the errors of the entries, as ends of sentences that began with the key.
-pub fn errors(entries: &[String]) -> Vec<String> {
+pub(super) fn errors(entries: &[String]) -> Vec<String> {
     let mut errors = Vec::new();
     let mut taken = BTreeMap::new();
     for entry in entries {

@@ -18,13 +18,13 @@ use crate::text_file;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The file to read, and remarks on a skipped one.
-pub struct LocatedFile {
+pub(super) struct LocatedFile {
     pub path: Option<PathBuf>,
     pub remarks: Vec<String>,
 }
 
 /// Returns `local` if root or `caller` owns it and no other user may write it, else `system`.
-pub fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
+pub(super) fn locate(local: &Path, system: &Path, caller: u32) -> LocatedFile {
     let mut remarks = Vec::new();
     match fs::symlink_metadata(local) {
         Ok(link) => match untrusted_reason(local, &link, caller) {
@@ -69,13 +69,13 @@ fn untrusted_reason(path: &Path, link: &Metadata, caller: u32) -> Option<String>
 }
 
 /// Returns whether every user of this host may read the file.
-pub fn is_world_readable(path: &Path) -> bool {
+pub(super) fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }
 
 /// Reads the settings of `path`, with their lines. Errors are an unreadable file, invalid TOML, unknown
 /// keys, and values of the wrong type.
-pub fn read(path: &Path, schema: &Schema) -> Layer {
+pub(super) fn read(path: &Path, schema: &Schema) -> Layer {
     match text_file::read(path, MAX_FILE_BYTES) {
         Ok(text) => parse(path, &text, schema),
         Err(error) => {

@@ -11,7 +11,7 @@ use crate::public_key::{self, KeyError, Kind, PublicKey};
 const FILE_KEYS: [&str; 2] = ["auth.public_key_file", "auth.jwks_file"];
 
 /// Fills in `auth.public_keys`. Returns every violation: the key, and what must change.
-pub fn load_public_keys(auth: &mut Auth) -> Vec<Violation> {
+pub(super) fn load_public_keys(auth: &mut Auth) -> Vec<Violation> {
     match auth.algorithm.key_kind() {
         None => unused_files(auth),
         Some(kind) => {

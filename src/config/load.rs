@@ -222,10 +222,10 @@ impl MergedLayers {
         let risky = warnings::check(&config, &origins);
         warnings.extend(report(risky, &unreliable, &origins));
         Validated {
-            warnings,
             config,
             origins,
             errors,
+            warnings,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// A host in ASCII. Returns ASCII text, and text that is not a name, unchanged.
-pub fn to_ascii(host: &str) -> Cow<'_, str> {
+pub(super) fn to_ascii(host: &str) -> Cow<'_, str> {
     if host.is_ascii() {
         return Cow::Borrowed(host);
     }
@@ -13,7 +13,7 @@ pub fn to_ascii(host: &str) -> Cow<'_, str> {
 }
 
 /// `host[:port]` with the host in ASCII.
-pub fn authority_to_ascii(authority: &str) -> Cow<'_, str> {
+pub(super) fn authority_to_ascii(authority: &str) -> Cow<'_, str> {
     match authority.rsplit_once(':') {
         _ if authority.is_ascii() => Cow::Borrowed(authority),
         Some((host, port)) => Cow::Owned(format!("{}:{port}", to_ascii(host))),
@@ -22,7 +22,7 @@ pub fn authority_to_ascii(authority: &str) -> Cow<'_, str> {
 }
 
 /// `scheme:host[:port][?query]` (RFC 7064, RFC 7065) with the host in ASCII.
-pub fn ice_url_to_ascii(url: &str) -> Cow<'_, str> {
+pub(super) fn ice_url_to_ascii(url: &str) -> Cow<'_, str> {
     if url.is_ascii() {
         return Cow::Borrowed(url);
     }
@@ -37,7 +37,7 @@ pub fn ice_url_to_ascii(url: &str) -> Cow<'_, str> {
 }
 
 /// Returns whether `text` is a DNS name or an address, as it may stand in a URL.
-pub fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));

@@ -23,7 +23,7 @@ pub enum Origin {
 pub type Origins = BTreeMap<String, Origin>;
 
 /// The entries of a layer, in order: a later entry outranks an earlier one.
-pub type Layer = Vec<Result<Entry, Diagnostic>>;
+pub(super) type Layer = Vec<Result<Entry, Diagnostic>>;
 
 /// One setting of one layer.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl Diagnostic {
 
 /// A value that breaks a rule, regardless of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
+pub(super) struct Violation {
     pub key: &'static str,
     /// Other keys that the violation depends on.
     pub with: &'static [&'static str],
@@ -67,11 +67,11 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub fn new(key: &'static str, text: impl Into<String>) -> Violation {
+    pub(super) fn new(key: &'static str, text: impl Into<String>) -> Violation {
         Violation::with(key, &[], text)
     }
 
-    pub fn with(
+    pub(super) fn with(
         key: &'static str,
         with: &'static [&'static str],
         text: impl Into<String>,
@@ -84,7 +84,7 @@ impl Violation {
     }
 
     /// Returns every key that the violation depends on.
-    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.key).chain(self.with.iter().copied())
     }
 }
@@ -122,13 +122,14 @@ impl fmt::Display for Diagnostic {
 
 /// Returns the entries of a layer, or its errors as text.
 #[cfg(test)]
-pub fn report(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
+pub(super) fn report(layer: Layer) -> Result<Vec<Entry>, Vec<String>> {
     let messages = layer
         .iter()
         .filter_map(|one| Some(one.as_ref().err()?.to_string()));
     let messages: Vec<_> = messages.collect();
-    match messages.is_empty() {
-        true => Ok(layer.into_iter().flatten().collect()),
-        false => Err(messages),
+    if messages.is_empty() {
+        Ok(layer.into_iter().flatten().collect())
+    } else {
+        Err(messages)
     }
 }

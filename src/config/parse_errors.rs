@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 const STD_ADDRESS_ERROR: &str = "invalid socket address syntax";
 
 /// Rewrites `reason` for this text; returns a readable reason unchanged.
-pub fn for_readers(reason: &str, text: &str) -> String {
+pub(super) fn for_readers(reason: &str, text: &str) -> String {
     if reason == STD_ADDRESS_ERROR {
         return address_error(text.trim());
     }

@@ -5,17 +5,25 @@ use serde::ser::Serializer;
 
 use crate::net::PortRange;
 
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PortRange>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<PortRange>, D::Error> {
     let list = Vec::<String>::deserialize(deserializer)?;
     list.iter()
         .map(|text| parse(text).map_err(D::Error::custom))
         .collect()
 }
 
-pub fn serialize<S: Serializer>(ports: &[PortRange], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(ports.iter().map(|range| match range.first == range.last {
-        true => range.first.to_string(),
-        false => range.to_string(),
+pub(super) fn serialize<S: Serializer>(
+    ports: &[PortRange],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ports.iter().map(|range| {
+        if range.first == range.last {
+            range.first.to_string()
+        } else {
+            range.to_string()
+        }
     }))
 }
 

@@ -106,10 +106,7 @@ impl Schema {
             })
         });
         let wrong: Vec<_> = wrong.collect();
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(wrong),
-        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
     /// Returns one setting of a layer, or its errors.
@@ -166,12 +163,12 @@ impl Schema {
 }
 
 /// The built-in configuration as a tree.
-pub fn built_in() -> Value {
+pub(super) fn built_in() -> Value {
     serde_json::to_value(Config::default()).unwrap_or_default()
 }
 
 /// Sets the dotted `key` to `value`, and creates sections as needed.
-pub fn insert(tree: &mut Value, key: &str, value: Value) {
+pub(super) fn insert(tree: &mut Value, key: &str, value: Value) {
     let mut place = tree;
     for part in key.split('.') {
         if !place.is_object() {

@@ -14,7 +14,7 @@ use crate::text_file;
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// Every key that holds secrets.
-pub const SECRET_KEYS: [&str; 5] = [
+pub(super) const SECRET_KEYS: [&str; 5] = [
     "auth.secret",
     "auth.previous_secrets",
     "turn.secret",
@@ -39,7 +39,7 @@ enum SecretField<'a> {
 }
 
 /// Fills in the secrets from files, and their origins. Returns every violation; its secret stays unset.
-pub fn read(
+pub(super) fn read(
     config: &mut Config,
     environment: &[(OsString, OsString)],
     origins: &mut BTreeMap<String, Origin>,
@@ -149,8 +149,9 @@ fn read_secret(path: &Path) -> Result<String, String> {
     let text = text_file::read(path, MAX_FILE_BYTES).map_err(|why| why.to_string())?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
-    match secret.is_empty() {
-        true => Err("is empty".to_owned()),
-        false => Ok(secret.to_owned()),
+    if secret.is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(secret.to_owned())
     }
 }

@@ -44,7 +44,7 @@ pub fn plain_listen(config: &Config) -> Vec<SocketAddr> {
 }
 
 /// The settings with TCP listeners.
-pub const TCP_LISTENERS: [&str; 5] = [
+pub(super) const TCP_LISTENERS: [&str; 5] = [
     "http.listen",
     "http.plain_listen",
     "turn.listen",
@@ -73,7 +73,7 @@ fn if_tls(config: &Config, listen: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 /// Fills in `tls.identity`. Returns every violation: the key, and what must change.
-pub fn load_identity(tls: &mut Tls) -> Vec<Violation> {
+pub(super) fn load_identity(tls: &mut Tls) -> Vec<Violation> {
     tls.identity = None;
     match (tls.mode, &tls.cert_file, &tls.key_file) {
         (TlsMode::Off | TlsMode::SelfSigned | TlsMode::Acme, certificate, key) => {
@@ -175,7 +175,7 @@ fn identity_violation(error: &PemFileError, certificate: &Path, key: &Path) -> V
 }
 
 /// Warnings: a certificate that clients reject, or listeners without effect.
-pub fn warnings(config: &Config) -> Vec<Violation> {
+pub(super) fn warnings(config: &Config) -> Vec<Violation> {
     let tls = &config.tls;
     if let (Some(identity), Some(file)) = (&tls.identity, &tls.cert_file) {
         let refused = [

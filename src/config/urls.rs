@@ -10,7 +10,7 @@ pub fn public_url(config: &Config) -> Option<PublicUrl> {
 }
 
 /// The host of `server.public_url`, if it is set.
-pub fn page_host(config: &Config) -> Option<String> {
+pub(super) fn page_host(config: &Config) -> Option<String> {
     Some(public_url(config)?.host().to_owned())
 }
 

@@ -18,7 +18,7 @@ const CLOUD_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 const TUNNEL_PREFIXES: [&str; 2] = ["2002::/16", "2001::/32"];
 
 /// Returns a warning for every risky value of `config`.
-pub fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
+pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
     let checks: [fn(&Config) -> Vec<Violation>; 13] = [
         short_secrets,
         reused_secret,
@@ -290,9 +290,10 @@ fn many_ice_urls(config: &Config) -> Vec<Violation> {
         false => 4,
     };
     let all = own + ice.stun_urls.len() + ice.turn_urls.len();
-    let (key, with): (_, &[&str]) = match ice.turn_urls.is_empty() {
-        true => ("ice.stun_urls", &[]),
-        false => ("ice.turn_urls", &["ice.stun_urls"]),
+    let (key, with): (_, &[&str]) = if ice.turn_urls.is_empty() {
+        ("ice.stun_urls", &[])
+    } else {
+        ("ice.turn_urls", &["ice.stun_urls"])
     };
     if all < SLOW_FROM {
         return Vec::new();

@@ -31,7 +31,10 @@ const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// A certificate could not be created, read or stored.
-pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<CertResolver>>> {
+pub(super) fn load(
+    config: &Config,
+    data_dir: &DataDir,
+) -> anyhow::Result<Option<Arc<CertResolver>>> {
     let identity = match config.tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::Files => config.tls.identity.clone(),
@@ -60,7 +63,7 @@ pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<Arc<Ce
 }
 
 /// Reloads or renews the certificate for as long as the server runs.
-pub async fn maintain(reloader: Arc<Reloader>) {
+pub(super) async fn maintain(reloader: Arc<Reloader>) {
     let Some(resolver) = reloader.certificate() else {
         return;
     };

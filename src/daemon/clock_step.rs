@@ -37,7 +37,7 @@ impl Steps {
 }
 
 /// Notifies all tasks that depend on the wall clock after each step, for as long as the daemon runs.
-pub async fn follow(
+pub(super) async fn follow(
     started: Now,
     reloader: Arc<Reloader>,
     store: Store,

@@ -18,7 +18,7 @@ const ROOM_NAME: &str = "Lobby";
 const INVITE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How a user enters the room.
-pub struct JoinHint {
+pub(super) struct JoinHint {
     /// The line to print.
     pub line: String,
     /// The invite in it, if there is one.
@@ -26,7 +26,7 @@ pub struct JoinHint {
 }
 
 /// The invite of the link that a start prints.
-pub struct FirstInvite {
+pub(super) struct FirstInvite {
     pub id: String,
     pub expires_at: u64,
 }
@@ -43,7 +43,7 @@ impl JoinHint {
 ///
 /// # Errors
 /// The store rejects the room or the invite.
-pub async fn open(
+pub(super) async fn open(
     app: &App,
     http: SocketAddr,
     first: bool,
@@ -100,7 +100,7 @@ pub async fn open(
 }
 
 /// Prints the link or the command on standard output.
-pub fn print(join_hint: String) {
+pub(super) fn print(join_hint: String) {
     // Standard output may be closed or blocked: neither fails nor delays the start.
     let _ = thread::Builder::new().spawn(move || {
         let _ = writeln!(io::stdout(), "{join_hint}");

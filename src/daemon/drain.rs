@@ -24,7 +24,7 @@ struct ScheduledClose {
 }
 
 /// Returns when no connection and no relay is left, at the latest after `timeout`.
-pub async fn run(
+pub(super) async fn run(
     app: &App,
     started: Instant,
     timeout: Duration,
@@ -52,7 +52,7 @@ pub async fn run(
 }
 
 /// Reports the progress of a drain to the command that began it.
-pub fn publish(
+pub(super) fn publish(
     app: &App,
     started: Instant,
     interrupted: Option<u64>,

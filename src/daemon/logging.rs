@@ -20,22 +20,22 @@ use tracing_subscriber::reload;
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::display_name::escape;
 
-pub use queue::Queue;
+pub(super) use queue::Queue;
 
 /// How long the process waits at its end for the log's reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Changes the log level.
-pub struct Level(Box<dyn Fn(Targets) + Send + Sync>);
+pub(super) struct Level(Box<dyn Fn(Targets) + Send + Sync>);
 
 impl Level {
-    pub fn set(&self, level: LogLevel) {
+    pub(super) fn set(&self, level: LogLevel) {
         (self.0)(filter(level));
     }
 }
 
 /// The log of this process. Dropping it writes the queued lines, within [`FLUSH_TIMEOUT`].
-pub struct Logging {
+pub(super) struct Logging {
     pub lines: Queue,
 }
 
@@ -49,7 +49,7 @@ impl Drop for Logging {
 ///
 /// # Errors
 /// Standard error can't be duplicated, or no thread can be started.
-pub fn start(log: &Log) -> io::Result<(Logging, Level)> {
+pub(super) fn start(log: &Log) -> io::Result<(Logging, Level)> {
     // A separate descriptor: the standard library's handle is locked while a write blocks.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let lines = Queue::start(out, |count| {

@@ -16,7 +16,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The socket of the service manager.
 #[derive(Debug, Clone, Copy)]
-pub struct NotifySocket {
+pub(super) struct NotifySocket {
     address: UnixAddr,
 }
 
@@ -25,7 +25,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// `$NOTIFY_SOCKET` names a socket of a kind that is not supported.
-    pub fn of_process() -> io::Result<Option<NotifySocket>> {
+    pub(super) fn of_process() -> io::Result<Option<NotifySocket>> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let notify_socket = |name: &OsStr| {
             Ok(NotifySocket {
@@ -39,7 +39,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// No process listens, or it does not read in time.
-    pub fn notify(&self, state: &str) -> io::Result<()> {
+    pub(super) fn notify(&self, state: &str) -> io::Result<()> {
         self.send(state, &[], MsgFlags::empty())
     }
 
@@ -47,7 +47,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// As [`NotifySocket::notify`].
-    pub fn notify_nonblocking(&self, state: &str) -> io::Result<()> {
+    pub(super) fn notify_nonblocking(&self, state: &str) -> io::Result<()> {
         self.send(state, &[], MsgFlags::MSG_DONTWAIT)
     }
 
@@ -55,7 +55,11 @@ impl NotifySocket {
     ///
     /// # Errors
     /// As [`NotifySocket::notify`].
-    pub fn notify_with_fds(&self, state: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(super) fn notify_with_fds(
+        &self,
+        state: &str,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         self.send(state, descriptors, MsgFlags::empty())
     }
 

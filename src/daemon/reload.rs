@@ -15,7 +15,7 @@ use super::signals::SignalStream;
 use super::{logging, startup};
 
 /// Reloads at each SIGHUP.
-pub async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
+pub(super) async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
     loop {
         reload_signals.next().await;
         let reloader = reloader.clone();
@@ -27,7 +27,7 @@ pub async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>
 }
 
 /// The inputs of a reload and the parts that it changes.
-pub struct Reloader {
+pub(super) struct Reloader {
     /// The sources of the start; files are read again.
     sources: Sources,
     /// The configuration file that the start read.
@@ -43,7 +43,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    pub fn new(
+    pub(super) fn new(
         sources: Sources,
         file: Option<PathBuf>,
         app: Arc<App>,
@@ -64,27 +64,27 @@ impl Reloader {
         }
     }
 
-    pub fn certificate(&self) -> Option<Arc<tls::CertResolver>> {
+    pub(super) fn certificate(&self) -> Option<Arc<tls::CertResolver>> {
         self.certificate.clone()
     }
 
     /// Returns the configuration in force.
-    pub fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         self.app.settings().config.clone()
     }
 
     /// Notified after each reload and each clock step.
-    pub fn reloaded(&self) -> Arc<Notify> {
+    pub(super) fn reloaded(&self) -> Arc<Notify> {
         self.reloaded.clone()
     }
 
     /// Makes the certificate task check the certificate and the clock now.
-    pub fn recheck_certificate(&self) {
+    pub(super) fn recheck_certificate(&self) {
         self.reloaded.notify_one();
     }
 
     /// Calls `work` with the data directory, while no reload runs.
-    pub fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
+    pub(super) fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         work(secrets.data_dir())
     }
@@ -94,7 +94,7 @@ impl Reloader {
     ///
     /// # Errors
     /// One sentence per problem; the old certificate stays in force.
-    pub fn reload_certificate(&self) -> Result<Option<Vec<String>>, Vec<String>> {
+    pub(super) fn reload_certificate(&self) -> Result<Option<Vec<String>>, Vec<String>> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let running = self.app.settings();
         let mut wanted = running.config.clone();
@@ -113,7 +113,7 @@ impl Reloader {
     ///
     /// # Errors
     /// One sentence per problem of the new configuration; the old one stays in force.
-    pub fn reload(&self) -> Result<ReloadReport, Vec<String>> {
+    pub(super) fn reload(&self) -> Result<ReloadReport, Vec<String>> {
         let outcome = self.replace();
         match &outcome {
             Ok(report) => {

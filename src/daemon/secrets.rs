@@ -8,14 +8,14 @@ use crate::token::Tokens;
 
 /// The secrets for tokens and TURN credentials: configured, or else from the data directory. The latter are
 /// read once and stay the same until the process ends.
-pub struct Secrets {
+pub(super) struct Secrets {
     data_dir: DataDir,
     auth: Option<Secret>,
     turn: Option<Secret>,
 }
 
 impl Secrets {
-    pub fn new(data_dir: DataDir) -> Secrets {
+    pub(super) fn new(data_dir: DataDir) -> Secrets {
         Secrets {
             data_dir,
             auth: None,
@@ -23,7 +23,7 @@ impl Secrets {
         }
     }
 
-    pub fn data_dir(&self) -> &DataDir {
+    pub(super) fn data_dir(&self) -> &DataDir {
         &self.data_dir
     }
 
@@ -31,7 +31,7 @@ impl Secrets {
     ///
     /// # Errors
     /// A secret could not be generated or read.
-    pub fn tokens_and_credentials(
+    pub(super) fn tokens_and_credentials(
         &mut self,
         config: &Config,
     ) -> Result<(Tokens, Credentials), DataDirError> {

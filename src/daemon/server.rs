@@ -31,7 +31,7 @@ use super::startup::{Listeners, Prepared};
 use super::{certificate, clock_step, default_room, logging, reload, startup};
 
 /// The inputs of a start.
-pub struct Start {
+pub(super) struct Start {
     pub(super) started: Now,
     /// Print a new invite link.
     pub(super) invite: bool,
@@ -44,7 +44,7 @@ pub struct Start {
 }
 
 /// The parts of a running server.
-pub struct Server {
+pub(super) struct Server {
     pub(super) started: Now,
     pub(super) app: Arc<App>,
     /// Holds the lock of the data directory for as long as a task may write to it.
@@ -69,7 +69,7 @@ pub struct Server {
 }
 
 /// The tasks of a running server.
-pub struct Tasks {
+pub(super) struct Tasks {
     pub(super) servers: [JoinHandle<()>; 3],
     pub(super) application: JoinHandle<()>,
     pub(super) clock_watcher: JoinHandle<()>,
@@ -79,7 +79,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// Ends the tasks that serve no clients.
-    pub fn abort_background(&self) {
+    pub(super) fn abort_background(&self) {
         self.application.abort();
         self.clock_watcher.abort();
         self.reload_on_sighup.abort();
@@ -88,7 +88,7 @@ impl Tasks {
 }
 
 /// A request of an admin command.
-pub enum Request {
+pub(super) enum Request {
     /// Drain within this time, then stop.
     Drain(Duration),
     /// Replace this process with the binary on disk, which accepted the configuration.
@@ -97,7 +97,7 @@ pub enum Request {
 
 impl Server {
     /// Builds the server on bound listeners. Nothing is served yet.
-    pub async fn build(
+    pub(super) async fn build(
         start: Start,
         prepared: Prepared,
         listeners: Listeners,
@@ -145,9 +145,10 @@ impl Server {
             metrics,
             turn,
             turn_tls,
-            https: match https.is_some() {
-                true => startup::addresses(&listeners.http)?,
-                false => Vec::new(),
+            https: if https.is_some() {
+                startup::addresses(&listeners.http)?
+            } else {
+                Vec::new()
             },
             certificate: certificate.clone(),
             store: prepared.store,
@@ -207,7 +208,7 @@ impl Server {
 
     /// Creates the default room if needed, logs the listeners, and serves. Also returns the line with the
     /// link or command, to be printed after all log lines.
-    pub async fn open(
+    pub(super) async fn open(
         &mut self,
         reload_signals: SignalStream,
     ) -> anyhow::Result<(Tasks, JoinHint)> {

@@ -15,13 +15,13 @@ use super::server::{Request, Server, Tasks};
 use super::signals::{self, SignalStream, Signals};
 
 /// Timeout for closing all connections.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Timeout for closing all connections when the next process serves clients at once.
 const BRIEF_CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How the server ends.
-pub enum Shutdown {
+pub(super) enum Shutdown {
     /// Stop; connections have this time to close.
     Stop(Duration),
     Failure(anyhow::Error),
@@ -33,7 +33,7 @@ pub enum Shutdown {
 
 impl Server {
     /// Waits for a reason to stop, and drains first if one is requested.
-    pub async fn wait_for_shutdown(
+    pub(super) async fn wait_for_shutdown(
         &mut self,
         signals: &mut Signals,
         upgrade_signals: &mut SignalStream,
@@ -60,10 +60,7 @@ impl Server {
                 (ended, _, _) = &mut self.relay.ended => {
                     return Shutdown::Failure(relay_failure(ended));
                 }
-                fits = checked => match fits {
-                    true => return Shutdown::Replace(upgrade.clone()),
-                    false => checking = None,
-                },
+                fits = checked => if fits { return Shutdown::Replace(upgrade.clone()) } else { checking = None },
                 // A second signal stays pending until this one has been handled.
                 () = upgrade_signals.next(), if idle => {
                     checking = Some(Box::pin(passes_check(&upgrade)));
@@ -104,7 +101,7 @@ impl Server {
 
     /// Ends everything except the sockets, which the next process continues with. Connections are closed
     /// with a request to reconnect; this waits only briefly for them.
-    pub async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
+    pub(super) async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
         let rooms = self.app.hub.restart().into_iter();
         let owned = rooms.map(|(room, users)| {
             let users = users.iter().map(ToString::to_string);
@@ -139,7 +136,7 @@ impl Server {
     }
 
     /// Closes all connections within `close_timeout` or until a signal, then stops the relay.
-    pub async fn close(self, tasks: Tasks, close_timeout: Duration, signals: &mut Signals) {
+    pub(super) async fn close(self, tasks: Tasks, close_timeout: Duration, signals: &mut Signals) {
         // Clients must not wait in the queue of a listener that nothing accepts from.
         drop(self.tcp);
         self.stop.cancel();

@@ -5,20 +5,20 @@
 use std::io;
 
 /// Names of the signals that stop the server: Ctrl-C, and the stop of a service manager.
-pub const SIGINT_NAME: &str = "SIGINT";
-pub const SIGTERM_NAME: &str = "SIGTERM";
+pub(super) const SIGINT_NAME: &str = "SIGINT";
+pub(super) const SIGTERM_NAME: &str = "SIGTERM";
 
-pub use system::{SignalStream, block};
+pub(super) use system::{SignalStream, block};
 
 /// The signals that stop the server.
-pub struct Signals {
+pub(super) struct Signals {
     sigint: SignalStream,
     sigterm: SignalStream,
 }
 
 impl Signals {
     /// Starts to receive both signals.
-    pub fn subscribe() -> io::Result<Signals> {
+    pub(super) fn subscribe() -> io::Result<Signals> {
         Ok(Signals {
             sigint: SignalStream::sigint()?,
             sigterm: SignalStream::sigterm()?,
@@ -26,7 +26,7 @@ impl Signals {
     }
 
     /// Returns the name of the next signal. Cancel-safe: dropping the future loses no signal.
-    pub async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             () = self.sigint.next() => SIGINT_NAME,
             () = self.sigterm.next() => SIGTERM_NAME,
@@ -48,7 +48,7 @@ mod system {
 
     /// Blocks the daemon's signals in this thread and in threads that it starts. Call it before any
     /// other thread exists.
-    pub fn block() -> io::Result<()> {
+    pub(crate) fn block() -> io::Result<()> {
         let signals = [
             Signal::SIGINT,
             Signal::SIGTERM,
@@ -61,7 +61,7 @@ mod system {
     /// One kind of signal, which stays pending in the kernel until this type reads it.
     ///
     /// A signalfd is read like a pipe; tokio's type for other descriptors would need unsafe code.
-    pub struct SignalStream(Receiver);
+    pub(crate) struct SignalStream(Receiver);
 
     impl SignalStream {
         fn new(signal: Signal) -> io::Result<SignalStream> {
@@ -70,26 +70,26 @@ mod system {
             Receiver::from_owned_fd_unchecked(descriptor.into()).map(SignalStream)
         }
 
-        pub fn sigint() -> io::Result<SignalStream> {
+        pub(crate) fn sigint() -> io::Result<SignalStream> {
             SignalStream::new(Signal::SIGINT)
         }
 
-        pub fn sigterm() -> io::Result<SignalStream> {
+        pub(crate) fn sigterm() -> io::Result<SignalStream> {
             SignalStream::new(Signal::SIGTERM)
         }
 
         /// SIGUSR2: replace this binary by the one on disk.
-        pub fn upgrade_signals() -> io::Result<SignalStream> {
+        pub(crate) fn upgrade_signals() -> io::Result<SignalStream> {
             SignalStream::new(Signal::SIGUSR2)
         }
 
         /// SIGHUP: read the configuration again.
-        pub fn reload_signals() -> io::Result<SignalStream> {
+        pub(crate) fn reload_signals() -> io::Result<SignalStream> {
             SignalStream::new(Signal::SIGHUP)
         }
 
         /// Reads the next signal. Cancel-safe: dropping the future loses no signal.
-        pub async fn next(&mut self) {
+        pub(crate) async fn next(&mut self) {
             loop {
                 let ready = self.0.readable().await;
                 match ready.and_then(|()| self.0.try_read(&mut [0; SIGNAL_BYTES])) {

@@ -26,7 +26,7 @@ const OTHER_DESCRIPTORS: u64 = 256;
 const MIN_ALLOCATIONS: u64 = 64;
 
 /// The data directory and the values read from it.
-pub struct Prepared {
+pub(super) struct Prepared {
     pub secrets: Secrets,
     pub store: Store,
     pub tokens: Tokens,
@@ -37,7 +37,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub fn new(config: &Config) -> anyhow::Result<Prepared> {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Prepared> {
         let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
         let mut secrets = Secrets::new(data_dir);
         let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
@@ -58,7 +58,7 @@ impl Prepared {
 }
 
 /// Every listening socket.
-pub struct Listeners {
+pub(super) struct Listeners {
     pub http: Vec<TcpListener>,
     /// Listeners that redirect to HTTPS.
     pub plain: Vec<TcpListener>,
@@ -68,7 +68,10 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds all listeners that were not inherited.
-    pub fn bind(config: &Config, inherited: &mut relay::Inherited) -> anyhow::Result<Listeners> {
+    pub(super) fn bind(
+        config: &Config,
+        inherited: &mut relay::Inherited,
+    ) -> anyhow::Result<Listeners> {
         let (http, metrics) = (&config.http.listen, &config.admin.metrics_listen);
         inherited.close_stale_listeners(&config::tcp_listeners(config));
         let listeners = Listeners {
@@ -105,7 +108,7 @@ impl Listeners {
     }
 
     /// Returns a duplicate of every TCP listener with its setting, for a hand-over to the next process.
-    pub fn tcp(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
+    pub(super) fn tcp(&self) -> io::Result<Vec<(&'static str, TcpListener)>> {
         let all = [
             ("http.listen", &self.http),
             ("http.plain_listen", &self.plain),
@@ -121,7 +124,7 @@ impl Listeners {
     }
 
     /// Returns the addresses of all listeners except TURN's.
-    pub fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+    pub(super) fn http_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let all = [&self.http, &self.plain, &self.metrics];
         let all = all.into_iter().map(|listeners| addresses(listeners));
         Ok(all.collect::<io::Result<Vec<_>>>()?.concat())
@@ -129,7 +132,7 @@ impl Listeners {
 }
 
 /// Returns the addresses of the listeners.
-pub fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 
@@ -141,13 +144,13 @@ fn tcp(
     sockets::tcp_listeners(listen, key, inherited).map_err(anyhow::Error::msg)
 }
 
-pub fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
+pub(super) fn to_tokio(listeners: Vec<TcpListener>) -> io::Result<Vec<tokio::net::TcpListener>> {
     let listeners = listeners.into_iter();
     listeners.map(tokio::net::TcpListener::from_std).collect()
 }
 
 /// Logs one line per listener.
-pub fn log_listeners(
+pub(super) fn log_listeners(
     tls: TlsMode,
     http: &[TcpListener],
     plain: &[TcpListener],
@@ -176,7 +179,7 @@ pub fn log_listeners(
 
 /// Resolves `turn.external_ip`. Queries for `auto` and DNS names may take seconds, unless the answers are
 /// `known`.
-pub async fn resolve_external_ip(
+pub(super) async fn resolve_external_ip(
     config: &Config,
     known: Vec<(String, IpAddr)>,
 ) -> anyhow::Result<relay::ExternalIps> {
@@ -187,7 +190,7 @@ pub async fn resolve_external_ip(
 }
 
 /// Logs the descriptor limit, and warns if the configuration needs more.
-pub fn log_descriptor_limit(config: &Config, descriptors: u64) {
+pub(super) fn log_descriptor_limit(config: &Config, descriptors: u64) {
     tracing::info!(descriptors, "descriptor limit");
     let allocations = match config.turn.mode {
         RelayMode::Ports => (config.turn.max_allocations as u64).max(MIN_ALLOCATIONS),
@@ -215,7 +218,7 @@ fn descriptors_without_allocations(config: &Config) -> u64 {
 }
 
 /// Returns `turn.max_allocations`, or the number that ports and descriptors allow.
-pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
+pub(super) fn max_allocations(config: &Config, descriptors: u64) -> usize {
     if config.turn.max_allocations > 0 {
         return config.turn.max_allocations;
     }
@@ -233,7 +236,7 @@ pub fn max_allocations(config: &Config, descriptors: u64) -> usize {
 }
 
 /// Returns a seed for the random generator of a shard.
-pub fn seed() -> anyhow::Result<[u8; 32]> {
+pub(super) fn seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];
     let filled = SystemRandom::new().fill(&mut seed);
     filled.ok().context("the system provides no random bytes")?;

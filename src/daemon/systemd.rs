@@ -17,18 +17,18 @@ use super::notify::NotifySocket;
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Reports that all listeners are open.
-pub fn ready() {
+pub(super) fn ready() {
     notify("READY=1");
 }
 
 /// Reports that the server is stopping.
-pub fn stopping() {
+pub(super) fn stopping() {
     notify("STOPPING=1");
 }
 
 /// Reports changes of the usage, and feeds the watchdog (`WatchdogSec=`) three times per interval while the
 /// database and the relay respond.
-pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
+pub(super) async fn report_status(app: Arc<App>, relay: RelayCollector) {
     // An unreachable service manager was logged at the start.
     let Ok(Some(socket)) = NotifySocket::of_process() else {
         return;
@@ -61,11 +61,10 @@ pub async fn report_status(app: Arc<App>, relay: RelayCollector) {
 }
 
 fn log_watchdog(healthy: bool) {
-    match healthy {
-        true => tracing::info!("watchdog fed again: the database and the relay respond"),
-        false => {
-            tracing::error!("watchdog not fed: the database or a relay shard does not respond")
-        }
+    if healthy {
+        tracing::info!("watchdog fed again: the database and the relay respond");
+    } else {
+        tracing::error!("watchdog not fed: the database or a relay shard does not respond");
     }
 }
 

@@ -20,7 +20,7 @@ const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// An open directory.
 #[derive(Debug)]
-pub struct Directory {
+pub(super) struct Directory {
     path: PathBuf,
     handle: File,
     pub owner: u32,
@@ -29,7 +29,7 @@ pub struct Directory {
 
 impl Directory {
     /// Opens the directory at a path, through links: the caller chose the path.
-    pub fn open(path: &Path) -> io::Result<Directory> {
+    pub(super) fn open(path: &Path) -> io::Result<Directory> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let handle = File::from(open(path, flags, Mode::empty())?);
         let found = handle.metadata()?;
@@ -41,23 +41,24 @@ impl Directory {
         })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The directory's path without links, for callers that need a path.
-    pub fn real_path(&self) -> io::Result<PathBuf> {
+    pub(super) fn real_path(&self) -> io::Result<PathBuf> {
         let by_descriptor = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let real = fs::read_link(by_descriptor).or_else(|_| fs::canonicalize(&self.path))?;
         let (found, own) = (fs::symlink_metadata(&real)?, self.handle.metadata()?);
-        match (found.dev(), found.ino()) == (own.dev(), own.ino()) {
-            true => Ok(real),
-            false => Err(io::Error::other("the directory was moved or removed")),
+        if (found.dev(), found.ino()) == (own.dev(), own.ino()) {
+            Ok(real)
+        } else {
+            Err(io::Error::other("the directory was moved or removed"))
         }
     }
 
     /// Another handle on the same directory.
-    pub fn try_clone(&self) -> io::Result<Directory> {
+    pub(super) fn try_clone(&self) -> io::Result<Directory> {
         Ok(Directory {
             path: self.path.clone(),
             handle: self.handle.try_clone()?,
@@ -69,7 +70,7 @@ impl Directory {
     ///
     /// # Errors
     /// The file can't be opened, or is not a file of parlor or root: a link, a FIFO, another user's file.
-    pub fn file(&self, name: &str, access: OFlag) -> Result<Option<File>, DataDirError> {
+    pub(super) fn file(&self, name: &str, access: OFlag) -> Result<Option<File>, DataDirError> {
         // Do not block on a FIFO without a writer.
         let flags =
             access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -87,7 +88,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::file`].
-    pub fn check(&self, name: &str) -> Result<bool, DataDirError> {
+    pub(super) fn check(&self, name: &str) -> Result<bool, DataDirError> {
         match self.status(name) {
             Ok(found) => self.check_status(name, &found).map(|()| true),
             Err(Errno::ENOENT) => Ok(false),
@@ -96,7 +97,7 @@ impl Directory {
     }
 
     /// The status of a name itself, without following a link.
-    pub fn status(&self, name: &str) -> nix::Result<FileStat> {
+    pub(super) fn status(&self, name: &str) -> nix::Result<FileStat> {
         fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
@@ -104,7 +105,7 @@ impl Directory {
     ///
     /// # Errors
     /// A file of that name exists, or the file can't be created.
-    pub fn create(&self, name: &str) -> io::Result<File> {
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.handle, name, flags, PRIVATE)?);
@@ -117,22 +118,22 @@ impl Directory {
     }
 
     /// Renames a file, and replaces an existing file of the new name.
-    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.handle, from, &self.handle, to)?)
     }
 
     /// Gives a file a second name; fails if the name exists.
-    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(super) fn link(&self, from: &str, to: &str) -> io::Result<()> {
         let no_links = AtFlags::empty();
         Ok(linkat(&self.handle, from, &self.handle, to, no_links)?)
     }
 
-    pub fn remove(&self, name: &str) -> io::Result<()> {
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Syncs the directory's names to the disk.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 
@@ -148,9 +149,10 @@ impl Directory {
             let kind = "a hard link";
             return Err(DataDirError::NotAFile { path, kind });
         }
-        match [0, me, self.owner].contains(&owner) {
-            true => Ok(()),
-            false => Err(self.foreign_owner(name, owner)),
+        if [0, me, self.owner].contains(&owner) {
+            Ok(())
+        } else {
+            Err(self.foreign_owner(name, owner))
         }
     }
 

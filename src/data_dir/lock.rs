@@ -26,9 +26,10 @@ pub(super) fn lock(directory: &Directory) -> Result<File, DataDirError> {
             let known = file.take(20).read_to_string(&mut holder).is_ok() && !holder.is_empty();
             return Err(DataDirError::InUse {
                 path: path.to_owned(),
-                owner: match known {
-                    true => format!(" (process {})", holder.trim()),
-                    false => String::new(),
+                owner: if known {
+                    format!(" (process {})", holder.trim())
+                } else {
+                    String::new()
                 },
             });
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::unistd::{Gid, Uid, geteuid};
 
 /// Creates a directory and its parents, mode 0700. Each belongs to the owner of its parent.
-pub fn create_private(path: &Path) -> io::Result<()> {
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -37,7 +37,7 @@ impl Fixture {
         let path = self.data().join(name);
         let planted: [(&str, &dyn Fn()); 4] = [
             ("a symbolic link", &|| {
-                symlink(&self.outside, &path).unwrap()
+                symlink(&self.outside, &path).unwrap();
             }),
             ("a symbolic link", &|| symlink("/nowhere", &path).unwrap()),
             ("a FIFO", &|| mkfifo(&path, Mode::S_IRUSR).unwrap()),

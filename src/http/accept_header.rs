@@ -41,7 +41,7 @@ struct Preference {
 
 /// Whether a client accepts OpenMetrics 1.0.0 and does not prefer the classic text format. A client that
 /// accepts anything gets the classic format, which every scraper reads.
-pub fn prefers_openmetrics(headers: &HeaderMap) -> bool {
+pub(super) fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     let Some(wanted) = preference(headers, OPENMETRICS).filter(|one| one.quality > 0) else {
         return false;
     };

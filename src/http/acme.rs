@@ -11,7 +11,7 @@ use super::response::Response;
 use super::route::Route;
 
 /// Not part of the described API.
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     const PATH: &str = "/.well-known/acme-challenge/{token}";
     vec![Route::new(Method::GET, PATH, |r| Box::pin(answer(r)))]
 }

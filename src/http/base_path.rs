@@ -6,12 +6,12 @@ use hyper::http::uri::PathAndQuery;
 use crate::config::{self, Config};
 
 /// Returns the base path; empty if parlor is at the root of its host.
-pub fn from_config(config: &Config) -> String {
+pub(super) fn from_config(config: &Config) -> String {
     config::public_url(config).map_or(String::new(), |url| url.path().to_owned())
 }
 
 /// Removes the base path from a URI; `None` if the URI is not below it. The base path itself becomes `/`.
-pub fn strip(uri: &Uri, base_path: &str) -> Option<Uri> {
+pub(super) fn strip(uri: &Uri, base_path: &str) -> Option<Uri> {
     let rest = uri.path().strip_prefix(base_path)?;
     if base_path.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
         return None;

@@ -48,7 +48,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The timeouts of a connection, as of its start.
 #[derive(Clone, Copy)]
-pub struct Timeouts {
+pub(super) struct Timeouts {
     /// For a request's head, and between requests.
     header: Duration,
     /// For the client to read a response.
@@ -56,7 +56,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    pub fn new(http: &config::Http) -> Timeouts {
+    pub(super) fn new(http: &config::Http) -> Timeouts {
         Timeouts {
             header: http.header_timeout,
             request: http.request_timeout,
@@ -84,7 +84,7 @@ impl Drop for ActiveRequest {
 }
 
 /// Serves a connection until the client or `shutdown` ends it. Requests over HTTP/2 run on `tasks`.
-pub async fn serve(
+pub(super) async fn serve(
     accepted: Accepted,
     service: RequestService,
     timeouts: Timeouts,
@@ -123,9 +123,10 @@ pub async fn serve(
         }
     });
     // Boxed: a connection without a request does not allocate memory for later states.
-    let ended = match is_http2 {
-        false => Box::pin(http1(stream, service, timeouts, shutdown)).await,
-        true => Box::pin(http2(stream, service, &active, timeouts, tasks, shutdown)).await,
+    let ended = if !is_http2 {
+        Box::pin(http1(stream, service, timeouts, shutdown)).await
+    } else {
+        Box::pin(http2(stream, service, &active, timeouts, tasks, shutdown)).await
     };
     if let Err(error) = ended {
         tracing::debug!(%client, %error, "HTTP connection ended");

@@ -10,7 +10,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 /// Returns the layer that answers preflights and names the origins that may read a response.
-pub fn layer(allowed: &[String]) -> CorsLayer {
+pub(super) fn layer(allowed: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([
             Method::GET,
@@ -35,7 +35,7 @@ pub fn layer(allowed: &[String]) -> CorsLayer {
 
 /// Whether the origin of a request is allowed. `forwarded` is the requested host as a trusted proxy named
 /// it.
-pub fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
+pub(super) fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
     };

@@ -278,7 +278,7 @@ fn is_https(proto: &str) -> Option<bool> {
 }
 
 /// Whether a text is a host with or without a port. parlor writes no other text into a URL.
-pub fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),

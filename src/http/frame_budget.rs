@@ -87,13 +87,13 @@ impl Budget {
 }
 
 /// A stream that fails when its client sends too many frames.
-pub struct FrameBudget<S> {
+pub(super) struct FrameBudget<S> {
     stream: S,
     budget: Budget,
 }
 
 impl<S> FrameBudget<S> {
-    pub fn new(stream: S) -> FrameBudget<S> {
+    pub(super) fn new(stream: S) -> FrameBudget<S> {
         FrameBudget {
             stream,
             budget: Budget::new(),
@@ -110,9 +110,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameBudget<S> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = &buffer.filled()[before..];
-        match self.budget.follow(read, || clock::now().mono) {
-            true => Poll::Ready(Ok(())),
-            false => Poll::Ready(Err(io::Error::other("too many frames without a request"))),
+        if self.budget.follow(read, || clock::now().mono) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Ready(Err(io::Error::other("too many frames without a request")))
         }
     }
 }

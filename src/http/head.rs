@@ -17,7 +17,7 @@ const FIRST_BYTES: usize = 512;
 ///
 /// # Errors
 /// The client closes the connection, or does not complete the head within `limit`.
-pub async fn read(
+pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     most: usize,
     limit: Duration,

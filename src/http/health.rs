@@ -14,7 +14,7 @@ use super::route::Route;
 use crate::clock;
 use crate::service::App;
 
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/healthz", |r| Box::pin(alive(r))),
         Route::new(Method::GET, "/readyz", |r| Box::pin(ready(r))),
@@ -23,7 +23,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// The routes of the metrics listener.
-pub fn metrics_routes() -> Vec<Route> {
+pub(super) fn metrics_routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/healthz", |r| Box::pin(alive(r))),
         Route::new(Method::GET, "/readyz", |r| Box::pin(ready(r))),
@@ -90,9 +90,10 @@ async fn metrics(request: Request) -> Result<Response, Error> {
     let end = validity.map_or(0, |validity| validity.until);
     request.app.metrics.certificate_expiry.set(end);
     let metrics = &request.app.metrics;
-    let (text, kind) = match accept_header::prefers_openmetrics(request.headers()) {
-        true => (metrics.openmetrics(), OPENMETRICS),
-        false => (metrics.prometheus_text(), PROMETHEUS_TEXT),
+    let (text, kind) = if accept_header::prefers_openmetrics(request.headers()) {
+        (metrics.openmetrics(), OPENMETRICS)
+    } else {
+        (metrics.prometheus_text(), PROMETHEUS_TEXT)
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let headers = response.headers_mut();

@@ -10,7 +10,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("max-age=15552000");
 
 /// Adds the policy to a response over TLS if browsers trust the certificate, and `host` has the default
 /// port: at another port, the policy would also apply to the server at the default port.
-pub fn add(response: &mut Response, mode: TlsMode, host: Option<&str>) {
+pub(super) fn add(response: &mut Response, mode: TlsMode, host: Option<&str>) {
     let is_trusted = match mode {
         TlsMode::Off | TlsMode::SelfSigned => false,
         TlsMode::Files | TlsMode::Acme => true,

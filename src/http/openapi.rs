@@ -14,7 +14,7 @@ use super::route::Route;
 
 const DOCUMENT: &str = include_str!("../../docs/reference/openapi.json");
 
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/openapi.json", |r| {
         Box::pin(description(r))
     })]

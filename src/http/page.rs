@@ -4,7 +4,7 @@
 //! the content security policy enforces, and runs no inline script. Nothing here knows a room or
 //! a person: the page asks the API like any other frontend.
 
-pub mod missing;
+pub(super) mod missing;
 
 use std::sync::LazyLock;
 
@@ -87,7 +87,7 @@ const POLICIES: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     let paths = ["/", "/r/{room}", "/assets/{file}"];
     let route = |path| Route::new(Method::GET, path, |r| Box::pin(page(r)));
     paths.map(route).into()
@@ -102,9 +102,10 @@ async fn page(request: Request) -> Result<Response, Error> {
 fn answer(path: &str, if_none_match: Option<&str>) -> Option<Response> {
     let file = find(path)?;
     let unchanged = if_none_match.is_some_and(|tags| matches(tags, &file.etag));
-    let (status, body) = match unchanged {
-        true => (StatusCode::NOT_MODIFIED, Bytes::new()),
-        false => (StatusCode::OK, Bytes::from_static(file.body)),
+    let (status, body) = if unchanged {
+        (StatusCode::NOT_MODIFIED, Bytes::new())
+    } else {
+        (StatusCode::OK, Bytes::from_static(file.body))
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;

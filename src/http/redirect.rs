@@ -14,7 +14,7 @@ use crate::config::{self, Config, PublicUrl};
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// Whether a request without TLS is served: an ACME validation, or HTTPS that ended at a trusted proxy.
-pub fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
+pub(super) fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
     client_info.https == Some(true) || uri.path().starts_with(CHALLENGES)
 }
 
@@ -23,7 +23,7 @@ pub fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
 ///
 /// # Errors
 /// 400 if no host is known.
-pub fn by_https(
+pub(super) fn by_https(
     config: &Config,
     uri: &Uri,
     host: Option<&str>,

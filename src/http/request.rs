@@ -152,7 +152,10 @@ impl Request {
 ///
 /// # Errors
 /// 400, in a sentence that ends with `wanted` and quotes nothing of the body.
-pub fn read_object<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<Option<T>, Error> {
+pub(super) fn read_object<T: DeserializeOwned>(
+    body: &[u8],
+    wanted: &str,
+) -> Result<Option<T>, Error> {
     let read = || {
         let object: Option<Map<String, Value>> = serde_json::from_slice(body)?;
         object

@@ -22,7 +22,7 @@ use super::{base_path, cors, hsts, redirect};
 use crate::ingress::{Accepted, ConnectionPermit, Protocol};
 
 /// The state that all connections of a server share.
-pub struct Shared {
+pub(super) struct Shared {
     pub state: Arc<State>,
     pub router: Router,
     /// The port of `http.listen`, for redirects to HTTPS.
@@ -31,7 +31,7 @@ pub struct Shared {
 
 /// Answers the requests of one connection.
 #[derive(Clone)]
-pub struct RequestService {
+pub(super) struct RequestService {
     shared: Arc<Shared>,
     client: SocketAddr,
     is_tls: bool,
@@ -41,7 +41,7 @@ pub struct RequestService {
 }
 
 impl RequestService {
-    pub fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         accepted: &Accepted,
         permit: ConnectionPermit,
@@ -56,7 +56,7 @@ impl RequestService {
     }
 
     /// Answers a request. It counts as active until the response is complete.
-    pub fn respond(
+    pub(super) fn respond(
         &self,
         request: hyper::Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
@@ -139,11 +139,11 @@ fn validate_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
         }
         (Some(_), Some(_)) => false,
     };
-    match is_sound {
-        true => Ok(()),
-        // The start of the next request is uncertain, too.
-        false => Err(Error::bad_request("The request must name one host")
-            .with(header::CONNECTION, HeaderValue::from_static("close"))),
+    if is_sound {
+        Ok(())
+    } else {
+        Err(Error::bad_request("The request must name one host")
+            .with(header::CONNECTION, HeaderValue::from_static("close")))
     }
 }
 
@@ -186,9 +186,10 @@ impl tower_service::Service<hyper::Request<Incoming>> for RequestService {
         let answering = self.clone().answer(request);
         Box::pin(async move {
             let response = answering.await.unwrap_or_else(Error::into_response);
-            Ok(match headers_alone {
-                true => without_body(response),
-                false => response,
+            Ok(if headers_alone {
+                without_body(response)
+            } else {
+                response
             })
         })
     }

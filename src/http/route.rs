@@ -9,21 +9,21 @@ use super::request::Request;
 use super::response::Response;
 
 /// The future of a handler.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
 /// Starts handling one request.
-pub type Handler = fn(Request) -> ResponseFuture;
-pub type Params = Vec<(String, String)>;
+pub(super) type Handler = fn(Request) -> ResponseFuture;
+pub(super) type Params = Vec<(String, String)>;
 
 /// One method of one path. `{name}` in a path is one segment, `{*name}` the rest.
-pub struct Route {
+pub(super) struct Route {
     pub method: Method,
     pub path: &'static str,
     pub handler: Handler,
 }
 
 impl Route {
-    pub const fn new(method: Method, path: &'static str, handler: Handler) -> Route {
+    pub(super) const fn new(method: Method, path: &'static str, handler: Handler) -> Route {
         Route {
             method,
             path,

@@ -21,11 +21,11 @@ const ROOMS: &str = "/api/rooms";
 const ROOMS_ALIAS: &str = "/api/coworking/rooms";
 
 /// Every route, found by path and then by method.
-pub struct Router {
+pub(super) struct Router {
     paths: matchit::Router<Methods>,
 }
 
-pub fn public_routes() -> Vec<Route> {
+pub(super) fn public_routes() -> Vec<Route> {
     let routes = [
         health::routes(),
         api::routes(),
@@ -44,14 +44,14 @@ struct Methods {
 }
 
 /// The route of a request.
-pub struct RouteMatch {
+pub(super) struct RouteMatch {
     pub pattern: &'static str,
     pub outcome: Result<(Handler, Params), Error>,
 }
 
 impl Router {
     /// The public routes.
-    pub fn public() -> Router {
+    pub(super) fn public() -> Router {
         Router::of(
             [public_routes(), acme::routes()]
                 .into_iter()
@@ -61,7 +61,7 @@ impl Router {
     }
 
     /// The routes of the metrics listener.
-    pub fn metrics() -> Router {
+    pub(super) fn metrics() -> Router {
         Router::of(health::metrics_routes())
     }
 
@@ -93,7 +93,7 @@ impl Router {
         Router { paths }
     }
 
-    pub fn find(&self, method: &Method, path: &str) -> RouteMatch {
+    pub(super) fn find(&self, method: &Method, path: &str) -> RouteMatch {
         let Ok(matched) = self.paths.at(path) else {
             return RouteMatch {
                 pattern: "",
@@ -129,7 +129,7 @@ impl Router {
     }
 
     /// Answers a request; counts and logs it, without its query.
-    pub async fn answer(
+    pub(super) async fn answer(
         &self,
         state: Arc<State>,
         context: RequestContext,

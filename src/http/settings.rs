@@ -31,12 +31,12 @@ impl DerivedSettings {
 pub(super) struct DerivedSettingsCache(ArcSwap<DerivedSettings>);
 
 impl DerivedSettingsCache {
-    pub fn new(settings: Arc<Settings>) -> DerivedSettingsCache {
+    pub(super) fn new(settings: Arc<Settings>) -> DerivedSettingsCache {
         DerivedSettingsCache(ArcSwap::from_pointee(DerivedSettings::new(settings)))
     }
 
     /// The values for these settings; derived again only after a reload.
-    pub fn get(&self, settings: &Arc<Settings>) -> Arc<DerivedSettings> {
+    pub(super) fn get(&self, settings: &Arc<Settings>) -> Arc<DerivedSettings> {
         let cached = self.0.load_full();
         if Arc::ptr_eq(&cached.settings, settings) {
             return cached;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// A stream that fails if nothing can be written for too long.
-pub struct WriteTimeout<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     /// Bytes that were read ahead; they are returned first.
     early: Bytes,
@@ -23,7 +23,7 @@ pub struct WriteTimeout<S> {
 }
 
 impl<S> WriteTimeout<S> {
-    pub fn new(stream: S, early: impl Into<Bytes>, limit: Duration) -> WriteTimeout<S> {
+    pub(super) fn new(stream: S, early: impl Into<Bytes>, limit: Duration) -> WriteTimeout<S> {
         WriteTimeout {
             stream,
             early: early.into(),
@@ -33,7 +33,7 @@ impl<S> WriteTimeout<S> {
     }
 
     /// The stream, and the bytes that were read ahead and not returned.
-    pub fn into_inner(self) -> (S, Bytes) {
+    pub(super) fn into_inner(self) -> (S, Bytes) {
         (self.stream, self.early)
     }
 

@@ -30,17 +30,17 @@ pub enum Protocol {
 }
 
 /// A connection's protocol, and the stream at its beginning.
-pub type Classified = (Protocol, Stream);
+pub(super) type Classified = (Protocol, Stream);
 
 /// Whether a connection's first byte is that of TURN. The first two bits of a STUN message are zero
 /// (RFC 8489 section 5), and TURN begins with one: ChannelData needs a channel first. HTTP begins with a
 /// letter, or with empty lines (RFC 9112 section 2.2), whose bytes begin no STUN request.
-pub fn is_turn(first: u8) -> bool {
+pub(super) fn is_turn(first: u8) -> bool {
     first < 0x40 && !matches!(first, b'\r' | b'\n')
 }
 
 /// Fails with [`io::ErrorKind::TimedOut`] after `step_timeout`.
-pub async fn within<T>(
+pub(super) async fn within<T>(
     step_timeout: Duration,
     step: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {

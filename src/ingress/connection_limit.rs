@@ -181,9 +181,10 @@ impl State {
     /// without a request is evicted.
     fn admit(&mut self, address: u64, max_per_address: usize) -> Result<(), AcquireError> {
         let has_room = self.count(address) < max_per_address;
-        match has_room || self.evict(address, Priority::NoRequest) {
-            true => Ok(()),
-            false => Err(AcquireError::AddressLimit),
+        if has_room || self.evict(address, Priority::NoRequest) {
+            Ok(())
+        } else {
+            Err(AcquireError::AddressLimit)
         }
     }
 

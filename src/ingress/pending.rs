@@ -11,11 +11,11 @@ use super::limits::MAX_PENDING_STREAMS;
 
 /// The connections that are not yet classified, the oldest first.
 #[derive(Debug, Default)]
-pub struct PendingLimit(Mutex<VecDeque<CancellationToken>>);
+pub(super) struct PendingLimit(Mutex<VecDeque<CancellationToken>>);
 
 /// A connection that is not yet classified. Dropping the guard ends that state.
 #[derive(Debug)]
-pub struct PendingGuard {
+pub(super) struct PendingGuard {
     limit: Arc<PendingLimit>,
     /// Cancelled at the eviction.
     evicted: CancellationToken,
@@ -23,7 +23,7 @@ pub struct PendingGuard {
 
 impl PendingLimit {
     /// Adds a connection. At the limit this evicts the oldest one.
-    pub fn enter(self: &Arc<Self>) -> PendingGuard {
+    pub(super) fn enter(self: &Arc<Self>) -> PendingGuard {
         let evicted = CancellationToken::new();
         let mut pending = self.pending();
         if pending.len() >= MAX_PENDING_STREAMS
@@ -45,7 +45,7 @@ impl PendingLimit {
 
 impl PendingGuard {
     /// The token that the eviction of this connection cancels.
-    pub fn evicted(&self) -> &CancellationToken {
+    pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }
 }

@@ -25,7 +25,7 @@ pub struct AdmissionLimits {
 
 /// Open streams of each source.
 #[derive(Debug, Default)]
-pub struct PerSourceLimit(Mutex<HashMap<u64, usize>>);
+pub(super) struct PerSourceLimit(Mutex<HashMap<u64, usize>>);
 
 /// A stream's share of the limits. Dropping the permit returns it.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::stream::Stream;
 use crate::tls;
 
 /// Accepts TLS for HTTP and TURN. ALPN decides the protocol; without ALPN the first byte does.
-pub async fn accept(
+pub(super) async fn accept(
     stream: TcpStream,
     config: &Arc<ServerConfig>,
     step_timeout: Duration,
@@ -31,9 +31,10 @@ pub async fn accept(
             let buffered = within(step_timeout, stream.fill_buf()).await?;
             let first = buffered.first().ok_or(io::ErrorKind::UnexpectedEof);
             let first = *first.map_err(io::Error::from)?;
-            match !is_negotiated && is_turn(first) {
-                true => Protocol::Turn,
-                false => Protocol::Http1 { redirect: false },
+            if !is_negotiated && is_turn(first) {
+                Protocol::Turn
+            } else {
+                Protocol::Http1 { redirect: false }
             }
         }
         Some(_) => return end_validation(stream, step_timeout).await,
@@ -42,7 +43,7 @@ pub async fn accept(
 }
 
 /// Accepts TLS for TURN alone.
-pub async fn accept_turn(
+pub(super) async fn accept_turn(
     stream: TcpStream,
     config: &Arc<ServerConfig>,
     step_timeout: Duration,

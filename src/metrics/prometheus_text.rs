@@ -5,7 +5,7 @@
 //! has no info type, no unit and no `# EOF`.
 
 /// Rewrites `openmetrics`, which has a HELP and a TYPE line for each metric.
-pub fn text(openmetrics: &str) -> String {
+pub(super) fn text(openmetrics: &str) -> String {
     let mut classic = String::with_capacity(openmetrics.len() + openmetrics.len() / 16);
     let mut help = "";
     for line in openmetrics.lines() {

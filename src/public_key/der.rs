@@ -13,7 +13,7 @@ const P384: &[u8] = &[0x06, 5, 0x2b, 0x81, 0x04, 0x00, 0x22];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Parses a SubjectPublicKeyInfo.
-pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
+pub(super) fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
     let (algorithm, parameters, key) = subject(der).ok_or_else(malformed)?;
     match (algorithm, parameters) {
         (RSA, _) => rsa_public_key(key),
@@ -28,7 +28,7 @@ pub fn subject_public_key(der: &[u8]) -> Result<Material, KeyError> {
 }
 
 /// Parses an RSAPublicKey, RFC 8017 appendix A.1.1.
-pub fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
+pub(super) fn rsa_public_key(der: &[u8]) -> Result<Material, KeyError> {
     let numbers = || {
         let (sequence, _) = element(der, SEQUENCE)?;
         let (modulus, rest) = element(sequence, INTEGER)?;
@@ -51,11 +51,12 @@ fn subject(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 /// Checks an uncompressed point with coordinates of `size` bytes.
 fn point(key: &[u8], size: usize) -> Result<Vec<u8>, KeyError> {
-    match key.len() == 1 + 2 * size && key[0] == 4 {
-        true => Ok(key.to_vec()),
-        false => Err(error(
+    if key.len() == 1 + 2 * size && key[0] == 4 {
+        Ok(key.to_vec())
+    } else {
+        Err(error(
             "holds an EC key that is not written out in full (uncompressed)",
-        )),
+        ))
     }
 }
 

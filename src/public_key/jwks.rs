@@ -29,7 +29,7 @@ struct Key {
 }
 
 /// Parses the keys that may verify signatures of `algorithm`.
-pub fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
+pub(super) fn parse(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
     let set: Set = serde_json::from_str(text).map_err(|_| {
         error("is not a JWKS: a JSON object with `keys`, a list of objects with `kty`")
     })?;

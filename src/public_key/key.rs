@@ -83,6 +83,6 @@ fn strip_leading_zeros(number: &[u8]) -> &[u8] {
 }
 
 /// A fault of a file.
-pub fn error(text: impl Into<String>) -> KeyError {
+pub(super) fn error(text: impl Into<String>) -> KeyError {
     KeyError(text.into())
 }

@@ -27,7 +27,7 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 const STREAM_NUMBERS: u32 = 1 << 30;
 
 /// Gives streams to shards.
-pub struct Acceptor {
+pub(super) struct Acceptor {
     shards: Arc<[Mailbox]>,
     admission: Arc<AdmissionLimits>,
     proxy_warnings: SharedGcra,
@@ -35,7 +35,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    pub fn new(shards: Arc<[Mailbox]>, admission: Arc<AdmissionLimits>) -> Acceptor {
+    pub(super) fn new(shards: Arc<[Mailbox]>, admission: Arc<AdmissionLimits>) -> Acceptor {
         Acceptor {
             shards,
             admission,
@@ -45,7 +45,7 @@ impl Acceptor {
     }
 
     /// Receives a stream from a listener of another service. It counts for the limits of TURN from now on.
-    pub fn receive(&self, accepted: Accepted) {
+    pub(super) fn receive(&self, accepted: Accepted) {
         match self.admission.admit_classified(accepted.client.ip()) {
             Ok(permit) => self.open(accepted, permit),
             Err(reason) => ingress::reject(self, accepted.client, &reason.into()),

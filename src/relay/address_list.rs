@@ -3,4 +3,4 @@
 #[cfg(not(target_os = "linux"))]
 pub use super::getifaddrs::{Watch, list};
 #[cfg(target_os = "linux")]
-pub use super::netlink::{Watch, list};
+pub(super) use super::netlink::{Watch, list};

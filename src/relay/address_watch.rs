@@ -37,7 +37,7 @@ const AUTO_INTERVAL: Duration = Duration::from_secs(300);
 const DENY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The source of this host's addresses.
-pub trait AddressSource: Send {
+pub(super) trait AddressSource: Send {
     /// Every address of every interface.
     fn list(&mut self) -> io::Result<Vec<HostAddress>>;
 
@@ -46,7 +46,7 @@ pub trait AddressSource: Send {
 }
 
 /// The addresses of this host, from the operating system.
-pub struct SystemAddresses;
+pub(super) struct SystemAddresses;
 
 impl AddressSource for SystemAddresses {
     fn list(&mut self) -> io::Result<Vec<HostAddress>> {
@@ -59,7 +59,7 @@ impl AddressSource for SystemAddresses {
 }
 
 /// Follows the addresses of this host.
-pub struct AddressWatcher<S = SystemAddresses> {
+pub(super) struct AddressWatcher<S = SystemAddresses> {
     pub source: S,
     pub listening: ListenAddresses,
     pub shards: Arc<[Mailbox]>,
@@ -79,7 +79,7 @@ type Answer = (ExternalIps, Result<(), ExternalError>);
 
 impl<S: AddressSource> AddressWatcher<S> {
     /// Follows until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.follow() => {}

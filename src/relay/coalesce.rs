@@ -27,7 +27,7 @@ const MAX_SKIPPED_TICKS: u32 = 1024;
 
 /// Decides whether, and for how long, a tick is delayed.
 #[derive(Debug)]
-pub struct Coalescer {
+pub(super) struct Coalescer {
     max_delay: Duration,
     /// Moving average of the time between two packets, in nanoseconds.
     interval: u64,
@@ -43,7 +43,7 @@ pub struct Coalescer {
 
 impl Coalescer {
     /// Limits a delay to `max_delay`; zero disables delays.
-    pub fn new(max_delay: Duration) -> Coalescer {
+    pub(super) fn new(max_delay: Duration) -> Coalescer {
         Coalescer {
             max_delay,
             interval: u64::MAX / AVERAGE_WEIGHT,
@@ -56,7 +56,7 @@ impl Coalescer {
 
     /// Returns how long to wait before the datagrams that have arrived at `now` are read. Call this only if
     /// datagrams have arrived: otherwise the delay would be useless.
-    pub fn delay(&mut self, now: Mono) -> Option<Duration> {
+    pub(super) fn delay(&mut self, now: Mono) -> Option<Duration> {
         let max_delay = self.max_delay.as_nanos() as u64;
         let idle = now.since(self.last) > IDLE_DELAYS * self.max_delay;
         if idle
@@ -71,7 +71,7 @@ impl Coalescer {
     }
 
     /// Records that a tick, which began at `now`, has relayed `packets`.
-    pub fn on_tick(&mut self, packets: usize, now: Mono) {
+    pub(super) fn on_tick(&mut self, packets: usize, now: Mono) {
         self.rate_delay(packets);
         if packets == 0 || self.max_delay.is_zero() {
             return;

@@ -41,7 +41,7 @@ const TRANSPORTS: [(Transport, &str); 3] = [
 ];
 
 /// The name of a transport in metrics and log lines.
-pub fn transport_name(transport: Transport) -> &'static str {
+pub(super) fn transport_name(transport: Transport) -> &'static str {
     TRANSPORTS[transport as usize].1
 }
 

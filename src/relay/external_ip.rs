@@ -24,7 +24,7 @@ pub enum ExternalError {
 
 /// The values of `turn.external_ip` and `ice.stun_urls`.
 #[derive(Debug, Clone, Default)]
-pub struct ExternalIpSettings {
+pub(super) struct ExternalIpSettings {
     pub entries: Vec<String>,
     pub stun_urls: Vec<String>,
 }

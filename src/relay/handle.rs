@@ -41,7 +41,7 @@ pub struct Handle {
 
 /// This host's addresses in force, and a channel for new settings of them.
 #[derive(Clone)]
-pub struct HostUpdates {
+pub(super) struct HostUpdates {
     current: watch::Receiver<HostState>,
     wanted: Arc<watch::Sender<ExternalIpSettings>>,
 }

@@ -27,7 +27,7 @@ pub struct State {
 /// The state of a shard.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ShardState {
+pub(super) struct ShardState {
     /// The listening sockets, indexed by the ids in the snapshot.
     pub(super) listeners: Vec<SocketId>,
     pub(super) relays: Vec<RelaySocketState>,
@@ -37,7 +37,7 @@ pub struct ShardState {
 /// The identity of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SocketId {
+pub(super) struct SocketId {
     pub(super) address: SocketAddr,
     pub(super) inode: u64,
 }
@@ -45,7 +45,7 @@ pub struct SocketId {
 /// A relayed address.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RelaySocketState {
+pub(super) struct RelaySocketState {
     /// The id in the snapshot.
     pub(super) number: u32,
     pub(super) address: SocketAddr,
@@ -54,14 +54,14 @@ pub struct RelaySocketState {
 }
 
 /// The state and the sockets of a shard.
-pub struct ShardHandover {
+pub(super) struct ShardHandover {
     pub state: ShardState,
     pub listeners: Vec<UdpSocket>,
     pub relays: Vec<UdpSocket>,
 }
 
 /// Receives the handover of a shard.
-pub type HandoverReply = oneshot::Sender<io::Result<(ShardHandover, Policy)>>;
+pub(super) type HandoverReply = oneshot::Sender<io::Result<(ShardHandover, Policy)>>;
 
 /// The state and the sockets of a stopped relay. If not all sockets can be handed over, the first ones
 /// are the most important: those of listeners.

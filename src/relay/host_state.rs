@@ -17,14 +17,14 @@ pub struct HostState {
 
 /// The listeners of this process, which do not change.
 #[derive(Debug, Clone)]
-pub struct ListenAddresses {
+pub(super) struct ListenAddresses {
     pub turn: Vec<SocketAddr>,
     pub other: Vec<SocketAddr>,
 }
 
 impl ListenAddresses {
     /// This host with these addresses and their public addresses.
-    pub fn host(&self, addresses: Vec<HostAddress>, nat_mappings: Vec<NatMapping>) -> Host {
+    pub(super) fn host(&self, addresses: Vec<HostAddress>, nat_mappings: Vec<NatMapping>) -> Host {
         let (turn, other) = (self.turn.clone(), self.other.clone());
         let sources = default_source_addresses();
         Host::new(addresses, &sources, nat_mappings, turn, other)
@@ -32,7 +32,7 @@ impl ListenAddresses {
 }
 
 /// Logs the relayed addresses for clients on other hosts if they have changed.
-pub fn log_relayed_addresses(old: Option<&Host>, new: &Host) {
+pub(super) fn log_relayed_addresses(old: Option<&Host>, new: &Host) {
     let texts = relayed_address_texts(new);
     if old.is_none_or(|old| relayed_address_texts(old) != texts) {
         let [ipv4, ipv6] = texts;
@@ -41,7 +41,7 @@ pub fn log_relayed_addresses(old: Option<&Host>, new: &Host) {
 }
 
 /// The relayed address of each family for clients on other hosts, IPv4 first, as text.
-pub fn relayed_address_texts(host: &Host) -> [String; 2] {
+pub(super) fn relayed_address_texts(host: &Host) -> [String; 2] {
     [true, false].map(|v4| {
         let mut offered = host.offered();
         match offered.find(|(bound, _)| bound.is_ipv4() == v4) {

@@ -18,7 +18,7 @@ const QUEUE_CAPACITY: usize = 1024;
 const POOLED_BUFFER_BYTES: usize = 2048;
 
 /// A packet for another shard.
-pub struct ShardPacket {
+pub(super) struct ShardPacket {
     pub handoff: Handoff,
     /// DSCP and ECN that the packet came with.
     pub tos: Tos,
@@ -27,7 +27,7 @@ pub struct ShardPacket {
 
 /// The task of the other shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handoff {
+pub(super) enum Handoff {
     /// Handle this message of a client like a received one.
     ClientMessage(Route),
     /// Deliver this data, which was sent from one relayed address to another.
@@ -41,13 +41,13 @@ pub enum Handoff {
 }
 
 /// The queues of all shards of a relay.
-pub struct ShardQueues {
+pub(super) struct ShardQueues {
     queues: Box<[ArrayQueue<ShardPacket>]>,
     pool: ArrayQueue<ShardPacket>,
 }
 
 impl ShardQueues {
-    pub fn new(shards: usize) -> Arc<ShardQueues> {
+    pub(super) fn new(shards: usize) -> Arc<ShardQueues> {
         Arc::new(ShardQueues {
             queues: (0..shards)
                 .map(|_| ArrayQueue::new(QUEUE_CAPACITY))
@@ -57,7 +57,7 @@ impl ShardQueues {
     }
 
     /// Queues a packet for a shard. Returns false if the queue is full.
-    pub fn send(&self, shard: usize, handoff: Handoff, tos: Tos, bytes: &[u8]) -> bool {
+    pub(super) fn send(&self, shard: usize, handoff: Handoff, tos: Tos, bytes: &[u8]) -> bool {
         let mut packet = self.pool.pop().unwrap_or_else(|| ShardPacket {
             handoff,
             tos,
@@ -75,12 +75,12 @@ impl ShardQueues {
     }
 
     /// Takes the next packet for a shard.
-    pub fn next(&self, shard: usize) -> Option<ShardPacket> {
+    pub(super) fn next(&self, shard: usize) -> Option<ShardPacket> {
         self.queues[shard].pop()
     }
 
     /// Returns a packet to the pool.
-    pub fn recycle(&self, mut packet: ShardPacket) {
+    pub(super) fn recycle(&self, mut packet: ShardPacket) {
         packet.bytes.clear();
         packet.bytes.shrink_to(POOLED_BUFFER_BYTES);
         // The pool is large enough, unless every queue was full at the same time.
@@ -89,7 +89,7 @@ impl ShardQueues {
 }
 
 /// The access of one shard to the others.
-pub struct ShardLinks {
+pub(super) struct ShardLinks {
     id: ShardId,
     queues: Arc<ShardQueues>,
     mailboxes: Arc<[Mailbox]>,
@@ -98,7 +98,7 @@ pub struct ShardLinks {
 }
 
 impl ShardLinks {
-    pub fn new(id: ShardId, queues: Arc<ShardQueues>) -> ShardLinks {
+    pub(super) fn new(id: ShardId, queues: Arc<ShardQueues>) -> ShardLinks {
         ShardLinks {
             id,
             queues,
@@ -108,20 +108,26 @@ impl ShardLinks {
     }
 
     /// Sets the mailboxes of all shards, before anything is sent.
-    pub fn connect(&mut self, mailboxes: Arc<[Mailbox]>) {
+    pub(super) fn connect(&mut self, mailboxes: Arc<[Mailbox]>) {
         self.to_wake = vec![false; mailboxes.len()];
         self.mailboxes = mailboxes;
     }
 
     /// Queues a packet; [`ShardLinks::wake`] wakes its shard. Returns false if the queue is full.
-    pub fn send(&mut self, shard: ShardId, handoff: Handoff, tos: Tos, bytes: &[u8]) -> bool {
+    pub(super) fn send(
+        &mut self,
+        shard: ShardId,
+        handoff: Handoff,
+        tos: Tos,
+        bytes: &[u8],
+    ) -> bool {
         let shard = usize::from(shard);
         self.to_wake[shard] = true;
         self.queues.send(shard, handoff, tos, bytes)
     }
 
     /// Sends a command to every other shard.
-    pub fn broadcast(&self, command: impl Fn() -> Command) {
+    pub(super) fn broadcast(&self, command: impl Fn() -> Command) {
         for (shard, mailbox) in self.mailboxes.iter().enumerate() {
             if shard != usize::from(self.id) {
                 mailbox.send(command());
@@ -130,21 +136,21 @@ impl ShardLinks {
     }
 
     /// Takes the next packet for this shard.
-    pub fn next(&self) -> Option<ShardPacket> {
+    pub(super) fn next(&self) -> Option<ShardPacket> {
         self.queues.next(self.id.into())
     }
 
     /// Whether there are packets for this shard.
-    pub fn has_packets(&self) -> bool {
+    pub(super) fn has_packets(&self) -> bool {
         !self.queues.queues[usize::from(self.id)].is_empty()
     }
 
-    pub fn recycle(&self, packet: ShardPacket) {
+    pub(super) fn recycle(&self, packet: ShardPacket) {
         self.queues.recycle(packet);
     }
 
     /// Wakes the shards that packets were sent to, once a tick.
-    pub fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         for (mailbox, to_wake) in self.mailboxes.iter().zip(&mut self.to_wake) {
             if mem::take(to_wake) {
                 mailbox.wake();
@@ -154,7 +160,7 @@ impl ShardLinks {
 }
 
 impl ShardPacket {
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }

@@ -39,7 +39,7 @@ const MAX_GUESS_SOURCES: usize = 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub struct LogLimiter {
+pub(super) struct LogLimiter {
     limits: Arc<LiveLimits>,
     binds: Gcra,
     quotas: [Gcra; QUOTA_ERRORS.len()],
@@ -80,7 +80,7 @@ impl SuppressedCount {
 }
 
 impl LogLimiter {
-    pub fn new(limits: Arc<LiveLimits>) -> LogLimiter {
+    pub(super) fn new(limits: Arc<LiveLimits>) -> LogLimiter {
         let of_source = Limit::every(GUESS_INTERVAL_PER_SOURCE, GUESS_BURST_PER_SOURCE);
         LogLimiter {
             limits,
@@ -94,14 +94,14 @@ impl LogLimiter {
     }
 
     /// A relay socket could not be bound. The most common reason is the limit of descriptors.
-    pub fn bind_failed(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
+    pub(super) fn bind_failed(&mut self, now: Now, address: SocketAddr, error: &io::Error) {
         if self.binds.take(Limit::per_minute(), now.mono, 1) {
             tracing::warn!(%address, %error, "a relay socket could not be bound");
         }
     }
 
     /// A request was refused. Reached quotas and wrong credentials are logged.
-    pub fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
+    pub(super) fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
         if let Some(index) = QUOTA_ERRORS.iter().position(|quota| *quota == refusal)
             && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
         {
@@ -125,20 +125,20 @@ impl LogLimiter {
     }
 
     /// A datagram was dropped.
-    pub fn dropped(&mut self, dropped: DropReason) {
+    pub(super) fn dropped(&mut self, dropped: DropReason) {
         if dropped == DropReason::UnauthenticatedRate {
             self.rate_limited.count += 1;
         }
     }
 
     /// The time at which [`LogLimiter::log_suppressed`] must be called.
-    pub fn due(&self) -> Option<Mono> {
+    pub(super) fn due(&self) -> Option<Mono> {
         let (suppressed, rate_limited) = (self.suppressed.due(), self.rate_limited.due());
         suppressed.into_iter().chain(rate_limited).min()
     }
 
     /// Logs the counts that are due.
-    pub fn log_suppressed(&mut self, now: Now) {
+    pub(super) fn log_suppressed(&mut self, now: Now) {
         if let Some(count) = self.rate_limited.take(now.mono) {
             tracing::info!(
                 count,
@@ -152,7 +152,7 @@ impl LogLimiter {
 }
 
 /// Logs a new allocation.
-pub fn granted(session: &Session) {
+pub(super) fn granted(session: &Session) {
     let Session {
         user, room, client, ..
     } = session;
@@ -162,7 +162,7 @@ pub fn granted(session: &Session) {
 }
 
 /// Logs the end of an allocation, with the bytes of application data in both directions.
-pub fn ended(session: &Session) {
+pub(super) fn ended(session: &Session) {
     let (user, room) = (&*session.user, session.room.as_deref());
     let transport = transport_name(session.transport);
     let bytes = session.bytes_up + session.bytes_down;

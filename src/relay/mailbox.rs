@@ -18,7 +18,7 @@ use super::stream::{StreamInfo, StreamIo};
 /// The queue of commands is unbounded. That is safe: a revocation must never be dropped, and it follows a
 /// committed database change, so the disk limits their rate. Other callers wait for a reply before
 /// their next command. The receiver of a reply may be gone when it is sent.
-pub enum Command {
+pub(super) enum Command {
     Revoke {
         user: Box<str>,
         scope: Scope,
@@ -63,7 +63,7 @@ pub enum Command {
 
 /// The sending side. Cheap to clone.
 #[derive(Clone)]
-pub struct Mailbox {
+pub(super) struct Mailbox {
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
     /// Whether the shard has been woken and has not called `clear_wakeup` yet.
@@ -71,14 +71,14 @@ pub struct Mailbox {
 }
 
 /// The receiving side of the shard.
-pub struct Inbox {
+pub(super) struct Inbox {
     commands: mpsc::Receiver<Command>,
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
 /// Creates a mailbox whose commands wake `waker`.
-pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
+pub(super) fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
     let (commands, commands_receiver) = mpsc::channel();
     let awake = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(waker);
@@ -96,14 +96,14 @@ pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
 }
 
 impl Mailbox {
-    pub fn send(&self, command: Command) {
+    pub(super) fn send(&self, command: Command) {
         // A stopped shard has no allocations left to revoke.
         let _ = self.commands.send(command);
         self.wake();
     }
 
     /// Wakes the shard, unless it has been woken already: a wake-up is a system call.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel) {
             wake(&self.waker);
         }
@@ -118,18 +118,18 @@ fn wake(waker: &Waker) {
 
 impl Inbox {
     /// Lets the next command wake the shard again. Call this before reading commands and packets.
-    pub fn clear_wakeup(&mut self) {
+    pub(super) fn clear_wakeup(&mut self) {
         // A swap, not a store: with acquire ordering, the queues are not read before the flag is cleared.
         self.awake.swap(false, Ordering::AcqRel);
     }
 
     /// Wakes the shard for another tick, without a command.
-    pub fn rearm(&mut self) {
+    pub(super) fn rearm(&mut self) {
         self.awake.store(true, Ordering::Release);
         wake(&self.waker);
     }
 
-    pub fn try_recv(&mut self) -> Option<Command> {
+    pub(super) fn try_recv(&mut self) -> Option<Command> {
         self.commands.try_recv().ok()
     }
 }

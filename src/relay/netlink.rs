@@ -46,7 +46,7 @@ const WAKER: Token = Token(1);
 const LINK_BYTES: usize = 16;
 
 /// Lists every address of every interface.
-pub fn list() -> io::Result<Vec<HostAddress>> {
+pub(super) fn list() -> io::Result<Vec<HostAddress>> {
     let links = dump(libc::RTM_GETLINK, libc::RTM_NEWLINK)?;
     let up: Vec<u32> = links
         .iter()
@@ -58,14 +58,14 @@ pub fn list() -> io::Result<Vec<HostAddress>> {
 }
 
 /// Notifies when interfaces, addresses or routes change.
-pub struct Watch {
+pub(super) struct Watch {
     changes: mpsc::Receiver<io::Result<()>>,
     waker: Waker,
 }
 
 impl Watch {
     /// Starts a thread that waits for the kernel, until this is dropped.
-    pub fn open() -> io::Result<Watch> {
+    pub(super) fn open() -> io::Result<Watch> {
         let socket = open(SockFlag::SOCK_NONBLOCK)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS as u32))?;
         let poll = Poll::new()?;
@@ -86,7 +86,7 @@ impl Watch {
     }
 
     /// Waits for any number of changes; [`list`] returns the new state.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub(super) async fn changed(&mut self) -> io::Result<()> {
         let change = self.changes.recv().await;
         change.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()))
     }

@@ -29,7 +29,7 @@ pub enum DiscoverError {
 }
 
 /// Returns this host's address as seen by the first of `stun_urls`. Blocks on the network.
-pub fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
+pub(super) fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
     let url = stun_urls.first().ok_or(DiscoverError::NoStunServer)?;
     let server = host_and_port(url).ok_or_else(|| DiscoverError::InvalidUrl(url.clone()))?;
     let fault = |source| DiscoverError::Io {

@@ -15,10 +15,10 @@ use crate::turn::AllocationId;
 use super::sockets;
 
 /// The first token of relay sockets.
-pub const FIRST_RELAY_TOKEN: usize = 1 << 16;
+pub(super) const FIRST_RELAY_TOKEN: usize = 1 << 16;
 
 /// The relayed addresses of a shard, by the ids that its server uses.
-pub struct RelaySockets {
+pub(super) struct RelaySockets {
     mode: RelayMode,
     endpoints: Slab<RelayEndpoint>,
     /// The addresses without a socket. Every port belongs to one shard, so this set detects all conflicts.
@@ -30,7 +30,7 @@ enum RelayEndpoint {
     Virtual(SocketAddr),
 }
 
-pub struct RelaySocket {
+pub(super) struct RelaySocket {
     pub socket: UdpSocket,
     /// The allocation that receives packets of this socket; `None` while the port is only reserved.
     pub owner: Option<AllocationId>,
@@ -40,7 +40,7 @@ pub struct RelaySocket {
 }
 
 impl RelaySockets {
-    pub fn new(mode: RelayMode) -> RelaySockets {
+    pub(super) fn new(mode: RelayMode) -> RelaySockets {
         RelaySockets {
             mode,
             endpoints: Slab::new(),
@@ -53,7 +53,7 @@ impl RelaySockets {
     /// # Errors
     ///
     /// [`io::ErrorKind::AddrInUse`] if the address is in use, and errors of the system.
-    pub fn bind(
+    pub(super) fn bind(
         &mut self,
         registry: &Registry,
         owner: Option<AllocationId>,
@@ -84,7 +84,7 @@ impl RelaySockets {
     }
 
     /// Adopts an address of an earlier process, with its socket unless it is virtual, and returns its id.
-    pub fn adopt(
+    pub(super) fn adopt(
         &mut self,
         registry: &Registry,
         address: SocketAddr,
@@ -112,7 +112,7 @@ impl RelaySockets {
     }
 
     /// Returns each address with its id and socket.
-    pub fn into_endpoints(
+    pub(super) fn into_endpoints(
         self,
     ) -> impl Iterator<Item = (u32, io::Result<SocketAddr>, Option<UdpSocket>)> {
         let endpoint = self.endpoints.into_iter();
@@ -125,40 +125,40 @@ impl RelaySockets {
         })
     }
 
-    pub fn set_owner(&mut self, index: usize, owner: AllocationId) {
+    pub(super) fn set_owner(&mut self, index: usize, owner: AllocationId) {
         if let Some(relay) = self.get_mut(index) {
             relay.owner = Some(owner);
         }
     }
 
     /// Releases an address. Closing its socket also removes it from the poller.
-    pub fn unbind(&mut self, index: usize) {
+    pub(super) fn unbind(&mut self, index: usize) {
         if let Some(RelayEndpoint::Virtual(address)) = self.endpoints.try_remove(index) {
             self.virtual_addresses.remove(&address);
         }
     }
 
-    pub fn get(&self, index: usize) -> Option<&RelaySocket> {
+    pub(super) fn get(&self, index: usize) -> Option<&RelaySocket> {
         match self.endpoints.get(index)? {
             RelayEndpoint::Socket(relay) => Some(relay),
             RelayEndpoint::Virtual(_) => None,
         }
     }
 
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut RelaySocket> {
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut RelaySocket> {
         match self.endpoints.get_mut(index)? {
             RelayEndpoint::Socket(relay) => Some(relay),
             RelayEndpoint::Virtual(_) => None,
         }
     }
 
-    pub fn fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+    pub(super) fn fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         Some(self.get(index)?.socket.as_fd())
     }
 }
 
 /// Registers a socket for read events.
-pub fn register(registry: &Registry, socket: &UdpSocket, token: Token) -> io::Result<()> {
+pub(super) fn register(registry: &Registry, socket: &UdpSocket, token: Token) -> io::Result<()> {
     let fd = socket.as_raw_fd();
     registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
 }

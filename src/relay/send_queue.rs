@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use super::udp::{BATCH, Buffer, Sender, Tos, Transmit};
 
 /// Queued datagrams, by the socket that sends them.
-pub struct SendQueue {
+pub(super) struct SendQueue {
     /// The responses of this tick, one after the other.
     responses: Vec<u8>,
     /// Datagrams to clients, by listener.
@@ -18,7 +18,7 @@ pub struct SendQueue {
 }
 
 /// A queued datagram.
-pub struct QueuedTransmit {
+pub(super) struct QueuedTransmit {
     pub location: PayloadLocation,
     pub range: Range<usize>,
     pub destination: SocketAddr,
@@ -30,7 +30,7 @@ pub struct QueuedTransmit {
 
 /// The buffer that holds the payload of a queued datagram.
 #[derive(Clone, Copy)]
-pub enum PayloadLocation {
+pub(super) enum PayloadLocation {
     /// A slot or a segment of the receive buffer.
     Slot(usize),
     /// The responses in the send queue.
@@ -39,7 +39,7 @@ pub enum PayloadLocation {
 
 impl SendQueue {
     /// `segmented`: whether equally long datagrams may be sent as one message that the kernel segments.
-    pub fn new(listeners: usize, segmented: bool) -> SendQueue {
+    pub(super) fn new(listeners: usize, segmented: bool) -> SendQueue {
         SendQueue {
             responses: Vec::new(),
             to_clients: (0..listeners).map(|_| Vec::new()).collect(),
@@ -49,21 +49,21 @@ impl SendQueue {
     }
 
     /// Adds a response, and returns its range.
-    pub fn push_response(&mut self, response: &[u8]) -> Range<usize> {
+    pub(super) fn push_response(&mut self, response: &[u8]) -> Range<usize> {
         let start = self.responses.len();
         self.responses.extend_from_slice(response);
         start..self.responses.len()
     }
 
-    pub fn push_to_client(&mut self, listener: usize, queued: QueuedTransmit) {
+    pub(super) fn push_to_client(&mut self, listener: usize, queued: QueuedTransmit) {
         self.to_clients[listener].push(queued);
     }
 
-    pub fn push_to_peer(&mut self, socket: usize, queued: QueuedTransmit) {
+    pub(super) fn push_to_peer(&mut self, socket: usize, queued: QueuedTransmit) {
         self.to_peers.push((socket, queued));
     }
 
-    pub fn bytes<'a>(
+    pub(super) fn bytes<'a>(
         &'a self,
         buffer: &'a Buffer,
         location: PayloadLocation,
@@ -73,7 +73,7 @@ impl SendQueue {
     }
 
     /// Sends all queued datagrams, and returns how many the kernel did not take.
-    pub fn send<'a>(
+    pub(super) fn send<'a>(
         &mut self,
         buffer: &Buffer,
         listener: impl Fn(usize) -> BorrowedFd<'a>,

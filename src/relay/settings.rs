@@ -20,7 +20,7 @@ const UNAUTHENTICATED_BURST_SECONDS: u64 = 2;
 const MIN_BANDWIDTH_BURST_BYTES: u64 = 64 * 1024;
 
 /// Returns the settings that a reload can change.
-pub fn settings(turn: &config::Turn, credentials: Credentials) -> Settings {
+pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Settings {
     let rate = u64::from(turn.unauthenticated_rate);
     Settings {
         credentials,
@@ -52,7 +52,7 @@ fn bandwidth(bits: u64) -> Limit {
 }
 
 /// Returns the configuration of the servers of a relay with this number of `shards` on this host.
-pub fn config(
+pub(super) fn config(
     options: Options<'_>,
     host: Arc<Host>,
     shards: ShardId,

@@ -44,7 +44,7 @@ const WAKER: Token = Token(usize::MAX);
 /// Maximum number of events that one poll returns.
 const MAX_EVENTS_PER_POLL: usize = 1024;
 
-pub struct Shard {
+pub(super) struct Shard {
     poll: Poll,
     server: Server,
     inbox: Inbox,
@@ -89,7 +89,7 @@ enum Source {
 
 impl Shard {
     /// Creates a shard that serves `sockets`, and its mailbox.
-    pub fn new(
+    pub(super) fn new(
         server: Server,
         sockets: Vec<UdpSocket>,
         counters: Arc<Counters>,
@@ -136,7 +136,7 @@ impl Shard {
     }
 
     /// Runs the loop until a command stops it. `mailboxes` are those of all shards.
-    pub fn run(mut self, mailboxes: Arc<[Mailbox]>) -> io::Result<()> {
+    pub(super) fn run(mut self, mailboxes: Arc<[Mailbox]>) -> io::Result<()> {
         self.links.connect(mailboxes);
         let mut events = Events::with_capacity(MAX_EVENTS_PER_POLL);
         let mut now = clock::now();

@@ -12,16 +12,16 @@ use crate::ingress::StreamPermit;
 use super::framer::{MAX_FRAME, NotTurn, missing};
 
 /// Maximum number of bytes queued for a slow client. Further packets for this client are lost.
-pub const MAX_QUEUED_BYTES: usize = 256 * 1024;
+pub(super) const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
 /// Queued bytes that are written before the end of the tick, so that a burst does not overflow the queue.
 const EARLY_WRITE_BYTES: usize = 64 * 1024;
 
 /// Maximum number of bytes of one read.
-pub const READ_BYTES: usize = 32 * 1024;
+pub(super) const READ_BYTES: usize = 32 * 1024;
 
 /// Size of the read buffer: the start of the longest frame may precede the new bytes.
-pub const READ_BUFFER_BYTES: usize = MAX_FRAME + READ_BYTES;
+pub(super) const READ_BUFFER_BYTES: usize = MAX_FRAME + READ_BYTES;
 
 /// Maximum size of an empty buffer that is kept for other streams.
 const MAX_SPARE_BUFFER_BYTES: usize = 64 * 1024;
@@ -36,13 +36,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A nonblocking byte stream: instead of blocking, it returns [`io::ErrorKind::WouldBlock`].
-pub trait StreamIo: Read + Write + AsFd + Send {}
+pub(super) trait StreamIo: Read + Write + AsFd + Send {}
 
 impl<T: Read + Write + AsFd + Send> StreamIo for T {}
 
 /// The part of a stream that all shards share. The permit is released when the last shard has removed the stream.
 #[derive(Debug)]
-pub struct StreamInfo {
+pub(super) struct StreamInfo {
     /// The shard that serves it.
     pub shard: usize,
     /// Whether the client has an allocation.
@@ -50,7 +50,7 @@ pub struct StreamInfo {
     _permit: StreamPermit,
 }
 
-pub struct Stream {
+pub(super) struct Stream {
     io: Box<dyn StreamIo>,
     /// The start of an incomplete frame, and the minimum length at which it is parsed again.
     partial: Vec<u8>,
@@ -65,7 +65,7 @@ pub struct Stream {
 }
 
 impl StreamInfo {
-    pub fn new(shard: usize, permit: StreamPermit) -> StreamInfo {
+    pub(super) fn new(shard: usize, permit: StreamPermit) -> StreamInfo {
         StreamInfo {
             shard,
             allocated: AtomicBool::new(false),
@@ -74,17 +74,17 @@ impl StreamInfo {
     }
 
     /// Records that the client has an allocation, which extends its idle timeout.
-    pub fn has_allocation(&self) {
+    pub(super) fn has_allocation(&self) {
         self.allocated.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_allocated(&self) -> bool {
+    pub(super) fn is_allocated(&self) -> bool {
         self.allocated.load(Ordering::Relaxed)
     }
 }
 
 impl Stream {
-    pub fn new(io: Box<dyn StreamIo>, now: Mono) -> Stream {
+    pub(super) fn new(io: Box<dyn StreamIo>, now: Mono) -> Stream {
         Stream {
             io,
             partial: Vec::new(),
@@ -97,7 +97,7 @@ impl Stream {
         }
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.io.as_fd()
     }
 
@@ -108,7 +108,11 @@ impl Stream {
     /// # Errors
     ///
     /// [`io::ErrorKind::UnexpectedEof`] if the client has closed the stream, and errors of the system.
-    pub fn read(&mut self, buffer: &mut [u8], now: Mono) -> io::Result<Option<(usize, bool)>> {
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        now: Mono,
+    ) -> io::Result<Option<(usize, bool)>> {
         let start = self.partial.len();
         let space = &mut buffer[start..][..READ_BYTES];
         let count = match self.io.read(space) {
@@ -138,7 +142,7 @@ impl Stream {
     /// # Errors
     ///
     /// [`NotTurn`] if it is not the start of a frame.
-    pub fn keep_partial(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
+    pub(super) fn keep_partial(&mut self, piece: &[u8]) -> Result<(), NotTurn> {
         self.wanted = piece.len() + missing(piece)?;
         if piece.is_empty() {
             // An idle stream has no buffers.
@@ -151,7 +155,7 @@ impl Stream {
 
     /// Queues a message, padded to a multiple of four (RFC 8656 section 12.5), for the write at the end of the
     /// tick. `spare` returns an empty buffer for a stream without one. Returns false if the queue is full.
-    pub fn queue(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
+    pub(super) fn queue(&mut self, message: &[u8], spare: impl FnOnce() -> Vec<u8>) -> bool {
         let padded = message.len().next_multiple_of(4);
         if self.outbound.len() - self.written + padded > MAX_QUEUED_BYTES {
             return false;
@@ -183,17 +187,17 @@ impl Stream {
     }
 
     /// Whether the queue is long enough to be written before the end of the tick.
-    pub fn should_write_early(&self) -> bool {
+    pub(super) fn should_write_early(&self) -> bool {
         self.blocked_since.is_none() && self.outbound.len() - self.written >= EARLY_WRITE_BYTES
     }
 
     /// Whether the client must read before more can be written.
-    pub fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.blocked_since.is_some()
     }
 
     /// Writes queued bytes until the socket blocks. Returns the buffer once it is empty.
-    pub fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn write(&mut self, now: Mono) -> io::Result<Option<Vec<u8>>> {
         loop {
             let rest = &self.outbound[self.written..];
             let written = if rest.is_empty() {
@@ -225,7 +229,7 @@ impl Stream {
     }
 
     /// The time at which this stream times out.
-    pub fn deadline(&self, allocated: bool) -> Mono {
+    pub(super) fn deadline(&self, allocated: bool) -> Mono {
         let silent = if allocated {
             self.last_read + IDLE_TIMEOUT
         } else {

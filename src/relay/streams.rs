@@ -18,7 +18,7 @@ use crate::turn::Route;
 use super::stream::{READ_BUFFER_BYTES, Stream, StreamInfo, StreamIo};
 
 /// The first token of streams.
-pub const FIRST_STREAM_TOKEN: usize = usize::MAX / 2 + 1;
+pub(super) const FIRST_STREAM_TOKEN: usize = usize::MAX / 2 + 1;
 
 /// Maximum number of empty buffers that are kept for streams with something to write.
 const MAX_SPARE_BUFFERS: usize = 64;
@@ -27,7 +27,7 @@ const MAX_SPARE_BUFFERS: usize = 64;
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All streams of the relay.
-pub struct Streams {
+pub(super) struct Streams {
     entries: HashMap<u32, Entry>,
     /// Own streams that may have more to read.
     ready: VecDeque<u32>,
@@ -58,7 +58,7 @@ struct LocalStream {
 
 /// The outcome of sending a message to a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SendOutcome {
+pub(super) enum SendOutcome {
     Queued,
     /// The message is lost: the client reads too slowly.
     Overflow,
@@ -69,7 +69,7 @@ pub enum SendOutcome {
 }
 
 impl Streams {
-    pub fn new() -> Streams {
+    pub(super) fn new() -> Streams {
         Streams {
             entries: HashMap::new(),
             ready: VecDeque::new(),
@@ -80,26 +80,26 @@ impl Streams {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub fn contains(&self, stream: u32) -> bool {
+    pub(super) fn contains(&self, stream: u32) -> bool {
         self.entries.contains_key(&stream)
     }
 
     /// Whether streams may have more to read that the poller does not report again.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         !self.ready.is_empty()
     }
 
     /// The time at which [`Streams::timed_out`] must be called.
-    pub fn deadline(&self) -> Option<Mono> {
+    pub(super) fn deadline(&self) -> Option<Mono> {
         self.next_check
     }
 
     /// Adds a stream. This shard serves it if there is an `io`.
-    pub fn open(
+    pub(super) fn open(
         &mut self,
         registry: &Registry,
         route: Route,
@@ -129,7 +129,7 @@ impl Streams {
     }
 
     /// Removes a stream and returns its route.
-    pub fn close(&mut self, registry: &Registry, stream: u32) -> Option<Route> {
+    pub(super) fn close(&mut self, registry: &Registry, stream: u32) -> Option<Route> {
         let entry = self.entries.remove(&stream)?;
         if let Some(local) = entry.local {
             let fd = local.stream.fd().as_raw_fd();
@@ -140,7 +140,7 @@ impl Streams {
     }
 
     /// Handles an event of the poller.
-    pub fn on_event(&mut self, event: &Event) {
+    pub(super) fn on_event(&mut self, event: &Event) {
         let stream = (event.token().0 - FIRST_STREAM_TOKEN) as u32;
         let Some(local) = self.local(stream) else {
             return;
@@ -158,7 +158,7 @@ impl Streams {
     }
 
     /// The next stream that may have something to read, and its route.
-    pub fn next_ready(&mut self) -> Option<(u32, Route)> {
+    pub(super) fn next_ready(&mut self) -> Option<(u32, Route)> {
         loop {
             let stream = self.ready.pop_front()?;
             if let Some(entry) = self.entries.get_mut(&stream)
@@ -171,16 +171,16 @@ impl Streams {
     }
 
     /// Takes the read buffer, which must be returned with [`Streams::return_buffer`].
-    pub fn take_buffer(&mut self) -> Vec<u8> {
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         mem::take(&mut self.buffer)
     }
 
-    pub fn return_buffer(&mut self, buffer: Vec<u8>) {
+    pub(super) fn return_buffer(&mut self, buffer: Vec<u8>) {
         self.buffer = buffer;
     }
 
     /// Reads once; see [`Stream::read`].
-    pub fn read(&mut self, stream: u32, buffer: &mut [u8], now: Mono) -> io::Result<usize> {
+    pub(super) fn read(&mut self, stream: u32, buffer: &mut [u8], now: Mono) -> io::Result<usize> {
         let Some(local) = self.local(stream) else {
             return Ok(0);
         };
@@ -195,7 +195,7 @@ impl Streams {
     }
 
     /// Keeps an incomplete frame; see [`Stream::keep_partial`].
-    pub fn keep_partial(&mut self, stream: u32, piece: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_partial(&mut self, stream: u32, piece: &[u8]) -> io::Result<()> {
         match self.local(stream) {
             Some(local) => local.stream.keep_partial(piece).map_err(io::Error::other),
             None => Ok(()),
@@ -203,7 +203,7 @@ impl Streams {
     }
 
     /// Queues a message, which is written at the end of the tick.
-    pub fn send(&mut self, stream: u32, message: &[u8], now: Mono) -> SendOutcome {
+    pub(super) fn send(&mut self, stream: u32, message: &[u8], now: Mono) -> SendOutcome {
         let Some(entry) = self.entries.get_mut(&stream) else {
             return SendOutcome::Closed;
         };
@@ -228,14 +228,14 @@ impl Streams {
     }
 
     /// Records that the client of a stream has an allocation.
-    pub fn has_allocation(&self, stream: u32) {
+    pub(super) fn has_allocation(&self, stream: u32) {
         if let Some(entry) = self.entries.get(&stream) {
             entry.info.has_allocation();
         }
     }
 
     /// Writes the queued messages, and calls `failed` for each broken stream.
-    pub fn write(&mut self, now: Mono, mut failed: impl FnMut(u32, io::Error)) {
+    pub(super) fn write(&mut self, now: Mono, mut failed: impl FnMut(u32, io::Error)) {
         let mut dirty = mem::take(&mut self.dirty);
         for stream in dirty.drain(..) {
             let Some(entry) = self.entries.get_mut(&stream) else {
@@ -259,7 +259,7 @@ impl Streams {
     }
 
     /// Returns the streams that have timed out.
-    pub fn timed_out(&mut self, now: Mono) -> Vec<u32> {
+    pub(super) fn timed_out(&mut self, now: Mono) -> Vec<u32> {
         if self.next_check.is_none_or(|look| look > now) {
             return Vec::new();
         }

@@ -25,10 +25,10 @@ use super::shard::Shard;
 pub type Ended = SelectAll<oneshot::Receiver<io::Result<()>>>;
 
 /// Shards without threads yet, each with its mailbox.
-pub type Shards = Vec<(Shard, Mailbox)>;
+pub(super) type Shards = Vec<(Shard, Mailbox)>;
 
 /// Creates a shard for each set of sockets, with random numbers and counters of its own.
-pub fn create_shards(
+pub(super) fn create_shards(
     config: &Config,
     turn: &config::Turn,
     mut seeds: ChaCha12Rng,
@@ -50,7 +50,12 @@ pub fn create_shards(
 ///
 /// The number of shards may have changed. The port of a relayed address determines its shard, so every
 /// new shard is offered the state of every earlier one.
-pub fn restore(shards: &mut Shards, config: &Config, state: State, inherited: &mut Inherited) {
+pub(super) fn restore(
+    shards: &mut Shards,
+    config: &Config,
+    state: State,
+    inherited: &mut Inherited,
+) {
     config.quotas.merge_bandwidth_use(&state.bandwidth_use);
     let (handed_over, mut restored) = (state.allocations(), 0);
     for earlier in &state.shards {
@@ -71,7 +76,7 @@ pub fn restore(shards: &mut Shards, config: &Config, state: State, inherited: &m
 }
 
 /// Starts a thread for each shard.
-pub fn spawn_threads(
+pub(super) fn spawn_threads(
     shards: Shards,
     mailboxes: &Arc<[Mailbox]>,
 ) -> io::Result<(Vec<thread::JoinHandle<()>>, Ended)> {

@@ -15,7 +15,7 @@ const SHARED_RECORD_MESSAGES: usize = 8;
 const MAX_RECORD_BATCH_BYTES: usize = 64 * 1024;
 
 /// TLS on a nonblocking socket. Dropping it sends `close_notify`, so the client knows that nothing was truncated.
-pub struct TlsIo {
+pub(super) struct TlsIo {
     socket: TcpStream,
     session: ServerConnection,
 }
@@ -27,7 +27,7 @@ struct DrainCheck<'a> {
 }
 
 impl TlsIo {
-    pub fn new(socket: TcpStream, mut session: ServerConnection) -> TlsIo {
+    pub(super) fn new(socket: TcpStream, mut session: ServerConnection) -> TlsIo {
         // `write` limits the buffered bytes itself, to complete messages.
         session.set_buffer_limit(None);
         TlsIo { socket, session }

@@ -63,7 +63,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 impl<'a> Envelope<'a> {
-    pub fn parse(text: &'a str) -> Result<Envelope<'a>, DropReason> {
+    pub(super) fn parse(text: &'a str) -> Result<Envelope<'a>, DropReason> {
         let claims: Claims<'a> = serde_json::from_str(text).map_err(|e| match e.classify() {
             serde_json::error::Category::Data => DropReason::NotAnObject,
             _ => DropReason::NotJson,
@@ -92,7 +92,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The message as its receivers get it; `user` and `room` are quoted.
-    pub fn stamp(&self, user: &str, room: &str) -> Bytes {
+    pub(super) fn stamp(&self, user: &str, room: &str) -> Bytes {
         let mut stamped = Stamped::new(self.text, user.len() + room.len());
         let announces = self.kind == Kind::UserJoined;
         let mut has_data = false;

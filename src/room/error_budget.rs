@@ -13,12 +13,12 @@ pub(super) struct ErrorBudget {
 }
 
 impl ErrorBudget {
-    pub fn record_success(&mut self) {
+    pub(super) fn record_success(&mut self) {
         self.consecutive = 0;
     }
 
     /// Counts a bad message; true when the budget is spent.
-    pub fn record_error(&mut self) -> bool {
+    pub(super) fn record_error(&mut self) -> bool {
         self.consecutive += 1;
         self.total += 1;
         self.consecutive > MAX_CONSECUTIVE_ERRORS || self.total > MAX_TOTAL_ERRORS

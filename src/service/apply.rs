@@ -160,7 +160,7 @@ impl App {
 impl Applied {
     /// Waits until the relay has freed the allocations, and logs how much ended. Allocations are
     /// freed even if this is not called.
-    pub async fn count(self) -> Ended {
+    pub(super) async fn count(self) -> Ended {
         let ended = Ended {
             connections: self.connections,
             relays: self.relays.await,

@@ -320,9 +320,10 @@ impl Hub {
         let mut shard = lock(self.shard(&handle.room));
         let mut entry = lock(&handle.entry);
         let RoomEntry { room, effects, .. } = &mut *entry;
-        match self.is_draining() && !handle.closed_by_client {
-            true => room.connection_lost(handle.connection),
-            false => room.leave(handle.connection, effects),
+        if self.is_draining() && !handle.closed_by_client {
+            room.connection_lost(handle.connection);
+        } else {
+            room.leave(handle.connection, effects);
         }
         entry.apply_effects();
         entry.connections.remove(&handle.connection);

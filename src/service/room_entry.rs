@@ -41,7 +41,7 @@ pub struct ConnectionInfo {
 
 impl RoomEntry {
     /// An empty room. `dropped` counts frames that are dropped from full queues.
-    pub fn new(room: Room, dropped: Counter) -> RoomEntry {
+    pub(super) fn new(room: Room, dropped: Counter) -> RoomEntry {
         RoomEntry {
             room,
             connections: HashMap::new(),
@@ -50,7 +50,7 @@ impl RoomEntry {
         }
     }
 
-    pub fn join(
+    pub(super) fn join(
         &mut self,
         user: &str,
         issue: Issue,
@@ -78,7 +78,7 @@ impl RoomEntry {
         }
     }
 
-    pub fn apply_effects(&mut self) {
+    pub(super) fn apply_effects(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver {

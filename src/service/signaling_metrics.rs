@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::room::{CloseCode, DropReason, Kind, Outcome};
 
 /// Counters are indexed by position, so that a message needs no lookup by name.
-pub struct SignalingMetrics {
+pub(super) struct SignalingMetrics {
     pub connections: Gauge,
     pub rooms: Gauge,
     relayed: Vec<Counter>,
@@ -19,7 +19,7 @@ pub struct SignalingMetrics {
 }
 
 impl SignalingMetrics {
-    pub fn new(metrics: &Metrics) -> SignalingMetrics {
+    pub(super) fn new(metrics: &Metrics) -> SignalingMetrics {
         let codes = CloseCode::ALL.map(|code| code.code().to_string());
         SignalingMetrics {
             connections: metrics.gauge("signaling_connections", "WebSockets in a room"),
@@ -51,7 +51,7 @@ impl SignalingMetrics {
     }
 
     /// Counts the outcome of a client's message.
-    pub fn received(&self, outcome: Outcome) {
+    pub(super) fn received(&self, outcome: Outcome) {
         match outcome {
             Outcome::Relayed { kind, copies } => {
                 count(&self.relayed, &Kind::ALL, kind);
@@ -63,7 +63,7 @@ impl SignalingMetrics {
     }
 
     /// Counts a close frame of the server.
-    pub fn closed(&self, code: CloseCode) {
+    pub(super) fn closed(&self, code: CloseCode) {
         count(&self.closed, &CloseCode::ALL, code);
     }
 }

@@ -7,7 +7,11 @@ use tokio::sync::watch;
 use super::error::{
     BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
 };
-use super::model::*;
+use super::model::{
+    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, ClosedRoom, Invite, JoinGrant,
+    LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage, NewRoom, NewUser,
+    Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
+};
 use super::sqlite::Database;
 use crate::metrics::StorageTimings;
 

@@ -12,7 +12,7 @@ const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 
 /// Returns the name of the first certificate's issuer if the chain has no certificate of that issuer. A
 /// self-signed certificate needs none.
-pub fn missing(chain: &[CertificateDer<'_>]) -> Option<String> {
+pub(super) fn missing(chain: &[CertificateDer<'_>]) -> Option<String> {
     let first = validity::names(chain.first()?)?;
     if first.issuer == first.subject {
         return None;

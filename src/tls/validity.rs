@@ -27,7 +27,7 @@ impl Validity {
 }
 
 /// The X.509 version of a certificate in DER: 1, 2 or 3 (RFC 5280 §4.1.2.1).
-pub fn version(certificate: &[u8]) -> Option<u8> {
+pub(super) fn version(certificate: &[u8]) -> Option<u8> {
     let (certificate, _) = der::element(certificate, SEQUENCE)?;
     let (signed, _) = der::element(certificate, SEQUENCE)?;
     let Some((version, _)) = der::element(signed, VERSION) else {
@@ -45,13 +45,13 @@ fn signed(unix: u64) -> i64 {
 
 /// The issuer and the subject of a certificate: distinguished names in DER (RFC 5280 §4.1.2.4).
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'a> {
+pub(super) struct Names<'a> {
     pub issuer: &'a [u8],
     pub subject: &'a [u8],
 }
 
 /// The validity of a certificate in DER.
-pub fn of(certificate: &[u8]) -> Option<Validity> {
+pub(super) fn of(certificate: &[u8]) -> Option<Validity> {
     let (validity, _) = der::element(behind_issuer(certificate)?.1, SEQUENCE)?;
     let (from, validity) = time(validity)?;
     let (until, _) = time(validity)?;
@@ -59,7 +59,7 @@ pub fn of(certificate: &[u8]) -> Option<Validity> {
 }
 
 /// The names in a certificate in DER.
-pub fn names(certificate: &[u8]) -> Option<Names<'_>> {
+pub(super) fn names(certificate: &[u8]) -> Option<Names<'_>> {
     let (issuer, rest) = behind_issuer(certificate)?;
     let (_validity, rest) = der::element(rest, SEQUENCE)?;
     let (subject, _) = der::element(rest, SEQUENCE)?;

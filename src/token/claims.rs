@@ -55,11 +55,12 @@ impl Claims {
     /// The issue time or the generation of the token. A token without a generation was issued by an older
     /// version.
     pub fn issue(&self) -> Issue {
-        match self.own {
-            true => Issue::Own {
+        if self.own {
+            Issue::Own {
                 generation: self.generation.unwrap_or(0),
-            },
-            false => Issue::Foreign { at: self.iat },
+            }
+        } else {
+            Issue::Foreign { at: self.iat }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::public_key::{Material, PublicKey};
 use crate::secret::Secret;
 
 /// Keys of one algorithm, in the order in which they are tried.
-pub struct Keyring {
+pub(super) struct Keyring {
     pub algorithm: Algorithm,
     /// The exact name in RFC 7518.
     pub name: &'static str,
@@ -29,7 +29,7 @@ struct Key {
 impl Keyring {
     /// Creates a keyring of secrets that other issuers share. Each has a fingerprint as its id, which needs no
     /// setting and survives a restart. Other issuers may use any `kid`.
-    pub fn shared<'a>(
+    pub(super) fn shared<'a>(
         algorithm: config::Algorithm,
         secrets: impl Iterator<Item = &'a Secret>,
     ) -> Keyring {
@@ -44,7 +44,7 @@ impl Keyring {
     }
 
     /// Creates a keyring of parlor's own secrets, all with one id.
-    pub fn own<'a>(
+    pub(super) fn own<'a>(
         algorithm: config::Algorithm,
         id: &str,
         secrets: impl Iterator<Item = &'a Secret>,
@@ -60,7 +60,7 @@ impl Keyring {
     }
 
     /// Creates a keyring of public keys of another issuer. A key without an id matches any `kid`.
-    pub fn public(algorithm: config::Algorithm, keys: &[PublicKey]) -> Keyring {
+    pub(super) fn public(algorithm: config::Algorithm, keys: &[PublicKey]) -> Keyring {
         Keyring::new(
             algorithm,
             keys.iter().map(|key| Key {
@@ -81,17 +81,17 @@ impl Keyring {
     }
 
     /// Returns the id of the first key.
-    pub fn first_id(&self) -> Option<String> {
+    pub(super) fn first_id(&self) -> Option<String> {
         self.keys.first()?.id.clone()
     }
 
     /// Whether `kid` is the id of one of the keys.
-    pub fn contains(&self, kid: Option<&str>) -> bool {
+    pub(super) fn contains(&self, kid: Option<&str>) -> bool {
         kid.is_some() && self.keys.iter().any(|key| key.id.as_deref() == kid)
     }
 
     /// Whether one of the keys that match `kid` verifies the signature.
-    pub fn verifies(&self, kid: Option<&str>, signed: &str, signature: &str) -> bool {
+    pub(super) fn verifies(&self, kid: Option<&str>, signed: &str, signature: &str) -> bool {
         let known = self.contains(kid);
         let meant = |key: &&Key| match kid {
             None => true,

@@ -77,9 +77,10 @@ impl Tokens {
         let (payload, own) = self.verified_payload(token)?;
         let claims: claims::RawClaims =
             serde_json::from_slice(&decode_base64(payload)?).map_err(|error| {
-                match error.is_data() {
-                    true => TokenError::BadClaims,
-                    false => TokenError::Malformed,
+                if error.is_data() {
+                    TokenError::BadClaims
+                } else {
+                    TokenError::Malformed
                 }
             })?;
         claims.check_time(unix)?;
@@ -136,9 +137,10 @@ impl Tokens {
         if header.crit.is_some() {
             return Err(TokenError::UnknownExtension);
         }
-        match keys.verifies(kid, signed, signature) {
-            true => Ok((payload, keys.is_own && keys.contains(kid))),
-            false => Err(TokenError::BadSignature),
+        if keys.verifies(kid, signed, signature) {
+            Ok((payload, keys.is_own && keys.contains(kid)))
+        } else {
+            Err(TokenError::BadSignature)
         }
     }
 

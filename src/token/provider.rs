@@ -17,7 +17,7 @@ static RING: CryptoProvider = CryptoProvider {
 
 /// Makes ring the process's provider. Without one, `jsonwebtoken` panics at its first use: call this
 /// before verifying or signing. Idempotent.
-pub fn install() {
+pub(super) fn install() {
     let _ = RING.install_default();
 }
 

@@ -71,7 +71,7 @@ impl Scheme {
     ///
     /// The attributes differ from the offer in a nonce with the feature bit, or name an unknown
     /// algorithm.
-    pub fn of(
+    pub(super) fn of(
         nonce: &[u8],
         list: Option<&[u8]>,
         chosen: Option<&[u8]>,
@@ -104,7 +104,7 @@ impl Scheme {
 
 impl Key {
     /// Derives the key from a password.
-    pub fn new(scheme: Scheme, username: &str, realm: &str, password: &str) -> Key {
+    pub(super) fn new(scheme: Scheme, username: &str, realm: &str, password: &str) -> Key {
         let long_term = match scheme.hash {
             Hash::Md5 => LongTerm::Md5(long_term_key(username, realm, password)),
             Hash::Sha256 => LongTerm::Sha256(long_term_key_sha256(username, realm, password)),
@@ -113,12 +113,12 @@ impl Key {
     }
 
     /// Returns the long-term key, for [`Key::of`].
-    pub fn long_term(&self) -> LongTerm {
+    pub(super) fn long_term(&self) -> LongTerm {
         self.long_term
     }
 
     /// Makes the integrity keys of a long-term key.
-    pub fn of(scheme: Scheme, long_term: LongTerm) -> Key {
+    pub(super) fn of(scheme: Scheme, long_term: LongTerm) -> Key {
         let bytes = long_term.bytes();
         let key = |integrity| match integrity {
             Integrity::Sha1 => IntegrityKey::new(bytes),
@@ -134,12 +134,12 @@ impl Key {
     }
 
     /// Returns whether the integrity of a request is valid.
-    pub fn verifies(&self, message: &Message<'_>) -> bool {
+    pub(super) fn verifies(&self, message: &Message<'_>) -> bool {
         message.verify(self.requests.as_deref().unwrap_or(&self.responses))
     }
 
     /// Signs a response.
-    pub fn sign<'a>(&self, response: Writer<'a>) -> Writer<'a> {
+    pub(super) fn sign<'a>(&self, response: Writer<'a>) -> Writer<'a> {
         response.integrity(&self.responses)
     }
 }

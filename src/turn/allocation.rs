@@ -126,7 +126,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Returns the channel without its hint, which is not valid in another process.
-    pub fn without_hint(&self) -> Channel {
+    pub(super) fn without_hint(&self) -> Channel {
         Channel {
             target: None,
             ..*self
@@ -136,29 +136,29 @@ impl Channel {
 
 impl Allocation {
     /// Returns the relayed addresses, IPv4 first.
-    pub fn relayed_addresses(&self) -> impl Iterator<Item = &RelayedAddress> {
+    pub(super) fn relayed_addresses(&self) -> impl Iterator<Item = &RelayedAddress> {
         self.relays.iter().flatten()
     }
 
     /// Returns the relayed address of the same family as the peer's IP address.
-    pub fn relay_to(&self, ip: IpAddr) -> Option<&RelayedAddress> {
+    pub(super) fn relay_to(&self, ip: IpAddr) -> Option<&RelayedAddress> {
         self.relays[Family::of(ip) as usize].as_ref()
     }
 
     /// Returns whether the allocation has a relayed address of `family`.
-    pub fn has(&self, family: Family) -> bool {
+    pub(super) fn has(&self, family: Family) -> bool {
         self.relays[family as usize].is_some()
     }
 
     /// Returns the family of the relayed address on this local address.
-    pub fn family_on(&self, local: IpAddr) -> Option<Family> {
+    pub(super) fn family_on(&self, local: IpAddr) -> Option<Family> {
         let mut addresses = self.relayed_addresses();
         let address = addresses.find(|address| address.local == local)?;
         Some(Family::of(address.relayed.ip()))
     }
 
     /// Returns the numbers of all relay sockets, including that of a pair in progress.
-    pub fn sockets(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn sockets(&self) -> impl Iterator<Item = u32> {
         let even = self.pending_bind.and_then(|pending_bind| pending_bind.even);
         self.relayed_addresses()
             .map(|bound| bound.socket)
@@ -166,7 +166,7 @@ impl Allocation {
     }
 
     /// Returns the family whose relayed address has expired, if that of the other family has not.
-    pub fn expired_family(&self, now: Mono) -> Option<Family> {
+    pub(super) fn expired_family(&self, now: Mono) -> Option<Family> {
         let has_expired = |family: &Family| {
             let address = self.relays[*family as usize].as_ref();
             address.is_none_or(|address| address.expires <= now)
@@ -181,7 +181,7 @@ impl Allocation {
 
     /// Removes the relayed address of `family`, with its permissions and channels (RFC 8656 section
     /// 8.1).
-    pub fn remove_family(&mut self, family: Family) -> Option<RelayedAddress> {
+    pub(super) fn remove_family(&mut self, family: Family) -> Option<RelayedAddress> {
         let removed = self.relays[family as usize].take()?;
         self.permissions.retain(|p| Family::of(p.ip) != family);
         self.channels.retain(|c| Family::of(c.peer.ip()) != family);
@@ -190,17 +190,17 @@ impl Allocation {
     }
 
     /// Returns whether the allocation has a permission for a peer's IP address.
-    pub fn has_permission(&self, ip: IpAddr) -> bool {
+    pub(super) fn has_permission(&self, ip: IpAddr) -> bool {
         self.permissions.iter().any(|p| p.ip == ip)
     }
 
     /// Returns the channel with this number.
-    pub fn channel(&self, number: u16) -> Option<&Channel> {
+    pub(super) fn channel(&self, number: u16) -> Option<&Channel> {
         self.channels.iter().find(|c| c.number == number)
     }
 
     /// Stores a hint for the next packet of this channel: see [`Channel::target`].
-    pub fn set_channel_target(&mut self, number: u16, target: AllocationId) {
+    pub(super) fn set_channel_target(&mut self, number: u16, target: AllocationId) {
         let channel = self.channels.iter_mut().find(|c| c.number == number);
         if let Some(channel) = channel {
             channel.target = Some(target);
@@ -208,14 +208,14 @@ impl Allocation {
     }
 
     /// Returns the channel to this peer.
-    pub fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
+    pub(super) fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
         self.channels.iter().find(|c| c.peer == peer)
     }
 
     /// Installs or refreshes a permission.
     ///
     /// Call [`super::table::Table::permit_peer`] instead, which schedules the expiry as well.
-    pub fn permit_peer(&mut self, ip: IpAddr, expires: Mono) {
+    pub(super) fn permit_peer(&mut self, ip: IpAddr, expires: Mono) {
         match self.permissions.iter_mut().find(|p| p.ip == ip) {
             Some(permission) => permission.expires = expires,
             None => self.permissions.push(Permission { ip, expires }),
@@ -225,7 +225,7 @@ impl Allocation {
     /// Binds or refreshes a channel. The caller has checked that number and peer belong together.
     ///
     /// Call [`super::table::Table::bind_channel`] instead, which schedules the expiry as well.
-    pub fn bind_channel(&mut self, channel: Channel) {
+    pub(super) fn bind_channel(&mut self, channel: Channel) {
         let number = channel.number;
         match self.channels.iter_mut().find(|c| c.number == number) {
             Some(known) => *known = channel,
@@ -234,13 +234,13 @@ impl Allocation {
     }
 
     /// Removes the permissions and channels that have expired at `now`.
-    pub fn remove_expired(&mut self, now: Mono) {
+    pub(super) fn remove_expired(&mut self, now: Mono) {
         self.permissions.retain(|p| p.expires > now);
         self.channels.retain(|c| c.expires > now);
     }
 
     /// Returns when the allocation, a permission or a channel expires next.
-    pub fn next_expiry(&self) -> Mono {
+    pub(super) fn next_expiry(&self) -> Mono {
         let permissions = self.permissions.iter().map(|p| p.expires);
         let channels = self.channels.iter().map(|c| c.expires);
         let first = permissions.chain(channels).min();

@@ -63,7 +63,7 @@ pub(super) struct Lease(u64);
 impl Lease {
     /// Spends `bytes`. Returns false, and spends nothing, if the bandwidth is used up.
     #[inline]
-    pub fn spend(&mut self, all: &SharedGcra, limit: Limit, now: Mono, bytes: u64) -> bool {
+    pub(super) fn spend(&mut self, all: &SharedGcra, limit: Limit, now: Mono, bytes: u64) -> bool {
         if limit == Limit::UNLIMITED {
             return true;
         }

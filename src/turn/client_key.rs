@@ -18,7 +18,7 @@ impl Hash for ClientKey {
 }
 
 impl ClientKey {
-    pub fn of(route: &Route) -> ClientKey {
+    pub(super) fn of(route: &Route) -> ClientKey {
         let [client_high, client_low] = halves(route.client.ip());
         let [server_high, server_low] = halves(route.server.ip());
         let transport = route.transport as u64;

@@ -37,13 +37,13 @@ impl PortSet {
         PortSet(words.map(|_| AtomicU64::new(0)).collect())
     }
 
-    pub fn has(&self, port: u16) -> bool {
+    pub(super) fn has(&self, port: u16) -> bool {
         let (word, bit) = self.bit(port);
         word.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Returns the 64 ports from 64 times `index` on, one bit each.
-    pub fn word(&self, index: usize) -> u64 {
+    pub(super) fn word(&self, index: usize) -> u64 {
         self.0[index].load(Ordering::Relaxed)
     }
 

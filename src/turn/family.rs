@@ -11,9 +11,9 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
+    pub(super) const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
-    pub fn of(ip: IpAddr) -> Family {
+    pub(super) fn of(ip: IpAddr) -> Family {
         match ip {
             IpAddr::V4(_) => Family::V4,
             IpAddr::V6(_) => Family::V6,
@@ -21,11 +21,11 @@ impl Family {
     }
 
     /// Returns the family with this number in a STUN attribute (RFC 8489 section 14.1).
-    pub fn from_number(number: u8) -> Option<Family> {
+    pub(super) fn from_number(number: u8) -> Option<Family> {
         Family::BOTH.into_iter().find(|f| f.number() == number)
     }
 
-    pub fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Family::V4 => 1,
             Family::V6 => 2,

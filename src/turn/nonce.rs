@@ -13,10 +13,10 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 /// The lifetime of a nonce in seconds.
-pub const LIFETIME_SECONDS: u64 = 3600;
+pub(super) const LIFETIME_SECONDS: u64 = 3600;
 
 /// The length of a nonce in bytes.
-pub const NONCE_BYTES: usize = COOKIE.len() + TEXT_CHARS;
+pub(super) const NONCE_BYTES: usize = COOKIE.len() + TEXT_CHARS;
 
 /// The start of every nonce cookie (RFC 8489 section 9.2.1), before the security features.
 const RFC_8489: &[u8] = b"obMatJos2";
@@ -86,7 +86,7 @@ impl Nonces {
 }
 
 /// Returns whether a nonce, of any server, has the feature bit of PASSWORD-ALGORITHMS.
-pub fn offers_algorithms(nonce: &[u8]) -> bool {
+pub(super) fn offers_algorithms(nonce: &[u8]) -> bool {
     let features = nonce
         .strip_prefix(RFC_8489)
         .and_then(|rest| rest.get(..FEATURE_CHARS));

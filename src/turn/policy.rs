@@ -137,7 +137,7 @@ fn is_special_v6(ip: Ipv6Addr) -> bool {
     // site-local and multicast addresses, NAT64, discard-only and SRv6.
     segments[0] >> 13 != 1
         // Protocol assignments (benchmarking and ORCHID among them), documentation.
-        || matches!(segments, [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..])
+        || matches!(segments, [0x2001, 0..=0x1ff | 0xdb8, ..])
         || matches!(segments, [0x3fff, 0..=0xfff, ..])
 }
 

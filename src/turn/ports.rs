@@ -33,7 +33,7 @@ pub(super) struct RelayPorts {
 }
 
 impl RelayPorts {
-    pub fn new(range: PortRange, directory: &Directory, shard: ShardId) -> RelayPorts {
+    pub(super) fn new(range: PortRange, directory: &Directory, shard: ShardId) -> RelayPorts {
         let set_of = |belongs: &dyn Fn(u16) -> bool| {
             let mut words = vec![0; 1 << 10].into_boxed_slice();
             for port in (range.first..=range.last).filter(|port| belongs(*port)) {
@@ -50,7 +50,7 @@ impl RelayPorts {
 
     /// Returns an unused port of this shard for a relayed address on `ip`, chosen at random so that
     /// it cannot be guessed (RFC 8656 section 7.2); `None` if there is none.
-    pub fn free_port(
+    pub(super) fn free_port(
         &self,
         config: &Config,
         policy: &Policy,
@@ -85,7 +85,7 @@ impl RelayPorts {
 
     /// Returns a shard with an unused port for a relayed address on `ip`: this one if it has one.
     /// A single shard is returned without a check.
-    pub fn shard_with_free_port(
+    pub(super) fn shard_with_free_port(
         &self,
         config: &Config,
         policy: &Policy,

@@ -48,12 +48,12 @@ pub(super) struct Reservations {
 
 impl Reservations {
     /// Adds a reservation that expires after its lifetime.
-    pub fn add(&mut self, token: Token, reservation: Reservation, now: Mono) {
+    pub(super) fn add(&mut self, token: Token, reservation: Reservation, now: Mono) {
         self.restore(now + LIFETIME, token, reservation);
     }
 
     /// Removes and returns the reservation with this token, if it belongs to `user`.
-    pub fn claim(&mut self, token: Token, user: &str) -> Option<Reservation> {
+    pub(super) fn claim(&mut self, token: Token, user: &str) -> Option<Reservation> {
         let reservation = self.reserved.get(&token)?;
         if reservation.permit.user() != user {
             return None;
@@ -62,7 +62,7 @@ impl Reservations {
     }
 
     /// Ends the reservations of `user`, and returns their sockets.
-    pub fn free<'a>(&'a mut self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn free<'a>(&'a mut self, user: &'a str) -> impl Iterator<Item = u32> + 'a {
         let freed = self
             .reserved
             .extract_if(move |_, r| belongs_to(r.permit.user(), user));
@@ -70,30 +70,30 @@ impl Reservations {
     }
 
     /// Ends the reservations on an address of this host, and returns their sockets.
-    pub fn free_on(&mut self, ip: IpAddr) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn free_on(&mut self, ip: IpAddr) -> impl Iterator<Item = u32> + '_ {
         let freed = self.reserved.extract_if(move |_, r| r.address.ip() == ip);
         freed.map(|(_, reservation)| reservation.socket)
     }
 
     /// Returns all reservations with their expiries and tokens, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (Mono, Token, &Reservation)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Mono, Token, &Reservation)> {
         let entry = |(at, token): &(Mono, Token)| Some((*at, *token, self.reserved.get(token)?));
         self.expiries.iter().filter_map(entry)
     }
 
     /// Adds a reservation that expires at `at`. Call it for the oldest reservation first.
-    pub fn restore(&mut self, at: Mono, token: Token, reservation: Reservation) {
+    pub(super) fn restore(&mut self, at: Mono, token: Token, reservation: Reservation) {
         self.reserved.insert(token, reservation);
         self.expiries.push_back((at, token));
     }
 
     /// Returns when a reservation may expire next.
-    pub fn next_deadline(&self) -> Option<Mono> {
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
         self.expiries.front().map(|(at, _)| *at)
     }
 
     /// Removes and returns a reservation that has expired at `now`.
-    pub fn pop_expired(&mut self, now: Mono) -> Option<Reservation> {
+    pub(super) fn pop_expired(&mut self, now: Mono) -> Option<Reservation> {
         while self.next_deadline().is_some_and(|at| at <= now) {
             let (_, token) = self.expiries.pop_front()?;
             if let Some(reservation) = self.reserved.remove(&token) {

@@ -19,7 +19,7 @@ pub(super) struct ResponseBuilder {
 }
 
 impl ResponseBuilder {
-    pub fn new(method: Method, transaction: TransactionId) -> ResponseBuilder {
+    pub(super) fn new(method: Method, transaction: TransactionId) -> ResponseBuilder {
         ResponseBuilder {
             method,
             transaction,
@@ -27,7 +27,7 @@ impl ResponseBuilder {
     }
 
     /// Writes the success response of an Allocate: always the same bytes for the same allocation.
-    pub fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
+    pub(super) fn allocated(allocation: &Allocation, out: &mut Vec<u8>) {
         let transaction = allocation.transaction;
         let mut writer = Writer::new(out, Method::ALLOCATE, Class::Success, transaction);
         for address in allocation.relayed_addresses() {
@@ -47,7 +47,7 @@ impl ResponseBuilder {
     }
 
     /// Writes an error response, or 300 (Try Alternate) if there is an alternate server.
-    pub fn error(
+    pub(super) fn error(
         self,
         out: &mut Vec<u8>,
         reason: ErrorReason,
@@ -68,7 +68,13 @@ impl ResponseBuilder {
 
     /// Writes a 401 or 438 response, with REALM, NONCE and PASSWORD-ALGORITHMS and without
     /// integrity.
-    pub fn challenge(self, out: &mut Vec<u8>, reason: ErrorReason, realm: &str, nonce: &[u8]) {
+    pub(super) fn challenge(
+        self,
+        out: &mut Vec<u8>,
+        reason: ErrorReason,
+        realm: &str,
+        nonce: &[u8],
+    ) {
         let (code, phrase) = reason.error_code();
         self.writer(out)
             .error_code(code, phrase)
@@ -80,7 +86,7 @@ impl ResponseBuilder {
 
     /// Writes a 420 response that lists the unknown attributes (RFC 8489 section 14.9), each type
     /// once.
-    pub fn unknown_attributes(
+    pub(super) fn unknown_attributes(
         self,
         out: &mut Vec<u8>,
         types: impl Iterator<Item = Attribute>,

@@ -209,7 +209,7 @@ impl AllocationState {
             let family = Family::of(address.relayed.ip());
             match socket {
                 Some(socket) => {
-                    relays[family as usize] = Some(RelayedAddress { socket, ..*address })
+                    relays[family as usize] = Some(RelayedAddress { socket, ..*address });
                 }
                 None if index == 0 => return None,
                 None => {}

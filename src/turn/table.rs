@@ -77,7 +77,7 @@ impl Slot {
 }
 
 impl Table {
-    pub fn new(shard: ShardId, directory: Arc<Directory>) -> Table {
+    pub(super) fn new(shard: ShardId, directory: Arc<Directory>) -> Table {
         Table {
             slots: Slab::new(),
             by_client: HashMap::new(),
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
@@ -101,19 +101,19 @@ impl Table {
     /// # Errors
     ///
     /// Another shard has the client already.
-    pub fn claim(&self, client: &Route) -> Result<(), ShardId> {
+    pub(super) fn claim(&self, client: &Route) -> Result<(), ShardId> {
         self.directory
             .claim_client(ClientKey::of(client), self.shard)
     }
 
     /// Releases a claim that did not lead to an allocation.
-    pub fn release_claim(&self, client: &Route) {
+    pub(super) fn release_claim(&self, client: &Route) {
         let client = ClientKey::of(client);
         self.directory.remove_client(&client, self.shard);
     }
 
     /// Adds the allocation of a claimed client.
-    pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
+    pub(super) fn insert(&mut self, allocation: Allocation) -> AllocationId {
         self.generation = self.generation.wrapping_add(1);
         let client = ClientKey::of(&allocation.route);
         let (generation, next_deadline) = (self.generation, allocation.next_expiry());
@@ -133,7 +133,7 @@ impl Table {
 
     /// Adds a restored allocation with its relayed addresses. Returns `None` if another allocation
     /// has its client or one of its addresses.
-    pub fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
+    pub(super) fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
         let is_known = self.find_by_client(&allocation.route).is_some();
         let relayed: Vec<_> = allocation
             .relayed_addresses()
@@ -151,23 +151,23 @@ impl Table {
         Some(id)
     }
 
-    pub fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
+    pub(super) fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         Some(&mut self.slot(id)?.allocation)
     }
 
     /// Iterates over every allocation, for rare commands.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
         self.slots.iter_mut().map(|(_, slot)| &mut slot.allocation)
     }
 
     /// Iterates over every allocation.
-    pub fn iter(&self) -> impl Iterator<Item = &Allocation> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {
         self.slots.iter().map(|(_, slot)| &slot.allocation)
     }
 
     /// Returns the allocations at `count` indexes from `from` on, and the index after them if there
     /// are more.
-    pub fn page(
+    pub(super) fn page(
         &self,
         from: usize,
         count: usize,
@@ -179,13 +179,17 @@ impl Table {
         (slots.map(|slot| &slot.allocation), next)
     }
 
-    pub fn find_by_client(&self, route: &Route) -> Option<AllocationId> {
+    pub(super) fn find_by_client(&self, route: &Route) -> Option<AllocationId> {
         let index = *self.by_client.get(&ClientKey::of(route))?;
         self.id(index)
     }
 
     /// Returns the location of a peer's address. A correct `hint` spares the look-up.
-    pub fn locate(&mut self, address: SocketAddr, hint: Option<AllocationId>) -> PeerLocation {
+    pub(super) fn locate(
+        &mut self,
+        address: SocketAddr,
+        hint: Option<AllocationId>,
+    ) -> PeerLocation {
         if let Some(id) = hint
             && self.has_relayed(id, address)
         {
@@ -217,13 +221,13 @@ impl Table {
     }
 
     /// Returns the allocation of this shard with this relayed address.
-    pub fn find_by_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
+    pub(super) fn find_by_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
         self.id(*self.by_relayed.get(&address)?)
     }
 
     /// Assigns a relayed address to an allocation, with `local` as its local address. Returns false
     /// if another allocation has it already.
-    pub fn set_relayed(
+    pub(super) fn set_relayed(
         &mut self,
         id: AllocationId,
         socket: u32,
@@ -249,7 +253,7 @@ impl Table {
     }
 
     /// Removes one of two relayed addresses from an allocation.
-    pub fn remove_relayed_address(
+    pub(super) fn remove_relayed_address(
         &mut self,
         id: AllocationId,
         family: Family,
@@ -271,7 +275,7 @@ impl Table {
 
     /// Sets the expiry of an allocation's relayed address of `family`, or of all its relayed
     /// addresses.
-    pub fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
+    pub(super) fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
         let Some(slot) = self.slot(id) else {
             return;
         };
@@ -287,7 +291,7 @@ impl Table {
     }
 
     /// Installs or refreshes a permission, and schedules its expiry.
-    pub fn permit_peer(&mut self, id: AllocationId, ip: IpAddr, now: Mono) {
+    pub(super) fn permit_peer(&mut self, id: AllocationId, ip: IpAddr, now: Mono) {
         let expires = now + PERMISSION_LIFETIME;
         if let Some(allocation) = self.get(id) {
             allocation.permit_peer(ip, expires);
@@ -297,7 +301,7 @@ impl Table {
 
     /// Binds or refreshes a channel, and schedules its expiry. The caller has checked that number
     /// and peer belong together. `direct` is [`Channel::direct`].
-    pub fn bind_channel(
+    pub(super) fn bind_channel(
         &mut self,
         id: AllocationId,
         number: u16,
@@ -347,7 +351,7 @@ impl Table {
     }
 
     /// Removes an allocation from the table and all indexes.
-    pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+    pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
         let Slot { allocation, .. } = self.slots.remove(id.index as usize);
         let client = ClientKey::of(&allocation.route);
@@ -360,13 +364,13 @@ impl Table {
     }
 
     /// Returns when something may expire next.
-    pub fn next_deadline(&self) -> Option<Mono> {
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
         self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Removes the permissions and channels that have expired at `now`, and returns an allocation
     /// that has expired. Call it until it returns `None`.
-    pub fn pop_expired(&mut self, now: Mono) -> Option<AllocationId> {
+    pub(super) fn pop_expired(&mut self, now: Mono) -> Option<AllocationId> {
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
             if at > now {
                 return None;
@@ -388,13 +392,13 @@ impl Table {
 
     /// Returns the number of entries in the deadline heap, including stale ones.
     #[cfg(test)]
-    pub fn deadlines(&self) -> usize {
+    pub(super) fn deadlines(&self) -> usize {
         self.deadlines.len()
     }
 
     /// Returns the allocations for which `matches` returns true, for rare commands such as a
     /// revocation.
-    pub fn matching(&self, matches: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
+    pub(super) fn matching(&self, matches: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
         let slots = self
             .slots
             .iter()

@@ -26,50 +26,50 @@ pub(super) struct Transient {
 impl Transient {
     /// Returns whether an address is missing. This is rarely true and checked in every tick.
     #[inline]
-    pub fn is_any_missing(&self) -> bool {
+    pub(super) fn is_any_missing(&self) -> bool {
         !self.missing.is_empty()
     }
 
     /// Returns when the allocations on a missing address end next.
-    pub fn next_deadline(&self) -> Option<Mono> {
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
         self.missing.iter().map(|(_, deadline)| *deadline).min()
     }
 
-    pub fn is_missing(&self, ip: IpAddr) -> bool {
+    pub(super) fn is_missing(&self, ip: IpAddr) -> bool {
         self.missing.iter().any(|(missing, _)| *missing == ip)
     }
 
     /// Records an address that this host lost at `now`, unless it is missing already.
-    pub fn add_missing(&mut self, ip: IpAddr, now: Mono) {
+    pub(super) fn add_missing(&mut self, ip: IpAddr, now: Mono) {
         if !self.is_missing(ip) {
             self.missing.push((ip, now + MAX_ABSENCE));
         }
     }
 
-    pub fn add_unlisted(&mut self, ip: IpAddr) {
+    pub(super) fn add_unlisted(&mut self, ip: IpAddr) {
         self.unlisted.push(ip);
     }
 
     /// Returns whether another unlisted address may be used.
-    pub fn has_capacity(&self) -> bool {
+    pub(super) fn has_capacity(&self) -> bool {
         self.unlisted.len() < MAX_UNLISTED
     }
 
     /// Removes the addresses that the host has again.
-    pub fn remove_usable(&mut self, host: &Host) {
+    pub(super) fn remove_usable(&mut self, host: &Host) {
         self.missing.retain(|(ip, _)| !host.has_usable(*ip));
         self.unlisted.retain(|ip| !host.has_usable(*ip));
     }
 
     /// Removes and returns an address that has been missing for too long.
-    pub fn pop_expired(&mut self, now: Mono) -> Option<IpAddr> {
+    pub(super) fn pop_expired(&mut self, now: Mono) -> Option<IpAddr> {
         let mut missing = self.missing.iter();
         let expired = missing.position(|(_, deadline)| *deadline <= now)?;
         Some(self.missing.swap_remove(expired).0)
     }
 
     /// Returns all addresses, missing and unlisted ones.
-    pub fn all(&self) -> impl Iterator<Item = IpAddr> {
+    pub(super) fn all(&self) -> impl Iterator<Item = IpAddr> {
         let missing = self.missing.iter().map(|(ip, _)| *ip);
         missing.chain(self.unlisted.iter().copied())
     }

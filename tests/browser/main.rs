@@ -575,10 +575,10 @@ fn over_tls(folder: &TempDir) -> Builder {
 /// Page, signaling and media in a network that lets only TCP packets to and from port 443 pass.
 fn call_through_443(folder: &TempDir, builder: Builder) {
     let boxed = std::env::var_os(crate::support::namespace::INSIDE).is_some();
-    let (listen, via) = match boxed {
-        true => ("127.0.0.1:443", Via::Any),
-        // Outside of a namespace the test must not change the firewall.
-        false => ("127.0.0.1:0", Via::RelayTls),
+    let (listen, via) = if boxed {
+        ("127.0.0.1:443", Via::Any)
+    } else {
+        ("127.0.0.1:0", Via::RelayTls)
     };
     let daemon = builder.env("PARLOR_HTTP__LISTEN", listen).start();
     if boxed {

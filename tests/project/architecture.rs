@@ -458,9 +458,12 @@ fn top_level() -> BTreeSet<String> {
 /// Every file that belongs to the project.
 fn project_files() -> Vec<PathBuf> {
     let top = TOP_LEVEL.map(|name| root().join(name)).into_iter();
-    top.flat_map(|path| match path.is_dir() {
-        true => files(&path),
-        false => vec![path],
+    top.flat_map(|path| {
+        if path.is_dir() {
+            files(&path)
+        } else {
+            vec![path]
+        }
     })
     .collect()
 }

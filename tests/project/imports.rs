@@ -18,7 +18,7 @@ type Segments = Vec<String>;
 
 /// One file that names an item of another.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Import {
+pub(crate) struct Import {
     /// From the top of the project, as in `src/http/mod.rs`.
     pub from: String,
     pub to: String,
@@ -34,12 +34,12 @@ impl fmt::Display for Import {
 
 impl Import {
     /// The module right below the crate that the importing file is part of.
-    pub fn importer(&self) -> &str {
+    pub(crate) fn importer(&self) -> &str {
         top_module(&self.from)
     }
 
     /// The module right below the crate that the imported file is part of.
-    pub fn imported(&self) -> &str {
+    pub(crate) fn imported(&self) -> &str {
         top_module(&self.to)
     }
 }
@@ -51,7 +51,7 @@ fn top_module(file: &str) -> &str {
 }
 
 /// All imports between the files below `root/src`, sorted.
-pub fn read(root: &Path) -> BTreeSet<Import> {
+pub(crate) fn read(root: &Path) -> BTreeSet<Import> {
     let mut modules = BTreeMap::new();
     for file in rust_files(&root.join("src")) {
         let name = file.strip_prefix(root).expect("below the root");
@@ -64,7 +64,7 @@ pub fn read(root: &Path) -> BTreeSet<Import> {
 }
 
 /// Groups of files that import each other, each with the imports inside it.
-pub fn cycles(imports: &BTreeSet<Import>) -> Vec<Vec<&Import>> {
+pub(crate) fn cycles(imports: &BTreeSet<Import>) -> Vec<Vec<&Import>> {
     let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for import in imports {
         reached.entry(&import.from).or_default().insert(&import.to);

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::support::namespace;
 
 /// Limit of every wait for the browser. Generous, because CI machines are slow.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Behaviour of the fake microphone.
-pub enum Microphone<'a> {
+pub(crate) enum Microphone<'a> {
     /// Plays a WAV file in a loop.
     Plays(&'a Path),
     /// The user denies the permission.
@@ -27,7 +27,7 @@ pub enum Microphone<'a> {
 }
 
 /// One browser process. Dropping it ends the process.
-pub struct Browser {
+pub(crate) struct Browser {
     process: Child,
     commands: ChildStdin,
     messages: Receiver<Value>,
@@ -37,13 +37,13 @@ pub struct Browser {
 
 /// One tab of a browser, named by its DevTools session.
 #[derive(Clone)]
-pub struct Tab {
+pub(crate) struct Tab {
     session: String,
 }
 
 impl Browser {
     /// Starts Chromium with a profile of its own inside `folder`.
-    pub fn start(folder: &Path, name: &str, microphone: &Microphone) -> Browser {
+    pub(crate) fn start(folder: &Path, name: &str, microphone: &Microphone) -> Browser {
         let chromium = find_chromium();
         let profile = folder.join(name);
         std::fs::create_dir_all(&profile).expect("a folder for the profile");
@@ -90,7 +90,7 @@ impl Browser {
     }
 
     /// Opens `url` in a new tab. `prelude` runs in it before any script of the page.
-    pub fn open(&mut self, url: &str, prelude: &str) -> Tab {
+    pub(crate) fn open(&mut self, url: &str, prelude: &str) -> Tab {
         let target = self.call(None, "Target.createTarget", json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = self.call(None, "Target.attachToTarget", attach);
@@ -107,12 +107,12 @@ impl Browser {
     }
 
     /// Sends one DevTools command to a tab, and returns the answer.
-    pub fn tell(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
+    pub(crate) fn tell(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
         self.call(Some(tab), method, params)
     }
 
     /// The value of a JavaScript expression; a promise is awaited. An exception is an `Err`.
-    pub fn evaluate(&mut self, tab: &Tab, expression: &str) -> Result<Value, String> {
+    pub(crate) fn evaluate(&mut self, tab: &Tab, expression: &str) -> Result<Value, String> {
         let params = json!({
             "expression": expression,
             "awaitPromise": true,
@@ -128,7 +128,7 @@ impl Browser {
 
     /// Evaluates the expression until it is truthy, and returns its value. Exceptions during navigation count as
     /// "not yet".
-    pub fn wait(&mut self, tab: &Tab, what: &str, expression: &str) -> Value {
+    pub(crate) fn wait(&mut self, tab: &Tab, what: &str, expression: &str) -> Value {
         let found = until_true(|| self.evaluate(tab, expression));
         found.unwrap_or_else(|answer| {
             let text = self.evaluate(tab, "document.body.innerText");
@@ -146,7 +146,7 @@ impl Browser {
     }
 
     /// Waits until an element can be seen, and clicks it.
-    pub fn click(&mut self, tab: &Tab, selector: &str) {
+    pub(crate) fn click(&mut self, tab: &Tab, selector: &str) {
         let find = format!(
             "(() => {{ const e = document.querySelector({selector:?}); \
                if (!e || !e.checkVisibility() || e.disabled) return false; e.click(); return true; }})()"
@@ -155,7 +155,7 @@ impl Browser {
     }
 
     /// Types into an input as a person does: focus, then text.
-    pub fn type_into(&mut self, tab: &Tab, selector: &str, text: &str) {
+    pub(crate) fn type_into(&mut self, tab: &Tab, selector: &str, text: &str) {
         let focus = format!(
             "(() => {{ const e = document.querySelector({selector:?}); \
                if (!e || !e.checkVisibility()) return false; e.focus(); e.select(); return true; }})()"
@@ -165,13 +165,13 @@ impl Browser {
     }
 
     /// Waits until the text that can be seen contains `words`.
-    pub fn sees(&mut self, tab: &Tab, words: &str) {
+    pub(crate) fn sees(&mut self, tab: &Tab, words: &str) {
         let seen = format!("document.body.innerText.includes({words:?})");
         self.wait(tab, &format!("the words {words:?}"), &seen);
     }
 
     /// Gives the tab a size in CSS pixels and a colour scheme, and waits until it is painted.
-    pub fn resize(&mut self, tab: &Tab, (width, height): (u32, u32), scheme: &str) {
+    pub(crate) fn resize(&mut self, tab: &Tab, (width, height): (u32, u32), scheme: &str) {
         self.tell(tab, "Page.bringToFront", json!({})); // a tab behind another is not painted
         let size = json!({"width": width, "height": height,
             "deviceScaleFactor": 2, "mobile": width < 500});
@@ -183,7 +183,7 @@ impl Browser {
     }
 
     /// A PNG of what the tab shows.
-    pub fn picture(&mut self, tab: &Tab, file: &Path) {
+    pub(crate) fn picture(&mut self, tab: &Tab, file: &Path) {
         let picture = self.tell(tab, "Page.captureScreenshot", json!({"format": "png"}));
         let data = picture["data"].as_str().expect("picture data");
         let bytes = base64::engine::general_purpose::STANDARD.decode(data);
@@ -270,14 +270,15 @@ const FLAGS: &[&str] = &[
 
 /// Where loopback is the only interface, WebRTC needs a flag to use it; elsewhere the flag would stall gathering.
 fn flags_in_a_namespace() -> &'static [&'static str] {
-    match namespace::has_loopback_alone() {
-        true => &["--allow-loopback-in-peer-connection"],
-        false => &[],
+    if namespace::has_loopback_alone() {
+        &["--allow-loopback-in-peer-connection"]
+    } else {
+        &[]
     }
 }
 
 /// The file with the hash of a key that every browser of its folder trusts, regardless of the issuer.
-pub const TRUSTED_KEY: &str = "trusted-key";
+pub(crate) const TRUSTED_KEY: &str = "trusted-key";
 
 fn trusted_key(folder: &Path) -> Option<String> {
     let key = std::fs::read_to_string(folder.join(TRUSTED_KEY)).ok()?;
@@ -298,7 +299,7 @@ fn find_chromium() -> PathBuf {
 }
 
 /// Polls until the value is truthy; returns the last value after [`TIMEOUT`].
-pub fn until_true(
+pub(crate) fn until_true(
     mut ask: impl FnMut() -> Result<Value, String>,
 ) -> Result<Value, Result<Value, String>> {
     let start = clock::now().mono;

@@ -11,7 +11,7 @@ use crate::support::browser::{Browser, Microphone, Tab};
 
 /// How media may travel.
 #[derive(Clone, Copy)]
-pub enum Via {
+pub(crate) enum Via {
     /// As the page configures it.
     Any,
     /// Through the relay, reached over UDP.
@@ -25,7 +25,7 @@ pub enum Via {
 }
 
 /// One browser with one person in it.
-pub struct Person {
+pub(crate) struct Person {
     pub browser: Browser,
     pub tab: Tab,
     pub name: &'static str,
@@ -33,18 +33,35 @@ pub struct Person {
 
 impl Person {
     /// A person whose voice is a `tone` (in hertz) opens a link.
-    pub fn opens(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
+    pub(crate) fn opens(
+        link: &str,
+        name: &'static str,
+        tone: u32,
+        via: Via,
+        folder: &Path,
+    ) -> Person {
         Person::opens_after(link, (name, tone), &prelude(via), folder)
     }
 
     /// A person opens a link and joins the room.
-    pub fn enters(link: &str, name: &'static str, tone: u32, via: Via, folder: &Path) -> Person {
+    pub(crate) fn enters(
+        link: &str,
+        name: &'static str,
+        tone: u32,
+        via: Via,
+        folder: &Path,
+    ) -> Person {
         Person::opens(link, name, tone, via, folder).into_the_room()
     }
 
     /// A person in the room whose connections the page cannot close, as in a modified browser that keeps
     /// them open.
-    pub fn clings(link: &str, person: (&'static str, u32), via: Via, folder: &Path) -> Person {
+    pub(crate) fn clings(
+        link: &str,
+        person: (&'static str, u32),
+        via: Via,
+        folder: &Path,
+    ) -> Person {
         let clinging = prelude(via) + "RTCPeerConnection.prototype.close = () => {};";
         Person::opens_after(link, person, &clinging, folder).into_the_room()
     }
@@ -69,39 +86,39 @@ impl Person {
         self
     }
 
-    pub fn gives_name(&mut self) {
+    pub(crate) fn gives_name(&mut self) {
         self.browser.type_into(&self.tab, "#name", self.name);
         self.click("#name-form button");
     }
 
     /// Waits until the server has admitted this person.
-    pub fn is_in_the_room(&mut self) {
+    pub(crate) fn is_in_the_room(&mut self) {
         let there =
             "!document.querySelector('#room').hidden && document.querySelector('#link').hidden";
         self.wait("to be in the room", there);
     }
 
-    pub fn click(&mut self, selector: &str) {
+    pub(crate) fn click(&mut self, selector: &str) {
         self.browser.click(&self.tab, selector);
     }
 
-    pub fn sees(&mut self, words: &str) {
+    pub(crate) fn sees(&mut self, words: &str) {
         self.browser.sees(&self.tab, words);
     }
 
-    pub fn wait(&mut self, what: &str, expression: &str) -> Value {
+    pub(crate) fn wait(&mut self, what: &str, expression: &str) -> Value {
         let what = format!("{} waits {what}", self.name);
         self.browser.wait(&self.tab, &what, expression)
     }
 
-    pub fn ask(&mut self, expression: &str) -> Value {
+    pub(crate) fn ask(&mut self, expression: &str) -> Value {
         let answer = self.browser.evaluate(&self.tab, expression);
         answer.unwrap_or_else(|error| panic!("{}: {expression}: {error}", self.name))
     }
 
     /// Waits until the tones of exactly these people arrive, a stream each, and until the page
     /// shows no other participant.
-    pub fn hears(&mut self, others: &[(&str, u32)]) {
+    pub(crate) fn hears(&mut self, others: &[(&str, u32)]) {
         let mut tones: Vec<u32> = others.iter().map(|(_, tone)| *tone).collect();
         tones.sort_unstable();
         let what = format!("to hear {others:?}");
@@ -113,12 +130,12 @@ impl Person {
 
     /// Waits until every connection is relayed at both ends, by the protocol under test, and until
     /// packets have come and gone since.
-    pub fn is_relayed_over(&mut self, protocol: &str) {
+    pub(crate) fn is_relayed_over(&mut self, protocol: &str) {
         self.is_relayed(&format!("local.relayProtocol === {protocol:?}"));
     }
 
     /// Waits until every connection is relayed at both ends, by any protocol.
-    pub fn is_relayed_by_any_way(&mut self) {
+    pub(crate) fn is_relayed_by_any_way(&mut self) {
         self.is_relayed("true");
     }
 
@@ -137,13 +154,13 @@ impl Person {
     }
 
     /// Asserts that the page broke no rule of its content security policy and threw no exception.
-    pub fn has_seen_no_errors(&mut self) {
+    pub(crate) fn has_seen_no_errors(&mut self) {
         assert_eq!(self.ask("test.trouble"), serde_json::json!([]));
     }
 }
 
 /// The script that runs in a tab before the page's own scripts.
-pub fn prelude(via: Via) -> String {
+pub(crate) fn prelude(via: Via) -> String {
     let filter = match via {
         Via::Any => "null",
         Via::Nothing => "() => false",

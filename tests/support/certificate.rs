@@ -13,13 +13,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// The certificate authority that clients of the test trust.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
 }
 
 impl Authority {
-    pub fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -34,12 +34,15 @@ impl Authority {
     }
 
     /// A client configuration that trusts this authority alone.
-    pub fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
         self.client_for(rustls::DEFAULT_VERSIONS)
     }
 
     /// A client configuration that trusts this authority alone, for these versions of TLS.
-    pub fn client_for(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    pub(crate) fn client_for(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
         roots.add(root).expect("a certificate");
@@ -51,7 +54,7 @@ impl Authority {
     }
 
     /// The SPKI hash by which Chromium is configured to trust a key.
-    pub fn spki_of(key: &Path) -> String {
+    pub(crate) fn spki_of(key: &Path) -> String {
         let pem = fs::read_to_string(key).expect("a key");
         let key = KeyPair::from_pem(&pem).expect("a key in PEM");
         let digest = digest(&SHA256, &key.subject_public_key_info());
@@ -59,12 +62,12 @@ impl Authority {
     }
 
     /// Writes `cert.pem` and `key.pem` for these names and addresses into a directory.
-    pub fn issue(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
+    pub(crate) fn issue(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
         self.write(dir, params(names))
     }
 
     /// The same, valid in the year 2020 alone.
-    pub fn issue_expired(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
+    pub(crate) fn issue_expired(&self, dir: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
         let mut params = params(names);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);

@@ -8,21 +8,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A working directory and an empty data directory in which commands run.
-pub struct Cli {
+pub(crate) struct Cli {
     env: Vec<(String, String)>,
     data_dir: PathBuf,
     place: TempDir,
 }
 
 /// Exit code and output of a command.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Cli {
-    pub fn new() -> Cli {
+    pub(crate) fn new() -> Cli {
         let place = TempDir::new().expect("a temporary directory");
         let data_dir = place.path().join("data");
         std::fs::create_dir(&data_dir).expect("a data directory");
@@ -35,22 +35,22 @@ impl Cli {
     }
 
     /// Sets a variable for the commands that follow; a later value counts.
-    pub fn env(mut self, name: &str, value: &str) -> Cli {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Cli {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The directory that commands are started in.
-    pub fn place(&self) -> &Path {
+    pub(crate) fn place(&self) -> &Path {
         self.place.path()
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
     /// A command, not yet started.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
         command
             .args(args)
@@ -61,11 +61,11 @@ impl Cli {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
         self.run_with_input(args, "")
     }
 
-    pub fn run_with_input(&self, args: &[&str], input: &str) -> Outcome {
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> Outcome {
         let mut child = self
             .command(args)
             .stdin(Stdio::piped())
@@ -84,14 +84,14 @@ impl Cli {
     }
 
     /// The answer of a command that succeeds, for people.
-    pub fn text(&self, args: &[&str]) -> String {
+    pub(crate) fn text(&self, args: &[&str]) -> String {
         let outcome = self.run(args);
         assert_eq!(outcome.code, 0, "{args:?}: {}", outcome.stderr);
         outcome.stdout
     }
 
     /// The answer of a command that succeeds, for scripts: one JSON value and nothing else.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let text = self.text(&[&["--json"], args].concat());
         let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
         super::leaks::note_all(&value);
@@ -99,12 +99,12 @@ impl Cli {
     }
 
     /// A command that exits 1 with a sentence that contains `message`, for people and for scripts.
-    pub fn refused(&self, args: &[&str], message: &str) {
+    pub(crate) fn refused(&self, args: &[&str], message: &str) {
         self.fails(args, 1, message);
     }
 
     /// A command that exits 2 with a sentence that contains `message`, for people and for scripts.
-    pub fn misused(&self, args: &[&str], message: &str) {
+    pub(crate) fn misused(&self, args: &[&str], message: &str) {
         self.fails(args, 2, message);
     }
 

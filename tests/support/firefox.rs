@@ -13,13 +13,13 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, connect};
 use crate::support::browser::{TIMEOUT, until_true};
 
 /// The frequency in hertz of the tone that Firefox's fake microphone plays.
-pub const TONE: u32 = 1000;
+pub(crate) const TONE: u32 = 1000;
 
 /// Text that Firefox prints before the address of its WebSocket.
 const LISTENING: &str = "WebDriver BiDi listening on ";
 
 /// One browser process with one tab. Dropping it ends the process.
-pub struct Firefox {
+pub(crate) struct Firefox {
     process: Child,
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
     context: String,
@@ -29,7 +29,7 @@ pub struct Firefox {
 impl Firefox {
     /// Starts Firefox with a profile inside `folder` and opens `url`. `prelude` runs before any
     /// script of the page.
-    pub fn open(url: &str, prelude: &str, folder: &Path) -> Firefox {
+    pub(crate) fn open(url: &str, prelude: &str, folder: &Path) -> Firefox {
         let profile = folder.join("firefox");
         std::fs::create_dir_all(&profile).expect("a folder for the profile");
         std::fs::write(profile.join("user.js"), preferences()).expect("the preferences");
@@ -72,7 +72,7 @@ impl Firefox {
     }
 
     /// Enters a name and joins the room.
-    pub fn enters_as(&mut self, name: &str) {
+    pub(crate) fn enters_as(&mut self, name: &str) {
         let type_name = "(() => { const e = document.querySelector('#name'); \
              return e.checkVisibility() && ((e.value = $NAME), true); })()";
         let name = json!(name).to_string();
@@ -82,13 +82,13 @@ impl Firefox {
     }
 
     /// Waits until this tone arrives on the only connection.
-    pub fn hears(&mut self, tone: u32) {
+    pub(crate) fn hears(&mut self, tone: u32) {
         let heard = format!("({HEARD})().then((heard) => Math.abs(heard - {tone}) < 12)");
         self.wait(&format!("to hear {tone} Hz"), &heard);
     }
 
     /// Waits until an element can be seen, and clicks it.
-    pub fn click(&mut self, selector: &str) {
+    pub(crate) fn click(&mut self, selector: &str) {
         let click = format!(
             "(() => {{ const e = document.querySelector({selector:?}); \
                return e?.checkVisibility() && !e.disabled && (e.click(), true); }})()"
@@ -97,7 +97,7 @@ impl Firefox {
     }
 
     /// Waits until the expression is truthy, and returns its value.
-    pub fn wait(&mut self, what: &str, expression: &str) -> Value {
+    pub(crate) fn wait(&mut self, what: &str, expression: &str) -> Value {
         let found = until_true(|| self.evaluate(expression));
         found.unwrap_or_else(|answer| {
             let text = self.evaluate("document.body.innerText");
@@ -108,7 +108,7 @@ impl Firefox {
     }
 
     /// The value of a JavaScript expression; a promise is awaited. An exception is an `Err`.
-    pub fn evaluate(&mut self, expression: &str) -> Result<Value, String> {
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Result<Value, String> {
         // BiDi has its own notation for values; JSON inside a string avoids it.
         let expression = format!("(async () => JSON.stringify((await ({expression})) ?? null))()");
         let params = json!({

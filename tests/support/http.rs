@@ -9,21 +9,21 @@ use super::{DEADLINE, leaks};
 
 /// A client of one server, optionally with a token.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     token: Option<String>,
 }
 
 /// A response.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Client {
-    pub fn new(address: SocketAddr) -> Client {
+    pub(crate) fn new(address: SocketAddr) -> Client {
         Client {
             address,
             token: None,
@@ -31,7 +31,7 @@ impl Client {
     }
 
     /// A client of the same server that sends `Authorization: Bearer`.
-    pub fn with_token(&self, token: &str) -> Client {
+    pub(crate) fn with_token(&self, token: &str) -> Client {
         leaks::note(token);
         Client {
             address: self.address,
@@ -39,28 +39,34 @@ impl Client {
         }
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"")
     }
 
     /// Sends a POST request without a body.
-    pub fn post(&self, path: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str) -> Answer {
         self.send("POST", path, &[], b"")
     }
 
-    pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Answer {
         leaks::note_all(body);
         let kind = [("Content-Type", "application/json")];
         self.send("POST", path, &kind, body.to_string().as_bytes())
     }
 
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.exchange(&self.request(method, path, headers, body))
     }
 
     /// Like [`Client::post_json`], to a server that may be killed at any moment: `None` unless the whole response
     /// arrived.
-    pub fn attempt(&self, path: &str, body: &Value) -> Option<Answer> {
+    pub(crate) fn attempt(&self, path: &str, body: &Value) -> Option<Answer> {
         let kind = [("Content-Type", "application/json")];
         let request = self.request("POST", path, &kind, body.to_string().as_bytes());
         let mut stream = TcpStream::connect(self.address).ok()?;
@@ -90,7 +96,7 @@ impl Client {
     }
 
     /// Sends bytes as they are, and reads until the server closes.
-    pub fn exchange(&self, request: &[u8]) -> Answer {
+    pub(crate) fn exchange(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).expect("the server listens");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // A server that refuses a body may close before it has read it all.
@@ -122,26 +128,26 @@ impl Answer {
         }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// The body, which must be JSON with that content type.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"));
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
     /// The body of a success.
-    pub fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         assert!((200..300).contains(&self.status), "{}: {text}", self.status);
         self.json()
     }
 
     /// `(status, code)` of an error response, which must have a message as well.
-    pub fn refusal(&self) -> (u16, String) {
+    pub(crate) fn refusal(&self) -> (u16, String) {
         let body = self.json();
         let detail = body["detail"].as_str().expect("a detail");
         assert!(detail.contains(' '), "a sentence: {detail}");

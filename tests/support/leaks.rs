@@ -12,13 +12,13 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 /// Environment variable that names the directory.
-pub const DIRECTORY: &str = "PARLOR_TEST_LOGS";
+pub(crate) const DIRECTORY: &str = "PARLOR_TEST_LOGS";
 /// Extensions of logs and of lists of secrets.
-pub const LOG: &str = "log";
-pub const SECRETS: &str = "secrets";
+pub(crate) const LOG: &str = "log";
+pub(crate) const SECRETS: &str = "secrets";
 
 /// Shorter secrets could be ordinary words of a log.
-pub const MIN_SECRET_LENGTH: usize = 12;
+pub(crate) const MIN_SECRET_LENGTH: usize = 12;
 
 /// Keys in JSON whose values are secret.
 const KEYS: [&str; 7] = [
@@ -36,7 +36,7 @@ fn directory() -> Option<PathBuf> {
 }
 
 /// A new file for a daemon's log, if logs are kept.
-pub fn log_file() -> Option<File> {
+pub(crate) fn log_file() -> Option<File> {
     Some(new_file(&directory()?, "daemon", LOG))
 }
 
@@ -47,7 +47,7 @@ fn new_file(directory: &Path, what: &str, extension: &str) -> File {
 }
 
 /// Records a secret; of a link, its fragment.
-pub fn note(secret: &str) {
+pub(crate) fn note(secret: &str) {
     static FILE: Mutex<Option<File>> = Mutex::new(None);
     let secret = match secret.rsplit_once('#') {
         Some((link, fragment)) if link.contains("/r/") => fragment,
@@ -65,7 +65,7 @@ pub fn note(secret: &str) {
 }
 
 /// Records every secret in a request or response, at any depth.
-pub fn note_all(value: &Value) {
+pub(crate) fn note_all(value: &Value) {
     match value {
         Value::Array(items) => items.iter().for_each(note_all),
         Value::Object(pairs) => {
@@ -81,7 +81,7 @@ pub fn note_all(value: &Value) {
 }
 
 /// Records the secrets in a daemon's environment and in its data directory.
-pub fn note_secrets_of(env: &HashMap<String, String>, data_dir: &Path) {
+pub(crate) fn note_secrets_of(env: &HashMap<String, String>, data_dir: &Path) {
     for (key, value) in env {
         let secret = key.contains("SECRET") || key.contains("PASSWORD");
         if secret && !key.ends_with("_FILE") {

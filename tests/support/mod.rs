@@ -3,18 +3,18 @@
 //! Each test target uses a part of this module.
 #![allow(dead_code)]
 
-pub mod browser;
-pub mod call;
-pub mod certificate;
-pub mod command;
-pub mod firefox;
-pub mod http;
-pub mod leaks;
-pub mod namespace;
-pub mod notify;
-pub mod pebble;
-pub mod prefix_proxy;
-pub mod turn;
+pub(crate) mod browser;
+pub(crate) mod call;
+pub(crate) mod certificate;
+pub(crate) mod command;
+pub(crate) mod firefox;
+pub(crate) mod http;
+pub(crate) mod leaks;
+pub(crate) mod namespace;
+pub(crate) mod notify;
+pub(crate) mod pebble;
+pub(crate) mod prefix_proxy;
+pub(crate) mod turn;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,10 +33,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Limit of every wait. Generous for slow machines; a passing test never reaches it.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A token for `user`, valid for an hour, signed with `secret`.
-pub fn token(secret: &str, user: &str) -> String {
+pub(crate) fn token(secret: &str, user: &str) -> String {
     let claims = Claims {
         sub: user.to_owned(),
         exp: clock::now().unix + 3600,
@@ -46,14 +46,14 @@ pub fn token(secret: &str, user: &str) -> String {
 }
 
 /// Environment and arguments of a daemon that a test starts.
-pub struct Builder {
+pub(crate) struct Builder {
     env: HashMap<String, String>,
     args: Vec<String>,
     data_dir: TempDir,
 }
 
 /// A running `parlor serve`; killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     env: HashMap<String, String>,
     data_dir: TempDir,
@@ -78,7 +78,7 @@ struct Lines {
 }
 
 impl Builder {
-    pub fn new() -> Builder {
+    pub(crate) fn new() -> Builder {
         let data_dir = TempDir::new().expect("a temporary directory");
         let env = [
             ("PARLOR_HTTP__LISTEN", "127.0.0.1:0"),
@@ -104,24 +104,24 @@ impl Builder {
         }
     }
 
-    pub fn env(mut self, key: &str, value: &str) -> Builder {
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Builder {
         self.env.insert(key.to_owned(), value.to_owned());
         self
     }
 
     /// Removes a setting that test daemons have by default.
-    pub fn without(mut self, key: &str) -> Builder {
+    pub(crate) fn without(mut self, key: &str) -> Builder {
         self.env.remove(key);
         self
     }
 
-    pub fn arg(mut self, arg: &str) -> Builder {
+    pub(crate) fn arg(mut self, arg: &str) -> Builder {
         self.args.push(arg.to_owned());
         self
     }
 
     /// Starts the daemon and waits until it is ready.
-    pub fn start(self) -> Daemon {
+    pub(crate) fn start(self) -> Daemon {
         let mut child = parlor(&self.env)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -160,40 +160,40 @@ impl Builder {
 
 impl Daemon {
     /// A daemon with the default settings and free ports.
-    pub fn start() -> Daemon {
+    pub(crate) fn start() -> Daemon {
         Builder::new().start()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         Path::new(&self.env["PARLOR_SERVER__DATA_DIR"])
     }
 
     /// The first HTTP address, or the first HTTPS address where TLS is on.
-    pub fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         let main = self.listening.get("https");
         main.unwrap_or_else(|| &self.listening["http"])[0]
     }
 
-    pub fn metrics(&self) -> SocketAddr {
+    pub(crate) fn metrics(&self) -> SocketAddr {
         self.listening["metrics"][0]
     }
 
     /// The first TURN address; UDP and TCP share the port.
-    pub fn turn(&self) -> SocketAddr {
+    pub(crate) fn turn(&self) -> SocketAddr {
         self.listening["turn-udp"][0]
     }
 
     /// Every address of a kind: `http`, `https`, `metrics`, `turn-udp`, `turn-tcp`, `turn-tls`.
-    pub fn all(&self, what: &str) -> &[SocketAddr] {
+    pub(crate) fn all(&self, what: &str) -> &[SocketAddr] {
         &self.listening[what]
     }
 
     /// The invite link that the first start printed.
-    pub fn invite_link(&self) -> String {
+    pub(crate) fn invite_link(&self) -> String {
         let line = self.printed("/r/");
         let mut words = line.split_whitespace();
         words.rfind(|w| w.contains("/r/")).unwrap().to_owned()
@@ -201,7 +201,7 @@ impl Daemon {
 
     /// Waits until a line on standard output contains `text`, and returns the last such line; a separate
     /// thread reads the output.
-    pub fn printed(&self, text: &str) -> String {
+    pub(crate) fn printed(&self, text: &str) -> String {
         let fits = |line: &&String| line.contains(text);
         let lines = self.output.lines.lock().unwrap();
         let (lines, _) = self
@@ -216,19 +216,19 @@ impl Daemon {
     }
 
     /// Runs a CLI command beside the daemon, with the daemon's environment.
-    pub fn cli(&self, args: &[&str]) -> Output {
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
         self.command(args).output().expect("parlor runs")
     }
 
     /// A CLI command as in [`Daemon::cli`], not started yet.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = parlor(&self.env);
         command.args(args);
         command
     }
 
     /// Runs a CLI command with `--json` that must succeed, and returns its value.
-    pub fn cli_json(&self, args: &[&str]) -> Value {
+    pub(crate) fn cli_json(&self, args: &[&str]) -> Value {
         let output = self.cli(&[args, &["--json"]].concat());
         assert!(output.status.success(), "{args:?}: {output:?}");
         let value = serde_json::from_slice(&output.stdout).expect("one JSON value on stdout");
@@ -237,23 +237,23 @@ impl Daemon {
     }
 
     /// Stops reading the daemon's output, so that its pipe fills up, or resumes reading.
-    pub fn pause_reading(&self, paused: bool) {
+    pub(crate) fn pause_reading(&self, paused: bool) {
         self.output.lines.lock().unwrap().paused = paused;
         self.output.grown.notify_all();
     }
 
     /// The log lines so far.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.output.lines.lock().unwrap().stderr.clone()
     }
 
     /// Waits until a log line contains `text`, and returns that line.
-    pub fn wait_for_log(&self, text: &str) -> String {
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
         self.wait_for_log_of(text, |line| line.contains(text))
     }
 
     /// Waits until a log line fits, and returns that line; the panic message names `what`.
-    pub fn wait_for_log_of(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_for_log_of(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         let lines = self.output.lines.lock().unwrap();
         let found = |l: &Lines| l.stderr.iter().any(|line| fits(line));
         let (lines, _) = self
@@ -267,7 +267,7 @@ impl Daemon {
     }
 
     /// Waits until `count` log lines contain one of `texts`.
-    pub fn wait_for_logs(&self, texts: &[&str], count: usize) {
+    pub(crate) fn wait_for_logs(&self, texts: &[&str], count: usize) {
         let lines = self.output.lines.lock().unwrap();
         let is_one = |line: &&String| texts.iter().any(|text| line.contains(text));
         let found = |l: &Lines| l.stderr.iter().filter(is_one).count();
@@ -280,34 +280,38 @@ impl Daemon {
     }
 
     /// Waits for the daemon to end by itself, and returns its status.
-    pub fn wait(mut self) -> ExitStatus {
+    pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("parlor ends")
     }
 
     /// Sends SIGTERM, and returns the exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.child.wait().expect("parlor ends")
     }
 
     /// Stops the daemon and starts another, in the same data directory and on the same addresses.
-    pub fn restart(self) -> Daemon {
+    pub(crate) fn restart(self) -> Daemon {
         self.restart_after(|| {})
     }
 
     /// Like [`Daemon::restart`]; `meanwhile` runs between the two processes.
-    pub fn restart_after(self, meanwhile: impl FnOnce()) -> Daemon {
+    pub(crate) fn restart_after(self, meanwhile: impl FnOnce()) -> Daemon {
         self.restart_with(|_| meanwhile())
     }
 
     /// Like [`Daemon::restart`]; `meanwhile` runs between the two processes and may change the environment.
-    pub fn restart_with(mut self, meanwhile: impl FnOnce(&mut HashMap<String, String>)) -> Daemon {
+    pub(crate) fn restart_with(
+        mut self,
+        meanwhile: impl FnOnce(&mut HashMap<String, String>),
+    ) -> Daemon {
         self.signal("TERM");
         self.child.wait().expect("parlor ends");
         let mut env = self.env.clone();
-        let main = match self.listening.contains_key("https") {
-            true => "https",
-            false => "http",
+        let main = if self.listening.contains_key("https") {
+            "https"
+        } else {
+            "http"
         };
         for (what, key) in [
             (main, "PARLOR_HTTP__LISTEN"),
@@ -327,7 +331,7 @@ impl Daemon {
         .start()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args(["-s", name, &self.pid().to_string()])
             .status();
@@ -368,7 +372,7 @@ impl Drop for Daemon {
 }
 
 /// The binary under test with this environment alone.
-pub fn parlor(env: &HashMap<String, String>) -> Command {
+pub(crate) fn parlor(env: &HashMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
     command.env_clear().envs(env);
     command.current_dir(std::env::temp_dir());
@@ -396,7 +400,7 @@ fn capture(
 }
 
 /// The settings that the installation guide writes.
-pub fn installed_settings() -> String {
+pub(crate) fn installed_settings() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/start/install.md");
     let shown = std::fs::read_to_string(path).expect("the installation guide");
     let after = shown.split("<<'END'\n").nth(1);

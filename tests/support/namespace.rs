@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// Set in a process that runs in such namespaces.
-pub const INSIDE: &str = "PARLOR_TEST_NAMESPACE";
+pub(crate) const INSIDE: &str = "PARLOR_TEST_NAMESPACE";
 
 static HAS_INTERFACE: AtomicBool = AtomicBool::new(false);
 
 /// Adds an interface without a peer, and a default route: without a route, Firefox gathers no
 /// candidates.
 #[allow(dead_code)] // Not every crate that has a box has a Firefox in it.
-pub fn add_interface() {
+pub(crate) fn add_interface() {
     if std::env::var_os(INSIDE).is_none() {
         return;
     }
@@ -28,7 +28,7 @@ pub fn add_interface() {
 
 /// Whether this process is in a network namespace with only `lo`.
 #[allow(dead_code)] // Not every crate that has a box has a browser in it.
-pub fn has_loopback_alone() -> bool {
+pub(crate) fn has_loopback_alone() -> bool {
     std::env::var_os(INSIDE).is_some() && !HAS_INTERFACE.load(Ordering::Relaxed)
 }
 
@@ -48,7 +48,7 @@ macro_rules! in_a_namespace {
 pub(crate) use in_a_namespace;
 
 /// The test runner's name of a test in this module: its path without the crate.
-pub fn name(module: &str, test: &str) -> String {
+pub(crate) fn name(module: &str, test: &str) -> String {
     match module.split_once("::") {
         Some((_, module)) => format!("{module}::{test}"),
         None => test.to_owned(),
@@ -57,7 +57,7 @@ pub fn name(module: &str, test: &str) -> String {
 
 /// Runs this test again in new namespaces and returns `true`. Returns `false` inside them, or where the kernel
 /// grants no namespaces; the caller then runs the test itself.
-pub fn ran_in_namespace(test: &str) -> bool {
+pub(crate) fn ran_in_namespace(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return false;
     }

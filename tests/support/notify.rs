@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use super::DEADLINE;
 
-pub struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     /// The path of the socket, if it has one.
     place: Option<TempDir>,
 }
 
 impl Manager {
-    pub fn new() -> Manager {
+    pub(crate) fn new() -> Manager {
         let place = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(place.path().join("notify")).expect("a socket");
         let place = Some(place);
@@ -25,7 +25,7 @@ impl Manager {
 
     /// A manager whose socket has a name in the abstract namespace.
     #[cfg(target_os = "linux")]
-    pub fn abstract_named(name: &str) -> Manager {
+    pub(crate) fn abstract_named(name: &str) -> Manager {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net::SocketAddr;
         let address = SocketAddr::from_abstract_name(name).expect("a name");
@@ -36,13 +36,13 @@ impl Manager {
     }
 
     /// The value for `$NOTIFY_SOCKET`.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         let place = self.place.as_ref().expect("a socket with a path");
         place.path().join("notify")
     }
 
     /// The next message, if one comes within `timeout`.
-    pub fn next_message(&self, timeout: Duration) -> Option<String> {
+    pub(crate) fn next_message(&self, timeout: Duration) -> Option<String> {
         let timeout = timeout.max(Duration::from_millis(1));
         self.socket
             .set_read_timeout(Some(timeout))
@@ -53,7 +53,7 @@ impl Manager {
     }
 
     /// Waits for a line that begins with `start`, and returns the rest of it.
-    pub fn wait_for(&self, start: &str) -> String {
+    pub(crate) fn wait_for(&self, start: &str) -> String {
         let deadline = clock::now().mono + DEADLINE;
         while let Some(message) = self.next_message(deadline.since(clock::now().mono)) {
             let mut lines = message.lines();

@@ -15,7 +15,7 @@ use super::certificate::Authority;
 use super::turn::secured;
 
 /// Addresses and files of the authority, which may or may not run.
-pub struct AcmeNetwork {
+pub(crate) struct AcmeNetwork {
     place: TempDir,
     authority: Authority,
     names: SocketAddr,
@@ -27,10 +27,10 @@ pub struct AcmeNetwork {
 }
 
 /// The authority and its names; ended when dropped.
-pub struct Pebble(Vec<Child>);
+pub(crate) struct Pebble(Vec<Child>);
 
 impl AcmeNetwork {
-    pub fn new() -> AcmeNetwork {
+    pub(crate) fn new() -> AcmeNetwork {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         authority.issue(place.path(), &["127.0.0.1"]);
         fs::write(place.path().join("root.pem"), &authority.pem).unwrap();
@@ -48,27 +48,27 @@ impl AcmeNetwork {
         }
     }
 
-    pub fn directory(&self) -> String {
+    pub(crate) fn directory(&self) -> String {
         format!("https://{}/dir", self.acme)
     }
 
     /// The CA certificate of the authority's own HTTPS server.
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.place.path().join("root.pem")
     }
 
-    pub fn place(&self) -> &Path {
+    pub(crate) fn place(&self) -> &Path {
         self.place.path()
     }
 
     /// A port without a listener.
-    pub fn unused_port() -> u16 {
+    pub(crate) fn unused_port() -> u16 {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.local_addr().unwrap().port()
     }
 
     /// Starts the authority with these settings in place of the defaults.
-    pub fn open(&self, settings: &[(&str, Value)]) -> Pebble {
+    pub(crate) fn open(&self, settings: &[(&str, Value)]) -> Pebble {
         let place = self.place.path();
         let mut config = json!({
             "listenAddress": self.acme,
@@ -117,7 +117,7 @@ impl AcmeNetwork {
     }
 
     /// The root of the certificates that are issued, in PEM.
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         let client = Arc::new(self.authority.client());
         let mut stream = secured(self.management, &client);
         stream.write_all(b"GET /roots/0 HTTP/1.0\r\n\r\n").unwrap();

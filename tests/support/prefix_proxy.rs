@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 /// Starts the proxy for the rest of the test, and returns its address.
-pub fn start(prefix: &'static str, behind: SocketAddr) -> SocketAddr {
+pub(crate) fn start(prefix: &'static str, behind: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {

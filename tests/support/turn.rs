@@ -16,10 +16,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::DEADLINE;
 
 /// The secret with which the tests issue credentials.
-pub const SECRET: &str = "a secret for tests alone";
+pub(crate) const SECRET: &str = "a secret for tests alone";
 
 /// A credential with this name, as a service that has the secret issues it.
-pub fn minted(name: &str) -> Minted {
+pub(crate) fn minted(name: &str) -> Minted {
     let credentials = Credentials::new(&Secret::new(SECRET), &[]);
     let credential = credentials.passwords(name).next().expect("a secret");
     Minted {
@@ -28,22 +28,22 @@ pub fn minted(name: &str) -> Minted {
     }
 }
 
-pub enum Wire {
+pub(crate) enum Wire {
     Udp(UdpSocket),
     Tcp(TcpStream),
     Tls(Box<Secured>),
 }
 
 /// TLS over a TCP stream.
-pub type Secured = StreamOwned<ClientConnection, SmallWrites>;
+pub(crate) type Secured = StreamOwned<ClientConnection, SmallWrites>;
 
 /// A stream that sends a few bytes at a time, in a packet each.
-pub struct SmallWrites {
+pub(crate) struct SmallWrites {
     pub stream: TcpStream,
     pub size: usize,
 }
 
-pub struct Client {
+pub(crate) struct Client {
     pub wire: Wire,
     pub minted: Minted,
     pub nonce: Vec<u8>,
@@ -53,10 +53,10 @@ pub struct Client {
 }
 
 /// A received message.
-pub struct Answer(pub Vec<u8>);
+pub(crate) struct Answer(pub Vec<u8>);
 
 impl Client {
-    pub fn udp(server: SocketAddr, user: &str, room: Option<&str>) -> Client {
+    pub(crate) fn udp(server: SocketAddr, user: &str, room: Option<&str>) -> Client {
         let any = if server.is_ipv4() {
             "127.0.0.1:0"
         } else {
@@ -68,7 +68,7 @@ impl Client {
         Client::over(Wire::Udp(socket), user, room)
     }
 
-    pub fn tcp(server: SocketAddr, user: &str) -> Client {
+    pub(crate) fn tcp(server: SocketAddr, user: &str) -> Client {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -76,11 +76,11 @@ impl Client {
     }
 
     /// Over TLS, with a server that has a certificate for this address.
-    pub fn tls(server: SocketAddr, user: &str, config: &Arc<ClientConfig>) -> Client {
+    pub(crate) fn tls(server: SocketAddr, user: &str, config: &Arc<ClientConfig>) -> Client {
         Client::over(Wire::Tls(Box::new(secured(server, config))), user, None)
     }
 
-    pub fn over(wire: Wire, user: &str, room: Option<&str>) -> Client {
+    pub(crate) fn over(wire: Wire, user: &str, room: Option<&str>) -> Client {
         let credentials = Credentials::new(&Secret::new(SECRET), &[]);
         Client {
             wire,
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         match &mut self.wire {
             Wire::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Wire::Tcp(stream) => stream.write_all(bytes).unwrap(),
@@ -103,7 +103,7 @@ impl Client {
     }
 
     /// The next message; of a stream exactly one, without its padding.
-    pub fn receive(&mut self) -> Vec<u8> {
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
         match &mut self.wire {
             Wire::Udp(socket) => {
                 let mut buffer = vec![0; 65_536];
@@ -117,13 +117,21 @@ impl Client {
     }
 
     /// A request signed where a nonce is known, and its answer.
-    pub fn request(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Answer {
+    pub(crate) fn request(
+        &mut self,
+        method: Method,
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Answer {
         let request = self.signed(method, attributes);
         self.send(&request);
         Answer(self.receive())
     }
 
-    pub fn signed(&mut self, method: Method, attributes: &[(Attribute, Vec<u8>)]) -> Vec<u8> {
+    pub(crate) fn signed(
+        &mut self,
+        method: Method,
+        attributes: &[(Attribute, Vec<u8>)],
+    ) -> Vec<u8> {
         self.transaction += 1;
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, method, Class::Request, self.transaction_id());
@@ -149,24 +157,25 @@ impl Client {
     }
 
     /// The key that signs requests and responses.
-    pub fn key(&self) -> IntegrityKey {
+    pub(crate) fn key(&self) -> IntegrityKey {
         let Minted {
             username,
             credential,
         } = &self.minted;
-        match self.sha256 {
-            true => IntegrityKey::sha256(&long_term_key_sha256(username, "parlor", credential)),
-            false => IntegrityKey::new(&long_term_key(username, "parlor", credential)),
+        if self.sha256 {
+            IntegrityKey::sha256(&long_term_key_sha256(username, "parlor", credential))
+        } else {
+            IntegrityKey::new(&long_term_key(username, "parlor", credential))
         }
     }
 
     /// Fetches a nonce and requests an allocation.
-    pub fn allocate(&mut self) -> Answer {
+    pub(crate) fn allocate(&mut self) -> Answer {
         self.allocate_with(&[])
     }
 
     /// Fetches a nonce and requests an allocation with REQUESTED-TRANSPORT UDP and the attributes `more`.
-    pub fn allocate_with(&mut self, more: &[(Attribute, Vec<u8>)]) -> Answer {
+    pub(crate) fn allocate_with(&mut self, more: &[(Attribute, Vec<u8>)]) -> Answer {
         let udp = [(Attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0])];
         self.nonce.clear();
         let challenge = self.request(Method::ALLOCATE, &udp);
@@ -176,7 +185,7 @@ impl Client {
     }
 
     /// The relayed address of a new allocation.
-    pub fn allocated(&mut self) -> SocketAddr {
+    pub(crate) fn allocated(&mut self) -> SocketAddr {
         let answer = self.allocate();
         assert_eq!(answer.code(), None);
         answer
@@ -184,12 +193,12 @@ impl Client {
             .expect("a relayed address")
     }
 
-    pub fn permit(&mut self, peer: SocketAddr) -> Answer {
+    pub(crate) fn permit(&mut self, peer: SocketAddr) -> Answer {
         let peer = self.xor_peer(peer);
         self.request(Method::CREATE_PERMISSION, &[peer])
     }
 
-    pub fn bind(&mut self, number: u16, peer: SocketAddr) -> Answer {
+    pub(crate) fn bind(&mut self, number: u16, peer: SocketAddr) -> Answer {
         let [high, low] = number.to_be_bytes();
         let peer = self.xor_peer(peer);
         let number = (Attribute::CHANNEL_NUMBER, vec![high, low, 0, 0]);
@@ -214,21 +223,21 @@ impl Client {
 }
 
 impl Answer {
-    pub fn message(&self) -> Message<'_> {
+    pub(crate) fn message(&self) -> Message<'_> {
         Message::parse(&self.0).expect("a STUN message")
     }
 
-    pub fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         let value = self.message().get(Attribute::ERROR_CODE)?;
         Some(u16::from(value[2]) * 100 + u16::from(value[3]))
     }
 
-    pub fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
         self.addresses(attribute).first().copied()
     }
 
     /// The addresses in all attributes of this type.
-    pub fn addresses(&self, attribute: Attribute) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self, attribute: Attribute) -> Vec<SocketAddr> {
         let message = self.message();
         let values = message.attributes().filter(|(a, _)| *a == attribute);
         let decode = |value| decode_xor_address(value, &message.transaction());
@@ -237,14 +246,14 @@ impl Answer {
 }
 
 /// Two clients, each with a channel to the other.
-pub fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
+pub(crate) fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) {
     let (at_alice, at_bob) = (alice.allocated(), bob.allocated());
     assert_eq!(alice.bind(0x4001, at_bob).code(), None);
     assert_eq!(bob.bind(0x4002, at_alice).code(), None);
     (alice, bob)
 }
 
-pub fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
+pub(crate) fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
     alice.send(&channel_data(0x4001, b"hello bob", padded));
     assert_eq!(bob.receive(), channel_data(0x4002, b"hello bob", false));
     bob.send(&channel_data(0x4002, b"hello alice", padded));
@@ -252,7 +261,7 @@ pub fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) 
 }
 
 /// A ChannelData message, with the padding of streams if `padded`.
-pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
+pub(crate) fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
     let mut out = number.to_be_bytes().to_vec();
     out.extend((data.len() as u16).to_be_bytes());
     out.extend(data);
@@ -263,7 +272,7 @@ pub fn channel_data(number: u16, data: &[u8], padded: bool) -> Vec<u8> {
 }
 
 /// A TLS connection over TCP, before its first application data.
-pub fn secured(server: SocketAddr, config: &Arc<ClientConfig>) -> Secured {
+pub(crate) fn secured(server: SocketAddr, config: &Arc<ClientConfig>) -> Secured {
     let stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();

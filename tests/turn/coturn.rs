@@ -42,7 +42,7 @@ impl Drop for Peer {
     }
 }
 
-pub fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let found = Command::new(name).arg("-h").output();
     assert!(
         found.is_ok(),

@@ -16,7 +16,7 @@ fn nobody(ip: &str) -> SocketAddr {
 }
 
 /// The peer and the ICMP attribute of a Data indication.
-pub fn icmp_indication(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
+pub(crate) fn icmp_indication(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
     let message = Message::parse(bytes).expect("a message");
     assert_eq!(
         (message.class(), message.method()),

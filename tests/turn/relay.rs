@@ -373,7 +373,7 @@ fn large_datagrams_are_relayed_completely() {
 
 /// The number of UDP sockets of a process. The kernel returns its table in parts, and misses some entries if
 /// others change meanwhile: therefore several reads.
-pub fn udp_sockets(process: u32) -> usize {
+pub(crate) fn udp_sockets(process: u32) -> usize {
     let mut udp = BTreeSet::new();
     for _look in 0..5 {
         let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();

@@ -15,10 +15,10 @@ use crate::support::turn::{
 use crate::support::{Builder, DEADLINE, Daemon};
 use crate::{Deadline, metric, open_relay};
 
-pub const NAMES: [&str; 2] = ["127.0.0.1", "::1"];
+pub(crate) const NAMES: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// A relay with TLS, and the issuer of its certificate.
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub daemon: Daemon,
     pub authority: Authority,
     pub client: Arc<ClientConfig>,
@@ -27,11 +27,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub fn new() -> Fixture {
+    pub(crate) fn new() -> Fixture {
         Fixture::with(|builder| builder)
     }
 
-    pub fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
+    pub(crate) fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         let (cert, key) = authority.issue(place.path(), &NAMES);
         let builder = open_relay()
@@ -49,12 +49,12 @@ impl Fixture {
     }
 
     /// Over IPv4, or over IPv6.
-    pub fn address(&self, is_ipv4: bool) -> SocketAddr {
+    pub(crate) fn address(&self, is_ipv4: bool) -> SocketAddr {
         let mut addresses = self.daemon.all("turn-tls").iter();
         *addresses.find(|one| one.is_ipv4() == is_ipv4).unwrap()
     }
 
-    pub fn tls(&self, user: &str) -> Client {
+    pub(crate) fn tls(&self, user: &str) -> Client {
         Client::tls(self.address(true), user, &self.client)
     }
 
@@ -72,7 +72,7 @@ fn stream(client: &mut Client) -> &mut Secured {
 }
 
 /// The certificate of a handshake. A resumed session has none.
-pub fn certificate(fixture: &Fixture) -> Vec<u8> {
+pub(crate) fn certificate(fixture: &Fixture) -> Vec<u8> {
     let config = Arc::new(fixture.authority.client());
     let mut client = Client::tls(fixture.address(true), "anybody", &config);
     client.request(Method::BINDING, &[]);

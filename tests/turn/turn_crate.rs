@@ -118,7 +118,7 @@ async fn over_udp() -> Arc<dyn Conn + Send + Sync> {
 
 /// Two clients relay to each other; the first packets use indications, later ones channels. Returns
 /// their relayed addresses.
-pub async fn exchange(
+pub(crate) async fn exchange(
     server: SocketAddr,
     first: Arc<dyn Conn + Send + Sync>,
     second: Arc<dyn Conn + Send + Sync>,

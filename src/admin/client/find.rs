@@ -100,12 +100,13 @@ fn open_database(
     }
     let served = existing.is_locked();
     let context = Context::Offline(Box::new(OfflineContext::open(config, data_dir, served)?));
-    let remark = match served {
-        true => format!(
+    let remark = if served {
+        format!(
             "Using the database in {path}: the server that runs there does not answer at its \
-             socket, but applies the change within a second."
-        ),
-        false => format!("Using the database in {path}: no server is running there."),
+         socket, but applies the change within a second."
+        )
+    } else {
+        format!("Using the database in {path}: no server is running there.")
     };
     Ok(Target {
         client: AdminClient::Offline(context),
@@ -116,9 +117,10 @@ fn open_database(
 /// The user's own directory if it exists, else the system's if that exists.
 fn default_data_dir(config: &Config, paths: &SocketPaths) -> Result<PathBuf, DataDirError> {
     let own = user_data_dir(config)?;
-    match !own.exists() && paths.state.exists() {
-        true => Ok(paths.state.clone()),
-        false => Ok(own),
+    if !own.exists() && paths.state.exists() {
+        Ok(paths.state.clone())
+    } else {
+        Ok(own)
     }
 }
 

@@ -79,9 +79,10 @@ impl fmt::Debug for PasswordHash {
 }
 
 pub(super) fn parse_room_id(text: &str) -> Result<String, String> {
-    match valid_room_id(text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("a room's id is {ROOM_ID_RULE}")),
+    if valid_room_id(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("a room's id is {ROOM_ID_RULE}"))
     }
 }
 

@@ -18,7 +18,11 @@ const RENEW_BEFORE_SECONDS: i64 = 30 * 24 * 3600;
 
 /// Returns the stored certificate if it covers all hosts and does not expire soon. Otherwise creates one,
 /// for this host's addresses as well.
-pub fn load_or_create(config: &Config, data_dir: &DataDir, now: u64) -> anyhow::Result<Identity> {
+pub(super) fn load_or_create(
+    config: &Config,
+    data_dir: &DataDir,
+    now: u64,
+) -> anyhow::Result<Identity> {
     let mut hosts = config::own_hosts(config);
     if let Some(kept) = data_dir.read_file(FILE_NAME)? {
         match tls::parse(kept.expose()) {

@@ -25,7 +25,7 @@ struct Stamp {
 
 /// The states that were seen, and their result.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(super) struct Watch {
     /// In force, or reported as invalid.
     handled: Option<FileStamps>,
     /// Invalid at the last check: the files may be incomplete while they are being written.
@@ -43,7 +43,7 @@ enum NextStep {
 
 impl Watch {
     /// Reloads changed files. Blocks on disks.
-    pub fn check(&mut self, reloader: &Reloader) {
+    pub(super) fn check(&mut self, reloader: &Reloader) {
         let Some(stamps_now) = FileStamps::of(&reloader.config().tls) else {
             return;
         };

@@ -25,14 +25,14 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The binary and the arguments of this process, which the next one is started with.
 #[derive(Debug, Clone)]
-pub struct Upgrade {
+pub(crate) struct Upgrade {
     executable: PathBuf,
     arguments: Vec<OsString>,
 }
 
 impl Upgrade {
     /// Reads both at the start: later, the path of an upgraded binary can no longer be resolved.
-    pub fn of_process() -> io::Result<Upgrade> {
+    pub(crate) fn of_process() -> io::Result<Upgrade> {
         let resolved = env::current_exe()?;
         let same = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == resolved);
         Ok(Upgrade {
@@ -42,7 +42,7 @@ impl Upgrade {
         })
     }
 
-    pub fn executable(&self) -> &Path {
+    pub(crate) fn executable(&self) -> &Path {
         &self.executable
     }
 
@@ -50,10 +50,13 @@ impl Upgrade {
     ///
     /// # Errors
     /// One sentence per problem.
-    pub fn check(&self) -> Result<(), Vec<String>> {
-        let check = |argument: &OsString| match argument == "serve" {
-            true => "check".into(),
-            false => argument.clone(),
+    pub(crate) fn check(&self) -> Result<(), Vec<String>> {
+        let check = |argument: &OsString| {
+            if argument == "serve" {
+                "check".into()
+            } else {
+                argument.clone()
+            }
         };
         let mut command = Command::new(&self.executable);
         command.args(self.arguments.iter().map(check));
@@ -66,12 +69,13 @@ impl Upgrade {
         }
         let output_text = [output.stdout, output.stderr].concat();
         let output_text = error_lines(&String::from_utf8_lossy(&output_text));
-        match output_text.is_empty() {
-            true => Err(vec![format!(
+        if output_text.is_empty() {
+            Err(vec![format!(
                 "`check` of the new binary failed with {}",
                 output.status
-            )]),
-            false => Err(output_text),
+            )])
+        } else {
+            Err(output_text)
         }
     }
 
@@ -79,7 +83,7 @@ impl Upgrade {
     ///
     /// The descriptors are duplicated to consecutive numbers above all open ones: other threads still run,
     /// so no number in use may be overwritten.
-    pub fn execute(&self, handover: &Handover) -> io::Error {
+    pub(crate) fn execute(&self, handover: &Handover) -> io::Error {
         let first = match duplicate_descriptors(handover) {
             Ok(first) => first,
             Err(error) => return error,
@@ -156,9 +160,10 @@ fn error_lines(output_text: &str) -> Vec<String> {
         .clone()
         .filter_map(|line| line.strip_prefix("error: "));
     let named: Vec<_> = named.map(str::to_owned).collect();
-    match named.is_empty() {
-        true => lines.map(str::to_owned).collect(),
-        false => named,
+    if named.is_empty() {
+        lines.map(str::to_owned).collect()
+    } else {
+        named
     }
 }
 

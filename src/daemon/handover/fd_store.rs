@@ -22,14 +22,14 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The descriptor store of a service manager.
 #[derive(Debug, Clone, Copy)]
-pub struct FdStore {
+pub(crate) struct FdStore {
     socket: NotifySocket,
     capacity: usize,
 }
 
 impl FdStore {
     /// Returns the store of this process, if the service manager provides one.
-    pub fn of_process() -> Option<FdStore> {
+    pub(crate) fn of_process() -> Option<FdStore> {
         let socket = NotifySocket::of_process().ok().flatten()?;
         let capacity = env::var("FDSTORE").ok()?.parse().ok()?;
         (capacity > 0).then_some(FdStore { socket, capacity })
@@ -37,7 +37,7 @@ impl FdStore {
 
     /// Stores the descriptors and waits until the service manager has them. Returns the number of
     /// descriptors that did not fit; they are closed with this process.
-    pub fn store(self, handover: &Handover) -> io::Result<usize> {
+    pub(crate) fn store(self, handover: &Handover) -> io::Result<usize> {
         let descriptors = handover.descriptors();
         let (kept, left) = descriptors.split_at(descriptors.len().min(self.capacity));
         for some in kept.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
@@ -48,7 +48,7 @@ impl FdStore {
     }
 
     /// Removes the restored descriptors from the store.
-    pub fn clear(self) -> io::Result<()> {
+    pub(crate) fn clear(self) -> io::Result<()> {
         self.socket.notify(REMOVE_MESSAGE)
     }
 

@@ -19,7 +19,7 @@ const MAX_STATE_BYTES: u64 = 1 << 30;
 
 /// The handed-over sockets and state.
 #[derive(Default)]
-pub struct Inherited {
+pub(crate) struct Inherited {
     pub sockets: relay::Inherited,
     /// The addresses of `auto` and DNS names in `turn.external_ip`.
     pub external: Vec<(String, IpAddr)>,
@@ -30,7 +30,7 @@ pub struct Inherited {
 }
 
 /// Takes the inherited descriptors. Call it before any thread exists: it changes the environment.
-pub fn take() -> Inherited {
+pub(crate) fn take() -> Inherited {
     let mut descriptors = ListenFd::from_env();
     let (mut tcp, mut udp, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..descriptors.len() {

@@ -11,15 +11,15 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 
-pub use exec::Upgrade;
-pub use fd_store::FdStore;
-pub use inherited::{Inherited, take};
-pub use state::{State, boot_id};
+pub(super) use exec::Upgrade;
+pub(super) use fd_store::FdStore;
+pub(super) use inherited::{Inherited, take};
+pub(super) use state::{State, boot_id};
 
 use crate::relay;
 
 /// Everything that is handed over to the next process.
-pub struct Handover {
+pub(super) struct Handover {
     /// The state, in a sealed memory file.
     memory: File,
     tcp: Vec<TcpListener>,
@@ -31,7 +31,7 @@ pub struct Handover {
 }
 
 impl Handover {
-    pub fn new(
+    pub(super) fn new(
         mut state: State,
         stopped: relay::RelayHandover,
         tcp: Vec<(&'static str, TcpListener)>,

@@ -22,7 +22,7 @@ const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
 /// The state of a process, without its sockets.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub(crate) struct State {
     /// Timestamps are valid within one boot only.
     pub boot: String,
     pub at: Mono,
@@ -37,7 +37,7 @@ pub struct State {
 
 /// A state cannot be restored.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     #[error("it is not a state of parlor")]
     BadMagic,
     #[error("it has version {0}, and this binary reads version {VERSION}")]
@@ -51,7 +51,7 @@ pub enum StateError {
 }
 
 impl State {
-    pub fn write(&self) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn write(&self) -> serde_json::Result<Vec<u8>> {
         let text = serde_json::to_vec(self)?;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + text.len());
         bytes.extend(MAGIC);
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// Reads the output of [`State::write`] from the same `boot` and from before `now`.
-    pub fn read(bytes: &[u8], boot: &str, now: Mono) -> Result<State, StateError> {
+    pub(crate) fn read(bytes: &[u8], boot: &str, now: Mono) -> Result<State, StateError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(StateError::BadMagic)?;
         let (version, rest) = rest.split_first_chunk().ok_or(StateError::Truncated)?;
         match u32::from_le_bytes(*version) {
@@ -81,15 +81,16 @@ impl State {
             return Err(StateError::Damaged);
         }
         let state: State = serde_json::from_slice(text).map_err(|_| StateError::Damaged)?;
-        match state.boot == boot && state.at <= now {
-            true => Ok(state),
-            false => Err(StateError::OtherBoot),
+        if state.boot == boot && state.at <= now {
+            Ok(state)
+        } else {
+            Err(StateError::OtherBoot)
         }
     }
 }
 
 /// Returns the id of this boot; empty if the system has none.
-pub fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }

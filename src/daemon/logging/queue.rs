@@ -22,7 +22,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A handle on the queue; clones share it.
 #[derive(Clone)]
-pub struct Queue {
+pub(crate) struct Queue {
     shared: Arc<Shared>,
 }
 
@@ -58,7 +58,7 @@ impl Queue {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(
+    pub(crate) fn start(
         mut out: impl Write + Send + 'static,
         announce: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Queue> {
@@ -90,7 +90,7 @@ impl Queue {
 
     /// Adds a line, with its line feed, or drops and counts it if the queue is full. Never waits for the
     /// reader.
-    pub fn push(&self, line: &[u8]) {
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.shared.locked();
         let size = line.len() + LINE_OVERHEAD_BYTES;
         if state.bytes + size > CAPACITY_BYTES {
@@ -104,7 +104,7 @@ impl Queue {
     }
 
     /// Waits at most `timeout` until the queue is empty; returns whether it is.
-    pub fn flush(&self, timeout: Duration) -> bool {
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let pending = |state: &mut State| {
             !state.lines.is_empty() || state.busy || (state.unannounced > 0 && !state.broken)
         };
@@ -116,7 +116,7 @@ impl Queue {
     }
 
     /// Counts the lines that were lost: the queue was full, or standard error could not be written.
-    pub fn dropped(&self) -> &Counter {
+    pub(crate) fn dropped(&self) -> &Counter {
         &self.shared.dropped
     }
 }
@@ -183,7 +183,7 @@ impl<'a> MakeWriter<'a> for Queue {
 }
 
 /// Receives one event: `tracing-subscriber` writes each event with one call.
-pub struct Line<'a>(&'a Queue);
+pub(crate) struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

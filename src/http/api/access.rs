@@ -8,15 +8,16 @@ use crate::storage::{Removal, Room};
 
 /// Rejects rooms outside of the token's list, and other rooms than a guest's own, whether the room
 /// exists or not.
-pub fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
+pub(super) fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
     let guest_elsewhere = caller
         .user
         .guest
         .as_ref()
         .is_some_and(|guest| guest.room_id != room);
-    match guest_elsewhere || !caller.claims.allows_room(room) {
-        true => Err(not_for_this_room()),
-        false => Ok(()),
+    if guest_elsewhere || !caller.claims.allows_room(room) {
+        Err(not_for_this_room())
+    } else {
+        Ok(())
     }
 }
 
@@ -24,20 +25,21 @@ pub fn require_scope(caller: &Caller, room: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// 403 for rooms outside of the token's list, and for banned users; else 404.
-pub fn visible_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+pub(super) fn visible_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
     require_scope(&access.caller, id)?;
     let room = access.room.as_ref().ok_or_else(no_such_room)?;
     if let Some(Removal::Banned { until }) = access.removal {
         return Err(banned(until));
     }
-    match sees(access, room) {
-        true => Ok(room.clone()),
-        false => Err(no_such_room()),
+    if sees(access, room) {
+        Ok(room.clone())
+    } else {
+        Err(no_such_room())
     }
 }
 
 /// [`visible_room`], with 410 if the room is closed.
-pub fn open_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+pub(super) fn open_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
     let room = visible_room(access, id)?;
     match room.closed_at {
         Some(_) => Err(room_closed()),
@@ -58,11 +60,12 @@ fn sees(access: &RoomAccess, room: &Room) -> bool {
 }
 
 /// The owner and admins manage a room. The caller may see the room.
-pub fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
-    match caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
-        true => Ok(()),
-        false => Err(Error::forbidden(
+pub(super) fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
+    if caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
+        Ok(())
+    } else {
+        Err(Error::forbidden(
             "Only the room's owner and admins may do this",
-        )),
+        ))
     }
 }

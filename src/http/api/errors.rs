@@ -12,15 +12,15 @@ use crate::storage::utc;
 /// The code for too many attempts to log in or to redeem an invite.
 const TOO_MANY_ATTEMPTS: &str = "too-many-attempts";
 
-pub fn no_such_room() -> Error {
+pub(super) fn no_such_room() -> Error {
     Error::not_found("There is no such room, or you need an invite to it")
 }
 
-pub fn room_closed() -> Error {
+pub(super) fn room_closed() -> Error {
     Error::new(StatusCode::GONE, "room-closed", "The room is closed")
 }
 
-pub fn not_for_this_room() -> Error {
+pub(super) fn not_for_this_room() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,
         "not-for-this-room",
@@ -28,7 +28,7 @@ pub fn not_for_this_room() -> Error {
     )
 }
 
-pub fn banned(until: Option<u64>) -> Error {
+pub(super) fn banned(until: Option<u64>) -> Error {
     let detail = match until {
         None => "You have been banned from this room".to_owned(),
         Some(unix) => format!(
@@ -40,13 +40,13 @@ pub fn banned(until: Option<u64>) -> Error {
 }
 
 /// `wait` is in seconds.
-pub fn kicked(wait: u64) -> Error {
+pub(super) fn kicked(wait: u64) -> Error {
     let detail = format!("You were removed from this room; you may join again in {wait} s");
     Error::new(StatusCode::FORBIDDEN, "kicked", detail)
         .with(header::RETRY_AFTER, HeaderValue::from(wait))
 }
 
-pub fn invite_withdrawn() -> Error {
+pub(super) fn invite_withdrawn() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,
         "invite-withdrawn",
@@ -54,7 +54,7 @@ pub fn invite_withdrawn() -> Error {
     )
 }
 
-pub fn not_a_participant() -> Error {
+pub(super) fn not_a_participant() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,
         "not-a-participant",
@@ -62,7 +62,7 @@ pub fn not_a_participant() -> Error {
     )
 }
 
-pub fn too_many_requests() -> Error {
+pub(super) fn too_many_requests() -> Error {
     too_many(
         "too-many-requests",
         "Too many requests of yours; wait a moment, then try again",
@@ -70,7 +70,7 @@ pub fn too_many_requests() -> Error {
     )
 }
 
-pub fn too_many_from_address() -> Error {
+pub(super) fn too_many_from_address() -> Error {
     too_many(
         TOO_MANY_ATTEMPTS,
         "Too many attempts from your address; wait a moment, then try again",
@@ -78,7 +78,7 @@ pub fn too_many_from_address() -> Error {
     )
 }
 
-pub fn too_many_at_name() -> Error {
+pub(super) fn too_many_at_name() -> Error {
     too_many(
         TOO_MANY_ATTEMPTS,
         "Too many attempts at this name; wait a moment, then try again",
@@ -86,7 +86,7 @@ pub fn too_many_at_name() -> Error {
     )
 }
 
-pub fn too_many(code: &'static str, detail: &'static str, wait: Duration) -> Error {
+pub(super) fn too_many(code: &'static str, detail: &'static str, wait: Duration) -> Error {
     let error = Error::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
     error.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()))
 }

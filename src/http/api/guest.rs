@@ -22,7 +22,7 @@ struct Body {
     name: String,
 }
 
-pub async fn enter(request: Request) -> Result<Response, Error> {
+pub(super) async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     login::counted(&app, "invite", redeem(request).await)
 }

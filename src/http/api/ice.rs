@@ -13,7 +13,7 @@ use crate::service::{App, Caller, RoomAccess};
 use crate::storage::{User, utc};
 use crate::{clock, config};
 
-pub async fn servers(request: Request) -> Result<Response, Error> {
+pub(super) async fn servers(request: Request) -> Result<Response, Error> {
     let host = host(&request)?;
     let (user, room) = match request.query("room") {
         Some(room_id) => bound_to(request.access(&room_id).await?, &room_id)?,
@@ -38,9 +38,10 @@ pub async fn servers(request: Request) -> Result<Response, Error> {
 /// The participant, and the room of the credential.
 fn bound_to(access: RoomAccess, room_id: &str) -> Result<(User, Option<String>), Error> {
     let room = visible_room(&access, room_id)?;
-    match access.participant {
-        true => Ok((access.caller.user, Some(room.id))),
-        false => Err(not_a_participant()),
+    if access.participant {
+        Ok((access.caller.user, Some(room.id)))
+    } else {
+        Err(not_a_participant())
     }
 }
 
@@ -58,7 +59,7 @@ fn only_room(caller: &Caller) -> Result<Option<String>, Error> {
 }
 
 /// Servers for one user, with a credential of their own.
-pub struct Offer {
+pub(super) struct Offer {
     /// `RTCIceServer`s.
     pub servers: Value,
     /// An `RTCIceTransportPolicy`: whether peers may be reached directly, or through the relay alone.
@@ -71,7 +72,7 @@ pub struct Offer {
 
 impl Offer {
     /// parlor's own servers at `host`, bound to `room` if one is given; then the configured others.
-    pub fn new(app: &App, host: &str, user: &User, room: Option<&str>) -> Offer {
+    pub(super) fn new(app: &App, host: &str, user: &User, room: Option<&str>) -> Offer {
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
@@ -121,7 +122,7 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
 /// request was sent to. IPv6 addresses are in brackets.
-pub fn host(request: &Request) -> Result<String, Error> {
+pub(super) fn host(request: &Request) -> Result<String, Error> {
     config::ice_host(&request.app.settings().config)
         .or_else(|| request.host().and_then(bare_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))

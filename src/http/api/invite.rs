@@ -34,7 +34,7 @@ fn default_ttl() -> Duration {
     DEFAULT_TTL
 }
 
-pub async fn create(request: Request) -> Result<Response, Error> {
+pub(super) async fn create(request: Request) -> Result<Response, Error> {
     let (caller, room) = managed(&request).await?;
     require_json(&request)?;
     let now = clock::now().mono;
@@ -75,7 +75,7 @@ pub async fn create(request: Request) -> Result<Response, Error> {
 }
 
 /// The valid invites, oldest first, without their text: only the creator got it.
-pub async fn list(request: Request) -> Result<Response, Error> {
+pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     let (store, unix) = (&request.app.store, clock::now().unix);
     let invites = store.invites(Some(&room.id), unix, MAX_INVITES).await?;
@@ -95,7 +95,7 @@ pub async fn list(request: Request) -> Result<Response, Error> {
 }
 
 /// Revokes an invite. Guests who used it stay.
-pub async fn revoke(request: Request) -> Result<Response, Error> {
+pub(super) async fn revoke(request: Request) -> Result<Response, Error> {
     let (caller, room) = managed(&request).await?;
     let (id, store) = (request.param("invite"), &request.app.store);
     let unix = clock::now().unix;

@@ -4,7 +4,7 @@ use serde_json::{Value, json as value};
 
 use crate::storage::{Room, User, utc};
 
-pub fn room_json(room: &Room) -> Value {
+pub(super) fn room_json(room: &Room) -> Value {
     value!({
         "id": room.id,
         "name": room.name,
@@ -16,7 +16,7 @@ pub fn room_json(room: &Room) -> Value {
 }
 
 /// A guest's name is the one they gave; to the store it is no name at all.
-pub fn user_json(user: &User) -> Value {
+pub(super) fn user_json(user: &User) -> Value {
     let name = match user.guest {
         Some(_) => &user.display_name,
         None => &user.name,

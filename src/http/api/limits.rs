@@ -24,7 +24,7 @@ const ATTEMPTS_PER_SECOND: u64 = 1;
 const ATTEMPT_BURST: u64 = 30;
 
 /// Attempts to log in with one name, from any address: one per interval after the burst.
-pub const NAME_INTERVAL: Duration = Duration::from_secs(6);
+pub(crate) const NAME_INTERVAL: Duration = Duration::from_secs(6);
 const NAME_BURST: u64 = 20;
 
 /// Attempts to log in from one known device of the user: the same rate as for a name.
@@ -47,7 +47,7 @@ const MESSAGE_BURST: u64 = 20;
 const MAX_CONCURRENT_HASHES: usize = 4;
 
 /// The limits of all routes.
-pub struct ApiLimits {
+pub(crate) struct ApiLimits {
     pub guests: PerIpLimiter,
     pub logins: LoginLimits,
     pub previews: PerIpLimiter,
@@ -74,7 +74,7 @@ impl Default for ApiLimits {
 }
 
 /// The limits of logins, and of concurrent password hashing.
-pub struct LoginLimits {
+pub(crate) struct LoginLimits {
     sources: PerIpLimiter,
     names: KeyedLimiter,
     pub devices: KeyedLimiter,
@@ -85,7 +85,7 @@ pub struct LoginLimits {
 
 /// The limit that a client has reached.
 #[derive(Clone, Copy)]
-pub enum LimitReached {
+pub(crate) enum LimitReached {
     Address,
     Name,
     Invites,
@@ -119,7 +119,7 @@ impl Default for LoginLimits {
 impl LoginLimits {
     /// Whether `password` matches `hash`; waits for a permit. A check that has begun keeps its
     /// permit to its end, even if the client has gone.
-    pub async fn verify(
+    pub(crate) async fn verify(
         &self,
         password: Secret,
         hash: Option<String>,
@@ -135,7 +135,7 @@ impl LoginLimits {
     }
 
     /// Counts an attempt from an address; false if there were too many.
-    pub fn try_take_address(&self, client: &ClientInfo, now: Mono) -> bool {
+    pub(crate) fn try_take_address(&self, client: &ClientInfo, now: Mono) -> bool {
         let taken = client.try_take(&self.sources, now);
         if !taken {
             self.log_limit(now, client.address, LimitReached::Address);
@@ -144,7 +144,7 @@ impl LoginLimits {
     }
 
     /// Counts an attempt for a name; false if there were too many.
-    pub fn try_take_name(&self, client: &ClientInfo, name: &str, now: Mono) -> bool {
+    pub(crate) fn try_take_name(&self, client: &ClientInfo, name: &str, now: Mono) -> bool {
         let taken = self.names.take(name, now);
         if !taken {
             self.log_limit(now, client.address, LimitReached::Name);
@@ -153,7 +153,7 @@ impl LoginLimits {
     }
 
     /// Logs a reached limit, each once a minute, because an attack must not fill the disk.
-    pub fn log_limit(&self, now: Mono, client: IpAddr, limit: LimitReached) {
+    pub(crate) fn log_limit(&self, now: Mono, client: IpAddr, limit: LimitReached) {
         if self.log_limits[limit as usize].take(Limit::per_minute(), now, 1) {
             let reason = limit.reason();
             tracing::info!(%client, reason, "logins limited");

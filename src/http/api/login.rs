@@ -31,7 +31,7 @@ struct Body {
     device_token: Option<String>,
 }
 
-pub async fn login(request: Request) -> Result<Response, Error> {
+pub(super) async fn login(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     counted(&app, "password", enter(request).await)
 }
@@ -94,7 +94,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
 }
 
 /// Counts an attempt to get a token.
-pub fn counted(
+pub(super) fn counted(
     app: &App,
     by: &'static str,
     outcome: Result<Response, Error>,
@@ -106,7 +106,7 @@ pub fn counted(
     outcome
 }
 
-pub async fn refresh(request: Request) -> Result<Response, Error> {
+pub(super) async fn refresh(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
     if !caller.claims.own {
         return Err(Error::new(
@@ -120,7 +120,7 @@ pub async fn refresh(request: Request) -> Result<Response, Error> {
 }
 
 /// Issues a token for `user`. The token of a guest ends with the guest's time.
-pub fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
+pub(super) fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
     let now = clock::now().unix;
     let settings = app.settings();
     let ttl = settings.config.auth.token_ttl.as_secs();

@@ -29,7 +29,7 @@ struct JoinBody {
     invite: Option<String>,
 }
 
-pub async fn join(request: Request) -> Result<Response, Error> {
+pub(super) async fn join(request: Request) -> Result<Response, Error> {
     reject_newcomers(&request.app)?;
     let id = request.param("room").to_owned();
     let caller = request.caller().await?;
@@ -82,7 +82,7 @@ async fn invite(request: Request) -> Result<Option<String>, Error> {
 
 /// Idempotent: leaving without being a member succeeds. A user who may not see a private room, and
 /// never was a member, gets the answer of a room that does not exist.
-pub async fn leave(request: Request) -> Result<Response, Error> {
+pub(super) async fn leave(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let access = request.access(id).await?;
     let room = match &access.room {
@@ -106,7 +106,7 @@ pub async fn leave(request: Request) -> Result<Response, Error> {
 ///
 /// # Errors
 /// 503 if the work takes longer than [`ANSWER_TIMEOUT`]. It continues, and may still take effect.
-pub async fn run_detached<T: Send + 'static>(
+pub(super) async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
     let working = tokio::spawn(work);

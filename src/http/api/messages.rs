@@ -23,7 +23,7 @@ struct Body {
     content: String,
 }
 
-pub async fn read(request: Request) -> Result<Response, Error> {
+pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let (_, room) = participant_room(&request).await?;
     let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let before = request.query("before").map(|text| text.parse());
@@ -45,7 +45,7 @@ pub async fn read(request: Request) -> Result<Response, Error> {
     ))
 }
 
-pub async fn write(request: Request) -> Result<Response, Error> {
+pub(super) async fn write(request: Request) -> Result<Response, Error> {
     let (access, room) = participant_room(&request).await?;
     require_json(&request)?;
     let (app, now) = (request.app.clone(), clock::now());
@@ -69,9 +69,10 @@ async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error
     let id = request.param("room");
     let access = request.access(id).await?;
     let room = open_room(&access, id)?;
-    match access.participant {
-        true => Ok((access, room)),
-        false => Err(not_a_participant()),
+    if access.participant {
+        Ok((access, room))
+    } else {
+        Err(not_a_participant())
     }
 }
 

@@ -22,7 +22,7 @@ use hyper::Method;
 
 use super::route::Route;
 
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
         Route::new(post.clone(), "/api/auth/guest", |r| {

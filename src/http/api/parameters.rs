@@ -6,7 +6,7 @@ use hyper::header;
 use crate::http::{Error, Request};
 
 /// The page size: `?limit=`, or `usual`.
-pub fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Error> {
+pub(super) fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Error> {
     let Some(text) = request.query("limit") else {
         return Ok(usual);
     };
@@ -17,16 +17,17 @@ pub fn page_size(request: &Request, usual: u32, largest: u32) -> Result<u32, Err
 
 /// Rejects a body without the content type of JSON with 415. A page of another origin cannot send that
 /// type without a CORS preflight.
-pub fn require_json(request: &Request) -> Result<(), Error> {
-    match is_json(request) {
-        true => Ok(()),
-        false => Err(unsupported(
+pub(super) fn require_json(request: &Request) -> Result<(), Error> {
+    if is_json(request) {
+        Ok(())
+    } else {
+        Err(unsupported(
             "Send JSON, with `Content-Type: application/json`",
-        )),
+        ))
     }
 }
 
-pub fn unsupported(detail: &'static str) -> Error {
+pub(super) fn unsupported(detail: &'static str) -> Error {
     Error::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported-media-type",
@@ -34,12 +35,12 @@ pub fn unsupported(detail: &'static str) -> Error {
     )
 }
 
-pub fn is_json(request: &Request) -> bool {
+pub(super) fn is_json(request: &Request) -> bool {
     media_type(request).eq_ignore_ascii_case("application/json")
 }
 
 /// The media type of the body, without parameters.
-pub fn media_type(request: &Request) -> &str {
+pub(super) fn media_type(request: &Request) -> &str {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or("");
     kind.split(';').next().unwrap_or("").trim()
 }

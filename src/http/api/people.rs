@@ -11,7 +11,7 @@ use crate::clock;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::utc;
 
-pub async fn me(request: Request) -> Result<Response, Error> {
+pub(super) async fn me(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
     let mut answer = user_json(&caller.user);
     answer["expires_at"] = Value::from(utc::format(caller.claims.exp));
@@ -21,15 +21,16 @@ pub async fn me(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub async fn participants(request: Request) -> Result<Response, Error> {
+pub(super) async fn participants(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
     // Read after the connections: a drain that begins in between has not closed any of them.
-    let presence = match app.hub.is_draining() {
-        true => "unknown",
-        false => "known",
+    let presence = if app.hub.is_draining() {
+        "unknown"
+    } else {
+        "known"
     };
     let members = app.store.participants(&room.id, clock::now().unix).await?;
     let participants: Vec<Value> = members

@@ -18,7 +18,7 @@ const INVITE: &str = "x-parlor-invite";
 /// Maximum number of names in a response; `connected` counts all participants.
 const MAX_NAMES: usize = 100;
 
-pub async fn preview(request: Request) -> Result<Response, Error> {
+pub(super) async fn preview(request: Request) -> Result<Response, Error> {
     reject_newcomers(&request.app)?;
     let (app, now) = (request.app.clone(), clock::now());
     let (limits, client) = (&request.state.limits, request.client_info.address);

@@ -53,7 +53,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(value).map(Some)
 }
 
-pub async fn list(request: Request) -> Result<Response, Error> {
+pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let caller = request.caller().await?;
     let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let app = request.app.clone();
@@ -88,7 +88,7 @@ fn only(caller: &Caller) -> Option<Vec<String>> {
     }
 }
 
-pub async fn create(request: Request) -> Result<Response, Error> {
+pub(super) async fn create(request: Request) -> Result<Response, Error> {
     let Caller { claims, user } = request.caller().await?;
     let app = request.app.clone();
     if user.guest.is_some() || claims.rooms.is_some() {
@@ -120,13 +120,13 @@ pub async fn create(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::CREATED, &with_presence(&app, &room)))
 }
 
-pub async fn read(request: Request) -> Result<Response, Error> {
+pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
     Ok(json(StatusCode::OK, &with_presence(&request.app, &room)))
 }
 
-pub async fn change(request: Request) -> Result<Response, Error> {
+pub(super) async fn change(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     require_json(&request)?;
     let app = request.app.clone();
@@ -143,7 +143,7 @@ pub async fn change(request: Request) -> Result<Response, Error> {
 }
 
 /// Closes a room. Idempotent.
-pub async fn close(request: Request) -> Result<Response, Error> {
+pub(super) async fn close(request: Request) -> Result<Response, Error> {
     let (_, room) = managed(&request).await?;
     let app = request.app.clone();
     let closed = run_detached(async move { app.close_room(&room.id).await }).await??;
@@ -156,7 +156,7 @@ pub async fn close(request: Request) -> Result<Response, Error> {
 }
 
 /// Returns the room of a request if the caller manages it. The room may be closed.
-pub async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
+pub(super) async fn managed(request: &Request) -> Result<(Caller, Room), Error> {
     let id = request.param("room");
     let access = request.access(id).await?;
     let room = visible_room(&access, id)?;

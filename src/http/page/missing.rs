@@ -18,14 +18,14 @@ const MAX_DEPTH: usize = 32;
 
 /// The number of `../` steps from a path to the root if a browser requests it; `None` for a program,
 /// which gets JSON.
-pub fn depth(method: &Method, path: &str, headers: &HeaderMap) -> Option<usize> {
+pub(crate) fn depth(method: &Method, path: &str, headers: &HeaderMap) -> Option<usize> {
     let reads = method == Method::GET || method == Method::HEAD;
     let person = reads && !path.starts_with(API) && accepts_html(headers);
     person.then(|| path.matches('/').count().saturating_sub(1).min(MAX_DEPTH))
 }
 
 /// The page. Its links are relative, since a proxy may serve this site below a path.
-pub fn page(depth: usize) -> Response {
+pub(crate) fn page(depth: usize) -> Response {
     let body = TEMPLATE.replace("{root}", &"../".repeat(depth));
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::NOT_FOUND;

@@ -7,7 +7,7 @@ use crate::room::CloseCode;
 use crate::service::{self, Admitted, room_access};
 
 /// Authenticates and admits a user. A bad token outranks every other reason.
-pub async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode> {
+pub(super) async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode> {
     let (app, token) = (&request.app, handshake::token(request));
     let access = room_access(app, token.as_deref(), room).await;
     let access = access.map_err(|error| {

@@ -17,7 +17,7 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Sends the queued frames, shuts down writing and discards received bytes, until the client closes or
 /// the time is over.
-pub async fn close_gracefully<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn close_gracefully<S: AsyncRead + AsyncWrite + Unpin>(
     mut framed: FramedStream<S>,
     time: Duration,
 ) {

@@ -33,7 +33,7 @@ const MAX_TIMER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum CloseCause {
+pub(super) enum CloseCause {
     /// The server closes it.
     Server(CloseCode),
     /// The client closed it; the answer is queued.
@@ -43,7 +43,7 @@ pub enum CloseCause {
 }
 
 /// An open WebSocket with a place in a room.
-pub struct Connection<S> {
+pub(super) struct Connection<S> {
     socket: WebSocketStream<FramedStream<S>>,
     outbox: Arc<Outbox>,
     handle: RoomHandle,
@@ -66,7 +66,7 @@ struct Heartbeat {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `early` is what the client sent before it had our answer.
-    pub async fn open(
+    pub(super) async fn open(
         stream: S,
         mut early: Vec<u8>,
         outbox: Arc<Outbox>,
@@ -103,12 +103,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The queue of frames from others.
-    pub fn outbox(&self) -> Arc<Outbox> {
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
         self.outbox.clone()
     }
 
     /// Serves the connection to its end, leaves the room, and returns the socket for the close.
-    pub async fn run(mut self) -> (FramedStream<S>, CloseCause) {
+    pub(super) async fn run(mut self) -> (FramedStream<S>, CloseCause) {
         let cause = std::future::poll_fn(|context| self.poll(context)).await;
         if matches!(cause, CloseCause::Client) {
             self.handle.mark_closed_by_client();

@@ -23,7 +23,7 @@ const MAX_HEAD_BYTES: usize = 10;
 
 /// The position in a client's stream of frames.
 #[derive(Debug, Default)]
-pub struct FrameValidator {
+pub(super) struct FrameValidator {
     head: [u8; MAX_HEAD_BYTES],
     /// Received bytes of the frame header.
     have: usize,
@@ -34,7 +34,7 @@ pub struct FrameValidator {
 
 /// A violation by the client, and the number of valid bytes before it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(super) struct Violation {
     pub code: CloseCode,
     pub valid: usize,
 }
@@ -44,7 +44,7 @@ impl FrameValidator {
     ///
     /// # Errors
     /// A length that is not in its shortest form (RFC 6455 section 5.2), or too many fragments.
-    pub fn follow(&mut self, bytes: &[u8], now: impl Fn() -> Mono) -> Result<(), Violation> {
+    pub(super) fn follow(&mut self, bytes: &[u8], now: impl Fn() -> Mono) -> Result<(), Violation> {
         let (mut at, mut begin, mut time) = (0, 0, None);
         while at < bytes.len() {
             if self.rest > 0 {

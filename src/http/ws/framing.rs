@@ -28,7 +28,7 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 
 /// A stream, and the frames that wait for it.
-pub struct FramedStream<S> {
+pub(super) struct FramedStream<S> {
     stream: S,
     waiting: VecDeque<QueuedFrame>,
     /// Bytes of the first frame that the kernel has.
@@ -58,7 +58,7 @@ enum FrameSource {
 }
 
 impl<S> FramedStream<S> {
-    pub fn new(stream: S) -> FramedStream<S> {
+    pub(super) fn new(stream: S) -> FramedStream<S> {
         FramedStream {
             stream,
             waiting: VecDeque::new(),
@@ -70,7 +70,7 @@ impl<S> FramedStream<S> {
     }
 
     /// Follows the bytes that the client sent before this stream was created.
-    pub fn follow_early(&mut self, bytes: &mut Vec<u8>) {
+    pub(super) fn follow_early(&mut self, bytes: &mut Vec<u8>) {
         let valid = self.follow(bytes);
         bytes.truncate(valid);
     }
@@ -87,30 +87,30 @@ impl<S> FramedStream<S> {
     }
 
     /// The reason why the stream stopped reading frames.
-    pub fn violation(&self) -> Option<CloseCode> {
+    pub(super) fn violation(&self) -> Option<CloseCode> {
         self.violation
     }
 
     /// Whether no bytes wait.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Queues a text message that came out of the outbox.
-    pub fn text(&mut self, payload: Bytes) {
+    pub(super) fn text(&mut self, payload: Bytes) {
         self.waiting
             .push_back(QueuedFrame::new(TEXT, payload, FrameSource::Outbox));
     }
 
     /// Queues a ping.
-    pub fn ping(&mut self, payload: [u8; 4]) {
+    pub(super) fn ping(&mut self, payload: [u8; 4]) {
         let payload = Bytes::copy_from_slice(&payload);
         self.waiting
             .push_back(QueuedFrame::new(PING, payload, FrameSource::Server));
     }
 
     /// Queues a close. A reader that was too slow gets it next, instead of what waits.
-    pub fn close(&mut self, code: CloseCode) {
+    pub(super) fn close(&mut self, code: CloseCode) {
         if code == CloseCode::TooSlow {
             self.waiting
                 .truncate(usize::from(self.written_of_first > 0));
@@ -122,7 +122,7 @@ impl<S> FramedStream<S> {
     }
 
     /// Bytes of replies (pongs) that wait because the client does not read them.
-    pub fn replies(&self) -> usize {
+    pub(super) fn replies(&self) -> usize {
         self.replies
     }
 
@@ -149,7 +149,7 @@ impl<S> FramedStream<S> {
 impl<S: AsyncWrite + Unpin> FramedStream<S> {
     /// Writes the queued frames until the queue is empty or the kernel takes no more. Calls `sent` with
     /// the outbox bytes that each write releases.
-    pub fn poll_send(
+    pub(super) fn poll_send(
         &mut self,
         context: &mut Context<'_>,
         mut sent: impl FnMut(usize),
@@ -231,7 +231,7 @@ impl QueuedFrame {
 
 impl<S: AsyncRead + Unpin> FramedStream<S> {
     /// Reads and discards bytes after a violation.
-    pub fn poll_read_raw(
+    pub(super) fn poll_read_raw(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,

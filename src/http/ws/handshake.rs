@@ -22,7 +22,7 @@ const BEARER: &str = "bearer";
 ///
 /// # Errors
 /// 400 and 426 where the request is no such upgrade.
-pub fn accept(request: &Request) -> Result<Response, Error> {
+pub(super) fn accept(request: &Request) -> Result<Response, Error> {
     if !names(request, header::CONNECTION, "upgrade")
         || !names(request, header::UPGRADE, "websocket")
         || request.method() != Method::GET
@@ -53,7 +53,7 @@ pub fn accept(request: &Request) -> Result<Response, Error> {
 }
 
 /// The token: `?token=`, `Authorization: Bearer`, or the subprotocol after `bearer`.
-pub fn token(request: &Request) -> Option<String> {
+pub(super) fn token(request: &Request) -> Option<String> {
     let offered = || {
         let mut offered = subprotocols(request).skip_while(|offered| *offered != BEARER);
         offered.nth(1).map(str::to_owned)

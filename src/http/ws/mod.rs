@@ -32,7 +32,7 @@ use crate::ingress::Stream;
 use crate::room::CloseCode;
 use crate::service::{Admitted, App, Outbox, RoomHandle, check_access};
 
-pub fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
         Box::pin(open(r))
     })]
@@ -47,9 +47,10 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     permit.set_websocket();
     let epoch = app.hub.epoch();
     // A draining server checks no token: the next server reports permanent errors as well.
-    let verdict = match app.hub.is_draining() {
-        true => Err(CloseCode::Restarting),
-        false => admit(&request, &room).await,
+    let verdict = if app.hub.is_draining() {
+        Err(CloseCode::Restarting)
+    } else {
+        admit(&request, &room).await
     };
     let session = Session {
         app: app.clone(),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::turn::{AddressState, HostAddress};
 
 /// Size of `struct nlmsghdr`.
-pub const HEADER_BYTES: usize = 16;
+pub(super) const HEADER_BYTES: usize = 16;
 
 /// Size of `struct ifaddrmsg`.
 const ADDRESS_BYTES: usize = 8;
@@ -14,14 +14,14 @@ const ADDRESS_BYTES: usize = 8;
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
 
 /// A netlink message (`struct nlmsghdr`).
-pub struct Message<'a> {
+pub(super) struct Message<'a> {
     pub kind: u16,
     pub flags: u16,
     pub body: &'a [u8],
 }
 
 /// The messages of a datagram, up to the first invalid length.
-pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let len = u32_at(rest, 0)? as usize;
         let whole = rest.get(..len)?;
@@ -47,13 +47,13 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The index of an interface if it is up (`struct ifinfomsg`).
-pub fn link_that_is_up(body: &[u8]) -> Option<u32> {
+pub(super) fn link_that_is_up(body: &[u8]) -> Option<u32> {
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
     (flags & libc::IFF_UP as u32 != 0).then_some(index)
 }
 
 /// An address (`struct ifaddrmsg`) of one of the interfaces that are `up`, or of another.
-pub fn address(body: &[u8], up: &[u32]) -> Option<HostAddress> {
+pub(super) fn address(body: &[u8], up: &[u32]) -> Option<HostAddress> {
     let (family, interface) = (*body.first()?, u32_at(body, 4)?);
     let mut flags = u32::from(*body.get(2)?);
     let (mut local, mut remote) = (None, None);

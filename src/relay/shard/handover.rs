@@ -47,7 +47,7 @@ impl Shard {
     ///
     /// The order matters: the server restores only allocations whose sockets have an id in `numbers`, so all
     /// sockets are adopted first.
-    pub fn restore(&mut self, earlier: &ShardState, inherited: &mut Inherited) -> usize {
+    pub(crate) fn restore(&mut self, earlier: &ShardState, inherited: &mut Inherited) -> usize {
         let mut numbers = IdMap::default();
         for relay in &earlier.relays {
             if self.server.has_port(relay.address.port()) {
@@ -75,7 +75,7 @@ impl Shard {
     /// Applies changes since the previous process granted its permissions: permissions that are denied
     /// now are withdrawn, and allocations on missing addresses end as if the addresses had just
     /// disappeared.
-    pub fn reapply_policy(&mut self, earlier: &Policy) {
+    pub(crate) fn reapply_policy(&mut self, earlier: &Policy) {
         self.server
             .addresses_lost(clock::now(), earlier.own.iter().copied());
         self.server.reapply_policy();

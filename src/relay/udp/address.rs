@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
 /// Reads an address; `None` for families other than IPv4 and IPv6.
-pub fn read(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(super) fn read(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
             // SAFETY: a `sockaddr_storage` is large and aligned enough for every `sockaddr`, and all
@@ -26,12 +26,12 @@ pub fn read(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
 }
 
 /// Whether `storage` holds `address`.
-pub fn is(storage: &libc::sockaddr_storage, address: SocketAddr) -> bool {
+pub(super) fn is(storage: &libc::sockaddr_storage, address: SocketAddr) -> bool {
     read(storage) == Some(address)
 }
 
 /// Writes an address and returns its length in bytes.
-pub fn write(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
+pub(super) fn write(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
     match address {
         SocketAddr::V4(v4) => {
             // SAFETY: a `sockaddr_storage` is large and aligned enough for every `sockaddr`, and all

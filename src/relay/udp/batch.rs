@@ -19,7 +19,7 @@ use super::zeroed::zeroed_batch;
 
 /// The memory of batches, allocated once. Between two batches its pointers dangle, and nothing reads
 /// them: every batch starts without messages.
-pub struct BatchBuffers {
+pub(super) struct BatchBuffers {
     groups: GsoGroups,
     /// The contents of the datagrams, in the order in which they were added.
     contents: Box<[libc::iovec]>,
@@ -42,16 +42,16 @@ pub struct BatchBuffers {
 unsafe impl Send for BatchBuffers {}
 
 /// A batch that is ready to be submitted. It borrows the contents of its datagrams for `'a`.
-pub struct Batch<'a> {
+pub(super) struct Batch<'a> {
     buffers: &'a mut BatchBuffers,
     contents: PhantomData<&'a [u8]>,
 }
 
 /// Message headers. Every pointer in them is valid for reads during `'m`, with its length.
-pub struct Messages<'m>(&'m mut [libc::mmsghdr]);
+pub(super) struct Messages<'m>(&'m mut [libc::mmsghdr]);
 
 impl BatchBuffers {
-    pub fn new() -> BatchBuffers {
+    pub(super) fn new() -> BatchBuffers {
         BatchBuffers {
             groups: GsoGroups::new(),
             contents: zeroed_batch(),
@@ -67,7 +67,7 @@ impl BatchBuffers {
     }
 
     /// Makes a batch of up to [`BATCH`] datagrams. `use_gso` combines those that allow it.
-    pub fn fill<'b, 'a: 'b>(
+    pub(super) fn fill<'b, 'a: 'b>(
         &'b mut self,
         datagrams: impl Iterator<Item = Transmit<'a>>,
         use_gso: bool,
@@ -89,19 +89,19 @@ impl BatchBuffers {
 
 impl<'a> Batch<'a> {
     /// The messages that the datagrams are sent as.
-    pub fn groups(&self) -> &GsoGroups {
+    pub(super) fn groups(&self) -> &GsoGroups {
         &self.buffers.groups
     }
 
     /// The messages of some groups.
-    pub fn messages(&mut self, groups: Range<usize>) -> Messages<'_> {
+    pub(super) fn messages(&mut self, groups: Range<usize>) -> Messages<'_> {
         // Headers past the groups of this batch hold pointers of an earlier one.
         assert!(groups.end <= self.buffers.groups.len());
         Messages(&mut self.buffers.headers[groups])
     }
 
     /// A message for each datagram of a group.
-    pub fn single_messages(&mut self, group: usize) -> Messages<'_> {
+    pub(super) fn single_messages(&mut self, group: usize) -> Messages<'_> {
         let buffers = &mut *self.buffers;
         let groups = &buffers.groups;
         // Only groups of a batch with combined datagrams have their contents in `grouped`.
@@ -203,12 +203,12 @@ impl BatchBuffers {
 }
 
 impl Messages<'_> {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The messages after the first `count`.
-    pub fn after(&mut self, count: usize) -> Messages<'_> {
+    pub(super) fn after(&mut self, count: usize) -> Messages<'_> {
         Messages(&mut self.0[count..])
     }
 
@@ -217,7 +217,7 @@ impl Messages<'_> {
     /// # Errors
     ///
     /// Why the kernel refused the first message. If it refuses a later one, it reports nothing.
-    pub fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         // SAFETY: all pointers in the headers are valid for reads while `self` is borrowed. Apart from
         // `msg_len` of each header, the kernel writes nothing.
         let sent = unsafe {
@@ -232,7 +232,7 @@ impl Messages<'_> {
     }
 
     #[cfg(test)]
-    pub fn headers(&self) -> &[libc::mmsghdr] {
+    pub(super) fn headers(&self) -> &[libc::mmsghdr] {
         self.0
     }
 }

@@ -19,14 +19,14 @@ const SEGMENT_AREA_BYTES: usize = 2 * SLOT_STRIDE_BYTES;
 /// A segment is a copy of one datagram from a slot that received several (GRO): headers are written
 /// around a datagram, and in the slot its neighbours would be overwritten. Slots are numbered from 0,
 /// segments from [`BATCH`].
-pub struct Buffer {
+pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     segments: [Range<usize>; MAX_SEGMENTS],
     count: usize,
 }
 
 impl Buffer {
-    pub fn new() -> Buffer {
+    pub(crate) fn new() -> Buffer {
         Buffer {
             bytes: vec![0; SLOT_STRIDE_BYTES * BATCH + SEGMENT_AREA_BYTES].into_boxed_slice(),
             segments: [const { 0..0 }; MAX_SEGMENTS],
@@ -35,30 +35,30 @@ impl Buffer {
     }
 
     /// The bytes of a slot or a segment. Its datagram starts at [`HEADROOM`].
-    pub fn slot(&self, index: usize) -> &[u8] {
+    pub(crate) fn slot(&self, index: usize) -> &[u8] {
         &self.bytes[self.range(index)]
     }
 
-    pub fn slot_mut(&mut self, index: usize) -> &mut [u8] {
+    pub(crate) fn slot_mut(&mut self, index: usize) -> &mut [u8] {
         let range = self.range(index);
         &mut self.bytes[range]
     }
 
     /// The bytes that each of these slots receives datagrams into.
     #[cfg(target_os = "linux")]
-    pub fn receive_areas(&mut self, slots: Range<usize>) -> impl Iterator<Item = &mut [u8]> {
+    pub(crate) fn receive_areas(&mut self, slots: Range<usize>) -> impl Iterator<Item = &mut [u8]> {
         let bytes = &mut self.bytes[slots.start * SLOT_STRIDE_BYTES..slots.end * SLOT_STRIDE_BYTES];
         let slots = bytes.chunks_exact_mut(SLOT_STRIDE_BYTES);
         slots.map(|slot| &mut slot[HEADROOM..HEADROOM + MAX_DATAGRAM_BYTES])
     }
 
     /// Whether a segment of `len` bytes fits. It always does if there are no segments.
-    pub fn has_segment_capacity(&self, len: usize) -> bool {
+    pub(crate) fn has_segment_capacity(&self, len: usize) -> bool {
         self.count < MAX_SEGMENTS && self.next_segment(len).end <= self.bytes.len()
     }
 
     /// Copies the bytes in `range` of a slot into a segment, which must fit, and returns its number.
-    pub fn copy_segment(&mut self, slot: usize, range: Range<usize>) -> usize {
+    pub(crate) fn copy_segment(&mut self, slot: usize, range: Range<usize>) -> usize {
         let segment = self.next_segment(range.len());
         let start = slot * SLOT_STRIDE_BYTES;
         let bytes = start + range.start..start + range.end;
@@ -68,7 +68,7 @@ impl Buffer {
         BATCH + self.count - 1
     }
 
-    pub fn clear_segments(&mut self) {
+    pub(crate) fn clear_segments(&mut self) {
         self.count = 0;
     }
 

@@ -9,22 +9,22 @@ use super::types::Tos;
 use super::zeroed::Zeroed;
 
 /// Size of the control buffer of one datagram. An `in6_pktinfo` takes 40 bytes, an integer 24.
-pub const CMSG_BUFFER_BYTES: usize = 128;
+pub(super) const CMSG_BUFFER_BYTES: usize = 128;
 
 /// The control messages of one datagram.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub struct CmsgBuffer([u8; CMSG_BUFFER_BYTES]);
+pub(super) struct CmsgBuffer([u8; CMSG_BUFFER_BYTES]);
 
 impl CmsgBuffer {
-    pub const EMPTY: CmsgBuffer = CmsgBuffer([0; CMSG_BUFFER_BYTES]);
+    pub(super) const EMPTY: CmsgBuffer = CmsgBuffer([0; CMSG_BUFFER_BYTES]);
 
-    pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+    pub(super) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.0.as_mut_ptr().cast()
     }
 
     /// Adds the source address after the first `used` bytes, and returns how many are used then.
-    pub fn add_source(&mut self, used: usize, source: IpAddr) -> usize {
+    pub(super) fn add_source(&mut self, used: usize, source: IpAddr) -> usize {
         match source {
             IpAddr::V4(ip) => {
                 let mut info = libc::in_pktinfo::zeroed();
@@ -40,12 +40,12 @@ impl CmsgBuffer {
     }
 
     /// Adds the segment size: the kernel splits the message into datagrams of `size` bytes (GSO).
-    pub fn add_segment_size(&mut self, used: usize, size: u16) -> usize {
+    pub(super) fn add_segment_size(&mut self, used: usize, size: u16) -> usize {
         self.add(used, libc::SOL_UDP, libc::UDP_SEGMENT, size)
     }
 
     /// Adds the DSCP and ECN bits of a datagram.
-    pub fn add_tos(&mut self, used: usize, ipv4: bool, tos: Tos) -> usize {
+    pub(super) fn add_tos(&mut self, used: usize, ipv4: bool, tos: Tos) -> usize {
         let (level, kind) = if ipv4 {
             (libc::IPPROTO_IP, libc::IP_TOS)
         } else {
@@ -73,7 +73,7 @@ impl CmsgBuffer {
 }
 
 /// The local address, from the control message of `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
-pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
+pub(super) fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
             let start = mem::offset_of!(libc::in_pktinfo, ipi_addr);
@@ -89,7 +89,7 @@ pub fn destination(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
 }
 
 /// The length of each datagram in a slot, from the control message of `UDP_GRO`.
-pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
+pub(super) fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
     if (level, kind) != (libc::SOL_UDP, libc::UDP_GRO) {
         return None;
     }
@@ -98,7 +98,7 @@ pub fn segment_size(level: i32, kind: i32, data: &[u8]) -> Option<usize> {
 }
 
 /// The error, from the control message of `IP_RECVERR` or `IPV6_RECVERR`.
-pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
+pub(super) fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
     let (v4, v6) = (
         (libc::IPPROTO_IP, libc::IP_RECVERR),
         (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
@@ -113,7 +113,7 @@ pub fn error(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_e
 
 /// The DSCP and ECN bits, from the control message of `IP_RECVTOS` (a byte) or `IPV6_RECVTCLASS` (an
 /// integer).
-pub fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
+pub(super) fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_TOS) => data.first().copied(),
         (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
@@ -130,9 +130,9 @@ pub fn tos(level: i32, kind: i32, data: &[u8]) -> Option<Tos> {
 ///
 /// The control pointer and length of `header` describe initialised control messages that live for
 /// `'a` and are aligned like a `cmsghdr`. A length of 0 is valid with any pointer.
-pub unsafe fn messages<'a>(
-    header: &'a libc::msghdr,
-) -> impl Iterator<Item = (i32, i32, &'a [u8])> + use<'a> {
+pub(super) unsafe fn messages(
+    header: &libc::msghdr,
+) -> impl Iterator<Item = (i32, i32, &[u8])> + use<'_> {
     // SAFETY: the caller guarantees a valid pointer and length; the macro reads within that length.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     std::iter::from_fn(move || {

@@ -9,7 +9,7 @@ use std::ptr;
 /// the sender fragments, datagrams are fragmented to the path MTU.
 ///
 /// This is not `IP_PMTUDISC_DONT`, which would suppress "fragmentation needed" errors.
-pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
+pub(crate) fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     if ipv4 {
         set(
             socket,
@@ -29,7 +29,7 @@ pub fn allow_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
 
 /// Sets the DF bit. The kernel refuses datagrams that exceed the MTU of the first link. It ignores the
 /// cached path MTU, which anybody can lower with a forged ICMP message.
-pub fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
+pub(super) fn forbid_fragmentation(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
     if ipv4 {
         set(
             socket,

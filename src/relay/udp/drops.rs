@@ -11,7 +11,7 @@ const MEMINFO_DROPS: usize = 8;
 /// The received datagrams that `socket` has dropped since its creation; 0 if the system does not report it.
 ///
 /// This is the counter that `SO_RXQ_OVFL` attaches to every datagram, without that cost per datagram.
-pub fn receive_drops(socket: &impl AsFd) -> u64 {
+pub(crate) fn receive_drops(socket: &impl AsFd) -> u64 {
     let mut numbers = [0_u32; MEMINFO_VARS];
     let mut len = mem::size_of_val(&numbers) as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes into `numbers`, whose bit patterns are all valid.

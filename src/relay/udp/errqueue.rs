@@ -11,7 +11,7 @@ use super::zeroed::Zeroed;
 use crate::turn::IcmpError;
 
 /// Reads the error queues of sockets.
-pub struct ErrorQueue {
+pub(crate) struct ErrorQueue {
     addresses: [libc::sockaddr_storage; MAX_ERRORS_PER_READ],
     controls: [CmsgBuffer; MAX_ERRORS_PER_READ],
     headers: [libc::mmsghdr; MAX_ERRORS_PER_READ],
@@ -22,7 +22,7 @@ pub struct ErrorQueue {
 unsafe impl Send for ErrorQueue {}
 
 impl ErrorQueue {
-    pub fn new() -> ErrorQueue {
+    pub(crate) fn new() -> ErrorQueue {
         ErrorQueue {
             addresses: [libc::sockaddr_storage::zeroed(); MAX_ERRORS_PER_READ],
             controls: [CmsgBuffer::EMPTY; MAX_ERRORS_PER_READ],
@@ -32,7 +32,11 @@ impl ErrorQueue {
 
     /// Reads up to [`MAX_ERRORS_PER_READ`] errors of `socket`, and returns how many there were. Calls `report`
     /// for each ICMP error.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, mut report: impl FnMut(IcmpError)) -> usize {
+    pub(crate) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        mut report: impl FnMut(IcmpError),
+    ) -> usize {
         let buffers = self.addresses.iter_mut().zip(&mut self.controls);
         for ((address, control), header) in buffers.zip(&mut self.headers) {
             let header = &mut header.msg_hdr;

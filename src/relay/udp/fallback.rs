@@ -17,13 +17,13 @@ use super::types::{BATCH, MAX_DATAGRAM_BYTES, RecvMeta, Transmit};
 use crate::turn::HEADROOM;
 
 /// Receives datagrams into slots.
-pub struct Receiver {
+pub(super) struct Receiver {
     pub buffer: Buffer,
     metas: [Option<RecvMeta>; BATCH],
 }
 
 impl Receiver {
-    pub fn new() -> Receiver {
+    pub(super) fn new() -> Receiver {
         Receiver {
             buffer: Buffer::new(),
             metas: [None; BATCH],
@@ -32,7 +32,11 @@ impl Receiver {
 
     /// Receives pending datagrams of the nonblocking `socket` into `slots`. Returns the number of
     /// filled slots; [`Receiver::meta`] returns their metadata.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
+    pub(super) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slots: Range<usize>,
+    ) -> io::Result<usize> {
         let first = slots.start;
         for index in slots.clone() {
             let area = &mut self.buffer.slot_mut(index)[HEADROOM..][..MAX_DATAGRAM_BYTES];
@@ -56,7 +60,7 @@ impl Receiver {
     }
 
     /// The metadata of a slot; `None` if the kernel returned no valid address.
-    pub fn meta(&self, index: usize) -> Option<RecvMeta> {
+    pub(super) fn meta(&self, index: usize) -> Option<RecvMeta> {
         self.metas[index]
     }
 }
@@ -84,10 +88,10 @@ pub fn receive_drops(_: &impl std::os::fd::AsFd) -> u64 {
 }
 
 /// Sends batches of datagrams.
-pub struct Sender;
+pub(super) struct Sender;
 
 impl Sender {
-    pub fn new(_: bool) -> Sender {
+    pub(super) fn new(_: bool) -> Sender {
         Sender
     }
 
@@ -95,7 +99,7 @@ impl Sender {
     ///
     /// Datagrams for one destination are sent in order. A datagram that the kernel refuses does not affect
     /// the others. After the send buffer of the socket is full, the rest of the batch is dropped.
-    pub fn send<'a>(
+    pub(super) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         datagrams: impl Iterator<Item = Transmit<'a>>,

@@ -17,7 +17,7 @@ const INDEX_SLOTS: usize = 2 * BATCH;
 const NO_GROUP: u8 = u8::MAX;
 
 /// The groups of one batch. Kept small: the system call between two batches evicts the cache.
-pub struct GsoGroups {
+pub(super) struct GsoGroups {
     used: usize,
     /// Bytes of each datagram of a group; the last may be shorter.
     sizes: [u16; BATCH],
@@ -32,7 +32,7 @@ pub struct GsoGroups {
 }
 
 impl GsoGroups {
-    pub fn new() -> GsoGroups {
+    pub(super) fn new() -> GsoGroups {
         GsoGroups {
             used: 0,
             sizes: [0; BATCH],
@@ -44,7 +44,7 @@ impl GsoGroups {
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.used = 0;
         self.ended = 0;
         self.datagrams = 0;
@@ -53,7 +53,7 @@ impl GsoGroups {
 
     /// Adds the next datagram. Returns the number of its group if the group is new. `is_same` returns
     /// whether a group has the same destination, source address and TOS.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         to: SocketAddr,
         len: usize,
@@ -75,7 +75,7 @@ impl GsoGroups {
     }
 
     /// Adds the next datagram as a group of its own.
-    pub fn add_single(&mut self, len: usize) -> usize {
+    pub(super) fn add_single(&mut self, len: usize) -> usize {
         let group = self.used;
         self.sizes[group] = len as u16;
         self.counts[group] = 1;
@@ -93,25 +93,25 @@ impl GsoGroups {
         open && len > 0 && len <= size && size * self.datagrams_in(group) + len <= most
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.used
     }
 
     /// Whether every group has one datagram.
-    pub fn all_single(&self) -> bool {
+    pub(super) fn all_single(&self) -> bool {
         self.used == self.datagrams
     }
 
-    pub fn datagrams_in(&self, group: usize) -> usize {
+    pub(super) fn datagrams_in(&self, group: usize) -> usize {
         usize::from(self.counts[group])
     }
 
-    pub fn segment_size(&self, group: usize) -> u16 {
+    pub(super) fn segment_size(&self, group: usize) -> u16 {
         self.sizes[group]
     }
 
     /// The group of each datagram, in the order of the batch.
-    pub fn group_of_each(&self) -> &[u8] {
+    pub(super) fn group_of_each(&self) -> &[u8] {
         &self.group_of[..self.datagrams]
     }
 }

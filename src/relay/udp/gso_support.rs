@@ -9,7 +9,7 @@ const MAX_SKIPPED_BATCHES: u32 = 1024;
 
 /// Whether the kernel supports GSO, with a backoff after refused messages.
 #[derive(Debug)]
-pub struct GsoSupport {
+pub(super) struct GsoSupport {
     /// Whether the kernel supports GSO and the configuration allows it. `None` before the first use.
     supported: Option<bool>,
     /// Batches to send without GSO. Support depends on device and route, and a refused message costs
@@ -20,7 +20,7 @@ pub struct GsoSupport {
 }
 
 impl GsoSupport {
-    pub fn new(allowed: bool) -> GsoSupport {
+    pub(super) fn new(allowed: bool) -> GsoSupport {
         GsoSupport {
             supported: if allowed { None } else { Some(false) },
             skip: 0,
@@ -29,7 +29,7 @@ impl GsoSupport {
     }
 
     /// Whether the next batch, on `socket`, uses GSO.
-    pub fn should_use(&mut self, socket: BorrowedFd<'_>) -> bool {
+    pub(super) fn should_use(&mut self, socket: BorrowedFd<'_>) -> bool {
         // A kernel without GSO would ignore the control message and send one large datagram.
         let ask = || getsockopt(&socket, sockopt::UdpGsoSegment).is_ok();
         let supported = *self.supported.get_or_insert_with(ask);
@@ -38,14 +38,14 @@ impl GsoSupport {
     }
 
     /// The kernel took messages; `combined` datagrams did not need a message of their own.
-    pub fn on_sent(&mut self, combined: usize) {
+    pub(super) fn on_sent(&mut self, combined: usize) {
         if combined > 0 {
             self.penalty = 1;
         }
     }
 
     /// The kernel refused a GSO message.
-    pub fn on_refused(&mut self) {
+    pub(super) fn on_refused(&mut self) {
         self.skip = 1 + self.penalty;
         self.penalty = (2 * self.penalty).min(MAX_SKIPPED_BATCHES);
     }

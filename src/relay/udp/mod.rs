@@ -40,20 +40,22 @@ mod types;
 mod zeroed;
 
 #[cfg(target_os = "linux")]
-pub use dont_fragment::allow_fragmentation;
+pub(super) use dont_fragment::allow_fragmentation;
 #[cfg(target_os = "linux")]
-pub use drops::receive_drops;
+pub(super) use drops::receive_drops;
 #[cfg(target_os = "linux")]
-pub use errqueue::ErrorQueue;
+pub(super) use errqueue::ErrorQueue;
 #[cfg(not(target_os = "linux"))]
 pub use fallback::{ErrorQueue, Receiver, Sender, receive_drops};
 #[cfg(target_os = "linux")]
-pub use recv::Receiver;
+pub(super) use recv::Receiver;
 #[cfg(target_os = "linux")]
-pub use send::Sender;
+pub(super) use send::Sender;
 
-pub use buffer::Buffer;
+pub(super) use buffer::Buffer;
 pub use scm_rights::{
     DescriptorQueue, MAX_DESCRIPTORS_PER_MESSAGE, receive_descriptors, send_descriptors,
 };
-pub use types::{BATCH, MAX_ERRORS_PER_READ, RecvMeta, SUPPORTS_DONT_FRAGMENT, Tos, Transmit};
+pub(super) use types::{
+    BATCH, MAX_ERRORS_PER_READ, RecvMeta, SUPPORTS_DONT_FRAGMENT, Tos, Transmit,
+};

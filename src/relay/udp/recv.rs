@@ -13,7 +13,7 @@ use super::types::{BATCH, RecvMeta};
 use super::zeroed::zeroed_batch;
 
 /// Receives datagrams into slots.
-pub struct Receiver {
+pub(crate) struct Receiver {
     pub buffer: Buffer,
     addresses: Box<[libc::sockaddr_storage]>,
     controls: Box<[CmsgBuffer]>,
@@ -26,7 +26,7 @@ pub struct Receiver {
 unsafe impl Send for Receiver {}
 
 impl Receiver {
-    pub fn new() -> Receiver {
+    pub(crate) fn new() -> Receiver {
         Receiver {
             buffer: Buffer::new(),
             addresses: zeroed_batch(),
@@ -38,7 +38,11 @@ impl Receiver {
 
     /// Receives pending datagrams of `socket` into `slots`, without blocking. Returns the number of filled
     /// slots; [`Receiver::meta`] returns their metadata.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: Range<usize>) -> io::Result<usize> {
+    pub(crate) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slots: Range<usize>,
+    ) -> io::Result<usize> {
         let areas = self.buffer.receive_areas(slots.clone());
         for (index, area) in slots.clone().zip(areas) {
             self.vectors[index] = libc::iovec {
@@ -73,7 +77,7 @@ impl Receiver {
     }
 
     /// The metadata of a slot; `None` if the kernel returned no valid address.
-    pub fn meta(&self, index: usize) -> Option<RecvMeta> {
+    pub(crate) fn meta(&self, index: usize) -> Option<RecvMeta> {
         let header = &self.headers[index];
         let mut meta = RecvMeta {
             addr: address::read(&self.addresses[index])?,

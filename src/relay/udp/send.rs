@@ -9,14 +9,14 @@ use super::gso_support::GsoSupport;
 use super::types::Transmit;
 
 /// Sends batches of datagrams.
-pub struct Sender {
+pub(crate) struct Sender {
     buffers: BatchBuffers,
     gso: GsoSupport,
 }
 
 impl Sender {
     /// `use_gso`: whether to use GSO if the kernel supports it.
-    pub fn new(use_gso: bool) -> Sender {
+    pub(crate) fn new(use_gso: bool) -> Sender {
         Sender {
             buffers: BatchBuffers::new(),
             gso: GsoSupport::new(use_gso),
@@ -27,7 +27,7 @@ impl Sender {
     ///
     /// Datagrams for one destination are sent in order. A datagram that the kernel refuses does not affect
     /// the others. After the send buffer of the socket is full, the rest of the batch is dropped.
-    pub fn send<'a>(
+    pub(crate) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         datagrams: impl Iterator<Item = Transmit<'a>>,
@@ -45,7 +45,7 @@ impl Sender {
     ///
     /// A datagram that exceeds the MTU is lost, and the socket's error queue reports it. The option belongs
     /// to the socket, not to a message: it is set and reset for each batch.
-    pub fn send_dont_fragment<'a>(
+    pub(crate) fn send_dont_fragment<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         ipv4: bool,

@@ -9,7 +9,7 @@ use super::types::BATCH;
 /// # Safety
 ///
 /// Implementors are plain C structs whose fields are integers, raw pointers, or arrays of these.
-pub unsafe trait Zeroed: Sized {
+pub(super) unsafe trait Zeroed: Sized {
     fn zeroed() -> Self {
         // SAFETY: implementors promise that all zero bytes are a valid value.
         unsafe { mem::zeroed() }
@@ -30,6 +30,6 @@ unsafe impl Zeroed for libc::in_pktinfo {}
 unsafe impl Zeroed for libc::in6_pktinfo {}
 
 /// One zeroed value for each datagram of a batch.
-pub fn zeroed_batch<T: Zeroed>() -> Box<[T]> {
+pub(super) fn zeroed_batch<T: Zeroed>() -> Box<[T]> {
     (0..BATCH).map(|_| T::zeroed()).collect()
 }

@@ -13,7 +13,7 @@ use crate::storage::{
 };
 
 impl Database {
-    pub async fn kick(
+    pub(crate) async fn kick(
         &self,
         room_id: &str,
         user_id: &str,
@@ -37,7 +37,7 @@ impl Database {
         .await
     }
 
-    pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
+    pub(crate) async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
         self.write_without_timeout(move |connection| {
             if let Some(refusal) = check_ban(connection, &new, unix)? {
                 return Ok(Err(refusal));
@@ -72,7 +72,7 @@ impl Database {
         .await
     }
 
-    pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
         let parameters = (room_id.to_owned(), user_id.to_owned());
         self.write_without_timeout(move |connection| {
             let ended = connection
@@ -83,7 +83,12 @@ impl Database {
         .await
     }
 
-    pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
+    pub(crate) async fn bans(
+        &self,
+        room_id: &str,
+        unix: u64,
+        limit: u32,
+    ) -> Result<Vec<Ban>, StoreError> {
         let parameters = (room_id.to_owned(), utc::format(unix), limit);
         self.read(move |connection| {
             connection

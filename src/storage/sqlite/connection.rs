@@ -24,7 +24,7 @@ const STATEMENT_CACHE_CAPACITY: usize = 128;
 /// # Errors
 /// The file cannot be opened or written, belongs to another program or a newer parlor, or a part of the
 /// path is a link.
-pub fn writer(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     create_file(path)?;
     let mut connection = connect(path)?;
     let failed = |error: rusqlite::Error| store_error(path, &error);
@@ -44,7 +44,7 @@ pub fn writer(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Opens a connection that can only read.
-pub fn reader(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
     connection
         .pragma_update(None, "query_only", true)

@@ -12,25 +12,25 @@ use crate::storage::StoreError;
 
 /// The database file. Clones share it, and dropping the last one closes the file.
 #[derive(Clone)]
-pub struct Database {
+pub(crate) struct Database {
     threads: Arc<Threads>,
 }
 
 impl Database {
-    pub fn open(path: &Path) -> Result<Database, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
         let threads = Arc::new(Threads::start(path)?);
         Ok(Database { threads })
     }
 
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.threads.changes()
     }
 
-    pub fn times(&self) -> &StorageTimings {
+    pub(crate) fn times(&self) -> &StorageTimings {
         self.threads.times()
     }
 
-    pub async fn check_writable(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_writable(&self) -> Result<(), StoreError> {
         self.write(|connection| {
             let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
             connection.pragma_update(None, "user_version", version)?;

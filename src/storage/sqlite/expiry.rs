@@ -18,7 +18,7 @@ const DELETE_EXPIRED: [&str; 5] = [
 ];
 
 impl Database {
-    pub async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.read(move |connection| {
             connection
                 .prepare_cached(
@@ -32,7 +32,10 @@ impl Database {
         .await
     }
 
-    pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
+    pub(crate) async fn end_expired_guests(
+        &self,
+        unix: u64,
+    ) -> Result<Vec<(String, String)>, StoreError> {
         let now = utc::format(unix);
         self.write_without_timeout(move |connection| {
             let mut statement = connection.prepare_cached(
@@ -47,7 +50,7 @@ impl Database {
         .await
     }
 
-    pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
+    pub(crate) async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
         let before = utc::format(unix);
         let revoked_before = utc::format(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
         self.write_without_timeout(move |connection| {

@@ -8,7 +8,7 @@ use crate::storage::utc;
 use crate::storage::{ActiveGuest, Person, StoreError};
 
 impl Database {
-    pub async fn guests(
+    pub(crate) async fn guests(
         &self,
         display_name: Option<&str>,
         room_id: Option<&str>,
@@ -47,7 +47,7 @@ impl Database {
         .await
     }
 
-    pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
+    pub(crate) async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
         let now = utc::format(unix);
         self.read(move |connection| {
             connection
@@ -57,7 +57,7 @@ impl Database {
         .await
     }
 
-    pub async fn search_people(
+    pub(crate) async fn search_people(
         &self,
         text: &str,
         unix: u64,
@@ -80,7 +80,7 @@ impl Database {
         .await
     }
 
-    pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
+    pub(crate) async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
         let ids = serde_json::Value::from(ids).to_string();
         let sql = format!(
             "SELECT {USER_COLUMNS}, r.name FROM json_each(?1) requested JOIN users u ON u.id = requested.value

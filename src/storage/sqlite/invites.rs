@@ -24,7 +24,7 @@ const MAX_REVOKED_INVITES: u32 = 1000;
 const OPEN_INVITE: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
 
 impl Database {
-    pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
+    pub(crate) async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
         let unix = clock::now().unix;
         let invite = Invite {
             id: uuid::Uuid::new_v4().to_string(),
@@ -64,7 +64,7 @@ impl Database {
         .await
     }
 
-    pub async fn invites(
+    pub(crate) async fn invites(
         &self,
         room_id: Option<&str>,
         unix: u64,
@@ -91,7 +91,7 @@ impl Database {
         .await
     }
 
-    pub async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
+    pub(crate) async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
         let parameters = (id.to_owned(), utc::format(unix));
         self.write(move |connection| {
             connection
@@ -102,7 +102,7 @@ impl Database {
         .await
     }
 
-    pub async fn revoke_invite(
+    pub(crate) async fn revoke_invite(
         &self,
         room_id: Option<&str>,
         id: &str,
@@ -121,7 +121,7 @@ impl Database {
         .await
     }
 
-    pub async fn redeem_invite(
+    pub(crate) async fn redeem_invite(
         &self,
         room_id: Option<&str>,
         invite: &str,
@@ -178,9 +178,10 @@ fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
 }
 
 pub(super) fn list_sql(of_one_room: bool) -> String {
-    let room = match of_one_room {
-        true => "i.room_id = ?1",
-        false => "?1 IS NULL",
+    let room = if of_one_room {
+        "i.room_id = ?1"
+    } else {
+        "?1 IS NULL"
     };
     format!(
         "SELECT i.id, r.id, r.name, i.created_by, i.created_at, i.expires_at, i.uses_left
@@ -285,9 +286,10 @@ pub(super) fn use_invite(
                    AND revoked_at IS NOT NULL)",
         )?
         .query_row(parameters, |row| row.get(0))?;
-    Ok(match withdrawn {
-        true => InviteUse::Withdrawn,
-        false => InviteUse::Invalid,
+    Ok(if withdrawn {
+        InviteUse::Withdrawn
+    } else {
+        InviteUse::Invalid
     })
 }
 

@@ -12,7 +12,7 @@ use crate::storage::utc;
 use crate::storage::{Admission, JoinError, JoinGrant, Removal, Room, StoreError, User};
 
 impl Database {
-    pub async fn join(
+    pub(crate) async fn join(
         &self,
         room_id: &str,
         user_id: &str,
@@ -24,7 +24,7 @@ impl Database {
             .await
     }
 
-    pub async fn admission(
+    pub(crate) async fn admission(
         &self,
         room_id: &str,
         user_id: &str,
@@ -52,11 +52,12 @@ impl Database {
                     let (user_known, room_known): (bool, bool) = (row.get(0)?, row.get(1)?);
                     let participant: bool = row.get(3)?;
                     let kicked = optional_time_at(row, 4)?.filter(|_| !participant);
-                    let removal = match row.get(5)? {
-                        true => Some(Removal::Banned {
+                    let removal = if row.get(5)? {
+                        Some(Removal::Banned {
                             until: optional_time_at(row, 6)?,
-                        }),
-                        false => kicked.map(|until| Removal::Kicked { until }),
+                        })
+                    } else {
+                        kicked.map(|until| Removal::Kicked { until })
                     };
                     Ok(Admission {
                         participant,

@@ -9,7 +9,7 @@ use crate::storage::utc;
 use crate::storage::{EndedMembership, LeaveOutcome, Membership, Participant, StoreError};
 
 impl Database {
-    pub async fn leave(
+    pub(crate) async fn leave(
         &self,
         room_id: &str,
         user_id: &str,
@@ -22,7 +22,7 @@ impl Database {
         .await
     }
 
-    pub async fn participants(
+    pub(crate) async fn participants(
         &self,
         room_id: &str,
         unix: u64,
@@ -47,7 +47,7 @@ impl Database {
         .await
     }
 
-    pub async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
+    pub(crate) async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
         let user_id = user_id.to_owned();
         self.read(move |connection| {
             connection

@@ -12,7 +12,7 @@ use crate::storage::{JoinError, MAX_MESSAGE_CHARS, Message, MessageError, NewMes
 const MESSAGE_COLUMNS: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
 
 impl Database {
-    pub async fn post_message(
+    pub(crate) async fn post_message(
         &self,
         new: NewMessage,
         keep: u32,
@@ -42,7 +42,7 @@ impl Database {
         .await
     }
 
-    pub async fn messages(
+    pub(crate) async fn messages(
         &self,
         room_id: &str,
         before: Option<i64>,

@@ -28,7 +28,7 @@ mod user_status;
 mod users;
 mod writer;
 
-pub use database::Database;
+pub(super) use database::Database;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FILE_SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The identities of the files when they were opened.
-pub struct OpenFiles {
+pub(super) struct OpenFiles {
     opened: Vec<(PathBuf, Identity)>,
 }
 
@@ -19,7 +19,7 @@ type Identity = (u64, u64);
 
 impl OpenFiles {
     /// Records the files of a database that has just been opened and written to.
-    pub fn record(path: &Path) -> OpenFiles {
+    pub(super) fn record(path: &Path) -> OpenFiles {
         let paths = FILE_SUFFIXES.map(|suffix| {
             let mut path = OsString::from(path);
             path.push(suffix);
@@ -35,7 +35,7 @@ impl OpenFiles {
     }
 
     /// Whether each file is still at its path.
-    pub fn are_in_place(&self) -> bool {
+    pub(super) fn are_in_place(&self) -> bool {
         let mut opened = self.opened.iter();
         opened.all(|(path, opened)| identity(path) == Some(*opened))
     }

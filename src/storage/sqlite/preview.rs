@@ -9,7 +9,7 @@ use crate::storage::utc;
 use crate::storage::{JoinError, Preview, Removal};
 
 impl Database {
-    pub async fn preview(
+    pub(crate) async fn preview(
         &self,
         room_id: &str,
         user_id: Option<&str>,

@@ -5,7 +5,7 @@ use crate::storage::utc;
 use crate::storage::{EndedMembership, RevocationList, StoreError};
 
 impl Database {
-    pub async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
+    pub(crate) async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
         let now = utc::format(unix);
         self.read(move |connection| {
             let ids = |sql: &str| -> rusqlite::Result<Vec<String>> {

@@ -24,7 +24,7 @@ const DELETE_ROOM_CONTENT: [&str; 4] = [
 ];
 
 impl Database {
-    pub async fn room(&self, id_or_name: &str) -> Result<Option<Room>, StoreError> {
+    pub(crate) async fn room(&self, id_or_name: &str) -> Result<Option<Room>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| match room_by_id(connection, &key)? {
             Some(room) => Ok(Some(room)),
@@ -33,7 +33,7 @@ impl Database {
         .await
     }
 
-    pub async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
+    pub(crate) async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| {
             let with_id = room_by_id(connection, &key)?;
@@ -43,7 +43,7 @@ impl Database {
         .await
     }
 
-    pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
+    pub(crate) async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
         let sql = format!(
             "SELECT {ROOM_COLUMNS} FROM coworking_rooms r WHERE closed_at IS NULL ORDER BY name"
         );
@@ -54,7 +54,7 @@ impl Database {
         .await
     }
 
-    pub async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
+    pub(crate) async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT (SELECT count(*) FROM coworking_rooms WHERE closed_at IS NULL),
@@ -65,7 +65,7 @@ impl Database {
         .await
     }
 
-    pub async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
+    pub(crate) async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
         let only = query
             .only
             .map(|ids| serde_json::Value::from(ids).to_string());
@@ -95,7 +95,7 @@ impl Database {
         .await
     }
 
-    pub async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
+    pub(crate) async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
         let unix = clock::now().unix;
         self.write(move |connection| {
             if let Some(refusal) = check_new_room(connection, &new)? {
@@ -116,7 +116,11 @@ impl Database {
         .await
     }
 
-    pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
+    pub(crate) async fn change_room(
+        &self,
+        id: &str,
+        change: RoomChange,
+    ) -> Result<Room, ChangeError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
             let mut room = match room_by_id(connection, &id)? {
@@ -142,13 +146,21 @@ impl Database {
         .await
     }
 
-    pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
+    pub(crate) async fn close_room(
+        &self,
+        id: &str,
+        unix: u64,
+    ) -> Result<Option<ClosedRoom>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| Ok(Ok(close(connection, &id, unix)?)))
             .await
     }
 
-    pub async fn delete_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
+    pub(crate) async fn delete_room(
+        &self,
+        id: &str,
+        unix: u64,
+    ) -> Result<Option<ClosedRoom>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
             let closed = close(connection, &id, unix)?;

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x7072_6c72;
 const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Migrates the file to the current schema: all steps in one transaction, or none.
-pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| store_error(path, &error);
     if version(connection, path)? == STEPS.len() {
         return Ok(());
@@ -38,7 +38,7 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
 ///
 /// # Errors
 /// The file belongs to another program or to a newer parlor.
-pub fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     // One statement, so that another process can't turn the file into a database in between.
     let sql = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
                     FROM pragma_application_id, pragma_user_version";

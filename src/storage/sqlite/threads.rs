@@ -25,7 +25,7 @@ const CHANGE_POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// Timeout of a caller for the disk. A write that has started by then may still complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub struct Threads {
+pub(super) struct Threads {
     path: PathBuf,
     /// Dropped first at the end: its thread ends, and with it a sender of the writer.
     stop_polling: Option<blocking::Sender<()>>,
@@ -40,7 +40,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    pub fn start(path: &Path) -> Result<Threads, StoreError> {
+    pub(super) fn start(path: &Path) -> Result<Threads, StoreError> {
         let writing = Writer::new(connection::writer(path)?, path.to_owned());
         let reading = (0..READER_THREADS)
             .map(|_| connection::reader(path))
@@ -69,7 +69,7 @@ impl Threads {
             })?;
         }
         threads.spawn("store-write", move || {
-            writer::run(writing, commands, changed, &times.writes)
+            writer::run(writing, commands, changed, &times.writes);
         })?;
         Ok(threads)
     }
@@ -88,15 +88,15 @@ impl Threads {
         Ok(())
     }
 
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }
 
-    pub fn times(&self) -> &StorageTimings {
+    pub(super) fn times(&self) -> &StorageTimings {
         &self.times
     }
 
-    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
         T: Send + 'static,
@@ -106,7 +106,7 @@ impl Threads {
     }
 
     /// Runs a write without a timeout.
-    pub async fn write_without_timeout<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn write_without_timeout<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
         T: Send + 'static,
@@ -134,7 +134,7 @@ impl Threads {
         })
     }
 
-    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,

@@ -14,7 +14,7 @@ use crate::storage::{RemovedUser, StoreError, User};
 const DELETED_USER_NAME: &str = "Deleted user";
 
 impl Database {
-    pub async fn disable_user(
+    pub(crate) async fn disable_user(
         &self,
         id: &str,
         unix: u64,
@@ -35,7 +35,7 @@ impl Database {
         .await
     }
 
-    pub async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
+    pub(crate) async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
             connection
@@ -48,7 +48,7 @@ impl Database {
         .await
     }
 
-    pub async fn delete_user(
+    pub(crate) async fn delete_user(
         &self,
         id: &str,
         unix: u64,

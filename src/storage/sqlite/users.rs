@@ -12,7 +12,7 @@ use crate::storage::{CreateError, NewUser, StoreError, TokenCutoff, User};
 use crate::token::{USER_ID_RULE, valid_user_id};
 
 impl Database {
-    pub async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
+    pub(crate) async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
         let key = id_or_name.to_owned();
         self.read(move |connection| {
             let with_id = user_by_id(connection, &key)?;
@@ -22,7 +22,10 @@ impl Database {
         .await
     }
 
-    pub async fn login(&self, name: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+    pub(crate) async fn login(
+        &self,
+        name: &str,
+    ) -> Result<Option<(User, Option<String>)>, StoreError> {
         let name = name.to_owned();
         let sql = format!(
             "SELECT {USER_COLUMNS}, u.password_hash FROM users u
@@ -39,7 +42,7 @@ impl Database {
         .await
     }
 
-    pub async fn users(&self) -> Result<Vec<User>, StoreError> {
+    pub(crate) async fn users(&self) -> Result<Vec<User>, StoreError> {
         let sql = format!(
             "SELECT {USER_COLUMNS} FROM users u
              WHERE guest_until IS NULL AND deleted_at IS NULL ORDER BY name"
@@ -51,7 +54,7 @@ impl Database {
         .await
     }
 
-    pub async fn add_user(&self, new: NewUser) -> Result<User, CreateError> {
+    pub(crate) async fn add_user(&self, new: NewUser) -> Result<User, CreateError> {
         let unix = clock::now().unix;
         self.write(move |connection| {
             let display_name = new.display_name.as_deref().unwrap_or(&new.name);
@@ -78,7 +81,7 @@ impl Database {
         .await
     }
 
-    pub async fn has_password(&self, id: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn has_password(&self, id: &str) -> Result<bool, StoreError> {
         let id = id.to_owned();
         self.read(move |connection| {
             connection
@@ -91,7 +94,7 @@ impl Database {
         .await
     }
 
-    pub async fn set_password(
+    pub(crate) async fn set_password(
         &self,
         id: &str,
         hash: &str,
@@ -114,7 +117,7 @@ impl Database {
         .await
     }
 
-    pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
+    pub(crate) async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
             end_tokens(connection, &id, unix)?;
@@ -123,7 +126,7 @@ impl Database {
         .await
     }
 
-    pub async fn provision(
+    pub(crate) async fn provision(
         &self,
         id: &str,
         display_name: Option<&str>,

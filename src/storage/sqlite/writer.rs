@@ -17,7 +17,7 @@ use crate::storage::StoreError;
 const MAX_WRITES_PER_TRANSACTION: usize = 256;
 
 /// A command to the thread.
-pub enum Command {
+pub(super) enum Command {
     /// Run a write; the time is when it was queued.
     Write(Box<dyn Work>, Mono),
     /// Check whether another process has written, and notify the watch; check whether the files are still
@@ -26,7 +26,7 @@ pub enum Command {
 }
 
 /// A queued write. It runs first, and reports its result when the transaction is on the disk or has failed.
-pub trait Work: Send {
+pub(super) trait Work: Send {
     /// Whether the caller stopped waiting for the result. A write that has not started by then is skipped:
     /// the caller has received an error, or was dropped.
     fn is_abandoned(&self) -> bool;
@@ -37,7 +37,7 @@ pub trait Work: Send {
 }
 
 /// A closure and the sender of its result.
-pub struct Write<T, E, F> {
+pub(super) struct Write<T, E, F> {
     work: Option<F>,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
@@ -49,7 +49,7 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
-    pub fn new(work: F) -> (Write<T, E, F>, oneshot::Receiver<Result<T, E>>) {
+    pub(super) fn new(work: F) -> (Write<T, E, F>, oneshot::Receiver<Result<T, E>>) {
         let (reply, result) = oneshot::channel();
         let write = Write {
             work: Some(work),
@@ -93,7 +93,7 @@ where
 }
 
 /// Runs commands until every sender is dropped.
-pub fn run(
+pub(super) fn run(
     mut writer: Writer,
     mut commands: mpsc::Receiver<Command>,
     changes: watch::Sender<u64>,
@@ -134,7 +134,7 @@ pub fn run(
 }
 
 /// The connection that writes, and its knowledge of other processes.
-pub struct Writer {
+pub(super) struct Writer {
     connection: Connection,
     path: PathBuf,
     files: OpenFiles,
@@ -146,7 +146,7 @@ pub struct Writer {
 
 impl Writer {
     /// Every later commit of another process is reported as a change.
-    pub fn new(connection: Connection, path: PathBuf) -> Writer {
+    pub(super) fn new(connection: Connection, path: PathBuf) -> Writer {
         let mut writer = Writer {
             connection,
             files: OpenFiles::record(&path),
@@ -173,12 +173,13 @@ impl Writer {
         }
         self.in_place = in_place;
         let path = self.path.display();
-        match in_place {
-            true => tracing::info!(%path, "the database file is back in its place"),
-            false => tracing::error!(
+        if in_place {
+            tracing::info!(%path, "the database file is back in its place");
+        } else {
+            tracing::error!(
                 %path,
                 "the database file was removed or replaced: nothing more is written"
-            ),
+            );
         }
     }
 
@@ -187,9 +188,10 @@ impl Writer {
     fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) {
         let mut errors = Vec::with_capacity(group.len());
         let replaced = Err(StoreError::Replaced(self.path.clone()));
-        let outcome = match self.files.are_in_place() {
-            true => self.write_or_roll_back(group, &mut errors),
-            false => replaced.clone(),
+        let outcome = if self.files.are_in_place() {
+            self.write_or_roll_back(group, &mut errors)
+        } else {
+            replaced.clone()
         };
         let outcome = match outcome {
             Ok(()) if !self.files.are_in_place() => replaced,

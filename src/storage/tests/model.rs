@@ -17,9 +17,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (any::<bool>(), 0..ROOMS.len(), 0..USERS.len()).prop_map(|(joins, room, user)| match joins {
-        true => Step::Join { room, user },
-        false => Step::Leave { room, user },
+    (any::<bool>(), 0..ROOMS.len(), 0..USERS.len()).prop_map(|(joins, room, user)| {
+        if joins {
+            Step::Join { room, user }
+        } else {
+            Step::Leave { room, user }
+        }
     })
 }
 

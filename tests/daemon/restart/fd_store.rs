@@ -20,12 +20,12 @@ use crate::support::{Builder, DEADLINE};
 const FIRST: RawFd = 3000;
 
 /// Serialises tests: a process that is started by another test would inherit the descriptors.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub struct FdStore {
+pub(super) struct FdStore {
     folder: TempDir,
     capacity: usize,
     kept: Arc<Kept>,
@@ -41,12 +41,12 @@ struct Kept {
 
 impl FdStore {
     /// A store with this capacity.
-    pub fn new(capacity: usize) -> FdStore {
+    pub(super) fn new(capacity: usize) -> FdStore {
         FdStore::with_sockets(capacity, &[])
     }
 
     /// A store with this capacity, and a socket unit with these listeners.
-    pub fn with_sockets(capacity: usize, sockets: &[TcpListener]) -> FdStore {
+    pub(super) fn with_sockets(capacity: usize, sockets: &[TcpListener]) -> FdStore {
         parlor::relay::host::raise_descriptor_limit();
         let folder = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
@@ -67,7 +67,7 @@ impl FdStore {
         }
     }
 
-    pub fn manages(&self, builder: Builder) -> Builder {
+    pub(super) fn manages(&self, builder: Builder) -> Builder {
         let socket = self.folder.path().join("notify");
         builder
             .env("NOTIFY_SOCKET", socket.to_str().expect("a path"))
@@ -75,7 +75,7 @@ impl FdStore {
     }
 
     /// Lets a process start with the stored descriptors.
-    pub fn hands_out(&self, builder: Builder) -> Builder {
+    pub(super) fn hands_out(&self, builder: Builder) -> Builder {
         let mut env = HashMap::new();
         self.hand_out(&mut env);
         let pairs = env.iter();
@@ -83,19 +83,19 @@ impl FdStore {
     }
 
     /// Adds the stored descriptors to the environment of the next process.
-    pub fn hand_out(&self, env: &mut HashMap<String, String>) {
+    pub(super) fn hand_out(&self, env: &mut HashMap<String, String>) {
         let count = self.kept.descriptors.lock().unwrap().len();
         env.insert("LISTEN_FDS".into(), count.to_string());
         env.insert("LISTEN_FDS_FIRST_FD".into(), FIRST.to_string());
     }
 
     /// The number of stored descriptors.
-    pub fn keeps(&self) -> usize {
+    pub(super) fn keeps(&self) -> usize {
         self.kept.descriptors.lock().unwrap().len()
     }
 
     /// Waits until the store is empty.
-    pub fn wait_until_empty(&self) {
+    pub(super) fn wait_until_empty(&self) {
         let kept = self.kept.descriptors.lock().unwrap();
         let waited = self
             .kept
@@ -108,7 +108,7 @@ impl FdStore {
     }
 
     /// Replaces the first descriptor, which holds the state.
-    pub fn replace_state(&self, state: &impl std::os::fd::AsFd) {
+    pub(super) fn replace_state(&self, state: &impl std::os::fd::AsFd) {
         nix::unistd::close(FIRST).expect("it was open");
         assert_eq!(fcntl(state, FcntlArg::F_DUPFD(FIRST)), Ok(FIRST));
     }

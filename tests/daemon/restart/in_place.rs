@@ -4,7 +4,7 @@ use super::*;
 use crate::support::turn::{both_hear_each_other, connected};
 
 /// Waits until a daemon has become ready this many times.
-pub fn ready(daemon: &Daemon, times: usize) {
+pub(super) fn ready(daemon: &Daemon, times: usize) {
     daemon.wait_for_logs(&["\"message\":\"ready\""], times);
 }
 

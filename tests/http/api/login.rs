@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use super::*;
 
-pub const PASSWORD: &str = "correct horse battery staple";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
 
 impl Fixture {
     /// A user who has a password; gives their id.
-    pub fn member(&self, name: &str) -> String {
+    pub(super) fn member(&self, name: &str) -> String {
         let id = self.user(name);
         let hash = parlor::password::hash(&parlor::secret::Secret::new(PASSWORD)).unwrap();
         self.sql(&format!(
@@ -18,7 +18,7 @@ impl Fixture {
         id
     }
 
-    pub fn log_in(&self, name: &str, password: &str) -> Answer {
+    pub(super) fn log_in(&self, name: &str, password: &str) -> Answer {
         let body = json!({"username": name, "password": password});
         self.client.post_json("/api/auth/login", &body)
     }
@@ -29,7 +29,7 @@ impl Fixture {
             .send("POST", "/api/auth/login", &kind, body.as_bytes())
     }
 
-    pub fn with_answer(&self, answer: &Value) -> Client {
+    pub(super) fn with_answer(&self, answer: &Value) -> Client {
         self.client.with_token(&text(&answer["access_token"]))
     }
 }
@@ -299,7 +299,7 @@ fn somebody_elses_token_is_not_renewed_here() {
 }
 
 /// The claims under the shared secret, as another program signs them.
-pub fn without_kid(claims: &Claims) -> String {
+pub(super) fn without_kid(claims: &Claims) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use ring::hmac;

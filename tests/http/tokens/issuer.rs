@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::now;
 
 /// A private key of one kind, and its public half in a file.
-pub struct Issuer {
+pub(super) struct Issuer {
     dir: TempDir,
     key: Private,
 }
@@ -27,7 +27,7 @@ enum Private {
 
 impl Issuer {
     /// Creates an issuer with a new key for this algorithm.
-    pub fn of(algorithm: &str) -> Issuer {
+    pub(super) fn of(algorithm: &str) -> Issuer {
         let dir = TempDir::new().expect("a temporary directory");
         let der = generate(algorithm, dir.path());
         let key = match algorithm {
@@ -46,22 +46,22 @@ impl Issuer {
     }
 
     /// The file of the public key, as openssl writes it.
-    pub fn pem(&self) -> PathBuf {
+    pub(super) fn pem(&self) -> PathBuf {
         self.dir.path().join("public.pem")
     }
 
-    pub fn private_pem(&self) -> PathBuf {
+    pub(super) fn private_pem(&self) -> PathBuf {
         self.dir.path().join("private.pem")
     }
 
     /// A file with a JWKS of these keys.
-    pub fn jwks(&self, keys: &[Value]) -> PathBuf {
+    pub(super) fn jwks(&self, keys: &[Value]) -> PathBuf {
         let path = self.dir.path().join("jwks.json");
         std::fs::write(&path, json!({ "keys": keys }).to_string()).unwrap();
         path
     }
 
-    pub fn jwk(&self, kid: &str) -> Value {
+    pub(super) fn jwk(&self, kid: &str) -> Value {
         let mut jwk = match &self.key {
             Private::Rsa(pair) => {
                 let public = rsa::PublicKeyComponents::<Vec<u8>>::from(pair.public());
@@ -80,7 +80,7 @@ impl Issuer {
     }
 
     /// Signs with `algorithm`, independently of the header.
-    pub fn sign(&self, algorithm: &str, header: &Value, claims: &Value) -> String {
+    pub(super) fn sign(&self, algorithm: &str, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let message = signed.as_bytes();
         let random = SystemRandom::new();
@@ -98,13 +98,18 @@ impl Issuer {
     }
 
     /// A valid token of `alice`.
-    pub fn token(&self, algorithm: &str) -> String {
+    pub(super) fn token(&self, algorithm: &str) -> String {
         self.sign(algorithm, &json!({ "alg": algorithm }), &claims())
     }
 }
 
 /// Signs with a shared secret, independently of the header.
-pub fn sign_by_secret(secret: &[u8], algorithm: &str, header: &Value, claims: &Value) -> String {
+pub(super) fn sign_by_secret(
+    secret: &[u8],
+    algorithm: &str,
+    header: &Value,
+    claims: &Value,
+) -> String {
     let digest = match algorithm {
         "HS384" => hmac::HMAC_SHA384,
         "HS512" => hmac::HMAC_SHA512,
@@ -115,12 +120,12 @@ pub fn sign_by_secret(secret: &[u8], algorithm: &str, header: &Value, claims: &V
     format!("{signed}.{}", encode(signature.as_ref()))
 }
 
-pub fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({"sub": "alice", "exp": now() + 3600})
 }
 
 /// Header and payload, before the second dot.
-pub fn unsigned(header: &Value, claims: &Value) -> String {
+pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
     format!(
         "{}.{}",
         encode(header.to_string().as_bytes()),
@@ -183,6 +188,6 @@ fn halves(point: &[u8]) -> (&[u8], &[u8]) {
     point.split_at(point.len() / 2)
 }
 
-pub fn encode(bytes: &[u8]) -> String {
+pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

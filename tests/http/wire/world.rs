@@ -14,21 +14,21 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use crate::support::http::Client as Http;
 use crate::support::{Builder, DEADLINE, Daemon};
 
-pub const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
-pub const LOBBY: &str = "lobby";
+pub(super) const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
+pub(super) const LOBBY: &str = "lobby";
 
 /// A daemon that takes the tests' tokens.
-pub struct World {
+pub(super) struct World {
     pub daemon: Daemon,
 }
 
 impl World {
-    pub fn start() -> World {
+    pub(super) fn start() -> World {
         World::with(&[])
     }
 
     /// With settings from the environment.
-    pub fn with(settings: &[(&str, &str)]) -> World {
+    pub(super) fn with(settings: &[(&str, &str)]) -> World {
         let defaults = Builder::new()
             .env("SECRET_KEY", SECRET)
             .env("PARLOR_AUTH__PROVISION_USERS", "true");
@@ -38,12 +38,12 @@ impl World {
         }
     }
 
-    pub fn token(&self, user: &str) -> String {
+    pub(super) fn token(&self, user: &str) -> String {
         self.token_for(user, 3600)
     }
 
     /// A token that lives for some seconds.
-    pub fn token_for(&self, user: &str, seconds: i64) -> String {
+    pub(super) fn token_for(&self, user: &str, seconds: i64) -> String {
         let claims = Claims {
             sub: user.to_owned(),
             exp: (now() + seconds) as u64,
@@ -52,34 +52,34 @@ impl World {
         sign(&claims)
     }
 
-    pub fn http(&self, token: &str) -> Http {
+    pub(super) fn http(&self, token: &str) -> Http {
         Http::new(self.daemon.http()).with_token(token)
     }
 
     /// Makes a room.
-    pub fn room(&self, id: &str) {
+    pub(super) fn room(&self, id: &str) {
         self.daemon.cli_json(&["room", "create", id, "--id", id]);
     }
 
     /// Makes the user a participant.
-    pub fn join(&self, room: &str, user: &str) {
+    pub(super) fn join(&self, room: &str, user: &str) {
         let http = self.http(&self.token(user));
         http.post(&format!("/api/rooms/{room}/join")).ok();
     }
 
-    pub fn leave(&self, room: &str, user: &str) {
+    pub(super) fn leave(&self, room: &str, user: &str) {
         let http = self.http(&self.token(user));
         http.post(&format!("/api/rooms/{room}/leave")).ok();
     }
 
     /// Joins and connects.
-    pub fn enter(&self, room: &str, user: &str) -> Client {
+    pub(super) fn enter(&self, room: &str, user: &str) -> Client {
         self.join(room, user);
         self.connect(room, &self.token(user))
     }
 
     /// Several users in the room `lobby`; each has seen all later ones come.
-    pub fn lobby<const N: usize>(&self, users: [&str; N]) -> [Client; N] {
+    pub(super) fn lobby<const N: usize>(&self, users: [&str; N]) -> [Client; N] {
         let mut seated: Vec<Client> = Vec::new();
         for user in users {
             let client = self.enter(LOBBY, user);
@@ -91,21 +91,21 @@ impl World {
         seated.try_into().ok().expect("as many as asked")
     }
 
-    pub fn connect(&self, room: &str, token: &str) -> Client {
+    pub(super) fn connect(&self, room: &str, token: &str) -> Client {
         self.open(self.request(&format!("/api/ws/rooms/{room}?token={token}")))
     }
 
-    pub fn request(&self, path: &str) -> Request {
+    pub(super) fn request(&self, path: &str) -> Request {
         let url = format!("ws://{}{path}", self.daemon.http());
         url.into_client_request().expect("a request")
     }
 
-    pub fn open(&self, request: Request) -> Client {
+    pub(super) fn open(&self, request: Request) -> Client {
         self.try_open(request).expect("an upgrade")
     }
 
     /// The upgrade, or the answer that there was instead.
-    pub fn try_open(&self, request: Request) -> Result<Client, Box<Response>> {
+    pub(super) fn try_open(&self, request: Request) -> Result<Client, Box<Response>> {
         let stream = self.dial();
         match client(request, stream) {
             Ok((socket, response)) => Ok(Client {
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    pub fn dial(&self) -> TcpStream {
+    pub(super) fn dial(&self) -> TcpStream {
         let stream = TcpStream::connect(self.daemon.http()).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Writes to the database from outside, as a command does.
-    pub fn write_outside(&self, sql: &str) {
+    pub(super) fn write_outside(&self, sql: &str) {
         let path = self.daemon.data_dir().join("parlor.db");
         let database = rusqlite::Connection::open(path).expect("the database");
         database.busy_timeout(DEADLINE).unwrap();
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// One figure of `/metrics`, by its line's beginning.
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(super) fn metric(&self, name: &str) -> u64 {
         let answer = Http::new(self.daemon.metrics()).get("/metrics");
         let text = String::from_utf8(answer.body).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -149,21 +149,21 @@ impl World {
     }
 }
 
-pub fn sign(claims: &Claims) -> String {
+pub(super) fn sign(claims: &Claims) -> String {
     Tokens::new(&Auth::default(), &Secret::new(SECRET)).issue(claims)
 }
 
-pub fn now() -> i64 {
+pub(super) fn now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// The frame of the server for a user who joins or leaves.
-pub fn presence(kind: &str, user: &str, room: &str) -> Value {
+pub(super) fn presence(kind: &str, user: &str, room: &str) -> Value {
     json!({"type": kind, "data": {"userId": user}, "from": user, "roomId": room})
 }
 
 /// A message that a frontend might send.
-pub fn offer(from: &str, to: Option<&str>, sdp: &str) -> Value {
+pub(super) fn offer(from: &str, to: Option<&str>, sdp: &str) -> Value {
     let mut offer = json!({"type": "offer", "from": from, "roomId": LOBBY, "data": {"sdp": sdp}});
     if let Some(to) = to {
         offer["to"] = to.into();
@@ -172,27 +172,27 @@ pub fn offer(from: &str, to: Option<&str>, sdp: &str) -> Value {
 }
 
 /// One end of a WebSocket.
-pub struct Client {
+pub(super) struct Client {
     pub socket: WebSocket<TcpStream>,
     pub headers: tokio_tungstenite::tungstenite::http::HeaderMap,
 }
 
 impl Client {
-    pub fn send(&mut self, message: &Value) {
+    pub(super) fn send(&mut self, message: &Value) {
         self.send_text(&message.to_string());
     }
 
-    pub fn send_text(&mut self, text: &str) {
+    pub(super) fn send_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("sent");
     }
 
     /// Bytes past the WebSocket.
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         self.socket.get_mut().write_all(bytes).expect("sent");
     }
 
     /// The next message; a signal to this process is none.
-    pub fn next(&mut self) -> Message {
+    pub(super) fn next(&mut self) -> Message {
         loop {
             match self.socket.read() {
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// The next text, as it came.
-    pub fn read_text(&mut self) -> String {
+    pub(super) fn read_text(&mut self) -> String {
         loop {
             match self.next() {
                 Message::Text(text) => return text.as_str().to_owned(),
@@ -212,12 +212,12 @@ impl Client {
         }
     }
 
-    pub fn read(&mut self) -> Value {
+    pub(super) fn read(&mut self) -> Value {
         serde_json::from_str(&self.read_text()).expect("JSON")
     }
 
     /// The code of the close frame that comes next; texts before it are read over.
-    pub fn close_code(&mut self) -> u16 {
+    pub(super) fn close_code(&mut self) -> u16 {
         loop {
             match self.next() {
                 Message::Close(Some(close)) => return close.code.into(),
@@ -228,7 +228,7 @@ impl Client {
     }
 
     /// The code of the next close frame, read without answering anything.
-    pub fn raw_close_code(&mut self) -> u16 {
+    pub(super) fn raw_close_code(&mut self) -> u16 {
         let stream = self.socket.get_mut();
         loop {
             let (opcode, payload) = read_frame(stream).expect("a frame");
@@ -239,7 +239,7 @@ impl Client {
     }
 
     /// The server has closed its side, without a reset.
-    pub fn ends(&mut self) {
+    pub(super) fn ends(&mut self) {
         let mut rest = Vec::new();
         match self.socket.get_mut().read_to_end(&mut rest) {
             Ok(_) => assert!(rest.is_empty(), "{rest:?} after the close frame"),
@@ -248,13 +248,13 @@ impl Client {
     }
 
     /// Ends the TCP connection without a close frame.
-    pub fn vanish(self) {
+    pub(super) fn vanish(self) {
         drop(self.socket);
     }
 }
 
 /// One frame from the server: its opcode and payload.
-pub fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+pub(super) fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
     let length = match head[1] {
@@ -277,14 +277,14 @@ pub fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
 }
 
 /// A client's frame with a mask of zeros: first byte as given, any length.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = frame_head(first, payload.len() as u64);
     frame.extend_from_slice(payload);
     frame
 }
 
 /// The head of a client's frame, which may promise more than ever comes.
-pub fn frame_head(first: u8, length: u64) -> Vec<u8> {
+pub(super) fn frame_head(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first];
     match length {
         0..=125 => head.push(0x80 | length as u8),

@@ -17,10 +17,10 @@ use crate::support::turn::{self, Client, Secured, secured};
 use crate::support::{Builder, DEADLINE, Daemon};
 
 const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
-pub const LOBBY: &str = "lobby";
+pub(super) const LOBBY: &str = "lobby";
 
 /// A daemon, and who signed its certificate.
-pub struct Fixture {
+pub(super) struct Fixture {
     pub daemon: Daemon,
     pub authority: Authority,
     /// Where its certificate and key are, and that of the authority.
@@ -28,11 +28,11 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub fn new() -> Fixture {
+    pub(super) fn new() -> Fixture {
         Fixture::with(|builder| builder)
     }
 
-    pub fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
+    pub(super) fn with(change: impl FnOnce(Builder) -> Builder) -> Fixture {
         let (place, authority) = (TempDir::new().unwrap(), Authority::new());
         let (cert, key) = authority.issue(place.path(), &["127.0.0.1", "talk.example.org"]);
         std::fs::write(place.path().join("ca.pem"), &authority.pem).unwrap();
@@ -53,33 +53,33 @@ impl Fixture {
     }
 
     /// The one port.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.daemon.all("https")[0]
     }
 
     /// The port beside it that speaks no TLS.
-    pub fn plain(&self) -> SocketAddr {
+    pub(super) fn plain(&self) -> SocketAddr {
         self.daemon.all("http")[0]
     }
 
     /// A client's side of TLS that names these protocols.
-    pub fn client(&self, protocols: &[&[u8]]) -> Arc<ClientConfig> {
+    pub(super) fn client(&self, protocols: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.authority.client();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Arc::new(config)
     }
 
-    pub fn secured(&self, protocols: &[&[u8]]) -> Secured {
+    pub(super) fn secured(&self, protocols: &[&[u8]]) -> Secured {
         secured(self.address(), &self.client(protocols))
     }
 
     /// TURN over TLS, at the one port.
-    pub fn turn(&self, user: &str, protocols: &[&[u8]]) -> Client {
+    pub(super) fn turn(&self, user: &str, protocols: &[&[u8]]) -> Client {
         Client::tls(self.address(), user, &self.client(protocols))
     }
 
     /// Returns the output of curl with these arguments and a path.
-    pub fn curl(&self, args: &[&str], path: &str) -> String {
+    pub(super) fn curl(&self, args: &[&str], path: &str) -> String {
         let authority: PathBuf = self.place.path().join("ca.pem");
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
@@ -92,12 +92,12 @@ impl Fixture {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    pub fn token(&self, user: &str) -> String {
+    pub(super) fn token(&self, user: &str) -> String {
         crate::support::token(SECRET, user)
     }
 
     /// Makes the user a participant of the room [`LOBBY`], and returns the response.
-    pub fn join(&self, user: &str) -> Value {
+    pub(super) fn join(&self, user: &str) -> Value {
         let bearer = format!("Authorization: Bearer {}", self.token(user));
         let path = format!("/api/rooms/{LOBBY}/join");
         let answer = self.curl(&["-X", "POST", "-H", &bearer], &path);
@@ -105,7 +105,7 @@ impl Fixture {
     }
 
     /// Joins, and opens a WebSocket over TLS.
-    pub fn enter(&self, user: &str, protocols: &[&[u8]]) -> WebSocket<Secured> {
+    pub(super) fn enter(&self, user: &str, protocols: &[&[u8]]) -> WebSocket<Secured> {
         self.join(user);
         let token = self.token(user);
         let url = format!(
@@ -118,7 +118,7 @@ impl Fixture {
     }
 
     /// One figure of `/metrics`, by its line's beginning.
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(super) fn metric(&self, name: &str) -> u64 {
         let answer = Http::new(self.daemon.metrics()).get("/metrics");
         let text = String::from_utf8(answer.body).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -128,7 +128,7 @@ impl Fixture {
 }
 
 /// The next message, as JSON.
-pub fn heard(socket: &mut WebSocket<Secured>) -> Value {
+pub(super) fn heard(socket: &mut WebSocket<Secured>) -> Value {
     loop {
         match socket.read().expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
@@ -139,7 +139,7 @@ pub fn heard(socket: &mut WebSocket<Secured>) -> Value {
 }
 
 /// Waits until something is so; fails with what it was after the deadline of all tests.
-pub fn until(what: &str, so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, so: impl Fn() -> bool) {
     let start = parlor::clock::now().mono;
     while !so() {
         let waited = parlor::clock::now().mono.since(start);
@@ -148,7 +148,7 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-pub fn dial(address: SocketAddr) -> TcpStream {
+pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();

@@ -14,9 +14,10 @@ async fn a_failing_write_rolls_back_alone() {
                 "INSERT INTO users (id, name, display_name, created_at) VALUES (?1, ?1, '', '')",
                 [id],
             )?;
-            match fails {
-                true => Ok(Err(StoreError::Closed("refused".into()))),
-                false => Ok(Ok(())),
+            if fails {
+                Ok(Err(StoreError::Closed("refused".into())))
+            } else {
+                Ok(Ok(()))
             }
         })
     };
