@@ -47,7 +47,7 @@ pub use counters::RelayCollector;
 pub use error::RelayError;
 pub use external_ip::{ExternalError, ExternalIps, Resolve};
 #[cfg(test)]
-pub use fake_shard::FakeShard;
+pub(crate) use fake_shard::FakeShard;
 pub use handle::{FreedCount, Handle};
 pub use handover::{RelayHandover, State, inode};
 pub use host_state::HostState;
