@@ -14,7 +14,7 @@ pub(crate) struct FakeShard {
 }
 
 impl FakeShard {
-    pub(crate) fn shard() -> (Mailbox, FakeShard) {
+    pub(super) fn shard() -> (Mailbox, FakeShard) {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (mailbox, inbox) = mailbox(waker);
@@ -22,7 +22,7 @@ impl FakeShard {
     }
 
     /// The next command, if there is one.
-    pub(crate) fn next_command(&mut self) -> Option<Command> {
+    pub(super) fn next_command(&mut self) -> Option<Command> {
         self.inbox.try_recv()
     }
 

@@ -46,8 +46,6 @@ pub use crate::turn::Session;
 pub use counters::RelayCollector;
 pub use error::RelayError;
 pub use external_ip::{ExternalError, ExternalIps, Resolve};
-#[cfg(test)]
-pub(crate) use fake_shard::FakeShard;
 pub use handle::{FreedCount, Handle};
 pub use handover::{RelayHandover, State, inode};
 pub use host_state::HostState;
