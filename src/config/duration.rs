@@ -9,7 +9,7 @@ use serde::ser::Serializer;
 /// The longest duration. It covers ten years with leap days; sums of times cannot overflow.
 pub const MAX_DURATION: Duration = Duration::from_secs(3660 * 24 * 3600);
 
-/// The text of [`LONGEST`].
+/// The text of [`MAX_DURATION`].
 pub const MAX_DURATION_TEXT: &str = "3,660 days";
 
 /// Reads `"20s"`, `"1h 30m"`, `"20"` or `"0.5"` (seconds).

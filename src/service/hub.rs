@@ -264,7 +264,7 @@ impl Hub {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A number that changes with every close, and with [`Hub::invalidate`].
+    /// A number that changes with every close, and with `Hub::invalidate`.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }

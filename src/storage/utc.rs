@@ -20,7 +20,7 @@ pub fn format(unix: u64) -> String {
         .unwrap_or_default()
 }
 
-/// Parses a text of [`format`] to Unix seconds; `None` for other text.
+/// Parses a text of [`format()`] to Unix seconds; `None` for other text.
 pub fn parse(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp()).ok()
