@@ -6,7 +6,7 @@ use parlor::stun::{CHANNEL_HEADER, ChannelData, HEADER, Message};
 use crate::input::Input;
 
 /// The first half of the input selects how the other half is split.
-pub(crate) fn run(bytes: &[u8]) {
+pub fn run(bytes: &[u8]) {
     let (cuts, stream) = bytes.split_at(bytes.len() / 2);
     let whole = frames(stream);
     let mut pieces = Input(cuts);

@@ -1,26 +1,26 @@
 //! The bytes of a fuzzer, read as choices. Without bytes there are no choices.
 
-pub(crate) struct Input<'a>(pub &'a [u8]);
+pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    pub(crate) fn byte(&mut self) -> Option<u8> {
+    pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    pub(crate) fn short(&mut self) -> Option<u16> {
+    pub fn short(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes([self.byte()?, self.byte()?]))
     }
 
     /// Returns the number of bytes that the next byte gives, or the remaining ones.
-    pub(crate) fn few(&mut self) -> Option<&'a [u8]> {
+    pub fn few(&mut self) -> Option<&'a [u8]> {
         let length = self.byte()?.into();
         self.up_to(length)
     }
 
     /// Returns the number of bytes that the next two bytes give, or the remaining ones.
-    pub(crate) fn many(&mut self) -> Option<&'a [u8]> {
+    pub fn many(&mut self) -> Option<&'a [u8]> {
         let length = self.short()?.into();
         self.up_to(length)
     }
@@ -32,7 +32,7 @@ impl<'a> Input<'a> {
     }
 
     /// Returns one of `things`.
-    pub(crate) fn one_of<'b, T>(&mut self, things: &'b [T]) -> Option<&'b T> {
+    pub fn one_of<'b, T>(&mut self, things: &'b [T]) -> Option<&'b T> {
         let index = usize::from(self.byte()?);
         things.get(index % things.len().max(1))
     }

@@ -1,6 +1,9 @@
 //! The fuzz targets (`tests/long/fuzz`) on their seeds and earlier findings, without a fuzzer. Each
 //! test run executes the files in `seeds/TARGET`.
 
+// The crate of the fuzz targets exports these modules.
+#![allow(unreachable_pub)]
+
 mod framer;
 mod input;
 mod seeds;

@@ -7,13 +7,13 @@ use parlor::credential::long_term_key;
 use parlor::stun::{Attribute, ChannelData, Class, IntegrityKey, Method, TransactionId, Writer};
 
 /// The target, the name and the bytes of a seed.
-pub(crate) type Seed = (&'static str, String, Vec<u8>);
+pub type Seed = (&'static str, String, Vec<u8>);
 
 const ID: TransactionId = *b"\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
 const NAME: &str = "1767225600:alice/lobby";
 const UDP: [u8; 4] = [17, 0, 0, 0];
 
-pub(crate) fn all() -> Vec<Seed> {
+pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for (name, bytes) in messages() {
         seeds.push(("stun", name.to_owned(), bytes));

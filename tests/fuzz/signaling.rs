@@ -25,7 +25,7 @@ struct Fixture {
     now: Mono,
 }
 
-pub(crate) fn run(bytes: &[u8]) {
+pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let limits = Limits {
         messages: Limit::per_second(100, 1000),

@@ -7,7 +7,7 @@ use parlor::stun::{
     decode_xor_address, encode_xor_address, is_channel_number,
 };
 
-pub(crate) fn run(datagram: &[u8]) {
+pub fn run(datagram: &[u8]) {
     if let Some(data) = ChannelData::parse(datagram) {
         assert!(is_channel_number(data.number) && data.len + 4 <= datagram.len());
         assert_eq!(data.header(), datagram[..4]);

@@ -12,20 +12,20 @@ use parlor::turn::{
 
 /// A relay socket.
 #[derive(Clone, Copy)]
-pub(super) struct Socket {
+pub struct Socket {
     pub address: SocketAddr,
     pub owner: Option<AllocationId>,
 }
 
 /// The result of the next bind commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum BindOutcome {
+pub enum BindOutcome {
     Bound,
     Taken,
     Broken,
 }
 
-pub(super) struct Edge {
+pub struct Edge {
     pub server: Server,
     pub sockets: Vec<Option<Socket>>,
     pub bind_outcome: BindOutcome,
@@ -38,13 +38,13 @@ pub(super) struct Edge {
 }
 
 /// A verdict, and the bytes to send.
-pub(super) struct Reaction {
+pub struct Reaction {
     pub verdict: Verdict,
     pub bytes: Vec<u8>,
 }
 
 impl Edge {
-    pub(super) fn new(server: Server, slow: bool) -> Edge {
+    pub fn new(server: Server, slow: bool) -> Edge {
         Edge {
             server,
             sockets: Vec::new(),
@@ -57,7 +57,7 @@ impl Edge {
     }
 
     /// Passes bytes to the server by `give`, in a buffer with the required headroom and tailroom.
-    pub(super) fn handle(
+    pub fn handle(
         &mut self,
         now: Now,
         bytes: &[u8],
@@ -79,7 +79,7 @@ impl Edge {
     }
 
     /// Executes the server's commands.
-    pub(super) fn process_outputs(&mut self, now: Now) {
+    pub fn process_outputs(&mut self, now: Now) {
         let mut commands = 0;
         while let Some(output) = self.server.poll_output() {
             commands += 1;
@@ -115,7 +115,7 @@ impl Edge {
     }
 
     /// Answers the oldest bind command.
-    pub(super) fn bind_one(&mut self, now: Now) {
+    pub fn bind_one(&mut self, now: Now) {
         let Some((id, address, owner)) = self.waiting.pop_front() else {
             return;
         };
@@ -132,11 +132,11 @@ impl Edge {
         self.server.handle_bind_result(now, id, result);
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = &Socket> {
+    pub fn open(&self) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().flatten()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Now) {
+    pub fn handle_timeout(&mut self, now: Now) {
         self.server.handle_timeout(now);
         self.process_outputs(now);
         let next = self.server.next_deadline();

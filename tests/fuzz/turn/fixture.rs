@@ -57,7 +57,7 @@ const SPANS: [u64; 16] = [
 /// The lifetime of a permission (RFC 8656 section 9).
 const PERMISSION: Duration = Duration::from_secs(300);
 
-pub(super) struct Fixture {
+pub struct Fixture {
     edges: Vec<Edge>,
     now: Now,
     clients: Vec<Client>,
@@ -74,7 +74,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    pub(super) fn new(shards: ShardId, slow: bool) -> Fixture {
+    pub fn new(shards: ShardId, slow: bool) -> Fixture {
         let quotas = Arc::new(Quotas::new(MAX_ALLOCATIONS, MAX_PER_USER, MAX_ALLOCATIONS));
         let unauthenticated = Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 1));
         let config = config(shards, quotas.clone(), unauthenticated.clone());
@@ -99,7 +99,7 @@ impl Fixture {
     }
 
     /// Executes one step. Returns `None` at the end of the input.
-    pub(super) fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
+    pub fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
         match input.byte()? % 13 {
             0 => self.wait(input.byte()?),
             1 => {
@@ -159,9 +159,9 @@ impl Fixture {
                 let opened = input.byte()? & 1 == 0;
                 for edge in &mut self.edges {
                     if opened {
-                        edge.server.stream_opened(&route);
+                        edge.server.stream_opened(&route)
                     } else {
-                        edge.server.stream_closed(&route);
+                        edge.server.stream_closed(&route)
                     }
                     edge.process_outputs(self.now);
                 }
@@ -184,7 +184,7 @@ impl Fixture {
     }
 
     /// Checks the invariants.
-    pub(super) fn check(&mut self) {
+    pub fn check(&mut self) {
         let now = self.now;
         for index in 0..self.edges.len() {
             for ended in std::mem::take(&mut self.edges[index].ended) {
@@ -226,7 +226,7 @@ impl Fixture {
     }
 
     /// Checks that nothing is left after the longest lifetime.
-    pub(super) fn end(mut self) {
+    pub fn end(mut self) {
         while let Some(edge) = self.edges.iter_mut().find(|edge| !edge.waiting.is_empty()) {
             edge.bind_one(self.now);
             edge.process_outputs(self.now);
@@ -283,7 +283,7 @@ impl Fixture {
                 2 => {
                     _ = edge
                         .server
-                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()));
+                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()))
                 }
                 3 => _ = edge.server.close_room("lobby"),
                 deny => {

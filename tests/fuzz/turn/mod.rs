@@ -10,7 +10,7 @@ use crate::input::Input;
 use fixture::Fixture;
 
 /// The first byte selects the number of shards, and whether sockets are bound late.
-pub(crate) fn run(bytes: &[u8]) {
+pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let Some(kind) = input.byte() else { return };
     let mut fixture = Fixture::new(1 + (kind & 1), kind & 2 != 0);

@@ -11,7 +11,7 @@ use parlor::turn::Route;
 
 use crate::input::Input;
 
-pub(super) const REALM: &str = "parlor";
+pub const REALM: &str = "parlor";
 
 /// Attribute types that parlor supports or may support later.
 const TYPES: [u16; 16] = [
@@ -36,7 +36,7 @@ const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 const LIFETIMES: [u32; 6] = [0, 1, 600, 1777, 3600, u32::MAX];
 
 /// A client with a five-tuple and a credential.
-pub(super) struct Client {
+pub struct Client {
     pub route: Route,
     pub minted: Minted,
     pub nonce: Vec<u8>,
@@ -46,25 +46,25 @@ pub(super) struct Client {
 }
 
 /// Values that a request may refer to.
-pub(super) struct Known<'a> {
+pub struct Known<'a> {
     pub peers: &'a [SocketAddr],
     pub tokens: &'a [[u8; 8]],
 }
 
 /// The flaws of a request, one bit each.
 mod flaw {
-    pub(super) const BAD_KEY: u8 = 1;
-    pub(super) const UNSIGNED: u8 = 2;
-    pub(super) const STALE: u8 = 4;
-    pub(super) const AGAIN: u8 = 8;
-    pub(super) const REALM: u8 = 16;
-    pub(super) const MUTATED: u8 = 32;
-    pub(super) const LENGTH: u8 = 64;
-    pub(super) const INDICATION: u8 = 128;
+    pub const BAD_KEY: u8 = 1;
+    pub const UNSIGNED: u8 = 2;
+    pub const STALE: u8 = 4;
+    pub const AGAIN: u8 = 8;
+    pub const REALM: u8 = 16;
+    pub const MUTATED: u8 = 32;
+    pub const LENGTH: u8 = 64;
+    pub const INDICATION: u8 = 128;
 }
 
 impl Client {
-    pub(super) fn new(route: Route, minted: Minted) -> Client {
+    pub fn new(route: Route, minted: Minted) -> Client {
         Client {
             route,
             minted,
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// Returns the request that `input` selects: method, flaws, attributes.
-    pub(super) fn request(&mut self, input: &mut Input<'_>, known: Known<'_>) -> Option<Vec<u8>> {
+    pub fn request(&mut self, input: &mut Input<'_>, known: Known<'_>) -> Option<Vec<u8>> {
         let method = *input.one_of(&METHODS)?;
         let flaws = input.byte()?;
         let flawed = |flaw: u8| flaws & flaw != 0;
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// Returns a valid Send indication.
-    pub(super) fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+    pub fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
         let transaction = self.transaction(false);
         let mut out = Vec::new();
         let _ = Writer::new(&mut out, Method::SEND, Class::Indication, transaction)
@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// Stores the nonce of a challenge.
-    pub(super) fn hear(&mut self, response: &Message<'_>) {
+    pub fn hear(&mut self, response: &Message<'_>) {
         if let Some(nonce) = response.get(Attribute::NONCE).filter(|n| *n != self.nonce) {
             self.stale = std::mem::replace(&mut self.nonce, nonce.to_vec());
         }
@@ -207,7 +207,7 @@ fn xored(address: SocketAddr, transaction: &TransactionId) -> Vec<u8> {
 }
 
 /// Returns the peers that a request names, if it can be parsed.
-pub(super) fn peers_of(request: &[u8]) -> Vec<SocketAddr> {
+pub fn peers_of(request: &[u8]) -> Vec<SocketAddr> {
     let Ok(message) = Message::parse(request) else {
         return Vec::new();
     };
