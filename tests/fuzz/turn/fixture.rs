@@ -159,9 +159,9 @@ impl Fixture {
                 let opened = input.byte()? & 1 == 0;
                 for edge in &mut self.edges {
                     if opened {
-                        edge.server.stream_opened(&route)
+                        edge.server.stream_opened(&route);
                     } else {
-                        edge.server.stream_closed(&route)
+                        edge.server.stream_closed(&route);
                     }
                     edge.process_outputs(self.now);
                 }
@@ -283,7 +283,7 @@ impl Fixture {
                 2 => {
                     _ = edge
                         .server
-                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()))
+                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()));
                 }
                 3 => _ = edge.server.close_room("lobby"),
                 deny => {
