@@ -17,7 +17,7 @@ use crate::support::{Builder, Daemon, token};
 use crate::wire::world::{Client, LOBBY, SECRET, World, offer};
 
 const READ: &str = "configuration reloaded";
-const REFUSED: &str = "the configuration was refused";
+const REFUSED: &str = "configuration rejected";
 
 /// A world whose settings stand in a file.
 struct Settled {
