@@ -164,7 +164,7 @@ fn one_connection_too_many_takes_the_place_of_one_that_asks_for_nothing() {
 #[test]
 fn the_address_with_most_connections_loses_one_to_another() {
     let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS", "3")]);
-    let mut people = ["alice", "bob", "carol"].map(|user| world.enter(LOBBY, user));
+    let mut people = world.lobby(["alice", "bob", "carol"]);
     assert_eq!(request_status(&mut dial_from(&world, 2)), "HTTP/1.1 200");
     // The oldest connection.
     assert_eq!(people[0].close_code(), 4000);
