@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::files::{self, TOP_LEVEL, files, name, project_files, root};
 use crate::imports;
 
 /// Lines of a file in `src`, its tests included.
@@ -21,29 +21,11 @@ const NEIGHBOURS: [(&str, &str); 4] = [
 /// All that the edges and the service may name of the relay; `daemon` and `bench` build one.
 const RELAY_INTERFACE: [&str; 1] = ["Handle"];
 
-/// The top level that the user prescribed, and the files that Rust and git expect there.
-const TOP_LEVEL: [&str; 14] = [
-    ".ci",
-    ".gitignore",
-    "Cargo.lock",
-    "Cargo.toml",
-    "LICENSE",
-    "README.md",
-    "benches",
-    "clippy.toml",
-    "config.toml",
-    "deny.toml",
-    "docs",
-    "src",
-    "systemd",
-    "tests",
-];
-
 #[test]
 fn imports_point_down_the_layers() {
     let layers = layers();
     let mut faults = Vec::new();
-    for import in imports::read(root()) {
+    for import in imports::of_project() {
         let layer = |module: &str| {
             let layer = layers.get(module).copied();
             layer.unwrap_or_else(|| panic!("{module} is in no layer: add it to src/lib.rs's table"))
@@ -64,8 +46,7 @@ fn imports_point_down_the_layers() {
 
 #[test]
 fn no_files_import_each_other_in_a_cycle() {
-    let imports = imports::read(root());
-    let cycles = imports::cycles(&imports);
+    let cycles = imports::cycles(imports::of_project());
     let faults: Vec<_> = cycles
         .iter()
         .flat_map(|cycle| cycle.iter().map(|import| import.to_string()))
@@ -94,7 +75,7 @@ fn the_table_of_layers_names_every_module() {
 #[test]
 fn turn_and_room_import_neither_each_other_nor_the_configuration() {
     let pure = ["turn", "room"];
-    let faults: Vec<_> = imports::read(root())
+    let faults: Vec<_> = imports::of_project()
         .iter()
         .filter(|import| pure.contains(&import.importer()))
         .filter(|import| import.importer() != import.imported())
@@ -109,7 +90,7 @@ fn turn_and_room_import_neither_each_other_nor_the_configuration() {
 
 #[test]
 fn edges_and_service_name_the_handle_of_the_relay_alone() {
-    let faults: Vec<_> = imports::read(root())
+    let faults: Vec<_> = imports::of_project()
         .iter()
         .filter(|import| import.imported() == "relay")
         .filter(|import| ["http", "admin", "acme", "service"].contains(&import.importer()))
@@ -355,24 +336,17 @@ fn layers() -> BTreeMap<String, u8> {
 
 /// Every file of Rust in `src` but the list of modules.
 fn sources() -> Vec<Source> {
-    let source = |path: PathBuf| {
-        let name = name(&path);
-        let inner = name.strip_prefix("src/")?.strip_suffix(".rs")?;
-        let inner = inner.strip_suffix("/mod").unwrap_or(inner);
-        let module: Vec<_> = inner.split('/').map(str::to_owned).collect();
-        let text = fs::read_to_string(&path).expect("a source is text");
-        let top_module = module[0].clone();
-        (top_module != "lib").then_some(Source {
+    let source = |(name, text): (String, String)| {
+        let module = imports::module_path(&name);
+        let top_module = module.first()?.clone();
+        Some(Source {
             name,
             top_module,
             module,
             text,
         })
     };
-    files(&root().join("src"))
-        .into_iter()
-        .filter_map(source)
-        .collect()
+    files::sources().into_iter().filter_map(source).collect()
 }
 
 fn find(which: impl Fn(&Source) -> bool, banned: &[&str]) -> Vec<String> {
@@ -455,48 +429,8 @@ fn top_level() -> BTreeSet<String> {
         .collect()
 }
 
-/// Every file that belongs to the project.
-fn project_files() -> Vec<PathBuf> {
-    let top = TOP_LEVEL.map(|name| root().join(name)).into_iter();
-    top.flat_map(|path| {
-        if path.is_dir() {
-            files(&path)
-        } else {
-            vec![path]
-        }
-    })
-    .collect()
-}
-
-/// Every file below a directory, in order; what is built or fetched is no part of it.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = fs::read_dir(directory) else {
-        return found;
-    };
-    for entry in entries {
-        let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true if path.file_name().is_some_and(|name| name == "target") => {}
-            true => found.extend(files(&path)),
-            false => found.push(path),
-        }
-    }
-    found.sort();
-    found
-}
-
 fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn name(path: &Path) -> String {
-    let inner = path.strip_prefix(root()).expect("a path of the project");
-    inner.to_str().expect("a plain name").to_owned()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn assert_clean(faults: &[String], what_to_do: &str) {

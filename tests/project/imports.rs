@@ -6,12 +6,14 @@
 //! macros make, and methods, are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::{fmt, fs};
+use std::fmt;
+use std::sync::LazyLock;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
+
+use crate::files;
 
 /// A path in the source from below the crate: `relay`, `udp`, `Batch`.
 type Segments = Vec<String>;
@@ -50,17 +52,20 @@ fn top_module(file: &str) -> &str {
     &inner[..end]
 }
 
-/// All imports between the files below `root/src`, sorted.
-pub(crate) fn read(root: &Path) -> BTreeSet<Import> {
-    let mut modules = BTreeMap::new();
-    for file in rust_files(&root.join("src")) {
-        let name = file.strip_prefix(root).expect("below the root");
-        let name = name.to_str().expect("a path in UTF-8").to_owned();
-        let text = fs::read_to_string(&file).expect("a source is text");
-        let path = module_path(&name);
-        modules.insert(path.clone(), Module::parse(name, path, &text));
-    }
-    Graph { modules }.imports()
+/// All imports between the files of `src`, sorted. The files are parsed once for all tests.
+pub(crate) fn of_project() -> &'static BTreeSet<Import> {
+    static IMPORTS: LazyLock<BTreeSet<Import>> = LazyLock::new(|| {
+        let sources = files::sources().into_iter();
+        let modules = sources.map(|(name, text)| {
+            let path = module_path(&name);
+            (path.clone(), Module::parse(name, path, &text))
+        });
+        Graph {
+            modules: modules.collect(),
+        }
+        .imports()
+    });
+    &IMPORTS
 }
 
 /// Groups of files that import each other, each with the imports inside it.
@@ -93,21 +98,8 @@ pub(crate) fn cycles(imports: &BTreeSet<Import>) -> Vec<Vec<&Import>> {
     groups
 }
 
-fn rust_files(directory: &Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).expect("a directory of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
-
 /// `src/relay/udp/mod.rs` is `relay::udp`, `src/lib.rs` the crate itself.
-fn module_path(file: &str) -> Segments {
+pub(crate) fn module_path(file: &str) -> Segments {
     let inner = file.strip_prefix("src/").unwrap_or(file);
     let inner = inner.strip_suffix(".rs").unwrap_or(inner);
     let inner = inner.strip_suffix("/mod").unwrap_or(inner);

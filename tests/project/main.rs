@@ -1,6 +1,7 @@
 //! The project as a whole: layers and words of its source, licences, the README.
 
 mod architecture;
+mod files;
 mod imports;
 mod licences;
 mod readme;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::files::{self, root};
 use crate::support::browser::{Browser, Microphone};
 use crate::support::{Builder, Daemon};
 
@@ -21,10 +22,6 @@ const OF_CI: [&str; 3] = [
 struct Block {
     language: String,
     text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The documents whose commands, settings and scripts are executed, in this order.
@@ -185,11 +182,10 @@ fn the_configurations_are_valid_and_the_proxy_forwards_to_a_listener() {
 
 #[test]
 fn every_link_points_to_a_file_and_heading_that_exist() {
-    let documents = [
-        documents(&root().join("docs")),
-        vec![root().join("README.md")],
-    ]
-    .concat();
+    // The licences are texts by others.
+    let documents = files::project_files().into_iter().filter(|path| {
+        path.extension().is_some_and(|ending| ending == "md") && !path.ends_with("licences.md")
+    });
     let mut links = 0;
     for document in documents {
         let text = fs::read_to_string(&document).expect("text");
@@ -214,22 +210,6 @@ fn every_link_points_to_a_file_and_heading_that_exist() {
         }
     }
     assert!(links > 50, "only {links} links");
-}
-
-/// All Markdown files below a folder, except the generated licences.
-fn documents(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let found = paths.map(|path| {
-        if path.is_dir() {
-            documents(&path)
-        } else if path.extension().is_some_and(|e| e == "md") && !path.ends_with("licences.md") {
-            vec![path]
-        } else {
-            vec![]
-        }
-    });
-    found.flatten().collect()
 }
 
 /// The anchors that GitHub makes of the headings of a document.
