@@ -12,9 +12,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::command::Cli;
-use crate::support::http::Client;
+use crate::support::http::{Answer, Client};
 use crate::support::namespace::{self, ran_in_namespace};
 use crate::support::{Builder, Daemon, turn};
+
+/// The path of the messages of a room.
+const MESSAGES: &str = "/api/rooms/lobby/messages";
 
 /// A data directory that a daemon has used, and where to start the next one.
 struct Used {
@@ -100,6 +103,10 @@ fn caller(daemon: &Daemon, name: &str) -> Client {
     Client::new(daemon.http()).with_token(token)
 }
 
+fn post_message(author: &Client, content: &str) -> Answer {
+    author.post_json(MESSAGES, &json!({ "content": content }))
+}
+
 /// A call of two clients that began before the fault.
 struct Call {
     alice: turn::Client,
@@ -143,7 +150,7 @@ fn damage_under_a_running_server_fails_only_the_reads_it_affects() {
     let mut call = Call::begins(&daemon);
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
-    let refusal = alice.get("/api/rooms/lobby/messages?before=250").refusal();
+    let refusal = alice.get(&format!("{MESSAGES}?before=250")).refusal();
     assert_eq!(refusal.0, 500);
     let logged = daemon.wait_for_log("is damaged; restore it from a backup");
     assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
@@ -217,16 +224,14 @@ fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
     daemon.cli_json(&["user", "add", "alice"]);
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
-    let messages = "/api/rooms/lobby/messages";
-    let write = |content: &str| alice.post_json(messages, &json!({ "content": content }));
-    assert_eq!(write("first").status, 201);
+    assert_eq!(post_message(&alice, "first").status, 201);
     let mut call = Call::begins(&daemon);
 
     let ballast = fill(disk.path());
     let mut kept = 1;
     let long = "x".repeat(4000);
     let refused = loop {
-        let answer = write(&long);
+        let answer = post_message(&alice, &long);
         if answer.status != 201 {
             break answer;
         }
@@ -236,7 +241,7 @@ fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
     let logged = daemon.wait_for_log("no space is left for the database");
     assert!(logged.contains("make room on its file system"), "{logged}");
     let count = |daemon: &Daemon| {
-        let page = caller(daemon, "alice").get(messages).ok();
+        let page = caller(daemon, "alice").get(MESSAGES).ok();
         page["messages"].as_array().expect("a list").len()
     };
     let ready = Client::new(daemon.http()).get("/readyz");
@@ -249,7 +254,7 @@ fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
     Call::begins(&daemon);
 
     fs::remove_file(&ballast).expect("room again");
-    assert_eq!(write("last").status, 201);
+    assert_eq!(post_message(&alice, "last").status, 201);
     Client::new(daemon.http()).get("/readyz").ok();
     let daemon = daemon.restart();
     assert_eq!(count(&daemon), kept + 1);
@@ -263,13 +268,11 @@ fn a_lock_of_another_process_rejects_writes_and_the_call_continues() {
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
     let mut call = Call::begins(&daemon);
-    let messages = "/api/rooms/lobby/messages";
-    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
 
     let other = used.database();
     other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
     let refused = thread::scope(|scope| {
-        let writing = scope.spawn(write);
+        let writing = scope.spawn(|| post_message(&alice, "hello"));
         // While the store waits for the lock, and when it has given up.
         while !writing.is_finished() {
             call.assert_works();
@@ -279,10 +282,10 @@ fn a_lock_of_another_process_rejects_writes_and_the_call_continues() {
     assert_eq!(refused.refusal(), (503, "unavailable".to_owned()));
     call.assert_works();
     Call::begins(&daemon);
-    alice.get(messages).ok();
+    alice.get(MESSAGES).ok();
 
     other.execute_batch("ROLLBACK").expect("an end");
-    assert_eq!(write().status, 201);
+    assert_eq!(post_message(&alice, "hello").status, 201);
 }
 
 #[test]
@@ -302,18 +305,19 @@ fn a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues() {
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
     let mut call = Call::begins(&daemon);
-    let messages = "/api/rooms/lobby/messages";
-    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
-    assert_eq!(write().status, 201);
+    assert_eq!(post_message(&alice, "hello").status, 201);
 
     // What the kernel does itself when a disk fails: nothing may be written from now on.
     mount(&["-o", "remount,abort", disk.to_str().unwrap()]);
-    assert!(write().status >= 500, "a message was acknowledged");
+    assert!(
+        post_message(&alice, "hello").status >= 500,
+        "a message was acknowledged"
+    );
     let logged = daemon.wait_for_log("\"level\":\"ERROR\"");
     assert!(logged.contains("parlor.db"), "{logged}");
     call.assert_works();
     Call::begins(&daemon);
-    let page = alice.get(messages).ok();
+    let page = alice.get(MESSAGES).ok();
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
 }
 
@@ -324,18 +328,22 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
     let alice = caller(&daemon, "alice");
     alice.post("/api/rooms/lobby/join").ok();
     let mut call = Call::begins(&daemon);
-    let messages = "/api/rooms/lobby/messages";
-    let write = || alice.post_json(messages, &json!({ "content": "hello" }));
-    assert_eq!(write().status, 201);
+    assert_eq!(post_message(&alice, "hello").status, 201);
 
     let aside = used.path().with_extension("aside");
     fs::rename(used.path(), &aside).expect("a removal");
     let logged =
         daemon.wait_for_log("the database file was removed or replaced: nothing more is written");
     assert!(logged.contains(used.path().to_str().unwrap()), "{logged}");
-    assert_eq!(write().refusal(), (503, "unavailable".to_owned()));
+    assert_eq!(
+        post_message(&alice, "hello").refusal(),
+        (503, "unavailable".to_owned())
+    );
     fs::copy(&aside, used.path()).expect("another file");
-    assert_eq!(write().refusal(), (503, "unavailable".to_owned()));
+    assert_eq!(
+        post_message(&alice, "hello").refusal(),
+        (503, "unavailable".to_owned())
+    );
     let ready = Client::new(daemon.http()).get("/readyz");
     assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
     let expected = "the database file was removed or replaced";
@@ -345,11 +353,11 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
     Call::begins(&daemon);
 
     fs::rename(&aside, used.path()).expect("the file is back");
-    assert_eq!(write().status, 201);
+    assert_eq!(post_message(&alice, "hello").status, 201);
     Client::new(daemon.http()).get("/readyz").ok();
     daemon.wait_for_log("the database file is back in its place");
     let daemon = daemon.restart();
-    let page = caller(&daemon, "alice").get(messages).ok();
+    let page = caller(&daemon, "alice").get(MESSAGES).ok();
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(2));
 }
 
