@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
-//! | 3 · application | [`service`] |
+//! | 3 · service | [`service`] |
 //! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |

@@ -138,7 +138,7 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
-/// The reason reason a user was not banned.
+/// The reason why a user was not banned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BanError {
     #[error("there is no such room")]

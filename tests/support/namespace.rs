@@ -13,7 +13,6 @@ static HAS_INTERFACE: AtomicBool = AtomicBool::new(false);
 
 /// Adds an interface without a peer, and a default route: without a route, Firefox gathers no
 /// candidates.
-#[allow(dead_code)] // Not every crate that has a box has a Firefox in it.
 pub(crate) fn add_interface() {
     if std::env::var_os(INSIDE).is_none() {
         return;
@@ -27,7 +26,6 @@ pub(crate) fn add_interface() {
 }
 
 /// Whether this process is in a network namespace with only `lo`.
-#[allow(dead_code)] // Not every crate that has a box has a browser in it.
 pub(crate) fn has_loopback_alone() -> bool {
     std::env::var_os(INSIDE).is_some() && !HAS_INTERFACE.load(Ordering::Relaxed)
 }

@@ -9,7 +9,7 @@ use super::users::User;
 pub struct Admission {
     /// Also a disabled or deleted user.
     pub user: Option<User>,
-    /// ClosedRoom rooms included.
+    /// A closed room as well.
     pub room: Option<Room>,
     /// The user is a member.
     pub participant: bool,

@@ -7,7 +7,7 @@ pub enum JoinGrant {
     None,
     /// A token that lists the room, or an admin's token.
     Granted,
-    /// An admin at the command line: also ends the pause after a kick.
+    /// An admin at the command line: also ends the cooldown after a kick.
     Operator,
     /// The text of an invite to the room.
     Invite(String),

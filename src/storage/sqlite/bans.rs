@@ -1,4 +1,4 @@
-//! Kicks and bans: a room rejects users for the kick pause, for a time or permanently.
+//! Kicks and bans: a room rejects users for the cooldown after a kick, for a time or permanently.
 
 use rusqlite::Connection;
 

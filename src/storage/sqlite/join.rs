@@ -147,7 +147,8 @@ fn check_removal(
     })
 }
 
-/// Checks whether the user may enter a private room. An invite is used up only if it is needed. Users who never were in the room get the error of a room that does not exist.
+/// Checks whether the user may enter a private room. An invite is used up only if it is needed. Users
+/// who never were in the room get the error of a room that does not exist.
 fn check_private_room(
     connection: &Connection,
     room: &Room,
