@@ -1,5 +1,6 @@
-//! The packet path: application data from clients to peers and back. Nothing here allocates, copies
-//! a payload or takes a lock.
+//! The packet path: application data from clients to peers and back. Nothing here copies a payload.
+//! Nothing allocates or takes a lock either, except the first look-up after the set of relayed
+//! addresses has changed.
 
 use std::net::SocketAddr;
 use std::ops::Range;
