@@ -1,0 +1,115 @@
+//! Listeners, origins, hosts and public addresses.
+
+use std::collections::BTreeMap;
+
+use super::violations::Violations;
+use crate::config::names::is_host;
+use crate::config::origin::Violation;
+use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
+use crate::config::{Config, PublicUrl, alternate_server, discovery, external_ip};
+
+/// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
+pub(super) fn listeners(config: &Config, violations: &mut Violations) {
+    let mut taken = BTreeMap::new();
+    for (key, list) in tcp_listeners(config) {
+        let needed = matches!(key, "http.listen" | "turn.listen");
+        let example = "must name at least one address, such as 0.0.0.0:8000";
+        violations.require(!list.is_empty() || !needed, key, example);
+        for address in list.iter().filter(|address| address.port() != 0) {
+            if let Some(other) = taken.insert(*address, key) {
+                let text = format!("names {address}, which {other} has already");
+                let with = TCP_LISTENERS.iter().position(|known| *known == other);
+                let with = with.map_or(&TCP_LISTENERS[..], |at| &TCP_LISTENERS[at..=at]);
+                violations.require_with(false, key, with, text);
+            }
+        }
+    }
+}
+
+pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
+    let url = config.server.public_url.as_deref();
+    for url in url.iter().filter(|text| !text.trim().is_empty()) {
+        if let Err(reason) = PublicUrl::parse(url) {
+            violations.require(false, "server.public_url", reason);
+        }
+    }
+    for (key, is_on) in [
+        ("http.proxy_protocol", config.http.proxy_protocol),
+        ("turn.proxy_protocol", config.turn.proxy_protocol),
+    ] {
+        violations.require_with(
+            !is_on || !config.http.trusted_proxies.is_empty(),
+            key,
+            &["http.trusted_proxies"],
+            "is on, but http.trusted_proxies is empty: name the proxy there",
+        );
+    }
+    for origin in &config.http.allowed_origins {
+        violations.require(
+            is_web_origin(origin),
+            "http.allowed_origins",
+            format!("must be origins such as https://app.example.org, not `{origin}`"),
+        );
+    }
+    if let Some(host) = config.turn.public_host.as_deref() {
+        violations.require(
+            host.trim().is_empty() || is_host(host),
+            "turn.public_host",
+            format!("must be a name or an address without port or scheme, not `{host}`"),
+        );
+    }
+    violations.extend(alternate_server::violations(&config.turn));
+    violations.extend(discovery::violations(&config.turn));
+    let messages = external_ip::errors(&config.turn.external_ip);
+    let messages = messages.into_iter();
+    violations.extend(messages.map(|violation| Violation::new("turn.external_ip", violation)));
+    let auto = config.turn.external_ip.iter().any(|text| text == "auto");
+    violations.require_with(
+        !auto || !config.ice.stun_urls.is_empty(),
+        "turn.external_ip",
+        &["ice.stun_urls"],
+        "is `auto`, which asks a STUN server: name one in ice.stun_urls",
+    );
+}
+
+/// Returns whether `text` is an origin: a scheme and a host, without a path. Packaged apps have
+/// schemes of their own.
+fn is_web_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => PublicUrl::is_origin(text),
+        _ => {
+            let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+            !scheme.is_empty() && scheme.chars().all(name) && is_host(authority)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        for good in [
+            "https://app.example:8443",
+            "http://localhost",
+            "tauri://localhost",
+        ] {
+            assert!(is_web_origin(good), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "app.example",
+            "https://x/y",
+            "://x",
+            "tauri://",
+            "a b://x",
+        ] {
+            assert!(!is_web_origin(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use super::check;
+use crate::config::{Config, TlsMode};
+use crate::secret::Secret;
+
+fn violations(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+    let mut config = Config::default();
+    change(&mut config);
+    check(&config)
+        .into_iter()
+        .map(|violation| violation.key)
+        .collect()
+}
+
+#[test]
+fn the_default_configuration_is_valid() {
+    assert_eq!(violations(|_| {}), [""; 0]);
+}
+
+#[test]
+fn a_secret_under_32_bytes_is_rejected_and_not_shown() {
+    let mut config = Config::default();
+    config.auth.secret = Some(Secret::new("x".repeat(31)));
+    let found = check(&config);
+    assert_eq!(found[0].key, "auth.secret");
+    assert!(!found[0].text.contains("xxx"));
+    assert_eq!(
+        violations(|config| config.auth.secret = Some(Secret::new("x".repeat(32)))),
+        [""; 0]
+    );
+    assert_eq!(
+        violations(|config| config.auth.previous_secrets = vec![Secret::new("old")]),
+        ["auth.previous_secrets"]
+    );
+}
+
+#[test]
+fn a_required_timeout_or_limit_must_not_be_zero() {
+    let zero = Duration::ZERO;
+    assert_eq!(
+        violations(|config| {
+            config.signaling.ping_interval = zero;
+            config.signaling.burst = 0;
+            config.turn.credential_ttl = zero;
+        }),
+        [
+            "signaling.ping_interval",
+            "turn.credential_ttl",
+            "signaling.burst"
+        ]
+    );
+    assert_eq!(
+        violations(|config| config.http.request_timeout = Duration::MAX),
+        ["http.request_timeout"]
+    );
+}
+
+#[test]
+fn two_listeners_cannot_share_an_address() {
+    assert_eq!(
+        violations(|config| config.http.listen.clear()),
+        ["http.listen"]
+    );
+    assert_eq!(
+        violations(|config| config.admin.metrics_listen.clear()),
+        [""; 0]
+    );
+    assert_eq!(
+        violations(|config| config.turn.listen = config.http.listen.clone()),
+        ["turn.listen", "turn.listen"]
+    );
+    // Without TLS it has no listener.
+    let same = |config: &mut Config| config.turn.tls_listen = config.turn.listen.clone();
+    assert_eq!(violations(same), [""; 0]);
+    assert_eq!(
+        violations(|config| {
+            same(config);
+            config.tls.mode = TlsMode::Files;
+        }),
+        ["turn.tls_listen", "turn.tls_listen"]
+    );
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    assert_eq!(
+        violations(|config| config.http.listen = vec![any, any]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn proxy_protocol_needs_a_trusted_proxy() {
+    let on = |config: &mut Config| config.turn.proxy_protocol = true;
+    assert_eq!(violations(on), ["turn.proxy_protocol"]);
+    assert_eq!(
+        violations(|config| {
+            on(config);
+            config.http.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+        }),
+        [""; 0]
+    );
+}
+
+#[test]
+fn external_ip_auto_needs_a_stun_server() {
+    let auto = |config: &mut Config| config.turn.external_ip = vec!["auto".to_owned()];
+    assert_eq!(violations(auto), ["turn.external_ip"]);
+    assert_eq!(
+        violations(|config| {
+            auto(config);
+            config.ice.stun_urls = vec!["stun:192.0.2.1:3478".to_owned()];
+        }),
+        [""; 0]
+    );
+}
+
+#[test]
+fn an_external_turn_server_needs_its_credentials() {
+    let url = |config: &mut Config| config.ice.turn_urls = vec!["turn:t.example".to_owned()];
+    assert_eq!(violations(url), ["ice.turn_urls"]);
+    assert_eq!(
+        violations(|config| {
+            url(config);
+            config.ice.turn_username = Some("u".to_owned());
+            config.ice.turn_password = Some(Secret::new("p"));
+        }),
+        [""; 0]
+    );
+    assert_eq!(
+        violations(|config| config.ice.stun_urls = vec!["stun://x".to_owned()]),
+        ["ice.stun_urls"]
+    );
+}
+
+#[test]
+fn the_password_in_an_ice_url_is_not_shown() {
+    let mut config = Config::default();
+    config.ice.turn_urls = vec!["turn:u:p4ss@t".to_owned()];
+    let found = check(&config);
+    assert_eq!(found[0].key, "ice.turn_urls");
+    assert!(!found[0].text.contains("p4ss"));
+}
