@@ -14,6 +14,7 @@ mod environment;
 mod external_ip;
 mod file;
 mod jwt_keys;
+mod layers;
 mod load;
 mod names;
 mod origin;
@@ -25,21 +26,24 @@ mod schema;
 mod secrets;
 mod segmentation;
 mod settings;
+mod sources;
 mod tls;
 mod urls;
+mod validate;
 mod warnings;
 
 pub use acme::{acme_directory, acme_domains};
 pub use aliases::ALIASES;
 pub use discovery::discovery_pairs;
 pub use environment::LEGACY_VARIABLES;
-pub use load::{ConfigErrors, Flag, Loaded, SYSTEM_FILE, Sources, load};
+pub use load::{ConfigErrors, Loaded, load};
 pub use origin::{Diagnostic, Origin, Origins, variable};
 pub use public_url::PublicUrl;
 pub use reload_scope::{RELOAD_SCOPES, ReloadReport, ReloadScope, keep_restart_values};
 pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::*;
+pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
 };

@@ -1,0 +1,99 @@
+//! Makes a configuration of the merged layers: reads the files it names, checks it, and gives each
+//! diagnostic the origin of its value.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use super::layers::MergedLayers;
+use super::origin::{Diagnostic, Origin, Origins, Violation};
+use super::public_url::PublicUrl;
+use super::settings::Config;
+use super::{acme, check, jwt_keys, names, secrets, tls, warnings};
+
+/// The checked configuration with its diagnostics.
+pub(super) struct Validated {
+    pub config: Config,
+    pub origins: Origins,
+    pub errors: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Checks the merged values. A violation that may follow from an unreadable value is omitted.
+pub(super) fn validate(layers: MergedLayers, environment: &[(OsString, OsString)]) -> Validated {
+    let MergedLayers {
+        tree,
+        mut origins,
+        unreadable: mut unreliable,
+        suspected,
+        aliases,
+        mut errors,
+    } = layers;
+    let (twice, mut warnings) = aliases.report();
+    errors.extend(twice);
+    let unset = |key: &String| !origins.contains_key(key);
+    unreliable.extend(suspected.into_iter().filter(unset));
+    let mut config = serde_json::from_value(tree).unwrap_or_else(|error| {
+        errors.push(Diagnostic::new(Origin::BuiltIn, "", error.to_string()));
+        Config::default()
+    });
+    normalise(&mut config);
+    let unreadable = secrets::read(&mut config, environment, &mut origins);
+    let behind = unreadable
+        .iter()
+        .flat_map(|violation| violation.with.iter().copied());
+    let behind: Vec<_> = behind.map(str::to_owned).collect();
+    errors.extend(report(unreadable, &unreliable, &origins));
+    // A secret in an unreadable file is unknown, not unset.
+    unreliable.extend(behind);
+    for violations in [
+        check::check(&config),
+        acme::check(&config),
+        jwt_keys::load_public_keys(&mut config.auth),
+        tls::load_identity(&mut config.tls),
+    ] {
+        errors.extend(report(violations, &unreliable, &origins));
+    }
+    let risky = warnings::check(&config, &origins);
+    warnings.extend(report(risky, &unreliable, &origins));
+    Validated {
+        config,
+        origins,
+        errors,
+        warnings,
+    }
+}
+
+/// Turns violations into diagnostics with their origins. Omits those that may follow from an unreadable value.
+fn report(
+    violations: Vec<Violation>,
+    unreliable: &BTreeSet<String>,
+    origins: &Origins,
+) -> Vec<Diagnostic> {
+    let sure = |violation: &Violation| violation.keys().all(|key| !unreliable.contains(key));
+    let messages = violations.into_iter().filter(sure).map(|violation| {
+        let origin = origins
+            .get(violation.key)
+            .cloned()
+            .unwrap_or(Origin::BuiltIn);
+        Diagnostic::new(origin, violation.key, violation.text)
+    });
+    messages.collect()
+}
+
+/// Writes URLs like browser origins, so that they can be compared as text, and names in their DNS form.
+fn normalise(config: &mut Config) {
+    let ice = &mut config.ice;
+    for url in ice.stun_urls.iter_mut().chain(&mut ice.turn_urls) {
+        *url = names::ice_url_to_ascii(url).into_owned();
+    }
+    let hosts = config.turn.public_host.iter_mut();
+    for host in hosts.chain(&mut config.tls.domains) {
+        *host = names::to_ascii(host).into_owned();
+    }
+    let urls = config.server.public_url.iter_mut();
+    for text in urls.chain(&mut config.http.allowed_origins) {
+        if let Ok(url) = PublicUrl::parse(text) {
+            *text = url.to_string();
+        }
+    }
+}
