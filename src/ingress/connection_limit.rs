@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-use super::admission::Admission;
 use super::limits::Limits;
+use super::permits::Admission;
 use super::reject::RejectReason;
 use crate::rate;
 

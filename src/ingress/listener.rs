@@ -11,9 +11,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::accepted::{Accepted, Classified};
-use super::admission::Admission;
 use super::limits::{ACCEPT_BACKOFF, Limits};
 use super::mux::{self, ListenerMode};
+use super::permits::Admission;
 use super::proxy_protocol;
 use super::reject::{AcceptError, RejectReason};
 use crate::clock;

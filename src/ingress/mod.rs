@@ -14,12 +14,12 @@
 //! previous process.
 
 mod accepted;
-mod admission;
 pub mod connection_limit;
 pub mod limits;
 pub mod listener;
 pub mod mux;
 mod pending;
+mod permits;
 pub mod proxy_protocol;
 mod reject;
 mod stream;
@@ -27,11 +27,11 @@ mod stream_limit;
 mod tls;
 
 pub use accepted::{Accepted, Protocol};
-pub use admission::Admission;
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use limits::{Limits, LiveLimits};
 pub use listener::{Service, reject, run};
 pub use mux::ListenerMode;
+pub use permits::Admission;
 pub use reject::{AcceptError, RejectCounters, RejectReason};
 pub use stream::Stream;
 pub use stream_limit::{AdmissionLimits, StreamPermit};

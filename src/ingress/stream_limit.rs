@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::Admission;
 use super::limits::{Limits, LiveLimits, MAX_STREAMS};
 use super::pending::{PendingGuard, PendingLimit};
+use super::permits::Admission;
 use super::reject::{RejectCounters, RejectReason};
 use crate::rate;
 

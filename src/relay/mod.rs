@@ -37,7 +37,7 @@ mod settings;
 mod shard;
 pub mod sockets;
 mod stream;
-mod streams;
+mod stream_table;
 mod threads;
 mod tls;
 mod udp;

@@ -34,7 +34,7 @@ use super::log_limits::LogLimiter;
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::relay_sockets::{FIRST_RELAY_TOKEN, RelaySockets, register};
 use super::send_queue::SendQueue;
-use super::streams::{FIRST_STREAM_TOKEN, Streams};
+use super::stream_table::{FIRST_STREAM_TOKEN, Streams};
 use super::udp::{BATCH, ErrorQueue, Receiver, Tos};
 
 /// Tokens of listeners start at 0, those of relay sockets at [`FIRST_RELAY_TOKEN`], and those of streams

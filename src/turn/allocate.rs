@@ -14,9 +14,9 @@ use super::attributes::{
     wants_both_families,
 };
 use super::auth::Authenticated;
-use super::bind::BIND_TIMEOUT;
 use super::family::Family;
 use super::policy::is_tunnelled;
+use super::port_binding::BIND_TIMEOUT;
 use super::request::{Granted, Request};
 use super::reservation::Reservation;
 use super::{AllocationId, ErrorReason, Output, Permit, Route, Server, ShardId};

@@ -4,12 +4,12 @@
 //! its page no other response.
 
 mod admission;
-mod close;
 mod connection;
 #[cfg(test)]
 mod flood_tests;
 mod frame_validator;
 mod framing;
+mod graceful_close;
 mod handshake;
 
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 
 use self::admission::admit;
-use self::close::close_gracefully;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
+use self::graceful_close::close_gracefully;
 use super::error::Error;
 use super::request::{Request, UserCell};
 use super::response::Response;

@@ -12,7 +12,7 @@ use crate::relay::counters::Path;
 use crate::relay::inter_shard::{Handoff, ShardPacket};
 use crate::relay::log_limits;
 use crate::relay::send_queue::{PayloadLocation, QueuedTransmit};
-use crate::relay::streams::SendOutcome;
+use crate::relay::stream_table::SendOutcome;
 use crate::relay::udp::BATCH;
 
 /// Maximum number of packets from other shards that are handled in a tick.
