@@ -41,7 +41,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         sessions.filter(|s| s.transport == transport).count()
     };
     // Not ready is also the state of a server whose database does not answer.
-    let (open_rooms, participants) = server.app.census().await.unzip();
+    let (open_rooms, participants) = server.app.room_counts().await.unzip();
     let now = clock::now();
     let uptime = now.mono.since(server.started.mono).as_secs();
     let started = utc::format(start_time(server.started, now));

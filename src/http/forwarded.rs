@@ -52,7 +52,7 @@ impl ClientInfo {
             .contains_key(FORWARDED)
             .then(|| from_forwarded(peer, headers, trusted));
         let client_info = match (usual, standard) {
-            (Some(usual), Some(standard)) => usual.or(standard, trusted),
+            (Some(usual), Some(standard)) => usual.combine(standard, trusted),
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => ClientInfo::direct(peer),
         };
@@ -73,7 +73,7 @@ impl ClientInfo {
     }
 
     /// Evaluates both kinds of headers. If one names only proxies, the other decides.
-    fn or(self, standard: ClientInfo, trusted: &[IpNet]) -> ClientInfo {
+    fn combine(self, standard: ClientInfo, trusted: &[IpNet]) -> ClientInfo {
         let names_client = |client_info: &ClientInfo| !is_trusted(trusted, client_info.address);
         let (address, alternative) = match (names_client(&self), names_client(&standard)) {
             (false, _) => (standard.address, None),
@@ -88,8 +88,8 @@ impl ClientInfo {
             address,
             alternative,
             is_proxy: false,
-            https: agreed(self.https, standard.https),
-            host: agreed(self.host, standard.host),
+            https: equal_or_single(self.https, standard.https),
+            host: equal_or_single(self.host, standard.host),
         }
     }
 
@@ -118,7 +118,7 @@ impl ClientInfo {
 }
 
 /// Combines the results of two headers, either of which may be absent.
-fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
+fn equal_or_single<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => (one == other).then_some(one),
         (one, other) => one.or(other),

@@ -80,7 +80,7 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns the metrics, without current room counts if the store does not answer.
 async fn metrics(request: Request) -> Result<Response, Error> {
-    if let Some((rooms, participants)) = request.app.census().await {
+    if let Some((rooms, participants)) = request.app.room_counts().await {
         let totals = &request.app.metrics.totals;
         totals.rooms.set(rooms);
         totals.participants.set(participants);

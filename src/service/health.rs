@@ -37,7 +37,7 @@ impl App {
         self.check_health().await.reasons(self)
     }
 
-    /// Whether nothing is stuck: every shard of the relay answers, and so does the store. A full disk
+    /// Whether every shard of the relay and the store answer. A full disk
     /// does not count, because a restart would not change it.
     pub async fn is_responsive(&self) -> bool {
         let store = tokio::time::timeout(STORE_TIMEOUT, self.store.check_writable());
@@ -58,7 +58,7 @@ impl App {
 
     /// The numbers of open rooms, and of memberships in them. `None` if the store fails or does not
     /// answer in time; that is logged.
-    pub async fn census(&self) -> Option<(i64, i64)> {
+    pub async fn room_counts(&self) -> Option<(i64, i64)> {
         match tokio::time::timeout(STORE_TIMEOUT, self.store.room_counts()).await {
             Ok(Ok(counted)) => return Some(counted),
             Ok(Err(error)) => tracing::error!(%error, "counting rooms and participants failed"),

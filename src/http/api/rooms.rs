@@ -38,16 +38,16 @@ struct NewBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChangeBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     private: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     max_participants: Option<Option<u32>>,
 }
 
 /// Distinguishes an absent key from `null`.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+fn deserialize_present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
@@ -58,7 +58,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let app = request.app.clone();
     let query = RoomQuery {
-        only: only(&caller),
+        only: visible_room_ids(&caller),
         admin: caller.user.admin,
         user_id: caller.user.id,
         after: request.query("after"),
@@ -77,7 +77,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
 }
 
 /// The rooms that a token or a guest account is limited to.
-fn only(caller: &Caller) -> Option<Vec<String>> {
+fn visible_room_ids(caller: &Caller) -> Option<Vec<String>> {
     match &caller.user.guest {
         None => caller.claims.rooms.clone(),
         Some(guest) => {

@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let next_deadline = next_deadline(&heartbeat, expires);
         let mut framed = FramedStream::new(stream);
-        framed.follow_early(&mut early);
+        framed.validate_early(&mut early);
         Connection {
             socket: WebSocketStream::from_partially_read(
                 framed,

@@ -1,4 +1,4 @@
-//! Follows a client's frames by their headers only.
+//! Validates a client's frames by their headers.
 //!
 //! tungstenite returns whole messages: it does not report their fragments, and it accepts a length in any
 //! form. This module checks both before tungstenite reads the bytes.
@@ -44,7 +44,11 @@ impl FrameValidator {
     ///
     /// # Errors
     /// A length that is not in its shortest form (RFC 6455 section 5.2), or too many fragments.
-    pub(super) fn follow(&mut self, bytes: &[u8], now: impl Fn() -> Mono) -> Result<(), Violation> {
+    pub(super) fn validate(
+        &mut self,
+        bytes: &[u8],
+        now: impl Fn() -> Mono,
+    ) -> Result<(), Violation> {
         let (mut at, mut begin, mut time) = (0, 0, None);
         while at < bytes.len() {
             if self.rest > 0 {
@@ -136,8 +140,8 @@ mod tests {
         frame
     }
 
-    fn follow(bytes: &[u8]) -> Result<(), Violation> {
-        FrameValidator::default().follow(bytes, || NOW)
+    fn validate(bytes: &[u8]) -> Result<(), Violation> {
+        FrameValidator::default().validate(bytes, || NOW)
     }
 
     #[test]
@@ -148,14 +152,14 @@ mod tests {
             frame(0x81, 65_536, 8),
         ]
         .concat();
-        assert_eq!(follow(&valid), Ok(()));
+        assert_eq!(validate(&valid), Ok(()));
         for (length, extended) in [(0, 2), (125, 2), (0, 8), (126, 8), (65_535, 8)] {
             let bytes = [valid.clone(), frame(0x81, length, extended)].concat();
             let violation = Violation {
                 code: CloseCode::ProtocolError,
                 valid: valid.len(),
             };
-            assert_eq!(follow(&bytes), Err(violation), "{length} in {extended}");
+            assert_eq!(validate(&bytes), Err(violation), "{length} in {extended}");
         }
     }
 
@@ -164,18 +168,18 @@ mod tests {
         let mut frames = FrameValidator::default();
         let mut now = NOW;
         let whole = frame(0x81, 10, 0).repeat(10_000);
-        assert_eq!(frames.follow(&whole, || now), Ok(()));
+        assert_eq!(frames.validate(&whole, || now), Ok(()));
         let empty = frame(0x00, 0, 0);
         let burst = empty.repeat(FRAGMENTS_BURST as usize);
-        assert_eq!(frames.follow(&burst, || now), Ok(()));
+        assert_eq!(frames.validate(&burst, || now), Ok(()));
         now = now + Duration::from_secs(1);
         let second = empty.repeat(FRAGMENTS_PER_SECOND as usize);
-        assert_eq!(frames.follow(&second, || now), Ok(()));
+        assert_eq!(frames.validate(&second, || now), Ok(()));
         let violation = Violation {
             code: CloseCode::TooManyMessages,
             valid: 0,
         };
-        assert_eq!(frames.follow(&empty, || now), Err(violation));
+        assert_eq!(frames.validate(&empty, || now), Err(violation));
     }
 
     #[test]
@@ -183,7 +187,7 @@ mod tests {
         let mut message = frame(0x01, 128, 2);
         message.extend(frame(0x00, 128, 2).repeat(2046));
         message.extend(frame(0x80, 128, 2));
-        assert_eq!(follow(&message), Ok(()));
+        assert_eq!(validate(&message), Ok(()));
     }
 
     proptest! {
@@ -201,16 +205,16 @@ mod tests {
                 .filter(|(_, length, form)| *length < 126 || *form > 0)
                 .flat_map(|(first, length, form)| frame(*first, *length, extended[*form]))
                 .collect();
-            let whole = follow(&bytes).map_err(|violation| violation.code);
+            let whole = validate(&bytes).map_err(|violation| violation.code);
             let mut pieces = FrameValidator::default();
-            let mut parts = bytes.chunks(cut).map(|part| pieces.follow(part, || NOW));
+            let mut parts = bytes.chunks(cut).map(|part| pieces.validate(part, || NOW));
             let in_pieces = parts.find(Result::is_err).unwrap_or(Ok(()));
             prop_assert_eq!(whole, in_pieces.map_err(|violation| violation.code));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = follow(&bytes);
+            let _ = validate(&bytes);
         }
     }
 }

@@ -69,15 +69,15 @@ impl<S> FramedStream<S> {
         }
     }
 
-    /// Follows the bytes that the client sent before this stream was created.
-    pub(super) fn follow_early(&mut self, bytes: &mut Vec<u8>) {
-        let valid = self.follow(bytes);
+    /// Validates the bytes that the client sent before this stream was created.
+    pub(super) fn validate_early(&mut self, bytes: &mut Vec<u8>) {
+        let valid = self.validate(bytes);
         bytes.truncate(valid);
     }
 
-    /// Follows the client's frames. Returns the number of valid bytes.
-    fn follow(&mut self, bytes: &[u8]) -> usize {
-        match self.frames.follow(bytes, || clock::now().mono) {
+    /// Validates the client's frames. Returns the number of valid bytes.
+    fn validate(&mut self, bytes: &[u8]) -> usize {
+        match self.frames.validate(bytes, || clock::now().mono) {
             Ok(()) => bytes.len(),
             Err(Violation { code, valid }) => {
                 self.violation = Some(code);
@@ -249,7 +249,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramedStream<S> {
         let before = buffer.filled().len();
         if self.violation.is_none() {
             ready!(self.poll_read_raw(context, buffer))?;
-            let valid = self.follow(&buffer.filled()[before..]);
+            let valid = self.validate(&buffer.filled()[before..]);
             buffer.set_filled(before + valid);
         }
         // Return the valid bytes first; zero bytes would mean the end of the stream.
@@ -392,7 +392,7 @@ mod tests {
         assert!(framed.read(&mut read).await.is_err());
         assert_eq!(framed.violation(), Some(CloseCode::ProtocolError));
         let mut early = bytes;
-        FramedStream::new(std::io::empty()).follow_early(&mut early);
+        FramedStream::new(std::io::empty()).validate_early(&mut early);
         assert_eq!(early, valid);
     }
 

@@ -37,7 +37,7 @@ fn text(effects: &[Effect], wanted: ConnectionId) -> Vec<String> {
 }
 
 #[test]
-fn a_newcomer_is_announced_to_the_others_and_told_nothing() {
+fn a_newcomer_is_announced_to_the_others_and_receives_nothing() {
     let (mut room, ids) = room(&["alice"]);
     let mut effects = Vec::new();
     room.join("bob", false, NOW, &mut effects);

@@ -267,7 +267,7 @@ fn a_disabled_user_answers_403_and_a_deleted_one_401_provisioning_or_not() {
 }
 
 #[test]
-fn an_invite_knows_its_room_without_being_told() {
+fn an_invite_finds_its_room_without_a_room_id() {
     let fixture = Fixture::new();
     fixture.room("r1", &["--private"]);
     fixture.room("r2", &[]);

@@ -174,7 +174,7 @@ fn invalid_messages_are_dropped_without_an_answer() {
 }
 
 #[test]
-fn a_newcomer_is_announced_once_and_told_nothing() {
+fn a_newcomer_is_announced_once_and_receives_nothing() {
     let world = World::start();
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     alice.send(&offer("alice", Some("bob"), "I was here first"));

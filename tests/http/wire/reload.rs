@@ -95,7 +95,7 @@ fn hears(from: &mut Client, to: &mut Client, word: &str) {
 }
 
 #[test]
-fn a_secret_is_rotated_while_calls_go_on() {
+fn a_secret_is_rotated_while_calls_continue() {
     let mut settled = Settled::with(&usual(""));
     let [mut alice, mut bob] = settled.world.lobby(["alice", "bob"]);
     let mut relayed = Relayed::udp(settled.daemon().turn(), "alice", None);
@@ -194,7 +194,7 @@ fn a_generated_secret_stays_until_the_next_start() {
 }
 
 #[test]
-fn a_bad_configuration_is_refused_whole_and_every_problem_told() {
+fn a_bad_configuration_is_rejected_whole_with_every_problem() {
     let mut settled = Settled::with(&usual(""));
     let token = settled.world.token("alice");
     let makes_a_room = |settled: &Settled, name: &str| {
