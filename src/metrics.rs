@@ -1,5 +1,6 @@
 //! Metrics and their names. Edges count; the state machines only report outcomes.
 
+pub mod old_names;
 mod prometheus_text;
 
 use std::sync::Mutex;
@@ -23,6 +24,14 @@ pub struct Metrics {
     /// Unix seconds, as of the last scrape; 0 without a certificate.
     pub certificate_expiry: Gauge,
     registry: Mutex<Registry>,
+}
+
+/// The names and label values of a scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    Current,
+    /// Those of older versions (`admin.old_metric_names`).
+    Old,
 }
 
 /// The reasons for closing connections at a connection limit: each has a sample, even if it is 0.
@@ -88,7 +97,7 @@ impl Metrics {
         Totals::register(&totals, &mut registry);
         let certificate_expiry = Gauge::default();
         registry.register(
-            "tls_certificate_end_seconds",
+            "tls_certificate_expiry_timestamp_seconds",
             "Expiry of the certificate in Unix seconds; 0 without one",
             certificate_expiry.clone(),
         );
@@ -133,7 +142,7 @@ impl Metrics {
     pub fn register_storage_timings(&self, times: &StorageTimings) {
         let kinds = [("read", &times.reads), ("write", &times.writes)];
         let mut registry = self.locked();
-        let registry = registry.sub_registry_with_prefix("store");
+        let registry = registry.sub_registry_with_prefix("storage");
         for (kind, times) in kinds {
             let registry = registry.sub_registry_with_prefix(kind);
             registry.register(
@@ -160,16 +169,19 @@ impl Metrics {
     }
 
     /// All metrics in the classic Prometheus text format, version 0.0.4.
-    pub fn prometheus_text(&self) -> String {
-        prometheus_text::text(&self.openmetrics())
+    pub fn prometheus_text(&self, names: Names) -> String {
+        prometheus_text::text(&self.openmetrics(names))
     }
 
     /// All metrics in the OpenMetrics text format, version 1.0.0.
-    pub fn openmetrics(&self) -> String {
+    pub fn openmetrics(&self, names: Names) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.locked())
             .expect("writing to a string does not fail");
-        text
+        match names {
+            Names::Current => text,
+            Names::Old => old_names::translate(&text),
+        }
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Registry> {
@@ -193,23 +205,23 @@ impl Http {
             self.connections.clone(),
         );
         registry.register(
-            "http_unannounced",
+            "http_proxy_header_errors",
             "Connections of trusted proxies that were closed without a valid PROXY header",
             self.missing_proxy_headers.clone(),
         );
         registry.register(
-            "http_handshakes_failed",
+            "http_tls_handshake_errors",
             "TLS handshakes that failed or timed out",
             self.tls_handshake_errors.clone(),
         );
         registry.register("http_requests", "Requests answered", self.requests.clone());
         registry.register(
-            "http_refused",
+            "http_errors",
             "Requests answered with an error, by its code",
             self.rejected.clone(),
         );
         registry.register(
-            "http_connections_refused",
+            "http_connections_rejected",
             "Connections closed because of a connection limit",
             self.closed_at_limit.clone(),
         );
@@ -241,7 +253,7 @@ impl Http {
 impl Auth {
     fn register(&self, registry: &mut Registry) {
         registry.register(
-            "auth_refused",
+            "auth_tokens_rejected",
             "Requests and WebSockets with a rejected token",
             self.rejected.clone(),
         );

@@ -276,8 +276,8 @@ async fn send(connection: &mut UnixStream, outcome: Outcome) {
 
 impl OutcomeCounters {
     fn new(server: &ServerContext) -> OutcomeCounters {
-        let outcomes = ["done", "failed", "refused"];
-        let help = "Commands at the admin socket; refused: the user has no permission";
+        let outcomes = ["done", "failed", "rejected"];
+        let help = "Commands at the admin socket; rejected: the user has no permission";
         let metrics = &server.app.metrics;
         let counters = metrics.counters("admin_commands", help, "outcome", outcomes);
         let counter = |nth: usize| counters.get(nth).cloned().unwrap_or_default();

@@ -180,6 +180,7 @@ effects! {
     admin: Admin {
         socket: Restart,
         metrics_listen: Restart,
+        old_metric_names: Live,
     }
     log: Log {
         format: Restart,

@@ -150,7 +150,7 @@ pub struct Auth {
     pub provision_users: bool,
     /// Whether `role` `admin` in a token of another issuer makes its bearer an admin.
     pub trust_roles: bool,
-    /// Whether the expiry of a token also closes plain WebSockets.
+    /// Whether the expiry of a token also closes the user's WebSockets.
     pub enforce_expiry: bool,
 }
 
@@ -312,7 +312,7 @@ pub struct Turn {
     /// Peers that are allowed although they are denied by default.
     #[serde(deserialize_with = "super::cidr::deserialize")]
     pub allowed_peers: Vec<IpNet>,
-    /// Peers that are always denied; outranks `allowed_peers`.
+    /// Peers that are always denied, even if `allowed_peers` has them.
     #[serde(deserialize_with = "super::cidr::deserialize")]
     pub denied_peers: Vec<IpNet>,
     /// Denied peer ports. Relayed addresses of this server are exempt.
@@ -369,6 +369,8 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// Listeners for `/metrics`.
     pub metrics_listen: Vec<SocketAddr>,
+    /// Whether `/metrics` uses the names and label values of older versions, until 0.3.0.
+    pub old_metric_names: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -532,6 +534,7 @@ impl Default for Admin {
         Admin {
             socket: None,
             metrics_listen: vec![SocketAddr::from(([127, 0, 0, 1], 9641))],
+            old_metric_names: false,
         }
     }
 }

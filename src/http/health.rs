@@ -12,6 +12,7 @@ use super::request::Request;
 use super::response::{Response, json};
 use super::route::Route;
 use crate::clock;
+use crate::metrics::Names;
 use crate::service::App;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -90,10 +91,15 @@ async fn metrics(request: Request) -> Result<Response, Error> {
     let end = validity.map_or(0, |validity| validity.until);
     request.app.metrics.certificate_expiry.set(end);
     let metrics = &request.app.metrics;
-    let (text, kind) = if accept_header::prefers_openmetrics(request.headers()) {
-        (metrics.openmetrics(), OPENMETRICS)
+    let names = if request.app.settings().config.admin.old_metric_names {
+        Names::Old
     } else {
-        (metrics.prometheus_text(), PROMETHEUS_TEXT)
+        Names::Current
+    };
+    let (text, kind) = if accept_header::prefers_openmetrics(request.headers()) {
+        (metrics.openmetrics(names), OPENMETRICS)
+    } else {
+        (metrics.prometheus_text(names), PROMETHEUS_TEXT)
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let headers = response.headers_mut();

@@ -29,7 +29,7 @@ pub enum Path {
 
 const PATHS: [(Path, &str); 4] = [
     (Path::Hairpin, "hairpin"),
-    (Path::CrossShard, "across"),
+    (Path::CrossShard, "hairpin_cross_shard"),
     (Path::ToPeer, "to_peer"),
     (Path::FromPeer, "from_peer"),
 ];
@@ -168,10 +168,10 @@ impl RelayCollector {
         let count = |reason| self.rejected.get(reason);
         let too_many = count(RejectReason::TotalLimit) + count(RejectReason::SourceLimit);
         [
-            ("too many", too_many),
-            ("no proxy header", count(RejectReason::ProxyHeader)),
-            ("no handshake", count(RejectReason::Handshake)),
-            ("crowded out", count(RejectReason::Evicted)),
+            ("connection limit", too_many),
+            ("proxy header", count(RejectReason::ProxyHeader)),
+            ("tls handshake", count(RejectReason::Handshake)),
+            ("evicted", count(RejectReason::Evicted)),
         ]
     }
 
@@ -211,22 +211,24 @@ impl Collector for RelayCollector {
         let help = "Bytes of application data relayed";
         family("turn_relayed_bytes", help, bytes)?;
         let refused = self.by_reason(&ErrorReason::ALL, |counters| &counters.refused);
-        family("turn_refused", "Requests refused", refused)?;
+        family("turn_error_responses", "Error responses", refused)?;
         let dropped = self.by_reason(&DropReason::ALL, |counters| &counters.dropped);
         family("turn_dropped", "Datagrams dropped", dropped)?;
 
         let rejected = self.rejected();
         let rejected = rejected.map(|(why, count)| (vec![("reason", why.to_owned())], count));
         let help = "Streams rejected before their first message";
-        family("turn_streams_refused", help, rejected.to_vec())?;
+        family("turn_streams_rejected", help, rejected.to_vec())?;
 
         let help = "Datagrams that the kernel dropped because the buffer of a listener was full";
         family("turn_receive_drops", help, self.receive_drops())?;
 
         let figures: [(_, _, Figure); 6] = [
-            ("turn_granted", "Requests granted", |c| &c.granted),
+            ("turn_success_responses", "Success responses", |c| {
+                &c.granted
+            }),
             (
-                "turn_unsent",
+                "turn_send_errors",
                 "Datagrams that the kernel did not take",
                 |c| &c.unsent,
             ),
@@ -236,7 +238,7 @@ impl Collector for RelayCollector {
                 |c| &c.stream_overflow,
             ),
             (
-                "turn_passed_on",
+                "turn_redirected_messages",
                 "Messages received by a shard that does not serve the client",
                 |c| &c.redirected,
             ),

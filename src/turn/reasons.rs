@@ -76,7 +76,7 @@ pub enum ErrorReason {
     #[error("draining")]
     Draining,
     /// The credential names no user, and `turn.allow_anonymous` is off.
-    #[error("no user named")]
+    #[error("anonymous not allowed")]
     Unnamed,
 }
 
@@ -87,11 +87,11 @@ pub enum DropReason {
     NotStun,
     #[error("malformed")]
     Malformed,
-    #[error("not for a server")]
+    #[error("unsupported class")]
     NotForServer,
     #[error("unauthenticated request over the rate")]
     UnauthenticatedRate,
-    #[error("retransmitted while being served")]
+    #[error("request in progress")]
     Pending,
     #[error("no allocation")]
     NoAllocation,
@@ -107,11 +107,11 @@ pub enum DropReason {
     NoRelay,
     #[error("too large for a Data indication")]
     TooLarge,
-    #[error("bandwidth of the allocation")]
+    #[error("allocation bandwidth")]
     AllocationBandwidth,
-    #[error("bandwidth of the user")]
+    #[error("user bandwidth")]
     UserBandwidth,
-    #[error("bandwidth of all")]
+    #[error("total bandwidth")]
     TotalBandwidth,
     /// The type of the ICMP error is not one that RFC 8656 reports to clients.
     #[error("not an ICMP error to report")]

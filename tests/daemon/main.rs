@@ -2,6 +2,7 @@
 
 mod durability;
 mod logs;
+mod metrics;
 mod operations;
 mod restart;
 mod serve;

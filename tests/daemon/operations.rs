@@ -1,155 +1,15 @@
-//! Monitoring: readiness, metrics, log lines.
+//! Monitoring: readiness and log lines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
+use crate::metrics::{caller, scrape, value};
 use crate::support::http::Client;
 use crate::support::{Builder, DEADLINE, Daemon, turn};
 use serde_json::{Value, json};
-
-/// Name → kind and labels.
-type Figures = BTreeMap<String, (String, BTreeSet<String>)>;
-
-/// Adds a user and returns their client.
-fn caller(daemon: &Daemon, name: &str) -> Client {
-    daemon.cli_json(&["user", "add", name]);
-    let issued = daemon.cli_json(&["token", "issue", name]);
-    let token = issued["token"].as_str().expect("a token");
-    Client::new(daemon.http()).with_token(token)
-}
-
-/// Scrapes OpenMetrics, where info metrics have their own type.
-fn scrape(daemon: &Daemon) -> String {
-    let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
-    let answer = Client::new(daemon.metrics()).send("GET", "/metrics", &accept, b"");
-    assert_eq!(answer.status, 200);
-    String::from_utf8(answer.body).expect("text")
-}
-
-/// Returns the metrics of a response by the names of their samples.
-fn figures(text: &str) -> Figures {
-    let suffix = |kind: &str| match kind {
-        "counter" => "_total",
-        "info" => "_info",
-        _ => "",
-    };
-    let mut figures = Figures::new();
-    for line in text.lines() {
-        let Some(declared) = line.strip_prefix("# TYPE ") else {
-            continue;
-        };
-        let (name, kind) = declared.split_once(' ').expect("a kind");
-        let name = format!("{name}{}", suffix(kind));
-        figures.insert(name, (kind.to_owned(), BTreeSet::new()));
-    }
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, rest)) = line.split_once('{') else {
-            continue;
-        };
-        let name = name.strip_suffix("_bucket").unwrap_or(name);
-        let labels = rest.split_once('}').expect("labels").0;
-        let names = labels.split(',').filter_map(|pair| pair.split_once('='));
-        let names = names.map(|(label, _)| label.to_owned());
-        let of = figures.get_mut(name).expect("a declared figure");
-        of.1.extend(names.filter(|label| label != "le"));
-    }
-    figures
-}
-
-/// Returns the metrics in the documentation.
-fn documented() -> Figures {
-    let text = include_str!("../../docs/reference/metrics.md");
-    let rows = text.lines().filter(|line| line.starts_with("| `parlor_"));
-    let word = |cell: &str| cell.trim().trim_matches('`').to_owned();
-    rows.map(|row| {
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        let labels = cells[3].split(',').map(word);
-        let labels = labels.filter(|label| !label.is_empty()).collect();
-        (word(cells[1]), (cells[2].to_owned(), labels))
-    })
-    .collect()
-}
-
-/// Returns the value of one sample; 0 if there is none yet.
-fn value(text: &str, sample: &str) -> f64 {
-    let found = text.lines().find_map(|line| {
-        let rest = line.strip_prefix(sample)?;
-        rest.strip_prefix(' ')?.parse().ok()
-    });
-    found.unwrap_or(0.0)
-}
-
-#[test]
-fn the_documentation_has_every_metric_with_its_kind_and_labels_and_no_other() {
-    let daemon = Daemon::start();
-    let client = Client::new(daemon.http());
-    // A metric has no labels before its first event.
-    client.get("/api/auth/me");
-    let nobody = json!({"username": "nobody", "password": "x"});
-    client.post_json("/api/auth/login", &nobody);
-    assert_eq!(figures(&scrape(&daemon)), documented());
-}
-
-#[test]
-fn every_reason_of_the_relay_is_explained() {
-    let table = include_str!("../../docs/reference/relay-errors.md");
-    for refusal in parlor::turn::ErrorReason::ALL {
-        assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
-    }
-}
-
-#[test]
-fn metrics_follow_events() {
-    let daemon = Daemon::start();
-    let client = Client::new(daemon.http());
-    let alice = caller(&daemon, "alice");
-    alice.post("/api/rooms/lobby/join").ok();
-    client.get("/api/auth/me");
-    client.with_token("no.jwt.this").get("/api/auth/me");
-    let guess = json!({"username": "alice", "password": "guess"});
-    client.post_json("/api/auth/login", &guess);
-    let invite = daemon.invite_link();
-    let invite = invite.split_once('#').expect("an invite").1;
-    let guest = json!({"invite": invite, "name": "Gast"});
-    client.post_json("/api/auth/guest", &guest).ok();
-
-    let text = scrape(&daemon);
-    for (sample, expected) in [
-        ("parlor_rooms", 1.0),
-        ("parlor_participants", 1.0),
-        (
-            "parlor_auth_refused_total{edge=\"http\",reason=\"no-token\"}",
-            1.0,
-        ),
-        (
-            "parlor_auth_refused_total{edge=\"http\",reason=\"malformed\"}",
-            1.0,
-        ),
-        (
-            "parlor_auth_attempts_total{by=\"password\",outcome=\"wrong-credentials\"}",
-            1.0,
-        ),
-        (
-            "parlor_auth_attempts_total{by=\"invite\",outcome=\"success\"}",
-            1.0,
-        ),
-        (
-            "parlor_http_requests_total{route=\"/api/rooms/{room}/join\",status=\"200\"}",
-            1.0,
-        ),
-        ("parlor_http_refused_total{reason=\"unauthorized\"}", 2.0),
-    ] {
-        assert_eq!(value(&text, sample), expected, "{sample}\n{text}");
-    }
-    for histogram in ["read_wait", "read", "write_wait", "write"] {
-        let sample = format!("parlor_store_{histogram}_seconds_count");
-        assert!(value(&text, &sample) >= 1.0, "{sample}");
-    }
-    assert!(value(&text, "parlor_store_write_seconds_sum") > 0.0);
-}
 
 #[test]
 fn readiness_names_the_part_that_is_not_ready() {

@@ -115,7 +115,7 @@ fn a_certificate_is_issued_over_tls_and_a_client_verifies_it() {
     }
     let metrics = Http::new(daemon.metrics()).get("/metrics").body;
     let metrics = String::from_utf8(metrics).unwrap();
-    let end = "parlor_tls_certificate_end_seconds ";
+    let end = "parlor_tls_certificate_expiry_timestamp_seconds ";
     let end = metrics.lines().find_map(|line| line.strip_prefix(end));
     assert!(end.unwrap().parse::<u64>().unwrap() > 1_700_000_000);
     // The challenge is over, and nothing but an authority's client sees its protocol.

@@ -95,7 +95,7 @@ fn every_command_works_in_the_order_of_the_guides() {
         concat!("parlor ", env!("CARGO_PKG_VERSION")),
         "Successfully joined Standup",
         "\"iceServers\"",
-        "parlor_turn_refused_total",
+        "parlor_turn_error_responses_total",
     ] {
         assert!(output.contains(expected), "no {expected:?} in:\n{output}");
     }

@@ -129,9 +129,9 @@ fn turnutils_uclient_follows_the_redirect_of_a_full_server_and_loses_nothing() {
     let to_peer = ["-c", "-e", "127.0.0.1", "-r", &port];
     for (count, transport) in (1..).zip([&[][..], &["-t"]]) {
         no_packet_is_lost(&full, &[transport, &to_peer].concat());
-        let refused = "parlor_turn_refused_total{reason=\"total quota\"}";
+        let refused = "parlor_turn_error_responses_total{reason=\"total quota\"}";
         assert_eq!(metric(&full, refused), count);
     }
-    assert!(metric(&other, "parlor_turn_granted_total") > 0);
+    assert!(metric(&other, "parlor_turn_success_responses_total") > 0);
     assert_eq!(metric(&full, "parlor_turn_allocations"), 1);
 }

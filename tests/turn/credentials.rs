@@ -206,7 +206,7 @@ fn names_without_a_user_are_refused_if_configured() {
             "{name}"
         );
     }
-    let refused = "parlor_turn_refused_total{reason=\"no user named\"}";
+    let refused = "parlor_turn_error_responses_total{reason=\"anonymous not allowed\"}";
     assert_eq!(metric(&daemon, refused), 2);
     assert_eq!(client(&daemon, "4000000000:alice").allocate().code(), None);
 }

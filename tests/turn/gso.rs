@@ -63,7 +63,7 @@ fn packets_received_in_one_slot_are_relayed_to_a_client_one_by_one_in_order() {
         let packets: usize = SIZES.iter().map(|(_, count)| MESSAGES * count).sum();
         let hairpin = "parlor_turn_relayed_packets_total{transport=\"udp\",path=\"hairpin\"}";
         assert_eq!(metric(&daemon, hairpin) as usize, WAYS.len() * packets);
-        assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 0);
+        assert_eq!(metric(&daemon, "parlor_turn_send_errors_total"), 0);
     }
 }
 

@@ -95,7 +95,7 @@ fn an_unreachable_peer_does_not_affect_others() {
             icmp_indication(&heard);
         }
     }
-    assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 0);
+    assert_eq!(metric(&daemon, "parlor_turn_send_errors_total"), 0);
     let deadline = Deadline::new();
     let over = "parlor_turn_dropped_total{reason=\"ICMP errors over the rate\"}";
     while metric(&daemon, over) == 0 {
@@ -151,7 +151,7 @@ fn narrow_way(ip: &str, kind: [u8; 4], mtu: u32) {
         assert_eq!(about.ip(), at.ip());
         assert_eq!(icmp, [kind, mtu.to_be_bytes()].concat(), "{ip}");
     }
-    assert_eq!(metric(&daemon, "parlor_turn_unsent_total"), 2);
+    assert_eq!(metric(&daemon, "parlor_turn_send_errors_total"), 2);
 }
 
 fn indication(peer: SocketAddr, data: &[u8], whole: bool) -> Vec<u8> {

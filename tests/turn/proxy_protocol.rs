@@ -85,7 +85,7 @@ fn allocations_are_counted_for_the_client_and_not_for_the_proxy() {
     let header = b"PROXY TCP4 127.0.113.7 192.0.2.1 4712 443\r\n";
     let mut second = over_tcp(&fixture, header);
     assert_eq!(second.allocate().code(), Some(486));
-    let refused = "parlor_turn_refused_total{reason=\"address quota\"}";
+    let refused = "parlor_turn_error_responses_total{reason=\"address quota\"}";
     assert_eq!(metric(&fixture.daemon, refused), 1);
 }
 
@@ -118,7 +118,7 @@ fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
             assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
         }
     }
-    let refused = "parlor_turn_streams_refused_total{reason=\"no proxy header\"}";
+    let refused = "parlor_turn_streams_rejected_total{reason=\"proxy header\"}";
     assert_eq!(metric(&fixture.daemon, refused), 6);
     let message = "trusted proxy sent no valid PROXY header";
     let log = fixture.daemon.log();

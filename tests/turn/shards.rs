@@ -77,7 +77,10 @@ fn clients_of_all_shards_reach_each_other() {
             &format!("parlor_turn_relayed_packets_total{labels}"),
         )
     };
-    assert_eq!((passed("hairpin"), passed("across")), (same, different));
+    assert_eq!(
+        (passed("hairpin"), passed("hairpin_cross_shard")),
+        (same, different)
+    );
 }
 
 #[test]
@@ -140,6 +143,6 @@ fn a_client_that_the_kernel_moves_to_another_shard_keeps_its_allocation() {
             assert_eq!(heard, channel_data(0x4002, b"still here", false));
         }
         assert!(served > 0, "the intruder got everything");
-        assert!(metric(&daemon, "parlor_turn_passed_on_total") > 0);
+        assert!(metric(&daemon, "parlor_turn_redirected_messages_total") > 0);
     }
 }

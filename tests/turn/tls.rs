@@ -59,7 +59,7 @@ impl Fixture {
     }
 
     fn rejected(&self, why: &str) -> u64 {
-        let name = format!("parlor_turn_streams_refused_total{{reason=\"{why}\"}}");
+        let name = format!("parlor_turn_streams_rejected_total{{reason=\"{why}\"}}");
         metric(&self.daemon, &name)
     }
 }
@@ -303,10 +303,10 @@ fn bytes_that_are_not_tls_are_rejected() {
     }
     // The server counts a connection after it has closed it.
     let deadline = Deadline::new();
-    while fixture.rejected("no handshake") < 4 {
+    while fixture.rejected("tls handshake") < 4 {
         deadline.check("four handshakes that failed to be counted");
     }
-    assert_eq!(fixture.rejected("no handshake"), 4);
+    assert_eq!(fixture.rejected("tls handshake"), 4);
 }
 
 #[test]
@@ -356,12 +356,12 @@ fn unfinished_handshakes_do_not_block_other_clients() {
     let (mut alice, mut bob) = connected(fixture.tls("alice"), fixture.tls("bob"));
     both_hear_each_other(&mut alice, &mut bob, true);
     let deadline = Deadline::new();
-    while fixture.rejected("crowded out") < SILENT as u64 - 512 {
+    while fixture.rejected("evicted") < SILENT as u64 - 512 {
         deadline.check("those who came first to give way");
     }
     drop(silent);
     let deadline = Deadline::new();
-    while fixture.rejected("no handshake") < 510 {
+    while fixture.rejected("tls handshake") < 510 {
         deadline.check("the others to be gone");
     }
 }
@@ -379,7 +379,7 @@ fn tls_counts_among_the_streams_of_an_address() {
     fixture
         .daemon
         .wait_for_log("too many connections from one address");
-    assert_eq!(fixture.rejected("too many"), 1);
+    assert_eq!(fixture.rejected("connection limit"), 1);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_hundred_thousand_unauthenticated_sources_leave_no_resources_behind() {
         "{before} bytes before, {after} after"
     );
     assert_eq!(metric(&daemon, "parlor_turn_allocations"), 0);
-    let guesses = "parlor_turn_refused_total{reason=\"bad credential and nonce\"}";
+    let guesses = "parlor_turn_error_responses_total{reason=\"bad credential and nonce\"}";
     assert!(metric(&daemon, guesses) >= CLIENTS as u64 / 3);
 }
 

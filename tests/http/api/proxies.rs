@@ -234,7 +234,7 @@ fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
     }
     let metrics = Client::new(fixture.daemon.metrics()).get("/metrics").body;
     let metrics = String::from_utf8(metrics).unwrap();
-    let counted = "parlor_http_unannounced_total 3\n";
+    let counted = "parlor_http_proxy_header_errors_total 3\n";
     assert!(metrics.contains(counted), "{metrics}");
     let message = "trusted proxy sent no valid PROXY header";
     fixture.daemon.wait_for_logs(&[message], 3);

@@ -180,7 +180,7 @@ fn an_address_has_a_limit_of_connections() {
     while request_status(&mut third) != "HTTP/1.1 200" {
         third = world.dial();
     }
-    let rejected = "parlor_http_connections_refused_total{reason=\"address\"}";
+    let rejected = "parlor_http_connections_rejected_total{reason=\"address\"}";
     let before = world.metric(rejected);
     assert_eq!(request_status(&mut world.dial()), "");
     assert_eq!(request_status(&mut dial_from(&world, 2)), "HTTP/1.1 200");

@@ -107,7 +107,7 @@ fn a_handshake_in_small_pieces_has_the_usual_deadline() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(has_ended(&mut stream));
     until("it to be counted", || {
-        fixture.metric("parlor_http_handshakes_failed_total ") == 1
+        fixture.metric("parlor_http_tls_handshake_errors_total ") == 1
     });
 }
 
@@ -303,7 +303,7 @@ fn five_thousand_idle_connections_and_floods_of_handshakes_cost_a_call_no_packet
     until("its connections", || {
         fixture.metric("parlor_http_connections ") == 1
     });
-    assert_eq!(fixture.metric("parlor_turn_unsent_total "), 0);
+    assert_eq!(fixture.metric("parlor_turn_send_errors_total "), 0);
     assert_eq!(fixture.metric("parlor_turn_shard_overflow_total "), 0);
 }
 

@@ -140,7 +140,7 @@ fn turn_on_an_http_port_counts_for_the_stream_limit_of_an_address() {
     let mut third = fixture.secured(&[b"stun.turn"]);
     third.flush().unwrap();
     assert!(matches!(third.read(&mut [0; 10]), Ok(0) | Err(_)));
-    let refused = "parlor_turn_streams_refused_total{reason=\"too many\"} ";
+    let refused = "parlor_turn_streams_rejected_total{reason=\"connection limit\"} ";
     until("the third to be counted", || fixture.metric(refused) == 1);
 }
 
