@@ -55,7 +55,7 @@ impl Acceptor {
     fn open(&self, accepted: Accepted, permit: StreamPermit) {
         let client = accepted.client;
         if let Err(error) = self.try_open(accepted, permit) {
-            tracing::debug!(%client, %error, "a TURN stream ended");
+            tracing::debug!(%client, %error, "TURN stream failed before it reached a shard");
         }
     }
 

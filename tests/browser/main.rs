@@ -120,7 +120,7 @@ in_a_namespace! {
 
         // After a restart both reconnect, and the call has continued.
         let daemon = daemon.restart();
-        daemon.wait_for_logs(&["WebSocket entered"], 2);
+        daemon.wait_for_logs(&["WebSocket admitted"], 2);
         ada.wait("to hear Grace", &format!("test.hearsExactly([{}])", GRACE.1));
         assert_eq!(ada.ask("test.connections.length"), json!(1));
         let wrong = ada.browser.evaluate(&ada.tab, &format!("login({server:?}, 'grace', 'wrong').catch((e) => e.code)"));
@@ -644,7 +644,7 @@ fn restarted_in_mid_call(beside: usize) {
 
     daemon.signal("USR2");
     daemon.wait_for_logs(&["\"message\":\"ready\""], 2);
-    daemon.wait_for_logs(&["WebSocket entered"], 4);
+    daemon.wait_for_logs(&["WebSocket admitted"], 4);
     let after = [(&mut ada, GRACE), (&mut grace, ADA)].map(|(person, other)| {
         person.is_relayed_over("udp");
         person.hears(&[other]);

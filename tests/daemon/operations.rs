@@ -77,7 +77,7 @@ fn one_user_id_connects_login_websocket_and_allocation() {
         daemon.http()
     );
     socket.write_all(request.as_bytes()).expect("a request");
-    assert_eq!(event(&daemon, id, "WebSocket entered")["room"], "lobby");
+    assert_eq!(event(&daemon, id, "WebSocket admitted")["room"], "lobby");
     turn::Client::udp(daemon.turn(), id, Some("lobby")).allocated();
     alice.post("/api/rooms/lobby/leave").ok();
     socket.read_to_end(&mut Vec::new()).expect("an end");
@@ -131,7 +131,9 @@ fn each_limit_that_an_attack_reaches_is_logged_once() {
     daemon.wait_for_log("too many attempts from one address");
     daemon.wait_for_log("too many attempts at invites from one address");
     let log = daemon.log();
-    let response = log.iter().filter(|line| line.contains("logins limited"));
+    let response = log
+        .iter()
+        .filter(|line| line.contains("login rate limit reached"));
     assert_eq!(response.count(), 2, "one for each limit");
 }
 

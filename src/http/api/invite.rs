@@ -104,7 +104,7 @@ pub(super) async fn revoke(request: Request) -> Result<Response, Error> {
     }
     let user = caller.user.id;
     tracing::info!(user, room = room.id, invite = id, "invite revoked");
-    let answer = value!({ "success": true, "message": "The invite opens nothing any more" });
+    let answer = value!({ "success": true, "message": "Invite revoked" });
     Ok(json(StatusCode::OK, &answer))
 }
 

@@ -156,7 +156,7 @@ impl LoginLimits {
     pub(crate) fn log_limit(&self, now: Mono, client: IpAddr, limit: LimitReached) {
         if self.log_limits[limit as usize].take(Limit::per_minute(), now, 1) {
             let reason = limit.reason();
-            tracing::info!(%client, reason, "logins limited");
+            tracing::info!(%client, reason, "login rate limit reached");
         }
     }
 }

@@ -93,7 +93,7 @@ impl Session {
                 // Not kept for the life of the connection.
                 drop(settings);
                 let (room, user) = (&self.room, self.user_id());
-                tracing::debug!(user, room, "WebSocket entered");
+                tracing::debug!(user, room, "WebSocket admitted");
                 self.run_until_evicted(connection).await
             }
             Err(code) => (FramedStream::new(stream), CloseCause::Server(code)),

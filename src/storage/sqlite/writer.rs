@@ -174,7 +174,7 @@ impl Writer {
         self.in_place = in_place;
         let path = self.path.display();
         if in_place {
-            tracing::info!(%path, "the database file is back in its place");
+            tracing::info!(%path, "database file restored");
         } else {
             tracing::error!(
                 %path,

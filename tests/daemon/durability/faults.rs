@@ -355,7 +355,7 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
     fs::rename(&aside, used.path()).expect("the file is back");
     assert_eq!(post_message(&alice, "hello").status, 201);
     Client::new(daemon.http()).get("/readyz").ok();
-    daemon.wait_for_log("the database file is back in its place");
+    daemon.wait_for_log("database file restored");
     let daemon = daemon.restart();
     let page = caller(&daemon, "alice").get(MESSAGES).ok();
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(2));

@@ -23,7 +23,7 @@ fn an_invite_shows_name_and_people_and_is_not_used_up() {
     let guest = fixture.client.with_token(&token);
     guest.post("/api/rooms/r1/join").ok();
     let _socket = fixture.connect("r1", &token);
-    fixture.daemon.wait_for_log("WebSocket entered");
+    fixture.daemon.wait_for_log("WebSocket admitted");
 
     assert_eq!(
         refused(&with_invite(&fixture.client, "r1", &once)),

@@ -61,7 +61,7 @@ fn a_request_names_one_host() {
 fn metrics_are_on_their_own_listener_and_in_the_format_that_is_asked_for() {
     let world = World::start();
     let _alice = world.enter(LOBBY, "alice");
-    world.daemon.wait_for_log("WebSocket entered");
+    world.daemon.wait_for_log("WebSocket admitted");
     let scrape = |accept: &str| {
         let accept = [("Accept", accept)];
         let metrics = Http::new(world.daemon.metrics());
