@@ -83,7 +83,7 @@ const POLICIES: [(HeaderName, &str); 7] = [
         HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     ),
-    // Kept, but asked about each time: after an upgrade no browser mixes two versions.
+    // Cached, but revalidated on each use: after an upgrade no browser mixes two versions.
     (header::CACHE_CONTROL, "no-cache"),
 ];
 

@@ -1,4 +1,4 @@
-//! The addresses of this host in force, and their texts for logs and status.
+//! The addresses of this host in force, and their text form.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

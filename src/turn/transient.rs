@@ -1,4 +1,5 @@
-//! Addresses that the list of this host's addresses does not contain: missing and unlisted ones.
+//! Addresses outside the current list of this host: *missing* ones left it less than ten seconds ago, and
+//! *unlisted* ones never were in it, but packets arrive at them (through a local route).
 
 use std::net::IpAddr;
 use std::time::Duration;
