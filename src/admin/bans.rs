@@ -7,10 +7,10 @@ use crate::config::duration;
 use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
 
 use super::context::Context;
-use super::ended;
+use super::ended_counts;
 use super::failure::Failure;
-use super::lookup::{self, ID_PREFIX, strip_id_prefix};
 use super::response::Response;
+use super::room_lookup::{self, ID_PREFIX, strip_id_prefix};
 use super::user_lookup::{self, user_label};
 
 /// Maximum number of bans in one list.
@@ -21,7 +21,7 @@ pub(super) async fn kick(
     room: &str,
     argument: &str,
 ) -> Result<Response, Failure> {
-    let room = lookup::open_room(context, room).await?;
+    let room = room_lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
     let pause = context.config().rooms.kick_cooldown;
     let kicked = match context.server() {
@@ -44,7 +44,7 @@ pub(super) async fn kick(
     json["pause"] = pause.as_secs().into();
     let text = format!("Kicked {} from {}", user_label(&user), room.name);
     let pause = duration::format(pause);
-    Ok(ended::with_counts(json, text, ended).remark(format!(
+    Ok(ended_counts::with_counts(json, text, ended).remark(format!(
         "They may rejoin after {pause}; `parlor room ban` prevents that."
     )))
 }
@@ -57,7 +57,7 @@ pub(super) async fn ban(
     reason: Option<String>,
     keep_invite: bool,
 ) -> Result<Response, Failure> {
-    let room = lookup::open_room(context, room).await?;
+    let room = room_lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
     let new = NewBan {
         room_id: room.id.clone(),
@@ -86,7 +86,7 @@ pub(super) async fn ban(
         format!(" until {}", utc::format(unix))
     });
     let text = format!("Banned {} from {}{end}", user_label(&user), room.name);
-    let response = ended::with_counts(json, text, ended);
+    let response = ended_counts::with_counts(json, text, ended);
     Ok(match invite_remark(&room, &user, &banned, keep_invite) {
         Some(remark) => response.remark(remark),
         None => response,
@@ -124,7 +124,7 @@ pub(super) async fn unban(
     room: &str,
     argument: &str,
 ) -> Result<Response, Failure> {
-    let room = lookup::any_room(context, room).await?;
+    let room = room_lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
     if !context.store().unban(&room.id, &banned.user_id).await? {
         return Err(not_banned(&room, argument));
@@ -178,7 +178,7 @@ fn not_banned(room: &Room, argument: &str) -> Failure {
 }
 
 pub(super) async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
-    let room = lookup::any_room(context, room).await?;
+    let room = room_lookup::any_room(context, room).await?;
     let unix = clock::now().unix;
     let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
     let json = bans.iter().map(ban_json).collect();

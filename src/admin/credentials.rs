@@ -14,11 +14,11 @@ use super::command::Grant;
 use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
-use super::{lookup, user_lookup};
+use super::{room_lookup, user_lookup};
 
 pub(super) async fn issue_token(context: &Context, grant: Grant) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(lookup::open_room(context, room).await?),
+        Some(room) => Some(room_lookup::open_room(context, room).await?),
         None => None,
     };
     let user = user_lookup::provisioned_user(context, &grant.user).await?;
@@ -58,7 +58,7 @@ pub(super) async fn issue_turn_credential(
     grant: Grant,
 ) -> Result<Response, Failure> {
     let room = match &grant.room {
-        Some(room) => Some(lookup::open_room(context, room).await?),
+        Some(room) => Some(room_lookup::open_room(context, room).await?),
         None => None,
     };
     let user = user_lookup::active_user(context, &grant.user).await?;

@@ -11,15 +11,15 @@ use crate::storage::{ActiveInvite, NewInvite, utc};
 use super::command::Lifetime;
 use super::context::Context;
 use super::failure::Failure;
-use super::lookup;
 use super::response::Response;
+use super::room_lookup;
 
 /// Maximum number of invites in one list, so that the list fits into a reply of the admin socket.
 const MAX_LISTED: u32 = 1000;
 
 pub(super) async fn list(context: &Context, room: Option<&str>) -> Result<Response, Failure> {
     let room = match room {
-        Some(argument) => Some(lookup::open_room(context, argument).await?.id),
+        Some(argument) => Some(room_lookup::open_room(context, argument).await?.id),
         None => None,
     };
     let unix = clock::now().unix;
@@ -86,7 +86,7 @@ pub(super) async fn create(
     ttl: Lifetime,
     uses: Option<NonZeroU32>,
 ) -> Result<Response, Failure> {
-    let room = lookup::open_room(context, room).await?;
+    let room = room_lookup::open_room(context, room).await?;
     let new = NewInvite {
         room_id: room.id.clone(),
         created_by: None,

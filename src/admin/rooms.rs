@@ -7,10 +7,10 @@ use crate::service::Ended;
 use crate::storage::{ClosedRoom, JoinGrant, NewRoom, Participant, Room, utc};
 
 use super::context::Context;
-use super::ended;
+use super::ended_counts;
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
-use super::{lookup, user_lookup};
+use super::{room_lookup, user_lookup};
 
 pub(super) async fn create(context: &Context, new: NewRoom) -> Result<Response, Failure> {
     let created = match context.server() {
@@ -47,7 +47,7 @@ pub(super) async fn add_member(
     room: &str,
     user: &str,
 ) -> Result<Response, Failure> {
-    let room = lookup::open_room(context, room).await?;
+    let room = room_lookup::open_room(context, room).await?;
     let user = user_lookup::active_user(context, user).await?;
     match context.server() {
         Some(server) => server.app.add_member(&room.id, &user.id).await?,
@@ -68,7 +68,7 @@ pub(super) async fn add_member(
 
 /// Shows a room; closed rooms included.
 pub(super) async fn show(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = lookup::any_room(context, argument).await?;
+    let room = room_lookup::any_room(context, argument).await?;
     let unix = clock::now().unix;
     let members = context.store().participants(&room.id, unix).await?;
     let closed = room.closed_at.map(utc::format);
@@ -101,7 +101,7 @@ fn participant_json(member: &Participant) -> Value {
 }
 
 pub(super) async fn close(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = lookup::open_room(context, argument).await?;
+    let room = room_lookup::open_room(context, argument).await?;
     let closed = match context.server() {
         Some(server) => server.app.close_room(&room.id).await?.map(with_counts),
         None => {
@@ -115,7 +115,7 @@ pub(super) async fn close(context: &Context, argument: &str) -> Result<Response,
 
 /// Deletes a room; closed rooms included.
 pub(super) async fn delete(context: &Context, argument: &str) -> Result<Response, Failure> {
-    let room = lookup::any_room(context, argument).await?;
+    let room = room_lookup::any_room(context, argument).await?;
     let closed = match context.server() {
         Some(server) => server.app.delete_room(&room.id).await?.map(with_counts),
         None => {
@@ -141,7 +141,7 @@ fn revocation_response(
     });
     let json = json!({ "id": room.id, "name": room.name, "members": members });
     let text = format!("{done} room {} (members: {members})", room.name);
-    ended::with_counts(json, text, ended)
+    ended_counts::with_counts(json, text, ended)
 }
 
 fn room_json(room: &Room) -> Value {

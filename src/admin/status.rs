@@ -46,7 +46,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let uptime = now.mono.since(server.started.mono).as_secs();
     let started = utc::format(start_time(server.started, now));
     let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
-    let host = server.app.relay.host_state().host;
+    let host = server.app.relay.current_addresses().host;
     let offered = host.offered();
     let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
     let [ipv4, ipv6] = server.app.relay.relayed_addresses();

@@ -6,7 +6,7 @@ use crate::storage::{ActiveGuest, Person, Room, User, utc};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::lookup::{ID_PREFIX, strip_id_prefix, unique_match};
+use super::room_lookup::{ID_PREFIX, strip_id_prefix, unique_match};
 
 /// Maximum number of people in an error.
 const MAX_CANDIDATES: u32 = 10;

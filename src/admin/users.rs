@@ -8,7 +8,7 @@ use crate::storage::{ActiveGuest, Membership, NewUser, RemovedUser, User, utc};
 
 use super::command::PasswordHash;
 use super::context::Context;
-use super::ended;
+use super::ended_counts;
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
 use super::user_lookup::{self, user_label};
@@ -234,7 +234,7 @@ pub(super) async fn sign_out(context: &Context, argument: &str) -> Result<Respon
 }
 
 fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Response {
-    ended::with_counts(user_json(user), text, ended)
+    ended_counts::with_counts(user_json(user), text, ended)
         .remark("Tokens issued before are no longer valid.")
 }
 
@@ -270,7 +270,7 @@ fn revocation_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) 
     let RemovedUser { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
-    let response = ended::with_counts(json, format!("{done} {}", user_label(user)), ended);
+    let response = ended_counts::with_counts(json, format!("{done} {}", user_label(user)), ended);
     let response = match invites {
         0 => response,
         _ => response.remark(format!("Revoked invites: {invites}.")),

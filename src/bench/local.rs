@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Failure, Response};
 use crate::clock::{self, Mono};
-use crate::relay::host::raise_descriptor_limit;
+use crate::relay::descriptor_limit::raise_descriptor_limit;
 
 use super::login::Login;
 use super::media::Run;

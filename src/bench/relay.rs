@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Failure, Response};
 use crate::clock;
-use crate::relay::host::raise_descriptor_limit;
+use crate::relay::descriptor_limit::raise_descriptor_limit;
 
 use super::client::ClientError;
 use super::login::Login;

@@ -13,7 +13,7 @@ mod drain;
 mod output;
 mod password;
 mod ports;
-mod settings;
+mod show_config;
 
 use std::io;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let response = match cli.command {
         Command::Serve { invite, .. } => return serve(sources, invite),
         Command::Check(_) => return check::run(&sources, cli.json),
-        Command::Config(_) => settings::run(&load(&sources)?),
+        Command::Config(_) => show_config::run(&load(&sources)?),
         Command::Version => version(),
         Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,

@@ -52,7 +52,7 @@ pub fn run(sources: Sources, loaded: Loaded, invite: bool) -> anyhow::Result<()>
     }
     let inherited = handover::take();
     let upgrade = Upgrade::of_process().context("the path of this binary is unknown")?;
-    let descriptors = relay::host::raise_descriptor_limit();
+    let descriptors = relay::descriptor_limit::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

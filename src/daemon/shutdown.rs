@@ -113,7 +113,13 @@ impl Server {
         // The relay still forwards media while connections close.
         let closed = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, closed).await;
-        let external = self.relay.handle.host_state().external_ips.known().to_vec();
+        let external = self
+            .relay
+            .handle
+            .current_addresses()
+            .external_ips
+            .known()
+            .to_vec();
         let stopped = self.relay.hand_over();
         let state = State {
             boot: handover::boot_id(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame_budget::FrameBudget;
-use super::head;
+use super::request_head;
 use super::request_service::RequestService;
 use super::response::Response;
 use super::write_timeout::WriteTimeout;
@@ -100,7 +100,7 @@ pub(super) async fn serve(
     let is_http2 = protocol == Protocol::Http2;
     let mut early = Vec::new();
     if !is_http2 {
-        let head = head::read(&mut stream, MAX_HEAD_BYTES, timeouts.header);
+        let head = request_head::read(&mut stream, MAX_HEAD_BYTES, timeouts.header);
         match shutdown.run_until_cancelled(head).await {
             None => return,
             Some(Ok(head)) => early = head,

@@ -4,7 +4,7 @@
 //! never reaches a log, because a token may stand in it.
 
 mod accept_header;
-mod acme;
+mod acme_challenge;
 mod api;
 mod auth;
 mod base_path;
@@ -14,13 +14,13 @@ mod draining;
 mod error;
 mod forwarded;
 mod frame_budget;
-mod head;
 mod health;
 mod hsts;
 mod openapi;
 mod page;
 mod redirect;
 mod request;
+mod request_head;
 mod request_service;
 mod response;
 mod route;

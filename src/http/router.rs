@@ -14,7 +14,7 @@ use super::request::{Request, RequestContext};
 use super::response::Response;
 use super::route::{Handler, Params, Route};
 use super::state::State;
-use super::{acme, api, health, openapi, page, ws};
+use super::{acme_challenge, api, health, openapi, page, ws};
 
 /// An existing frontend knows the rooms under this name too.
 const ROOMS: &str = "/api/rooms";
@@ -53,7 +53,7 @@ impl Router {
     /// The public routes.
     pub(super) fn public() -> Router {
         Router::of(
-            [public_routes(), acme::routes()]
+            [public_routes(), acme_challenge::routes()]
                 .into_iter()
                 .flatten()
                 .collect(),

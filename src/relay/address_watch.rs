@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::turn::{Host, HostAddress};
 
 use super::address_list::{Watch, list};
+use super::current_addresses::{CurrentAddresses, ListenAddresses, log_relayed_addresses};
 use super::external_ip::{ExternalError, ExternalIpSettings, ExternalIps, Resolve};
-use super::host_state::{HostState, ListenAddresses, log_relayed_addresses};
 use super::mailbox::{Command, Mailbox};
 
 /// Minimum interval between two reads of the list: changes arrive in groups, an address and its routes.
@@ -63,7 +63,7 @@ pub(super) struct AddressWatcher<S = SystemAddresses> {
     pub source: S,
     pub listening: ListenAddresses,
     pub shards: Arc<[Mailbox]>,
-    pub current: watch::Sender<HostState>,
+    pub current: watch::Sender<CurrentAddresses>,
     pub wanted: watch::Receiver<ExternalIpSettings>,
 }
 
@@ -160,7 +160,7 @@ impl<S: AddressSource> AddressWatcher<S> {
 
     /// Lists the addresses, and applies changes. Returns whether addresses have changed.
     async fn refresh(&mut self) -> bool {
-        let HostState {
+        let CurrentAddresses {
             host: old,
             external_ips,
         } = self.current.borrow().clone();

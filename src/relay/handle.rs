@@ -19,8 +19,8 @@ use crate::ingress::{Accepted, AdmissionLimits, Limits};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
 use super::acceptor::Acceptor;
+use super::current_addresses::{CurrentAddresses, relayed_address_texts};
 use super::external_ip::ExternalIpSettings;
-use super::host_state::{HostState, relayed_address_texts};
 use super::mailbox::{Command, Mailbox};
 use super::settings;
 
@@ -42,13 +42,13 @@ pub struct Handle {
 /// This host's addresses in force, and a channel for new settings of them.
 #[derive(Clone)]
 pub(super) struct HostUpdates {
-    current: watch::Receiver<HostState>,
+    current: watch::Receiver<CurrentAddresses>,
     wanted: Arc<watch::Sender<ExternalIpSettings>>,
 }
 
 impl HostUpdates {
     pub(super) fn new(
-        current: watch::Receiver<HostState>,
+        current: watch::Receiver<CurrentAddresses>,
         wanted: watch::Sender<ExternalIpSettings>,
     ) -> HostUpdates {
         HostUpdates {
@@ -60,7 +60,7 @@ impl HostUpdates {
 
 impl Default for HostUpdates {
     fn default() -> HostUpdates {
-        let (_, current) = watch::channel(HostState::default());
+        let (_, current) = watch::channel(CurrentAddresses::default());
         HostUpdates::new(current, watch::channel(ExternalIpSettings::default()).0)
     }
 }
@@ -224,7 +224,7 @@ impl Handle {
     }
 
     /// A snapshot of this host's addresses and the known addresses of `turn.external_ip`.
-    pub fn host_state(&self) -> HostState {
+    pub fn current_addresses(&self) -> CurrentAddresses {
         self.host_updates.current.borrow().clone()
     }
 

@@ -20,14 +20,14 @@ use super::acceptor::Acceptor;
 use super::address_list::list;
 use super::address_watch::{AddressWatcher, SystemAddresses};
 use super::counters::{Counters, RelayCollector};
+use super::current_addresses::{CurrentAddresses, ListenAddresses, log_relayed_addresses};
 use super::error::RelayError;
 use super::external_ip::ExternalIpSettings;
 use super::handle::{Handle, HostUpdates};
 use super::handover::{RelayHandover, ShardHandover};
-use super::host;
-use super::host_state::{HostState, ListenAddresses, log_relayed_addresses};
 use super::inherited::Inherited;
 use super::listeners::BoundListeners;
+use super::local_addresses;
 use super::mailbox::{Command, Mailbox};
 use super::options::Options;
 use super::settings;
@@ -89,7 +89,7 @@ impl Relay {
             accept_streams(bound.tls, &ListenerMode::TurnTls(tls), &acceptor, stop)?;
         }
 
-        let current = HostState { host, external_ips };
+        let current = CurrentAddresses { host, external_ips };
         let host_updates = watch_addresses(listening, &mailboxes, current, wanted, stop);
         Ok(Relay {
             handle: Handle::new(
@@ -176,11 +176,11 @@ fn listen_addresses(
 fn watch_addresses(
     listening: ListenAddresses,
     shards: &Arc<[Mailbox]>,
-    current: HostState,
+    current: CurrentAddresses,
     wanted: ExternalIpSettings,
     stop: &CancellationToken,
 ) -> HostUpdates {
-    let (current, host_state) = watch::channel(current);
+    let (current, addresses) = watch::channel(current);
     let (wanted, wanted_by_watcher) = watch::channel(wanted);
     let watcher = AddressWatcher {
         source: SystemAddresses,
@@ -190,7 +190,7 @@ fn watch_addresses(
         wanted: wanted_by_watcher,
     };
     tokio::spawn(watcher.run(stop.clone()));
-    HostUpdates::new(host_state, wanted)
+    HostUpdates::new(addresses, wanted)
 }
 
 /// Starts the accept loops of these listeners, which run until `stop`.
@@ -224,7 +224,7 @@ fn warn_about_private_addresses(host: &Host, listeners: &[SocketAddr]) {
     let loopback_only = listeners.iter().all(|listener| listener.ip().is_loopback());
     let relayed = host.offered().map(|(_, public)| public);
     let mapped = host.nat_mappings().iter().map(|mapping| mapping.public);
-    let any_public = relayed.chain(mapped).any(host::is_public);
+    let any_public = relayed.chain(mapped).any(local_addresses::is_public);
     if !loopback_only && !any_public {
         tracing::warn!(
             "every relayed address is private: clients outside this network cannot use the relay. \

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::RelayError;
 use super::inherited::Inherited;
-use super::{host, sockets};
+use super::{local_addresses, sockets};
 
 /// The listening sockets, which are bound before anything else is started.
 pub struct BoundListeners {
@@ -34,7 +34,7 @@ pub fn bind(
         tls: sockets::tcp_listeners(tls, "turn.tls_listen", inherited)
             .map_err(RelayError::Listen)?,
     };
-    let own = host::own_addresses().map_err(RelayError::OwnAddresses)?;
+    let own = local_addresses::own_addresses().map_err(RelayError::OwnAddresses)?;
     for address in sockets::listen_on(listen, &own) {
         match sockets::turn_sockets(address, shards, inherited) {
             Ok((udp, tcp)) => {

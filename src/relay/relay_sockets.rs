@@ -69,7 +69,7 @@ impl RelaySockets {
                 RelayEndpoint::Virtual(address)
             }
             RelayMode::Ports => {
-                let socket = sockets::relay(address)?;
+                let socket = sockets::relay_socket(address)?;
                 register(registry, &socket, Token(FIRST_RELAY_TOKEN + index))?;
                 RelayEndpoint::Socket(RelaySocket {
                     socket,

@@ -238,7 +238,7 @@ fn enable_recv_err(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 }
 
 /// Binds a UDP socket for a relayed transport address.
-pub fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
+pub fn relay_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     #[cfg(target_os = "linux")]
     {
@@ -312,7 +312,7 @@ mod tests {
     fn sockets_are_nonblocking() {
         let address = "127.0.0.1:0".parse().unwrap();
         let (shards, _) = turn_sockets(address, 2, &mut Inherited::default()).unwrap();
-        for socket in shards.into_iter().chain([relay(address).unwrap()]) {
+        for socket in shards.into_iter().chain([relay_socket(address).unwrap()]) {
             let flags = fcntl(&socket, FcntlArg::F_GETFL).unwrap();
             assert!(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
         }

@@ -214,7 +214,7 @@ impl Allocation {
 
     /// Installs or refreshes a permission.
     ///
-    /// Call [`super::table::Table::permit_peer`] instead, which schedules the expiry as well.
+    /// Call [`super::allocation_table::AllocationTable::permit_peer`] instead, which schedules the expiry as well.
     pub(super) fn permit_peer(&mut self, ip: IpAddr, expires: Mono) {
         match self.permissions.iter_mut().find(|p| p.ip == ip) {
             Some(permission) => permission.expires = expires,
@@ -224,7 +224,7 @@ impl Allocation {
 
     /// Binds or refreshes a channel. The caller has checked that number and peer belong together.
     ///
-    /// Call [`super::table::Table::bind_channel`] instead, which schedules the expiry as well.
+    /// Call [`super::allocation_table::AllocationTable::bind_channel`] instead, which schedules the expiry as well.
     pub(super) fn bind_channel(&mut self, channel: Channel) {
         let number = channel.number;
         match self.channels.iter_mut().find(|c| c.number == number) {

@@ -6,9 +6,9 @@ use crate::stun::{Attribute, Integrity, Message, Method};
 use super::ErrorReason;
 use super::algorithms::{Key, Scheme};
 use super::allocation::Allocation;
+use super::allocation_table::AllocationTable;
 use super::request::Request;
 use super::settings::Config;
-use super::table::Table;
 
 /// The sender of a request whose integrity is valid.
 pub(super) struct Authenticated<'a> {
@@ -42,7 +42,7 @@ struct Claim<'a> {
 /// checked last.
 pub(super) fn authenticate<'a>(
     config: &Config,
-    table: &mut Table,
+    table: &mut AllocationTable,
     request: Request<'a>,
 ) -> Result<Authenticated<'a>, AuthFailure> {
     let Request {

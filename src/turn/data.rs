@@ -14,8 +14,8 @@ use crate::stun::{
 };
 
 use super::allocation::{Channel, RelayedAddress};
+use super::allocation_table::PeerLocation;
 use super::bandwidth::{Direction, spend};
-use super::table::PeerLocation;
 use super::{AllocationId, DropReason, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;

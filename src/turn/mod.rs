@@ -37,11 +37,12 @@
 //!   its relay socket exists: [`Output::Bind`], then [`Server::handle_bind_result`], then
 //!   [`Output::Response`].
 
-mod addresses;
+mod address_changes;
 mod algorithms;
 mod allocate;
 mod allocation;
-mod alternate;
+mod allocation_table;
+mod alternate_server;
 mod attributes;
 mod auth;
 mod bandwidth;
@@ -50,6 +51,7 @@ mod data;
 mod directory;
 mod discovery;
 mod dispatch;
+mod extra_addresses;
 mod family;
 mod host;
 mod icmp;
@@ -71,14 +73,12 @@ mod sessions;
 mod settings;
 mod snapshot;
 mod stun_binding;
-mod table;
-mod transient;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
-pub use alternate::Alternates;
+pub use alternate_server::Alternates;
 pub use directory::Directory;
 pub use discovery::{Discovery, Endpoint};
 pub use host::{AddressState, Host, HostAddress};

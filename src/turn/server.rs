@@ -9,13 +9,13 @@ use crate::credential::belongs_to;
 use crate::stun::TransactionId;
 
 use super::allocation::Allocation;
+use super::allocation_table::AllocationTable;
 use super::bandwidth::Lease;
+use super::extra_addresses::ExtraAddresses;
 use super::family::Family;
 use super::ports::RelayPorts;
 use super::reservation::Reservations;
 use super::settings::Config;
-use super::table::Table;
-use super::transient::Transient;
 use super::{AllocationId, Output, Policy, Route, Scope, ShardId};
 
 /// A TURN server without sockets. The [module](super) explains how to drive it.
@@ -23,12 +23,12 @@ pub struct Server {
     pub(super) config: Config,
     pub(super) policy: Policy,
     pub(super) shard: ShardId,
-    pub(super) table: Table,
+    pub(super) table: AllocationTable,
     pub(super) reservations: Reservations,
     /// The most recent allocations that a Refresh ended, with the transaction of the Refresh.
     pub(super) ended: VecDeque<(Route, TransactionId)>,
     pub(super) ports: RelayPorts,
-    pub(super) transient: Transient,
+    pub(super) extra_addresses: ExtraAddresses,
     pub(super) random: ChaCha12Rng,
     pub(super) response: Vec<u8>,
     pub(super) output: VecDeque<Output>,
@@ -45,11 +45,11 @@ impl Server {
         Server {
             policy: config.policy(),
             shard,
-            table: Table::new(shard, config.directory.clone()),
+            table: AllocationTable::new(shard, config.directory.clone()),
             reservations: Reservations::default(),
             ended: VecDeque::new(),
             ports: RelayPorts::new(config.ports, &config.directory, shard),
-            transient: Transient::default(),
+            extra_addresses: ExtraAddresses::default(),
             config,
             random: ChaCha12Rng::from_seed(seed),
             response: Vec::new(),
@@ -73,8 +73,10 @@ impl Server {
     pub fn next_deadline(&self) -> Option<Mono> {
         let reserved = self.reservations.next_deadline();
         let next = self.table.next_deadline().into_iter().chain(reserved).min();
-        if self.transient.is_any_missing() {
-            next.into_iter().chain(self.transient.next_deadline()).min()
+        if self.extra_addresses.is_any_missing() {
+            next.into_iter()
+                .chain(self.extra_addresses.next_deadline())
+                .min()
         } else {
             next
         }
@@ -83,7 +85,7 @@ impl Server {
     /// Ends what has expired: permissions, channels, relayed addresses, allocations and
     /// reservations, and allocations on addresses that this host lost.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.transient.is_any_missing() {
+        if self.extra_addresses.is_any_missing() {
             self.end_on_missing_addresses(now);
         }
         while let Some(id) = self.table.pop_expired(now.mono) {

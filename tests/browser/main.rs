@@ -621,7 +621,7 @@ fn restarted_in_mid_call(beside: usize) {
         .env("PARLOR_TURN__SECRET", turn::SECRET)
         .env("PARLOR_TURN__UNAUTHENTICATED_RATE", "0")
         .start();
-    parlor::relay::host::raise_descriptor_limit();
+    parlor::relay::descriptor_limit::raise_descriptor_limit();
     let relays: Vec<_> = (0..beside)
         .map(|number| {
             let user = format!("user-{}", number / 100);

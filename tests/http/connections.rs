@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use parlor::config::Auth;
-use parlor::relay::host::raise_descriptor_limit;
+use parlor::relay::descriptor_limit::raise_descriptor_limit;
 use parlor::secret::Secret;
 use parlor::storage::{JoinGrant, NewRoom, Store};
 use parlor::token::{Claims, Tokens};

@@ -3,7 +3,7 @@
 
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
-use crate::relay::host;
+use crate::relay::local_addresses;
 use crate::secret::Secret;
 use crate::tls::{self, Identity};
 
@@ -33,7 +33,7 @@ pub(super) fn load_or_create(
             }
         }
     }
-    let addresses = host::own_addresses()?.into_iter();
+    let addresses = local_addresses::own_addresses()?.into_iter();
     let addresses = addresses.map(|address| address.to_string());
     hosts.extend(addresses.filter(|one| !one.starts_with("fe80:")));
     hosts.sort();

@@ -3,7 +3,7 @@
 //! The upgrade is always completed, and a rejection is a close frame after it, because a browser shows
 //! its page no other response.
 
-mod admission;
+mod authentication;
 mod connection;
 #[cfg(test)]
 mod flood_tests;
@@ -18,7 +18,7 @@ use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 
-use self::admission::admit;
+use self::authentication::admit;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;

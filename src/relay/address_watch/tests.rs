@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::relay::current_addresses::ListenAddresses;
 use crate::relay::external_ip::ExternalIps;
 use crate::relay::fake_shard::FakeShard;
-use crate::relay::host_state::ListenAddresses;
 use crate::stun::{Attribute, Class, Method, Writer};
 use crate::turn::AddressState;
 
@@ -37,7 +37,7 @@ impl FakeHost {
 
 /// The updates of a running watcher.
 struct RunningWatcher {
-    in_force: watch::Receiver<HostState>,
+    in_force: watch::Receiver<CurrentAddresses>,
     start: Instant,
     stop: CancellationToken,
     /// Keeps the other end open.
@@ -66,7 +66,7 @@ fn start_watcher(
     };
     let host = listening.host(source.list().unwrap(), external_ips.nat_mappings().unwrap());
     let host = Arc::new(host);
-    let (current, in_force) = watch::channel(HostState { host, external_ips });
+    let (current, in_force) = watch::channel(CurrentAddresses { host, external_ips });
     let (wanted, wanted_by_watcher) = watch::channel(ExternalIpSettings {
         entries: entries.to_vec(),
         stun_urls: stun_urls.to_vec(),
@@ -88,7 +88,7 @@ fn start_watcher(
     }
 }
 
-fn is_called(ip: [u8; 4]) -> impl FnMut(&HostState) -> bool {
+fn is_called(ip: [u8; 4]) -> impl FnMut(&CurrentAddresses) -> bool {
     move |current| {
         let external = current.host.nat_mappings();
         external.iter().any(|one| one.public == IpAddr::from(ip))
@@ -120,7 +120,9 @@ async fn without_change_notifications_the_list_is_read_every_ten_seconds() {
     let mut watcher = start_watcher(host.clone(), Vec::new(), (&[], &[]), &[]);
     sleep(Duration::from_secs(1)).await;
     host.set(&["198.41.0.5"]);
-    let new = |current: &HostState| current.host.own_addresses() == [IpAddr::from([198, 41, 0, 5])];
+    let new = |current: &CurrentAddresses| {
+        current.host.own_addresses() == [IpAddr::from([198, 41, 0, 5])]
+    };
     watcher.in_force.wait_for(new).await.unwrap();
     let seconds = watcher.start.elapsed().as_secs();
     assert!((9..12).contains(&seconds), "{seconds}");
@@ -163,7 +165,7 @@ async fn a_name_is_resolved_again_every_minute() {
     let entries = ["localhost".to_owned()];
     let known = [("localhost", "192.0.2.1")];
     let mut watcher = start_watcher(FakeHost::default(), Vec::new(), (&entries, &[]), &known);
-    let loopback = |current: &HostState| current.host.nat_mappings()[0].public.is_loopback();
+    let loopback = |current: &CurrentAddresses| current.host.nat_mappings()[0].public.is_loopback();
     watcher.in_force.wait_for(loopback).await.unwrap();
     let seconds = watcher.start.elapsed().as_secs();
     assert!((60..62).contains(&seconds), "{seconds}");

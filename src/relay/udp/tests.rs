@@ -193,7 +193,10 @@ fn equal_datagrams_of_one_sender_arrive_in_one_slot_with_their_stride() {
 fn socket_with_error_queue(ip: &str) -> (UdpSocket, std::net::SocketAddr) {
     let address = std::net::SocketAddr::new(ip.parse().unwrap(), 0);
     let nobody = socket(ip).local_addr().unwrap();
-    (crate::relay::sockets::relay(address).unwrap(), nobody)
+    (
+        crate::relay::sockets::relay_socket(address).unwrap(),
+        nobody,
+    )
 }
 
 #[cfg(target_os = "linux")]

@@ -47,7 +47,7 @@ impl FdStore {
 
     /// A store with this capacity, and a socket unit with these listeners.
     pub(super) fn with_sockets(capacity: usize, sockets: &[TcpListener]) -> FdStore {
-        parlor::relay::host::raise_descriptor_limit();
+        parlor::relay::descriptor_limit::raise_descriptor_limit();
         let folder = TempDir::new().expect("a temporary directory");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         let kept = Arc::new(Kept {

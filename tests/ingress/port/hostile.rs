@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parlor::clock;
-use parlor::relay::host::raise_descriptor_limit;
+use parlor::relay::descriptor_limit::raise_descriptor_limit;
 
 use crate::port::fixture::{Fixture, dial, until};
 use crate::support::DEADLINE;

@@ -17,14 +17,14 @@ const MAX_UNLISTED: usize = 64;
 
 /// Addresses of this host that the list does not contain.
 #[derive(Debug, Default)]
-pub(super) struct Transient {
+pub(super) struct ExtraAddresses {
     /// Missing addresses, and the time at which the allocations on each end.
     missing: Vec<(IpAddr, Mono)>,
     /// Unlisted addresses that clients have used through a local route.
     unlisted: Vec<IpAddr>,
 }
 
-impl Transient {
+impl ExtraAddresses {
     /// Returns whether an address is missing. This is rarely true and checked in every tick.
     #[inline]
     pub(super) fn is_any_missing(&self) -> bool {

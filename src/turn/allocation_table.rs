@@ -28,7 +28,7 @@ use super::family::Family;
 use super::{AllocationId, Directory, Route, ShardId};
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct AllocationTable {
     slots: Slab<Slot>,
     /// Hashed by SipHash with a random key, because remote parties choose the keys.
     by_client: HashMap<ClientKey, u32>,
@@ -76,9 +76,9 @@ impl Slot {
     }
 }
 
-impl Table {
-    pub(super) fn new(shard: ShardId, directory: Arc<Directory>) -> Table {
-        Table {
+impl AllocationTable {
+    pub(super) fn new(shard: ShardId, directory: Arc<Directory>) -> AllocationTable {
+        AllocationTable {
             slots: Slab::new(),
             by_client: HashMap::new(),
             by_relayed: HashMap::new(),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::turn::{Host, HostAddress, NatMapping};
 
 use super::external_ip::ExternalIps;
-use super::host::default_source_addresses;
+use super::local_addresses::default_source_addresses;
 
 /// The addresses in force.
 #[derive(Debug, Clone, Default)]
-pub struct HostState {
+pub struct CurrentAddresses {
     pub host: Arc<Host>,
     pub external_ips: ExternalIps,
 }

@@ -19,7 +19,7 @@ impl Server {
         let before: Vec<_> = self.config.host.usable().collect();
         let discovery = &mut self.config.discovery;
         discovery.set_public_addresses(host.nat_mappings());
-        self.transient.remove_usable(&host);
+        self.extra_addresses.remove_usable(&host);
         self.config.host = host;
         self.addresses_lost(now, before);
     }
@@ -29,7 +29,7 @@ impl Server {
     pub fn addresses_lost(&mut self, now: Now, addresses: impl IntoIterator<Item = IpAddr>) {
         for ip in addresses {
             if !self.config.host.has_usable(ip) {
-                self.transient.add_missing(ip, now.mono);
+                self.extra_addresses.add_missing(ip, now.mono);
             }
         }
         self.update_own_addresses();
@@ -45,7 +45,8 @@ impl Server {
     /// client's request.
     pub(super) fn may_relay_on(&self, requested: IpAddr) -> bool {
         let is_known = requested.is_loopback() || self.policy.own.contains(&requested);
-        !self.transient.is_missing(requested) && (is_known || self.transient.has_capacity())
+        !self.extra_addresses.is_missing(requested)
+            && (is_known || self.extra_addresses.has_capacity())
     }
 
     /// Records an address that a relayed address uses. An unlisted address belongs to this host as
@@ -55,13 +56,13 @@ impl Server {
         if policy.internal || local.is_loopback() || policy.own.contains(&local) {
             return;
         }
-        self.transient.add_unlisted(local);
+        self.extra_addresses.add_unlisted(local);
         self.deny_peers(&[local]);
     }
 
     /// Ends the allocations on addresses that have been missing for too long.
     pub(super) fn end_on_missing_addresses(&mut self, now: Now) {
-        while let Some(ip) = self.transient.pop_expired(now.mono) {
+        while let Some(ip) = self.extra_addresses.pop_expired(now.mono) {
             self.end_on(ip);
             self.update_own_addresses();
         }
@@ -90,7 +91,7 @@ impl Server {
     /// exist.
     fn update_own_addresses(&mut self) {
         let mut own = self.config.host.own_addresses();
-        own.extend(self.transient.all());
+        own.extend(self.extra_addresses.all());
         let listeners = self.config.host.own_listeners();
         if self.policy.own != own || self.policy.listeners != listeners {
             self.policy.own = own;
