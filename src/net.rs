@@ -1,9 +1,18 @@
 //! Small network values that settings, state machines and adapters share.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// `0.0.0.0` and `[::]`: two sockets, so that IPv4 addresses arrive as such.
+pub fn both_families(port: u16) -> Vec<SocketAddr> {
+    vec![
+        SocketAddr::from(([0, 0, 0, 0], port)),
+        SocketAddr::from(([0u16; 8], port)),
+    ]
+}
 
 /// An inclusive range of ports, written `first-last`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

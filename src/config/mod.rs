@@ -1,6 +1,6 @@
 //! Settings: default < file < environment < flags. Every diagnostic names the origin of its value.
 //!
-//! The struct in `settings` is the only list of keys. Nothing here reads the environment or the
+//! `settings` is the only list of keys. Nothing here reads the environment or the
 //! command line behind the caller's back: both come in as [`Sources`].
 
 mod acme;
@@ -21,7 +21,7 @@ mod origin;
 mod parse_errors;
 mod port_list;
 mod public_url;
-mod reload_scope;
+mod reload;
 mod schema;
 mod secrets;
 mod segmentation;
@@ -39,10 +39,13 @@ pub use environment::LEGACY_VARIABLES;
 pub use load::{ConfigErrors, Loaded, load};
 pub use origin::{Diagnostic, Origin, Origins, variable};
 pub use public_url::PublicUrl;
-pub use reload_scope::{RELOAD_SCOPES, ReloadReport, ReloadScope, keep_restart_values};
+pub use reload::ReloadReport;
 pub use schema::Schema;
 pub use segmentation::Segmentation;
-pub use settings::*;
+pub use settings::{
+    Admin, Algorithm, Auth, Config, Http, Ice, Log, LogFormat, LogLevel, RelayMode, ReloadScope,
+    RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Tls, TlsMode, Turn,
+};
 pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,

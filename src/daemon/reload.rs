@@ -147,7 +147,7 @@ impl Reloader {
         }
         let report = ReloadReport::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
-            config::keep_restart_values(&running.config, &mut wanted);
+            wanted.keep_restart_values(&running.config);
             let tokens_and_credentials = secrets.tokens_and_credentials(&wanted);
             let (tokens, credentials) =
                 tokens_and_credentials.map_err(|error| vec![error.to_string()])?;

@@ -6,5 +6,6 @@ mod bench;
 mod check;
 mod commands;
 mod config;
+mod settings_documents;
 #[path = "../support/mod.rs"]
 mod support;
