@@ -117,8 +117,8 @@ pub enum JoinError {
     NotInvited,
     #[error("the invite is wrong, used up or expired; ask for a new one")]
     BadInvite,
-    #[error("the invite was withdrawn; ask for a new one")]
-    Withdrawn,
+    #[error("the invite was revoked; ask for a new one")]
+    InviteRevoked,
     #[error(
         "the user is banned from this room{}: `parlor room unban` ends the ban",
         end(*.until)
@@ -176,8 +176,8 @@ pub enum InviteError {
     RoomFull,
     #[error("the invite is wrong, used up or expired; ask for a new one")]
     BadInvite,
-    #[error("the invite was withdrawn; ask for a new one")]
-    Withdrawn,
+    #[error("the invite was revoked; ask for a new one")]
+    Revoked,
     #[error("a name needs {}", display_name::RULE)]
     BadName,
     #[error("an invite is good for at least one use")]

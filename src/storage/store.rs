@@ -214,7 +214,7 @@ impl Store {
     /// Returns the open room, for a user, an invite, or both. The invite is checked and not used up.
     ///
     /// # Errors
-    /// `BadInvite` and `Withdrawn` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
+    /// `BadInvite` and `InviteRevoked` before anything else about the room; `NoSuchRoom`, `RoomClosed`,
     /// `BanOutcome`, `Kicked`.
     pub async fn preview(
         &self,

@@ -10,7 +10,7 @@ use super::settings::Settings;
 
 impl Server {
     /// Applies new settings. Allocations stay, with the key that they were created with.
-    /// Permissions and channels to newly denied peers are withdrawn.
+    /// Permissions and channels to newly denied peers are removed.
     pub fn reconfigure(&mut self, settings: Settings) {
         let old = &self.config.settings;
         let rules_changed = old.allowed_peers != settings.allowed_peers
@@ -27,7 +27,7 @@ impl Server {
         }
     }
 
-    /// Withdraws permissions and channels to peers that the policy denies.
+    /// Removes permissions and channels to peers that the policy denies.
     pub fn reapply_policy(&mut self) {
         for allocation in self.table.iter_mut() {
             allocation.reapply_policy(&self.policy, &self.config.directory);

@@ -46,11 +46,11 @@ pub(super) fn kicked(wait: u64) -> Error {
         .with(header::RETRY_AFTER, HeaderValue::from(wait))
 }
 
-pub(super) fn invite_withdrawn() -> Error {
+pub(super) fn invite_revoked() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,
         "invite-withdrawn",
-        "This link was withdrawn; ask for a new one",
+        "This invite was revoked; ask for a new one",
     )
 }
 

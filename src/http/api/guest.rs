@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::errors::{invite_withdrawn, no_such_room, room_closed, too_many_from_address};
+use super::errors::{invite_revoked, no_such_room, room_closed, too_many_from_address};
 use super::limits::LimitReached;
 use super::login;
 use super::parameters::require_json;
@@ -70,7 +70,7 @@ impl From<InviteError> for Error {
                 "bad-invite",
                 "The invite is wrong, used up or expired; ask for a new one",
             ),
-            InviteError::Withdrawn => invite_withdrawn(),
+            InviteError::Revoked => invite_revoked(),
             InviteError::NoSuchRoom => no_such_room(),
             InviteError::RoomClosed => room_closed(),
             InviteError::RoomFull => Error::conflict("room-full", "The room is full"),

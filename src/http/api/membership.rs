@@ -8,9 +8,7 @@ use serde_json::json as value;
 use tokio::time::{self, Instant};
 
 use super::access::{require_scope, visible_room};
-use super::errors::{
-    banned, invite_withdrawn, kicked, no_such_room, not_for_this_room, room_closed,
-};
+use super::errors::{banned, invite_revoked, kicked, no_such_room, not_for_this_room, room_closed};
 use super::ice;
 use super::json::room_json;
 use super::parameters::is_json;
@@ -57,11 +55,11 @@ pub(super) async fn join(request: Request) -> Result<Response, Error> {
 
 async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGrant, Error> {
     if caller.claims.lists_room(room) {
-        return Ok(JoinGrant::Granted);
+        return Ok(JoinGrant::Token);
     }
     let invite = invite(request).await?;
     Ok(match invite {
-        _ if caller.user.admin => JoinGrant::Granted,
+        _ if caller.user.admin => JoinGrant::Token,
         Some(invite) => JoinGrant::Invite(invite),
         None => JoinGrant::None,
     })
@@ -135,7 +133,7 @@ impl From<JoinError> for Error {
                 "bad-invite",
                 "The invite is wrong, used up or expired; ask for a new one",
             ),
-            JoinError::Withdrawn => invite_withdrawn(),
+            JoinError::InviteRevoked => invite_revoked(),
             JoinError::Banned { until } => banned(until),
             JoinError::Kicked { wait } => kicked(wait),
             JoinError::GuestElsewhere => not_for_this_room(),

@@ -73,7 +73,7 @@ impl Shard {
     }
 
     /// Applies changes since the previous process granted its permissions: permissions that are denied
-    /// now are withdrawn, and allocations on missing addresses end as if the addresses had just
+    /// now are removed, and allocations on missing addresses end as if the addresses had just
     /// disappeared.
     pub(crate) fn reapply_policy(&mut self, earlier: &Policy) {
         self.server

@@ -1,12 +1,12 @@
 //! Memberships: joins and leaves.
 
-/// The permission to join a private room, besides a membership.
+/// The source of the permission to join a private room, besides a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinGrant {
     /// Public rooms, and private ones of which the user is a member.
     None,
     /// A token that lists the room, or an admin's token.
-    Granted,
+    Token,
     /// An admin at the command line: also ends the cooldown after a kick.
     Operator,
     /// The text of an invite to the room.

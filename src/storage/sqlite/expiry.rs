@@ -4,7 +4,7 @@ use super::database::Database;
 use crate::storage::StoreError;
 use crate::storage::utc;
 
-/// How long a revoked invite stays, so that the server can report it as withdrawn.
+/// How long a revoked invite stays, so that the server can report it as revoked.
 const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 
 const DELETE_EXPIRED: [&str; 5] = [

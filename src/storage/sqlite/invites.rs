@@ -17,7 +17,7 @@ use crate::storage::{
 };
 
 /// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
-/// withdrawn.
+/// revoked.
 const MAX_REVOKED_INVITES: u32 = 1000;
 
 /// An invite that is neither revoked nor used up; the condition of the indices on them.
@@ -139,7 +139,7 @@ impl Database {
             let (invite_id, room_id) =
                 match use_invite(connection, room_id.as_deref(), &invite, unix)? {
                     InviteUse::Accepted { id, room_id } => (id, room_id),
-                    InviteUse::Withdrawn => return Ok(Err(InviteError::Withdrawn)),
+                    InviteUse::Revoked => return Ok(Err(InviteError::Revoked)),
                     InviteUse::Invalid => return Ok(Err(InviteError::BadInvite)),
                 };
             let room = match open_room(connection, &room_id)? {
@@ -252,7 +252,7 @@ pub(super) enum InviteUse {
         room_id: String,
     },
     /// The invite would be valid if it had not been revoked.
-    Withdrawn,
+    Revoked,
     Invalid,
 }
 
@@ -279,15 +279,15 @@ pub(super) fn use_invite(
     if let Some(taken) = taken {
         return Ok(taken);
     }
-    let withdrawn: bool = connection
+    let is_revoked: bool = connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM room_invites
                  WHERE hash = ?1 AND room_id = ifnull(?2, room_id) AND expires_at > ?3
                    AND revoked_at IS NOT NULL)",
         )?
         .query_row(parameters, |row| row.get(0))?;
-    Ok(if withdrawn {
-        InviteUse::Withdrawn
+    Ok(if is_revoked {
+        InviteUse::Revoked
     } else {
         InviteUse::Invalid
     })

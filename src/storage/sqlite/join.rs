@@ -159,14 +159,14 @@ fn check_private_room(
     let open = !room.private || user.guest.is_some() || room.owner_id.as_ref() == Some(&user.id);
     Ok(match grant {
         _ if open => None,
-        JoinGrant::Granted | JoinGrant::Operator => None,
+        JoinGrant::Token | JoinGrant::Operator => None,
         JoinGrant::None if was_member(connection, &room.id, &user.id)? => {
             Some(JoinError::NotInvited)
         }
         JoinGrant::None => Some(JoinError::NoSuchRoom),
         JoinGrant::Invite(text) => match use_invite(connection, Some(&room.id), text, unix)? {
             InviteUse::Accepted { .. } => None,
-            InviteUse::Withdrawn => Some(JoinError::Withdrawn),
+            InviteUse::Revoked => Some(JoinError::InviteRevoked),
             InviteUse::Invalid => Some(JoinError::BadInvite),
         },
     })

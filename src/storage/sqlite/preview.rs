@@ -75,7 +75,7 @@ fn check_invite(
         })
         .optional()?;
     Ok(match found {
-        Some((true, _)) => Some(JoinError::Withdrawn),
+        Some((true, _)) => Some(JoinError::InviteRevoked),
         Some((false, true)) => None,
         Some((false, false)) | None => Some(JoinError::BadInvite),
     })

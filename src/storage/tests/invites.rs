@@ -57,7 +57,7 @@ async fn a_room_and_a_user_have_a_limit_of_valid_invites() {
 }
 
 #[tokio::test]
-async fn a_revoked_invite_is_reported_as_withdrawn_and_deleted_after_a_month() {
+async fn a_revoked_invite_is_reported_and_deleted_after_a_month() {
     let fixture = Fixture::new();
     fixture.room("r", true, None).await;
     fixture.room("other", true, None).await;
@@ -74,11 +74,11 @@ async fn a_revoked_invite_is_reported_as_withdrawn_and_deleted_after_a_month() {
             .store
             .redeem_invite(Some(room), text, "Gast", unix, unix + 60)
     };
-    assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
+    assert_eq!(redeem("r").await, Err(InviteError::Revoked));
     assert_eq!(redeem("other").await, Err(InviteError::BadInvite));
     let grant = JoinGrant::Invite(text.to_owned());
     let joined = fixture.store.join("r", &alice, grant, unix).await;
-    assert_eq!(joined, Err(JoinError::Withdrawn));
+    assert_eq!(joined, Err(JoinError::InviteRevoked));
     assert_eq!(
         fixture.store.invites(Some("r"), unix, 10).await.unwrap(),
         []
@@ -86,7 +86,7 @@ async fn a_revoked_invite_is_reported_as_withdrawn_and_deleted_after_a_month() {
     fixture.sql("UPDATE room_invites SET expires_at = '2999-01-01T00:00:00Z'");
     let month = 30 * 24 * 3600;
     fixture.store.delete_expired(unix + month).await.unwrap();
-    assert_eq!(redeem("r").await, Err(InviteError::Withdrawn));
+    assert_eq!(redeem("r").await, Err(InviteError::Revoked));
     fixture
         .store
         .delete_expired(unix + month + 1)

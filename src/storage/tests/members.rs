@@ -103,7 +103,7 @@ async fn a_private_room_opens_to_members_invites_grants_and_its_owner() {
     assert_eq!(join(JoinGrant::None).await, Err(JoinError::NoSuchRoom));
     let wrong = JoinGrant::Invite("wrong".into());
     assert_eq!(join(wrong).await, Err(JoinError::BadInvite));
-    join(JoinGrant::Granted).await.unwrap();
+    join(JoinGrant::Token).await.unwrap();
     join(JoinGrant::None).await.unwrap();
     fixture.store.leave("r", &alice, NOW).await.unwrap();
     assert_eq!(join(JoinGrant::None).await, Err(JoinError::NotInvited));
@@ -171,7 +171,7 @@ async fn a_guest_belongs_to_one_room_until_their_time_runs_out() {
     );
     fixture.join("r", &guest).await.unwrap();
     let alice = fixture.user("alice").await;
-    let join = |unix| fixture.store.join("r", &alice, JoinGrant::Granted, unix);
+    let join = |unix| fixture.store.join("r", &alice, JoinGrant::Token, unix);
     assert_eq!(join(NOW + 59).await, Err(JoinError::RoomFull));
     join(NOW + 60).await.unwrap();
     let late = fixture.store.join("r", &guest, JoinGrant::None, NOW + 60);

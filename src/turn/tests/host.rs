@@ -415,7 +415,7 @@ fn a_new_address_is_denied_as_a_peer_before_and_while_it_is_offered() {
     assert_eq!(
         verdict,
         Verdict::Dropped(DropReason::NoChannel),
-        "what was granted is withdrawn"
+        "the permission is removed"
     );
     assert_eq!(client.permit(&mut world, &[&peer]).code(), Some(403));
     world.lose_addresses(&["198.41.0.4", NEW]);

@@ -112,8 +112,8 @@ fn newly_denied_peers_are_cut_off_with_the_next_packet_and_others_stay() {
 
     world.server.reconfigure(settings());
     let (back, _) = world.on_peer(relayed, PEER, b"x");
-    let withdrawn = Verdict::Dropped(DropReason::NoPermission);
-    assert_eq!(back, withdrawn, "what was withdrawn does not come back");
+    let removed = Verdict::Dropped(DropReason::NoPermission);
+    assert_eq!(back, removed, "a removed permission does not come back");
     assert_eq!(client.bind(&mut world, 0x4001, PEER).code(), None);
 }
 

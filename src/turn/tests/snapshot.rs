@@ -410,7 +410,7 @@ fn allocations_of_revoked_users_are_not_restored() {
 }
 
 #[test]
-fn a_restored_server_withdraws_newly_denied_peers() {
+fn a_restored_server_removes_permissions_of_newly_denied_peers() {
     let mut world = World::new();
     let (mut alice, _) = world.allocated(ALICE, "alice");
     assert_eq!(alice.permit(&mut world, &["9.9.9.9:1"]).code(), None);

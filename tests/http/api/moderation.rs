@@ -101,7 +101,7 @@ fn a_ban_that_is_over_refuses_nobody() {
 }
 
 #[test]
-fn a_guests_ban_withdraws_the_link_and_spares_the_others_who_came_by_it() {
+fn a_guests_ban_revokes_the_invite_and_spares_its_other_guests() {
     let fixture = Fixture::new();
     fixture.room("r1", &["--private"]);
     let invite = fixture.invite("r1", &[]);
@@ -122,7 +122,7 @@ fn a_guests_ban_withdraws_the_link_and_spares_the_others_who_came_by_it() {
     assert_eq!(refused(&join(&fixture, &mallory)), is(403, "banned"));
     let newcomer = fixture.enter("r1", &invite);
     assert_eq!(refused(&newcomer), is(403, "invite-withdrawn"));
-    let words = "This link was withdrawn; ask for a new one";
+    let words = "This invite was revoked; ask for a new one";
     assert_eq!(newcomer.json()["detail"], json!(words));
     let user = fixture.caller("alice");
     let opened = user.post_json("/api/rooms/r1/join", &json!({"invite": invite}));

@@ -60,9 +60,9 @@ fn a_wrong_invite_tells_nothing_of_any_room() {
         refused(&with_invite(&fixture.client, "r1", &expired)),
         is(403, "bad-invite")
     );
-    let withdrawn = fixture.invite("r2", &[]);
+    let revoked = fixture.invite("r2", &[]);
     fixture.sql("UPDATE room_invites SET revoked_at = '2026-01-31T23:59:59Z' WHERE room_id = 'r2'");
-    let answer = with_invite(&fixture.client, "r2", &withdrawn);
+    let answer = with_invite(&fixture.client, "r2", &revoked);
     assert_eq!(refused(&answer), is(403, "invite-withdrawn"));
     let neither = fixture.client.get("/api/rooms/r1/preview");
     assert_eq!(refused(&neither), is(401, "unauthorized"));

@@ -52,7 +52,7 @@ async fn a_file_of_schema_1_is_migrated_with_every_row() {
     let messages = fixture.store.messages("r", None, 10).await.unwrap();
     assert_eq!(messages[0].content, "hello");
     fixture.store.enable_user("bob").await.unwrap();
-    let banned = fixture.store.join("r", "bob", JoinGrant::Granted, NOW);
+    let banned = fixture.store.join("r", "bob", JoinGrant::Token, NOW);
     assert_eq!(banned.await, Err(JoinError::Banned { until: None }));
 }
 
