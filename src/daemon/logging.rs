@@ -60,7 +60,8 @@ pub(super) fn start(log: &Log) -> io::Result<(Logging, Level)> {
         .log_internal_errors(false)
         .with_writer(lines.clone());
     let layer = match log.format {
-        LogFormat::Json => layer.json().boxed(),
+        // The list of spans contains the current one.
+        LogFormat::Json => layer.json().with_current_span(false).boxed(),
         LogFormat::Text => layer
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)

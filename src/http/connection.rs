@@ -92,7 +92,6 @@ pub(super) async fn serve(
     shutdown: &CancellationToken,
 ) {
     let Accepted {
-        client,
         protocol,
         mut stream,
         ..
@@ -105,7 +104,7 @@ pub(super) async fn serve(
             None => return,
             Some(Ok(head)) => early = head,
             Some(Err(error)) => {
-                tracing::debug!(%client, %error, "HTTP connection ended");
+                tracing::debug!(%error, "HTTP connection ended");
                 return;
             }
         }
@@ -129,7 +128,7 @@ pub(super) async fn serve(
         Box::pin(http2(stream, service, &active, timeouts, tasks, shutdown)).await
     };
     if let Err(error) = ended {
-        tracing::debug!(%client, %error, "HTTP connection ended");
+        tracing::debug!(%error, "HTTP connection ended");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The request that a handler gets.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tracing::Span;
 
 use super::error::Error;
 use super::forwarded::ClientInfo;
@@ -24,29 +25,29 @@ pub struct Request {
     pub(super) state: Arc<State>,
     /// The client, behind any trusted proxies.
     pub client_info: ClientInfo,
-    user: UserCell,
     /// The permit of the connection.
     pub(super) permit: ConnectionPermit,
+    /// The span of the connection, for what outlives the request.
+    pub(super) connection_span: Span,
+    span: Span,
     parts: Parts,
     body: Incoming,
     params: Vec<(String, String)>,
 }
 
-/// The id of the authenticated user, for the log; empty until authentication.
-pub(super) type UserCell = Arc<OnceLock<Box<str>>>;
-
 /// The connection's knowledge of a request.
-#[derive(Clone)]
 pub(super) struct RequestContext {
     pub client_info: ClientInfo,
-    pub user: UserCell,
     pub permit: ConnectionPermit,
+    pub connection_span: Span,
 }
 
 impl Request {
+    /// `span` is the span of the request. It has a field `user`.
     pub(super) fn new(
         state: Arc<State>,
         context: RequestContext,
+        span: Span,
         request: hyper::Request<Incoming>,
         params: Vec<(String, String)>,
     ) -> Request {
@@ -55,21 +56,23 @@ impl Request {
             app: state.app.clone(),
             state,
             client_info: context.client_info,
-            user: context.user,
             permit: context.permit,
+            connection_span: context.connection_span,
+            span,
             parts,
             body,
             params,
         }
     }
 
-    /// Records the authenticated user.
+    /// Records the id of the authenticated user for the log.
     pub fn set_user(&self, user: &str) {
-        let _ = self.user.set(user.into());
+        self.span.record("user", user);
     }
 
-    pub(super) fn user_cell(&self) -> UserCell {
-        self.user.clone()
+    /// Returns the span of the request, for a handler that learns the user after reading the body.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     pub fn method(&self) -> &Method {

@@ -11,10 +11,11 @@ use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version};
 use tower_layer::Layer;
 use tower_service::Service as _;
+use tracing::Span;
 
 use super::error::Error;
 use super::forwarded::ClientInfo;
-use super::request::{RequestContext, UserCell};
+use super::request::RequestContext;
 use super::response::Response;
 use super::router::Router;
 use super::state::State;
@@ -38,9 +39,12 @@ pub(super) struct RequestService {
     /// Whether requests are redirected to HTTPS.
     redirect: bool,
     permit: ConnectionPermit,
+    /// The span of the connection.
+    span: Span,
 }
 
 impl RequestService {
+    /// Call it in the span of the connection.
     pub(super) fn new(
         shared: Arc<Shared>,
         accepted: &Accepted,
@@ -52,6 +56,7 @@ impl RequestService {
             is_tls: accepted.stream.is_tls(),
             redirect: accepted.protocol == Protocol::Http1 { redirect: true },
             permit,
+            span: Span::current(),
         }
     }
 
@@ -86,7 +91,12 @@ impl RequestService {
     }
 
     async fn answer(self, mut request: hyper::Request<Incoming>) -> Result<Response, Error> {
-        let RequestService { shared, permit, .. } = self;
+        let RequestService {
+            shared,
+            permit,
+            span,
+            ..
+        } = self;
         let state = &shared.state;
         let settings = state.app.settings();
         let http = &settings.config.http;
@@ -113,11 +123,10 @@ impl RequestService {
             ));
         }
         let named = request.headers().get(header::HOST).cloned();
-        let user = UserCell::default();
         let context = RequestContext {
             client_info,
-            user,
             permit,
+            connection_span: span,
         };
         let mut response = shared.router.answer(state.clone(), context, request).await;
         if self.is_tls {

@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use tracing::field::display;
+use tracing::field::{self, Empty};
+use tracing::{Instrument as _, Span};
 
 use super::error::Error;
 use super::request::{Request, RequestContext};
@@ -128,46 +129,65 @@ impl Router {
         }
     }
 
-    /// Answers a request; counts and logs it, without its query.
-    pub(super) async fn answer(
+    /// Answers a request in a span of its own. The span names the route instead of the path, and has no
+    /// query: both may contain secrets.
+    pub(super) fn answer(
         &self,
         state: Arc<State>,
         context: RequestContext,
         request: hyper::Request<Incoming>,
-    ) -> Response {
-        let app = state.app.clone();
-        let method = request.method().clone();
-        let (client, user_cell) = (context.client_info.address, context.user.clone());
-        let rival = context.client_info.alternative.map(display);
-        let found = self.find(&method, request.uri().path());
-        let depth = page::missing::depth(&method, request.uri().path(), request.headers());
-        let result = match found.outcome {
-            Err(error) => Err(error),
-            Ok((handler, params)) => {
-                let limit = app.settings().config.http.request_timeout;
-                let request = Request::new(state, context, request, params);
-                tokio::time::timeout(limit, handler(request))
-                    .await
-                    .unwrap_or_else(|_| Err(timed_out()))
-            }
-        };
-        let code = result.as_ref().err().map(|error| error.code);
-        let response = match (result, depth) {
-            (Ok(response), _) => response,
-            (Err(error), Some(depth)) if error.status == StatusCode::NOT_FOUND => {
-                page::missing::page(depth)
-            }
-            (Err(error), _) => error.into_response(),
-        };
-        let (route, status) = (found.pattern, response.status().as_u16());
-        app.metrics.http.observe_response(route, status);
-        if let Some(code) = code {
-            app.metrics.http.rejected(code);
-        }
-        let user = user_cell.get().map(|id| &**id);
-        tracing::debug!(%method, route, status, code, user, %client, rival, "answered");
-        response
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let found = self.find(request.method(), request.uri().path());
+        let client = &context.client_info;
+        // The parent is explicit: hyper runs requests over HTTP/2 outside the task of the connection.
+        let span = tracing::debug_span!(
+            parent: &context.connection_span,
+            "request",
+            method = %request.method(),
+            route = found.pattern,
+            client = %client.address,
+            rival = client.alternative.map(field::display),
+            user = Empty
+        );
+        handle(found, state, context, span.clone(), request).instrument(span)
     }
+}
+
+/// Runs the handler of a request; counts and logs the response.
+async fn handle(
+    found: RouteMatch,
+    state: Arc<State>,
+    context: RequestContext,
+    span: Span,
+    request: hyper::Request<Incoming>,
+) -> Response {
+    let app = state.app.clone();
+    let depth = page::missing::depth(request.method(), request.uri().path(), request.headers());
+    let result = match found.outcome {
+        Err(error) => Err(error),
+        Ok((handler, params)) => {
+            let limit = app.settings().config.http.request_timeout;
+            let request = Request::new(state, context, span, request, params);
+            tokio::time::timeout(limit, handler(request))
+                .await
+                .unwrap_or_else(|_| Err(timed_out()))
+        }
+    };
+    let code = result.as_ref().err().map(|error| error.code);
+    let response = match (result, depth) {
+        (Ok(response), _) => response,
+        (Err(error), Some(depth)) if error.status == StatusCode::NOT_FOUND => {
+            page::missing::page(depth)
+        }
+        (Err(error), _) => error.into_response(),
+    };
+    let (route, status) = (found.pattern, response.status().as_u16());
+    app.metrics.http.observe_response(route, status);
+    if let Some(code) = code {
+        app.metrics.http.rejected(code);
+    }
+    tracing::debug!(status, code, "answered");
+    response
 }
 
 fn not_allowed(handlers: &[(Method, Handler)]) -> Error {

@@ -10,7 +10,7 @@ use super::stream::Stream;
 
 /// An accepted connection, ready for its protocol.
 pub struct Accepted {
-    /// The number of the connection in the log.
+    /// The number of the connection in the log, unique in this process.
     pub number: u64,
     /// The client: the TCP peer, or the address that a trusted proxy named.
     pub client: SocketAddr,

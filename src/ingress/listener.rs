@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 
 use super::accepted::{Accepted, Classified};
 use super::limits::{ACCEPT_BACKOFF, Limits};
@@ -60,20 +61,12 @@ pub async fn run<S: Service>(
     stop: CancellationToken,
 ) {
     let warnings = SharedGcra::default();
-    while let Some((socket, peer, permit)) = stop
-        .run_until_cancelled(admit_next(&listener, &*service, &warnings))
+    while let Some((connection, span)) = stop
+        .run_until_cancelled(admit_next(&listener, &service, &warnings))
         .await
     {
-        let number = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-        let span = tracing::debug_span!("connection", number, service = S::NAME, %peer);
-        let connection = Connection {
-            service: service.clone(),
-            socket,
-            peer,
-            number,
-            permit,
-        };
-        if mode.is_immediate() && !service.limits().expects_proxy_header(peer.ip()) {
+        let peer = connection.peer.ip();
+        if mode.is_immediate() && !service.limits().expects_proxy_header(peer) {
             // Nothing to wait for: no task.
             connection.establish(&mode, &stop).instrument(span).await;
         } else {
@@ -83,17 +76,35 @@ pub async fn run<S: Service>(
     }
 }
 
-/// Waits for a connection and its permit.
+/// Waits for a connection and its permit. The span belongs to the connection until its end.
 async fn admit_next<S: Service>(
     listener: &TcpListener,
-    service: &S,
+    service: &Arc<S>,
     warnings: &SharedGcra,
-) -> (TcpStream, SocketAddr, Permit<S>) {
+) -> (Connection<S>, Span) {
     loop {
         let (socket, peer) = accept(listener, S::NAME, warnings).await;
-        match admit(service, peer).await {
-            Ok(permit) => return (socket, peer, permit),
-            Err(reason) => reject(service, peer, &reason.into()),
+        let number = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+        // The field has the name that it has in events. `client` is the address in a PROXY header.
+        let span = tracing::debug_span!(
+            "connection",
+            connection = number,
+            service = S::NAME,
+            %peer,
+            client = Empty
+        );
+        match admit(&**service, peer).await {
+            Ok(permit) => {
+                let connection = Connection {
+                    service: service.clone(),
+                    socket,
+                    peer,
+                    number,
+                    permit,
+                };
+                return (connection, span);
+            }
+            Err(reason) => span.in_scope(|| reject(&**service, number, peer, &reason.into())),
         }
     }
 }
@@ -136,13 +147,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Counts and logs a connection that is not delivered.
-pub fn reject<S: Service>(service: &S, client: SocketAddr, error: &AcceptError) {
+/// Counts and logs a connection that is not delivered. Call it in the span of the connection, which
+/// names the client.
+pub fn reject<S: Service>(service: &S, connection: u64, client: SocketAddr, error: &AcceptError) {
     if let Some(reason) = error.reason() {
         service.count_rejected(reason);
     }
     let AcceptError::ProxyHeader(error) = error else {
-        tracing::debug!(service = S::NAME, %client, %error, "connection rejected");
+        tracing::debug!(service = S::NAME, %error, "connection rejected");
         return;
     };
     let (service_name, proxy) = (S::NAME, client.ip());
@@ -150,9 +162,9 @@ pub fn reject<S: Service>(service: &S, client: SocketAddr, error: &AcceptError) 
     // Rate-limited: TCP health checks connect every second without a header.
     let now = clock::now().mono;
     if service.proxy_warnings().take(Limit::per_minute(), now, 1) {
-        tracing::warn!(service = service_name, %proxy, %error, "{message}");
+        tracing::warn!(connection, service = service_name, %proxy, %error, "{message}");
     } else {
-        tracing::debug!(service = service_name, %proxy, %error, "{message}");
+        tracing::debug!(%error, "{message}");
     }
 }
 
@@ -168,11 +180,11 @@ struct Connection<S: Service> {
 impl<S: Service> Connection<S> {
     /// Establishes and serves the connection unless it is evicted.
     async fn run(mut self, mode: &ListenerMode, stop: &CancellationToken) {
-        let (service, peer) = (self.service.clone(), self.peer);
+        let (service, number, peer) = (self.service.clone(), self.number, self.peer);
         let evicted = service.admission().evicted(&mut self.permit);
         tokio::select! {
             () = self.establish(mode, stop) => {}
-            () = evicted => reject(&*service, peer, &RejectReason::Evicted.into()),
+            () = evicted => reject(&*service, number, peer, &RejectReason::Evicted.into()),
         }
     }
 
@@ -202,8 +214,8 @@ impl<S: Service> Connection<S> {
                 // Boxed: a silent connection does not allocate memory for later states.
                 Box::pin(serving).await;
             }
-            Ok(None) => tracing::debug!(%client, "ACME tls-alpn-01 validation served"),
-            Err(error) => reject(&*self.service, client, &error),
+            Ok(None) => tracing::debug!("ACME tls-alpn-01 validation served"),
+            Err(error) => reject(&*self.service, self.number, client, &error),
         }
     }
 }
@@ -220,7 +232,11 @@ async fn classify<S: Service>(
     let mut client = peer;
     if limits.expects_proxy_header(peer.ip()) {
         match proxy_protocol::read(&mut socket, limits.step_timeout).await {
-            Ok(named) => client = named.unwrap_or(peer),
+            Ok(Some(named)) => {
+                client = named;
+                Span::current().record("client", display(client));
+            }
+            Ok(None) => {}
             Err(error) => return (peer, Err(AcceptError::ProxyHeader(error))),
         }
     }

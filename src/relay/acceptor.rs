@@ -48,42 +48,50 @@ impl Acceptor {
     pub(super) fn receive(&self, accepted: Accepted) {
         match self.admission.admit_classified(accepted.client.ip()) {
             Ok(permit) => self.open(accepted, permit),
-            Err(reason) => ingress::reject(self, accepted.client, &reason.into()),
+            Err(reason) => {
+                ingress::reject(self, accepted.number, accepted.client, &reason.into());
+            }
         }
     }
 
     fn open(&self, accepted: Accepted, permit: StreamPermit) {
-        let client = accepted.client;
         if let Err(error) = self.try_open(accepted, permit) {
-            tracing::debug!(%client, %error, "TURN stream failed before it reached a shard");
+            tracing::debug!(%error, "TURN stream failed before it reached a shard");
         }
     }
 
     fn try_open(&self, accepted: Accepted, permit: StreamPermit) -> io::Result<()> {
-        let (client, stream) = (accepted.client, accepted.stream);
+        let Accepted {
+            number,
+            client,
+            stream,
+            ..
+        } = accepted;
         match stream {
             Stream::Plain(socket) => {
                 let server = prepare(&socket)?;
                 let socket = socket.into_std()?;
-                self.open_io(socket, Transport::Tcp, client, server, permit);
+                self.open_io(socket, Transport::Tcp, client, server, number, permit);
             }
             Stream::Tls(stream) => {
                 let (socket, session) = stream.into_inner();
                 let server = prepare(&socket)?;
                 let io = TlsIo::new(socket.into_std()?, session);
-                self.open_io(io, Transport::Tls, client, server, permit);
+                self.open_io(io, Transport::Tls, client, server, number, permit);
             }
         }
         Ok(())
     }
 
-    /// Gives a stream to its shard. `io` never blocks, and is past any TLS handshake.
+    /// Gives a stream to its shard. `io` never blocks, and is past any TLS handshake. `connection` is the
+    /// number of the connection in the log.
     fn open_io(
         &self,
         io: impl StreamIo + 'static,
         transport: Transport,
         client: SocketAddr,
         server: SocketAddr,
+        connection: u64,
         permit: StreamPermit,
     ) {
         let stream = self.next.fetch_add(1, Ordering::Relaxed) % STREAM_NUMBERS;
@@ -94,7 +102,7 @@ impl Acceptor {
             via: stream,
         };
         let own_shard = stream as usize % self.shards.len();
-        let info = Arc::new(StreamInfo::new(own_shard, permit));
+        let info = Arc::new(StreamInfo::new(own_shard, connection, permit));
         // Every shard knows each stream: an allocation that claims a reserved port is created where the
         // port is. The stream's own shard comes last: the others know the stream before its first message.
         for (index, shard) in self.shards.iter().enumerate() {

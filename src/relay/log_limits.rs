@@ -100,12 +100,19 @@ impl LogLimiter {
         }
     }
 
-    /// A request was refused. Reached quotas and wrong credentials are logged.
-    pub(super) fn refused(&mut self, now: Now, client: SocketAddr, refusal: ErrorReason) {
+    /// A request was refused. Reached quotas and wrong credentials are logged. `connection` is the
+    /// number of the client's connection; `None` over UDP.
+    pub(super) fn refused(
+        &mut self,
+        now: Now,
+        connection: Option<u64>,
+        client: SocketAddr,
+        refusal: ErrorReason,
+    ) {
         if let Some(index) = QUOTA_ERRORS.iter().position(|quota| *quota == refusal)
             && self.quotas[index].take(Limit::per_minute(), now.mono, 1)
         {
-            tracing::info!(reason = %refusal, "relay quota reached");
+            tracing::info!(connection, reason = %refusal, "relay quota reached");
         }
         if CREDENTIAL_ERRORS.contains(&refusal) {
             let client = client.ip().to_canonical();
@@ -151,14 +158,14 @@ impl LogLimiter {
     }
 }
 
-/// Logs a new allocation.
-pub(super) fn granted(session: &Session) {
+/// Logs a new allocation. `connection` is the number of the client's connection; `None` over UDP.
+pub(super) fn granted(session: &Session, connection: Option<u64>) {
     let Session {
         user, room, client, ..
     } = session;
     let (user, room) = (&**user, room.as_deref());
     let transport = transport_name(session.transport);
-    tracing::debug!(user, room, transport, %client, "allocation granted");
+    tracing::debug!(connection, user, room, transport, %client, "allocation granted");
 }
 
 /// Logs the end of an allocation, with the bytes of application data in both directions.

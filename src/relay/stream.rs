@@ -45,6 +45,8 @@ impl<T: Read + Write + AsFd + Send> StreamIo for T {}
 pub(super) struct StreamInfo {
     /// The shard that serves it.
     pub shard: usize,
+    /// The number of the connection in the log.
+    pub connection: u64,
     /// Whether the client has an allocation.
     allocated: AtomicBool,
     _permit: StreamPermit,
@@ -65,9 +67,10 @@ pub(super) struct Stream {
 }
 
 impl StreamInfo {
-    pub(super) fn new(shard: usize, permit: StreamPermit) -> StreamInfo {
+    pub(super) fn new(shard: usize, connection: u64, permit: StreamPermit) -> StreamInfo {
         StreamInfo {
             shard,
+            connection,
             allocated: AtomicBool::new(false),
             _permit: permit,
         }

@@ -88,6 +88,11 @@ impl Streams {
         self.entries.contains_key(&stream)
     }
 
+    /// Returns the number of a stream's connection in the log.
+    pub(super) fn connection(&self, stream: u32) -> Option<u64> {
+        Some(self.entries.get(&stream)?.info.connection)
+    }
+
     /// Whether streams may have more to read that the poller does not report again.
     pub(super) fn is_busy(&self) -> bool {
         !self.ready.is_empty()

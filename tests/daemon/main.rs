@@ -6,6 +6,7 @@ mod metrics;
 mod operations;
 mod restart;
 mod serve;
+mod spans;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::metrics::{caller, scrape, value};
 use crate::support::http::Client;
-use crate::support::{Builder, DEADLINE, Daemon, turn};
+use crate::support::{Builder, DEADLINE, Daemon, log_fields, turn};
 use serde_json::{Value, json};
 
 #[test]
@@ -36,7 +36,8 @@ fn readiness_names_the_part_that_is_not_ready() {
 
     other.execute_batch("ROLLBACK").expect("no lock any more");
     client.get("/readyz").ok();
-    daemon.wait_for_logs(&["\"route\":\"/readyz\""], 4);
+    // Of /readyz, /healthz and /metrics.
+    daemon.wait_for_logs(&["\"message\":\"answered\""], 6);
     let log = daemon.log();
     let causes = log.iter().filter(|line| line.contains("not ready: "));
     assert_eq!(
@@ -46,14 +47,14 @@ fn readiness_names_the_part_that_is_not_ready() {
     );
 }
 
-/// Waits for a logged event of a user and returns its fields.
+/// Waits for a logged event of a user and returns its fields, and those of its spans.
 fn event(daemon: &Daemon, user: &str, message: &str) -> Value {
     let field = format!("\"user\":\"{user}\"");
     let message = format!("\"message\":\"{message}\"");
     let line = daemon.wait_for_log_of(&message, |line| {
         line.contains(&message) && line.contains(&field)
     });
-    serde_json::from_str::<Value>(&line).expect("JSON")["fields"].take()
+    log_fields(&line)
 }
 
 #[test]
@@ -115,7 +116,9 @@ fn rejections_are_logged_with_their_reason() {
     client.with_token("no.jwt.this").get("/api/auth/me");
     let line = daemon.wait_for_log("the token is not a JWT");
     assert!(line.contains("\"level\":\"DEBUG\""), "{line}");
-    let line = daemon.wait_for_log("\"route\":\"/api/auth/me\"");
+    let line = daemon.wait_for_log_of("the answer", |line| {
+        line.contains("answered") && line.contains("\"route\":\"/api/auth/me\"")
+    });
     assert!(line.contains("\"code\":\"unauthorized\""), "{line}");
 }
 

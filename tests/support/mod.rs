@@ -350,6 +350,17 @@ impl Daemon {
     }
 }
 
+/// Returns the fields of a log line in JSON together with those of its spans.
+pub(crate) fn log_fields(line: &str) -> Value {
+    let mut line: Value = serde_json::from_str(line).expect("JSON");
+    let spans = line["spans"].take();
+    let spans = spans.as_array().into_iter().flatten();
+    let fields = [line["fields"].take()];
+    let all = spans.chain(&fields).filter_map(Value::as_object);
+    let all = all.flat_map(|fields| fields.clone());
+    Value::Object(all.collect())
+}
+
 /// Kind and address in a log line about a listener, in either format.
 fn listening(line: &str) -> Option<(String, String)> {
     let Ok(event) = serde_json::from_str::<Value>(line) else {

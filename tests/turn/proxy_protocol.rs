@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use parlor::stun::{Attribute, Method};
 
 use crate::metric;
-use crate::support::DEADLINE;
 use crate::support::turn::{Client, Secured, Wire, secured};
+use crate::support::{DEADLINE, log_fields};
 use crate::tls::Fixture;
 
 /// A relay that accepts PROXY headers from `trusted`.
@@ -125,7 +125,9 @@ fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
     let warned = log
         .iter()
         .filter(|line| line.contains("WARN") && line.contains(message));
-    assert_eq!(warned.count(), 1, "{log:#?}");
+    let warned: Vec<_> = warned.map(|line| log_fields(line)).collect();
+    assert_eq!(warned.len(), 1, "{log:#?}");
+    assert!(warned[0]["connection"].is_u64(), "{warned:?}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
         return Err(too_many_from_address());
     }
     require_json(&request)?;
-    let (app, user_cell) = (request.app.clone(), request.user_cell());
+    let (app, span) = (request.app.clone(), request.span());
     let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
@@ -52,12 +52,12 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     );
     let user = redeemed.await.inspect_err(|error| {
         if !matches!(error, InviteError::Store(_)) {
-            tracing::debug!(%client, reason = %error, "invite refused");
+            tracing::debug!(reason = %error, "invite refused");
         }
     })?;
-    let _ = user_cell.set(user.id.as_str().into());
+    span.record("user", &*user.id);
     let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
-    tracing::debug!(user = user.id, room, "guest admitted");
+    tracing::debug!(room, "guest admitted");
     let answer = login::admit(&app, &user, Some(room.into_iter().collect()));
     Ok(json(StatusCode::OK, &answer))
 }

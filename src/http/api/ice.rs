@@ -78,7 +78,7 @@ impl Offer {
         let ttl = settings.config.turn.credential_ttl.as_secs();
         let expires = user.limit_expiry(unix.saturating_add(ttl));
         let minted = settings.credentials.mint(&user.id, room, expires);
-        tracing::debug!(user = user.id, room, expires, "ICE credentials issued");
+        tracing::debug!(room, expires, "ICE credentials issued");
         let (port, tls_port) = offered_ports(&settings.config, host, app);
         let mut servers = Vec::new();
         if let Some(port) = port {

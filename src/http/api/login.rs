@@ -40,10 +40,10 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     reject_newcomers(&app)?;
     let now = clock::now();
-    let (state, client_info, user_cell) = (
+    let (state, client_info, span) = (
         request.state.clone(),
         request.client_info.clone(),
-        request.user_cell(),
+        request.span(),
     );
     let logins = &state.limits.logins;
     let body = body(request).await;
@@ -72,7 +72,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let refused = |reason| {
         // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
         // is not logged: users sometimes type their password there. No parent: at DEBUG the text format
-        // would put the fields of the connection's span before the message.
+        // would put the fields of the spans before the message.
         let (client, hint) = (
             client_info.bannable_address().map(display),
             client_info.ambiguous_address(),
@@ -87,7 +87,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
         refused("the user is disabled");
         return Err(AuthError::Disabled.into());
     }
-    let _ = user_cell.set(user.id.as_str().into());
+    span.record("user", &*user.id);
     let mut answer = admit(&app, &user, None);
     answer["device_token"] = devices.issue(device, &body.username, now.unix).into();
     Ok(json(StatusCode::OK, &answer))

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json as value;
 use tokio::time::{self, Instant};
+use tracing::Instrument as _;
 
 use super::access::{require_scope, visible_room};
 use super::errors::{banned, invite_revoked, kicked, no_such_room, not_for_this_room, room_closed};
@@ -107,7 +108,7 @@ pub(super) async fn leave(request: Request) -> Result<Response, Error> {
 pub(super) async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
-    let working = tokio::spawn(work);
+    let working = tokio::spawn(work.in_current_span());
     match time::timeout_at(Instant::now() + ANSWER_TIMEOUT, working).await {
         Ok(done) => done.map_err(|_| Error::internal()),
         Err(_) => Err(Error::new(

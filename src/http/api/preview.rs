@@ -43,7 +43,7 @@ pub(super) async fn preview(request: Request) -> Result<Response, Error> {
     };
     let found = app.store.preview(id, user.as_deref(), invite, now.unix);
     let preview = found.await.inspect_err(|reason| {
-        tracing::debug!(%client, %reason, "invite preview rejected");
+        tracing::debug!(%reason, "invite preview rejected");
     })?;
     let room = preview.room;
     let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();

@@ -1,13 +1,19 @@
 //! Authenticates the request that opens a WebSocket, and asks the application whether the user may
 //! connect.
 
+use tracing::Span;
+
 use super::handshake;
 use crate::http::Request;
 use crate::room::CloseCode;
 use crate::service::{self, Admitted, room_access};
 
-/// Authenticates and admits a user. A bad token outranks every other reason.
-pub(super) async fn admit(request: &Request, room: &str) -> Result<Admitted, CloseCode> {
+/// Authenticates and admits a user, whom it records in `span`. A bad token outranks every other reason.
+pub(super) async fn admit(
+    request: &Request,
+    room: &str,
+    span: &Span,
+) -> Result<Admitted, CloseCode> {
     let (app, token) = (&request.app, handshake::token(request));
     let access = room_access(app, token.as_deref(), room).await;
     let access = access.map_err(|error| {
@@ -15,5 +21,6 @@ pub(super) async fn admit(request: &Request, room: &str) -> Result<Admitted, Clo
         service::close_code(error)
     })?;
     request.set_user(&access.caller.user.id);
+    span.record("user", &*access.caller.user.id);
     service::admit(app, access, room)
 }

@@ -17,13 +17,15 @@ use std::sync::Arc;
 use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use self::authentication::admit;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;
 use super::error::Error;
-use super::request::{Request, UserCell};
+use super::request::Request;
 use super::response::Response;
 use super::route::Route;
 use super::write_timeout::WriteTimeout;
@@ -45,30 +47,36 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let permit = request.permit.clone();
     permit.set_websocket();
+    // Outlives the request: a child of the connection's span.
+    let span = tracing::debug_span!(
+        parent: &request.connection_span,
+        "websocket",
+        user = Empty,
+        room
+    );
     let epoch = app.hub.epoch();
     // A draining server checks no token: the next server reports permanent errors as well.
     let verdict = if app.hub.is_draining() {
         Err(CloseCode::Restarting)
     } else {
-        admit(&request, &room).await
+        let admitting = admit(&request, &room, &span);
+        admitting.instrument(span.clone()).await
     };
     let session = Session {
         app: app.clone(),
-        user_cell: request.user_cell(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
         verdict,
         epoch,
         permit,
     };
-    app.hub.spawn(session.run(upgrade));
+    app.hub.spawn(session.run(upgrade).instrument(span));
     Ok(response)
 }
 
 /// A connection from its upgrade to its end.
 struct Session {
     app: Arc<App>,
-    user_cell: UserCell,
     room: String,
     /// Whether it resumes a connection from before a restart.
     resume: bool,
@@ -92,8 +100,7 @@ impl Session {
                 let connection = open.await;
                 // Not kept for the life of the connection.
                 drop(settings);
-                let (room, user) = (&self.room, self.user_id());
-                tracing::debug!(user, room, "WebSocket admitted");
+                tracing::debug!("WebSocket admitted");
                 self.run_until_evicted(connection).await
             }
             Err(code) => (FramedStream::new(stream), CloseCause::Server(code)),
@@ -103,13 +110,7 @@ impl Session {
             CloseCause::Client => (None, "client"),
             CloseCause::Network => (None, "network"),
         };
-        tracing::debug!(
-            user = self.user_id(),
-            room = self.room,
-            code,
-            by,
-            "WebSocket ended"
-        );
+        tracing::debug!(code, by, "WebSocket ended");
         match cause {
             CloseCause::Network => return,
             CloseCause::Client => {}
@@ -136,11 +137,6 @@ impl Session {
             () = self.permit.evicted() => outbox.close(CloseCode::ConnectionError),
         }
         running.await
-    }
-
-    /// The id of the authenticated user.
-    fn user_id(&self) -> Option<&str> {
-        self.user_cell.get().map(|id| &**id)
     }
 
     /// Joins the room.

@@ -259,10 +259,10 @@ impl Shard {
             Outcome::Refused(method, refusal) => {
                 self.counters.refused(refusal);
                 if refusal != ErrorReason::Challenge {
-                    let client = route.client;
-                    tracing::debug!(%client, method = method.0, reason = %refusal, "TURN request refused");
+                    let (connection, client) = (self.connection(route), route.client);
+                    tracing::debug!(connection, %client, method = method.0, reason = %refusal, "TURN request refused");
+                    self.log_limiter.refused(now, connection, client, refusal);
                 }
-                self.log_limiter.refused(now, route.client, refusal);
             }
         }
     }
@@ -271,8 +271,16 @@ impl Shard {
         if tracing::enabled!(tracing::Level::DEBUG)
             && let Some(session) = self.server.session(route)
         {
-            log_limits::granted(&session);
+            log_limits::granted(&session, self.connection(route));
         }
+    }
+
+    /// Returns the number of a client's connection in the log; `None` over UDP.
+    fn connection(&self, route: &Route) -> Option<u64> {
+        if !route.transport.is_stream() {
+            return None;
+        }
+        self.streams.connection(route.via)
     }
 
     fn unbind(&mut self, index: usize) {

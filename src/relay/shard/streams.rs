@@ -75,7 +75,8 @@ impl Shard {
     /// Ends a stream that this shard serves, and notifies the other shards.
     pub(super) fn end_stream(&mut self, stream: u32, error: &io::Error) {
         if error.kind() != io::ErrorKind::UnexpectedEof {
-            tracing::debug!(stream, %error, "TURN stream ended");
+            let connection = self.streams.connection(stream);
+            tracing::debug!(connection, %error, "TURN stream ended");
         }
         self.forget_stream(stream);
         self.links.broadcast(|| Command::StreamClosed { stream });

@@ -1,6 +1,7 @@
 //! Clients behind a reverse proxy, which this test plays.
 
 use super::*;
+use crate::support::log_fields;
 
 /// Addresses share cells at random, so one or two may meet the cell of one who has tried too often.
 const FEW: usize = 10;
@@ -242,7 +243,9 @@ fn a_proxy_without_a_header_is_disconnected_counted_and_logged() {
     let warned = log
         .iter()
         .filter(|line| line.contains("WARN") && line.contains(message));
-    assert_eq!(warned.count(), 1, "{log:#?}");
+    let warned: Vec<_> = warned.map(|line| log_fields(line)).collect();
+    assert_eq!(warned.len(), 1, "{log:#?}");
+    assert!(warned[0]["connection"].is_u64(), "{warned:?}");
 }
 
 #[test]
