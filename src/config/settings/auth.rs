@@ -38,7 +38,7 @@ settings! {
         /// which no other service needs.
         algorithm: Algorithm = Algorithm::HS256, Live;
 
-        /// Public keys of the token issuer in PEM (`-----BEGIN PUBLIC KEY-----`).
+        /// Public keys of the token issuer in PEM (`-----BEGIN PUBLIC KEY-----`), one or several.
         public_key_file: Option<PathBuf> = None, Live, example "/etc/parlor/issuer.pem";
 
         /// Public keys of the token issuer as a JWKS, in addition to `auth.public_key_file`.

@@ -20,9 +20,10 @@ settings! {
         /// Addresses and ports for plain HTTP beside TLS, such as `["0.0.0.0:80", "[::]:80"]`: they redirect
         /// browsers to HTTPS, and answer the challenges of ACME.
         ///
-        /// The redirect (308) leads to `server.public_url`, else to the host of the request. The listeners
-        /// also answer requests from `http.trusted_proxies` that reached the proxy over HTTPS. Without TLS
-        /// (`tls.mode`) the setting has no effect.
+        /// The redirect (308) leads to `server.public_url`, else to the host of the request. Challenges are
+        /// requests below `/.well-known/acme-challenge/`. The listeners also answer requests from
+        /// `http.trusted_proxies` that reached the proxy over HTTPS. Without TLS (`tls.mode`) the setting has
+        /// no effect.
         plain_listen: Vec<SocketAddr> = Vec::new(), Restart;
 
         /// Origins whose pages may call the API and open WebSockets, such as `["https://app.example.org"]`.
@@ -60,7 +61,7 @@ settings! {
         /// The maximum number of TCP connections, WebSockets included. When the limit is reached, a new
         /// connection evicts one of the address with the most connections.
         ///
-        /// It evicts first one without a request, last a WebSocket (closed with 4000).
+        /// Connections without a request are evicted first, WebSockets last (closed with 4000).
         max_connections: usize = 12_000, Restart;
 
         /// The maximum number of TCP connections of one address (IPv6: one /56). `http.trusted_proxies` are

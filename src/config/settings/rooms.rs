@@ -19,11 +19,11 @@ settings! {
         max_messages: u32 = 10_000, Live;
 
         /// How long a guest may be disconnected (a closed tab, a dead phone) and stay a member; they may join
-        /// again later. 0: until their token expires.
+        /// again later. 0 = until their token expires.
         #[serde(with = "crate::config::duration")]
         guest_grace_period: Duration = Duration::from_secs(5 * 60), Live;
 
-        /// How long the room rejects a user after `parlor room kick`. 0: the user may join again at once.
+        /// How long the room rejects a user after `parlor room kick`. 0 = the user may join again at once.
         #[serde(with = "crate::config::duration")]
         kick_cooldown: Duration = Duration::from_secs(30), Live;
     }

@@ -15,10 +15,10 @@ settings! {
         data_dir: Option<PathBuf> = None, Restart, example "/var/lib/parlor";
 
         /// The public URL of this server: invite links begin with it, and ICE URLs use its host.
-        /// Scheme, host and, if it is not the default, the port.
+        /// It has a scheme, a host and, if it is not the default, the port.
         /// Unset: links use this host's address, and ICE URLs the host of the request.
         ///
-        /// The URL has a path if [a proxy](../run/proxies.md#below-a-path) serves parlor below one.
+        /// It also has a path if [a proxy](../run/proxies.md#below-a-path) serves parlor below one.
         /// Internationalised names are accepted and stored in their DNS form (`xn--…`).
         public_url: Option<String> = None, Live, example "https://talk.example.org";
 

@@ -20,14 +20,15 @@ settings! {
         /// The certificate chain in PEM, the server's own certificate first. parlor reads the file again when
         /// it changes.
         ///
-        /// A certificate that has expired, or is not for the host of ICE URLs, is used with a warning.
+        /// The file of Let's Encrypt is `fullchain.pem`. A certificate that has expired, or is not for the
+        /// host of ICE URLs, is used with a warning.
         cert_file: Option<PathBuf> = None, Live,
             example "/etc/letsencrypt/live/talk.example.org/fullchain.pem";
 
         /// The key of the certificate in PEM, without a passphrase. parlor reads the file again when it
         /// changes.
         ///
-        /// RSA, EC on P-256 or P-384, or Ed25519.
+        /// The key is RSA, EC on P-256 or P-384, or Ed25519.
         key_file: Option<PathBuf> = None, Live,
             example "/etc/letsencrypt/live/talk.example.org/privkey.pem";
 

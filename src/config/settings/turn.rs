@@ -50,7 +50,8 @@ settings! {
         coalesce_delay: Duration = Duration::from_micros(200), Restart;
 
         /// Send runs of equally long datagrams as one message that the kernel segments (UDP_SEGMENT): `"auto"`,
-        /// `"on"` or `"off"`. Linux 7.0 to 7.1.4 can corrupt such segments: `"auto"` turns it off there.
+        /// `"on"` or `"off"`. Linux 7.0 to 7.1.4 can corrupt such segments: `"auto"` turns segmentation off
+        /// there, `"on"` does not.
         ///
         /// Segmentation saves processor time. The corruption happens on some network cards, without an error.
         /// `parlor check` and `parlor status` show the effective value and the reason.
@@ -87,8 +88,9 @@ settings! {
         credential_ttl: Duration = Duration::from_secs(12 * 3600), Live;
 
         /// The public address of this host, if no interface has it (1:1 NAT, most clouds): `"203.0.113.7"`, or
-        /// `"203.0.113.7/10.0.0.5"` (public/private), one for each family; or a DNS name, which is resolved
-        /// every minute; or `"auto"` to query the first of `ice.stun_urls`, at the start and every 5 minutes.
+        /// `"203.0.113.7/10.0.0.5"` (public/private), one for each family. A DNS name in place of the public
+        /// address is resolved every minute. `"auto"` queries the first of `ice.stun_urls`, at the start and
+        /// every 5 minutes.
         ///
         /// Of pairs there is one for each private address. Of a DNS name parlor takes the IPv4 address, if it
         /// has one. `"auto"` also queries when this host's addresses change. The start waits for the first
@@ -104,7 +106,8 @@ settings! {
         /// UDP ports for relayed addresses, first and last. Open them in the firewall (`parlor ports` lists
         /// all), unless `turn.mode` is `"internal"`.
         ///
-        /// In mode `"internal"` they still limit the number of relayed addresses on an IP.
+        /// In mode `"internal"` parlor does not open them; they still limit the number of relayed addresses
+        /// on an IP.
         relay_ports: PortRange = PortRange { first: 49152, last: 65535 }, Restart;
 
         /// Networks or addresses that clients may reach through the relay although they are denied by default
