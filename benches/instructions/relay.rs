@@ -417,7 +417,7 @@ fn config() -> Config {
             bandwidth: Limit::per_second(500_000, 65_536),
             user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
             total_bandwidth: Limit::UNLIMITED,
-            allow_unnamed: true,
+            allow_anonymous: true,
             unauthenticated: Arc::new(PerIpLimiter::new(
                 Limit::per_second(1_000_000, 1_000_000),
                 8192,

@@ -1,6 +1,6 @@
 //! `parlor session kill`: ends one WebSocket or one allocation.
 
-use crate::credential::unnamed_address;
+use crate::credential::anonymous_address;
 use crate::room::CloseCode;
 
 use super::context::{Context, ServerContext};
@@ -49,7 +49,7 @@ fn text(row: &Row<'_>, names: &Names) -> String {
     let room = row.room.map(|room| format!(" in {}", names.room(room)));
     let room = room.unwrap_or_default();
     match row.relay {
-        Some(relay) if unnamed_address(row.user).is_some() => {
+        Some(relay) if anonymous_address(row.user).is_some() => {
             format!("Freed 1 relay of {} {name}", relay.client)
         }
         Some(_) => format!("Freed 1 relay of {name}{room}"),

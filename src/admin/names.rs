@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::credential::unnamed_address;
+use crate::credential::anonymous_address;
 use crate::storage::{Person, Store, StoreError};
 
 use super::context::ServerContext;
@@ -43,7 +43,9 @@ impl Names {
         users: BTreeSet<&str>,
         rooms: BTreeSet<&str>,
     ) -> Result<(), StoreError> {
-        let users = users.into_iter().filter(|id| unnamed_address(id).is_none());
+        let users = users
+            .into_iter()
+            .filter(|id| anonymous_address(id).is_none());
         let ids = users.map(str::to_owned).collect();
         let people = store.people(ids).await?.into_iter();
         self.users
@@ -58,7 +60,7 @@ impl Names {
 
     /// Returns the display name, as others in the room see it.
     pub(super) fn shown(&self, id: &str) -> String {
-        if unnamed_address(id).is_some() {
+        if anonymous_address(id).is_some() {
             return "(no user)".to_owned();
         }
         match self.users.get(id) {
@@ -72,7 +74,7 @@ impl Names {
 
     /// Without a user, `address` is the key for quotas and bandwidth limits.
     pub(super) fn user_json(&self, id: &str) -> Value {
-        if let Some(address) = unnamed_address(id) {
+        if let Some(address) = anonymous_address(id) {
             return json!({
                 "id": null,
                 "name": null,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::credential::unnamed_address;
+use crate::credential::anonymous_address;
 use crate::service::ConnectionInfo;
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
@@ -95,7 +95,7 @@ fn by_person(rows: &[Row], names: &Names) -> Response {
 
 /// A WebSocket or an allocation.
 pub(super) struct Row<'a> {
-    /// The user, or [`crate::credential::unnamed_address`].
+    /// The user, or [`crate::credential::anonymous_address`].
     pub user: &'a str,
     pub room: Option<&'a str>,
     over: &'static str,
@@ -162,7 +162,10 @@ impl<'a> Row<'a> {
         let bytes = |count: fn(&Session) -> u64| {
             self.relay.map_or(String::new(), |relay| size(count(relay)))
         };
-        let id = match self.relay.filter(|_| unnamed_address(self.user).is_some()) {
+        let id = match self
+            .relay
+            .filter(|_| anonymous_address(self.user).is_some())
+        {
             Some(relay) => relay.client.to_string(),
             None => self.user.to_owned(),
         };
@@ -243,7 +246,7 @@ impl<'a> PersonRow<'a> {
         };
         vec![
             names.shown(self.user),
-            unnamed_address(self.user).unwrap_or(self.user).to_owned(),
+            anonymous_address(self.user).unwrap_or(self.user).to_owned(),
             rooms.join(", "),
             over.collect::<Vec<_>>().join(", "),
             utc::format(self.since),

@@ -100,7 +100,7 @@ impl<'a> Identity<'a> {
 }
 
 /// Returns the client's address of an account without a user; `None` for a user's account.
-pub fn unnamed_address(account: &str) -> Option<&str> {
+pub fn anonymous_address(account: &str) -> Option<&str> {
     account.strip_prefix('/')
 }
 
@@ -276,9 +276,9 @@ mod tests {
         assert_eq!(account("::ffff:192.0.2.7"), "/192.0.2.7");
         assert_eq!(account("2001:db8:0:7::1"), "/2001:db8:0:7::/64");
         assert_eq!(account("2001:db8:0:7:ffff::2"), account("2001:db8:0:7::1"));
-        assert_eq!(unnamed_address(&account("192.0.2.7")), Some("192.0.2.7"));
+        assert_eq!(anonymous_address(&account("192.0.2.7")), Some("192.0.2.7"));
         let alice = identity("12:alice").unwrap();
         assert_eq!(alice.account("192.0.2.7".parse().unwrap()), "alice");
-        assert_eq!(unnamed_address("alice"), None);
+        assert_eq!(anonymous_address("alice"), None);
     }
 }

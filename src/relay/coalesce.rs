@@ -19,7 +19,7 @@ const MAX_PACKETS_PER_DELAY: u64 = 32;
 const AVERAGE_WEIGHT: u64 = 8;
 
 /// Idle time, in maximum delays, after which the average is not valid any more. It is longer than a tick that
-/// reads all slots.
+/// fills all slots.
 const IDLE_DELAYS: u32 = 2;
 
 /// Maximum number of ticks without a delay after useless delays.

@@ -32,7 +32,7 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
         bandwidth: bandwidth(turn.bandwidth_per_allocation),
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
         total_bandwidth: bandwidth(turn.bandwidth_total),
-        allow_unnamed: turn.allow_anonymous,
+        allow_anonymous: turn.allow_anonymous,
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,

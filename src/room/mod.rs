@@ -1,9 +1,9 @@
 //! Rooms: their connections, and the routing of messages.
 //!
-//! A state machine without sockets and clocks: a [`Room`] takes what a connection sent and says
-//! what is to be done ([`Effect`]), how it judged the message ([`Outcome`]) and nothing else. Time
-//! is an argument. It never reaches out of its room, never passes on a sender's claim about who
-//! they are, and changes no byte of a message but those claims.
+//! A state machine without sockets and clocks: a [`Room`] takes the message of a connection, and returns
+//! the [`Effect`]s to execute and the [`Outcome`] to count. Time is an argument. Effects concern
+//! connections of this room only. The room overwrites the sender's claims of identity in a message,
+//! and changes no other byte.
 
 mod close;
 mod envelope;
@@ -27,7 +27,7 @@ pub enum DropReason {
     NotJson,
     NotAnObject,
     UnknownType,
-    /// `type`, `from` or `roomId` is awaited.
+    /// `type`, `from` or `roomId` is missing.
     Missing,
     /// `to` is neither a string nor null.
     BadTarget,

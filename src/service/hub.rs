@@ -1,6 +1,6 @@
 //! The rooms with connections, and the queues of the connections.
 //!
-//! Each room has a lock of its own. Locks are taken in one order, shard before room before outbox,
+//! Each room has a lock of its own. Locks are taken in one order, bucket before room before outbox,
 //! and never held while anything waits.
 
 use std::collections::HashMap;
@@ -23,16 +23,16 @@ use crate::token::Issue;
 /// Users who were connected before a restart are expected back for this long.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Rooms are spread over this many locks.
-const SHARD_COUNT: usize = 16;
+/// Rooms are spread over this many buckets, each with a lock.
+const BUCKET_COUNT: usize = 16;
 
 type Rooms = HashMap<Arc<str>, Arc<Mutex<RoomEntry>>>;
 
 /// All connections, by room.
 pub struct Hub {
-    /// The send limits of each connection. Lock order: after a shard.
+    /// The send limits of each connection. Lock order: after a bucket.
     limits: Mutex<Limits>,
-    shards: [Mutex<Rooms>; SHARD_COUNT],
+    buckets: [Mutex<Rooms>; BUCKET_COUNT],
     hasher: RandomState,
     stopped: AtomicBool,
     draining: AtomicBool,
@@ -58,7 +58,7 @@ impl Hub {
     pub fn new(settings: &Signaling, metrics: &Metrics) -> Arc<Hub> {
         Arc::new(Hub {
             limits: Mutex::new(limits(settings)),
-            shards: Default::default(),
+            buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -89,8 +89,8 @@ impl Hub {
         let limits = limits(settings);
         // First: rooms that are created from now on use the new limits.
         *lock(&self.limits) = limits;
-        for shard in &self.shards {
-            for entry in lock(shard).values() {
+        for bucket in &self.buckets {
+            for entry in lock(bucket).values() {
                 lock(entry).room.set_limits(limits);
             }
         }
@@ -98,19 +98,19 @@ impl Hub {
 
     /// The users who are connected to a room.
     pub fn connected(&self, room: &str) -> Vec<Arc<str>> {
-        let entry = lock(self.shard(room)).get(room).cloned();
+        let entry = lock(self.bucket(room)).get(room).cloned();
         entry.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
     }
 
     /// Whether a user is connected to a room.
     pub fn is_connected(&self, room: &str, user: &str) -> bool {
-        let entry = lock(self.shard(room)).get(room).cloned();
+        let entry = lock(self.bucket(room)).get(room).cloned();
         entry.is_some_and(|s| lock(&s).room.users().any(|known| **known == *user))
     }
 
     /// The issue time of the token of a user's connection to a room.
     pub(super) fn issue(&self, room: &str, user: &str) -> Option<Issue> {
-        let entry = lock(self.shard(room)).get(room).cloned()?;
+        let entry = lock(self.bucket(room)).get(room).cloned()?;
         let entry = lock(&entry);
         let mut connections = entry.connections.values();
         let known = connections.find(|known| *known.user == *user)?;
@@ -119,8 +119,8 @@ impl Hub {
 
     /// All connected users, as (room, users).
     pub fn occupied_rooms(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
-        let rooms = self.shards.iter().flat_map(|shard| {
-            let rooms: Vec<_> = lock(shard).keys().cloned().collect();
+        let rooms = self.buckets.iter().flat_map(|bucket| {
+            let rooms: Vec<_> = lock(bucket).keys().cloned().collect();
             rooms
         });
         rooms
@@ -130,8 +130,8 @@ impl Hub {
 
     /// All connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        let rooms = self.shards.iter().flat_map(|shard| {
-            let rooms = lock(shard);
+        let rooms = self.buckets.iter().flat_map(|bucket| {
+            let rooms = lock(bucket);
             let rooms = rooms.iter().map(|(id, entry)| (id.clone(), entry.clone()));
             rooms.collect::<Vec<_>>()
         });
@@ -215,10 +215,10 @@ impl Hub {
         }
         let until = clock::now().mono + RETURN_TIMEOUT;
         for (id, users) in &rooms {
-            let mut shard = lock(self.shard(id));
+            let mut bucket = lock(self.bucket(id));
             let mut entry = self.new_entry(id);
             entry.room.expect_return(users.iter().cloned(), until);
-            shard.insert(id.clone(), Arc::new(Mutex::new(entry)));
+            bucket.insert(id.clone(), Arc::new(Mutex::new(entry)));
             self.metrics.rooms.inc();
         }
         let hub = self.clone();
@@ -231,8 +231,8 @@ impl Hub {
     }
 
     fn expire(&self, room: &str, now: Mono) {
-        let mut shard = lock(self.shard(room));
-        let Some(entry) = shard.get(room).cloned() else {
+        let mut bucket = lock(self.bucket(room));
+        let Some(entry) = bucket.get(room).cloned() else {
             return;
         };
         let mut entry = lock(&entry);
@@ -244,7 +244,7 @@ impl Hub {
         state.expire(now, effects);
         entry.apply_effects();
         if entry.room.is_empty() {
-            shard.remove(room);
+            bucket.remove(room);
             self.metrics.rooms.dec();
         }
     }
@@ -279,19 +279,19 @@ impl Hub {
         resume: bool,
         outbox: &Arc<Outbox>,
     ) -> Result<RoomHandle, CloseCode> {
-        let mut shard = lock(self.shard(room));
+        let mut bucket = lock(self.bucket(room));
         if self.stopped.load(Ordering::SeqCst) {
             return Err(CloseCode::Stopped);
         }
         if self.is_draining() {
             return Err(CloseCode::Restarting);
         }
-        let (room, entry) = match shard.get_key_value(room) {
+        let (room, entry) = match bucket.get_key_value(room) {
             Some((room, entry)) => (room.clone(), entry.clone()),
             None => {
                 let id: Arc<str> = Arc::from(room);
                 let entry = Arc::new(Mutex::new(self.new_entry(room)));
-                shard.insert(id.clone(), entry.clone());
+                bucket.insert(id.clone(), entry.clone());
                 self.metrics.rooms.inc();
                 (id, entry)
             }
@@ -309,7 +309,7 @@ impl Hub {
 
     /// Runs `work` on a room with connections, and carries out its effects.
     fn with_room<T>(&self, room: &str, work: impl FnOnce(&mut RoomEntry) -> T) -> Option<T> {
-        let entry = lock(self.shard(room)).get(room).cloned()?;
+        let entry = lock(self.bucket(room)).get(room).cloned()?;
         let mut entry = lock(&entry);
         let result = work(&mut entry);
         entry.apply_effects();
@@ -317,7 +317,7 @@ impl Hub {
     }
 
     fn leave(&self, handle: &RoomHandle) {
-        let mut shard = lock(self.shard(&handle.room));
+        let mut bucket = lock(self.bucket(&handle.room));
         let mut entry = lock(&handle.entry);
         let RoomEntry { room, effects, .. } = &mut *entry;
         if self.is_draining() && !handle.closed_by_client {
@@ -327,9 +327,9 @@ impl Hub {
         }
         entry.apply_effects();
         entry.connections.remove(&handle.connection);
-        let current = shard.get(&handle.room);
+        let current = bucket.get(&handle.room);
         if entry.room.is_empty() && current.is_some_and(|s| Arc::ptr_eq(s, &handle.entry)) {
-            shard.remove(&handle.room);
+            bucket.remove(&handle.room);
             self.metrics.rooms.dec();
         }
         self.metrics.connections.dec();
@@ -340,8 +340,8 @@ impl Hub {
         RoomEntry::new(room, self.metrics.lost.clone())
     }
 
-    fn shard(&self, room: &str) -> &Mutex<Rooms> {
-        &self.shards[self.hasher.hash_one(room) as usize % SHARD_COUNT]
+    fn bucket(&self, room: &str) -> &Mutex<Rooms> {
+        &self.buckets[self.hasher.hash_one(room) as usize % BUCKET_COUNT]
     }
 }
 

@@ -112,8 +112,8 @@ impl Server {
     ) -> Result<Owner, ErrorReason> {
         let revocations = &self.config.revocations;
         let identity = revocations.resolve(authenticated.name);
-        if identity.user.is_none() && !self.config.settings.allow_unnamed {
-            return Err(ErrorReason::Unnamed);
+        if identity.user.is_none() && !self.config.settings.allow_anonymous {
+            return Err(ErrorReason::AnonymousNotAllowed);
         }
         if revocations.is_revoked(&identity) {
             return Err(ErrorReason::Revoked);

@@ -3,7 +3,7 @@
 //!
 //! # Deadlines
 //!
-//! The heap has one valid entry for each allocation: its [`Slot::next_deadline`], which is not
+//! The heap has one valid entry for each allocation: its [`Row::next_deadline`], which is not
 //! later than the next expiry of the allocation, its permissions and its channels. When an entry
 //! comes up, what has expired is removed and an entry for the next expiry is pushed. So a refresh,
 //! which moves an expiry to a later time, does not touch the heap. An earlier expiry pushes a new
@@ -29,7 +29,7 @@ use super::{AllocationId, Directory, Route, ShardId};
 
 #[derive(Debug)]
 pub(super) struct AllocationTable {
-    slots: Slab<Slot>,
+    rows: Slab<Row>,
     /// Hashed by SipHash with a random key, because remote parties choose the keys.
     by_client: HashMap<ClientKey, u32>,
     by_relayed: HashMap<SocketAddr, u32>,
@@ -45,7 +45,7 @@ pub(super) struct AllocationTable {
 
 #[derive(Debug)]
 #[repr(C)]
-struct Slot {
+struct Row {
     generation: u32,
     /// The time of the valid entry of this allocation in `deadlines`.
     next_deadline: Mono,
@@ -63,7 +63,7 @@ pub(super) enum PeerLocation {
     NotRelayed,
 }
 
-impl Slot {
+impl Row {
     /// Updates the allocation's expiry: that of its first relayed address to expire.
     fn update_expiry(&mut self) {
         let ends = self
@@ -79,7 +79,7 @@ impl Slot {
 impl AllocationTable {
     pub(super) fn new(shard: ShardId, directory: Arc<Directory>) -> AllocationTable {
         AllocationTable {
-            slots: Slab::new(),
+            rows: Slab::new(),
             by_client: HashMap::new(),
             by_relayed: HashMap::new(),
             // In this order: a change between the two reads has a new epoch, and is read again.
@@ -93,7 +93,7 @@ impl AllocationTable {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.rows.len()
     }
 
     /// Claims a client for this shard before an allocation is made for it.
@@ -117,13 +117,13 @@ impl AllocationTable {
         self.generation = self.generation.wrapping_add(1);
         let client = ClientKey::of(&allocation.route);
         let (generation, next_deadline) = (self.generation, allocation.next_expiry());
-        let slot = Slot {
+        let row = Row {
             generation,
             next_deadline,
             allocation,
         };
         let id = AllocationId {
-            index: self.slots.insert(slot) as u32,
+            index: self.rows.insert(row) as u32,
             generation,
         };
         self.by_client.insert(client, id.index);
@@ -152,17 +152,17 @@ impl AllocationTable {
     }
 
     pub(super) fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
-        Some(&mut self.slot(id)?.allocation)
+        Some(&mut self.row(id)?.allocation)
     }
 
     /// Iterates over every allocation, for rare commands.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
-        self.slots.iter_mut().map(|(_, slot)| &mut slot.allocation)
+        self.rows.iter_mut().map(|(_, row)| &mut row.allocation)
     }
 
     /// Iterates over every allocation.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {
-        self.slots.iter().map(|(_, slot)| &slot.allocation)
+        self.rows.iter().map(|(_, row)| &row.allocation)
     }
 
     /// Returns the allocations at `count` indexes from `from` on, and the index after them if there
@@ -172,11 +172,11 @@ impl AllocationTable {
         from: usize,
         count: usize,
     ) -> (impl Iterator<Item = &Allocation>, Option<usize>) {
-        let indexes = self.slots.capacity();
+        let indexes = self.rows.capacity();
         let end = indexes.min(from.saturating_add(count));
-        let slots = (from..end).filter_map(|index| self.slots.get(index));
+        let rows = (from..end).filter_map(|index| self.rows.get(index));
         let next = (end < indexes).then_some(end);
-        (slots.map(|slot| &slot.allocation), next)
+        (rows.map(|row| &row.allocation), next)
     }
 
     pub(super) fn find_by_client(&self, route: &Route) -> Option<AllocationId> {
@@ -258,11 +258,11 @@ impl AllocationTable {
         id: AllocationId,
         family: Family,
     ) -> Option<RelayedAddress> {
-        let slot = self.slot(id)?;
-        let removed = slot.allocation.remove_family(family)?;
-        slot.update_expiry();
-        let next_deadline = slot.allocation.next_expiry();
-        slot.next_deadline = next_deadline;
+        let row = self.row(id)?;
+        let removed = row.allocation.remove_family(family)?;
+        row.update_expiry();
+        let next_deadline = row.allocation.next_expiry();
+        row.next_deadline = next_deadline;
         self.deadlines.push(Reverse((next_deadline, id)));
         self.unindex_relayed(removed.relayed);
         Some(removed)
@@ -276,17 +276,17 @@ impl AllocationTable {
     /// Sets the expiry of an allocation's relayed address of `family`, or of all its relayed
     /// addresses.
     pub(super) fn set_expiry(&mut self, id: AllocationId, family: Option<Family>, expires: Mono) {
-        let Some(slot) = self.slot(id) else {
+        let Some(row) = self.row(id) else {
             return;
         };
-        for address in slot.allocation.relays.iter_mut().flatten() {
+        for address in row.allocation.relays.iter_mut().flatten() {
             let address_family = Family::of(address.relayed.ip());
             if family.is_none_or(|family| family == address_family) {
                 address.expires = expires;
             }
         }
-        slot.update_expiry();
-        let expires = slot.allocation.expires;
+        row.update_expiry();
+        let expires = row.allocation.expires;
         self.schedule(id, expires);
     }
 
@@ -326,11 +326,11 @@ impl AllocationTable {
     /// moves to a later time needs no entry: the earlier one is moved when it comes up. So a
     /// refresh does not touch the heap.
     fn schedule(&mut self, id: AllocationId, at: Mono) {
-        let Some(slot) = self.slot(id) else {
+        let Some(row) = self.row(id) else {
             return;
         };
-        if at < slot.next_deadline {
-            slot.next_deadline = at;
+        if at < row.next_deadline {
+            row.next_deadline = at;
             self.deadlines.push(Reverse((at, id)));
             self.remove_stale_deadlines();
         }
@@ -339,12 +339,12 @@ impl AllocationTable {
     /// Rebuilds the heap if it has many stale entries, which stay until their time. A client that
     /// moves an expiry back and forth must not grow the heap.
     fn remove_stale_deadlines(&mut self) {
-        if self.deadlines.len() > 4 * self.slots.len() + 64 {
-            let slots = self.slots.iter();
-            let entries = slots.map(|(index, slot)| {
-                let generation = slot.generation;
+        if self.deadlines.len() > 4 * self.rows.len() + 64 {
+            let rows = self.rows.iter();
+            let entries = rows.map(|(index, row)| {
+                let generation = row.generation;
                 let index = index as u32;
-                Reverse((slot.next_deadline, AllocationId { index, generation }))
+                Reverse((row.next_deadline, AllocationId { index, generation }))
             });
             self.deadlines = entries.collect();
         }
@@ -353,7 +353,7 @@ impl AllocationTable {
     /// Removes an allocation from the table and all indexes.
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
-        let Slot { allocation, .. } = self.slots.remove(id.index as usize);
+        let Row { allocation, .. } = self.rows.remove(id.index as usize);
         let client = ClientKey::of(&allocation.route);
         self.by_client.remove(&client);
         self.directory.remove_client(&client, self.shard);
@@ -376,15 +376,15 @@ impl AllocationTable {
                 return None;
             }
             self.deadlines.pop();
-            let Some(slot) = self.slot(id).filter(|slot| slot.next_deadline == at) else {
+            let Some(row) = self.row(id).filter(|row| row.next_deadline == at) else {
                 continue;
             };
-            if slot.allocation.expires <= now {
+            if row.allocation.expires <= now {
                 return Some(id);
             }
-            slot.allocation.remove_expired(now);
-            let next_deadline = slot.allocation.next_expiry();
-            slot.next_deadline = next_deadline;
+            row.allocation.remove_expired(now);
+            let next_deadline = row.allocation.next_expiry();
+            row.next_deadline = next_deadline;
             self.deadlines.push(Reverse((next_deadline, id)));
         }
         None
@@ -399,22 +399,18 @@ impl AllocationTable {
     /// Returns the allocations for which `matches` returns true, for rare commands such as a
     /// revocation.
     pub(super) fn matching(&self, matches: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
-        let slots = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches(&slot.allocation));
-        slots
-            .filter_map(|(index, _)| self.id(index as u32))
+        let rows = self.rows.iter().filter(|(_, row)| matches(&row.allocation));
+        rows.filter_map(|(index, _)| self.id(index as u32))
             .collect()
     }
 
     fn id(&self, index: u32) -> Option<AllocationId> {
-        let generation = self.slots.get(index as usize)?.generation;
+        let generation = self.rows.get(index as usize)?.generation;
         Some(AllocationId { index, generation })
     }
 
-    fn slot(&mut self, id: AllocationId) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        (slot.generation == id.generation).then_some(slot)
+    fn row(&mut self, id: AllocationId) -> Option<&mut Row> {
+        let row = self.rows.get_mut(id.index as usize)?;
+        (row.generation == id.generation).then_some(row)
     }
 }

@@ -11,9 +11,9 @@ use crate::net::PortRange;
 use super::client_key::ClientKey;
 use super::{Route, ShardId};
 
-/// Relay ports are grouped into this many slots, and slots are distributed among the shards. A
+/// Relay ports form this many groups, and groups are distributed among the shards. A
 /// port's shard depends only on the number of shards.
-const SLOTS: usize = 256;
+const PORT_GROUPS: usize = 256;
 
 /// The directory of a relay's shards.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Directory {
 
     /// Returns the shard of a relay port. An even port and the next one have the same shard.
     pub fn shard_of_port(&self, port: u16) -> ShardId {
-        let slot = usize::from(port >> 1) % SLOTS;
-        (slot % usize::from(self.shards)) as ShardId
+        let group = usize::from(port >> 1) % PORT_GROUPS;
+        (group % usize::from(self.shards)) as ShardId
     }
 
     /// Returns whether an allocation has a relayed address with this IP address.

@@ -77,7 +77,7 @@ pub enum ErrorReason {
     Draining,
     /// The credential names no user, and `turn.allow_anonymous` is off.
     #[error("anonymous not allowed")]
-    Unnamed,
+    AnonymousNotAllowed,
 }
 
 /// Why a datagram is dropped. Its text is the `reason` of metrics.
@@ -149,7 +149,7 @@ impl ErrorReason {
         ErrorReason::NoPort,
         ErrorReason::NoReservation,
         ErrorReason::Draining,
-        ErrorReason::Unnamed,
+        ErrorReason::AnonymousNotAllowed,
     ];
 
     /// Returns the error code and the reason phrase of the response. They say no more than the RFC
@@ -164,7 +164,7 @@ impl ErrorReason {
             | ErrorReason::BadCredentialAndNonce
             | ErrorReason::Expired
             | ErrorReason::Revoked
-            | ErrorReason::Unnamed => (401, "Unauthorized"),
+            | ErrorReason::AnonymousNotAllowed => (401, "Unauthorized"),
             ErrorReason::PeerDenied
             | ErrorReason::PeerPortDenied
             | ErrorReason::TunnelledClient => (403, "Forbidden"),

@@ -50,7 +50,7 @@ pub struct Settings {
     /// Bytes of all allocations, in each direction.
     pub total_bandwidth: Limit,
     /// Whether a credential without a user may allocate.
-    pub allow_unnamed: bool,
+    pub allow_anonymous: bool,
     /// The rate of responses to unauthenticated requests.
     pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,

@@ -47,7 +47,7 @@ pub struct Route {
     pub via: u32,
 }
 
-/// An allocation: its index in the table, and the generation of the entry at this index.
+/// An allocation: its index in the table, and the generation of the row at this index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AllocationId {
     pub index: u32,
@@ -135,7 +135,7 @@ pub enum Scope {
 /// An allocation as reported to an administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The user, or an account without a user: see [`crate::credential::unnamed_address`].
+    /// The user, or an account without a user: see [`crate::credential::anonymous_address`].
     pub user: Box<str>,
     /// The room that the credential is bound to.
     pub room: Option<Box<str>>,

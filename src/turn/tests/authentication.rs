@@ -271,7 +271,7 @@ fn a_username_without_a_user_counts_by_address_and_can_be_disallowed() {
             "{address} {name}"
         );
     }
-    world.server.config.settings.allow_unnamed = false;
+    world.server.config.settings.allow_anonymous = false;
     for name in ["1700010000", "1700010000:"] {
         assert_eq!(allocate(&mut world, "192.88.9.9:1", name), Some(401));
     }

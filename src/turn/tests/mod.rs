@@ -114,7 +114,7 @@ fn settings() -> Settings {
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
-        allow_unnamed: true,
+        allow_anonymous: true,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }

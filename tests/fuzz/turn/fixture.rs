@@ -639,7 +639,7 @@ fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
         bandwidth: Limit::UNLIMITED,
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
-        allow_unnamed: true,
+        allow_anonymous: true,
         unauthenticated,
         alternates: Alternates::default(),
     }
