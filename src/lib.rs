@@ -10,7 +10,7 @@
 //! | 3 · service | [`service`] |
 //! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`], [`url`] |
 
 pub mod acme;
 pub mod admin;
@@ -41,3 +41,4 @@ pub mod text_file;
 pub mod tls;
 pub mod token;
 pub mod turn;
+pub mod url;

@@ -1,0 +1,24 @@
+//! Hosts and URLs: the only parsers of them in parlor.
+//!
+//! | type | form | example |
+//! |---|---|---|
+//! | [`Host`] | a DNS name or an IP address | `talk.example.org`, `[2001:db8::1]` |
+//! | [`Authority`] | a host and optionally a port (RFC 3986 section 3.2, without user information) | `talk.example.org:8443` |
+//! | [`WebUrl`] | an http or https URL with a base path | `https://talk.example.org/voice` |
+//! | [`WebOrigin`] | the origin of a page (RFC 6454) | `https://app.example.org`, `tauri://localhost` |
+//! | [`IceUrl`] | a STUN or TURN server (RFC 7064, RFC 7065) | `turn:talk.example.org:3478?transport=udp` |
+//!
+//! All of them compare and format in one normal form: names in lower case, addresses as [`std::net`]
+//! formats them, IPv6 in brackets.
+
+mod authority;
+mod host;
+mod ice_url;
+mod web_origin;
+mod web_url;
+
+pub use authority::{Authority, AuthorityError};
+pub use host::{Host, HostError, to_ascii};
+pub use ice_url::{IceScheme, IceUrl, IceUrlError, STUN_PORT, Transport};
+pub use web_origin::{WebOrigin, WebOriginError};
+pub use web_url::{WebUrl, WebUrlError};
