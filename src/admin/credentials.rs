@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::clock;
-use crate::config::{Config, HTTPS_PORT, STUN_PORT, advertised_port, connectable, ice_host};
+use crate::config::{Config, HTTPS_PORT, advertised_port, connectable, ice_host};
 use crate::storage::{Room, User, utc};
 use crate::token::Claims;
+use crate::url::{Host, IceUrl, STUN_PORT, Transport};
 
 use super::command::Grant;
 use super::context::Context;
@@ -116,7 +117,7 @@ struct Urls {
 /// request says by which name clients reach this host.
 fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
     let host = ice_host(config);
-    let hosts = |listen: &[SocketAddr], usual| -> BTreeSet<(u16, String)> {
+    let hosts = |listen: &[SocketAddr], usual| -> BTreeSet<(u16, Host)> {
         let fixed = listen.iter().filter(|address| address.port() != 0);
         match &host {
             Some(host) => {
@@ -124,16 +125,16 @@ fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
                 port.map(|port| (port, host.clone())).into_iter().collect()
             }
             None => fixed
-                .map(|address| (address.port(), host_of(connectable(*address))))
+                .map(|address| (address.port(), connectable(*address).ip().into()))
                 .collect(),
         }
     };
     let (hosts, tls) = (hosts(listen, STUN_PORT), hosts(tls, HTTPS_PORT));
     let urls = hosts.iter().flat_map(|(port, host)| {
-        ["udp", "tcp"].map(|transport| format!("turn:{host}:{port}?transport={transport}"))
+        [Transport::Udp, Transport::Tcp].map(|over| IceUrl::turn(host.clone(), *port, over))
     });
-    let tls = tls.iter();
-    let urls = urls.chain(tls.map(|(port, host)| format!("turns:{host}:{port}?transport=tcp")));
+    let tls = tls.into_iter();
+    let urls = urls.chain(tls.map(|(port, host)| IceUrl::turns(host, port)));
     let remark = if hosts.is_empty() {
         Some("turn.listen has port 0, so only the running server knows its URLs.")
     } else if host.is_none() {
@@ -145,15 +146,8 @@ fn urls(config: &Config, listen: &[SocketAddr], tls: &[SocketAddr]) -> Urls {
         None
     };
     Urls {
-        urls: urls.collect(),
+        urls: urls.map(|url| url.to_string()).collect(),
         remark,
-    }
-}
-
-fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     }
 }
 

@@ -7,8 +7,9 @@ use mio::net::{TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
 
 use crate::relay::framer::{MAX_FRAME, next_frame};
+use crate::url::Transport;
 
-use super::target::{Target, Transport};
+use super::target::Target;
 
 /// Maximum number of bytes queued for a stream; further packets are dropped.
 const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::admin::{Failure, Response};
 use crate::clock::{self, Mono};
 use crate::relay::descriptor_limit::raise_descriptor_limit;
+use crate::url::Transport;
 
 use super::login::Login;
 use super::media::Run;
@@ -20,7 +21,7 @@ use super::schedule::pairs_of;
 use super::search::Search;
 use super::subprocess::Server;
 use super::sysinfo::{self, Sample};
-use super::target::{Target, Transport};
+use super::target::Target;
 use super::worker_pool::WorkerPool;
 
 /// Opus: one packet every 20 ms; at 48 kbit/s, with SRTP header and tag, about this size.

@@ -9,12 +9,12 @@ use mio::Events;
 
 use crate::clock::{self, Mono};
 use crate::stun::{CHANNEL_HEADER, ChannelData};
+use crate::url::Transport;
 
 use super::client::{CHANNEL, media};
 use super::latency::Latency;
 use super::schedule::{Pace, pairs_of, send_order};
 use super::sysinfo;
-use super::target::Transport;
 use super::worker::{ErrorCounts, Worker, merge};
 
 /// Size of the stamp at the start of each packet: the run's tag and the send time.

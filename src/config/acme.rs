@@ -1,9 +1,10 @@
 //! Settings of ACME (RFC 8555): the certificate authority and the names in the certificate.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use hyper::Uri;
+use hyper::http::uri::Scheme;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -12,6 +13,7 @@ use super::origin::Violation;
 use super::urls::page_host;
 use super::{Config, Tls, TlsMode, ice_host};
 use crate::text_file;
+use crate::url::Host;
 
 const KNOWN_DIRECTORIES: [(&str, &str); 2] = [
     (
@@ -46,6 +48,7 @@ pub fn acme_domains(config: &Config) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
     let named = config.tls.domains.iter().cloned();
     let hosts = [page_host(config), ice_host(config)].into_iter().flatten();
+    let hosts = hosts.map(|host| host.to_string());
     let hosts = hosts.filter(|host| config.tls.domains.is_empty() && domain_error(host).is_none());
     for domain in named.chain(hosts) {
         let domain = domain.to_ascii_lowercase();
@@ -99,7 +102,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
 
 /// Returns the error text for a configuration without a name for the certificate.
 fn no_domains_text(config: &Config) -> String {
-    let host = page_host(config);
+    let host = page_host(config).map(|host| host.to_string());
     let why = host.and_then(|host| Some(format!(" has {host}, which {}", domain_error(&host)?)));
     let why = why.unwrap_or_else(|| " is unset".to_owned());
     format!(
@@ -109,8 +112,7 @@ fn no_domains_text(config: &Config) -> String {
 
 /// Returns why a certificate authority rejects `name`, as the end of a sentence that named it.
 fn domain_error(name: &str) -> Option<&'static str> {
-    let bare = name.trim_matches(['[', ']']);
-    if bare.parse::<IpAddr>().is_ok() {
+    if Host::parse(name).is_ok_and(|host| host.ip().is_some()) {
         return Some("is an address: certificates are issued for names only");
     }
     if name.starts_with("*.") {
@@ -123,8 +125,8 @@ fn domain_error(name: &str) -> Option<&'static str> {
 }
 
 fn is_directory(text: &str) -> bool {
-    let parsed = text.parse::<Uri>();
-    text.starts_with("https://") && parsed.is_ok_and(|uri| uri.host().is_some())
+    text.parse::<Uri>()
+        .is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS) && uri.host().is_some())
 }
 
 fn is_email(text: &str) -> bool {
@@ -170,7 +172,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Violation> {
         return violations;
     }
     let domains = acme_domains(config);
-    let host = ice_host(config).map(|host| host.to_ascii_lowercase());
+    let host = ice_host(config).map(|host| host.to_string());
     if let Some(host) = host.filter(|host| !domains.contains(host)) {
         let text = format!(
             "does not have {host}, the host of ICE URLs: browsers reject the certificate there"

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::names::is_host;
+use crate::url::Host;
 
 /// The subject of an entry. Of two entries with the same subject, one would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,11 +64,9 @@ fn parse(entry: &str) -> Result<Subject, String> {
     }
 }
 
-/// Whether a text is `auto` or a DNS name: its last label is not a number (RFC 3696 section 2).
+/// Whether a text is `auto` or a DNS name in ASCII, which the resolver looks up as it is.
 fn is_name(text: &str) -> bool {
-    let last = text.trim_end_matches('.').rsplit('.').next();
-    let number = last.is_none_or(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    !number && is_host(text) && text.parse::<IpAddr>().is_err()
+    text.is_ascii() && Host::parse(text).is_ok_and(|host| host.is_dns_name())
 }
 
 /// Returns the IPv4 address of an IPv4-mapped IPv6 address.
@@ -120,6 +118,8 @@ mod tests {
             "example.org/",
             "example.org/24",
             "example org",
+            "[2001:db8::1]",
+            "bücher.example",
             "300.1.2.3",
             "auto/10.0.0.1",
             "10.0.0.1/example.org",

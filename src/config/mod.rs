@@ -16,7 +16,6 @@ mod file;
 mod jwt_keys;
 mod layers;
 mod load;
-mod names;
 mod origin;
 mod parse_errors;
 mod port_list;
@@ -38,7 +37,6 @@ pub use discovery::discovery_pairs;
 pub use environment::LEGACY_VARIABLES;
 pub use load::{ConfigErrors, Loaded, load};
 pub use origin::{Diagnostic, Origin, Origins, variable};
-pub use public_url::PublicUrl;
 pub use reload::ReloadReport;
 pub use schema::Schema;
 pub use segmentation::Segmentation;
@@ -51,6 +49,6 @@ pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
 };
 pub use urls::{
-    HTTPS_PORT, STUN_PORT, advertised_port, advertised_tls, base_url, connectable, ice_host,
-    invite_link, public_url,
+    HTTPS_PORT, advertised_port, advertised_tls, base_url, connectable, ice_host, invite_link,
+    public_url,
 };

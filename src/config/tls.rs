@@ -131,13 +131,13 @@ pub fn own_hosts(config: &Config) -> Vec<String> {
     let listen = listen.map(|address| address.ip());
     let listen = listen.filter(|ip| !ip.is_unspecified());
     let named = page_host(config).into_iter().chain(ice_host(config));
+    let named = named.map(|host| host.unbracketed());
     let named = named.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     let mut hosts: Vec<String> = Vec::new();
     for host in named.chain(listen.map(|ip| ip.to_string())) {
-        let host = host.trim_matches(['[', ']']);
-        let can_be = ServerName::try_from(host).is_ok();
-        if can_be && !hosts.iter().any(|known| known == host) {
-            hosts.push(host.to_owned());
+        let can_be = ServerName::try_from(host.as_str()).is_ok();
+        if can_be && !hosts.contains(&host) {
+            hosts.push(host);
         }
     }
     hosts
@@ -216,7 +216,7 @@ fn outside_validity(identity: &Identity, file: &Path) -> Option<Violation> {
 
 /// Warns of a certificate without the host of the ICE URLs, which browsers verify.
 fn wrong_host(config: &Config, identity: &Identity, file: &Path) -> Option<Violation> {
-    let host = ice_host(config).filter(|host| !identity.is_valid_for(host))?;
+    let host = ice_host(config).filter(|host| !identity.is_valid_for(&host.unbracketed()))?;
     let text = format!(
         "names {}, whose certificate is not for {host}, the host of ICE URLs: browsers reject it \
          there; get one that is, or set turn.public_host to what it is for",

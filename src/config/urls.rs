@@ -2,16 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Config, PublicUrl, TlsMode};
+use super::public_url::parse as parse_public_url;
+use super::{Config, TlsMode};
+use crate::url::{Host, WebUrl};
 
 /// `server.public_url`, if it is set.
-pub fn public_url(config: &Config) -> Option<PublicUrl> {
-    PublicUrl::parse(config.server.public_url.as_deref()?).ok()
+pub fn public_url(config: &Config) -> Option<WebUrl> {
+    parse_public_url(config.server.public_url.as_deref()?).ok()
 }
 
 /// The host of `server.public_url`, if it is set.
-pub(super) fn page_host(config: &Config) -> Option<String> {
-    Some(public_url(config)?.host().to_owned())
+pub(super) fn page_host(config: &Config) -> Option<Host> {
+    Some(public_url(config)?.host().clone())
 }
 
 /// The base of links: `server.public_url`, else the address of the HTTP listener (`127.0.0.1` for a
@@ -37,14 +39,11 @@ pub fn advertised_tls(
     https: &[SocketAddr],
     alone: &[SocketAddr],
 ) -> Vec<SocketAddr> {
-    let url = public_url(config).filter(|url| ice_host(config).as_deref() == Some(url.host()));
-    let outside = url.filter(PublicUrl::is_https).map(|url| url.port());
+    let url = public_url(config).filter(|url| ice_host(config).as_ref() == Some(url.host()));
+    let outside = url.filter(WebUrl::is_https).map(|url| url.port());
     let at = |one: &SocketAddr| SocketAddr::new(one.ip(), outside.unwrap_or(one.port()));
     https.iter().map(at).chain(alone.iter().copied()).collect()
 }
-
-/// The usual port of STUN and TURN (RFC 8656 section 18.7), which ICE URLs prefer.
-pub const STUN_PORT: u16 = 3478;
 
 /// The TLS port that restrictive networks leave open.
 pub const HTTPS_PORT: u16 = 443;
@@ -69,15 +68,12 @@ pub fn invite_link(config: &Config, http: SocketAddr, room_id: &str, invite: &st
 }
 
 /// The host of ICE URLs: `turn.public_host`, else that of `server.public_url`; `None` if it
-/// depends on the request. An IPv6 address is in brackets.
-pub fn ice_host(config: &Config) -> Option<String> {
-    if let Some(host) = config.turn.public_host.as_deref() {
-        return Some(match host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]"),
-            Err(_) => host.to_owned(),
-        });
+/// depends on the request.
+pub fn ice_host(config: &Config) -> Option<Host> {
+    match config.turn.public_host.as_deref() {
+        Some(host) => Host::parse(host).ok(),
+        None => page_host(config),
     }
-    page_host(config)
 }
 
 /// An address that a program on this host can connect to.
@@ -145,13 +141,13 @@ mod tests {
     fn the_standard_port_is_advertised_if_parlor_listens_on_it() {
         assert_eq!(advertised_port([8443, 443, 5349], HTTPS_PORT), Some(443));
         assert_eq!(advertised_port([5349, 8443], HTTPS_PORT), Some(5349));
-        assert_eq!(advertised_port([], STUN_PORT), None);
+        assert_eq!(advertised_port([], HTTPS_PORT), None);
     }
 
     #[test]
     fn turn_public_host_outranks_server_public_url_in_ice_urls() {
         let url = Some("https://talk.example.org:8443");
-        let host = |url, host| ice_host(&config(url, host));
+        let host = |url, host| Some(ice_host(&config(url, host))?.to_string());
         assert_eq!(
             host(url, Some("turn.example.org")).unwrap(),
             "turn.example.org"

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 
 use super::layers::MergedLayers;
 use super::origin::{Diagnostic, Origin, Origins, Violation};
-use super::public_url::PublicUrl;
 use super::settings::Config;
-use super::{acme, check, jwt_keys, names, secrets, tls, warnings};
+use super::{acme, check, jwt_keys, public_url, secrets, tls, warnings};
+use crate::url::{IceUrl, WebOrigin, to_ascii};
 
 /// The checked configuration with its diagnostics.
 pub(super) struct Validated {
@@ -80,20 +80,27 @@ fn report(
     messages.collect()
 }
 
-/// Writes URLs like browser origins, so that they can be compared as text, and names in their DNS form.
+/// Writes URLs and origins in their normal form, so that they can be compared as text, and names in their
+/// DNS form. An invalid value stays: the check reports it.
 fn normalise(config: &mut Config) {
     let ice = &mut config.ice;
     for url in ice.stun_urls.iter_mut().chain(&mut ice.turn_urls) {
-        *url = names::ice_url_to_ascii(url).into_owned();
+        if let Ok(normal) = IceUrl::parse(url) {
+            *url = normal.to_string();
+        }
     }
     let hosts = config.turn.public_host.iter_mut();
     for host in hosts.chain(&mut config.tls.domains) {
-        *host = names::to_ascii(host).into_owned();
+        *host = to_ascii(host).into_owned();
     }
-    let urls = config.server.public_url.iter_mut();
-    for text in urls.chain(&mut config.http.allowed_origins) {
-        if let Ok(url) = PublicUrl::parse(text) {
-            *text = url.to_string();
+    if let Some(text) = &mut config.server.public_url
+        && let Ok(url) = public_url::parse(text)
+    {
+        *text = url.to_string();
+    }
+    for text in &mut config.http.allowed_origins {
+        if let Ok(origin) = WebOrigin::parse(text) {
+            *text = origin.to_string();
         }
     }
 }

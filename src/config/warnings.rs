@@ -72,12 +72,7 @@ fn reused_secret(config: &Config) -> Vec<Violation> {
 /// Warns of a page without https:
 /// <https://w3c.github.io/mediacapture-main/#dom-navigator-mediadevices> is `[SecureContext]`.
 fn page_without_https(config: &Config) -> Vec<Violation> {
-    let insecure = public_url(config).filter(|url| {
-        let host = url.host().trim_matches(['[', ']']);
-        let local = host == "localhost" || host.ends_with(".localhost");
-        let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        url.to_string().starts_with("http:") && !local && !loopback
-    });
+    let insecure = public_url(config).filter(|url| !url.is_https() && !url.host().is_loopback());
     let text = "is not https: browsers give a page the microphone over https alone, \
                 but for pages of the same computer";
     let violation = insecure.map(|_| Violation::new("server.public_url", text));

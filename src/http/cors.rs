@@ -9,6 +9,9 @@ use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use super::forwarded::ClientInfo;
+use crate::url::WebOrigin;
+
 /// Returns the layer that answers preflights and names the origins that may read a response.
 pub(super) fn layer(allowed: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
@@ -33,9 +36,12 @@ pub(super) fn layer(allowed: &[String]) -> CorsLayer {
         .allow_credentials(true)
 }
 
-/// Whether the origin of a request is allowed. `forwarded` is the requested host as a trusted proxy named
-/// it.
-pub(super) fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Option<&str>) -> bool {
+/// Whether the origin of a request is allowed.
+pub(super) fn is_allowed(
+    allowed: &[String],
+    headers: &HeaderMap,
+    client_info: &ClientInfo,
+) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
     };
@@ -43,24 +49,31 @@ pub(super) fn is_allowed(allowed: &[String], headers: &HeaderMap, forwarded: Opt
         || allowed
             .iter()
             .any(|known| known.as_bytes() == origin.as_bytes())
-        || same_host(origin, forwarded.or_else(|| host(headers)))
+        || is_same_server(origin, headers, client_info)
 }
 
-fn host(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::HOST)?.to_str().ok()
-}
-
-fn same_host(origin: &HeaderValue, host: Option<&str>) -> bool {
+fn is_same_server(origin: &HeaderValue, headers: &HeaderMap, client_info: &ClientInfo) -> bool {
+    let server = client_info.requested_host(headers);
     let origin = origin
         .to_str()
         .ok()
-        .and_then(|o| Some(o.split_once("://")?.1));
-    matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+        .and_then(|text| WebOrigin::parse(text).ok());
+    matches!((origin, server), (Some(origin), Some(server)) if origin.is_same_server(&server))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::url::Authority;
+
+    fn client(host: Option<&str>) -> ClientInfo {
+        ClientInfo {
+            host: host.map(|host| Authority::parse(host).unwrap()),
+            ..ClientInfo::direct(IpAddr::from([192, 0, 2, 1]))
+        }
+    }
 
     fn headers(origin: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -71,26 +84,36 @@ mod tests {
 
     #[test]
     fn an_empty_list_allows_every_origin() {
-        assert!(is_allowed(&[], &headers("https://elsewhere.example"), None));
+        let elsewhere = headers("https://elsewhere.example");
+        assert!(is_allowed(&[], &elsewhere, &client(None)));
     }
 
     #[test]
     fn a_list_allows_its_origins_and_this_host_alone() {
         let list = ["https://app.example".to_owned()];
-        assert!(is_allowed(&list, &headers("https://app.example"), None));
+        assert!(is_allowed(
+            &list,
+            &headers("https://app.example"),
+            &client(None)
+        ));
         assert!(is_allowed(
             &list,
             &headers("http://talk.example:8000"),
-            None
+            &client(None)
         ));
-        assert!(is_allowed(&list, &HeaderMap::new(), None));
+        assert!(is_allowed(&list, &HeaderMap::new(), &client(None)));
         for origin in [
             "https://app.example.evil",
             "null",
             "http://talk.example",
             "",
+            "https://talk.example:8000/x",
+            "https://user@talk.example:8000",
         ] {
-            assert!(!is_allowed(&list, &headers(origin), None), "{origin}");
+            assert!(
+                !is_allowed(&list, &headers(origin), &client(None)),
+                "{origin}"
+            );
         }
     }
 
@@ -98,7 +121,7 @@ mod tests {
     fn this_host_is_the_one_that_a_trusted_proxy_names() {
         let list = ["https://app.example".to_owned()];
         let own = headers("https://voice.example");
-        assert!(is_allowed(&list, &own, Some("voice.example")));
-        assert!(!is_allowed(&list, &own, Some("talk.example")));
+        assert!(is_allowed(&list, &own, &client(Some("voice.example"))));
+        assert!(!is_allowed(&list, &own, &client(Some("talk.example"))));
     }
 }

@@ -6,11 +6,12 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::clock::Mono;
 use crate::rate::PerIpLimiter;
+use crate::url::Authority;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,8 +20,6 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The longest evaluated chain of proxies.
 const MAX_HOPS: usize = 16;
-/// The longest host with a port: a name (RFC 1035 section 2.3.4), a colon, a port.
-const MAX_HOST_BYTES: usize = 255 + 6;
 
 /// The client of a request, and the host that it requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +31,8 @@ pub struct ClientInfo {
     pub is_proxy: bool,
     /// Whether the client used HTTPS; `None` if no trusted proxy says so.
     pub https: Option<bool>,
-    /// The host that the client requested from a trusted proxy, with its port if there is one.
-    pub host: Option<String>,
+    /// The host that the client requested from a trusted proxy.
+    pub host: Option<Authority>,
 }
 
 impl ClientInfo {
@@ -70,6 +69,11 @@ impl ClientInfo {
             https: None,
             host: None,
         }
+    }
+
+    /// The host that the client requested, from a trusted proxy or else from `Host`.
+    pub(super) fn requested_host(&self, headers: &HeaderMap) -> Option<Authority> {
+        self.host.clone().or_else(|| host_header(headers))
     }
 
     /// Evaluates both kinds of headers. If one names only proxies, the other decides.
@@ -134,7 +138,7 @@ fn from_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Clien
         };
         client_info = ClientInfo {
             https: element.proto.and_then(is_https),
-            host: element.host.filter(|host| is_authority(host)),
+            host: element.host.and_then(parse_host),
             ..ClientInfo::direct(element.client.unwrap_or(client_info.address))
         };
         if element
@@ -162,9 +166,7 @@ fn from_x_forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Cli
     let nearest = |name| items_from_right(headers, name).next().flatten();
     ClientInfo {
         https: nearest(PROTO).and_then(is_https),
-        host: nearest(HOST)
-            .filter(|host| is_authority(host))
-            .map(str::to_owned),
+        host: nearest(HOST).and_then(parse_host),
         ..ClientInfo::direct(address)
     }
 }
@@ -175,7 +177,7 @@ struct Element<'a> {
     /// `None` for `unknown` and for obfuscated identifiers.
     client: Option<IpAddr>,
     proto: Option<&'a str>,
-    host: Option<String>,
+    host: Option<&'a str>,
 }
 
 impl Element<'_> {
@@ -199,7 +201,7 @@ impl Element<'_> {
             match position {
                 0 => element.client = parse_node(value),
                 1 => element.proto = Some(value),
-                _ => element.host = Some(value.to_owned()),
+                _ => element.host = Some(value),
             }
         }
         seen.contains(&true).then_some(element)
@@ -277,21 +279,13 @@ fn is_https(proto: &str) -> Option<bool> {
     }
 }
 
-/// Whether a text is a host with or without a port. parlor writes no other text into a URL.
-pub(super) fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let is_host = match inner {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(fits),
-    };
-    text.len() <= MAX_HOST_BYTES && is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
+/// Parses `Host`; `None` if it is absent or names no valid host.
+pub(super) fn host_header(headers: &HeaderMap) -> Option<Authority> {
+    parse_host(headers.get(header::HOST)?.to_str().ok()?)
+}
+
+fn parse_host(text: &str) -> Option<Authority> {
+    Authority::parse_header(text).ok()
 }
 
 fn is_trusted(trusted: &[IpNet], ip: IpAddr) -> bool {

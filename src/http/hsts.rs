@@ -4,21 +4,19 @@ use hyper::header::{self, HeaderValue};
 
 use super::response::Response;
 use crate::config::TlsMode;
+use crate::url::Authority;
 
 /// Half a year, in seconds.
 const POLICY: HeaderValue = HeaderValue::from_static("max-age=15552000");
 
 /// Adds the policy to a response over TLS if browsers trust the certificate, and `host` has the default
 /// port: at another port, the policy would also apply to the server at the default port.
-pub(super) fn add(response: &mut Response, mode: TlsMode, host: Option<&str>) {
+pub(super) fn add(response: &mut Response, mode: TlsMode, host: Option<&Authority>) {
     let is_trusted = match mode {
         TlsMode::Off | TlsMode::SelfSigned => false,
         TlsMode::Files | TlsMode::Acme => true,
     };
-    let is_default_port = host.is_some_and(|host| match host.rsplit_once(':') {
-        Some((_, port)) => port.ends_with(']') || port == "443",
-        None => true,
-    });
+    let is_default_port = host.is_some_and(|host| matches!(host.port(), None | Some(443)));
     if is_trusted && is_default_port {
         let headers = response.headers_mut();
         headers.insert(header::STRICT_TRANSPORT_SECURITY, POLICY);
@@ -31,9 +29,10 @@ mod tests {
 
     #[test]
     fn the_policy_is_sent_for_trusted_certificates_at_the_default_port_alone() {
-        let is_sent = |mode, host| {
+        let is_sent = |mode, host: Option<&str>| {
             let mut response = Response::default();
-            add(&mut response, mode, host);
+            let host = host.map(|host| Authority::parse(host).unwrap());
+            add(&mut response, mode, host.as_ref());
             response
                 .headers()
                 .contains_key(header::STRICT_TRANSPORT_SECURITY)

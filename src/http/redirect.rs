@@ -6,9 +6,10 @@ use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
 
 use super::error::Error;
-use super::forwarded::{ClientInfo, is_authority};
+use super::forwarded::ClientInfo;
 use super::response::Response;
-use crate::config::{self, Config, PublicUrl};
+use crate::config::{self, Config};
+use crate::url::{Authority, WebUrl};
 
 /// Authorities validate HTTP-01 challenges without TLS (RFC 8555 section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -26,10 +27,10 @@ pub(super) fn is_served(uri: &Uri, client_info: &ClientInfo) -> bool {
 pub(super) fn by_https(
     config: &Config,
     uri: &Uri,
-    host: Option<&str>,
+    host: Option<Authority>,
     port: u16,
 ) -> Result<Response, Error> {
-    let base = public(config).or_else(|| requested(host?, port));
+    let base = public(config).or_else(|| Some(WebUrl::https(host?.into_host(), port)));
     let base = base.ok_or_else(|| Error::bad_request("This is spoken over HTTPS alone"))?;
     let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
     let place = HeaderValue::try_from(format!("{base}{rest}"));
@@ -43,23 +44,8 @@ pub(super) fn by_https(
     Ok(response)
 }
 
-fn public(config: &Config) -> Option<String> {
-    let url = config::public_url(config).filter(PublicUrl::is_https);
-    url.map(|url| url.to_string())
-}
-
-fn requested(authority: &str, port: u16) -> Option<String> {
-    if !is_authority(authority) {
-        return None;
-    }
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => host,
-        _ => authority,
-    };
-    Some(match port {
-        443 => format!("https://{host}"),
-        port => format!("https://{host}:{port}"),
-    })
+fn public(config: &Config) -> Option<WebUrl> {
+    config::public_url(config).filter(WebUrl::is_https)
 }
 
 #[cfg(test)]
@@ -70,6 +56,7 @@ mod tests {
     fn place(public: Option<&str>, uri: &str, host: Option<&str>, port: u16) -> Option<String> {
         let mut config = Config::default();
         config.server.public_url = public.map(str::to_owned);
+        let host = host.map(|host| Authority::parse(host).unwrap());
         let response = by_https(&config, &uri.parse().unwrap(), host, port).ok()?;
         assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
         let place = response.headers()[header::LOCATION].to_str().unwrap();
@@ -121,7 +108,6 @@ mod tests {
             assert_eq!(place(public, uri, host, port).as_deref(), Some(expected));
         }
         assert_eq!(place(None, "/", None, 443), None);
-        assert_eq!(place(None, "/", Some("evil/path"), 443), None);
     }
 
     #[test]

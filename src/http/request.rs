@@ -18,6 +18,7 @@ use super::forwarded::ClientInfo;
 use super::state::State;
 use crate::ingress::ConnectionPermit;
 use crate::service::App;
+use crate::url::Authority;
 
 /// A request that found its route.
 pub struct Request {
@@ -92,11 +93,10 @@ impl Request {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns the host that the client requested, with its port if there is one.
-    pub fn host(&self) -> Option<&str> {
-        let named = self.header(header::HOST);
-        let named = named.or(self.parts.uri.authority().map(|a| a.as_str()));
-        self.client_info.host.as_deref().or(named)
+    /// Returns the host that the client requested.
+    pub fn host(&self) -> Option<Authority> {
+        let named = self.client_info.requested_host(&self.parts.headers);
+        named.or_else(|| Authority::parse_header(self.parts.uri.authority()?.as_str()).ok())
     }
 
     /// Returns the decoded value of `{name}` in the route's path; empty if the route has no such parameter.

@@ -14,7 +14,7 @@ use tower_service::Service as _;
 use tracing::Span;
 
 use super::error::Error;
-use super::forwarded::ClientInfo;
+use super::forwarded::{ClientInfo, host_header};
 use super::request::RequestContext;
 use super::response::Response;
 use super::router::Router;
@@ -108,21 +108,22 @@ impl RequestService {
         let mut client_info =
             ClientInfo::new(self.client.ip(), request.headers(), &http.trusted_proxies);
         client_info.https = client_info.https.or(self.is_tls.then_some(true));
-        let host = client_info.host.as_deref();
         if self.redirect && !redirect::is_served(request.uri(), &client_info) {
-            let named = request.headers().get(header::HOST);
-            let named = named.and_then(|host| host.to_str().ok());
+            let host = client_info.requested_host(request.headers());
             let config = &settings.config;
-            return redirect::by_https(config, request.uri(), host.or(named), shared.https_port);
+            return redirect::by_https(config, request.uri(), host, shared.https_port);
         }
-        if !cors::is_allowed(&http.allowed_origins, request.headers(), host) {
+        if !cors::is_allowed(&http.allowed_origins, request.headers(), &client_info) {
             return Err(Error::new(
                 StatusCode::FORBIDDEN,
                 "origin",
                 "This page may not call this server",
             ));
         }
-        let named = request.headers().get(header::HOST).cloned();
+        let tls_host = self
+            .is_tls
+            .then(|| host_header(request.headers()))
+            .flatten();
         let context = RequestContext {
             client_info,
             permit,
@@ -130,8 +131,7 @@ impl RequestService {
         };
         let mut response = shared.router.answer(state.clone(), context, request).await;
         if self.is_tls {
-            let named = named.as_ref().and_then(|host| host.to_str().ok());
-            hsts::add(&mut response, settings.config.tls.mode, named);
+            hsts::add(&mut response, settings.config.tls.mode, tls_host.as_ref());
         }
         Ok(response)
     }

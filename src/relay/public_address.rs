@@ -8,9 +8,7 @@ use ::stun::agent::TransactionId;
 use ::stun::message::{BINDING_REQUEST, Message as Request};
 
 use crate::stun::{Attribute, Class, Message, decode_xor_address};
-
-/// The default port of a STUN URL (RFC 7064 section 3.2).
-const STUN_PORT: u16 = 3478;
+use crate::url::{IceScheme, IceUrl};
 
 const TRIES: usize = 3;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,11 +29,15 @@ pub enum DiscoverError {
 /// Returns this host's address as seen by the first of `stun_urls`. Blocks on the network.
 pub(super) fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
     let url = stun_urls.first().ok_or(DiscoverError::NoStunServer)?;
-    let server = host_and_port(url).ok_or_else(|| DiscoverError::InvalidUrl(url.clone()))?;
+    let server = match IceUrl::parse(url) {
+        Ok(server) if server.scheme() == IceScheme::Stun => server,
+        _ => return Err(DiscoverError::InvalidUrl(url.clone())),
+    };
     let fault = |source| DiscoverError::Io {
         url: url.clone(),
         source,
     };
+    let server = (server.host().unbracketed(), server.port());
     let mut addresses = server.to_socket_addrs().map_err(fault)?;
     // 1:1 NAT is used for IPv4: prefer an IPv4 address of the server.
     let first = addresses.next();
@@ -47,18 +49,6 @@ pub(super) fn discover(stun_urls: &[String]) -> Result<IpAddr, DiscoverError> {
         .ok_or_else(|| DiscoverError::NoAnswer(url.clone()))?;
     let public = query(server).map_err(fault)?;
     public.ok_or_else(|| DiscoverError::NoAnswer(url.clone()))
-}
-
-/// Parses `stun:host`, `stun:host:port` and `stun:[v6]:port`.
-fn host_and_port(url: &str) -> Option<(String, u16)> {
-    let rest = url.strip_prefix("stun:")?;
-    let rest = rest.split('?').next()?;
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-        _ => (rest, STUN_PORT),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 /// Sends a Binding request, and returns the mapped address of the response.
@@ -144,13 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_a_stun_url_is_optional() {
-        assert_eq!(
-            host_and_port("stun:a.example"),
-            Some(("a.example".into(), 3478))
-        );
-        assert_eq!(host_and_port("stun:[::1]:99"), Some(("::1".into(), 99)));
-        assert_eq!(host_and_port("stun:[::1]"), Some(("::1".into(), 3478)));
-        assert_eq!(host_and_port("http://x"), None);
+    fn a_server_over_tls_is_not_queried() {
+        for url in ["stuns:a.example", "turn:a.example", "http://a.example"] {
+            let error = discover(&[url.to_owned()]).unwrap_err();
+            assert!(matches!(error, DiscoverError::InvalidUrl(text) if text == url));
+        }
     }
 }

@@ -19,6 +19,8 @@ use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
+use crate::url::Host;
+
 pub use cert_resolver::{CertResolver, CertificateStatus, RenewalFailure};
 pub use pem_files::{PemFile, PemFileError, parse, read};
 pub use self_signed::{GenerateError, challenge, self_signed};
@@ -53,8 +55,10 @@ impl Identity {
 
     /// Whether the certificate is valid for `host`: a name or an address, IPv6 with or without brackets.
     pub fn is_valid_for(&self, host: &str) -> bool {
-        let host = host.trim_matches(['[', ']']);
-        let Ok(name) = ServerName::try_from(host) else {
+        let Ok(host) = Host::parse(host) else {
+            return false;
+        };
+        let Ok(name) = ServerName::try_from(host.unbracketed()) else {
             return false;
         };
         let first = self.certified.cert.first();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::violations::Violations;
-use crate::config::names::is_host;
 use crate::config::origin::Violation;
 use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
-use crate::config::{Config, PublicUrl, alternate_server, discovery, external_ip};
+use crate::config::{Config, alternate_server, discovery, external_ip, public_url};
+use crate::url::{Host, WebOrigin};
 
 /// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
 pub(super) fn listeners(config: &Config, violations: &mut Violations) {
@@ -29,8 +29,8 @@ pub(super) fn listeners(config: &Config, violations: &mut Violations) {
 pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
     let url = config.server.public_url.as_deref();
     for url in url.iter().filter(|text| !text.trim().is_empty()) {
-        if let Err(reason) = PublicUrl::parse(url) {
-            violations.require(false, "server.public_url", reason);
+        if let Err(error) = public_url::parse(url) {
+            violations.require(false, "server.public_url", error.to_string());
         }
     }
     for (key, is_on) in [
@@ -46,14 +46,14 @@ pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
     }
     for origin in &config.http.allowed_origins {
         violations.require(
-            is_web_origin(origin),
+            WebOrigin::parse(origin).is_ok(),
             "http.allowed_origins",
             format!("must be origins such as https://app.example.org, not `{origin}`"),
         );
     }
     if let Some(host) = config.turn.public_host.as_deref() {
         violations.require(
-            host.trim().is_empty() || is_host(host),
+            host.trim().is_empty() || Host::parse(host).is_ok(),
             "turn.public_host",
             format!("must be a name or an address without port or scheme, not `{host}`"),
         );
@@ -70,46 +70,4 @@ pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
         &["ice.stun_urls"],
         "is `auto`, which asks a STUN server: name one in ice.stun_urls",
     );
-}
-
-/// Returns whether `text` is an origin: a scheme and a host, without a path. Packaged apps have
-/// schemes of their own.
-fn is_web_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "https" => PublicUrl::is_origin(text),
-        _ => {
-            let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-            !scheme.is_empty() && scheme.chars().all(name) && is_host(authority)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_a_scheme_and_a_host() {
-        for good in [
-            "https://app.example:8443",
-            "http://localhost",
-            "tauri://localhost",
-        ] {
-            assert!(is_web_origin(good), "{good}");
-        }
-        for bad in [
-            "*",
-            "null",
-            "app.example",
-            "https://x/y",
-            "://x",
-            "tauri://",
-            "a b://x",
-        ] {
-            assert!(!is_web_origin(bad), "{bad}");
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! `GET /api/ice-servers`: STUN and TURN servers with a fresh credential, in the format of
 //! `RTCPeerConnection`. Guests, and tokens for certain rooms, get it for a room that they are in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
@@ -11,6 +11,7 @@ use super::errors::not_a_participant;
 use crate::http::{Error, Request, Response, json};
 use crate::service::{App, Caller, RoomAccess};
 use crate::storage::{User, utc};
+use crate::url::{Authority, Host, IceUrl, STUN_PORT, Transport};
 use crate::{clock, config};
 
 pub(super) async fn servers(request: Request) -> Result<Response, Error> {
@@ -72,7 +73,7 @@ pub(super) struct Offer {
 
 impl Offer {
     /// parlor's own servers at `host`, bound to `room` if one is given; then the configured others.
-    pub(super) fn new(app: &App, host: &str, user: &User, room: Option<&str>) -> Offer {
+    pub(super) fn new(app: &App, host: &Host, user: &User, room: Option<&str>) -> Offer {
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
@@ -82,13 +83,13 @@ impl Offer {
         let (port, tls_port) = offered_ports(&settings.config, host, app);
         let mut servers = Vec::new();
         if let Some(port) = port {
-            let mut turn: Vec<_> = ["udp", "tcp"]
-                .iter()
-                .map(|over| format!("turn:{host}:{port}?transport={over}"))
-                .collect();
+            let mut turn: Vec<_> = [Transport::Udp, Transport::Tcp]
+                .map(|transport| IceUrl::turn(host.clone(), port, transport).to_string())
+                .into();
             // Last: TLS is for clients whose network blocks the others.
-            turn.extend(tls_port.map(|port| format!("turns:{host}:{port}?transport=tcp")));
-            servers.push(value!({ "urls": [format!("stun:{host}:{port}")] }));
+            turn.extend(tls_port.map(|port| IceUrl::turns(host.clone(), port).to_string()));
+            let stun = IceUrl::stun(host.clone(), port).to_string();
+            servers.push(value!({ "urls": [stun] }));
             servers.push(value!({
                 "urls": turn,
                 "username": minted.username,
@@ -121,51 +122,27 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 }
 
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
-/// request was sent to. IPv6 addresses are in brackets.
-pub(super) fn host(request: &Request) -> Result<String, Error> {
+/// request was sent to.
+pub(super) fn host(request: &Request) -> Result<Host, Error> {
     config::ice_host(&request.app.settings().config)
-        .or_else(|| request.host().and_then(bare_host))
+        .or_else(|| request.host().map(Authority::into_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
-}
-
-/// A host without its port; `None` for what can be none.
-fn bare_host(authority: &str) -> Option<String> {
-    if let Ok(ip) = authority.parse::<IpAddr>() {
-        return Some(bracketed(ip));
-    }
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (ip, _) = rest.split_once(']')?;
-        return ip.parse().ok().map(bracketed);
-    }
-    let name = authority
-        .split_once(':')
-        .map_or(authority, |(name, _)| name);
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (!name.is_empty() && name.bytes().all(fits)).then(|| name.to_owned())
-}
-
-fn bracketed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    }
 }
 
 /// The ports of `host` for STUN and TURN, and for TURN over TLS: one of each, so that parlor has four ICE
 /// URLs of its own.
-fn offered_ports(config: &config::Config, host: &str, app: &App) -> (Option<u16>, Option<u16>) {
+fn offered_ports(config: &config::Config, host: &Host, app: &App) -> (Option<u16>, Option<u16>) {
     let tls = config::advertised_tls(config, &app.https, &app.turn_tls);
     (
-        config::advertised_port(ports(host, &app.turn), config::STUN_PORT),
+        config::advertised_port(ports(host, &app.turn), STUN_PORT),
         config::advertised_port(ports(host, &tls), config::HTTPS_PORT),
     )
 }
 
 /// The ports at which `host` reaches a listener: where it is an address that one listens on, or a
 /// wildcard of its family, those; else (a name, an address in front of a NAT) all.
-fn ports(host: &str, listeners: &[SocketAddr]) -> Vec<u16> {
-    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-    let reaches = |listener: &&SocketAddr| match ip {
+fn ports(host: &Host, listeners: &[SocketAddr]) -> Vec<u16> {
+    let reaches = |listener: &&SocketAddr| match host.ip() {
         None => false,
         Some(ip) => {
             let wildcard = listener.ip().is_unspecified() && listener.is_ipv4() == ip.is_ipv4();
@@ -190,22 +167,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_loses_its_port_and_an_ipv6_address_keeps_its_brackets() {
-        let bare = |text: &str| bare_host(text);
-        assert_eq!(bare("talk.example:8000").as_deref(), Some("talk.example"));
-        assert_eq!(bare("192.0.2.1:80").as_deref(), Some("192.0.2.1"));
-        assert_eq!(bare("[2001:db8::1]:80").as_deref(), Some("[2001:db8::1]"));
-        assert_eq!(bare("2001:db8::1").as_deref(), Some("[2001:db8::1]"));
-        for odd in ["", ":80", "[::1", "a b", "a/b", "a\"b", "[evil]"] {
-            assert_eq!(bare(odd), None, "{odd}");
-        }
-    }
-
-    #[test]
     fn ports_are_those_of_the_listeners_that_the_host_reaches() {
         let listeners = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };
+        let ports = |host, listeners: &[SocketAddr]| ports(&Host::parse(host).unwrap(), listeners);
         let two = listeners(&["127.0.0.1:1111", "[::1]:2222"]);
         assert_eq!(ports("127.0.0.1", &two), [1111]);
         assert_eq!(ports("[::1]", &two), [2222]);

@@ -11,7 +11,6 @@ use super::parameters::require_json;
 use super::rooms::managed;
 use crate::clock;
 use crate::config;
-use crate::http::forwarded::is_authority;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::{MAX_INVITES, NewInvite, utc};
 
@@ -118,8 +117,10 @@ fn base_url(request: &Request) -> String {
                 Some(true) => "https",
                 _ => "http",
             };
-            let host = request.host().filter(|host| is_authority(host));
-            format!("{scheme}://{}", host.unwrap_or("localhost"))
+            match request.host() {
+                Some(host) => format!("{scheme}://{host}"),
+                None => format!("{scheme}://localhost"),
+            }
         }
     }
 }
