@@ -119,10 +119,20 @@ fn the_host_of_ice_urls_is_the_configured_one_or_that_of_the_request() {
     let plain = start(|builder| builder);
     assert_eq!(stun(&plain, "talk.example:8000"), "stun:talk.example");
     assert_eq!(stun(&plain, "[2001:db8::1]:8000"), "stun:[2001:db8::1]");
-    let odd = plain
-        .bearer("alice")
-        .send("GET", "/api/ice-servers", &[("Host", "")], b"");
-    assert_eq!(odd.status, 400);
+    assert_eq!(stun(&plain, "Talk.example:"), "stun:talk.example");
+    for odd in [
+        "",
+        ":80",
+        "a..b",
+        "talk.example:0",
+        "talk.example:x",
+        "[evil]",
+    ] {
+        let odd = plain
+            .bearer("alice")
+            .send("GET", "/api/ice-servers", &[("Host", odd)], b"");
+        assert_eq!(odd.status, 400);
+    }
     let public =
         start(|builder| builder.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example:8443"));
     assert_eq!(stun(&public, "elsewhere"), "stun:talk.example");
