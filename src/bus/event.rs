@@ -67,11 +67,17 @@ pub enum Event {
         user: String,
         generation: u64,
     },
+    /// A connected user may no longer be in a room because another process changed the store, and no
+    /// event above describes that change. Allocations stay.
+    AccessLost {
+        user: String,
+        room: String,
+    },
 }
 
 impl Event {
     /// The names of all events, in the order of [`Event::index`].
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 13] = [
         "room-opened",
         "room-changed",
         "room-closed",
@@ -84,6 +90,7 @@ impl Event {
         "user-enabled",
         "user-deleted",
         "signed-out",
+        "access-lost",
     ];
 
     /// The position of the event's name in [`Event::NAMES`].
@@ -101,6 +108,7 @@ impl Event {
             Event::UserEnabled { .. } => 9,
             Event::UserDeleted { .. } => 10,
             Event::SignedOut { .. } => 11,
+            Event::AccessLost { .. } => 12,
         }
     }
 }

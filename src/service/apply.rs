@@ -1,5 +1,7 @@
 //! Makes committed changes take effect, in one order: hub, relay, bus; then the count.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 
@@ -17,12 +19,21 @@ pub struct Ended {
 }
 
 /// The process that committed a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Origin {
     ThisProcess,
-    /// Another process wrote to the database, such as a command of the CLI. The hub rechecks every
-    /// connection then, because the event names neither the close code nor the token's issue time.
-    AnotherProcess,
+    /// Another process wrote to the database, such as a command of the CLI. The event then names neither
+    /// the close code nor the issue times of ended tokens, so the store decided: these connections of
+    /// the event have lost access.
+    AnotherProcess(Vec<LostAccess>),
+}
+
+/// A connection whose user may no longer be in the room.
+#[derive(Debug)]
+pub(super) struct LostAccess {
+    pub room: Arc<str>,
+    pub user: Arc<str>,
+    pub code: CloseCode,
 }
 
 /// An event that has taken effect; the relay shards may still have to free allocations.
@@ -66,13 +77,16 @@ impl App {
     /// Applies an event whose change is committed: closes WebSockets, ends relay allocations and
     /// notifies the bus. The caller holds a guard of [`App::order`] from before the commit.
     pub(super) fn apply(&self, event: Event, origin: Origin) -> Applied {
-        let connections = match origin {
+        let connections = match &origin {
             Origin::ThisProcess => self.close_connections(&event),
-            Origin::AnotherProcess => 0,
+            Origin::AnotherProcess(lost) => lost
+                .iter()
+                .filter(|one| self.hub.close(&one.room, &one.user, one.code))
+                .count(),
         };
         let relays = self.update_relay(&event);
         self.bus.publish(&event);
-        log_applied(&event, origin);
+        log_applied(&event, &origin);
         Applied {
             event,
             connections,
@@ -101,7 +115,8 @@ impl App {
             Event::RoomOpened { .. }
             | Event::RoomChanged { .. }
             | Event::Joined { .. }
-            | Event::UserEnabled { .. } => 0,
+            | Event::UserEnabled { .. }
+            | Event::AccessLost { .. } => 0,
         }
     }
 
@@ -151,7 +166,7 @@ impl App {
             Event::SignedOut { user, generation } => {
                 return relay.signed_out(user, *generation).count().boxed();
             }
-            Event::Left { .. } | Event::RoomChanged { .. } => {}
+            Event::Left { .. } | Event::RoomChanged { .. } | Event::AccessLost { .. } => {}
         }
         ready(0).boxed()
     }
@@ -171,7 +186,7 @@ impl Applied {
 }
 
 /// Logs events that are not counted, and those of another process.
-fn log_applied(event: &Event, origin: Origin) {
+fn log_applied(event: &Event, origin: &Origin) {
     match (event, origin) {
         (Event::Joined { user, room }, _) => tracing::debug!(user, room, "user joined"),
         (
@@ -184,17 +199,18 @@ fn log_applied(event: &Event, origin: Origin) {
             _,
         ) => tracing::debug!(user, room, "user left"),
         (Event::GuestExpired { user, room }, _) => tracing::debug!(user, room, "guest expired"),
+        (Event::AccessLost { user, room }, _) => tracing::debug!(user, room, "access lost"),
         (Event::UserEnabled { user }, Origin::ThisProcess) => tracing::info!(user, "user enabled"),
-        (Event::UserEnabled { user }, Origin::AnotherProcess) => {
+        (Event::UserEnabled { user }, Origin::AnotherProcess(_)) => {
             tracing::info!(user, "user enabled by another process");
         }
-        (Event::UserDisabled { user, .. }, Origin::AnotherProcess) => {
+        (Event::UserDisabled { user, .. }, Origin::AnotherProcess(_)) => {
             tracing::info!(user, "user disabled or deleted by another process");
         }
-        (Event::SignedOut { user, .. }, Origin::AnotherProcess) => {
+        (Event::SignedOut { user, .. }, Origin::AnotherProcess(_)) => {
             tracing::info!(user, "user signed out by another process");
         }
-        (Event::RoomClosed { room, .. }, Origin::AnotherProcess) => {
+        (Event::RoomClosed { room, .. }, Origin::AnotherProcess(_)) => {
             tracing::info!(room, "room closed by another process");
         }
         _ => {}

@@ -1,4 +1,7 @@
-//! Acts on changes that another process committed to the database, such as a command of the CLI.
+//! Applies changes that another process committed to the database, such as a command of the CLI.
+//!
+//! The events are the differences between the revocations in the store and the known ones. Then every
+//! connection is checked, for changes that no revocation shows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::check_access;
 use super::app::App;
-use super::apply::Origin;
+use super::apply::{LostAccess, Origin};
+use super::hub::Hub;
 use crate::bus::Event;
 use crate::clock;
 use crate::credential::{Revocations, RevokedSet};
@@ -40,16 +44,27 @@ pub async fn load_revocations(
     Ok((stored.ended_memberships, revocations.replace(revoked)))
 }
 
-/// Applies the events that follow from each change of another process.
-pub(super) async fn follow(app: Arc<App>, revocations: Arc<Revocations>) {
+/// Applies the events that follow from each change of another process, until the store closes. After
+/// `shutdown` no connection is checked.
+pub(super) async fn follow(
+    app: Arc<App>,
+    revocations: Arc<Revocations>,
+    shutdown: CancellationToken,
+) {
     let mut changes = app.store.changes();
     loop {
         let changed = tokio::time::timeout(REFRESH_INTERVAL, changes.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
+        // Before any list of connections: a user who is connecting just now is in none.
+        app.hub.invalidate();
         if let Err(error) = apply_changes(&app, &revocations).await {
             tracing::error!(%error, "reading the changes of another process failed");
+        }
+        if changed.is_ok() {
+            // The future is dropped at the shutdown, which closes every connection.
+            let _ = shutdown.run_until_cancelled(check_connections(&app)).await;
         }
     }
 }
@@ -66,11 +81,13 @@ async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), Store
         );
         !before.memberships.contains(&pair)
     });
-    let events = user_events(&before, &now)
+    let events: Vec<_> = user_events(&before, &now)
         .chain(room_events(&before, &now))
-        .chain(departed.map(left));
+        .chain(departed.map(left))
+        .collect();
     for event in events {
-        app.apply(event, Origin::AnotherProcess);
+        let lost = lost_by(app, &event).await;
+        app.apply(event, Origin::AnotherProcess(lost));
     }
     // Last, because a failed read must not prevent the other events.
     for user in before.users.difference(&now.users) {
@@ -78,7 +95,8 @@ async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), Store
         let found = app.store.find_users(user).await?;
         if found.iter().any(|known| *known.id == **user) {
             let user = user.to_string();
-            app.apply(Event::UserEnabled { user }, Origin::AnotherProcess);
+            let origin = Origin::AnotherProcess(Vec::new());
+            app.apply(Event::UserEnabled { user }, origin);
         }
     }
     Ok(())
@@ -127,31 +145,71 @@ fn left(departure: &EndedMembership) -> Event {
     }
 }
 
-/// Closes the connections of users who have lost access, whenever another process has written to the
-/// store. The store decides the close code of each.
-pub(super) async fn recheck_connections(app: Arc<App>, shutdown: CancellationToken) {
-    let mut changes = app.store.changes();
-    while let Some(Ok(())) = shutdown.run_until_cancelled(changes.changed()).await {
-        // Before the list is made: it does not contain users who are connecting just now.
-        app.hub.invalidate();
-        for (room, users) in app.hub.occupied_rooms() {
-            for user in users {
-                recheck(&app, &room, &user).await;
+/// Returns the connections of an event's users and rooms that have lost access.
+async fn lost_by(app: &App, event: &Event) -> Vec<LostAccess> {
+    let mut lost = Vec::new();
+    for (room, user) in connections_of(&app.hub, event) {
+        if let Some(code) = lost_access(app, &room, &user).await {
+            lost.push(LostAccess { room, user, code });
+        }
+    }
+    lost
+}
+
+/// Returns the connections that an event may end, as (room, user).
+fn connections_of(hub: &Hub, event: &Event) -> Vec<(Arc<str>, Arc<str>)> {
+    match event {
+        Event::Left { user, room, .. } if hub.is_connected(room, user) => {
+            vec![(room.as_str().into(), user.as_str().into())]
+        }
+        Event::RoomClosed { room, .. } => {
+            let users = hub.connected(room).into_iter();
+            users.map(|user| (room.as_str().into(), user)).collect()
+        }
+        Event::UserDisabled { user, .. } | Event::SignedOut { user, .. } => {
+            let rooms = hub.rooms_of(user).into_iter();
+            rooms.map(|room| (room, user.as_str().into())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Checks every connection, and applies an event for each that has lost access otherwise than by the
+/// events of [`apply_changes`]: somebody may have written any SQL.
+async fn check_connections(app: &App) {
+    for (room, users) in app.hub.occupied_rooms() {
+        for user in users {
+            if lost_access(app, &room, &user).await.is_some() {
+                end_access(app, room.clone(), user).await;
             }
         }
     }
 }
 
-async fn recheck(app: &App, room: &str, user: &str) {
+/// Applies the event of a user who has lost access to a room.
+async fn end_access(app: &App, room: Arc<str>, user: Arc<str>) {
+    let _ordered = app.order.of_user(&user).await;
+    // Again: the user may have joined the room before the lock was taken.
+    let Some(code) = lost_access(app, &room, &user).await else {
+        return;
+    };
+    let event = Event::AccessLost {
+        user: user.to_string(),
+        room: room.to_string(),
+    };
+    let lost = vec![LostAccess { room, user, code }];
+    app.apply(event, Origin::AnotherProcess(lost));
+}
+
+/// Returns the close code if a connected user may no longer be in a room. The store decides.
+async fn lost_access(app: &App, room: &str, user: &str) -> Option<CloseCode> {
     // `None` for users who are expected back after a restart.
     let issue = app.hub.issue(room, user);
     match check_access(app, user, room, issue).await {
         // A failure of the server must not disconnect users.
-        Ok(()) | Err(CloseCode::ConnectionError) => {}
+        Ok(()) | Err(CloseCode::ConnectionError) => None,
         // The user may have reconnected with a new token meanwhile.
-        Err(CloseCode::AuthenticationFailed) if app.hub.issue(room, user) != issue => {}
-        Err(code) => {
-            app.hub.close(room, user, code);
-        }
+        Err(CloseCode::AuthenticationFailed) if app.hub.issue(room, user) != issue => None,
+        Err(code) => Some(code),
     }
 }

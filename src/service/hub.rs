@@ -117,6 +117,13 @@ impl Hub {
         Some(known.issue)
     }
 
+    /// The rooms that a user is connected to.
+    pub(super) fn rooms_of(&self, user: &str) -> Vec<Arc<str>> {
+        let mut rooms = self.occupied_rooms();
+        rooms.retain(|(_, users)| users.iter().any(|known| **known == *user));
+        rooms.into_iter().map(|(room, _)| room).collect()
+    }
+
     /// All connected users, as (room, users).
     pub fn occupied_rooms(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.buckets.iter().flat_map(|bucket| {
@@ -160,11 +167,8 @@ impl Hub {
     pub fn close_user(&self, user: &str, code: CloseCode) -> usize {
         // Before the list is made: it does not contain users who are connecting just now.
         self.invalidate();
-        let rooms = self.occupied_rooms().into_iter();
-        let rooms = rooms.filter(|(_, users)| users.iter().any(|known| **known == *user));
-        rooms
-            .filter(|(room, _)| self.close(room, user, code))
-            .count()
+        let rooms = self.rooms_of(user).into_iter();
+        rooms.filter(|room| self.close(room, user, code)).count()
     }
 
     /// Closes every connection to a room; returns their number.

@@ -18,7 +18,6 @@ pub async fn run_background_tasks(
 ) {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(app.clone(), shutdown.clone()));
-    tasks.spawn(external_changes::recheck_connections(app.clone(), shutdown));
-    tasks.spawn(external_changes::follow(app, revocations));
+    tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}
 }

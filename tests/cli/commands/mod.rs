@@ -76,6 +76,15 @@ impl Guest {
             Some(other) => panic!("{other}"),
         }
     }
+
+    /// Waits until the allocation has ended.
+    fn loses_relay(&mut self) {
+        let started = parlor::clock::now().mono;
+        while self.has_relay() {
+            let waited = parlor::clock::now().mono.since(started);
+            assert!(waited < DEADLINE, "the relay is still there");
+        }
+    }
 }
 
 /// Returns the only matching row of `sessions`.

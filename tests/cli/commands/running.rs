@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::commands::{Guest, row, start};
+use crate::support::http;
 
 #[test]
 fn disabling_a_user_ends_connections_and_relays_and_counts_them() {
@@ -212,13 +213,45 @@ fn a_sign_out_on_the_database_frees_relays_once() {
     assert!(output.expect("parlor runs").status.success());
     daemon.wait_for_log("user signed out by another process");
     assert_eq!(alice.close_code(), 4001);
-    let started = parlor::clock::now().mono;
-    while alice.has_relay() {
-        let waited = parlor::clock::now().mono.since(started);
-        assert!(
-            waited < crate::commands::DEADLINE,
-            "the relay is still there"
-        );
+    alice.loses_relay();
+}
+
+#[test]
+fn changes_by_another_process_end_connections_then_relays_and_are_counted() {
+    let daemon = start();
+    let [mut alice, mut bob, mut carol, mut dave] =
+        ["alice", "bob", "carol", "dave"].map(|name| Guest::enters(&daemon, "lobby", name));
+    let mut kick = daemon.command(&["room", "kick", "lobby", "alice"]);
+    let nowhere = daemon.data_dir().join("nowhere");
+    let output = kick.env("PARLOR_ADMIN__SOCKET", nowhere).output();
+    assert!(output.expect("parlor runs").status.success());
+    assert_eq!(alice.close_code(), 4005);
+    alice.loses_relay();
+
+    let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
+    database.busy_timeout(crate::commands::DEADLINE).unwrap();
+    let write = |sql: &str, id: &str| assert_eq!(database.execute(sql, [id]), Ok(1), "{sql}");
+    write(
+        "UPDATE users SET disabled_at = '2026-01-01T00:00:00Z' WHERE id = ?1",
+        &bob.id,
+    );
+    assert_eq!(bob.close_code(), 4005);
+    bob.loses_relay();
+
+    // No list of revocations shows that the row was there.
+    write(
+        "DELETE FROM room_participants WHERE user_id = ?1",
+        &carol.id,
+    );
+    assert_eq!(carol.close_code(), 4003);
+    assert!(carol.has_relay());
+    assert!(dave.has_relay(), "nobody else lost anything");
+
+    let text = http::Client::new(daemon.metrics()).get("/metrics").body;
+    let text = String::from_utf8(text).expect("text");
+    for (event, count) in [("left", 1), ("user-disabled", 1), ("access-lost", 1)] {
+        let sample = format!("parlor_events_total{{event=\"{event}\"}} {count}\n");
+        assert!(text.contains(&sample), "{sample}{text}");
     }
 }
 
