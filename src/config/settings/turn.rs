@@ -168,7 +168,7 @@ settings! {
 
         /// Bits a second of all allocations together, in each direction; 0 = unlimited.
         ///
-        /// The relay drops and counts packets above the limit (`bandwidth of all`).
+        /// The relay drops and counts packets above the limit (`total bandwidth`).
         bandwidth_total: u64 = 0, Live;
 
         /// Whether credentials that name no user may open allocations (only an expiry, as Prosody and STUNner
