@@ -1,0 +1,77 @@
+//! Warnings: valid but risky settings. They are few, because users ignore warnings after a false one.
+
+mod relay;
+mod secrets;
+mod web;
+
+use super::origin::Violation;
+use super::{Config, Origins, acme, tls};
+
+/// Returns a warning for every risky value of `config`.
+pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
+    let checks: [fn(&Config) -> Vec<Violation>; 13] = [
+        secrets::short_secrets,
+        secrets::reused_secret,
+        web::relative_data_dir,
+        web::page_without_https,
+        web::https_without_tls,
+        web::missing_audience,
+        web::trust_of_every_proxy,
+        web::exposed_metrics,
+        relay::relay_ports,
+        relay::dangerous_peers,
+        tls::warnings,
+        acme::warnings,
+        relay::many_ice_urls,
+    ];
+    let found = checks.iter().flat_map(|check| check(config));
+    found
+        .chain(secrets::exposed_secrets(config, origins))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::config::{Config, Origins, TlsMode};
+
+    fn report(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let violations = check(&config, &Origins::new()).into_iter();
+        violations
+            .map(|violation| format!("{} {}", violation.key, violation.text))
+            .collect()
+    }
+
+    #[test]
+    fn an_https_url_without_tls_gets_a_warning() {
+        let url = |config: &mut Config| {
+            config.server.public_url = Some("https://talk.example.org".to_owned());
+        };
+        let alone = report(url);
+        assert_eq!(alone.len(), 1, "{alone:?}");
+        assert!(alone[0].starts_with("server.public_url is https, but tls.mode is off"));
+        let behind = report(|config| {
+            url(config);
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
+        assert_eq!(behind, [""; 0]);
+        let spoken = report(|config| {
+            url(config);
+            config.tls.mode = TlsMode::SelfSigned;
+        });
+        assert_eq!(spoken, [""; 0]);
+    }
+
+    #[test]
+    fn a_relative_data_directory_gets_a_warning() {
+        let dir = |dir: &str| report(|config| config.server.data_dir = Some(dir.into()));
+        assert!(
+            dir("data")[0]
+                .starts_with("server.data_dir is data, which depends on the working directory")
+        );
+        assert_eq!(dir("/var/lib/parlor"), [""; 0]);
+        assert_eq!(dir(""), [""; 0]);
+    }
+}
