@@ -238,8 +238,8 @@ impl Room {
             resumed,
             replacements,
         };
-        let stranger = |other: &Member| !(resumed && other.resumed);
-        self.notify(stranger, "user-joined", &member.quoted, effects);
+        let is_notified = |other: &Member| !(resumed && other.resumed);
+        self.notify(is_notified, "user-joined", &member.quoted, effects);
         self.by_user.insert(user, connection);
         self.members.insert(connection, member);
         if resumed {
