@@ -1,9 +1,39 @@
-//! Validation of `turn.external_ip`: each entry must be usable, and none may override another.
+//! The entries of `turn.external_ip`: each must be usable, and none may override another.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use crate::url::Host;
+
+/// The entry that asks a STUN server.
+const AUTO: &str = "auto";
+
+/// An entry of `turn.external_ip`: `public` or `public/private`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalIp {
+    pub public: PublicAddress,
+    /// The local address that NAT maps to the public one; `None` for every local address of its family.
+    pub private: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicAddress {
+    Ip(IpAddr),
+    /// A DNS name.
+    Name(String),
+    /// The address that a STUN server sees.
+    Auto,
+}
+
+/// The error of an entry, as the end of a sentence that began with the key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExternalIpError {
+    #[error("must be an address, a DNS name, `public/private` or `auto`, not `{0}`")]
+    Malformed(String),
+    #[error("must name {mapped} as an IPv4 address, not as `{address}`")]
+    Mapped { address: IpAddr, mapped: Ipv4Addr },
+}
 
 /// The subject of an entry. Of two entries with the same subject, one would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,14 +43,21 @@ enum Subject {
     Private(IpAddr),
 }
 
+/// Parses the entries. Omits invalid ones, which the check of the configuration reports.
+pub fn external_ips(entries: &[String]) -> Vec<ExternalIp> {
+    let parsed = entries.iter().map(|entry| entry.parse());
+    parsed.filter_map(Result::ok).collect()
+}
+
 /// Returns the errors of the entries, as ends of sentences that began with the key.
 pub(super) fn errors(entries: &[String]) -> Vec<String> {
     let mut errors = Vec::new();
     let mut taken = BTreeMap::new();
     for entry in entries {
-        match parse(entry) {
-            Err(error) => errors.push(error),
-            Ok(subject) => {
+        match entry.parse::<ExternalIp>() {
+            Err(error) => errors.push(error.to_string()),
+            Ok(external) => {
+                let subject = external.subject();
                 if let Some(other) = taken.insert(subject, entry) {
                     errors.push(format!(
                         "must name one address alone for {}, not both `{other}` and `{entry}`: \
@@ -34,46 +71,74 @@ pub(super) fn errors(entries: &[String]) -> Vec<String> {
     errors
 }
 
-fn parse(entry: &str) -> Result<Subject, String> {
-    let unreadable =
-        || format!("must be an address, a DNS name, `public/private` or `auto`, not `{entry}`");
-    let mut texts = entry.splitn(2, '/').map(str::trim).peekable();
-    let name = texts.next_if(|text| is_name(text));
-    let mut addresses = Vec::new();
-    for text in texts {
-        let address: IpAddr = text.parse().map_err(|_| unreadable())?;
-        if let Some(mapped) = as_ipv4(address) {
-            return Err(format!(
-                "must name {mapped} as an IPv4 address, not as `{address}`"
-            ));
+impl FromStr for ExternalIp {
+    type Err = ExternalIpError;
+
+    fn from_str(entry: &str) -> Result<ExternalIp, ExternalIpError> {
+        let malformed = || ExternalIpError::Malformed(entry.to_owned());
+        let (public, private) = match entry.split_once('/') {
+            Some((public, private)) => (public.trim(), Some(private.trim())),
+            None => (entry.trim(), None),
+        };
+        let public = match dns_name(public) {
+            _ if public == AUTO => PublicAddress::Auto,
+            Some(name) => PublicAddress::Name(name),
+            None => PublicAddress::Ip(parse_ip(public, malformed)?),
+        };
+        let private = private.map(|text| parse_ip(text, malformed)).transpose()?;
+        match (&public, private) {
+            (PublicAddress::Auto, Some(_)) => Err(malformed()),
+            (PublicAddress::Ip(public), Some(private)) if public.is_ipv4() != private.is_ipv4() => {
+                Err(malformed())
+            }
+            _ => Ok(ExternalIp { public, private }),
         }
-        if address.is_unspecified() || address.is_multicast() {
-            return Err(unreadable());
-        }
-        addresses.push(address);
-    }
-    match addresses[..] {
-        // STUN servers and DNS are queried for IPv4 first.
-        [] if name.is_some() => Ok(Subject::Ipv4),
-        [private] if name.is_some_and(|name| name != "auto") => Ok(Subject::Private(private)),
-        _ if name.is_some() => Err(unreadable()),
-        [public] if public.is_ipv4() => Ok(Subject::Ipv4),
-        [_] => Ok(Subject::Ipv6),
-        [public, private] if public.is_ipv4() == private.is_ipv4() => Ok(Subject::Private(private)),
-        _ => Err(unreadable()),
     }
 }
 
-/// Whether a text is `auto` or a DNS name in ASCII, which the resolver looks up as it is.
-fn is_name(text: &str) -> bool {
-    text.is_ascii() && Host::parse(text).is_ok_and(|host| host.is_dns_name())
+/// Returns a DNS name in ASCII, which the resolver looks up as it is.
+fn dns_name(text: &str) -> Option<String> {
+    match Host::parse(text) {
+        Ok(host) if text.is_ascii() && host.is_dns_name() => Some(host.to_string()),
+        _ => None,
+    }
 }
 
-/// Returns the IPv4 address of an IPv4-mapped IPv6 address.
-fn as_ipv4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
-    match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => address.to_ipv4_mapped(),
+fn parse_ip(
+    text: &str,
+    malformed: impl Fn() -> ExternalIpError,
+) -> Result<IpAddr, ExternalIpError> {
+    let address: IpAddr = text.parse().map_err(|_| malformed())?;
+    if let IpAddr::V6(v6) = address
+        && let Some(mapped) = v6.to_ipv4_mapped()
+    {
+        return Err(ExternalIpError::Mapped { address, mapped });
+    }
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(malformed());
+    }
+    Ok(address)
+}
+
+impl ExternalIp {
+    fn subject(&self) -> Subject {
+        match (&self.public, self.private) {
+            (_, Some(private)) => Subject::Private(private),
+            (PublicAddress::Ip(IpAddr::V6(_)), None) => Subject::Ipv6,
+            // STUN servers and DNS are queried for IPv4 first.
+            (_, None) => Subject::Ipv4,
+        }
+    }
+}
+
+impl PublicAddress {
+    /// Returns `auto` or the DNS name, if the address must be asked for.
+    pub fn unresolved(&self) -> Option<&str> {
+        match self {
+            PublicAddress::Ip(_) => None,
+            PublicAddress::Name(name) => Some(name),
+            PublicAddress::Auto => Some(AUTO),
+        }
     }
 }
 
@@ -128,6 +193,31 @@ mod tests {
             let error =
                 format!("must be an address, a DNS name, `public/private` or `auto`, not `{bad}`");
             assert_eq!(report(&[bad]), [error]);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_split_into_its_addresses() {
+        let parsed = |public, private: Option<&str>| ExternalIp {
+            public,
+            private: private.map(|text| text.parse().unwrap()),
+        };
+        let ip = |text: &str| PublicAddress::Ip(text.parse().unwrap());
+        let name = || PublicAddress::Name("relay.example.org".to_owned());
+        for (entry, expected) in [
+            ("192.0.2.1", parsed(ip("192.0.2.1"), None)),
+            (
+                " 2001:db8::1 / fd00::1 ",
+                parsed(ip("2001:db8::1"), Some("fd00::1")),
+            ),
+            ("Relay.example.org", parsed(name(), None)),
+            (
+                "relay.example.org/10.0.0.1",
+                parsed(name(), Some("10.0.0.1")),
+            ),
+            ("auto", parsed(PublicAddress::Auto, None)),
+        ] {
+            assert_eq!(entry.parse(), Ok(expected));
         }
     }
 

@@ -35,6 +35,7 @@ pub use acme::{acme_directory, acme_domains};
 pub use aliases::ALIASES;
 pub use discovery::discovery_pairs;
 pub use environment::LEGACY_VARIABLES;
+pub use external_ip::{ExternalIp, ExternalIpError, PublicAddress, external_ips};
 pub use load::{ConfigErrors, Loaded, load};
 pub use origin::{Diagnostic, Origin, Origins, variable};
 pub use reload::ReloadReport;

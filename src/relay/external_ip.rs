@@ -4,16 +4,12 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use super::public_address::{DiscoverError, discover};
+use crate::config::{ExternalIp, PublicAddress, external_ips};
 use crate::turn::NatMapping;
-
-/// The entry for the address that a STUN server sees.
-const AUTO: &str = "auto";
 
 /// The reason why an entry has no address.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalError {
-    #[error("{0}")]
-    Unreadable(String),
     #[error(transparent)]
     Auto(DiscoverError),
     #[error(
@@ -41,7 +37,7 @@ pub enum Resolve {
 /// The entries of `turn.external_ip`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExternalIps {
-    entries: Vec<String>,
+    entries: Vec<ExternalIp>,
     stun_urls: Vec<String>,
     /// The resolved addresses of `auto` and DNS names.
     known: Vec<(String, IpAddr)>,
@@ -55,7 +51,7 @@ impl ExternalIps {
         known: Vec<(String, IpAddr)>,
     ) -> ExternalIps {
         ExternalIps {
-            entries: entries.to_vec(),
+            entries: external_ips(entries),
             stun_urls: stun_urls.to_vec(),
             known,
         }
@@ -63,12 +59,12 @@ impl ExternalIps {
 
     /// Replaces the entries, and keeps the known addresses of unchanged ones.
     pub fn set(&mut self, entries: &[String], stun_urls: &[String]) {
-        self.entries = entries.to_vec();
+        self.entries = external_ips(entries);
         self.stun_urls = stun_urls.to_vec();
         let unresolved_names: Vec<_> = self
             .entries
             .iter()
-            .filter_map(|entry| unresolved(entry))
+            .filter_map(|entry| entry.public.unresolved())
             .collect();
         self.known
             .retain(|(name, _)| unresolved_names.contains(&name.as_str()));
@@ -81,24 +77,25 @@ impl ExternalIps {
 
     /// Whether any entry can change without a change of the configuration.
     pub fn can_change(&self) -> bool {
-        self.entries.iter().any(|entry| unresolved(entry).is_some())
+        let mut public = self.entries.iter().map(|entry| &entry.public);
+        public.any(|public| public.unresolved().is_some())
     }
 
     /// The address of each entry; `None` while one is not known.
     pub fn nat_mappings(&self) -> Option<Vec<NatMapping>> {
-        let external = self.entries.iter().map(|entry| {
-            let Some(name) = unresolved(entry) else {
-                return entry.parse().ok();
+        let mappings = self.entries.iter().map(|entry| {
+            let public = match &entry.public {
+                PublicAddress::Ip(ip) => *ip,
+                PublicAddress::Name(_) | PublicAddress::Auto => {
+                    self.address_of(entry.public.unresolved()?)?
+                }
             };
             Some(NatMapping {
-                public: self.address_of(name)?,
-                private: match entry.split_once('/') {
-                    Some((_, private)) => Some(private.trim().parse().ok()?),
-                    None => None,
-                },
+                public,
+                private: entry.private,
             })
         });
-        external.collect()
+        mappings.collect()
     }
 
     /// Resolves entries again, and keeps a known address if there is no answer. Blocks on the network.
@@ -118,27 +115,27 @@ impl ExternalIps {
     ) -> Result<(), ExternalError> {
         let mut outcome = Ok(());
         for entry in self.entries.clone() {
-            let Some(name) = unresolved(&entry) else {
-                let read = entry.parse::<NatMapping>().map(|_| ());
-                outcome = outcome.and(read.map_err(ExternalError::Unreadable));
+            let Some(name) = entry.public.unresolved() else {
                 continue;
             };
+            let is_auto = entry.public == PublicAddress::Auto;
             let wanted = match what {
                 Resolve::Unknown => self.address_of(name).is_none(),
-                Resolve::Names => name != AUTO,
-                Resolve::Auto => name == AUTO,
+                Resolve::Names => !is_auto,
+                Resolve::Auto => is_auto,
             };
             if !wanted {
                 continue;
             }
-            let answer = match name {
-                AUTO => discover(&self.stun_urls).map_err(ExternalError::Auto),
-                name => look_up(name)
+            let answer = if is_auto {
+                discover(&self.stun_urls).map_err(ExternalError::Auto)
+            } else {
+                look_up(name)
                     .and_then(|found| self.choose(&entry, name, &found))
                     .map_err(|why| ExternalError::Lookup {
                         name: name.to_owned(),
                         why,
-                    }),
+                    })
             };
             match answer {
                 Ok(ip) => self.set_address(name, ip),
@@ -150,10 +147,8 @@ impl ExternalIps {
 
     /// Selects one address of a name: of the family of its private address, else IPv4 if it has one. Keeps
     /// the known address while it is in the answer, since DNS returns addresses in any order.
-    fn choose(&self, entry: &str, name: &str, found: &[IpAddr]) -> io::Result<IpAddr> {
-        let private = entry.split_once('/').map(|(_, private)| private);
-        let private = private.and_then(|private| private.trim().parse::<IpAddr>().ok());
-        let v4 = match private {
+    fn choose(&self, entry: &ExternalIp, name: &str, found: &[IpAddr]) -> io::Result<IpAddr> {
+        let v4 = match entry.private {
             Some(private) => private.is_ipv4(),
             None => found.iter().any(IpAddr::is_ipv4),
         };
@@ -175,13 +170,6 @@ impl ExternalIps {
         self.known.retain(|(known, _)| known != name);
         self.known.push((name.to_owned(), ip));
     }
-}
-
-/// `auto` or the DNS name of an entry that is not an address itself.
-fn unresolved(entry: &str) -> Option<&str> {
-    let public = entry.split_once('/').map_or(entry, |(public, _)| public);
-    let public = public.trim();
-    public.parse::<IpAddr>().is_err().then_some(public)
 }
 
 fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {

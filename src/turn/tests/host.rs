@@ -24,7 +24,7 @@ fn address(ip: &str) -> HostAddress {
 /// A host that serves clients on all of `addresses`.
 fn serving(addresses: Vec<HostAddress>, sources: &[&str], external: &[&str]) -> Host {
     let sources: Vec<_> = sources.iter().map(|ip| ip.parse().unwrap()).collect();
-    let external = external.iter().map(|one| one.parse().unwrap()).collect();
+    let external = external.iter().map(|one| nat_mapping(one)).collect();
     let listeners = ["0.0.0.0:3478", "[::]:3478"].map(|one| one.parse().unwrap());
     Host::new(addresses, &sources, external, listeners.into(), Vec::new())
 }

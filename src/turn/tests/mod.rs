@@ -64,6 +64,15 @@ fn host(ips: &[&str]) -> Host {
     host_with(ips, &[])
 }
 
+/// Parses `public` or `public/private`.
+fn nat_mapping(text: &str) -> NatMapping {
+    let mut addresses = text.split('/').map(|ip| ip.parse().unwrap());
+    NatMapping {
+        public: addresses.next().unwrap(),
+        private: addresses.next(),
+    }
+}
+
 /// A host with these addresses behind NAT.
 fn host_with(ips: &[&str], external: &[&str]) -> Host {
     let address = |ip: &&str| HostAddress {
@@ -72,7 +81,7 @@ fn host_with(ips: &[&str], external: &[&str]) -> Host {
         state: AddressState::Preferred,
         temporary: false,
     };
-    let external = external.iter().map(|one| one.parse().unwrap()).collect();
+    let external = external.iter().map(|one| nat_mapping(one)).collect();
     let listeners = ["0.0.0.0:3478", "[::]:3478"].map(|one| one.parse().unwrap());
     let others = vec!["0.0.0.0:8000".parse().unwrap()];
     Host::new(
