@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{NatMapping, Route, Transport};
+use crate::stun::{Attribute, Message};
+
+use super::{ErrorReason, NatMapping, Route, Transport};
 
 /// The bits of CHANGE-REQUEST (RFC 5780 section 7.2).
 const CHANGE_IP: u8 = 0x04;
@@ -29,11 +31,11 @@ pub struct Endpoint {
 }
 
 /// The endpoints that a Binding response names.
-pub(super) struct Discovered {
+pub(super) struct Discovered<'a> {
     /// The endpoint that sends the response.
-    pub origin: Endpoint,
+    pub origin: &'a Endpoint,
     /// The endpoint with the other address and the other port.
-    pub other: Endpoint,
+    pub other: &'a Endpoint,
 }
 
 impl Discovery {
@@ -50,10 +52,26 @@ impl Discovery {
         self.find(route).is_some_and(|(set, _)| is_complete(set))
     }
 
-    /// Returns the endpoints for a response to a request with the flags `change`; `None` if
-    /// discovery is not supported.
-    pub(super) fn respond_from(&self, route: &Route, change: u8) -> Option<Discovered> {
-        let (set, received_at) = self.find(route).filter(|(set, _)| is_complete(set))?;
+    /// Returns the endpoints for a response to a Binding request; `None` if discovery is not
+    /// supported.
+    ///
+    /// # Errors
+    ///
+    /// CHANGE-REQUEST has a wrong length.
+    pub(super) fn respond_from(
+        &self,
+        route: &Route,
+        message: &Message<'_>,
+    ) -> Result<Option<Discovered<'_>>, ErrorReason> {
+        let found = self.find(route).filter(|(set, _)| is_complete(set));
+        let Some((set, received_at)) = found else {
+            return Ok(None);
+        };
+        let change = match message.get(Attribute::CHANGE_REQUEST) {
+            None => 0,
+            Some([_, _, _, flags]) => *flags,
+            Some(_) => return Err(ErrorReason::BadRequest),
+        };
         let mut origin = received_at;
         if change & CHANGE_IP != 0 {
             origin ^= OTHER_IP;
@@ -61,10 +79,10 @@ impl Discovery {
         if change & CHANGE_PORT != 0 {
             origin ^= OTHER_PORT;
         }
-        Some(Discovered {
-            origin: set[origin],
-            other: set[received_at ^ OTHER_IP ^ OTHER_PORT],
-        })
+        Ok(Some(Discovered {
+            origin: &set[origin],
+            other: &set[received_at ^ OTHER_IP ^ OTHER_PORT],
+        }))
     }
 
     /// Updates the public addresses of all endpoints.

@@ -52,6 +52,16 @@ impl Policy {
 
     /// Returns whether `peer` is a listener of this process.
     pub fn is_listener(&self, peer: SocketAddr) -> bool {
+        // Nearly every packet ends here.
+        if self.listeners.iter().all(|l| l.port() != peer.port()) {
+            return false;
+        }
+        self.is_listener_with_port(peer)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_listener_with_port(&self, peer: SocketAddr) -> bool {
         let spellings = [canonical(peer.ip()), peer.ip()];
         let mut ports = self.listeners.iter().filter(|l| l.port() == peer.port());
         ports.any(|listener| {
@@ -118,17 +128,19 @@ fn is_special(ip: IpAddr) -> bool {
     }
 }
 
+// One pattern: the compiler makes a jump table of it, which separate patterns do not become.
+#[rustfmt::skip]
 fn is_special_v4(ip: Ipv4Addr) -> bool {
-    let octets = ip.octets();
-    // This network, loopback, multicast, reserved, broadcast.
-    matches!(octets, [0 | 127 | 224..=255, ..])
+    matches!(
+        ip.octets(),
+        // This network, private, loopback, multicast, reserved, broadcast.
+        [0 | 10 | 127 | 224..=255, ..]
         // Private, shared, link-local.
-        || matches!(octets, [10, ..] | [172, 16..=31, ..] | [192, 168, ..])
-        || matches!(octets, [100, 64..=127, ..] | [169, 254, ..])
+        | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [169, 254, ..]
         // Protocol assignments, documentation, 6to4 relays, AS112, benchmarking.
-        || matches!(octets, [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _])
-        || matches!(octets, [192, 88, 99, _] | [192, 31, 196, _] | [192, 52, 193, _])
-        || matches!(octets, [192, 175, 48, _] | [198, 18 | 19, ..])
+        | [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _]
+        | [192, 31, 196, _] | [192, 52, 193, _] | [192, 175, 48, _] | [198, 18 | 19, ..]
+    )
 }
 
 fn is_special_v6(ip: Ipv6Addr) -> bool {
@@ -137,8 +149,7 @@ fn is_special_v6(ip: Ipv6Addr) -> bool {
     // site-local and multicast addresses, NAT64, discard-only and SRv6.
     segments[0] >> 13 != 1
         // Protocol assignments (benchmarking and ORCHID among them), documentation.
-        || matches!(segments, [0x2001, 0..=0x1ff | 0xdb8, ..])
-        || matches!(segments, [0x3fff, 0..=0xfff, ..])
+        || matches!(segments, [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..])
 }
 
 #[cfg(test)]

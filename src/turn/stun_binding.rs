@@ -4,6 +4,7 @@
 use crate::stun::{Attribute, Class, Method, Writer};
 
 use super::attributes::unknown;
+use super::discovery::Discovered;
 use super::request::Request;
 use super::{DropReason, ErrorReason, Outcome, Output, Route, Server, Verdict};
 
@@ -33,39 +34,32 @@ impl Server {
         if self.unknown_attributes(request).next().is_some() {
             return self.respond_error(request, ErrorReason::UnknownAttribute, None);
         }
-        let change = match request.message.get(Attribute::CHANGE_REQUEST) {
-            None => 0,
-            Some([_, _, _, flags]) => *flags,
-            Some(_) => return self.respond_error(request, ErrorReason::BadRequest, None),
+        let discovery = &self.config.discovery;
+        let discovered = match discovery.respond_from(request.route, request.message) {
+            Ok(discovered) => discovered,
+            Err(reason) => return self.respond_error(request, reason, None),
         };
         if !self.allow_unauthenticated(request) {
             return Verdict::Dropped(DropReason::UnauthenticatedRate);
         }
-        let discovered = self.config.discovery.respond_from(request.route, change);
-        let client = request.route.client;
-        let transaction = request.message.transaction();
+        let outcome = Outcome::Granted(Method::BINDING);
         self.response.clear();
-        let mut writer = Writer::new(
+        let writer = Writer::new(
             &mut self.response,
             Method::BINDING,
             Class::Success,
-            transaction,
+            request.message.transaction(),
         )
-        .xor_address(Attribute::XOR_MAPPED_ADDRESS, client);
-        if let Some(discovered) = &discovered {
-            writer = writer
-                .address(Attribute::MAPPED_ADDRESS, client)
-                .address(Attribute::RESPONSE_ORIGIN, discovered.origin.public)
-                .address(Attribute::OTHER_ADDRESS, discovered.other.public);
-        }
-        writer.fingerprint();
-        let outcome = Outcome::Granted(Method::BINDING);
-        let origin = match discovered {
-            Some(discovered) if discovered.origin.address != request.route.server => {
-                discovered.origin
-            }
-            _ => return Verdict::Respond(outcome),
+        .xor_address(Attribute::XOR_MAPPED_ADDRESS, request.route.client);
+        let Some(discovered) = discovered else {
+            writer.fingerprint();
+            return Verdict::Respond(outcome);
         };
+        put_endpoints(writer, request, &discovered);
+        let origin = discovered.origin;
+        if origin.address == request.route.server {
+            return Verdict::Respond(outcome);
+        }
         self.output.push_back(Output::Response {
             route: Route {
                 server: origin.address,
@@ -77,4 +71,16 @@ impl Server {
         });
         Verdict::Queued
     }
+}
+
+/// Completes a response that supports NAT behaviour discovery. Apart from the common response, which
+/// then copies no addresses for it.
+#[cold]
+#[inline(never)]
+fn put_endpoints(writer: Writer<'_>, request: Request<'_>, discovered: &Discovered<'_>) {
+    writer
+        .address(Attribute::MAPPED_ADDRESS, request.route.client)
+        .address(Attribute::RESPONSE_ORIGIN, discovered.origin.public)
+        .address(Attribute::OTHER_ADDRESS, discovered.other.public)
+        .fingerprint();
 }
