@@ -174,8 +174,14 @@ fn a_reload_switches_between_old_and_current_metric_names() {
 #[test]
 fn every_reason_of_the_relay_is_explained() {
     let table = include_str!("../../docs/reference/relay-errors.md");
-    for refusal in parlor::turn::ErrorReason::ALL {
-        assert!(table.contains(&format!("`{refusal}`")), "{refusal}");
+    let (errors, drops) = table
+        .split_once("## Why a datagram was dropped")
+        .expect("both tables");
+    for reason in parlor::turn::ErrorReason::ALL {
+        assert!(errors.contains(&format!("`{reason}`")), "{reason}");
+    }
+    for reason in parlor::turn::DropReason::ALL {
+        assert!(drops.contains(&format!("`{reason}`")), "{reason}");
     }
 }
 
