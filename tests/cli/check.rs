@@ -4,18 +4,15 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 
-use crate::support::certificate::Authority;
 use crate::support::command::Cli;
 use parlor::config::{Schema, variable};
 use serde_json::Value;
 
 /// At least 32 bytes, and 64 of something that must never be shown.
-const SECRET: &str = "never-to-be-shown-0123456789-0123456789-0123456789-0123456789-xx";
+pub(crate) const SECRET: &str = "never-to-be-shown-0123456789-0123456789-0123456789-0123456789-xx";
 
-fn cli_with_file(text: &str) -> Cli {
+pub(crate) fn cli_with_file(text: &str) -> Cli {
     let cli = Cli::new();
     let path = cli.place().join("config.toml");
     fs::write(&path, text).unwrap();
@@ -24,7 +21,7 @@ fn cli_with_file(text: &str) -> Cli {
 }
 
 /// Exit code and answer of `parlor check --json`.
-fn checked(cli: &Cli) -> (i32, Value) {
+pub(crate) fn checked(cli: &Cli) -> (i32, Value) {
     let outcome = cli.run(&["check", "--json"]);
     let value = serde_json::from_str(&outcome.stdout)
         .unwrap_or_else(|error| panic!("{error} in {}{}", outcome.stdout, outcome.stderr));
@@ -91,7 +88,7 @@ fn every_wrong_key_in_the_environment_is_reported_with_its_variable() {
 }
 
 /// The first word of each: the keys.
-fn keys(list: &Value) -> Vec<String> {
+pub(crate) fn keys(list: &Value) -> Vec<String> {
     let list = list.as_array().expect("a list").iter();
     list.map(|one| one["key"].as_str().unwrap_or("-").to_owned())
         .collect()
@@ -428,107 +425,4 @@ fn the_effective_configuration_is_shown_with_the_origin_of_each_value_and_withou
         "{text}"
     );
     assert!(!text.contains("never-to-be") && !answer.to_string().contains("never-to-be"));
-}
-
-#[test]
-fn previous_secrets_can_be_read_from_a_file_with_one_on_each_line() {
-    let cli = cli_with_file("[auth]\nprevious_secrets_file = \"old\"\n");
-    let old = cli.place().join("old");
-    fs::write(&old, format!("{SECRET}\n\nshort\n")).unwrap();
-    fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();
-    let (_, answer) = checked(&cli);
-    assert_eq!(
-        keys(&answer["problems"]),
-        ["auth.previous_secrets"],
-        "{answer}"
-    );
-    assert_eq!(answer["problems"][0]["file"], "old");
-    fs::write(&old, format!("{SECRET}\n")).unwrap();
-    assert_eq!(checked(&cli).0, 0);
-    let twice = cli.env("PARLOR_AUTH__PREVIOUS_SECRETS", SECRET);
-    assert_eq!(
-        keys(&checked(&twice).1["problems"]),
-        ["auth.previous_secrets_file"]
-    );
-}
-
-#[test]
-fn a_certificate_error_is_reported_with_key_and_file() {
-    let cli = Cli::new();
-    let (cert, key) = Authority::new().issue(cli.place(), &["talk.example.org"]);
-    let other = cli.place().join("other");
-    fs::create_dir(&other).unwrap();
-    let (_, other_key) = Authority::new().issue(&other, &["talk.example.org"]);
-    let report = |mode: &str, cert: Option<&Path>, key: Option<&Path>| {
-        let mut command = cli.command(&["check"]);
-        command.env("PARLOR_TLS__MODE", mode);
-        command.env("PARLOR_SERVER__PUBLIC_URL", "https://talk.example.org");
-        cert.map(|path| command.env("PARLOR_TLS__CERT_FILE", path));
-        key.map(|path| command.env("PARLOR_TLS__KEY_FILE", path));
-        let output = command.output().expect("parlor ends");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let sound = report("files", Some(&cert), Some(&key));
-    assert_eq!(sound, "the configuration (no file) is valid\n");
-    let nowhere = cli.place().join("nowhere.pem");
-    for (mode, cert_file, key_file, expected) in [
-        (
-            "auto",
-            None,
-            None,
-            "PARLOR_TLS__MODE is wrong: it must be one of off, files, self-signed, acme (",
-        ),
-        (
-            "files",
-            None,
-            Some(&key),
-            "error: tls.cert_file must name the file of the certificate",
-        ),
-        ("off", Some(&cert), None, "PARLOR_TLS__CERT_FILE names "),
-        (
-            "files",
-            Some(&nowhere),
-            Some(&key),
-            "nowhere.pem, which does not exist",
-        ),
-        (
-            "files",
-            Some(&cert),
-            Some(&other_key),
-            "key.pem, which holds another key than that of the first certificate in ",
-        ),
-        (
-            "files",
-            Some(&key),
-            Some(&key),
-            "key.pem, which holds no certificate",
-        ),
-    ] {
-        let printed = report(
-            mode,
-            cert_file.map(PathBuf::as_path),
-            key_file.map(PathBuf::as_path),
-        );
-        assert!(printed.contains(expected), "{printed}");
-    }
-}
-
-#[test]
-fn a_key_file_that_the_user_cannot_read_is_reported_with_the_user() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: only root can be somebody else");
-        return;
-    }
-    let cli = Cli::new();
-    let (cert, key) = Authority::new().issue(cli.place(), &["talk.example.org"]);
-    fs::set_permissions(cli.place(), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    let mut command = cli.command(&["check"]);
-    command.env("PARLOR_TLS__MODE", "files");
-    command.env("PARLOR_TLS__CERT_FILE", &cert);
-    command.env("PARLOR_TLS__KEY_FILE", &key);
-    let output = command.uid(65_534).gid(65_534).output();
-    let report = String::from_utf8(output.expect("parlor ends").stdout).unwrap();
-    let expected = "key.pem, which the user nobody (uid 65534), whom parlor runs as, may not read";
-    assert!(report.contains(expected), "{report}");
 }

@@ -4,8 +4,10 @@ mod admin;
 mod arguments;
 mod bench;
 mod check;
+mod check_files;
 mod commands;
 mod config;
+mod credentials;
 mod settings_documents;
 #[path = "../support/mod.rs"]
 mod support;
