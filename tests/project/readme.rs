@@ -39,9 +39,9 @@ fn guides() -> String {
     GUIDES.iter().map(read).collect()
 }
 
-fn blocks() -> Vec<Block> {
-    let guides = guides();
-    let parts = guides.split("\n```").skip(1).step_by(2);
+/// The fenced blocks of a text.
+fn blocks(text: &str) -> Vec<Block> {
+    let parts = text.split("\n```").skip(1).step_by(2);
     let block = |part: &str| {
         let (language, text) = part.split_once('\n').expect("a block has lines");
         let (language, text) = (language.to_owned(), format!("{text}\n"));
@@ -51,15 +51,20 @@ fn blocks() -> Vec<Block> {
 }
 
 fn of(language: &str) -> Vec<String> {
-    let blocks = blocks().into_iter();
+    of_text(&guides(), language)
+}
+
+fn of_text(text: &str, language: &str) -> Vec<String> {
+    let blocks = blocks(text).into_iter();
     let blocks = blocks.filter(|block| block.language == language);
     blocks.map(|block| block.text).collect()
 }
 
 #[test]
 fn every_code_block_has_a_language_that_is_tested() {
-    assert!(blocks().len() > 10);
-    for Block { language, text } in blocks() {
+    let blocks = blocks(&guides());
+    assert!(blocks.len() > 10);
+    for Block { language, text } in blocks {
         let known =
             ["sh", "python", "js", "toml", "caddyfile", "console"].contains(&language.as_str());
         assert!(known, "nothing here tries a block of {language:?}:\n{text}");
@@ -99,10 +104,7 @@ fn every_command_works_in_the_order_of_the_guides() {
     ] {
         assert!(output.contains(expected), "no {expected:?} in:\n{output}");
     }
-    let count = |text: &str| output.lines().filter(|line| line.starts_with(text)).count();
-    assert_eq!(count("user-joined from "), 1, "{output}");
-    assert_eq!(count("offer from "), 1, "{output}");
-    assert_eq!(count("answer from "), 1, "{output}");
+    assert_one_call(&output);
     let backup = Command::new("tar")
         .arg("-tzf")
         .arg(place.root.path().join("parlor-backup.tar.gz"))
@@ -116,6 +118,30 @@ fn every_command_works_in_the_order_of_the_guides() {
             "no guide mentions {kept}"
         );
     }
+}
+
+#[test]
+fn the_quick_start_works_on_a_fresh_server() {
+    let text = fs::read_to_string(root().join("docs/build/quick-start.md")).expect("a guide");
+    let needs = text
+        .lines()
+        .find(|line| line.starts_with("The examples need "));
+    let quoted = needs.expect("what the examples need").split('`').skip(1);
+    let mut commands: Vec<&str> = quoted.step_by(2).collect();
+    commands.retain(|command| command.starts_with("parlor "));
+    let examples = of_text(&text, "sh").concat();
+    let daemon = Daemon::start();
+    let output = Place::new(&daemon).run(&format!("{}\n{examples}", commands.join("\n")));
+    assert!(output.contains("Successfully joined Standup"), "{output}");
+    assert_one_call(&output);
+}
+
+/// Two runs of the example in Python exchanged one offer and one answer.
+fn assert_one_call(output: &str) {
+    let count = |text: &str| output.lines().filter(|line| line.starts_with(text)).count();
+    assert_eq!(count("user-joined from "), 1, "{output}");
+    assert_eq!(count("offer from "), 1, "{output}");
+    assert_eq!(count("answer from "), 1, "{output}");
 }
 
 #[test]
