@@ -214,10 +214,10 @@ impl Http {
             "TLS handshakes that failed or timed out",
             self.tls_handshake_errors.clone(),
         );
-        registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register("http_requests", "Completed requests", self.requests.clone());
         registry.register(
             "http_errors",
-            "Requests answered with an error, by its code",
+            "Failed requests, by the code of the error",
             self.rejected.clone(),
         );
         registry.register(

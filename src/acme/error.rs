@@ -74,7 +74,7 @@ impl From<Error> for OrderError {
             }
             error => {
                 let reason = format!(
-                    "the authority can't be asked: {}",
+                    "the certificate authority cannot be reached: {}",
                     error_text::describe(error)
                 );
                 OrderError::new(Failure::Unreachable, &reason)

@@ -37,7 +37,7 @@ fn tls_error_text(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(fault) => certificate(fault),
         TlsError::AlertReceived(alert) => format!("it ended the handshake of TLS ({alert:?})"),
-        TlsError::InvalidMessage(_) => "what answers at that port does not speak TLS".to_owned(),
+        TlsError::InvalidMessage(_) => "the service at that port does not speak TLS".to_owned(),
         error => format!("TLS failed: {error}"),
     }
 }

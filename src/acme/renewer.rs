@@ -89,7 +89,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
     fn due(&mut self, settings: &AcmeSettings) -> u64 {
         let kept = block_in_place(|| stored_certificate(&self.data_dir, settings));
         let kept = kept.unwrap_or_else(|error| {
-            tracing::error!(%error, "the kept certificate can't be used: another is asked for");
+            tracing::error!(%error, "stored certificate is unusable: requesting a new one");
             None
         });
         let issued = self.issued.as_ref();
@@ -121,7 +121,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
             } else {
                 "http-01"
             },
-            "asking for a certificate"
+            "requesting a certificate"
         );
         let result = tokio::time::timeout(ATTEMPT_TIMEOUT, self.ask(settings)).await;
         // An attempt that timed out has not removed its challenges.
@@ -156,14 +156,14 @@ impl<R: FnMut() -> f64> Renewer<R> {
         let until = u64::try_from(validity.until).unwrap_or(0);
         let (sha256, until) = (identity.fingerprint(), utc::format(until));
         self.resolver.swap(&identity);
-        tracing::info!(sha256, until, "a certificate was issued");
+        tracing::info!(sha256, until, "certificate issued");
         let is_covered = settings.covered_by(&identity);
         self.issued = Some((settings.directory.clone(), identity));
         // No immediate retry: authorities count issued certificates.
         let unusable = if !is_covered {
             "the authority has issued a certificate for other names"
         } else if schedule::renewal(validity, 1.0) <= clock::now().unix {
-            "the certificate that was issued is to be renewed already: is this host's clock right?"
+            "the issued certificate is already due for renewal: check this host's clock"
         } else {
             self.backoff = Backoff::default();
             self.retry = 0;
@@ -185,7 +185,11 @@ impl<R: FnMut() -> f64> Renewer<R> {
             Some(validity) if validity.is_expired(now) => {
                 tracing::error!(reason, next, "the certificate has expired");
             }
-            Some(_) => tracing::warn!(reason, next, "the certificate is not renewed yet"),
+            Some(_) => tracing::warn!(
+                reason,
+                next,
+                "certificate renewal failed, the old one is still valid"
+            ),
         }
         self.resolver.set_renewal_failure(RenewalFailure {
             reason,

@@ -69,14 +69,14 @@ impl AcmeStorage<'_> {
     /// They are invalid. If the disk fails, the certificate is used until the next start.
     pub(super) fn store_certificate(&self, pem: Secret) -> Result<Identity, OrderError> {
         let identity = tls::parse(pem.expose()).map_err(|why| {
-            let reason = format!("what the authority has issued {why}");
+            let reason = format!("the response of the authority {why}");
             OrderError::new(Failure::Rejected, &reason)
         })?;
         let stored = tokio::task::block_in_place(|| {
             self.data_dir.write_file(&self.certificate_file(), &pem)
         });
         if let Err(error) = stored {
-            tracing::error!(%error, "the certificate can't be kept");
+            tracing::error!(%error, "certificate could not be stored");
         }
         Ok(identity)
     }

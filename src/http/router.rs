@@ -186,7 +186,7 @@ async fn handle(
     if let Some(code) = code {
         app.metrics.http.rejected(code);
     }
-    tracing::debug!(status, code, "answered");
+    tracing::debug!(status, code, "request completed");
     response
 }
 

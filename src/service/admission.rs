@@ -74,7 +74,7 @@ pub async fn check_access(
 pub fn close_code(error: AuthError) -> CloseCode {
     match error {
         AuthError::Store(error) => {
-            tracing::error!(%error, "store request failed");
+            tracing::error!(%error, "database request failed");
             CloseCode::ConnectionError
         }
         AuthError::Disabled => CloseCode::Removed,

@@ -86,18 +86,18 @@ async fn check_store(app: &App) -> Check {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             if may_log(limit) {
-                tracing::error!(%error, "not ready: the store takes no writes");
+                tracing::error!(%error, "not ready: the database accepts no writes");
             }
             Err(match error {
                 StoreError::Replaced(_) => "the database file was removed or replaced",
-                _ => "the store takes no writes",
+                _ => "the database accepts no writes",
             })
         }
         Err(_) => {
             if may_log(limit) {
-                tracing::error!("not ready: the store does not answer in time");
+                tracing::error!("not ready: the database does not answer in time");
             }
-            Err("the store does not answer in time")
+            Err("the database does not answer in time")
         }
     }
 }

@@ -144,7 +144,7 @@ fn a_planted_secret_is_found() {
     );
     write(
         "clean.log",
-        "INFO ready\nDEBUG answered route=\"/api/auth/me\"\n",
+        "INFO ready\nDEBUG request completed route=\"/api/auth/me\"\n",
     );
     assert!(search(directory.path()).found.is_empty());
     let planted = [

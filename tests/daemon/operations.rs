@@ -28,7 +28,7 @@ fn readiness_names_the_part_that_is_not_ready() {
     assert_eq!(response["checks"]["relay"], "ok");
     assert_ne!(response["checks"]["store"], "ok");
     let detail = response["detail"].as_str().expect("a sentence");
-    assert!(detail.starts_with("Not ready: the store "), "{detail}");
+    assert!(detail.starts_with("Not ready: the database "), "{detail}");
     assert_eq!(client.get("/readyz").status, 503);
     // Metrics that need no database are still there.
     assert!(scrape(&daemon).contains("parlor_turn_allocations"));
@@ -37,7 +37,7 @@ fn readiness_names_the_part_that_is_not_ready() {
     other.execute_batch("ROLLBACK").expect("no lock any more");
     client.get("/readyz").ok();
     // Of /readyz, /healthz and /metrics.
-    daemon.wait_for_logs(&["\"message\":\"answered\""], 6);
+    daemon.wait_for_logs(&["\"message\":\"request completed\""], 6);
     let log = daemon.log();
     let causes = log.iter().filter(|line| line.contains("not ready: "));
     assert_eq!(
@@ -87,8 +87,8 @@ fn one_user_id_connects_login_websocket_and_allocation() {
     assert_eq!(issued["room"], "lobby");
     assert_eq!(event(&daemon, id, "user joined")["room"], "lobby");
     assert_eq!(event(&daemon, id, "user left")["room"], "lobby");
-    let answered = event(&daemon, id, "answered");
-    assert_eq!(answered["client"], "127.0.0.1");
+    let completed = event(&daemon, id, "request completed");
+    assert_eq!(completed["client"], "127.0.0.1");
     let granted = event(&daemon, id, "allocation granted");
     assert_eq!(
         (&granted["room"], &granted["transport"]),
@@ -116,8 +116,8 @@ fn rejections_are_logged_with_their_reason() {
     client.with_token("no.jwt.this").get("/api/auth/me");
     let line = daemon.wait_for_log("the token is not a JWT");
     assert!(line.contains("\"level\":\"DEBUG\""), "{line}");
-    let line = daemon.wait_for_log_of("the answer", |line| {
-        line.contains("answered") && line.contains("\"route\":\"/api/auth/me\"")
+    let line = daemon.wait_for_log_of("the response", |line| {
+        line.contains("request completed") && line.contains("\"route\":\"/api/auth/me\"")
     });
     assert!(line.contains("\"code\":\"unauthorized\""), "{line}");
 }
@@ -257,8 +257,9 @@ fn queued_log_lines_are_written_before_exit() {
 }
 
 #[test]
-fn every_line_of_the_documentation_is_one_that_the_source_logs() {
+fn the_documentation_has_every_line_that_the_source_logs_and_no_other() {
     let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let logged = logged_lines(&source);
     let text = include_str!("../../docs/reference/log-lines.md");
     let levels = ["error", "warn", "info", "debug"];
     let mut lines = BTreeSet::new();
@@ -268,13 +269,67 @@ fn every_line_of_the_documentation_is_one_that_the_source_logs() {
         if cells.len() != 6 || !levels.contains(&cells[1]) || !cells[2].starts_with('`') {
             continue;
         }
-        for line in cells[2].split(", ") {
-            let line = line.trim_matches('`').trim_end_matches('…');
-            assert!(source.contains(&format!("\"{line}")), "{line}");
-            assert!(lines.insert(line), "{line} stands there twice");
+        for line in cells[2].split("`, `") {
+            let line = line.trim_matches('`');
+            let begin = line.trim_end_matches('…');
+            assert!(source.contains(&format!("\"{begin}")), "{line}");
+            let is_new = lines.insert((cells[1], line));
+            assert!(is_new, "{line} stands there twice");
         }
     }
-    assert!(lines.len() > 25, "{lines:?}");
+    assert!(logged.len() > 100, "{logged:?}");
+    for (level, message) in &logged {
+        let has = |(known, line): &(&str, &str)| match line.strip_suffix('…') {
+            Some(begin) => known == level && message.starts_with(begin),
+            None => known == level && message == line,
+        };
+        assert!(
+            lines.iter().any(has),
+            "log-lines.md lacks {level} {message}"
+        );
+    }
+}
+
+/// Returns the level and the text of each event in a source text, except for variable texts.
+fn logged_lines(source: &str) -> BTreeSet<(&str, String)> {
+    let calls = source.split("tracing::").skip(1);
+    let calls = calls.filter_map(|call| call.split_once("!("));
+    let calls = calls.filter(|(level, _)| ["error", "warn", "info", "debug"].contains(level));
+    let lines = calls.filter_map(|(level, args)| Some((level, last_literal(args)?)));
+    lines.filter(|(_, text)| !text.starts_with('{')).collect()
+}
+
+/// Returns the last string literal among the arguments of a macro, which is an event's message.
+fn last_literal(args: &str) -> Option<String> {
+    let (mut last, mut depth) = (None, 1);
+    let mut chars = args.chars();
+    while depth > 0 {
+        match chars.next()? {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            '"' => last = Some(literal(&mut chars)?),
+            _ => {}
+        }
+    }
+    last
+}
+
+/// Reads a string literal to its closing quote. A backslash at the end of a line joins it to the next.
+fn literal(chars: &mut std::str::Chars<'_>) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(text),
+            '\\' => match chars.next()? {
+                '\n' => {
+                    let rest = chars.as_str().trim_start();
+                    *chars = rest.chars();
+                }
+                escaped => text.push(escaped),
+            },
+            other => text.push(other),
+        }
+    }
 }
 
 /// Returns the text of all Rust files below a directory.

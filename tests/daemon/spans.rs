@@ -87,7 +87,7 @@ fn lines_of_two_connections_have_different_numbers() {
     let daemon = Daemon::start();
     let paths = ["/healthz", "/api/auth/me?token=abc", "/nowhere"];
     let clients = [0, 1].map(|_| requests(daemon.http(), &paths).to_string());
-    daemon.wait_for_logs(&["\"message\":\"answered\""], 2 * paths.len());
+    daemon.wait_for_logs(&["\"message\":\"request completed\""], 2 * paths.len());
     let log = daemon.log();
     let numbers = clients.map(|client| {
         let of_client = |line: &&String| line.contains(&client);
@@ -96,7 +96,12 @@ fn lines_of_two_connections_have_different_numbers() {
         let messages: Vec<_> = lines.iter().map(|line| message(line)).collect();
         assert_eq!(
             messages,
-            ["answered", "not authenticated", "answered", "answered"]
+            [
+                "request completed",
+                "not authenticated",
+                "request completed",
+                "request completed"
+            ]
         );
         let mut numbers = Vec::new();
         let mut routes = Vec::new();
@@ -132,7 +137,7 @@ fn requests_over_http2_have_the_span_of_their_connection() {
     assert!(curl.status.success(), "{curl:?}");
     let [health, me] = ["/healthz", "/api/auth/me"].map(|route| {
         let line = daemon.wait_for_log_of(route, |line| {
-            line.contains("answered") && line.contains(route)
+            line.contains("request completed") && line.contains(route)
         });
         spans(&line)
     });
@@ -207,7 +212,7 @@ fn text_lines_begin_with_their_spans() {
     assert!(line.ends_with(&text), "{line}");
     let request = format!(
         "{connection}:request{{method=GET route=\"/api/ws/rooms/{{room}}\" client=127.0.0.1 \
-         user=\"{id}\"}}: answered status=101"
+         user=\"{id}\"}}: request completed status=101"
     );
     daemon.wait_for_log(&request);
 }

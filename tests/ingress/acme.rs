@@ -19,7 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
 const DOMAIN: &str = "talk.example.org";
-const ISSUED: &str = "a certificate was issued";
+const ISSUED: &str = "certificate issued";
 
 /// A parlor that asks the authority of this acme.
 fn builder(acme: &AcmeNetwork) -> Builder {
@@ -184,7 +184,7 @@ fn after_a_failed_tls_alpn_validation_http_01_is_used_and_the_failure_is_reporte
     assert!(trouble.contains("the authority says"), "{trouble}");
     assert!(shake_hands(&mut dial(&acme, DOMAIN, believing(&acme.root()))).is_err());
     let issued = daemon.wait_for_log_of("asking over HTTP", |line| {
-        line.contains("asking for a certificate") && line.contains("http-01")
+        line.contains("requesting a certificate") && line.contains("http-01")
     });
     assert!(issued.contains(DOMAIN), "{issued}");
     daemon.wait_for_log(ISSUED);
@@ -202,7 +202,10 @@ fn an_unreachable_authority_is_retried_until_it_responds() {
     let acme = AcmeNetwork::new();
     let daemon = for_the_domain(&acme).start();
     let text = daemon.wait_for_log("there is no certificate yet");
-    assert!(text.contains("the authority can't be asked"), "{text}");
+    assert!(
+        text.contains("the certificate authority cannot be reached"),
+        "{text}"
+    );
     let _pebble = acme.open(&[]);
     daemon.wait_for_log(ISSUED);
     client(&acme, DOMAIN, "alice");
@@ -220,7 +223,7 @@ fn a_restart_uses_the_stored_account_and_certificate() {
     client(&acme, DOMAIN, "alice");
     let daemon = daemon.restart();
     client(&acme, DOMAIN, "alice");
-    assert_eq!(lines(&daemon, "asking for a certificate"), 0);
+    assert_eq!(lines(&daemon, "requesting a certificate"), 0);
     // Without its certificate another is asked for, by the same account.
     let daemon = daemon.restart_after(|| fs::remove_file(&certificate).unwrap());
     daemon.wait_for_log(ISSUED);

@@ -103,7 +103,7 @@ fn open_database(
     let remark = if served {
         format!(
             "Using the database in {path}: the server that runs there does not answer at its \
-         socket, but applies the change within a second."
+         socket, but applies the change within half a second."
         )
     } else {
         format!("Using the database in {path}: no server is running there.")

@@ -51,7 +51,7 @@ settings! {
         #[serde(with = "crate::config::duration")]
         header_timeout: Duration = Duration::from_secs(10), Live;
 
-        /// The timeout of a whole request, from its headers to the end of the answer. WebSockets are exempt.
+        /// The timeout of a whole request, from its headers to the end of the response. WebSockets are exempt.
         #[serde(with = "crate::config::duration")]
         request_timeout: Duration = Duration::from_secs(30), Live;
 

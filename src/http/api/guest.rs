@@ -52,7 +52,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     );
     let user = redeemed.await.inspect_err(|error| {
         if !matches!(error, InviteError::Store(_)) {
-            tracing::debug!(reason = %error, "invite refused");
+            tracing::debug!(reason = %error, "invite rejected");
         }
     })?;
     span.record("user", &*user.id);

@@ -260,7 +260,7 @@ impl Shard {
                 self.counters.refused(refusal);
                 if refusal != ErrorReason::Challenge {
                     let (connection, client) = (self.connection(route), route.client);
-                    tracing::debug!(connection, %client, method = method.0, reason = %refusal, "TURN request refused");
+                    tracing::debug!(connection, %client, method = method.0, reason = %refusal, "TURN request rejected");
                     self.log_limiter.refused(now, connection, client, refusal);
                 }
             }

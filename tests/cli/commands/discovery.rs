@@ -51,7 +51,7 @@ fn without_the_socket_the_server_applies_changes_of_the_database() {
     let (code, said) = stderr(command.env("PARLOR_ADMIN__SOCKET", nowhere));
     assert_eq!(code, 0, "{said}");
     assert!(
-        said.contains("applies the change within a second"),
+        said.contains("applies the change within half a second"),
         "{said}"
     );
     assert_eq!(alice.close_code(), 4005);

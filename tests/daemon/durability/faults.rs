@@ -247,7 +247,7 @@ fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
     let ready = Client::new(daemon.http()).get("/readyz");
     assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
     let checks = &ready.json()["checks"];
-    assert_eq!(checks["store"], "the store takes no writes");
+    assert_eq!(checks["store"], "the database accepts no writes");
     assert_eq!(checks["relay"], "ok");
     assert_eq!(count(&daemon), kept);
     call.assert_works();
@@ -348,7 +348,7 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
     assert_eq!(ready.refusal(), (503, "not-ready".to_owned()));
     let expected = "the database file was removed or replaced";
     assert_eq!(ready.json()["checks"]["store"], expected);
-    daemon.wait_for_log("not ready: the store takes no writes");
+    daemon.wait_for_log("not ready: the database accepts no writes");
     call.assert_works();
     Call::begins(&daemon);
 

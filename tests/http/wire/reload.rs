@@ -247,7 +247,8 @@ fn policy_origins_limits_and_the_log_change_at_once() {
     assert_eq!(alice.permit(peer).code(), Some(403));
     assert_eq!(status(), 401);
     let [mut bob, mut carol] = settled.world.lobby(["bob", "carol"]);
-    assert!(!settled.daemon().log().concat().contains("\"answered\""));
+    let quiet = settled.daemon().log().concat();
+    assert!(!quiet.contains("\"request completed\""));
     let log = settled.change(&usual(
         "log.level = \"debug\"\nturn.allowed_peers = \"10.9.9.9\"\n\
          turn.unauthenticated_rate = 0\n\
@@ -273,7 +274,7 @@ fn policy_origins_limits_and_the_log_change_at_once() {
     assert_eq!(alice.permit(peer).code(), None);
     assert_eq!(status(), 403);
     assert_eq!(settled.status("no token"), 401);
-    settled.daemon().wait_for_log("\"answered\"");
+    settled.daemon().wait_for_log("\"request completed\"");
     // Those who are connected are held to the new rate too.
     for word in ["1", "2", "3", "4", "5", "6"] {
         bob.send(&offer("bob", None, word));
