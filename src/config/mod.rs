@@ -5,10 +5,10 @@
 
 mod acme;
 mod aliases;
+mod alternate_port;
 mod alternate_server;
 mod check;
 mod cidr;
-mod discovery;
 pub mod duration;
 mod environment;
 mod external_ip;
@@ -33,7 +33,7 @@ mod warnings;
 
 pub use acme::{acme_directory, acme_domains};
 pub use aliases::ALIASES;
-pub use discovery::discovery_pairs;
+pub use alternate_port::discovery_pairs;
 pub use environment::LEGACY_VARIABLES;
 pub use external_ip::{ExternalIp, ExternalIpError, PublicAddress, external_ips};
 pub use load::{ConfigErrors, Loaded, load};

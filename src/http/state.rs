@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::api::limits::ApiLimits;
+use super::api::rate_limits::ApiLimits;
 use super::settings::DerivedSettingsCache;
 use crate::service::App;
 

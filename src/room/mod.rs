@@ -5,7 +5,7 @@
 //! connections of this room only. The room overwrites the sender's claims of identity in a message,
 //! and changes no other byte.
 
-mod close;
+mod close_code;
 mod envelope;
 mod error_budget;
 mod machine;
@@ -14,7 +14,7 @@ mod model_tests;
 #[cfg(test)]
 mod restart_tests;
 
-pub use close::CloseCode;
+pub use close_code::CloseCode;
 pub use envelope::Kind;
 pub use machine::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::violations::Violations;
 use crate::config::origin::Violation;
 use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
-use crate::config::{Config, alternate_server, discovery, external_ip, public_url};
+use crate::config::{Config, alternate_port, alternate_server, external_ip, public_url};
 use crate::url::{Host, WebOrigin};
 
 /// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
@@ -59,7 +59,7 @@ pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
         );
     }
     violations.extend(alternate_server::violations(&config.turn));
-    violations.extend(discovery::violations(&config.turn));
+    violations.extend(alternate_port::violations(&config.turn));
     let messages = external_ip::errors(&config.turn.external_ip);
     let messages = messages.into_iter();
     violations.extend(messages.map(|violation| Violation::new("turn.external_ip", violation)));

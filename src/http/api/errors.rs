@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
-use super::limits::NAME_INTERVAL;
+use super::rate_limits::NAME_INTERVAL;
 use crate::http::Error;
 use crate::storage::utc;
 

@@ -4,9 +4,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::errors::{invite_revoked, no_such_room, room_closed, too_many_from_address};
-use super::limits::LimitReached;
 use super::login;
 use super::parameters::require_json;
+use super::rate_limits::LimitReached;
 use crate::clock;
 use crate::display_name;
 use crate::http::draining::reject_newcomers;

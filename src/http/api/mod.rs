@@ -9,13 +9,13 @@ mod guest;
 mod ice;
 mod invite;
 mod json;
-pub(super) mod limits;
 mod login;
 mod membership;
 mod messages;
 mod parameters;
 mod people;
 mod preview;
+pub(super) mod rate_limits;
 mod rooms;
 
 use hyper::Method;

@@ -7,7 +7,7 @@ use serde_json::{Value, json as value};
 
 use super::access::open_room;
 use super::errors::too_many_from_address;
-use super::limits::LimitReached;
+use super::rate_limits::LimitReached;
 use crate::clock;
 use crate::http::draining::reject_newcomers;
 use crate::http::{Error, Request, Response, json};
