@@ -5,7 +5,7 @@ use crate::room::CloseCode;
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::names::Names;
+use super::name_lookup::Names;
 use super::response::Response;
 use super::sessions::{Connections, Row};
 

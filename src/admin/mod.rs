@@ -18,7 +18,7 @@ mod framing;
 mod invites;
 mod kill;
 mod messages;
-mod names;
+mod name_lookup;
 mod pending;
 mod response;
 mod room_lookup;

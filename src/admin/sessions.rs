@@ -13,7 +13,7 @@ use crate::turn::{Session, Transport};
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::names::Names;
+use super::name_lookup::Names;
 use super::response::Response;
 
 /// Size of a session id: the probability that two of 10,000 sessions have the same is 1 in 5 million.

@@ -9,8 +9,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::origin::Violation;
 use super::urls::page_host;
+use super::value_source::Violation;
 use super::{Config, Tls, TlsMode, ice_host};
 use crate::text_file;
 use crate::url::Host;

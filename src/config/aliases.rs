@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::origin::{Diagnostic, Entry, Layer, Origin, variable};
+use super::value_source::{Diagnostic, Entry, Layer, Origin, variable};
 
 /// Old keys and the keys that replace them.
 pub const ALIASES: [(&str, &str); 4] = [

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Turn;
-use super::origin::Violation;
+use super::value_source::Violation;
 
 /// The address pairs for RFC 5780: of each family the first two of `turn.listen` with the same
 /// port. Empty if `turn.alternate_port` is 0.

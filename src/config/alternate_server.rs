@@ -1,7 +1,7 @@
 //! Validation of `turn.alternate_server`.
 
 use super::Turn;
-use super::origin::Violation;
+use super::value_source::Violation;
 
 /// Returns every violation of `turn.alternate_server`.
 pub(super) fn violations(turn: &Turn) -> Vec<Violation> {

@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 
 use super::aliases;
-use super::origin::{Diagnostic, Layer, Origin, variable};
 use super::schema::Schema;
+use super::value_source::{Diagnostic, Layer, Origin, variable};
 
 /// Variables of deployments before parlor, and the keys they set. Their durations are plain seconds.
 pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::origin::{Entry, report};
+    use super::super::value_source::{Entry, report};
     use super::*;
 
     fn entries(pairs: &[(&str, &str)]) -> Result<Vec<Entry>, Vec<String>> {

@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::aliases;
-use super::origin::{Diagnostic, Layer, Origin};
 use super::schema::Schema;
+use super::value_source::{Diagnostic, Layer, Origin};
 use crate::text_file;
 
 /// The maximum size of a configuration file.

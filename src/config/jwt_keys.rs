@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::origin::Violation;
+use super::value_source::Violation;
 use super::{Algorithm, Auth};
 use crate::public_key::{self, KeyError, Kind, PublicKey};
 

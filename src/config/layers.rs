@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::origin::{Diagnostic, Entry, Layer, Origin, Origins};
 use super::schema::{self, Schema};
 use super::sources::{Flag, Sources};
+use super::value_source::{Diagnostic, Entry, Layer, Origin, Origins};
 use super::{aliases, environment, file};
 
 /// The merged layers, as far as they can be read.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::file;
 use super::layers::MergedLayers;
-use super::origin::{Diagnostic, Origin, Origins};
 use super::settings::Config;
 use super::sources::Sources;
 use super::validate::validate;
+use super::value_source::{Diagnostic, Origin, Origins};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,6 @@ mod file;
 mod jwt_keys;
 mod layers;
 mod load;
-mod origin;
 mod parse_errors;
 mod port_list;
 mod public_url;
@@ -29,6 +28,7 @@ mod sources;
 mod tls;
 mod urls;
 mod validate;
+mod value_source;
 mod warnings;
 
 pub use acme::{acme_directory, acme_domains};
@@ -37,7 +37,6 @@ pub use alternate_port::discovery_pairs;
 pub use environment::LEGACY_VARIABLES;
 pub use external_ip::{ExternalIp, ExternalIpError, PublicAddress, external_ips};
 pub use load::{ConfigErrors, Loaded, load};
-pub use origin::{Diagnostic, Origin, Origins, variable};
 pub use reload::ReloadReport;
 pub use schema::Schema;
 pub use segmentation::Segmentation;
@@ -53,3 +52,4 @@ pub use urls::{
     HTTPS_PORT, advertised_port, advertised_tls, base_url, connectable, ice_host, invite_link,
     public_url,
 };
+pub use value_source::{Diagnostic, Origin, Origins, variable};

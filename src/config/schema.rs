@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Config;
-use super::origin::{Diagnostic, Entry, Layer, Origin};
 use super::parse_errors;
+use super::value_source::{Diagnostic, Entry, Layer, Origin};
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
 pub struct Schema(BTreeMap<String, Value>);

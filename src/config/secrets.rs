@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::origin::{Origin, Violation};
+use super::value_source::{Origin, Violation};
 use crate::secret::Secret;
 use crate::text_file;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
-use super::origin::Violation;
 use super::urls::page_host;
+use super::value_source::Violation;
 use super::{Config, Tls, TlsMode, ice_host};
 use crate::clock;
 use crate::tls::{self, Identity, PemFile, PemFileError};

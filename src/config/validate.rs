@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::layers::MergedLayers;
-use super::origin::{Diagnostic, Origin, Origins, Violation};
 use super::settings::Config;
+use super::value_source::{Diagnostic, Origin, Origins, Violation};
 use super::{acme, check, jwt_keys, public_url, secrets, tls, warnings};
 use crate::url::{IceUrl, WebOrigin, to_ascii};
 

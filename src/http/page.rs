@@ -53,7 +53,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/roster.js", JS, include_bytes!("page/roster.js")),
-        File::new("/assets/pages.js", JS, include_bytes!("page/pages.js")),
+        File::new(
+            "/assets/mute_state.js",
+            JS,
+            include_bytes!("page/mute_state.js"),
+        ),
         File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::violations::Violations;
-use crate::config::origin::Violation;
 use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
+use crate::config::value_source::Violation;
 use crate::config::{Config, alternate_port, alternate_server, external_ip, public_url};
 use crate::url::{Host, WebOrigin};
 

@@ -9,7 +9,7 @@ mod texts;
 mod violations;
 
 use super::Config;
-use super::origin::Violation;
+use super::value_source::Violation;
 use violations::Violations;
 
 /// Returns every violation of `config`: the key, and what must change.

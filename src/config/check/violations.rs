@@ -1,6 +1,6 @@
 //! The list of violations that the checks fill.
 
-use crate::config::origin::Violation;
+use crate::config::value_source::Violation;
 
 #[derive(Default)]
 pub(super) struct Violations(Vec<Violation>);

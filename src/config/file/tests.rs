@@ -2,7 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use proptest::prelude::*;
 
-use super::super::origin::{Entry, report};
+use super::super::value_source::{Entry, report};
 use super::*;
 
 fn parsed(text: &str) -> Result<Vec<Entry>, Vec<String>> {

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{ConfigErrors, load};
-use crate::config::origin::variable;
+use crate::config::value_source::variable;
 use crate::config::{Diagnostic, Flag, Origin, Schema, Sources};
 use crate::secret::Secret;
 use proptest::prelude::*;

@@ -4,7 +4,7 @@ mod relay;
 mod secrets;
 mod web;
 
-use super::origin::Violation;
+use super::value_source::Violation;
 use super::{Config, Origins, acme, tls};
 
 /// Returns a warning for every risky value of `config`.

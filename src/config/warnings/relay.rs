@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::config::origin::Violation;
+use crate::config::value_source::Violation;
 use crate::config::{Config, RelayMode, tls};
 
 /// The metadata service of cloud providers, which returns keys of the machine.

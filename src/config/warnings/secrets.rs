@@ -1,6 +1,6 @@
 //! Secrets that can be guessed, are used twice, or that others can read.
 
-use crate::config::origin::{Origin, Violation};
+use crate::config::value_source::{Origin, Violation};
 use crate::config::{Config, Origins, file, secrets};
 use crate::secret::Secret;
 

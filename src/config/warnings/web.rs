@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::origin::Violation;
+use crate::config::value_source::Violation;
 use crate::config::{Config, TlsMode, public_url};
 
 /// Warns of a data directory that depends on the working directory.

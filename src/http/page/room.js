@@ -5,11 +5,11 @@
 //   call.js       all peer connections      strings.js  notices and errors
 //   peer.js       one peer connection       roster.js   the list of participants
 //   limits.js     limits for each sender    storage.js  values kept between visits
-//   pages.js      mute states
+//   mute_state.js mute states
 
 import * as api from './api.js';
 import { Call } from './call.js';
-import { Pages } from './pages.js';
+import { Pages } from './mute_state.js';
 import { Roster, gone as goneBy } from './roster.js';
 import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
