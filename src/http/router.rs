@@ -146,7 +146,7 @@ impl Router {
             method = %request.method(),
             route = found.pattern,
             client = %client.address,
-            rival = client.alternative.map(field::display),
+            alternative = client.alternative.map(field::display),
             user = Empty
         );
         handle(found, state, context, span.clone(), request).instrument(span)

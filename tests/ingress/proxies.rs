@@ -200,7 +200,7 @@ impl Fixture {
         let seen = log_fields(&seen);
         assert_eq!(seen["client"], CLIENT, "{seen}");
         // The proxy removed the forged header.
-        assert_eq!(seen["rival"], Value::Null, "{seen}");
+        assert_eq!(seen["alternative"], Value::Null, "{seen}");
 
         let token = crate::support::token(SECRET, "alice");
         let bearer = format!("Authorization: Bearer {token}");
