@@ -28,7 +28,7 @@ pub struct Metrics {
 
 /// The names and label values of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
+pub enum MetricNames {
     Current,
     /// Those of older versions (`admin.old_metric_names`).
     Old,
@@ -169,18 +169,18 @@ impl Metrics {
     }
 
     /// All metrics in the classic Prometheus text format, version 0.0.4.
-    pub fn prometheus_text(&self, names: Names) -> String {
+    pub fn prometheus_text(&self, names: MetricNames) -> String {
         prometheus_text::text(&self.openmetrics(names))
     }
 
     /// All metrics in the OpenMetrics text format, version 1.0.0.
-    pub fn openmetrics(&self, names: Names) -> String {
+    pub fn openmetrics(&self, names: MetricNames) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.locked())
             .expect("writing to a string does not fail");
         match names {
-            Names::Current => text,
-            Names::Old => old_names::translate(&text),
+            MetricNames::Current => text,
+            MetricNames::Old => old_names::translate(&text),
         }
     }
 

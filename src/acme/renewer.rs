@@ -123,7 +123,8 @@ impl<R: FnMut() -> f64> Renewer<R> {
             },
             "requesting a certificate"
         );
-        let result = tokio::time::timeout(ATTEMPT_TIMEOUT, self.ask(settings)).await;
+        let result =
+            tokio::time::timeout(ATTEMPT_TIMEOUT, self.request_certificate(settings)).await;
         // An attempt that timed out has not removed its challenges.
         self.resolver.clear_challenges();
         let result = result.unwrap_or_else(|_| {
@@ -136,7 +137,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
         }
     }
 
-    async fn ask(&self, settings: &AcmeSettings) -> Result<Identity, OrderError> {
+    async fn request_certificate(&self, settings: &AcmeSettings) -> Result<Identity, OrderError> {
         let storage = AcmeStorage::new(&self.data_dir, &settings.directory);
         let kinds = if self.tls_alpn_first {
             [ChallengeType::TlsAlpn01, ChallengeType::Http01]

@@ -5,7 +5,7 @@ use crate::room::CloseCode;
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::name_lookup::Names;
+use super::name_lookup::NameLookup;
 use super::response::Response;
 use super::sessions::{Connections, Row};
 
@@ -25,7 +25,7 @@ pub(super) async fn kill(context: &Context, id: &str) -> Result<Response, Failur
     }
     let (user, room, id) = (row.user, row.room, row.id());
     tracing::info!(user, room, id, "session killed");
-    let names = Names::of(server, [user].into(), room.into_iter().collect()).await;
+    let names = NameLookup::of(server, [user].into(), room.into_iter().collect()).await;
     let mut json = row.json(&names);
     json["connections"] = closed.into();
     json["relays"] = freed.into();
@@ -44,7 +44,7 @@ async fn end(server: &ServerContext, row: &Row<'_>) -> (usize, usize) {
     (usize::from(closed == Some(true)), 0)
 }
 
-fn text(row: &Row<'_>, names: &Names) -> String {
+fn text(row: &Row<'_>, names: &NameLookup) -> String {
     let name = names.shown(row.user);
     let room = row.room.map(|room| format!(" in {}", names.room(room)));
     let room = room.unwrap_or_default();

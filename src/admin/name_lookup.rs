@@ -16,21 +16,21 @@ const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The names of users and rooms; their ids where the store does not return a name.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct NameLookup {
     users: HashMap<String, Person>,
     rooms: HashMap<String, String>,
     /// Whether the store returned all names.
     pub complete: bool,
 }
 
-impl Names {
+impl NameLookup {
     /// Reads the names. A database that does not answer must not prevent the list of connections.
     pub(super) async fn of(
         server: &ServerContext,
         users: BTreeSet<&str>,
         rooms: BTreeSet<&str>,
-    ) -> Names {
-        let mut names = Names::default();
+    ) -> NameLookup {
+        let mut names = NameLookup::default();
         let lookup = names.look_up(&server.app.store, users, rooms);
         let result = timeout(NAMES_TIMEOUT, lookup).await;
         names.complete = matches!(result, Ok(Ok(())));

@@ -29,7 +29,7 @@ pub(super) struct PendingGuard<'a> {
 
 impl PendingLimit {
     /// Adds a connection, and evicts the oldest if the limit is reached.
-    pub(super) fn enter(&self) -> PendingGuard<'_> {
+    pub(super) fn register(&self) -> PendingGuard<'_> {
         let mut pending = self.locked();
         if pending.connections.len() >= MAX_PENDING
             && let Some((_, oldest)) = pending.connections.pop_front()
@@ -68,13 +68,13 @@ mod tests {
     #[test]
     fn a_new_connection_evicts_the_oldest_without_a_request() {
         let limit = PendingLimit::default();
-        let mut entries: Vec<_> = (0..MAX_PENDING).map(|_| limit.enter()).collect();
+        let mut entries: Vec<_> = (0..MAX_PENDING).map(|_| limit.register()).collect();
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
         // A connection with a request no longer counts.
         drop(entries.remove(3));
-        entries.push(limit.enter());
+        entries.push(limit.register());
         assert!(entries.iter().all(|entry| !entry.evicted.is_cancelled()));
-        entries.push(limit.enter());
+        entries.push(limit.register());
         let evicted: Vec<_> = entries
             .iter()
             .map(|entry| entry.evicted.is_cancelled())

@@ -158,7 +158,7 @@ impl SocketServer {
         mut connection: UnixStream,
         permit: ConnectionPermit,
     ) {
-        let pending = self.pending.enter();
+        let pending = self.pending.register();
         let received = pending.evicted.run_until_cancelled(async {
             let uid = self.greet(&mut connection).await?;
             let request = framing::read::<AdminCommand>(&mut connection, MAX_REQUEST_BYTES);

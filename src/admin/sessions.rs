@@ -13,7 +13,7 @@ use crate::turn::{Session, Transport};
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::name_lookup::Names;
+use super::name_lookup::NameLookup;
 use super::response::Response;
 
 /// Size of a session id: the probability that two of 10,000 sessions have the same is 1 in 5 million.
@@ -45,7 +45,7 @@ pub(super) async fn sessions(context: &Context, all: bool) -> Result<Response, F
     let mut rows: Vec<Row> = connections.rows().collect();
     let users = rows.iter().map(|row| row.user).collect();
     let rooms = rows.iter().filter_map(|row| row.room).collect();
-    let names = Names::of(server, users, rooms).await;
+    let names = NameLookup::of(server, users, rooms).await;
     rows.sort_by_key(|row| {
         let room = row.room.map(|room| names.room(room));
         (room, names.shown(row.user), row.user, row.over, row.since)
@@ -65,7 +65,7 @@ pub(super) async fn sessions(context: &Context, all: bool) -> Result<Response, F
     })
 }
 
-fn every_row(rows: &[Row], names: &Names) -> Response {
+fn every_row(rows: &[Row], names: &NameLookup) -> Response {
     let header = [
         "SESSION", "ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED",
     ];
@@ -74,7 +74,7 @@ fn every_row(rows: &[Row], names: &Names) -> Response {
 }
 
 /// Sorted by the first row of each person.
-fn by_person(rows: &[Row], names: &Names) -> Response {
+fn by_person(rows: &[Row], names: &NameLookup) -> Response {
     let mut people: Vec<PersonRow> = Vec::new();
     let mut positions = HashMap::new();
     for row in rows {
@@ -138,7 +138,7 @@ impl<'a> Row<'a> {
         bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(super) fn json(&self, names: &Names) -> Value {
+    pub(super) fn json(&self, names: &NameLookup) -> Value {
         let mut json = json!({
             "id": self.id(),
             "user": names.user_json(self.user),
@@ -158,7 +158,7 @@ impl<'a> Row<'a> {
         json
     }
 
-    fn texts(&self, names: &Names) -> Vec<String> {
+    fn texts(&self, names: &NameLookup) -> Vec<String> {
         let bytes = |count: fn(&Session) -> u64| {
             self.relay.map_or(String::new(), |relay| size(count(relay)))
         };
@@ -219,7 +219,7 @@ impl<'a> PersonRow<'a> {
         }
     }
 
-    fn json(&self, names: &Names) -> Value {
+    fn json(&self, names: &NameLookup) -> Value {
         let rooms = self.rooms.iter().map(|id| names.room_json(id));
         json!({
             "user": names.user_json(self.user),
@@ -231,7 +231,7 @@ impl<'a> PersonRow<'a> {
         })
     }
 
-    fn texts(&self, names: &Names) -> Vec<String> {
+    fn texts(&self, names: &NameLookup) -> Vec<String> {
         let rooms: Vec<_> = self.rooms.iter().map(|id| names.room(id)).collect();
         let over = self.over.iter().map(|(over, count)| match count {
             1 => (*over).to_owned(),

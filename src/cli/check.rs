@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Diagnostic, Origin, Sources};
+use crate::config::{self, Diagnostic, Sources, ValueSource};
 
 use super::output::print;
 use crate::admin::{EXIT_USAGE, Failure, Response};
@@ -67,7 +67,7 @@ fn summary(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
 
 fn values(problems: &[Diagnostic]) -> Vec<Value> {
     let value = |problem: &Diagnostic| {
-        let mut value = origin_json(&problem.origin);
+        let mut value = source_json(&problem.source);
         value["key"] = match problem.key.as_str() {
             "" => Value::Null,
             key => key.into(),
@@ -79,16 +79,16 @@ fn values(problems: &[Diagnostic]) -> Vec<Value> {
 }
 
 /// Returns the source of a value as JSON; the other kinds of source are null.
-pub(super) fn origin_json(origin: &Origin) -> Value {
-    let mut source = json!({ "file": null, "line": null, "variable": null, "flag": null });
-    match origin {
-        Origin::BuiltIn => {}
-        Origin::File { path, line } => {
-            source["file"] = path.display().to_string().into();
-            source["line"] = (*line).into();
+pub(super) fn source_json(source: &ValueSource) -> Value {
+    let mut value = json!({ "file": null, "line": null, "variable": null, "flag": null });
+    match source {
+        ValueSource::BuiltIn => {}
+        ValueSource::File { path, line } => {
+            value["file"] = path.display().to_string().into();
+            value["line"] = (*line).into();
         }
-        Origin::Variable(name) => source["variable"] = name.as_str().into(),
-        Origin::Flag(name) => source["flag"] = name.as_str().into(),
+        ValueSource::Variable(name) => value["variable"] = name.as_str().into(),
+        ValueSource::Flag(name) => value["flag"] = name.as_str().into(),
     }
-    source
+    value
 }

@@ -9,7 +9,8 @@ use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_lis
 
 use crate::admin::Response;
 
-struct Opening {
+/// Traffic that a firewall must let in.
+struct FirewallRule {
     protocol: &'static str,
     ports: String,
     addresses: Vec<SocketAddr>,
@@ -17,16 +18,16 @@ struct Opening {
 }
 
 pub(super) fn run(config: &Config) -> Response {
-    let openings = openings(config);
-    let rows = openings.iter().map(|opening| {
+    let rules = rules(config);
+    let rows = rules.iter().map(|rule| {
         vec![
-            opening.protocol.to_owned(),
-            opening.ports.clone(),
-            opening.from().to_owned(),
-            opening.why.to_owned(),
+            rule.protocol.to_owned(),
+            rule.ports.clone(),
+            rule.from().to_owned(),
+            rule.why.to_owned(),
         ]
     });
-    let json = openings.iter().map(Opening::json).collect();
+    let json = rules.iter().map(FirewallRule::json).collect();
     let response = Response::table(json, &["PROTOCOL", "PORTS", "OPEN TO", "WHY"], rows);
     if config.turn.external_ip.is_empty() {
         response
@@ -37,7 +38,7 @@ pub(super) fn run(config: &Config) -> Response {
     }
 }
 
-fn openings(config: &Config) -> Vec<Opening> {
+fn rules(config: &Config) -> Vec<FirewallRule> {
     let turn = &config.turn;
     let web = match config.tls.mode {
         TlsMode::Off => "the page, the API, and signaling by WebSocket",
@@ -60,7 +61,7 @@ fn openings(config: &Config) -> Vec<Opening> {
     let second = second.map(|address| SocketAddr::new(address.ip(), turn.alternate_port));
     let why = "STUN for NAT behavior discovery (RFC 5780)";
     all.extend(by_port("udp", &second.collect::<Vec<_>>(), why));
-    all.extend((turn.mode == RelayMode::Ports).then(|| Opening {
+    all.extend((turn.mode == RelayMode::Ports).then(|| FirewallRule {
         protocol: "udp",
         ports: turn.relay_ports.to_string(),
         addresses: turn.listen.clone(),
@@ -70,15 +71,15 @@ fn openings(config: &Config) -> Vec<Opening> {
     all
 }
 
-/// Groups addresses by port: one opening per port.
-fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> Vec<Opening> {
+/// Groups addresses by port: one rule per port.
+fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> Vec<FirewallRule> {
     let mut ports: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
     for address in listen {
         ports.entry(address.port()).or_default().push(*address);
     }
     ports
         .into_iter()
-        .map(|(port, addresses)| Opening {
+        .map(|(port, addresses)| FirewallRule {
             protocol,
             ports: match port {
                 0 => "any (port 0)".to_owned(),
@@ -90,7 +91,7 @@ fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> 
         .collect()
 }
 
-impl Opening {
+impl FirewallRule {
     /// Returns who must reach the port, by its addresses.
     fn from(&self) -> &'static str {
         if self.is_local() {
@@ -130,8 +131,8 @@ mod tests {
     fn internal_mode_opens_no_relay_ports() {
         let mut config = Config::default();
         config.turn.mode = RelayMode::Internal;
-        let openings = openings(&config);
-        let ports: Vec<_> = openings.iter().map(|one| one.ports.as_str()).collect();
+        let rules = rules(&config);
+        let ports: Vec<_> = rules.iter().map(|one| one.ports.as_str()).collect();
         assert_eq!(ports, ["8000", "3478", "3478", "9641"]);
     }
 
@@ -141,8 +142,8 @@ mod tests {
         let listen = ["192.0.2.1:3478", "192.0.2.2:3478", "[::]:3478"];
         config.turn.listen = listen.map(|text| text.parse().unwrap()).into();
         config.turn.alternate_port = 3479;
-        let openings = openings(&config);
-        let second = openings.iter().find(|one| one.ports == "3479").unwrap();
+        let rules = rules(&config);
+        let second = rules.iter().find(|one| one.ports == "3479").unwrap();
         assert_eq!((second.protocol, second.addresses.len()), ("udp", 2));
     }
 
@@ -152,8 +153,8 @@ mod tests {
         config.http.plain_listen = vec!["[::]:80".parse().unwrap()];
         config.turn.tls_listen = vec!["[::]:5349".parse().unwrap()];
         let listed = |config: &Config| -> Vec<_> {
-            let openings = openings(config).into_iter();
-            openings.map(|one| (one.ports, one.why)).collect()
+            let rules = rules(config).into_iter();
+            rules.map(|one| (one.ports, one.why)).collect()
         };
         let without = listed(&config);
         config.tls.mode = TlsMode::Files;

@@ -5,11 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::admin::Response;
-use crate::config::{Loaded, Origin, Schema};
+use crate::config::{Loaded, Schema, ValueSource};
 use crate::data_dir;
 use crate::secret::REDACTED;
 
-use super::check::origin_json;
+use super::check::source_json;
 
 /// The secrets that `serve` generates unless they are configured.
 const GENERATED: [&str; 2] = ["auth.secret", "turn.secret"];
@@ -18,7 +18,7 @@ const GENERATED: [&str; 2] = ["auth.secret", "turn.secret"];
 struct Setting {
     key: String,
     value: Value,
-    origin: Origin,
+    source: ValueSource,
     /// How an unset value was resolved: `serve` generates secrets and selects a directory.
     found: Option<&'static str>,
 }
@@ -34,7 +34,7 @@ pub(super) fn run(loaded: &Loaded) -> Response {
             format_value(&setting.value),
             setting.from(),
         ]);
-        let mut entry = origin_json(&setting.origin);
+        let mut entry = source_json(&setting.source);
         entry["from"] = setting.from().into();
         entry["value"] = setting.value;
         tree.insert(setting.key, entry);
@@ -52,7 +52,11 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
         let mut setting = Setting {
             key: key.to_owned(),
             value: value.clone(),
-            origin: loaded.origins.get(key).cloned().unwrap_or(Origin::BuiltIn),
+            source: loaded
+                .value_sources
+                .get(key)
+                .cloned()
+                .unwrap_or(ValueSource::BuiltIn),
             found: None,
         };
         if let (true, Some(dir)) = (value.is_null(), &dir) {
@@ -73,22 +77,22 @@ impl Setting {
             let path = dir.join(&self.key);
             if path.exists() {
                 self.value = REDACTED.into();
-                self.origin = Origin::File { path, line: 1 };
+                self.source = ValueSource::File { path, line: 1 };
                 self.found = Some("generated");
             }
         }
     }
 
     fn from(&self) -> String {
-        let source = match &self.origin {
-            Origin::BuiltIn => None,
-            Origin::File { path, line } => Some(format!("{}:{line}", path.display())),
-            Origin::Variable(name) | Origin::Flag(name) => Some(name.clone()),
+        let place = match &self.source {
+            ValueSource::BuiltIn => None,
+            ValueSource::File { path, line } => Some(format!("{}:{line}", path.display())),
+            ValueSource::Variable(name) | ValueSource::Flag(name) => Some(name.clone()),
         };
-        match (self.found, source) {
-            (Some(how), Some(source)) => format!("{how}, {source}"),
+        match (self.found, place) {
+            (Some(how), Some(place)) => format!("{how}, {place}"),
             (Some(how), None) => how.to_owned(),
-            (None, Some(source)) => source,
+            (None, Some(place)) => place,
             (None, None) => "built in".to_owned(),
         }
     }

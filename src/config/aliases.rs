@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::value_source::{Diagnostic, Entry, Layer, Origin, variable};
+use super::value_source::{Diagnostic, Entry, Layer, ValueSource, variable};
 
 /// Old keys and the keys that replace them.
 pub const ALIASES: [(&str, &str); 4] = [
@@ -28,19 +28,19 @@ pub(super) fn mark(mut layer: Layer, old: &'static str) -> Layer {
 /// The uses of old and new keys in all layers.
 #[derive(Default)]
 pub(super) struct Uses {
-    /// Old keys with the origin that has the highest rank.
-    old: BTreeMap<&'static str, Origin>,
-    /// New keys with the origin that has the highest rank.
-    new: BTreeMap<&'static str, Origin>,
+    /// Old keys with the source that has the highest rank.
+    old: BTreeMap<&'static str, ValueSource>,
+    /// New keys with the source that has the highest rank.
+    new: BTreeMap<&'static str, ValueSource>,
 }
 
 impl Uses {
     /// Records an entry, in the order of the layers.
     pub(super) fn record(&mut self, entry: &Entry) {
         if let Some(old) = entry.old_key {
-            self.old.insert(old, entry.origin.clone());
+            self.old.insert(old, entry.source.clone());
         } else if let Some((_, new)) = ALIASES.iter().find(|(_, new)| *new == entry.key) {
-            self.new.insert(new, entry.origin.clone());
+            self.new.insert(new, entry.source.clone());
         }
     }
 
@@ -48,19 +48,19 @@ impl Uses {
     pub(super) fn report(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for (old, new) in ALIASES {
-            let Some(origin) = self.old.get(old) else {
+            let Some(source) = self.old.get(old) else {
                 continue;
             };
-            let name = match origin {
-                Origin::Variable(_) => variable(new),
+            let name = match source {
+                ValueSource::Variable(_) => variable(new),
                 _ => new.to_owned(),
             };
             if self.new.contains_key(new) {
                 let text = format!("is the old name of {name}, which is also set: remove one");
-                errors.push(Diagnostic::new(origin.clone(), old, text));
+                errors.push(Diagnostic::new(source.clone(), old, text));
             } else {
                 let text = format!("is the old name of {name} and stops working in 0.3.0");
-                warnings.push(Diagnostic::new(origin.clone(), old, text));
+                warnings.push(Diagnostic::new(source.clone(), old, text));
             }
         }
         (errors, warnings)

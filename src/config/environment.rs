@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::aliases;
 use super::schema::Schema;
-use super::value_source::{Diagnostic, Layer, Origin, variable};
+use super::value_source::{Diagnostic, Layer, ValueSource, variable};
 
 /// Variables of deployments before parlor, and the keys they set. Their durations are plain seconds.
 pub const LEGACY_VARIABLES: [(&str, &str); 9] = [
@@ -71,10 +71,10 @@ fn parlor_variables(
 }
 
 fn setting(name: &str, key: &str, value: &OsStr, schema: &Schema) -> Layer {
-    let origin = Origin::Variable(name.to_owned());
+    let source = ValueSource::Variable(name.to_owned());
     match value.to_str() {
-        Some(text) => schema.setting(key, schema.from_text(key, text), origin),
-        None => vec![Err(Diagnostic::new(origin, key, "is not UTF-8 text"))],
+        Some(text) => schema.setting(key, schema.from_text(key, text), source),
+        None => vec![Err(Diagnostic::new(source, key, "is not UTF-8 text"))],
     }
 }
 
@@ -83,7 +83,7 @@ fn unknown(name: &str, key: &str, schema: &Schema) -> Diagnostic {
         Some(near) => format!("is not a known variable; did you mean {}?", variable(near)),
         None => "is not a known variable".to_owned(),
     };
-    Diagnostic::new(Origin::Variable(name.to_owned()), key, text)
+    Diagnostic::new(ValueSource::Variable(name.to_owned()), key, text)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::aliases;
 use super::schema::Schema;
-use super::value_source::{Diagnostic, Layer, Origin};
+use super::value_source::{Diagnostic, Layer, ValueSource};
 use crate::text_file;
 
 /// The maximum size of a configuration file.
@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path, schema: &Schema) -> Layer {
         Ok(text) => parse(path, &text, schema),
         Err(error) => {
             let text = format!("configuration file {} {error}", path.display());
-            vec![Err(Diagnostic::new(Origin::BuiltIn, "", text))]
+            vec![Err(Diagnostic::new(ValueSource::BuiltIn, "", text))]
         }
     }
 }
@@ -92,7 +92,7 @@ fn parse(path: &Path, text: &str, schema: &Schema) -> Layer {
         // The parser's recovery after a syntax error is a guess: report only the syntax.
         let messages = errors.iter().map(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            Err(Diagnostic::new(lines.origin(start), "", error.message()))
+            Err(Diagnostic::new(lines.source(start), "", error.message()))
         });
         return sorted_by_line(messages.collect());
     }
@@ -107,8 +107,8 @@ fn parse(path: &Path, text: &str, schema: &Schema) -> Layer {
 
 fn sorted_by_line(mut layer: Layer) -> Layer {
     layer.sort_by_key(|one| match one {
-        Ok(entry) => entry.origin.line(),
-        Err(diagnostic) => diagnostic.origin.line(),
+        Ok(entry) => entry.source.line(),
+        Err(diagnostic) => diagnostic.source.line(),
     });
     layer
 }
@@ -126,14 +126,14 @@ impl TableReader<'_> {
                 "" => name.get_ref().to_string(),
                 above => format!("{above}.{}", name.get_ref()),
             };
-            let origin = self.lines.origin(name.span().start);
-            self.setting(key, origin, value);
+            let source = self.lines.source(name.span().start);
+            self.setting(key, source, value);
         }
     }
 
-    fn setting(&mut self, key: String, origin: Origin, value: &Spanned<DeValue>) {
+    fn setting(&mut self, key: String, source: ValueSource, value: &Spanned<DeValue>) {
         if let Some((old, new)) = aliases::find(&key) {
-            let layer = self.schema.setting(new, json(value.get_ref()), origin);
+            let layer = self.schema.setting(new, json(value.get_ref()), source);
             return self.layer.extend(aliases::mark(layer, old));
         }
         let violation = if let Some(default) = self.schema.default_of(&key) {
@@ -141,7 +141,7 @@ impl TableReader<'_> {
                 (Value::Array(_), item @ Value::String(_)) => Value::Array(vec![item]),
                 (_, value) => value,
             };
-            return self.layer.extend(self.schema.setting(&key, value, origin));
+            return self.layer.extend(self.schema.setting(&key, value, source));
         } else if !self.schema.is_section(&key) {
             let (kind, near) = match value.get_ref() {
                 DeValue::Table(_) if !key.contains('.') => {
@@ -159,7 +159,7 @@ impl TableReader<'_> {
             format!("is a section: write [{key}] and its keys below")
         };
         self.layer
-            .push(Err(Diagnostic::new(origin, &key, violation)));
+            .push(Err(Diagnostic::new(source, &key, violation)));
     }
 }
 
@@ -200,8 +200,8 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn origin(&self, offset: usize) -> Origin {
-        Origin::File {
+    fn source(&self, offset: usize) -> ValueSource {
+        ValueSource::File {
             path: self.path.to_owned(),
             line: self.starts.partition_point(|start| *start <= offset),
         }

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::schema::{self, Schema};
 use super::sources::{Flag, Sources};
-use super::value_source::{Diagnostic, Entry, Layer, Origin, Origins};
+use super::value_source::{Diagnostic, Entry, Layer, ValueSource, ValueSources};
 use super::{aliases, environment, file};
 
 /// The merged layers, as far as they can be read.
 pub(super) struct MergedLayers {
     pub tree: Value,
-    pub origins: Origins,
+    pub value_sources: ValueSources,
     /// Keys whose value can't be read.
     pub unreadable: BTreeSet<String>,
     /// Keys that an unreadable entry may have been meant for.
@@ -28,7 +28,7 @@ impl MergedLayers {
         let schema = Schema::known();
         let mut layers = MergedLayers {
             tree: schema::built_in(),
-            origins: Origins::new(),
+            value_sources: ValueSources::new(),
             unreadable: BTreeSet::new(),
             suspected: BTreeSet::new(),
             aliases: aliases::Uses::default(),
@@ -53,7 +53,7 @@ impl MergedLayers {
         self.aliases.record(&entry);
         schema::insert(&mut self.tree, &entry.key, entry.value);
         self.unreadable.remove(&entry.key);
-        self.origins.insert(entry.key, entry.origin);
+        self.value_sources.insert(entry.key, entry.source);
     }
 
     /// Records an unreadable value. It outranks earlier values too: its key returns to the default.
@@ -61,7 +61,7 @@ impl MergedLayers {
         match schema.default_of(&diagnostic.key) {
             Some(default) => {
                 schema::insert(&mut self.tree, &diagnostic.key, default.clone());
-                self.origins.remove(&diagnostic.key);
+                self.value_sources.remove(&diagnostic.key);
                 self.unreadable.insert(diagnostic.key.clone());
             }
             None => {
@@ -76,8 +76,8 @@ impl MergedLayers {
 /// The layer of the command line.
 fn flags(flags: &[Flag], schema: &Schema) -> Layer {
     let set = flags.iter().flat_map(|flag| {
-        let origin = Origin::Flag(flag.name.to_owned());
-        schema.setting(flag.key, schema.from_text(flag.key, &flag.text), origin)
+        let source = ValueSource::Flag(flag.name.to_owned());
+        schema.setting(flag.key, schema.from_text(flag.key, &flag.text), source)
     });
     set.collect()
 }

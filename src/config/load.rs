@@ -7,7 +7,7 @@ use super::layers::MergedLayers;
 use super::settings::Config;
 use super::sources::Sources;
 use super::validate::validate;
-use super::value_source::{Diagnostic, Origin, Origins};
+use super::value_source::{Diagnostic, ValueSource, ValueSources};
 
 #[cfg(test)]
 mod tests;
@@ -15,14 +15,14 @@ mod tests;
 /// The maximum number of errors that are reported.
 const MAX_DIAGNOSTICS: usize = 200;
 
-/// An effective configuration and its origins.
+/// An effective configuration and its value sources.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// The origin of each key that is not at its default.
-    pub origins: Origins,
+    /// The source of each key that is not at its default.
+    pub value_sources: ValueSources,
     /// Valid but risky settings.
     pub warnings: Vec<Diagnostic>,
     /// Remarks for standard error: the reason why a file was skipped.
@@ -60,7 +60,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         return Ok(Loaded {
             config: validated.config,
             file: located.path,
-            origins: validated.origins,
+            value_sources: validated.value_sources,
             warnings: validated.warnings,
             remarks: located.remarks,
         });
@@ -79,6 +79,6 @@ fn truncate(errors: &mut Vec<Diagnostic>) {
     if let Some(more) = errors.len().checked_sub(MAX_DIAGNOSTICS).filter(|n| *n > 0) {
         errors.truncate(MAX_DIAGNOSTICS);
         let text = format!("there are {more} more problems");
-        errors.push(Diagnostic::new(Origin::BuiltIn, "", text));
+        errors.push(Diagnostic::new(ValueSource::BuiltIn, "", text));
     }
 }

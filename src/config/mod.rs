@@ -1,4 +1,4 @@
-//! Settings: default < file < environment < flags. Every diagnostic names the origin of its value.
+//! Settings: default < file < environment < flags. Every diagnostic names the source of its value.
 //!
 //! `settings` is the only list of keys. Nothing here reads the environment or the
 //! command line behind the caller's back: both come in as [`Sources`].
@@ -52,4 +52,4 @@ pub use urls::{
     HTTPS_PORT, advertised_port, advertised_tls, base_url, connectable, ice_host, invite_link,
     public_url,
 };
-pub use value_source::{Diagnostic, Origin, Origins, variable};
+pub use value_source::{Diagnostic, ValueSource, ValueSources, variable};

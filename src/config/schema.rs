@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::parse_errors;
-use super::value_source::{Diagnostic, Entry, Layer, Origin};
+use super::value_source::{Diagnostic, Entry, Layer, ValueSource};
 
 /// Every key, dotted (`turn.relay_ports`), with its built-in value.
 pub struct Schema(BTreeMap<String, Value>);
@@ -110,18 +110,18 @@ impl Schema {
     }
 
     /// Returns one setting of a layer, or its errors.
-    pub fn setting(&self, key: &str, value: Value, origin: Origin) -> Layer {
+    pub fn setting(&self, key: &str, value: Value, source: ValueSource) -> Layer {
         match self.check_value(key, &value) {
             Ok(()) => vec![Ok(Entry {
                 key: key.to_owned(),
                 value,
-                origin,
+                source,
                 old_key: None,
             })],
             Err(wrong) => {
                 let messages = wrong.into_iter();
                 messages
-                    .map(|text| Err(Diagnostic::new(origin.clone(), key, text)))
+                    .map(|text| Err(Diagnostic::new(source.clone(), key, text)))
                     .collect()
             }
         }

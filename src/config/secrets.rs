@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::value_source::{Origin, Violation};
+use super::value_source::{ValueSource, Violation};
 use crate::secret::Secret;
 use crate::text_file;
 
@@ -38,11 +38,11 @@ enum SecretField<'a> {
     List(&'a mut Vec<Secret>),
 }
 
-/// Fills in the secrets from files, and their origins. Returns every violation; its secret stays unset.
+/// Fills in the secrets from files, and their sources. Returns every violation; its secret stays unset.
 pub(super) fn read(
     config: &mut Config,
     environment: &[(OsString, OsString)],
-    origins: &mut BTreeMap<String, Origin>,
+    value_sources: &mut BTreeMap<String, ValueSource>,
 ) -> Vec<Violation> {
     let credentials = environment
         .iter()
@@ -54,7 +54,7 @@ pub(super) fn read(
         match setting.fill(credentials.as_deref()) {
             Ok(None) => {}
             Ok(Some(path)) => {
-                origins.insert(key[0].to_owned(), Origin::File { path, line: 1 });
+                value_sources.insert(key[0].to_owned(), ValueSource::File { path, line: 1 });
             }
             Err(text) => violations.push(Violation::with(file_key, key, text)),
         }

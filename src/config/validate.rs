@@ -1,19 +1,19 @@
 //! Makes a configuration of the merged layers: reads the files it names, checks it, and gives each
-//! diagnostic the origin of its value.
+//! diagnostic the source of its value.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::layers::MergedLayers;
 use super::settings::Config;
-use super::value_source::{Diagnostic, Origin, Origins, Violation};
+use super::value_source::{Diagnostic, ValueSource, ValueSources, Violation};
 use super::{acme, check, jwt_keys, public_url, secrets, tls, warnings};
 use crate::url::{IceUrl, WebOrigin, to_ascii};
 
 /// The checked configuration with its diagnostics.
 pub(super) struct Validated {
     pub config: Config,
-    pub origins: Origins,
+    pub value_sources: ValueSources,
     pub errors: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Validated {
 pub(super) fn validate(layers: MergedLayers, environment: &[(OsString, OsString)]) -> Validated {
     let MergedLayers {
         tree,
-        mut origins,
+        mut value_sources,
         unreadable: mut unreliable,
         suspected,
         aliases,
@@ -30,19 +30,19 @@ pub(super) fn validate(layers: MergedLayers, environment: &[(OsString, OsString)
     } = layers;
     let (twice, mut warnings) = aliases.report();
     errors.extend(twice);
-    let unset = |key: &String| !origins.contains_key(key);
+    let unset = |key: &String| !value_sources.contains_key(key);
     unreliable.extend(suspected.into_iter().filter(unset));
     let mut config = serde_json::from_value(tree).unwrap_or_else(|error| {
-        errors.push(Diagnostic::new(Origin::BuiltIn, "", error.to_string()));
+        errors.push(Diagnostic::new(ValueSource::BuiltIn, "", error.to_string()));
         Config::default()
     });
     normalise(&mut config);
-    let unreadable = secrets::read(&mut config, environment, &mut origins);
+    let unreadable = secrets::read(&mut config, environment, &mut value_sources);
     let behind = unreadable
         .iter()
         .flat_map(|violation| violation.with.iter().copied());
     let behind: Vec<_> = behind.map(str::to_owned).collect();
-    errors.extend(report(unreadable, &unreliable, &origins));
+    errors.extend(report(unreadable, &unreliable, &value_sources));
     // A secret in an unreadable file is unknown, not unset.
     unreliable.extend(behind);
     for violations in [
@@ -51,31 +51,31 @@ pub(super) fn validate(layers: MergedLayers, environment: &[(OsString, OsString)
         jwt_keys::load_public_keys(&mut config.auth),
         tls::load_identity(&mut config.tls),
     ] {
-        errors.extend(report(violations, &unreliable, &origins));
+        errors.extend(report(violations, &unreliable, &value_sources));
     }
-    let risky = warnings::check(&config, &origins);
-    warnings.extend(report(risky, &unreliable, &origins));
+    let risky = warnings::check(&config, &value_sources);
+    warnings.extend(report(risky, &unreliable, &value_sources));
     Validated {
         config,
-        origins,
+        value_sources,
         errors,
         warnings,
     }
 }
 
-/// Turns violations into diagnostics with their origins. Omits those that may follow from an unreadable value.
+/// Turns violations into diagnostics with their sources. Omits those that may follow from an unreadable value.
 fn report(
     violations: Vec<Violation>,
     unreliable: &BTreeSet<String>,
-    origins: &Origins,
+    value_sources: &ValueSources,
 ) -> Vec<Diagnostic> {
     let sure = |violation: &Violation| violation.keys().all(|key| !unreliable.contains(key));
     let messages = violations.into_iter().filter(sure).map(|violation| {
-        let origin = origins
+        let source = value_sources
             .get(violation.key)
             .cloned()
-            .unwrap_or(Origin::BuiltIn);
-        Diagnostic::new(origin, violation.key, violation.text)
+            .unwrap_or(ValueSource::BuiltIn);
+        Diagnostic::new(source, violation.key, violation.text)
     });
     messages.collect()
 }

@@ -1,4 +1,4 @@
-//! Origins of values, so that every diagnostic can name the place to change.
+//! Sources of values, so that every diagnostic can name the place to change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// The place of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     BuiltIn,
     /// A line of a file, counted from 1.
     File {
@@ -19,8 +19,8 @@ pub enum Origin {
     Flag(String),
 }
 
-/// The origin of each key that is not at its default.
-pub type Origins = BTreeMap<String, Origin>;
+/// The source of each key that is not at its default.
+pub type ValueSources = BTreeMap<String, ValueSource>;
 
 /// The entries of a layer, in order: a later entry outranks an earlier one.
 pub(super) type Layer = Vec<Result<Entry, Diagnostic>>;
@@ -31,32 +31,32 @@ pub struct Entry {
     /// The dotted key: `turn.realm`.
     pub key: String,
     pub value: Value,
-    pub origin: Origin,
+    pub source: ValueSource,
     /// The old name of the key, if the layer used it.
     pub old_key: Option<&'static str>,
 }
 
-/// An error or a warning, printed as one sentence that names the origin.
+/// An error or a warning, printed as one sentence that names the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    pub origin: Origin,
-    /// The dotted key; empty for an error of the origin itself, such as an unreadable file.
+    pub source: ValueSource,
+    /// The dotted key; empty for an error of the source itself, such as an unreadable file.
     pub key: String,
     /// The error and its remedy, as the end of a sentence: `must be …`.
     pub text: String,
 }
 
 impl Diagnostic {
-    pub fn new(origin: Origin, key: &str, text: impl Into<String>) -> Diagnostic {
+    pub fn new(source: ValueSource, key: &str, text: impl Into<String>) -> Diagnostic {
         Diagnostic {
-            origin,
+            source,
             key: key.to_owned(),
             text: text.into(),
         }
     }
 }
 
-/// A value that breaks a rule, regardless of its origin.
+/// A value that breaks a rule, regardless of its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Violation {
     pub key: &'static str,
@@ -94,11 +94,11 @@ pub fn variable(key: &str) -> String {
     format!("PARLOR_{}", key.to_ascii_uppercase().replace('.', "__"))
 }
 
-impl Origin {
-    /// The line, counted from 1, if the origin is a file.
+impl ValueSource {
+    /// The line, counted from 1, if the source is a file.
     pub fn line(&self) -> Option<usize> {
         match self {
-            Origin::File { line, .. } => Some(*line),
+            ValueSource::File { line, .. } => Some(*line),
             _ => None,
         }
     }
@@ -106,12 +106,12 @@ impl Origin {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Origin::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
-            Origin::Variable(name) | Origin::Flag(name) => {
+        match &self.source {
+            ValueSource::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
+            ValueSource::Variable(name) | ValueSource::Flag(name) => {
                 return write!(f, "{name} {}", self.text);
             }
-            Origin::BuiltIn => {}
+            ValueSource::BuiltIn => {}
         }
         match self.key.as_str() {
             "" => f.write_str(&self.text),

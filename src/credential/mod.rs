@@ -12,4 +12,4 @@ mod username;
 
 pub use credentials::{Credentials, Minted, long_term_key, long_term_key_sha256};
 pub use revocations::{Revocations, RevokedSet};
-pub use username::{Identity, Username, anonymous_address, belongs_to};
+pub use username::{CredentialSubject, Username, anonymous_address, belongs_to};

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use super::username::{Identity, Username};
+use super::username::{CredentialSubject, Username};
 
 /// The users, memberships and rooms whose credentials are revoked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Revocations {
 
 impl Revocations {
     /// Resolves a username to a user and a room.
-    pub fn resolve<'a>(&self, username: Username<'a>) -> Identity<'a> {
+    pub fn resolve<'a>(&self, username: Username<'a>) -> CredentialSubject<'a> {
         if !username.subject.contains('/') {
             return username.resolve_with(|_| false);
         }
@@ -49,23 +49,23 @@ impl Revocations {
         }
     }
 
-    /// Returns whether the credential of this identity is revoked.
-    pub fn is_revoked(&self, identity: &Identity<'_>) -> bool {
+    /// Returns whether the credential of this subject is revoked.
+    pub fn is_revoked(&self, subject: &CredentialSubject<'_>) -> bool {
         let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        if identity
+        if subject
             .room
             .is_some_and(|room| revoked.rooms.contains(room))
         {
             return true;
         }
         // A name that begins with the user and a `/` is revoked with the user: see `belongs_to`.
-        let user = identity.user;
+        let user = subject.user;
         let base = user
             .and_then(|user| user.split_once('/'))
             .map(|(base, _)| base);
         user.into_iter().chain(base).any(|user| {
             revoked.users.contains(user)
-                || identity.room.is_some_and(|room| {
+                || subject.room.is_some_and(|room| {
                     let pair = (Box::from(user), Box::from(room));
                     revoked.memberships.contains(&pair)
                 })
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     /// Resolves a name with the known room `lobby`.
-    fn identity(name: &str) -> Option<Identity<'_>> {
+    fn subject(name: &str) -> Option<CredentialSubject<'_>> {
         Some(Username::parse(name)?.resolve_with(|room| room == "lobby"))
     }
 
@@ -133,8 +133,8 @@ mod tests {
     fn leaving_revokes_only_the_room_bound_credential_until_the_user_rejoins() {
         let revocations = Revocations::default();
         revocations.revoke_membership("alice", "lobby");
-        let bound = identity("1:alice/lobby").unwrap();
-        let free = identity("1:alice").unwrap();
+        let bound = subject("1:alice/lobby").unwrap();
+        let free = subject("1:alice").unwrap();
         assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
         revocations.restore_membership("alice", "lobby");
         assert!(!revocations.is_revoked(&bound));

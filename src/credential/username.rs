@@ -22,7 +22,7 @@ pub struct Username<'a> {
 /// The user and the room that a username names: see
 /// [`Revocations::resolve`](super::Revocations::resolve).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity<'a> {
+pub struct CredentialSubject<'a> {
     /// Unix seconds.
     pub expires: u64,
     /// `None` if the username is only an expiry.
@@ -63,7 +63,7 @@ impl<'a> Username<'a> {
 
     /// Splits the subject. Text after a `/` is a room only if `is_room` returns true. Otherwise it
     /// is part of the user name of another service (XMPP resources, Matrix ids).
-    pub(super) fn resolve_with(self, is_room: impl Fn(&str) -> bool) -> Identity<'a> {
+    pub(super) fn resolve_with(self, is_room: impl Fn(&str) -> bool) -> CredentialSubject<'a> {
         let (user, room, generation) = match self.subject.rsplit_once('/') {
             Some((front, last)) => match front.rsplit_once('/') {
                 Some((user, room)) if is_number(last) && is_room(room) => {
@@ -75,7 +75,7 @@ impl<'a> Username<'a> {
             },
             None => (self.subject, None, 0),
         };
-        Identity {
+        CredentialSubject {
             expires: self.expires,
             user: Some(user).filter(|user| !user.is_empty()),
             room,
@@ -84,7 +84,7 @@ impl<'a> Username<'a> {
     }
 }
 
-impl<'a> Identity<'a> {
+impl<'a> CredentialSubject<'a> {
     /// Returns the account for quotas, bandwidth and reservations: the user or, without a user, a
     /// `/` and the client's address (IPv6: the /64). No user's name begins with `/`.
     pub fn account(&self, client: IpAddr) -> Cow<'a, str> {
@@ -128,13 +128,13 @@ mod tests {
     }
 
     /// Resolves a name with the known rooms `lobby` and `5`.
-    fn identity(name: &str) -> Option<Identity<'_>> {
+    fn subject(name: &str) -> Option<CredentialSubject<'_>> {
         let is_room = |room: &str| ["lobby", "5"].contains(&room);
         Some(Username::parse(name)?.resolve_with(is_room))
     }
 
     fn parts(name: &str) -> (u64, Option<&str>, Option<&str>, u64) {
-        let one = identity(name).unwrap_or_else(|| panic!("{name} resolves"));
+        let one = subject(name).unwrap_or_else(|| panic!("{name} resolves"));
         (one.expires, one.user, one.room, one.generation)
     }
 
@@ -209,9 +209,9 @@ mod tests {
             "4915112345678:1767225600",
             "99999999999999999999:a",
         ] {
-            assert_eq!(identity(name), None, "{name}");
+            assert_eq!(subject(name), None, "{name}");
         }
-        assert_eq!(identity(&format!("1:{}", "a".repeat(600))), None);
+        assert_eq!(subject(&format!("1:{}", "a".repeat(600))), None);
     }
 
     proptest! {
@@ -225,7 +225,7 @@ mod tests {
             let minted = credentials().mint(&user, room.as_deref(), expires);
             let is_room = |known: &str| room.as_deref() == Some(known);
             let name = Username::parse(&minted.username).expect("a name");
-            let expected = Identity {
+            let expected = CredentialSubject {
                 expires,
                 user: Some(&user),
                 room: room.as_deref(),
@@ -235,7 +235,7 @@ mod tests {
             if let (Some(_), Some(generation)) = (&room, generation) {
                 let longer = format!("{}/{generation}", minted.username);
                 let name = Username::parse(&longer).expect("a name");
-                prop_assert_eq!(name.resolve_with(is_room), Identity { generation, ..expected });
+                prop_assert_eq!(name.resolve_with(is_room), CredentialSubject { generation, ..expected });
             }
         }
 
@@ -249,35 +249,35 @@ mod tests {
             let Some(parsed) = Username::parse(&name) else {
                 return Ok(());
             };
-            let identity = parsed.resolve_with(|room| rooms.contains(room));
-            prop_assert!(identity.expires <= MAX_EXPIRY);
-            prop_assert!(identity.room.is_none_or(|room| rooms.contains(room)));
+            let subject = parsed.resolve_with(|room| rooms.contains(room));
+            prop_assert!(subject.expires <= MAX_EXPIRY);
+            prop_assert!(subject.room.is_none_or(|room| rooms.contains(room)));
             let expiry = name.trim_end_matches(':');
-            match identity.user {
+            match subject.user {
                 Some(user) => {
                     prop_assert!(name.contains(user) && !user.starts_with('/') && !user.is_empty());
                     let revocations = Revocations::default();
                     revocations.add_rooms(rooms.iter().map(String::as_str));
-                    prop_assert_eq!(revocations.resolve(parsed), identity);
+                    prop_assert_eq!(revocations.resolve(parsed), subject);
                     let first = user.split('/').next().unwrap_or(user);
                     revocations.revoke_user(first);
-                    prop_assert!(revocations.is_revoked(&identity) && belongs_to(user, first));
+                    prop_assert!(revocations.is_revoked(&subject) && belongs_to(user, first));
                 }
-                None => prop_assert!(is_number(expiry) && identity.room.is_none()),
+                None => prop_assert!(is_number(expiry) && subject.room.is_none()),
             }
         }
     }
 
     #[test]
     fn an_account_without_a_user_is_the_client_address() {
-        let nobody = identity("12").unwrap();
+        let nobody = subject("12").unwrap();
         let account = |ip: &str| nobody.account(ip.parse().unwrap()).into_owned();
         assert_eq!(account("192.0.2.7"), "/192.0.2.7");
         assert_eq!(account("::ffff:192.0.2.7"), "/192.0.2.7");
         assert_eq!(account("2001:db8:0:7::1"), "/2001:db8:0:7::/64");
         assert_eq!(account("2001:db8:0:7:ffff::2"), account("2001:db8:0:7::1"));
         assert_eq!(anonymous_address(&account("192.0.2.7")), Some("192.0.2.7"));
-        let alice = identity("12:alice").unwrap();
+        let alice = subject("12:alice").unwrap();
         assert_eq!(alice.account("192.0.2.7".parse().unwrap()), "alice");
         assert_eq!(anonymous_address("alice"), None);
     }

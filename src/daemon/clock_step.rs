@@ -17,13 +17,13 @@ const MIN_STEP_SECONDS: u64 = 30;
 /// Within this time after the start, a step means that the clock was wrong at the start.
 const SETTLING_TIME: Duration = Duration::from_secs(3600);
 
-/// The expected wall clock time, derived from the monotonic clock.
+/// Compares the wall clock with the monotonic clock.
 #[derive(Debug)]
-struct Steps {
+struct ClockStepDetector {
     last: Now,
 }
 
-impl Steps {
+impl ClockStepDetector {
     /// Returns the seconds by which the wall clock was set since the last check; `None` without a step.
     fn check(&mut self, now: Now) -> Option<i64> {
         let passed = now.mono.since(self.last.mono).as_secs();
@@ -43,11 +43,11 @@ pub(super) async fn follow(
     store: Store,
     mut invite: Option<FirstInvite>,
 ) {
-    let mut steps = Steps { last: started };
+    let mut detector = ClockStepDetector { last: started };
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
         let now = clock::now();
-        let Some(seconds) = steps.check(now) else {
+        let Some(seconds) = detector.check(now) else {
             continue;
         };
         tracing::info!(seconds, "system clock was set");
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn a_step_of_the_clock_is_detected_and_normal_progress_is_not() {
-        let mut steps = Steps {
+        let mut detector = ClockStepDetector {
             last: at(100, 1000),
         };
-        assert_eq!(steps.check(at(160, 1060)), None);
-        assert_eq!(steps.check(at(220, 1125)), None);
-        assert_eq!(steps.check(at(280, 1_800_000_000)), Some(1_799_998_815));
-        assert_eq!(steps.check(at(340, 1_800_000_060)), None);
-        assert_eq!(steps.check(at(400, 1000)), Some(-1_799_999_120));
-        assert_eq!(steps.check(at(460, 1060)), None);
-        steps.check(at(500, u64::MAX));
-        steps.check(at(0, 0));
+        assert_eq!(detector.check(at(160, 1060)), None);
+        assert_eq!(detector.check(at(220, 1125)), None);
+        assert_eq!(detector.check(at(280, 1_800_000_000)), Some(1_799_998_815));
+        assert_eq!(detector.check(at(340, 1_800_000_060)), None);
+        assert_eq!(detector.check(at(400, 1000)), Some(-1_799_999_120));
+        assert_eq!(detector.check(at(460, 1060)), None);
+        detector.check(at(500, u64::MAX));
+        detector.check(at(0, 0));
     }
 
     #[tokio::test]

@@ -11,11 +11,11 @@ use crate::service::App;
 /// `Retry-After` in seconds. A restart takes about this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Rejects a request of a new user while the server drains.
+/// Rejects a request for a new token or membership while the server drains.
 ///
 /// # Errors
 /// 503 with `Retry-After` while the server drains.
-pub(super) fn reject_newcomers(app: &App) -> Result<(), Error> {
+pub(super) fn reject_while_draining(app: &App) -> Result<(), Error> {
     if !app.is_draining() {
         return Ok(());
     }

@@ -20,11 +20,11 @@ const HEADERS: u8 = 1;
 
 /// Frames besides HEADERS per request: DATA of its body, WINDOW_UPDATE for its response.
 const FRAMES_PER_REQUEST: u32 = 16;
-const MOST_ALLOWED: u32 = 1024;
+const MAX_ALLOWANCE: u32 = 1024;
 
 /// Further frames: per second, and burst.
 const FRAMES_PER_SECOND: u64 = 100;
-const FRAMES_AT_ONCE: u64 = 1_000;
+const FRAME_BURST: u64 = 1_000;
 
 /// The position in a client's stream of frames, and the remaining budget.
 #[derive(Debug)]
@@ -74,14 +74,14 @@ impl Budget {
 
     fn take(&mut self, kind: u8, now: impl Fn() -> Mono) -> bool {
         if kind == HEADERS {
-            self.allowed = (self.allowed + FRAMES_PER_REQUEST).min(MOST_ALLOWED);
+            self.allowed = (self.allowed + FRAMES_PER_REQUEST).min(MAX_ALLOWANCE);
             return true;
         }
         if let Some(left) = self.allowed.checked_sub(1) {
             self.allowed = left;
             return true;
         }
-        let limit = Limit::per_second(FRAMES_PER_SECOND, FRAMES_AT_ONCE);
+        let limit = Limit::per_second(FRAMES_PER_SECOND, FRAME_BURST);
         self.spent.take(limit, now(), 1)
     }
 }
@@ -181,7 +181,7 @@ mod tests {
         for (name, kind, payload) in KINDS {
             for cut in [1, 4, 100] {
                 let taken = taken(&frame(kind, payload), cut);
-                assert_eq!(taken, FRAMES_AT_ONCE, "{name}");
+                assert_eq!(taken, FRAME_BURST, "{name}");
             }
         }
     }

@@ -12,7 +12,7 @@ use super::request::Request;
 use super::response::{Response, json};
 use super::route::Route;
 use crate::clock;
-use crate::metrics::Names;
+use crate::metrics::MetricNames;
 use crate::service::App;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -92,9 +92,9 @@ async fn metrics(request: Request) -> Result<Response, Error> {
     request.app.metrics.certificate_expiry.set(end);
     let metrics = &request.app.metrics;
     let names = if request.app.settings().config.admin.old_metric_names {
-        Names::Old
+        MetricNames::Old
     } else {
-        Names::Current
+        MetricNames::Current
     };
     let (text, kind) = if accept_header::prefers_openmetrics(request.headers()) {
         (metrics.openmetrics(names), OPENMETRICS)

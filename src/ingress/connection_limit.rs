@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 use super::limits::Limits;
-use super::permits::Admission;
+use super::permits::ConnectionAdmission;
 use super::reject::RejectReason;
 use crate::rate;
 
@@ -130,7 +130,7 @@ impl ConnectionLimit {
     }
 }
 
-impl Admission for Arc<ConnectionLimit> {
+impl ConnectionAdmission for Arc<ConnectionLimit> {
     type Permit = ConnectionPermit;
 
     fn admit(

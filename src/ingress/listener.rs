@@ -14,7 +14,7 @@ use tracing::{Instrument as _, Span};
 use super::accepted::{Accepted, Classified};
 use super::limits::{ACCEPT_BACKOFF, Limits};
 use super::mux::{self, ListenerMode};
-use super::permits::Admission;
+use super::permits::ConnectionAdmission;
 use super::proxy_protocol;
 use super::reject::{AcceptError, RejectReason};
 use crate::clock;
@@ -25,7 +25,7 @@ static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// The receiver of accepted connections: HTTP or TURN.
 pub trait Service: Send + Sync + 'static {
-    type Admission: Admission;
+    type Admission: ConnectionAdmission;
 
     /// The name in log events.
     const NAME: &'static str;
@@ -45,12 +45,12 @@ pub trait Service: Send + Sync + 'static {
     fn serve(
         self: Arc<Self>,
         accepted: Accepted,
-        permit: <Self::Admission as Admission>::Permit,
+        permit: <Self::Admission as ConnectionAdmission>::Permit,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send;
 }
 
-type Permit<S> = <<S as Service>::Admission as Admission>::Permit;
+type Permit<S> = <<S as Service>::Admission as ConnectionAdmission>::Permit;
 
 /// Accepts connections for `service` until `stop` is cancelled. The tasks of connections run on `tasks`.
 pub async fn run<S: Service>(

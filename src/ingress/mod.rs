@@ -3,7 +3,7 @@
 //! [`run`] takes each connection through these steps and delivers an [`Accepted`] to its [`Service`]:
 //!
 //! 1. accept(2), with a pause while the process has no free descriptor ([`listener`])
-//! 2. a permit by the service's [`Admission`]: [`ConnectionLimit`] for HTTP, [`AdmissionLimits`] for TURN
+//! 2. a permit by the service's [`ConnectionAdmission`]: [`ConnectionLimit`] for HTTP, [`AdmissionLimits`] for TURN
 //! 3. the PROXY header of a trusted proxy, which names the client ([`proxy_protocol`])
 //! 4. the limit of the client's source
 //! 5. the first byte, the TLS handshake and ALPN, which decide the protocol ([`mux`])
@@ -31,7 +31,7 @@ pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use limits::{Limits, LiveLimits};
 pub use listener::{Service, reject, run};
 pub use mux::ListenerMode;
-pub use permits::Admission;
+pub use permits::ConnectionAdmission;
 pub use reject::{AcceptError, RejectCounters, RejectReason};
 pub use stream::Stream;
 pub use stream_limit::{AdmissionLimits, StreamPermit};

@@ -23,7 +23,7 @@ pub(super) struct PendingGuard {
 
 impl PendingLimit {
     /// Adds a connection. At the limit this evicts the oldest one.
-    pub(super) fn enter(self: &Arc<Self>) -> PendingGuard {
+    pub(super) fn register(self: &Arc<Self>) -> PendingGuard {
         let evicted = CancellationToken::new();
         let mut pending = self.pending();
         if pending.len() >= MAX_PENDING_STREAMS
@@ -63,12 +63,12 @@ mod tests {
     #[test]
     fn the_oldest_pending_connection_is_evicted_for_a_new_one() {
         let limit = Arc::new(PendingLimit::default());
-        let mut pending: Vec<_> = (0..MAX_PENDING_STREAMS).map(|_| limit.enter()).collect();
+        let mut pending: Vec<_> = (0..MAX_PENDING_STREAMS).map(|_| limit.register()).collect();
         // A classified connection makes room.
         drop(pending.remove(1));
-        let newer = limit.enter();
+        let newer = limit.register();
         assert!(!pending[0].evicted.is_cancelled());
-        let newest = limit.enter();
+        let newest = limit.register();
         assert!(pending[0].evicted.is_cancelled());
         assert!(!pending[1].evicted.is_cancelled() && !newer.evicted.is_cancelled());
         drop((pending, newer, newest));

@@ -6,11 +6,11 @@ use super::limits::Limits;
 use super::reject::RejectReason;
 
 /// Limits the connections of a service.
-pub trait Admission: Send + Sync + 'static {
+pub trait ConnectionAdmission: Send + Sync + 'static {
     /// A connection holds it for as long as it counts.
     type Permit: Send + 'static;
 
-    /// Admits a connection from `peer`. `None` at a limit that [`Admission::released`] waits for: the
+    /// Admits a connection from `peer`. `None` at a limit that [`ConnectionAdmission::released`] waits for: the
     /// connection stays, and later ones wait in the kernel's backlog.
     fn admit(&self, peer: IpAddr, limits: &Limits) -> Result<Option<Self::Permit>, RejectReason>;
 

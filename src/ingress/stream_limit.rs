@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::{Limits, LiveLimits, MAX_STREAMS};
 use super::pending::{PendingGuard, PendingLimit};
-use super::permits::Admission;
+use super::permits::ConnectionAdmission;
 use super::reject::{RejectCounters, RejectReason};
 use crate::rate;
 
@@ -79,7 +79,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-impl Admission for AdmissionLimits {
+impl ConnectionAdmission for AdmissionLimits {
     type Permit = StreamPermit;
 
     fn admit(&self, _: IpAddr, _: &Limits) -> Result<Option<StreamPermit>, RejectReason> {
@@ -87,7 +87,7 @@ impl Admission for AdmissionLimits {
     }
 
     fn evicted(&self, permit: &mut StreamPermit) -> impl Future<Output = ()> + Send + 'static {
-        let guard = permit.pending.insert(self.pending.enter());
+        let guard = permit.pending.insert(self.pending.register());
         guard.evicted().clone().cancelled_owned()
     }
 

@@ -30,12 +30,12 @@ const CREDENTIAL_ERRORS: [ErrorReason; 3] = [
     ErrorReason::UnknownRealm,
 ];
 
-/// Limits of log lines about guessed credentials: in total and per source. Memory is allocated at the start.
-const GUESS_INTERVAL: Duration = Duration::from_secs(1);
-const GUESS_BURST: u64 = 60;
-const GUESS_INTERVAL_PER_SOURCE: Duration = Duration::from_secs(6);
-const GUESS_BURST_PER_SOURCE: u64 = 10;
-const MAX_GUESS_SOURCES: usize = 1024;
+/// Limits of log lines about credential errors: in total and per source. Memory is allocated at the start.
+const CREDENTIAL_ERROR_INTERVAL: Duration = Duration::from_secs(1);
+const CREDENTIAL_ERROR_BURST: u64 = 60;
+const CREDENTIAL_ERROR_INTERVAL_PER_SOURCE: Duration = Duration::from_secs(6);
+const CREDENTIAL_ERROR_BURST_PER_SOURCE: u64 = 10;
+const MAX_CREDENTIAL_ERROR_SOURCES: usize = 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -43,8 +43,8 @@ pub(super) struct LogLimiter {
     limits: Arc<LiveLimits>,
     binds: Gcra,
     quotas: [Gcra; QUOTA_ERRORS.len()],
-    guesses: Gcra,
-    guesses_by_source: PerIpLimiter,
+    credential_errors: Gcra,
+    credential_errors_by_source: PerIpLimiter,
     suppressed: SuppressedCount,
     rate_limited: SuppressedCount,
 }
@@ -81,13 +81,16 @@ impl SuppressedCount {
 
 impl LogLimiter {
     pub(super) fn new(limits: Arc<LiveLimits>) -> LogLimiter {
-        let of_source = Limit::every(GUESS_INTERVAL_PER_SOURCE, GUESS_BURST_PER_SOURCE);
+        let of_source = Limit::every(
+            CREDENTIAL_ERROR_INTERVAL_PER_SOURCE,
+            CREDENTIAL_ERROR_BURST_PER_SOURCE,
+        );
         LogLimiter {
             limits,
             binds: Gcra::default(),
             quotas: Default::default(),
-            guesses: Gcra::default(),
-            guesses_by_source: PerIpLimiter::new(of_source, MAX_GUESS_SOURCES),
+            credential_errors: Gcra::default(),
+            credential_errors_by_source: PerIpLimiter::new(of_source, MAX_CREDENTIAL_ERROR_SOURCES),
             suppressed: SuppressedCount::default(),
             rate_limited: SuppressedCount::default(),
         }
@@ -127,8 +130,9 @@ impl LogLimiter {
     }
 
     fn may_log(&mut self, now: Mono, client: IpAddr) -> bool {
-        let of_all = Limit::every(GUESS_INTERVAL, GUESS_BURST);
-        self.guesses_by_source.take(client, now) && self.guesses.take(of_all, now, 1)
+        let of_all = Limit::every(CREDENTIAL_ERROR_INTERVAL, CREDENTIAL_ERROR_BURST);
+        self.credential_errors_by_source.take(client, now)
+            && self.credential_errors.take(of_all, now, 1)
     }
 
     /// A datagram was dropped.
@@ -183,7 +187,7 @@ mod tests {
     const NOW: Mono = Mono(1_000_000_000);
 
     #[test]
-    fn guesses_from_one_address_are_limited_and_do_not_hide_those_of_others() {
+    fn credential_errors_from_one_address_are_limited_and_do_not_hide_those_of_others() {
         let mut limiter = LogLimiter::new(Arc::default());
         let logged = |limiter: &mut LogLimiter, now, host: u8| {
             let client = IpAddr::from([192, 0, 2, host]);
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_from_many_addresses_are_logged_sixty_times_a_minute() {
+    fn credential_errors_from_many_addresses_are_logged_sixty_times_a_minute() {
         let mut limiter = LogLimiter::new(Arc::default());
         let everywhere = |limiter: &mut LogLimiter, now| {
             let clients =

@@ -1,9 +1,8 @@
-//! One message: its claims about itself, and the same bytes with the claims corrected.
+//! A message of a client: the fields that the server reads, and a copy with those that it overwrites.
 //!
-//! A message is parsed just far enough to know where its claims stand. [`Envelope::stamp`] then
-//! copies it with `from`, `roomId` and, in an announcement, `data.userId` replaced in place, each
-//! of their occurrences. Everything else is untouched to the byte: numbers of any size, escapes,
-//! the order of keys, nesting.
+//! A message is parsed only as far as these fields need it. [`Envelope::rewrite`] then copies the
+//! message, and replaces every occurrence of `from`, `roomId` and, in an announcement, `data.userId`.
+//! All other bytes stay as they are: numbers of any size, escapes, the order of keys, nesting.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +53,7 @@ pub(super) struct Envelope<'a> {
     pub kind: Kind,
     /// `None`: everybody else.
     pub to: Option<Cow<'a, str>>,
-    claims: Claims<'a>,
+    fields: EnvelopeFields<'a>,
 }
 
 /// A string as it stands in JSON, quotes included.
@@ -64,21 +63,22 @@ pub(super) fn quoted(text: &str) -> String {
 
 impl<'a> Envelope<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Envelope<'a>, DropReason> {
-        let claims: Claims<'a> = serde_json::from_str(text).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => DropReason::NotAnObject,
-            _ => DropReason::NotJson,
-        })?;
-        if claims.ambiguous {
+        let fields: EnvelopeFields<'a> =
+            serde_json::from_str(text).map_err(|e| match e.classify() {
+                serde_json::error::Category::Data => DropReason::NotAnObject,
+                _ => DropReason::NotJson,
+            })?;
+        if fields.ambiguous {
             return Err(DropReason::NotJson);
         }
-        let kind = claims.kind.ok_or(DropReason::Missing)?;
+        let kind = fields.kind.ok_or(DropReason::Missing)?;
         let kind = string(kind).and_then(|word| Kind::from_label(&word));
         let kind = kind.ok_or(DropReason::UnknownType)?;
-        let has = |claim| claims.spans.iter().any(|(known, _)| *known == claim);
-        if !has(Claim::From) || !has(Claim::RoomId) {
+        let has = |field| fields.spans.iter().any(|(known, _)| *known == field);
+        if !has(EnvelopeField::From) || !has(EnvelopeField::RoomId) {
             return Err(DropReason::Missing);
         }
-        let to = match claims.to {
+        let to = match fields.to {
             None => None,
             Some(raw) if raw.get() == "null" => None,
             Some(raw) => Some(string(raw).ok_or(DropReason::BadTarget)?),
@@ -87,46 +87,46 @@ impl<'a> Envelope<'a> {
             text,
             kind,
             to: to.filter(|to| !to.is_empty()),
-            claims,
+            fields,
         })
     }
 
-    /// The message as its receivers get it; `user` and `room` are quoted.
-    pub(super) fn stamp(&self, user: &str, room: &str) -> Bytes {
-        let mut stamped = Stamped::new(self.text, user.len() + room.len());
+    /// Returns the message as its receivers get it; `user` and `room` are quoted.
+    pub(super) fn rewrite(&self, user: &str, room: &str) -> Bytes {
+        let mut rewriter = Rewriter::new(self.text, user.len() + room.len());
         let announces = self.kind == Kind::UserJoined;
         let mut has_data = false;
-        for (claim, raw) in &self.claims.spans {
-            match claim {
-                Claim::From => stamped.replace(self.span(raw), user),
-                Claim::RoomId => stamped.replace(self.span(raw), room),
-                Claim::Data if announces => {
+        for (field, raw) in &self.fields.spans {
+            match field {
+                EnvelopeField::From => rewriter.replace(self.span(raw), user),
+                EnvelopeField::RoomId => rewriter.replace(self.span(raw), room),
+                EnvelopeField::Data if announces => {
                     has_data = true;
-                    self.stamp_data(raw, user, &mut stamped);
+                    self.rewrite_data(raw, user, &mut rewriter);
                 }
-                Claim::Data => {}
+                EnvelopeField::Data => {}
             }
         }
         if announces && !has_data {
             let end = self.text.trim_end().len() - 1; // before the closing brace
-            stamped.replace(end..end, &format!(",\"data\":{{\"userId\":{user}}}"));
+            rewriter.replace(end..end, &format!(",\"data\":{{\"userId\":{user}}}"));
         }
-        stamped.finish()
+        rewriter.finish()
     }
 
-    /// `data.userId` of an announcement: overwritten, or put in.
-    fn stamp_data(&self, data: &RawValue, user: &str, stamped: &mut Stamped<'_>) {
+    /// Overwrites `data.userId` of an announcement, or inserts it.
+    fn rewrite_data(&self, data: &RawValue, user: &str, rewriter: &mut Rewriter<'_>) {
         let span = self.span(data);
         let Ok(UserIds(ids)) = serde_json::from_str(data.get()) else {
-            return stamped.replace(span, &format!("{{\"userId\":{user}}}"));
+            return rewriter.replace(span, &format!("{{\"userId\":{user}}}"));
         };
         for id in &ids.spans {
-            stamped.replace(self.span(id), user);
+            rewriter.replace(self.span(id), user);
         }
         if ids.spans.is_empty() {
             let inside = span.start + 1;
             let comma = if ids.others { "," } else { "" };
-            stamped.replace(inside..inside, &format!("\"userId\":{user}{comma}"));
+            rewriter.replace(inside..inside, &format!("\"userId\":{user}{comma}"));
         }
     }
 
@@ -137,16 +137,16 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A copy in the making: edits must come in the order of the text.
-struct Stamped<'a> {
+/// Copies a message and replaces byte ranges, in order of position.
+struct Rewriter<'a> {
     text: &'a str,
     copied: usize,
     out: Vec<u8>,
 }
 
-impl<'a> Stamped<'a> {
-    fn new(text: &'a str, growth: usize) -> Stamped<'a> {
-        Stamped {
+impl<'a> Rewriter<'a> {
+    fn new(text: &'a str, growth: usize) -> Rewriter<'a> {
+        Rewriter {
             text,
             copied: 0,
             out: Vec::with_capacity(text.len() + growth),
@@ -176,61 +176,65 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
+/// A field of a message that the server overwrites, or whose content it overwrites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
+enum EnvelopeField {
     From,
     RoomId,
     Data,
 }
 
-/// The keys that mean something, in the order they stand.
+/// The fields that the server reads or overwrites; `spans` is in order of position.
 #[derive(Debug, Default)]
-struct Claims<'a> {
+struct EnvelopeFields<'a> {
     kind: Option<&'a RawValue>,
     to: Option<&'a RawValue>,
-    spans: Vec<(Claim, &'a RawValue)>,
+    spans: Vec<(EnvelopeField, &'a RawValue)>,
     /// `type` or `to` stands twice: receivers might not agree with us on which one counts.
     ambiguous: bool,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Claims<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for EnvelopeFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Claims<'de>;
+            type Value = EnvelopeFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
-                let mut claims = Claims {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<EnvelopeFields<'de>, A::Error> {
+                let mut fields = EnvelopeFields {
                     spans: Vec::with_capacity(3),
-                    ..Claims::default()
+                    ..EnvelopeFields::default()
                 };
-                while let Some(Key(field)) = map.next_key()? {
-                    let claim = match field {
-                        Field::Type => {
-                            let before = claims.kind.replace(map.next_value()?);
-                            claims.ambiguous |= before.is_some();
+                while let Some(Key(key)) = map.next_key()? {
+                    let field = match key {
+                        KnownKey::Type => {
+                            let before = fields.kind.replace(map.next_value()?);
+                            fields.ambiguous |= before.is_some();
                             continue;
                         }
-                        Field::To => {
-                            let before = claims.to.replace(map.next_value()?);
-                            claims.ambiguous |= before.is_some();
+                        KnownKey::To => {
+                            let before = fields.to.replace(map.next_value()?);
+                            fields.ambiguous |= before.is_some();
                             continue;
                         }
-                        Field::From => Claim::From,
-                        Field::RoomId => Claim::RoomId,
-                        Field::Data => Claim::Data,
-                        Field::UserId | Field::Other => {
+                        KnownKey::From => EnvelopeField::From,
+                        KnownKey::RoomId => EnvelopeField::RoomId,
+                        KnownKey::Data => EnvelopeField::Data,
+                        KnownKey::UserId | KnownKey::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
                     };
-                    claims.spans.push((claim, map.next_value()?));
+                    fields.spans.push((field, map.next_value()?));
                 }
-                Ok(claims)
+                Ok(fields)
             }
         }
         deserializer.deserialize_map(Object)
@@ -258,10 +262,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for UserIds<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UserIds<'de>, A::Error> {
                 let mut ids = Ids::default();
-                while let Some(Key(field)) = map.next_key()? {
+                while let Some(Key(key)) = map.next_key()? {
                     let value = map.next_value()?;
-                    match field {
-                        Field::UserId => ids.spans.push(value),
+                    match key {
+                        KnownKey::UserId => ids.spans.push(value),
                         _ => ids.others = true,
                     }
                 }
@@ -272,7 +276,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for UserIds<'a> {
     }
 }
 
-enum Field {
+enum KnownKey {
     Type,
     From,
     RoomId,
@@ -283,7 +287,7 @@ enum Field {
 }
 
 /// A key, its escapes undone: `"fr\u006fm"` is `from` to every receiver, so it is to us.
-struct Key(Field);
+struct Key(KnownKey);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -301,13 +305,13 @@ impl<'de> Deserialize<'de> for Key {
 
             fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<Key, E> {
                 Ok(Key(match name {
-                    b"type" => Field::Type,
-                    b"from" => Field::From,
-                    b"roomId" => Field::RoomId,
-                    b"to" => Field::To,
-                    b"data" => Field::Data,
-                    b"userId" => Field::UserId,
-                    _ => Field::Other,
+                    b"type" => KnownKey::Type,
+                    b"from" => KnownKey::From,
+                    b"roomId" => KnownKey::RoomId,
+                    b"to" => KnownKey::To,
+                    b"data" => KnownKey::Data,
+                    b"userId" => KnownKey::UserId,
+                    _ => KnownKey::Other,
                 }))
             }
         }
@@ -320,14 +324,14 @@ impl<'de> Deserialize<'de> for Key {
 mod tests {
     use super::*;
 
-    fn stamped(text: &str) -> Result<String, DropReason> {
+    fn rewritten(text: &str) -> Result<String, DropReason> {
         let envelope = Envelope::parse(text)?;
-        let bytes = envelope.stamp(&quoted("alice"), &quoted("lobby"));
+        let bytes = envelope.rewrite(&quoted("alice"), &quoted("lobby"));
         Ok(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
     }
 
     #[test]
-    fn everything_but_the_claims_is_untouched_to_the_byte() {
+    fn all_bytes_outside_of_the_overwritten_fields_are_unchanged() {
         let text = "\t{ \"n\":1234567890123456789012345678901234567890.10E+5,\"type\" : \"offer\",\
             \"from\":{\"deep\":[[[[]]]]} ,\"s\":\"\\u00e9\\/\\ud800\",\"\\ud800\":1,\"data\":{\"userId\":\"x\", \"a\":1,\"a\":2},\
             \"roomId\": null,\"from\":\"x\"}\n ";
@@ -335,15 +339,15 @@ mod tests {
             .replace("{\"deep\":[[[[]]]]}", "\"alice\"")
             .replace("\"roomId\": null", "\"roomId\": \"lobby\"")
             .replace("\"from\":\"x\"", "\"from\":\"alice\"");
-        assert_eq!(stamped(text), Ok(expected));
+        assert_eq!(rewritten(text), Ok(expected));
     }
 
     #[test]
-    fn a_claim_whose_key_is_written_with_escapes_is_overwritten() {
+    fn a_field_whose_key_is_written_with_escapes_is_overwritten() {
         let text =
             r#"{"type":"offer","fr\u006fm":"mallory","from":"x","room\u0049d":"y","roomId":"z"}"#;
         let expected = r#"{"type":"offer","fr\u006fm":"alice","from":"alice","room\u0049d":"lobby","roomId":"lobby"}"#;
-        assert_eq!(stamped(text).as_deref(), Ok(expected));
+        assert_eq!(rewritten(text).as_deref(), Ok(expected));
     }
 
     #[test]
@@ -371,14 +375,18 @@ mod tests {
         ] {
             let head = r#"{"from":"alice","roomId":"lobby","type":"user-joined""#;
             let text = format!("{head}{data}}} ");
-            assert_eq!(stamped(&text), Ok(format!("{head}{expected}}} ")), "{data}");
+            assert_eq!(
+                rewritten(&text),
+                Ok(format!("{head}{expected}}} ")),
+                "{data}"
+            );
         }
     }
 
     #[test]
     fn data_of_other_messages_is_none_of_our_business() {
         let text = r#"{"type":"offer","from":"alice","roomId":"lobby","data":{"userId":"bob"}}"#;
-        assert_eq!(stamped(text).as_deref(), Ok(text));
+        assert_eq!(rewritten(text).as_deref(), Ok(text));
     }
 
     #[test]
@@ -430,6 +438,6 @@ mod tests {
     fn nesting_of_any_depth_passes() {
         let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
         let text = format!(r#"{{"type":"offer","from":"alice","roomId":"lobby","data":{deep}}}"#);
-        assert_eq!(stamped(&text), Ok(text.clone()));
+        assert_eq!(rewritten(&text), Ok(text.clone()));
     }
 }

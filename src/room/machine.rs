@@ -105,7 +105,7 @@ pub struct Room {
     members: HashMap<ConnectionId, Member>,
     by_user: HashMap<Arc<str>, ConnectionId>,
     /// The used budgets of users who left before they were full again: rejoining gives no new burst.
-    spent_by_user: HashMap<Arc<str>, Spent>,
+    used_by_user: HashMap<Arc<str>, UsedBudgets>,
     /// Time of the last message or join.
     latest: Mono,
     before: Option<PreviousConnections>,
@@ -125,12 +125,12 @@ struct PreviousConnections {
 
 /// The used budgets of a user.
 #[derive(Debug, Clone, Copy, Default)]
-struct Spent {
+struct UsedBudgets {
     messages: Gcra,
     bytes: Gcra,
 }
 
-impl Spent {
+impl UsedBudgets {
     /// Charges one message of this many bytes.
     fn take(&mut self, limits: Limits, now: Mono, bytes: usize) -> bool {
         self.messages.take(limits.messages, now, 1)
@@ -147,7 +147,7 @@ struct Member {
     user: Arc<str>,
     /// The user's id as JSON.
     quoted: String,
-    spent: Spent,
+    used: UsedBudgets,
     errors: ErrorBudget,
     /// Whether the connection resumes one from before the restart, and so knows the users of that time.
     resumed: bool,
@@ -163,7 +163,7 @@ impl Room {
             next: NonZeroU64::MIN,
             members: HashMap::new(),
             by_user: HashMap::new(),
-            spent_by_user: HashMap::new(),
+            used_by_user: HashMap::new(),
             latest: Mono(0),
             before: None,
             unreachable: HashSet::new(),
@@ -218,7 +218,7 @@ impl Room {
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
         self.expire(now, effects);
         self.latest = now;
-        self.spent_by_user.retain(|_, spent| !spent.is_idle(now));
+        self.used_by_user.retain(|_, used| !used.is_idle(now));
         let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
         let resumed = awaited && resume;
         if awaited && !resume {
@@ -233,7 +233,7 @@ impl Room {
         let member = Member {
             quoted: quoted(&user),
             user: user.clone(),
-            spent: self.spent_by_user.remove(&user).unwrap_or_default(),
+            used: self.used_by_user.remove(&user).unwrap_or_default(),
             errors: ErrorBudget::default(),
             resumed,
             replacements,
@@ -283,8 +283,8 @@ impl Room {
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
-            if !member.spent.is_idle(self.latest) {
-                self.spent_by_user.insert(member.user, member.spent);
+            if !member.used.is_idle(self.latest) {
+                self.used_by_user.insert(member.user, member.used);
             }
             self.notify_all("user-left", &member.quoted, effects);
         }
@@ -348,7 +348,7 @@ impl Room {
             Input::Binary | Input::Control => 0,
         };
         let bytes = bytes + MESSAGE_OVERHEAD_BYTES;
-        if !member.spent.take(self.limits, now, bytes) {
+        if !member.used.take(self.limits, now, bytes) {
             return self.too_many(connection, effects);
         }
         let judged = match input {
@@ -387,12 +387,12 @@ impl Room {
                 let target = self.by_user.get(&**user).ok_or(DropReason::NoSuchTarget)?;
                 effects.push(Effect::Deliver {
                     connection: *target,
-                    frame: envelope.stamp(&member.quoted, &self.id),
+                    frame: envelope.rewrite(&member.quoted, &self.id),
                     from: Some(sender),
                 });
             }
             None => {
-                let frame = envelope.stamp(&member.quoted, &self.id);
+                let frame = envelope.rewrite(&member.quoted, &self.id);
                 let others = self.members.keys().filter(|other| **other != sender);
                 effects.extend(others.map(|other| deliver(*other, &frame, Some(sender))));
             }

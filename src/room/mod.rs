@@ -2,8 +2,8 @@
 //!
 //! A state machine without sockets and clocks: a [`Room`] takes the message of a connection, and returns
 //! the [`Effect`]s to execute and the [`Outcome`] to count. Time is an argument. Effects concern
-//! connections of this room only. The room overwrites the sender's claims of identity in a message,
-//! and changes no other byte.
+//! connections of this room only. The room overwrites the sender and the room of a message, and changes
+//! no other byte.
 
 mod close_code;
 mod envelope;

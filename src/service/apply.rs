@@ -20,7 +20,7 @@ pub struct Ended {
 
 /// The process that committed a change.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(super) enum ChangeSource {
     ThisProcess,
     /// Another process wrote to the database, such as a command of the CLI. The event then names neither
     /// the close code nor the issue times of ended tokens, so the store decided: these connections of
@@ -54,7 +54,7 @@ impl App {
     ) -> Result<(T, Option<Applied>), E> {
         let guard = guard.await;
         let committed = change.await?;
-        let applied = event(&committed).map(|event| self.apply(event, Origin::ThisProcess));
+        let applied = event(&committed).map(|event| self.apply(event, ChangeSource::ThisProcess));
         drop(guard);
         Ok((committed, applied))
     }
@@ -76,17 +76,17 @@ impl App {
 
     /// Applies an event whose change is committed: closes WebSockets, ends relay allocations and
     /// notifies the bus. The caller holds a guard of [`App::order`] from before the commit.
-    pub(super) fn apply(&self, event: Event, origin: Origin) -> Applied {
-        let connections = match &origin {
-            Origin::ThisProcess => self.close_connections(&event),
-            Origin::AnotherProcess(lost) => lost
+    pub(super) fn apply(&self, event: Event, source: ChangeSource) -> Applied {
+        let connections = match &source {
+            ChangeSource::ThisProcess => self.close_connections(&event),
+            ChangeSource::AnotherProcess(lost) => lost
                 .iter()
                 .filter(|one| self.hub.close(&one.room, &one.user, one.code))
                 .count(),
         };
         let relays = self.update_relay(&event);
         self.bus.publish(&event);
-        log_applied(&event, &origin);
+        log_applied(&event, &source);
         Applied {
             event,
             connections,
@@ -186,8 +186,8 @@ impl Applied {
 }
 
 /// Logs events that are not counted, and those of another process.
-fn log_applied(event: &Event, origin: &Origin) {
-    match (event, origin) {
+fn log_applied(event: &Event, source: &ChangeSource) {
+    match (event, source) {
         (Event::Joined { user, room }, _) => tracing::debug!(user, room, "user joined"),
         (
             Event::Left {
@@ -200,17 +200,19 @@ fn log_applied(event: &Event, origin: &Origin) {
         ) => tracing::debug!(user, room, "user left"),
         (Event::GuestExpired { user, room }, _) => tracing::debug!(user, room, "guest expired"),
         (Event::AccessLost { user, room }, _) => tracing::debug!(user, room, "access lost"),
-        (Event::UserEnabled { user }, Origin::ThisProcess) => tracing::info!(user, "user enabled"),
-        (Event::UserEnabled { user }, Origin::AnotherProcess(_)) => {
+        (Event::UserEnabled { user }, ChangeSource::ThisProcess) => {
+            tracing::info!(user, "user enabled");
+        }
+        (Event::UserEnabled { user }, ChangeSource::AnotherProcess(_)) => {
             tracing::info!(user, "user enabled by another process");
         }
-        (Event::UserDisabled { user, .. }, Origin::AnotherProcess(_)) => {
+        (Event::UserDisabled { user, .. }, ChangeSource::AnotherProcess(_)) => {
             tracing::info!(user, "user disabled or deleted by another process");
         }
-        (Event::SignedOut { user, .. }, Origin::AnotherProcess(_)) => {
+        (Event::SignedOut { user, .. }, ChangeSource::AnotherProcess(_)) => {
             tracing::info!(user, "user signed out by another process");
         }
-        (Event::RoomClosed { room, .. }, Origin::AnotherProcess(_)) => {
+        (Event::RoomClosed { room, .. }, ChangeSource::AnotherProcess(_)) => {
             tracing::info!(room, "room closed by another process");
         }
         _ => {}

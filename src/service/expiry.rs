@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::apply::Origin;
+use super::apply::ChangeSource;
 use crate::bus::Event;
 use crate::clock::{self, Mono, Now};
 use crate::storage::StoreError;
@@ -62,7 +62,10 @@ async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), 
 async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
     let _exclusive = app.order.exclusive().await;
     for (user, room) in app.store.end_expired_guests(unix).await? {
-        app.apply(Event::GuestExpired { user, room }, Origin::ThisProcess);
+        app.apply(
+            Event::GuestExpired { user, room },
+            ChangeSource::ThisProcess,
+        );
     }
     Ok(())
 }
@@ -97,7 +100,7 @@ async fn remove_absent_guests(
             was_member: true,
             elsewhere: false,
         };
-        app.apply(event, Origin::ThisProcess);
+        app.apply(event, ChangeSource::ThisProcess);
     }
     *absent = still_absent;
     Ok(())

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::check_access;
 use super::app::App;
-use super::apply::{LostAccess, Origin};
+use super::apply::{ChangeSource, LostAccess};
 use super::hub::Hub;
 use crate::bus::Event;
 use crate::clock;
@@ -86,8 +86,8 @@ async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), Store
         .chain(departed.map(left))
         .collect();
     for event in events {
-        let lost = lost_by(app, &event).await;
-        app.apply(event, Origin::AnotherProcess(lost));
+        let lost = lost_access_of(app, &event).await;
+        app.apply(event, ChangeSource::AnotherProcess(lost));
     }
     // Last, because a failed read must not prevent the other events.
     for user in before.users.difference(&now.users) {
@@ -95,8 +95,8 @@ async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), Store
         let found = app.store.find_users(user).await?;
         if found.iter().any(|known| *known.id == **user) {
             let user = user.to_string();
-            let origin = Origin::AnotherProcess(Vec::new());
-            app.apply(Event::UserEnabled { user }, origin);
+            let source = ChangeSource::AnotherProcess(Vec::new());
+            app.apply(Event::UserEnabled { user }, source);
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ fn left(departure: &EndedMembership) -> Event {
 }
 
 /// Returns the connections of an event's users and rooms that have lost access.
-async fn lost_by(app: &App, event: &Event) -> Vec<LostAccess> {
+async fn lost_access_of(app: &App, event: &Event) -> Vec<LostAccess> {
     let mut lost = Vec::new();
     for (room, user) in connections_of(&app.hub, event) {
         if let Some(code) = lost_access(app, &room, &user).await {
@@ -198,7 +198,7 @@ async fn end_access(app: &App, room: Arc<str>, user: Arc<str>) {
         room: room.to_string(),
     };
     let lost = vec![LostAccess { room, user, code }];
-    app.apply(event, Origin::AnotherProcess(lost));
+    app.apply(event, ChangeSource::AnotherProcess(lost));
 }
 
 /// Returns the close code if a connected user may no longer be in a room. The store decides.

@@ -38,7 +38,7 @@ pub const HTTP_1: &[u8] = b"http/1.1";
 /// The ALPN name of an authority that validates a TLS-ALPN-01 challenge (RFC 8737).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
-/// A certificate chain and its key.
+/// A certificate chain and its private key: what other TLS libraries call an identity, too.
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,

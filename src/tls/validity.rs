@@ -45,7 +45,7 @@ fn signed(unix: u64) -> i64 {
 
 /// The issuer and the subject of a certificate: distinguished names in DER (RFC 5280 §4.1.2.4).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names<'a> {
+pub(super) struct DistinguishedNames<'a> {
     pub issuer: &'a [u8],
     pub subject: &'a [u8],
 }
@@ -58,12 +58,12 @@ pub(super) fn of(certificate: &[u8]) -> Option<Validity> {
     Some(Validity { from, until })
 }
 
-/// The names in a certificate in DER.
-pub(super) fn names(certificate: &[u8]) -> Option<Names<'_>> {
+/// The issuer and the subject of a certificate in DER.
+pub(super) fn names(certificate: &[u8]) -> Option<DistinguishedNames<'_>> {
     let (issuer, rest) = behind_issuer(certificate)?;
     let (_validity, rest) = der::element(rest, SEQUENCE)?;
     let (subject, _) = der::element(rest, SEQUENCE)?;
-    Some(Names { issuer, subject })
+    Some(DistinguishedNames { issuer, subject })
 }
 
 /// The issuer of a certificate, and the remaining fields.

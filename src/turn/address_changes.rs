@@ -51,7 +51,7 @@ impl Server {
 
     /// Records an address that a relayed address uses. An unlisted address belongs to this host as
     /// well, and is denied as a peer like every other one.
-    pub(super) fn note_relayed_on(&mut self, local: IpAddr) {
+    pub(super) fn record_relayed_address(&mut self, local: IpAddr) {
         let policy = &self.policy;
         if policy.internal || local.is_loopback() || policy.own.contains(&local) {
             return;

@@ -111,16 +111,16 @@ impl Server {
         authenticated: &Authenticated<'_>,
     ) -> Result<Owner, ErrorReason> {
         let revocations = &self.config.revocations;
-        let identity = revocations.resolve(authenticated.name);
-        if identity.user.is_none() && !self.config.settings.allow_anonymous {
+        let subject = revocations.resolve(authenticated.name);
+        if subject.user.is_none() && !self.config.settings.allow_anonymous {
             return Err(ErrorReason::AnonymousNotAllowed);
         }
-        if revocations.is_revoked(&identity) {
+        if revocations.is_revoked(&subject) {
             return Err(ErrorReason::Revoked);
         }
         Ok(Owner {
-            account: identity.account(request.route.client.ip()).into(),
-            room: identity.room.map(Box::from),
+            account: subject.account(request.route.client.ip()).into(),
+            room: subject.room.map(Box::from),
         })
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Allocation {
     pub relays: [Option<RelayedAddress>; 2],
     pub route: Route,
     pub username: Box<str>,
-    /// The account of the owner: see [`crate::credential::Identity::account`].
+    /// The account of the owner: see [`crate::credential::CredentialSubject::account`].
     pub user: Box<str>,
     /// The room that the credential is bound to.
     pub room: Option<Box<str>>,

@@ -30,7 +30,7 @@ impl From<ErrorReason> for AuthFailure {
 }
 
 /// The authentication attributes of a request.
-struct Claim<'a> {
+struct AuthAttributes<'a> {
     /// Empty if the request has USERHASH instead, which this server does not offer.
     username: &'a [u8],
     realm: &'a [u8],
@@ -51,10 +51,13 @@ pub(super) fn authenticate<'a>(
         message,
     } = request;
     let integrity = message.integrity().ok_or(ErrorReason::Challenge)?;
-    let claim = Claim::read(message, integrity)?;
+    let attributes = AuthAttributes::read(message, integrity)?;
     let held = table.find_by_client(route).and_then(|id| table.get(id));
-    let result = claim.verify(config, held.as_deref(), message);
-    if !config.nonces.check(claim.nonce, route.client, now.unix) {
+    let result = attributes.verify(config, held.as_deref(), message);
+    if !config
+        .nonces
+        .check(attributes.nonce, route.client, now.unix)
+    {
         return Err(match result {
             Ok(_) => ErrorReason::StaleNonce.into(),
             // Without a valid nonce the source address may be spoofed: nobody is banned for it.
@@ -63,7 +66,7 @@ pub(super) fn authenticate<'a>(
     }
     let result = result?;
     match held {
-        Some(allocation) if !claim.matches_allocation(allocation) => Err(AuthFailure {
+        Some(allocation) if !attributes.matches_allocation(allocation) => Err(AuthFailure {
             reason: match message.method() {
                 // RFC 8656 section 7.2 comes first: the five-tuple is in use.
                 Method::ALLOCATE => ErrorReason::AllocationMismatch,
@@ -75,9 +78,12 @@ pub(super) fn authenticate<'a>(
     }
 }
 
-impl<'a> Claim<'a> {
+impl<'a> AuthAttributes<'a> {
     /// Reads the attributes in one pass. The first attribute of each type counts.
-    fn read(message: &Message<'a>, integrity: Integrity) -> Result<Claim<'a>, ErrorReason> {
+    fn read(
+        message: &Message<'a>,
+        integrity: Integrity,
+    ) -> Result<AuthAttributes<'a>, ErrorReason> {
         let (mut username, mut userhash, mut realm, mut nonce) = (None, None, None, None);
         let (mut list, mut chosen) = (None, None);
         for (attribute, value) in message.attributes() {
@@ -96,7 +102,7 @@ impl<'a> Claim<'a> {
         let (Some(username), Some(realm), Some(nonce)) = (username.or(hidden), realm, nonce) else {
             return Err(ErrorReason::BadRequest);
         };
-        Ok(Claim {
+        Ok(AuthAttributes {
             username,
             realm,
             nonce,

@@ -119,7 +119,7 @@ impl Server {
         let bound = pending.candidate.address;
         let relayed = NatMapping::public_address(self.config.host.nat_mappings(), bound);
         let is_assigned = self.table.set_relayed(id, socket, relayed, bound.ip());
-        self.note_relayed_on(bound.ip());
+        self.record_relayed_address(bound.ip());
         if !is_assigned {
             self.unbind([socket]);
             self.try_next_port(now, id, pending);

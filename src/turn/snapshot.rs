@@ -197,12 +197,12 @@ impl AllocationState {
     /// does not exist any more. An allocation can lose the second of two relay sockets.
     fn restore(self, config: &Config, id_map: &IdMap) -> Option<Allocation> {
         let route = renumbered(self.route, &id_map.via)?;
-        let identity = config.revocations.resolve(Username::parse(&self.username)?);
-        if route.transport.is_stream() || config.revocations.is_revoked(&identity) {
+        let subject = config.revocations.resolve(Username::parse(&self.username)?);
+        if route.transport.is_stream() || config.revocations.is_revoked(&subject) {
             return None;
         }
-        let user: Box<str> = identity.account(route.client.ip()).into();
-        let room = identity.room.map(Box::from);
+        let user: Box<str> = subject.account(route.client.ip()).into();
+        let room = subject.room.map(Box::from);
         let mut relays = [None, None];
         for (index, address) in self.relays.iter().enumerate() {
             let socket = id_map.sockets.get(&address.socket).copied();

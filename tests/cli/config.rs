@@ -46,7 +46,7 @@ fn the_shipped_file_equals_the_defaults() {
 #[test]
 fn the_shipped_file_sets_every_key_that_has_a_value() {
     let shipped = load(SHIPPED);
-    let set: Vec<_> = shipped.origins.keys().map(String::as_str).collect();
+    let set: Vec<_> = shipped.value_sources.keys().map(String::as_str).collect();
     let schema = Schema::known();
     let valued: Vec<_> = schema
         .iter()
@@ -91,7 +91,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         let lines = uncommented.lines().filter(|line| !unwanted(line));
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let loaded = load(&text.replace("/etc/parlor/", &format!("{}/", dir.path().display())));
-        loaded.origins.into_keys().collect()
+        loaded.value_sources.into_keys().collect()
     };
     for name in [
         "auth.secret",

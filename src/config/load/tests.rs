@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::{ConfigErrors, load};
 use crate::config::value_source::variable;
-use crate::config::{Diagnostic, Flag, Origin, Schema, Sources};
+use crate::config::{Diagnostic, Flag, Schema, Sources, ValueSource};
 use crate::secret::Secret;
 use proptest::prelude::*;
 
@@ -47,8 +47,8 @@ fn a_later_layer_outranks_an_earlier_one() {
     assert_eq!((config.signaling.rate, config.signaling.burst), (3, 2));
     assert_eq!(config.http.listen, ["[::1]:2".parse().unwrap()]);
     assert_eq!(
-        loaded.origins["http.listen"],
-        Origin::Flag("--listen".to_owned())
+        loaded.value_sources["http.listen"],
+        ValueSource::Flag("--listen".to_owned())
     );
 }
 

@@ -5,10 +5,10 @@ mod secrets;
 mod web;
 
 use super::value_source::Violation;
-use super::{Config, Origins, acme, tls};
+use super::{Config, ValueSources, acme, tls};
 
 /// Returns a warning for every risky value of `config`.
-pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
+pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
     let checks: [fn(&Config) -> Vec<Violation>; 13] = [
         secrets::short_secrets,
         secrets::reused_secret,
@@ -26,19 +26,19 @@ pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Violation> {
     ];
     let found = checks.iter().flat_map(|check| check(config));
     found
-        .chain(secrets::exposed_secrets(config, origins))
+        .chain(secrets::exposed_secrets(config, value_sources))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::check;
-    use crate::config::{Config, Origins, TlsMode};
+    use crate::config::{Config, TlsMode, ValueSources};
 
     fn report(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        let violations = check(&config, &Origins::new()).into_iter();
+        let violations = check(&config, &ValueSources::new()).into_iter();
         violations
             .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect()

@@ -1,7 +1,7 @@
 //! Secrets that can be guessed, are used twice, or that others can read.
 
-use crate::config::value_source::{Origin, Violation};
-use crate::config::{Config, Origins, file, secrets};
+use crate::config::value_source::{ValueSource, Violation};
+use crate::config::{Config, ValueSources, file, secrets};
 use crate::secret::Secret;
 
 /// The length in bytes below which a TURN secret can be guessed.
@@ -31,12 +31,12 @@ pub(super) fn reused_secret(config: &Config) -> Vec<Violation> {
         .collect()
 }
 
-pub(super) fn exposed_secrets(config: &Config, origins: &Origins) -> Vec<Violation> {
+pub(super) fn exposed_secrets(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
     let set = secrets::SECRET_KEYS
         .into_iter()
         .filter(|key| is_set(config, key));
-    let exposed = set.filter_map(|key| match origins.get(key) {
-        Some(Origin::File { path, .. }) if file::is_world_readable(path) => {
+    let exposed = set.filter_map(|key| match value_sources.get(key) {
+        Some(ValueSource::File { path, .. }) if file::is_world_readable(path) => {
             let text = format!(
                 "is in a file that every user of this host may read: \
                  fix it with `chmod o-r {}`",

@@ -31,7 +31,7 @@ pub(super) fn visible_room(access: &RoomAccess, id: &str) -> Result<Room, Error>
     if let Some(Removal::Banned { until }) = access.removal {
         return Err(banned(until));
     }
-    if sees(access, room) {
+    if may_enter(access, room) {
         Ok(room.clone())
     } else {
         Err(no_such_room())
@@ -49,7 +49,7 @@ pub(super) fn open_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
 
 /// Whether the caller may enter the room without an invite. Former members may see that their room
 /// was closed.
-fn sees(access: &RoomAccess, room: &Room) -> bool {
+fn may_enter(access: &RoomAccess, room: &Room) -> bool {
     let Caller { claims, user } = &access.caller;
     !room.private
         || access.participant

@@ -78,7 +78,7 @@ pub(super) fn too_many_from_address() -> Error {
     )
 }
 
-pub(super) fn too_many_at_name() -> Error {
+pub(super) fn too_many_for_name() -> Error {
     too_many(
         TOO_MANY_ATTEMPTS,
         "Too many attempts at this name; wait a moment, then try again",

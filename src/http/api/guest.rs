@@ -9,7 +9,7 @@ use super::parameters::require_json;
 use super::rate_limits::LimitReached;
 use crate::clock;
 use crate::display_name;
-use crate::http::draining::reject_newcomers;
+use crate::http::draining::reject_while_draining;
 use crate::http::{Error, Request, Response, json};
 use crate::storage::InviteError;
 
@@ -22,13 +22,13 @@ struct Body {
     name: String,
 }
 
-pub(super) async fn enter(request: Request) -> Result<Response, Error> {
+pub(super) async fn sign_in_guest(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     login::counted(&app, "invite", redeem(request).await)
 }
 
 async fn redeem(request: Request) -> Result<Response, Error> {
-    reject_newcomers(&request.app)?;
+    reject_while_draining(&request.app)?;
     let now = clock::now();
     let client = request.client_info.address;
     let limits = &request.state.limits;
@@ -58,7 +58,7 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     span.record("user", &*user.id);
     let room = user.guest.as_ref().map(|guest| guest.room_id.clone());
     tracing::debug!(room, "guest admitted");
-    let answer = login::admit(&app, &user, Some(room.into_iter().collect()));
+    let answer = login::token_response(&app, &user, Some(room.into_iter().collect()));
     Ok(json(StatusCode::OK, &answer))
 }
 

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::{Value, json as value};
 use tracing::field::display;
 
-use super::errors::{too_many_at_name, too_many_from_address};
+use super::errors::{too_many_for_name, too_many_from_address};
 use super::json::user_json;
 use super::parameters::{is_json, media_type, unsupported};
 use crate::clock;
-use crate::http::draining::reject_newcomers;
+use crate::http::draining::reject_while_draining;
+use crate::http::forwarded::ClientInfo;
 use crate::http::request::form_value;
 use crate::http::{Error, Request, Response, json};
 use crate::secret::Secret;
@@ -33,12 +34,12 @@ struct Body {
 
 pub(super) async fn login(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
-    counted(&app, "password", enter(request).await)
+    counted(&app, "password", check_login(request).await)
 }
 
-async fn enter(request: Request) -> Result<Response, Error> {
+async fn check_login(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
-    reject_newcomers(&app)?;
+    reject_while_draining(&app)?;
     let now = clock::now();
     let (state, client_info, span) = (
         request.state.clone(),
@@ -60,7 +61,7 @@ async fn enter(request: Request) -> Result<Response, Error> {
     }
     let body = body?;
     if !is_known && !logins.try_take_name(&client_info, &body.username, now.mono) {
-        return Err(too_many_at_name());
+        return Err(too_many_for_name());
     }
     let (user, kept) = match app.store.login(&body.username).await? {
         Some((user, kept)) => (Some(user), kept),
@@ -69,28 +70,28 @@ async fn enter(request: Request) -> Result<Response, Error> {
     let id = user.as_ref().map(|user| user.id.clone());
     let verified = logins.verify(body.password, kept, is_known).await;
     let fits = verified.map_err(|_| Error::internal())?;
-    let refused = |reason| {
-        // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
-        // is not logged: users sometimes type their password there. No parent: at DEBUG the text format
-        // would put the fields of the spans before the message.
-        let (client, hint) = (
-            client_info.bannable_address().map(display),
-            client_info.ambiguous_address(),
-        );
-        tracing::info!(parent: None, client, from = hint, user = id, reason, "login refused");
-    };
     let Some(user) = user.filter(|_| fits) else {
-        refused("wrong name or password");
+        log_refused(&client_info, id, "wrong name or password");
         return Err(wrong());
     };
     if user.disabled {
-        refused("the user is disabled");
+        log_refused(&client_info, id, "the user is disabled");
         return Err(AuthError::Disabled.into());
     }
     span.record("user", &*user.id);
-    let mut answer = admit(&app, &user, None);
+    let mut answer = token_response(&app, &user, None);
     answer["device_token"] = devices.issue(device, &body.username, now.unix).into();
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// Logs a refused login; `user` is the id if the name is known.
+fn log_refused(client_info: &ClientInfo, user: Option<String>, reason: &'static str) {
+    // docs/run/fail2ban/filter.d/parlor.conf reads this line, and bans the client. The typed name
+    // is not logged: users sometimes type their password there. No parent: at DEBUG the text format
+    // would put the fields of the spans before the message.
+    let client = client_info.bannable_address().map(display);
+    let from = client_info.ambiguous_address();
+    tracing::info!(parent: None, client, from, user, reason, "login refused");
 }
 
 /// Counts an attempt to get a token.
@@ -115,12 +116,13 @@ pub(super) async fn refresh(request: Request) -> Result<Response, Error> {
             "Somebody else issued this token: ask them for a fresh one",
         ));
     }
-    let answer = admit(&request.app, &caller.user, caller.claims.rooms);
+    let answer = token_response(&request.app, &caller.user, caller.claims.rooms);
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// Issues a token for `user`. The token of a guest ends with the guest's time.
-pub(super) fn admit(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
+/// Issues a token for `user`, and returns the body of the response. The token of a guest ends with the
+/// guest's time.
+pub(super) fn token_response(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
     let now = clock::now().unix;
     let settings = app.settings();
     let ttl = settings.config.auth.token_ttl.as_secs();

@@ -13,7 +13,7 @@ use super::errors::{banned, invite_revoked, kicked, no_such_room, not_for_this_r
 use super::ice;
 use super::json::room_json;
 use super::parameters::is_json;
-use crate::http::draining::reject_newcomers;
+use crate::http::draining::reject_while_draining;
 use crate::http::request::read_object;
 use crate::http::{Error, Request, Response, json};
 use crate::service::{AuthError, Caller};
@@ -29,7 +29,7 @@ struct JoinBody {
 }
 
 pub(super) async fn join(request: Request) -> Result<Response, Error> {
-    reject_newcomers(&request.app)?;
+    reject_while_draining(&request.app)?;
     let id = request.param("room").to_owned();
     let caller = request.caller().await?;
     require_scope(&caller, &id)?;

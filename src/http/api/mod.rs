@@ -26,7 +26,7 @@ pub(super) fn routes() -> Vec<Route> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
         Route::new(post.clone(), "/api/auth/guest", |r| {
-            Box::pin(guest::enter(r))
+            Box::pin(guest::sign_in_guest(r))
         }),
         Route::new(post.clone(), "/api/auth/login", |r| {
             Box::pin(login::login(r))

@@ -9,7 +9,7 @@ use super::access::open_room;
 use super::errors::too_many_from_address;
 use super::rate_limits::LimitReached;
 use crate::clock;
-use crate::http::draining::reject_newcomers;
+use crate::http::draining::reject_while_draining;
 use crate::http::{Error, Request, Response, json};
 
 /// The header with the invite. Proxies log URLs, but not this header.
@@ -19,7 +19,7 @@ const INVITE: &str = "x-parlor-invite";
 const MAX_NAMES: usize = 100;
 
 pub(super) async fn preview(request: Request) -> Result<Response, Error> {
-    reject_newcomers(&request.app)?;
+    reject_while_draining(&request.app)?;
     let (app, now) = (request.app.clone(), clock::now());
     let (limits, client) = (&request.state.limits, request.client_info.address);
     if !limits.previews.take(client, now.mono) {

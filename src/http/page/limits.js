@@ -9,11 +9,11 @@ const DESCRIPTIONS = [20, 2_000];
 const CANDIDATES = [200, 100];
 
 /** Maximum length of a session description, with a wide margin. */
-const LONGEST_SDP = 100_000;
-const MOST_SECTIONS = 16;
+const MAX_SDP_CHARS = 100_000;
+const MAX_MEDIA_SECTIONS = 16;
 
 /** How long the page names a sender after the last ignored message. */
-const CALM_AFTER = 15_000;
+const IGNORED_NOTICE_MS = 15_000;
 
 class Budget {
   #size;
@@ -90,14 +90,14 @@ export class Limits {
     const isNew = !this.#ignored.has(id);
     this.#ignored.set(id, performance.now());
     if (!isNew) return;
-    this.#timer ??= setInterval(() => this.#calm(), CALM_AFTER / 5);
+    this.#timer ??= setInterval(() => this.#calm(), IGNORED_NOTICE_MS / 5);
     this.#on(this.ignored);
   }
 
   #calm() {
     const before = this.#ignored.size;
     for (const [id, last] of this.#ignored) {
-      if (performance.now() - last > CALM_AFTER) this.#ignored.delete(id);
+      if (performance.now() - last > IGNORED_NOTICE_MS) this.#ignored.delete(id);
     }
     if (this.#ignored.size === before) return;
     this.#on(this.ignored);
@@ -107,4 +107,4 @@ export class Limits {
   }
 }
 
-const fits = (sdp = '') => sdp.length <= LONGEST_SDP && (String(sdp).match(/^m=/gm) ?? []).length <= MOST_SECTIONS;
+const fits = (sdp = '') => sdp.length <= MAX_SDP_CHARS && (String(sdp).match(/^m=/gm) ?? []).length <= MAX_MEDIA_SECTIONS;

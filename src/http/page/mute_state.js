@@ -4,12 +4,12 @@
 // a page marks its first announcement and its offers with `page`. It sends its state, in a `user-joined`
 // with `to`, only to participants who sent such a mark.
 
-const MARK = 1;
+const PAGE_MARK = 1;
 
 /** Delay until the calls are up: a frontend that offers on each announcement must not get two answers. */
 const ANNOUNCE_AFTER = 3_000;
 
-export class Pages {
+export class MuteState {
   #on;
   #known = new Set();
   #unsure = new Set(); // of the known, pages that may have lost our state
@@ -64,7 +64,7 @@ export class Pages {
 
   /** The fields of a message; an offer gets the mark. */
   mark(type, fields) {
-    return type === 'offer' ? { ...fields, page: MARK } : fields;
+    return type === 'offer' ? { ...fields, page: PAGE_MARK } : fields;
   }
 
   /** Handles a `user-joined`. Returns whether it is a message between pages and not an announcement. */
@@ -99,6 +99,6 @@ export class Pages {
   }
 
   #tell(to) {
-    this.#on.send('user-joined', to, { data: { page: MARK, muted: this.#muted } });
+    this.#on.send('user-joined', to, { data: { page: PAGE_MARK, muted: this.#muted } });
   }
 }

@@ -9,7 +9,7 @@
 
 import * as api from './api.js';
 import { Call } from './call.js';
-import { Pages } from './mute_state.js';
+import { MuteState } from './mute_state.js';
 import { Roster, gone as goneBy } from './roster.js';
 import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
@@ -34,14 +34,14 @@ let wasLost = false; // whether the WebSocket was open, was lost, and is reconne
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
-  send: (type, to, fields) => signaling.send(type, to, pages.mark(type, fields)),
+  send: (type, to, fields) => signaling.send(type, to, muteState.mark(type, fields)),
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
   freshIce,
   ignored: showIgnored,
 });
 
-const pages = new Pages({
+const muteState = new MuteState({
   send: (type, to, fields) => signaling.send(type, to, fields),
   muted: (id, muted) => ui.muted(id, muted),
   others: () => [...here.keys()],
@@ -189,7 +189,7 @@ async function toggleMute() {
 
 function showOwnState() {
   ui.ownState({ muted, listening: !track });
-  pages.mute(muted || !track);
+  muteState.mute(muted || !track);
 }
 
 // ---- room ----
@@ -246,7 +246,7 @@ function finish(ending) {
   signaling.close();
   roster.close();
   call.stop();
-  pages.close();
+  muteState.close();
   clearTimeout(iceTimer);
   withoutMicrophone();
   ui.settings.close();
@@ -267,14 +267,14 @@ function opened(again) {
   ui.link('');
   if (again) {
     call.resume();
-    pages.resume();
+    muteState.resume();
     return roster.open();
   }
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
   showRouteProblem();
-  pages.open();
+  muteState.open();
   roster.open();
 }
 
@@ -282,7 +282,7 @@ function received(frame) {
   const id = frame.from;
   switch (frame.type) {
     case 'user-joined':
-      if (pages.take(frame)) return;
+      if (muteState.take(frame)) return;
       seen(id);
       return call.meet(id);
     case 'user-left':
@@ -291,7 +291,7 @@ function received(frame) {
     case 'answer':
     case 'ice-candidate':
       seen(id);
-      if (frame.page) pages.meet(id);
+      if (frame.page) muteState.meet(id);
       return call.take(frame);
   }
 }
@@ -299,7 +299,7 @@ function received(frame) {
 function lost(milliseconds, code) {
   wasLost = true;
   roster.close();
-  pages.lost();
+  muteState.lost();
   ui.othersKnown(false);
   ui.link(strings.lost(Math.ceil(milliseconds / 1000), code));
 }
@@ -356,7 +356,7 @@ function gone(id) {
   here.delete(id);
   call.drop(id);
   ui.remove(id);
-  pages.forget(id);
+  muteState.forget(id);
   showRouteProblem();
   roster.changed(id);
   if (name) ui.news(strings.left(name));

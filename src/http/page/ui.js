@@ -4,8 +4,8 @@ import { Meter, devices, speakerPossible } from './sound.js';
 import * as strings from './strings.js';
 
 const SECTIONS = ['starting', 'name-step', 'mic-step', 'room', 'ended'];
-const NEWS_STAYS = 5_000;
-const NEWS_AT_ONCE = 2;
+const NOTICE_MS = 5_000;
+const MAX_NOTICES = 2;
 const SPEAKING = 0.25;
 
 const $ = (id) => document.getElementById(id);
@@ -59,8 +59,8 @@ export function news(text) {
   const line = document.createElement('p');
   fill(line, text);
   $('news').append(line);
-  if ($('news').childElementCount > NEWS_AT_ONCE) $('news').firstElementChild.remove();
-  setTimeout(() => line.remove(), NEWS_STAYS);
+  if ($('news').childElementCount > MAX_NOTICES) $('news').firstElementChild.remove();
+  setTimeout(() => line.remove(), NOTICE_MS);
 }
 
 export function on(id, event, handler) {

@@ -74,7 +74,7 @@ impl FrameValidator {
             }
             match self.payload_len() {
                 None => {}
-                Some(Err(NotShortest)) => return violation(CloseCode::ProtocolError),
+                Some(Err(NonMinimalLength)) => return violation(CloseCode::ProtocolError),
                 Some(Ok(length)) => {
                     let masked = self.head[1] & MASKED != 0;
                     self.rest = length.saturating_add(if masked { MASKING_KEY_BYTES } else { 0 });
@@ -90,7 +90,7 @@ impl FrameValidator {
     }
 
     /// The length of the payload, once the header is complete.
-    fn payload_len(&self) -> Option<Result<u64, NotShortest>> {
+    fn payload_len(&self) -> Option<Result<u64, NonMinimalLength>> {
         let head = &self.head[..self.have];
         let (length, least) = match head {
             [_, short, ..] if short & !MASKED < 126 => (u64::from(short & !MASKED), 0),
@@ -101,7 +101,7 @@ impl FrameValidator {
             _ => return None,
         };
         Some(if length < least {
-            Err(NotShortest)
+            Err(NonMinimalLength)
         } else {
             Ok(length)
         })
@@ -109,7 +109,7 @@ impl FrameValidator {
 }
 
 /// A length that is not in its shortest form.
-struct NotShortest;
+struct NonMinimalLength;
 
 #[cfg(test)]
 mod tests {

@@ -181,7 +181,7 @@ fn coming_back_buys_no_new_burst() {
     });
     assert_eq!(sent.count(), 7);
     join(&mut room, "carol", NOW + Duration::from_secs(10));
-    assert!(room.spent_by_user.is_empty());
+    assert!(room.used_by_user.is_empty());
 }
 
 #[test]

@@ -11,11 +11,11 @@ const FILE_SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The identities of the files when they were opened.
 pub(super) struct OpenFiles {
-    opened: Vec<(PathBuf, Identity)>,
+    opened: Vec<(PathBuf, FileId)>,
 }
 
 /// The identity of an existing file: device and inode.
-type Identity = (u64, u64);
+type FileId = (u64, u64);
 
 impl OpenFiles {
     /// Records the files of a database that has just been opened and written to.
@@ -26,8 +26,8 @@ impl OpenFiles {
             PathBuf::from(path)
         });
         let opened = paths.into_iter().filter_map(|path| {
-            let identity = identity(&path)?;
-            Some((path, identity))
+            let id = file_id(&path)?;
+            Some((path, id))
         });
         OpenFiles {
             opened: opened.collect(),
@@ -37,11 +37,11 @@ impl OpenFiles {
     /// Whether each file is still at its path.
     pub(super) fn are_in_place(&self) -> bool {
         let mut opened = self.opened.iter();
-        opened.all(|(path, opened)| identity(path) == Some(*opened))
+        opened.all(|(path, opened)| file_id(path) == Some(*opened))
     }
 }
 
-fn identity(path: &Path) -> Option<Identity> {
+fn file_id(path: &Path) -> Option<FileId> {
     let found = fs::symlink_metadata(path).ok()?;
     Some((found.dev(), found.ino()))
 }

@@ -30,7 +30,7 @@ impl Database {
             if disabled > 0 {
                 end_tokens(connection, &id, unix)?;
             }
-            Ok(Ok(removed(connection, &id, unix)?))
+            Ok(Ok(revoke_invites(connection, &id, unix)?))
         })
         .await
     }
@@ -43,7 +43,7 @@ impl Database {
                     "UPDATE users SET disabled_at = NULL WHERE id = ?1 AND deleted_at IS NULL",
                 )?
                 .execute([&id])?;
-            Ok(Ok(living(connection, &id)?))
+            Ok(Ok(find_undeleted(connection, &id)?))
         })
         .await
     }
@@ -55,7 +55,7 @@ impl Database {
     ) -> Result<Option<RemovedUser>, StoreError> {
         let id = id.to_owned();
         self.write_without_timeout(move |connection| {
-            let Some(removed) = removed(connection, &id, unix)? else {
+            let Some(removed) = revoke_invites(connection, &id, unix)? else {
                 return Ok(Ok(None));
             };
             let now = utc::format(unix);
@@ -78,13 +78,17 @@ impl Database {
     }
 }
 
-fn living(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
+fn find_undeleted(connection: &Connection, id: &str) -> rusqlite::Result<Option<User>> {
     Ok(user_by_id(connection, id)?.filter(|user| !user.deleted))
 }
 
 /// Revokes the invites of a user and returns the user.
-fn removed(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Option<RemovedUser>> {
-    let Some(user) = living(connection, id)? else {
+fn revoke_invites(
+    connection: &Connection,
+    id: &str,
+    unix: u64,
+) -> rusqlite::Result<Option<RemovedUser>> {
+    let Some(user) = find_undeleted(connection, id)? else {
         return Ok(None);
     };
     let invites = invites::revoke_all_of(connection, id, unix)?;
