@@ -21,8 +21,11 @@ use crate::config::Signaling;
 use crate::room::{CloseCode, Input, Outcome};
 use crate::service::{Outbox, RoomHandle};
 
-/// Kept for each connection: it determines the memory of an idle one.
-const READ_BUFFER_BYTES: usize = 4096;
+/// Kept for each connection: it determines the memory of an idle one. An offer of audio takes one read
+/// or two.
+const READ_BUFFER_BYTES: usize = 2048;
+/// The limit of the write buffer, which holds control frames alone.
+const MAX_WRITE_BUFFER_BYTES: usize = 4096;
 /// Bytes that are taken out of the outbox at a time. Frames in the outbox can still be dropped because
 /// of a flood, and a ping overtakes them.
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
@@ -240,7 +243,7 @@ fn limits(settings: &Signaling) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(READ_BUFFER_BYTES)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(settings.max_message))
         .max_frame_size(Some(settings.max_message))
 }
