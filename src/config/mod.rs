@@ -25,6 +25,7 @@ mod secrets;
 mod segmentation;
 mod settings;
 mod sources;
+mod store_url;
 mod tls;
 mod urls;
 mod validate;
@@ -45,6 +46,7 @@ pub use settings::{
     RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Tls, TlsMode, Turn,
 };
 pub use sources::{Flag, SYSTEM_FILE, Sources};
+pub use store_url::{SslMode, StoreUrl};
 pub use tls::{
     https_listen, own_hosts, plain_listen, read_certificate, tcp_listeners, turn_tls_listen,
 };

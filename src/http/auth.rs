@@ -74,7 +74,12 @@ impl From<StoreError> for Error {
             | StoreError::Full(_)
             | StoreError::Replaced(_)
             | StoreError::TimedOut { .. }
-            | StoreError::Closed(_) => Error::new(
+            | StoreError::Closed(_)
+            | StoreError::ServerUnreachable { .. }
+            | StoreError::ServerRefused { .. }
+            | StoreError::ServerTimedOut { .. }
+            | StoreError::ServerReadOnly(_)
+            | StoreError::ServerFull(_) => Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "The server cannot do that at the moment; try again in a while",

@@ -50,6 +50,33 @@ pub enum StoreError {
     TimedOut { path: PathBuf, timeout: Duration },
     #[error("the database {} is closed", .0.display())]
     Closed(PathBuf),
+    #[error("the PostgreSQL server {server} cannot be reached: {reason}")]
+    ServerUnreachable { server: String, reason: String },
+    #[error(
+        "the PostgreSQL server {server} cannot be used: {reason}; check `[store]` and the rights of the role"
+    )]
+    ServerRefused { server: String, reason: String },
+    #[error("the PostgreSQL server {server} did not answer within {} s", timeout.as_secs())]
+    ServerTimedOut { server: String, timeout: Duration },
+    #[error("the PostgreSQL server {0} takes no writes: it is a standby, or set to read-only")]
+    ServerReadOnly(String),
+    #[error("the disk of the PostgreSQL server {0} is full; make room on it")]
+    ServerFull(String),
+    #[error("the PostgreSQL server {server} failed: {reason}")]
+    ServerFailed { server: String, reason: String },
+    #[error(
+        "the schema `parlor` at the PostgreSQL server {0} has tables that are not parlor's; use another database"
+    )]
+    ServerNotOurs(String),
+    #[error(
+        "the database at the PostgreSQL server {server} has schema {found}, and this parlor knows schemas \
+         up to {known}; run the version that created it, or a newer one"
+    )]
+    NewerServerSchema {
+        server: String,
+        found: i32,
+        known: i32,
+    },
 }
 
 /// The reason why a user or a room was not created.

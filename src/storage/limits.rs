@@ -14,3 +14,13 @@ pub const MAX_ROOM_CAPACITY: u32 = 1_000_000;
 
 /// Maximum number of open rooms of one user, admins excepted: the list of rooms must stay readable.
 pub const MAX_OWNED_ROOMS: u32 = 100;
+
+/// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
+/// revoked.
+pub(super) const MAX_REVOKED_INVITES: u32 = 1000;
+
+/// How long a revoked invite stays, so that the server can report it as revoked.
+pub(super) const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
+
+/// The display name of a deleted user beside their messages.
+pub(super) const DELETED_USER_NAME: &str = "Deleted user";

@@ -1,11 +1,13 @@
 //! Users, rooms, memberships, invites, bans and messages.
 //!
 //! [`Store`] is the port: the domain operations in one place, with their values and errors. `sqlite`
-//! is the implementation behind it.
+//! and `postgres` are the implementations behind it.
 
 mod error;
+mod invite_text;
 mod limits;
 mod model;
+mod postgres;
 mod sqlite;
 mod store;
 pub mod utc;
@@ -15,6 +17,7 @@ pub use error::{
 };
 pub use limits::*;
 pub use model::*;
+pub use postgres::PostgresOptions;
 pub use store::Store;
 
 #[cfg(test)]

@@ -12,63 +12,93 @@ use super::model::{
     LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage, NewRoom, NewUser,
     Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
-use super::sqlite::Database;
+use super::postgres::PostgresOptions;
+use super::{postgres, sqlite};
 use crate::metrics::StorageTimings;
 
 /// A handle on the store. Clones share it, and dropping the last one closes the database.
 #[derive(Clone)]
 pub struct Store {
-    database: Database,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(sqlite::Database),
+    Postgres(postgres::Database),
+}
+
+/// Calls the method of the same name of the backend. The future for PostgreSQL is boxed, so that the futures
+/// for SQLite stay as small as they are.
+macro_rules! call {
+    ($store:ident.$operation:ident($($argument:expr),*)) => {
+        match &$store.backend {
+            Backend::Sqlite(database) => database.$operation($($argument),*).await,
+            Backend::Postgres(database) => Box::pin(database.$operation($($argument),*)).await,
+        }
+    };
 }
 
 impl Store {
     /// Opens the database file at `path`, creates a missing file, and migrates its schema. Blocks
     /// until that is done: call it before serving.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let database = Database::open(path)?;
-        Ok(Store { database })
+        let backend = Backend::Sqlite(sqlite::Database::open(path)?);
+        Ok(Store { backend })
+    }
+
+    /// Connects to a PostgreSQL server, and migrates the schema in its database.
+    pub async fn connect(options: &PostgresOptions) -> Result<Store, StoreError> {
+        let backend = Backend::Postgres(postgres::Database::open(options).await?);
+        Ok(Store { backend })
     }
 
     /// A counter that grows when *another* process has written, within about half a second.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.database.changes()
+        match &self.backend {
+            Backend::Sqlite(database) => database.changes(),
+            Backend::Postgres(database) => database.changes(),
+        }
     }
 
     /// The durations of reads and writes, for metrics.
     pub fn times(&self) -> &StorageTimings {
-        self.database.times()
+        match &self.backend {
+            Backend::Sqlite(database) => database.times(),
+            Backend::Postgres(database) => database.times(),
+        }
     }
 
     /// Checks that a write reaches the disk now.
     pub async fn check_writable(&self) -> Result<(), StoreError> {
-        self.database.check_writable().await
+        call!(self.check_writable())
     }
 
     /// Returns the user with this id, then the one with this name: two at most, since the name of one user
     /// may be the id of another. Ids also find disabled and deleted users; names find neither deleted
     /// users nor guests.
     pub async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>, StoreError> {
-        self.database.find_users(id_or_name).await
+        call!(self.find_users(id_or_name))
     }
 
     /// Returns the user with this name and their password hash, for a login.
     pub async fn login(&self, name: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
-        self.database.login(name).await
+        call!(self.login(name))
     }
 
     /// Returns all users except guests and deleted ones, sorted by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
-        self.database.users().await
+        call!(self.users())
     }
 
     /// Creates a user with a new id.
     pub async fn add_user(&self, new: NewUser) -> Result<User, CreateError> {
-        self.database.add_user(new).await
+        call!(self.add_user(new))
     }
 
     /// Whether a user can log in by a password.
     pub async fn has_password(&self, id: &str) -> Result<bool, StoreError> {
-        self.database.has_password(id).await
+        call!(self.has_password(id))
     }
 
     /// Sets a user's password, as PHC text, and ends their tokens; `None` if the user does not exist or
@@ -79,12 +109,12 @@ impl Store {
         hash: &str,
         unix: u64,
     ) -> Result<Option<User>, StoreError> {
-        self.database.set_password(id, hash, unix).await
+        call!(self.set_password(id, hash, unix))
     }
 
     /// Ends all tokens of a user or guest; `None` if the user does not exist or was deleted.
     pub async fn sign_out(&self, id: &str, unix: u64) -> Result<Option<User>, StoreError> {
-        self.database.sign_out(id, unix).await
+        call!(self.sign_out(id, unix))
     }
 
     /// Returns the user with this id, and creates a missing one: for tokens of an issuer with its own
@@ -94,13 +124,13 @@ impl Store {
         id: &str,
         display_name: Option<&str>,
     ) -> Result<User, CreateError> {
-        self.database.provision(id, display_name).await
+        call!(self.provision(id, display_name))
     }
 
     /// Returns everything that the relay must reject. It has no limit of age: the lifetime of a foreign
     /// credential is unknown.
     pub async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
-        self.database.revocations(unix).await
+        call!(self.revocations(unix))
     }
 
     /// Disables a user, ends their tokens and revokes the invites that they created, which would admit them
@@ -111,12 +141,12 @@ impl Store {
         id: &str,
         unix: u64,
     ) -> Result<Option<RemovedUser>, StoreError> {
-        self.database.disable_user(id, unix).await
+        call!(self.disable_user(id, unix))
     }
 
     /// Enables a disabled user. `None` if the user does not exist or was deleted.
     pub async fn enable_user(&self, id: &str) -> Result<Option<User>, StoreError> {
-        self.database.enable_user(id).await
+        call!(self.enable_user(id))
     }
 
     /// Deletes the names, the password, the memberships and the invites of a user. The id stays rejected, and
@@ -126,13 +156,13 @@ impl Store {
         id: &str,
         unix: u64,
     ) -> Result<Option<RemovedUser>, StoreError> {
-        self.database.delete_user(id, unix).await
+        call!(self.delete_user(id, unix))
     }
 
     /// Closes a room, and deletes its name, messages, invites and bans. The id stays closed. `None` if
     /// there is no such room.
     pub async fn delete_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
-        self.database.delete_room(id, unix).await
+        call!(self.delete_room(id, unix))
     }
 
     /// Guests whose access has not expired at `unix`, newest first, at most `limit`: all of them, those
@@ -144,14 +174,12 @@ impl Store {
         unix: u64,
         limit: u32,
     ) -> Result<Vec<ActiveGuest>, StoreError> {
-        self.database
-            .guests(display_name, room_id, unix, limit)
-            .await
+        call!(self.guests(display_name, room_id, unix, limit))
     }
 
     /// The number of guests whose access has not expired at `unix`.
     pub async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
-        self.database.guest_count(unix).await
+        call!(self.guest_count(unix))
     }
 
     /// Users and guests whose name contains this text, ignoring the case of ASCII letters; at most
@@ -162,53 +190,53 @@ impl Store {
         unix: u64,
         limit: u32,
     ) -> Result<Vec<Person>, StoreError> {
-        self.database.search_people(text, unix, limit).await
+        call!(self.search_people(text, unix, limit))
     }
 
     /// The people with these ids; unknown ids are skipped.
     pub async fn people(&self, ids: Vec<String>) -> Result<Vec<Person>, StoreError> {
-        self.database.people(ids).await
+        call!(self.people(ids))
     }
 
     /// Returns the room with this id (also a closed one), or else the open room with this name.
     pub async fn room(&self, id_or_name: &str) -> Result<Option<Room>, StoreError> {
-        self.database.room(id_or_name).await
+        call!(self.room(id_or_name))
     }
 
     /// Returns the room with this id (also a closed one), then the open room with this name: two at most.
     pub async fn find_rooms(&self, id_or_name: &str) -> Result<Vec<Room>, StoreError> {
-        self.database.find_rooms(id_or_name).await
+        call!(self.find_rooms(id_or_name))
     }
 
     /// Returns all open rooms, sorted by name.
     pub async fn rooms(&self) -> Result<Vec<Room>, StoreError> {
-        self.database.rooms().await
+        call!(self.rooms())
     }
 
     /// Returns the numbers of open rooms and of memberships.
     pub async fn room_counts(&self) -> Result<(i64, i64), StoreError> {
-        self.database.room_counts().await
+        call!(self.room_counts())
     }
 
     /// Returns the open rooms that are visible to a user, sorted by name.
     pub async fn visible_rooms(&self, query: RoomQuery) -> Result<Vec<Room>, StoreError> {
-        self.database.visible_rooms(query).await
+        call!(self.visible_rooms(query))
     }
 
     /// Creates a room.
     pub async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
-        self.database.create_room(new).await
+        call!(self.create_room(new))
     }
 
     /// Changes an open room.
     pub async fn change_room(&self, id: &str, change: RoomChange) -> Result<Room, ChangeError> {
-        self.database.change_room(id, change).await
+        call!(self.change_room(id, change))
     }
 
     /// Closes a room permanently and ends the memberships in it; `None` if there is no such room.
     /// Idempotent.
     pub async fn close_room(&self, id: &str, unix: u64) -> Result<Option<ClosedRoom>, StoreError> {
-        self.database.close_room(id, unix).await
+        call!(self.close_room(id, unix))
     }
 
     /// Returns the open room, for a user, an invite, or both. The invite is checked and not used up.
@@ -223,7 +251,7 @@ impl Store {
         invite: Option<&str>,
         unix: u64,
     ) -> Result<Preview, JoinError> {
-        self.database.preview(room_id, user_id, invite, unix).await
+        call!(self.preview(room_id, user_id, invite, unix))
     }
 
     /// Adds a member if the room admits the user. Idempotent: a member can join again, even a full room.
@@ -234,7 +262,7 @@ impl Store {
         grant: JoinGrant,
         unix: u64,
     ) -> Result<Room, JoinError> {
-        self.database.join(room_id, user_id, grant, unix).await
+        call!(self.join(room_id, user_id, grant, unix))
     }
 
     /// Ends the membership, if there is one. Idempotent.
@@ -244,7 +272,7 @@ impl Store {
         user_id: &str,
         unix: u64,
     ) -> Result<LeaveOutcome, StoreError> {
-        self.database.leave(room_id, user_id, unix).await
+        call!(self.leave(room_id, user_id, unix))
     }
 
     /// Returns the members of a room, sorted by the time of joining.
@@ -253,12 +281,12 @@ impl Store {
         room_id: &str,
         unix: u64,
     ) -> Result<Vec<Participant>, StoreError> {
-        self.database.participants(room_id, unix).await
+        call!(self.participants(room_id, unix))
     }
 
     /// Returns the open rooms of which the user is a member, sorted by name.
     pub async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
-        self.database.memberships(user_id).await
+        call!(self.memberships(user_id))
     }
 
     /// Returns all data that decides whether the user may connect to the room, in one read.
@@ -268,17 +296,17 @@ impl Store {
         user_id: &str,
         unix: u64,
     ) -> Result<Admission, StoreError> {
-        self.database.admission(room_id, user_id, unix).await
+        call!(self.admission(room_id, user_id, unix))
     }
 
     /// Returns the memberships of guests, as `(user id, room id)`.
     pub async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
-        self.database.guest_memberships().await
+        call!(self.guest_memberships())
     }
 
     /// Ends the memberships of guests whose access has expired; returns them as `(user id, room id)`.
     pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
-        self.database.end_expired_guests(unix).await
+        call!(self.end_expired_guests(unix))
     }
 
     /// Ends a membership and rejects the user until `until`; `None` if there is no membership.
@@ -289,28 +317,28 @@ impl Store {
         until: u64,
         unix: u64,
     ) -> Result<Option<LeaveOutcome>, StoreError> {
-        self.database.kick(room_id, user_id, until, unix).await
+        call!(self.kick(room_id, user_id, until, unix))
     }
 
     /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
     /// used is revoked, unless [`NewBan::keep_invite`] is set. A second ban replaces the first.
     pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
-        self.database.ban(new, unix).await
+        call!(self.ban(new, unix))
     }
 
     /// Ends a ban; false if there is none.
     pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
-        self.database.unban(room_id, user_id).await
+        call!(self.unban(room_id, user_id))
     }
 
     /// Returns the bans of a room that are in force at `unix`, newest first, at most `limit`.
     pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
-        self.database.bans(room_id, unix, limit).await
+        call!(self.bans(room_id, unix, limit))
     }
 
     /// Creates an invite to an open room.
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
-        self.database.create_invite(new).await
+        call!(self.create_invite(new))
     }
 
     /// Returns the valid invites of all rooms or of one room; oldest first, at most `limit`.
@@ -320,12 +348,12 @@ impl Store {
         unix: u64,
         limit: u32,
     ) -> Result<Vec<ActiveInvite>, StoreError> {
-        self.database.invites(room_id, unix, limit).await
+        call!(self.invites(room_id, unix, limit))
     }
 
     /// Changes the expiry of an invite.
     pub async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
-        self.database.set_invite_expiry(id, unix).await
+        call!(self.set_invite_expiry(id, unix))
     }
 
     /// Revokes an invite; false if there is none with this id, or it is for another room.
@@ -335,7 +363,7 @@ impl Store {
         id: &str,
         unix: u64,
     ) -> Result<bool, StoreError> {
-        self.database.revoke_invite(room_id, id, unix).await
+        call!(self.revoke_invite(room_id, id, unix))
     }
 
     /// Uses an invite to create a guest. The guest has access to the room until `guest_until`, and is not
@@ -348,15 +376,13 @@ impl Store {
         unix: u64,
         guest_until: u64,
     ) -> Result<User, InviteError> {
-        self.database
-            .redeem_invite(room_id, invite, display_name, unix, guest_until)
-            .await
+        call!(self.redeem_invite(room_id, invite, display_name, unix, guest_until))
     }
 
     /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
     /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
     pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
-        self.database.delete_expired(unix).await
+        call!(self.delete_expired(unix))
     }
 
     /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all).
@@ -366,7 +392,7 @@ impl Store {
         keep: u32,
         unix: u64,
     ) -> Result<Message, MessageError> {
-        self.database.post_message(new, keep, unix).await
+        call!(self.post_message(new, keep, unix))
     }
 
     /// Returns the last `limit` messages of a room, or the last ones before the message `before`; oldest
@@ -377,11 +403,14 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        self.database.messages(room_id, before, limit).await
+        call!(self.messages(room_id, before, limit))
     }
 
     #[cfg(test)]
-    pub(super) fn database(&self) -> &Database {
-        &self.database
+    pub(super) fn sqlite(&self) -> &sqlite::Database {
+        match &self.backend {
+            Backend::Sqlite(database) => database,
+            Backend::Postgres(_) => panic!("the store is on PostgreSQL"),
+        }
     }
 }

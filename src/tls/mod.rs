@@ -3,6 +3,7 @@
 //! Each handshake uses the current certificate, so that a new one replaces it without ending connections.
 
 mod cert_resolver;
+mod client;
 mod issuer;
 mod pem_files;
 mod self_signed;
@@ -22,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use crate::url::Host;
 
 pub use cert_resolver::{CertResolver, CertificateStatus, RenewalFailure};
+pub use client::{Verification, client_config};
 pub use pem_files::{PemFile, PemFileError, parse, read};
 pub use self_signed::{GenerateError, challenge, self_signed};
 pub use validity::Validity;

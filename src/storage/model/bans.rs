@@ -1,6 +1,8 @@
 //! Kicks and bans.
 
 use super::memberships::LeaveOutcome;
+use crate::storage::error::BanError;
+use crate::storage::limits::MAX_REASON_CHARS;
 
 /// The reason why a room still rejects a removed user. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,24 @@ pub struct NewBan {
     pub reason: Option<String>,
     /// Whether the invite that the guest used stays valid.
     pub keep_invite: bool,
+}
+
+impl NewBan {
+    /// Checks the end and the reason of a ban that begins at `unix`.
+    pub(in crate::storage) fn check(&self, unix: u64) -> Result<(), BanError> {
+        if self.until.is_some_and(|until| until <= unix) {
+            return Err(BanError::Past);
+        }
+        let is_sound = |reason: &String| {
+            (1..=MAX_REASON_CHARS).contains(&reason.chars().count())
+                && !reason.trim().is_empty()
+                && !reason.chars().any(char::is_control)
+        };
+        if !self.reason.iter().all(is_sound) {
+            return Err(BanError::BadReason);
+        }
+        Ok(())
+    }
 }
 
 /// The result of a ban.

@@ -23,6 +23,22 @@ pub struct User {
 }
 
 impl User {
+    /// A guest with a new id.
+    pub(in crate::storage) fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
+        let id = uuid::Uuid::new_v4().to_string();
+        User {
+            name: id.clone(),
+            id,
+            display_name,
+            admin: false,
+            disabled: false,
+            deleted: false,
+            guest: Some(place),
+            token_cutoff: TokenCutoff::default(),
+            created_at: unix,
+        }
+    }
+
     /// Returns the role for frontends: `guest`, `admin` or `user`.
     pub fn role(&self) -> &'static str {
         match self {

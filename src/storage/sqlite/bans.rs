@@ -8,9 +8,7 @@ use super::lookup::{is_member, room_by_id, user_by_id};
 use super::memberships::end_membership;
 use super::rows::{optional_time_at, time_at};
 use crate::storage::utc;
-use crate::storage::{
-    Ban, BanError, BanOutcome, LeaveOutcome, MAX_REASON_CHARS, NewBan, StoreError,
-};
+use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
 
 impl Database {
     pub(crate) async fn kick(
@@ -123,16 +121,8 @@ fn check_ban(
     new: &NewBan,
     unix: u64,
 ) -> rusqlite::Result<Option<BanError>> {
-    if new.until.is_some_and(|until| until <= unix) {
-        return Ok(Some(BanError::Past));
-    }
-    let is_sound = |reason: &String| {
-        (1..=MAX_REASON_CHARS).contains(&reason.chars().count())
-            && !reason.trim().is_empty()
-            && !reason.chars().any(char::is_control)
-    };
-    if !new.reason.iter().all(is_sound) {
-        return Ok(Some(BanError::BadReason));
+    if let Err(refusal) = new.check(unix) {
+        return Ok(Some(refusal));
     }
     let Some(room) = room_by_id(connection, &new.room_id)? else {
         return Ok(Some(BanError::NoSuchRoom));

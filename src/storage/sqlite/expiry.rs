@@ -2,10 +2,8 @@
 
 use super::database::Database;
 use crate::storage::StoreError;
+use crate::storage::limits::REVOKED_RETENTION_SECONDS;
 use crate::storage::utc;
-
-/// How long a revoked invite stays, so that the server can report it as revoked.
-const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 
 const DELETE_EXPIRED: [&str; 5] = [
     "DELETE FROM room_invites WHERE expires_at < ?1",

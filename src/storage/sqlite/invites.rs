@@ -3,22 +3,18 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
-use super::invite_text::{hash, random_text};
 use super::lookup::{is_full, room_by_id};
 use super::rows::time_at;
 use super::users::insert;
 use crate::clock;
 use crate::display_name::is_valid_name;
 use crate::secret::Secret;
+use crate::storage::invite_text::{hash, random_text};
+use crate::storage::limits::MAX_REVOKED_INVITES;
 use crate::storage::utc;
 use crate::storage::{
-    ActiveInvite, Guest, Invite, InviteError, MAX_INVITES, NewInvite, Room, StoreError,
-    TokenCutoff, User,
+    ActiveInvite, Guest, Invite, InviteError, MAX_INVITES, NewInvite, Room, StoreError, User,
 };
-
-/// Maximum number of revoked invites that a room keeps, the newest ones: the server can report them as
-/// revoked.
-const MAX_REVOKED_INVITES: u32 = 1000;
 
 /// An invite that is neither revoked nor used up; the condition of the indices on them.
 const OPEN_INVITE: &str = "revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)";
@@ -154,26 +150,11 @@ impl Database {
                 until: guest_until,
                 invite: Some(invite_id),
             };
-            let guest = new_guest(place, display_name, unix);
+            let guest = User::new_guest(place, display_name, unix);
             insert(connection, &guest, None)?;
             Ok(Ok(guest))
         })
         .await
-    }
-}
-
-fn new_guest(place: Guest, display_name: String, unix: u64) -> User {
-    let id = uuid::Uuid::new_v4().to_string();
-    User {
-        name: id.clone(),
-        id,
-        display_name,
-        admin: false,
-        disabled: false,
-        deleted: false,
-        guest: Some(place),
-        token_cutoff: TokenCutoff::default(),
-        created_at: unix,
     }
 }
 

@@ -6,7 +6,7 @@ use super::database::Database;
 use super::lookup::{active_user, is_member, room_by_id};
 use super::rows::time_at;
 use crate::storage::utc;
-use crate::storage::{JoinError, MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, StoreError};
+use crate::storage::{JoinError, Message, MessageError, NewMessage, StoreError};
 
 /// The columns that [`message_at`] reads, in its order.
 const MESSAGE_COLUMNS: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
@@ -19,7 +19,7 @@ impl Database {
         unix: u64,
     ) -> Result<Message, MessageError> {
         self.write(move |connection| {
-            if !valid_content(&new.content) {
+            if !new.has_valid_content() {
                 return Ok(Err(MessageError::BadContent));
             }
             let display_name = match author(connection, &new.room_id, &new.user_id, unix)? {
@@ -62,10 +62,6 @@ impl Database {
         })
         .await
     }
-}
-
-fn valid_content(content: &str) -> bool {
-    !content.trim().is_empty() && content.chars().count() <= MAX_MESSAGE_CHARS
 }
 
 /// Returns the display name of the author if they may write in the room.

@@ -1,4 +1,4 @@
-//! The store on SQLite. All SQL of the crate is in this module.
+//! The store on SQLite, the default. All SQL for SQLite is in this module.
 //!
 //! One thread writes and a few read; async code only waits for their answers, so no disk ever
 //! blocks it. A write is acknowledged when it is on the disk. Another process (the CLI) may have the
@@ -10,7 +10,6 @@ mod database;
 mod error;
 mod expiry;
 mod guests;
-mod invite_text;
 mod invites;
 mod join;
 mod lookup;

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
-use super::invite_text::hash;
 use super::lookup::{is_full, is_member, removal, room_by_id};
+use crate::storage::invite_text::hash;
 use crate::storage::utc;
 use crate::storage::{JoinError, Preview, Removal};
 

@@ -7,11 +7,9 @@ use super::database::Database;
 use super::invites;
 use super::lookup::user_by_id;
 use super::users::end_tokens;
+use crate::storage::limits::DELETED_USER_NAME;
 use crate::storage::utc;
 use crate::storage::{RemovedUser, StoreError, User};
-
-/// The display name of a deleted user beside their messages.
-const DELETED_USER_NAME: &str = "Deleted user";
 
 impl Database {
     pub(crate) async fn disable_user(

@@ -11,9 +11,7 @@ fn new(created_by: Option<&str>, room: &str) -> NewInvite {
     }
 }
 
-#[tokio::test]
-async fn a_room_and_a_user_have_a_limit_of_valid_invites() {
-    let fixture = Fixture::new();
+async fn a_room_and_a_user_have_a_limit_of_valid_invites(fixture: Fixture) {
     fixture.room("r", false, None).await;
     fixture.room("other", false, None).await;
     let alice = fixture.user("alice").await;
@@ -56,9 +54,7 @@ async fn a_room_and_a_user_have_a_limit_of_valid_invites() {
     );
 }
 
-#[tokio::test]
-async fn a_revoked_invite_is_reported_and_deleted_after_a_month() {
-    let fixture = Fixture::new();
+async fn a_revoked_invite_is_reported_and_deleted_after_a_month(fixture: Fixture) {
     fixture.room("r", true, None).await;
     fixture.room("other", true, None).await;
     let alice = fixture.user("alice").await;
@@ -95,9 +91,7 @@ async fn a_revoked_invite_is_reported_and_deleted_after_a_month() {
     assert_eq!(redeem("r").await, Err(InviteError::BadInvite));
 }
 
-#[tokio::test]
-async fn a_guest_is_stored_with_the_invite_that_they_used() {
-    let fixture = Fixture::new();
+async fn a_guest_is_stored_with_the_invite_that_they_used(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let invite = fixture.invite("r", None).await;
     let text = invite.text.expose();
@@ -110,9 +104,7 @@ async fn a_guest_is_stored_with_the_invite_that_they_used() {
     assert_eq!(fixture.found(&guest.id).await, Some(guest));
 }
 
-#[tokio::test]
-async fn expired_bans_and_bans_of_expired_guests_are_deleted() {
-    let fixture = Fixture::new();
+async fn expired_bans_and_bans_of_expired_guests_are_deleted(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let alice = fixture.user("alice").await;
     let guest = fixture.guest("r", NOW + 60).await;
@@ -130,10 +122,12 @@ async fn expired_bans_and_bans_of_expired_guests_are_deleted() {
     assert_eq!(fixture.store.bans("r", NOW, 1).await.unwrap().len(), 1);
     fixture.store.delete_expired(NOW + 61).await.unwrap();
     assert_eq!(fixture.found(&guest).await, None);
-    let count = "SELECT count(*) FROM room_bans";
-    let count: u32 = fixture
-        .other()
-        .query_row(count, (), |row| row.get(0))
-        .unwrap();
-    assert_eq!(count, 0);
+    assert_eq!(fixture.count("room_bans"), 0);
 }
+
+on_every_backend!(
+    a_room_and_a_user_have_a_limit_of_valid_invites,
+    a_revoked_invite_is_reported_and_deleted_after_a_month,
+    a_guest_is_stored_with_the_invite_that_they_used,
+    expired_bans_and_bans_of_expired_guests_are_deleted,
+);

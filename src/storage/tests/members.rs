@@ -2,9 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_second_join_succeeds_even_in_a_full_room() {
-    let fixture = Fixture::new();
+async fn a_second_join_succeeds_even_in_a_full_room(fixture: Fixture) {
     fixture.room("r", false, Some(1)).await;
     let (alice, bob) = (fixture.user("alice").await, fixture.user("bob").await);
     fixture.join("r", &alice).await.unwrap();
@@ -16,9 +14,7 @@ async fn a_second_join_succeeds_even_in_a_full_room() {
     assert_eq!(fixture.join("r", &alice).await, Err(JoinError::RoomFull));
 }
 
-#[tokio::test]
-async fn a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere() {
-    let fixture = Fixture::new();
+async fn a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere(fixture: Fixture) {
     fixture.room("one", false, None).await;
     fixture.room("two", false, None).await;
     let alice = fixture.user("alice").await;
@@ -36,9 +32,7 @@ async fn a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere
     assert_eq!(leave("nowhere").await, Ok(left(false, false, false)));
 }
 
-#[tokio::test]
-async fn a_member_who_left_is_revoked_until_they_return() {
-    let fixture = Fixture::new();
+async fn a_member_who_left_is_revoked_until_they_return(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let alice = fixture.user("alice").await;
     fixture.join("r", &alice).await.unwrap();
@@ -59,9 +53,7 @@ async fn a_member_who_left_is_revoked_until_they_return() {
     assert_eq!(fixture.store.revocations(NOW).await.unwrap(), nobody);
 }
 
-#[tokio::test]
-async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected() {
-    let fixture = Fixture::new();
+async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected(fixture: Fixture) {
     fixture.room("open", false, None).await;
     fixture.room("shut", false, None).await;
     let alice = fixture.user("alice").await;
@@ -79,7 +71,7 @@ async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected() {
         Err(JoinError::RoomClosed)
     );
     fixture.sql(&format!(
-        "INSERT INTO room_bans (room_id, user_id, created_at) VALUES ('open', '{alice}', '')"
+        "INSERT INTO room_bans (room_id, user_id, created_at) VALUES ('open', '{alice}', '2020-01-01T00:00:00Z')"
     ));
     assert_eq!(
         fixture.join("open", &alice).await,
@@ -93,9 +85,7 @@ async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected() {
     assert_eq!(fixture.store.revocations(NOW).await.unwrap().users, [alice]);
 }
 
-#[tokio::test]
-async fn a_private_room_opens_to_members_invites_grants_and_its_owner() {
-    let fixture = Fixture::new();
+async fn a_private_room_opens_to_members_invites_grants_and_its_owner(fixture: Fixture) {
     let (alice, owner) = (fixture.user("alice").await, fixture.user("owner").await);
     fixture.room("r", true, None).await;
     fixture.sql(&format!("UPDATE coworking_rooms SET owner_id = '{owner}'"));
@@ -116,9 +106,7 @@ async fn a_private_room_opens_to_members_invites_grants_and_its_owner() {
     fixture.join("r", &owner).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_invite_is_valid_for_its_room_its_time_and_its_uses() {
-    let fixture = Fixture::new();
+async fn an_invite_is_valid_for_its_room_its_time_and_its_uses(fixture: Fixture) {
     fixture.room("r", true, None).await;
     fixture.room("other", true, None).await;
     let invite = fixture.invite("r", Some(2)).await;
@@ -140,9 +128,7 @@ async fn an_invite_is_valid_for_its_room_its_time_and_its_uses() {
     assert!(invite.text.expose().len() * 6 >= 128);
 }
 
-#[tokio::test]
-async fn a_rejected_guest_does_not_use_up_the_invite() {
-    let fixture = Fixture::new();
+async fn a_rejected_guest_does_not_use_up_the_invite(fixture: Fixture) {
     fixture.room("r", false, Some(1)).await;
     let alice = fixture.user("alice").await;
     fixture.join("r", &alice).await.unwrap();
@@ -159,9 +145,7 @@ async fn a_rejected_guest_does_not_use_up_the_invite() {
     redeem("Guest").await.unwrap();
 }
 
-#[tokio::test]
-async fn a_guest_belongs_to_one_room_until_their_time_runs_out() {
-    let fixture = Fixture::new();
+async fn a_guest_belongs_to_one_room_until_their_time_runs_out(fixture: Fixture) {
     fixture.room("r", true, Some(1)).await;
     fixture.room("other", false, None).await;
     let guest = fixture.guest("r", NOW + 60).await;
@@ -181,18 +165,14 @@ async fn a_guest_belongs_to_one_room_until_their_time_runs_out() {
     assert_eq!(fixture.members("r").await, [alice]);
 }
 
-#[tokio::test]
-async fn a_guest_is_not_found_by_name() {
-    let fixture = Fixture::new();
+async fn a_guest_is_not_found_by_name(fixture: Fixture) {
     fixture.room("r", false, None).await;
     fixture.guest("r", NOW + 60).await;
     assert_eq!(fixture.found("Guest").await, None);
     assert_eq!(fixture.store.users().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn an_admission_reports_user_room_and_membership_separately() {
-    let fixture = Fixture::new();
+async fn an_admission_reports_user_room_and_membership_separately(fixture: Fixture) {
     fixture.room("r", false, Some(3)).await;
     let alice = fixture.user("alice").await;
     let look = async |room: &str, user: &str| {
@@ -205,9 +185,7 @@ async fn an_admission_reports_user_room_and_membership_separately() {
     assert_eq!(look("r", &alice).await, (true, true, false));
 }
 
-#[tokio::test]
-async fn an_admission_follows_joins_and_leaves() {
-    let fixture = Fixture::new();
+async fn an_admission_follows_joins_and_leaves(fixture: Fixture) {
     fixture.room("r", false, Some(3)).await;
     let alice = fixture.user("alice").await;
     fixture.join("r", &alice).await.unwrap();
@@ -226,9 +204,7 @@ async fn an_admission_follows_joins_and_leaves() {
     );
 }
 
-#[tokio::test]
-async fn expired_guests_and_invites_are_deleted_except_authors_of_messages() {
-    let fixture = Fixture::new();
+async fn expired_guests_and_invites_are_deleted_except_authors_of_messages(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let silent = fixture.guest("r", NOW + 60).await;
     let author = fixture.guest("r", NOW + 60).await;
@@ -238,7 +214,7 @@ async fn expired_guests_and_invites_are_deleted_except_authors_of_messages() {
     }
     fixture.sql(&format!(
         "INSERT INTO room_messages (room_id, user_id, content, created_at)
-         VALUES ('r', '{author}', 'hello', '')"
+         VALUES ('r', '{author}', 'hello', '2020-01-01T00:00:00Z')"
     ));
     fixture.store.delete_expired(NOW + 60).await.unwrap();
     assert_eq!(fixture.members("r").await.len(), 3);
@@ -246,15 +222,23 @@ async fn expired_guests_and_invites_are_deleted_except_authors_of_messages() {
     assert_eq!(fixture.members("r").await, [here]);
     assert_eq!(fixture.found(&silent).await, None);
     assert!(fixture.found(&author).await.is_some());
-    let invites = "SELECT count(*) FROM room_invites";
-    let count = |fixture: &Fixture| -> u32 {
-        fixture
-            .other()
-            .query_row(invites, (), |row| row.get(0))
-            .unwrap()
-    };
-    assert_eq!(count(&fixture), 3);
+    assert_eq!(fixture.count("room_invites"), 3);
     let later = clock::now().unix + 2 * 3600;
     fixture.store.delete_expired(later).await.unwrap();
-    assert_eq!(count(&fixture), 0);
+    assert_eq!(fixture.count("room_invites"), 0);
 }
+
+on_every_backend!(
+    a_second_join_succeeds_even_in_a_full_room,
+    a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere,
+    a_member_who_left_is_revoked_until_they_return,
+    unknown_users_closed_rooms_disabled_and_banned_users_are_rejected,
+    a_private_room_opens_to_members_invites_grants_and_its_owner,
+    an_invite_is_valid_for_its_room_its_time_and_its_uses,
+    a_rejected_guest_does_not_use_up_the_invite,
+    a_guest_belongs_to_one_room_until_their_time_runs_out,
+    a_guest_is_not_found_by_name,
+    an_admission_reports_user_room_and_membership_separately,
+    an_admission_follows_joins_and_leaves,
+    expired_guests_and_invites_are_deleted_except_authors_of_messages,
+);

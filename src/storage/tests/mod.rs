@@ -1,4 +1,30 @@
-//! Tests of the port, on databases in a temporary directory.
+//! Tests of the port, on both backends: a SQLite file in a temporary directory, and a database of a PostgreSQL
+//! server that the tests start.
+
+/// Runs each test on a store of its own, on SQLite and on PostgreSQL.
+macro_rules! on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(Fixture::new()).await;
+                }
+            )*
+        }
+
+        mod on_postgres {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(Fixture::postgres().await).await;
+                }
+            )*
+        }
+    };
+}
 
 mod invites;
 mod members;
@@ -6,9 +32,13 @@ mod model;
 mod names;
 mod tokens;
 
+#[path = "../../../tests/support/postgres.rs"]
+pub(in crate::storage) mod server;
+
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::sync::OnceCell;
 
 use super::*;
 use crate::clock;
@@ -18,35 +48,99 @@ pub(in crate::storage) const FILE_NAME: &str = "parlor.db";
 
 pub(in crate::storage) struct Fixture {
     pub(in crate::storage) store: Store,
+    /// Has the file of SQLite.
     pub(in crate::storage) dir: tempfile::TempDir,
+    /// The database of PostgreSQL.
+    pub(in crate::storage) database: Option<server::Database>,
 }
 
 impl Fixture {
+    /// A store on SQLite.
     pub(in crate::storage) fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
-        Fixture { store, dir }
+        Fixture {
+            store,
+            dir,
+            database: None,
+        }
     }
 
-    /// A second process's view, as far as SQLite can tell.
+    /// A store on PostgreSQL.
+    pub(in crate::storage) async fn postgres() -> Fixture {
+        /// The name of a database with the current schema.
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        let template = TEMPLATE.get_or_init(async || {
+            let database = server::server().create(None);
+            let store = connect(&database).await;
+            drop(store.unwrap());
+            database.into_template()
+        });
+        let database = server::server().create(Some(template.await));
+        Fixture {
+            store: connect(&database).await.unwrap(),
+            dir: tempfile::tempdir().unwrap(),
+            database: Some(database),
+        }
+    }
+
+    /// Another store on the same data, as another process has it.
+    pub(in crate::storage) async fn second_store(&self) -> Store {
+        match &self.database {
+            Some(database) => connect(database).await.unwrap(),
+            None => Store::open(&self.dir.path().join(FILE_NAME)).unwrap(),
+        }
+    }
+
+    /// A second process's view of the file of SQLite.
     pub(in crate::storage) fn other(&self) -> Connection {
         let other = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
         other.busy_timeout(Duration::from_secs(30)).unwrap();
         other
     }
 
+    /// Runs SQL as another process.
+    pub(in crate::storage) fn sql(&self, sql: &str) {
+        match &self.database {
+            Some(database) => {
+                database.sql(&format!("SET search_path = parlor; {sql}"));
+            }
+            None => self.other().execute_batch(sql).unwrap(),
+        }
+    }
+
+    /// Returns the number of rows of a table.
+    pub(in crate::storage) fn count(&self, table: &str) -> u32 {
+        match &self.database {
+            Some(database) => {
+                let count = database.sql(&format!("SELECT count(*) FROM parlor.{table}"));
+                count.parse().unwrap()
+            }
+            None => {
+                let sql = format!("SELECT count(*) FROM {table}");
+                let other = self.other();
+                other.query_row(&sql, (), |row| row.get(0)).unwrap()
+            }
+        }
+    }
+
     /// Fills the table beyond the limit, as an old version could.
     pub(in crate::storage) fn fill_invites(&self, count: u32) {
+        if self.database.is_some() {
+            self.sql(&format!(
+                "INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
+                 SELECT 'i' || lpad(i::text, 6, '0'), 'r', convert_to('h' || i, 'UTF8'),
+                        '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z'
+                 FROM generate_series(1, {count}) i"
+            ));
+            return;
+        }
         self.sql(&format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
              INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
              SELECT printf('i%06d', i), 'r', CAST(printf('h%d', i) AS BLOB),
                     '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z' FROM n"
         ));
-    }
-
-    pub(in crate::storage) fn sql(&self, sql: &str) {
-        self.other().execute_batch(sql).unwrap();
     }
 
     pub(in crate::storage) async fn user(&self, name: &str) -> String {
@@ -105,4 +199,15 @@ impl Fixture {
         let members = self.store.participants(room, NOW).await.unwrap();
         members.into_iter().map(|member| member.user_id).collect()
     }
+}
+
+/// Connects as a process of parlor.
+pub(in crate::storage) async fn connect(database: &server::Database) -> Result<Store, StoreError> {
+    Store::connect(&PostgresOptions {
+        url: database.url().parse().unwrap(),
+        password: None,
+        ca_file: None,
+        max_connections: 8,
+    })
+    .await
 }

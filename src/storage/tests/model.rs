@@ -68,8 +68,7 @@ impl Model {
     }
 }
 
-async fn play(steps: Vec<Step>) {
-    let fixture = Fixture::new();
+async fn play(fixture: Fixture, steps: Vec<Step>) {
     for user in USERS {
         fixture.store.provision(user, None).await.unwrap();
     }
@@ -101,15 +100,29 @@ async fn play(steps: Vec<Step>) {
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn joins_and_leaves_are_what_sets_of_members_would_do(
+    fn joins_and_leaves_are_what_sets_of_members_would_do_on_sqlite(
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build().unwrap();
-        runtime.block_on(play(steps));
+        runtime().block_on(play(Fixture::new(), steps));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn joins_and_leaves_are_what_sets_of_members_would_do_on_postgres(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        runtime().block_on(async { play(Fixture::postgres().await, steps).await });
     }
 }

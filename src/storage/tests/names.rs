@@ -3,9 +3,7 @@
 use super::*;
 use crate::token::{ROOM_ID_RULE, USER_ID_RULE};
 
-#[tokio::test]
-async fn a_user_is_found_by_id_and_by_name_and_the_id_takes_precedence() {
-    let fixture = Fixture::new();
+async fn a_user_is_found_by_id_and_by_name_and_the_id_takes_precedence(fixture: Fixture) {
     let alice = fixture.user("alice").await;
     let by_name = fixture.found("alice").await.unwrap();
     assert_eq!(fixture.found(&alice).await.unwrap(), by_name);
@@ -23,9 +21,7 @@ async fn a_user_is_found_by_id_and_by_name_and_the_id_takes_precedence() {
     assert_eq!(fixture.found("bob").await, None);
 }
 
-#[tokio::test]
-async fn a_name_is_taken_by_one_user_and_one_open_room() {
-    let fixture = Fixture::new();
+async fn a_name_is_taken_by_one_user_and_one_open_room(fixture: Fixture) {
     fixture.user("alice").await;
     let again = NewUser {
         name: "alice".into(),
@@ -49,9 +45,7 @@ async fn a_name_is_taken_by_one_user_and_one_open_room() {
     assert_eq!(taken, CreateError::IdTaken("one".into()));
 }
 
-#[tokio::test]
-async fn the_id_of_one_room_may_be_the_name_of_another() {
-    let fixture = Fixture::new();
+async fn the_id_of_one_room_may_be_the_name_of_another(fixture: Fixture) {
     let make = |id: &str, name: &str| {
         fixture.store.create_room(NewRoom {
             id: Some(id.into()),
@@ -68,9 +62,7 @@ async fn the_id_of_one_room_may_be_the_name_of_another() {
     assert_eq!(fixture.store.find_rooms("same").await.unwrap(), [same]);
 }
 
-#[tokio::test]
-async fn an_invalid_room_is_rejected() {
-    let fixture = Fixture::new();
+async fn an_invalid_room_is_rejected(fixture: Fixture) {
     let make = |new: NewRoom| fixture.store.create_room(new);
     let room = |name: &str| NewRoom {
         name: name.into(),
@@ -109,11 +101,9 @@ async fn an_invalid_room_is_rejected() {
     assert_eq!(fixture.store.rooms().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_room_keeps_a_name_that_is_no_longer_valid() {
-    let fixture = Fixture::new();
+async fn a_room_keeps_a_name_that_is_no_longer_valid(fixture: Fixture) {
     fixture.room("r", false, None).await;
-    fixture.sql("UPDATE coworking_rooms SET name = char(8238) || 'old' WHERE id = 'r'");
+    fixture.sql("UPDATE coworking_rooms SET name = '\u{202e}old' WHERE id = 'r'");
     let private = RoomChange {
         private: Some(true),
         ..RoomChange::default()
@@ -128,9 +118,7 @@ async fn a_room_keeps_a_name_that_is_no_longer_valid() {
     assert_eq!(refused, Err(CreateError::BadName.into()));
 }
 
-#[tokio::test]
-async fn a_deleted_id_stays_rejected_and_its_name_becomes_free() {
-    let fixture = Fixture::new();
+async fn a_deleted_id_stays_rejected_and_its_name_becomes_free(fixture: Fixture) {
     fixture.store.provision("alice", None).await.unwrap();
     fixture.sql("UPDATE users SET deleted_at = '2020-01-01T00:00:00Z' WHERE id = 'alice'");
     let refused = fixture.store.provision("alice", None).await.unwrap_err();
@@ -146,9 +134,7 @@ async fn a_deleted_id_stays_rejected_and_its_name_becomes_free() {
     );
 }
 
-#[tokio::test]
-async fn provisioning_twice_makes_one_user() {
-    let fixture = Fixture::new();
+async fn provisioning_twice_makes_one_user(fixture: Fixture) {
     let first = fixture.store.provision("sub-1", Some("One")).await.unwrap();
     let second = fixture.store.provision("sub-1", Some("Two")).await.unwrap();
     assert_eq!(first, second);
@@ -156,3 +142,13 @@ async fn provisioning_twice_makes_one_user() {
     let odd = fixture.store.provision("a b", None).await.unwrap_err();
     assert_eq!(odd, CreateError::BadId("a b".into(), USER_ID_RULE));
 }
+
+on_every_backend!(
+    a_user_is_found_by_id_and_by_name_and_the_id_takes_precedence,
+    a_name_is_taken_by_one_user_and_one_open_room,
+    the_id_of_one_room_may_be_the_name_of_another,
+    an_invalid_room_is_rejected,
+    a_room_keeps_a_name_that_is_no_longer_valid,
+    a_deleted_id_stays_rejected_and_its_name_becomes_free,
+    provisioning_twice_makes_one_user,
+);

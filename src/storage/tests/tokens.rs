@@ -28,9 +28,9 @@ fn tokens_issued_before_a_sign_out_are_rejected_and_later_ones_accepted() {
     assert!(ended.accepts(own(2)) && ended.accepts(at(Some(NOW + 1))));
 }
 
-#[tokio::test]
-async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not() {
-    let fixture = Fixture::new();
+async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not(
+    fixture: Fixture,
+) {
     let alice = fixture.user("alice").await;
     let generation = async || {
         fixture
@@ -60,3 +60,5 @@ async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_do
     assert_eq!(store.sign_out(&alice, NOW).await.unwrap(), None);
     assert_eq!(store.sign_out("nobody", NOW).await.unwrap(), None);
 }
+
+on_every_backend!(a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_does_not,);

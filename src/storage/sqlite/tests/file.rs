@@ -9,7 +9,7 @@ async fn a_failing_write_rolls_back_alone() {
     let fixture = Fixture::new();
     fixture.room("r", false, None).await;
     let insert = |id: &'static str, fails: bool| {
-        fixture.store.database().write(move |connection| {
+        fixture.store.sqlite().write(move |connection| {
             connection.execute(
                 "INSERT INTO users (id, name, display_name, created_at) VALUES (?1, ?1, '', '')",
                 [id],
@@ -40,7 +40,7 @@ async fn readers_cannot_write() {
     let fixture = Fixture::new();
     let written = fixture
         .store
-        .database()
+        .sqlite()
         .read(|connection| connection.execute("DELETE FROM users", ()));
     assert!(matches!(written.await, Err(StoreError::ReadOnly(_))));
 }
@@ -75,13 +75,10 @@ async fn a_write_waits_for_another_process_instead_of_failing() {
 async fn a_caller_gets_an_error_after_5_s_of_a_stuck_disk_and_a_queued_write_is_skipped() {
     let fixture = Fixture::new();
     let (resume, stuck) = std::sync::mpsc::channel::<()>();
-    let writing = fixture
-        .store
-        .database()
-        .write::<_, StoreError, _>(move |_| {
-            stuck.recv().expect("the disk answers");
-            Ok(Ok(()))
-        });
+    let writing = fixture.store.sqlite().write::<_, StoreError, _>(move |_| {
+        stuck.recv().expect("the disk answers");
+        Ok(Ok(()))
+    });
     // The paused clock advances only while the test waits.
     let clock = Instant::now();
     let (first, second) = tokio::join!(writing, fixture.store.provision("alice", None));
@@ -125,7 +122,7 @@ async fn a_removed_or_replaced_file_gets_no_write_until_it_is_back() {
 
 #[tokio::test]
 async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
-    let Fixture { store, dir } = Fixture::new();
+    let Fixture { store, dir, .. } = Fixture::new();
     store.provision("alice", None).await.unwrap();
     drop(store);
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();

@@ -36,7 +36,11 @@ fn first_schema() -> tempfile::TempDir {
 async fn a_file_of_schema_1_is_migrated_with_every_row() {
     let dir = first_schema();
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
-    let fixture = Fixture { store, dir };
+    let fixture = Fixture {
+        store,
+        dir,
+        database: None,
+    };
     let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
@@ -62,7 +66,11 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
     let ended = "SELECT group_concat(id) FROM users
                  WHERE token_generation > 0 AND tokens_from = disabled_at";
-    let fixture = Fixture { store, dir };
+    let fixture = Fixture {
+        store,
+        dir,
+        database: None,
+    };
     let ended: String = fixture
         .other()
         .query_row(ended, (), |row| row.get(0))

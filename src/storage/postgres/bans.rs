@@ -1,0 +1,95 @@
+//! Kicks and bans: a room rejects users for the cooldown after a kick, for a time or permanently.
+
+use super::database::Database;
+use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
+use super::rows::{leave_at, optional_time_at, time_at};
+use crate::storage::limits::MAX_REVOKED_INVITES;
+use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
+
+impl Database {
+    pub(crate) async fn kick(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        until: u64,
+        unix: u64,
+    ) -> Result<Option<LeaveOutcome>, StoreError> {
+        let sql = "SELECT was_member, ever_member, elsewhere FROM kick($1, $2, $3, $4)";
+        let parameters: Parameters<'_> =
+            &[&Text(room_id), &Text(user_id), &time(until), &time(unix)];
+        self.query_opt(WRITE, sql, parameters, |row| leave_at(row, 0))
+            .await
+    }
+
+    pub(crate) async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
+        new.check(unix)?;
+        let sql = "SELECT outcome, was_member, ever_member, elsewhere, invite, revoked
+                   FROM ban($1, $2, $3, $4, $5, $6, $7)";
+        let reason = new.reason.as_deref();
+        let parameters: Parameters<'_> = &[
+            &Text(&new.room_id),
+            &Text(&new.user_id),
+            &reason.map(Text),
+            &new.until.map(time),
+            &new.keep_invite,
+            &i64::from(MAX_REVOKED_INVITES),
+            &time(unix),
+        ];
+        let banned = self
+            .query_one(REPEATABLE_WRITE, sql, parameters, |row| {
+                let outcome: String = row.try_get(0)?;
+                if outcome != "done" {
+                    return Ok(Err(outcome));
+                }
+                Ok(Ok(BanOutcome {
+                    left: leave_at(row, 1)?,
+                    invite: row.try_get(4)?,
+                    revoked: row.try_get(5)?,
+                }))
+            })
+            .await?;
+        banned.map_err(|outcome| match outcome.as_str() {
+            "no-such-room" => BanError::NoSuchRoom,
+            "no-such-user" => BanError::NoSuchUser,
+            "guest-elsewhere" => BanError::GuestElsewhere,
+            "admin" => BanError::Admin,
+            "owner" => BanError::Owner,
+            unknown => self.unknown_outcome(unknown).into(),
+        })
+    }
+
+    pub(crate) async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM room_bans WHERE room_id = $1 AND user_id = $2 RETURNING true";
+        let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id)];
+        let ended: Option<bool> = self
+            .query_opt(WRITE, sql, parameters, |row| row.try_get(0))
+            .await?;
+        Ok(ended.is_some())
+    }
+
+    pub(crate) async fn bans(
+        &self,
+        room_id: &str,
+        unix: u64,
+        limit: u32,
+    ) -> Result<Vec<Ban>, StoreError> {
+        let sql = "SELECT u.id, u.name, u.display_name, u.guest_until IS NOT NULL,
+                          b.reason, b.created_at, b.expires_at
+                   FROM room_bans b JOIN users u ON u.id = b.user_id
+                   WHERE b.room_id = $1 AND (b.expires_at IS NULL OR b.expires_at > $2)
+                   ORDER BY b.created_at DESC, u.id LIMIT $3";
+        let parameters: Parameters<'_> = &[&Text(room_id), &time(unix), &i64::from(limit)];
+        self.query(READ, sql, parameters, |row| {
+            Ok(Ban {
+                user_id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                display_name: row.try_get(2)?,
+                guest: row.try_get(3)?,
+                reason: row.try_get(4)?,
+                created_at: time_at(row, 5)?,
+                until: optional_time_at(row, 6)?,
+            })
+        })
+        .await
+    }
+}

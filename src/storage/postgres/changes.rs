@@ -1,0 +1,211 @@
+//! Notices changes by other processes: polls the table `events`, and counts.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use tokio::sync::watch;
+
+use super::error::ServerName;
+use super::query::CALL_TIMEOUT;
+use crate::clock::{self, Mono};
+use crate::storage::StoreError;
+
+/// Interval of the polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval of the deletions of old events.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Events by others since a transaction, and the transaction to go on from.
+///
+/// Rows become visible in the order of commits, not of ids or transactions. So a poll reads everything since the
+/// oldest transaction that was still running at the last poll, and skips the events that it has seen. Events with
+/// transactions of the future come from a dump of another server.
+const POLL: &str = "
+    SELECT pg_snapshot_xmin(now.snapshot)::text, e.id
+    FROM (SELECT pg_current_snapshot() AS snapshot) now
+    LEFT JOIN events e ON e.xid >= $1::text::xid8 AND e.xid < pg_snapshot_xmax(now.snapshot)
+         AND e.origin IS DISTINCT FROM $2";
+
+/// Deletes old events, a part at a time. Other processes may delete at the same time.
+const CLEANUP: &str = "
+    DELETE FROM events WHERE id IN (
+        SELECT id FROM (SELECT id, at FROM events ORDER BY id LIMIT 10000) oldest
+        WHERE at < now() - interval '1 hour')
+    AND pg_try_advisory_xact_lock(hashtext('parlor.events'))";
+
+/// Whether the effect of a write of this process is unknown.
+#[derive(Clone, Default)]
+pub(super) struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    pub(super) fn guard(&self, is_write: bool) -> DoubtGuard<'_> {
+        DoubtGuard {
+            doubt: self,
+            is_kept: false,
+            is_settled: !is_write,
+        }
+    }
+}
+
+/// Notes a doubt when it is dropped, unless the effect is known by then.
+pub(super) struct DoubtGuard<'a> {
+    doubt: &'a Doubt,
+    is_kept: bool,
+    is_settled: bool,
+}
+
+impl DoubtGuard<'_> {
+    /// The effect is known now. An earlier unknown one stays unknown.
+    pub(super) fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// The effect of an attempt is unknown.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = !self.is_settled;
+    }
+}
+
+impl Drop for DoubtGuard<'_> {
+    fn drop(&mut self) {
+        if self.is_kept || !self.is_settled {
+            self.doubt.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Polls for changes.
+pub(super) struct Poller {
+    pool: Pool,
+    server: ServerName,
+    /// The mark of this process in its events.
+    origin: String,
+    doubt: Doubt,
+    /// Where the next poll begins.
+    next: String,
+    /// Events at or after `next` that were seen already.
+    seen: HashSet<i64>,
+    cleaned_at: Mono,
+}
+
+impl Poller {
+    /// Every later commit of another process is reported.
+    pub(super) async fn start(
+        pool: &Pool,
+        server: &ServerName,
+        origin: &str,
+        doubt: &Doubt,
+    ) -> Result<Poller, StoreError> {
+        let mut poller = Poller {
+            pool: pool.clone(),
+            server: server.clone(),
+            origin: origin.to_owned(),
+            doubt: doubt.clone(),
+            next: String::new(),
+            seen: HashSet::new(),
+            cleaned_at: clock::now().mono,
+        };
+        poller.restart().await?;
+        Ok(poller)
+    }
+
+    /// Polls until the task is aborted, and counts in `changes`.
+    pub(super) async fn run(mut self, changes: watch::Sender<u64>) {
+        let mut reachable = true;
+        let mut interval = tokio::time::interval(POLL_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let polled = match reachable {
+                true => self.poll().await,
+                // Events may have been deleted meanwhile, and the server may be another one.
+                false => self.restart().await.map(|()| true),
+            };
+            match polled {
+                Ok(found) => {
+                    if !reachable {
+                        tracing::info!(server = %self.server.0, "the PostgreSQL server answers again");
+                    }
+                    reachable = true;
+                    if self.doubt.0.swap(false, Ordering::Relaxed) || found {
+                        changes.send_modify(|count| *count += 1);
+                    }
+                }
+                Err(error) if reachable => {
+                    tracing::error!(%error, "polling for changes by other processes failed");
+                    reachable = false;
+                }
+                Err(_) => {}
+            }
+            self.clean_up().await;
+        }
+    }
+
+    /// Goes on from now.
+    async fn restart(&mut self) -> Result<(), StoreError> {
+        let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+        let rows = self.call(sql, &[]).await?;
+        if let Some(row) = rows.first() {
+            self.next = row.try_get(0).map_err(|error| self.error(&error))?;
+        }
+        // Events of this moment are read again by the next poll: once too often, never too seldom.
+        self.seen.clear();
+        self.poll().await.map(drop)
+    }
+
+    /// Whether there are new events by others.
+    async fn poll(&mut self) -> Result<bool, StoreError> {
+        let rows = self.call(POLL, &[&self.next, &self.origin]).await?;
+        let mut seen = HashSet::new();
+        let mut is_new = false;
+        for row in &rows {
+            let decoded = (|| Ok((row.try_get(0)?, row.try_get(1)?)))();
+            let (next, id): (String, Option<i64>) = decoded.map_err(|error| self.error(&error))?;
+            self.next = next;
+            if let Some(id) = id {
+                is_new |= !self.seen.contains(&id);
+                seen.insert(id);
+            }
+        }
+        self.seen = seen;
+        Ok(is_new)
+    }
+
+    async fn clean_up(&mut self) {
+        let now = clock::now().mono;
+        if now.since(self.cleaned_at) < CLEANUP_INTERVAL {
+            return;
+        }
+        self.cleaned_at = now;
+        // The next poll reports a failure of the server.
+        let _ = self.call(CLEANUP, &[]).await;
+    }
+
+    async fn call(
+        &self,
+        sql: &str,
+        parameters: super::query::Parameters<'_>,
+    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        let client = self.pool.get().await;
+        let client =
+            client.map_err(|error| self.server.pool_failure(&error, CALL_TIMEOUT).error)?;
+        let answer = tokio::time::timeout(CALL_TIMEOUT, async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        });
+        match answer.await {
+            Ok(rows) => rows.map_err(|error| self.error(&error)),
+            Err(_) => {
+                drop(deadpool_postgres::Object::take(client));
+                Err(self.server.timed_out(CALL_TIMEOUT))
+            }
+        }
+    }
+
+    fn error(&self, error: &tokio_postgres::Error) -> StoreError {
+        self.server.failure(error, CALL_TIMEOUT).error
+    }
+}

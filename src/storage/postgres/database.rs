@@ -1,0 +1,188 @@
+//! A handle on the server: the pool of connections, and the task that polls for changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::NoTls;
+
+use super::changes::{self, Doubt, DoubtGuard};
+use super::error::{Failure, ServerName};
+use super::options::PostgresOptions;
+use super::query::WRITE;
+use super::schema;
+use super::tls_stream::Rustls;
+use crate::config::SslMode;
+use crate::metrics::StorageTimings;
+use crate::storage::StoreError;
+use crate::tls::{self, Verification};
+
+/// Timeout for a new connection, and for a free one of the pool: shorter than the timeout of a request.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a start waits for a server that cannot be reached yet.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts of a start.
+const START_PAUSE: Duration = Duration::from_millis(250);
+
+/// Settings of each connection. The server cancels a statement before parlor stops waiting for it, and ends a
+/// transaction whose client is gone.
+const SESSION: &str = "SET search_path = parlor; SET TimeZone = 'UTC'; SET client_min_messages = warning;
+    SET statement_timeout = '4s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'";
+
+/// The database of a PostgreSQL server. Clones share its connections.
+#[derive(Clone)]
+pub(crate) struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    server: ServerName,
+    times: StorageTimings,
+    changes: watch::Receiver<u64>,
+    doubt: Doubt,
+    poller: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+impl Database {
+    /// Connects, migrates the schema, and starts to poll for changes. Waits a few seconds for a server that
+    /// is starting.
+    pub(crate) async fn open(options: &PostgresOptions) -> Result<Database, StoreError> {
+        let server = ServerName(options.url.to_string().into());
+        let origin = uuid::Uuid::new_v4().to_string();
+        let pool = pool(options, &server, &origin)?;
+        first_connection(&pool, &server).await?;
+        schema::migrate(&pool, &server).await?;
+        let doubt = Doubt::default();
+        let polled = changes::Poller::start(&pool, &server, &origin, &doubt).await?;
+        let (changed, changes) = watch::channel(0);
+        let poller = tokio::spawn(polled.run(changed));
+        Ok(Database {
+            inner: Arc::new(Inner {
+                pool,
+                server,
+                times: StorageTimings::default(),
+                changes,
+                doubt,
+                poller,
+            }),
+        })
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.clone()
+    }
+
+    pub(crate) fn times(&self) -> &StorageTimings {
+        &self.inner.times
+    }
+
+    /// Writes to the write-ahead log, and waits until it is on the disk.
+    pub(crate) async fn check_writable(&self) -> Result<(), StoreError> {
+        let sql = "SELECT current_setting('transaction_read_only')::boolean,
+                          pg_logical_emit_message(true, 'parlor', '') IS NULL";
+        let read_only: bool = self
+            .query_one(WRITE, sql, &[], |row| row.try_get(0))
+            .await?;
+        if read_only {
+            return Err(StoreError::ServerReadOnly(self.server().0.to_string()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn server(&self) -> &ServerName {
+        &self.inner.server
+    }
+
+    pub(super) fn doubt(&self, is_write: bool) -> DoubtGuard<'_> {
+        self.inner.doubt.guard(is_write)
+    }
+
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
+        let client = self.inner.pool.get().await;
+        client.map_err(|error| self.server().pool_failure(&error, CONNECT_TIMEOUT))
+    }
+}
+
+fn pool(options: &PostgresOptions, server: &ServerName, origin: &str) -> Result<Pool, StoreError> {
+    let mut config = options
+        .url
+        .client_config()
+        .map_err(|reason| server.refused(format!("its URL {reason}")))?;
+    if let Some(password) = &options.password {
+        config.password(password.expose());
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("parlor");
+    }
+    config
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(CONNECT_TIMEOUT)
+        .keepalives_idle(Duration::from_secs(10));
+    let manager = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let verification = match options.url.ssl_mode() {
+        SslMode::Disable => None,
+        // As libpq does: authorities are verified where they are given.
+        SslMode::Require if options.ca_file.is_none() => Some(Verification::None),
+        SslMode::Require | SslMode::VerifyCa => Some(Verification::Authority),
+        SslMode::VerifyFull => Some(Verification::Full),
+    };
+    let manager = match verification {
+        None => {
+            config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+            Manager::from_config(config, NoTls, manager)
+        }
+        Some(verification) => {
+            config.ssl_mode(tokio_postgres::config::SslMode::Require);
+            let tls = tls::client_config(verification, options.ca_file.as_deref())
+                .map_err(|reason| server.refused(reason))?;
+            Manager::from_config(config, Rustls(tls), manager)
+        }
+    };
+    let session = format!("{SESSION}; SET parlor.origin = '{origin}'");
+    let pool = Pool::builder(manager)
+        .max_size(options.max_connections)
+        .timeouts(Timeouts {
+            wait: Some(CONNECT_TIMEOUT),
+            create: Some(CONNECT_TIMEOUT),
+            recycle: Some(CONNECT_TIMEOUT),
+        })
+        .runtime(Runtime::Tokio1)
+        .post_create(Hook::async_fn(move |client, _| {
+            let session = session.clone();
+            Box::pin(async move {
+                let set = client.batch_execute(&session).await;
+                set.map_err(HookError::Backend)
+            })
+        }))
+        .build();
+    pool.map_err(|error| server.failed(error.to_string()))
+}
+
+/// Waits for the first connection. Only a server that cannot be reached is tried again.
+async fn first_connection(pool: &Pool, server: &ServerName) -> Result<(), StoreError> {
+    let attempts = START_TIMEOUT.as_millis() / START_PAUSE.as_millis();
+    for attempt in 1.. {
+        let Err(error) = pool.get().await else {
+            break;
+        };
+        let error = server.pool_failure(&error, CONNECT_TIMEOUT).error;
+        if attempt >= attempts || !matches!(error, StoreError::ServerUnreachable { .. }) {
+            return Err(error);
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    }
+    Ok(())
+}

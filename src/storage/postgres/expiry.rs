@@ -1,0 +1,40 @@
+//! Ends and deletes expired guests, invites and bans.
+
+use super::database::Database;
+use super::query::{LONG_READ, LONG_WRITE, Parameters, time};
+use crate::storage::StoreError;
+use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+
+impl Database {
+    pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "SELECT p.user_id, p.room_id FROM room_participants p
+                   JOIN users u ON u.id = p.user_id
+                   WHERE p.left_at IS NULL AND u.guest_until IS NOT NULL";
+        self.query(LONG_READ, sql, &[], |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+        .await
+    }
+
+    pub(crate) async fn end_expired_guests(
+        &self,
+        unix: u64,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "UPDATE room_participants SET left_at = $1
+                   WHERE left_at IS NULL
+                     AND user_id IN (SELECT id FROM users WHERE guest_until <= $1)
+                   RETURNING user_id, room_id";
+        self.query(LONG_WRITE, sql, &[&time(unix)], |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
+        let revoked_before = time(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
+        let parameters: Parameters<'_> = &[&time(unix), &revoked_before];
+        let sql = "SELECT delete_expired($1, $2) IS NULL";
+        self.query(LONG_WRITE, sql, parameters, |_| Ok(())).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Lists and ends memberships. A row whose `left_at` is NULL is a member.
+
+use super::database::Database;
+use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, time};
+use super::rows::{leave_at, time_at};
+use crate::storage::{LeaveOutcome, Membership, Participant, StoreError};
+
+impl Database {
+    pub(crate) async fn leave(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        unix: u64,
+    ) -> Result<LeaveOutcome, StoreError> {
+        let sql = "SELECT was_member, ever_member, elsewhere FROM leave_room($1, $2, $3)";
+        let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id), &time(unix)];
+        self.query_one(REPEATABLE_WRITE, sql, parameters, |row| leave_at(row, 0))
+            .await
+    }
+
+    pub(crate) async fn participants(
+        &self,
+        room_id: &str,
+        unix: u64,
+    ) -> Result<Vec<Participant>, StoreError> {
+        let sql = "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
+                   FROM room_participants p JOIN users u ON u.id = p.user_id
+                   WHERE p.room_id = $1 AND p.left_at IS NULL AND u.disabled_at IS NULL
+                     AND (u.guest_until IS NULL OR u.guest_until > $2)
+                   ORDER BY p.joined_at, u.id";
+        let parameters: Parameters<'_> = &[&Text(room_id), &time(unix)];
+        self.query(READ, sql, parameters, |row| {
+            Ok(Participant {
+                user_id: row.try_get(0)?,
+                display_name: row.try_get(1)?,
+                joined_at: time_at(row, 2)?,
+                guest: row.try_get(3)?,
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
+        let sql = "SELECT r.id, r.name, p.joined_at
+                   FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
+                   WHERE p.user_id = $1 AND p.left_at IS NULL AND r.closed_at IS NULL
+                   ORDER BY r.name";
+        self.query(READ, sql, &[&Text(user_id)], |row| {
+            Ok(Membership {
+                room_id: row.try_get(0)?,
+                room_name: row.try_get(1)?,
+                joined_at: time_at(row, 2)?,
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,213 @@
+//! Calls: one statement with its parameters, a timeout, and rules for repeating it.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use deadpool_postgres::{Client, Object};
+use tokio_postgres::Row;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use super::database::Database;
+use super::error::{Effect, Failure};
+use crate::clock;
+use crate::storage::StoreError;
+use crate::token::MAX_UNIX_SECONDS;
+
+/// Timeout of a call; the server's own (`statement_timeout`) is shorter.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a call that reads or changes any number of rows.
+const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a call runs if concurrent transactions keep it from succeeding.
+const MAX_ATTEMPTS: u32 = 4;
+
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// The kind of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    is_write: bool,
+    /// Whether the call may run again although it may have taken effect.
+    is_repeatable: bool,
+    is_long: bool,
+}
+
+pub(super) const READ: Call = Call {
+    is_write: false,
+    is_repeatable: true,
+    is_long: false,
+};
+pub(super) const LONG_READ: Call = Call {
+    is_long: true,
+    ..READ
+};
+pub(super) const WRITE: Call = Call {
+    is_write: true,
+    is_repeatable: false,
+    is_long: false,
+};
+/// A write that has the same effect twice as once.
+pub(super) const REPEATABLE_WRITE: Call = Call {
+    is_repeatable: true,
+    ..WRITE
+};
+pub(super) const LONG_WRITE: Call = Call {
+    is_long: true,
+    ..REPEATABLE_WRITE
+};
+
+impl Call {
+    fn timeout(self) -> Duration {
+        if self.is_long {
+            LONG_CALL_TIMEOUT
+        } else {
+            CALL_TIMEOUT
+        }
+    }
+}
+
+impl Database {
+    /// Runs a call and returns its rows.
+    ///
+    /// A conflict with another transaction is repeated. After a lost connection, only calls that may run twice
+    /// are repeated, once. If the effect of a write stays unknown, also because the caller stopped waiting,
+    /// all connections are checked again as after a change by another process.
+    pub(super) async fn query<T>(
+        &self,
+        call: Call,
+        sql: &str,
+        parameters: Parameters<'_>,
+        mut decode: impl FnMut(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut doubt = self.doubt(call.is_write);
+        let mut may_repeat = call.is_repeatable;
+        for attempt in 1.. {
+            let failure = match self.attempt(call, sql, parameters).await {
+                Ok(rows) => {
+                    doubt.settle();
+                    let decoded: Result<_, _> = rows.iter().map(&mut decode).collect();
+                    return decoded
+                        .map_err(|error| self.server().failure(&error, call.timeout()).error);
+                }
+                Err(failure) => failure,
+            };
+            let repeat = match failure.effect {
+                Effect::Conflict => attempt < MAX_ATTEMPTS,
+                Effect::Nothing => false,
+                Effect::Unknown => {
+                    doubt.keep();
+                    std::mem::take(&mut may_repeat)
+                }
+            };
+            if !repeat {
+                doubt.settle();
+                return Err(failure.error);
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Runs a call that returns one row at most.
+    pub(super) async fn query_opt<T>(
+        &self,
+        call: Call,
+        sql: &str,
+        parameters: Parameters<'_>,
+        decode: impl FnMut(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.query(call, sql, parameters, decode).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Runs a call that returns one row.
+    pub(super) async fn query_one<T>(
+        &self,
+        call: Call,
+        sql: &str,
+        parameters: Parameters<'_>,
+        decode: impl FnMut(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
+        let row = self.query_opt(call, sql, parameters, decode).await?;
+        row.ok_or_else(|| self.server().failed("a statement returned no row"))
+    }
+
+    async fn attempt(
+        &self,
+        call: Call,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let times = match call.is_write {
+            true => &self.times().writes,
+            false => &self.times().reads,
+        };
+        let queued_at = clock::now().mono;
+        let mut client = self.client().await?;
+        let started_at = clock::now().mono;
+        times.observe_wait(started_at.since(queued_at));
+        let timeout = call.timeout();
+        let run = run(&mut client, call, sql, parameters);
+        let answer = tokio::time::timeout(timeout, run).await;
+        times.observe_work(clock::now().mono.since(started_at));
+        match answer {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(self.server().failure(&error, timeout)),
+            Err(_) => {
+                // Its answer may still come: the connection must not serve another call.
+                drop(Object::take(client));
+                Err(Failure {
+                    error: self.server().timed_out(timeout),
+                    effect: Effect::Unknown,
+                })
+            }
+        }
+    }
+}
+
+async fn run(
+    client: &mut Client,
+    call: Call,
+    sql: &str,
+    parameters: Parameters<'_>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    if !call.is_long {
+        let statement = client.prepare_cached(sql).await?;
+        return client.query(&statement, parameters).await;
+    }
+    let transaction = client.transaction().await?;
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = '55s'")
+        .await?;
+    let statement = transaction.prepare_cached(sql).await?;
+    let rows = transaction.query(&statement, parameters).await?;
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+/// A time as a parameter.
+pub(super) fn time(unix: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(unix.min(MAX_UNIX_SECONDS))
+}
+
+/// Text as a parameter. PostgreSQL cannot store U+0000: it becomes U+FFFD.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl ToSql for Text<'_> {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        buffer: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        if self.0.contains('\0') {
+            return self.0.replace('\0', "\u{fffd}").to_sql(kind, buffer);
+        }
+        self.0.to_sql(kind, buffer)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <&str as ToSql>::accepts(kind)
+    }
+
+    to_sql_checked!();
+}

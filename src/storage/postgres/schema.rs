@@ -1,0 +1,117 @@
+//! The schema and its migrations. Everything is in the schema `parlor` of the database, so that the tables of
+//! another program may be in the same database.
+
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use tokio_postgres::Client;
+
+use super::error::ServerName;
+use crate::storage::StoreError;
+
+/// Timeout of a migration, with the wait for another process that migrates.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The schema that this version of parlor knows.
+const CURRENT: i32 = 3;
+
+/// The migrations and the schema that each results in. The numbers are those of SQLite's schemas, and 3 is the
+/// first for PostgreSQL. A released step is never edited.
+const STEPS: [(i32, &[&str]); 1] = [(
+    CURRENT,
+    &[
+        include_str!("schema_3.sql"),
+        include_str!("triggers_3.sql"),
+        include_str!("functions_3.sql"),
+    ],
+)];
+
+/// The key of the advisory lock of migrations: "prlr".
+const LOCK: i64 = 0x7072_6c72;
+
+/// Migrates the database to the current schema: all steps in one transaction, or none.
+pub(super) async fn migrate(pool: &Pool, server: &ServerName) -> Result<(), StoreError> {
+    let mut client = pool
+        .get()
+        .await
+        .map_err(|error| server.pool_failure(&error, MIGRATION_TIMEOUT).error)?;
+    let migrated = tokio::time::timeout(MIGRATION_TIMEOUT, async {
+        if version(&client, server).await? == Some(CURRENT) {
+            return Ok(());
+        }
+        let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
+        let transaction = client.transaction().await.map_err(failed)?;
+        // Released at the end of the transaction. Several servers may start together.
+        for sql in [
+            "SET LOCAL statement_timeout = 0",
+            "SET LOCAL lock_timeout = 0",
+            &format!("SELECT pg_advisory_xact_lock({LOCK})"),
+        ] {
+            transaction.batch_execute(sql).await.map_err(failed)?;
+        }
+        let found = version(transaction.client(), server).await?;
+        if found.is_none() {
+            transaction
+                .batch_execute(
+                    "CREATE SCHEMA IF NOT EXISTS parlor;
+                     CREATE TABLE parlor.schema_version (version integer NOT NULL);
+                     INSERT INTO parlor.schema_version VALUES (0)",
+                )
+                .await
+                .map_err(failed)?;
+        }
+        let missing = STEPS
+            .iter()
+            .filter(|(version, _)| *version > found.unwrap_or(0));
+        for (version, sql) in missing {
+            for sql in *sql {
+                transaction.batch_execute(sql).await.map_err(failed)?;
+            }
+            let record = format!("UPDATE parlor.schema_version SET version = {version}");
+            transaction.batch_execute(&record).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    });
+    migrated
+        .await
+        .unwrap_or_else(|_| Err(server.timed_out(MIGRATION_TIMEOUT)))
+}
+
+/// Returns the schema of the database; `None` if it has no tables of parlor.
+///
+/// # Errors
+/// The schema is newer than this version of parlor, or belongs to another program; or the database cannot store
+/// all text.
+async fn version(client: &Client, server: &ServerName) -> Result<Option<i32>, StoreError> {
+    let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
+    let sql = "SELECT to_regclass('parlor.schema_version') IS NOT NULL,
+                      EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = to_regnamespace('parlor')),
+                      current_setting('server_encoding'), current_setting('server_version_num')::integer";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    let (is_ours, has_tables): (bool, bool) = (row.get(0), row.get(1));
+    let (encoding, release): (String, i32) = (row.get(2), row.get(3));
+    if encoding != "UTF8" {
+        let reason = format!("its database has the encoding {encoding}, and parlor needs UTF8");
+        return Err(server.refused(reason));
+    }
+    if release < 150_000 {
+        let reason = format!("it is PostgreSQL {}, and parlor needs 15", release / 10_000);
+        return Err(server.refused(reason));
+    }
+    if !is_ours {
+        return match has_tables {
+            true => Err(StoreError::ServerNotOurs(server.0.to_string())),
+            false => Ok(None),
+        };
+    }
+    let sql = "SELECT version FROM parlor.schema_version";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    match row.get(0) {
+        found if found > CURRENT => Err(StoreError::NewerServerSchema {
+            server: server.0.to_string(),
+            found,
+            known: CURRENT,
+        }),
+        found => Ok(Some(found)),
+    }
+}

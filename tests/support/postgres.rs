@@ -1,0 +1,210 @@
+//! A private PostgreSQL server for the tests of one process, and a database for each test.
+//!
+//! The server listens on a Unix socket in a temporary directory, writes nothing through to the disk, and ends with
+//! the process, however that ends.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The role of the tests, a superuser.
+const ROLE: &str = "parlor";
+/// The user `nobody`: PostgreSQL does not run as root.
+const NOBODY: u32 = 65534;
+
+/// Starts the server, and removes its directory when standard input closes: the writing end is in the process
+/// of the tests alone.
+const RUN: &str = r#"
+    trap '' INT
+    "$1" -D "$2/data" -k "$2" -c listen_addresses='' -c fsync=off -c full_page_writes=off \
+        -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=warning >"$2/log" 2>&1 &
+    read -r _
+    kill -QUIT $!
+    wait
+    rm -rf "$2"
+"#;
+
+/// A running server.
+pub(crate) struct Server {
+    directory: PathBuf,
+    _running: ChildStdin,
+}
+
+/// Returns the server of this process, and starts it at first.
+pub(crate) fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(Server::start)
+}
+
+impl Server {
+    fn start() -> Server {
+        let directory = tempfile::Builder::new()
+            .prefix("pg")
+            .tempdir()
+            .unwrap()
+            .keep();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+        let is_root = fs::metadata("/proc/self").is_ok_and(|process| {
+            use std::os::unix::fs::MetadataExt;
+            process.uid() == 0
+        });
+        if is_root {
+            chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let command = |program: &Path| {
+            let mut command = Command::new(program);
+            command.current_dir(&directory);
+            if is_root {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            command
+        };
+        let mut initdb = command(&program("initdb"));
+        initdb.args([
+            "--no-sync",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "-U",
+            ROLE,
+        ]);
+        assert_success(
+            initdb
+                .arg("-D")
+                .arg(directory.join("data"))
+                .output()
+                .unwrap(),
+        );
+        let mut running = command(Path::new("sh"));
+        running
+            .args(["-c", RUN, "sh"])
+            .arg(program("postgres"))
+            .arg(&directory);
+        let mut running = running.stdin(Stdio::piped()).spawn().unwrap();
+        let server = Server {
+            _running: running.stdin.take().unwrap(),
+            directory,
+        };
+        server.wait();
+        server
+    }
+
+    fn wait(&self) {
+        for _ in 0..600 {
+            if self.psql("postgres", "SELECT 1").status.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        panic!("PostgreSQL does not start: {log}");
+    }
+
+    /// The URL of a database.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let socket = self.directory.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://{ROLE}@{socket}/{database}")
+    }
+
+    /// Runs SQL as another program.
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = Command::new(program("psql"));
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            ROLE,
+            "-h",
+        ]);
+        psql.arg(&self.directory).args(["-d", database, "-c", sql]);
+        psql.env_remove("PGOPTIONS").output().unwrap()
+    }
+
+    /// Creates a database, as a copy of another one or empty.
+    pub(crate) fn create(&'static self, template: Option<&str>) -> Database {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let template = template.unwrap_or("template0");
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        assert_success(self.psql("postgres", &sql));
+        Database { server: self, name }
+    }
+}
+
+/// A database, which is deleted with this value.
+pub(crate) struct Database {
+    server: &'static Server,
+    name: String,
+}
+
+impl Database {
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    /// Runs SQL in psql and returns what it prints.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let output = assert_success(self.server.psql(&self.name, sql));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Ends all connections, and keeps the database as a template of others.
+    pub(crate) fn into_template(self) -> String {
+        let name = self.name.clone();
+    XX
+        name
+    }
+
+    /// Refuses new connections and ends the others.
+    pub(crate) fn end_connections(self) -> Database {
+        let sql = format!(
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS false;
+             SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{0}'",
+            self.name
+        );
+        assert_success(self.server.psql("postgres", &sql));
+        self
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The server goes away with the process anyway.
+        let _ = self.server.psql("postgres", &sql);
+    }
+}
+
+/// Finds a program of PostgreSQL: Debian has most of them outside the search path.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .collect();
+    debian.sort();
+    let found = std::env::split_paths(&path)
+        .chain(debian.into_iter().rev())
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no `{name}`: install PostgreSQL 15 or newer (Debian: postgresql)")
+    })
+}
+
+#[track_caller]
+fn assert_success(output: Output) -> Output {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    output
+}
