@@ -67,9 +67,14 @@ pub struct OfflineContext {
 impl OfflineContext {
     /// Opens an existing data directory; only `parlor serve` creates one. `served` says whether a
     /// server uses it that does not answer.
-    pub fn open(config: Config, data_dir: &Path, served: bool) -> Result<OfflineContext, Failure> {
+    pub async fn open(
+        config: Config,
+        data_dir: &Path,
+        served: bool,
+    ) -> Result<OfflineContext, Failure> {
         let data_dir = DataDir::open(data_dir)?;
-        let store = Store::open(&data_dir.database_path()?)?;
+        let path = || Ok::<_, Failure>(data_dir.database_path()?);
+        let store = Store::open_configured(&config.store, path).await?;
         Ok(OfflineContext {
             config,
             store,

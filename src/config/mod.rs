@@ -43,7 +43,7 @@ pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::{
     Admin, Algorithm, Auth, Config, Http, Ice, Log, LogFormat, LogLevel, RelayMode, ReloadScope,
-    RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Tls, TlsMode, Turn,
+    RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Store, Tls, TlsMode, Turn,
 };
 pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use store_url::{SslMode, StoreUrl};

@@ -14,12 +14,13 @@ use crate::text_file;
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// Every key that holds secrets.
-pub(super) const SECRET_KEYS: [&str; 5] = [
+pub(super) const SECRET_KEYS: [&str; 6] = [
     "auth.secret",
     "auth.previous_secrets",
     "turn.secret",
     "turn.previous_secrets",
     "ice.turn_password",
+    "store.password",
 ];
 
 /// Secrets of one key, and the key that may name their file. The credential of systemd has the name
@@ -62,9 +63,13 @@ pub(super) fn read(
     violations
 }
 
-fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 5] {
+fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 6] {
     let Config {
-        auth, turn, ice, ..
+        auth,
+        turn,
+        ice,
+        store,
+        ..
     } = config;
     [
         SecretSetting {
@@ -96,6 +101,12 @@ fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 5] {
             file_key: "ice.turn_password_file",
             secrets: SecretField::Single(&mut ice.turn_password),
             file: &ice.turn_password_file,
+        },
+        SecretSetting {
+            key: &["store.password"],
+            file_key: "store.password_file",
+            secrets: SecretField::Single(&mut store.password),
+            file: &store.password_file,
         },
     ]
 }

@@ -80,7 +80,7 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let mut upgrade_signals = SignalStream::upgrade_signals()?;
     let lines = start.lines.clone();
     let config = &start.loaded.config;
-    let prepared = Prepared::new(config)?;
+    let prepared = Prepared::new(config).await?;
     let listeners = Listeners::bind(config, &mut inherited.sockets)?;
     startup::log_descriptor_limit(config, start.descriptors);
     let known = mem::take(&mut inherited.external);

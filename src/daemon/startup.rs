@@ -37,7 +37,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(config: &Config) -> anyhow::Result<Prepared> {
+    pub(super) async fn new(config: &Config) -> anyhow::Result<Prepared> {
         let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
         let mut secrets = Secrets::new(data_dir);
         let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
@@ -47,7 +47,8 @@ impl Prepared {
         let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
-            store: Store::open(&data_dir.database_path()?)?,
+            store: Store::open_configured(&config.store, || anyhow::Ok(data_dir.database_path()?))
+                .await?,
             tokens,
             credentials,
             nonces: Nonces::new(&nonce_keys),

@@ -83,7 +83,8 @@ impl From<StoreError> for Error {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "The server cannot do that at the moment; try again in a while",
-            ),
+            )
+            .with(header::RETRY_AFTER, HeaderValue::from_static("5")),
             _ => Error::internal(),
         }
     }

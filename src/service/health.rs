@@ -40,6 +40,10 @@ impl App {
     /// Whether every shard of the relay and the store answer. A full disk
     /// does not count, because a restart would not change it.
     pub async fn is_responsive(&self) -> bool {
+        // A restart of this server mends no other one.
+        if self.store.is_remote() {
+            return self.relay.is_alive().await;
+        }
         let store = tokio::time::timeout(STORE_TIMEOUT, self.store.check_writable());
         let (store, relay) = tokio::join!(store, self.relay.is_alive());
         let stuck = |error: &StoreError| {
@@ -90,6 +94,8 @@ async fn check_store(app: &App) -> Check {
             }
             Err(match error {
                 StoreError::Replaced(_) => "the database file was removed or replaced",
+                StoreError::ServerUnreachable { .. } => "the PostgreSQL server cannot be reached",
+                StoreError::ServerReadOnly(_) => "the PostgreSQL server is read-only",
                 _ => "the database accepts no writes",
             })
         }

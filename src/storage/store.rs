@@ -1,6 +1,6 @@
 //! The port of the store: every operation on users, rooms and memberships.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use super::model::{
 };
 use super::postgres::PostgresOptions;
 use super::{postgres, sqlite};
+use crate::config;
 use crate::metrics::StorageTimings;
 
 /// A handle on the store. Clones share it, and dropping the last one closes the database.
@@ -40,6 +41,17 @@ macro_rules! call {
 }
 
 impl Store {
+    /// Opens the store that the settings name: a PostgreSQL server, or the database file at `path`.
+    pub async fn open_configured<E: From<StoreError>>(
+        settings: &config::Store,
+        path: impl FnOnce() -> Result<PathBuf, E>,
+    ) -> Result<Store, E> {
+        match PostgresOptions::configured(settings) {
+            Some(options) => Ok(Store::connect(&options).await?),
+            None => Ok(Store::open(&path()?)?),
+        }
+    }
+
     /// Opens the database file at `path`, creates a missing file, and migrates its schema. Blocks
     /// until that is done: call it before serving.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
@@ -51,6 +63,11 @@ impl Store {
     pub async fn connect(options: &PostgresOptions) -> Result<Store, StoreError> {
         let backend = Backend::Postgres(postgres::Database::open(options).await?);
         Ok(Store { backend })
+    }
+
+    /// Whether the store is a server of its own.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
     }
 
     /// A counter that grows when *another* process has written, within about half a second.

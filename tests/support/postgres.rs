@@ -160,7 +160,7 @@ impl Database {
     /// Ends all connections, and keeps the database as a template of others.
     pub(crate) fn into_template(self) -> String {
         let name = self.name.clone();
-    XX
+        std::mem::forget(self.end_connections());
         name
     }
 

@@ -83,23 +83,27 @@ pub async fn find(
     let missing = configured.is_some() && matches!(data_dir.try_exists(), Ok(false));
     let rejection = rejection.filter(|_| !missing);
     open_database(config, &data_dir, creates_database)
+        .await
         .map_err(|failure| rejection.map_or(failure, Failure::new))
 }
 
-fn open_database(
+async fn open_database(
     config: Config,
     data_dir: &Path,
     creates_database: bool,
 ) -> Result<Target, Failure> {
     let existing = DataDir::open(data_dir)?;
     let path = data_dir.display();
-    if !creates_database && !existing.has_database() {
+    let is_remote = config.store.url.is_some();
+    if !creates_database && !is_remote && !existing.has_database() {
         return Err(Failure::new(format!(
             "there is no database in {path}: `parlor serve` creates it"
         )));
     }
     let served = existing.is_locked();
-    let context = Context::Offline(Box::new(OfflineContext::open(config, data_dir, served)?));
+    let context = Context::Offline(Box::new(
+        OfflineContext::open(config, data_dir, served).await?,
+    ));
     let remark = if served {
         format!(
             "Using the database in {path}: the server that runs there does not answer at its \

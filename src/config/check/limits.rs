@@ -70,6 +70,7 @@ pub(super) fn amounts(config: &Config, violations: &mut Violations) {
             "http.max_connections_per_address",
             http.max_connections_per_address,
         ),
+        ("store.max_connections", config.store.max_connections),
         ("signaling.max_message", signaling.max_message),
         ("signaling.rate", signaling.rate as usize),
         ("signaling.burst", signaling.burst as usize),

@@ -13,6 +13,7 @@ mod rooms;
 mod section;
 mod server;
 mod signaling;
+mod store;
 mod tls;
 mod turn;
 
@@ -25,6 +26,7 @@ pub use rooms::{RoomCreators, Rooms};
 pub use section::{ReloadScope, Section, Setting};
 pub use server::Server;
 pub use signaling::Signaling;
+pub use store::Store;
 pub use tls::{Tls, TlsMode};
 pub use turn::{RelayMode, Turn};
 
@@ -32,6 +34,7 @@ macros::sections! {
     /// The effective configuration of one process.
     pub struct Config {
         server: Server,
+        store: Store,
         http: Http,
         tls: Tls,
         auth: Auth,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::StoreUrl;
+use crate::config::{self, StoreUrl};
 use crate::secret::Secret;
 
 /// The settings of a store on PostgreSQL.
@@ -15,4 +15,16 @@ pub struct PostgresOptions {
     pub ca_file: Option<PathBuf>,
     /// Maximum number of connections.
     pub max_connections: usize,
+}
+
+impl PostgresOptions {
+    /// Returns the options that the settings name; `None` if the store is SQLite.
+    pub fn configured(settings: &config::Store) -> Option<PostgresOptions> {
+        settings.url.clone().map(|url| PostgresOptions {
+            url,
+            password: settings.password.clone(),
+            ca_file: settings.ca_file.clone(),
+            max_connections: settings.max_connections,
+        })
+    }
 }
