@@ -13,6 +13,7 @@ pub(crate) mod leaks;
 pub(crate) mod namespace;
 pub(crate) mod notify;
 pub(crate) mod pebble;
+pub(crate) mod postgres;
 pub(crate) mod prefix_proxy;
 pub(crate) mod turn;
 
@@ -50,6 +51,8 @@ pub(crate) struct Builder {
     env: HashMap<String, String>,
     args: Vec<String>,
     data_dir: TempDir,
+    /// The store, if `PARLOR_TEST_STORE` is `postgres`: then every daemon of the tests uses PostgreSQL.
+    database: Option<postgres::Database>,
 }
 
 /// A running `parlor serve`; killed when dropped.
@@ -57,6 +60,7 @@ pub(crate) struct Daemon {
     child: Child,
     env: HashMap<String, String>,
     data_dir: TempDir,
+    database: Option<postgres::Database>,
     output: Arc<Captured>,
     listening: HashMap<String, Vec<SocketAddr>>,
 }
@@ -97,10 +101,16 @@ impl Builder {
             "PARLOR_SERVER__DATA_DIR".into(),
             dir.to_str().unwrap().into(),
         );
+        let on_postgres = std::env::var("PARLOR_TEST_STORE").is_ok_and(|store| store == "postgres");
+        let database = on_postgres.then(|| postgres::server().create(None));
+        if let Some(database) = &database {
+            env.insert("PARLOR_STORE__URL".into(), database.url());
+        }
         Builder {
             env,
             args: vec!["serve".into()],
             data_dir,
+            database,
         }
     }
 
@@ -148,6 +158,7 @@ impl Builder {
             child,
             env: self.env,
             data_dir: self.data_dir,
+            database: self.database,
             output,
             listening: HashMap::new(),
         };

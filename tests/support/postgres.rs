@@ -2,14 +2,16 @@
 //!
 //! The server listens on a Unix socket in a temporary directory, writes nothing through to the disk, and ends with
 //! the process, however that ends.
+#![allow(dead_code)]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// The role of the tests, a superuser.
@@ -17,42 +19,57 @@ const ROLE: &str = "parlor";
 /// The user `nobody`: PostgreSQL does not run as root.
 const NOBODY: u32 = 65534;
 
-/// Starts the server, and removes its directory when standard input closes: the writing end is in the process
-/// of the tests alone.
+/// Obeys commands on standard input. When it closes (its other end is in the process of the tests alone), the
+/// server ends, and its directory is removed.
 const RUN: &str = r#"
     trap '' INT
-    "$1" -D "$2/data" -k "$2" -c listen_addresses='' -c fsync=off -c full_page_writes=off \
-        -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=warning >"$2/log" 2>&1 &
-    read -r _
-    kill -QUIT $!
+    while read -r command argument; do
+        case $command in
+        start)
+            rm -f "$2/data/postmaster.pid"
+            "$1" -D "$2/data" -k "$2" -c listen_addresses='' -c fsync=off -c full_page_writes=off \
+                -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=warning \
+                >>"$2/log" 2>&1 </dev/null &
+            pid=$!
+            ;;
+        signal)
+            kill "-$argument" $pid $(cat /proc/$pid/task/$pid/children)
+            ;;
+        end)
+            kill "-$argument" $pid $(cat /proc/$pid/task/$pid/children)
+            wait $pid
+            ;;
+        esac
+        echo >"$2/done"
+    done
+    kill -CONT $pid
+    kill -QUIT $pid
     wait
     rm -rf "$2"
 "#;
 
-/// A running server.
+/// A server in a directory of its own.
 pub(crate) struct Server {
     directory: PathBuf,
-    _running: ChildStdin,
+    commands: Mutex<ChildStdin>,
 }
 
-/// Returns the server of this process, and starts it at first.
+/// Returns the server that the tests of this process share, and starts it at first.
 pub(crate) fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
+    static SERVER: OnceLock<&'static Server> = OnceLock::new();
     SERVER.get_or_init(Server::start)
 }
 
 impl Server {
-    fn start() -> Server {
+    /// Starts a server. It runs until this process ends.
+    pub(crate) fn start() -> &'static Server {
         let directory = tempfile::Builder::new()
             .prefix("pg")
             .tempdir()
             .unwrap()
             .keep();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-        let is_root = fs::metadata("/proc/self").is_ok_and(|process| {
-            use std::os::unix::fs::MetadataExt;
-            process.uid() == 0
-        });
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
         if is_root {
             chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -87,14 +104,16 @@ impl Server {
             .arg(&directory);
         let mut running = running.stdin(Stdio::piped()).spawn().unwrap();
         let server = Server {
-            _running: running.stdin.take().unwrap(),
+            commands: Mutex::new(running.stdin.take().unwrap()),
             directory,
         };
-        server.wait();
-        server
+        server.restart();
+        Box::leak(Box::new(server))
     }
 
-    fn wait(&self) {
+    /// Starts a server that has ended, and waits until it answers.
+    pub(crate) fn restart(&self) {
+        self.command("start");
         for _ in 0..600 {
             if self.psql("postgres", "SELECT 1").status.success() {
                 return;
@@ -103,6 +122,31 @@ impl Server {
         }
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         panic!("PostgreSQL does not start: {log}");
+    }
+
+    /// Kills all processes of the server at once.
+    pub(crate) fn kill(&self) {
+        self.command("end KILL");
+    }
+
+    /// Freezes all processes of the server.
+    pub(crate) fn freeze(&self) {
+        self.command("signal STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.command("signal CONT");
+    }
+
+    /// Sends a command, and waits until it is carried out.
+    fn command(&self, command: &str) {
+        let done = self.directory.join("done");
+        let mut commands = self.commands.lock().unwrap();
+        let _ = fs::remove_file(&done);
+        writeln!(commands, "{command}").unwrap();
+        while !done.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The URL of a database.
@@ -125,7 +169,8 @@ impl Server {
             ROLE,
             "-h",
         ]);
-        psql.arg(&self.directory).args(["-d", database, "-c", sql]);
+        psql.arg(&self.directory).args(["-d", database]);
+        psql.args(sql.split(";;").flat_map(|sql| ["-c", sql]));
         psql.env_remove("PGOPTIONS").output().unwrap()
     }
 
@@ -151,7 +196,7 @@ impl Database {
         self.server.url(&self.name)
     }
 
-    /// Runs SQL in psql and returns what it prints.
+    /// Runs SQL in psql and returns what it prints. Each part between `;;` is a transaction of its own.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let output = assert_success(self.server.psql(&self.name, sql));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -159,20 +204,15 @@ impl Database {
 
     /// Ends all connections, and keeps the database as a template of others.
     pub(crate) fn into_template(self) -> String {
-        let name = self.name.clone();
-        std::mem::forget(self.end_connections());
-        name
-    }
-
-    /// Refuses new connections and ends the others.
-    pub(crate) fn end_connections(self) -> Database {
         let sql = format!(
-            "ALTER DATABASE {0} ALLOW_CONNECTIONS false;
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS false;;
              SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{0}'",
             self.name
         );
         assert_success(self.server.psql("postgres", &sql));
-        self
+        let name = self.name.clone();
+        std::mem::forget(self);
+        name
     }
 }
 

@@ -16,8 +16,10 @@ pub(super) enum Effect {
     Conflict,
     /// Nothing.
     Nothing,
-    /// Unknown: the connection was lost, or the server did not answer.
+    /// Unknown: the connection was lost.
     Unknown,
+    /// Unknown: the server did not answer in time.
+    NoAnswer,
 }
 
 /// A failed call.

@@ -28,3 +28,6 @@ mod users;
 
 pub(super) use database::Database;
 pub use options::PostgresOptions;
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,10 @@ impl Database {
                     doubt.keep();
                     std::mem::take(&mut may_repeat)
                 }
+                Effect::NoAnswer => {
+                    doubt.keep();
+                    false
+                }
             };
             if !repeat {
                 doubt.settle();
@@ -157,7 +161,7 @@ impl Database {
                 drop(Object::take(client));
                 Err(Failure {
                     error: self.server().timed_out(timeout),
-                    effect: Effect::Unknown,
+                    effect: Effect::NoAnswer,
                 })
             }
         }

@@ -53,7 +53,10 @@ pub(super) async fn migrate(pool: &Pool, server: &ServerName) -> Result<(), Stor
         if found.is_none() {
             transaction
                 .batch_execute(
-                    "CREATE SCHEMA IF NOT EXISTS parlor;
+                    // The role needs no right to create a schema that exists.
+                    "DO $$ BEGIN IF to_regnamespace('parlor') IS NULL THEN
+                         CREATE SCHEMA parlor;
+                     END IF; END $$;
                      CREATE TABLE parlor.schema_version (version integer NOT NULL);
                      INSERT INTO parlor.schema_version VALUES (0)",
                 )

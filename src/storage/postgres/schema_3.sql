@@ -1,4 +1,5 @@
--- The first schema for PostgreSQL. The numbers are those of SQLite's schemas: the same number has the same tables.
+-- The first schema for PostgreSQL. The numbers are those of SQLite's schemas: the same number has the same tables and
+-- columns, and here also the table `events`.
 --
 -- Text is compared by bytes (COLLATE "C"), as SQLite does, so that names and ids sort alike everywhere.
 

@@ -37,7 +37,7 @@ impl Database {
         let now = utc::format(unix);
         self.write_without_timeout(move |connection| {
             let mut statement = connection.prepare_cached(
-                "UPDATE room_participants SET left_at = ?1
+                "UPDATE room_participants SET left_at = ?1, generation = generation + 1
                  WHERE left_at IS NULL
                    AND user_id IN (SELECT id FROM users WHERE guest_until <= ?1)
                  RETURNING user_id, room_id",

@@ -79,7 +79,7 @@ pub(super) fn end_membership(
 ) -> rusqlite::Result<LeaveOutcome> {
     let ended = connection
         .prepare_cached(
-            "UPDATE room_participants SET left_at = ?3
+            "UPDATE room_participants SET left_at = ?3, generation = generation + 1
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
         )?
         .execute((room_id, user_id, utc::format(unix)))?;
@@ -98,7 +98,7 @@ pub(super) fn end_room_memberships(
 ) -> rusqlite::Result<Vec<EndedMembership>> {
     let users: Vec<String> = connection
         .prepare_cached(
-            "UPDATE room_participants SET left_at = ?2
+            "UPDATE room_participants SET left_at = ?2, generation = generation + 1
              WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
         )?
         .query_map((room_id, utc::format(unix)), |row| row.get(0))?

@@ -11,7 +11,11 @@ use crate::storage::StoreError;
 const APPLICATION_ID: i64 = 0x7072_6c72;
 
 /// Migrations: step `n` changes a file from schema `n` to `n + 1`. A released step is never edited.
-const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// Migrates the file to the current schema: all steps in one transaction, or none.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -66,7 +66,7 @@ impl Database {
                 .execute((&id, &now, DELETED_USER_NAME))?;
             connection
                 .prepare_cached(
-                    "UPDATE room_participants SET left_at = ?2
+                    "UPDATE room_participants SET left_at = ?2, generation = generation + 1
                      WHERE user_id = ?1 AND left_at IS NULL",
                 )?
                 .execute((&id, &now))?;

@@ -30,7 +30,9 @@ mod invites;
 mod members;
 mod model;
 mod names;
+mod races;
 mod tokens;
+mod waits;
 
 #[path = "../../../tests/support/postgres.rs"]
 pub(in crate::storage) mod server;
@@ -110,16 +112,27 @@ impl Fixture {
     }
 
     /// Returns the number of rows of a table.
-    pub(in crate::storage) fn count(&self, table: &str) -> u32 {
+    pub(in crate::storage) fn count(&self, table: &str) -> u64 {
+        self.number(&format!("SELECT count(*) FROM {table}"))
+    }
+
+    /// Returns the number of memberships of a user in a room that have ended.
+    pub(in crate::storage) fn generation(&self, room: &str, user: &str) -> u64 {
+        self.number(&format!(
+            "SELECT generation FROM room_participants WHERE room_id = '{room}' AND user_id = '{user}'"
+        ))
+    }
+
+    /// Runs a query for one number as another process.
+    fn number(&self, sql: &str) -> u64 {
         match &self.database {
             Some(database) => {
-                let count = database.sql(&format!("SELECT count(*) FROM parlor.{table}"));
-                count.parse().unwrap()
+                let number = database.sql(&format!("SET search_path = parlor; {sql}"));
+                number.parse().unwrap()
             }
             None => {
-                let sql = format!("SELECT count(*) FROM {table}");
-                let other = self.other();
-                other.query_row(&sql, (), |row| row.get(0)).unwrap()
+                let number: i64 = self.other().query_row(sql, (), |row| row.get(0)).unwrap();
+                number.unsigned_abs()
             }
         }
     }

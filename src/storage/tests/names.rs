@@ -143,7 +143,55 @@ async fn provisioning_twice_makes_one_user(fixture: Fixture) {
     assert_eq!(odd, CreateError::BadId("a b".into(), USER_ID_RULE));
 }
 
+async fn rooms_and_users_are_sorted_by_bytes(fixture: Fixture) {
+    for (number, name) in ["a", "_", "Z", "é", "B", "b"].into_iter().enumerate() {
+        let room = NewRoom {
+            id: Some(format!("r-{number}")),
+            name: name.to_owned(),
+            ..NewRoom::default()
+        };
+        fixture.store.create_room(room).await.unwrap();
+        fixture.user(name).await;
+    }
+    let sorted = ["B", "Z", "_", "a", "b", "é"];
+    let rooms = fixture.store.rooms().await.unwrap();
+    let rooms: Vec<_> = rooms.iter().map(|room| room.name.as_str()).collect();
+    assert_eq!(rooms, sorted);
+    let users = fixture.store.users().await.unwrap();
+    let users: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(users, sorted);
+    let query = RoomQuery {
+        user_id: "nobody".to_owned(),
+        admin: false,
+        only: None,
+        after: Some("Z".to_owned()),
+        limit: 2,
+    };
+    let page = fixture.store.visible_rooms(query).await.unwrap();
+    let page: Vec<_> = page.iter().map(|room| room.name.as_str()).collect();
+    assert_eq!(page, ["_", "a"]);
+}
+
+async fn text_with_a_null_character_is_no_error(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    let alice = fixture.user("alice").await;
+    fixture.join("r", &alice).await.unwrap();
+    let new = NewMessage {
+        room_id: "r".to_owned(),
+        user_id: alice,
+        content: "a\0b".to_owned(),
+    };
+    let posted = fixture.store.post_message(new, 10, NOW).await.unwrap();
+    let messages = fixture.store.messages("r", None, 10).await.unwrap();
+    assert_eq!((messages.len(), messages[0].id), (1, posted.id));
+    assert_eq!(fixture.store.find_users("alice\0").await.unwrap(), []);
+    assert_eq!(fixture.store.login("alice\0").await.unwrap(), None);
+    assert_eq!(fixture.store.find_rooms("\0").await.unwrap(), []);
+}
+
 on_every_backend!(
+    rooms_and_users_are_sorted_by_bytes,
+    text_with_a_null_character_is_no_error,
     a_user_is_found_by_id_and_by_name_and_the_id_takes_precedence,
     a_name_is_taken_by_one_user_and_one_open_room,
     the_id_of_one_room_may_be_the_name_of_another,

@@ -45,7 +45,7 @@ async fn a_file_of_schema_1_is_migrated_with_every_row() {
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     let alice = fixture.found("alice").await.expect("alice");
     assert!(alice.admin && !alice.disabled);
     assert!(fixture.store.has_password("alice").await.unwrap());
@@ -81,18 +81,37 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
 #[test]
 fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
     let fixture = Fixture::new();
-    fixture.sql("PRAGMA user_version = 3");
+    fixture.sql("PRAGMA user_version = 4");
     let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err();
     let newer = StoreError::NewerSchema {
         path,
-        found: 3,
-        known: 2,
+        found: 4,
+        known: 3,
     };
     assert_eq!(refused, Some(newer));
     let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
+}
+
+#[tokio::test]
+async fn a_membership_that_had_ended_before_the_migration_has_ended_once() {
+    let dir = first_schema();
+    let path = dir.path().join(FILE_NAME);
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(
+        "UPDATE room_participants SET left_at = '2025-02-01T00:00:00Z' WHERE user_id = 'gast'",
+    )
+    .unwrap();
+    let store = Store::open(&path).unwrap();
+    let fixture = Fixture {
+        store,
+        dir,
+        database: None,
+    };
+    assert_eq!(fixture.generation("r", "alice"), 0);
+    assert_eq!(fixture.generation("r", "gast"), 1);
 }

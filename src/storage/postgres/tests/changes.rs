@@ -1,0 +1,94 @@
+//! Changes by other processes.
+
+use tokio::sync::watch;
+use tokio_postgres::NoTls;
+
+use super::*;
+
+/// Limit of a wait; a passing test never reaches it.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn noticed(changes: &mut watch::Receiver<u64>) -> u64 {
+    let changed = tokio::time::timeout(DEADLINE, changes.changed());
+    changed.await.expect("noticed in time").unwrap();
+    *changes.borrow_and_update()
+}
+
+#[tokio::test]
+async fn changes_of_other_processes_are_noticed_and_own_ones_are_not() {
+    let fixture = Fixture::postgres().await;
+    let mut changes = fixture.store.changes();
+    fixture.room("r", false, None).await;
+    fixture.store.provision("alice", None).await.unwrap();
+    fixture.join("r", "alice").await.unwrap();
+    // Longer than the interval of the polls.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!changes.has_changed().unwrap());
+    for sql in [
+        "UPDATE users SET disabled_at = now()",
+        "UPDATE users SET disabled_at = NULL",
+        "UPDATE users SET token_generation = 7",
+        "UPDATE room_participants SET left_at = now()",
+        "UPDATE room_participants SET left_at = NULL",
+        "DELETE FROM room_participants",
+        "INSERT INTO room_bans (room_id, user_id) VALUES ('r', 'alice')",
+        "UPDATE coworking_rooms SET closed_at = now()",
+        "DELETE FROM room_bans",
+        "DELETE FROM coworking_rooms",
+    ] {
+        let before = *changes.borrow_and_update();
+        fixture.sql(sql);
+        assert!(noticed(&mut changes).await > before, "{sql}");
+    }
+    fixture
+        .second_store()
+        .await
+        .provision("bob", None)
+        .await
+        .unwrap();
+    let other = fixture.second_store().await;
+    other.sign_out("bob", NOW).await.unwrap();
+    noticed(&mut changes).await;
+}
+
+#[tokio::test]
+async fn an_event_has_the_names_and_generations_of_the_change() {
+    let fixture = Fixture::postgres().await;
+    fixture.room("r", false, None).await;
+    fixture.store.provision("a", None).await.unwrap();
+    fixture.join("r", "a").await.unwrap();
+    fixture.store.kick("r", "a", NOW + 1, NOW).await.unwrap();
+    let join = fixture.store.join("r", "a", JoinGrant::Operator, NOW);
+    join.await.unwrap();
+    fixture.store.leave("r", "a", NOW).await.unwrap();
+    fixture.store.leave("r", "a", NOW).await.unwrap();
+    fixture.store.sign_out("a", NOW).await.unwrap();
+    fixture.store.close_room("r", NOW).await.unwrap();
+    let events = fixture.database.as_ref().unwrap().sql(
+        "SELECT string_agg(concat_ws(' ', kind, room_id, user_id, generation), ', ' ORDER BY id)
+         FROM parlor.events WHERE origin IS NOT NULL",
+    );
+    assert_eq!(
+        events,
+        "room-opened r, joined r a 0, kicked r a 1, joined r a 1, left r a 2, signed-out a 1, room-closed r"
+    );
+}
+
+#[tokio::test]
+async fn an_open_transaction_holds_no_change_back() {
+    let fixture = Fixture::postgres().await;
+    for user in ["early", "late"] {
+        fixture.store.provision(user, None).await.unwrap();
+    }
+    let mut changes = fixture.store.changes();
+    let url = fixture.database.as_ref().unwrap().url();
+    let (slow, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    slow.batch_execute("BEGIN; UPDATE parlor.users SET disabled_at = now() WHERE id = 'early'")
+        .await
+        .unwrap();
+    fixture.sql("UPDATE users SET disabled_at = now() WHERE id = 'late'");
+    assert_eq!(noticed(&mut changes).await, 1);
+    slow.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(noticed(&mut changes).await, 2);
+}

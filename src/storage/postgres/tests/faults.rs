@@ -1,0 +1,122 @@
+//! A server that fails: killed, frozen, or without a free connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::Instant;
+use tokio_postgres::NoTls;
+
+use super::*;
+
+/// How often the server is killed.
+const KILLS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_write_is_lost_when_the_server_is_killed() {
+    let server = Server::start();
+    let database = server.create(None);
+    let store = connect(&database).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = (0..4).map(|writer| {
+        let (store, stop) = (store.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let id = format!("user-{writer}-{number}");
+                match store.provision(&id, None).await {
+                    Ok(user) => acknowledged.push(user.id),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+            acknowledged
+        })
+    });
+    let writing: Vec<_> = writing.collect();
+    for _ in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::block_in_place(|| server.kill());
+        let failed = store.users().await.unwrap_err();
+        assert!(
+            matches!(failed, StoreError::ServerUnreachable { .. }),
+            "{failed}"
+        );
+        tokio::task::block_in_place(|| server.restart());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let stored = store.users().await.unwrap();
+    let stored: std::collections::HashSet<_> = stored.into_iter().map(|user| user.id).collect();
+    let mut count = 0;
+    for writer in writing {
+        for id in writer.await.unwrap() {
+            count += 1;
+            // The last ones may be younger than the list.
+            assert!(
+                stored.contains(&id) || !store.find_users(&id).await.unwrap().is_empty(),
+                "{id}"
+            );
+        }
+    }
+    assert!(count > KILLS, "{count}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_fails_calls_in_time_and_its_return_is_a_change() {
+    let server = Server::start();
+    let database = server.create(None);
+    let store = connect(&database).await.unwrap();
+    let mut changes = store.changes();
+    tokio::task::block_in_place(|| server.freeze());
+    let frozen = Instant::now();
+    let (read, write) = tokio::join!(store.users(), store.provision("alice", None));
+    assert!(read.is_err() && write.is_err());
+    // Generous: the timeouts of a connection and of a call.
+    assert!(frozen.elapsed() < Duration::from_secs(20));
+    // Longer than the timeout of a poll, so that changes may have been missed.
+    tokio::time::sleep_until(frozen + Duration::from_secs(8)).await;
+    tokio::task::block_in_place(|| server.resume());
+    let changed = tokio::time::timeout(Duration::from_secs(30), changes.changed());
+    changed.await.expect("in time").unwrap();
+    store.provision("bob", None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_locked_row_and_an_exhausted_pool_fail_calls_in_time() {
+    let fixture = Fixture::postgres().await;
+    fixture.store.provision("alice", None).await.unwrap();
+    let url = fixture.database.as_ref().unwrap().url();
+    let (other, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    other
+        .batch_execute("BEGIN; UPDATE parlor.users SET display_name = 'x'")
+        .await
+        .unwrap();
+    let calls = (0..20).map(|_| fixture.store.sign_out("alice", NOW));
+    let outcomes = futures_util::future::join_all(calls).await;
+    let timed_out =
+        |outcome: &Result<_, _>| matches!(outcome, Err(StoreError::ServerTimedOut { .. }));
+    assert!(outcomes.iter().all(timed_out), "{outcomes:?}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    fixture.store.sign_out("alice", NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_used_is_named_without_its_password() {
+    let database = server().create(None);
+    let missing = database.url().replace("test_", "missing_");
+    let options = super::super::PostgresOptions {
+        url: missing
+            .replace("parlor@", "parlor:hunter2@")
+            .parse()
+            .unwrap(),
+        password: None,
+        ca_file: None,
+        max_connections: 2,
+    };
+    let refused = crate::storage::Store::connect(&options).await;
+    let error = refused.err().unwrap();
+    assert!(matches!(error, StoreError::ServerRefused { .. }), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
