@@ -8,6 +8,7 @@ use crate::admin::AdminCommand;
 use crate::config::Flag;
 
 use super::bench_args::BenchCommand;
+use super::store::StoreCommand;
 
 /// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
 #[derive(Debug, Parser)]
@@ -54,6 +55,9 @@ pub(super) enum Command {
     /// Measure how much a relay or this machine can carry
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Move the data between SQLite and PostgreSQL
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// List the ports to open in a firewall
     Ports,
     /// Print the version

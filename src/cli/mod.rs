@@ -14,6 +14,7 @@ mod output;
 mod password;
 mod ports;
 mod show_config;
+mod store;
 
 use std::io;
 use std::process::ExitCode;
@@ -53,6 +54,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Licences => licences(),
         Command::Bench(command) => bench::run(command)?,
         Command::Ports => ports::run(&load(&sources)?.config),
+        Command::Store(command) => {
+            log_warnings();
+            store::run(&load(&sources)?.config, command)?
+        }
         Command::Admin(AdminCommand::Server(ServerCommand::Drain {
             timeout,
             detach: false,

@@ -3,6 +3,7 @@
 //! [`Store`] is the port: the domain operations in one place, with their values and errors. `sqlite`
 //! and `postgres` are the implementations behind it.
 
+mod copy;
 mod error;
 mod invite_text;
 mod limits;
@@ -12,6 +13,7 @@ mod sqlite;
 mod store;
 pub mod utc;
 
+pub use copy::{CopyError, copy};
 pub use error::{
     BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
 };

@@ -20,11 +20,12 @@ use crate::metrics::StorageTimings;
 /// A handle on the store. Clones share it, and dropping the last one closes the database.
 #[derive(Clone)]
 pub struct Store {
-    backend: Backend,
+    pub(super) backend: Backend,
 }
 
+/// The place of the data.
 #[derive(Clone)]
-enum Backend {
+pub(super) enum Backend {
     Sqlite(sqlite::Database),
     Postgres(postgres::Database),
 }

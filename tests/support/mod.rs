@@ -334,10 +334,12 @@ impl Daemon {
         meanwhile(&mut env);
         let data_dir = std::mem::replace(&mut self.data_dir, TempDir::new().unwrap());
         let args = vec!["serve".into()];
+        let database = self.database.take();
         Builder {
             env,
             args,
             data_dir,
+            database,
         }
         .start()
     }

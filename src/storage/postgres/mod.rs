@@ -7,6 +7,7 @@
 
 mod bans;
 mod changes;
+mod copy;
 mod database;
 mod error;
 mod expiry;

@@ -17,7 +17,7 @@ use crate::token::MAX_UNIX_SECONDS;
 /// Timeout of a call; the server's own (`statement_timeout`) is shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a call that reads or changes any number of rows.
-const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a call runs if concurrent transactions keep it from succeeding.
 const MAX_ATTEMPTS: u32 = 4;
 
@@ -180,7 +180,7 @@ async fn run(
     }
     let transaction = client.transaction().await?;
     transaction
-        .batch_execute("SET LOCAL statement_timeout = '55s'")
+        .batch_execute("SET LOCAL statement_timeout = '18s'")
         .await?;
     let statement = transaction.prepare_cached(sql).await?;
     let rows = transaction.query(&statement, parameters).await?;

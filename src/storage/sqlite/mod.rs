@@ -6,6 +6,7 @@
 
 mod bans;
 mod connection;
+mod copy;
 mod database;
 mod error;
 mod expiry;

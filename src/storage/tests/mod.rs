@@ -26,6 +26,7 @@ macro_rules! on_every_backend {
     };
 }
 
+mod copies;
 mod invites;
 mod members;
 mod model;
@@ -139,10 +140,14 @@ impl Fixture {
 
     /// Fills the table beyond the limit, as an old version could.
     pub(in crate::storage) fn fill_invites(&self, count: u32) {
+        self.fill_invites_of("r", count);
+    }
+
+    pub(in crate::storage) fn fill_invites_of(&self, room: &str, count: u32) {
         if self.database.is_some() {
             self.sql(&format!(
                 "INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
-                 SELECT 'i' || lpad(i::text, 6, '0'), 'r', convert_to('h' || i, 'UTF8'),
+                 SELECT 'i' || lpad(i::text, 6, '0'), '{room}', convert_to('h' || i, 'UTF8'),
                         '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z'
                  FROM generate_series(1, {count}) i"
             ));
@@ -151,7 +156,7 @@ impl Fixture {
         self.sql(&format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
              INSERT INTO room_invites (id, room_id, hash, created_at, expires_at)
-             SELECT printf('i%06d', i), 'r', CAST(printf('h%d', i) AS BLOB),
+             SELECT printf('i%06d', i), '{room}', CAST(printf('h%d', i) AS BLOB),
                     '2023-01-01T00:00:00Z', '2999-01-01T00:00:00Z' FROM n"
         ));
     }

@@ -1,0 +1,133 @@
+//! Rows as JSON, for a copy of the whole store.
+
+use serde_json::Value;
+
+use super::database::Database;
+use super::query::{LONG_READ, LONG_WRITE, Parameters};
+use crate::storage::StoreError;
+use crate::storage::copy::{Kind, Stage, row_of, without_nulls};
+
+impl Database {
+    pub(crate) async fn unfinished_copy(&self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT to_regclass('parlor.unfinished_copy') IS NOT NULL";
+        let is_marked: bool = self
+            .query_one(LONG_READ, sql, &[], |row| row.try_get(0))
+            .await?;
+        if !is_marked {
+            return Ok(None);
+        }
+        let sql = "SELECT source FROM unfinished_copy";
+        self.query_opt(LONG_READ, sql, &[], |row| row.try_get(0))
+            .await
+    }
+
+    pub(crate) async fn begin_copy(&self, source: &str) -> Result<(), StoreError> {
+        let sql = "CREATE TABLE IF NOT EXISTS unfinished_copy (source text NOT NULL)";
+        self.query(LONG_WRITE, sql, &[], |_| Ok(())).await?;
+        let sql = "INSERT INTO unfinished_copy VALUES ($1)";
+        self.query(LONG_WRITE, sql, &[&source], |_| Ok(())).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn finish_copy(&self) -> Result<(), StoreError> {
+        // New messages continue the numbers, and no server acts on the copy as on a change.
+        for sql in [
+            "SELECT setval(pg_get_serial_sequence('room_messages', 'id'), max(id))
+             FROM room_messages HAVING max(id) IS NOT NULL",
+            "DELETE FROM events",
+            "DROP TABLE unfinished_copy",
+        ] {
+            self.query(LONG_WRITE, sql, &[], |_| Ok(())).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn rows(
+        &self,
+        stage: &'static Stage,
+        after: Option<&Value>,
+        limit: u32,
+    ) -> Result<Vec<Value>, StoreError> {
+        let keys = stage.key_names();
+        let columns = stage.columns[..stage.key_columns].iter().enumerate();
+        let values: Vec<_> = columns
+            .map(|(at, (_, kind))| value("$1::text::jsonb", at, *kind))
+            .collect();
+        let sql = format!(
+            "SELECT {}::text FROM {} WHERE {} AND ($1::text IS NULL OR ({keys}) > ({}))
+             ORDER BY {keys} LIMIT $2",
+            array(stage),
+            stage.table,
+            stage.condition,
+            values.join(", ")
+        );
+        let after = after.map(|key| without_nulls(key).to_string());
+        let parameters: Parameters<'_> = &[&after, &i64::from(limit)];
+        self.query(LONG_READ, &sql, parameters, |row| {
+            Ok(row_of(row.try_get(0)?))
+        })
+        .await
+    }
+
+    pub(crate) async fn last_row(
+        &self,
+        stage: &'static Stage,
+    ) -> Result<Option<Value>, StoreError> {
+        let order = stage.key_names().replace(", ", " DESC, ");
+        let sql = format!(
+            "SELECT {}::text FROM {} WHERE {} ORDER BY {order} DESC LIMIT 1",
+            array(stage),
+            stage.table,
+            stage.condition
+        );
+        self.query_opt(LONG_READ, &sql, &[], |row| Ok(row_of(row.try_get(0)?)))
+            .await
+    }
+
+    pub(crate) async fn insert_rows(
+        &self,
+        stage: &'static Stage,
+        rows: &Value,
+    ) -> Result<(), StoreError> {
+        let columns = stage.columns.iter().enumerate();
+        let values: Vec<_> = columns
+            .map(|(at, (_, kind))| value("value", at, *kind))
+            .collect();
+        let sql = format!(
+            "INSERT INTO {} ({}) SELECT {} FROM jsonb_array_elements($1::text::jsonb)
+             ON CONFLICT DO NOTHING",
+            stage.table,
+            stage.column_names(),
+            values.join(", ")
+        );
+        let rows = without_nulls(rows).to_string();
+        self.query(LONG_WRITE, &sql, &[&rows], |_| Ok(())).await?;
+        Ok(())
+    }
+}
+
+/// The element of a JSON array as a value of a column.
+fn value(array: &str, at: usize, kind: Kind) -> String {
+    let text = format!("({array} ->> {at})");
+    match kind {
+        Kind::Text => text,
+        Kind::Integer => format!("{text}::bigint"),
+        Kind::Boolean => format!("{text} = '1'"),
+        Kind::Time => format!("to_timestamp({text}::bigint)"),
+        Kind::Bytes => format!("decode({text}, 'hex')"),
+    }
+}
+
+/// The columns of a row as one JSON array.
+fn array(stage: &Stage) -> String {
+    let columns = stage.columns.iter().map(|(name, kind)| match kind {
+        Kind::Time => format!("floor(extract(epoch FROM {name}))::bigint"),
+        Kind::Bytes => format!("upper(encode({name}, 'hex'))"),
+        Kind::Boolean => format!("{name}::integer"),
+        Kind::Text | Kind::Integer => (*name).to_owned(),
+    });
+    format!(
+        "jsonb_build_array({})",
+        columns.collect::<Vec<_>>().join(", ")
+    )
+}

@@ -1,0 +1,109 @@
+//! Copies of a whole store.
+
+use super::*;
+
+/// Fills every table, with text and times that are hard to copy.
+async fn fill(fixture: &Fixture) {
+    let store = &fixture.store;
+    for (id, capacity) in [("open", None), ("small", Some(3)), ("closed", None)] {
+        fixture.room(id, id == "small", capacity).await;
+    }
+    let alice = fixture.user("alice").await;
+    store
+        .set_password(&alice, "$argon2id$x", NOW)
+        .await
+        .unwrap();
+    store
+        .provision("auth0|böb", Some("Bob \u{1f600} \"q\" \\"))
+        .await
+        .unwrap();
+    store.provision("gone", None).await.unwrap();
+    fixture.join("open", &alice).await.unwrap();
+    fixture.join("open", "auth0|böb").await.unwrap();
+    fixture.join("open", "gone").await.unwrap();
+    store.kick("open", &alice, NOW + 60, NOW).await.unwrap();
+    let guest = fixture.guest("small", NOW + 3600).await;
+    fixture.join("small", &guest).await.unwrap();
+    for number in 0..20 {
+        let message = NewMessage {
+            room_id: "small".to_owned(),
+            user_id: guest.clone(),
+            content: format!("{number} \u{7}\n\0 é"),
+        };
+        store.post_message(message, 0, NOW + number).await.unwrap();
+    }
+    let ban = NewBan {
+        room_id: "open".to_owned(),
+        user_id: "gone".to_owned(),
+        until: None,
+        reason: Some("noise".to_owned()),
+        keep_invite: true,
+    };
+    store.ban(ban, NOW).await.unwrap();
+    let invite = fixture.invite("small", Some(7)).await;
+    store.revoke_invite(None, &invite.id, NOW).await.unwrap();
+    store.disable_user("auth0|böb", NOW).await.unwrap();
+    store.delete_user("gone", NOW).await.unwrap();
+    store.close_room("closed", NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_is_copied_to_postgres_and_back() {
+    let source = Fixture::new();
+    fill(&source).await;
+    // More than one batch.
+    source.fill_invites_of("small", 2500);
+    let there = Fixture::postgres().await;
+    let counts = copy(&source.store, "a", &there.store).await.unwrap();
+    let back = Fixture::new();
+    assert_eq!(copy(&there.store, "b", &back.store).await.unwrap(), counts);
+    for (table, count) in counts {
+        assert!(count > 0, "{table}");
+        for fixture in [&source, &there, &back] {
+            assert_eq!(fixture.count(table), count, "{table}");
+        }
+    }
+    assert_eq!(there.count("events"), 0);
+    let users = source.store.users().await.unwrap();
+    assert_eq!(there.store.users().await.unwrap(), users);
+    assert_eq!(back.store.users().await.unwrap(), users);
+    let revocations = back.store.revocations(NOW).await.unwrap();
+    assert_eq!(source.store.revocations(NOW).await.unwrap(), revocations);
+    let last = there.store.messages("small", None, 1).await.unwrap();
+    let message = NewMessage {
+        room_id: "small".to_owned(),
+        user_id: last[0].user_id.clone(),
+        content: "next".to_owned(),
+    };
+    let posted = there.store.post_message(message, 0, NOW).await.unwrap();
+    assert!(posted.id > last[0].id);
+}
+
+#[tokio::test]
+async fn a_copy_continues_and_replaces_nothing() {
+    let source = Fixture::new();
+    fill(&source).await;
+    let target = Fixture::postgres().await;
+    copy(&source.store, "a", &target.store).await.unwrap();
+    let again = copy(&source.store, "a", &target.store).await;
+    assert_eq!(again, Err(CopyError::NotEmpty));
+    // As after an interruption.
+    target.sql(
+        "CREATE TABLE unfinished_copy AS SELECT 'a' AS source;
+         DELETE FROM room_bans; DELETE FROM room_messages WHERE id > 7",
+    );
+    let other = copy(&source.store, "b", &target.store).await;
+    assert_eq!(other, Err(CopyError::OtherSource));
+    copy(&source.store, "a", &target.store).await.unwrap();
+    assert_eq!(target.count("room_messages"), 20);
+    target.sql(
+        "CREATE TABLE unfinished_copy AS SELECT 'a' AS source;
+         UPDATE room_messages SET content = 'other' WHERE id = 7",
+    );
+    let different = copy(&source.store, "a", &target.store).await;
+    let expected = CopyError::Different {
+        table: "room_messages",
+        key: "[7]".to_owned(),
+    };
+    assert_eq!(different, Err(expected));
+}
