@@ -65,8 +65,15 @@ pub(super) async fn issue_turn_credential(
     let user = user_lookup::active_user(context, &grant.user).await?;
     check_guest(&user, room.as_ref())?;
     let expires = user.limit_expiry(clock::now().unix.saturating_add(grant.ttl.as_secs()));
-    let room = room.as_ref().map(|room| room.id.as_str());
-    let minted = context.credentials()?.mint(&user.id, room, expires);
+    let credentials = context.credentials()?;
+    let minted = match &room {
+        Some(room) => {
+            let unix = clock::now().unix;
+            let admission = context.store().admission(&room.id, &user.id, unix).await?;
+            credentials.mint_for_member(&user.id, &room.id, admission.generation, expires)
+        }
+        None => credentials.mint(&user.id, None, expires),
+    };
     let (config, tls) = (context.config(), context.turn_tls());
     let Urls { urls, remark } = urls(&config, context.turn(), &tls);
     let expires_at = utc::format(expires);

@@ -26,6 +26,8 @@ pub enum Event {
     Joined {
         user: String,
         room: String,
+        /// The number of earlier memberships of the user in the room.
+        generation: u64,
     },
     /// Left by request, or removed as an absent guest.
     Left {

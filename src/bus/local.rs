@@ -41,7 +41,11 @@ mod tests {
         }
         let (user, room) = ("alice".to_owned(), "lobby".to_owned());
         bus.publish(&Event::RoomOpened { room: room.clone() });
-        bus.publish(&Event::Joined { user, room });
+        bus.publish(&Event::Joined {
+            user,
+            room,
+            generation: 0,
+        });
         for list in received {
             assert_eq!(*list.lock().unwrap(), [0, 3]);
         }

@@ -103,19 +103,23 @@ impl FromStr for StoreUrl {
                 }
             }
         }
-        let with_query = |query: Vec<&str>| match query.is_empty() {
-            true => String::new(),
-            false => format!("?{}", query.join("&")),
-        };
         let user = user.map_or(String::new(), |user| format!("{user}@"));
         let url = StoreUrl {
-            url: Secret::new(format!("{scheme}://{address}{}", with_query(kept))),
+            url: Secret::new(format!("{scheme}://{address}{}", query_of(&kept))),
             ssl_mode,
-            shown: format!("{scheme}://{user}{hosts}/{path}{}", with_query(shown)),
+            shown: format!("{scheme}://{user}{hosts}/{path}{}", query_of(&shown)),
         };
         url.client_config()?;
         Ok(url)
     }
+}
+
+/// The end of a URL with these parameters.
+fn query_of(parameters: &[&str]) -> String {
+    if parameters.is_empty() {
+        return String::new();
+    }
+    format!("?{}", parameters.join("&"))
 }
 
 impl FromStr for SslMode {

@@ -34,10 +34,22 @@ impl Credentials {
 
     /// Mints a credential for `user` that may allocate until `expires` (Unix seconds).
     pub fn mint(&self, user: &str, room: Option<&str>, expires: u64) -> Minted {
-        let username = match room {
+        self.minted(match room {
             Some(room) => format!("{expires}:{user}/{room}"),
             None => format!("{expires}:{user}"),
-        };
+        })
+    }
+
+    /// Mints a credential for a member of `room`. It is rejected when a membership of this generation has
+    /// ended; that of the first membership is 0, and left out.
+    pub fn mint_for_member(&self, user: &str, room: &str, generation: u64, expires: u64) -> Minted {
+        match generation {
+            0 => self.mint(user, Some(room), expires),
+            _ => self.minted(format!("{expires}:{user}/{room}/{generation}")),
+        }
+    }
+
+    fn minted(&self, username: String) -> Minted {
         let credential = password(&self.secrets[0], &username);
         Minted {
             username,

@@ -11,13 +11,22 @@ use super::username::{CredentialSubject, Username};
 pub struct RevokedSet {
     /// Disabled and deleted users.
     pub users: HashSet<Box<str>>,
-    /// Ended memberships (user, room). They revoke credentials that are bound to the room.
-    pub memberships: HashSet<(Box<str>, Box<str>)>,
+    /// Memberships (user, room) that have ended. They revoke credentials that are bound to the room: all of them,
+    /// or those of generations before that of the user's current membership.
+    pub memberships: HashMap<(Box<str>, Box<str>), RevokedGenerations>,
     /// Closed rooms. They revoke credentials that are bound to them.
     pub rooms: HashSet<Box<str>>,
     /// The token generations of users whose tokens were ended. Credentials stay valid; the map lets
     /// the daemon notice a sign-out by another process.
     pub generations: HashMap<Box<str>, u64>,
+}
+
+/// The generations of a membership whose credentials are revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokedGenerations {
+    All,
+    /// Those before this one.
+    Before(u64),
 }
 
 /// The current [`RevokedSet`] and the known rooms. All shards share it, and read it for Allocate
@@ -67,7 +76,11 @@ impl Revocations {
             revoked.users.contains(user)
                 || subject.room.is_some_and(|room| {
                     let pair = (Box::from(user), Box::from(room));
-                    revoked.memberships.contains(&pair)
+                    match revoked.memberships.get(&pair) {
+                        None => false,
+                        Some(RevokedGenerations::All) => true,
+                        Some(RevokedGenerations::Before(first)) => subject.generation < *first,
+                    }
                 })
         })
     }
@@ -89,12 +102,20 @@ impl Revocations {
 
     /// Revokes the credentials of a user that are bound to a room.
     pub fn revoke_membership(&self, user: &str, room: &str) {
-        self.write(|revoked| revoked.memberships.insert((user.into(), room.into())));
+        let pair = (user.into(), room.into());
+        self.write(|revoked| revoked.memberships.insert(pair, RevokedGenerations::All));
     }
 
-    /// Undoes [`Revocations::revoke_membership`].
-    pub fn restore_membership(&self, user: &str, room: &str) {
-        self.write(|revoked| revoked.memberships.remove(&(user.into(), room.into())));
+    /// Accepts the credentials of a user that are bound to a room from this generation on.
+    pub fn restore_membership(&self, user: &str, room: &str, generation: u64) {
+        let pair = (user.into(), room.into());
+        self.write(|revoked| match generation {
+            0 => revoked.memberships.remove(&pair),
+            _ => {
+                let before = RevokedGenerations::Before(generation);
+                revoked.memberships.insert(pair, before)
+            }
+        });
     }
 
     /// Revokes the credentials that are bound to a room.
@@ -136,11 +157,32 @@ mod tests {
         let bound = subject("1:alice/lobby").unwrap();
         let free = subject("1:alice").unwrap();
         assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
-        revocations.restore_membership("alice", "lobby");
+        revocations.restore_membership("alice", "lobby", 0);
         assert!(!revocations.is_revoked(&bound));
         revocations.revoke_room("lobby");
         assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
         revocations.revoke_user("alice");
         assert!(revocations.is_revoked(&bound) && revocations.is_revoked(&free));
+    }
+
+    #[test]
+    fn a_rejoin_accepts_credentials_of_its_own_and_later_generations_alone() {
+        let revocations = Revocations::default();
+        revocations.revoke_membership("alice", "lobby");
+        revocations.restore_membership("alice", "lobby", 2);
+        let is_revoked = |name| revocations.is_revoked(&subject(name).unwrap());
+        for old in ["1:alice/lobby", "1:alice/lobby/0", "1:alice/lobby/1"] {
+            assert!(is_revoked(old), "{old}");
+        }
+        for current in [
+            "1:alice/lobby/2",
+            "1:alice/lobby/3",
+            "1:bob/lobby",
+            "1:alice",
+        ] {
+            assert!(!is_revoked(current), "{current}");
+        }
+        revocations.revoke_membership("alice", "lobby");
+        assert!(is_revoked("1:alice/lobby/99999999999999999999"));
     }
 }

@@ -104,10 +104,11 @@ impl Handle {
         self.revocations.add_rooms([room]);
     }
 
-    /// Allows allocations with credentials that are bound to `room`, after `user` has joined it.
-    pub fn joined(&self, user: &str, room: &str) {
+    /// Allows allocations with credentials that are bound to `room`, after `user` has joined it: those of this
+    /// generation of the membership, and of later ones.
+    pub fn joined(&self, user: &str, room: &str, generation: u64) {
         self.opened(room);
-        self.revocations.restore_membership(user, room);
+        self.revocations.restore_membership(user, room, generation);
     }
 
     /// Ends the allocations of `user` that are bound to `room`, after the user has left it. If the user is in

@@ -126,7 +126,11 @@ impl App {
         let relay = &self.relay;
         match event {
             Event::RoomOpened { room } => relay.opened(room),
-            Event::Joined { user, room } => relay.joined(user, room),
+            Event::Joined {
+                user,
+                room,
+                generation,
+            } => relay.joined(user, room, *generation),
             Event::UserEnabled { user } => relay.enabled(user),
             Event::Left {
                 user,
@@ -188,7 +192,7 @@ impl Applied {
 /// Logs events that are not counted, and those of another process.
 fn log_applied(event: &Event, source: &ChangeSource) {
     match (event, source) {
-        (Event::Joined { user, room }, _) => tracing::debug!(user, room, "user joined"),
+        (Event::Joined { user, room, .. }, _) => tracing::debug!(user, room, "user joined"),
         (
             Event::Left {
                 user,

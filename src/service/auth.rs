@@ -22,6 +22,8 @@ pub struct RoomAccess {
     pub participant: bool,
     /// The user is or was a member of the room.
     pub ever_member: bool,
+    /// The number of memberships of the user in the room that have ended.
+    pub generation: u64,
     /// The user was kicked or banned, and the room still rejects them.
     pub removal: Option<Removal>,
 }
@@ -100,6 +102,7 @@ pub async fn room_access(
         room,
         participant: admission.participant,
         ever_member: admission.ever_member,
+        generation: admission.generation,
         removal: admission.removal,
     })
 }

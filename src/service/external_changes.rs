@@ -14,7 +14,7 @@ use super::apply::{ChangeSource, LostAccess};
 use super::hub::Hub;
 use crate::bus::Event;
 use crate::clock;
-use crate::credential::{Revocations, RevokedSet};
+use crate::credential::{Revocations, RevokedGenerations, RevokedSet};
 use crate::room::CloseCode;
 use crate::storage::{EndedMembership, Store, StoreError};
 
@@ -28,11 +28,21 @@ pub async fn load_revocations(
     revocations: &Revocations,
 ) -> Result<(Vec<EndedMembership>, RevokedSet), StoreError> {
     let stored = store.revocations(clock::now().unix).await?;
-    let pair = |d: &EndedMembership| (d.user.as_str().into(), d.room.as_str().into());
+    let ended = stored.ended_memberships.iter().map(|ended| {
+        let pair = (ended.user.as_str().into(), ended.room.as_str().into());
+        (pair, RevokedGenerations::All)
+    });
+    let later = stored.later_memberships.into_iter();
+    let later = later.map(|(user, room, generation)| {
+        let pair = (user.into(), room.into());
+        (pair, RevokedGenerations::Before(generation))
+    });
+    // A banned user may still have a membership: the ban is the last word.
+    let memberships = later.chain(ended).collect();
     let revoked = RevokedSet {
         users: stored.users.into_iter().map(Box::from).collect(),
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
-        memberships: stored.ended_memberships.iter().map(pair).collect(),
+        memberships,
         generations: stored
             .generations
             .into_iter()
@@ -79,7 +89,7 @@ async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), Store
             departure.user.as_str().into(),
             departure.room.as_str().into(),
         );
-        !before.memberships.contains(&pair)
+        before.memberships.get(&pair) != Some(&RevokedGenerations::All)
     });
     let events: Vec<_> = user_events(&before, &now)
         .chain(room_events(&before, &now))

@@ -3,16 +3,21 @@
 use super::app::App;
 use crate::bus::Event;
 use crate::clock;
-use crate::storage::{JoinError, JoinGrant, LeaveOutcome, Room, StoreError};
+use crate::storage::{JoinError, JoinGrant, Joined, LeaveOutcome, StoreError};
 
 impl App {
     /// Makes `user` a member of `room`.
-    pub async fn join(&self, user: &str, room: &str, grant: JoinGrant) -> Result<Room, JoinError> {
+    pub async fn join(
+        &self,
+        user: &str,
+        room: &str,
+        grant: JoinGrant,
+    ) -> Result<Joined, JoinError> {
         let change = self.store.join(room, user, grant, clock::now().unix);
-        let event = |_: &Room| Some(joined(user, room));
+        let event = |joined: &Joined| Some(joined_event(user, joined));
         let guard = self.order.of_user(user);
-        let (room, _) = self.commit(guard, change, event).await?;
-        Ok(room)
+        let (joined, _) = self.commit(guard, change, event).await?;
+        Ok(joined)
     }
 
     /// Makes `user` a member of `room`, also of a private room.
@@ -20,7 +25,7 @@ impl App {
         let change = self
             .store
             .join(room, user, JoinGrant::Operator, clock::now().unix);
-        let event = |_: &Room| Some(joined(user, room));
+        let event = |joined: &Joined| Some(joined_event(user, joined));
         self.commit(self.order.exclusive(), change, event).await?;
         Ok(())
     }
@@ -41,9 +46,10 @@ impl App {
     }
 }
 
-fn joined(user: &str, room: &str) -> Event {
+fn joined_event(user: &str, joined: &Joined) -> Event {
     Event::Joined {
         user: user.to_owned(),
-        room: room.to_owned(),
+        room: joined.room.id.clone(),
+        generation: joined.generation,
     }
 }

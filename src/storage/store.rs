@@ -8,7 +8,7 @@ use super::error::{
     BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
 };
 use super::model::{
-    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, ClosedRoom, Invite, JoinGrant,
+    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, ClosedRoom, Invite, JoinGrant, Joined,
     LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage, NewRoom, NewUser,
     Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
@@ -279,7 +279,7 @@ impl Store {
         user_id: &str,
         grant: JoinGrant,
         unix: u64,
-    ) -> Result<Room, JoinError> {
+    ) -> Result<Joined, JoinError> {
         call!(self.join(room_id, user_id, grant, unix))
     }
 

@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use parlor::config::Auth;
 use parlor::relay::descriptor_limit::raise_descriptor_limit;
 use parlor::secret::Secret;
-use parlor::storage::{JoinGrant, NewRoom, Store};
+use parlor::storage::{JoinGrant, NewRoom, PostgresOptions, Store};
 use parlor::token::{Claims, Tokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,8 +45,13 @@ async fn a_thousand_connections_all_receive_their_messages() {
     let descriptors = raise_descriptor_limit() as usize;
     let people = requested.min(descriptors.saturating_sub(OTHERS)) / ROOM * ROOM;
     let place = TempDir::new().expect("a temporary directory");
-    populate(&place.path().join("parlor.db"), people).await;
-    let daemon = Builder::new()
+    let builder = Builder::new();
+    let store = match builder.postgres_url() {
+        Some(url) => connect(url).await,
+        None => Store::open(&place.path().join("parlor.db")).expect("a database"),
+    };
+    populate(store, people).await;
+    let daemon = builder
         .env(
             "PARLOR_SERVER__DATA_DIR",
             place.path().to_str().expect("a plain path"),
@@ -142,9 +146,18 @@ fn token(number: usize) -> String {
     Tokens::new(&Auth::default(), &Secret::new(SECRET)).issue(&claims)
 }
 
-/// Makes a database in which everybody is a participant already.
-async fn populate(database: &Path, people: usize) {
-    let store = Store::open(database).expect("a database");
+async fn connect(url: &str) -> Store {
+    let options = PostgresOptions {
+        url: url.parse().expect("a URL"),
+        password: None,
+        ca_file: None,
+        max_connections: 16,
+    };
+    Store::connect(&options).await.expect("a server")
+}
+
+/// Fills a store in which everybody is a participant already.
+async fn populate(store: Store, people: usize) {
     for number in (0..people).step_by(ROOM) {
         let new = NewRoom {
             id: Some(room(number)),

@@ -119,6 +119,11 @@ impl Builder {
         self
     }
 
+    /// The URL of the store, if it is on PostgreSQL.
+    pub(crate) fn postgres_url(&self) -> Option<&str> {
+        self.env.get("PARLOR_STORE__URL").map(String::as_str)
+    }
+
     /// Removes a setting that test daemons have by default.
     pub(crate) fn without(mut self, key: &str) -> Builder {
         self.env.remove(key);
@@ -181,6 +186,18 @@ impl Daemon {
 
     pub(crate) fn data_dir(&self) -> &Path {
         Path::new(&self.env["PARLOR_SERVER__DATA_DIR"])
+    }
+
+    /// Runs SQL in the store, as another process does.
+    pub(crate) fn sql(&self, sql: &str) {
+        if let Some(database) = &self.database {
+            database.sql(&format!("SET search_path = parlor; {sql}"));
+            return;
+        }
+        let path = self.data_dir().join("parlor.db");
+        let database = rusqlite::Connection::open(path).expect("the database opens");
+        database.busy_timeout(DEADLINE).unwrap();
+        database.execute_batch(sql).expect(sql);
     }
 
     /// The first HTTP address, or the first HTTPS address where TLS is on.

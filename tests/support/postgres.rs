@@ -1,7 +1,7 @@
 //! A private PostgreSQL server for the tests of one process, and a database for each test.
 //!
-//! The server listens on a Unix socket in a temporary directory, writes nothing through to the disk, and ends with
-//! the process, however that ends.
+//! The server listens on a Unix socket in a temporary directory, and ends with the process, however that ends.
+//! Unless a test says otherwise, it writes nothing through to the disk.
 #![allow(dead_code)]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const RUN: &str = r#"
         case $command in
         start)
             rm -f "$2/data/postmaster.pid"
-            "$1" -D "$2/data" -k "$2" -c listen_addresses='' -c fsync=off -c full_page_writes=off \
+            "$1" -D "$2/data" -k "$2" -c listen_addresses='' $3 \
                 -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=warning \
                 >>"$2/log" 2>&1 </dev/null &
             pid=$!
@@ -52,6 +52,7 @@ const RUN: &str = r#"
 pub(crate) struct Server {
     directory: PathBuf,
     commands: Mutex<ChildStdin>,
+    _shell: Child,
 }
 
 /// Returns the server that the tests of this process share, and starts it at first.
@@ -63,6 +64,11 @@ pub(crate) fn server() -> &'static Server {
 impl Server {
     /// Starts a server. It runs until this process ends.
     pub(crate) fn start() -> &'static Server {
+        Server::start_with("-c fsync=off -c full_page_writes=off")
+    }
+
+    /// Starts a server with options of its own.
+    pub(crate) fn start_with(options: &str) -> &'static Server {
         let directory = tempfile::Builder::new()
             .prefix("pg")
             .tempdir()
@@ -97,14 +103,17 @@ impl Server {
                 .output()
                 .unwrap(),
         );
-        let mut running = command(Path::new("sh"));
-        running
+        let mut shell = command(Path::new("sh"));
+        shell
             .args(["-c", RUN, "sh"])
             .arg(program("postgres"))
-            .arg(&directory);
-        let mut running = running.stdin(Stdio::piped()).spawn().unwrap();
+            .arg(&directory)
+            .arg(options)
+            .stdin(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
         let server = Server {
-            commands: Mutex::new(running.stdin.take().unwrap()),
+            commands: Mutex::new(shell.stdin.take().unwrap()),
+            _shell: shell,
             directory,
         };
         server.restart();

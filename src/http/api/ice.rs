@@ -26,7 +26,11 @@ pub(super) async fn servers(request: Request) -> Result<Response, Error> {
             }
         }
     };
-    let offer = Offer::new(&request.app, &host, &user, room.as_deref());
+    let bound = room.as_ref().map(|(room, generation)| BoundTo {
+        room,
+        generation: *generation,
+    });
+    let offer = Offer::new(&request.app, &host, &user, bound);
     let answer = value!({
         "iceServers": offer.servers,
         "iceTransportPolicy": offer.policy,
@@ -36,11 +40,17 @@ pub(super) async fn servers(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// The participant, and the room of the credential.
-fn bound_to(access: RoomAccess, room_id: &str) -> Result<(User, Option<String>), Error> {
+/// The room of a credential, and the generation of the membership in it.
+pub(super) struct BoundTo<'a> {
+    pub room: &'a str,
+    pub generation: u64,
+}
+
+/// The participant, and the room and generation of the credential.
+fn bound_to(access: RoomAccess, room_id: &str) -> Result<(User, Option<(String, u64)>), Error> {
     let room = visible_room(&access, room_id)?;
     if access.participant {
-        Ok((access.caller.user, Some(room.id)))
+        Ok((access.caller.user, Some((room.id, access.generation))))
     } else {
         Err(not_a_participant())
     }
@@ -72,13 +82,21 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// parlor's own servers at `host`, bound to `room` if one is given; then the configured others.
-    pub(super) fn new(app: &App, host: &Host, user: &User, room: Option<&str>) -> Offer {
+    /// parlor's own servers at `host`, with a credential that is bound to a room if one is given; then the
+    /// configured others.
+    pub(super) fn new(app: &App, host: &Host, user: &User, bound: Option<BoundTo<'_>>) -> Offer {
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
         let expires = user.limit_expiry(unix.saturating_add(ttl));
-        let minted = settings.credentials.mint(&user.id, room, expires);
+        let credentials = &settings.credentials;
+        let room = bound.as_ref().map(|bound| bound.room);
+        let minted = match &bound {
+            Some(BoundTo { room, generation }) => {
+                credentials.mint_for_member(&user.id, room, *generation, expires)
+            }
+            None => credentials.mint(&user.id, None, expires),
+        };
         tracing::debug!(room, expires, "ICE credentials issued");
         let (port, tls_port) = offered_ports(&settings.config, host, app);
         let mut servers = Vec::new();

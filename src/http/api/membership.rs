@@ -17,7 +17,7 @@ use crate::http::draining::reject_while_draining;
 use crate::http::request::read_object;
 use crate::http::{Error, Request, Response, json};
 use crate::service::{AuthError, Caller};
-use crate::storage::{JoinError, JoinGrant};
+use crate::storage::{JoinError, JoinGrant, Joined};
 
 /// The time for the response; the work itself runs to its end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +38,12 @@ pub(super) async fn join(request: Request) -> Result<Response, Error> {
     let grant = grant(request, &caller, &id).await?;
     let (joining, user) = (app.clone(), caller.user.id.clone());
     let work = async move { joining.join(&user, &id, grant).await };
-    let room = run_detached(work).await??;
-    let offer = ice::Offer::new(&app, &host, &caller.user, Some(&room.id));
+    let Joined { room, generation } = run_detached(work).await??;
+    let bound = ice::BoundTo {
+        room: &room.id,
+        generation,
+    };
+    let offer = ice::Offer::new(&app, &host, &caller.user, Some(bound));
     let mut answer = value!({
         "success": true,
         "room": room_json(&room),

@@ -53,6 +53,9 @@ pub struct RevocationList {
     pub open_rooms: Vec<String>,
     /// Users who left a room and did not return, and banned users.
     pub ended_memberships: Vec<EndedMembership>,
+    /// Members who returned: user, room and the generation of the membership. Credentials of earlier generations
+    /// are rejected.
+    pub later_memberships: Vec<(String, String, u64)>,
     /// The token generations of all users whose tokens were ever ended.
     pub generations: Vec<(String, u64)>,
 }

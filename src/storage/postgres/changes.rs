@@ -119,10 +119,11 @@ impl Poller {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let polled = match reachable {
-                true => self.poll().await,
+            let polled = if reachable {
+                self.poll().await
+            } else {
                 // Events may have been deleted meanwhile, and the server may be another one.
-                false => self.restart().await.map(|()| true),
+                self.restart().await.map(|()| true)
             };
             match polled {
                 Ok(found) => {

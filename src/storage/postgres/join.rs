@@ -7,7 +7,7 @@ use super::rows::{
     user_at,
 };
 use crate::storage::invite_text::hash;
-use crate::storage::{Admission, JoinError, JoinGrant, Removal, Room, StoreError};
+use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, StoreError};
 
 impl Database {
     pub(crate) async fn join(
@@ -16,7 +16,7 @@ impl Database {
         user_id: &str,
         grant: JoinGrant,
         unix: u64,
-    ) -> Result<Room, JoinError> {
+    ) -> Result<Joined, JoinError> {
         let (kind, invite) = match &grant {
             JoinGrant::None => ("none", None),
             JoinGrant::Token => ("token", None),
@@ -24,7 +24,7 @@ impl Database {
             JoinGrant::Invite(text) => ("invite", Some(hash(text))),
         };
         let sql = format!(
-            "SELECT result.outcome, result.until, {ROOM_OF_RESULT}
+            "SELECT result.outcome, result.until, result.membership, {ROOM_OF_RESULT}
              FROM join_room($1, $2, $3, $4, $5) result"
         );
         let parameters: Parameters<'_> =
@@ -38,7 +38,11 @@ impl Database {
             .query_one(call, &sql, parameters, |row| {
                 let outcome: String = row.try_get(0)?;
                 if outcome == "done" {
-                    return Ok(Ok(room_at(row, 2)?));
+                    let generation: i64 = row.try_get(2)?;
+                    return Ok(Ok(Joined {
+                        room: room_at(row, 3)?,
+                        generation: generation.unsigned_abs(),
+                    }));
                 }
                 Ok(Err((outcome, optional_time_at(row, 1)?)))
             })
@@ -81,12 +85,13 @@ impl Database {
         unix: u64,
     ) -> Result<Admission, StoreError> {
         /// The number of columns before the user's columns.
-        const LEADING_COLUMNS: usize = 7;
+        const LEADING_COLUMNS: usize = 8;
         let sql = format!(
             "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     CASE WHEN p.kicked_until > $3 THEN p.kicked_until END,
-                    b.user_id IS NOT NULL, b.expires_at, {USER_COLUMNS}, {ROOM_COLUMNS}
+                    b.user_id IS NOT NULL, b.expires_at, coalesce(p.generation, 0),
+                    {USER_COLUMNS}, {ROOM_COLUMNS}
              FROM (SELECT $1::text AS room_id, $2::text AS user_id) requested
              LEFT JOIN users u ON u.id = requested.user_id
              LEFT JOIN coworking_rooms r ON r.id = requested.room_id
@@ -106,8 +111,10 @@ impl Database {
             } else {
                 kicked.map(|until| Removal::Kicked { until })
             };
+            let generation: i64 = row.try_get(7)?;
             Ok(Admission {
                 participant,
+                generation: generation.unsigned_abs(),
                 ever_member: row.try_get(2)?,
                 removal,
                 user: user_known

@@ -141,9 +141,10 @@ impl Database {
         sql: &str,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Failure> {
-        let times = match call.is_write {
-            true => &self.times().writes,
-            false => &self.times().reads,
+        let times = if call.is_write {
+            &self.times().writes
+        } else {
+            &self.times().reads
         };
         let queued_at = clock::now().mono;
         let mut client = self.client().await?;

@@ -15,6 +15,9 @@ const REVOCATIONS: &str = "
     SELECT 'generation', id, NULL, NULL, token_generation FROM users
     WHERE token_generation > 0 AND deleted_at IS NULL
     UNION ALL
+    SELECT 'later', user_id, room_id, NULL, generation FROM room_participants
+    WHERE left_at IS NULL AND generation > 0
+    UNION ALL
     SELECT 'membership', ended.user_id, ended.room_id, EXISTS (
         SELECT 1 FROM room_participants e
         WHERE e.user_id = ended.user_id AND e.left_at IS NULL), NULL
@@ -35,6 +38,11 @@ impl Database {
                 "generation" => {
                     let generation: i64 = row.try_get(4)?;
                     list.generations.push((id, generation.unsigned_abs()));
+                }
+                "later" => {
+                    let generation: i64 = row.try_get(4)?;
+                    let membership = (id, row.try_get(2)?, generation.unsigned_abs());
+                    list.later_memberships.push(membership);
                 }
                 _ => list.ended_memberships.push(EndedMembership {
                     user: id,

@@ -126,19 +126,17 @@ impl Database {
             &change.max_participants.is_some(),
             &capacity,
         ];
-        let changed = self
-            .query_one(REPEATABLE_WRITE, &sql, parameters, |row| {
-                let outcome: String = row.try_get(0)?;
-                Ok(match outcome.as_str() {
-                    "done" => Ok(room_at(row, 1)?),
-                    "no-such-room" => Err(ChangeError::NoSuchRoom),
-                    "room-closed" => Err(ChangeError::RoomClosed),
-                    "bad-name" => Err(CreateError::BadName.into()),
-                    _ => Err(CreateError::NameTaken(name.unwrap_or_default().to_owned()).into()),
-                })
+        self.query_one(REPEATABLE_WRITE, &sql, parameters, |row| {
+            let outcome: String = row.try_get(0)?;
+            Ok(match outcome.as_str() {
+                "done" => Ok(room_at(row, 1)?),
+                "no-such-room" => Err(ChangeError::NoSuchRoom),
+                "room-closed" => Err(ChangeError::RoomClosed),
+                "bad-name" => Err(CreateError::BadName.into()),
+                _ => Err(CreateError::NameTaken(name.unwrap_or_default().to_owned()).into()),
             })
-            .await?;
-        changed
+        })
+        .await?
     }
 
     pub(crate) async fn close_room(

@@ -102,10 +102,10 @@ async fn version(client: &Client, server: &ServerName) -> Result<Option<i32>, St
         return Err(server.refused(reason));
     }
     if !is_ours {
-        return match has_tables {
-            true => Err(StoreError::ServerNotOurs(server.0.to_string())),
-            false => Ok(None),
-        };
+        if has_tables {
+            return Err(StoreError::ServerNotOurs(server.0.to_string()));
+        }
+        return Ok(None);
     }
     let sql = "SELECT version FROM parlor.schema_version";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;

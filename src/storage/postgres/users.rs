@@ -124,9 +124,9 @@ impl Database {
         let user = self
             .query_one(REPEATABLE_WRITE, &sql, parameters, |row| user_at(row, 0))
             .await?;
-        match user.deleted {
-            true => Err(CreateError::Deleted(id.to_owned())),
-            false => Ok(user),
+        if user.deleted {
+            return Err(CreateError::Deleted(id.to_owned()));
         }
+        Ok(user)
     }
 }

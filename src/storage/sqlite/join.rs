@@ -9,7 +9,7 @@ use super::rows::{
     ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, room_at, user_at,
 };
 use crate::storage::utc;
-use crate::storage::{Admission, JoinError, JoinGrant, Removal, Room, StoreError, User};
+use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, Room, StoreError, User};
 
 impl Database {
     pub(crate) async fn join(
@@ -18,7 +18,7 @@ impl Database {
         user_id: &str,
         grant: JoinGrant,
         unix: u64,
-    ) -> Result<Room, JoinError> {
+    ) -> Result<Joined, JoinError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
         self.write(move |connection| join(connection, &room_id, &user_id, &grant, unix))
             .await
@@ -31,13 +31,14 @@ impl Database {
         unix: u64,
     ) -> Result<Admission, StoreError> {
         /// The number of columns before the user's columns.
-        const LEADING_COLUMNS: usize = 7;
+        const LEADING_COLUMNS: usize = 8;
         let parameters = (room_id.to_owned(), user_id.to_owned(), utc::format(unix));
         let sql = format!(
             "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     iif(p.kicked_until > ?3, p.kicked_until, NULL),
-                    b.user_id IS NOT NULL, b.expires_at, {USER_COLUMNS}, {ROOM_COLUMNS}
+                    b.user_id IS NOT NULL, b.expires_at, ifnull(p.generation, 0),
+                    {USER_COLUMNS}, {ROOM_COLUMNS}
              FROM (SELECT ?1 AS room_id, ?2 AS user_id) requested
              LEFT JOIN users u ON u.id = requested.user_id
              LEFT JOIN coworking_rooms r ON r.id = requested.room_id
@@ -59,8 +60,10 @@ impl Database {
                     } else {
                         kicked.map(|until| Removal::Kicked { until })
                     };
+                    let generation: i64 = row.get(7)?;
                     Ok(Admission {
                         participant,
+                        generation: generation.unsigned_abs(),
                         ever_member: row.get(2)?,
                         removal,
                         user: user_known
@@ -82,7 +85,7 @@ fn join(
     user_id: &str,
     grant: &JoinGrant,
     unix: u64,
-) -> rusqlite::Result<Result<Room, JoinError>> {
+) -> rusqlite::Result<Result<Joined, JoinError>> {
     let user = match active_user(connection, user_id, unix)? {
         Ok(user) => user,
         Err(refusal) => return Ok(Err(refusal)),
@@ -107,7 +110,8 @@ fn join(
     }
     let open = room.closed_at.is_none();
     if open && is_member(connection, room_id, user_id)? {
-        return Ok(Ok(room));
+        let generation = generation(connection, room_id, user_id)?;
+        return Ok(Ok(Joined { room, generation }));
     }
     // Before errors that would reveal that the room exists.
     if let Some(refusal) = check_private_room(connection, &room, &user, grant, unix)? {
@@ -126,7 +130,18 @@ fn join(
                  kicked_until = NULL",
         )?
         .execute((room_id, user_id, utc::format(unix)))?;
-    Ok(Ok(room))
+    let generation = generation(connection, room_id, user_id)?;
+    Ok(Ok(Joined { room, generation }))
+}
+
+/// The number of memberships of a user that have ended, for a user who is or was a member.
+fn generation(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<u64> {
+    let generation: i64 = connection
+        .prepare_cached(
+            "SELECT generation FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
+        )?
+        .query_row((room_id, user_id), |row| row.get(0))?;
+    Ok(generation.unsigned_abs())
 }
 
 /// The ban or kick in force for this user, if any.

@@ -35,6 +35,16 @@ impl Database {
                      WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL")?,
                 rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NOT NULL")?,
                 open_rooms: ids("SELECT id FROM coworking_rooms WHERE closed_at IS NULL")?,
+                later_memberships: connection
+                    .prepare_cached(
+                        "SELECT user_id, room_id, generation FROM room_participants
+                         WHERE left_at IS NULL AND generation > 0",
+                    )?
+                    .query_map((), |row| {
+                        let generation: i64 = row.get(2)?;
+                        Ok((row.get(0)?, row.get(1)?, generation.unsigned_abs()))
+                    })?
+                    .collect::<rusqlite::Result<_>>()?,
                 generations: connection
                     .prepare_cached(
                         "SELECT id, token_generation FROM users

@@ -14,12 +14,12 @@ async fn fill(fixture: &Fixture) {
         .await
         .unwrap();
     store
-        .provision("auth0|böb", Some("Bob \u{1f600} \"q\" \\"))
+        .provision("auth0|bob", Some("Bob \u{1f600} \"q\" \\"))
         .await
         .unwrap();
     store.provision("gone", None).await.unwrap();
     fixture.join("open", &alice).await.unwrap();
-    fixture.join("open", "auth0|böb").await.unwrap();
+    fixture.join("open", "auth0|bob").await.unwrap();
     fixture.join("open", "gone").await.unwrap();
     store.kick("open", &alice, NOW + 60, NOW).await.unwrap();
     let guest = fixture.guest("small", NOW + 3600).await;
@@ -42,7 +42,7 @@ async fn fill(fixture: &Fixture) {
     store.ban(ban, NOW).await.unwrap();
     let invite = fixture.invite("small", Some(7)).await;
     store.revoke_invite(None, &invite.id, NOW).await.unwrap();
-    store.disable_user("auth0|böb", NOW).await.unwrap();
+    store.disable_user("auth0|bob", NOW).await.unwrap();
     store.delete_user("gone", NOW).await.unwrap();
     store.close_room("closed", NOW).await.unwrap();
 }

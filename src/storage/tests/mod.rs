@@ -210,7 +210,8 @@ impl Fixture {
     }
 
     pub(in crate::storage) async fn join(&self, room: &str, user: &str) -> Result<Room, JoinError> {
-        self.store.join(room, user, JoinGrant::None, NOW).await
+        let joined = self.store.join(room, user, JoinGrant::None, NOW).await?;
+        Ok(joined.room)
     }
 
     pub(in crate::storage) async fn members(&self, room: &str) -> Vec<String> {

@@ -242,3 +242,28 @@ fn utc(time: &Value) -> u64 {
     let time = time::OffsetDateTime::parse(&text(time), format).expect("a time");
     time.unix_timestamp() as u64
 }
+
+#[test]
+fn a_member_who_returns_gets_a_credential_of_a_new_generation() {
+    let fixture = Fixture::new();
+    fixture.room("open", &[]);
+    let id = fixture.user("alice");
+    let alice = fixture.bearer(&id);
+    let subject = |ice: &Value| {
+        let name = text(&ice[1]["username"]);
+        name.split_once(':').expect("an expiry").1.to_owned()
+    };
+    for generation in ["", "/1", "/2"] {
+        let bound = format!("{id}/open{generation}");
+        for _ in 0..2 {
+            let joined = alice.post_json("/api/rooms/open/join", &json!({})).ok();
+            assert_eq!(subject(&joined["ice_servers"]), bound);
+        }
+        let servers = alice.get("/api/ice-servers?room=open").ok();
+        assert_eq!(subject(&servers["iceServers"]), bound);
+        let command = ["turn", "credential", "--room", "open", &id];
+        let minted = fixture.daemon.cli_json(&command);
+        assert!(text(&minted["username"]).ends_with(&bound), "{minted}");
+        alice.post_json("/api/rooms/open/leave", &json!({})).ok();
+    }
+}

@@ -83,10 +83,7 @@ impl Fixture {
 
     /// Another process's hand in the database.
     fn sql(&self, sql: &str) {
-        let path = self.daemon.data_dir().join("parlor.db");
-        let database = rusqlite::Connection::open(path).expect("the database opens");
-        database.busy_timeout(DEADLINE).unwrap();
-        database.execute_batch(sql).expect("SQL");
+        self.daemon.sql(sql);
     }
 
     /// A WebSocket, opened by hand.

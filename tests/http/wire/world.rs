@@ -131,10 +131,7 @@ impl World {
 
     /// Writes to the database from outside, as a command does.
     pub(super) fn write_outside(&self, sql: &str) {
-        let path = self.daemon.data_dir().join("parlor.db");
-        let database = rusqlite::Connection::open(path).expect("the database");
-        database.busy_timeout(DEADLINE).unwrap();
-        assert_eq!(database.execute(sql, ()).expect(sql), 1, "{sql}");
+        self.daemon.sql(sql);
     }
 
     /// One figure of `/metrics`, by its line's beginning.
